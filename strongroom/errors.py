@@ -1,0 +1,325 @@
+"""The exception tree.
+
+Every error that can reach a person derives from :class:`StrongroomError`: it says
+what happened, what that means for the data, what to do next (``hint``), whether
+trying again can help (``transient``), and which exit code the command line uses.
+Messages name secrets' *names* at most; a value never enters an exception.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class StrongroomError(Exception):
+    """Base of all expected failures.
+
+    Args:
+        message: what happened, in one sentence a person can act on.
+        hint: what to do next; the class's own hint when left out.
+    """
+
+    exit_code: ClassVar[int] = 1
+    transient: ClassVar[bool] = False
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+
+    @property
+    def code(self) -> str:
+        """The stable machine name of this failure class, e.g. ``WrongKey``."""
+        return type(self).__name__
+
+
+# -- usage and configuration -------------------------------------------------
+
+
+class UsageError(StrongroomError):
+    """The command line or a call was put together wrongly."""
+
+    exit_code = 2
+    default_hint = "See --help."
+
+
+class ConfigError(StrongroomError):
+    """The configuration is wrong; nothing was read or written."""
+
+    exit_code = 3
+    default_hint = "Run 'strongroom config check' to see every problem at once."
+
+
+class ConfirmationRequired(StrongroomError):
+    """A person has to agree first, and did not."""
+
+    exit_code = 4
+    default_hint = "Nothing was changed. Repeat and confirm, or give --force."
+
+
+# -- opening what was sealed -------------------------------------------------
+
+
+class FormatError(StrongroomError):
+    """Base of everything that is wrong with sealed bytes."""
+
+    exit_code = 10
+
+
+class WrongKey(FormatError):
+    """No identity at hand opens this; the data is not known to be damaged."""
+
+    exit_code = 10
+    default_hint = "Nothing was damaged. Try another passphrase, key file or private key."
+
+
+class NotABackup(FormatError):
+    """The bytes are of another kind of file."""
+
+    exit_code = 11
+    default_hint = "Check the path: this is not a file that Strongroom wrote."
+
+
+class UnsupportedVersion(FormatError):
+    """Written by a newer Strongroom, or with an unknown suite or flag."""
+
+    exit_code = 12
+    default_hint = "Use a Strongroom at least as new as the one that wrote it."
+
+
+class Malformed(FormatError):
+    """The structure breaks the format's rules."""
+
+    exit_code = 13
+    default_hint = "Do not trust this copy. Restore from another replica."
+
+
+class Truncated(FormatError):
+    """The bytes end before the format says they may."""
+
+    exit_code = 14
+    default_hint = "The copy is incomplete. Restore from another replica and run 'strongroom repair'."
+
+
+class Tampered(FormatError):
+    """Authentication failed: the bytes are not those that were sealed."""
+
+    exit_code = 15
+    default_hint = "Keep this copy as evidence and restore from another replica."
+
+
+class MissingPiece(FormatError):
+    """A container or manifest that should be there is not."""
+
+    exit_code = 16
+    default_hint = "Restore from another replica and run 'strongroom repair'."
+
+
+class LegacyFormat(FormatError):
+    """An old Fernet file, which is read on an explicit flag only."""
+
+    exit_code = 17
+    default_hint = "Repeat with --legacy to read it, then make a new backup to re-seal it."
+
+
+class UntrustedSigner(FormatError):
+    """The signature is valid, but nobody here trusts its signer."""
+
+    exit_code = 18
+    default_hint = "Compare the fingerprint with the recovery kit; then give it with --signer."
+
+
+class Stale(FormatError):
+    """An older generation or backup was put in a newer one's place."""
+
+    exit_code = 19
+    default_hint = "Suspect a rollback. Compare with another target before restoring."
+
+
+# -- what was asked for ------------------------------------------------------
+
+
+class NothingSelected(StrongroomError):
+    """The filter matches no secret; no backup was written."""
+
+    exit_code = 20
+    default_hint = "Check the filter with 'strongroom list'."
+
+
+class EmptySource(StrongroomError):
+    """The source holds no secret at all; no backup was written."""
+
+    exit_code = 21
+    default_hint = "An empty backup would hide a loss. Check the source."
+
+
+class DuplicateSecret(StrongroomError):
+    """Two secrets of one name: which is right is not ours to guess."""
+
+    exit_code = 22
+    default_hint = "Remove or rename one of the two, then repeat."
+
+
+class SecretNotFound(StrongroomError):
+    """No secret of that name."""
+
+    exit_code = 23
+    default_hint = "See the names with 'strongroom list'."
+
+
+class WouldOverwrite(StrongroomError):
+    """Something of that name exists, and overwriting was not allowed."""
+
+    exit_code = 24
+    default_hint = "Nothing was changed. Give the overwrite flag to replace it."
+
+
+class Conflict(StrongroomError):
+    """The secret changed between reading and writing (check-and-set failed)."""
+
+    exit_code = 25
+    default_hint = "Somebody else changed it. Look at it, then repeat."
+
+
+class VerificationFailed(StrongroomError):
+    """What was read back is not what was written."""
+
+    exit_code = 26
+    default_hint = "Restore from another replica; run 'strongroom repair' for the bad one."
+
+
+# -- sources -----------------------------------------------------------------
+
+
+class SourceError(StrongroomError):
+    """The source refused or gave nonsense."""
+
+    exit_code = 30
+    default_hint = "No backup was made; the last good one is untouched. Check the source."
+
+
+class SourceUnavailable(SourceError):
+    """The source did not answer; trying again can help."""
+
+    exit_code = 31
+    transient = True
+
+
+class SourceChanged(SourceError):
+    """The source moved under the backup; trying again reads it afresh."""
+
+    exit_code = 32
+    transient = True
+
+
+# -- targets -----------------------------------------------------------------
+
+
+class TargetError(StrongroomError):
+    """The target refused for good."""
+
+    exit_code = 40
+    default_hint = "Run 'strongroom config check' and look at the target's address and rights."
+
+
+class TargetUnavailable(TargetError):
+    """The target did not answer; trying again can help."""
+
+    exit_code = 41
+    transient = True
+
+
+class TargetReadOnly(TargetError):
+    """The target accepts no writes."""
+
+    exit_code = 42
+
+
+class TargetFull(TargetError):
+    """The target or the stage has no room."""
+
+    exit_code = 43
+    default_hint = "Nothing half-written was left. Free space, then run 'strongroom retry'."
+
+
+class QuorumNotMet(TargetError):
+    """Fewer targets or regions hold the backup than the policy demands."""
+
+    exit_code = 44
+    default_hint = "There is no new backup; the last good one is untouched. Bring a target back, then retry."
+
+
+# -- state and runs ----------------------------------------------------------
+
+
+class StateError(StrongroomError):
+    """The state database is unusable."""
+
+    exit_code = 50
+    default_hint = "The backups on the targets are not affected; 'strongroom catalog rebuild' restores the catalog."
+
+
+class StateUnavailable(StateError):
+    """The state database did not answer or stayed locked; trying again can help."""
+
+    exit_code = 51
+    transient = True
+
+
+class SchemaMismatch(StateError):
+    """The database has a schema this version does not know."""
+
+    exit_code = 52
+    default_hint = "Run the version of Strongroom that last migrated it, or upgrade this one."
+
+
+class RunNotFound(StateError):
+    """No run of that id."""
+
+    exit_code = 53
+    default_hint = "See the runs with 'strongroom status'. A run just submitted may still be queued."
+
+
+class RunFailed(StateError):
+    """The run ended without a backup."""
+
+    exit_code = 54
+    default_hint = "The last good backup is untouched. See 'strongroom status RUN', then 'strongroom retry RUN'."
+
+
+class RunCancelled(StateError):
+    """The run was cancelled; what it had staged is removed."""
+
+    exit_code = 55
+
+
+class ClaimLost(StateError):
+    """Another worker holds this step now; its result counts, ours does not."""
+
+    exit_code = 56
+
+
+class RecordRefused(StateError):
+    """A row disagrees with this worker's own configuration or with a signature."""
+
+    exit_code = 57
+    default_hint = "Somebody or something edited the state database. Treat it as an incident."
+
+
+# -- broker and messages -----------------------------------------------------
+
+
+class BrokerUnavailable(StrongroomError):
+    """The broker did not answer; nothing was submitted."""
+
+    exit_code = 60
+    transient = True
+    default_hint = "Start it with 'strongroom up', or run without a broker: 'strongroom backup'."
+
+
+class MessageRefused(StrongroomError):
+    """A message was unsigned, altered, foreign or from a role that may not send it."""
+
+    exit_code = 61
+    default_hint = "Look for the sender: this is either an old worker or an attack."

@@ -1,0 +1,138 @@
+"""Frozen records that every layer shares, and the value type that redacts itself."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NoReturn
+
+from msgspec import Struct
+
+
+class SecretBytes:
+    """A secret's bytes, which no ``repr``, log line, pickle or JSON can show.
+
+    Only :meth:`reveal` gives the bytes; grep for it to see every place that does.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def reveal(self) -> bytes:
+        """Return the plaintext."""
+        return self._value
+
+    def __len__(self) -> int:
+        return len(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SecretBytes):
+            return NotImplemented
+        return hmac.compare_digest(self._value, other._value)
+
+    __hash__ = None  # type: ignore[assignment]  # a hash of a weak value is an oracle
+
+    def __repr__(self) -> str:
+        return "SecretBytes(redacted)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret value must not be pickled")
+
+
+class VersionState(StrEnum):
+    """What the source says of one version."""
+
+    LIVE = "live"
+    DELETED = "deleted"
+    DESTROYED = "destroyed"
+
+
+class Media(StrEnum):
+    """How a value's bytes are to be read; restoring writes the same kind back."""
+
+    TEXT = "text"
+    JSON = "json"
+    BINARY = "binary"
+
+
+class Version(Struct, frozen=True, kw_only=True, gc=False):
+    """One version of a secret. ``value`` is ``None`` unless the version is live."""
+
+    number: int
+    value: SecretBytes | None = None
+    media: Media = Media.TEXT
+    state: VersionState = VersionState.LIVE
+    created_at: str | None = None
+
+
+class Rotation(Struct, frozen=True, kw_only=True, gc=False):
+    """How often a secret is to be rotated."""
+
+    days: int
+    enabled: bool = True
+
+
+class Secret(Struct, frozen=True, kw_only=True):
+    """A secret with everything its source knows of it.
+
+    ``versions`` ascend by number; the last one is current. ``metadata`` is free-form,
+    may itself be sensitive, and therefore never enters a metadata-only backup.
+    Times are RFC 3339 strings, kept as the source wrote them.
+    """
+
+    name: str
+    versions: tuple[Version, ...]
+    type: str = "generic"
+    tags: dict[str, str] = {}
+    created_at: str | None = None
+    updated_at: str | None = None
+    expires_at: str | None = None
+    rotation: Rotation | None = None
+    metadata: dict[str, Any] = {}
+
+    @property
+    def current(self) -> Version:
+        """The newest version, whatever its state."""
+        return self.versions[-1]
+
+
+class Entry(Struct, frozen=True, array_like=True, gc=False):
+    """One line of a source's listing: enough to plan with, and to find the secret again.
+
+    ``size`` estimates the bytes of values and metadata. ``locator`` is the source's own
+    (for JSONL the offset and length), meaningless to anyone else. ``tags`` are present
+    only when the listing was asked for them.
+    """
+
+    name: str
+    size: int
+    locator: tuple[int, ...] = ()
+    tags: dict[str, str] | None = None
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """Which secrets a policy or command means.
+
+    A name is selected if it matches any ``include`` pattern (all, if there is none) and
+    no ``exclude`` pattern (:mod:`fnmatch` syntax, case-sensitive), and carries every one
+    of ``tags``.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    tags: Mapping[str, str] = {}
+
+
+class Depth(StrEnum):
+    """How deep a verification looked; each depth includes those before it."""
+
+    PRESENT = "present"
+    DIGEST = "digest"
+    OPENED = "opened"
+    COMPARED = "compared"
+    LIVE = "live"

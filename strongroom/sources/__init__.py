@@ -1,0 +1,72 @@
+"""Where live secrets are: one small Protocol, one conformance suite for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from strongroom.model import Entry, Secret
+
+
+class Source(Protocol):
+    """Something that lists and reads secrets.
+
+    Contract, held by ``tests/sources/conformance.py``:
+
+    * ``name`` identifies the source in digests, manifests and messages to people;
+    * clients and file handles are opened on use, so an instance survives a fork;
+    * errors are :class:`~strongroom.errors.SourceError`; ``transient`` says whether
+      trying again can help;
+    * no method writes a value anywhere.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+        """Yield every secret once, in any order, without holding them all in memory.
+
+        ``with_tags`` asks for ``Entry.tags`` too, which some sources must read for.
+        A name that the source holds twice is yielded twice; planning refuses it.
+        """
+        ...
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+        """Yield, in the given order, each secret with all its versions.
+
+        ``None`` means it vanished since it was listed. Raises
+        :class:`~strongroom.errors.SourceChanged` if a locator no longer fits.
+        """
+        ...
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """A write with check-and-set: ``expected`` is the current version number that the
+    writer saw, or ``None`` if there was no such secret."""
+
+    secret: Secret
+    expected: int | None
+
+
+class Destination(Source, Protocol):
+    """A source that can also be restored into."""
+
+    def heads(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the current version number of each of ``names`` that exists."""
+        ...
+
+    def write(self, changes: Iterable[Change]) -> int:
+        """Write each secret, all versions and metadata; return how many were written.
+
+        Commits in batches, each whole or not at all. Raises
+        :class:`~strongroom.errors.Conflict` when ``expected`` is not what is there;
+        earlier batches stay. An existing secret keeps its history: the restored versions
+        become new versions on top, so that nothing is overwritten without a way back.
+        """
+        ...
+
+    def delete(self, names: Iterable[str]) -> int:
+        """Remove the secrets of these names; return how many there were."""
+        ...

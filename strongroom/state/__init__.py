@@ -1,0 +1,1 @@
+"""The working state: run records, slots, catalog and events, in SQL."""

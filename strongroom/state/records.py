@@ -1,0 +1,246 @@
+"""What the state database remembers of a run, as frozen records.
+
+A *run* is one execution of a policy or command; its *steps* are rows, one per piece of
+work. A step row that exists is due: rows are inserted when what they need is done, so no
+row ever waits for another. The database decides, messages only carry :class:`Ticket`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from msgspec import Struct
+
+from strongroom.model import Depth, Selection
+
+
+class RunKind(StrEnum):
+    """What a run does."""
+
+    BACKUP = "backup"
+    VERIFY = "verify"
+    REPAIR = "repair"
+    RESTORE = "restore"
+    DRILL = "drill"
+
+
+class RunState(StrEnum):
+    """How far a run is. ``DEGRADED`` is a good backup with a replica missing."""
+
+    ACTIVE = "active"
+    DONE = "done"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self is not RunState.ACTIVE
+
+
+class StepKind(StrEnum):
+    """The kinds of work; each is one Celery task name and one queue."""
+
+    PLAN = "plan"
+    CAPTURE = "capture"
+    UPLOAD = "upload"
+    COMMIT = "commit"
+    VERIFY = "verify"
+    REPAIR = "repair"
+    RESTORE = "restore"
+    DRILL_RESTORE = "drill-restore"
+    DRILL_COMPARE = "drill-compare"
+    DRILL_TEARDOWN = "drill-teardown"
+    REPORT = "report"
+
+
+class StepState(StrEnum):
+    """Where a step is.
+
+    ``READY`` waits to be sent, ``SENT`` is with the broker, ``RUNNING`` is claimed.
+    ``MISSED`` was given up without failing the run (one replica); ``POISONED`` was given
+    up and fails it.
+    """
+
+    READY = "ready"
+    SENT = "sent"
+    RUNNING = "running"
+    DONE = "done"
+    MISSED = "missed"
+    POISONED = "poisoned"
+
+    @property
+    def settled(self) -> bool:
+        return self in (StepState.DONE, StepState.MISSED, StepState.POISONED)
+
+
+class Step(Struct, frozen=True, order=True):
+    """One piece of work: its kind, the container's number (-1: none), the target (or "")."""
+
+    kind: StepKind
+    piece: int = -1
+    target: str = ""
+
+    def __str__(self) -> str:
+        parts = [self.kind.value]
+        if self.piece >= 0:
+            parts.append(str(self.piece))
+        if self.target:
+            parts.append(self.target)
+        return "/".join(parts)
+
+
+class RecipientPin(Struct, frozen=True, kw_only=True):
+    """A recipient as a run froze it; all of it public."""
+
+    name: str
+    type: str
+    fingerprint: str
+    post_quantum: bool
+    describes: str
+
+
+class TargetPin(Struct, frozen=True, kw_only=True):
+    """A target as a run froze it."""
+
+    name: str
+    address: str
+    region: str
+    provider: str
+
+
+class Spec(Struct, frozen=True, kw_only=True):
+    """What a run is to do, frozen when it is created.
+
+    Workers rebuild it from their own configuration and refuse a run that differs, so an
+    edited row adds no reader and redirects no target. ``backup`` names the backup that a
+    verify, repair, restore or drill is about.
+    """
+
+    kind: RunKind
+    policy: str
+    source: str = ""
+    values: bool = True
+    sealed: bool = True
+    selection: Selection = Selection()
+    targets: tuple[TargetPin, ...] = ()
+    recipients: tuple[RecipientPin, ...] = ()
+    quorum: int = 1
+    regions: int = 1
+    depth: Depth = Depth.DIGEST
+    container_bytes: int = 32 * 1024 * 1024
+    backup: str = ""
+    options: dict[str, Any] = {}
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """A run as recorded. ``facts`` are what steps found out for the whole run (the plan's
+    counts, the manifest's digest…): small, JSON-able, and free of secrets and names.
+    Times are seconds since the epoch by the database's clock."""
+
+    id: str
+    spec: Spec
+    state: RunState
+    request_id: str | None
+    created_at: float
+    finished_at: float | None
+    error: str | None
+    facts: Mapping[str, Any]
+
+
+class Ticket(Struct, frozen=True):
+    """What a message carries: identifiers and the dispatch number, nothing else.
+
+    A dispatch number is given out once, ascending over the whole database; a message
+    whose number is not the row's is stale and does nothing.
+    """
+
+    run: str
+    step: Step
+    dispatch: int
+
+
+class Claim(Struct, frozen=True, kw_only=True):
+    """A lease on a step. Every write checks ``fence``; ``attempt`` counts from 1."""
+
+    ticket: Ticket
+    owner: str
+    fence: int
+    attempt: int
+
+
+class Tally(Struct, frozen=True):
+    """How many steps of a run stand where: ``counts[kind, target, state]``."""
+
+    counts: Mapping[tuple[StepKind, str, StepState], int]
+
+    def of(self, kind: StepKind, *, target: str | None = None, states: tuple[StepState, ...] = ()) -> int:
+        """Count steps of a kind, of one target or all, in the given states (all: any)."""
+        return sum(
+            n
+            for (k, t, s), n in self.counts.items()
+            if k is kind and (target is None or t == target) and (not states or s in states)
+        )
+
+    def unsettled(self, kind: StepKind) -> int:
+        """Count steps of a kind that may still change."""
+        return self.of(kind, states=(StepState.READY, StepState.SENT, StepState.RUNNING))
+
+
+class StepRow(Struct, frozen=True, kw_only=True):
+    """A step as recorded, with its outcome. ``result`` is small and free of secrets."""
+
+    step: Step
+    state: StepState
+    attempts: int
+    result: Mapping[str, Any] | None
+    error: str | None
+    started_at: float | None
+    finished_at: float | None
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """What a recorded outcome leads to, decided by ``operations.steps`` inside the
+    transaction that records it: rows to insert (those that exist stay), facts to add to
+    the run, and, if this ends the run, its final state and error."""
+
+    follow: tuple[Step, ...] = ()
+    facts: Mapping[str, Any] = {}
+    state: RunState | None = None
+    error: str | None = None
+
+
+class Replica(Struct, frozen=True, kw_only=True):
+    """One backup on one target. ``verified`` is the deepest depth last read back, and
+    ``verified_at`` when; ``good`` is false once a read-back failed or it is missing."""
+
+    backup: str
+    target: str
+    good: bool
+    verified: Depth | None
+    verified_at: float | None
+
+
+class CatalogEntry(Struct, frozen=True, kw_only=True):
+    """A backup as the catalog knows it; all of it can be rebuilt from any target."""
+
+    backup: str
+    policy: str
+    source: str
+    created_at: str
+    values: bool
+    secrets: int
+    size: int
+    containers: int
+    manifest_sha256: str
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """One line of what happened. ``detail`` is small and free of secrets."""
+
+    at: float
+    kind: str
+    run: str | None
+    detail: Mapping[str, Any]

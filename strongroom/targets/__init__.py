@@ -1,0 +1,77 @@
+"""Where backups lie: one small Protocol, one conformance suite for all.
+
+Objects are immutable: they are put once, only if absent, and never changed. Names are
+``/``-separated, of ``[A-Za-z0-9._-]`` segments that do not start with a dot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class ObjectInfo(Struct, frozen=True, kw_only=True):
+    """One stored object. ``size`` in bytes."""
+
+    name: str
+    size: int
+
+
+class Target(Protocol):
+    """A place that keeps objects.
+
+    Contract, held by ``tests/targets/conformance.py``:
+
+    * clients are made on use, so an instance survives a fork;
+    * errors are :class:`~strongroom.errors.TargetError`; ``transient`` says whether
+      trying again can help. A missing object is
+      :class:`~strongroom.errors.MissingPiece`;
+    * a process that dies during :meth:`put` leaves nothing visible under ``name``.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def region(self) -> str: ...
+
+    @property
+    def provider(self) -> str: ...
+
+    @property
+    def address(self) -> str:
+        """The canonical place (path, bucket…): a run freezes it, so that an edited row
+        or configuration cannot redirect it unnoticed."""
+        ...
+
+    def put(self, name: str, chunks: Iterable[bytes], *, size: int, sha256: bytes) -> bool:
+        """Store an object if, and only if, there is none of that name.
+
+        Streams ``chunks``; refuses (:class:`~strongroom.errors.VerificationFailed`)
+        content of another size or SHA-256, leaving nothing. Durable on return. Returns
+        ``True`` if it created the object, ``False`` if one was there already: the caller
+        reads back either way, for an earlier attempt's reply may have been lost.
+        """
+        ...
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Stream a range of an object. Ends early only at the object's end."""
+        ...
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        """Return what is there, or ``None``."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield complete objects whose name starts with ``prefix``, ascending by name."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove an object; a missing one is fine."""
+        ...
+
+    def abort_incomplete(self, prefix: str) -> int:
+        """Remove what interrupted puts under ``prefix`` left behind; return how many."""
+        ...
