@@ -1,0 +1,80 @@
+# Everything that a person or CI runs. `make help` explains it.
+#
+#   make PYTHON=/path/to/python3 ...   uses that Python instead of the first that fits
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
+WITH_PATH := PATH="$(CURDIR)/$(BIN):$$PATH"
+BENCH ?=
+CHAOS ?=
+TESTS ?=
+
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help venv dev demo test services lint format bench chaos docs lock clean
+
+##@ Start here
+
+help: ## show this
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(DEMO_READY) ## back up 1,000 made-up secrets to three regions and bring them back (no root, no server)
+	@$(WITH_PATH) strongroom demo
+
+##@ Work on it
+
+venv: $(DEMO_READY) ## make .venv with what Strongroom needs to run, hash-checked
+
+dev: $(DEV_READY) ## make .venv with what its tests and linters need too
+
+test: services $(DEV_READY) lint ## install what the tests drive, lint, and run every test (TESTS="-k name" for some)
+	@$(WITH_PATH) python -m pytest $(TESTS)
+
+services: ## install Redis, PostgreSQL and docker-compose, or say what is missing
+	@sh scripts/install-test-services
+
+lint: $(DEV_READY) ## style, types, and which package may import which, links
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(WITH_PATH) lint-imports
+	@$(BIN)/python scripts/check_docs.py
+
+format: $(DEV_READY) ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+##@ Find out more
+
+bench: $(DEMO_READY) ## measure beside restic, borg and age; writes docs/benchmarks.md (BENCH="--secrets 1000")
+	@$(WITH_PATH) python -m scripts.bench $(BENCH)
+
+chaos: services $(DEV_READY) ## kill workers, beat and Redis, at least 50 runs; takes long (CHAOS="-k name")
+	@$(WITH_PATH) python -m pytest -m chaos --timeout 0 $(CHAOS)
+
+docs: ## check that the documents' links and make targets lead somewhere
+	@"$$(sh scripts/find-python)" scripts/check_docs.py
+
+##@ Keep it in order
+
+lock: $(DEV_READY) ## resolve requirements/*.lock anew from pyproject.toml
+	@$(WITH_PATH) sh scripts/lock
+
+clean: ## remove everything that make made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# -- the environment: made anew whenever the locks, the project's metadata or the maker change --
+
+$(DEMO_READY): requirements/base.lock pyproject.toml scripts/make_venv.py
+	@"$$(sh scripts/find-python)" scripts/make_venv.py $(VENV) requirements/base.lock
+	@touch $@
+
+$(DEV_READY): requirements/dev.lock pyproject.toml scripts/make_venv.py
+	@"$$(sh scripts/find-python)" scripts/make_venv.py $(VENV) requirements/dev.lock
+	@touch $(DEMO_READY) $@

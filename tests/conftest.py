@@ -1,0 +1,20 @@
+"""What every test may ask for, and the rules that hold for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.redis_server import RedisServer, server_program
+
+pytest_plugins = ["pytester", "tests.nothing_skipped"]
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A real Redis of this test run's own, on a Unix socket, shared: flush what you use."""
+    if server_program() is None:
+        pytest.skip("no redis-server or valkey-server on the path; 'make services' installs one")
+    with RedisServer() as server:
+        yield server
