@@ -55,6 +55,27 @@ class StepKind(StrEnum):
     DRILL_TEARDOWN = "drill-teardown"
     REPORT = "report"
 
+    @property
+    def queue(self) -> str:
+        """The queue that carries this kind. Reconcile reasons per queue, since that is
+        what is first-in first-out."""
+        return _QUEUES[self]
+
+
+_QUEUES = {
+    StepKind.PLAN: "control",
+    StepKind.CAPTURE: "seal",
+    StepKind.UPLOAD: "transfer",
+    StepKind.COMMIT: "control",
+    StepKind.VERIFY: "verify",
+    StepKind.REPAIR: "transfer",
+    StepKind.RESTORE: "recover",
+    StepKind.DRILL_RESTORE: "drill",
+    StepKind.DRILL_COMPARE: "drill",
+    StepKind.DRILL_TEARDOWN: "drill",
+    StepKind.REPORT: "control",
+}
+
 
 class StepState(StrEnum):
     """Where a step is.
@@ -138,7 +159,10 @@ class Spec(Struct, frozen=True, kw_only=True):
 class Run(Struct, frozen=True, kw_only=True):
     """A run as recorded. ``facts`` are what steps found out for the whole run (the plan's
     counts, the manifest's digest…): small, JSON-able, and free of secrets and names.
-    Times are seconds since the epoch by the database's clock."""
+    Times are seconds since the epoch by the database's clock.
+
+    ``closing``: the run failed or was cancelled and only its REPORT step may still run;
+    ``facts["ending"]`` (``failed`` or ``cancelled``) and ``facts["error"]`` say why."""
 
     id: str
     spec: Spec
@@ -148,6 +172,7 @@ class Run(Struct, frozen=True, kw_only=True):
     finished_at: float | None
     error: str | None
     facts: Mapping[str, Any]
+    closing: bool = False
 
 
 class Ticket(Struct, frozen=True):
@@ -199,6 +224,8 @@ class StepRow(Struct, frozen=True, kw_only=True):
     error: str | None
     started_at: float | None
     finished_at: float | None
+    owner: str | None = None
+    not_before: float | None = None
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -238,9 +265,10 @@ class CatalogEntry(Struct, frozen=True, kw_only=True):
 
 
 class Event(Struct, frozen=True, kw_only=True):
-    """One line of what happened. ``detail`` is small and free of secrets."""
+    """One line of what happened. ``detail`` is small and free of secrets; ``id`` ascends."""
 
     at: float
     kind: str
     run: str | None
     detail: Mapping[str, Any]
+    id: int = 0

@@ -1,0 +1,43 @@
+"""Which backups there are, and where. The targets are the truth; this can be rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, select
+
+from strongroom.state import codec, sql, tables
+from strongroom.state.records import CatalogEntry, Replica
+
+_catalog, _replicas = tables.catalog.c, tables.replicas.c
+
+
+def put(conn: Connection, entry: CatalogEntry, replicas: Sequence[Replica]) -> None:
+    """Record a backup and where it lies; what was known of it is replaced."""
+    sql.put(conn, tables.catalog, [codec.entry_row(entry)])
+    sql.put(conn, tables.replicas, [codec.replica_row(replica) for replica in replicas])
+
+
+def put_replica(conn: Connection, replica: Replica) -> None:
+    """Record what is known of one replica of a backup in the catalog."""
+    sql.put(conn, tables.replicas, [codec.replica_row(replica)])
+
+
+def backups(conn: Connection, *, policy: str | None, limit: int) -> list[CatalogEntry]:
+    """Return backups, newest first; of one policy if given."""
+    query = select(tables.catalog).order_by(_catalog.created_at.desc(), _catalog.backup.desc()).limit(limit)
+    if policy is not None:
+        query = query.where(_catalog.policy == policy)
+    return [codec.entry_of(row) for row in conn.execute(query)]
+
+
+def backup(conn: Connection, name: str) -> CatalogEntry | None:
+    """Return one backup, or ``None`` if the catalog does not know it."""
+    row = conn.execute(select(tables.catalog).where(_catalog.backup == name)).first()
+    return None if row is None else codec.entry_of(row)
+
+
+def replicas(conn: Connection, name: str) -> list[Replica]:
+    """Return the replicas of one backup, by target."""
+    query = select(tables.replicas).where(_replicas.backup == name).order_by(_replicas.target)
+    return [codec.replica_of(row) for row in conn.execute(query)]

@@ -1,0 +1,133 @@
+"""Records to rows and back. What does not decode is an error that names its row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+from sqlalchemy import Row
+
+from strongroom.errors import StateError
+from strongroom.model import Depth
+from strongroom.state.records import (
+    CatalogEntry,
+    Event,
+    Replica,
+    Run,
+    RunState,
+    Spec,
+    Step,
+    StepKind,
+    StepRow,
+    StepState,
+)
+
+T = TypeVar("T")
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_spec = msgspec.json.Decoder(Spec)
+_object = msgspec.json.Decoder(dict[str, Any])
+
+
+def encode(value: Any) -> str:
+    """Return JSON text; equal values give equal text."""
+    return _encoder.encode(value).decode()
+
+
+def _readable(decode: Callable[[Any], T], row: Any, what: str) -> T:
+    """A row that was edited or cut must not end in a traceback, nor show what it holds."""
+    try:
+        return decode(row)
+    except (msgspec.DecodeError, ValueError, TypeError):
+        raise StateError(f"the state database holds an unreadable {what}") from None
+
+
+def run_of(row: AnyRow) -> Run:
+    """Return a row of ``runs`` as a record."""
+    return _readable(_run, row, f"run {row.id}")
+
+
+def _run(row: AnyRow) -> Run:
+    return Run(
+        id=row.id,
+        spec=_spec.decode(row.spec),
+        state=RunState(row.state),
+        request_id=row.request_id,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        error=row.error,
+        facts=_object.decode(row.facts),
+        closing=row.closing,
+    )
+
+
+def step_of(row: AnyRow) -> Step:
+    """Return a step's key."""
+    return _readable(_step, row, f"step of run {row.run}")
+
+
+def _step(row: AnyRow) -> Step:
+    return Step(StepKind(row.kind), row.piece, row.target)
+
+
+def step_row_of(row: AnyRow) -> StepRow:
+    """Return a row of ``steps`` as a record."""
+    return _readable(_step_row, row, f"step {row.kind}/{row.piece}/{row.target} of run {row.run}")
+
+
+def _step_row(row: AnyRow) -> StepRow:
+    return StepRow(
+        step=_step(row),
+        state=StepState(row.state),
+        attempts=row.attempts,
+        result=None if row.result is None else _object.decode(row.result),
+        error=row.error,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        owner=row.owner,
+        not_before=row.not_before or None,
+    )
+
+
+def counts_of(rows: Sequence[AnyRow], run: str) -> dict[tuple[StepKind, str, StepState], int]:
+    """Return rows of (kind, target, state, number) as a tally's counts."""
+    return _readable(
+        lambda rows: {(StepKind(kind), target, StepState(state)): n for kind, target, state, n in rows},
+        rows,
+        f"step of run {run}",
+    )
+
+
+def event_of(row: AnyRow) -> Event:
+    """Return a row of ``events`` as a record."""
+    return _readable(_event, row, f"event {row.id}")
+
+
+def _event(row: AnyRow) -> Event:
+    return Event(id=row.id, at=row.at, kind=row.kind, run=row.run, detail=_object.decode(row.detail))
+
+
+def entry_of(row: AnyRow) -> CatalogEntry:
+    """Return a row of ``catalog`` as a record."""
+    return _readable(lambda row: msgspec.convert(row._asdict(), CatalogEntry), row, f"backup {row.backup}")
+
+
+def replica_of(row: AnyRow) -> Replica:
+    """Return a row of ``replicas`` as a record."""
+    return _readable(lambda row: msgspec.convert(row._asdict(), Replica), row, f"replica of {row.backup}")
+
+
+def entry_row(entry: CatalogEntry) -> Mapping[str, Any]:
+    """Return a catalog entry as a row."""
+    return msgspec.structs.asdict(entry)
+
+
+def replica_row(replica: Replica) -> Mapping[str, Any]:
+    """Return a replica as a row."""
+    return msgspec.structs.asdict(replica) | {"verified": _plain(replica.verified)}
+
+
+def _plain(depth: Depth | None) -> str | None:
+    return None if depth is None else depth.value

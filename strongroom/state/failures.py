@@ -1,0 +1,67 @@
+"""What database drivers raise, as errors a person can act on."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy import exc
+
+from strongroom.errors import StateError, StateUnavailable
+
+_BUSY: Final = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"})
+
+# Classes of SQLSTATE after which the same transaction can succeed (PostgreSQL, appendix
+# A): connection, resources, operator intervention, serialisation and deadlock, lock timeout.
+_PASSING: Final = ("08", "53", "57", "40", "55P03", "25P03")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn every SQLAlchemy error into a StateError; transient ones are StateUnavailable.
+
+    Statements and parameters are left out: they quote rows.
+    """
+    try:
+        yield
+    except exc.DBAPIError as error:
+        raise _translate(error) from None
+    except exc.TimeoutError:
+        raise StateUnavailable("every connection to the state database is in use") from None
+    except exc.SQLAlchemyError as error:
+        raise StateError(f"the state database refused ({type(error).__name__})") from None
+
+
+def _translate(error: exc.DBAPIError) -> StateError:
+    cause = error.orig
+    if isinstance(cause, sqlite3.Error):
+        return _from_sqlite(cause)
+    return _from_postgresql(error)
+
+
+def _from_sqlite(cause: sqlite3.Error) -> StateError:
+    # A cursor on a damaged file raises before SQLite names a code.
+    name = getattr(cause, "sqlite_errorname", type(cause).__name__)
+    if any(name.startswith(busy) for busy in _BUSY):
+        return StateUnavailable("the state database stayed locked by another process")
+    return StateError(f"the state database cannot be used: {_SQLITE.get(name, name)}")
+
+
+_SQLITE: Final = {
+    "SQLITE_CANTOPEN": "the file cannot be opened",
+    "SQLITE_READONLY": "the file is read-only",
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_NOTADB": "the file is not a SQLite database",
+    "SQLITE_CORRUPT": "the file is damaged",
+}
+
+
+def _from_postgresql(error: exc.DBAPIError) -> StateError:
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None and isinstance(error, exc.OperationalError | exc.InterfaceError):
+        return StateUnavailable("the state database did not answer")
+    if error.connection_invalidated or (state or "").startswith(_PASSING):
+        return StateUnavailable(f"the state database broke off (SQLSTATE {state or 'unknown'})")
+    return StateError(f"the state database refused (SQLSTATE {state or 'unknown'})")

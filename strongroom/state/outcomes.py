@@ -1,0 +1,232 @@
+"""Recording what came of a step, and what that leads to: one transaction each.
+
+Ending early. When a step is poisoned, a verdict fails the run, or a person cancels it, the
+run is *closing*: nothing but REPORT may start any more; what had not started is MISSED;
+and once nothing runs, the REPORT step is inserted, whose outcome makes the run final. So
+the sweep that REPORT does finds nobody still writing, and every run that has begun ends
+through one door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from msgspec import structs
+from sqlalchemy import Connection, delete, exists, select, update
+
+from strongroom.errors import ClaimLost, UsageError
+from strongroom.state import codec, events, runs, sql, tables
+from strongroom.state.claims import holding, key_of
+from strongroom.state.records import Claim, Run, RunState, Step, StepKind, StepState, Tally, Verdict
+
+Decide = Callable[[Run, Tally, Step], Verdict]
+
+_steps = tables.steps.c
+_REPORT = Step(StepKind.REPORT)
+
+
+def finish(conn: Connection, held: Claim, result: Mapping[str, Any], decide: Decide) -> tuple[Run, Tally]:
+    """Record success; see :meth:`strongroom.state.store.RunStore.finish`."""
+    run = runs.lock(conn, held.ticket.run)
+    if _recorded_before(conn, held):
+        return run, runs.tally(conn, run.id)
+    _settle(conn, held, StepState.DONE, result=codec.encode(result))
+    return conclude(conn, run, held.ticket.step, decide)
+
+
+def fail(
+    conn: Connection,
+    held: Claim,
+    error: str,
+    *,
+    retry_in: float | None,
+    settle: StepState | None,
+    decide: Decide,
+) -> tuple[Run, Tally]:
+    """Record failure; see :meth:`strongroom.state.store.RunStore.fail`."""
+    run = runs.lock(conn, held.ticket.run)
+    if _recorded_before(conn, held):
+        return run, runs.tally(conn, run.id)
+    step = held.ticket.step
+    events.append(conn, "step.failed", run.id, {"step": str(step), "attempt": held.attempt, "error": error})
+    if retry_in is not None and (not run.closing or step.kind is StepKind.REPORT):
+        _put_back(conn, held, error, retry_in)
+        return run, runs.tally(conn, run.id)
+    state = settle or StepState.MISSED
+    _settle(conn, held, state, error=error)
+    return give_up(conn, run, step, state=state, error=error, decide=decide)
+
+
+def _recorded_before(conn: Connection, held: Claim) -> bool:
+    """Whether this claim has recorded already, and the answer was lost; else it must hold.
+
+    Raises:
+        ClaimLost: another took the step over, or the run has ended.
+    """
+    query = select(_steps.state, _steps.dispatch, _steps.fence)
+    row = conn.execute(query.where(key_of(held.ticket.run, held.ticket.step))).first()
+    if row is None or (row.dispatch, row.fence) != (held.ticket.dispatch, held.fence):
+        raise ClaimLost(f"another worker holds {held.ticket.step} of run {held.ticket.run} now")
+    if row.state == StepState.DONE.value:
+        return True
+    if row.state != StepState.RUNNING.value:
+        raise ClaimLost(f"the lease on {held.ticket.step} of run {held.ticket.run} has ended")
+    return False
+
+
+def _settle(
+    conn: Connection, held: Claim, state: StepState, *, result: str | None = None, error: str | None = None
+) -> None:
+    conn.execute(
+        update(tables.steps)
+        .where(holding(held))
+        .values(
+            state=state.value,
+            result=result,
+            error=error,
+            silent=0,
+            finished_at=sql.now(),
+            lease_expires=None,
+        )
+    )
+
+
+def _put_back(conn: Connection, held: Claim, error: str, retry_in: float) -> None:
+    conn.execute(
+        update(tables.steps)
+        .where(holding(held))
+        .values(
+            state=StepState.READY.value,
+            error=error,
+            silent=0,
+            not_before=sql.now() + retry_in,
+            lease_expires=None,
+        )
+    )
+
+
+def give_up(
+    conn: Connection, run: Run, step: Step, *, state: StepState, error: str, decide: Decide
+) -> tuple[Run, Tally]:
+    """Draw the consequence of a step settled as MISSED or POISONED, the run's row locked."""
+    if state is not StepState.POISONED:
+        return conclude(conn, run, step, decide)
+    reason = f"{step}: {error}"
+    if step.kind is StepKind.REPORT:
+        run = finalise(conn, run, RunState.FAILED, reason)
+    else:
+        run = close(conn, run, RunState.FAILED, reason)
+    return run, runs.tally(conn, run.id)
+
+
+def conclude(conn: Connection, run: Run, step: Step, decide: Decide) -> tuple[Run, Tally]:
+    """Ask what a settled step leads to, and record that too, the run's row locked."""
+    tally = runs.tally(conn, run.id)
+    if run.closing and step.kind is not StepKind.REPORT:
+        _report_when_idle(conn, run)
+        return run, tally
+    return _apply(conn, run, step, decide(run, tally, step)), tally
+
+
+def _apply(conn: Connection, run: Run, step: Step, verdict: Verdict) -> Run:
+    if verdict.facts:
+        run = structs.replace(run, facts={**run.facts, **verdict.facts})
+        runs.change(conn, run.id, facts=run.facts)
+    if run.closing:  # and this was REPORT, or nobody had been asked
+        return finalise(conn, run, RunState.FAILED, None)
+    if verdict.state is None or not verdict.state.final:
+        runs.insert_steps(conn, run.id, verdict.follow)
+        return run
+    early = verdict.state in (RunState.FAILED, RunState.CANCELLED) and step.kind is not StepKind.REPORT
+    return (close if early else finalise)(conn, run, verdict.state, verdict.error)
+
+
+def close(conn: Connection, run: Run, ending: RunState, error: str | None) -> Run:
+    """Begin to end a run early, its row locked. The first reason given stays."""
+    if not run.closing:
+        run = structs.replace(
+            run, closing=True, facts={**run.facts, "ending": ending.value, "error": error}, error=error
+        )
+        runs.change(conn, run.id, closing=True, facts=run.facts, error=error)
+        events.append(conn, "run.closing", run.id, {"ending": ending.value, "error": error})
+        _drop(conn, run, error, StepState.READY, StepState.SENT)
+    _report_when_idle(conn, run)
+    return run
+
+
+def _drop(conn: Connection, run: Run, error: str | None, *states: StepState) -> None:
+    """Settle steps that have not been settled, REPORT aside, as MISSED."""
+    conn.execute(
+        update(tables.steps)
+        .where(_steps.run == run.id, _steps.kind != StepKind.REPORT.value)
+        .where(_steps.state.in_([state.value for state in states]))
+        .values(state=StepState.MISSED.value, error=error, finished_at=sql.now(), lease_expires=None)
+    )
+
+
+def _report_when_idle(conn: Connection, run: Run) -> None:
+    busy = exists().where(_steps.run == run.id, tables.UNSETTLED, _steps.kind != StepKind.REPORT.value)
+    if not conn.execute(select(busy)).scalar():
+        runs.insert_steps(conn, run.id, [_REPORT])
+
+
+def finalise(conn: Connection, run: Run, state: RunState, error: str | None) -> Run:
+    """End a run for good. A run that was closing ends as it began to, whatever the report says."""
+    if run.closing:
+        state, error = RunState(run.facts["ending"]), run.facts["error"]
+    moment: float = conn.execute(select(sql.now())).scalar_one()
+    unsettled = (StepState.READY, StepState.SENT, StepState.RUNNING)
+    _drop(conn, run, "the run had ended", *unsettled)
+    runs.change(conn, run.id, state=state.value, error=error, finished_at=moment)
+    events.append(conn, "run.finished", run.id, {"state": state.value, "error": error})
+    return structs.replace(run, state=state, error=error, finished_at=moment)
+
+
+def cancel(conn: Connection, run_id: str, error: str) -> Run:
+    """Begin to cancel a run; see :meth:`strongroom.state.store.RunStore.cancel`."""
+    run = runs.lock(conn, run_id)
+    if run.state.final or has_reported(conn, run_id):
+        return run
+    return close(conn, run, RunState.CANCELLED, error)
+
+
+def has_reported(conn: Connection, run_id: str) -> bool:
+    """Whether the run's last step exists, in whatever state."""
+    return conn.execute(select(_steps.run).where(key_of(run_id, _REPORT))).first() is not None
+
+
+def retry(conn: Connection, run_id: str, first: Sequence[Step]) -> Run:
+    """Take a failed run up again; see :meth:`strongroom.state.store.RunStore.retry`."""
+    run = runs.lock(conn, run_id)
+    if run.state is not RunState.FAILED:
+        raise UsageError(
+            f"run {run_id} is {run.state.value}; only a failed run can be retried", hint="Submit a new run."
+        )
+    again = delete(tables.steps).where(_steps.run == run_id)
+    conn.execute(again if first else again.where(_steps.kind == StepKind.REPORT.value))
+    runs.insert_steps(conn, run_id, first)
+    _make_ready_again(conn, run_id)
+    facts = {key: value for key, value in run.facts.items() if key not in ("ending", "error")}
+    runs.change(
+        conn, run_id, state=RunState.ACTIVE.value, closing=False, facts=facts, error=None, finished_at=None
+    )
+    events.append(conn, "run.retried", run_id, {"restarted": bool(first)})
+    return runs.load(conn, run_id)
+
+
+def _make_ready_again(conn: Connection, run_id: str) -> None:
+    given_up = (StepState.MISSED.value, StepState.POISONED.value)
+    conn.execute(
+        update(tables.steps)
+        .where(_steps.run == run_id, _steps.state.in_(given_up))
+        .values(
+            state=StepState.READY.value,
+            attempts=0,
+            silent=0,
+            sends=0,
+            not_before=0.0,
+            error=None,
+            finished_at=None,
+        )
+    )

@@ -1,0 +1,253 @@
+"""Noticing what got lost: dead workers, lost messages, steps that kill whoever takes them.
+
+A message is *lost*, not *queued*, if one sent later to the same queue was taken up and
+this one was not: queues are first-in first-out. If none was sent later, a queue that has
+long given out nothing has lost it, or nobody serves it; sending again is harmless either
+way, since the old number is stale. Each further time waits twice as long.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import Connection, and_, case, func, select, update
+
+from strongroom.errors import StateError, StateUnavailable
+from strongroom.state import codec, events, outcomes, runs, sql, tables
+from strongroom.state.claims import key_of
+from strongroom.state.engine import Database
+from strongroom.state.records import RunState, Step, StepKind, StepState
+
+log = logging.getLogger(__name__)
+
+_runs, _steps = tables.runs.c, tables.steps.c
+Exhausted = Callable[[Step], StepState]
+
+
+class Patience(Struct, frozen=True, kw_only=True):
+    """How long to wait before something counts as lost. Seconds, but for ``starts``.
+
+    ``lease``: a claim without renewal. ``grace``: a message overtaken by a later one.
+    ``idle``: a message in a queue from which nothing is taken. ``busy``: the same, while
+    steps from that queue are being worked on. ``longest``: where doubling stops.
+    ``starts``: how many starts without any recorded outcome a step gets.
+    """
+
+    lease: float = 15.0
+    grace: float = 5.0
+    idle: float = 30.0
+    busy: float = 300.0
+    longest: float = 600.0
+    starts: int = 5
+
+
+class Watched(Struct, frozen=True, kw_only=True):
+    """An unsettled step as recovery looks at it; ``key`` finds and guards its row."""
+
+    run: str
+    step: Step
+    state: StepState
+    dispatch: int
+    fence: int
+    silent: int
+    sends: int
+    sent_at: float
+    lease_expires: float
+
+
+class Queue(Struct, frozen=True, kw_only=True):
+    """What was taken from a queue lately. ``overtaking`` is the greatest dispatch number
+    taken longer than the grace ago, ``taken_at`` when anything last was, ``working``
+    whether a live lease is held on a step from it."""
+
+    overtaking: int = 0
+    taken_at: float = 0.0
+    working: bool = False
+
+
+def given_up(step: Step) -> StepState:
+    """What a step becomes that had all its starts: a replica is missed, else the run fails."""
+    replica = step.kind in (StepKind.UPLOAD, StepKind.VERIFY, StepKind.REPAIR)
+    return StepState.MISSED if replica else StepState.POISONED
+
+
+def is_lost(watched: Watched, queue: Queue, now: float, patience: Patience) -> bool:
+    """Whether a SENT step's message will not come any more."""
+    doubling: float = 2 ** max(0, watched.sends - 1)
+    age = now - watched.sent_at
+    if watched.dispatch < queue.overtaking and age > min(patience.grace * doubling, patience.longest):
+        return True
+    quiet = now - max(watched.sent_at, queue.taken_at)
+    wait = patience.busy if queue.working else patience.idle
+    return quiet > min(wait * doubling, patience.longest)
+
+
+def reconcile(
+    database: Database, decide: outcomes.Decide, *, patience: Patience, exhausted: Exhausted
+) -> list[str]:
+    """Put right what got lost; see :meth:`strongroom.state.store.RunStore.reconcile`."""
+    with database.reading() as conn:
+        stuck = _stuck(conn, patience)
+    for run, found in stuck.items():
+        try:
+            with database.writing() as conn:
+                _mend(conn, run, found, decide=decide, patience=patience, exhausted=exhausted)
+        except StateUnavailable:
+            raise
+        except StateError as error:  # one unreadable run must not keep the others waiting
+            log.error("run %s cannot be reconciled: %s", run, error.message)
+    with database.reading() as conn:
+        return _due_runs(conn)
+
+
+def _stuck(conn: Connection, patience: Patience) -> dict[str, list[Watched]]:
+    """Return, by run, the steps to act on; a run without any step to wait for has none."""
+    now: float = conn.execute(select(sql.now())).scalar_one()
+    watched = _watched(conn)
+    queues = _queues(conn, watched, now, patience)
+    found: dict[str, list[Watched]] = {run: [] for run in _stalled_runs(conn)}
+    for one in watched:
+        if _is_stuck(one, queues[one.step.kind.queue], now, patience):
+            found.setdefault(one.run, []).append(one)
+    return found
+
+
+def _is_stuck(one: Watched, queue: Queue, now: float, patience: Patience) -> bool:
+    if one.state is StepState.RUNNING:
+        return one.lease_expires < now
+    return is_lost(one, queue, now, patience)
+
+
+def _watched(conn: Connection) -> list[Watched]:
+    in_flight = (StepState.SENT.value, StepState.RUNNING.value)
+    query = (
+        select(tables.steps)
+        .join(tables.runs, _runs.id == _steps.run)
+        .where(tables.ACTIVE, tables.UNSETTLED, _steps.state.in_(in_flight))
+    )
+    return [_watch(row) for row in conn.execute(query)]
+
+
+def _watch(row: codec.AnyRow) -> Watched:
+    return Watched(
+        run=row.run,
+        step=codec.step_of(row),
+        state=StepState(row.state),
+        dispatch=row.dispatch,
+        fence=row.fence,
+        silent=row.silent,
+        sends=row.sends,
+        sent_at=row.sent_at or 0.0,
+        lease_expires=row.lease_expires or 0.0,
+    )
+
+
+def _queues(
+    conn: Connection, watched: Iterable[Watched], now: float, patience: Patience
+) -> Mapping[str, Queue]:
+    by_queue: dict[str, list[Watched]] = defaultdict(list)
+    for one in watched:
+        by_queue[one.step.kind.queue].append(one)
+    return {name: _queue(conn, name, those, now, patience) for name, those in by_queue.items()}
+
+
+def _queue(conn: Connection, name: str, those: Sequence[Watched], now: float, patience: Patience) -> Queue:
+    waiting = [one.sent_at for one in those if one.state is StepState.SENT]
+    if not waiting:
+        return Queue()
+    # Nothing taken before the oldest was sent says anything about it.
+    settled_order = case((_steps.started_at < now - patience.grace, _steps.dispatch), else_=0)
+    query = select(func.max(settled_order), func.max(_steps.started_at)).where(
+        _steps.kind.in_([kind.value for kind in StepKind if kind.queue == name]),
+        _steps.started_at >= min(waiting),
+        _steps.started_at >= _steps.sent_at,
+    )
+    overtaking, taken_at = conn.execute(query).one()
+    working = any(one.state is StepState.RUNNING and one.lease_expires >= now for one in those)
+    return Queue(overtaking=overtaking or 0, taken_at=taken_at or 0.0, working=working)
+
+
+def _stalled_runs(conn: Connection) -> list[str]:
+    """Active runs in which nothing is left to do and nobody has said so."""
+    pending = select(_steps.run).where(tables.UNSETTLED)
+    return list(conn.execute(select(_runs.id).where(tables.ACTIVE, _runs.id.not_in(pending))).scalars())
+
+
+def _due_runs(conn: Connection) -> list[str]:
+    query = (
+        select(_steps.run)
+        .join(tables.runs, _runs.id == _steps.run)
+        .where(tables.ACTIVE, tables.UNSETTLED)
+        .where(_steps.state == StepState.READY.value, _steps.not_before <= sql.now())
+        .distinct()
+        .order_by(_steps.run)
+    )
+    return list(conn.execute(query).scalars())
+
+
+def _mend(
+    conn: Connection,
+    run_id: str,
+    found: Sequence[Watched],
+    *,
+    decide: outcomes.Decide,
+    patience: Patience,
+    exhausted: Exhausted,
+) -> None:
+    for one in found:
+        run = runs.lock(conn, run_id)
+        if run.state.final:
+            return
+        given = one.state is StepState.RUNNING and (
+            one.silent >= patience.starts or (run.closing and one.step.kind is not StepKind.REPORT)
+        )
+        if given:
+            _give_up(conn, one, StepState.MISSED if run.closing else exhausted(one.step), decide)
+        else:
+            _make_ready(conn, one)
+    if not found:
+        _end_stalled(conn, run_id)
+
+
+def _make_ready(conn: Connection, one: Watched) -> None:
+    if _change(conn, one, state=StepState.READY.value, lease_expires=None):
+        kind = "reconcile.expired" if one.state is StepState.RUNNING else "reconcile.lost"
+        events.append(conn, kind, one.run, {"step": str(one.step), "dispatch": one.dispatch})
+
+
+def _give_up(conn: Connection, one: Watched, state: StepState, decide: outcomes.Decide) -> None:
+    error = f"{one.silent} starts without an outcome; each ended its worker or lost its lease"
+    settled = {"state": state.value, "error": error, "lease_expires": None, "finished_at": sql.now()}
+    if _change(conn, one, **settled):
+        run = runs.lock(conn, one.run)
+        events.append(conn, "reconcile.exhausted", one.run, {"step": str(one.step), "state": state.value})
+        outcomes.give_up(conn, run, one.step, state=state, error=error, decide=decide)
+
+
+def _change(conn: Connection, one: Watched, **values: Any) -> bool:
+    """Write a step's row, unless it has moved since it was looked at."""
+    unmoved = and_(
+        key_of(one.run, one.step),
+        _steps.state == one.state.value,
+        _steps.dispatch == one.dispatch,
+        _steps.fence == one.fence,
+    )
+    if one.state is StepState.RUNNING:  # renewed meanwhile
+        unmoved = and_(unmoved, _steps.lease_expires < sql.now())
+    changed = update(tables.steps).where(unmoved).values(**values).returning(_steps.run)
+    return conn.execute(changed).first() is not None
+
+
+def _end_stalled(conn: Connection, run_id: str) -> None:
+    run = runs.lock(conn, run_id)
+    if run.state.final or run_id not in _stalled_runs(conn):
+        return
+    reason = "nothing was left to do, and the run had not ended"
+    if outcomes.has_reported(conn, run_id):
+        outcomes.finalise(conn, run, RunState.FAILED, reason)
+    else:
+        outcomes.close(conn, run, RunState.FAILED, reason)

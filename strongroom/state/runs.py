@@ -1,0 +1,147 @@
+"""Run records: creating, locking, reading and counting them."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, or_, select, update
+
+from strongroom.errors import RunNotFound, StateUnavailable
+from strongroom.state import codec, events, slots, sql, tables
+from strongroom.state.records import Run, RunState, Spec, Step, StepKind, StepRow, StepState, Tally
+
+_runs, _steps = tables.runs.c, tables.steps.c
+
+
+def create(
+    conn: Connection,
+    spec: Spec,
+    *,
+    first: Sequence[Step],
+    request_id: str | None,
+    slot: tuple[str, float] | None,
+    facts: Mapping[str, Any],
+) -> Run | None:
+    """Insert a run with its first steps; see :meth:`strongroom.state.store.RunStore.create`."""
+    if request_id is not None and (known := by_request(conn, request_id)) is not None:
+        return known
+    run = _new(conn, spec, request_id, facts)
+    if slot is not None and not slots.take(conn, *slot, run.id):
+        return None
+    if not _insert(conn, run):
+        raise StateUnavailable("another process is making a run of the same request")
+    insert_steps(conn, run.id, first)
+    events.append(conn, "run.created", run.id, {"kind": spec.kind, "policy": spec.policy})
+    return run
+
+
+def _new(conn: Connection, spec: Spec, request_id: str | None, facts: Mapping[str, Any]) -> Run:
+    moment: float = conn.execute(select(sql.now())).scalar_one()
+    return Run(
+        id=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(moment))}-{secrets.token_hex(4)}",
+        spec=spec,
+        state=RunState.ACTIVE,
+        request_id=request_id,
+        created_at=moment,
+        finished_at=None,
+        error=None,
+        facts=dict(facts),
+    )
+
+
+def _insert(conn: Connection, run: Run) -> bool:
+    return sql.insert_one(
+        conn,
+        tables.runs,
+        id=run.id,
+        kind=run.spec.kind.value,
+        policy=run.spec.policy,
+        spec=codec.encode(run.spec),
+        state=run.state.value,
+        closing=False,
+        request_id=run.request_id,
+        facts=codec.encode(run.facts),
+        created_at=run.created_at,
+    )
+
+
+def insert_steps(conn: Connection, run: str, new: Iterable[Step]) -> None:
+    """Insert steps as READY; those that exist stay as they are."""
+    fresh = {
+        "state": StepState.READY.value,
+        "attempts": 0,
+        "silent": 0,
+        "dispatch": 0,
+        "sends": 0,
+        "not_before": 0.0,
+        "fence": 0,
+    }
+    rows = [{"run": run, "kind": s.kind.value, "piece": s.piece, "target": s.target} | fresh for s in new]
+    sql.insert_new(conn, tables.steps, rows)
+
+
+def lock(conn: Connection, run: str) -> Run:
+    """Return a run, holding its row until the transaction ends.
+
+    Everything that settles a step comes through here first, so of two that record the last
+    two pieces the second counts the first: that is how the last one is known. SQLite holds
+    its one write lock already and ignores FOR UPDATE.
+    """
+    row = conn.execute(select(tables.runs).where(_runs.id == run).with_for_update()).first()
+    if row is None:
+        raise RunNotFound(f"there is no run {run}")
+    return codec.run_of(row)
+
+
+def load(conn: Connection, run: str) -> Run:
+    """Return a run."""
+    row = conn.execute(select(tables.runs).where(_runs.id == run)).first()
+    if row is None:
+        raise RunNotFound(f"there is no run {run}")
+    return codec.run_of(row)
+
+
+def by_request(conn: Connection, request_id: str) -> Run | None:
+    """Return the run that a request made, if it has."""
+    row = conn.execute(select(tables.runs).where(_runs.request_id == request_id)).first()
+    return None if row is None else codec.run_of(row)
+
+
+def find(conn: Connection, name: str) -> Run:
+    """Return the run of an id or a request id."""
+    row = conn.execute(select(tables.runs).where(or_(_runs.id == name, _runs.request_id == name))).first()
+    if row is None:
+        raise RunNotFound(f"there is no run {name}")
+    return codec.run_of(row)
+
+
+def newest(conn: Connection, limit: int) -> list[Run]:
+    """Return runs, newest first."""
+    query = select(tables.runs).order_by(_runs.created_at.desc(), _runs.id.desc()).limit(limit)
+    return [codec.run_of(row) for row in conn.execute(query)]
+
+
+def tally(conn: Connection, run: str) -> Tally:
+    """Count a run's steps by kind, target and state."""
+    key = (_steps.kind, _steps.target, _steps.state)
+    query = select(*key, func.count()).where(_steps.run == run).group_by(*key)
+    return Tally(codec.counts_of(list(conn.execute(query)), run))
+
+
+def rows(conn: Connection, run: str, kind: StepKind | None) -> list[StepRow]:
+    """Return a run's steps in order; of one kind if given."""
+    query = select(tables.steps).where(_steps.run == run)
+    query = query.order_by(_steps.kind, _steps.piece, _steps.target)
+    if kind is not None:
+        query = query.where(_steps.kind == kind.value)
+    return [codec.step_row_of(row) for row in conn.execute(query)]
+
+
+def change(conn: Connection, run: str, **values: Any) -> None:
+    """Write columns of a run's row, which the caller has locked."""
+    if "facts" in values:
+        values["facts"] = codec.encode(values["facts"])
+    conn.execute(update(tables.runs).where(_runs.id == run).values(**values))

@@ -1,0 +1,74 @@
+"""The few places where SQLite and PostgreSQL spell things differently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from sqlalchemy import Connection, Double, Engine, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+WRITES: Final = "strongroom_writes"
+"""The execution option that makes SQLite take its write lock when a transaction begins."""
+
+
+@contextmanager
+def begin_writing(engine: Engine) -> Iterator[Connection]:
+    """Give a connection in a write transaction."""
+    with engine.connect() as conn:
+        conn.execution_options(**{WRITES: True})
+        with conn.begin():
+            yield conn
+
+
+class now(FunctionElement[float]):  # noqa: N801  # reads as the SQL function it is
+    """Seconds since the epoch by the database's clock, to about a millisecond.
+
+    PostgreSQL's own ``now()`` is when the transaction began; after waiting for a lock,
+    that is the past, and a lease taken then would start half spent.
+    """
+
+    name = "strongroom_now"
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _sqlite_now(_element: now, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _postgresql_now(_element: now, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+def insert_new(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows; those whose key exists stay as they are."""
+    if rows:
+        conn.execute(_insert(conn, table).on_conflict_do_nothing(), list(rows))
+
+
+def insert_one(conn: Connection, table: Table, **values: Any) -> bool:
+    """Insert a row unless its key exists; return whether it was inserted."""
+    first, *_ = table.primary_key.columns
+    statement = _insert(conn, table).values(**values).on_conflict_do_nothing().returning(first)
+    return conn.execute(statement).first() is not None
+
+
+def put(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows; those whose key exists take the new values."""
+    if not rows:
+        return
+    statement = _insert(conn, table)
+    keys = [column.name for column in table.primary_key]
+    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    conn.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed), list(rows))
+
+
+def _insert(conn: Connection, table: Table) -> Any:
+    return (postgresql if conn.dialect.name == "postgresql" else sqlite).insert(table)

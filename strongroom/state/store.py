@@ -1,0 +1,261 @@
+"""The run store: what is to be done, who is doing it, and what came of it.
+
+Celery carries, this decides. Every method is one transaction or one read; none is held
+across I/O of anything else. All times are the database's clock. Any method may raise
+:class:`~strongroom.errors.StateUnavailable` (try again) or another
+:class:`~strongroom.errors.StateError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from strongroom.state import catalog, claims, events, outcomes, recovery, runs, slots
+from strongroom.state.engine import Database
+from strongroom.state.outcomes import Decide
+from strongroom.state.records import (
+    CatalogEntry,
+    Claim,
+    Event,
+    Replica,
+    Run,
+    Spec,
+    Step,
+    StepKind,
+    StepRow,
+    StepState,
+    Tally,
+    Ticket,
+)
+from strongroom.state.recovery import Exhausted, Patience
+
+__all__ = ["LEASE_SECONDS", "Decide", "Exhausted", "Patience", "RunStore"]
+
+LEASE_SECONDS: Final = Patience().lease
+
+
+class RunStore:
+    """The state of an installation, on SQLite or PostgreSQL.
+
+    May be built before a fork; each process opens its own connections on first use, and
+    migrates the schema then, if it has to. Safe to use from threads.
+
+    Args:
+        url: ``sqlite:////path/to/state.db`` or ``postgresql://user@host/database``.
+        patience: how long to wait before something counts as lost.
+    """
+
+    def __init__(self, url: str, *, patience: Patience | None = None) -> None:
+        self._database = Database(url)
+        self._patience = patience or Patience()
+
+    def close(self) -> None:
+        """Close this process's connections."""
+        self._database.close()
+
+    def check(self) -> None:
+        """Connect, and migrate if needed: everything that could be wrong shows now."""
+        with self._database.reading():
+            pass
+
+    # -- runs ----------------------------------------------------------------
+
+    def create(
+        self,
+        spec: Spec,
+        *,
+        first: Sequence[Step],
+        request_id: str | None = None,
+        slot: tuple[str, float] | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Run | None:
+        """Create a run with its first steps, and claim its slot, in one transaction.
+
+        Returns:
+            the run; the one that ``request_id`` made before, if it did; or ``None`` if
+            the slot (policy, due time) has been claimed, in which case nothing is written.
+        """
+        with self._database.writing() as conn:
+            return runs.create(conn, spec, first=first, request_id=request_id, slot=slot, facts=facts or {})
+
+    def load(self, run: str) -> Run:
+        """Return a run by id. Raises RunNotFound."""
+        with self._database.reading() as conn:
+            return runs.load(conn, run)
+
+    def find(self, name: str) -> Run:
+        """Return a run by its id or by the request id it was made under. Raises RunNotFound."""
+        with self._database.reading() as conn:
+            return runs.find(conn, name)
+
+    def runs(self, limit: int = 50) -> list[Run]:
+        """Return the newest runs, newest first."""
+        with self._database.reading() as conn:
+            return runs.newest(conn, limit)
+
+    def tally(self, run: str) -> Tally:
+        """Count a run's steps."""
+        with self._database.reading() as conn:
+            return runs.tally(conn, run)
+
+    def rows(self, run: str, kind: StepKind | None = None) -> list[StepRow]:
+        """Return a run's steps by kind, piece and target; of one kind if given."""
+        with self._database.reading() as conn:
+            return runs.rows(conn, run, kind)
+
+    def cancel(self, run: str, *, error: str = "cancelled") -> Run:
+        """Begin to cancel a run and return it, ``closing``.
+
+        What has not started is MISSED; what runs may end, but its :meth:`renew` says
+        ``False``; then REPORT sweeps and the run is CANCELLED. A run that has ended, is
+        closing, or is at its REPORT already, is returned as it is.
+        """
+        with self._database.writing() as conn:
+            return outcomes.cancel(conn, run, error)
+
+    def retry(self, run: str, *, first: Sequence[Step] = ()) -> Run:
+        """Make a FAILED run ACTIVE again, its poisoned and missed steps READY with no
+        attempts counted; with ``first``, forget all its steps and start over with these.
+
+        Raises:
+            UsageError: the run has not failed.
+        """
+        with self._database.writing() as conn:
+            return outcomes.retry(conn, run, first)
+
+    # -- steps ---------------------------------------------------------------
+
+    def take_ready(self, run: str, *, window: int) -> list[Ticket]:
+        """Give out what is due: READY becomes SENT, each under a new dispatch number.
+
+        Captures come last, and only while fewer than ``window`` pieces are being captured
+        or have an upload outstanding: that bounds the stage. The caller sends the tickets
+        after this has returned; one that never arrives is noticed by :meth:`reconcile`.
+        """
+        with self._database.writing() as conn:
+            return claims.take_ready(conn, run, window=window)
+
+    def claim(self, ticket: Ticket, *, owner: str, lease: float | None = None) -> Claim | None:
+        """Start a step: take its lease for ``lease`` seconds and count the attempt.
+
+        Returns:
+            ``None`` if the ticket is stale, the step settled or leased by someone alive,
+            its starts used up, or the run has ended (or is closing, and this is not REPORT).
+        """
+        with self._database.writing() as conn:
+            return claims.claim(
+                conn, ticket, owner=owner, lease=self._lease(lease), starts=self._patience.starts
+            )
+
+    def renew(self, claim: Claim, *, lease: float | None = None) -> bool:
+        """Extend a lease from now. ``False``: it is lost, or the run is being cancelled or
+        has failed, and the worker should stop and clean up after itself."""
+        with self._database.writing() as conn:
+            return claims.renew(conn, claim, lease=self._lease(lease))
+
+    def finish(self, claim: Claim, result: Mapping[str, Any], decide: Decide) -> tuple[Run, Tally]:
+        """Record a step's result, and what follows from it, in one transaction.
+
+        ``decide`` is called inside it, with the run's row locked and the step counted, and
+        must be pure; it is not asked when the run is closing (REPORT aside). A repeated
+        call by the same claim, after an answer was lost, changes nothing.
+
+        Returns:
+            the run as it is now, and the tally that ``decide`` saw.
+
+        Raises:
+            ClaimLost: another took the step over; delete what only this attempt made.
+        """
+        with self._database.writing() as conn:
+            return outcomes.finish(conn, claim, result, decide)
+
+    def fail(
+        self,
+        claim: Claim,
+        error: str,
+        *,
+        retry_in: float | None = None,
+        settle: StepState | None = None,
+        decide: Decide,
+    ) -> tuple[Run, Tally]:
+        """Record that a step failed.
+
+        With ``retry_in`` it is READY again in so many seconds (MISSED, if the run is
+        closing). Otherwise it is settled: MISSED leads on by ``decide``; POISONED fails
+        the run, and ``decide`` is not asked. ``error`` must be free of secrets.
+
+        Raises:
+            ClaimLost: as :meth:`finish`.
+        """
+        with self._database.writing() as conn:
+            return outcomes.fail(conn, claim, error, retry_in=retry_in, settle=settle, decide=decide)
+
+    def reconcile(self, decide: Decide, *, exhausted: Exhausted = recovery.given_up) -> list[str]:
+        """Put right what got lost and return the runs that have something to send.
+
+        A lease that ran out makes its step READY again, or after the last of its starts
+        settles it as ``exhausted`` says. A message that got lost makes its step READY. An
+        active run with nothing left to do fails. One transaction a run; safe to call from
+        several processes at once. Follow with :meth:`take_ready` for each run returned.
+        """
+        return recovery.reconcile(self._database, decide, patience=self._patience, exhausted=exhausted)
+
+    def _lease(self, given: float | None) -> float:
+        return self._patience.lease if given is None else given
+
+    # -- slots, events, heartbeats -------------------------------------------
+
+    def newest_slot(self, policy: str) -> float | None:
+        """Return when the newest slot claimed for a policy was due (epoch seconds)."""
+        with self._database.reading() as conn:
+            return slots.newest(conn, policy)
+
+    def event(self, kind: str, run: str | None = None, **detail: Any) -> None:
+        """Append an event. ``detail`` is small, JSON-able and free of secrets and names."""
+        with self._database.writing() as conn:
+            events.append(conn, kind, run, detail)
+
+    def events(
+        self, *, run: str | None = None, kind: str | None = None, after: int = 0, limit: int = 1000
+    ) -> list[Event]:
+        """Return events in order, those with an id above ``after``."""
+        with self._database.reading() as conn:
+            return events.recorded(conn, run=run, kind=kind, after=after, limit=limit)
+
+    def heartbeat(self, name: str) -> None:
+        """Note that a process, such as ``beat``, is alive."""
+        with self._database.writing() as conn:
+            events.beat(conn, name)
+
+    def heartbeats(self) -> dict[str, float]:
+        """Return for each name how many seconds ago it was alive."""
+        with self._database.reading() as conn:
+            return events.ages(conn)
+
+    # -- catalog -------------------------------------------------------------
+
+    def put_backup(self, entry: CatalogEntry, replicas: Sequence[Replica] = ()) -> None:
+        """Record a backup and its replicas; a known one is replaced."""
+        with self._database.writing() as conn:
+            catalog.put(conn, entry, replicas)
+
+    def backup(self, name: str) -> CatalogEntry | None:
+        """Return one backup, or ``None``."""
+        with self._database.reading() as conn:
+            return catalog.backup(conn, name)
+
+    def backups(self, *, policy: str | None = None, limit: int = 1000) -> list[CatalogEntry]:
+        """Return backups, newest first; of one policy if given."""
+        with self._database.reading() as conn:
+            return catalog.backups(conn, policy=policy, limit=limit)
+
+    def set_replica(self, replica: Replica) -> None:
+        """Record what is known of one replica. Its backup must be in the catalog."""
+        with self._database.writing() as conn:
+            catalog.put_replica(conn, replica)
+
+    def replicas(self, backup: str) -> list[Replica]:
+        """Return the replicas of a backup, by target."""
+        with self._database.reading() as conn:
+            return catalog.replicas(conn, backup)

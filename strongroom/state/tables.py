@@ -1,0 +1,151 @@
+"""The tables, as SQLAlchemy Core. A change here needs a migration; a test compares them.
+
+Times are seconds since the epoch by the database's clock. JSON is text, written and read
+by :mod:`strongroom.state.codec`, so that a row means the same in both databases.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    literal_column,
+)
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+runs: Final = Table(
+    "runs",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("policy", String(255), nullable=False),
+    Column("spec", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("closing", Boolean, nullable=False),
+    Column("request_id", String(255), unique=True),
+    Column("facts", Text, nullable=False),
+    Column("error", Text),
+    Column("created_at", Double, nullable=False),
+    Column("finished_at", Double),
+    Index("ix_runs_created_at", "created_at"),
+)
+
+ACTIVE: Final = literal_column("runs.state = 'active'", Boolean)
+"""Spelt out, not bound: neither planner uses a partial index for a parameter."""
+
+Index("ix_runs_active", runs.c.id, sqlite_where=ACTIVE, postgresql_where=ACTIVE)
+
+steps: Final = Table(
+    "steps",
+    metadata,
+    Column("run", String(64), ForeignKey("runs.id"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("piece", Integer, nullable=False),
+    Column("target", String(255), nullable=False),
+    Column("state", String(16), nullable=False),
+    # Starts in all, and starts since the last recorded outcome: a step that was refused
+    # politely twenty times is not one that kills its worker.
+    Column("attempts", Integer, nullable=False),
+    Column("silent", Integer, nullable=False),
+    Column("dispatch", BigInteger, nullable=False),
+    Column("sends", Integer, nullable=False),
+    Column("sent_at", Double),
+    Column("not_before", Double, nullable=False),
+    Column("owner", String(255)),
+    Column("fence", Integer, nullable=False),
+    Column("lease_expires", Double),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Column("result", Text),
+    Column("error", Text),
+    PrimaryKeyConstraint("run", "kind", "piece", "target"),
+    Index("ix_steps_tally", "run", "kind", "target", "state"),
+    Index("ix_steps_started", "kind", "started_at"),
+)
+
+UNSETTLED: Final = literal_column("steps.state IN ('ready', 'sent', 'running')", Boolean)
+"""Steps that may still change; spelt out for the partial index, as above."""
+
+Index("ix_steps_unsettled", steps.c.run, sqlite_where=UNSETTLED, postgresql_where=UNSETTLED)
+
+counters: Final = Table(
+    "counters",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+slots: Final = Table(
+    "slots",
+    metadata,
+    Column("policy", String(255), nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("run", String(64), nullable=False),
+    PrimaryKeyConstraint("policy", "due_at"),
+)
+
+events: Final = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("run", String(64)),
+    Column("detail", Text, nullable=False),
+    Index("ix_events_run", "run", "id"),
+    # AUTOINCREMENT: an id is never given out twice, even if the newest rows were cut off.
+    sqlite_autoincrement=True,
+)
+
+catalog: Final = Table(
+    "catalog",
+    metadata,
+    Column("backup", String(64), primary_key=True),
+    Column("policy", String(255), nullable=False),
+    Column("source", String(255), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("values", Boolean, nullable=False),
+    Column("secrets", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("containers", Integer, nullable=False),
+    Column("manifest_sha256", String(64), nullable=False),
+    Index("ix_catalog_created_at", "created_at"),
+)
+
+replicas: Final = Table(
+    "replicas",
+    metadata,
+    Column("backup", String(64), ForeignKey("catalog.backup"), nullable=False),
+    Column("target", String(255), nullable=False),
+    Column("good", Boolean, nullable=False),
+    Column("verified", String(16)),
+    Column("verified_at", Double),
+    PrimaryKeyConstraint("backup", "target"),
+)
+
+heartbeats: Final = Table(
+    "heartbeats",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("at", Double, nullable=False),
+)
