@@ -46,7 +46,7 @@ class Target(Protocol):
         or configuration cannot redirect it unnoticed."""
         ...
 
-    def put(self, name: str, chunks: Iterable[bytes], *, size: int, sha256: bytes) -> bool:
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         """Store an object if, and only if, there is none of that name.
 
         Streams ``chunks``; refuses (:class:`~strongroom.errors.VerificationFailed`)

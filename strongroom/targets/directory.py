@@ -1,0 +1,341 @@
+"""A directory as a target: a local disk, a mounted share, a disk that lies in a safe.
+
+An object is written under a provisional name, made durable, and only then linked to its
+real one, so that it is visible whole or not at all whatever kills the writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from strongroom.errors import (
+    MissingPiece,
+    TargetError,
+    TargetFull,
+    TargetReadOnly,
+    TargetUnavailable,
+    VerificationFailed,
+)
+from strongroom.targets import ObjectInfo
+from strongroom.targets.names import check_name, check_prefix, check_range, is_segment
+from strongroom.targets.provisional import Provisional, leaf_of_provisional, remove_if_abandoned
+from strongroom.targets.tree import DIRECTORY, Branch, Found, sync_directory, walk
+
+MARKER = ".strongroom-target"
+READ_BYTES = 1024 * 1024
+RESERVE_BYTES = 4 * 1024 * 1024
+
+_MARKER_TEXT = b"Strongroom keeps backups in this directory. Do not change it by hand.\n"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DENIED = frozenset({errno.EACCES, errno.EPERM})
+_LASTING = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EOPNOTSUPP, errno.EMLINK})
+_DESCENTS = 100
+# Non-blocking: a pipe put in an object's place must not hang its reader.
+_OBJECT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class DirectoryTarget:
+    """A :class:`~strongroom.targets.Target` in a directory of a POSIX file system.
+
+    The directory must carry a marker, which :meth:`prepare` writes once. Without it every
+    call raises :class:`~strongroom.errors.TargetUnavailable`: where a disk is not mounted,
+    its mount point is an empty directory, and backups written there would be lost to sight
+    the moment the disk came back.
+
+    Args:
+        path: the directory. ``address`` is its real path at this moment, so that a link
+            turned elsewhere later counts as another address.
+        name: what the configuration calls this target.
+        region: where it lies; a policy may ask for copies in several regions.
+        provider: who runs it.
+        reserve: bytes to leave free on the file system.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        name: str,
+        region: str,
+        provider: str = "directory",
+        reserve: int = RESERVE_BYTES,
+    ) -> None:
+        self._path = os.path.realpath(path)
+        self._name = name
+        self._region = region
+        self._provider = provider
+        self._reserve = reserve
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def region(self) -> str:
+        return self._region
+
+    @property
+    def provider(self) -> str:
+        return self._provider
+
+    @property
+    def address(self) -> str:
+        return self._path
+
+    def prepare(self) -> None:
+        """Create the directory (mode 0700) if need be, and mark it as this target's.
+
+        For a person or a default that knows that the place is the right one; never called
+        because a directory was found missing. Repeating it is harmless.
+        """
+        with self._errors("prepare it", writing=True):
+            _make_directories(Path(self._path))
+            fd = os.open(self._path, DIRECTORY)
+            try:
+                _write_marker(fd)
+            finally:
+                os.close(fd)
+
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
+        """Store an object once; see :meth:`strongroom.targets.Target.put`."""
+        *above, leaf = check_name(name).split("/")
+        branch, provisional = self._begin(name, above, leaf, size)
+        with branch:
+            created = False
+            try:
+                created = provisional is not None and self._write(name, provisional, chunks, size, sha256)
+            finally:
+                with self._errors(f"finish {name}", writing=True):
+                    if provisional is not None:
+                        provisional.discard()
+                    branch.prune()
+            with self._errors(f"finish {name}", writing=True):
+                # Also when it was there already: whoever linked it may not have synced yet.
+                branch.sync()
+        return created
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Stream a range in chunks of at most 1 MiB."""
+        check_name(name)
+        check_range(offset, length)
+        return self._read(name, offset, length)
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        """Return what is there, or ``None``; a link or a directory is no object."""
+        *above, leaf = check_name(name).split("/")
+        with self._errors(f"look at {name}"), self._root() as branch:
+            try:
+                branch.enter(above, create=False)
+                return _info(name, branch.leaf, leaf)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield objects ascending by name; provisional and foreign files are passed over."""
+        check_prefix(prefix)
+        return self._list(prefix)
+
+    def delete(self, name: str) -> None:
+        """Remove an object, and directories that this leaves empty."""
+        *above, leaf = check_name(name).split("/")
+        with (
+            self._errors(f"delete {name}", writing=True),
+            self._root() as branch,
+            contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError),
+        ):
+            branch.enter(above, create=False)
+            os.unlink(leaf, dir_fd=branch.leaf)
+            sync_directory(branch.leaf)
+            branch.prune()
+
+    def abort_incomplete(self, prefix: str) -> int:
+        """Remove provisional files whose writers are gone; return how many there were."""
+        check_prefix(prefix)
+        removed = 0
+        with self._errors(f"sweep {prefix}", writing=True):
+            for found in self._walk(prefix, leaf_of_provisional):
+                removed += remove_if_abandoned(found.directory, found.leaf)
+        return removed
+
+    # -- writing -------------------------------------------------------------
+
+    def _begin(
+        self, name: str, above: Sequence[str], leaf: str, size: int
+    ) -> tuple[Branch, Provisional | None]:
+        """Open the object's directory and a provisional file, or none if the object exists.
+
+        A concurrent delete removes directories that stand empty, ours too until the
+        provisional file is in it: then go down again.
+        """
+        with self._errors(f"write {name}", writing=True):
+            for _ in range(_DESCENTS):
+                with contextlib.suppress(FileNotFoundError):
+                    return self._descend(above, leaf, size)
+        raise TargetUnavailable(f"{self._titled()}: its directories vanish while {name} is written")
+
+    def _descend(self, above: Sequence[str], leaf: str, size: int) -> tuple[Branch, Provisional | None]:
+        with contextlib.ExitStack() as undo:
+            branch = undo.enter_context(self._root())
+            undo.callback(branch.prune)
+            branch.enter(above, create=True)
+            provisional = None
+            if not _exists(branch.leaf, leaf):
+                self._check_room(branch.leaf, size)
+                provisional = Provisional(branch.leaf, leaf)
+            undo.pop_all()
+        return branch, provisional
+
+    def _write(
+        self,
+        name: str,
+        provisional: Provisional,
+        chunks: Iterable[bytes | memoryview],
+        size: int,
+        sha256: bytes,
+    ) -> bool:
+        digest = hashlib.sha256()
+        written = 0
+        for chunk in chunks:  # outside of _errors: what the chunks raise is not this target's trouble
+            view = memoryview(chunk).cast("B")
+            written += view.nbytes
+            if written > size:
+                raise VerificationFailed(f"{name} is longer than the {size} bytes announced; nothing kept")
+            digest.update(view)
+            with self._errors(f"write {name}", writing=True):
+                provisional.write(view)
+        if written != size or digest.digest() != sha256:
+            raise VerificationFailed(f"{name} is not the content that was announced; nothing was kept")
+        with self._errors(f"publish {name}", writing=True):
+            return provisional.publish()
+
+    def _check_room(self, fd: int, size: int) -> None:
+        room = os.fstatvfs(fd)
+        free = room.f_bavail * room.f_frsize
+        if room.f_blocks and free < size + self._reserve:
+            raise TargetFull(f"{self._titled()} has {free:,} bytes free and needs {size + self._reserve:,}")
+        if room.f_files and not room.f_favail:
+            raise TargetFull(f"{self._titled()} has no inode free")
+
+    # -- reading -------------------------------------------------------------
+
+    def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
+        with self._errors(f"read {name}"), self._root() as branch:
+            fd = self._open_object(branch, name)
+            try:
+                end = os.fstat(fd).st_size if length is None else offset + length
+                while offset < end and (chunk := os.pread(fd, min(READ_BYTES, end - offset), offset)):
+                    offset += len(chunk)
+                    yield chunk
+            finally:
+                os.close(fd)
+
+    def _open_object(self, branch: Branch, name: str) -> int:
+        *above, leaf = name.split("/")
+        try:
+            branch.enter(above, create=False)
+            if _info(name, branch.leaf, leaf) is None:
+                raise FileNotFoundError(leaf)
+            return os.open(leaf, _OBJECT, dir_fd=branch.leaf)
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingPiece(f"{self._titled()} does not hold {name}") from None
+
+    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
+        with self._errors(f"list {prefix or 'everything'}"):
+            for found in self._walk(prefix, lambda leaf: leaf if is_segment(leaf) else None):
+                with contextlib.suppress(FileNotFoundError):  # deleted since its directory was read
+                    info = _info(found.name, found.directory, found.leaf)
+                    if info is not None:
+                        yield info
+
+    def _walk(self, prefix: str, object_leaf: Callable[[str], str | None]) -> Iterator[Found]:
+        above, slash, _ = prefix.rpartition("/")
+        with self._root() as branch:
+            try:
+                branch.enter(above.split("/") if slash else (), create=False)
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            yield from walk(branch.leaf, above + slash, prefix, object_leaf)
+
+    # -- the root and its errors ---------------------------------------------
+
+    def _root(self) -> Branch:
+        """Open the root, which must be there and marked."""
+        try:
+            fd = os.open(self._path, DIRECTORY)
+        except FileNotFoundError:
+            raise TargetUnavailable(f"{self._titled()} is not there", hint=_ABSENT) from None
+        if not _exists(fd, MARKER):
+            os.close(fd)
+            raise TargetUnavailable(f"{self._titled()} has no {MARKER} in it", hint=_ABSENT)
+        return Branch(fd)
+
+    def _titled(self) -> str:
+        return f"target '{self._name}' ({self._path})"
+
+    @contextlib.contextmanager
+    def _errors(self, doing: str, *, writing: bool = False) -> Iterator[None]:
+        """Turn the system's errors into ours; wrap only what this target itself does."""
+        try:
+            yield
+        except OSError as error:
+            kind = _kind(error.errno, writing=writing)
+            raise kind(f"{self._titled()} could not {doing}: {error.strerror}") from error
+
+
+_ABSENT = "Mount it. If the target is new, set 'create = true' for it, which marks its directory."
+
+
+def _kind(number: int | None, *, writing: bool) -> type[TargetError]:
+    """Class an errno. What is not known to last may pass, so it is transient."""
+    if number in _FULL:
+        return TargetFull
+    if number == errno.EROFS or (writing and number in _DENIED):
+        return TargetReadOnly
+    return TargetError if number in _DENIED | _LASTING else TargetUnavailable
+
+
+def _info(name: str, directory: int, leaf: str) -> ObjectInfo | None:
+    found = os.stat(leaf, dir_fd=directory, follow_symlinks=False)
+    return ObjectInfo(name=name, size=found.st_size) if stat.S_ISREG(found.st_mode) else None
+
+
+def _exists(directory: int, leaf: str) -> bool:
+    try:
+        os.stat(leaf, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _make_directories(path: Path) -> None:
+    """Create a directory and those above it, each durable in the one above."""
+    if path.is_dir():
+        return
+    _make_directories(path.parent)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    fd = os.open(path.parent, DIRECTORY & ~os.O_NOFOLLOW)
+    try:
+        sync_directory(fd)
+    finally:
+        os.close(fd)
+
+
+def _write_marker(directory: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(MARKER, flags, 0o600, dir_fd=directory)
+    except FileExistsError:
+        return
+    try:
+        os.write(fd, _MARKER_TEXT)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    sync_directory(directory)

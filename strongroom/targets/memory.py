@@ -1,0 +1,119 @@
+"""A target in this process's memory, for tests and for trying things out."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable, Iterator
+
+from strongroom.errors import MissingPiece, TargetFull, VerificationFailed
+from strongroom.targets import ObjectInfo
+from strongroom.targets.names import check_name, check_prefix, check_range
+
+READ_BYTES = 1024 * 1024
+
+
+class MemoryTarget:
+    """A :class:`~strongroom.targets.Target` that is gone when the process ends.
+
+    Args:
+        capacity: bytes it takes in all before it is full; ``None`` for no bound.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "memory",
+        region: str = "memory",
+        provider: str = "memory",
+        capacity: int | None = None,
+    ) -> None:
+        self._name = name
+        self._region = region
+        self._provider = provider
+        self._capacity = capacity
+        self._objects: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def region(self) -> str:
+        return self._region
+
+    @property
+    def provider(self) -> str:
+        return self._provider
+
+    @property
+    def address(self) -> str:
+        return f"memory:{self._name}"
+
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
+        """Store an object once; see :meth:`strongroom.targets.Target.put`."""
+        check_name(name)
+        if name in self._objects:
+            return False
+        self._check_room(size)
+        content = _gather(name, chunks, size)
+        if len(content) != size or hashlib.sha256(content).digest() != sha256:
+            raise VerificationFailed(f"{name} is not the content that was announced; nothing was kept")
+        with self._lock:
+            if name in self._objects:
+                return False
+            self._check_room(size)
+            self._objects[name] = content
+        return True
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Stream a range in chunks of at most 1 MiB."""
+        check_name(name)
+        check_range(offset, length)
+        return self._read(name, offset, length)
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        """Return what is there, or ``None``."""
+        content = self._objects.get(check_name(name))
+        return None if content is None else ObjectInfo(name=name, size=len(content))
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield objects ascending by name, as they were when the listing began."""
+        check_prefix(prefix)
+        with self._lock:
+            sizes = {name: len(content) for name, content in self._objects.items()}
+        found = sorted(item for item in sizes.items() if item[0].startswith(prefix))
+        return (ObjectInfo(name=name, size=size) for name, size in found)
+
+    def delete(self, name: str) -> None:
+        """Remove an object; a missing one is fine."""
+        with self._lock:
+            self._objects.pop(check_name(name), None)
+
+    def abort_incomplete(self, prefix: str) -> int:
+        """Do nothing: what is interrupted here was never stored."""
+        check_prefix(prefix)
+        return 0
+
+    def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
+        content = self._objects.get(name)
+        if content is None:
+            raise MissingPiece(f"target '{self._name}' does not hold {name}")
+        end = len(content) if length is None else min(len(content), offset + length)
+        for start in range(offset, end, READ_BYTES):
+            yield content[start : min(end, start + READ_BYTES)]
+
+    def _check_room(self, size: int) -> None:
+        held = sum(map(len, self._objects.values()))
+        if self._capacity is not None and held + size > self._capacity:
+            raise TargetFull(f"target '{self._name}' has room for {self._capacity:,} bytes in all")
+
+
+def _gather(name: str, chunks: Iterable[bytes | memoryview], size: int) -> bytes:
+    content = bytearray()
+    for chunk in chunks:
+        content += chunk
+        if len(content) > size:
+            raise VerificationFailed(f"{name} is longer than the {size} bytes announced; nothing was kept")
+    return bytes(content)

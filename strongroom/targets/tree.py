@@ -1,0 +1,133 @@
+"""Walking a target's directories by file descriptor.
+
+Every directory is opened relative to the one above and never through a symbolic link:
+whoever can write into the tree still cannot lead a read or a write out of it, not even by
+swapping a directory for a link between a check and a use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from msgspec import Struct
+
+from strongroom.targets.names import is_segment
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Branch:
+    """The open directories from a root down to one directory; closes them on exit."""
+
+    def __init__(self, root: int) -> None:
+        self._fds = [root]
+        self._segments: list[str] = []
+
+    @property
+    def leaf(self) -> int:
+        """The deepest directory's descriptor."""
+        return self._fds[-1]
+
+    def enter(self, segments: Sequence[str], *, create: bool) -> None:
+        """Go down, making what is missing (mode 0700) if ``create``."""
+        for segment in segments:
+            if create:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(segment, 0o700, dir_fd=self.leaf)
+            self._fds.append(os.open(segment, DIRECTORY, dir_fd=self.leaf))
+            self._segments.append(segment)
+
+    def sync(self) -> None:
+        """Make the entries of every directory durable, the deepest first.
+
+        All of them, not only those made here: a directory that another process made a
+        moment ago may not be durable yet, and our object would vanish with it.
+        """
+        for fd in reversed(self._fds):
+            sync_directory(fd)
+
+    def prune(self) -> None:
+        """Remove directories that stand empty, the deepest first; never the root."""
+        for parent, segment in zip(reversed(self._fds[:-1]), reversed(self._segments), strict=True):
+            try:
+                os.rmdir(segment, dir_fd=parent)
+            except OSError:
+                return  # not empty, or somebody else was faster
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for fd in self._fds:
+            os.close(fd)
+
+
+class Found(Struct, frozen=True):
+    """A regular file: its open directory, its own name there, and its object's name."""
+
+    directory: int
+    leaf: str
+    name: str
+
+
+def walk(
+    directory: int, above: str, prefix: str, object_leaf: Callable[[str], str | None]
+) -> Iterator[Found]:
+    """Yield regular files whose object's name starts with ``prefix``, ascending by it.
+
+    ``object_leaf`` tells from a file's own name its object's last segment, or ``None`` to
+    pass it over. Holds one directory's names at a time, and those on the way to it.
+    """
+    for name, leaf in sorted(_entries(directory, above, prefix, object_leaf)):
+        if not name.endswith("/"):
+            yield Found(directory, leaf, name)
+            continue
+        with open_below(directory, leaf) as below:
+            if below is not None:
+                yield from walk(below, name, prefix, object_leaf)
+
+
+def _entries(
+    directory: int, above: str, prefix: str, object_leaf: Callable[[str], str | None]
+) -> Iterator[tuple[str, str]]:
+    # A directory's name carries its slash, so that "a-b" < "a/b" < "a0" as in a plain sort.
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            name = None
+            if entry.is_dir(follow_symlinks=False):
+                name = f"{above}{entry.name}/" if is_segment(entry.name) else None
+            elif entry.is_file(follow_symlinks=False):
+                leaf = object_leaf(entry.name)
+                name = leaf and above + leaf
+            if name and name.startswith(prefix):
+                yield name, entry.name
+
+
+@contextlib.contextmanager
+def open_below(directory: int, segment: str) -> Iterator[int | None]:
+    """Open a directory, giving ``None`` if it is gone or no directory any more."""
+    try:
+        fd = os.open(segment, DIRECTORY, dir_fd=directory)
+    except (FileNotFoundError, NotADirectoryError):
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def sync_directory(fd: int) -> None:
+    """Make a directory's entries durable, where its file system can."""
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems sync on their own
+            raise
