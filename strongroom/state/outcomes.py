@@ -123,9 +123,6 @@ def give_up(
 def conclude(conn: Connection, run: Run, step: Step, decide: Decide) -> tuple[Run, Tally]:
     """Ask what a settled step leads to, and record that too, the run's row locked."""
     tally = runs.tally(conn, run.id)
-    if run.closing and step.kind is not StepKind.REPORT:
-        _report_when_idle(conn, run)
-        return run, tally
     return _apply(conn, run, step, decide(run, tally, step)), tally
 
 
@@ -133,7 +130,10 @@ def _apply(conn: Connection, run: Run, step: Step, verdict: Verdict) -> Run:
     if verdict.facts:
         run = structs.replace(run, facts={**run.facts, **verdict.facts})
         runs.change(conn, run.id, facts=run.facts)
-    if run.closing:  # and this was REPORT, or nobody had been asked
+    if run.closing and step.kind is not StepKind.REPORT:
+        _report_when_idle(conn, run)
+        return run
+    if run.closing:
         return finalise(conn, run, RunState.FAILED, None)
     if verdict.state is None or not verdict.state.final:
         runs.insert_steps(conn, run.id, verdict.follow)
@@ -196,7 +196,7 @@ def has_reported(conn: Connection, run_id: str) -> bool:
     return conn.execute(select(_steps.run).where(key_of(run_id, _REPORT))).first() is not None
 
 
-def retry(conn: Connection, run_id: str, first: Sequence[Step]) -> Run:
+def retry(conn: Connection, run_id: str, decide: Decide, first: Sequence[Step]) -> Run:
     """Take a failed run up again; see :meth:`strongroom.state.store.RunStore.retry`."""
     run = runs.lock(conn, run_id)
     if run.state is not RunState.FAILED:
@@ -212,7 +212,16 @@ def retry(conn: Connection, run_id: str, first: Sequence[Step]) -> Run:
         conn, run_id, state=RunState.ACTIVE.value, closing=False, facts=facts, error=None, finished_at=None
     )
     events.append(conn, "run.retried", run_id, {"restarted": bool(first)})
-    return runs.load(conn, run_id)
+    return _ask_again(conn, runs.load(conn, run_id), decide)
+
+
+def _ask_again(conn: Connection, run: Run, decide: Decide) -> Run:
+    """Insert what done steps lead to: what ended while the run was closing led to nothing."""
+    tally = runs.tally(conn, run.id)
+    for row in runs.rows(conn, run.id, None):
+        if row.state is StepState.DONE and not run.closing:
+            run = _apply(conn, run, row.step, decide(run, tally, row.step))
+    return run
 
 
 def _make_ready_again(conn: Connection, run_id: str) -> None:

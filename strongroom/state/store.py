@@ -114,15 +114,18 @@ class RunStore:
         with self._database.writing() as conn:
             return outcomes.cancel(conn, run, error)
 
-    def retry(self, run: str, *, first: Sequence[Step] = ()) -> Run:
+    def retry(self, run: str, decide: Decide, *, first: Sequence[Step] = ()) -> Run:
         """Make a FAILED run ACTIVE again, its poisoned and missed steps READY with no
         attempts counted; with ``first``, forget all its steps and start over with these.
+
+        ``decide`` is asked again for each step that is done, since what ended while the
+        run was closing led to nothing.
 
         Raises:
             UsageError: the run has not failed.
         """
         with self._database.writing() as conn:
-            return outcomes.retry(conn, run, first)
+            return outcomes.retry(conn, run, decide, first)
 
     # -- steps ---------------------------------------------------------------
 
@@ -158,8 +161,9 @@ class RunStore:
         """Record a step's result, and what follows from it, in one transaction.
 
         ``decide`` is called inside it, with the run's row locked and the step counted, and
-        must be pure; it is not asked when the run is closing (REPORT aside). A repeated
-        call by the same claim, after an answer was lost, changes nothing.
+        must be pure. While the run is closing only the facts of its verdicts count; REPORT
+        then ends the run as it began to end. A repeated call by the same claim, after an
+        answer was lost, changes nothing.
 
         Returns:
             the run as it is now, and the tally that ``decide`` saw.

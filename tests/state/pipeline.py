@@ -1,0 +1,116 @@
+"""A small backup pipeline over the run store, and the passing of time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import update
+
+from strongroom.state import tables
+from strongroom.state.records import (
+    Claim,
+    Run,
+    RunKind,
+    RunState,
+    Spec,
+    Step,
+    StepKind,
+    StepState,
+    Tally,
+    Ticket,
+    Verdict,
+)
+from strongroom.state.store import RunStore
+
+TARGETS = ("a", "b", "c")
+PIECES = 3
+PLAN, COMMIT, REPORT = Step(StepKind.PLAN), Step(StepKind.COMMIT), Step(StepKind.REPORT)
+SPEC = Spec(kind=RunKind.BACKUP, policy="weekly-critical", source="local")
+
+
+def capture(piece: int) -> Step:
+    """The capture of a piece."""
+    return Step(StepKind.CAPTURE, piece)
+
+
+def upload(piece: int, target: str = "a") -> Step:
+    """The upload of a piece."""
+    return Step(StepKind.UPLOAD, piece, target)
+
+
+def decide(run: Run, tally: Tally, step: Step) -> Verdict:
+    """plan → captures → uploads → commit → verify → report, as the real one does."""
+    match step.kind:
+        case StepKind.PLAN:
+            return Verdict(follow=tuple(map(capture, range(PIECES))), facts={"pieces": PIECES})
+        case StepKind.CAPTURE:
+            return Verdict(follow=tuple(upload(step.piece, target) for target in TARGETS))
+        case StepKind.UPLOAD if tally.unsettled(StepKind.CAPTURE) + tally.unsettled(StepKind.UPLOAD) == 0:
+            return Verdict(follow=(COMMIT,))
+        case StepKind.COMMIT:
+            return Verdict(follow=tuple(Step(StepKind.VERIFY, -1, target) for target in TARGETS))
+        case StepKind.VERIFY if tally.unsettled(StepKind.VERIFY) == 0:
+            return Verdict(follow=(REPORT,))
+        case StepKind.REPORT:
+            missed = tally.of(StepKind.UPLOAD, states=(StepState.MISSED,))
+            return Verdict(state=RunState.DEGRADED if missed else RunState.DONE)
+    return Verdict()
+
+
+def new_run(store: RunStore, first: Sequence[Step] = (PLAN,)) -> Run:
+    """Create a run."""
+    run = store.create(SPEC, first=first)
+    assert run is not None
+    return run
+
+
+def take(store: RunStore, run: Run | str, *, window: int = 100) -> list[Ticket]:
+    """Take what is ready."""
+    return store.take_ready(run if isinstance(run, str) else run.id, window=window)
+
+
+def claimed(store: RunStore, ticket: Ticket, owner: str = "worker") -> Claim:
+    """Claim a step that must be claimable."""
+    claim = store.claim(ticket, owner=owner)
+    assert claim is not None, f"{ticket.step} could not be claimed"
+    return claim
+
+
+def start(store: RunStore, first: Sequence[Step]) -> list[Claim]:
+    """Create a run of these steps and claim all of them; the claims come in this order."""
+    tickets = {ticket.step: ticket for ticket in take(store, new_run(store, first))}
+    return [claimed(store, tickets[step]) for step in first]
+
+
+def do(store: RunStore, ticket: Ticket) -> Run:
+    """Claim a step and record its success."""
+    return store.finish(claimed(store, ticket), {}, decide)[0]
+
+
+def work_off(store: RunStore, run: Run | str) -> Run:
+    """Do what is due until nothing is; return the run as it is then."""
+    name = run if isinstance(run, str) else run.id
+    while tickets := take(store, name):
+        for ticket in tickets:
+            do(store, ticket)
+    return store.load(name)
+
+
+def state_of(store: RunStore, run: Run | str, step: Step) -> StepState:
+    """How a step stands."""
+    name = run if isinstance(run, str) else run.id
+    return {row.step: row.state for row in store.rows(name)}[step]
+
+
+def let_pass(store: RunStore, seconds: float) -> None:
+    """Let time pass: everything recorded becomes so much older.
+
+    Leases, grace and backoff all are differences to the database's clock, so moving the
+    records into the past is the same to them, and takes no time.
+    """
+    steps = tables.steps.c
+    times = (steps.sent_at, steps.not_before, steps.lease_expires, steps.started_at, steps.finished_at)
+    with store._database.writing() as conn:
+        conn.execute(update(tables.steps).values({column: column - seconds for column in times}))
+        beats = tables.heartbeats.c
+        conn.execute(update(tables.heartbeats).values({beats.at: beats.at - seconds}))

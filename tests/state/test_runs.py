@@ -1,0 +1,131 @@
+"""Creating and finding runs."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import update
+
+from strongroom.errors import RunNotFound, StateError
+from strongroom.model import Selection
+from strongroom.state import tables
+from strongroom.state.records import RecipientPin, RunKind, RunState, Spec, StepKind, StepState, TargetPin
+from strongroom.state.store import RunStore
+from tests.state.pipeline import COMMIT, PLAN, SPEC, capture, decide, do, new_run, take, upload
+
+
+def test_a_run_is_read_back_exactly_as_it_was_frozen(store: RunStore) -> None:
+    spec = Spec(
+        kind=RunKind.BACKUP,
+        policy="weekly",
+        source="local",
+        selection=Selection(include=("prod/*",), tags={"tier": "critical"}),
+        targets=(TargetPin(name="a", address="/srv/a", region="eu-1", provider="directory"),),
+        recipients=(
+            RecipientPin(name="r", type="hpke", fingerprint="f", post_quantum=True, describes="X-Wing"),
+        ),
+        options={"deep": [1, {"x": None}], "ratio": 0.25},
+    )
+    run = store.create(spec, first=[PLAN], request_id="celery-task-id", facts={"by": "cli"})
+    assert run is not None
+    assert store.load(run.id) == run
+    assert run.spec == spec
+    assert (run.state, run.facts, run.closing) == (RunState.ACTIVE, {"by": "cli"}, False)
+
+
+def test_run_ids_begin_with_the_time_and_differ(store: RunStore) -> None:
+    ids = {new_run(store).id for _ in range(5)}
+    assert len(ids) == 5
+    assert all(len(name) == 25 and name[8] == "T" and name[15:17] == "Z-" for name in ids)
+
+
+def test_the_same_request_makes_one_run(store: RunStore) -> None:
+    first = store.create(SPEC, first=[PLAN], request_id="abc")
+    second = store.create(SPEC, first=[PLAN, COMMIT], request_id="abc")
+    assert first is not None
+    assert second == first
+    assert len(store.rows(first.id)) == 1
+    assert store.find("abc") == store.find(first.id) == first
+
+
+def test_a_slot_makes_one_run_and_its_loser_leaves_nothing(store: RunStore) -> None:
+    assert store.create(SPEC, first=[PLAN], slot=("weekly", 1000.5)) is not None
+    assert store.create(SPEC, first=[PLAN], slot=("weekly", 1000.5)) is None
+    assert len(store.runs()) == 1
+    assert store.create(SPEC, first=[PLAN], slot=("weekly", 2000.5)) is not None
+    assert store.create(SPEC, first=[PLAN], slot=("daily", 1000.5)) is not None
+    assert (store.newest_slot("weekly"), store.newest_slot("monthly")) == (2000.5, None)
+
+
+def test_runs_are_listed_newest_first(store: RunStore) -> None:
+    made = [new_run(store) for _ in range(3)]
+    with store._database.writing() as conn:
+        for age, run in enumerate(reversed(made)):
+            conn.execute(update(tables.runs).where(tables.runs.c.id == run.id).values(created_at=1e9 - age))
+    assert [run.id for run in store.runs(2)] == [made[2].id, made[1].id]
+
+
+def test_a_run_that_is_not_there_is_run_not_found(store: RunStore) -> None:
+    name = "20261125T000000Z-00000000"
+    for ask in (store.load, store.find, store.cancel, lambda name: store.retry(name, decide)):
+        with pytest.raises(RunNotFound, match=f"no run {name}"):
+            ask(name)
+    assert store.tally("nothing").counts == {}
+
+
+def test_the_tally_counts_by_kind_target_and_state(store: RunStore) -> None:
+    run = new_run(store, [capture(0), upload(1, "a"), upload(2, "a"), upload(2, "b")])
+    do(store, next(ticket for ticket in take(store, run) if ticket.step == upload(1, "a")))
+    tally = store.tally(run.id)
+    assert tally.of(StepKind.UPLOAD) == 3
+    assert tally.of(StepKind.UPLOAD, target="a", states=(StepState.DONE,)) == 1
+    assert tally.unsettled(StepKind.UPLOAD) == 2
+    assert tally.unsettled(StepKind.CAPTURE) == 1
+
+
+def test_rows_are_in_order_and_of_one_kind_if_asked(store: RunStore) -> None:
+    run = new_run(store, [upload(1, "b"), capture(10), capture(2), upload(1, "a")])
+    assert [row.step for row in store.rows(run.id)] == [
+        capture(2),
+        capture(10),
+        upload(1, "a"),
+        upload(1, "b"),
+    ]
+    assert [row.step.piece for row in store.rows(run.id, StepKind.CAPTURE)] == [2, 10]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"spec": "{"},
+        {"spec": '{"kind":"backup"}'},
+        {"spec": "CANARY-not-json"},
+        {"facts": "[]"},
+        {"state": "lost"},
+    ],
+)
+def test_an_unreadable_run_is_a_state_error_that_names_it_and_shows_nothing(
+    store: RunStore, damage: dict[str, str]
+) -> None:
+    run = new_run(store)
+    with store._database.writing() as conn:
+        conn.execute(update(tables.runs).values(**damage))
+    with pytest.raises(StateError, match=f"unreadable run {run.id}") as caught:
+        store.load(run.id)
+    assert "CANARY" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("damage", [{"kind": "steal"}, {"state": "lost"}, {"result": "{"}])
+def test_an_unreadable_step_is_a_state_error(store: RunStore, damage: dict[str, str]) -> None:
+    run = new_run(store)
+    with store._database.writing() as conn:
+        conn.execute(update(tables.steps).values(**damage))
+    with pytest.raises(StateError, match=f"of run {run.id}"):
+        store.rows(run.id)
+
+
+def test_an_unreadable_run_does_not_keep_others_from_being_reconciled(store: RunStore) -> None:
+    broken, healthy = new_run(store, []), new_run(store)
+    with store._database.writing() as conn:
+        conn.execute(update(tables.runs).where(tables.runs.c.id == broken.id).values(spec="{"))
+    assert store.reconcile(decide) == [healthy.id]
