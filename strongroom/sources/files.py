@@ -1,0 +1,89 @@
+"""Files as a source: ``.env``, JSON, JSONL, and directories of secret files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+from strongroom.errors import SourceError, UsageError
+from strongroom.model import Entry, Secret
+from strongroom.sources import Source
+from strongroom.sources.document import Document
+from strongroom.sources.dotenv import Dotenv
+from strongroom.sources.jsonl import Jsonl, holds_records
+from strongroom.sources.slices import SlicedFile, opened
+from strongroom.sources.tree import SecretTree
+
+_SNIFFED = 1 << 16
+_MAKERS: dict[str, Callable[[str, str], Source]] = {
+    "env": lambda path, name: SlicedFile(path, Dotenv(), name=name),
+    "json": lambda path, name: SlicedFile(path, Document(), name=name),
+    "jsonl": lambda path, name: SlicedFile(path, Jsonl(), name=name),
+    "tree": lambda path, name: SecretTree(path, name=name),
+}
+FORMATS = tuple(_MAKERS)
+
+
+def open_files(path: str | os.PathLike[str], format: str | None = None, *, name: str | None = None) -> Source:
+    """Return the source over a file or directory; nothing is touched before its first use.
+
+    Args:
+        path: where the secrets are.
+        format: one of :data:`FORMATS`; found out from the name, then the content, if left out.
+        name: what the source is called in digests and manifests; the path if left out.
+    """
+    if format is not None and format not in _MAKERS:
+        raise UsageError(f"{format!r} is no format of secrets", hint=f"Use one of: {', '.join(FORMATS)}.")
+    return FilesSource(os.fspath(path), format=format, name=name or os.fspath(path))
+
+
+class FilesSource:
+    """A file or directory whose format is found out when it is first used."""
+
+    def __init__(self, path: str, *, format: str | None, name: str) -> None:
+        self._path = path
+        self._format = format
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+        """Yield an entry for every secret."""
+        return self._source().list(with_tags=with_tags)
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+        """Yield each secret."""
+        return self._source().read(entries)
+
+    def _source(self) -> Source:
+        return _MAKERS[self._format or detect(self._path)](self._path, self._name)
+
+
+def detect(path: str) -> str:
+    """Return the format of what lies at ``path``.
+
+    Raises:
+        SourceError: there is nothing, it may not be read, or it is none of the formats.
+    """
+    if os.path.isdir(path):
+        return "tree"
+    base = os.path.basename(path)
+    if base.endswith((".jsonl", ".ndjson")):
+        return "jsonl"
+    if base.endswith(".json"):
+        return "json"
+    if base == ".env" or base.startswith(".env.") or base.endswith(".env"):
+        return "env"
+    return _sniff(path)
+
+
+def _sniff(path: str) -> str:
+    with opened(path) as fd:
+        start = os.pread(fd, _SNIFFED, 0)
+    if start.lstrip()[:1] in (b"{", b"["):
+        return "jsonl" if holds_records(start) else "json"
+    if Dotenv().starts(start):
+        return "env"
+    raise SourceError(f"'{path}' is of no format known here", hint=f"Give its format: {', '.join(FORMATS)}.")

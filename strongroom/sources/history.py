@@ -1,0 +1,60 @@
+"""What every destination holds to when it writes a secret."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from msgspec.structs import replace
+
+from strongroom.errors import Conflict, SourceError
+from strongroom.model import Secret, Version, VersionState
+from strongroom.sources import Change
+
+
+def check_writable(secret: Secret) -> None:
+    """Refuse what could not be read back as it was: no version, no order, no value, no name."""
+    check_name(secret.name)
+    if not secret.versions:
+        raise SourceError(f"secret {secret.name!r} has no version to write")
+    if any(later.number <= earlier.number for earlier, later in pairwise(secret.versions)):
+        raise SourceError(f"the versions of secret {secret.name!r} do not ascend")
+    for version in secret.versions:
+        _check_value(secret.name, version)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is empty or that not every store can keep."""
+    if not name or "\x00" in name or not is_text(name):
+        raise SourceError(f"{name!r} cannot be the name of a secret", hint="Use printable text.")
+
+
+def is_text(name: str) -> bool:
+    """Say whether a string is Unicode text, and not undecoded bytes in disguise."""
+    try:
+        return name.isascii() or bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def check_expected(change: Change, actual: int | None) -> None:
+    """Refuse a change whose writer saw another version than there is now."""
+    if change.expected != actual:
+        saw, have = (_words(number) for number in (change.expected, actual))
+        raise Conflict(f"secret {change.secret.name!r} has {have}, but the writer expected {saw}")
+
+
+def on_top(versions: tuple[Version, ...], head: int) -> tuple[Version, ...]:
+    """Renumber ``versions`` so that they follow version ``head``."""
+    return tuple(replace(version, number=head + step) for step, version in enumerate(versions, 1))
+
+
+def _words(number: int | None) -> str:
+    return "no version" if number is None else f"version {number}"
+
+
+def _check_value(name: str, version: Version) -> None:
+    if version.state is VersionState.LIVE and version.value is None:
+        raise SourceError(
+            f"version {version.number} of secret {name!r} has no value to write",
+            hint="A metadata-only backup holds no values. Restore from a full one.",
+        )

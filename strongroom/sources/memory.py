@@ -1,0 +1,94 @@
+"""Secrets in memory: the source and destination that tests and rehearsals use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec.structs import replace
+
+from strongroom.model import Entry, Secret, Version
+from strongroom.sources import Change
+from strongroom.sources.history import check_expected, check_writable, on_top
+
+BATCH = 1_000
+
+
+class MemoryStore:
+    """A :class:`~strongroom.sources.Destination` that a process forgets when it ends.
+
+    Given two secrets of one name it lists both, as a careless source would.
+    """
+
+    def __init__(self, secrets: Iterable[Secret] = (), *, name: str = "memory") -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._held: dict[str, tuple[Secret, ...]] = {}
+        for secret in secrets:
+            self._held[secret.name] = (*self._held.get(secret.name, ()), secret)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+        """Yield an entry for every secret."""
+        for held in list(self._held.values()):
+            for secret in held:
+                yield Entry(secret.name, _size(secret), (), dict(secret.tags) if with_tags else None)
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+        """Yield each secret, or ``None`` for one that is gone."""
+        for entry in entries:
+            held = self._held.get(entry.name)
+            yield held[-1] if held else None
+
+    def heads(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the current version number of each name that exists."""
+        with self._lock:
+            return {name: self._held[name][-1].current.number for name in names if name in self._held}
+
+    def write(self, changes: Iterable[Change]) -> int:
+        """Write in batches, each whole or not at all."""
+        written = 0
+        batch: list[Change] = []
+        for change in changes:
+            batch.append(change)
+            if len(batch) == BATCH:
+                written += self._commit(batch)
+                batch = []
+        return written + self._commit(batch)
+
+    def delete(self, names: Iterable[str]) -> int:
+        """Remove the secrets of these names; return how many there were."""
+        with self._lock:
+            return sum(self._held.pop(name, None) is not None for name in names)
+
+    def _commit(self, batch: Sequence[Change]) -> int:
+        with self._lock:
+            merged: dict[str, Secret] = {}
+            for change in batch:
+                check_writable(change.secret)
+                merged[change.secret.name] = _merge(self._current(change.secret.name, merged), change)
+            self._held.update((name, (secret,)) for name, secret in merged.items())
+        return len(batch)
+
+    def _current(self, name: str, merged: dict[str, Secret]) -> Secret | None:
+        held = self._held.get(name)
+        return merged.get(name) or (held[-1] if held else None)
+
+
+def _merge(old: Secret | None, change: Change) -> Secret:
+    check_expected(change, old.current.number if old else None)
+    if old is None:
+        return change.secret
+    added = on_top(change.secret.versions, old.current.number)
+    return replace(change.secret, versions=(*old.versions, *added))
+
+
+def _size(secret: Secret) -> int:
+    return len(secret.name) + sum(map(_value_size, secret.versions))
+
+
+def _value_size(version: Version) -> int:
+    return len(version.value) if version.value is not None else 0

@@ -1,0 +1,167 @@
+"""A file of many secrets, each of which lies in one slice of its bytes.
+
+Listing streams over the file and remembers of each secret only where it lies; reading goes
+straight there. Nothing is mapped into memory: mapped pages count as the process's own, and
+its memory is bounded by one secret, not by the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from strongroom.errors import DuplicateSecret, EmptySource, SourceChanged, SourceError, SourceUnavailable
+from strongroom.model import Entry, Secret
+from strongroom.sources.records import BadRecord
+
+BLOCK = 1 << 20
+LARGEST = 64 << 20
+
+
+class Layout(Protocol):
+    """How a kind of file holds its secrets: pure bytes, no paths."""
+
+    def entries(self, fd: int, *, with_tags: bool) -> Iterator[Entry]:
+        """Yield every secret, its slice as locator; raise :class:`BadSlice`."""
+        ...
+
+    def parse(self, piece: bytes) -> Secret:
+        """Decode one slice, or raise :class:`BadRecord`."""
+        ...
+
+    def name_of(self, piece: bytes) -> str | None:
+        """Return the name of the secret in a slice, ``None`` if there is none."""
+        ...
+
+
+class BadSlice(ValueError):
+    """What is wrong in a file, and the byte where it is."""
+
+    def __init__(self, problem: str, *, offset: int) -> None:
+        super().__init__(problem)
+        self.offset = offset
+
+
+class SlicedFile:
+    """The source over one file of a known layout."""
+
+    def __init__(self, path: str, layout: Layout, *, name: str) -> None:
+        self._path = path
+        self._layout = layout
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+        """Yield an entry for every secret in the file, in its order.
+
+        Raises:
+            EmptySource: there is none, which is nearly always a mistake.
+            SourceError: the file is missing, unreadable or broken; names file and line.
+        """
+        entry = bad = None
+        with opened(self._path) as fd:
+            try:
+                for entry in self._layout.entries(fd, with_tags=with_tags):
+                    yield entry
+            except BadSlice as error:
+                bad = (str(error), error.offset)
+            if bad is not None:  # outside of the handler: what was caught may hold a value
+                raise self._bad(fd, *bad)
+        if entry is None:
+            raise EmptySource(f"'{self._path}' holds no secret")
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+        """Yield each secret from its slice.
+
+        An entry without a locator is looked for by name, which costs one listing.
+        """
+        located = entries if all(entry.locator for entry in entries) else self._located(entries)
+        with opened(self._path) as fd:
+            for entry in located:
+                yield self._read(fd, entry) if entry.locator else None
+
+    def _read(self, fd: int, entry: Entry) -> Secret:
+        offset, length = entry.locator
+        piece = os.pread(fd, length, offset)
+        try:
+            secret = self._layout.parse(piece)
+            if secret.name == entry.name and len(piece) == length:
+                return secret
+            problem = None
+        except BadRecord as error:
+            problem = str(error)
+        if problem is None or self._layout.name_of(piece) != entry.name:
+            raise SourceChanged(f"'{self._path}' changed while it was read: {entry.name!r} is not where it was")
+        raise self._bad(fd, problem, offset)
+
+    def _located(self, entries: Sequence[Entry]) -> Iterator[Entry]:
+        found: dict[str, Entry | None] = {entry.name: None for entry in entries}
+        for entry in self.list():
+            if entry.name in found:
+                if found[entry.name] is not None:
+                    raise DuplicateSecret(f"'{self._path}' has two secrets of the name {entry.name!r}")
+                found[entry.name] = entry
+        return (found[entry.name] or Entry(entry.name, 0) for entry in entries)
+
+    def _bad(self, fd: int, problem: str, offset: int) -> SourceError:
+        return SourceError(f"'{self._path}', line {line_at(fd, offset)}: {problem}")
+
+
+@contextmanager
+def opened(path: str) -> Iterator[int]:
+    """Open a regular file for reading; every refusal is a typed error that names it."""
+    with refusals(path):  # O_NONBLOCK: opening a pipe that nobody writes to must not hang
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise SourceError(f"'{path}' is not a regular file", hint="Check the path.")
+        with refusals(path):
+            yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def refusals(path: str) -> Iterator[None]:
+    """Turn what the operating system refuses into a typed error that names ``path``."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise SourceError(f"'{path}' does not exist", hint="Check the path.") from None
+    except PermissionError:
+        raise SourceError(f"'{path}' may not be read", hint="Check the file's owner and mode.") from None
+    except OSError as error:
+        kind = SourceError if error.errno in _PERMANENT else SourceUnavailable
+        raise kind(f"'{path}' could not be read: {os.strerror(error.errno or 0)}") from None
+
+
+def blocks(fd: int) -> Iterator[bytes]:
+    """Read a file from its start, block by block."""
+    offset = 0
+    while block := os.pread(fd, BLOCK, offset):
+        yield block
+        offset += len(block)
+
+
+def line_at(fd: int, offset: int) -> int:
+    """Return the line number, from 1, of a byte; counted only when something is wrong."""
+    line, start = 1, 0
+    for block in blocks(fd):
+        line += block.count(b"\n", 0, max(0, offset - start))
+        start += len(block)
+        if start >= offset:
+            break
+    return line
+
+
+
+_PERMANENT = frozenset(
+    (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO, errno.EINVAL)
+)

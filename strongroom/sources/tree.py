@@ -1,0 +1,221 @@
+"""A directory of secret files, as Docker and Kubernetes mount them.
+
+A secret's name is the file's path below the directory, its value the file's bytes.
+
+Kubernetes shows each file as a link into ``..data``, itself a link to a directory named by
+time, and swaps that link to change all files at once. Names that start with two dots are
+its machinery and never listed, so no secret is seen twice; links are followed as long as
+they stay within the tree. A link that leads out of it is left out: whoever may write into
+the tree must not choose which other files of this host end up in a backup.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import resource
+import stat
+from collections.abc import Iterator, Sequence
+
+from strongroom.errors import EmptySource, SourceError
+from strongroom.model import Entry, Secret
+from strongroom.sources.dotenv import text_or_binary
+from strongroom.sources.history import is_text
+from strongroom.sources.slices import BLOCK, LARGEST, refusals
+
+_log = logging.getLogger(__name__)
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: opening a pipe that took a file's place must not hang.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class SecretTree:
+    """The source over a directory of secret files."""
+
+    def __init__(self, path: str, *, name: str) -> None:
+        self._path = path
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+        """Yield an entry for every file; sockets, pipes and devices are no secrets.
+
+        Raises:
+            EmptySource: there is none, which is nearly always a mistake.
+            SourceError: a directory is missing or unreadable, or a name is not UTF-8.
+        """
+        tags: dict[str, str] | None = {} if with_tags else None
+        entry = None
+        for name, size in _Walk(self._path).files():
+            entry = Entry(name, size, (), tags)
+            yield entry
+        if entry is None:
+            raise EmptySource(f"'{self._path}' holds no secret")
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+        """Yield each file's secret, or ``None`` if there is no such file (any more)."""
+        directories = _Directories(self._path)
+        try:
+            for entry in entries:
+                value = self._value(directories, entry.name)
+                yield None if value is None else Secret(name=entry.name, versions=(text_or_binary(value),))
+        finally:
+            directories.close()
+
+    def _value(self, directories: _Directories, name: str) -> bytes | None:
+        try:
+            descriptor = directories.open_file(name)
+        except OSError as error:
+            if error.errno in _GONE:
+                return None
+            with refusals(os.path.join(self._path, name)):
+                raise
+        if descriptor is None:
+            return None
+        try:
+            with refusals(os.path.join(self._path, name)):
+                return _contents(descriptor, name)
+        finally:
+            os.close(descriptor)
+
+
+_GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG))
+
+
+def _contents(descriptor: int, name: str) -> bytes | None:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    value = os.read(descriptor, min(found.st_size, LARGEST) + 1)
+    while len(value) != found.st_size and len(value) <= LARGEST:  # it changes while it is read
+        if not (more := os.read(descriptor, BLOCK)):
+            break
+        value += more
+    if len(value) > LARGEST:
+        raise SourceError(
+            f"file {name!r} is larger than a secret may be ({LARGEST >> 20} MiB)",
+            hint="Exclude it by a pattern, or move it out of the directory.",
+        )
+    return value
+
+
+class _Walk:
+    """Lists a tree's files; holds one directory's listing at a time."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._pending = [""]
+        self._followed: set[str] = set()
+        self._left_out = 0
+
+    def files(self) -> Iterator[tuple[str, int]]:
+        """Yield each file's name and size."""
+        while self._pending:
+            yield from self._directory(self._pending.pop())
+        if self._left_out:
+            _log.warning("%d links of '%s' lead nowhere or out of it; left out", self._left_out, self._path)
+
+    def _directory(self, below: str) -> Iterator[tuple[str, int]]:
+        path = os.path.join(self._path, below)
+        with refusals(path), os.scandir(path) as listing:
+            for item in listing:
+                if item.name.startswith(".."):
+                    continue
+                if item.is_symlink():
+                    yield from self._link(below + item.name)
+                elif item.is_dir(follow_symlinks=False):
+                    self._pending.append(f"{below}{item.name}/")
+                elif item.is_file(follow_symlinks=False):
+                    yield _checked(below + item.name, path), item.stat(follow_symlinks=False).st_size
+
+    def _link(self, name: str) -> Iterator[tuple[str, int]]:
+        real = _resolved(self._path, name)
+        mode, size = _mode_and_size(real) if real else (0, 0)
+        if real is None or not mode:
+            self._left_out += 1
+        elif stat.S_ISREG(mode):
+            yield _checked(name, self._path), size
+        elif stat.S_ISDIR(mode) and _hidden(self._path, real) and real not in self._followed:
+            # What any other link to a directory shows is listed there under its own name.
+            self._followed.add(real)
+            self._pending.append(f"{name}/")
+
+
+class _Directories:
+    """Opens files below a root; keeps the directories it went through open."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._held: dict[str, int] = {}
+        self._room = max(16, min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
+
+    def open_file(self, name: str) -> int | None:
+        """Return a descriptor, or ``None`` if the name leads out of the tree.
+
+        The name may come from a backup or an edited row, so it is not trusted.
+        """
+        directory, _, base = name.rpartition("/")
+        held = self._held.get(directory)
+        if held is None:
+            held = self._open_directory(directory)
+        if held is None or _unlisted(base):
+            return None
+        try:
+            return os.open(base, _FILE, dir_fd=held)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        real = _resolved(self._root, name)
+        return os.open(real, _FILE) if real else None
+
+    def close(self) -> None:
+        """Close every directory."""
+        while self._held:
+            os.close(self._held.popitem()[1])
+
+    def _open_directory(self, directory: str) -> int | None:
+        if directory and any(map(_unlisted, directory.split("/"))):
+            return None
+        real = _resolved(self._root, directory)
+        if real is None:
+            return None
+        if len(self._held) >= self._room:
+            os.close(self._held.pop(next(iter(self._held))))
+        held = self._held[directory] = os.open(real, _DIRECTORY)
+        return held
+
+
+def _unlisted(part: str) -> bool:
+    """Say whether a path's part is one that a listing never shows."""
+    return part in ("", ".") or part.startswith("..") or "\x00" in part
+
+
+def _resolved(root: str, name: str) -> str | None:
+    """Follow all links of a path below ``root``; ``None`` if that leads out of it."""
+    top = os.path.realpath(root)
+    real = os.path.realpath(os.path.join(top, name))
+    return real if real == top or real.startswith(os.path.join(top, "")) else None
+
+
+def _hidden(root: str, real: str) -> bool:
+    """Say whether a resolved path lies where a listing does not go by itself."""
+    below = os.path.relpath(real, os.path.realpath(root))
+    return any(map(_unlisted, below.split("/")))
+
+
+def _mode_and_size(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_mode, found.st_size
+
+
+def _checked(name: str, path: str) -> str:
+    if not is_text(name):
+        raise SourceError(f"'{path}' holds a file whose name is not UTF-8: {name!a}", hint="Rename it.")
+    return name
