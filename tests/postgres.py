@@ -23,7 +23,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
 
-class PostgresUnavailable(Exception):
+class PostgresUnavailable(Exception):  # noqa: N818
     """There is no server program, or it did not start."""
 
 

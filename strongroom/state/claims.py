@@ -20,16 +20,6 @@ _ACTIVE: Final = RunState.ACTIVE.value
 _REPORT: Final = StepKind.REPORT.value
 
 
-def key_of(run: str, step: Step) -> ColumnElement[bool]:
-    """Return the condition that selects one step's row."""
-    return and_(
-        _steps.run == run,
-        _steps.kind == step.kind.value,
-        _steps.piece == step.piece,
-        _steps.target == step.target,
-    )
-
-
 def take_ready(conn: Connection, run_id: str, *, window: int) -> list[Ticket]:
     """Mark what may go out as SENT; see :meth:`strongroom.state.store.RunStore.take_ready`."""
     run = runs.lock(conn, run_id)
@@ -122,7 +112,7 @@ def claim(conn: Connection, ticket: Ticket, *, owner: str, lease: float, starts:
     expired = and_(_steps.state == StepState.RUNNING.value, _steps.lease_expires < sql.now())
     statement = (
         update(tables.steps)
-        .where(key_of(ticket.run, ticket.step), _steps.dispatch == ticket.dispatch)
+        .where(runs.step_key(ticket.run, ticket.step), _steps.dispatch == ticket.dispatch)
         .where(or_(_steps.state == StepState.SENT.value, expired), _steps.silent < starts)
         .where(_may_run(ticket))
         .values(
@@ -166,7 +156,7 @@ def holding(held: Claim) -> ColumnElement[bool]:
     The dispatch number is part of it, since a retried run starts its fences afresh.
     """
     return and_(
-        key_of(held.ticket.run, held.ticket.step),
+        runs.step_key(held.ticket.run, held.ticket.step),
         _steps.state == StepState.RUNNING.value,
         _steps.dispatch == held.ticket.dispatch,
         _steps.fence == held.fence,

@@ -17,10 +17,11 @@ from sqlalchemy import Connection, delete, exists, select, update
 
 from strongroom.errors import ClaimLost, UsageError
 from strongroom.state import codec, events, runs, sql, tables
-from strongroom.state.claims import holding, key_of
+from strongroom.state.claims import holding
 from strongroom.state.records import Claim, Run, RunState, Step, StepKind, StepState, Tally, Verdict
 
 Decide = Callable[[Run, Tally, Step], Verdict]
+DecideAgain = Callable[[Run, Tally, Step, Mapping[str, Any]], Verdict]
 
 _steps = tables.steps.c
 _REPORT = Step(StepKind.REPORT)
@@ -32,7 +33,7 @@ def finish(conn: Connection, held: Claim, result: Mapping[str, Any], decide: Dec
     if _recorded_before(conn, held):
         return run, runs.tally(conn, run.id)
     _settle(conn, held, StepState.DONE, result=codec.encode(result))
-    return conclude(conn, run, held.ticket.step, decide)
+    return _conclude(conn, run, held.ticket.step, decide)
 
 
 def fail(
@@ -65,7 +66,7 @@ def _recorded_before(conn: Connection, held: Claim) -> bool:
         ClaimLost: another took the step over, or the run has ended.
     """
     query = select(_steps.state, _steps.dispatch, _steps.fence)
-    row = conn.execute(query.where(key_of(held.ticket.run, held.ticket.step))).first()
+    row = conn.execute(query.where(runs.step_key(held.ticket.run, held.ticket.step))).first()
     if row is None or (row.dispatch, row.fence) != (held.ticket.dispatch, held.fence):
         raise ClaimLost(f"another worker holds {held.ticket.step} of run {held.ticket.run} now")
     if row.state == StepState.DONE.value:
@@ -110,17 +111,18 @@ def give_up(
     conn: Connection, run: Run, step: Step, *, state: StepState, error: str, decide: Decide
 ) -> tuple[Run, Tally]:
     """Draw the consequence of a step settled as MISSED or POISONED, the run's row locked."""
-    if state is not StepState.POISONED:
-        return conclude(conn, run, step, decide)
-    reason = f"{step}: {error}"
     if step.kind is StepKind.REPORT:
-        run = finalise(conn, run, RunState.FAILED, reason)
+        run = finalise(conn, run, RunState.FAILED, f"{step}: {error}")
+    elif run.closing:
+        _report_when_idle(conn, run)
+    elif state is StepState.POISONED:
+        run = close(conn, run, RunState.FAILED, f"{step}: {error}")
     else:
-        run = close(conn, run, RunState.FAILED, reason)
+        return _conclude(conn, run, step, decide)
     return run, runs.tally(conn, run.id)
 
 
-def conclude(conn: Connection, run: Run, step: Step, decide: Decide) -> tuple[Run, Tally]:
+def _conclude(conn: Connection, run: Run, step: Step, decide: Decide) -> tuple[Run, Tally]:
     """Ask what a settled step leads to, and record that too, the run's row locked."""
     tally = runs.tally(conn, run.id)
     return _apply(conn, run, step, decide(run, tally, step)), tally
@@ -193,10 +195,10 @@ def cancel(conn: Connection, run_id: str, error: str) -> Run:
 
 def has_reported(conn: Connection, run_id: str) -> bool:
     """Whether the run's last step exists, in whatever state."""
-    return conn.execute(select(_steps.run).where(key_of(run_id, _REPORT))).first() is not None
+    return conn.execute(select(_steps.run).where(runs.step_key(run_id, _REPORT))).first() is not None
 
 
-def retry(conn: Connection, run_id: str, decide: Decide, first: Sequence[Step]) -> Run:
+def retry(conn: Connection, run_id: str, decide: DecideAgain, first: Sequence[Step]) -> Run:
     """Take a failed run up again; see :meth:`strongroom.state.store.RunStore.retry`."""
     run = runs.lock(conn, run_id)
     if run.state is not RunState.FAILED:
@@ -215,12 +217,12 @@ def retry(conn: Connection, run_id: str, decide: Decide, first: Sequence[Step]) 
     return _ask_again(conn, runs.load(conn, run_id), decide)
 
 
-def _ask_again(conn: Connection, run: Run, decide: Decide) -> Run:
+def _ask_again(conn: Connection, run: Run, decide: DecideAgain) -> Run:
     """Insert what done steps lead to: what ended while the run was closing led to nothing."""
     tally = runs.tally(conn, run.id)
-    for row in runs.rows(conn, run.id, None):
+    for row in runs.rows(conn, run.id):
         if row.state is StepState.DONE and not run.closing:
-            run = _apply(conn, run, row.step, decide(run, tally, row.step))
+            run = _apply(conn, run, row.step, decide(run, tally, row.step, row.result or {}))
     return run
 
 

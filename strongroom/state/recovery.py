@@ -16,9 +16,8 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy import Connection, and_, case, func, select, update
 
-from strongroom.errors import StateError, StateUnavailable
+from strongroom.errors import StateUnavailable
 from strongroom.state import codec, events, outcomes, runs, sql, tables
-from strongroom.state.claims import key_of
 from strongroom.state.engine import Database
 from strongroom.state.records import RunState, Step, StepKind, StepState
 
@@ -98,8 +97,8 @@ def reconcile(
                 _mend(conn, run, found, decide=decide, patience=patience, exhausted=exhausted)
         except StateUnavailable:
             raise
-        except StateError as error:  # one unreadable run must not keep the others waiting
-            log.error("run %s cannot be reconciled: %s", run, error.message)
+        except Exception:  # one edited run must not keep the others waiting
+            log.exception("reconcile-failed run=%s", run)
     with database.reading() as conn:
         return _due_runs(conn)
 
@@ -231,7 +230,7 @@ def _give_up(conn: Connection, one: Watched, state: StepState, decide: outcomes.
 def _change(conn: Connection, one: Watched, **values: Any) -> bool:
     """Write a step's row, unless it has moved since it was looked at."""
     unmoved = and_(
-        key_of(one.run, one.step),
+        runs.step_key(one.run, one.step),
         _steps.state == one.state.value,
         _steps.dispatch == one.dispatch,
         _steps.fence == one.fence,

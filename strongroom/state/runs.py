@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
-from strongroom.errors import RunNotFound, StateUnavailable
+from strongroom.errors import RunNotFound, StateError, StateUnavailable
 from strongroom.state import codec, events, slots, sql, tables
 from strongroom.state.records import Run, RunState, Spec, Step, StepKind, StepRow, StepState, Tally
 
@@ -131,12 +131,32 @@ def tally(conn: Connection, run: str) -> Tally:
     return Tally(codec.counts_of(list(conn.execute(query)), run))
 
 
-def rows(conn: Connection, run: str, kind: StepKind | None) -> list[StepRow]:
-    """Return a run's steps in order; of one kind if given."""
+def row(conn: Connection, run: str, step: Step) -> StepRow:
+    """Return one step."""
+    found = conn.execute(select(tables.steps).where(step_key(run, step))).first()
+    if found is None:
+        raise StateError(f"run {run} has no step {step}")
+    return codec.step_row_of(found)
+
+
+def step_key(run: str, step: Step) -> ColumnElement[bool]:
+    """Return the condition that selects one step's row."""
+    return and_(
+        _steps.run == run,
+        _steps.kind == step.kind.value,
+        _steps.piece == step.piece,
+        _steps.target == step.target,
+    )
+
+
+def rows(conn: Connection, run: str, kind: StepKind | None = None, piece: int | None = None) -> list[StepRow]:
+    """Return a run's steps in order; of one kind or piece if given."""
     query = select(tables.steps).where(_steps.run == run)
     query = query.order_by(_steps.kind, _steps.piece, _steps.target)
     if kind is not None:
         query = query.where(_steps.kind == kind.value)
+    if piece is not None:
+        query = query.where(_steps.piece == piece)
     return [codec.step_row_of(row) for row in conn.execute(query)]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from strongroom.state import catalog, claims, events, outcomes, recovery, runs, slots
 from strongroom.state.engine import Database
-from strongroom.state.outcomes import Decide
+from strongroom.state.outcomes import Decide, DecideAgain
 from strongroom.state.records import (
     CatalogEntry,
     Claim,
@@ -30,7 +30,7 @@ from strongroom.state.records import (
 )
 from strongroom.state.recovery import Exhausted, Patience
 
-__all__ = ["LEASE_SECONDS", "Decide", "Exhausted", "Patience", "RunStore"]
+__all__ = ["LEASE_SECONDS", "Decide", "DecideAgain", "Exhausted", "Patience", "RunStore"]
 
 LEASE_SECONDS: Final = Patience().lease
 
@@ -99,10 +99,15 @@ class RunStore:
         with self._database.reading() as conn:
             return runs.tally(conn, run)
 
-    def rows(self, run: str, kind: StepKind | None = None) -> list[StepRow]:
-        """Return a run's steps by kind, piece and target; of one kind if given."""
+    def row(self, run: str, step: Step) -> StepRow:
+        """Return one step. Raises StateError if there is no such row."""
         with self._database.reading() as conn:
-            return runs.rows(conn, run, kind)
+            return runs.row(conn, run, step)
+
+    def rows(self, run: str, kind: StepKind | None = None, *, piece: int | None = None) -> list[StepRow]:
+        """Return a run's steps by kind, piece and target; of one kind or piece if given."""
+        with self._database.reading() as conn:
+            return runs.rows(conn, run, kind, piece)
 
     def cancel(self, run: str, *, error: str = "cancelled") -> Run:
         """Begin to cancel a run and return it, ``closing``.
@@ -114,12 +119,12 @@ class RunStore:
         with self._database.writing() as conn:
             return outcomes.cancel(conn, run, error)
 
-    def retry(self, run: str, decide: Decide, *, first: Sequence[Step] = ()) -> Run:
+    def retry(self, run: str, decide: DecideAgain, *, first: Sequence[Step] = ()) -> Run:
         """Make a FAILED run ACTIVE again, its poisoned and missed steps READY with no
         attempts counted; with ``first``, forget all its steps and start over with these.
 
-        ``decide`` is asked again for each step that is done, since what ended while the
-        run was closing led to nothing.
+        ``decide`` is asked again for each step that is done, with its recorded result,
+        since what ended while the run was closing led to nothing.
 
         Raises:
             UsageError: the run has not failed.
@@ -187,7 +192,8 @@ class RunStore:
 
         With ``retry_in`` it is READY again in so many seconds (MISSED, if the run is
         closing). Otherwise it is settled: MISSED leads on by ``decide``; POISONED fails
-        the run, and ``decide`` is not asked. ``error`` must be free of secrets.
+        the run. ``decide`` is not asked then, nor while the run is closing, nor for
+        REPORT, whose failure ends the run. ``error`` must be free of secrets.
 
         Raises:
             ClaimLost: as :meth:`finish`.

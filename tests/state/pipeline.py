@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import update
 
@@ -40,21 +41,30 @@ def upload(piece: int, target: str = "a") -> Step:
 
 def decide(run: Run, tally: Tally, step: Step) -> Verdict:
     """plan → captures → uploads → commit → verify → report, as the real one does."""
+    if step.kind is StepKind.PLAN:
+        return Verdict(follow=tuple(map(capture, range(PIECES))), facts={"pieces": PIECES})
+    if step.kind is StepKind.REPORT:
+        missed = tally.of(StepKind.UPLOAD, states=(StepState.MISSED,))
+        return Verdict(state=RunState.DEGRADED if missed else RunState.DONE)
+    return Verdict(follow=_followers(tally, step))
+
+
+def _followers(tally: Tally, step: Step) -> tuple[Step, ...]:
     match step.kind:
-        case StepKind.PLAN:
-            return Verdict(follow=tuple(map(capture, range(PIECES))), facts={"pieces": PIECES})
         case StepKind.CAPTURE:
-            return Verdict(follow=tuple(upload(step.piece, target) for target in TARGETS))
+            return tuple(upload(step.piece, target) for target in TARGETS)
         case StepKind.UPLOAD if tally.unsettled(StepKind.CAPTURE) + tally.unsettled(StepKind.UPLOAD) == 0:
-            return Verdict(follow=(COMMIT,))
+            return (COMMIT,)
         case StepKind.COMMIT:
-            return Verdict(follow=tuple(Step(StepKind.VERIFY, -1, target) for target in TARGETS))
+            return tuple(Step(StepKind.VERIFY, -1, target) for target in TARGETS)
         case StepKind.VERIFY if tally.unsettled(StepKind.VERIFY) == 0:
-            return Verdict(follow=(REPORT,))
-        case StepKind.REPORT:
-            missed = tally.of(StepKind.UPLOAD, states=(StepState.MISSED,))
-            return Verdict(state=RunState.DEGRADED if missed else RunState.DONE)
-    return Verdict()
+            return (REPORT,)
+    return ()
+
+
+def decide_again(run: Run, tally: Tally, step: Step, _result: Mapping[str, Any]) -> Verdict:
+    """The same, as a retry asks."""
+    return decide(run, tally, step)
 
 
 def new_run(store: RunStore, first: Sequence[Step] = (PLAN,)) -> Run:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from strongroom.errors import ClaimLost, UsageError
@@ -14,6 +17,7 @@ from tests.state.pipeline import (
     capture,
     claimed,
     decide,
+    decide_again,
     do,
     let_pass,
     new_run,
@@ -77,7 +81,7 @@ def test_decide_sees_the_run_as_it_is_recorded(store: RunStore) -> None:
 def test_when_decide_raises_nothing_is_recorded(store: RunStore) -> None:
     (claim,) = start(store, [PLAN])
     with pytest.raises(ZeroDivisionError):
-        store.finish(claim, {}, lambda *_: 1 / 0)  # type: ignore[arg-type,return-value]
+        store.finish(claim, {}, lambda *_: 1 / 0)  # type: ignore[arg-type]
     assert state_of(store, claim.ticket.run, PLAN) is StepState.RUNNING
     store.finish(claim, {}, decide)
 
@@ -279,7 +283,7 @@ def test_a_failed_run_is_taken_up_where_it_stopped(store: RunStore) -> None:
     poison(store, bad)
     store.finish(slow, {}, decide)
     assert work_off(store, run).state is RunState.FAILED
-    again = store.retry(run.id, decide)
+    again = store.retry(run.id, decide_again)
     assert (again.state, again.closing, again.error, again.finished_at) == (
         RunState.ACTIVE,
         False,
@@ -298,13 +302,16 @@ def test_a_failed_run_is_taken_up_where_it_stopped(store: RunStore) -> None:
 
 def test_a_run_that_failed_at_its_report_reports_again(store: RunStore) -> None:
     run = new_run(store)
-    while [ticket.step for ticket in (tickets := take(store, run))] != [REPORT]:
+    tickets = take(store, run)
+    while tickets[0].step != REPORT:
         for ticket in tickets:
             do(store, ticket)
+        tickets = take(store, run)
     poison(store, claimed(store, tickets[0]), "the stage is gone")
-    store.retry(run.id, decide)
-    assert [ticket.step for ticket in (tickets := take(store, run))] == [REPORT]
-    assert do(store, tickets[0]).state is RunState.DONE
+    store.retry(run.id, decide_again)
+    (report,) = take(store, run)
+    assert report.step == REPORT
+    assert do(store, report).state is RunState.DONE
 
 
 def test_facts_found_while_a_run_is_closing_are_kept(store: RunStore) -> None:
@@ -322,7 +329,7 @@ def test_a_failed_run_can_be_started_over(store: RunStore) -> None:
     run = poison(store, bad)
     store.reconcile(decide)
     work_off(store, run)
-    store.retry(run.id, decide, first=[PLAN])
+    store.retry(run.id, decide_again, first=[PLAN])
     assert [row.step for row in store.rows(run.id)] == [PLAN]
     assert work_off(store, run).state is RunState.DONE
 
@@ -333,11 +340,11 @@ def test_a_claim_of_before_a_retry_holds_nothing_after_it(store: RunStore) -> No
     poison(store, old)
     work_off(store, run)
     with pytest.raises(UsageError):
-        store.retry(run.id, decide)
+        store.retry(run.id, decide_again)
     (bad,) = start(store, [PLAN])
     run = poison(store, bad)
     work_off(store, run)
-    store.retry(run.id, decide, first=[PLAN])
+    store.retry(run.id, decide_again, first=[PLAN])
     claim = claimed(store, take(store, run)[0])
     assert claim.fence == bad.fence, "fences start afresh, so the dispatch number has to tell them apart"
     with pytest.raises(ClaimLost):
@@ -349,7 +356,37 @@ def test_a_claim_of_before_a_retry_holds_nothing_after_it(store: RunStore) -> No
 def test_only_a_failed_run_can_be_retried(store: RunStore) -> None:
     run = new_run(store)
     with pytest.raises(UsageError, match="is active"):
-        store.retry(run.id, decide)
+        store.retry(run.id, decide_again)
     work_off(store, run)
     with pytest.raises(UsageError, match="is done"):
-        store.retry(run.id, decide)
+        store.retry(run.id, decide_again)
+
+
+def test_a_retry_asks_with_the_results_that_were_recorded(store: RunStore) -> None:
+    done, bad = start(store, [capture(0), capture(1)])
+    store.finish(done, {"sha256": "ab"}, decide)
+    run = poison(store, bad)
+    work_off(store, run)
+    asked = []
+
+    def look(run: Run, tally: Tally, step: Step, result: Mapping[str, Any]) -> Verdict:
+        asked.append((step, result, tally.unsettled(StepKind.CAPTURE)))
+        return Verdict(facts={"asked": True})
+
+    assert store.retry(run.id, look).facts == {"asked": True}
+    assert asked == [(capture(0), {"sha256": "ab"}, 1)]
+
+
+def test_a_step_given_up_while_closing_asks_nobody(store: RunStore) -> None:
+    bad, plan = start(store, [capture(0), PLAN])
+    run = poison(store, bad)
+    store.fail(plan, "the source did not answer", retry_in=5, decide=nobody)
+    (report,) = take(store, run)
+    assert store.fail(claimed(store, report), "the stage is gone", settle=StepState.MISSED, decide=nobody)[
+        0
+    ] == (store.load(run.id))
+    assert store.load(run.id).state is RunState.FAILED
+
+
+def nobody(run: Run, tally: Tally, step: Step) -> Verdict:
+    raise AssertionError(f"asked for {step}")

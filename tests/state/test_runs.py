@@ -10,7 +10,7 @@ from strongroom.model import Selection
 from strongroom.state import tables
 from strongroom.state.records import RecipientPin, RunKind, RunState, Spec, StepKind, StepState, TargetPin
 from strongroom.state.store import RunStore
-from tests.state.pipeline import COMMIT, PLAN, SPEC, capture, decide, do, new_run, take, upload
+from tests.state.pipeline import COMMIT, PLAN, SPEC, capture, decide, decide_again, do, new_run, take, upload
 
 
 def test_a_run_is_read_back_exactly_as_it_was_frozen(store: RunStore) -> None:
@@ -66,7 +66,7 @@ def test_runs_are_listed_newest_first(store: RunStore) -> None:
 
 def test_a_run_that_is_not_there_is_run_not_found(store: RunStore) -> None:
     name = "20261125T000000Z-00000000"
-    for ask in (store.load, store.find, store.cancel, lambda name: store.retry(name, decide)):
+    for ask in (store.load, store.find, store.cancel, lambda name: store.retry(name, decide_again)):
         with pytest.raises(RunNotFound, match=f"no run {name}"):
             ask(name)
     assert store.tally("nothing").counts == {}
