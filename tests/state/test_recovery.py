@@ -1,0 +1,299 @@
+"""Telling lost from queued, and putting right what got lost."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import update
+
+from strongroom.state import recovery, tables
+from strongroom.state.records import Run, RunState, Step, StepState, Tally, Verdict
+from strongroom.state.recovery import Patience, Queue, Watched, is_lost
+from strongroom.state.store import RunStore
+from tests.state.pipeline import (
+    COMMIT,
+    PLAN,
+    REPORT,
+    capture,
+    claimed,
+    decide,
+    do,
+    let_pass,
+    new_run,
+    start,
+    state_of,
+    take,
+    upload,
+    work_off,
+)
+
+
+def sent(*, age: float, dispatch: int = 10, sends: int = 1) -> Watched:
+    """A step whose message was sent ``age`` seconds before the time 1000."""
+    return Watched(
+        run="r",
+        step=COMMIT,
+        state=StepState.SENT,
+        dispatch=dispatch,
+        fence=0,
+        silent=0,
+        sends=sends,
+        sent_at=1000 - age,
+        lease_expires=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("watched", "queue", "lost"),
+    [
+        (sent(age=6), Queue(overtaking=11, taken_at=994), True),
+        (sent(age=4), Queue(overtaking=11, taken_at=998), False),
+        (sent(age=6), Queue(overtaking=9, taken_at=999), False),
+        (sent(age=9, sends=2), Queue(overtaking=11, taken_at=994), False),
+        (sent(age=11, sends=2), Queue(overtaking=11, taken_at=994), True),
+        (sent(age=31), Queue(), True),
+        (sent(age=29), Queue(), False),
+        (sent(age=59, sends=2), Queue(), False),
+        (sent(age=61, sends=2), Queue(), True),
+        (sent(age=599, sends=40), Queue(), False),
+        (sent(age=601, sends=40), Queue(), True),
+        (sent(age=86400), Queue(overtaking=9, taken_at=971), False),
+        (sent(age=86400), Queue(overtaking=9, taken_at=969), True),
+        (sent(age=31), Queue(working=True), False),
+        (sent(age=301), Queue(working=True), True),
+    ],
+)
+def test_a_message_is_lost_when_overtaken_or_its_queue_is_silent(
+    watched: Watched, queue: Queue, lost: bool
+) -> None:
+    assert is_lost(watched, queue, 1000, Patience()) is lost
+
+
+def events(store: RunStore, kind: str) -> list[object]:
+    """What the events of a kind are about."""
+    return [event.detail["step"] for event in store.events(kind=kind)]
+
+
+def test_a_message_that_never_came_is_sent_again_after_the_idle_time(store: RunStore) -> None:
+    run = new_run(store)
+    take(store, run)
+    let_pass(store, 29)
+    assert store.reconcile(decide) == []
+    let_pass(store, 2)
+    assert store.reconcile(decide) == [run.id]
+    assert events(store, "reconcile.lost") == ["plan"]
+    assert work_off(store, run).state is RunState.DONE
+
+
+def test_sending_again_and_again_waits_twice_as_long_each_time(store: RunStore) -> None:
+    run = new_run(store)
+    waited = []
+    for _ in range(7):
+        take(store, run)
+        for seconds in range(10, 1000, 10):
+            let_pass(store, 10)
+            if store.reconcile(decide):
+                waited.append(seconds)
+                break
+    assert waited == [30, 60, 120, 240, 480, 600, 600]
+
+
+def test_a_step_that_was_taken_up_is_waited_for_as_briefly_as_the_first_time(store: RunStore) -> None:
+    run = new_run(store)
+    for wait in (31, 61):
+        take(store, run)
+        let_pass(store, wait)
+        assert store.reconcile(decide)
+    claimed(store, take(store, run)[0])
+    let_pass(store, 16)
+    assert store.reconcile(decide)
+    take(store, run)
+    let_pass(store, 31)
+    assert store.reconcile(decide)
+
+
+def test_a_message_overtaken_by_a_later_one_is_lost_after_the_grace(store: RunStore) -> None:
+    run = new_run(store, [upload(0), upload(1), upload(2)])
+    first, second, third = take(store, run)
+    do(store, second)
+    let_pass(store, 4)
+    assert store.reconcile(decide) == [], "a worker may be about to claim it"
+    let_pass(store, 2)
+    assert store.reconcile(decide) == [run.id]
+    assert events(store, "reconcile.lost") == [str(first.step)]
+    assert state_of(store, run, third.step) is StepState.SENT
+
+
+def test_a_message_of_another_run_overtakes_too(store: RunStore) -> None:
+    lost, other = new_run(store, [upload(0)]), new_run(store, [upload(0)])
+    take(store, lost)
+    do(store, take(store, other)[0])
+    let_pass(store, 6)
+    assert lost.id in store.reconcile(decide)
+
+
+def test_another_queue_overtakes_nothing(store: RunStore) -> None:
+    run = new_run(store, [upload(0), capture(0)])
+    earlier, later = take(store, run)
+    assert (earlier.step, later.step) == (upload(0), capture(0))
+    claimed(store, later)
+    let_pass(store, 6)
+    assert store.reconcile(decide) == []
+
+
+def test_what_is_queued_behind_many_others_is_not_sent_again(store: RunStore) -> None:
+    run = new_run(store, [upload(piece) for piece in range(60)])
+    queued = take(store, run)
+    for ticket in queued:
+        let_pass(store, 20)
+        assert store.reconcile(lambda *_: Verdict()) == []
+        store.finish(claimed(store, ticket), {}, lambda *_: Verdict())
+    assert events(store, "reconcile.lost") == []
+
+
+def test_what_is_queued_behind_one_long_step_is_not_sent_again(store: RunStore) -> None:
+    run = new_run(store, [upload(0), upload(1)])
+    first, _second = take(store, run)
+    claim = claimed(store, first)
+    for _ in range(20):
+        let_pass(store, 14)
+        assert store.renew(claim)
+        assert store.reconcile(decide) == []
+    let_pass(store, 14)
+    store.renew(claim)
+    let_pass(store, 14)
+    store.renew(claim)
+    assert store.reconcile(decide) == [run.id], "not for ever: it may be lost all the same"
+
+
+def test_a_lease_that_ran_out_makes_its_step_ready(store: RunStore) -> None:
+    (claim,) = start(store, [capture(0)])
+    run = claim.ticket.run
+    let_pass(store, 14)
+    assert store.reconcile(decide) == []
+    let_pass(store, 2)
+    assert store.reconcile(decide) == [run]
+    assert events(store, "reconcile.expired") == ["capture/0"]
+    assert claimed(store, take(store, run)[0]).attempt == 2
+
+
+def test_a_lease_renewed_just_before_is_left_alone(store: RunStore) -> None:
+    (claim,) = start(store, [capture(0)])
+    let_pass(store, 16)
+    with store._database.reading() as conn:
+        stuck = recovery._stuck(conn, Patience())
+    assert store.renew(claim)
+    with store._database.writing() as conn:
+        for run, found in stuck.items():
+            recovery._mend(conn, run, found, decide=decide, patience=Patience(), exhausted=recovery.given_up)
+    assert state_of(store, claim.ticket.run, capture(0)) is StepState.RUNNING
+
+
+def use_up(store: RunStore, run: Run, step: Step) -> list[str]:
+    """Start a step five times, each time dying; return what reconcile said the last time."""
+    due: list[str] = []
+    for _ in range(5):
+        tickets = {ticket.step: ticket for ticket in take(store, run)}
+        claimed(store, tickets[step])
+        let_pass(store, 16)
+        due = store.reconcile(decide)
+    return due
+
+
+def test_five_starts_without_an_outcome_poison_a_step_and_fail_the_run(store: RunStore) -> None:
+    run = new_run(store, [capture(3)])
+    assert use_up(store, run, capture(3)) == [run.id]
+    assert state_of(store, run, capture(3)) is StepState.POISONED
+    ended = work_off(store, run)
+    assert ended.state is RunState.FAILED
+    assert ended.error is not None
+    assert ended.error.startswith("capture/3: 5 starts without an outcome")
+
+
+def test_five_starts_of_a_replica_miss_it_and_lead_on(store: RunStore) -> None:
+    run = new_run(store, [upload(0, "b")])
+    assert use_up(store, run, upload(0, "b")) == [run.id]
+    assert state_of(store, run, upload(0, "b")) is StepState.MISSED
+    assert work_off(store, run).state is RunState.DEGRADED
+
+
+def test_a_report_that_kills_its_worker_still_ends_the_run(store: RunStore) -> None:
+    run = new_run(store, [REPORT])
+    assert use_up(store, run, REPORT) == []
+    assert store.load(run.id).state is RunState.FAILED
+
+
+def test_a_cancelled_run_whose_report_kills_its_worker_ends_as_cancelled(store: RunStore) -> None:
+    run = new_run(store)
+    store.cancel(run.id)
+    use_up(store, run, REPORT)
+    assert store.load(run.id).state is RunState.CANCELLED
+
+
+def test_the_caller_says_what_an_exhausted_step_becomes(store: RunStore) -> None:
+    run = new_run(store)
+    for _ in range(5):
+        claimed(store, take(store, run)[0])
+        let_pass(store, 16)
+        store.reconcile(decide, exhausted=lambda _step: StepState.MISSED)
+    assert state_of(store, run, PLAN) is StepState.MISSED
+
+
+def test_a_run_with_nothing_left_to_do_fails_instead_of_waiting(store: RunStore) -> None:
+    (claim,) = start(store, [PLAN])
+    run, _ = store.finish(claim, {}, lambda *_: Verdict())
+    assert store.reconcile(decide) == [run.id]
+    ended = work_off(store, run)
+    assert (ended.state, ended.error) == (
+        RunState.FAILED,
+        "nothing was left to do, and the run had not ended",
+    )
+
+
+def test_a_report_without_a_verdict_fails_the_run_instead_of_waiting(store: RunStore) -> None:
+    (claim,) = start(store, [REPORT])
+    run, _ = store.finish(claim, {}, lambda *_: Verdict())
+    assert store.reconcile(decide) == []
+    assert store.load(run.id).state is RunState.FAILED
+
+
+def test_a_run_that_ended_is_left_alone(store: RunStore) -> None:
+    run = new_run(store, [REPORT, upload(0)])
+    tickets = {ticket.step: ticket for ticket in take(store, run)}
+    do(store, tickets[REPORT])
+    let_pass(store, 86400)
+    assert store.reconcile(decide) == []
+    assert store.load(run.id).state is RunState.DONE
+
+
+def test_a_verdict_that_cannot_be_reached_does_not_stop_the_others(store: RunStore) -> None:
+    def fragile(run: Run, tally: Tally, step: Step) -> Verdict:
+        raise KeyError(run.facts["edited away"])
+
+    broken, healthy = new_run(store, [upload(0)]), new_run(store)
+    due: list[str] = []
+    for _ in range(5):
+        claimed(store, {t.step: t for t in take(store, broken)}[upload(0)])
+        let_pass(store, 16)
+        due = store.reconcile(fragile)
+    assert due == [healthy.id]
+
+
+def test_patience_is_a_setting(url: str) -> None:
+    store = RunStore(url, patience=Patience(lease=1, idle=2, starts=1))
+    run = new_run(store)
+    take(store, run)
+    let_pass(store, 3)
+    assert store.reconcile(decide) == [run.id]
+    claimed(store, take(store, run)[0])
+    let_pass(store, 2)
+    store.reconcile(decide)
+    assert state_of(store, run, PLAN) is StepState.POISONED
+    store.close()
+
+
+def test_a_row_moved_by_hand_into_the_past_is_only_sent_again(store: RunStore) -> None:
+    run = new_run(store)
+    take(store, run)
+    with store._database.writing() as conn:
+        conn.execute(update(tables.steps).values(sent_at=None))
+    assert store.reconcile(decide) == [run.id]
