@@ -189,6 +189,13 @@ class VerificationFailed(StrongroomError):
     default_hint = "Restore from another replica; run 'strongroom repair' for the bad one."
 
 
+class SecretTooLarge(StrongroomError):
+    """A secret is larger than the container format allows."""
+
+    exit_code = 27
+    default_hint = "No backup was made. Split the secret or exclude it, then repeat."
+
+
 # -- sources -----------------------------------------------------------------
 
 

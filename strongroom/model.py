@@ -115,6 +115,13 @@ class Entry(Struct, frozen=True, array_like=True, gc=False):
     tags: dict[str, str] | None = None
 
 
+class ObjectInfo(Struct, frozen=True, kw_only=True):
+    """One stored object on a target or in a file. ``size`` in bytes."""
+
+    name: str
+    size: int
+
+
 class Selection(Struct, frozen=True, kw_only=True):
     """Which secrets a policy or command means.
 

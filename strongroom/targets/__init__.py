@@ -9,14 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from msgspec import Struct
+from strongroom.model import ObjectInfo
 
-
-class ObjectInfo(Struct, frozen=True, kw_only=True):
-    """One stored object. ``size`` in bytes."""
-
-    name: str
-    size: int
+__all__ = ["ObjectInfo", "Target"]
 
 
 class Target(Protocol):

@@ -1,0 +1,39 @@
+"""One JSON encoding for each record: what is read must encode to the bytes it was read from."""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from strongroom.errors import Malformed
+
+T = TypeVar("T")
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+_HEX = re.compile(r"[0-9a-f]*")
+
+
+def encode(record: object) -> bytes:
+    """Encode compactly, fields in their declared order, mapping keys sorted."""
+    return _ENCODER.encode(record)
+
+
+def decode(data: bytes, type_: type[T], what: str) -> T:
+    """Decode strictly: no unknown field, no other spelling of the same content."""
+    try:
+        record = msgspec.json.decode(data, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # No cause: a validation message can quote what it read.
+        raise Malformed(f"{what} is not the JSON that the format asks for.") from None
+    if encode(record) != data:
+        raise Malformed(f"{what} is not in its one canonical encoding.")
+    return record
+
+
+def unhex(text: str, size: int, what: str) -> bytes:
+    """Return the ``size`` bytes that lower-case hex ``text`` stands for."""
+    if len(text) != 2 * size or not _HEX.fullmatch(text):
+        raise Malformed(f"{what} is not {size} bytes in lower-case hex.")
+    return bytes.fromhex(text)

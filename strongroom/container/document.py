@@ -1,0 +1,128 @@
+"""Signed JSON documents (manifest, detached envelope): one frame of fixed spelling for all.
+
+::
+
+    {"format":"strongroom-<kind>/1",
+    "body":<canonical JSON>,
+    "signer":"<64 hex>",
+    "signature":"<128 hex>",
+    "length":"<12 digits>"}
+
+each line ended by one line feed, the last one too. Any JSON reader can read it; this one
+takes it apart by offsets, so there is exactly one spelling.
+"""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+from strongroom.container.canonical import unhex
+from strongroom.container.ending import check_ending
+from strongroom.container.signing import Signer, require_trusted, verify
+from strongroom.errors import Malformed, NotABackup, Tampered, Truncated, UnsupportedVersion
+
+MAX_DOCUMENT = 64 * 1024 * 1024
+
+_VERSION = re.compile(rb"([0-9]{1,4})\",\n")
+_SUFFIX = re.compile(
+    rb',\n"signer":"([0-9a-f]{64})",\n"signature":"([0-9a-f]{128})",\n"length":"[0-9]{12}"\}\n'
+)
+_SUFFIX_SIZE = len(',\n"signer":"",\n"signature":"",\n"length":""}\n') + 64 + 128 + 12
+_LENGTH_OPEN, _LENGTH_CLOSE = b',\n"length":"', b'"}\n'
+LENGTH_TAIL = len(_LENGTH_OPEN) + 12 + len(_LENGTH_CLOSE)
+
+
+class Kind(Struct, frozen=True):
+    """A kind of document. ``name`` goes into ``format``, ``words`` into messages."""
+
+    name: str
+    words: str
+
+    @property
+    def family(self) -> bytes:
+        return b'{"format":"strongroom-' + self.name.encode() + b"/"
+
+    @property
+    def opening(self) -> bytes:
+        return self.family + b'1",\n'
+
+    @property
+    def domain(self) -> bytes:
+        return b"strongroom/v1/" + self.name.encode()
+
+
+class Document(Struct, frozen=True):
+    """A document's body and the public key that signed it."""
+
+    body: bytes
+    signer: bytes
+
+
+def write(kind: Kind, body: bytes, signer: Signer) -> bytes:
+    """Frame and sign canonical JSON. Deterministic: the same input gives the same bytes."""
+    head = kind.opening + b'"body":' + body
+    signature = signer.sign(kind.domain, body)
+    head += b',\n"signer":"%b",\n"signature":"%b"' % (
+        signer.public.hex().encode(),
+        signature.hex().encode(),
+    )
+    data = head + length_tail(len(head) + LENGTH_TAIL)
+    if len(data) > MAX_DOCUMENT:
+        raise Malformed(f"The {kind.words} would be larger than the format allows.")
+    return data
+
+
+def parse(kind: Kind, data: bytes, *, trusted: frozenset[str] | None) -> Document:
+    """Take a document apart and check its signature.
+
+    Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered,
+    UntrustedSigner. ``trusted=None`` leaves the signer unchecked.
+    """
+    if len(data) > MAX_DOCUMENT:
+        raise NotABackup(f"This is too large to be a {kind.words}.")
+    check_opening(kind, data[:64], data[-LENGTH_TAIL:], len(data))
+    check_length(kind.words, data[-LENGTH_TAIL:], len(data))
+    match = _SUFFIX.fullmatch(data, len(data) - _SUFFIX_SIZE)
+    start = len(kind.opening) + len(b'"body":')
+    if match is None or data[len(kind.opening) : start] != b'"body":' or match.start() < start:
+        raise Tampered(f"The frame of the {kind.words} was altered.")
+    public = unhex(match[1].decode(), 32, "A public key")
+    body = data[start : match.start()]
+    verify(public, kind.domain, body, unhex(match[2].decode(), 64, "A signature"))
+    require_trusted(public, trusted)
+    return Document(body, public)
+
+
+def check_opening(kind: Kind, head: bytes, tail: bytes, length: int) -> None:
+    """Tell this kind in this version from others, from a cut and from an altered one.
+
+    ``head`` is the first 64 bytes, ``tail`` the last ``LENGTH_TAIL``.
+    """
+    if head.startswith(kind.opening):
+        return
+    if kind.opening.startswith(head):
+        raise Truncated(f"The {kind.words} ends too early.")
+    if head.startswith(kind.family) and _VERSION.match(head, len(kind.family)):
+        raise UnsupportedVersion(f"This {kind.words} has a version that this Strongroom does not know.")
+    if _length_state(tail, length) == (True, True):
+        raise Tampered(f"The beginning of the {kind.words} was altered.")
+    raise NotABackup(f"This is not a {kind.words}.")
+
+
+def length_tail(length: int) -> bytes:
+    """Return the line that ends every JSON document of ours; ``length`` counts it too."""
+    return _LENGTH_OPEN + b"%012d" % length + _LENGTH_CLOSE
+
+
+def check_length(words: str, tail: bytes, length: int) -> None:
+    """Apply the rule of :mod:`ending` to the last ``LENGTH_TAIL`` bytes."""
+    marker, same = _length_state(tail, length)
+    check_ending(marker=marker, length=same, what=words)
+
+
+def _length_state(tail: bytes, length: int) -> tuple[bool, bool]:
+    digits = tail[len(_LENGTH_OPEN) : -len(_LENGTH_CLOSE)]
+    marker = len(tail) == LENGTH_TAIL and tail.startswith(_LENGTH_OPEN) and tail.endswith(_LENGTH_CLOSE)
+    return marker, digits == b"%012d" % length

@@ -1,0 +1,70 @@
+"""Envelopes: the wrapped copies of a file key.
+
+Each container ends in its first one. Later generations, made by rotation, are *detached*:
+signed documents of their own, so that no byte of a locked container has to change.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from strongroom.container import canonical, document
+from strongroom.container.document import Kind
+from strongroom.container.signing import Signer
+from strongroom.container.wrapping import FileKeyWrap, WrappingKeyRecord
+from strongroom.errors import Malformed, Stale, Tampered
+
+MAX_ENVELOPE = 256 * 1024
+DETACHED = Kind("envelope", "detached envelope")
+
+
+class Envelope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a container carries: its file key under a wrapping key, and that one's record."""
+
+    file_key: FileKeyWrap
+    wrapping_key: WrappingKeyRecord
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """Return the canonical JSON; raise Malformed if the format's limit would be passed."""
+    data = canonical.encode(envelope)
+    if len(data) > MAX_ENVELOPE:
+        raise Malformed("The recipients' stanzas are larger than an envelope may be.")
+    return data
+
+
+def decode_envelope(data: bytes) -> Envelope:
+    """Parse a container's envelope strictly."""
+    envelope = canonical.decode(data, Envelope, "The envelope")
+    envelope.wrapping_key.check()
+    return envelope
+
+
+def write_detached(record: WrappingKeyRecord, signer: Signer) -> bytes:
+    """Return a detached envelope: the record, signed."""
+    return document.write(DETACHED, canonical.encode(record), signer)
+
+
+def parse_detached(data: bytes, *, trusted: frozenset[str] | None) -> WrappingKeyRecord:
+    """Parse a detached envelope strictly and check its signature."""
+    body = document.parse(DETACHED, data, trusted=trusted).body
+    if len(body) > MAX_ENVELOPE:
+        raise Malformed("The envelope is larger than the format allows.")
+    record = canonical.decode(body, WrappingKeyRecord, "The envelope")
+    record.check()
+    return record
+
+
+def choose(envelope: Envelope, newer: WrappingKeyRecord | None) -> WrappingKeyRecord:
+    """Return the record to unlock: the newer generation if there is one.
+
+    There is no falling back to the older one: its recipients were rotated away.
+    """
+    own = envelope.wrapping_key
+    if newer is None:
+        return own
+    if newer.id != own.id:
+        raise Tampered("The detached envelope is another wrapping key's.")
+    if newer.generation <= own.generation:
+        raise Stale(f"The detached envelope's generation {newer.generation} is not newer.")
+    return newer

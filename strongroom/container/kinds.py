@@ -1,0 +1,41 @@
+"""Telling what a file is by its first bytes, before anything is asked of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from strongroom.container import bundle, layout, legacy, metadata
+from strongroom.container.envelope import DETACHED
+from strongroom.container.manifest import MANIFEST
+
+HEAD = 64
+"""How many bytes :func:`sniff` needs."""
+
+
+class FileKind(StrEnum):
+    """What a file claims to be."""
+
+    BUNDLE = "backup file"
+    CONTAINER = "container"
+    MANIFEST = "manifest"
+    ENVELOPE = "detached envelope"
+    METADATA = "metadata document"
+    LEGACY = "old Fernet file"
+    UNKNOWN = "unknown"
+
+
+_OPENINGS = (
+    (bundle.MAGIC, FileKind.BUNDLE),
+    (layout.MAGIC, FileKind.CONTAINER),
+    (MANIFEST.family, FileKind.MANIFEST),
+    (DETACHED.family, FileKind.ENVELOPE),
+    (metadata.METADATA.family, FileKind.METADATA),
+)
+
+
+def sniff(head: bytes) -> FileKind:
+    """Return what the first bytes say; it is for the parsers to believe it or not."""
+    for opening, kind in _OPENINGS:
+        if head.startswith(opening):
+            return kind
+    return FileKind.LEGACY if legacy.is_legacy(head) else FileKind.UNKNOWN

@@ -1,0 +1,185 @@
+"""The manifest: the small signed record that makes a backup visible."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from strongroom.container import canonical, document
+from strongroom.container.canonical import unhex
+from strongroom.container.digests import SIZE
+from strongroom.container.document import Kind
+from strongroom.container.signing import Signer, fingerprint
+from strongroom.errors import Malformed
+
+MANIFEST = Kind("manifest", "manifest")
+MAX_CONTAINERS = 100_000
+
+
+class Counts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much is in a backup; ``size`` in bytes, of all containers together."""
+
+    secrets: int
+    versions: int
+    size: int
+
+
+class ManifestRecipient(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who can open the backup; all of it public."""
+
+    name: str
+    type: str
+    fingerprint: str
+    post_quantum: bool
+    describes: str
+
+
+class ManifestTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the backup was to lie. Which targets hold it now, the catalog says."""
+
+    name: str
+    address: str
+    region: str
+    provider: str
+
+
+class ManifestSelection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which secrets were meant."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    tags: dict[str, str] = {}
+
+
+class ContainerEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One container. ``first`` and ``last`` are name hashes in hex (empty: no secret, or
+    not sealed). ``signer`` (a public key) and ``signature`` are its receipt's."""
+
+    piece: int
+    sha256: str
+    size: int
+    secrets: int
+    versions: int
+    first: str
+    last: str
+    wrapping_key: str
+    signer: str
+    signature: str
+
+    @property
+    def signer_fingerprint(self) -> str:
+        """The fingerprint of whoever captured it."""
+        return fingerprint(bytes.fromhex(self.signer))
+
+
+class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A backup. ``previous`` is the SHA-256 (hex) of the manifest before it in its policy.
+
+    ``containers`` ascend by ``piece`` from 0, without a gap; when sealed, their hash
+    ranges ascend and do not overlap, so a name is in one of them at most.
+    """
+
+    backup_id: str
+    policy: str
+    source: str
+    created_at: str
+    values: bool
+    sealed: bool
+    selection: ManifestSelection
+    counts: Counts
+    recipients: tuple[ManifestRecipient, ...]
+    targets: tuple[ManifestTarget, ...]
+    quorum: int
+    regions: int
+    containers: tuple[ContainerEntry, ...]
+    previous: str | None
+
+    def candidates(self, name_hash: bytes) -> tuple[ContainerEntry, ...]:
+        """Return the containers whose range this hash falls in: one or none."""
+        text = name_hash.hex()
+        return tuple(c for c in self.containers if c.first and c.first <= text <= c.last)
+
+
+class SignedManifest(Struct, frozen=True):
+    """A parsed manifest, with the raw public key that signed it."""
+
+    manifest: Manifest
+    signer: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.signer)
+
+
+def sign_manifest(manifest: Manifest, signer: Signer) -> bytes:
+    """Return the manifest's file. The same manifest and signer give the same bytes."""
+    check_manifest(manifest)
+    return document.write(MANIFEST, canonical.encode(manifest), signer)
+
+
+def parse_manifest(data: bytes, *, trusted: frozenset[str] | None) -> Manifest:
+    """Parse strictly and check the signature; see :func:`open_manifest`."""
+    return open_manifest(data, trusted=trusted).manifest
+
+
+def open_manifest(data: bytes, *, trusted: frozenset[str] | None) -> SignedManifest:
+    """Parse strictly, check the signature, and return the signer too.
+
+    Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered,
+    UntrustedSigner, Malformed. ``trusted=None`` leaves the signer unchecked, and the
+    caller has to say so.
+    """
+    parsed = document.parse(MANIFEST, data, trusted=trusted)
+    manifest = canonical.decode(parsed.body, Manifest, "The manifest")
+    check_manifest(manifest)
+    return SignedManifest(manifest, parsed.signer)
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Hold a manifest to the format's rules; raise Malformed."""
+    containers = manifest.containers
+    if len(containers) > MAX_CONTAINERS:
+        raise Malformed("The manifest lists too many containers.")
+    if [c.piece for c in containers] != list(range(len(containers))):
+        raise Malformed("The manifest's containers are not numbered without a gap.")
+    for container in containers:
+        _check_entry(container, sealed=manifest.sealed)
+    _check_counts(manifest)
+    if manifest.sealed:
+        _check_ranges(containers)
+    if manifest.previous is not None:
+        unhex(manifest.previous, 32, "The previous manifest's digest")
+
+
+def _check_entry(entry: ContainerEntry, *, sealed: bool) -> None:
+    unhex(entry.sha256, 32, "A container's digest")
+    unhex(entry.signer, 32, "A container's signer")
+    unhex(entry.signature, 64, "A container's signature")
+    unhex(entry.wrapping_key, 16 if sealed else 0, "A wrapping key's id")
+    if min(entry.size, entry.secrets, entry.versions) < 0:
+        raise Malformed("A container's count is negative.")
+    hash_size = SIZE if sealed and entry.secrets else 0
+    unhex(entry.first, hash_size, "A name's hash")
+    unhex(entry.last, hash_size, "A name's hash")
+
+
+def _check_counts(manifest: Manifest) -> None:
+    counts, containers = manifest.counts, manifest.containers
+    sums = Counts(
+        secrets=sum(c.secrets for c in containers),
+        versions=sum(c.versions for c in containers),
+        size=sum(c.size for c in containers),
+    )
+    if counts != sums:
+        raise Malformed("The manifest's counts are not those of its containers.")
+
+
+def _check_ranges(containers: Sequence[ContainerEntry]) -> None:
+    last = ""
+    for container in containers:
+        if not container.secrets:
+            continue
+        if not last < container.first <= container.last:
+            raise Malformed("The containers' ranges of names overlap.")
+        last = container.last

@@ -1,0 +1,72 @@
+"""Reading bytes by range, from memory, a file, or whatever a target offers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol, Self
+
+from strongroom.errors import Truncated
+
+
+class RangeReader(Protocol):
+    """Something of a known size that can be read at any offset."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes from ``offset``; fewer only at the end."""
+        ...
+
+
+class BytesReader:
+    """A :class:`RangeReader` over bytes in memory."""
+
+    def __init__(self, data: bytes | bytearray | memoryview) -> None:
+        self._data = memoryview(data)
+        self.size = len(self._data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return bytes(self._data[offset : offset + length])
+
+
+class FileReader:
+    """A :class:`RangeReader` over a local file; a context manager that closes it."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._file).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return os.pread(self._file, length, offset)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Part:
+    """A :class:`RangeReader` over a part of another one."""
+
+    def __init__(self, whole: RangeReader, offset: int, size: int) -> None:
+        self._whole = whole
+        self._offset = offset
+        self.size = size
+
+    def read(self, offset: int, length: int) -> bytes:
+        length = max(0, min(length, self.size - offset))
+        return self._whole.read(self._offset + offset, length)
+
+
+def read_exactly(reader: RangeReader, offset: int, length: int) -> bytes:
+    """Read ``length`` bytes or raise :class:`~strongroom.errors.Truncated`."""
+    data = reader.read(offset, length)
+    if len(data) != length:
+        raise Truncated(f"Expected {length} bytes at offset {offset}, got {len(data)}.")
+    return data

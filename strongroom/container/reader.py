@@ -1,0 +1,158 @@
+"""Reading a container: only what is asked for, in memory bounded by one segment."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from strongroom.container import layout
+from strongroom.container.about import About, Index, decode_index
+from strongroom.container.digests import SIZE, name_hash
+from strongroom.container.envelope import choose
+from strongroom.container.filekeys import FileKeys
+from strongroom.container.outer import Outer, read_outer, read_rows, read_segment
+from strongroom.container.ranges import RangeReader
+from strongroom.container.rows import Row, stored, to_secret
+from strongroom.container.segment import Rows, check_values, unpack_rows
+from strongroom.container.stanza import Identity
+from strongroom.container.wrapping import WrappingKeyRecord, unlock
+from strongroom.errors import Malformed, Tampered
+from strongroom.model import Secret
+
+
+class Container:
+    """An opened container. Everything is read on demand and authenticated before use."""
+
+    def __init__(self, reader: RangeReader, outer: Outer, file_key: bytes) -> None:
+        self._reader = reader
+        self._outer = outer
+        self._keys = FileKeys.of(file_key, outer.header)
+        self._index = open_index(self._keys, outer)
+        self.about: About = self._index.about
+
+    @classmethod
+    def open(
+        cls,
+        reader: RangeReader,
+        identities: Sequence[Identity],
+        *,
+        newer: WrappingKeyRecord | None = None,
+        trusted: frozenset[str] | None,
+    ) -> Container:
+        """Open with whichever identity fits.
+
+        Args:
+            newer: a later generation of the wrapping key's record; then only this one's
+                recipients count.
+            trusted: fingerprints of signers; ``None`` proves integrity only, and the
+                caller has to say that the signer was not checked.
+
+        Raises:
+            NotABackup, LegacyFormat, UnsupportedVersion, Truncated, Tampered, Malformed:
+                the bytes are wrong, found before any key is tried.
+            UntrustedSigner: the signature is right, the signer not in ``trusted``.
+            WrongKey: no identity fits.
+            Stale: ``newer`` is not newer.
+        """
+        outer = read_outer(reader, trusted=trusted)
+        wrapping_key = unlock(choose(outer.envelope, newer), identities)
+        file_key = wrapping_key.unwrap_file_key(outer.envelope.file_key, outer.header.file_id)
+        return cls(reader, outer, file_key)
+
+    @property
+    def signer(self) -> str:
+        """The signer's fingerprint."""
+        return self._outer.fingerprint
+
+    @property
+    def record(self) -> WrappingKeyRecord:
+        """The wrapping key's record that the container itself carries."""
+        return self._outer.envelope.wrapping_key
+
+    @property
+    def secrets_count(self) -> int:
+        return sum(segment.secrets for segment in self._index.segments)
+
+    @property
+    def versions_count(self) -> int:
+        return sum(segment.versions for segment in self._index.segments)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every secret's metadata; reads and decrypts no value."""
+        for number in range(len(self._outer.entries)):
+            yield from self._whole_rows(number).rows
+
+    def secrets(self) -> Iterator[Secret]:
+        """Yield every secret with its values, in the order of the names' hashes."""
+        for number in range(len(self._outer.entries)):
+            rows, values = self._segment(number)
+            self._check_rows(number, rows)
+            start = 0
+            for row in rows.rows:
+                secret = to_secret(row, values, start)
+                start += row.length
+                yield secret
+
+    def find(self, name: str) -> Secret | None:
+        """Return one secret, reading one segment; ``None`` if it is not in here."""
+        number = self._index.find(name_hash(self.about.name_key, name))
+        if number < 0:
+            return None
+        rows, values = self._segment(number)
+        start = 0
+        for row in rows.rows:
+            if row.name == name:
+                return to_secret(row, values, start)
+            start += row.length
+        return None
+
+    def digests(self) -> Iterator[tuple[str, int, bytes]]:
+        """Yield name, version number and keyed digest of every stored value."""
+        for number in range(len(self._outer.entries)):
+            rows = self._whole_rows(number)
+            for at, (row, version, _) in enumerate(stored(rows.rows)):
+                yield row.name, version, rows.digests[at * SIZE : (at + 1) * SIZE]
+
+    def _whole_rows(self, number: int) -> Rows:
+        message = read_rows(self._reader, self._outer.entries[number])
+        rows = unpack_rows(self._keys.open(layout.ROWS, number, message))
+        self._check_rows(number, rows)
+        return rows
+
+    def _segment(self, number: int) -> tuple[Rows, memoryview]:
+        values, message = read_segment(self._reader, self._outer.entries[number])
+        rows = unpack_rows(self._keys.open(layout.ROWS, number, message))
+        if not self.about.values:
+            return rows, memoryview(b"")
+        return rows, check_values(self._keys.open(layout.VALUES, number, values), rows.rows)
+
+    def _check_rows(self, number: int, rows: Rows) -> None:
+        """Hold a segment to the index: every name in its place, none twice."""
+        info = self._index.segments[number]
+        key, last, end = self.about.name_key, b"", self._end(number)
+        for row in rows.rows:
+            hashed = name_hash(key, row.name)
+            if not last < hashed < end:
+                raise Malformed("A segment's names are not in the order of their hashes.")
+            last = hashed
+        if len(rows.rows) != info.secrets or sum([len(r.versions) for r in rows.rows]) != info.versions:
+            raise Malformed("A segment does not hold as much as the index says.")
+        if name_hash(key, rows.rows[0].name).hex() != info.first:
+            raise Malformed("A segment does not begin with the name that the index says.")
+
+    def _end(self, number: int) -> bytes:
+        following = self._index.segments[number + 1 : number + 2]
+        return bytes.fromhex(following[0].first) if following else b"\xff" * (SIZE + 1)
+
+
+def open_index(keys: FileKeys, outer: Outer) -> Index:
+    index = decode_index(keys.open(layout.INDEX, 0, outer.index))
+    if index.signer != outer.signer.hex():
+        raise Tampered("The container was signed again by somebody else.")
+    if index.directory != hashlib.sha256(outer.directory).hexdigest():
+        raise Tampered("The directory is not the one that was sealed.")
+    if len(index.segments) != len(outer.entries):
+        raise Malformed("The index and the directory differ in length.")
+    if any((entry.values > 0) != index.values for entry in outer.entries):
+        raise Malformed("A segment has values where it must not, or none where it must.")
+    return index

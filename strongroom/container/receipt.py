@@ -1,0 +1,37 @@
+"""A container's receipt: capture signs what it sealed, upload and commit check it.
+
+The state database only carries it, so an edited row can swap no container.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from strongroom.container import canonical
+from strongroom.container.signing import Signer, verify
+
+DOMAIN = b"strongroom/v1/receipt"
+
+
+class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one capture sealed. Hashes in hex; ``size`` in bytes."""
+
+    run: str
+    piece: int
+    sha256: str
+    size: int
+    secrets: int
+    versions: int
+    first: str
+    last: str
+    wrapping_key: str
+
+
+def sign_receipt(receipt: Receipt, signer: Signer) -> str:
+    """Return the signature in hex."""
+    return signer.sign(DOMAIN, canonical.encode(receipt)).hex()
+
+
+def verify_receipt(receipt: Receipt, signature: str, public: bytes) -> None:
+    """Return if ``signature`` is this receipt's; raise Tampered or Malformed if not."""
+    verify(public, DOMAIN, canonical.encode(receipt), canonical.unhex(signature, 64, "A receipt's signature"))

@@ -1,0 +1,135 @@
+"""Rows: a secret's metadata as a segment stores it, one JSON line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.errors import Malformed
+from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
+
+
+class VersionRow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """One version. ``length`` is that of its value in bytes; absent if none is stored."""
+
+    number: int
+    length: int | None = None
+    media: Media = Media.TEXT
+    state: VersionState = VersionState.LIVE
+    created_at: str | None = None
+
+
+class RotationRow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """How often a secret is to be rotated."""
+
+    days: int
+    enabled: bool = True
+
+
+class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A secret without its values. Field names and order are the format's."""
+
+    name: str
+    type: str
+    versions: tuple[VersionRow, ...]
+    tags: dict[str, str] = {}
+    created_at: str | None = None
+    updated_at: str | None = None
+    expires_at: str | None = None
+    rotation: RotationRow | None = None
+    metadata: dict[str, Any] = {}
+
+    @property
+    def length(self) -> int:
+        """How many bytes of values it has."""
+        return sum(v.length or 0 for v in self.versions)
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Row)
+encode_into = _ENCODER.encode_into
+
+
+def to_row(secret: Secret, *, values: bool) -> Row:
+    """Return a secret's row; without values, free-form metadata is left out too."""
+    return Row(
+        secret.name,
+        secret.type,
+        tuple([_version_row(v, values=values) for v in secret.versions]),
+        secret.tags,
+        secret.created_at,
+        secret.updated_at,
+        secret.expires_at,
+        None if secret.rotation is None else RotationRow(secret.rotation.days, secret.rotation.enabled),
+        secret.metadata if values else {},
+    )
+
+
+def _version_row(v: Version, *, values: bool) -> VersionRow:
+    length = len(v.value) if values and v.value is not None else None
+    return VersionRow(v.number, length, v.media, v.state, v.created_at)
+
+
+def to_secret(row: Row, values: memoryview, start: int) -> Secret:
+    """Return the secret of a row whose values begin at ``start``."""
+    versions = []
+    for v in row.versions:
+        value = None
+        if v.length is not None:
+            value = SecretBytes(bytes(values[start : start + v.length]))
+            start += v.length
+        versions.append(
+            Version(number=v.number, value=value, media=v.media, state=v.state, created_at=v.created_at)
+        )
+    rotation = row.rotation
+    return Secret(
+        name=row.name,
+        versions=tuple(versions),
+        type=row.type,
+        tags=row.tags,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        expires_at=row.expires_at,
+        rotation=None if rotation is None else Rotation(days=rotation.days, enabled=rotation.enabled),
+        metadata=row.metadata,
+    )
+
+
+def encode_rows(rows: list[Row]) -> bytes:
+    """Return the JSON lines, each ended by a line feed."""
+    return _ENCODER.encode_lines(rows)
+
+
+def decode_rows(data: bytes) -> list[Row]:
+    """Parse JSON lines strictly: known fields only, the one encoding, sane versions."""
+    try:
+        rows = _DECODER.decode_lines(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # No cause: a validation message can quote what it read.
+        raise Malformed("A segment's rows are not what the format asks for.") from None
+    if encode_rows(rows) != data:
+        raise Malformed("A segment's rows are not in their one canonical encoding.")
+    for row in rows:
+        if not ascending(row):
+            raise Malformed("The versions of a secret do not ascend, or have an impossible length.")
+    return rows
+
+
+def ascending(row: Row) -> bool:
+    last = -1
+    for version in row.versions:
+        if version.number <= last or (version.length is not None and version.length < 0):
+            return False
+        last = version.number
+    return last >= 0
+
+
+def stored(rows: list[Row]) -> Iterator[tuple[Row, int, int]]:
+    """Yield row, version number and length of each value stored, in order."""
+    for row in rows:
+        for version in row.versions:
+            if version.length is not None:
+                yield row, version.number, version.length

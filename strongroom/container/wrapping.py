@@ -1,0 +1,168 @@
+"""Two layers of keys: recipients wrap a run's wrapping key once, it wraps every file key.
+
+Two hundred containers then cost one key derivation or HSM call per recipient, and
+rotating to other recipients writes one small record and touches no payload.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Sequence
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
+
+from strongroom.container import canonical, derive
+from strongroom.container.canonical import unhex
+from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
+from strongroom.container.stanza import Identity, Recipient, Stanza
+from strongroom.errors import Malformed, Tampered, UsageError, WrongKey
+
+ID_SIZE = 16
+FILE_ID_SIZE = 32
+SALT_SIZE = 32
+WRAPPED_SIZE = KEY_SIZE + 16
+MAX_STANZAS = 64
+MAX_GENERATION = 99_999_999
+
+# The derived key wraps one key and is never used again, so the nonce may be constant.
+_NONCE = bytes(12)
+_CONTEXT = b"strongroom/v1/wrapping-key/"
+
+
+class _Unsigned(Struct, frozen=True):
+    id: str
+    generation: int
+    stanzas: tuple[Stanza, ...]
+
+
+class WrappingKeyRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A wrapping key as it is stored: wrapped once for each recipient.
+
+    ``mac`` is made under the wrapping key, so whoever cannot open the record cannot add
+    a recipient or renumber it. ``generation`` counts from 1, one more at each rotation.
+    """
+
+    id: str
+    generation: int
+    stanzas: tuple[Stanza, ...]
+    mac: str
+
+    def check(self) -> None:
+        """Hold the record to the format's limits; raise Malformed."""
+        unhex(self.id, ID_SIZE, "A wrapping key's id")
+        unhex(self.mac, 32, "A wrapping key's MAC")
+        if not 1 <= self.generation <= MAX_GENERATION:
+            raise Malformed("A wrapping key's generation is out of bounds.")
+        if not 1 <= len(self.stanzas) <= MAX_STANZAS:
+            raise Malformed(f"A wrapping key must have 1 to {MAX_STANZAS} recipients.")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Who can open it, as ``type (label)``, for people to read."""
+        return tuple(f"{s.type} ({s.label})" if s.label else s.type for s in self.stanzas)
+
+
+class FileKeyWrap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file key under a wrapping key: AES-256-GCM under HKDF(wrapping key, salt, file id)."""
+
+    salt: str
+    wrapped: str
+
+
+class WrappingKey:
+    """A wrapping key in the memory of the process that seals. Neither shown nor pickled."""
+
+    __slots__ = ("_key", "_random", "record")
+
+    def __init__(self, key: bytes, record: WrappingKeyRecord, *, _random: Random = os.urandom) -> None:
+        require_key(key, "wrapping key")
+        self._key = key
+        self.record = record
+        self._random = _random
+
+    @classmethod
+    def create(cls, recipients: Sequence[Recipient], *, _random: Random = os.urandom) -> WrappingKey:
+        """Make a new key and wrap it for each recipient; the only slow step of sealing."""
+        key, key_id = _random(KEY_SIZE), _random(ID_SIZE)
+        return cls(key, _record(key, key_id.hex(), 1, recipients), _random=_random)
+
+    def rewrap(self, recipients: Sequence[Recipient]) -> WrappingKey:
+        """Return the same key wrapped for other recipients, one generation later."""
+        record = _record(self._key, self.record.id, self.record.generation + 1, recipients)
+        return WrappingKey(self._key, record, _random=self._random)
+
+    @property
+    def id(self) -> str:
+        """Sixteen random bytes in hex."""
+        return self.record.id
+
+    def wrap_file_key(self, file_key: bytes, file_id: bytes) -> FileKeyWrap:
+        """Wrap a file key; a fresh salt makes the wrapping single-use."""
+        require_key(file_key, "file key")
+        salt = self._random(SALT_SIZE)
+        aead = AESGCM(hkdf(self._key, salt=salt, info=derive.FILE_KEY + file_id))
+        return FileKeyWrap(salt=salt.hex(), wrapped=aead.encrypt(_NONCE, file_key, None).hex())
+
+    def unwrap_file_key(self, wrap: FileKeyWrap, file_id: bytes) -> bytes:
+        """Return the file key, or raise :class:`~strongroom.errors.Tampered`."""
+        salt = unhex(wrap.salt, SALT_SIZE, "A file key's salt")
+        wrapped = unhex(wrap.wrapped, WRAPPED_SIZE, "A wrapped file key")
+        aead = AESGCM(hkdf(self._key, salt=salt, info=derive.FILE_KEY + file_id))
+        try:
+            return aead.decrypt(_NONCE, wrapped, None)
+        except InvalidTag:
+            raise Tampered("The wrapped file key does not belong to this container and key.") from None
+
+    def __repr__(self) -> str:
+        return f"WrappingKey({self.id}, generation {self.record.generation})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a wrapping key must not be pickled")
+
+
+def unlock(record: WrappingKeyRecord, identities: Sequence[Identity]) -> WrappingKey:
+    """Open a record with the first identity that fits.
+
+    Raises:
+        WrongKey: none fits; the message lists what was tried on what.
+        Tampered: one fits, but the record is not the one that was made with the key.
+    """
+    key = _find_key(record, identities)
+    if not hmac.compare_digest(_mac(key, record), unhex(record.mac, 32, "A wrapping key's MAC")):
+        raise Tampered("The list of recipients was altered.")
+    return WrappingKey(key, record)
+
+
+def wrap_context(key_id: str) -> bytes:
+    """Return what recipients bind a wrapped wrapping key to."""
+    return _CONTEXT + unhex(key_id, ID_SIZE, "A wrapping key's id")
+
+
+def _record(key: bytes, key_id: str, generation: int, recipients: Sequence[Recipient]) -> WrappingKeyRecord:
+    if not 1 <= len(recipients) <= MAX_STANZAS:
+        raise UsageError(f"A sealed backup needs 1 to {MAX_STANZAS} recipients.")
+    context = wrap_context(key_id)
+    stanzas = tuple(recipient.wrap(key, context=context) for recipient in recipients)
+    record = WrappingKeyRecord(id=key_id, generation=generation, stanzas=stanzas, mac="")
+    return WrappingKeyRecord(id=key_id, generation=generation, stanzas=stanzas, mac=_mac(key, record).hex())
+
+
+def _mac(key: bytes, record: WrappingKeyRecord) -> bytes:
+    message = canonical.encode(_Unsigned(record.id, record.generation, record.stanzas))
+    salt = unhex(record.id, ID_SIZE, "A wrapping key's id")
+    return hmac.digest(hkdf(key, salt=salt, info=derive.RECORD), message, "sha256")
+
+
+def _find_key(record: WrappingKeyRecord, identities: Sequence[Identity]) -> bytes:
+    record.check()
+    context = wrap_context(record.id)
+    for identity in identities:
+        for stanza in record.stanzas:
+            key = identity.unwrap(stanza, context=context)
+            if key is not None:
+                return key
+    tried = ", ".join(identity.describe() for identity in identities) or "nothing"
+    raise WrongKey(f"Sealed for {', '.join(record.labels)}; tried {tried}.")

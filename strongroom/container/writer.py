@@ -1,0 +1,277 @@
+"""Writing a container: streamed, in memory bounded by one segment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+
+from msgspec import Struct
+
+from strongroom.container import canonical, derive, layout
+from strongroom.container.about import About, SegmentInfo, make_index
+from strongroom.container.derive import Random, require_key
+from strongroom.container.digests import SIZE, ValueDigest, name_prefix, value_digester
+from strongroom.container.envelope import Envelope, encode_envelope
+from strongroom.container.filekeys import FileKeys
+from strongroom.container.layout import Trailer
+from strongroom.container.outer import CONTAINER_DOMAIN, signed_message
+from strongroom.container.rows import Row, ascending, encode_into, to_row
+from strongroom.container.segment import pack_rows, pack_values
+from strongroom.container.signing import Signer
+from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
+from strongroom.errors import DuplicateSecret, SecretTooLarge, SourceError
+from strongroom.model import Secret, SecretBytes
+
+SEGMENT_SECRETS = 1024
+SEGMENT_VALUES = 256 * 1024
+SEGMENT_JSON = 640 * 1024
+"""Where a segment is full: so that one secret is found with few and small reads."""
+
+MAX_VALUES = 64 * 1024 * 1024
+MAX_ROW = 16 * 1024 * 1024
+
+Sink = Callable[[bytes], object]
+
+
+class Sealed(Struct, frozen=True, kw_only=True):
+    """What was written, and what is needed to reopen and compare it.
+
+    ``sha256`` is the whole file's. ``first_hash`` and ``last_hash`` are the first and last
+    name hash (empty if there is no secret). ``file_key`` and ``fold`` (a SHA-256 over rows
+    and digests as they were before sealing) are for :func:`check.check_sealed`, after
+    which this record is to be dropped; neither may be stored or sent.
+    """
+
+    size: int
+    sha256: bytes
+    secrets: int
+    versions: int
+    first_hash: bytes
+    last_hash: bytes
+    wrapping_key_id: str
+    file_key: SecretBytes
+    fold: bytes
+
+    @property
+    def hexdigest(self) -> str:
+        """The file's SHA-256 in hex, which is what the object is named by."""
+        return self.sha256.hex()
+
+
+def write_container(
+    sink: Sink,
+    rows: Iterable[tuple[bytes, Secret]],
+    *,
+    about: About,
+    wrapping_key: WrappingKey,
+    signer: Signer,
+    digest_key: bytes,
+    _random: Random = os.urandom,
+) -> Sealed:
+    """Seal secrets into ``sink``.
+
+    Args:
+        rows: name hash (:func:`digests.name_hash` under ``about.name_key``) and secret,
+            ascending by hash.
+        digest_key: 32 bytes; keys the digest stored for each value.
+
+    Raises:
+        DuplicateSecret: two neighbours have one name.
+        SecretTooLarge: a secret has more than 64 MiB of values or 16 MiB of metadata.
+        SourceError: a secret's versions do not ascend, or its metadata is not JSON.
+    """
+    require_key(about.name_key, "name key")
+    writer = _Writer(
+        sink,
+        about=about,
+        wrapping_key=wrapping_key,
+        signer=signer,
+        digester=value_digester(digest_key, about.source),
+        random=_random,
+    )
+    for name_hash, secret in rows:
+        writer.add(name_hash, secret)
+    return writer.finish()
+
+
+class _Output:
+    """The sink, counted and hashed."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._sha256 = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        self._sink(data)
+        self._sha256.update(data)
+        self.size += len(data)
+
+    def digest(self) -> bytes:
+        return self._sha256.digest()
+
+
+class _Segment:
+    """What the segment being filled holds so far."""
+
+    def __init__(self, first: bytes) -> None:
+        self.first = first
+        self.json = bytearray()
+        self.values: list[bytes] = []
+        self.digests: list[bytes] = []
+        self.length = 0
+        self.secrets = 0
+        self.versions = 0
+
+    @property
+    def full(self) -> bool:
+        return self.secrets == SEGMENT_SECRETS or len(self.json) >= SEGMENT_JSON
+
+
+class _Writer:
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        about: About,
+        wrapping_key: WrappingKey,
+        signer: Signer,
+        digester: ValueDigest,
+        random: Random,
+    ) -> None:
+        self._out = _Output(sink)
+        self._about, self._signer, self._digester, self._random = about, signer, digester, random
+        file_id, self._file_key = random(FILE_ID_SIZE), random(derive.KEY_SIZE)
+        self._keys = FileKeys(self._file_key, file_id)
+        self._wrapping_key_id = wrapping_key.id
+        self._envelope = encode_envelope(
+            Envelope(
+                file_key=wrapping_key.wrap_file_key(self._file_key, file_id),
+                wrapping_key=wrapping_key.record,
+            )
+        )
+        self._segment: _Segment | None = None
+        self._infos: list[SegmentInfo] = []
+        self._directory = bytearray()
+        self._fold = hashlib.sha256()
+        self._last = b""
+        self._out.write(self._keys.header.raw)
+
+    def add(self, name_hash: bytes, secret: Secret) -> None:
+        if name_hash <= self._last:
+            self._refuse(name_hash, secret)
+        row = to_row(secret, values=self._about.values)
+        length = _checked_length(row)
+        segment = self._room(name_hash, length)
+        self._last = name_hash
+        _append(segment.json, row)
+        segment.secrets += 1
+        segment.versions += len(row.versions)
+        if self._about.values:
+            segment.length += length
+            self._add_values(segment, secret)
+
+    def _add_values(self, segment: _Segment, secret: Secret) -> None:
+        prefix, digester = name_prefix(secret.name), self._digester
+        for version in secret.versions:
+            if version.value is not None:
+                value = version.value.reveal()
+                segment.values.append(value)
+                segment.digests.append(digester(prefix, version.number, value))
+
+    def _refuse(self, name_hash: bytes, secret: Secret) -> None:
+        if name_hash == self._last:
+            raise DuplicateSecret(f"There are two secrets named {secret.name!r}.")
+        raise ValueError("secrets must be sorted by their name's hash")
+
+    def _room(self, name_hash: bytes, length: int) -> _Segment:
+        segment = self._segment
+        if segment is not None and (segment.full or segment.length + length > SEGMENT_VALUES):
+            self._flush(segment)
+            segment = None
+        if segment is None:
+            if len(name_hash) != SIZE:
+                raise ValueError(f"a name's hash has {SIZE} bytes")
+            segment = self._segment = _Segment(name_hash)
+        return segment
+
+    def _flush(self, segment: _Segment) -> None:
+        number = len(self._infos)
+        if number == layout.MAX_SEGMENTS:
+            raise SecretTooLarge("A container cannot hold this many secrets.")
+        values = b""
+        if self._about.values:
+            plain = pack_values(segment.values, segment.length)
+            values = self._keys.seal(layout.VALUES, number, plain, self._random)
+            self._out.write(values)
+        packed = pack_rows(segment.json, segment.secrets, segment.digests)
+        rows = self._keys.seal(layout.ROWS, number, packed, self._random)
+        self._out.write(rows)
+        self._directory += layout.ENTRY.pack(len(values), len(rows), _sha256_or_zero(values), _sha256(rows))
+        self._infos.append(SegmentInfo(segment.first.hex(), segment.secrets, segment.versions))
+        fold_segment(self._fold.update, segment.json, b"".join(segment.digests))
+
+    def finish(self) -> Sealed:
+        if self._segment is not None:
+            self._flush(self._segment)
+        self._write_end()
+        return Sealed(
+            size=self._out.size,
+            sha256=self._out.digest(),
+            secrets=sum(info.secrets for info in self._infos),
+            versions=sum(info.versions for info in self._infos),
+            first_hash=bytes.fromhex(self._infos[0].first) if self._infos else b"",
+            last_hash=self._last,
+            wrapping_key_id=self._wrapping_key_id,
+            file_key=SecretBytes(self._file_key),
+            fold=self._fold.digest(),
+        )
+
+    def _write_end(self) -> None:
+        directory = bytes(self._directory)
+        record = make_index(self._about, self._infos, self._signer.public, _sha256(directory))
+        index = self._keys.seal(layout.INDEX, 0, canonical.encode(record), self._random)
+        tail = directory + index + self._envelope
+        total = self._out.size + len(tail) + layout.SIGNATURE.size + layout.TRAILER.size
+        trailer = Trailer(len(directory), len(index), len(self._envelope), total)
+        message = signed_message(self._keys.header, directory, index, self._envelope, trailer)
+        signature = self._signer.sign(CONTAINER_DOMAIN, message)
+        self._out.write(tail + layout.SIGNATURE.pack(self._signer.public, signature) + trailer.raw)
+
+
+def fold_segment(
+    update: Callable[[bytes | bytearray], object], json: bytes | bytearray, digests: bytes
+) -> None:
+    """Fold a segment's content into a running hash, unambiguously."""
+    update(b"%d,%d;" % (len(json), len(digests)))
+    update(json)
+    update(digests)
+
+
+def _checked_length(row: Row) -> int:
+    if not ascending(row):
+        raise SourceError(f"The versions of {row.name!r} do not ascend.")
+    length = row.length
+    if length > MAX_VALUES:
+        raise SecretTooLarge(f"The values of {row.name!r} come to more than {MAX_VALUES >> 20} MiB.")
+    return length
+
+
+def _append(json: bytearray, row: Row) -> None:
+    start = len(json)
+    try:
+        encode_into(row, json, start)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise SourceError(f"The metadata of {row.name!r} cannot be written as JSON.") from None
+    json += b"\n"
+    if len(json) - start > MAX_ROW:
+        raise SecretTooLarge(f"The metadata of {row.name!r} comes to more than {MAX_ROW >> 20} MiB.")
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _sha256_or_zero(data: bytes) -> bytes:
+    return _sha256(data) if data else bytes(32)

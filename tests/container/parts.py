@@ -1,0 +1,96 @@
+"""Small real parts that the container's tests share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from strongroom.container.about import About
+from strongroom.container.digests import name_hash
+from strongroom.container.signing import Signer
+from strongroom.container.stanza import Recipient, Stanza
+from strongroom.container.wrapping import WrappingKey
+from strongroom.container.writer import Sealed, write_container
+from strongroom.model import Secret, SecretBytes, Version
+
+NAME_KEY = bytes(range(32))
+DIGEST_KEY = bytes(range(32, 64))
+SIGNER = Signer.from_private(bytes(range(64, 96)))
+TRUSTED = frozenset({SIGNER.fingerprint})
+
+
+class RawKey:
+    """A recipient and identity that holds a bare AES-256 key."""
+
+    type = "raw"
+    label = "test"
+    post_quantum = True
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self.fingerprint = "raw"
+
+    def describe(self) -> str:
+        return "a raw key"
+
+    def wrap(self, key: bytes, *, context: bytes) -> Stanza:
+        nonce = os.urandom(12)
+        wrapped = AESGCM(self._key).encrypt(nonce, key, context)
+        return Stanza(type="raw", label="test", args={"nonce": nonce.hex(), "wrapped": wrapped.hex()})
+
+    def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
+        if stanza.type != "raw":
+            return None
+        nonce, wrapped = (bytes.fromhex(str(stanza.args[k])) for k in ("nonce", "wrapped"))
+        try:
+            return AESGCM(self._key).decrypt(nonce, wrapped, context)
+        except InvalidTag:
+            return None
+
+
+KEY = RawKey(bytes(32))
+OTHER = RawKey(bytes([1]) * 32)
+
+
+def secret(name: str, value: bytes = b"CANARY-value", *, number: int = 1) -> Secret:
+    return Secret(name=name, versions=(Version(number=number, value=SecretBytes(value)),))
+
+
+def about(*, values: bool = True, piece: int = 0, pieces: int = 1) -> About:
+    return About(
+        backup_id="20261125T024501Z-3f9a0c1d",
+        piece=piece,
+        pieces=pieces,
+        source="local",
+        policy="weekly",
+        values=values,
+        created_at="2026-11-25T02:45:01Z",
+        name_key=NAME_KEY,
+    )
+
+
+def hashed(secrets: Iterable[Secret]) -> list[tuple[bytes, Secret]]:
+    return sorted(((name_hash(NAME_KEY, s.name), s) for s in secrets), key=lambda pair: pair[0])
+
+
+def sealed(
+    secrets: Iterable[Secret],
+    *,
+    recipients: Iterable[Recipient] = (KEY,),
+    wrapping_key: WrappingKey | None = None,
+    about_: About | None = None,
+    signer: Signer = SIGNER,
+) -> tuple[bytes, Sealed]:
+    parts: list[bytes] = []
+    record = write_container(
+        parts.append,
+        hashed(secrets),
+        about=about_ or about(),
+        wrapping_key=wrapping_key or WrappingKey.create(list(recipients)),
+        signer=signer,
+        digest_key=DIGEST_KEY,
+    )
+    return b"".join(parts), record
