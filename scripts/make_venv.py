@@ -95,7 +95,8 @@ def main() -> None:
     try:
         install(create(folder), lock)
     except subprocess.CalledProcessError as problem:
-        sys.exit(f"Setting up {folder.name} failed at: {' '.join(problem.cmd)}")
+        # What went wrong is above: pip and venv say it themselves.
+        sys.exit(f"{folder.name} was not set up: '{' '.join(problem.cmd[:4])} …' ended with {problem.returncode}.")
 
 
 if __name__ == "__main__":

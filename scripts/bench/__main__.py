@@ -5,58 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from scripts.bench import bars, report
-from scripts.bench.gen import record
+from scripts.bench import bars, pipeline, reads, report, rounds
 from scripts.bench.machine import describe
-from scripts.bench.rounds import Results, measure
-from scripts.bench.tools import PASSPHRASE, TOOLS, Place, Tool, at_hand, jobs
+from scripts.bench.session import Memory, Session
+from scripts.bench.tools import PASSPHRASE, TOOLS, Place, Tool, at_hand, base_env, jobs
 
 GENERATOR = "STRONGROOM_BENCH_GENERATOR"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Memory:
-    """The same jobs on many more secrets, run once, for their memory and reads."""
-
-    secrets: int
-    results: Results
-    reads: dict[str, int] | None
-
-
-@dataclass(kw_only=True)
-class Session:
-    """All that one call of the benchmark found; the report prints it."""
-
-    secrets: int
-    repeat: int
-    generator: str
-    machine: dict[str, str]
-    versions: dict[str, str]
-    results: Results
-    verdicts: list[bars.Verdict] = field(default_factory=list)
-    micro: dict[str, float] = field(default_factory=dict)
-    reads: dict[str, int] | None = None
-    memory: Memory | None = None
-    pipeline: list[dict[str, Any]] = field(default_factory=list)
+DOCUMENT = Path("docs/benchmarks.md")
 
 
 def make_data(out: Path, count: int, *, layout: str = "both") -> str:
     """Make the secrets in a process of its own; return what made them."""
     given = os.environ.get(GENERATOR)
+    print(f"making {count:,} secrets", file=sys.stderr)
     if given and layout == "both":
         subprocess.run([sys.executable, given, str(out), str(count)], check=True, stdout=subprocess.DEVNULL)
-        return f"the script that {GENERATOR} names"
+        return f"by the generator that `{GENERATOR}` names"
     own = [sys.executable, "-m", "scripts.bench.gen", str(out), str(count), "--layout", layout]
     subprocess.run(own, check=True)
-    return "scripts/bench/gen.py"
+    return "by `scripts/bench/gen.py`"
 
 
 def _some_name(jsonl: Path) -> str:
@@ -69,9 +41,90 @@ def _some_name(jsonl: Path) -> str:
 
 def make_place(root: Path, data: Path) -> Place:
     """Lay out a scratch folder for one series of measurements."""
-    for folder in (root, root / "home"):
-        folder.mkdir(parents=True, exist_ok=True)
+    (root / "home").mkdir(parents=True, exist_ok=True)
     place = Place(data=data, scratch=root, one=_some_name(data / "secrets.jsonl"))
     place.passphrase_file.write_text(PASSPHRASE + "\n")
     place.passphrase_file.chmod(0o600)
     return place
+
+
+def seal_rate() -> float | None:
+    """Return GB/s of sealing alone, or ``None`` if it could not be measured."""
+    command = [sys.executable, "-m", "scripts.bench.micro"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return float(json.loads(done.stdout)["seal_gb_per_second"]) if done.returncode == 0 else None
+
+
+def _reads_of_one(place: Place, tools: dict[str, Tool], layout: str) -> reads.Reads | None:
+    if "strongroom" not in tools:
+        return None
+    job = next(job for job in jobs() if (job.tool, job.job, job.layout) == ("strongroom", "one", layout))
+    kept = next(job.keeps for job in jobs() if (job.tool, job.job, job.layout) == ("strongroom", "backup", layout))
+    env = base_env(place) | dict(tools["strongroom"].env(place))
+    return reads.count(job.command(place), place.scratch / str(kept), env=env, scratch=place.scratch)
+
+
+def _memory(scratch: Path, tools: dict[str, Tool], count: int) -> Memory:
+    data = scratch / "many"
+    make_data(data, count, layout="jsonl")
+    place = make_place(scratch / "many-work", data)
+    ours = {"strongroom": tools["strongroom"]}
+    chosen = [job for job in jobs() if (job.tool, job.layout) == ("strongroom", "jsonl")]
+    results = rounds.measure(chosen, ours, place, repeat=1)
+    return Memory(secrets=count, results=results, reads=_reads_of_one(place, ours, "jsonl"))
+
+
+def _compare(session: Session, place: Place, tools: dict[str, Tool], arguments: argparse.Namespace) -> None:
+    session.results = rounds.measure(jobs(), tools, place, repeat=arguments.repeat)
+    session.reads = _reads_of_one(place, tools, "tree")
+    session.seal_rate = seal_rate()
+    if arguments.many and "strongroom" in tools:
+        session.memory = _memory(place.scratch, tools, arguments.many)
+    if arguments.pipeline:
+        session.pipeline = pipeline.measure(place, repeat=arguments.repeat)
+    session.verdicts = bars.judge(session)
+
+
+def run(arguments: argparse.Namespace, scratch: Path) -> Session:
+    """Make the data, measure all that was asked for, and judge it."""
+    versions = {tool.name: version for tool in TOOLS if (version := at_hand(tool))}
+    tools = {tool.name: tool for tool in TOOLS if tool.name in versions}
+    data = scratch / "data"
+    session = Session(
+        secrets=arguments.secrets,
+        repeat=arguments.repeat,
+        generator=make_data(data, arguments.secrets),
+        machine=describe(scratch),
+        versions=versions,
+        results=rounds.Results(),
+    )
+    _compare(session, make_place(scratch / "work", data), tools, arguments)
+    return session
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description="Measure beside restic, borg and age.")
+    parser.add_argument("--secrets", type=int, default=100_000, help="how many to compare with (%(default)s)")
+    parser.add_argument("--repeat", type=int, default=5, help="measured rounds after the warm-up (%(default)s)")
+    parser.add_argument("--many", type=int, default=0, metavar="N", help="also measure our memory at N, say 1000000")
+    parser.add_argument("--pipeline", action="store_true", help="also measure the pipeline on Celery")
+    parser.add_argument("--output", type=Path, default=DOCUMENT, help="where the document goes (%(default)s)")
+    parser.add_argument("--scratch", type=Path, help="a folder on the disk to measure (default: the temporary one)")
+    return parser.parse_args()
+
+
+def main() -> int:
+    if not sys.platform.startswith("linux"):
+        print("The benchmark reads /proc, so it runs on Linux only.", file=sys.stderr)
+        return 2
+    arguments = _arguments()
+    with tempfile.TemporaryDirectory(prefix="strongroom-bench-", dir=arguments.scratch) as scratch:
+        session = run(arguments, Path(scratch))
+    document = report.markdown(session)
+    arguments.output.write_text(document)
+    print(document)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -3,15 +3,18 @@ a busy machine must not turn a build red."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scripts.bench.rounds import Results
 from scripts.bench.tools import Job
 
-PEAK_MIB = 150.0
+if TYPE_CHECKING:
+    from scripts.bench.session import Session
+
+PEAK_MIB = 150
 SEAL_GB_PER_SECOND = 1.0
-ONE_SECRET_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,24 +100,34 @@ def _time_verdict(bar: Bar, results: Results) -> Verdict:
     return Verdict(what=bar.what, bar=limit, reached=f"{ratio:.2f} ×", met=ratio <= bar.most)
 
 
-def time_verdicts(results: Results) -> list[Verdict]:
-    """Judge every bar on time."""
-    return [_time_verdict(bar, results) for bar in BARS]
+def _peak_verdict(results: Results | None, what: str) -> Verdict:
+    peaks = [results.peak(job) for job in results.runs if job.tool == "strongroom"] if results else []
+    return _number(what, f"at most {PEAK_MIB} MiB", max(peaks, default=None), "MiB", lambda peak: peak <= PEAK_MIB)
 
 
-def peak_verdict(results: Results, secrets: int) -> Verdict:
-    """Judge the largest process of ours over all jobs."""
-    peaks = [results.peak(job) for job in results.runs if job.tool == "strongroom"]
-    what, bar = f"peak memory of any process, {secrets:,} secrets", f"at most {PEAK_MIB:.0f} MiB"
-    if not peaks:
-        return Verdict(what=what, bar=bar, reached="not measured", met=None)
-    return Verdict(what=what, bar=bar, reached=f"{max(peaks):.0f} MiB", met=max(peaks) <= PEAK_MIB)
-
-
-def number_verdict(
-    what: str, bar: str, value: float | None, unit: str, holds: Callable[[float], bool]
-) -> Verdict:
-    """Judge a plain number, or say that there is none."""
+def _number(what: str, bar: str, value: float | None, unit: str, holds: Callable[[float], bool]) -> Verdict:
     if value is None:
         return Verdict(what=what, bar=bar, reached="not measured", met=None)
-    return Verdict(what=what, bar=bar, reached=f"{value:,.2f} {unit}", met=holds(value))
+    return Verdict(what=what, bar=bar, reached=f"{value:,.1f} {unit}", met=holds(value))
+
+
+def _reads_verdicts(session: Session) -> Iterator[Verdict]:
+    memory = session.memory
+    few, many = session.reads, memory.reads if memory else None
+    kib = None if many is None or many.mapped else many.bytes / 1024
+    yield _number("one secret of many: bytes read", "under 1,024 KiB", kib, "KiB", lambda size: size < 1024)
+    calls = None if few is None or many is None else float(many.calls - few.calls)
+    yield _number("one secret of many: more reads", "none", calls, "more", lambda more: more <= 0)
+
+
+def judge(session: Session) -> list[Verdict]:
+    """Hold all that was measured against the bars."""
+    many = session.memory.results if session.memory else None
+    rate = session.seal_rate
+    return [
+        *(_time_verdict(bar, session.results) for bar in BARS),
+        _peak_verdict(session.results, f"peak memory of any process, {session.secrets:,} secrets"),
+        _peak_verdict(many, "peak memory of any process, many secrets"),
+        *_reads_verdicts(session),
+        _number("sealing on one core", "at least 1 GB/s", rate, "GB/s", lambda found: found >= SEAL_GB_PER_SECOND),
+    ]

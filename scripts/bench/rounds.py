@@ -33,7 +33,7 @@ class Results:
         return statistics.median(one.others for one in self.runs[job])
 
     def peak(self, job: Job) -> float:
-        return max([self.peaks.get(job, 0.0), *(one.peak_mib for one in self.runs[job])])
+        return self.peaks[job]
 
 
 def stored_bytes(path: Path) -> int:
@@ -76,23 +76,28 @@ def measure_once(job: Job, tool: Tool, place: Place, *, memory: bool) -> Measure
     return measured
 
 
-def _one_round(jobs: Iterable[Job], tools: Mapping[str, Tool], place: Place, results: Results, *, first: bool) -> None:
+def _note(results: Results, job: Job, measured: Measured, place: Place, *, warm_up: bool) -> None:
+    results.peaks[job] = max(results.peaks.get(job, 0.0), measured.peak_mib)
+    if not warm_up:
+        results.runs[job].append(measured)
+    if job.keeps:
+        results.sizes[job] = stored_bytes(place.scratch / job.keeps)
+
+
+def _one_round(
+    jobs: Iterable[Job], tools: Mapping[str, Tool], place: Place, results: Results, *, warm_up: bool
+) -> None:
     for job in jobs:
         if job in results.failed:
             continue
         try:
-            measured = measure_once(job, tools[job.tool], place, memory=first)
+            # Watching memory costs time, so it is done in the warm-up; later rounds ask the kernel at the end.
+            measured = measure_once(job, tools[job.tool], place, memory=warm_up)
         except CommandFailed as problem:
             results.failed[job] = str(problem)
             print(f"  {job.job} {job.label}: {problem}", file=sys.stderr)
-            continue
-        if first:
-            # Unmeasured warm-up: fills the page cache, and reads memory, whose watching costs time.
-            results.peaks[job] = measured.peak_mib
         else:
-            results.runs[job].append(measured)
-        if job.keeps:
-            results.sizes[job] = stored_bytes(place.scratch / job.keeps)
+            _note(results, job, measured, place, warm_up=warm_up)
 
 
 def measure(jobs: list[Job], tools: Mapping[str, Tool], place: Place, *, repeat: int) -> Results:
@@ -102,5 +107,5 @@ def measure(jobs: list[Job], tools: Mapping[str, Tool], place: Place, *, repeat:
     results = Results()
     for number in range(repeat + 1):
         print(f"round {number} of {repeat}" + ("" if number else " (warm-up)"), file=sys.stderr)
-        _one_round(in_turns, tools, place, results, first=number == 0)
+        _one_round(in_turns, tools, place, results, warm_up=number == 0)
     return results

@@ -1,0 +1,173 @@
+"""Turn what was measured into ``docs/benchmarks.md``."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from scripts.bench.bars import Verdict
+from scripts.bench.rounds import ORDER, Results
+from scripts.bench.tools import Job
+
+if TYPE_CHECKING:
+    from scripts.bench.session import Session
+
+TITLES = {
+    "backup": "Backup",
+    "verify": "Verify everything",
+    "one": "One secret by name",
+    "restore": "Restore everything",
+}
+
+METHOD = """\
+Each number is the median of {repeat} whole processes, start-up, key derivation and exit included, after one warm-up round.
+The tools take turns, so that a busy moment falls on all of them; *others* is the share of the
+machine that everything else used meanwhile. Memory is that of the largest single process, children included.
+All are used their usual way: restic and borg with a passphrase, age (with `tar` for the tree) with a key file. Strongroom is
+sealed to a passphrase (PBKDF2, 600,000 rounds); its backup times contain reading back and opening what was written, the others'
+do not. Age and tar keep no index and check no stored copy: *one secret* there reads everything. Restores write files for the
+peers, and a sealed local store for Strongroom.
+"""
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    columns = list(head)
+    yield "| " + " | ".join(columns) + " |"
+    yield "|" + "|".join(" --- " if at == 0 else " ---: " for at in range(len(columns))) + "|"
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+    yield ""
+
+
+def _peer_of(job: Job, results: Results) -> Job | None:
+    for other in results.runs:
+        if (other.job, other.layout, other.tool) == (job.job, job.layout, "strongroom"):
+            return other
+    return None
+
+
+def _spread(job: Job, results: Results) -> str:
+    times = [one.seconds for one in results.runs[job]]
+    return f"{min(times):.2f} – {max(times):.2f}"
+
+
+def _job_rows(name: str, results: Results) -> Iterator[list[str]]:
+    for job in sorted((job for job in results.runs if job.job == name), key=lambda job: job.layout != "tree"):
+        ours = _peer_of(job, results)
+        ratio = f"{results.seconds(ours) / results.seconds(job):.2f} ×" if ours and ours is not job else ""
+        stored = f"{results.sizes[job] / 1e6:.1f}" if job in results.sizes else ""
+        seconds, spread = f"{results.seconds(job):.2f}", _spread(job, results)
+        peak, others = f"{results.peak(job):.0f}", f"{results.others(job):.0%}"
+        yield [job.label, seconds, spread, ratio, peak, stored, others]
+
+
+def _jobs(results: Results) -> Iterator[str]:
+    head = ["", "median s", "range s", "Strongroom / it", "peak MiB", "stored MB", "others"]
+    for name in ORDER:
+        rows = list(_job_rows(name, results))
+        if rows:
+            yield f"### {TITLES[name]}"
+            yield ""
+            yield from _table(head, rows)
+
+
+def _verdicts(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    words = {True: "met", False: "**missed**", None: "–"}
+    yield from _table(["what", "bar", "reached", ""], [[v.what, v.bar, v.reached, words[v.met]] for v in verdicts])
+
+
+def _failed(results: Results) -> Iterator[str]:
+    if results.failed:
+        yield "Not measured:"
+        yield ""
+        yield from (f"- {job.job}, {job.label}: it failed" for job in results.failed)
+        yield ""
+
+
+def _memory(session: Session) -> Iterator[str]:
+    if session.memory is None:
+        return
+    yield f"## {session.memory.secrets:,} secrets"
+    yield ""
+    yield "Run once, for memory and reads; JSONL, Strongroom alone."
+    yield ""
+    results = session.memory.results
+    rows = [[TITLES[job.job], f"{results.seconds(job):.2f}", f"{results.peak(job):.0f}"] for job in results.runs]
+    yield from _table(["", "seconds", "peak MiB"], rows)
+
+
+def _reads(session: Session) -> Iterator[str]:
+    found = [(session.secrets, session.reads)]
+    if session.memory:
+        found.append((session.memory.secrets, session.memory.reads))
+    rows = [
+        [f"{secrets:,}", str(of.calls), "mapped" if of.mapped else f"{of.bytes / 1024:,.0f}"]
+        for secrets, of in found
+        if of is not None
+    ]
+    if rows:
+        yield "## Reads for one secret"
+        yield ""
+        yield from _table(["secrets in the file", "reads", "KiB in all"], rows)
+
+
+def _pipeline(session: Session) -> Iterator[str]:
+    if not session.pipeline:
+        return
+    yield "## The pipeline on Celery"
+    yield ""
+    yield "Three directory targets, a real Redis. Celery's share is what the same steps take less when one process"
+    yield "performs them in a loop, without a broker. No bar: it is here to be watched."
+    yield ""
+    rows = [
+        [run.label, f"{run.seconds:.2f}", "–" if run.share is None else f"{run.share:.0%}"]
+        for run in session.pipeline
+    ]
+    yield from _table(["", "seconds", "Celery's share"], rows)
+    steps = [[run.label, step, f"{took:.2f}"] for run in session.pipeline for step, took in run.steps.items()]
+    yield from _table(["", "step", "seconds in all"], steps)
+
+
+def _machine(session: Session) -> Iterator[str]:
+    yield from _table(["", ""], [[label, value] for label, value in session.machine.items()])
+    yield from _table(["tool", "version"], [[name, version] for name, version in session.versions.items()])
+
+
+def _noise(session: Session) -> str:
+    shares = [one.others for runs in session.results.runs.values() for one in runs]
+    if not shares:
+        return ""
+    return (
+        f"In this session other work took {statistics.median(shares):.0%} of the machine in the median run, "
+        f"{max(shares):.0%} in the worst. Ratios are to be trusted more than seconds."
+    )
+
+
+def _parts(session: Session) -> Iterator[str]:
+    yield "# Benchmarks"
+    yield ""
+    yield f"Written by `make bench`: {session.secrets:,} made-up secrets of about 620 bytes ({session.generator}), "
+    yield "as a tree of one file each and as one JSONL file."
+    yield ""
+    yield METHOD.format(repeat=session.repeat)
+    yield _noise(session)
+    yield ""
+    yield "## The machine"
+    yield ""
+    yield from _machine(session)
+    yield "## Bars"
+    yield ""
+    yield from _verdicts(session.verdicts)
+    yield f"## {session.secrets:,} secrets"
+    yield ""
+    yield from _jobs(session.results)
+    yield from _failed(session.results)
+    yield from _memory(session)
+    yield from _reads(session)
+    yield from _pipeline(session)
+
+
+def markdown(session: Session) -> str:
+    """Return the whole document."""
+    return "\n".join(_parts(session)).rstrip() + "\n"
