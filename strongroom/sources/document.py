@@ -18,8 +18,8 @@ from msgspec import Raw
 
 from strongroom.model import Entry, Secret
 from strongroom.sources import records
-from strongroom.sources.records import BadRecord, attempt, parse_record, parse_value
-from strongroom.sources.slices import BLOCK, LARGEST, BadSlice
+from strongroom.sources.records import BadRecordError, Records, attempt, parse_value
+from strongroom.sources.slices import BLOCK, LARGEST, BadSliceError
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _space = re.compile(r"[ \t\r\n]*").match
@@ -30,20 +30,23 @@ _scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 class Document:
     """The layout of a JSON file. The slice of an object's member includes its name."""
 
+    def __init__(self) -> None:
+        self._records = Records()
+
     def entries(self, fd: int, *, with_tags: bool) -> Iterator[Entry]:
         """Yield every member."""
         for offset, piece in _Members(fd).walk():
             secret, problem = self._attempt(piece)
             if secret is None:
-                raise BadSlice(problem, offset=offset)
+                raise BadSliceError(problem, offset=offset)
             yield Entry(secret.name, len(piece), (offset, len(piece)), secret.tags if with_tags else None)
 
     def parse(self, piece: bytes) -> Secret:
         """Decode a member: a record of a list, or a name and its value."""
         if piece[:1] != b'"':
-            return parse_record(piece)
+            return self._records.parse(piece)
         [(name, value)] = attempt(_members, b"{" + piece + b"}").items()
-        return _named(name, value)
+        return self._named(name, value)
 
     def name_of(self, piece: bytes) -> str | None:
         """Return the name in a member."""
@@ -51,30 +54,29 @@ class Document:
             if piece[:1] == b'"':
                 return str(next(iter(attempt(_members, b"{" + piece + b"}"))))
             return str(attempt(records.listed, piece).name)
-        except BadRecord:
+        except BadRecordError:
             return None
+
+    def _named(self, name: str, value: Raw) -> Secret:
+        """An object with a ``value`` is a record that goes by its key; all else is a value."""
+        if not name:
+            raise BadRecordError("a secret has no name")
+        written = bytes(value)
+        fields = attempt(_members, written) if written[:1] == b"{" else {}
+        if "value" not in fields:
+            return parse_value(name, value)
+        if "name" not in fields:
+            written = b'{"name":' + msgspec.json.encode(name) + b"," + written[1:]
+        secret = self._records.parse(written)
+        if secret.name != name:
+            raise BadRecordError("a record's own name is not the name it is filed under")
+        return secret
 
     def _attempt(self, piece: bytes) -> tuple[Secret | None, str]:
         try:
             return self.parse(piece), ""
-        except BadRecord as error:
+        except BadRecordError as error:
             return None, str(error)
-
-
-def _named(name: str, value: Raw) -> Secret:
-    """An object with a ``value`` is a record that goes by its key; all else is a value."""
-    if not name:
-        raise BadRecord("a secret has no name")
-    written = bytes(value)
-    fields = attempt(_members, written) if written[:1] == b"{" else {}
-    if "value" not in fields:
-        return parse_value(name, value)
-    if "name" not in fields:
-        written = b'{"name":' + msgspec.json.encode(name) + b"," + written[1:]
-    secret = parse_record(written)
-    if secret.name != name:
-        raise BadRecord("a record's own name is not the name it is filed under")
-    return secret
 
 
 class _Members:
@@ -156,8 +158,8 @@ class _Members:
             self._base, self._at, self._start = self._base + self._start, self._at - self._start, 0
         return bool(more)
 
-    def _bad(self, problem: str) -> BadSlice:
-        return BadSlice(problem, offset=self._base + self._at)
+    def _bad(self, problem: str) -> BadSliceError:
+        return BadSliceError(problem, offset=self._base + self._at)
 
 
 def _end(text: str, start: int) -> int | None:

@@ -11,9 +11,10 @@ import os
 import re
 from collections.abc import Iterator
 
-from strongroom.model import Entry, Media, Secret, SecretBytes, Version
-from strongroom.sources.records import BadRecord
-from strongroom.sources.slices import LARGEST, BadSlice
+from strongroom.model import Entry, Secret
+from strongroom.sources.history import only
+from strongroom.sources.records import BadRecordError
+from strongroom.sources.slices import LARGEST, BadSliceError
 
 _STATEMENT = re.compile(
     rb"""
@@ -41,7 +42,7 @@ class Dotenv:
         """Yield every statement; a name that is given twice, twice."""
         text = os.pread(fd, LARGEST + 1, 0)
         if len(text) > LARGEST:
-            raise BadSlice(f"the file is larger than {LARGEST >> 20} MiB", offset=0)
+            raise BadSliceError(f"the file is larger than {LARGEST >> 20} MiB", offset=0)
         at = _skip(text, len(_BOM) if text.startswith(_BOM) else 0)
         while at < len(text):
             found = _statement(text, at)
@@ -57,9 +58,8 @@ class Dotenv:
         """Decode a statement."""
         found = _STATEMENT.fullmatch(piece)
         if found is None:
-            raise BadRecord("it is no NAME=value")
-        value = _value(found)
-        return Secret(name=found["name"].decode(), versions=(text_or_binary(value),))
+            raise BadRecordError("it is no NAME=value")
+        return only(found["name"].decode(), _value(found))
 
     def name_of(self, piece: bytes) -> str | None:
         """Return the name that a statement sets."""
@@ -67,26 +67,17 @@ class Dotenv:
         return found["name"].decode() if found else None
 
 
-def text_or_binary(value: bytes) -> Version:
-    """Make the only version of a secret that is mere bytes."""
-    try:
-        media = Media.TEXT if value.isascii() or value.decode() else Media.BINARY
-    except UnicodeDecodeError:
-        media = Media.BINARY
-    return Version(number=1, value=SecretBytes(value), media=media)
-
-
 def _statement(text: bytes, at: int) -> re.Match[bytes]:
     found = _STATEMENT.match(text, at)
     if found is None:
-        raise BadSlice(_problem(text, at), offset=at)
+        raise BadSliceError(_problem(text, at), offset=at)
     return found
 
 
 def _end(text: bytes, found: re.Match[bytes]) -> int:
     tail = _TAIL.match(text, found.end())
     if tail is None:
-        raise BadSlice("something follows the closing quote", offset=found.end())
+        raise BadSliceError("something follows the closing quote", offset=found.end())
     return tail.end()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from strongroom.errors import SourceError, UsageError
 from strongroom.model import Entry, Secret
@@ -24,7 +25,12 @@ _MAKERS: dict[str, Callable[[str, str], Source]] = {
 FORMATS = tuple(_MAKERS)
 
 
-def open_files(path: str | os.PathLike[str], format: str | None = None, *, name: str | None = None) -> Source:
+def open_files(
+    path: str | os.PathLike[str],
+    format: str | None = None,  # noqa: A002 - what a person calls it
+    *,
+    name: str | None = None,
+) -> Source:
     """Return the source over a file or directory; nothing is touched before its first use.
 
     Args:
@@ -34,15 +40,15 @@ def open_files(path: str | os.PathLike[str], format: str | None = None, *, name:
     """
     if format is not None and format not in _MAKERS:
         raise UsageError(f"{format!r} is no format of secrets", hint=f"Use one of: {', '.join(FORMATS)}.")
-    return FilesSource(os.fspath(path), format=format, name=name or os.fspath(path))
+    return FilesSource(os.fspath(path), layout=format, name=name or os.fspath(path))
 
 
 class FilesSource:
     """A file or directory whose format is found out when it is first used."""
 
-    def __init__(self, path: str, *, format: str | None, name: str) -> None:
+    def __init__(self, path: str, *, layout: str | None, name: str) -> None:
         self._path = path
-        self._format = format
+        self._layout = layout
         self._name = name
 
     @property
@@ -58,7 +64,7 @@ class FilesSource:
         return self._source().read(entries)
 
     def _source(self) -> Source:
-        return _MAKERS[self._format or detect(self._path)](self._path, self._name)
+        return _MAKERS[self._layout or detect(self._path)](self._path, self._name)
 
 
 def detect(path: str) -> str:
@@ -67,9 +73,9 @@ def detect(path: str) -> str:
     Raises:
         SourceError: there is nothing, it may not be read, or it is none of the formats.
     """
-    if os.path.isdir(path):
+    if Path(path).is_dir():
         return "tree"
-    base = os.path.basename(path)
+    base = Path(path).name
     if base.endswith((".jsonl", ".ndjson")):
         return "jsonl"
     if base.endswith(".json"):

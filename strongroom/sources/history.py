@@ -7,7 +7,7 @@ from itertools import pairwise
 from msgspec.structs import replace
 
 from strongroom.errors import Conflict, SourceError
-from strongroom.model import Secret, Version, VersionState
+from strongroom.model import Media, Secret, SecretBytes, Version, VersionState
 from strongroom.sources import Change
 
 
@@ -34,6 +34,20 @@ def is_text(name: str) -> bool:
         return name.isascii() or bool(name.encode())
     except UnicodeEncodeError:
         return False
+
+
+def media_of(value: bytes) -> Media:
+    """Say how a value's bytes are to be read when nobody said so."""
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return Media.BINARY
+    return Media.TEXT
+
+
+def only(name: str, value: bytes) -> Secret:
+    """Make a secret of mere bytes: one version, and nothing else known of it."""
+    return Secret(name=name, versions=(Version(number=1, value=SecretBytes(value), media=media_of(value)),))
 
 
 def check_expected(change: Change, actual: int | None) -> None:

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 from strongroom.model import Entry, Secret
 from strongroom.sources import records
-from strongroom.sources.records import BadRecord, attempt, parse_record
-from strongroom.sources.slices import LARGEST, BadSlice, blocks
+from strongroom.sources.records import BadRecordError, Records, attempt
+from strongroom.sources.slices import LARGEST, BadSliceError, blocks
 
 
 class Jsonl:
     """The layout of a file with a record on each line; blank lines are skipped."""
+
+    def __init__(self) -> None:
+        self._records = Records()
 
     def entries(self, fd: int, *, with_tags: bool) -> Iterator[Entry]:
         """Yield a line's record each."""
@@ -22,13 +25,13 @@ class Jsonl:
 
     def parse(self, piece: bytes) -> Secret:
         """Decode a line."""
-        return parse_record(piece)
+        return self._records.parse(piece)
 
     def name_of(self, piece: bytes) -> str | None:
         """Return the name in a line."""
         try:
             return str(attempt(records.listed, piece).name)
-        except BadRecord:
+        except BadRecordError:
             return None
 
 
@@ -37,7 +40,7 @@ def holds_records(start: bytes) -> bool:
     first, end, _ = start.lstrip().partition(b"\n")
     try:
         attempt(records.listed, first)
-    except BadRecord:
+    except BadRecordError:
         return False
     return bool(end)
 
@@ -72,9 +75,9 @@ def _refuse(line: bytes, offset: int) -> None:
     try:
         attempt(records.tagged, line)
         problem = "it is no record"
-    except BadRecord as error:
+    except BadRecordError as error:
         problem = str(error)
-    raise BadSlice(problem, offset=offset)
+    raise BadSliceError(problem, offset=offset)
 
 
 def _lines(fd: int) -> Iterator[list[bytes]]:
@@ -86,7 +89,7 @@ def _lines(fd: int) -> Iterator[list[bytes]]:
         rest = lines.pop()
         done += sum(map(len, lines)) + len(lines)
         if len(rest) > LARGEST:
-            raise BadSlice(f"the line is longer than {LARGEST >> 20} MiB", offset=done)
+            raise BadSliceError(f"the line is longer than {LARGEST >> 20} MiB", offset=done)
         yield lines
     if rest:
         yield [rest]

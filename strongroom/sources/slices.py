@@ -16,7 +16,7 @@ from typing import Protocol
 
 from strongroom.errors import DuplicateSecret, EmptySource, SourceChanged, SourceError, SourceUnavailable
 from strongroom.model import Entry, Secret
-from strongroom.sources.records import BadRecord
+from strongroom.sources.records import BadRecordError
 
 BLOCK = 1 << 20
 LARGEST = 64 << 20
@@ -26,11 +26,11 @@ class Layout(Protocol):
     """How a kind of file holds its secrets: pure bytes, no paths."""
 
     def entries(self, fd: int, *, with_tags: bool) -> Iterator[Entry]:
-        """Yield every secret, its slice as locator; raise :class:`BadSlice`."""
+        """Yield every secret, its slice as locator; raise :class:`BadSliceError`."""
         ...
 
     def parse(self, piece: bytes) -> Secret:
-        """Decode one slice, or raise :class:`BadRecord`."""
+        """Decode one slice, or raise :class:`BadRecordError`."""
         ...
 
     def name_of(self, piece: bytes) -> str | None:
@@ -38,7 +38,7 @@ class Layout(Protocol):
         ...
 
 
-class BadSlice(ValueError):
+class BadSliceError(ValueError):
     """What is wrong in a file, and the byte where it is."""
 
     def __init__(self, problem: str, *, offset: int) -> None:
@@ -70,7 +70,7 @@ class SlicedFile:
             try:
                 for entry in self._layout.entries(fd, with_tags=with_tags):
                     yield entry
-            except BadSlice as error:
+            except BadSliceError as error:
                 bad = (str(error), error.offset)
             if bad is not None:  # outside of the handler: what was caught may hold a value
                 raise self._bad(fd, *bad)
@@ -95,10 +95,10 @@ class SlicedFile:
             if secret.name == entry.name and len(piece) == length:
                 return secret
             problem = None
-        except BadRecord as error:
+        except BadRecordError as error:
             problem = str(error)
         if problem is None or self._layout.name_of(piece) != entry.name:
-            raise SourceChanged(f"'{self._path}' changed while it was read: {entry.name!r} is not where it was")
+            raise SourceChanged(f"'{self._path}' changed under the backup: {entry.name!r} is not where it was")
         raise self._bad(fd, problem, offset)
 
     def _located(self, entries: Sequence[Entry]) -> Iterator[Entry]:

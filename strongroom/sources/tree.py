@@ -1,3 +1,4 @@
+# ruff: noqa: PTH - a Path for each of 100,000 files takes longer than reading them
 """A directory of secret files, as Docker and Kubernetes mount them.
 
 A secret's name is the file's path below the directory, its value the file's bytes.
@@ -20,8 +21,7 @@ from collections.abc import Iterator, Sequence
 
 from strongroom.errors import EmptySource, SourceError
 from strongroom.model import Entry, Secret
-from strongroom.sources.dotenv import text_or_binary
-from strongroom.sources.history import is_text
+from strongroom.sources.history import is_text, only
 from strongroom.sources.slices import BLOCK, LARGEST, refusals
 
 _log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class SecretTree:
         try:
             for entry in entries:
                 value = self._value(directories, entry.name)
-                yield None if value is None else Secret(name=entry.name, versions=(text_or_binary(value),))
+                yield None if value is None else only(entry.name, value)
         finally:
             directories.close()
 

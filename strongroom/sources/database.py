@@ -1,0 +1,186 @@
+"""The local store's SQLite database: connections, schema, and errors put into words.
+
+Every value in it is sealed before SQLite sees it. Names are in the clear, so they stay out
+of temporary files too, and what is deleted is overwritten.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from strongroom.errors import SourceError, SourceUnavailable, UnsupportedVersion
+
+SCHEMA = 1
+BUSY_SECONDS = 10.0
+_PRAGMAS = (
+    "PRAGMA synchronous = FULL",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cache_size = -16000",
+    "PRAGMA wal_autocheckpoint = 8000",
+)
+_TABLES = (
+    "CREATE TABLE about (key_check BLOB NOT NULL)",
+    """CREATE TABLE secrets (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        name TEXT NOT NULL UNIQUE,
+        head INTEGER NOT NULL,
+        older INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        sealed BLOB NOT NULL)""",
+    """CREATE TABLE history (
+        id INTEGER NOT NULL,
+        number INTEGER NOT NULL,
+        sealed BLOB NOT NULL,
+        PRIMARY KEY (id, number)) WITHOUT ROWID""",
+)
+
+# Closing an inherited connection would tidy up the parent's journal under its feet.
+_inherited: list[sqlite3.Connection] = []
+
+
+class Database:
+    """Gives each thread of each process its own connection, opened on use.
+
+    Args:
+        path: the database's file; its directory is made if need be.
+        key_check: called once, for a new database: what to mark it with.
+    """
+
+    def __init__(self, path: Path, *, key_check: Callable[[], bytes]) -> None:
+        self._path = path
+        self._key_check = key_check
+        self._local = threading.local()
+
+    def connection(self) -> sqlite3.Connection:
+        """Return this thread's connection."""
+        held: tuple[int, sqlite3.Connection] | None = getattr(self._local, "held", None)
+        if held is not None and held[0] == os.getpid():
+            return held[1]
+        if held is not None:
+            _inherited.append(held[1])
+        connection = self.connect()
+        self._local.held = (os.getpid(), connection)
+        return connection
+
+    def connect(self) -> sqlite3.Connection:
+        """Return a further connection, which the caller closes."""
+        with self.explained():
+            if not self._path.exists():
+                self._create()
+            connection = self._raw()
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:  # its maker died, or is at it
+            connection.close()
+            self._create()
+            return self.connect()
+        if version != SCHEMA:
+            connection.close()
+            raise UnsupportedVersion(f"'{self._path}' has schema {version}, which this version does not know")
+        return connection
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        held: tuple[int, sqlite3.Connection] | None = getattr(self._local, "held", None)
+        if held is not None and held[0] == os.getpid():
+            held[1].close()
+            del self._local.held
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Run a block as one transaction: all of it is kept, durably, or nothing."""
+        connection = self.connection()
+        with self.explained():
+            connection.execute("BEGIN IMMEDIATE")
+        try:
+            with self.explained():
+                yield connection
+                connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Let the statements of a block see one and the same state."""
+        connection = self.connection()
+        with self.explained():
+            if connection.in_transaction:
+                yield connection
+                return
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("COMMIT")
+
+    def empty_journal(self) -> None:
+        """Write the journal back and cut it off, unless somebody is reading from it."""
+        with self.explained():
+            self.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what SQLite and the operating system refuse into typed errors."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise self._typed(error) from None
+
+    def _typed(self, error: sqlite3.Error | OSError) -> SourceError:
+        # The primary result code is the low byte (sqlite.org/rescode.html).
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return SourceUnavailable(f"the local store '{self._path}' stayed locked", hint="Try again.")
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return SourceError(f"the local store '{self._path}' is damaged", hint="Restore it from a backup.")
+        return SourceError(f"the local store '{self._path}' could not be used: {error}")
+
+    def _raw(self) -> sqlite3.Connection:
+        # Autocommit, so that transactions begin where the code says. A listing may be
+        # dropped, and its connection closed, by another thread's garbage collector.
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        for pragma in _PRAGMAS:
+            connection.execute(pragma)
+        return connection
+
+    def _create(self) -> None:
+        """Make the database, alone: SQLite does not wait when two switch to WAL at once."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.explained(), self._alone():
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            connection = self._raw()
+            try:
+                if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    self._set_up(connection)
+            finally:
+                connection.close()
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        check = self._key_check()
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        for table in _TABLES:
+            connection.execute(table)
+        connection.execute("INSERT INTO about VALUES (?)", (check,))
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        connection.execute("COMMIT")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        descriptor = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,79 @@
+"""The local store's master key: 32 random bytes in a file of its own, made on first use."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from strongroom.errors import SourceError, WrongKey
+
+SIZE = 32
+
+
+def load_or_create(path: Path) -> bytes:
+    """Return the master key, making it if there is none.
+
+    The key becomes visible whole: it is written and synced under a provisional name, then
+    linked, which fails if another first user was faster. Then that one's key counts.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        _create(path)
+    return load(path)
+
+
+def load(path: Path) -> bytes:
+    """Return the master key.
+
+    Raises:
+        WrongKey: there is none, or it is not a key.
+        SourceError: others may read it.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            key = file.read(SIZE + 1)
+    except FileNotFoundError:
+        raise WrongKey(f"the store's master key '{path}' is gone", hint=ESCROW) from None
+    except OSError as error:
+        raise SourceError(f"the store's master key '{path}' could not be read: {error.strerror}") from None
+    if stat.S_IMODE(mode) & 0o077:
+        raise SourceError(f"others may read the store's master key '{path}'", hint=f"chmod 600 '{path}'")
+    if len(key) != SIZE:
+        raise WrongKey(f"'{path}' is not a master key: it is not {SIZE} bytes long", hint=ESCROW)
+    return key
+
+
+ESCROW = "Bring the master key back from its escrow, or restore the secrets into a new store."
+
+
+def _create(path: Path) -> None:
+    provisional = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        _write(provisional, secrets.token_bytes(SIZE))
+        with suppress(FileExistsError):
+            path.hardlink_to(provisional)
+    except OSError as error:
+        raise SourceError(f"the master key '{path}' could not be made: {error.strerror}") from None
+    finally:
+        provisional.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def _write(path: Path, key: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,192 @@
+"""The local store's rows: fetched, opened, and written a batch at a time."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.errors import Tampered
+from strongroom.model import Entry, Secret, Version
+from strongroom.sources import Change
+from strongroom.sources.history import check_expected, check_writable, on_top
+from strongroom.sources.sealing import Sealer, Seals, bound_to
+from strongroom.sources.stored import HEAD, OLDER, pack_head, pack_version, unpack_head, unpack_version
+
+COLUMNS = "id, name, head, older, size, sealed"
+
+
+class Row(Struct, frozen=True, array_like=True, gc=False):
+    """A secret as stored: its current version number, how many older versions there are,
+    and roughly how many bytes all of it takes."""
+
+    id: int
+    name: str
+    head: int
+    older: int
+    size: int
+    sealed: bytes
+
+
+def by_id(connection: sqlite3.Connection, ids: Collection[int]) -> dict[str, Row]:
+    """Return the rows of these ids, by name."""
+    return _rows(connection, "id", list(ids))
+
+
+def by_name(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, Row]:
+    """Return the rows of these names, by name."""
+    return _rows(connection, "name", list(names))
+
+
+def heads(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, int]:
+    """Return the current version numbers of these names."""
+    query = f"SELECT name, head FROM secrets WHERE name IN ({_LISTED})"
+    return dict(connection.execute(query, (_listed(list(names)),)))
+
+
+def places(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, Entry]:
+    """Return where these names are and how large they are, without their values."""
+    query = f"SELECT name, size, id FROM secrets WHERE name IN ({_LISTED})"
+    found = connection.execute(query, (_listed(list(names)),))
+    return {name: Entry(name, size, (id_,)) for name, size, id_ in found}
+
+
+def key_check(connection: sqlite3.Connection) -> bytes:
+    """Return what the database was marked with for its master key."""
+    return bytes(connection.execute("SELECT key_check FROM about").fetchone()[0])
+
+
+def older_of(connection: sqlite3.Connection, rows: Iterable[Row]) -> dict[int, list[tuple[int, bytes]]]:
+    """Return the sealed older versions of these rows, ascending, by the secret's id."""
+    found: dict[int, list[tuple[int, bytes]]] = {row.id: [] for row in rows if row.older}
+    if found:
+        query = f"SELECT id, number, sealed FROM history WHERE id IN ({_LISTED}) ORDER BY id, number"
+        for id_, number, sealed in connection.execute(query, (_listed(list(found)),)):
+            found[id_].append((number, sealed))
+    return found
+
+
+def open_head(seals: Seals, row: Row) -> Secret:
+    """Return a secret with its current version alone."""
+    what = f"secret {row.name!r}"
+    plain = seals.open(row.sealed, bound_to(HEAD, row.name, row.head), what=what)
+    secret, older = unpack_head(plain, name=row.name, number=row.head)
+    if older != row.older:
+        raise Tampered(f"{what} in the local store has lost versions")
+    return secret
+
+
+def open_secret(seals: Seals, row: Row, older: Sequence[tuple[int, bytes]]) -> Secret:
+    """Return a secret with all its versions.
+
+    Raises:
+        Tampered: a row was altered, exchanged or removed.
+    """
+    secret = open_head(seals, row)
+    if not row.older and not older:
+        return secret
+    if len(older) != row.older:
+        raise Tampered(f"secret {row.name!r} in the local store has lost versions")
+    versions = [_open_older(seals, row.name, number, sealed) for number, sealed in older]
+    return replace(secret, versions=(*versions, *secret.versions))
+
+
+def write_batch(connection: sqlite3.Connection, seals: Seals, changes: Sequence[Change]) -> None:
+    """Write changes of distinct names inside the caller's transaction.
+
+    Raises:
+        Conflict: one of them expected another version than there is.
+    """
+    rows = by_name(connection, [change.secret.name for change in changes])
+    writer = _Writer(connection, seals)
+    for change in changes:
+        check_writable(change.secret)
+        row = rows.get(change.secret.name)
+        check_expected(change, row.head if row else None)
+        writer.add(change.secret, row)
+    writer.flush()
+
+
+def delete(connection: sqlite3.Connection, names: Collection[str]) -> int:
+    """Delete the secrets of these names with their histories; return how many there were."""
+    ids = _listed([row.id for row in by_name(connection, names).values()])
+    connection.execute(f"DELETE FROM history WHERE id IN ({_LISTED})", (ids,))
+    return connection.execute(f"DELETE FROM secrets WHERE id IN ({_LISTED})", (ids,)).rowcount
+
+
+class _Writer:
+    """Collects what a batch inserts and updates, so that SQLite gets it in three calls."""
+
+    def __init__(self, connection: sqlite3.Connection, seals: Seals) -> None:
+        self._connection = connection
+        self._seals = seals
+        self._seal: Sealer = seals.batch()
+        self._next_id = _last_id(connection) + 1
+        self._new: list[tuple[int, str, int, int, int, bytes]] = []
+        self._changed: list[tuple[int, int, int, bytes, int]] = []
+        self._older: list[tuple[int, int, bytes]] = []
+
+    def add(self, secret: Secret, row: Row | None) -> None:
+        if row is None:
+            self._insert(secret)
+        else:
+            self._put_on_top(secret, row)
+
+    def flush(self) -> None:
+        self._connection.executemany("INSERT INTO secrets VALUES (?, ?, ?, ?, ?, ?)", self._new)
+        self._connection.executemany(
+            "UPDATE secrets SET head = ?, older = ?, size = ?, sealed = ? WHERE id = ?", self._changed
+        )
+        self._connection.executemany("INSERT INTO history VALUES (?, ?, ?)", self._older)
+
+    def _insert(self, secret: Secret) -> None:
+        id_, self._next_id = self._next_id, self._next_id + 1
+        size = sum(self._keep(id_, secret.name, version) for version in secret.versions[:-1])
+        older = len(secret.versions) - 1
+        sealed = self._head(secret, older)
+        self._new.append((id_, secret.name, secret.current.number, older, size + len(sealed), sealed))
+
+    def _put_on_top(self, secret: Secret, row: Row) -> None:
+        replaced = open_head(self._seals, row).current
+        secret = replace(secret, versions=on_top(secret.versions, row.head))
+        size = sum(self._keep(row.id, row.name, version) for version in (replaced, *secret.versions[:-1]))
+        older = row.older + len(secret.versions)
+        sealed = self._head(secret, older)
+        total = row.size - len(row.sealed) + size + len(sealed)
+        self._changed.append((secret.current.number, older, total, sealed, row.id))
+
+    def _head(self, secret: Secret, older: int) -> bytes:
+        return self._seal(pack_head(secret, older=older), bound_to(HEAD, secret.name, secret.current.number))
+
+    def _keep(self, id_: int, name: str, version: Version) -> int:
+        sealed = self._seal(pack_version(version), bound_to(OLDER, name, version.number))
+        self._older.append((id_, version.number, sealed))
+        return len(sealed)
+
+
+# One parameter for any number of keys; SQLite unpacks it in memory.
+_LISTED = "SELECT value FROM json_each(?)"
+
+
+def _listed(keys: Sequence[int] | Sequence[str]) -> str:
+    return msgspec.json.encode(keys).decode()
+
+
+def _rows(
+    connection: sqlite3.Connection, column: str, keys: Sequence[int] | Sequence[str]
+) -> dict[str, Row]:
+    query = f"SELECT {COLUMNS} FROM secrets WHERE {column} IN ({_LISTED})"
+    return {found[1]: Row(*found) for found in connection.execute(query, (_listed(keys),))}
+
+
+def _last_id(connection: sqlite3.Connection) -> int:
+    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'secrets'").fetchone()
+    return int(found[0]) if found else 0
+
+
+def _open_older(seals: Seals, name: str, number: int, sealed: bytes) -> Version:
+    what = f"version {number} of secret {name!r}"
+    return unpack_version(seals.open(sealed, bound_to(OLDER, name, number), what=what), number=number)
