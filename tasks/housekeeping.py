@@ -1,0 +1,26 @@
+"""What beat asks for again and again. Both may run twice, late, or not at all."""
+
+from __future__ import annotations
+
+from workers import names
+from workers.app import app
+from workers.base import define
+from workers.send import send_tickets
+
+
+@define(names.TICK)
+def tick(*, policy: str | None = None) -> int:  # noqa: ARG001 - names the entry, decides nothing
+    """Open every slot that has come due; return how many steps were sent."""
+    from strongroom.operations.submit import open_due  # noqa: PLC0415
+
+    services = app.services.get()
+    services.store.heartbeat(names.BEAT)
+    return send_tickets(app, open_due(services, app.settings.schedules))
+
+
+@define(names.RECONCILE)
+def reconcile() -> int:
+    """Send again what got lost; return how many steps were sent."""
+    from strongroom.operations import steps  # noqa: PLC0415
+
+    return send_tickets(app, steps.reconcile(app.services.get()))

@@ -1,0 +1,88 @@
+"""``python -m workers ROLE``: one process of the cluster, in the foreground.
+
+The supervisor, the systemd units and the compose file all start processes this way.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import sys
+from typing import Any
+
+from celery import signals
+
+from strongroom import __version__
+from strongroom.errors import StrongroomError
+from workers import flower, logs, names, status, telemetry
+
+log = logging.getLogger("workers")
+
+
+def main(role: str) -> int:
+    """Run the process of a role; return its exit status."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.environ["STRONGROOM_ROLE"] = role
+    logs.set_up(role)
+    try:
+        _run(role)
+    except StrongroomError as error:
+        log.error(error.message, extra={"hint": error.hint, "code": error.code})
+        return error.exit_code
+    return 0
+
+
+def _run(role: str) -> None:
+    from workers.app import app  # noqa: PLC0415 - reads the role from the environment
+    from workers.pools import POOLS  # noqa: PLC0415
+
+    _connect_signals(role)
+    if role == names.BEAT:
+        app.start(["beat", "--loglevel=INFO", "--pidfile="])
+    elif role == names.WATCH:
+        os.environ.update(flower.environment(app.settings))
+        app.start(["flower"])
+    else:
+        app.worker_main(POOLS[role].arguments(getattr(app.settings.workers, role)))
+
+
+def _connect_signals(role: str) -> None:
+    """Hook into the moments that only Celery knows: logging, readiness, after a fork, the end."""
+    from workers.app import app  # noqa: PLC0415
+
+    settings = app.settings
+
+    def keep_our_logging(**_: Any) -> None:
+        """Being connected is enough: Celery then leaves the root logger alone."""
+
+    def begin(**_: Any) -> None:
+        telemetry.start(
+            settings.sentry.dsn, process=role, release=__version__, environment=settings.sentry.environment
+        )
+
+    def ready(**_: Any) -> None:
+        status.report_ready(role)
+
+    def preload(**_: Any) -> None:
+        import strongroom.wiring  # noqa: F401, PLC0415 - once here, not in every forked process
+
+    def end(**_: Any) -> None:
+        app.refusals.flush()
+        app.services.close()
+
+    for signal, receiver in (
+        (signals.setup_logging, keep_our_logging),
+        (signals.celeryd_init, begin),
+        (signals.beat_init, begin),
+        (signals.worker_init, preload),
+        (signals.worker_ready, ready),
+        (signals.beat_init, ready),
+        (signals.worker_process_shutdown, end),
+        (signals.worker_shutdown, end),
+    ):
+        signal.connect(receiver, weak=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,70 @@
+"""The Celery app. ``celery -A workers.app`` finds it, and so does ``python -m workers``.
+
+A process says which role it plays with ``STRONGROOM_ROLE``; a plain Python shell plays
+``submit``, which may ask for backups and drills and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+
+from celery import Celery
+
+from strongroom.config import Settings, load_settings
+from strongroom.errors import ConfigError
+from workers.broker import broker_url, tls_options
+from workers.celery_settings import celery_settings
+from workers.keyring import Keyring
+from workers.messages import register_envelope
+from workers.names import BEAT, ROLES, SUBMIT
+from workers.paths import role_keys
+from workers.refusals import Refusals
+from workers.services import PerProcess
+
+TASK_MODULES = (
+    "tasks.backup",
+    "tasks.drill",
+    "tasks.housekeeping",
+    "tasks.repair",
+    "tasks.restore",
+    "tasks.steps",
+    "tasks.verify",
+)
+
+
+class Strongroom(Celery):  # type: ignore[misc]
+    """A Celery app that knows its settings, its role, and what it may build.
+
+    Args:
+        settings: the configuration.
+        role: which pool this is, or ``submit``, ``beat`` or ``watch``.
+    """
+
+    def __init__(self, settings: Settings, *, role: str) -> None:
+        self.settings = settings
+        self.role = role
+        self.services = PerProcess(settings, role=role)
+        self.refusals = Refusals(self.services.record, pool=role)
+        super().__init__(
+            "strongroom",
+            amqp="workers.messages:SignedAMQP",
+            control="workers.control:SignedControl",
+            task_cls="workers.base:StrongroomTask",
+            include=TASK_MODULES,
+        )
+        url, tls = broker_url(settings), tls_options(settings.broker)
+        self.conf.update(celery_settings(role=role, broker=url, tls=tls))
+        if role == BEAT:  # by string: the schedule is above us
+            self.conf.beat_schedule = import_module("beat_schedule").entries(settings)
+
+
+def make_app(settings: Settings, *, role: str) -> Strongroom:
+    """Return an app of a role, signing with that role's key."""
+    if role not in ROLES:
+        raise ConfigError(f"STRONGROOM_ROLE is '{role}'; it must be one of {', '.join(ROLES)}")
+    register_envelope(role, Keyring(role_keys(settings.state_dir)))
+    return Strongroom(settings, role=role)
+
+
+app = make_app(load_settings(), role=os.environ.get("STRONGROOM_ROLE", SUBMIT))

@@ -1,0 +1,117 @@
+"""The one base task: acknowledgement, limits, retry, logging, all set here and only here."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
+
+from celery import Task
+from celery.exceptions import SoftTimeLimitExceeded
+
+from strongroom.errors import StrongroomError
+from workers import broker, logs
+from workers.app import Strongroom, app
+from workers.deadline import deadline
+from workers.names import QUEUE_OF, SUBMIT
+from workers.pools import POOLS
+from workers.redact import TaskCrashed
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class StrongroomTask(Task):  # type: ignore[misc]
+    """Late acknowledgement, no results, bounded time, and nothing foreign in an exception.
+
+    A task whose process is killed is sent again at most twice: one that kills whoever
+    takes it must stop. Its step is not lost, since reconcile counts starts and sends it.
+    """
+
+    abstract = True
+    acks_late = True
+    reject_on_worker_lost = True
+    retry_on_worker_lost = True
+    max_retries = 2
+    default_retry_delay = 1
+    ignore_result = True
+    store_errors_even_if_ignored = False
+    resultrepr_maxsize = 0
+    typing = True
+
+    def apply_async(self, *args: Any, **options: Any) -> Any:
+        """Send it. From a shell, fails within seconds if the broker is gone.
+
+        Raises:
+            BrokerUnavailable: nothing was submitted (role ``submit`` only; workers wait).
+        """
+        if cast("Strongroom", self.app).role != SUBMIT:
+            return super().apply_async(*args, **options)
+        with broker.failing_fast(self.app.conf.broker_url, tls=self.app.conf.broker_use_ssl):
+            return super().apply_async(*args, **options)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Perform it with its identifiers in every log line."""
+        began = time.monotonic()
+        with logs.bound(task=self.name, task_id=self.request.id, **_identifiers(kwargs)), self._limit():
+            try:
+                return super().__call__(*args, **kwargs)
+            except (StrongroomError, SoftTimeLimitExceeded) as error:
+                log.warning("task-failed", extra={"error": type(error).__name__, "why": str(error)})
+                raise
+            except Exception as error:
+                log.exception("task-crashed")
+                raise TaskCrashed.of(error) from None
+            finally:
+                log.info("task-ended", extra={"seconds": round(time.monotonic() - began, 4)})
+
+    def _limit(self) -> AbstractContextManager[None]:
+        pool = POOLS.get(cast("Strongroom", self.app).role)
+        if pool is None or pool.kind != "threads":
+            return nullcontext()
+        return deadline(pool.limit, self.name)
+
+
+def _identifiers(kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {name: kwargs[name] for name in ("run", "piece", "target", "dispatch") if name in kwargs}
+
+
+class Submitted(Protocol):
+    """What sending a task returns. ``strongroom status ID`` follows ``id``."""
+
+    @property
+    def id(self) -> str: ...
+
+
+class TypedTask(Protocol, Generic[P, R_co]):
+    """A task as callers see it: Celery's own classes have no types."""
+
+    @property
+    def name(self) -> str: ...
+
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Submitted: ...
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+
+def define(name: str) -> Callable[[Callable[P, R]], TypedTask[P, R]]:
+    """Make a function the task of that name, on the queue that the name belongs to.
+
+    Takes no other option: Celery accepts a misspelt one in silence.
+    """
+    queue = QUEUE_OF[name]
+
+    def decorate(function: Callable[P, R]) -> TypedTask[P, R]:
+        return cast("TypedTask[P, R]", app.task(name=name, queue=queue)(function))
+
+    return decorate
+
+
+def own_id() -> str:
+    """Return the id of the task being performed: the request id of the run it makes."""
+    return str(app.current_task.request.id)

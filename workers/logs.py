@@ -1,0 +1,78 @@
+"""Structured logging: one JSON object a line, a static event name plus key fields."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+from workers.redact import chain_of, places_of
+
+_bound: ContextVar[MappingProxyType[str, Any]] = ContextVar("bound", default=MappingProxyType({}))
+_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "data"}
+
+
+@contextmanager
+def bound(**fields: Any) -> Iterator[None]:
+    """Add fields to every line logged inside the block, in this thread."""
+    token = _bound.set(MappingProxyType({**_bound.get(), **fields}))
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as JSON; of exceptions it shows class and place, not foreign text."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        line: dict[str, Any] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "event": record.getMessage(),
+            **_bound.get(),
+            **{name: value for name, value in record.__dict__.items() if name not in _STANDARD},
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = chain_of(record.exc_info[1])
+            line["where"] = places_of(record.exc_info[2])
+        return json.dumps(line, default=_name_of)
+
+
+def _name_of(value: object) -> str:
+    """An object in a log field gives its class only: its ``repr`` is not ours to trust."""
+    return f"<{type(value).__name__}>"
+
+
+def set_up(process: str, *, level: int = logging.INFO) -> None:
+    """Send the root logger's lines to stderr as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines(process))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name, own in QUIETER.items():
+        logging.getLogger(name).setLevel(own)
+
+
+QUIETER: Final = {
+    "celery.app.trace": logging.ERROR,  # "succeeded in 0.1s": the run record says it better
+    "celery.worker.strategy": logging.WARNING,
+    "celery.redirected": logging.WARNING,
+    "kombu": logging.WARNING,
+    "sqlalchemy": logging.WARNING,
+    "alembic": logging.WARNING,
+    "urllib3": logging.WARNING,
+}

@@ -1,0 +1,44 @@
+"""Task names, queues and roles: wire format, so explicit and stable.
+
+A queue and the role of the workers that serve it share one name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from strongroom.state.records import StepKind
+
+CONTROL, SEAL, TRANSFER, VERIFY, DRILL, RECOVER = "control", "seal", "transfer", "verify", "drill", "recover"
+SUBMIT, BEAT, WATCH = "submit", "beat", "watch"
+
+QUEUES: Final = (CONTROL, SEAL, TRANSFER, VERIFY, DRILL, RECOVER)
+ROLES: Final = (SUBMIT, BEAT, WATCH, *QUEUES)
+
+BACKUP_FULL: Final = "strongroom.backup.full"
+BACKUP_METADATA: Final = "strongroom.backup.metadata"
+VERIFY_BACKUP: Final = "strongroom.verify"
+REPAIR_BACKUP: Final = "strongroom.repair"
+RESTORE_BACKUP: Final = "strongroom.restore"
+RECOVERY_DRILL: Final = "strongroom.drill"
+TICK: Final = "strongroom.tick"
+RECONCILE: Final = "strongroom.reconcile"
+
+ENTRY_TASKS: Final = frozenset(
+    {BACKUP_FULL, BACKUP_METADATA, VERIFY_BACKUP, REPAIR_BACKUP, RESTORE_BACKUP, RECOVERY_DRILL}
+)
+BEAT_TASKS: Final = frozenset({TICK, RECONCILE, RECOVERY_DRILL})
+
+
+def step_task(kind: StepKind) -> str:
+    """Return the name of the task that performs a kind of step."""
+    return f"strongroom.step.{kind.value}"
+
+
+STEP_TASKS: Final = frozenset(step_task(kind) for kind in StepKind)
+
+QUEUE_OF: Final[Mapping[str, str]] = {
+    **dict.fromkeys(ENTRY_TASKS | BEAT_TASKS, CONTROL),
+    **{step_task(kind): kind.queue for kind in StepKind},
+}

@@ -1,0 +1,68 @@
+"""Where the local cluster keeps its own files under the state directory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from strongroom.errors import ConfigError
+
+SOCKET_LIMIT: Final = 100
+"""Bytes of a Unix socket's path; the kernel's limit is 108, or 104 on macOS."""
+
+
+def role_keys(state_dir: Path) -> Path:
+    """Return the folder of the roles' signing keys."""
+    return state_dir / "keys" / "roles"
+
+
+def broker_data(state_dir: Path) -> Path:
+    """Return the folder of the embedded broker's append-only file and log."""
+    return state_dir / "broker"
+
+
+def run_folder(state_dir: Path) -> Path:
+    """Return the folder of what lives as long as a cluster runs."""
+    return state_dir / "run"
+
+
+def status_file(state_dir: Path) -> Path:
+    """Return the file in which a running cluster names its processes."""
+    return run_folder(state_dir) / "cluster.json"
+
+
+def broker_file(state_dir: Path) -> Path:
+    """Return the file in which an ephemeral broker leaves its address."""
+    return run_folder(state_dir) / "broker.url"
+
+
+def broker_socket(state_dir: Path) -> Path:
+    """Return the embedded broker's socket: the same for the cluster and for any shell.
+
+    A state directory with a long path gets a short one, named by its digest.
+    """
+    socket = run_folder(state_dir.absolute()) / "broker.sock"
+    if len(os.fsencode(socket)) <= SOCKET_LIMIT:
+        return socket
+    digest = hashlib.sha256(os.fsencode(state_dir.absolute())).hexdigest()[:16]
+    parent = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    return Path(parent) / f"strongroom-{os.getuid()}-{digest}" / "broker.sock"
+
+
+def private_folder(folder: Path) -> Path:
+    """Make a folder that only this user may enter, or refuse one that others may.
+
+    Raises:
+        ConfigError: it belongs to somebody else (who could have put it there first).
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    info = folder.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid():
+        raise ConfigError(f"{folder} is not a directory of this user's own")
+    if stat.S_IMODE(info.st_mode) != 0o700:
+        folder.chmod(0o700)
+    return folder

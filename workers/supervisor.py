@@ -1,0 +1,232 @@
+"""The local cluster: broker, one worker process a pool, beat, and Flower on request.
+
+Starts them, starts again what exits, and on SIGINT or SIGTERM stops them in an order that
+loses nothing: first beat, so that nothing new is asked for; then the workers, which finish
+what they run or hand it back; the broker last. A supervisor that is itself killed takes all
+of it along (Linux), and the run record knows what was running.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Final
+
+from strongroom.keys.roles import load_or_create_role
+
+from strongroom.config import Settings
+from strongroom.errors import BrokerUnavailable, UsageError
+from workers import broker, environment, names, paths, stand_in, status
+from workers.alarm import Alarm
+from workers.pools import POOLS
+from workers.process import Child
+
+log = logging.getLogger(__name__)
+
+BROKER_SECONDS: Final = 20.0
+
+Steps = Sequence[tuple[signal.Signals, float]]
+SOON: Final[Steps] = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
+WARM_FIRST: Final[Steps] = ((signal.SIGTERM, 20.0), (signal.SIGQUIT, 20.0), (signal.SIGKILL, 5.0))
+"""Finish what runs; then hand it back to the broker; then, at last, be killed."""
+
+OnReady = Callable[["Cluster"], None]
+
+
+class Cluster:
+    """A running cluster. Made by :func:`run_cluster`; ``stop`` may be called from any thread.
+
+    Args:
+        settings: the configuration.
+        flower: run Flower too.
+        ephemeral: use the stand-in broker that keeps nothing.
+        pools: which pools to run.
+        log_folder: where each process's output goes; to ours if left out.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        flower: bool,
+        ephemeral: bool,
+        pools: Sequence[str],
+        log_folder: Path | None,
+    ) -> None:
+        self.settings = settings
+        self._state = settings.state_dir
+        self._logs = log_folder
+        self._open = ExitStack()
+        self._alarm = Alarm()
+        self._open.callback(self._alarm.close)
+        self._broker = None if settings.broker.url else self._embedded(ephemeral=ephemeral)
+        self._workers = [self._python(role) for role in pools]
+        self._scheduling = [self._python(names.BEAT)] + [self._python(names.WATCH)] * flower
+        self._unready = {child.name for child in (*self._workers, self._scheduling[0])}
+
+    @property
+    def children(self) -> list[Child]:
+        """All processes, in the order in which they start."""
+        return [*([self._broker] if self._broker else []), *self._workers, *self._scheduling]
+
+    def stop(self) -> None:
+        """Ask it to stop; again to hurry it."""
+        self._alarm.stop()
+
+    def run(self, on_ready: OnReady | None = None) -> None:
+        """Run until told to stop; leave nothing running."""
+        with self._open, self._alarm.listening():
+            try:
+                self._start()
+                self._watch(on_ready)
+            finally:
+                self._stop()
+
+    # -- what runs -------------------------------------------------------------
+
+    def _embedded(self, *, ephemeral: bool) -> Child:
+        if ephemeral:
+            log.warning(stand_in.WARNING)
+        make = broker.ephemeral_command if ephemeral else broker.embedded_command
+        return Child(
+            environment.BROKER,
+            make(self._state),
+            environment=environment.for_role(environment.BROKER, os.environ),
+            on_orphaned=signal.SIGTERM,  # it writes out what it holds
+            output=self._output(environment.BROKER, paths.broker_data(self._state)),
+        )
+
+    def _python(self, role: str) -> Child:
+        told = {status.READY_FD: str(self._alarm.ready_fd), "STRONGROOM_STATE_DIR": str(self._state)}
+        return Child(
+            role,
+            [sys.executable, "-m", "workers", role],
+            environment=environment.for_role(role, os.environ) | told,
+            output=self._output(role, self._logs),
+            inherit=[self._alarm.ready_fd],
+        )
+
+    def _output(self, name: str, folder: Path | None) -> IO[bytes] | None:
+        if folder is None:
+            return None
+        return self._open.enter_context((paths.private_folder(folder) / f"{name}.log").open("ab"))
+
+    # -- its life --------------------------------------------------------------
+
+    def _start(self) -> None:
+        if self._broker is not None:
+            self._begin(self._broker)
+            self._await(self._broker)
+        else:
+            broker.check(broker.broker_url(self.settings), tls=broker.tls_options(self.settings.broker))
+        for child in (*self._workers, *self._scheduling):
+            if not self._alarm.stops:
+                self._begin(child)
+
+    def _await(self, server: Child) -> None:
+        until = time.monotonic() + BROKER_SECONDS
+        while not self._alarm.stops and not self._answers():
+            if server.reap() is not None or time.monotonic() > until:
+                folder = paths.broker_data(self._state)
+                raise BrokerUnavailable(f"the embedded broker did not start; see the log in {folder}")
+            self._alarm.wait(0.05)
+
+    def _answers(self) -> bool:
+        with suppress(BrokerUnavailable):
+            broker.check(broker.broker_url(self.settings))
+            return True
+        return False
+
+    def _watch(self, on_ready: OnReady | None) -> None:
+        while not self._alarm.stops:
+            self._unready -= self._alarm.wait(self._until_due())
+            if on_ready is not None and not self._unready:
+                on_ready(self)
+                on_ready = None
+            for child in self.children:
+                self._revive(child)
+
+    def _until_due(self) -> float | None:
+        waiting = [child.due for child in self.children if child.pid is None]
+        return max(0.0, min(waiting) - time.monotonic()) if waiting else None
+
+    def _revive(self, child: Child) -> None:
+        if (code := child.reap()) is not None:
+            log.warning("process-exited", extra={"child": child.name, "status": code})
+            status.write(self._state, self.children)
+        if child.pid is None and child.due <= time.monotonic() and not self._alarm.stops:
+            self._begin(child)
+
+    def _begin(self, child: Child) -> None:
+        child.start()
+        log.info("process-started", extra={"child": child.name, "pid": child.pid, "start": child.starts})
+        status.write(self._state, self.children)
+
+    def _stop(self) -> None:
+        self._end(self._scheduling, SOON)
+        self._end(self._workers, WARM_FIRST)
+        self._end([self._broker] if self._broker else [], SOON)
+        broker.forget_ephemeral(self._state)
+        status.remove(self._state)
+
+    def _end(self, children: Iterable[Child], escalation: Steps) -> None:
+        left = [child for child in children if child.pid is not None]
+        for number, patience in escalation:
+            for child in left:  # a main process lets its pool finish; only SIGKILL is for all
+                child.signal(number, group=number is signal.SIGKILL)
+            left = self._await_end(left, patience)
+
+    def _await_end(self, left: list[Child], patience: float) -> list[Child]:
+        until, asked = time.monotonic() + patience, self._alarm.stops
+        left = [child for child in left if child.reap() is None]
+        while left and time.monotonic() < until and self._alarm.stops == asked:
+            self._alarm.wait(until - time.monotonic())
+            left = [child for child in left if child.reap() is None]
+        return left
+
+
+def run_cluster(
+    settings: Settings,
+    *,
+    flower: bool = False,
+    ephemeral: bool = False,
+    on_ready: OnReady | None = None,
+    pools: Sequence[str] | None = None,
+    log_folder: Path | None = None,
+) -> None:
+    """Run the whole cluster until SIGINT, SIGTERM or ``Cluster.stop``; then leave nothing running.
+
+    Call from the main thread. ``on_ready`` is called in it once every process is ready, and
+    must not take long; give work of its own a thread, and let that call ``stop``.
+
+    Raises:
+        UsageError: a cluster runs on this state directory already.
+        ConfigError: there is no server program for the embedded broker.
+        BrokerUnavailable: the broker does not start, or the configured one does not answer.
+    """
+    chosen = [pool.role for pool in POOLS.values() if pool.always] if pools is None else pools
+    with _alone(settings.state_dir):
+        for role in names.ROLES:
+            load_or_create_role(paths.role_keys(settings.state_dir), role)
+        cluster = Cluster(settings, flower=flower, ephemeral=ephemeral, pools=chosen, log_folder=log_folder)
+        cluster.run(on_ready)
+
+
+@contextmanager
+def _alone(state_dir: Path) -> Iterator[None]:
+    folder = paths.private_folder(paths.run_folder(state_dir))
+    with (folder / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hint = "Stop it with Ctrl-C where it runs, or use another state directory."
+            raise UsageError(f"a cluster already runs on {state_dir}", hint=hint) from None
+        broker.forget_ephemeral(state_dir)
+        yield
