@@ -1,0 +1,65 @@
+"""Paths: what must not lie inside what. Links are resolved first, so they hide nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from strongroom.config.checks.found import Finding, Found
+from strongroom.config.checks.secrets import secret_files
+from strongroom.config.model import FilesSource, Settings
+from strongroom.config.problems import KeyPath
+
+
+def check(found: Found) -> Iterator[Finding]:
+    """Yield paths that must not lie where they do."""
+    targets = {name: _real(target.path) for name, target in found.settings.targets.items()}
+    yield from _apart(targets)
+    for key, path in secret_files(found.settings).items():
+        yield from _not_in_target(key, path, targets, "a secret must never lie with the backups")
+    for key, path, why in _working_places(found.settings):
+        yield from _not_in_target(key, path, targets, why)
+    yield from _not_backing_up_itself(found.settings, targets)
+
+
+def _apart(targets: dict[str, Path]) -> Iterator[Finding]:
+    """Two targets on one directory would count one copy twice."""
+    for name, path in targets.items():
+        for other, place in targets.items():
+            key = ("targets", name, "path")
+            if path == place and list(targets).index(other) < list(targets).index(name):
+                yield Finding(key, f"the same directory as target '{other}'", "Give each its own.")
+            elif place in path.parents:
+                yield Finding(key, f"lies inside target '{other}'", "Give each its own, side by side.")
+
+
+def _working_places(settings: Settings) -> Iterator[tuple[KeyPath, Path, str]]:
+    yield ("state_dir",), settings.state_dir, "the keys in it must never lie with the backups"
+    if settings.stage.path:
+        yield ("stage", "path"), settings.stage.path, "the stage is emptied, a target is not"
+    for name, source in settings.sources.items():
+        if source.path:
+            yield ("sources", name, "path"), source.path, "live secrets must never lie with their backups"
+
+
+def _not_in_target(key: KeyPath, path: Path, targets: dict[str, Path], why: str) -> Iterator[Finding]:
+    real = _real(path)
+    for name, place in targets.items():
+        if place == real or place in real.parents:
+            yield Finding(key, f"lies inside target '{name}', and {why}", f"Keep it outside of {place}.")
+
+
+def _not_backing_up_itself(settings: Settings, targets: dict[str, Path]) -> Iterator[Finding]:
+    for source_name, source in settings.sources.items():
+        if not isinstance(source, FilesSource):
+            continue
+        for name, place in targets.items():
+            if _real(source.path) in place.parents:
+                key = ("targets", name, "path")
+                yield Finding(
+                    key, f"lies inside source '{source_name}'", "Keep it outside of what it backs up."
+                )
+
+
+def _real(path: Path) -> Path:
+    return path.resolve()

@@ -1,0 +1,37 @@
+"""Schedules: five cron fields that come due some day."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from strongroom.config.checks.found import Finding, Found
+from strongroom.config.problems import KeyPath
+
+_RIGHT = 'Five fields (minute hour day month weekday), in UTC, for example: schedule = "0 3 * * 0"'
+
+
+def check(found: Found) -> Iterator[Finding]:
+    """Yield schedules that are none."""
+    written: dict[KeyPath, str | None] = {
+        ("policies", name, "schedule"): policy.schedule for name, policy in found.settings.policies.items()
+    }
+    written["drill", "schedule"] = found.settings.drill.schedule
+    for key, schedule in written.items():
+        what = _wrong_with(schedule) if schedule else None
+        if what:
+            yield Finding(key, what, _RIGHT)
+
+
+def _wrong_with(schedule: str) -> str | None:
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415  # only where there is a schedule
+
+    if len(schedule.split()) != 5:
+        return "not five fields"
+    try:
+        next(CronSim(schedule, datetime.now(UTC)))
+    except CronSimError as error:
+        return str(error)[:1].lower() + str(error)[1:]
+    except StopIteration:
+        return "never comes due"
+    return None

@@ -1,0 +1,108 @@
+"""Secrets: only in files, and only for their owner's eyes."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from strongroom.config.checks.found import Finding, Found
+from strongroom.config.model import HpkeKey, KeyFileKey, PassphraseKey, Settings
+from strongroom.config.problems import KeyPath
+
+
+def check(found: Found) -> Iterator[Finding]:
+    """Yield secrets in the open, and addresses that are none."""
+    for key, path in secret_files(found.settings).items():
+        yield from _private(key, path)
+    yield from _public_keys(found)
+    yield from _broker(found.settings)
+    yield from _state(found.settings)
+    yield from _sentry(found.settings)
+
+
+def secret_files(settings: Settings) -> dict[KeyPath, Path]:
+    """Return every file that holds a secret, by the setting that names it."""
+    named: dict[KeyPath, Path | None] = {
+        ("broker", "password_file"): settings.broker.password_file,
+        ("state", "password_file"): settings.state.password_file,
+        ("flower", "password_file"): settings.flower.password_file,
+    }
+    for name, key in settings.keys.items():
+        match key:
+            case PassphraseKey() | KeyFileKey():
+                named["keys", name, "file"] = key.file
+            case HpkeKey():
+                named["keys", name, "identity_file"] = key.identity_file
+    return {key: path for key, path in named.items() if path}
+
+
+def _private(key: KeyPath, path: Path) -> Iterator[Finding]:
+    # A missing file is no problem here: a host that only seals holds no identity.
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode):
+        yield Finding(key, "not a regular file", "Name the file that holds the secret.")
+    elif mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Finding(key, "others than its owner may use this file", f"Run: chmod 600 '{path}'")
+
+
+def _public_keys(found: Found) -> Iterator[Finding]:
+    for name, key in found.settings.keys.items():
+        at = ("keys", name)
+        if not isinstance(key, HpkeKey) or found.is_bad(*at):
+            continue
+        if (key.public_key is None) == (key.public_key_file is None):
+            what = "missing" if key.public_key is None else "given twice, with public_key_file"
+            yield Finding((*at, "public_key"), what, "Give one of public_key and public_key_file.")
+        elif key.public_key_file and not key.public_key_file.is_file():
+            yield Finding((*at, "public_key_file"), "there is no such file", "Name the public key's file.")
+
+
+def _broker(settings: Settings) -> Iterator[Finding]:
+    broker = settings.broker
+    if broker.url is not None:
+        yield from _address(
+            ("broker", "url"), broker.url, ("redis", "rediss"), "Write it as rediss://USER@HOST:PORT/0."
+        )
+        if broker.ca_file and urlsplit(broker.url).scheme != "rediss":
+            yield Finding(("broker", "ca_file"), "has no effect without TLS", "Use rediss:// in broker.url.")
+    if broker.ca_file and not broker.ca_file.is_file():
+        yield Finding(("broker", "ca_file"), "there is no such file", "Name the file of certificates (PEM).")
+
+
+def _state(settings: Settings) -> Iterator[Finding]:
+    url = settings.state.url
+    if url is None:
+        return
+    right = "Write it as postgresql://USER@HOST/NAME or sqlite:////ABSOLUTE/FILE."
+    schemes = ("sqlite", "postgresql", "postgresql+psycopg")
+    yield from _address(("state", "url"), url, schemes, right)
+    if url.startswith("sqlite:") and not url.startswith("sqlite:////"):
+        yield Finding(("state", "url"), "names no file by an absolute path", right)
+
+
+def _sentry(settings: Settings) -> Iterator[Finding]:
+    dsn = settings.sentry.dsn
+    if dsn is not None:
+        right = "Write it as https://KEY@HOST/PROJECT."
+        yield from _address(("sentry", "dsn"), dsn, ("https", "http"), right)
+
+
+def _address(key: KeyPath, url: str, schemes: tuple[str, ...], right: str) -> Iterator[Finding]:
+    try:
+        parts = urlsplit(url)
+        hidden = parts.password is not None or "password" in parse_qs(parts.query)
+        whole = bool(parts.hostname or parts.scheme == "sqlite") and (parts.port or 1) > 0
+    except ValueError:  # a port that is no number, a bracket left open
+        yield Finding(key, "not an address", right)
+        return
+    if hidden:
+        holder = ".".join(map(str, (*key[:-1], "password_file")))
+        instead = "Leave it out." if key[0] == "sentry" else f"Put it into a file and name that in {holder}."
+        yield Finding(key, "holds a password", instead)
+    if parts.scheme not in schemes or not whole:
+        yield Finding(key, "not an address of the right kind", right)

@@ -1,0 +1,130 @@
+"""What the environment says: where the file is, where the state is, and single settings.
+
+``STRONGROOM_<SECTION>__<KEY>`` overrides one setting; a double underscore goes one level
+down. Capitals do not count, and ``_`` also stands for ``-`` in the name of a policy,
+target, source or key: ``STRONGROOM_POLICIES__WEEKLY_CRITICAL__QUORUM=3``. A value is text
+unless it reads as a TOML number, ``true``, ``false``, list or inline table.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from strongroom.config.model import Settings
+from strongroom.config.problems import Problem, dotted
+from strongroom.config.schema import models_of
+
+PREFIX = "STRONGROOM_"
+CONFIG = "STRONGROOM_CONFIG"
+STATE_DIR = "STRONGROOM_STATE_DIR"
+FILE_NAME = "strongroom.toml"
+
+_NOT_TEXT = re.compile(r"true|false|[+-]?\d[\d_]*|\[.*\]|\{.*\}", re.DOTALL)
+
+
+class Override(Struct, frozen=True, kw_only=True):
+    """One setting from the environment: its variable, its path, its text."""
+
+    variable: str
+    path: tuple[str, ...]
+    text: str
+
+
+def find_config(env: Mapping[str, str]) -> Path | None:
+    """Return the configuration file: the named one, ours here, or ours in the state directory."""
+    if env.get(CONFIG):
+        return Path(env[CONFIG]).absolute()
+    state = default_state_dir(env)
+    here = [Path.cwd() / FILE_NAME, *([state / FILE_NAME] if state else [])]
+    return next((path for path in here if path.is_file()), None)
+
+
+def default_state_dir(env: Mapping[str, str]) -> Path | None:
+    """Return the state directory if the file names none; ``None`` if there is no home either."""
+    if env.get(STATE_DIR):
+        return Path(env[STATE_DIR]).absolute()
+    base = Path(env.get("XDG_STATE_HOME", ""))
+    if base.is_absolute():  # the XDG specification: a relative one is to be ignored
+        return base / "strongroom"
+    home = _home(env)
+    return home / ".local" / "state" / "strongroom" if home else None
+
+
+def _home(env: Mapping[str, str]) -> Path | None:
+    try:
+        return Path(env["HOME"]) if env.get("HOME") else Path.home()
+    except RuntimeError:
+        return None  # a container's user without an entry in the user database
+
+
+def overrides(env: Mapping[str, str], raw: Mapping[str, Any]) -> list[Override]:
+    """Return the settings that the environment overrides; ``raw`` spells existing names."""
+    found = [
+        Override(variable=variable, path=_spell(variable.removeprefix(PREFIX).split("__"), raw), text=text)
+        for variable, text in sorted(env.items())
+        if variable.startswith(PREFIX) and "__" in variable
+    ]
+    if env.get(STATE_DIR):
+        found.append(
+            Override(variable=STATE_DIR, path=("state_dir",), text=str(Path(env[STATE_DIR]).absolute()))
+        )
+    return found
+
+
+def _spell(parts: list[str], raw: Any) -> tuple[str, ...]:
+    path: list[str] = []
+    for part in parts:
+        known = {_plain(key): key for key in raw} if isinstance(raw, Mapping) else {}
+        path.append(known.get(_plain(part), part.lower()))
+        raw = raw.get(path[-1]) if isinstance(raw, Mapping) else None
+    return tuple(path)
+
+
+def _plain(key: str) -> str:
+    return key.lower().replace("-", "_")
+
+
+def apply(override: Override, raw: dict[str, Any], *, as_text: bool = False) -> bool:
+    """Put an override into ``raw``; say whether there is a table to put it into."""
+    table = raw
+    for part in override.path[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            return False
+    table[override.path[-1]] = override.text if as_text else value_of(override.text)
+    return True
+
+
+def value_of(text: str) -> Any:
+    """Read an environment value: TOML if it looks like a number, truth, list or table."""
+    if _NOT_TEXT.fullmatch(text.strip()):
+        try:
+            return tomllib.loads(f"value = {text.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            pass
+    return text
+
+
+def suspects(env: Mapping[str, str]) -> list[Problem]:
+    """Return variables that look like an override with an underscore forgotten."""
+    meant = {
+        f"{PREFIX}{section}_{key}".upper(): f"{PREFIX}{section}__{key}".upper()
+        for section, field in Settings.model_fields.items()
+        for model in models_of(field.annotation)
+        for key in model.model_fields
+    }
+    return [
+        Problem(
+            where=f"environment {variable}",
+            key=dotted(tuple(meant[variable].removeprefix(PREFIX).lower().split("__"))),
+            what="not read, for a section and its key are joined by two underscores",
+            right=f"Call it {meant[variable]}.",
+        )
+        for variable in sorted(env.keys() & meant.keys() - {STATE_DIR})
+    ]

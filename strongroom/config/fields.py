@@ -1,0 +1,42 @@
+"""The kinds of value that settings are made of."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+_SIZE = re.compile(r"(?P<number>\d{1,18}) ?(?P<unit>|B|[KMGT]i?B)")
+_UNITS = {"": 1, "B": 1} | {
+    f"{letter}{binary}B": base**power
+    for power, letter in enumerate("KMGT", start=1)
+    for binary, base in (("", 1000), ("i", 1024))
+}
+
+
+def parse_size(value: Any) -> Any:
+    """Return the bytes that a text such as ``"32MiB"`` or ``"2 GB"`` means; leave the rest."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value)
+    if match is None:
+        raise ValueError("not a size")
+    return int(match["number"]) * _UNITS[match["unit"]]
+
+
+def absolute(path: Path, info: ValidationInfo) -> Path:
+    """Expand ``~`` and anchor a relative path at the configuration file's directory."""
+    base = (info.context or {}).get("base") or Path.cwd()
+    try:
+        return Path(base, path.expanduser())
+    except RuntimeError:
+        raise ValueError("its home directory is not known") from None
+
+
+AbsolutePath = Annotated[Path, AfterValidator(absolute)]
+Size = Annotated[int, BeforeValidator(parse_size)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+Fingerprint = Annotated[str, Field(pattern=r"^sr1:[0-9a-f]{64}$")]
+Text = Annotated[str, Field(min_length=1)]

@@ -1,0 +1,192 @@
+"""From file and environment to settings, with every problem found at once."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from strongroom.config import env as environment
+from strongroom.config.checks import Found, check
+from strongroom.config.model import Settings
+from strongroom.config.problems import ConfigProblems, KeyPath, Problem, dotted
+from strongroom.config.schema import look_up
+from strongroom.config.translate import details_of, path_of, problems_of
+
+NO_FILE = "no file"
+
+# With nothing configured there is still something worth doing every night.
+_UNCONFIGURED = {
+    "daily-metadata": {
+        "kind": "metadata",
+        "targets": ["region-a", "region-b", "region-c"],
+        "schedule": "0 2 * * *",
+    }
+}
+
+
+def load_settings(env: Mapping[str, str] | None = None, path: str | Path | None = None) -> Settings:
+    """Return the settings.
+
+    Args:
+        env: the environment; this process's own when left out.
+        path: the file; when left out the one that ``STRONGROOM_CONFIG`` names, else
+            ``strongroom.toml`` here, else the one in the state directory, else none.
+
+    Raises:
+        ConfigProblems: with every problem, if there is any.
+    """
+    env = os.environ if env is None else env
+    file = Path(path).absolute() if path is not None else environment.find_config(env)
+    return _Loading(_read(file) if file else {}, env, file).settings()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        problem = _syntax_problem(file, str(error))
+    except UnicodeDecodeError:
+        problem = _file_problem(file, "not a text in UTF-8", "Save it as UTF-8.")
+    except OSError as error:
+        problem = _file_problem(file, f"cannot be read: {error.strerror}", "Name another, or create it.")
+    raise ConfigProblems([problem]) from None
+
+
+def _syntax_problem(file: Path, message: str) -> Problem:
+    place = re.search(r"\(at (?:line (\d+), column (\d+)|end of document)\)", message)
+    what = message[: place.start()].strip() if place else message
+    line = f":{place[1]}" if place and place[1] else ""
+    column = f" (column {place[2]})" if place and place[2] else " (at the end)" if place else ""
+    return Problem(
+        where=f"{file}{line}",
+        key="",
+        what=f"not TOML: {what[:1].lower()}{what[1:]}{column}",
+        right='Write key = "text", and a list as ["a", "b"].',
+    )
+
+
+def _file_problem(file: Path, what: str, right: str) -> Problem:
+    return Problem(where=str(file), key="", what=what, right=right)
+
+
+class _Loading:
+    """One load: the raw tables, where each part came from, and what is wrong so far."""
+
+    def __init__(self, raw: dict[str, Any], env: Mapping[str, str], file: Path | None) -> None:
+        self._raw = raw
+        self._file = file
+        self._base = file.parent if file else Path.cwd()
+        self._fallback = environment.default_state_dir(env)
+        self._problems = environment.suspects(env)
+        self._bad: set[KeyPath] = set()
+        self._overrides = environment.overrides(env, raw)
+        if not file and not any(each.path[0] in ("sources", "targets") for each in self._overrides):
+            raw["policies"] = copy.deepcopy(_UNCONFIGURED)
+            self._overrides = environment.overrides(env, raw)
+        self._apply_overrides()
+
+    def settings(self) -> Settings:
+        """Return the settings, or raise with every problem."""
+        declared = {name: frozenset(table) for name, table in self._raw.items() if isinstance(table, dict)}
+        settings = self._validated()
+        for key, what, right in check(Found(settings=settings, declared=declared, bad=frozenset(self._bad))):
+            self._add(key, what, right)
+        if self._problems:
+            raise ConfigProblems(self._problems)
+        return settings
+
+    def _apply_overrides(self) -> None:
+        for override in self._overrides:
+            if not _is_text(override.text):
+                self._add(override.path, "not a text in UTF-8", "Set it anew.")
+            elif not environment.apply(override, self._raw):
+                self._add(override.path, "goes deeper than there are settings", "See docs/configuration.md.")
+        if "state_dir" not in self._raw and self._fallback is None:
+            self._add(("state_dir",), "missing, and there is no home directory", "Set STRONGROOM_STATE_DIR.")
+        self._fill_in_state_dir()
+
+    def _fill_in_state_dir(self) -> None:
+        self._raw.setdefault("state_dir", str(self._fallback or self._base))
+
+    def _validated(self) -> Settings:
+        """Return settings from what is valid, having noted what is not.
+
+        What is wrong is taken out and the rest is read again, so that one wrong key does
+        not hide how the other parts fit together.
+        """
+        error = self._error()
+        if error is not None and self._take_as_text(error):
+            error = self._error()
+        if error is not None:
+            self._problems += problems_of(error, self._raw, self._where)
+        while error is not None:
+            self._take_out(error)
+            error = self._error()
+        return self._settings
+
+    def _error(self) -> ValidationError | None:
+        try:
+            # By way of JSON, pydantic's strict mode takes text for a path, but "2" for no number.
+            self._settings = Settings.model_validate_json(
+                json.dumps(self._raw, default=str), strict=True, context={"base": self._base}
+            )
+        except ValidationError as error:
+            return error
+        return None
+
+    def _take_as_text(self, error: ValidationError) -> bool:
+        """Read overrides as text where text is wanted, though they look like a number."""
+        wanted = {
+            path_of(details, self._raw)
+            for details in details_of(error)
+            if details["type"] in ("string_type", "path_type")
+        }
+        numbers = [override for override in self._overrides if override.path in wanted]
+        for override in numbers:
+            environment.apply(override, self._raw, as_text=True)
+        return bool(numbers)
+
+    def _take_out(self, error: ValidationError) -> None:
+        """Remove what is wrong; the last of a list first, so that the other places stay right."""
+        details = details_of(error)
+        places = sorted(
+            ((path_of(each, self._raw), each["type"]) for each in details), key=_index, reverse=True
+        )
+        for path, kind in places:
+            self._bad.add(path)
+            # A missing key spoils the table that it misses from.
+            *above, last = path[:-1] if kind == "missing" else path
+            holder = look_up(self._raw, tuple(above))
+            if holder is not None and look_up(holder, (last,)) is not None:
+                del holder[last]
+        self._fill_in_state_dir()
+
+    def _add(self, key: KeyPath, what: str, right: str) -> None:
+        self._problems.append(Problem(where=self._where(key), key=dotted(key), what=what, right=right))
+
+    def _where(self, key: KeyPath) -> str:
+        for override in self._overrides:
+            if key[: len(override.path)] == override.path:
+                return f"environment {override.variable}"
+        return str(self._file) if self._file else NO_FILE
+
+
+def _index(place: tuple[KeyPath, str]) -> int:
+    last = place[0][-1]
+    return last if isinstance(last, int) else -1
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

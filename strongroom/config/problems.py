@@ -1,0 +1,67 @@
+"""What can be wrong with a configuration, said so that a person can put it right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+from strongroom.errors import ConfigError
+
+KeyPath = tuple[str | int, ...]
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """One thing to put right.
+
+    Args:
+        where: the file, or the environment variable.
+        key: the setting, e.g. ``policies.weekly.targets[1]``; empty if it is the file.
+        what: what is wrong. It repeats names at most, never a value: somebody may have
+            written a passphrase into the wrong place.
+        right: what would be right.
+    """
+
+    where: str
+    key: str
+    what: str
+    right: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, self.key, self.what) if part) + f". {self.right}"
+
+
+class ConfigProblems(ConfigError):
+    """The configuration is wrong; ``problems`` has every single thing that is."""
+
+    default_hint = "Nothing was read or written. Put all of it right, then run 'strongroom config check'."
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n  ".join([f"The configuration has {count}:", *map(str, problems)]))
+        self.problems = tuple(problems)
+
+
+def dotted(path: KeyPath) -> str:
+    """Write a path as in TOML: ``policies.weekly.targets[1]``."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + (part if _BARE.fullmatch(part) else f'"{part}"')
+    return text
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Name the closest of the known words, else all of them."""
+    from difflib import get_close_matches  # noqa: PLC0415  # only needed when something is wrong
+
+    known = sorted(known)
+    close = get_close_matches(word, known, n=1)
+    if close:
+        return f"Did you mean '{close[0]}'?"
+    return f"Known: {', '.join(known)}." if known else "There is none yet."

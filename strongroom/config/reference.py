@@ -1,0 +1,126 @@
+"""docs/configuration.md, made from the models so that it cannot go stale.
+
+``python -m strongroom.config.reference docs/configuration.md`` writes it anew.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from strongroom.config.fields import parse_size
+from strongroom.config.model import Settings
+from strongroom.config.schema import inner, is_table, kind_of, models_of, toml_value
+from strongroom.model import Depth
+
+_HEAD = """\
+# Configuration
+
+<!-- Made from the code: python -m strongroom.config.reference docs/configuration.md -->
+
+One file, `strongroom.toml`, in TOML. `strongroom config init` writes one with comments,
+`strongroom config check` reports everything that is wrong with it at once.
+
+Without any file Strongroom works on the local store and on three directories under the
+state directory.
+
+## Where settings come from
+
+The file is the one that `STRONGROOM_CONFIG` names, else `strongroom.toml` in the current
+directory, else `strongroom.toml` in the state directory. A relative path in it starts at
+the file's own directory, and `~` is the home directory.
+
+A variable `STRONGROOM_<SECTION>__<KEY>` overrides one setting, whatever the file says. A
+double underscore goes one level down; capitals do not count; `_` also stands for `-` in the
+name of a source, target, key or policy. The value is text unless it reads as a TOML number,
+`true`, `false`, a list or an inline table:
+
+```
+STRONGROOM_BROKER__URL=rediss://strongroom@redis.example.org:6380/0
+STRONGROOM_POLICIES__WEEKLY_CRITICAL__QUORUM=3
+STRONGROOM_POLICIES__WEEKLY_CRITICAL__TARGETS='["region-a", "region-b"]'
+```
+
+| Variable | Meaning |
+|---|---|
+| `STRONGROOM_CONFIG` | the configuration file |
+| `STRONGROOM_STATE_DIR` | the state directory, whatever the file says |
+| `STRONGROOM_PASSPHRASE_FILE` | file that holds the passphrase, mode 0600 |
+| `STRONGROOM_PASSPHRASE` | the passphrase itself; a file shows in fewer places |
+
+## Secrets
+
+No setting holds a secret. Where one is needed, a setting names the file that does: a regular
+file that only its owner may use (mode 0600), outside of every target, since backups and the
+keys that open them must never lie together. Addresses with a password in them are refused.
+A file that is missing is no problem until it is needed: a host that only seals holds no
+private key.
+"""
+
+
+def reference_markdown() -> str:
+    """Return the whole page."""
+    parts = [_HEAD, "## Settings\n", _table(Settings, only_plain=True)]
+    for section, field in Settings.model_fields.items():
+        parts += _section(section, field)
+    return "\n".join(parts)
+
+
+def _section(section: str, field: FieldInfo) -> Iterator[str]:
+    models = models_of(field.annotation)
+    if models and not is_table(field.annotation):
+        yield f"### [{section}]\n\n{models[0].__doc__}\n"
+        yield _table(models[0])
+    elif models:
+        yield f"### [{section}.NAME]\n\n{field.description} Default: {_default(field)}.\n"
+        for model in models:
+            if kind := kind_of(model):
+                yield f"#### kind = {toml_value(kind)}\n\n{model.__doc__}\n"
+            yield _table(model)
+
+
+def _table(model: type[BaseModel], *, only_plain: bool = False) -> str:
+    rows = ["| Key | Value | Default | Meaning | Example |", "|---|---|---|---|---|"]
+    for name, field in model.model_fields.items():
+        if not (only_plain and models_of(field.annotation)):
+            example = f"`{name} = {toml_value((field.examples or [None])[0])}`"
+            cells = [f"`{name}`", _type(field), _default(field), field.description or "", example]
+            rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _type(field: FieldInfo) -> str:
+    limits = [f"at least {each.ge:,}" for each in field.metadata if isinstance(each, Ge)]
+    limits += [f"at most {each.le:,}" for each in field.metadata if isinstance(each, Le)]
+    return ", ".join([_type_words(field), *limits])
+
+
+def _type_words(field: FieldInfo) -> str:
+    annotation: Any = inner(field.annotation)
+    if any(getattr(each, "func", None) is parse_size for each in field.metadata):
+        return 'bytes, or text such as "32MiB"'
+    if get_origin(annotation) is Literal:
+        return " or ".join(f'`"{word}"`' for word in get_args(annotation))
+    if annotation is Depth:
+        return " or ".join(f'`"{depth.value}"`' for depth in Depth)
+    plain = {str: "text", int: "whole number", bool: "true or false", Path: "path"}
+    return plain.get(annotation) or {tuple: "list of text", dict: "table of text"}[get_origin(annotation)]
+
+
+def _default(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and "default" in extra:
+        return str(extra["default"])
+    if field.is_required():
+        return "required"
+    return "none" if field.default in (None, (), {}) else f"`{toml_value(field.default)}`"
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(reference_markdown(), encoding="utf-8")

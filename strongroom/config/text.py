@@ -1,0 +1,141 @@
+"""The configuration file that ``strongroom config init`` writes."""
+
+from __future__ import annotations
+
+from strongroom.config.schema import toml_value
+
+_HEAD = """\
+# Strongroom's configuration. What each key means: docs/configuration.md.
+# After a change: strongroom config check
+#
+# A line that starts with '#' and a key shows a setting that is not in force.
+# No password or key stands in this file, only the names of files that hold one.
+
+# Keys, the local store and working state. Never inside a target.
+#state_dir = "/var/lib/strongroom"
+
+# -- Where live secrets are ----------------------------------------------------
+
+[sources.local]                 # filled by: strongroom set NAME
+kind = "local"
+
+#[sources.mounted]              # as Docker and Kubernetes mount them
+#kind = "files"
+#path = "/run/secrets"
+#format = "directory"
+
+# -- Where backups lie ---------------------------------------------------------
+# With no target named here there are three directories, region-a, region-b and
+# region-c, under the state directory. That is enough to begin with, but one lost
+# machine loses all three: replace them by real places, and set 'create = true'
+# only for a directory that is never an absent disk's mount point.
+
+#[targets.region-a]
+#kind = "directory"
+#path = "/mnt/backup-eu-west"
+#region = "eu-west"
+
+#[targets.region-b]
+#kind = "directory"
+#path = "/mnt/backup-eu-north"
+#region = "eu-north"
+
+#[targets.region-c]             # offline: mounted once a month
+#kind = "directory"
+#path = "/mnt/backup-safe"
+#region = "safe"
+
+# -- Who can open sealed backups -----------------------------------------------
+"""
+
+_WITHOUT_KEY = """
+# Any one of a policy's recipients is enough, so keep each away from the backups.
+# The passphrase comes from STRONGROOM_PASSPHRASE_FILE or STRONGROOM_PASSPHRASE,
+# or from a file (mode 0600) named by 'file'. Better, because then the backup host
+# itself cannot read what it wrote: strongroom keygen, and a key of kind "hpke".
+
+[keys.recovery]
+kind = "passphrase"
+"""
+
+_WITH_KEY = """
+# Only the public half is here: this host can seal, and not open what it sealed.
+# Keep the private half offline, and in more than one place.
+
+[keys.recovery]
+kind = "hpke"
+public_key = {public_key}
+"""
+
+_POLICIES = """
+# -- What is backed up, how, when, to whom, and how long it is kept ------------
+# Schedules are in UTC: minute, hour, day of month, month, day of week.
+
+[policies.daily-metadata]       # names, types, dates and tags; no values
+kind = "metadata"
+source = "local"
+targets = ["region-a", "region-b", "region-c"]
+schedule = "0 2 * * *"
+quorum = 2                      # a backup counts once two targets hold it,
+regions = 2                     # in two regions at least
+keep_days = 365
+
+[policies.weekly-critical]      # the values of what matters most
+kind = "full"
+source = "local"
+tags = { priority = "critical" }
+targets = ["region-a", "region-b", "region-c"]
+recipients = ["recovery"]
+schedule = "0 3 * * 0"
+quorum = 2
+regions = 2
+keep_days = 365                 # a year at least; count and age both hold
+keep_count = 8
+
+[policies.monthly-full]         # all the rest, and the critical ones with it, so
+kind = "full"                   # that one backup alone brings everything back
+source = "local"
+targets = ["region-a", "region-b", "region-c"]
+recipients = ["recovery"]
+schedule = "0 4 1 * *"
+quorum = 2
+regions = 2
+keep_days = 365
+keep_count = 12
+
+# -- Rehearsed recovery --------------------------------------------------------
+
+[drill]                         # needs a host that can open the backup
+schedule = "0 5 2 * *"
+policy = "monthly-full"
+objective_seconds = 7200        # full recovery within two hours
+
+# -- The rest has defaults -----------------------------------------------------
+
+#[broker]                       # otherwise an embedded one on this machine
+#url = "rediss://strongroom@redis.example.org:6380/0"
+#password_file = "/etc/strongroom/broker-password"
+
+#[state]                        # otherwise SQLite in the state directory
+#url = "postgresql://strongroom@db.example.org/strongroom"
+
+#[workers]
+#seal = 2
+#transfer = 8
+
+#[sentry]
+#dsn = "https://0123456789abcdef@sentry.example.org/42"
+"""
+
+
+def default_config_text(*, public_key: str | None = None) -> str:
+    """Return a commented ``strongroom.toml`` that loads without a problem.
+
+    Daily metadata, weekly the critical secrets, monthly everything, each kept for a year.
+
+    Args:
+        public_key: an HPKE public key to seal to; without it backups are sealed to a
+            passphrase.
+    """
+    key = _WITH_KEY.format(public_key=toml_value(public_key)) if public_key else _WITHOUT_KEY
+    return _HEAD + key + _POLICIES
