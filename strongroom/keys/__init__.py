@@ -6,6 +6,17 @@ here are their implementations, one a module.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from strongroom.container.stanza import Identity, Recipient, Stanza
 
-__all__ = ["Identity", "Recipient", "Stanza"]
+
+class Opener(Identity, Protocol):
+    """An identity that knows its own sealing side."""
+
+    def recipient(self) -> Recipient:
+        """Return the recipient that this identity opens for."""
+        ...
+
+
+__all__ = ["Identity", "Opener", "Recipient", "Stanza"]

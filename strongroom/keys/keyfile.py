@@ -1,0 +1,101 @@
+"""Key file: 256 random bits in a file. Whoever has it can seal and open."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from strongroom.container.derive import KEY_SIZE, Random, hkdf
+from strongroom.container.stanza import Stanza
+from strongroom.errors import ConfigError, UsageError
+from strongroom.keys import keywrap, privatefile
+
+TYPE = "keyfile"
+KIND = "strongroom-key-1"
+ALGORITHM = "AES256"
+LABEL = b"strongroom/v1/wrap/keyfile/"
+_FINGERPRINT = b"strongroom/v1/keyfile-fingerprint"
+_ARGS = frozenset({"key", "salt", "wrapped"})
+_ID = 16
+
+
+def generate_key_file(path: Path, *, algorithm: str = ALGORITHM) -> None:
+    """Make a key file, mode 0600; refuse to overwrite.
+
+    Raises:
+        UsageError: the file exists, or the algorithm is not ``AES256``.
+    """
+    if algorithm != ALGORITHM:
+        raise UsageError(f"unknown algorithm '{algorithm}'", hint=f"The one there is: {ALGORITHM}.")
+    privatefile.write_line(path, kind=KIND, variety=ALGORITHM, content=os.urandom(KEY_SIZE))
+
+
+def load_key_file(path: Path) -> bytes:
+    """Return the 32 bytes of a key file. Raises ConfigError."""
+    variety, key = privatefile.read_line(path, kind=KIND)
+    if variety != ALGORITHM or len(key) != KEY_SIZE:
+        raise ConfigError(f"'{path}' holds a key of an unknown kind")
+    return key
+
+
+def _key_id(key: bytes) -> bytes:
+    """Return a public name of a key; one-way, and of 256 random bits, so not guessable."""
+    return hkdf(key, salt=b"", info=_FINGERPRINT)[:_ID]
+
+
+class KeyFileRecipient:
+    """Seals for whoever has a key file."""
+
+    type = TYPE
+    post_quantum = True
+
+    def __init__(self, key: bytes, *, label: str = "", random: Random = os.urandom) -> None:
+        self._key = key
+        self._random = random
+        self._id = _key_id(key).hex()
+        self.label = label
+
+    @property
+    def fingerprint(self) -> str:
+        return f"keyfile:{self._id}"
+
+    def describe(self) -> str:
+        return (
+            f"whoever has the key file `{self.label}`"
+            if self.label
+            else f"whoever has the key file {self._id}"
+        )
+
+    def wrap(self, key: bytes, *, context: bytes) -> Stanza:
+        args: dict[str, str | int] = {"key": self._id}
+        args |= keywrap.wrap(self._key, key, label=LABEL, context=context, random=self._random)
+        return Stanza(type=TYPE, label=self.label, args=args)
+
+    def __repr__(self) -> str:
+        return f"KeyFileRecipient({self._id})"
+
+
+class KeyFileIdentity:
+    """Opens with a key file."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._id = _key_id(key)
+
+    def describe(self) -> str:
+        return f"the key file {self._id.hex()}"
+
+    def recipient(self) -> KeyFileRecipient:
+        """Return the sealing side of the same key."""
+        return KeyFileRecipient(self._key)
+
+    def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
+        if stanza.type != TYPE:
+            return None
+        keywrap.require_args(stanza, _ARGS)
+        if keywrap.hex_arg(stanza.args, "key", _ID) != self._id:
+            return None
+        return keywrap.unwrap(self._key, stanza.args, label=LABEL, context=context)
+
+    def __repr__(self) -> str:
+        return f"KeyFileIdentity({self._id.hex()})"

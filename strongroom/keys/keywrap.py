@@ -1,0 +1,56 @@
+"""Wrapping a 32-byte key under another: AES-256-GCM under HKDF-SHA-512(key, fresh salt).
+
+Each derived key encrypts one message and is forgotten, so the nonce may be constant
+(NIST SP 800-38D section 8 asks that a key and nonce pair never repeat). ``info`` binds the
+recipient's type and the context; a wrap made for one place opens at no other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from strongroom.container.canonical import unhex
+from strongroom.container.derive import Random, hkdf, require_key
+from strongroom.container.stanza import Stanza
+from strongroom.errors import Malformed
+
+SALT = 32
+WRAPPED = 48
+_NONCE = bytes(12)
+
+
+def wrap(
+    kek: bytes, key: bytes, *, label: bytes, context: bytes, random: Random = os.urandom
+) -> dict[str, str]:
+    """Return ``salt`` and ``wrapped``, in hex."""
+    require_key(key, "key to wrap")
+    salt = random(SALT)
+    wrapped = AESGCM(hkdf(kek, salt=salt, info=label + context)).encrypt(_NONCE, key, None)
+    return {"salt": salt.hex(), "wrapped": wrapped.hex()}
+
+
+def unwrap(kek: bytes, args: Mapping[str, str | int], *, label: bytes, context: bytes) -> bytes | None:
+    """Return the key, or ``None`` if it was not wrapped under this key, label and context."""
+    salt, wrapped = hex_arg(args, "salt", SALT), hex_arg(args, "wrapped", WRAPPED)
+    try:
+        return AESGCM(hkdf(kek, salt=salt, info=label + context)).decrypt(_NONCE, wrapped, None)
+    except InvalidTag:
+        return None
+
+
+def require_args(stanza: Stanza, names: frozenset[str]) -> None:
+    """Refuse a stanza with other arguments than its type has."""
+    if stanza.args.keys() != names:
+        raise Malformed(f"A stanza of type {stanza.type} has other arguments than it must.")
+
+
+def hex_arg(args: Mapping[str, str | int], name: str, size: int) -> bytes:
+    """Return an argument of ``size`` bytes; raise Malformed for anything else."""
+    value = args[name]
+    if not isinstance(value, str):
+        raise Malformed(f"A stanza's {name} is not hex.")
+    return unhex(value, size, f"A stanza's {name}")
