@@ -25,9 +25,9 @@ def dead_links(document: Path, text: str) -> Iterator[str]:
     """Yield relative links whose file is missing."""
     for link in LINK.findall(text):
         place = link.partition("#")[0]
-        if place and "://" not in place and not place.startswith("mailto:"):
-            if not (document.parent / place).exists():
-                yield f"link to {link}"
+        elsewhere = not place or "://" in place or place.startswith("mailto:")
+        if not elsewhere and not (document.parent / place).exists():
+            yield f"link to {link}"
 
 
 def unknown_targets(text: str, known: set[str]) -> Iterator[str]:

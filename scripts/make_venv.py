@@ -44,7 +44,9 @@ def system_package() -> bool:
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", f"python{VERSION}-venv"]
     for command in (install, ["apt-get", "update", "-q"], install):
-        done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)
+        done = subprocess.run(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False
+        )
         if command is install and done.returncode == 0:
             return True
     return False
@@ -73,7 +75,7 @@ def create(folder: Path) -> list[str]:
     if has("pip"):
         return [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
     sys.exit(
-        f"{sys.executable} (Python {VERSION}) cannot make a virtual environment: it has no ensurepip and no pip."
+        f"{sys.executable} (Python {VERSION}) has neither ensurepip nor pip."
         f"\nInstall what is missing and run make again:\n{what_to_install()}"
     )
 
@@ -89,14 +91,16 @@ def install(pip: list[str], lock: Path) -> None:
 
 
 def main() -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - this file is run by whatever Python was named
         sys.exit(f"Python 3.11 or newer is needed; this is {VERSION}.")
     folder, lock = Path(sys.argv[1]).absolute(), Path(sys.argv[2]).resolve()
     try:
         install(create(folder), lock)
     except subprocess.CalledProcessError as problem:
         # What went wrong is above: pip and venv say it themselves.
-        sys.exit(f"{folder.name} was not set up: '{' '.join(problem.cmd[:4])} …' ended with {problem.returncode}.")
+        sys.exit(
+            f"{folder.name} was not set up: '{' '.join(problem.cmd[:4])} …' ended with {problem.returncode}."
+        )
 
 
 if __name__ == "__main__":

@@ -56,6 +56,8 @@ def test_another_operating_system_is_an_excuse_even_in_ci(
     assert outcomes(pytester, PLATFORM) == {"skipped": 1}
 
 
-def test_an_expected_failure_stays_one_in_ci(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expected_failure_stays_one_in_ci(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CI", "true")
     assert outcomes(pytester, EXPECTED_FAILURE) == {"xfailed": 1}

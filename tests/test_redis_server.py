@@ -50,5 +50,8 @@ def test_a_killed_server_is_gone(server: RedisServer) -> None:
 
 
 def test_a_server_that_cannot_start_says_why(redis_server: RedisServer) -> None:
-    with pytest.raises(RedisUnavailable, match="(?s)did not start.*no-such-option"), RedisServer(no_such_option="1"):
+    with (
+        pytest.raises(RedisUnavailable, match=r"(?s)did not start.*no-such-option"),
+        RedisServer(no_such_option="1"),
+    ):
         pass

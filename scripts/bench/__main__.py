@@ -59,7 +59,9 @@ def _reads_of_one(place: Place, tools: dict[str, Tool], layout: str) -> reads.Re
     if "strongroom" not in tools:
         return None
     job = next(job for job in jobs() if (job.tool, job.job, job.layout) == ("strongroom", "one", layout))
-    kept = next(job.keeps for job in jobs() if (job.tool, job.job, job.layout) == ("strongroom", "backup", layout))
+    kept = next(
+        job.keeps for job in jobs() if (job.tool, job.job, job.layout) == ("strongroom", "backup", layout)
+    )
     env = base_env(place) | dict(tools["strongroom"].env(place))
     return reads.count(job.command(place), place.scratch / str(kept), env=env, scratch=place.scratch)
 
@@ -105,11 +107,17 @@ def run(arguments: argparse.Namespace, scratch: Path) -> Session:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description="Measure beside restic, borg and age.")
     parser.add_argument("--secrets", type=int, default=100_000, help="how many to compare with (%(default)s)")
-    parser.add_argument("--repeat", type=int, default=5, help="measured rounds after the warm-up (%(default)s)")
-    parser.add_argument("--many", type=int, default=0, metavar="N", help="also measure our memory at N, say 1000000")
+    parser.add_argument(
+        "--repeat", type=int, default=5, help="measured rounds after the warm-up (%(default)s)"
+    )
+    parser.add_argument(
+        "--many", type=int, default=0, metavar="N", help="also measure our memory at N, say 1000000"
+    )
     parser.add_argument("--pipeline", action="store_true", help="also measure the pipeline on Celery")
     parser.add_argument("--output", type=Path, default=DOCUMENT, help="where the document goes (%(default)s)")
-    parser.add_argument("--scratch", type=Path, help="a folder on the disk to measure (default: the temporary one)")
+    parser.add_argument(
+        "--scratch", type=Path, help="a folder on the disk to measure (default: the temporary one)"
+    )
     return parser.parse_args()
 
 

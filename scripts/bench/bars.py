@@ -102,7 +102,9 @@ def _time_verdict(bar: Bar, results: Results) -> Verdict:
 
 def _peak_verdict(results: Results | None, what: str) -> Verdict:
     peaks = [results.peak(job) for job in results.runs if job.tool == "strongroom"] if results else []
-    return _number(what, f"at most {PEAK_MIB} MiB", max(peaks, default=None), "MiB", lambda peak: peak <= PEAK_MIB)
+    return _number(
+        what, f"at most {PEAK_MIB} MiB", max(peaks, default=None), "MiB", lambda peak: peak <= PEAK_MIB
+    )
 
 
 def _number(what: str, bar: str, value: float | None, unit: str, holds: Callable[[float], bool]) -> Verdict:
@@ -129,5 +131,7 @@ def judge(session: Session) -> list[Verdict]:
         _peak_verdict(session.results, f"peak memory of any process, {session.secrets:,} secrets"),
         _peak_verdict(many, "peak memory of any process, many secrets"),
         *_reads_verdicts(session),
-        _number("sealing on one core", "at least 1 GB/s", rate, "GB/s", lambda found: found >= SEAL_GB_PER_SECOND),
+        _number(
+            "sealing on one core", "at least 1 GB/s", rate, "GB/s", lambda found: found >= SEAL_GB_PER_SECOND
+        ),
     ]

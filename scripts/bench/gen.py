@@ -89,7 +89,7 @@ def record(seed: int, number: int) -> dict[str, Any]:
         "name": f"{environment}/{team}/{category}/{service}",
         "type": kind,
         "version": rng.randrange(1, 40),
-        "description": f"{words} for the {team} {category} service in {environment}, managed by {team}-oncall",
+        "description": f"{words} for the {team} {category} service in {environment}, kept by {team}-oncall",
         "tags": _tags(rng, environment, team, category),
         "created_at": _moment(rng, 2022),
         "updated_at": _moment(rng, 2023),

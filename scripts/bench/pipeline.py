@@ -33,7 +33,6 @@ def _command(way: tuple[str, ...], place: Place) -> list[str]:
     return ["strongroom", "demo", "--json", "--source", f"files:{place.jsonl}", *way]
 
 
-
 @dataclass(frozen=True, kw_only=True)
 class PipelineRun:
     """The medians of one way. ``share`` is Celery's: what of ``seconds`` the same work took
@@ -56,7 +55,9 @@ def _once(way: tuple[str, ...], place: Place) -> dict[str, Any] | None:
 
 
 def _medians(runs: list[dict[str, Any]]) -> tuple[float, dict[str, float]]:
-    steps = {step: statistics.median(run["steps"].get(step, 0.0) for run in runs) for step in runs[0]["steps"]}
+    steps = {
+        step: statistics.median(run["steps"].get(step, 0.0) for run in runs) for step in runs[0]["steps"]
+    }
     return statistics.median(run["seconds"] for run in runs), steps
 
 

@@ -35,5 +35,7 @@ def count(command: Sequence[str], file: Path, *, env: Mapping[str, str], scratch
         return None
     trace = scratch / "trace"
     watched = ["strace", "-f", "-qq", "-P", str(file), "-e", f"trace={CALLS}", "-e", "signal=none"]
-    done = subprocess.run([*watched, "-o", str(trace), *command], env=dict(env), capture_output=True, check=False)
+    done = subprocess.run(
+        [*watched, "-o", str(trace), *command], env=dict(env), capture_output=True, check=False
+    )
     return parse(trace.read_text(errors="replace")) if done.returncode == 0 else None

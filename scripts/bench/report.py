@@ -21,13 +21,16 @@ TITLES = {
 }
 
 METHOD = """\
-Each number is the median of {repeat} whole processes, start-up, key derivation and exit included, after one warm-up round.
-The tools take turns, so that a busy moment falls on all of them; *others* is the share of the
-machine that everything else used meanwhile. Memory is that of the largest single process, children included.
-All are used their usual way: restic and borg with a passphrase, age (with `tar` for the tree) with a key file. Strongroom is
-sealed to a passphrase (PBKDF2, 600,000 rounds); its backup times contain reading back and opening what was written, the others'
-do not. Age and tar keep no index and check no stored copy: *one secret* there reads everything. Restores write files for the
-peers, and a sealed local store for Strongroom.
+Each number is the median of {repeat} whole processes, start-up, key derivation and exit included, after one
+warm-up round. The tools take turns, so that a busy moment falls on all of them; *others* is the share of
+the machine that everything else used meanwhile, the kernel's writing to disk included. Memory is that of the
+largest single process, children included.
+
+All are used their usual way: restic and borg with a passphrase, age (with `tar` for the tree) with a key
+file. Strongroom is sealed to a passphrase (PBKDF2, 600,000 rounds); its backup times contain reading back
+and opening what was written, the others' do not. Age and tar keep no index and check no stored copy: *one
+secret* there reads everything, and so does every tool on JSONL but Strongroom, since one file is all that
+the others see. Restores write files for the peers, and a sealed local store for Strongroom.
 """
 
 
@@ -74,7 +77,9 @@ def _jobs(results: Results) -> Iterator[str]:
 
 def _verdicts(verdicts: Iterable[Verdict]) -> Iterator[str]:
     words = {True: "met", False: "**missed**", None: "–"}
-    yield from _table(["what", "bar", "reached", ""], [[v.what, v.bar, v.reached, words[v.met]] for v in verdicts])
+    yield from _table(
+        ["what", "bar", "reached", ""], [[v.what, v.bar, v.reached, words[v.met]] for v in verdicts]
+    )
 
 
 def _failed(results: Results) -> Iterator[str]:
@@ -93,7 +98,9 @@ def _memory(session: Session) -> Iterator[str]:
     yield "Run once, for memory and reads; JSONL, Strongroom alone."
     yield ""
     results = session.memory.results
-    rows = [[TITLES[job.job], f"{results.seconds(job):.2f}", f"{results.peak(job):.0f}"] for job in results.runs]
+    rows = [
+        [TITLES[job.job], f"{results.seconds(job):.2f}", f"{results.peak(job):.0f}"] for job in results.runs
+    ]
     yield from _table(["", "seconds", "peak MiB"], rows)
 
 
@@ -117,8 +124,8 @@ def _pipeline(session: Session) -> Iterator[str]:
         return
     yield "## The pipeline on Celery"
     yield ""
-    yield "Three directory targets, a real Redis. Celery's share is what the same steps take less when one process"
-    yield "performs them in a loop, without a broker. No bar: it is here to be watched."
+    yield "Three directory targets, a real Redis. Celery's share is what the same steps take less when"
+    yield "one process performs them in a loop, without a broker. No bar: it is here to be watched."
     yield ""
     rows = [
         [run.label, f"{run.seconds:.2f}", "–" if run.share is None else f"{run.share:.0%}"]
@@ -147,8 +154,8 @@ def _noise(session: Session) -> str:
 def _parts(session: Session) -> Iterator[str]:
     yield "# Benchmarks"
     yield ""
-    yield f"Written by `make bench`: {session.secrets:,} made-up secrets of about 620 bytes ({session.generator}), "
-    yield "as a tree of one file each and as one JSONL file."
+    yield f"Written by `make bench`: {session.secrets:,} made-up secrets of about 620 bytes, made"
+    yield f"{session.generator}, as a tree of one file each and as one JSONL file."
     yield ""
     yield METHOD.format(repeat=session.repeat)
     yield _noise(session)

@@ -70,7 +70,9 @@ def measure_once(job: Job, tool: Tool, place: Place, *, memory: bool) -> Measure
     env = _environment(tool, place)
     _prepare(job, place, env)
     shown = place.scratch / "shown" if job.shows else None
-    measured = run(job.command(place), env=env, cwd=place.data if job.in_data else None, stdout=shown, memory=memory)
+    measured = run(
+        job.command(place), env=env, cwd=place.data if job.in_data else None, stdout=shown, memory=memory
+    )
     if shown and not _shown(shown, place.one):
         raise CommandFailed(f"{job.label} did not show {place.one}")
     return measured
@@ -91,7 +93,7 @@ def _one_round(
         if job in results.failed:
             continue
         try:
-            # Watching memory costs time, so it is done in the warm-up; later rounds ask the kernel at the end.
+            # Watching memory costs time, so it is done in the warm-up; later the kernel's word is taken.
             measured = measure_once(job, tools[job.tool], place, memory=warm_up)
         except CommandFailed as problem:
             results.failed[job] = str(problem)

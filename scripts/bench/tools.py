@@ -145,7 +145,10 @@ def _sh(line: str, *arguments: Callable[[Place], str]) -> Command:
 
 def _strongroom(*words: str | Command) -> Command:
     def build(place: Place) -> list[str]:
-        return ["strongroom", *(part for word in words for part in ([word] if isinstance(word, str) else word(place)))]
+        return [
+            "strongroom",
+            *(part for word in words for part in ([word] if isinstance(word, str) else word(place))),
+        ]
 
     return build
 
@@ -173,7 +176,14 @@ def _strongroom_jobs(layout: str) -> list[Job]:
     )
     wipe = _wipe(f"{layout}.strongroom", "state")
     return [
-        Job(job="backup", tool="strongroom", layout=layout, command=backup, before=(wipe,), keeps=f"{layout}.strongroom"),
+        Job(
+            job="backup",
+            tool="strongroom",
+            layout=layout,
+            command=backup,
+            before=(wipe,),
+            keeps=f"{layout}.strongroom",
+        ),
         Job(job="verify", tool="strongroom", layout=layout, command=verify),
         Job(job="one", tool="strongroom", layout=layout, command=one, shows=True),
         Job(job="restore", tool="strongroom", layout=layout, command=restore, before=(_wipe("state"),)),
@@ -212,7 +222,13 @@ def _restic_jobs(layout: str) -> list[Job]:
             layout=layout,
             command=_restic(repository, "check", "--read-data", "-q"),
         ),
-        Job(job="one", tool="restic", layout=layout, command=_restic(repository, "dump", "latest", one), shows=True),
+        Job(
+            job="one",
+            tool="restic",
+            layout=layout,
+            command=_restic(repository, "dump", "latest", one),
+            shows=True,
+        ),
         Job(
             job="restore",
             tool="restic",
@@ -253,7 +269,12 @@ def _borg_jobs(layout: str) -> list[Job]:
             in_data=True,
             keeps=repository,
         ),
-        Job(job="verify", tool="borg", layout=layout, command=_borg(repository, ["check", "--verify-data"], "")),
+        Job(
+            job="verify",
+            tool="borg",
+            layout=layout,
+            command=_borg(repository, ["check", "--verify-data"], ""),
+        ),
         Job(
             job="one",
             tool="borg",
@@ -291,7 +312,9 @@ def _age_jobs(layout: str) -> list[Job]:
     one = _sh(f'age -d -i "$1" "$2" | {found}; true', _age_key, at, file, name)
     restore = _sh(f'age -d -i "$1" "$2" | {unpack}', _age_key, at, out)
     return [
-        Job(job="backup", tool="age", layout=layout, command=backup, before=(_wipe(sealed), key), keeps=sealed),
+        Job(
+            job="backup", tool="age", layout=layout, command=backup, before=(_wipe(sealed), key), keeps=sealed
+        ),
         Job(job="verify", tool="age", layout=layout, command=verify),
         Job(job="one", tool="age", layout=layout, command=one, shows=True),
         Job(job="restore", tool="age", layout=layout, command=restore, before=(_wipe("out"), _mkdir("out"))),

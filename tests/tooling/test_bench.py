@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.bench import bars, gen, measure, reads, report, rounds
+from scripts.bench.session import Session
+from scripts.bench.tools import TOOLS, Job, Place, Tool, jobs
+
+ENV = {"PATH": os.environ["PATH"]}
+
+
+def session(results: rounds.Results) -> Session:
+    return Session(
+        secrets=1000, repeat=5, generator="by hand", machine={"Python": "3"}, versions={}, results=results
+    )
+
+
+def results(**seconds: float) -> rounds.Results:
+    """Results of the tree's backup, one run for each tool."""
+    found = rounds.Results()
+    for tool, took in seconds.items():
+        job = next(job for job in jobs() if (job.tool, job.job, job.layout) == (tool, "backup", "tree"))
+        found.runs[job] = [measure.Measured(seconds=took, cpu_seconds=took, peak_mib=100, others=0.0)]
+        found.peaks[job] = 100.0
+    return found
+
+
+def verdict(found: rounds.Results) -> bars.Verdict:
+    return next(
+        v for v in bars.judge(session(found)) if v.what.startswith("full encrypted backup of the tree")
+    )
+
+
+def test_the_same_seed_makes_the_same_secrets() -> None:
+    assert list(gen.lines(7, 50)) == list(gen.lines(7, 50))
+    assert list(gen.lines(7, 50)) != list(gen.lines(8, 50))
+
+
+def test_secrets_are_about_620_bytes_and_no_two_share_a_name() -> None:
+    made = list(gen.lines(1, 2000))
+    assert len({name for name, _ in made}) == 2000
+    assert 600 < sum(len(line) for _, line in made) / len(made) < 640
+
+
+def test_both_layouts_hold_the_same_secrets(tmp_path: Path) -> None:
+    gen.write(tmp_path, 100, seed=1, layout="both")
+    from_tree = {file.read_bytes() for file in (tmp_path / "tree").rglob("*.json")}
+    assert from_tree == set((tmp_path / "secrets.jsonl").read_bytes().splitlines(keepends=True))
+
+
+def test_memory_is_that_of_the_largest_process_even_one_that_nobody_waited_for() -> None:
+    big = "import time; held = bytearray(120 << 20); time.sleep(0.4)"
+    launch = (
+        f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {big!r}]); time.sleep(0.5)"
+    )
+    assert measure.run([sys.executable, "-c", launch], env=ENV).peak_mib > 120
+
+
+def test_the_time_is_the_whole_process() -> None:
+    took = measure.run([sys.executable, "-c", "import time; time.sleep(0.2)"], env=ENV).seconds
+    assert 0.2 < took < 5
+
+
+def test_a_command_that_fails_is_no_measurement() -> None:
+    with pytest.raises(measure.CommandFailed, match="ended with 3: said why"):
+        measure.run(
+            [sys.executable, "-c", "import sys; print('said why', file=sys.stderr); sys.exit(3)"], env=ENV
+        )
+
+
+def test_a_command_that_does_not_show_the_secret_is_no_measurement(tmp_path: Path) -> None:
+    tool = Tool(name="liar", version=("true",))
+    job = Job(
+        job="one", tool="liar", layout="tree", command=lambda place: ["echo", "something else"], shows=True
+    )
+    with pytest.raises(measure.CommandFailed, match="did not show"):
+        rounds.measure_once(job, tool, Place(data=tmp_path, scratch=tmp_path, one="a/b"), memory=False)
+
+
+def test_a_bar_is_met_at_its_ratio_and_missed_above_it() -> None:
+    assert verdict(results(strongroom=1.0, restic=2.0)).met is True
+    assert verdict(results(strongroom=1.1, restic=2.0)).met is False
+
+
+def test_a_bar_without_its_peer_is_neither_met_nor_missed() -> None:
+    assert verdict(results(strongroom=1.0)).met is None
+
+
+def test_the_report_prints_ratios_and_misses() -> None:
+    found = session(results(strongroom=3.0, restic=2.0))
+    found.verdicts = bars.judge(found)
+    text = report.markdown(found)
+    assert "1.50 ×" in text
+    assert "**missed**" in text
+
+
+def test_reads_are_counted_as_the_kernel_returned_them() -> None:
+    trace = '7 read(3, "ab"..., 4096) = 100\n7 pread64(3, "cd"..., 77, 3) = 77\n8 read(3, "", 9) = 0\n'
+    assert reads.parse(trace) == reads.Reads(calls=2, bytes=177, mapped=False)
+
+
+@pytest.mark.platform
+def test_the_peers_do_what_the_table_says(tmp_path: Path) -> None:
+    """With ten secrets, each installed peer runs each of its jobs."""
+    peers = {tool.name: tool for tool in TOOLS if tool.name != "strongroom" and shutil.which(tool.name)}
+    if not peers:
+        pytest.skip("neither restic, borg nor age is installed")
+    gen.write(tmp_path / "data", 10, seed=1, layout="both")
+    one = json.loads((tmp_path / "data" / "secrets.jsonl").read_text().splitlines()[5])["name"]
+    place = Place(data=tmp_path / "data", scratch=tmp_path, one=one)
+    place.passphrase_file.write_text("made up")
+    done = rounds.measure(jobs(), peers, place, repeat=0)
+    assert done.failed == {}
