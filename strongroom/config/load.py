@@ -82,6 +82,7 @@ class _Loading:
 
     def __init__(self, raw: dict[str, Any], env: Mapping[str, str], file: Path | None) -> None:
         self._raw = raw
+        self._written = copy.deepcopy(raw)
         self._file = file
         self._base = file.parent if file else Path.cwd()
         self._fallback = environment.default_state_dir(env)
@@ -173,8 +174,10 @@ class _Loading:
         self._problems.append(Problem(where=self._where(key), key=dotted(key), what=what, right=right))
 
     def _where(self, key: KeyPath) -> str:
+        written = look_up(self._written, key) is not None
         for override in self._overrides:
-            if key[: len(override.path)] == override.path:
+            path = override.path
+            if key[: len(path)] == path or (not written and path[: len(key)] == key):
                 return f"environment {override.variable}"
         return str(self._file) if self._file else NO_FILE
 

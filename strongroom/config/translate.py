@@ -40,12 +40,14 @@ def details_of(error: ValidationError) -> list[ErrorDetails]:
 
 def path_of(details: ErrorDetails, raw: Any) -> KeyPath:
     """Return where an error points, without the tags that pydantic puts between."""
-    path: list[str | int] = []
-    for part in details["loc"]:
-        tag = len(path) == 2 and part == look_up(raw, (*path, "kind")) and len(_choices(tuple(path))) > 1
-        if part != "[key]" and not tag:
-            path.append(part)
-    return tuple(path)
+    parts = list(details["loc"])
+    if (
+        len(parts) > 2
+        and parts[2] == look_up(raw, (*parts[:2], "kind"))
+        and len(_choices(tuple(parts[:2]))) > 1
+    ):
+        del parts[2]
+    return tuple(part for part in parts if part != "[key]")
 
 
 def _choices(path: KeyPath) -> list[str]:

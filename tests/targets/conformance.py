@@ -13,6 +13,7 @@ import itertools
 import os
 import signal
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -46,7 +47,10 @@ def names(target: Target, prefix: str = "") -> list[str]:
 
 def in_child(work: Callable[[], int]) -> int:
     """Run ``work`` in a forked child and return the child's process id; its result is the exit code."""
-    child = os.fork()
+    with warnings.catch_warnings():
+        # The test runner's own threads take no part in what the child does.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child:
         return child
     code = 99

@@ -1,0 +1,602 @@
+"""Each thing that can be wrong is found, and said with its key and what would be right."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from strongroom.config import ConfigProblems, Problem, load_settings
+from strongroom.errors import ConfigError
+from tests.config.loading import Place, problems_from
+
+KEY = '[keys.recovery]\nkind = "passphrase"\n'
+FULL = 'kind = "full"\ntargets = ["region-a", "region-b", "region-c"]\nrecipients = ["recovery"]\n'
+META = 'kind = "metadata"\ntargets = ["region-a", "region-b", "region-c"]\n'
+
+
+def policy(body: str, *, name: str = "p") -> str:
+    return f"{KEY}[policies.{name}]\n{body}"
+
+
+def directory(name: str, path: str, region: str = "r") -> str:
+    return f'[targets.{name}]\nkind = "directory"\npath = "{path}"\nregion = "{region}"\n'
+
+
+# text, key, what is wrong, what would be right
+BY_ITSELF = {
+    "unknown section": ("[brokr]\n", "brokr", "unknown key", "'broker'"),
+    "unknown key": ('[broker]\nulr = "x"\n', "broker.ulr", "unknown key", "Did you mean 'url'?"),
+    "unknown key like no other": ("[workers]\nxyzzy = 1\n", "workers.xyzzy", "unknown key", "seal, transfer"),
+    "unknown key in a policy": (policy(FULL + "colour = 1"), "policies.p.colour", "unknown key", "keep_days"),
+    "unknown key of another kind": (KEY + 'path = "x"', "keys.recovery.path", "unknown key", "file"),
+    "secret in place of a file": (
+        KEY + 'passphrase = "CANARY-p"',
+        "keys.recovery.passphrase",
+        "unknown key",
+        "put it into a file (mode 0600)",
+    ),
+    "text for a number": (
+        policy(FULL + 'quorum = "2"'),
+        "policies.p.quorum",
+        "wrong type",
+        "a whole number, without quotes, for example: quorum = 2",
+    ),
+    "fraction for a number": ("[workers]\nseal = 1.5\n", "workers.seal", "wrong type", "a whole number"),
+    "number for text": ("[flower]\nuser = 7\n", "flower.user", "wrong type", "text in quotes"),
+    "number for a path": ("state_dir = 7\n", "state_dir", "wrong type", "text in quotes"),
+    "text for a truth": (
+        directory("a", "a") + 'create = "yes"',
+        "targets.a.create",
+        "wrong type",
+        "true or false, without quotes",
+    ),
+    "text for a list": (
+        policy('kind = "metadata"\ntargets = "region-a"'),
+        "policies.p.targets",
+        "wrong type",
+        'a list in brackets, for example: targets = ["region-a", "region-b"]',
+    ),
+    "number in a list": (
+        policy('kind = "metadata"\ntargets = ["region-a", 7]'),
+        "policies.p.targets[1]",
+        "wrong type",
+        "text in quotes",
+    ),
+    "number for a tag": (
+        policy(META + "tags = { a = 1 }"),
+        "policies.p.tags.a",
+        "wrong type",
+        "text in quotes",
+    ),
+    "value for a table": ("broker = 7\n", "broker", "wrong type", "a table"),
+    "value for a named table": ("[policies]\np = 7\n", "policies.p", "wrong type", "a table"),
+    "list for a table of tables": ("targets = []\n", "targets", "wrong type", "a table"),
+    "missing key": (
+        '[targets.a]\nkind = "directory"\npath = "a"\n',
+        "targets.a.region",
+        "missing",
+        'Add it, for example: region = "eu-west"',
+    ),
+    "missing key of one kind": (
+        '[keys.k]\nkind = "keyfile"\n',
+        "keys.k.file",
+        "missing",
+        'file = "/etc/strongroom/backup.key"',
+    ),
+    "missing kind": ('[sources.s]\npath = "x"\n', "sources.s.kind", "missing", "One of: local, files."),
+    "unknown kind": ('[keys.k]\nkind = "hpk"\n', "keys.k.kind", "unknown kind", "passphrase, keyfile, hpke"),
+    "unknown kind of the only one": (
+        '[targets.a]\nkind = "s4"\npath = "a"\nregion = "r"\n',
+        "targets.a.kind",
+        "none of the known words",
+        "One of: directory.",
+    ),
+    "unknown word": (
+        policy(META + 'verify = "deep"'),
+        "policies.p.verify",
+        "none of the known words",
+        "present, digest, opened",
+    ),
+    "too small": (KEY + "iterations = 99_999", "keys.recovery.iterations", "too small", "At least 100,000."),
+    "too large": ("[flower]\nport = 65536\n", "flower.port", "too large", "At most 65,535."),
+    "empty list": (
+        policy('kind = "metadata"\ntargets = []'),
+        "policies.p.targets",
+        "empty",
+        "something in it",
+    ),
+    "empty text": ('[flower]\nuser = ""\n', "flower.user", "empty", "text that is not empty"),
+    "no size": (
+        '[limits]\nstage_bytes = "plenty"\n',
+        "limits.stage_bytes",
+        "not of the right form",
+        'stage_bytes = "4GiB"',
+    ),
+    "no fingerprint": (
+        '[trust]\nsigners = ["sr1:XYZ"]\n',
+        "trust.signers[0]",
+        "not of the right form",
+        'signers = ["sr1:',
+    ),
+    "no name": (policy(META, name='"a b"'), 'policies."a b"', "not a name", "Letters, digits"),
+}
+
+TOGETHER = {
+    "unknown source": (
+        policy(META + 'source = "locl"'),
+        "policies.p.source",
+        "there is no source 'locl'",
+        "Did you mean 'local'?",
+    ),
+    "unknown target": (
+        policy('kind = "metadata"\ntargets = ["region-a", "regionb"]'),
+        "policies.p.targets[1]",
+        "there is no target 'regionb'",
+        "Did you mean 'region-b'?",
+    ),
+    "unknown recipient": (
+        policy(FULL.replace("recovery", "escrow")),
+        "policies.p.recipients[0]",
+        "there is no key 'escrow'",
+        "Known: recovery.",
+    ),
+    "unknown policy in the drill": (
+        '[drill]\npolicy = "weekly"\n',
+        "drill.policy",
+        "there is no policy 'weekly'",
+        "There is none yet.",
+    ),
+    "unknown target in the drill": (
+        policy(FULL) + '[drill]\npolicy = "p"\ntarget = "x"\n',
+        "drill.target",
+        "there is no target 'x'",
+        "Known: region-a, region-b, region-c.",
+    ),
+    "drill on a target that the policy has not": (
+        policy(FULL.replace(', "region-c"', "")) + '[drill]\npolicy = "p"\ntarget = "region-c"\n',
+        "drill.target",
+        "does not store on 'region-c'",
+        "One of: region-a, region-b.",
+    ),
+    "drill of a metadata policy": (
+        policy(META) + '[drill]\npolicy = "p"\n',
+        "drill.policy",
+        "'p' backs up no values",
+        "Name a full policy.",
+    ),
+    "scheduled drill of nothing": (
+        '[drill]\nschedule = "0 5 1 * *"\n',
+        "drill.policy",
+        "missing",
+        "Name a full policy.",
+    ),
+    "target named twice": (
+        policy('kind = "metadata"\ntargets = ["region-a", "region-a", "region-b"]'),
+        "policies.p.targets[1]",
+        "'region-a' stands here twice",
+        "each once",
+    ),
+    "quorum larger than the targets": (
+        policy(FULL + "quorum = 4"),
+        "policies.p.quorum",
+        "asks for 4 targets and the policy has 3 targets",
+        "At most 3",
+    ),
+    "more regions than there are": (
+        directory("a", "a", "eu")
+        + directory("b", "b", "eu")
+        + policy('kind = "metadata"\ntargets = ["a", "b"]\nregions = 2'),
+        "policies.p.regions",
+        "asks for 2 regions and the policy's targets lie in eu",
+        "At most 1",
+    ),
+    "full policy that nobody can open": (
+        policy(META.replace("metadata", "full")),
+        "policies.p.recipients",
+        "nobody can open",
+        "Name at least one of the keys",
+    ),
+    "sealed metadata that nobody can open": (
+        policy(META + "encrypt = true"),
+        "policies.p.recipients",
+        "nobody can open",
+        "Name at least one of the keys",
+    ),
+    "recipients of what is not sealed": (
+        policy(META + 'recipients = ["recovery"]'),
+        "policies.p.recipients",
+        "has no effect",
+        "encrypt = true",
+    ),
+    "full policy in plaintext": (
+        policy(FULL + "encrypt = false"),
+        "policies.p.encrypt",
+        "full backups are always sealed",
+        "Leave it out.",
+    ),
+    "kept for less than a year": (
+        policy(FULL + "keep_days = 364"),
+        "policies.p.keep_days",
+        "for a year at least",
+        "At least 365, or state why not in short_retention_reason.",
+    ),
+    "cron with six fields": (
+        policy(META + 'schedule = "0 0 3 * * 0"'),
+        "policies.p.schedule",
+        "not five fields",
+        'schedule = "0 3 * * 0"',
+    ),
+    "cron out of range": (
+        policy(META + 'schedule = "0 25 * * *"'),
+        "policies.p.schedule",
+        "bad hour",
+        "Five fields",
+    ),
+    "cron that never comes due": (
+        policy(META + 'schedule = "0 0 30 2 *"'),
+        "policies.p.schedule",
+        "bad day-of-month",
+        "Five fields",
+    ),
+    "bad cron of the drill": (
+        policy(FULL) + '[drill]\npolicy = "p"\nschedule = "@monthly"\n',
+        "drill.schedule",
+        "not five fields",
+        "Five fields",
+    ),
+    "two targets on one directory": (
+        directory("a", "x") + directory("b", "./y/../x"),
+        "targets.b.path",
+        "the same directory as target 'a'",
+        "each its own",
+    ),
+    "target inside a target": (
+        directory("a", "x/y") + directory("b", "x"),
+        "targets.a.path",
+        "lies inside target 'b'",
+        "side by side",
+    ),
+    "state inside a target": (
+        'state_dir = "x/state"\n' + directory("a", "x"),
+        "state_dir",
+        "lies inside target 'a'",
+        "Keep it outside of",
+    ),
+    "stage is a target": (
+        '[stage]\npath = "x"\n' + directory("a", "x"),
+        "stage.path",
+        "lies inside target 'a'",
+        "Keep it outside of",
+    ),
+    "source inside a target": (
+        '[sources.s]\nkind = "files"\npath = "x/.env"\n' + directory("a", "x"),
+        "sources.s.path",
+        "live secrets must never lie with their backups",
+        "Keep it outside of",
+    ),
+    "target inside a source": (
+        '[sources.s]\nkind = "files"\npath = "x"\n' + directory("a", "x/backups"),
+        "targets.a.path",
+        "lies inside source 's'",
+        "outside of what it backs up",
+    ),
+    "key file with the backups": (
+        '[keys.k]\nkind = "keyfile"\nfile = "x/backup.key"\n' + directory("a", "x"),
+        "keys.k.file",
+        "a secret must never lie with the backups",
+        "Keep it outside of",
+    ),
+    "private key with the backups": (
+        '[keys.k]\nkind = "hpke"\npublic_key = "p"\nidentity_file = "x/k"\n' + directory("a", "x"),
+        "keys.k.identity_file",
+        "a secret must never lie with the backups",
+        "Keep it outside of",
+    ),
+    "hpke without a public key": (
+        '[keys.k]\nkind = "hpke"\n',
+        "keys.k.public_key",
+        "missing",
+        "one of public_key and public_key_file",
+    ),
+    "hpke with two public keys": (
+        '[keys.k]\nkind = "hpke"\npublic_key = "p"\npublic_key_file = "f"\n',
+        "keys.k.public_key",
+        "given twice",
+        "one of public_key and public_key_file",
+    ),
+    "public key file that is missing": (
+        '[keys.k]\nkind = "hpke"\npublic_key_file = "f"\n',
+        "keys.k.public_key_file",
+        "there is no such file",
+        "Name the public key's file.",
+    ),
+    "broker of another kind": (
+        '[broker]\nurl = "amqp://host"\n',
+        "broker.url",
+        "not an address of the right kind",
+        "rediss://USER@HOST:PORT/0",
+    ),
+    "broker without a host": ('[broker]\nurl = "redis://"\n', "broker.url", "not an address", "rediss://"),
+    "broker with a port that is none": (
+        '[broker]\nurl = "redis://host:x"\n',
+        "broker.url",
+        "not an address",
+        "rediss://",
+    ),
+    "broker with its password": (
+        '[broker]\nurl = "redis://:CANARY-p@host/0"\n',
+        "broker.url",
+        "holds a password",
+        "name that in broker.password_file",
+    ),
+    "broker certificates without TLS": (
+        '[broker]\nurl = "redis://host"\nca_file = "strongroom.toml"\n',
+        "broker.ca_file",
+        "has no effect without TLS",
+        "rediss://",
+    ),
+    "broker certificates that are missing": (
+        '[broker]\nurl = "rediss://host"\nca_file = "ca.pem"\n',
+        "broker.ca_file",
+        "there is no such file",
+        "certificates",
+    ),
+    "database of another kind": (
+        '[state]\nurl = "mysql://host/x"\n',
+        "state.url",
+        "not an address of the right kind",
+        "postgresql://USER@HOST/NAME",
+    ),
+    "database with its password": (
+        '[state]\nurl = "postgresql://u:CANARY-p@host/x"\n',
+        "state.url",
+        "holds a password",
+        "name that in state.password_file",
+    ),
+    "database with its password further back": (
+        '[state]\nurl = "postgresql://host/x?user=u&password=CANARY-p"\n',
+        "state.url",
+        "holds a password",
+        "name that in state.password_file",
+    ),
+    "database file that depends on where one stands": (
+        '[state]\nurl = "sqlite:///state.db"\n',
+        "state.url",
+        "no file by an absolute path",
+        "sqlite:////ABSOLUTE/FILE",
+    ),
+    "DSN that is none": ('[sentry]\ndsn = "sentry"\n', "sentry.dsn", "not an address", "https://KEY@HOST"),
+    "DSN with a secret key": (
+        '[sentry]\ndsn = "https://key:CANARY-s@host/1"\n',
+        "sentry.dsn",
+        "holds a password",
+        "Leave it out.",
+    ),
+    "stage too small": (
+        '[limits]\nstage_bytes = "64MiB"\n',
+        "limits.stage_bytes",
+        "too small for 8 open containers",
+        "At least 268,435,456",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "what", "right"), (BY_ITSELF | TOGETHER).values(), ids=BY_ITSELF | TOGETHER
+)
+def test_it_is_the_one_problem_found(place: Place, text: str, key: str, what: str, right: str) -> None:
+    (found,) = place.problems(text)
+
+    assert found.where == str(place.file)
+    assert found.key == key
+    assert what in found.what
+    assert right in found.right
+    assert "CANARY" not in str(found)
+
+
+# -- the file itself ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("a = 1\nb = \n", ":2"), ("x\n", ":1"), ('[a]\nb = "CANARY-open', "")],
+    ids=["no value", "no equals sign", "open quote at the end"],
+)
+def test_a_syntax_error_is_given_with_its_line(place: Place, text: str, line: str) -> None:
+    (found,) = place.problems(text)
+
+    assert found.where == f"{place.file}{line}"
+    assert found.what.startswith("not TOML: ")
+    assert "CANARY" not in str(found)
+
+
+def test_a_file_that_is_missing_is_named(place: Place) -> None:
+    (found,) = problems_from(lambda: load_settings({"STRONGROOM_CONFIG": str(place.path / "absent.toml")}))
+
+    assert found.where.endswith("absent.toml")
+    assert "No such file" in found.what
+
+
+def test_a_file_in_another_encoding_is_refused(place: Place) -> None:
+    place.file.write_bytes("# Schlüssel".encode("latin-1"))
+
+    (found,) = problems_from(lambda: load_settings(place.env, place.file))
+
+    assert found.what == "not a text in UTF-8"
+
+
+# -- files with secrets ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660], ids=oct)
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[keys.k]\nkind = "passphrase"\nfile = "secret"\n', "keys.k.file"),
+        ('[keys.k]\nkind = "keyfile"\nfile = "secret"\n', "keys.k.file"),
+        ('[keys.k]\nkind = "hpke"\npublic_key = "p"\nidentity_file = "secret"\n', "keys.k.identity_file"),
+        ('[broker]\npassword_file = "secret"\n', "broker.password_file"),
+        ('[state]\npassword_file = "secret"\n', "state.password_file"),
+        ('[flower]\npassword_file = "secret"\n', "flower.password_file"),
+    ],
+)
+def test_a_secret_that_others_may_use_is_refused(place: Place, text: str, key: str, mode: int) -> None:
+    secret = place.path / "secret"
+    secret.touch()
+    secret.chmod(mode)
+
+    (found,) = place.problems(text)
+    secret.chmod(0o600)
+
+    assert found.key == key
+    assert "others than its owner" in found.what
+    assert found.right == f"Run: chmod 600 '{secret}'"
+    assert place.problems(text) == []
+
+
+def test_a_directory_is_no_secret(place: Place) -> None:
+    (found,) = place.problems(f'[keys.k]\nkind = "keyfile"\nfile = "{place.path}"\n')
+
+    assert found.what == "not a regular file"
+
+
+def test_a_secret_that_is_missing_here_is_no_problem(place: Place) -> None:
+    assert place.problems('[keys.k]\nkind = "keyfile"\nfile = "on-another-host"\n') == []
+
+
+def test_a_link_hides_no_key_among_the_backups(place: Place) -> None:
+    (place.path / "backups").mkdir()
+    (place.path / "keys").symlink_to("backups")
+
+    (found,) = place.problems('[keys.k]\nkind = "keyfile"\nfile = "keys/k"\n' + directory("a", "backups"))
+
+    assert found.key == "keys.k.file"
+    assert "lies inside target 'a'" in found.what
+
+
+def test_a_short_retention_with_its_reason_is_accepted(place: Place) -> None:
+    text = policy(FULL + 'keep_days = 90\nshort_retention_reason = "contract"')
+
+    assert place.problems(text) == []
+
+
+# -- all at once -------------------------------------------------------------------
+
+
+def test_every_problem_is_found_at_once(place: Place) -> None:
+    text = """
+        stat_dir = "/x"
+        [broker]
+        url = "amqp://host"
+        [targets.a]
+        kind = "directory"
+        path = "x"
+        region = "r"
+        create = "yes"
+        [targets.b]
+        kind = "directory"
+        path = "x"
+        [keys.k]
+        kind = "keyfile"
+        file = "x/key"
+        [policies.p]
+        kind = "full"
+        colour = "blue"
+        targets = ["a", "b", "c", 7]
+        recipients = ["q"]
+        schedule = "61 * * * *"
+        keep_days = 30
+        [drill]
+        policy = "none"
+    """
+
+    assert {problem.key for problem in place.problems(text)} == {
+        "stat_dir",
+        "broker.url",
+        "targets.a.create",
+        "targets.b.region",
+        "keys.k.file",
+        "policies.p.colour",
+        "policies.p.targets[3]",
+        "policies.p.recipients[0]",
+        "policies.p.schedule",
+        "policies.p.keep_days",
+        "drill.policy",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        (policy(FULL.replace('["recovery"]', '"recovery"')), ["policies.p.recipients"]),
+        (policy(FULL.replace('"region-c"', "7") + "quorum = 3"), ["policies.p.targets[2]"]),
+        ("targets = 7\n" + policy('kind = "metadata"\ntargets = ["x", "y"]'), ["targets"]),
+        (policy(META + 'quorum = "2"'), ["policies.p.quorum"]),
+        (KEY + "iterations = 1\n[policies.p]\n" + FULL, ["keys.recovery.iterations"]),
+        ('[keys.recovery]\nkind = "x"\n[policies.p]\n' + FULL, ["keys.recovery.kind"]),
+        ('[keys.k]\nkind = "hpke"\npublic_key = 7\n', ["keys.k.public_key"]),
+    ],
+)
+def test_what_only_follows_from_another_problem_is_not_reported(
+    place: Place, text: str, keys: list[str]
+) -> None:
+    assert [problem.key for problem in place.problems(text)] == keys
+
+
+def test_several_wrong_places_of_one_list_are_all_found(place: Place) -> None:
+    body = f'kind = "metadata"\ntargets = ["region-a", {", ".join(["7"] * 11)}]'
+
+    keys = [problem.key for problem in place.problems(policy(body))]
+
+    assert keys == [f"policies.p.targets[{index}]" for index in range(1, 12)]
+
+
+def test_the_error_lists_the_problems_and_is_a_configuration_error(place: Place) -> None:
+    with pytest.raises(ConfigProblems) as caught:
+        place.load('[broker]\nulr = "x"\n[flower]\nport = 0\n')
+
+    assert isinstance(caught.value, ConfigError)
+    assert caught.value.exit_code == 3
+    assert caught.value.message.splitlines() == [
+        "The configuration has 2 problems:",
+        f"  {place.file}: broker.ulr: unknown key. Did you mean 'url'?",
+        f"  {place.file}: flower.port: too small. At least 1.",
+    ]
+
+
+def test_no_value_of_a_setting_is_repeated(place: Place) -> None:
+    text = """
+        state_dir = ["CANARY-1"]
+        [keys.k]
+        kind = "CANARY-2"
+        file = "CANARY-3"
+        [policies.p]
+        kind = "full"
+        targets = "CANARY-4"
+        verify = "CANARY-5"
+        schedule = "CANARY-6"
+        [limits]
+        stage_bytes = "CANARY-7"
+        [trust]
+        signers = ["CANARY-8"]
+        [sentry]
+        dsn = "https://CANARY-9:CANARY-10@[host/1"
+    """
+    with pytest.raises(ConfigProblems) as caught:
+        place.load(text)
+
+    assert len(caught.value.problems) >= 7
+    assert "CANARY" not in str(caught.value)
+
+
+def test_nothing_is_written_while_looking(place: Place) -> None:
+    place.load('state_dir = "state"\n' + directory("a", "x"))
+
+    assert sorted(os.listdir(place.path)) == ["strongroom.toml"]  # noqa: PTH208
+
+
+def test_a_problem_reads_as_where_key_what_right() -> None:
+    problem = Problem(where="f.toml", key="a.b", what="wrong", right="Do this.")
+
+    assert str(problem) == "f.toml: a.b: wrong. Do this."

@@ -1,0 +1,353 @@
+"""What is loaded: defaults, a full example, the environment, and where the file is."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from strongroom.config import (
+    DirectoryTargetSettings,
+    FilesSource,
+    HpkeKey,
+    KeyFileKey,
+    LocalSource,
+    PassphraseKey,
+    find_config,
+    load_settings,
+)
+from strongroom.model import Depth, Selection
+from tests.config.loading import Place, problems_from
+
+EXAMPLE = """
+state_dir = "/var/lib/strongroom"
+
+[broker]
+url = "rediss://strongroom@redis.example.org:6380/0"
+password_file = "/run/secrets/broker"
+
+[state]
+url = "postgresql://strongroom@db.example.org/strongroom"
+
+[stage]
+path = "~/stage"
+
+[sources.local]
+kind = "local"
+
+[sources.mounted]
+kind = "files"
+path = "mounted"
+format = "directory"
+
+[targets.eu]
+kind = "directory"
+path = "/mnt/eu"
+region = "eu-west"
+provider = "nas"
+
+[targets.us]
+kind = "directory"
+path = "/mnt/us"
+region = "us-east"
+create = true
+
+[keys.recovery]
+kind = "hpke"
+public_key = "public"
+identity_file = "/etc/strongroom/recovery.key"
+
+[keys.file]
+kind = "keyfile"
+file = "/etc/strongroom/backup.key"
+
+[keys.words]
+kind = "passphrase"
+iterations = 1_000_000
+
+[policies.weekly-critical]
+kind = "full"
+source = "mounted"
+targets = ["eu", "us"]
+recipients = ["recovery", "words"]
+schedule = "0 3 * * 0"
+quorum = 1
+regions = 1
+include = ["prod/*"]
+exclude = ["*/scratch"]
+tags = { priority = "critical" }
+verify = "compared"
+keep_days = 400
+keep_count = 5
+
+[policies.daily]
+kind = "metadata"
+targets = ["eu", "us"]
+
+[drill]
+schedule = "0 5 1 * *"
+policy = "weekly-critical"
+target = "us"
+objective_seconds = 900
+
+[trust]
+signers = ["sr1:%s"]
+
+[workers]
+seal = 4
+
+[limits]
+lease_seconds = 30
+max_attempts = 3
+open_containers = 4
+container_bytes = "16MiB"
+stage_bytes = "1 GB"
+
+[flower]
+password_file = "/run/secrets/flower"
+
+[sentry]
+dsn = "https://key@sentry.example.org/1"
+""" % ("ab" * 32)
+
+
+def test_a_full_example_is_read_as_written(place: Place) -> None:
+    settings = place.load(EXAMPLE)
+
+    assert settings.state_dir == Path("/var/lib/strongroom")
+    assert settings.broker.url == "rediss://strongroom@redis.example.org:6380/0"
+    assert settings.database_url == "postgresql://strongroom@db.example.org/strongroom"
+    assert settings.stage_path == Path("~/stage").expanduser()
+    assert settings.sources == {
+        "local": LocalSource(kind="local"),
+        "mounted": FilesSource(kind="files", path=place.path / "mounted", format="directory"),
+    }
+    assert settings.targets["us"] == DirectoryTargetSettings(
+        kind="directory", path=Path("/mnt/us"), region="us-east", create=True
+    )
+    assert settings.keys == {
+        "recovery": HpkeKey(
+            kind="hpke", public_key="public", identity_file=Path("/etc/strongroom/recovery.key")
+        ),
+        "file": KeyFileKey(kind="keyfile", file=Path("/etc/strongroom/backup.key")),
+        "words": PassphraseKey(kind="passphrase", iterations=1_000_000),
+    }
+    assert settings.schedules == {"weekly-critical": "0 3 * * 0"}
+    assert settings.drill.objective_seconds == 900
+    assert settings.trust.signers == ("sr1:" + "ab" * 32,)
+    assert settings.workers.seal == 4
+    assert settings.limits.container_bytes == 16 * 1024 * 1024
+    assert settings.limits.stage_bytes == 10**9
+    policy = settings.policies["weekly-critical"]
+    assert policy.sealed
+    assert policy.selection == Selection(
+        include=("prod/*",), exclude=("*/scratch",), tags={"priority": "critical"}
+    )
+    assert policy.verify is Depth.COMPARED
+    assert (policy.quorum, policy.regions, policy.keep_days, policy.keep_count) == (1, 1, 400, 5)
+
+
+def test_defaults_fill_in_what_an_example_leaves_out(place: Place) -> None:
+    policy = place.load(EXAMPLE).policies["daily"]
+
+    assert not policy.sealed
+    assert (policy.source, policy.recipients, policy.schedule) == ("local", (), None)
+    assert (policy.quorum, policy.regions) == (2, 2)  # a majority, in two regions
+    assert (policy.keep_days, policy.verify) == (365, Depth.DIGEST)
+
+
+def test_without_a_file_there_is_a_local_store_and_three_regions(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place.path)
+    state = place.path / "home" / ".local" / "state" / "strongroom"
+
+    settings = load_settings(place.env)
+
+    assert settings.state_dir == state
+    assert settings.sources == {"local": LocalSource(kind="local")}
+    assert {
+        name: (target.path, target.region, target.create) for name, target in settings.targets.items()
+    } == {name: (state / "targets" / name, name, True) for name in ("region-a", "region-b", "region-c")}
+    assert settings.keys == {}
+    assert {name: (policy.kind, policy.schedule) for name, policy in settings.policies.items()} == {
+        "daily-metadata": ("metadata", "0 2 * * *")
+    }
+    assert settings.broker.url is None
+    assert settings.database_url == f"sqlite:///{state}/state.db"
+    assert settings.stage_path == state / "stage"
+    limits = settings.limits
+    assert (limits.lease_seconds, limits.max_attempts) == (15, 5)
+
+
+def test_settings_and_everything_in_them_are_frozen(place: Place) -> None:
+    settings = place.load(EXAMPLE)
+
+    for model, field in (
+        (settings, "state_dir"),
+        (settings.policies["daily"], "quorum"),
+        (settings.keys["words"], "iterations"),
+        (settings.broker, "url"),
+    ):
+        with pytest.raises(ValidationError):
+            setattr(model, field, None)
+
+
+# -- where the file is ---------------------------------------------------------------
+
+
+def test_the_file_is_the_named_one_else_the_one_here_else_the_states_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, state, named = tmp_path / "here", tmp_path / "state", tmp_path / "named.toml"
+    here.mkdir()
+    state.mkdir()
+    monkeypatch.chdir(here)
+    env = {"STRONGROOM_STATE_DIR": str(state)}
+
+    assert find_config(env) is None
+    (state / "strongroom.toml").touch()
+    assert find_config(env) == state / "strongroom.toml"
+    (here / "strongroom.toml").touch()
+    assert find_config(env) == here / "strongroom.toml"
+    assert find_config({**env, "STRONGROOM_CONFIG": str(named)}) == named
+
+
+@pytest.mark.parametrize(
+    ("env", "expected"),
+    [
+        ({"STRONGROOM_STATE_DIR": "/a", "XDG_STATE_HOME": "/b", "HOME": "/c"}, "/a"),
+        ({"XDG_STATE_HOME": "/b", "HOME": "/c"}, "/b/strongroom"),
+        ({"XDG_STATE_HOME": "relative", "HOME": "/c"}, "/c/.local/state/strongroom"),
+        ({"HOME": "/c"}, "/c/.local/state/strongroom"),
+    ],
+)
+def test_the_state_directory_follows_the_environment(
+    place: Place, env: dict[str, str], expected: str
+) -> None:
+    place.file.touch()
+
+    assert load_settings(env, place.file).state_dir == Path(expected)
+
+
+def test_the_state_directory_of_the_environment_wins_over_the_files(place: Place) -> None:
+    assert place.load('state_dir = "/x"\n').state_dir == Path("/x")
+    assert place.load('state_dir = "/x"\n', {"STRONGROOM_STATE_DIR": "/y"}).state_dir == Path("/y")
+
+
+def test_without_a_home_a_state_directory_is_asked_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    place.file.touch()
+
+    (found,) = problems_from(lambda: load_settings({}, place.file))
+
+    assert (found.key, found.right) == ("state_dir", "Set STRONGROOM_STATE_DIR.")
+    assert problems_from(lambda: load_settings({"STRONGROOM_STATE_DIR": "/x"}, place.file)) == []
+
+
+# -- the environment -----------------------------------------------------------------
+
+
+def test_the_environment_overrides_single_settings(place: Place) -> None:
+    settings = place.load(
+        EXAMPLE,
+        {
+            "STRONGROOM_BROKER__URL": "redis://127.0.0.1:6379/1",
+            "STRONGROOM_WORKERS__SEAL": "7",
+            "STRONGROOM_LIMITS__STAGE_BYTES": "3GiB",
+            "STRONGROOM_TARGETS__US__CREATE": "false",
+            "STRONGROOM_POLICIES__WEEKLY_CRITICAL__QUORUM": "2",
+            "STRONGROOM_POLICIES__weekly-critical__TARGETS": '["us", "eu"]',
+            "STRONGROOM_POLICIES__DAILY__TAGS": '{ team = "core" }',
+            "STRONGROOM_STATE_DIR": "/elsewhere",
+        },
+    )
+
+    assert settings.broker.url == "redis://127.0.0.1:6379/1"
+    assert settings.workers.seal == 7
+    assert settings.limits.stage_bytes == 3 * 1024**3
+    assert settings.targets["us"].create is False
+    assert settings.policies["weekly-critical"].quorum == 2
+    assert settings.policies["weekly-critical"].targets == ("us", "eu")
+    assert settings.policies["daily"].tags == {"team": "core"}
+    assert settings.state_dir == Path("/elsewhere")
+
+
+def test_the_environment_alone_can_set_up_everything(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place.path)
+
+    settings = load_settings(
+        {
+            **place.env,
+            "STRONGROOM_TARGETS__EU__KIND": "directory",
+            "STRONGROOM_TARGETS__EU__PATH": "eu",
+            "STRONGROOM_TARGETS__EU__REGION": "1",
+        }
+    )
+
+    assert settings.targets == {
+        "eu": DirectoryTargetSettings(kind="directory", path=place.path / "eu", region="1")
+    }
+    assert settings.policies == {}
+
+
+def test_a_number_is_read_as_text_where_text_is_wanted(place: Place) -> None:
+    assert place.load("", {"STRONGROOM_FLOWER__USER": "42"}).flower.user == "42"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "key", "what"),
+    [
+        ("STRONGROOM_WORKERS__SEAL", "many", "workers.seal", "wrong type"),
+        ("STRONGROOM_WORKERS__SEAL", "0", "workers.seal", "too small"),
+        ("STRONGROOM_BROKR__URL", "x", "brokr", "unknown key"),
+        ("STRONGROOM_BROKER__ULR", "x", "broker.ulr", "unknown key"),
+        ("STRONGROOM_BROKER__URL", "redis://:CANARY-p@host", "broker.url", "holds a password"),
+        ("STRONGROOM_BROKER__URL__X", "x", "broker.url.x", "goes deeper"),
+        ("STRONGROOM_BROKER_URL", "redis://host", "broker.url", "joined by two underscores"),
+        ("STRONGROOM_FLOWER__USER", "\udcff", "flower.user", "not a text in UTF-8"),
+    ],
+)
+def test_a_problem_of_the_environment_names_the_variable(
+    place: Place, variable: str, text: str, key: str, what: str
+) -> None:
+    (found,) = place.problems('[broker]\nurl = "redis://host"\n', {variable: text})
+
+    assert found.where == f"environment {variable}"
+    assert found.key == key
+    assert what in found.what
+    assert "CANARY" not in str(found)
+
+
+def test_variables_that_are_not_settings_are_left_alone(place: Place) -> None:
+    env = {"STRONGROOM_PASSPHRASE": "CANARY-p", "STRONGROOM_PASSPHRASE_FILE": "/x", "STRONGROOM_OTHER": "1"}
+
+    assert "CANARY" not in repr(place.load("", env))
+
+
+# -- the cost ------------------------------------------------------------------------
+
+
+def test_importing_the_configuration_imports_nothing_heavy() -> None:
+    code = "import sys, strongroom.config; print(*sys.modules)"
+
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert "strongroom.config.model" in modules
+    for heavy in ("sqlalchemy", "celery", "boto3", "cryptography", "cronsim", "difflib", "kombu"):
+        assert heavy not in modules
+
+
+def test_settings_reach_a_child_process_unchanged(place: Place) -> None:
+    settings = place.load(EXAMPLE)
+
+    assert pickle.loads(pickle.dumps(settings)) == settings

@@ -1,0 +1,97 @@
+"""The written texts hold: the default file loads, the reference page is the code's own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
+
+from strongroom.config import HpkeKey, PassphraseKey, Settings
+from strongroom.config.reference import reference_markdown
+from strongroom.config.schema import models_of
+from strongroom.config.text import default_config_text
+from tests.config.loading import Place
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def fields() -> list[tuple[str, FieldInfo]]:
+    def of(model: type[BaseModel], above: str) -> list[tuple[str, FieldInfo]]:
+        found = [(f"{above}{name}", field) for name, field in model.model_fields.items()]
+        below = [
+            item
+            for name, field in model.model_fields.items()
+            for inside in models_of(field.annotation)
+            for item in of(inside, f"{above}{name}.")
+        ]
+        return found + below
+
+    return of(Settings, "")
+
+
+PLAIN = [pytest.param(field, id=name) for name, field in fields() if not models_of(field.annotation)]
+
+
+def test_the_reference_page_is_the_one_the_code_makes() -> None:
+    assert PAGE.read_text(encoding="utf-8") == reference_markdown(), (
+        "run: python -m strongroom.config.reference docs/configuration.md"
+    )
+
+
+def test_the_reference_page_has_every_key() -> None:
+    page = reference_markdown()
+
+    for name, field in fields():
+        heading = (
+            rf"^### \[{name}(\.NAME)?\]$" if models_of(field.annotation) else rf"`{name.split('.')[-1]}`"
+        )
+        assert re.search(heading, page, re.MULTILINE), name
+
+
+@pytest.mark.parametrize("field", PLAIN)
+def test_every_key_is_described_with_an_example_that_is_valid(field: FieldInfo) -> None:
+    assert field.description
+    assert field.description.endswith(".")
+    assert field.examples
+    annotated: Any = field.annotation
+    for part in field.metadata:
+        annotated = Annotated[annotated, part]
+    TypeAdapter(annotated).validate_python(field.examples[0])
+
+
+def test_the_default_file_loads_without_a_problem(place: Place) -> None:
+    settings = place.load(default_config_text())
+
+    assert settings.keys == {"recovery": PassphraseKey(kind="passphrase")}
+    assert list(settings.policies) == ["daily-metadata", "weekly-critical", "monthly-full"]
+
+
+def test_the_default_file_has_the_policies_of_the_procedures(place: Place) -> None:
+    policies = place.load(default_config_text()).policies
+
+    daily, weekly, monthly = policies.values()
+    assert (daily.kind, daily.schedule) == ("metadata", "0 2 * * *")
+    assert (weekly.kind, weekly.schedule, weekly.tags) == ("full", "0 3 * * 0", {"priority": "critical"})
+    assert (monthly.kind, monthly.schedule, monthly.tags) == ("full", "0 4 1 * *", {})
+    assert all(policy.keep_days >= 365 for policy in policies.values())
+    assert all((policy.quorum, policy.regions) == (2, 2) for policy in policies.values())
+
+
+def test_the_default_file_seals_to_a_public_key_if_given_one(place: Place) -> None:
+    settings = place.load(default_config_text(public_key="the-key"))
+
+    assert settings.keys == {"recovery": HpkeKey(kind="hpke", public_key="the-key")}
+
+
+def test_the_lines_that_the_default_file_leaves_out_are_valid_too(place: Place) -> None:
+    text = re.sub(r"^#(?=[a-z_]+ = |\[)", "", default_config_text(), flags=re.MULTILINE)
+
+    settings = place.load(text)
+
+    assert settings.targets["region-c"].region == "safe"
+    assert settings.broker.password_file
+    assert "mounted" in settings.sources
