@@ -17,7 +17,7 @@ from strongroom.container.signing import Signer, fingerprint
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import privatefile
 
-ROLES = ("submit", "beat", "control", "seal", "transfer", "verify", "drill", "recover")
+ROLES = ("submit", "beat", "control", "seal", "transfer", "verify", "drill", "recover", "watch")
 KIND = "strongroom-role-key-1"
 TRUSTED = "trusted.json"
 _VARIETY = "Ed25519"
