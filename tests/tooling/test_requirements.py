@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_every_requirement_is_pinned_to_a_version_that_it_allows(lock: str) -> N
 @pytest.mark.parametrize("lock", LOCKS)
 def test_every_pin_has_hashes_of_sha256(lock: str) -> None:
     lines = lock_lines(lock)
-    after = [second for first, second in zip(lines, lines[1:], strict=False) if PIN.match(first)]
+    after = [second for first, second in pairwise(lines) if PIN.match(first)]
     assert len(after) == len(pins(lock))
     assert all(re.fullmatch(r" {4}--hash=sha256:[0-9a-f]{64}(?: \\)?", line) for line in after)
 
