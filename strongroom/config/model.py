@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from strongroom.config.fields import AbsolutePath, Fingerprint, Name, Size, Text
+from strongroom.config.fields import AbsolutePath, Fingerprint, Name, PublicKey, Size, Text
 from strongroom.model import Depth, Selection
 
 MIB = 1024 * 1024
@@ -81,9 +81,9 @@ class LocalSource(_Model):
     kind: Literal["local"] = Field(description="Which kind of source this is.", examples=["local"])
     path: AbsolutePath | None = Field(
         default=None,
-        description="The store's file.",
-        examples=["/var/lib/strongroom/store.db"],
-        json_schema_extra={"default": "`store.db` in the state directory"},
+        description="Directory of the store: `store/secrets.db` and its master key `keys/store.key` in it.",
+        examples=["/var/lib/strongroom"],
+        json_schema_extra={"default": "the state directory"},
     )
 
 
@@ -94,11 +94,12 @@ class FilesSource(_Model):
     path: AbsolutePath = Field(
         description="The file, or the directory of secret files.", examples=["/run/secrets"]
     )
-    format: Literal["auto", "env", "json", "jsonl", "directory"] = Field(
-        default="auto",
+    format: Literal["env", "json", "jsonl", "tree"] | None = Field(
+        default=None,
         description="How to read it: `env` for `NAME=value` lines, `json`, `jsonl` for one JSON object a "
-        "line, `directory` for one file a secret, `auto` to tell by the name.",
-        examples=["directory"],
+        "line, `tree` for a directory with one file a secret.",
+        examples=["tree"],
+        json_schema_extra={"default": "told by the name, else by the content"},
     )
 
 
@@ -154,10 +155,10 @@ class HpkeKey(_Model):
     """Whoever has the private half (`strongroom keygen`) can open; sealing needs the public half."""
 
     kind: Literal["hpke"] = Field(description="Which kind of key this is.", examples=["hpke"])
-    public_key: Text | None = Field(
+    public_key: PublicKey | None = Field(
         default=None,
         description="The public key as text. Give this or `public_key_file`.",
-        examples=["srpub1…"],
+        examples=["srpub1:x25519:dGhlIHB1YmxpYyBrZXkgdGhhdCBrZXlnZW4gZ2l2ZXM"],
     )
     public_key_file: AbsolutePath | None = Field(
         default=None, description="File that holds the public key.", examples=["/etc/strongroom/recovery.pub"]

@@ -22,7 +22,7 @@ kind = "local"
 #[sources.mounted]              # as Docker and Kubernetes mount them
 #kind = "files"
 #path = "/run/secrets"
-#format = "directory"
+#format = "tree"
 
 # -- Where backups lie ---------------------------------------------------------
 # With no target named here there are three directories, region-a, region-b and

@@ -119,6 +119,12 @@ BY_ITSELF = {
         "not of the right form",
         'signers = ["sr1:',
     ),
+    "no public key": (
+        '[keys.k]\nkind = "hpke"\npublic_key = "CANARY-private"\n',
+        "keys.k.public_key",
+        "not of the right form",
+        'public_key = "srpub1:',
+    ),
     "no name": (policy(META, name='"a b"'), 'policies."a b"', "not a name", "Letters, digits"),
 }
 
@@ -288,7 +294,7 @@ TOGETHER = {
         "Keep it outside of",
     ),
     "private key with the backups": (
-        '[keys.k]\nkind = "hpke"\npublic_key = "p"\nidentity_file = "x/k"\n' + directory("a", "x"),
+        '[keys.k]\nkind = "hpke"\npublic_key = "srpub1:x:A"\nidentity_file = "x/k"\n' + directory("a", "x"),
         "keys.k.identity_file",
         "a secret must never lie with the backups",
         "Keep it outside of",
@@ -300,7 +306,7 @@ TOGETHER = {
         "one of public_key and public_key_file",
     ),
     "hpke with two public keys": (
-        '[keys.k]\nkind = "hpke"\npublic_key = "p"\npublic_key_file = "f"\n',
+        '[keys.k]\nkind = "hpke"\npublic_key = "srpub1:x:A"\npublic_key_file = "f"\n',
         "keys.k.public_key",
         "given twice",
         "one of public_key and public_key_file",
@@ -435,7 +441,10 @@ def test_a_file_in_another_encoding_is_refused(place: Place) -> None:
     [
         ('[keys.k]\nkind = "passphrase"\nfile = "secret"\n', "keys.k.file"),
         ('[keys.k]\nkind = "keyfile"\nfile = "secret"\n', "keys.k.file"),
-        ('[keys.k]\nkind = "hpke"\npublic_key = "p"\nidentity_file = "secret"\n', "keys.k.identity_file"),
+        (
+            '[keys.k]\nkind = "hpke"\npublic_key = "srpub1:x:A"\nidentity_file = "secret"\n',
+            "keys.k.identity_file",
+        ),
         ('[broker]\npassword_file = "secret"\n', "broker.password_file"),
         ('[state]\npassword_file = "secret"\n', "state.password_file"),
         ('[flower]\npassword_file = "secret"\n', "flower.password_file"),

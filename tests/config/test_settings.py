@@ -42,7 +42,7 @@ kind = "local"
 [sources.mounted]
 kind = "files"
 path = "mounted"
-format = "directory"
+format = "tree"
 
 [targets.eu]
 kind = "directory"
@@ -58,7 +58,7 @@ create = true
 
 [keys.recovery]
 kind = "hpke"
-public_key = "public"
+public_key = "srpub1:x25519:AAAA"
 identity_file = "/etc/strongroom/recovery.key"
 
 [keys.file]
@@ -124,14 +124,14 @@ def test_a_full_example_is_read_as_written(place: Place) -> None:
     assert settings.stage_path == Path("~/stage").expanduser()
     assert settings.sources == {
         "local": LocalSource(kind="local"),
-        "mounted": FilesSource(kind="files", path=place.path / "mounted", format="directory"),
+        "mounted": FilesSource(kind="files", path=place.path / "mounted", format="tree"),
     }
     assert settings.targets["us"] == DirectoryTargetSettings(
         kind="directory", path=Path("/mnt/us"), region="us-east", create=True
     )
     assert settings.keys == {
         "recovery": HpkeKey(
-            kind="hpke", public_key="public", identity_file=Path("/etc/strongroom/recovery.key")
+            kind="hpke", public_key="srpub1:x25519:AAAA", identity_file=Path("/etc/strongroom/recovery.key")
         ),
         "file": KeyFileKey(kind="keyfile", file=Path("/etc/strongroom/backup.key")),
         "words": PassphraseKey(kind="passphrase", iterations=1_000_000),

@@ -82,9 +82,9 @@ def test_the_default_file_has_the_policies_of_the_procedures(place: Place) -> No
 
 
 def test_the_default_file_seals_to_a_public_key_if_given_one(place: Place) -> None:
-    settings = place.load(default_config_text(public_key="the-key"))
+    settings = place.load(default_config_text(public_key="srpub1:x25519:AAAA"))
 
-    assert settings.keys == {"recovery": HpkeKey(kind="hpke", public_key="the-key")}
+    assert settings.keys == {"recovery": HpkeKey(kind="hpke", public_key="srpub1:x25519:AAAA")}
 
 
 def test_the_lines_that_the_default_file_leaves_out_are_valid_too(place: Place) -> None:
