@@ -111,12 +111,17 @@ def _event(row: AnyRow) -> Event:
 
 def entry_of(row: AnyRow) -> CatalogEntry:
     """Return a row of ``catalog`` as a record."""
-    return _readable(lambda row: msgspec.convert(row._asdict(), CatalogEntry), row, f"backup {row.backup}")
+    return _readable(lambda row: msgspec.convert(_columns(row), CatalogEntry), row, f"backup {row.backup}")
 
 
 def replica_of(row: AnyRow) -> Replica:
     """Return a row of ``replicas`` as a record."""
-    return _readable(lambda row: msgspec.convert(row._asdict(), Replica), row, f"replica of {row.backup}")
+    return _readable(lambda row: msgspec.convert(_columns(row), Replica), row, f"replica of {row.backup}")
+
+
+def _columns(row: AnyRow) -> dict[str, Any]:
+    # SQLAlchemy's names are of a kind of str that msgspec does not take for one.
+    return {str(name): value for name, value in row._asdict().items()}
 
 
 def entry_row(entry: CatalogEntry) -> Mapping[str, Any]:

@@ -68,9 +68,13 @@ class Database:
             engine.dispose()
 
     def _open(self) -> Engine:
-        with failures.translated():
-            ours = _create(self._url)
-            migrations.bring_up(ours)
+        ours = _create(self._url)
+        try:
+            with failures.translated():
+                migrations.bring_up(ours)
+        except BaseException:
+            ours.dispose()
+            raise
         # Two threads may both get here; a lock instead could be inherited locked.
         kept = self._engines.setdefault(os.getpid(), ours)
         if kept is not ours:

@@ -1,0 +1,116 @@
+"""The catalog, events and heartbeats."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import update
+
+from strongroom.errors import StateError
+from strongroom.model import Depth
+from strongroom.state import tables
+from strongroom.state.records import CatalogEntry, Replica
+from strongroom.state.store import RunStore
+from tests.state.pipeline import let_pass, new_run
+
+
+def entry(backup: str, *, created_at: str = "2026-11-25T02:45:01Z", policy: str = "weekly") -> CatalogEntry:
+    return CatalogEntry(
+        backup=backup,
+        policy=policy,
+        source="local",
+        created_at=created_at,
+        values=True,
+        secrets=1_000_000,
+        size=5 * 2**32,
+        containers=20,
+        manifest_sha256="ab" * 32,
+    )
+
+
+def replica(backup: str, target: str, *, good: bool = True, verified: Depth | None = None) -> Replica:
+    return Replica(
+        backup=backup,
+        target=target,
+        good=good,
+        verified=verified,
+        verified_at=None if verified is None else 1.5,
+    )
+
+
+def test_a_backup_is_read_back_as_it_was_put(store: RunStore) -> None:
+    store.put_backup(entry("b1"), [replica("b1", "b", verified=Depth.OPENED), replica("b1", "a", good=False)])
+    assert store.backup("b1") == entry("b1")
+    assert store.replicas("b1") == [
+        replica("b1", "a", good=False),
+        replica("b1", "b", verified=Depth.OPENED),
+    ]
+    assert store.backup("b2") is None
+    assert store.replicas("b2") == []
+
+
+def test_putting_a_backup_again_replaces_what_was_known(store: RunStore) -> None:
+    store.put_backup(entry("b1", policy="daily"), [replica("b1", "a")])
+    store.put_backup(entry("b1"), [replica("b1", "a", verified=Depth.LIVE), replica("b1", "b")])
+    store.put_backup(entry("b1"))
+    assert store.backups() == [entry("b1")]
+    assert store.replicas("b1") == [replica("b1", "a", verified=Depth.LIVE), replica("b1", "b")]
+
+
+def test_a_replica_is_updated_alone(store: RunStore) -> None:
+    store.put_backup(entry("b1"), [replica("b1", "a"), replica("b1", "b")])
+    store.set_replica(replica("b1", "a", good=False, verified=Depth.DIGEST))
+    assert store.replicas("b1") == [replica("b1", "a", good=False, verified=Depth.DIGEST), replica("b1", "b")]
+
+
+def test_a_replica_of_no_backup_is_refused(store: RunStore) -> None:
+    with pytest.raises(StateError):
+        store.set_replica(replica("nothing", "a"))
+
+
+def test_backups_are_listed_newest_first_and_by_policy(store: RunStore) -> None:
+    for name, day, policy in (("b1", 1, "weekly"), ("b3", 3, "daily"), ("b2", 2, "weekly")):
+        store.put_backup(entry(name, created_at=f"2026-11-0{day}T00:00:00Z", policy=policy))
+    assert [found.backup for found in store.backups()] == ["b3", "b2", "b1"]
+    assert [found.backup for found in store.backups(policy="weekly", limit=1)] == ["b2"]
+
+
+def test_an_unreadable_catalog_row_is_a_state_error(store: RunStore) -> None:
+    store.put_backup(entry("b1"), [replica("b1", "a", verified=Depth.OPENED)])
+    with store._database.writing() as conn:
+        conn.execute(update(tables.replicas).values(verified="sworn"))
+    with pytest.raises(StateError, match="replica of b1"):
+        store.replicas("b1")
+
+
+def test_events_are_kept_in_order_with_ascending_ids(store: RunStore) -> None:
+    run = new_run(store)
+    store.event("message.refused", queue="seal", reason="unsigned")
+    store.event("drill.late", run.id, seconds=1.5)
+    created, refused, late = store.events()
+    assert (created.kind, created.run) == ("run.created", run.id)
+    assert (refused.kind, refused.run) == ("message.refused", None)
+    assert refused.detail == {"queue": "seal", "reason": "unsigned"}
+    assert created.id < refused.id < late.id
+    assert created.at <= refused.at <= late.at
+    assert abs(late.at - run.created_at) < 60
+
+
+def test_events_are_found_by_run_by_kind_and_by_what_was_read_before(store: RunStore) -> None:
+    run = new_run(store)
+    for number in range(3):
+        store.event("tick", number=number)
+    assert [event.kind for event in store.events(run=run.id)] == ["run.created"]
+    first, second, third = store.events(kind="tick")
+    assert store.events(kind="tick", after=first.id) == [second, third]
+    assert store.events(kind="tick", limit=2) == [first, second]
+
+
+def test_the_age_of_a_heartbeat_is_known(store: RunStore) -> None:
+    store.heartbeat("beat")
+    store.heartbeat("reconcile")
+    let_pass(store, 100)
+    store.heartbeat("beat")
+    ages = store.heartbeats()
+    assert set(ages) == {"beat", "reconcile"}
+    assert ages["beat"] < 50
+    assert 100 <= ages["reconcile"] < 150

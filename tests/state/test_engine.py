@@ -1,0 +1,264 @@
+"""Connections: private, durable, one set a process, and errors a person can act on."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import stat
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from strongroom.errors import ConfigError, StateError, StateUnavailable
+from strongroom.state import engine, filesystem
+from strongroom.state.store import RunStore
+from tests.postgres import PostgresServer
+from tests.state.pipeline import new_run, work_off
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a SQLite database is to be."""
+    return tmp_path / "state" / "state.db"
+
+
+def opened(path: Path) -> RunStore:
+    store = RunStore(f"sqlite:///{path}")
+    store.check()
+    return store
+
+
+def test_sqlite_is_opened_for_durability(file: Path) -> None:
+    store = opened(file)
+    with store._database.reading() as conn:
+        pragmas = {
+            name: conn.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    store.close()
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30000}
+
+
+def test_the_sqlite_file_and_its_folder_are_private(file: Path) -> None:
+    old = os.umask(0)
+    try:
+        store = opened(file)
+        new_run(store)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in file.parent.iterdir()}
+    assert modes == {"state.db": 0o600, "state.db-wal": 0o600, "state.db-shm": 0o600}
+    store.close()
+
+
+def test_building_a_store_opens_nothing(file: Path) -> None:
+    RunStore(f"sqlite:///{file}")
+    assert not file.parent.exists()
+
+
+def test_a_write_transaction_holds_the_write_lock_from_its_beginning(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.05)
+    store, other = opened(file), opened(file)
+    with store._database.writing(), pytest.raises(StateUnavailable, match="locked"):
+        other.event("too late")
+    other.event("now")
+    store.close()
+    other.close()
+
+
+def test_readers_do_not_wait_for_a_writer(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.05)
+    store = opened(file)
+    run = new_run(store)
+    with store._database.writing():
+        assert store.load(run.id) == run
+    store.close()
+
+
+def test_an_exception_inside_a_transaction_undoes_it(store: RunStore) -> None:
+    with suppress(ZeroDivisionError), store._database.writing() as conn:
+        conn.execute(text("DELETE FROM counters"))
+        raise ZeroDivisionError
+    work_off(store, new_run(store))
+
+
+def test_a_store_made_before_a_fork_works_on_both_sides(store: RunStore) -> None:
+    run = new_run(store)
+    found = multiprocessing.get_context("fork").SimpleQueue()
+    child = multiprocessing.get_context("fork").Process(target=_use_after_fork, args=(store, run.id, found))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    assert found.get() is True
+    store.event("parent")
+    assert [event.kind for event in store.events()] == ["run.created", "child", "parent"]
+
+
+def _use_after_fork(store: RunStore, run: str, found: multiprocessing.SimpleQueue[bool]) -> None:
+    inherited = set(store._database._engines)
+    store.event("child")
+    found.put(store.load(run).id == run and inherited != set(store._database._engines))
+
+
+def test_threads_share_a_store(store: RunStore) -> None:
+    errors: list[Exception] = []
+    start = threading.Barrier(12)
+
+    def work(number: int) -> None:
+        try:
+            start.wait(30)
+            for _ in range(5):
+                store.event("thread", number=number)
+        except Exception as error:  # noqa: BLE001  # shown by the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(store.events(kind="thread")) == 60
+
+
+def test_a_closed_store_opens_again_on_use(store: RunStore) -> None:
+    run = new_run(store)
+    store.close()
+    assert store.load(run.id) == run
+
+
+# -- what can be wrong -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///:memory:", "mysql://u:CANARY-pw@host/db", "CANARY-pw"]
+)
+def test_a_url_of_another_kind_is_a_config_error_that_does_not_quote_it(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"state\.url") as caught:
+        RunStore(url)
+    assert "CANARY" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_file_that_is_no_database_is_a_state_error(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_bytes(b"CANARY-not a database" * 100)
+    with pytest.raises(StateError, match="not a SQLite database") as caught:
+        opened(file)
+    assert not caught.value.transient
+
+
+def test_a_damaged_database_is_a_state_error(file: Path) -> None:
+    store = opened(file)
+    work_off(store, new_run(store))
+    store.close()
+    content = bytearray(file.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    file.write_bytes(content)
+    with pytest.raises(StateError) as caught:
+        opened(file).runs()
+    assert not caught.value.transient
+
+
+def test_a_folder_that_cannot_be_made_is_a_state_error(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file is in the way")
+    with pytest.raises(StateError, match="cannot be opened"):
+        opened(tmp_path / "state" / "state.db")
+
+
+def test_what_a_database_says_when_it_refuses_is_not_repeated(file: Path) -> None:
+    opened(file).close()
+    connection = sqlite3.connect(file)
+    connection.execute(
+        "CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'CANARY-'); END"
+    )
+    connection.commit()
+    connection.close()
+    with pytest.raises(StateError) as caught:
+        opened(file).event("refused")
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(StateUnavailable, match="did not answer") as caught:
+        RunStore(f"postgresql://user:CANARY-pw@/none?host={tmp_path}").check()
+    assert caught.value.transient
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_server_that_restarts_is_unavailable_and_then_there_again() -> None:
+    with PostgresServer() as server:
+        store = RunStore(server.new_database())
+        run = new_run(store)
+        server.kill()
+        with pytest.raises(StateUnavailable):
+            store.load(run.id)
+        server.start()
+        assert store.load(run.id) == run
+        store.close()
+
+
+def test_a_session_that_the_server_ends_in_mid_transaction_is_unavailable(
+    postgres_server: PostgresServer,
+) -> None:
+    store = RunStore(postgres_server.new_database())
+
+    def die() -> None:
+        with store._database.writing() as conn:
+            own = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            postgres_server.execute(f"SELECT pg_terminate_backend({own})")
+            conn.execute(text("SELECT 1"))
+
+    with pytest.raises(StateUnavailable):
+        die()
+    store.event("after")
+    store.close()
+
+
+def test_a_lock_that_is_not_given_back_is_unavailable(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 1)
+    url = postgres_server.new_database()
+    store, other = RunStore(url), RunStore(url)
+    run = new_run(store)
+    with store._database.writing() as conn:
+        conn.execute(text("SELECT * FROM runs FOR UPDATE"))
+        with pytest.raises(StateUnavailable):
+            other.cancel(run.id)
+    assert other.cancel(run.id).closing
+    store.close()
+    other.close()
+
+
+# -- file systems ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs"])
+def test_a_network_file_system_is_refused(tmp_path: Path, kind: str) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"/dev/root / ext4 rw 0 0\nserver:/x {tmp_path}/my\\040share {kind} rw 0 0\n")
+    with pytest.raises(StateError, match=kind) as caught:
+        filesystem.prepare(tmp_path / "my share" / "deep" / "state.db", mounts=mounts)
+    assert "PostgreSQL" in caught.value.hint
+    filesystem.prepare(tmp_path / "my" / "state.db", mounts=mounts)
+
+
+def test_a_local_disk_mounted_inside_or_over_a_network_share_is_fine(tmp_path: Path) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"s:/x {tmp_path} nfs rw 0 0\n/dev/b {tmp_path}/local xfs rw 0 0\n")
+    assert filesystem.kind_of(tmp_path / "local" / "state.db", mounts=mounts) == "xfs"
+    assert filesystem.kind_of(tmp_path / "state.db", mounts=mounts) == "nfs"
+    mounts.write_text(f"s:/x {tmp_path} nfs rw 0 0\n/dev/b {tmp_path} xfs rw 0 0\n")
+    assert filesystem.kind_of(tmp_path / "state.db", mounts=mounts) == "xfs"
+
+
+def test_a_system_that_does_not_list_its_mounts_is_trusted(tmp_path: Path) -> None:
+    filesystem.prepare(tmp_path / "state.db", mounts=tmp_path / "nothing here")
+    assert (tmp_path / "state.db").exists()

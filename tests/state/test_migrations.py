@@ -1,0 +1,90 @@
+"""The schema: made by migrations, held to the tables, refused when unknown."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import event, inspect, text
+
+from strongroom.errors import SchemaMismatch
+from strongroom.state import migrations, tables
+from strongroom.state.store import RunStore
+
+
+def test_head_is_the_newest_revision_there_is() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    assert ScriptDirectory.from_config(config).get_heads() == [migrations.HEAD]
+
+
+def test_migrations_make_exactly_the_tables_that_the_code_uses(store: RunStore) -> None:
+    with store._database.reading() as conn:
+        context = MigrationContext.configure(conn, opts={"compare_type": True})
+        assert compare_metadata(context, tables.metadata) == []
+
+
+def test_migrations_make_the_partial_indexes(store: RunStore) -> None:
+    with store._database.reading() as conn:
+        names = {index["name"] for name in ("runs", "steps") for index in inspect(conn).get_indexes(name)}
+        wanted = {index.name for table in (tables.runs, tables.steps) for index in table.indexes}
+        assert wanted <= names
+        partial = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND sql LIKE '%WHERE state%'"
+        if conn.dialect.name == "postgresql":
+            partial = "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%WHERE%state%'"
+        assert conn.execute(text(partial)).scalar() == 2
+
+
+def test_a_schema_of_a_later_version_is_refused_and_left_alone(url: str) -> None:
+    first = RunStore(url)
+    with first._database.writing() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    first.close()
+    with pytest.raises(SchemaMismatch, match="does not know") as caught:
+        RunStore(url).check()
+    assert not caught.value.transient
+    with pytest.raises(SchemaMismatch):
+        RunStore(url).runs()
+
+
+def test_a_database_that_is_up_to_date_costs_one_select(store: RunStore) -> None:
+    store.check()
+    seen: list[str] = []
+    engine = store._database.engine
+    event.listen(engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
+    migrations.bring_up(engine)
+    assert [statement for statement in seen if not statement.startswith(("BEGIN", "PRAGMA"))] == [
+        "SELECT version_num FROM alembic_version"
+    ]
+
+
+def test_a_start_without_a_migration_does_not_import_alembic(url: str) -> None:
+    program = (
+        "import sys; from strongroom.state.store import RunStore;"
+        f"store = RunStore({url!r}); store.runs(); store.close();"
+        "sys.exit(any(name.split('.')[0] in ('alembic', 'mako') for name in sys.modules))"
+    )
+    codes = [subprocess.run([sys.executable, "-c", program], check=False).returncode for _ in range(2)]
+    assert codes == [1, 0], "the first start migrates, the second does not"
+
+
+def test_a_migration_that_breaks_off_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = migrations._upgrade
+
+    def break_off(conn: object) -> None:
+        real(conn)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(migrations, "_upgrade", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        RunStore(url).check()
+    monkeypatch.undo()
+    store = RunStore(url)
+    assert store.runs() == []
+    store.close()
