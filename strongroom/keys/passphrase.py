@@ -23,6 +23,16 @@ LABEL = b"strongroom/v1/wrap/passphrase/"
 _ARGS = frozenset({"iterations", "kdf_salt", "salt", "wrapped"})
 
 
+def fingerprint(label: str) -> str:
+    """Return the label: anything computed from the passphrase would help to guess it."""
+    return f"{TYPE}:{label}"
+
+
+def describe(label: str) -> str:
+    """Say in words who can open."""
+    return f"whoever knows the passphrase `{label}`" if label else "whoever knows the passphrase"
+
+
 class _Keys:
     """Keys derived from one passphrase, each derivation done once."""
 
@@ -72,8 +82,7 @@ class PassphraseRecipient:
 
     @property
     def fingerprint(self) -> str:
-        """The label: anything computed from the passphrase would help to guess it."""
-        return f"passphrase:{self.label}"
+        return fingerprint(self.label)
 
     def describe(self) -> str:
         return (

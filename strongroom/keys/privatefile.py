@@ -6,9 +6,12 @@ file is told from a wrong key.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from strongroom.errors import ConfigError, UsageError
@@ -74,6 +77,19 @@ def read_private(path: Path) -> str:
         return data[:LIMIT].decode("utf-8")
     except UnicodeDecodeError:
         raise ConfigError(f"'{path}' is not a text file", hint="Check the path.") from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, making the folder (mode 0700) if need be: two processes that
+    start together must make one key, not two."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _checksum(body: str) -> str:

@@ -6,11 +6,9 @@ roles and a copy of ``trusted.json``.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from strongroom.container.signing import Signer, fingerprint
@@ -32,7 +30,7 @@ def load_or_create_role(folder: Path, role: str) -> Signer:
     if role not in ROLES:
         raise ConfigError(f"there is no role '{role}'", hint=f"The roles: {', '.join(ROLES)}.")
     path = folder / f"{role}.key"
-    with _locked(folder):
+    with privatefile.locked(folder):
         if not path.exists():
             _create(folder, path, role)
         signer = load_role(folder, role)
@@ -105,15 +103,3 @@ def _write_trusted(folder: Path, keys: Mapping[str, bytes]) -> None:
         file.flush()
         os.fsync(file.fileno())
     provisional.replace(folder / TRUSTED)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: two processes that start together must make one key."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

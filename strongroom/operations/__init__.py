@@ -1,0 +1,1 @@
+"""What Strongroom does, one module an operation; none of them dispatches (see ``steps``)."""

@@ -1,0 +1,109 @@
+"""backup to a single file: the same steps, with one target that is a file.
+
+The file gets its name only after the verify step has read it back; until then there is a
+provisional one that a failure removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from strongroom.container.bundle import BundleWriter
+from strongroom.container.manifest import Manifest
+from strongroom.errors import RunCancelled, RunFailed
+from strongroom.keys import Recipient
+from strongroom.model import Depth, Selection
+from strongroom.operations import failures
+from strongroom.operations.drive import Watch, drive
+from strongroom.operations.open import read_manifest
+from strongroom.operations.pins import pin_recipient, pin_target
+from strongroom.operations.services import Pinned, Services
+from strongroom.operations.steps import FIRST
+from strongroom.sources import Source
+from strongroom.state.records import Run, RunKind, RunState, Spec, StepKind
+
+POLICY = "(command)"
+TARGET = "file"
+
+
+def backup_to_file(
+    path: Path,
+    *,
+    source: Source,
+    recipients: Sequence[Recipient],
+    services: Services,
+    selection: Selection = Selection(),
+    values: bool = True,
+    replace_existing: bool = False,
+    watch: Watch | None = None,
+) -> Manifest:
+    """Seal a source into one file and return its manifest.
+
+    Args:
+        values: false for a sealed metadata-only backup.
+        replace_existing: whether a file at ``path`` may be replaced, atomically.
+        watch: is told of each step that is over.
+
+    Raises:
+        StrongroomError: what stopped the run, typed; nothing was left at ``path``.
+    """
+    with BundleWriter(path, replace=replace_existing) as bundle:
+        spec = _spec(bundle, source, recipients, selection, values=values)
+        pinned = Pinned(spec=spec, recipients=tuple(recipients))
+        own = replace(
+            services,
+            targets={TARGET: bundle},
+            sources={source.name: source},
+            pinned=lambda policy: pinned,
+        )
+        run = _drive(own, spec, watch)
+        manifest = read_manifest(bundle, run.id, trusted=services.signer_fingerprints)
+        bundle.close(commit=True)
+    return manifest
+
+
+def _drive(services: Services, spec: Spec, watch: Watch | None) -> Run:
+    run = services.store.create(spec, first=(FIRST[spec.kind],))
+    assert run is not None  # only a slot can be taken already
+    try:
+        tickets = services.store.take_ready(run.id, window=services.limits.window)
+        # The file is open in this process only, so nothing but captures leaves it.
+        run = drive(run.id, tickets, services, watch=watch, spread=frozenset({StepKind.CAPTURE}))
+    except KeyboardInterrupt:
+        services.store.cancel(run.id, error="interrupted")
+        drive(run.id, services.store.take_ready(run.id, window=1), services, processes=1)
+        raise
+    return require_done(run)
+
+
+def require_done(run: Run) -> Run:
+    """Return a run that made a good backup; raise what stopped it otherwise."""
+    match run.state:
+        case RunState.DONE | RunState.DEGRADED:
+            return run
+        case RunState.CANCELLED:
+            raise RunCancelled(f"run {run.id} was cancelled: {run.error}")
+        case _:
+            raise failures.typed(run.error) or RunFailed(f"run {run.id} failed: {run.error}")
+
+
+def _spec(
+    bundle: BundleWriter,
+    source: Source,
+    recipients: Sequence[Recipient],
+    selection: Selection,
+    *,
+    values: bool,
+) -> Spec:
+    return Spec(
+        kind=RunKind.BACKUP,
+        policy=POLICY,
+        source=source.name,
+        values=values,
+        selection=selection,
+        targets=(pin_target(TARGET, bundle),),
+        recipients=tuple(pin_recipient(recipient.label, recipient) for recipient in recipients),
+        depth=Depth.DIGEST,
+    )

@@ -1,0 +1,126 @@
+"""capture: read one range, seal it, reopen and compare, stage it.
+
+One step, because plaintext never leaves the process that read it (invariant 1). The
+container is sealed in memory: a piece is bounded by the policy's container size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from strongroom.container.about import About
+from strongroom.container.check import check_sealed
+from strongroom.container.metadata import DocumentAbout, check_document, write_document
+from strongroom.container.ranges import BytesReader
+from strongroom.container.receipt import Receipt, sign_receipt
+from strongroom.container.writer import write_container
+from strongroom.errors import SourceChanged
+from strongroom.model import Secret
+from strongroom.operations import names, pins
+from strongroom.operations.layout import sealed_receipt, staged_name
+from strongroom.operations.plan import Plan, checked_plan, open_name_key
+from strongroom.operations.services import Pinned, Services
+from strongroom.operations.times import rfc3339
+from strongroom.sources import Source
+from strongroom.state.records import Run, Step
+
+
+def capture(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Seal one piece and stage it; the result names it by digest, under a signed receipt."""
+    pinned = pins.check_sealing(run, services)
+    plan = checked_plan(run, services)
+    listed = names.read_range(
+        services.stage, run.id, plan.chunks, piece=step.piece, pieces=plan.pieces, work_key=services.work_key
+    )
+    reading = _Reading(services.source(pinned.spec.source), listed)
+    content = bytearray()
+    if pinned.spec.sealed:
+        receipt = _seal(_about(run, step.piece, plan, services), reading, content, services, pinned)
+    else:
+        receipt = _document(run, step.piece, plan, reading, content)
+    staged = staged_name(run.id, step.piece, receipt.sha256)
+    services.stage.put(staged, [memoryview(content)], size=len(content), sha256=bytes.fromhex(receipt.sha256))
+    return {
+        "receipt": msgspec.to_builtins(receipt),
+        "signature": sign_receipt(receipt, services.signers("seal")),
+        "staged": staged,
+        "vanished": reading.vanished,
+    }
+
+
+def discard(run: str, result: dict[str, Any], services: Services) -> None:
+    """Delete what a capture staged that another attempt was faster to record."""
+    services.stage.delete(result["staged"])
+
+
+class _Reading:
+    """Secrets of a range in hash order, counting those that vanished since the plan."""
+
+    def __init__(self, source: Source, listed: Sequence[names.Hashed]) -> None:
+        self._source = source
+        self._listed = listed
+        self.vanished = 0
+
+    def __iter__(self) -> Iterator[tuple[bytes, Secret]]:
+        found = self._source.read([hashed.entry for hashed in self._listed])
+        for hashed, secret in zip(self._listed, found, strict=True):
+            if secret is None:
+                self.vanished += 1
+            elif secret.name != hashed.entry.name:
+                raise SourceChanged("the source answered with another secret than it was asked for")
+            else:
+                yield hashed.hash, secret
+
+
+def _about(run: Run, piece: int, plan: Plan, services: Services) -> About:
+    return About(
+        backup_id=run.id,
+        piece=piece,
+        pieces=plan.pieces,
+        source=run.spec.source,
+        policy=run.spec.policy,
+        values=run.spec.values,
+        created_at=rfc3339(run.created_at),
+        name_key=open_name_key(run, plan, services),
+    )
+
+
+def _seal(about: About, reading: _Reading, content: bytearray, services: Services, pinned: Pinned) -> Receipt:
+    sealed = write_container(
+        content.extend,
+        reading,
+        about=about,
+        wrapping_key=services.wrapping_key(about.backup_id, pinned.recipients),
+        signer=services.signers("seal"),
+        digest_key=services.digest_key,
+    )
+    check_sealed(BytesReader(content), sealed, digest_key=services.digest_key)
+    return sealed_receipt(about, sealed)
+
+
+def _document(run: Run, piece: int, plan: Plan, reading: _Reading, content: bytearray) -> Receipt:
+    """Write a plain metadata-only document: low risk, allow-listed fields, no values."""
+    about = DocumentAbout(
+        backup_id=run.id,
+        piece=piece,
+        pieces=plan.pieces,
+        source=run.spec.source,
+        policy=run.spec.policy,
+        created_at=rfc3339(run.created_at),
+    )
+    written = write_document(content.extend, (secret for _, secret in reading), about=about)
+    check_document(BytesReader(content))
+    return Receipt(
+        run=run.id,
+        piece=piece,
+        sha256=written.hexdigest,
+        size=written.size,
+        secrets=written.secrets,
+        versions=written.versions,
+        first="",
+        last="",
+        wrapping_key="",
+    )

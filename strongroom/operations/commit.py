@@ -1,0 +1,141 @@
+"""commit: write the manifest, last, on every target that holds every container.
+
+No manifest, no backup. Its bytes derive from the run record alone, so that a second
+claimant, after a crash or a redelivery, writes the very same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, TypeVar
+
+import msgspec
+
+from strongroom.container.manifest import (
+    ContainerEntry,
+    Counts,
+    Manifest,
+    ManifestRecipient,
+    ManifestSelection,
+    ManifestTarget,
+    sign_manifest,
+)
+from strongroom.errors import QuorumNotMet, RecordRefused, TargetError, VerificationFailed
+from strongroom.operations import pins
+from strongroom.operations.layout import container_entry, manifest_name
+from strongroom.operations.plan import checked_plan
+from strongroom.operations.services import Services
+from strongroom.operations.times import rfc3339
+from strongroom.operations.upload import digest_of
+from strongroom.state.records import CatalogEntry, Replica, Run, Spec, Step, StepKind, StepState, Tally
+from strongroom.targets import Target
+
+
+def complete_targets(spec: Spec, tally: Tally, pieces: int) -> tuple[str, ...]:
+    """Name the targets that hold every container."""
+    return tuple(
+        pin.name
+        for pin in spec.targets
+        if tally.of(StepKind.UPLOAD, target=pin.name, states=(StepState.DONE,)) == pieces
+    )
+
+
+def missing_from_quorum(spec: Spec, held: tuple[str, ...]) -> str | None:
+    """Say what the targets in ``held`` lack to make a backup, or ``None``."""
+    regions = {pin.region for pin in spec.targets if pin.name in held}
+    if len(held) < spec.quorum:
+        return f"{len(held)} of the {spec.quorum} targets that the policy demands hold the whole backup"
+    if len(regions) < spec.regions:
+        return f"{len(regions)} of the {spec.regions} regions that the policy demands hold the whole backup"
+    return None
+
+
+def commit(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Write and read back the manifest wherever the backup is whole; demand the quorum."""
+    pins.check_quorum(run, services)
+    manifest = build_manifest(run, services)
+    content = sign_manifest(manifest, services.signers("control"))
+    held = complete_targets(run.spec, services.store.tally(run.id), len(manifest.containers))
+    written = tuple(name for name in held if _put(pins.check_target(run, name, services), run.id, content))
+    if lacking := missing_from_quorum(run.spec, written):
+        raise QuorumNotMet(f"the manifest could not be placed: {lacking}")
+    digest = hashlib.sha256(content).hexdigest()
+    _catalogue(manifest, digest, written, services)
+    counts = msgspec.to_builtins(manifest.counts)
+    return {"manifest": digest, "targets": list(written), "counts": counts}
+
+
+def build_manifest(run: Run, services: Services) -> Manifest:
+    """Derive the manifest from the run record, checking every capture's receipt."""
+    containers = _containers(run, services)
+    spec = run.spec
+    return Manifest(
+        backup_id=run.id,
+        policy=spec.policy,
+        source=spec.source,
+        created_at=rfc3339(run.created_at),
+        values=spec.values,
+        sealed=spec.sealed,
+        selection=_same(spec.selection, ManifestSelection),
+        counts=Counts(
+            secrets=sum(entry.secrets for entry in containers),
+            versions=sum(entry.versions for entry in containers),
+            size=sum(entry.size for entry in containers),
+        ),
+        recipients=tuple(_same(pin, ManifestRecipient) for pin in spec.recipients),
+        targets=tuple(_same(pin, ManifestTarget) for pin in spec.targets),
+        quorum=spec.quorum,
+        regions=spec.regions,
+        containers=containers,
+        previous=run.facts["previous"],
+    )
+
+
+T = TypeVar("T")
+
+
+def _same(record: msgspec.Struct, kind: type[T]) -> T:
+    """Return the manifest's record of a state record: the same fields, frozen for ever."""
+    return msgspec.convert(msgspec.to_builtins(record), kind)
+
+
+def _containers(run: Run, services: Services) -> tuple[ContainerEntry, ...]:
+    rows = sorted(services.store.rows(run.id, StepKind.CAPTURE), key=lambda row: row.step.piece)
+    signed = [pins.receipt_of(run, row.step.piece, row.result, services) for row in rows]
+    entries = [container_entry(one.receipt, one.signature, services.trusted("seal")) for one in signed]
+    if len(entries) != checked_plan(run, services).pieces:
+        raise RecordRefused(f"run {run.id} does not record one capture for each piece of its plan")
+    return tuple(entries)
+
+
+def _put(target: Target, backup: str, content: bytes) -> bool:
+    name = manifest_name(backup)
+    digest = hashlib.sha256(content)
+    try:
+        target.put(name, [content], size=len(content), sha256=digest.digest())
+        if digest_of(target, name) != digest.hexdigest():
+            raise VerificationFailed(
+                f"target '{target.name}' holds another manifest under this backup's name"
+            )
+    except (TargetError, VerificationFailed):
+        return False
+    return True
+
+
+def _catalogue(manifest: Manifest, digest: str, written: tuple[str, ...], services: Services) -> None:
+    entry = CatalogEntry(
+        backup=manifest.backup_id,
+        policy=manifest.policy,
+        source=manifest.source,
+        created_at=manifest.created_at,
+        values=manifest.values,
+        secrets=manifest.counts.secrets,
+        size=manifest.counts.size,
+        containers=len(manifest.containers),
+        manifest_sha256=digest,
+    )
+    replicas = [
+        Replica(backup=manifest.backup_id, target=name, good=name in written, verified=None, verified_at=None)
+        for name in (target.name for target in manifest.targets)
+    ]
+    services.store.put_backup(entry, replicas)

@@ -1,0 +1,91 @@
+"""drill: a rehearsed recovery, timed against its objective.
+
+Newest backup → scratch store → compare every value → teardown. The scratch store is a
+local store of its own: sealed under a master key that goes with it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from strongroom.container.digests import value_digest
+from strongroom.errors import VerificationFailed
+from strongroom.model import Entry, Secret
+from strongroom.operations.open import Backup
+from strongroom.operations.restore import restore as restore_secrets
+from strongroom.operations.restore_run import open_anywhere
+from strongroom.operations.services import Services
+from strongroom.sources.local import LocalStore
+from strongroom.state.records import Run, Step
+
+BATCH = 1000
+
+
+def restore(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Restore the whole backup into an empty scratch store."""
+    started = time.monotonic()
+    teardown(run, step, services)
+    backup = open_anywhere(run, services)
+    done = restore_secrets(backup.secrets(), LocalStore(_scratch(run, services)), overwrite=False)
+    if done.created != backup.manifest.counts.secrets:
+        raise VerificationFailed(f"{done.created} of {backup.manifest.counts.secrets} secrets came back")
+    return {
+        "backup": backup.manifest.backup_id,
+        "secrets": done.created,
+        "seconds": time.monotonic() - started,
+    }
+
+
+def compare(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Compare every value in the scratch store against the digests taken at capture."""
+    started = time.monotonic()
+    backup = open_anywhere(run, services)
+    store = LocalStore(_scratch(run, services))
+    compared = sum(
+        _compare_container(backup, piece, store, services) for piece in range(len(backup.manifest.containers))
+    )
+    return {"compared": compared, "seconds": time.monotonic() - started}
+
+
+def teardown(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Remove the scratch store; the run's report does so too, whatever happened."""
+    shutil.rmtree(_scratch(run, services), ignore_errors=True)
+    return {}
+
+
+def _scratch(run: Run, services: Services) -> Path:
+    return services.state_dir / "drills" / run.id
+
+
+def _compare_container(backup: Backup, piece: int, store: LocalStore, services: Services) -> int:
+    container = backup.container(backup.manifest.containers[piece])
+    compared = 0
+    batch: list[tuple[str, int, bytes]] = []
+    for name, number, digest in container.digests():
+        batch.append((name, number, digest))
+        if len(batch) == BATCH:
+            compared += _compare_batch(batch, backup.manifest.source, store, services)
+            batch = []
+    return compared + _compare_batch(batch, backup.manifest.source, store, services)
+
+
+def _compare_batch(
+    batch: list[tuple[str, int, bytes]], source: str, store: LocalStore, services: Services
+) -> int:
+    entries = [Entry(name, 0) for name in dict.fromkeys(name for name, _, _ in batch)]
+    found = {secret.name: secret for secret in store.read(entries) if secret is not None}
+    for name, number, digest in batch:
+        value = _value(found.get(name), number)
+        if value is None or value_digest(services.digest_key, source, name, number, value) != digest:
+            raise VerificationFailed(f"secret '{name}' version {number} did not come back as it was captured")
+    return len(batch)
+
+
+def _value(secret: Secret | None, number: int) -> bytes | None:
+    for version in secret.versions if secret is not None else ():
+        if version.number == number and version.value is not None:
+            return version.value.reveal()
+    return None

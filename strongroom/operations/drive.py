@@ -1,0 +1,127 @@
+"""The in-process driver: the same steps, without a broker.
+
+Captures and verifications are spread over forked processes when there are several; all
+else, which mostly waits for disks, runs here. Records go through the same run store, so a
+run that is killed here is resumed by whoever drives it next.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing import get_context
+
+from strongroom.operations.services import Services
+from strongroom.operations.steps import perform, recover
+from strongroom.state.records import Run, StepKind, Ticket
+
+SPREAD = frozenset({StepKind.CAPTURE, StepKind.VERIFY})
+"""What is worth a process of its own: it computes, and shares nothing with its siblings."""
+
+Watch = Callable[[Ticket], None]
+
+
+def drive(
+    run_id: str,
+    tickets: Iterable[Ticket],
+    services: Services,
+    *,
+    watch: Watch | None = None,
+    processes: int = 0,
+    spread: frozenset[StepKind] = SPREAD,
+) -> Run:
+    """Perform a run to its end and return it.
+
+    Args:
+        watch: is told of each ticket when its step is over.
+        processes: how many to spread over; 0 means one a core, 1 keeps all in this one.
+        spread: the kinds of steps that may run in a process of their own.
+    """
+    pool = _Pool(services, processes or os.cpu_count() or 1, spread)
+    try:
+        queue = list(tickets)
+        while not services.store.load(run_id).state.final or queue or pool.busy:
+            queue += _round(queue, pool, services, watch)
+            if not queue and not pool.busy:
+                queue = _overdue(run_id, services)
+    finally:
+        pool.close()
+    return services.store.load(run_id)
+
+
+def _round(queue: list[Ticket], pool: _Pool, services: Services, watch: Watch | None) -> list[Ticket]:
+    """Hand out what can be spread, do one other step here, collect what is done."""
+    queue[:] = [ticket for ticket in queue if not pool.take(ticket, len(queue))]
+    over: list[tuple[Ticket, list[Ticket]]] = []
+    if queue:
+        ticket = queue.pop(0)
+        over.append((ticket, perform(ticket, services)))
+    over += pool.collect(block=not over)
+    for ticket, _ in over:
+        if watch is not None:
+            watch(ticket)
+    return [ticket for _, following in over for ticket in following]
+
+
+def _overdue(run_id: str, services: Services) -> list[Ticket]:
+    if services.store.load(run_id).state.final:
+        return []
+    recover(services)
+    tickets = services.store.take_ready(run_id, window=services.limits.window)
+    if not tickets:
+        # A retry's pause, or another process's lease: nothing announces its end.
+        time.sleep(0.1)
+    return tickets
+
+
+class _Pool:
+    """Forked workers, started on first use; none where forking is not safe."""
+
+    def __init__(self, services: Services, processes: int, spread: frozenset[StepKind]) -> None:
+        self._services = services
+        self._spread = spread
+        self._processes = processes if sys.platform == "linux" else 1
+        self._executor: ProcessPoolExecutor | None = None
+        self._futures: dict[Future[list[Ticket]], Ticket] = {}
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._futures)
+
+    def take(self, ticket: Ticket, queued: int) -> bool:
+        """Take a ticket if forking pays for it: a single step is faster here."""
+        worth = self._processes > 1 and (queued > 1 or self._executor is not None)
+        if worth and ticket.step.kind in self._spread:
+            self._submit(ticket)
+            return True
+        return False
+
+    def _submit(self, ticket: Ticket) -> None:
+        if self._executor is None:
+            # A fork inherits the services; nothing of them could be pickled, nor should it be.
+            _Forked.services = self._services
+            self._executor = ProcessPoolExecutor(self._processes, mp_context=get_context("fork"))
+        self._futures[self._executor.submit(_perform_forked, ticket)] = ticket
+
+    def collect(self, *, block: bool) -> list[tuple[Ticket, list[Ticket]]]:
+        if not self._futures:
+            return []
+        done, _ = wait(self._futures, timeout=None if block else 0, return_when=FIRST_COMPLETED)
+        return [(self._futures.pop(future), future.result()) for future in done]
+
+    def close(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+
+class _Forked:
+    """What a forked worker finds already there."""
+
+    services: Services
+
+
+def _perform_forked(ticket: Ticket) -> list[Ticket]:
+    return perform(ticket, _Forked.services)

@@ -1,0 +1,64 @@
+"""Names on targets and the stage, and the records that a sealed container gets."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from strongroom.container.about import About
+from strongroom.container.manifest import ContainerEntry
+from strongroom.container.receipt import Receipt
+from strongroom.container.writer import Sealed
+
+MANIFESTS = "manifests/"
+
+
+def manifest_name(backup: str) -> str:
+    """Return a manifest's name on every target."""
+    return f"{MANIFESTS}{backup}.json"
+
+
+def containers_prefix(backup: str) -> str:
+    """Return what the names of a backup's containers begin with."""
+    return f"containers/{backup}/"
+
+
+def container_name(backup: str, sha256: str) -> str:
+    """Return a container's name on every target: by digest, so a repeated put is harmless."""
+    return f"{containers_prefix(backup)}{sha256}"
+
+
+def staged_prefix(run: str) -> str:
+    """Return what the names of all that a run stages begin with."""
+    return f"runs/{run}/"
+
+
+def staged_name(run: str, piece: int, sha256: str) -> str:
+    """Return where a piece lies on the stage: by digest, so two attempts never collide."""
+    return f"{staged_prefix(run)}sealed/{piece}/{sha256}"
+
+
+def names_chunk(run: str, sha256: str) -> str:
+    """Return where a chunk of the plan's list lies on the stage."""
+    return f"{staged_prefix(run)}names/{sha256}"
+
+
+def sealed_receipt(about: About, sealed: Sealed) -> Receipt:
+    """Return the receipt of a container that was just sealed."""
+    return Receipt(
+        run=about.backup_id,
+        piece=about.piece,
+        sha256=sealed.hexdigest,
+        size=sealed.size,
+        secrets=sealed.secrets,
+        versions=sealed.versions,
+        first=sealed.first_hash.hex(),
+        last=sealed.last_hash.hex(),
+        wrapping_key=sealed.wrapping_key_id,
+    )
+
+
+def container_entry(receipt: Receipt, signature: str, signer: bytes) -> ContainerEntry:
+    """Return a container's line in the manifest: its receipt, and who signed that."""
+    fields = structs.asdict(receipt)
+    del fields["run"]
+    return ContainerEntry(**fields, signer=signer.hex(), signature=signature)

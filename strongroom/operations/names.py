@@ -1,0 +1,134 @@
+"""The list of names that a plan makes, spilled to the stage and cut into ranges.
+
+Names can be sensitive and a million of them do not belong in memory, so the list goes to
+the stage in chunks sealed under the cluster work key. Each name is placed by a keyed hash
+(HMAC-SHA256 under the run's name key): a *piece* is a contiguous range of hashes. So pieces
+are of even size whatever the names are, two secrets of one name fall into one piece, and
+the hash range in a manifest tells nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from struct import Struct as Packed
+
+import msgspec
+
+from strongroom.container import cobblestone
+from strongroom.container.digests import name_hash
+from strongroom.errors import RecordRefused
+from strongroom.model import Entry
+from strongroom.operations.layout import names_chunk
+from strongroom.targets import Target
+
+CHUNK_ENTRIES = 50_000
+SECTIONS = 256
+_INDEX = Packed(f">{SECTIONS + 1}I")
+
+
+class Hashed(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
+    """An entry with its keyed name hash (16 bytes)."""
+
+    hash: bytes
+    entry: Entry
+
+
+class ChunkRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A spilled chunk on the stage, named by its digest."""
+
+    name: str
+    sha256: str
+
+
+class Spilled(msgspec.Struct, frozen=True, kw_only=True):
+    """What was listed: the chunks, how many secrets, and their estimated bytes."""
+
+    chunks: tuple[ChunkRef, ...]
+    secrets: int
+    size: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Hashed])
+
+
+def spill(stage: Target, run: str, entries: Iterable[Entry], *, name_key: bytes, work_key: bytes) -> Spilled:
+    """Write a listing to the stage; memory is bounded by one chunk."""
+    chunks: list[ChunkRef] = []
+    count = size = 0
+    for batch in _batches(entries, name_key):
+        chunks.append(_put_chunk(stage, run, batch, work_key))
+        count += len(batch)
+        size += sum(hashed.entry.size for hashed in batch)
+    return Spilled(chunks=tuple(chunks), secrets=count, size=size)
+
+
+def read_range(
+    stage: Target, run: str, chunks: Iterable[ChunkRef], *, piece: int, pieces: int, work_key: bytes
+) -> list[Hashed]:
+    """Return one piece's entries, ascending by hash."""
+    low, high = _bounds(piece, pieces)
+    found = [
+        hashed
+        for chunk in chunks
+        for hashed in _sections(_get_chunk(stage, run, chunk, work_key), low[0], high)
+        if low <= hashed.hash and (high is None or hashed.hash < high)
+    ]
+    found.sort()
+    return found
+
+
+def _bounds(piece: int, pieces: int) -> tuple[bytes, bytes | None]:
+    def edge(number: int) -> bytes:
+        return (-(-number * 2**128 // pieces)).to_bytes(16, "big")
+
+    return edge(piece), edge(piece + 1) if piece + 1 < pieces else None
+
+
+def _batches(entries: Iterable[Entry], name_key: bytes) -> Iterator[list[Hashed]]:
+    batch: list[Hashed] = []
+    for entry in entries:
+        batch.append(Hashed(name_hash(name_key, entry.name), entry))
+        if len(batch) == CHUNK_ENTRIES:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _put_chunk(stage: Target, run: str, batch: list[Hashed], work_key: bytes) -> ChunkRef:
+    sections: list[list[Hashed]] = [[] for _ in range(SECTIONS)]
+    for hashed in batch:
+        sections[hashed.hash[0]].append(hashed)
+    sealed = cobblestone.seal(work_key, _pack(sections), context=_context(run))
+    digest = hashlib.sha256(sealed)
+    name = names_chunk(run, digest.hexdigest())
+    stage.put(name, [sealed], size=len(sealed), sha256=digest.digest())
+    return ChunkRef(name=name, sha256=digest.hexdigest())
+
+
+def _get_chunk(stage: Target, run: str, chunk: ChunkRef, work_key: bytes) -> bytes:
+    sealed = b"".join(stage.read(chunk.name))
+    if hashlib.sha256(sealed).hexdigest() != chunk.sha256:
+        raise RecordRefused("a staged list of names is not the one that was planned")
+    return cobblestone.open_(work_key, sealed, context=_context(run))
+
+
+def _pack(sections: list[list[Hashed]]) -> bytes:
+    encoded = [_encoder.encode(section) for section in sections]
+    offsets = [_INDEX.size]
+    for blob in encoded:
+        offsets.append(offsets[-1] + len(blob))
+    return _INDEX.pack(*offsets) + b"".join(encoded)
+
+
+def _sections(chunk: bytes, low: int, high: bytes | None) -> Iterator[Hashed]:
+    offsets = _INDEX.unpack_from(chunk)
+    last = SECTIONS - 1 if high is None else high[0]
+    for section in range(low, last + 1):
+        yield from _decoder.decode(memoryview(chunk)[offsets[section] : offsets[section + 1]])
+
+
+def _context(run: str) -> bytes:
+    return b"strongroom/v1/names/" + run.encode()

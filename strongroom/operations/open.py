@@ -1,0 +1,132 @@
+"""open_backup: the one reader, of a single file and of a backup on a target alike.
+
+Needs no state, broker or configuration: bytes, identities and trusted signers are enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from strongroom.container.digests import name_hash
+from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
+from strongroom.container.reader import Container
+from strongroom.container.rows import Row
+from strongroom.errors import MissingPiece, NotABackup, Tampered, Truncated
+from strongroom.keys import Identity
+from strongroom.model import Secret
+from strongroom.operations.layout import MANIFESTS, container_name, manifest_name
+from strongroom.targets import ObjectInfo
+
+
+class Objects(Protocol):
+    """The read side of a target; a single-file backup has it too."""
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]: ...
+
+    def stat(self, name: str) -> ObjectInfo | None: ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]: ...
+
+
+class ObjectReader:
+    """Ranged reads of one object."""
+
+    def __init__(self, objects: Objects, name: str) -> None:
+        found = objects.stat(name)
+        if found is None:
+            raise MissingPiece(f"'{name}' is not there")
+        self.size = found.size
+        self._objects = objects
+        self._name = name
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes at ``offset``."""
+        return b"".join(self._objects.read(self._name, offset=offset, length=length))
+
+
+class Backup:
+    """An opened backup: its manifest, checked, and its containers, opened as needed."""
+
+    def __init__(self, objects: Objects, manifest: Manifest, identities: Sequence[Identity]) -> None:
+        self.manifest = manifest
+        self._objects = objects
+        self._identities = identities
+        self._name_key: bytes | None = None
+
+    def container(self, entry: ContainerEntry) -> Container:
+        """Open one container: the one, at its place, that the manifest's signer vouched for."""
+        trusted = frozenset({entry.signer_fingerprint})
+        container = Container.open(self.reader(entry), self._identities, trusted=trusted)
+        about = container.about
+        if (about.backup_id, about.piece) != (self.manifest.backup_id, entry.piece):
+            raise Tampered(f"container {entry.piece} belongs to another place or backup")
+        return container
+
+    def reader(self, entry: ContainerEntry) -> ObjectReader:
+        """Return ranged reads of one container, refusing one of another size."""
+        reader = ObjectReader(self._objects, container_name(self.manifest.backup_id, entry.sha256))
+        if reader.size < entry.size:
+            raise Truncated(f"container {entry.piece} has {reader.size} bytes instead of {entry.size}")
+        if reader.size > entry.size:
+            raise Tampered(f"container {entry.piece} has {reader.size} bytes instead of {entry.size}")
+        return reader
+
+    def containers(self) -> Iterator[Container]:
+        """Open each container in turn."""
+        for entry in self.manifest.containers:
+            yield self.container(entry)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the metadata of every secret; values are not read."""
+        for container in self.containers():
+            yield from container.rows()
+
+    def secrets(self) -> Iterator[Secret]:
+        """Yield every secret; memory is bounded by one segment."""
+        for container in self.containers():
+            yield from container.secrets()
+
+    def find(self, name: str) -> Secret | None:
+        """Return one secret with a few ranged reads, or ``None``."""
+        if self._name_key is None:
+            self._name_key = self.container(self.manifest.containers[0]).about.name_key
+        candidates = self.manifest.candidates(name_hash(self._name_key, name))
+        return next((found for entry in candidates if (found := self.container(entry).find(name))), None)
+
+
+def backup_ids(objects: Objects) -> list[str]:
+    """Return the ids of the backups visible here, oldest first (they begin with the time)."""
+    return [info.name.removeprefix(MANIFESTS).removesuffix(".json") for info in objects.list(MANIFESTS)]
+
+
+def read_manifest(objects: Objects, backup: str | None = None, *, trusted: frozenset[str] | None) -> Manifest:
+    """Read and check a manifest, of the newest backup unless told which."""
+    known = backup_ids(objects)
+    if not known:
+        raise NotABackup("there is no backup here: no manifest was found")
+    wanted = known[-1] if backup is None else backup
+    if wanted not in known:
+        raise MissingPiece(f"there is no backup '{wanted}' here")
+    manifest = parse_manifest(b"".join(objects.read(manifest_name(wanted))), trusted=trusted)
+    if manifest.backup_id != wanted:
+        raise MissingPiece(f"the manifest named '{wanted}' belongs to backup '{manifest.backup_id}'")
+    return manifest
+
+
+def open_backup(
+    objects: Objects,
+    backup: str | None = None,
+    *,
+    identities: Sequence[Identity],
+    trusted: frozenset[str] | None,
+) -> Backup:
+    """Open a backup.
+
+    Args:
+        objects: a target, or a single-file backup.
+        backup: which one; the newest if left out.
+        identities: who tries to open. Nothing is unwrapped before a container is read.
+        trusted: fingerprints of signers; ``None`` accepts any, which the caller must say.
+    """
+    return Backup(objects, read_manifest(objects, backup, trusted=trusted), identities)

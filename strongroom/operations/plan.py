@@ -1,0 +1,115 @@
+"""plan: list the source, spill the names, cut them into ranges."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from strongroom.container import cobblestone
+from strongroom.container.signing import verify
+from strongroom.errors import EmptySource, NothingSelected, RecordRefused, Tampered
+from strongroom.model import Entry, Selection
+from strongroom.operations import names, pins
+from strongroom.operations.services import Services
+from strongroom.sources import Source
+from strongroom.sources.select import matches
+from strongroom.state.records import Run, Step
+
+MAX_PIECES = 65_536
+_DOMAIN = b"strongroom/v1/plan"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the plan found, as the run's facts keep it. The name key is sealed under the
+    cluster work key: the state database must not be able to tell which names exist."""
+
+    pieces: int
+    secrets: int
+    size: int
+    chunks: tuple[names.ChunkRef, ...]
+    name_key: str
+
+
+def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """List, spill and cut; the result becomes the run's plan."""
+    spec = pins.check_sealing(run, services).spec
+    source = services.source(spec.source)
+    name_key = os.urandom(32)
+    spilled = names.spill(
+        services.stage,
+        run.id,
+        _selected(source, spec.selection),
+        name_key=name_key,
+        work_key=services.work_key,
+    )
+    _refuse_nothing(source, spec.selection, spilled.secrets)
+    pieces = min(max(1, -(-spilled.size // spec.container_bytes)), spilled.secrets, MAX_PIECES)
+    made = Plan(
+        pieces=pieces,
+        secrets=spilled.secrets,
+        size=spilled.size,
+        chunks=spilled.chunks,
+        name_key=cobblestone.seal(services.work_key, name_key, context=_context(run.id)).hex(),
+    )
+    signature = services.signers("control").sign(_DOMAIN, _signed_bytes(run.id, made))
+    return {
+        "plan": msgspec.to_builtins(made),
+        "plan_signature": signature.hex(),
+        "previous": _previous(spec.policy, services),
+    }
+
+
+def planned(run: Run) -> Plan:
+    """Return the plan of a run that has one, unchecked: for counting and showing."""
+    return msgspec.convert(run.facts["plan"], Plan)
+
+
+def checked_plan(run: Run, services: Services) -> Plan:
+    """Return the plan, refusing one that the control role did not sign.
+
+    An edited plan could leave pieces out and so make a smaller backup that looks whole.
+    """
+    made = planned(run)
+    signature = bytes.fromhex(run.facts["plan_signature"])
+    try:
+        verify(services.trusted("control"), _DOMAIN, _signed_bytes(run.id, made), signature)
+    except Tampered:
+        raise RecordRefused(f"the plan of run {run.id} is not the one that the control role signed") from None
+    return made
+
+
+def open_name_key(run: Run, made: Plan, services: Services) -> bytes:
+    """Unseal the run's name key."""
+    sealed = bytes.fromhex(made.name_key)
+    return cobblestone.open_(services.work_key, sealed, context=_context(run.id))
+
+
+def _previous(policy: str, services: Services) -> str | None:
+    """Return the digest of the policy's manifest before this one: a chain shows a gap."""
+    newest = services.store.backups(policy=policy, limit=1)
+    return newest[0].manifest_sha256 if newest else None
+
+
+def _selected(source: Source, selection: Selection) -> Iterator[Entry]:
+    for entry in source.list(with_tags=bool(selection.tags)):
+        if matches(selection, entry):
+            yield entry
+
+
+def _refuse_nothing(source: Source, selection: Selection, found: int) -> None:
+    if found:
+        return
+    if next(source.list(), None) is None:
+        raise EmptySource(f"source '{source.name}' holds no secret")
+    raise NothingSelected(f"no secret of source '{source.name}' matches the filter")
+
+
+def _signed_bytes(run: str, made: Plan) -> bytes:
+    return msgspec.json.encode((run, made))
+
+
+def _context(run: str) -> bytes:
+    return b"strongroom/v1/name-key/" + run.encode()

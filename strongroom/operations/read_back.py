@@ -1,0 +1,112 @@
+"""Reading a backup back from wherever it lies, with nothing but its bytes and a key.
+
+What a run's verify step does with a record, a target and a configuration, this does for a
+file on somebody's desk. The result names the depth that was reached (invariant 2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from strongroom.container.check import scrub
+from strongroom.container.digests import name_prefix, value_digester
+from strongroom.container.manifest import ContainerEntry, Manifest
+from strongroom.container.metadata import check_document
+from strongroom.container.reader import Container
+from strongroom.errors import MissingPiece, Tampered, Truncated, VerificationFailed
+from strongroom.keys import Identity
+from strongroom.model import Depth
+from strongroom.operations.layout import container_name
+from strongroom.operations.open import Backup, ObjectReader, Objects
+
+ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
+Progress = Callable[[int], object]
+
+
+class Keys(Struct, frozen=True, kw_only=True):
+    """What verifying may use: identities that open, and the key of the values' digests."""
+
+    identities: Sequence[Identity] = ()
+    digest_key: bytes | None = None
+
+
+def read_back(
+    objects: Objects, manifest: Manifest, depth: Depth, keys: Keys, *, progress: Progress | None = None
+) -> int:
+    """Read every container back to ``depth``; return how many secrets they hold.
+
+    Raises:
+        MissingPiece, Truncated, Tampered, WrongKey, VerificationFailed: the first thing
+            that is wrong, and in which container.
+    """
+    for entry in manifest.containers:
+        read_container(objects, manifest, entry, depth, keys)
+        if progress is not None:
+            progress(entry.secrets)
+    return manifest.counts.secrets
+
+
+def read_container(
+    objects: Objects, manifest: Manifest, entry: ContainerEntry, depth: Depth, keys: Keys
+) -> None:
+    """Read one container back to ``depth``."""
+    name = container_name(manifest.backup_id, entry.sha256)
+    _present(objects, name, entry)
+    if depth is Depth.PRESENT:
+        return
+    _same_digest(objects, name, entry)
+    if not manifest.sealed:
+        check_document(ObjectReader(objects, name))
+    elif depth is Depth.DIGEST:
+        scrub(ObjectReader(objects, name), trusted=frozenset({entry.signer_fingerprint}))
+    else:
+        container = Backup(objects, manifest, keys.identities).container(entry)
+        seen = open_all(container, digest_key=keys.digest_key if depth is Depth.COMPARED else None)
+        if seen != entry.secrets:
+            raise VerificationFailed(f"container {entry.piece} holds {seen} secrets, not {entry.secrets}")
+
+
+def open_all(container: Container, *, digest_key: bytes | None) -> int:
+    """Decrypt every secret of a container, and compare each value if there is a digest key."""
+    if digest_key is None:
+        return sum(1 for _ in container.secrets())
+    return _compare_all(container, digest_key)
+
+
+def _present(objects: Objects, name: str, entry: ContainerEntry) -> None:
+    found = objects.stat(name)
+    if found is None:
+        raise MissingPiece(f"container {entry.piece} is not there")
+    if found.size < entry.size:
+        raise Truncated(f"container {entry.piece} has {found.size:,} bytes instead of {entry.size:,}")
+    if found.size > entry.size:
+        raise Tampered(f"container {entry.piece} has {found.size:,} bytes instead of {entry.size:,}")
+
+
+def _same_digest(objects: Objects, name: str, entry: ContainerEntry) -> None:
+    digest = hashlib.sha256()
+    for block in objects.read(name):
+        digest.update(block)
+    if digest.hexdigest() != entry.sha256:
+        raise Tampered(f"container {entry.piece} is not the one that the manifest names")
+
+
+def _compare_all(container: Container, key: bytes) -> int:
+    compute = value_digester(key, container.about.source)
+    recorded = container.digests()
+    seen = 0
+    for secret in container.secrets():
+        seen += 1
+        for version in secret.versions:
+            if version.value is not None:
+                digest = compute(name_prefix(secret.name), version.number, version.value.reveal())
+                if next(recorded, None) != (secret.name, version.number, digest):
+                    raise VerificationFailed(
+                        f"secret '{secret.name}' version {version.number} is not the value that was captured"
+                    )
+    if next(recorded, None) is not None:
+        raise VerificationFailed(f"container {container.about.piece} lacks a value that was captured")
+    return seen

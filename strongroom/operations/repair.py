@@ -1,0 +1,129 @@
+"""repair: bring replicas that were missed or damaged up again, from any good one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
+from strongroom.errors import FormatError, MissingPiece, StrongroomError
+from strongroom.operations import pins
+from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.services import Services
+from strongroom.operations.upload import digest_of, place
+from strongroom.operations.verify import recorded_manifest
+from strongroom.state.records import Run, RunKind, Step, StepKind, StepState
+from strongroom.targets import Target
+
+
+def inventory(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Find the backup's manifest and what each target has and lacks of it.
+
+    The manifest on record decides; without a catalog, the first validly signed one. A
+    repair compares digests, a verification leaves that to its next steps.
+    """
+    manifests = dict(_manifests(run, services))
+    digest = _decided(run, manifests, services)
+    manifest = parse_manifest(manifests[digest], trusted=services.signer_fingerprints)
+    present = [
+        pin.name for pin in run.spec.targets if _holds(services.target(pin.name), run.spec.backup, digest)
+    ]
+    lacking = _lacking(run, manifest, services) if run.spec.kind is RunKind.REPAIR else []
+    return {
+        "plan": {"pieces": len(manifest.containers)},
+        "manifest": digest,
+        "present": present,
+        "lacking": lacking,
+    }
+
+
+def repair(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Copy one container to one target from another that has it whole."""
+    target = pins.check_target(run, step.target, services)
+    for other in _others(run, step.target, services):
+        try:
+            ref = recorded_manifest(run, other, services).containers[step.piece]
+            name = container_name(run.spec.backup, ref.sha256)
+            if digest_of(other, name) != ref.sha256:
+                continue
+            place(target, name, lambda: other.read(name), ref)  # noqa: B023 - called before the next turn
+        except FormatError:
+            continue
+        return {"from": other.name}
+    raise MissingPiece(f"no target has container {step.piece} of {run.spec.backup} whole")
+
+
+def publish(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Write the manifest, last, on every target that now holds every container."""
+    digest = run.facts["manifest"]
+    content = dict(_manifests(run, services))[digest]
+    missed = {
+        row.step.target
+        for row in services.store.rows(run.id, StepKind.REPAIR)
+        if row.state is not StepState.DONE
+    }
+    whole = [pin.name for pin in run.spec.targets if pin.name not in missed]
+    return {
+        "targets": [
+            name for name in whole if _publish(services.target(name), run.spec.backup, content, digest)
+        ]
+    }
+
+
+def _publish(target: Target, backup: str, content: bytes, digest: str) -> bool:
+    name = manifest_name(backup)
+    try:
+        if target.stat(name) is not None and digest_of(target, name) != digest:
+            target.delete(name)
+        target.put(name, [content], size=len(content), sha256=bytes.fromhex(digest))
+        return digest_of(target, name) == digest
+    except StrongroomError:
+        return False
+
+
+def _manifests(run: Run, services: Services) -> Iterator[tuple[str, bytes]]:
+    """Yield digest and bytes of each target's manifest, where it is validly signed."""
+    for pin in run.spec.targets:
+        try:
+            content = b"".join(services.target(pin.name).read(manifest_name(run.spec.backup)))
+            parse_manifest(content, trusted=services.signer_fingerprints)
+        except StrongroomError:
+            continue
+        yield hashlib.sha256(content).hexdigest(), content
+
+
+def _decided(run: Run, manifests: dict[str, bytes], services: Services) -> str:
+    entry = services.store.backup(run.spec.backup)
+    if entry is not None and entry.manifest_sha256 in manifests:
+        return entry.manifest_sha256
+    if entry is None and manifests:
+        return next(iter(manifests))
+    raise MissingPiece(f"no target has the manifest of {run.spec.backup} whole and validly signed")
+
+
+def _lacking(run: Run, manifest: Manifest, services: Services) -> list[tuple[str, int]]:
+    return [
+        (pin.name, ref.piece)
+        for pin in run.spec.targets
+        for ref in manifest.containers
+        if not _whole(services.target(pin.name), manifest.backup_id, ref)
+    ]
+
+
+def _whole(target: Target, backup: str, ref: ContainerEntry) -> bool:
+    try:
+        return digest_of(target, container_name(backup, ref.sha256)) == ref.sha256
+    except StrongroomError:
+        return False
+
+
+def _holds(target: Target, backup: str, digest: str) -> bool:
+    try:
+        return digest_of(target, manifest_name(backup)) == digest
+    except StrongroomError:
+        return False
+
+
+def _others(run: Run, name: str, services: Services) -> Iterator[Target]:
+    return (services.target(pin.name) for pin in run.spec.targets if pin.name != name)

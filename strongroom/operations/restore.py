@@ -1,0 +1,146 @@
+"""restore: manifest → directory → ranged reads of just what is asked → plan → write → compare.
+
+Needs no state, broker or configuration. What would be overwritten is kept: the destination
+adds versions on top, and a sealed undo file is made before the first write (invariant 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+from msgspec import Struct
+
+from strongroom.errors import SecretNotFound, VerificationFailed
+from strongroom.model import Entry, Secret, Selection
+from strongroom.operations.open import Backup
+from strongroom.sources import Change, Destination
+from strongroom.sources.select import matches
+
+BATCH = 1000
+Progress = Callable[[int], None]
+Undo = Callable[[Sequence[str]], None]
+
+
+class Restored(Struct, frozen=True, kw_only=True):
+    """What a restore did (or, as a plan, would do), in numbers of secrets.
+
+    ``left`` exist already and were not to be overwritten. ``compared`` were read back and
+    are equal to what the backup holds.
+    """
+
+    created: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    left: int = 0
+    compared: int = 0
+
+    def plus(self, other: Restored) -> Restored:
+        """Add two counts."""
+        return Restored(
+            **{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__}
+        )
+
+
+def chosen(
+    backup: Backup, *, names: Sequence[str] = (), selection: Selection | None = None
+) -> Iterator[Secret]:
+    """Yield the secrets that are asked for; every one of ``names`` must be there."""
+    if not names:
+        yield from (secret for secret in backup.secrets() if selection is None or matches(selection, secret))
+        return
+    for name in names:
+        secret = backup.find(name)
+        if secret is None:
+            raise SecretNotFound(f"backup {backup.manifest.backup_id} holds no secret '{name}'")
+        yield secret
+
+
+def plan_restore(secrets: Iterable[Secret], destination: Destination, *, overwrite: bool) -> Restored:
+    """Say what :func:`restore` would do; write nothing."""
+    total = Restored()
+    for batch in _batches(secrets):
+        total = total.plus(_Batch(batch, destination, overwrite=overwrite).counts)
+    return total
+
+
+def restore(
+    secrets: Iterable[Secret],
+    destination: Destination,
+    *,
+    overwrite: bool,
+    undo: Undo | None = None,
+    progress: Progress | None = None,
+) -> Restored:
+    """Write secrets with check-and-set, then read back and compare each.
+
+    Args:
+        undo: is given the names that a batch is about to change, before it changes them.
+        progress: is told how many secrets are done.
+    """
+    total = Restored()
+    for secrets_batch in _batches(secrets):
+        batch = _Batch(secrets_batch, destination, overwrite=overwrite)
+        if batch.changing and undo is not None:
+            undo(batch.changing)
+        destination.write(batch.changes)
+        compared = batch.compare_written()
+        total = total.plus(batch.counts).plus(Restored(compared=compared))
+        if progress is not None:
+            progress(len(secrets_batch))
+    return total
+
+
+class _Batch:
+    """What is to happen to one batch of secrets."""
+
+    def __init__(self, secrets: Sequence[Secret], destination: Destination, *, overwrite: bool) -> None:
+        self._destination = destination
+        heads = destination.heads([secret.name for secret in secrets])
+        present = _present(destination, list(heads))
+        same = {s.name for s in secrets if s.name in present and _equal(s, present[s.name])}
+        fresh = [s for s in secrets if s.name not in heads]
+        over = [s for s in secrets if s.name in heads and s.name not in same]
+        written = fresh + (over if overwrite else [])
+        self.changes = [Change(secret=s, expected=heads.get(s.name)) for s in written]
+        self.changing = [s.name for s in over] if overwrite else []
+        self.counts = Restored(
+            created=len(fresh),
+            changed=len(self.changing),
+            unchanged=len(same),
+            left=0 if overwrite else len(over),
+        )
+
+    def compare_written(self) -> int:
+        present = _present(self._destination, [change.secret.name for change in self.changes])
+        for change in self.changes:
+            found = present.get(change.secret.name)
+            if found is None or not _equal(change.secret, found):
+                raise VerificationFailed(f"secret '{change.secret.name}' did not read back as it was written")
+        return len(self.changes)
+
+
+def _present(destination: Destination, names: Sequence[str]) -> dict[str, Secret]:
+    entries = [Entry(name, 0) for name in names]
+    return {secret.name: secret for secret in destination.read(entries) if secret is not None}
+
+
+def _equal(wanted: Secret, found: Secret) -> bool:
+    """Compare current values and metadata; version numbers are the destination's own."""
+    return (wanted.current.value, wanted.current.media, wanted.current.state) == (
+        found.current.value,
+        found.current.media,
+        found.current.state,
+    ) and (wanted.type, wanted.tags, wanted.expires_at, wanted.rotation, wanted.metadata) == (
+        found.type,
+        found.tags,
+        found.expires_at,
+        found.rotation,
+        found.metadata,
+    )
+
+
+def _batches(secrets: Iterable[Secret]) -> Iterator[list[Secret]]:
+    iterator = iter(secrets)
+    while batch := list(islice(iterator, BATCH)):
+        yield batch

@@ -1,0 +1,53 @@
+"""restore as a run: what the ``recover`` queue does, with identities and destination at hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from strongroom.errors import ConfigError, MissingPiece, StrongroomError
+from strongroom.operations.open import Backup, open_backup
+from strongroom.operations.pins import check_target
+from strongroom.operations.restore import chosen, restore
+from strongroom.operations.services import Services
+from strongroom.operations.undo import undo_into
+from strongroom.state.records import Run, Step
+
+
+class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a restore run is asked for, as its spec's options keep it."""
+
+    destination: str
+    names: tuple[str, ...] = ()
+    overwrite: bool = False
+
+
+def restore_step(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Restore from the first target that has the backup whole and validly signed."""
+    options = msgspec.convert(run.spec.options, RestoreOptions)
+    destination = services.destination(options.destination)
+    backup = open_anywhere(run, services)
+    undo = undo_into(
+        services.state_dir / "undo" / run.id, destination, services.identities(), services.signers("recover")
+    )
+    secrets = chosen(backup, names=options.names, selection=run.spec.selection)
+    done = restore(secrets, destination, overwrite=options.overwrite, undo=undo)
+    return {"backup": backup.manifest.backup_id, **msgspec.to_builtins(done)}
+
+
+def open_anywhere(run: Run, services: Services) -> Backup:
+    """Open the run's backup (the newest, if it names none) from the first target that can."""
+    identities = services.identities()
+    if not identities:
+        raise ConfigError("this process holds no identity that opens backups")
+    reasons = []
+    for pin in run.spec.targets:
+        target = check_target(run, pin.name, services)
+        try:
+            return open_backup(
+                target, run.spec.backup or None, identities=identities, trusted=services.signer_fingerprints
+            )
+        except StrongroomError as error:
+            reasons.append(f"{pin.name}: {error}")
+    raise MissingPiece("no target gave the backup back; " + "; ".join(reasons))

@@ -1,0 +1,102 @@
+"""The frozen set of services that operations work with; ``strongroom.wiring`` builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from msgspec import Struct
+
+from strongroom.container.signing import Signer
+from strongroom.container.wrapping import WrappingKey
+from strongroom.errors import ConfigError
+from strongroom.keys import Opener, Recipient
+from strongroom.sources import Destination, Source
+from strongroom.state.records import Spec
+from strongroom.state.store import RunStore
+from strongroom.targets import Target
+
+T = TypeVar("T")
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """Bounds on a run. Times in seconds.
+
+    ``window`` is how many containers may be between capture and their last upload: with
+    ``container_bytes`` it bounds the stage. ``attempts`` is how often a step may start.
+    """
+
+    lease: float = 15.0
+    attempts: int = 5
+    window: int = 8
+    backoff: float = 1.0
+
+
+class Pinned(Struct, frozen=True, kw_only=True):
+    """A policy as *this* process's own configuration has it: what a run must agree with.
+
+    ``recipients`` is empty in a process that does not seal.
+    """
+
+    spec: Spec
+    recipients: tuple[Recipient, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Services:
+    """Everything an operation may touch. Adapters connect on first use, after any fork.
+
+    ``pinned`` looks a policy up in this process's own configuration. ``signers`` gives the
+    private key of a role this process may act in, ``trusted`` the public half of any role.
+    ``work_key`` seals what lies on the stage, ``digest_key`` keys the digests of values.
+    """
+
+    owner: str
+    state_dir: Path
+    store: RunStore
+    stage: Target
+    targets: Mapping[str, Target]
+    sources: Mapping[str, Source]
+    pinned: Callable[[str], Pinned]
+    signers: Callable[[str], Signer]
+    trusted: Callable[[str], bytes]
+    signer_fingerprints: frozenset[str]
+    identities: Callable[[], Sequence[Opener]]
+    work_key: bytes
+    digest_key: bytes
+    destinations: Mapping[str, Destination] = field(default_factory=dict)
+    limits: Limits = Limits()
+    wrapping_keys: dict[str, WrappingKey] = field(default_factory=dict)
+
+    def source(self, name: str) -> Source:
+        """Return a configured source."""
+        return _look_up(self.sources, name, "source")
+
+    def target(self, name: str) -> Target:
+        """Return a configured target."""
+        return _look_up(self.targets, name, "target")
+
+    def destination(self, name: str) -> Destination:
+        """Return a configured place to restore into."""
+        return _look_up(self.destinations, name, "destination")
+
+    def wrapping_key(self, run: str, recipients: Sequence[Recipient]) -> WrappingKey:
+        """Return this process's wrapping key for a run, making it on first use.
+
+        One a process and run (design, property 2): 200 containers cost one wrap a
+        recipient. Only the newest is kept, so a finished run's key does not linger.
+        """
+        if run not in self.wrapping_keys:
+            self.wrapping_keys.clear()
+            self.wrapping_keys[run] = WrappingKey.create(recipients)
+        return self.wrapping_keys[run]
+
+
+def _look_up(things: Mapping[str, T], name: str, what: str) -> T:
+    try:
+        return things[name]
+    except KeyError:
+        known = ", ".join(sorted(things)) or "none"
+        raise ConfigError(f"this process has no {what} named '{name}' (known: {known})") from None

@@ -1,0 +1,278 @@
+"""What comes next, and how one step is performed. Nothing else decides either.
+
+In process, a loop over :func:`perform`. In Celery, a task calls it and sends the tickets it
+returns; reconcile sends what got lost. So the command line, the workers and the tests run
+the same code, and a message never carries more than a :class:`Ticket`.
+
+A backup: plan → capture × N → upload × N × targets → commit → verify × N × targets → report.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from strongroom.errors import ClaimLost, StrongroomError
+from strongroom.operations import drill, repair, restore_run
+from strongroom.operations.capture import capture, discard
+from strongroom.operations.commit import commit, complete_targets, missing_from_quorum
+from strongroom.operations.lease import kept_alive
+from strongroom.operations.plan import plan
+from strongroom.operations.report import report
+from strongroom.operations.services import Services
+from strongroom.operations.upload import leave_stage, retract, upload
+from strongroom.operations.verify import verify
+from strongroom.state.records import (
+    Claim,
+    Run,
+    RunKind,
+    RunState,
+    Step,
+    StepKind,
+    StepState,
+    Tally,
+    Ticket,
+    Verdict,
+)
+
+log = logging.getLogger(__name__)
+
+Result = Mapping[str, Any]
+Action = Callable[[Run, Step, Services], dict[str, Any]]
+
+PLAN, REPORT = Step(StepKind.PLAN), Step(StepKind.REPORT)
+
+ACTIONS: Mapping[tuple[RunKind, StepKind], Action] = {
+    (RunKind.BACKUP, StepKind.PLAN): plan,
+    (RunKind.BACKUP, StepKind.CAPTURE): capture,
+    (RunKind.BACKUP, StepKind.UPLOAD): upload,
+    (RunKind.BACKUP, StepKind.COMMIT): commit,
+    (RunKind.BACKUP, StepKind.VERIFY): verify,
+    (RunKind.VERIFY, StepKind.PLAN): repair.inventory,
+    (RunKind.VERIFY, StepKind.VERIFY): verify,
+    (RunKind.REPAIR, StepKind.PLAN): repair.inventory,
+    (RunKind.REPAIR, StepKind.REPAIR): repair.repair,
+    (RunKind.REPAIR, StepKind.COMMIT): repair.publish,
+    (RunKind.REPAIR, StepKind.VERIFY): verify,
+    (RunKind.RESTORE, StepKind.RESTORE): restore_run.restore_step,
+    (RunKind.DRILL, StepKind.DRILL_RESTORE): drill.restore,
+    (RunKind.DRILL, StepKind.DRILL_COMPARE): drill.compare,
+    (RunKind.DRILL, StepKind.DRILL_TEARDOWN): drill.teardown,
+}
+
+FIRST: Mapping[RunKind, Step] = {
+    RunKind.BACKUP: PLAN,
+    RunKind.VERIFY: PLAN,
+    RunKind.REPAIR: PLAN,
+    RunKind.RESTORE: Step(StepKind.RESTORE),
+    RunKind.DRILL: Step(StepKind.DRILL_RESTORE),
+}
+
+# One target's trouble costs its replica, not the backup.
+TOLERATED = frozenset({StepKind.UPLOAD, StepKind.VERIFY, StepKind.REPAIR})
+
+
+def exhausted(step: Step) -> StepState:
+    """Say what becomes of a step that was started too often without an outcome."""
+    return StepState.MISSED if step.kind in TOLERATED else StepState.POISONED
+
+
+def perform(ticket: Ticket, services: Services) -> list[Ticket]:
+    """Claim a step, do its work, record the outcome, and return what is due next.
+
+    A stale ticket, a finished run or a step that a live worker holds is a no-op. A failure
+    of the work is recorded, not raised; only an unusable state database raises.
+    """
+    claim = services.store.claim(ticket, owner=services.owner, lease=services.limits.lease)
+    if claim is None:
+        return []
+    run = services.store.load(ticket.run)
+    try:
+        _work(run, claim, services)
+    except ClaimLost:
+        log.info("claim-lost run=%s step=%s", run.id, ticket.step)
+        return []
+    return services.store.take_ready(run.id, window=services.limits.window)
+
+
+def reconcile(services: Services) -> list[Ticket]:
+    """Take again whatever is overdue: lost messages, dead workers, due retries."""
+    return [
+        ticket
+        for run in recover(services)
+        for ticket in services.store.take_ready(run, window=services.limits.window)
+    ]
+
+
+def recover(services: Services) -> list[str]:
+    """Put right what got lost in the record; return the runs that have something due."""
+    return services.store.reconcile(decide_given_up, exhausted=exhausted)
+
+
+def _work(run: Run, claim: Claim, services: Services) -> None:
+    step = claim.ticket.step
+    try:
+        with kept_alive(services.store, claim, lease=services.limits.lease):
+            result = _action(run, step)(run, step, services)
+    except StrongroomError as error:
+        _record_failure(run, claim, services, error.code, str(error), transient=error.transient)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the record must know
+        log.error(
+            "step-crashed run=%s step=%s error=%s at=%s", run.id, step, type(error).__name__, _place(error)
+        )
+        _record_failure(run, claim, services, type(error).__name__, "unexpected; see the log", transient=True)
+    else:
+        _record_success(run, claim, services, result)
+    if step.kind is StepKind.UPLOAD:
+        leave_stage(run, step.piece, services)
+
+
+def _place(error: Exception) -> str:
+    """Say where an unexpected error arose. Its text is left out: that may quote a secret."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+
+
+def _action(run: Run, step: Step) -> Action:
+    return report if step.kind is StepKind.REPORT else ACTIONS[run.spec.kind, step.kind]
+
+
+def _record_success(run: Run, claim: Claim, services: Services, result: dict[str, Any]) -> None:
+    try:
+        services.store.finish(claim, result, lambda r, tally, step: decide(r, tally, step, result))
+    except ClaimLost:
+        _undo(run, claim.ticket.step, result, services)
+        raise
+
+
+def _undo(run: Run, step: Step, result: dict[str, Any], services: Services) -> None:
+    """Take back what a step did that another worker was faster to record, or nobody wants."""
+    if step.kind is StepKind.CAPTURE:
+        winner = services.store.row(run.id, step).result
+        if winner is None or winner["staged"] != result["staged"]:
+            discard(run.id, result, services)
+    elif step.kind in (StepKind.UPLOAD, StepKind.COMMIT):
+        retract(services.store.load(run.id), step, services)
+
+
+def _record_failure(
+    run: Run, claim: Claim, services: Services, code: str, message: str, *, transient: bool
+) -> None:
+    step = claim.ticket.step
+    again = transient and claim.attempt < services.limits.attempts and not _given_up(run, step, services)
+    services.store.fail(
+        claim,
+        f"{code}: {message}",
+        retry_in=_backoff(claim.attempt, services.limits.backoff) if again else None,
+        settle=None if again else exhausted(step),
+        decide=decide_given_up,
+    )
+
+
+def _given_up(run: Run, step: Step, services: Services) -> bool:
+    """Tell whether this target has already cost the run its retries: a dead region then
+    costs each further container one try, not five."""
+    if step.kind not in TOLERATED:
+        return False
+    return services.store.tally(run.id).of(step.kind, target=step.target, states=(StepState.MISSED,)) > 0
+
+
+def _backoff(attempt: int, base: float) -> float:
+    return base * float(2 ** (attempt - 1)) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+
+
+# -- decisions: pure, called inside the transaction that records the outcome ---
+
+
+def decide_given_up(run: Run, tally: Tally, step: Step) -> Verdict:
+    """Decide after a step was given up that the run can do without (MISSED)."""
+    return decide(run, tally, step, {})
+
+
+def decide(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    """Decide what follows from a recorded outcome."""
+    if step.kind is StepKind.REPORT:
+        return Verdict(state=RunState(result["state"]), error=result["error"], facts={"report": dict(result)})
+    return _DECIDERS[run.spec.kind](run, tally, step, result)
+
+
+def _decide_backup(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    match step.kind:
+        case StepKind.PLAN:
+            pieces = range(result["plan"]["pieces"])
+            return Verdict(facts=result, follow=tuple(Step(StepKind.CAPTURE, piece) for piece in pieces))
+        case StepKind.CAPTURE:
+            return Verdict(
+                follow=tuple(Step(StepKind.UPLOAD, step.piece, pin.name) for pin in run.spec.targets)
+            )
+        case StepKind.UPLOAD:
+            return _decide_uploaded(run, tally)
+        case StepKind.COMMIT:
+            facts = {"manifest": result["manifest"], "counts": result["counts"]}
+            return Verdict(facts=facts, follow=_verifications(run.facts["plan"]["pieces"], result["targets"]))
+        case _:
+            return _report_when_settled(tally)
+
+
+def _decide_uploaded(run: Run, tally: Tally) -> Verdict:
+    pieces = run.facts["plan"]["pieces"]
+    captured = tally.of(StepKind.CAPTURE, states=(StepState.DONE,))
+    if captured < pieces or tally.unsettled(StepKind.UPLOAD):
+        return Verdict()
+    lacking = missing_from_quorum(run.spec, complete_targets(run.spec, tally, pieces))
+    if lacking:
+        return Verdict(state=RunState.FAILED, error=f"QuorumNotMet: {lacking}")
+    return Verdict(follow=(Step(StepKind.COMMIT),))
+
+
+def _decide_verify(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    if step.kind is not StepKind.PLAN:
+        return _report_when_settled(tally)
+    follow = _verifications(result["plan"]["pieces"], result["present"])
+    return Verdict(facts=result, follow=follow or (REPORT,))
+
+
+def _decide_repair(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    match step.kind:
+        case StepKind.PLAN:
+            lacking = [Step(StepKind.REPAIR, piece, target) for target, piece in result["lacking"]]
+            return Verdict(facts=result, follow=tuple(lacking) or (Step(StepKind.COMMIT),))
+        case StepKind.REPAIR:
+            return Verdict() if tally.unsettled(StepKind.REPAIR) else Verdict(follow=(Step(StepKind.COMMIT),))
+        case StepKind.COMMIT:
+            return Verdict(follow=_verifications(run.facts["plan"]["pieces"], result["targets"]) or (REPORT,))
+        case _:
+            return _report_when_settled(tally)
+
+
+def _decide_restore(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    return Verdict(facts={"restore": dict(result)}, follow=(REPORT,))
+
+
+def _decide_drill(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    following = {
+        StepKind.DRILL_RESTORE: Step(StepKind.DRILL_COMPARE),
+        StepKind.DRILL_COMPARE: Step(StepKind.DRILL_TEARDOWN),
+        StepKind.DRILL_TEARDOWN: REPORT,
+    }
+    return Verdict(facts={step.kind.value: dict(result)}, follow=(following[step.kind],))
+
+
+_DECIDERS: Mapping[RunKind, Callable[[Run, Tally, Step, Result], Verdict]] = {
+    RunKind.BACKUP: _decide_backup,
+    RunKind.VERIFY: _decide_verify,
+    RunKind.REPAIR: _decide_repair,
+    RunKind.RESTORE: _decide_restore,
+    RunKind.DRILL: _decide_drill,
+}
+
+
+def _verifications(pieces: int, targets: list[str]) -> tuple[Step, ...]:
+    return tuple(Step(StepKind.VERIFY, piece, target) for target in targets for piece in range(pieces))
+
+
+def _report_when_settled(tally: Tally) -> Verdict:
+    return Verdict() if tally.unsettled(StepKind.VERIFY) else Verdict(follow=(REPORT,))

@@ -1,0 +1,85 @@
+"""upload: one container to one target, put only if absent, and read back.
+
+The digest comes from the capture's signed receipt, never from the message, and the bytes
+from whatever lies on the stage under it: a stage that lies is caught by the put itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from strongroom.container.manifest import ContainerEntry
+from strongroom.container.receipt import Receipt
+from strongroom.errors import VerificationFailed
+from strongroom.operations import pins
+from strongroom.operations.layout import container_name, containers_prefix, manifest_name, staged_name
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, Step, StepKind, StepState
+from strongroom.targets import Target
+
+
+def upload(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Copy one staged container to one target."""
+    target = pins.check_target(run, step.target, services)
+    captured = services.store.row(run.id, Step(StepKind.CAPTURE, step.piece)).result
+    receipt = pins.receipt_of(run, step.piece, captured, services).receipt
+    staged = staged_name(run.id, step.piece, receipt.sha256)
+    name = container_name(run.id, receipt.sha256)
+    return {"created": place(target, name, lambda: services.stage.read(staged), receipt)}
+
+
+def place(
+    target: Target, name: str, content: Callable[[], Iterable[bytes]], sealed: Receipt | ContainerEntry
+) -> bool:
+    """Put an object and read it back; replace a damaged one that lay under its name.
+
+    Returns whether it was this call that created it. Raises
+    :class:`~strongroom.errors.VerificationFailed` if what is read back is not what was put.
+    """
+    for _ in range(2):
+        created = target.put(name, content(), size=sealed.size, sha256=bytes.fromhex(sealed.sha256))
+        if digest_of(target, name) == sealed.sha256:
+            return created
+        target.delete(name)
+    raise VerificationFailed(
+        f"target '{target.name}' gave back other bytes than it was given; the copy was removed"
+    )
+
+
+def digest_of(target: Target, name: str) -> str:
+    """Read an object in a stream and return its SHA-256 in hex."""
+    digest = hashlib.sha256()
+    for chunk in target.read(name):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def leave_stage(run: Run, piece: int, services: Services) -> None:
+    """Delete a piece from the stage once nothing will be uploaded from it any more.
+
+    Best effort: whatever a crash leaves here, the run's report sweeps.
+    """
+    uploads = services.store.rows(run.id, StepKind.UPLOAD, piece=piece)
+    if any(not row.state.settled for row in uploads):
+        return
+    captured = services.store.row(run.id, Step(StepKind.CAPTURE, piece))
+    if captured.state is StepState.DONE and captured.result is not None:
+        services.stage.delete(captured.result["staged"])
+
+
+def retract(run: Run, step: Step, services: Services) -> None:
+    """Take back an upload or manifest of a run that ended without a backup.
+
+    A worker that was slow, cancelled or declared dead may finish its put after the run's
+    report has swept. A committed run keeps what it has: the same bytes, from whoever.
+    """
+    if "manifest" in run.facts or "ending" not in run.facts:
+        return
+    names = [step.target] if step.target else [pin.name for pin in run.spec.targets]
+    for name in names:
+        target = services.target(name)
+        target.delete(manifest_name(run.id))
+        for info in list(target.list(containers_prefix(run.id))):
+            target.delete(info.name)

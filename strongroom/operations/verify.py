@@ -1,0 +1,125 @@
+"""verify: read a container back from a target, to a stated depth.
+
+Each depth includes those before it, and the result names the depth that was reached: no
+more is claimed than was looked at (invariant 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from strongroom.container.digests import value_digest
+from strongroom.container.manifest import ContainerEntry, Manifest
+from strongroom.container.metadata import check_document
+from strongroom.errors import ConfigError, MissingPiece, RecordRefused, VerificationFailed
+from strongroom.model import Depth, Secret
+from strongroom.operations import pins
+from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.open import Backup, ObjectReader, read_manifest
+from strongroom.operations.services import Services
+from strongroom.operations.upload import digest_of
+from strongroom.sources import Source
+from strongroom.state.records import Run, Step
+from strongroom.targets import Target
+
+ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED, Depth.LIVE)
+
+
+def reaches(depth: Depth, wanted: Depth) -> bool:
+    """Tell whether verifying to ``depth`` includes ``wanted``."""
+    return ORDER.index(depth) >= ORDER.index(wanted)
+
+
+def verify(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Verify one container on one target to the run's depth."""
+    target = pins.check_target(run, step.target, services)
+    manifest = recorded_manifest(run, target, services)
+    ref = manifest.containers[step.piece]
+    depth = run.spec.depth if manifest.sealed else min(run.spec.depth, Depth.OPENED, key=ORDER.index)
+    verify_container(target, manifest, ref, depth, services)
+    return {"depth": depth.value, "secrets": ref.secrets}
+
+
+def recorded_manifest(run: Run, target: Target, services: Services) -> Manifest:
+    """Read a target's manifest of the run's backup; it must be the one on record."""
+    backup = run.spec.backup or run.id
+    expected = run.facts.get("manifest")
+    if expected is not None and digest_of(target, manifest_name(backup)) != expected:
+        raise RecordRefused(f"target '{target.name}' holds another manifest of {backup} than was recorded")
+    return read_manifest(target, backup, trusted=services.signer_fingerprints)
+
+
+def verify_container(
+    target: Target, manifest: Manifest, ref: ContainerEntry, depth: Depth, services: Services
+) -> None:
+    """Read one container back; raise a typed error that says what is wrong."""
+    name = container_name(manifest.backup_id, ref.sha256)
+    found = target.stat(name)
+    if found is None:
+        raise MissingPiece(f"target '{target.name}' lacks container {ref.piece} of {manifest.backup_id}")
+    if found.size != ref.size:
+        raise VerificationFailed(
+            f"container {ref.piece} on '{target.name}' has {found.size} bytes, not {ref.size}"
+        )
+    if reaches(depth, Depth.DIGEST) and digest_of(target, name) != ref.sha256:
+        raise VerificationFailed(f"container {ref.piece} on '{target.name}' is not the one that was sealed")
+    if not reaches(depth, Depth.OPENED):
+        return
+    if manifest.sealed:
+        _open_all(target, manifest, ref, depth, services)
+    else:
+        check_document(ObjectReader(target, name))
+
+
+def _open_all(
+    target: Target, manifest: Manifest, ref: ContainerEntry, depth: Depth, services: Services
+) -> None:
+    identities = services.identities()
+    if not identities:
+        raise ConfigError("this host holds no identity that opens backups, so it can verify digests only")
+    container = Backup(target, manifest, identities).container(ref)
+    digests = {(name, number): digest for name, number, digest in container.digests()}
+    seen = 0
+    for secret in container.secrets():
+        seen += 1
+        if reaches(depth, Depth.COMPARED):
+            _compare(secret, digests, manifest.source, services.digest_key)
+    if seen != ref.secrets:
+        raise VerificationFailed(
+            f"container {ref.piece} holds {seen} secrets, its manifest says {ref.secrets}"
+        )
+    if reaches(depth, Depth.LIVE):
+        _compare_live(digests, services.source(manifest.source), services.digest_key)
+
+
+def _compare(secret: Secret, digests: dict[tuple[str, int], bytes], source: str, key: bytes) -> None:
+    for number, digest in _digests(secret, source, key):
+        if digests.get((secret.name, number)) != digest:
+            raise VerificationFailed(
+                f"secret '{secret.name}' version {number} is not the value that was captured"
+            )
+
+
+def _compare_live(digests: dict[tuple[str, int], bytes], source: Source, key: bytes) -> None:
+    names = {name for name, _ in digests}
+    entries = [entry for entry in source.list() if entry.name in names]
+    live = {
+        (secret.name, number): digest
+        for secret in source.read(entries)
+        if secret is not None
+        for number, digest in _digests(secret, source.name, key)
+    }
+    moved = sorted({name for name, number in digests if live.get((name, number)) != digests[name, number]})
+    if moved:
+        shown = ", ".join(moved[:5]) + (f" and {len(moved) - 5} more" if len(moved) > 5 else "")
+        raise VerificationFailed(f"the source has moved on since this backup: {shown}")
+
+
+def _digests(secret: Secret, source: str, key: bytes) -> Iterator[tuple[int, bytes]]:
+    for version in secret.versions:
+        if version.value is not None:
+            yield (
+                version.number,
+                value_digest(key, source, secret.name, version.number, version.value.reveal()),
+            )
