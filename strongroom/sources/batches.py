@@ -45,4 +45,7 @@ def windows(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 
 def _size(secret: Secret) -> int:
-    return sum(_VERSION + (len(version.value) if version.value else 0) for version in secret.versions)
+    size = 0
+    for version in secret.versions:
+        size += _VERSION + (0 if version.value is None else len(version.value))
+    return size

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from msgspec.structs import replace
 
 from strongroom.errors import Conflict, SourceError
@@ -16,10 +14,16 @@ def check_writable(secret: Secret) -> None:
     check_name(secret.name)
     if not secret.versions:
         raise SourceError(f"secret {secret.name!r} has no version to write")
-    if any(later.number <= earlier.number for earlier, later in pairwise(secret.versions)):
-        raise SourceError(f"the versions of secret {secret.name!r} do not ascend")
+    last = -1
     for version in secret.versions:
-        _check_value(secret.name, version)
+        if version.number <= last:
+            raise SourceError(f"the versions of secret {secret.name!r} do not ascend")
+        if version.value is None and version.state is VersionState.LIVE:
+            raise SourceError(
+                f"version {version.number} of secret {secret.name!r} has no value to write",
+                hint="A metadata-only backup holds no values. Restore from a full one.",
+            )
+        last = version.number
 
 
 def check_name(name: str) -> None:
@@ -64,11 +68,3 @@ def on_top(versions: tuple[Version, ...], head: int) -> tuple[Version, ...]:
 
 def _words(number: int | None) -> str:
     return "no version" if number is None else f"version {number}"
-
-
-def _check_value(name: str, version: Version) -> None:
-    if version.state is VersionState.LIVE and version.value is None:
-        raise SourceError(
-            f"version {version.number} of secret {name!r} has no value to write",
-            hint="A metadata-only backup holds no values. Restore from a full one.",
-        )

@@ -20,7 +20,7 @@ from strongroom.sources.history import check_name, media_of
 from strongroom.sources.rows import Row
 from strongroom.sources.sealing import Seals
 
-LOOKED_UP = 4_096
+LOOKED_UP = 8_192
 
 
 class LocalStore:
@@ -168,16 +168,16 @@ class LocalStore:
             rows.write_batch(connection, seals, [Change(secret=new, expected=head)])
         return (head or 0) + 1
 
-    def _located(self, entries: Sequence[Entry]) -> list[Entry]:
+    def _located(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Give each entry a row and a size; those that have none are looked up by name."""
         missing = [entry.name for entry in entries if not entry.locator]
         if not missing:
-            return list(entries)
+            return entries
         with self._database.reading() as connection:
             found = rows.places(connection, missing)
         return [entry if entry.locator else found.get(entry.name, entry) for entry in entries]
 
-    def _fetch(self, window: Sequence[Entry]) -> tuple[dict[str, Row], dict[int, list[tuple[int, bytes]]]]:
+    def _fetch(self, window: Sequence[Entry]) -> tuple[dict[str, Row], rows.Older]:
         with self._database.reading() as connection:
             found = rows.by_id(connection, [entry.locator[0] for entry in window if entry.locator])
             moved = [entry.name for entry in window if entry.name not in found]

@@ -106,7 +106,7 @@ class _Shape:
 
 def _shaped(places: dict[str, str]) -> type[_Record]:
     return cast(
-        type[_Record],
+        "type[_Record]",
         defstruct(
             "Shaped",
             [("rotation", _Exact | None, None), *((place, Any, UNSET) for place in places)],

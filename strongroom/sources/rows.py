@@ -13,9 +13,12 @@ from strongroom.errors import Tampered
 from strongroom.model import Entry, Secret, Version
 from strongroom.sources import Change
 from strongroom.sources.history import check_expected, check_writable, on_top
-from strongroom.sources.sealing import Sealer, Seals, bound_to
-from strongroom.sources.stored import HEAD, OLDER, pack_head, pack_version, unpack_head, unpack_version
+from strongroom.sources.sealing import HINT, Sealer, Seals, bound_to
+from strongroom.sources.stored import HEAD, OLDER, pack_head, pack_older, unpack_head, unpack_older
 
+# Every query is put together of constants; keys are parameters.
+
+Older = dict[int, list[tuple[int, bytes]]]
 COLUMNS = "id, name, head, older, size, sealed"
 
 
@@ -59,9 +62,9 @@ def key_check(connection: sqlite3.Connection) -> bytes:
     return bytes(connection.execute("SELECT key_check FROM about").fetchone()[0])
 
 
-def older_of(connection: sqlite3.Connection, rows: Iterable[Row]) -> dict[int, list[tuple[int, bytes]]]:
+def older_of(connection: sqlite3.Connection, rows: Iterable[Row]) -> Older:
     """Return the sealed older versions of these rows, ascending, by the secret's id."""
-    found: dict[int, list[tuple[int, bytes]]] = {row.id: [] for row in rows if row.older}
+    found: Older = {row.id: [] for row in rows if row.older}
     if found:
         query = f"SELECT id, number, sealed FROM history WHERE id IN ({_LISTED}) ORDER BY id, number"
         for id_, number, sealed in connection.execute(query, (_listed(list(found)),)):
@@ -71,11 +74,10 @@ def older_of(connection: sqlite3.Connection, rows: Iterable[Row]) -> dict[int, l
 
 def open_head(seals: Seals, row: Row) -> Secret:
     """Return a secret with its current version alone."""
-    what = f"secret {row.name!r}"
-    plain = seals.open(row.sealed, bound_to(HEAD, row.name, row.head), what=what)
-    secret, older = unpack_head(plain, name=row.name, number=row.head)
+    plain = seals.open(row.sealed, bound_to(HEAD, row.name, row.head), row.name)
+    secret, older = unpack_head(plain, row.name, row.head)
     if older != row.older:
-        raise Tampered(f"{what} in the local store has lost versions")
+        raise _cut(row)
     return secret
 
 
@@ -89,7 +91,7 @@ def open_secret(seals: Seals, row: Row, older: Sequence[tuple[int, bytes]]) -> S
     if not row.older and not older:
         return secret
     if len(older) != row.older:
-        raise Tampered(f"secret {row.name!r} in the local store has lost versions")
+        raise _cut(row)
     versions = [_open_older(seals, row.name, number, sealed) for number, sealed in older]
     return replace(secret, versions=(*versions, *secret.versions))
 
@@ -102,7 +104,7 @@ def write_batch(connection: sqlite3.Connection, seals: Seals, changes: Sequence[
     """
     rows = by_name(connection, [change.secret.name for change in changes])
     writer = _Writer(connection, seals)
-    for change in changes:
+    for change in sorted(changes, key=_name):  # kinder to the index than a random order
         check_writable(change.secret)
         row = rows.get(change.secret.name)
         check_expected(change, row.head if row else None)
@@ -144,27 +146,34 @@ class _Writer:
 
     def _insert(self, secret: Secret) -> None:
         id_, self._next_id = self._next_id, self._next_id + 1
-        size = sum(self._keep(id_, secret.name, version) for version in secret.versions[:-1])
-        older = len(secret.versions) - 1
-        sealed = self._head(secret, older)
-        self._new.append((id_, secret.name, secret.current.number, older, size + len(sealed), sealed))
+        *past, current = secret.versions
+        sealed = self._head(secret, current, len(past))
+        size = len(sealed)
+        for version in past:
+            size += self._keep(id_, secret.name, version)
+        self._new.append((id_, secret.name, current.number, len(past), size, sealed))
 
     def _put_on_top(self, secret: Secret, row: Row) -> None:
         replaced = open_head(self._seals, row).current
-        secret = replace(secret, versions=on_top(secret.versions, row.head))
-        size = sum(self._keep(row.id, row.name, version) for version in (replaced, *secret.versions[:-1]))
+        *past, current = on_top(secret.versions, row.head)
         older = row.older + len(secret.versions)
-        sealed = self._head(secret, older)
-        total = row.size - len(row.sealed) + size + len(sealed)
-        self._changed.append((secret.current.number, older, total, sealed, row.id))
+        sealed = self._head(secret, current, older)
+        size = row.size - len(row.sealed) + len(sealed)
+        for version in (replaced, *past):
+            size += self._keep(row.id, row.name, version)
+        self._changed.append((current.number, older, size, sealed, row.id))
 
-    def _head(self, secret: Secret, older: int) -> bytes:
-        return self._seal(pack_head(secret, older=older), bound_to(HEAD, secret.name, secret.current.number))
+    def _head(self, secret: Secret, current: Version, older: int) -> bytes:
+        return self._seal(pack_head(secret, current, older), bound_to(HEAD, secret.name, current.number))
 
     def _keep(self, id_: int, name: str, version: Version) -> int:
-        sealed = self._seal(pack_version(version), bound_to(OLDER, name, version.number))
+        sealed = self._seal(pack_older(version), bound_to(OLDER, name, version.number))
         self._older.append((id_, version.number, sealed))
         return len(sealed)
+
+
+def _name(change: Change) -> str:
+    return change.secret.name
 
 
 # One parameter for any number of keys; SQLite unpacks it in memory.
@@ -175,9 +184,7 @@ def _listed(keys: Sequence[int] | Sequence[str]) -> str:
     return msgspec.json.encode(keys).decode()
 
 
-def _rows(
-    connection: sqlite3.Connection, column: str, keys: Sequence[int] | Sequence[str]
-) -> dict[str, Row]:
+def _rows(connection: sqlite3.Connection, column: str, keys: Sequence[int] | Sequence[str]) -> dict[str, Row]:
     query = f"SELECT {COLUMNS} FROM secrets WHERE {column} IN ({_LISTED})"
     return {found[1]: Row(*found) for found in connection.execute(query, (_listed(keys),))}
 
@@ -188,5 +195,8 @@ def _last_id(connection: sqlite3.Connection) -> int:
 
 
 def _open_older(seals: Seals, name: str, number: int, sealed: bytes) -> Version:
-    what = f"version {number} of secret {name!r}"
-    return unpack_version(seals.open(sealed, bound_to(OLDER, name, number), what=what), number=number)
+    return unpack_older(seals.open(sealed, bound_to(OLDER, name, number), name), number)
+
+
+def _cut(row: Row) -> Tampered:
+    return Tampered(f"secret {row.name!r} in the local store has lost or gained versions", hint=HINT)

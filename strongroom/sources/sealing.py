@@ -49,8 +49,8 @@ class Seals:
         """Return what seals the values of one batch, each with what it belongs to."""
         return _Batch(self._derive_key).seal
 
-    def open(self, sealed: bytes, bound: bytes, *, what: str) -> bytes:
-        """Return a sealed value; ``what`` names it in the error.
+    def open(self, sealed: bytes, bound: bytes, name: str) -> bytes:
+        """Return a sealed value; ``name`` is the secret's, for the error.
 
         Raises:
             Tampered: these are not the bytes that were sealed for this place.
@@ -58,7 +58,9 @@ class Seals:
         try:
             return self._key_of(sealed[:SALT]).decrypt(sealed[SALT:_HEAD], sealed[_HEAD:], bound)
         except (InvalidTag, ValueError):
-            raise Tampered(f"{what} in the local store is not what was sealed there", hint=_HINT) from None
+            raise Tampered(
+                f"secret {name!r} in the local store is not what was sealed there", hint=HINT
+            ) from None
 
     def _derive_key(self, salt: bytes) -> AESGCM:
         return AESGCM(self._derive(salt, b"values", 32))
@@ -67,7 +69,7 @@ class Seals:
         return HKDF(SHA512(), length, salt, _DOMAIN + purpose).derive(self._master)
 
 
-_HINT = "Keep the store as evidence and restore this secret from a backup."
+HINT = "Keep the store as evidence and restore this secret from a backup."
 
 
 class _Batch:

@@ -98,7 +98,7 @@ class SlicedFile:
         except BadRecordError as error:
             problem = str(error)
         if problem is None or self._layout.name_of(piece) != entry.name:
-            raise SourceChanged(f"'{self._path}' changed under the backup: {entry.name!r} is not where it was")
+            raise SourceChanged(f"'{self._path}' changed meanwhile: {entry.name!r} is not where it was")
         raise self._bad(fd, problem, offset)
 
     def _located(self, entries: Sequence[Entry]) -> Iterator[Entry]:
@@ -159,7 +159,6 @@ def line_at(fd: int, offset: int) -> int:
         if start >= offset:
             break
     return line
-
 
 
 _PERMANENT = frozenset(

@@ -15,17 +15,23 @@ HEAD = b"head"
 OLDER = b"older"
 
 
-class _Version(Struct, frozen=True, array_like=True, gc=False):
+class _Older(Struct, frozen=True, array_like=True, gc=False):
+    """An older version; ``valued`` tells an empty value from none."""
+
     media: Media
     state: VersionState
     created_at: str | None
     valued: bool
 
 
-class _Head(Struct, frozen=True, array_like=True):
-    """``older`` counts the older versions, so that one cut off is missed."""
+class _Head(Struct, frozen=True, array_like=True, gc=False):
+    """The current version, how many older ones there are (so that one cut off is missed),
+    and the secret's attributes."""
 
-    version: _Version
+    media: Media
+    state: VersionState
+    version_created_at: str | None
+    valued: bool
     older: int
     type: str
     tags: dict[str, str]
@@ -38,14 +44,16 @@ class _Head(Struct, frozen=True, array_like=True):
 
 _encode = msgspec.json.Encoder().encode
 _decode_head = msgspec.json.Decoder(_Head).decode
-_decode_version = msgspec.json.Decoder(_Version).decode
+_decode_older = msgspec.json.Decoder(_Older).decode
 
 
-def pack_head(secret: Secret, *, older: int) -> bytes:
+def pack_head(secret: Secret, current: Version, older: int) -> bytes:
     """Return the plaintext of a secret's row: all but its older versions."""
-    current = secret.current
     head = _Head(
-        _about(current),
+        current.media,
+        current.state,
+        current.created_at,
+        current.value is not None,
         older,
         secret.type,
         secret.tags,
@@ -55,21 +63,29 @@ def pack_head(secret: Secret, *, older: int) -> bytes:
         secret.rotation,
         secret.metadata,
     )
-    return _pack(_encode(head), current)
+    return _pack(_encode(head), current.value)
 
 
-def pack_version(version: Version) -> bytes:
+def pack_older(version: Version) -> bytes:
     """Return the plaintext of an older version's row."""
-    return _pack(_encode(_about(version)), version)
+    about = _Older(version.media, version.state, version.created_at, version.value is not None)
+    return _pack(_encode(about), version.value)
 
 
-def unpack_head(plain: bytes, *, name: str, number: int) -> tuple[Secret, int]:
-    """Return a secret with its current version, and how many older ones it has."""
+def unpack_head(plain: bytes, name: str, number: int) -> tuple[Secret, int]:
+    """Return a secret with its current version alone, and how many older ones it has."""
     end = 4 + int.from_bytes(plain[:4], "big")
     head = _decode_head(plain[4:end])
+    current = Version(
+        number=number,
+        value=SecretBytes(plain[end:]) if head.valued else None,
+        media=head.media,
+        state=head.state,
+        created_at=head.version_created_at,
+    )
     secret = Secret(
         name=name,
-        versions=(_version(head.version, number, plain[end:]),),
+        versions=(current,),
         type=head.type,
         tags=head.tags,
         created_at=head.created_at,
@@ -81,26 +97,18 @@ def unpack_head(plain: bytes, *, name: str, number: int) -> tuple[Secret, int]:
     return secret, head.older
 
 
-def unpack_version(plain: bytes, *, number: int) -> Version:
+def unpack_older(plain: bytes, number: int) -> Version:
     """Return an older version."""
     end = 4 + int.from_bytes(plain[:4], "big")
-    return _version(_decode_version(plain[4:end]), number, plain[end:])
-
-
-def _about(version: Version) -> _Version:
-    return _Version(version.media, version.state, version.created_at, version.value is not None)
-
-
-def _pack(about: bytes, version: Version) -> bytes:
-    value = version.value.reveal() if version.value is not None else b""
-    return len(about).to_bytes(4, "big") + about + value
-
-
-def _version(about: _Version, number: int, value: bytes) -> Version:
+    older = _decode_older(plain[4:end])
     return Version(
         number=number,
-        value=SecretBytes(value) if about.valued else None,
-        media=about.media,
-        state=about.state,
-        created_at=about.created_at,
+        value=SecretBytes(plain[end:]) if older.valued else None,
+        media=older.media,
+        state=older.state,
+        created_at=older.created_at,
     )
+
+
+def _pack(about: bytes, value: SecretBytes | None) -> bytes:
+    return len(about).to_bytes(4, "big") + about + (b"" if value is None else value.reveal())

@@ -1,4 +1,3 @@
-# ruff: noqa: PTH - a Path for each of 100,000 files takes longer than reading them
 """A directory of secret files, as Docker and Kubernetes mount them.
 
 A secret's name is the file's path below the directory, its value the file's bytes.
@@ -23,6 +22,9 @@ from strongroom.errors import EmptySource, SourceError
 from strongroom.model import Entry, Secret
 from strongroom.sources.history import is_text, only
 from strongroom.sources.slices import BLOCK, LARGEST, refusals
+
+# A Path for each of 100,000 files would take longer than reading them.
+# ruff: noqa: PTH
 
 _log = logging.getLogger(__name__)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
