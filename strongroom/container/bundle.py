@@ -133,7 +133,7 @@ class BundleWriter(_File):
         self._open = True
         self._append(HEAD.pack(MAGIC, VERSION))
 
-    def put(self, name: str, chunks: Iterable[bytes], *, size: int, sha256: bytes) -> bool:
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         """Append an object, only if there is none of that name; see :class:`targets.Target`."""
         if not _NAME.fullmatch(name):
             raise TargetError(f"{name!r} is not an object's name.")
@@ -143,7 +143,7 @@ class BundleWriter(_File):
             self._put(Object(name=name, offset=self._end, size=size, sha256=sha256.hex()), chunks)
             return True
 
-    def _put(self, new: Object, chunks: Iterable[bytes]) -> None:
+    def _put(self, new: Object, chunks: Iterable[bytes | memoryview]) -> None:
         digest = hashlib.sha256()
         try:
             for chunk in chunks:
@@ -207,7 +207,7 @@ class BundleWriter(_File):
             self._refuse_existing()
             self._provisional.rename(self.path)
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, data: bytes | memoryview) -> None:
         with _translated(self.path):
             view = memoryview(data)
             while view:
@@ -262,7 +262,7 @@ class BundleReader(_File):
         found = self._find(name)
         return Part(self._reader, found.offset, found.size)
 
-    def put(self, name: str, chunks: Iterable[bytes], *, size: int, sha256: bytes) -> bool:  # noqa: ARG002
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:  # noqa: ARG002
         """Refuse: a complete file does not change."""
         raise TargetReadOnly(f"{self.path} is complete and does not change; {name!r} was not added.")
 

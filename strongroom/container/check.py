@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from strongroom.container import layout
-from strongroom.container.digests import ValueDigest, name_prefix, value_digester
+from strongroom.container.digests import ValueDigester, value_digester
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.outer import read_outer, read_segments
 from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import open_index
-from strongroom.container.rows import stored
 from strongroom.container.segment import Rows, check_values, unpack_rows
 from strongroom.container.writer import Sealed, fold_segment
 from strongroom.errors import VerificationFailed
@@ -66,7 +65,7 @@ def check_sealed(reader: RangeReader, sealed: Sealed, *, digest_key: bytes) -> N
     _compare(sealed, reader.size, whole.digest(), fold.digest())
 
 
-def _digests(rows: Rows, plain: bytes | None, digester: ValueDigest) -> bytes:
+def _digests(rows: Rows, plain: bytes | None, digester: ValueDigester) -> bytes:
     if plain is None:
         return b""
     digests = b"".join(_compute(rows, check_values(plain, rows.rows), digester))
@@ -75,11 +74,15 @@ def _digests(rows: Rows, plain: bytes | None, digester: ValueDigest) -> bytes:
     return digests
 
 
-def _compute(rows: Rows, values: memoryview, digester: ValueDigest) -> Iterator[bytes]:
+def _compute(rows: Rows, values: bytes, digester: ValueDigester) -> Iterator[bytes]:
     start = 0
-    for row, number, length in stored(rows.rows):
-        yield digester(name_prefix(row.name), number, bytes(values[start : start + length]))
-        start += length
+    for row in rows.rows:
+        cut = []
+        for version in row.versions:
+            if version.length is not None:
+                cut.append((version.number, values[start : start + version.length]))
+                start += version.length
+        yield from digester(row.name, cut)
 
 
 def _compare(sealed: Sealed, size: int, sha256: bytes, fold: bytes) -> None:

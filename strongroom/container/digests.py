@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from strongroom.container import derive
 from strongroom.container.derive import require_key
 
 SIZE = 16
 
-ValueDigest = Callable[[bytes, int, bytes], bytes]
+ValueDigester = Callable[[str, Iterable[tuple[int, bytes]]], list[bytes]]
+"""From a name and its version numbers and values to their digests."""
 
 
 def name_hash(name_key: bytes, name: str) -> bytes:
     """Return what a backup is sorted and looked up by: HMAC(name key, UTF-8 name)."""
     return hmac.digest(name_key, name.encode(), "sha256")[:SIZE]
+
+
+def name_hashes(name_key: bytes, names: Iterable[str]) -> list[bytes]:
+    """Return :func:`name_hash` of many names."""
+    digest = hmac.digest
+    return [digest(name_key, name.encode(), "sha256")[:SIZE] for name in names]
 
 
 def value_digest(digest_key: bytes, source: str, name: str, version: int, value: bytes) -> bytes:
@@ -24,22 +31,24 @@ def value_digest(digest_key: bytes, source: str, name: str, version: int, value:
     Whoever holds both the digest and its key can guess weak values, so the digests lie
     sealed and the key stays with the processes that seal and compare.
     """
-    return value_digester(digest_key, source)(name_prefix(name), version, value)
+    return value_digester(digest_key, source)(name, [(version, value)])[0]
 
 
-def name_prefix(name: str) -> bytes:
-    """Return the length-prefixed name, as the digest's message holds it."""
-    encoded = name.encode()
-    return len(encoded).to_bytes(4, "big") + encoded
-
-
-def value_digester(digest_key: bytes, source: str) -> ValueDigest:
-    """Return :func:`value_digest` with key and source filled in, for many values."""
+def value_digester(digest_key: bytes, source: str) -> ValueDigester:
+    """Return :func:`value_digest` with key and source filled in, for a secret's versions at once."""
     require_key(digest_key, "digest key")
-    head, digest = derive.DIGEST + name_prefix(source), hmac.digest
+    head, digest = derive.DIGEST + _prefixed(source), hmac.digest
 
-    def compute(prefix: bytes, version: int, value: bytes) -> bytes:
-        message = b"%b%b%b%b" % (head, prefix, version.to_bytes(8, "big"), value)
-        return digest(digest_key, message, "sha256")[:SIZE]
+    def compute(name: str, versions: Iterable[tuple[int, bytes]]) -> list[bytes]:
+        prefix = head + _prefixed(name)
+        return [
+            digest(digest_key, prefix + number.to_bytes(8, "big") + value, "sha256")[:SIZE]
+            for number, value in versions
+        ]
 
     return compute
+
+
+def _prefixed(text: str) -> bytes:
+    encoded = text.encode()
+    return len(encoded).to_bytes(4, "big") + encoded

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from strongroom.container import layout
 from strongroom.container.about import About, Index, decode_index
-from strongroom.container.digests import SIZE, name_hash
+from strongroom.container.digests import SIZE, name_hash, name_hashes
 from strongroom.container.envelope import choose
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.outer import Outer, read_outer, read_rows, read_segment
 from strongroom.container.ranges import RangeReader
-from strongroom.container.rows import Row, stored, to_secret
+from strongroom.container.rows import Row, stored, to_secret, to_secrets
 from strongroom.container.segment import Rows, check_values, unpack_rows
 from strongroom.container.stanza import Identity
 from strongroom.container.wrapping import WrappingKeyRecord, unlock
@@ -87,11 +87,7 @@ class Container:
         for number in range(len(self._outer.entries)):
             rows, values = self._segment(number)
             self._check_rows(number, rows)
-            start = 0
-            for row in rows.rows:
-                secret = to_secret(row, values, start)
-                start += row.length
-                yield secret
+            yield from to_secrets(rows.rows, values)
 
     def find(self, name: str) -> Secret | None:
         """Return one secret, reading one segment; ``None`` if it is not in here."""
@@ -102,7 +98,7 @@ class Container:
         start = 0
         for row in rows.rows:
             if row.name == name:
-                return to_secret(row, values, start)
+                return to_secret(row, values[start : start + row.length])
             start += row.length
         return None
 
@@ -119,26 +115,23 @@ class Container:
         self._check_rows(number, rows)
         return rows
 
-    def _segment(self, number: int) -> tuple[Rows, memoryview]:
+    def _segment(self, number: int) -> tuple[Rows, bytes]:
         values, message = read_segment(self._reader, self._outer.entries[number])
         rows = unpack_rows(self._keys.open(layout.ROWS, number, message))
         if not self.about.values:
-            return rows, memoryview(b"")
+            return rows, b""
         return rows, check_values(self._keys.open(layout.VALUES, number, values), rows.rows)
 
     def _check_rows(self, number: int, rows: Rows) -> None:
         """Hold a segment to the index: every name in its place, none twice."""
         info = self._index.segments[number]
-        key, last, end = self.about.name_key, b"", self._end(number)
-        for row in rows.rows:
-            hashed = name_hash(key, row.name)
-            if not last < hashed < end:
-                raise Malformed("A segment's names are not in the order of their hashes.")
-            last = hashed
-        if len(rows.rows) != info.secrets or sum([len(r.versions) for r in rows.rows]) != info.versions:
-            raise Malformed("A segment does not hold as much as the index says.")
-        if name_hash(key, rows.rows[0].name).hex() != info.first:
+        hashes = name_hashes(self.about.name_key, [row.name for row in rows.rows])
+        if hashes != sorted(set(hashes)) or hashes[-1] >= self._end(number):
+            raise Malformed("A segment's names are not in the order of their hashes.")
+        if hashes[0].hex() != info.first:
             raise Malformed("A segment does not begin with the name that the index says.")
+        if len(hashes) != info.secrets or sum([len(r.versions) for r in rows.rows]) != info.versions:
+            raise Malformed("A segment does not hold as much as the index says.")
 
     def _end(self, number: int) -> bytes:
         following = self._index.segments[number + 1 : number + 2]

@@ -29,7 +29,7 @@ class RotationRow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     enabled: bool = True
 
 
-class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """A secret without its values. Field names and order are the format's."""
 
     name: str
@@ -45,12 +45,11 @@ class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     @property
     def length(self) -> int:
         """How many bytes of values it has."""
-        return sum(v.length or 0 for v in self.versions)
+        return sum([v.length for v in self.versions if v.length])
 
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Row)
-encode_into = _ENCODER.encode_into
 
 
 def to_row(secret: Secret, *, values: bool) -> Row:
@@ -73,21 +72,21 @@ def _version_row(v: Version, *, values: bool) -> VersionRow:
     return VersionRow(v.number, length, v.media, v.state, v.created_at)
 
 
-def to_secret(row: Row, values: memoryview, start: int) -> Secret:
-    """Return the secret of a row whose values begin at ``start``."""
-    versions = []
-    for v in row.versions:
-        value = None
-        if v.length is not None:
-            value = SecretBytes(bytes(values[start : start + v.length]))
-            start += v.length
-        versions.append(
-            Version(number=v.number, value=value, media=v.media, state=v.state, created_at=v.created_at)
-        )
+def to_secrets(rows: list[Row], values: bytes) -> Iterator[Secret]:
+    """Yield the secrets of a segment's rows and values."""
+    start = 0
+    for row in rows:
+        length = row.length
+        yield to_secret(row, values[start : start + length])
+        start += length
+
+
+def to_secret(row: Row, values: bytes) -> Secret:
+    """Return the secret of a row and its own values, one after another."""
     rotation = row.rotation
     return Secret(
         name=row.name,
-        versions=tuple(versions),
+        versions=tuple(_versions(row.versions, values)),
         type=row.type,
         tags=row.tags,
         created_at=row.created_at,
@@ -96,6 +95,19 @@ def to_secret(row: Row, values: memoryview, start: int) -> Secret:
         rotation=None if rotation is None else Rotation(days=rotation.days, enabled=rotation.enabled),
         metadata=row.metadata,
     )
+
+
+def _versions(rows: tuple[VersionRow, ...], values: bytes) -> list[Version]:
+    versions, start = [], 0
+    for v in rows:
+        value = None
+        if v.length is not None:
+            value = SecretBytes(values[start : start + v.length])
+            start += v.length
+        versions.append(
+            Version(number=v.number, value=value, media=v.media, state=v.state, created_at=v.created_at)
+        )
+    return versions
 
 
 def encode_rows(rows: list[Row]) -> bytes:

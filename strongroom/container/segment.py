@@ -45,12 +45,12 @@ def pack_values(values: list[bytes], length: int) -> bytes:
     return b"".join([*values, bytes(padded(length) - length)])
 
 
-def check_values(plain: bytes, rows: list[Row]) -> memoryview:
+def check_values(plain: bytes, rows: list[Row]) -> bytes:
     """Return the values without their padding; raise Malformed if it is not exact."""
     length = sum([row.length for row in rows])
     if len(plain) != padded(length) or plain.count(0, length) != len(plain) - length:
         raise Malformed("A segment's values are not padded as the format asks for.")
-    return memoryview(plain)[:length]
+    return plain[:length]
 
 
 def pack_rows(json: bytes | bytearray, rows: int, digests: list[bytes]) -> bytes:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import NoReturn
 
 from msgspec import Struct
 
 from strongroom.container import canonical, derive, layout
 from strongroom.container.about import About, SegmentInfo, make_index
 from strongroom.container.derive import Random, require_key
-from strongroom.container.digests import SIZE, ValueDigest, name_prefix, value_digester
+from strongroom.container.digests import SIZE, ValueDigester, value_digester
 from strongroom.container.envelope import Envelope, encode_envelope
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.layout import Trailer
 from strongroom.container.outer import CONTAINER_DOMAIN, signed_message
-from strongroom.container.rows import Row, ascending, encode_into, to_row
+from strongroom.container.rows import Row, ascending, encode_rows, to_row
 from strongroom.container.segment import pack_rows, pack_values
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
@@ -31,7 +33,10 @@ SEGMENT_JSON = 640 * 1024
 MAX_VALUES = 64 * 1024 * 1024
 MAX_ROW = 16 * 1024 * 1024
 
+BATCH = 64
+
 Sink = Callable[[bytes], object]
+Pair = tuple[bytes, Secret]
 
 
 class Sealed(Struct, frozen=True, kw_only=True):
@@ -61,7 +66,7 @@ class Sealed(Struct, frozen=True, kw_only=True):
 
 def write_container(
     sink: Sink,
-    rows: Iterable[tuple[bytes, Secret]],
+    rows: Iterable[Pair],
     *,
     about: About,
     wrapping_key: WrappingKey,
@@ -90,8 +95,7 @@ def write_container(
         digester=value_digester(digest_key, about.source),
         random=_random,
     )
-    for name_hash, secret in rows:
-        writer.add(name_hash, secret)
+    writer.add_all(rows)
     return writer.finish()
 
 
@@ -124,9 +128,29 @@ class _Segment:
         self.secrets = 0
         self.versions = 0
 
-    @property
-    def full(self) -> bool:
-        return self.secrets == SEGMENT_SECRETS or len(self.json) >= SEGMENT_JSON
+    def fits(self, batch: _Batch) -> bool:
+        """Say whether a batch may still be added. An empty segment takes anything."""
+        return not self.secrets or (
+            self.secrets + len(batch.secrets) <= SEGMENT_SECRETS
+            and self.length + batch.length <= SEGMENT_VALUES
+            and len(self.json) + len(batch.json) <= SEGMENT_JSON
+        )
+
+
+class _Batch:
+    """A few neighbours, encoded together: per-secret calls are what sealing spends time on."""
+
+    def __init__(self, pairs: Sequence[Pair], *, values: bool) -> None:
+        self.pairs = pairs
+        self.secrets = [secret for _, secret in pairs]
+        rows = [to_row(secret, values=values) for secret in self.secrets]
+        self.length = sum([row.length for row in rows])
+        self.versions = sum([len(row.versions) for row in rows])
+        self.json = _encode(rows)
+
+    def small(self) -> bool:
+        """Say whether the batch is far below what a segment holds."""
+        return self.length <= SEGMENT_VALUES // 4 and len(self.json) <= SEGMENT_JSON // 4
 
 
 class _Writer:
@@ -137,7 +161,7 @@ class _Writer:
         about: About,
         wrapping_key: WrappingKey,
         signer: Signer,
-        digester: ValueDigest,
+        digester: ValueDigester,
         random: Random,
     ) -> None:
         self._out = _Output(sink)
@@ -158,43 +182,47 @@ class _Writer:
         self._last = b""
         self._out.write(self._keys.header.raw)
 
-    def add(self, name_hash: bytes, secret: Secret) -> None:
-        if name_hash <= self._last:
-            self._refuse(name_hash, secret)
-        row = to_row(secret, values=self._about.values)
-        length = _checked_length(row)
-        segment = self._room(name_hash, length)
-        self._last = name_hash
-        _append(segment.json, row)
-        segment.secrets += 1
-        segment.versions += len(row.versions)
-        if self._about.values:
-            segment.length += length
-            self._add_values(segment, secret)
+    def add_all(self, rows: Iterable[Pair]) -> None:
+        source = iter(rows)
+        while pairs := list(islice(source, BATCH)):
+            self._check_order(pairs)
+            batch = _Batch(pairs, values=self._about.values)
+            if batch.small():
+                self._add(batch)
+            else:
+                self._add_singly(batch)
 
-    def _add_values(self, segment: _Segment, secret: Secret) -> None:
-        prefix, digester = name_prefix(secret.name), self._digester
-        for version in secret.versions:
-            if version.value is not None:
-                value = version.value.reveal()
-                segment.values.append(value)
-                segment.digests.append(digester(prefix, version.number, value))
+    def _add_singly(self, batch: _Batch) -> None:
+        for pair in batch.pairs:
+            one = _Batch([pair], values=self._about.values)
+            _check_limits(one)
+            self._add(one)
 
-    def _refuse(self, name_hash: bytes, secret: Secret) -> None:
-        if name_hash == self._last:
-            raise DuplicateSecret(f"There are two secrets named {secret.name!r}.")
-        raise ValueError("secrets must be sorted by their name's hash")
-
-    def _room(self, name_hash: bytes, length: int) -> _Segment:
+    def _add(self, batch: _Batch) -> None:
         segment = self._segment
-        if segment is not None and (segment.full or segment.length + length > SEGMENT_VALUES):
+        if segment is not None and not segment.fits(batch):
             self._flush(segment)
             segment = None
         if segment is None:
-            if len(name_hash) != SIZE:
-                raise ValueError(f"a name's hash has {SIZE} bytes")
-            segment = self._segment = _Segment(name_hash)
-        return segment
+            segment = self._segment = _Segment(batch.pairs[0][0])
+        segment.json += batch.json
+        segment.secrets += len(batch.secrets)
+        segment.versions += batch.versions
+        segment.length += batch.length
+        if self._about.values:
+            self._add_values(segment, batch.secrets)
+
+    def _add_values(self, segment: _Segment, secrets: list[Secret]) -> None:
+        for secret in secrets:
+            values = [(v.number, v.value.reveal()) for v in secret.versions if v.value is not None]
+            segment.values += [value for _, value in values]
+            segment.digests += self._digester(secret.name, values)
+
+    def _check_order(self, pairs: list[Pair]) -> None:
+        hashes = [self._last, *[name_hash for name_hash, _ in pairs]]
+        if hashes != sorted(set(hashes)):
+            _refuse_order(self._last, pairs)
+        self._last = hashes[-1]
 
     def _flush(self, segment: _Segment) -> None:
         number = len(self._infos)
@@ -249,24 +277,43 @@ def fold_segment(
     update(digests)
 
 
-def _checked_length(row: Row) -> int:
-    if not ascending(row):
-        raise SourceError(f"The versions of {row.name!r} do not ascend.")
-    length = row.length
-    if length > MAX_VALUES:
-        raise SecretTooLarge(f"The values of {row.name!r} come to more than {MAX_VALUES >> 20} MiB.")
-    return length
-
-
-def _append(json: bytearray, row: Row) -> None:
-    start = len(json)
+def _encode(rows: list[Row]) -> bytes:
+    for row in rows:
+        if not ascending(row):
+            raise SourceError(f"The versions of {row.name!r} do not ascend.")
     try:
-        encode_into(row, json, start)
+        return encode_rows(rows)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        raise SourceError(f"The metadata of {row.name!r} cannot be written as JSON.") from None
-    json += b"\n"
-    if len(json) - start > MAX_ROW:
-        raise SecretTooLarge(f"The metadata of {row.name!r} comes to more than {MAX_ROW >> 20} MiB.")
+        raise SourceError(f"The metadata of {_unencodable(rows)!r} cannot be written as JSON.") from None
+
+
+def _unencodable(rows: list[Row]) -> str:
+    for row in rows:
+        try:
+            encode_rows([row])
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return row.name
+    return "a secret"
+
+
+def _check_limits(one: _Batch) -> None:
+    name = one.secrets[0].name
+    if one.length > MAX_VALUES:
+        raise SecretTooLarge(f"The values of {name!r} come to more than {MAX_VALUES >> 20} MiB.")
+    if len(one.json) > MAX_ROW:
+        raise SecretTooLarge(f"The metadata of {name!r} comes to more than {MAX_ROW >> 20} MiB.")
+
+
+def _refuse_order(last: bytes, pairs: list[Pair]) -> NoReturn:
+    for name_hash, secret in pairs:
+        if len(name_hash) != SIZE:
+            raise ValueError(f"a name's hash has {SIZE} bytes")
+        if name_hash == last:
+            raise DuplicateSecret(f"There are two secrets named {secret.name!r}.")
+        if name_hash < last:
+            break
+        last = name_hash
+    raise ValueError("secrets must be sorted by their name's hash")
 
 
 def _sha256(data: bytes) -> bytes:
