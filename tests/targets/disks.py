@@ -25,7 +25,8 @@ def small_disk(path: Path, *, size: int) -> Iterator[bool]:
         yield mounted
     finally:
         if mounted:
-            assert _run("umount", str(path))
+            # Lazily: a descriptor that a failing test left open must not keep the mount.
+            assert _run("umount", "-l", str(path))
 
 
 @contextlib.contextmanager
@@ -33,7 +34,7 @@ def read_only(path: Path) -> Iterator[None]:
     """Make a tree read-only: by a mount, else by mode bits, which do not bind root."""
     with contextlib.ExitStack() as undo:
         if _run("mount", "--bind", str(path), str(path)):
-            undo.callback(_run, "umount", str(path))
+            undo.callback(_run, "umount", "-l", str(path))
             assert _run("mount", "-o", "remount,bind,ro", str(path))
         elif os.geteuid() == 0:
             assert _run("chattr", "-R", "+i", str(path)), "root may neither mount nor make files immutable"

@@ -216,8 +216,11 @@ def test_a_linked_file_is_not_followed(target: DirectoryTarget, tmp_path: Path) 
     outside.write_bytes(b"outside")
     (Path(target.address) / "a").symlink_to(outside)
 
+    (Path(target.address) / ".b.0123456789abcdef.part").symlink_to(outside)
+
     assert target.stat("a") is None
     assert names(target) == []
+    assert target.abort_incomplete("") == 0
     with pytest.raises(MissingPiece):
         get(target, "a")
     assert put(target, "a", b"x") is False  # the reading back that follows then fails
