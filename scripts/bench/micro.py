@@ -17,11 +17,11 @@ ROUNDS = 5
 
 
 def _rate(seal: Any, key: bytes, plaintext: bytes) -> float:
-    """Return GB/s over 512 messages of 1 MiB."""
-    started = time.perf_counter()
+    """Return GB/s over 512 messages of 1 MiB, by the processor's time: one core is all it has."""
+    started = time.process_time()
     for _ in range(PIECES):
         seal(key, plaintext, context=b"bench")
-    return PIECE * PIECES / (time.perf_counter() - started) / 1e9
+    return PIECE * PIECES / (time.process_time() - started) / 1e9
 
 
 def seal_rate() -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -34,10 +33,11 @@ the others see. Restores write files for the peers, and a sealed local store for
 """
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]], *, text: int = 1) -> Iterator[str]:
+    """Yield a table whose first ``text`` columns are words and whose others are numbers."""
     columns = list(head)
     yield "| " + " | ".join(columns) + " |"
-    yield "|" + "|".join(" --- " if at == 0 else " ---: " for at in range(len(columns))) + "|"
+    yield "|" + "|".join(" --- " if at < text else " ---: " for at in range(len(columns))) + "|"
     for row in rows:
         yield "| " + " | ".join(row) + " |"
     yield ""
@@ -137,17 +137,18 @@ def _pipeline(session: Session) -> Iterator[str]:
 
 
 def _machine(session: Session) -> Iterator[str]:
-    yield from _table(["", ""], [[label, value] for label, value in session.machine.items()])
-    yield from _table(["tool", "version"], [[name, version] for name, version in session.versions.items()])
+    yield from _table(["", ""], [[label, value] for label, value in session.machine.items()], text=2)
+    yield from _table(["tool", "version"], [list(pair) for pair in session.versions.items()], text=2)
 
 
 def _noise(session: Session) -> str:
-    shares = [one.others for runs in session.results.runs.values() for one in runs]
-    if not shares:
+    runs = [one for runs in session.results.runs.values() for one in runs]
+    if not runs:
         return ""
+    share = sum(one.others * one.seconds for one in runs) / sum(one.seconds for one in runs)
     return (
-        f"In this session other work took {statistics.median(shares):.0%} of the machine in the median run, "
-        f"{max(shares):.0%} in the worst. Ratios are to be trusted more than seconds."
+        f"In this session other work took {share:.0%} of the machine while these ran. "
+        "Ratios are to be trusted more than seconds."
     )
 
 

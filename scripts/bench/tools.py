@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -120,7 +121,8 @@ def at_hand(tool: Tool) -> str | None:
     if not shutil.which(tool.version[0]):
         return None
     done = subprocess.run(tool.version, capture_output=True, text=True, check=False)
-    return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else None
+    found = re.search(r"[0-9]+\.[0-9.]+\S*", done.stdout)
+    return found.group() if found and done.returncode == 0 else None
 
 
 # -- shared pieces --------------------------------------------------------------------------
