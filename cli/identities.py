@@ -1,0 +1,114 @@
+"""Who can open: what a person names, what the configuration knows, and, last, a question."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from argparse import _ActionsContainer as Arguments
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cli import passphrases, prompts
+from cli.output import Output
+from cli.place import Place
+from strongroom.container.stanza import Stanza
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.keys import Opener, Recipient
+
+
+def add_arguments(parser: Arguments) -> None:
+    """Let a command be told what opens."""
+    group = parser.add_argument_group("what opens it")
+    group.add_argument(
+        "--identity",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="key file or private key; repeatable",
+    )
+    passphrases.add_arguments(group)
+
+
+def identities_of(arguments: Namespace, output: Output, place: Place, *, ask: bool = True) -> list[Opener]:
+    """Return everything at hand that may open, the typed first, a prompt last.
+
+    Args:
+        ask: whether a person may be asked for a passphrase, once something needs it.
+    """
+    found = [load(path) for path in arguments.identity]
+    passphrase = passphrases.given(arguments, output)
+    if passphrase is not None:
+        found.append(_passphrase(passphrase))
+    found += _configured(place, output)
+    if ask and passphrase is None and prompts.somebody_there():
+        found.append(Asking())
+    return found
+
+
+def load(path: Path) -> Opener:
+    """Return what a file opens with.
+
+    Raises:
+        UsageError, ConfigError: it is no key, or is damaged or open to others.
+    """
+    from strongroom.keys import privatefile  # noqa: PLC0415 - a passphrase needs none of these
+
+    words = privatefile.read_private(path).split(maxsplit=1)
+    kind = words[0] if words else ""
+    if kind.startswith("strongroom-key-"):
+        from strongroom.keys.keyfile import KeyFileIdentity, load_key_file  # noqa: PLC0415
+
+        return KeyFileIdentity(load_key_file(path))
+    if kind.startswith("strongroom-private-key-"):
+        from strongroom.keys.hpke import HpkeIdentity  # noqa: PLC0415
+
+        return HpkeIdentity.load(path)
+    what = "the public half, which opens nothing" if kind.startswith("srpub") else "neither key file nor private key"
+    raise UsageError(f"{path} is {what}.", hint="Make keys with 'strongroom keygen' or 'generate-backup-key'.")
+
+
+def _configured(place: Place, output: Output) -> Iterator[Opener]:
+    for name, table in place.section("keys").items():
+        try:
+            identity = _of_table(table, place, output)
+        except StrongroomError as error:
+            output.note(f"note: keys.{name} was left aside: {error.message}")
+            continue
+        if identity is not None:
+            yield identity
+
+
+def _of_table(table: Mapping[str, Any], place: Place, output: Output) -> Opener | None:
+    kind = table.get("kind")
+    path = place.path(table.get("identity_file" if kind == "hpke" else "file"))
+    if path is None:
+        return None
+    return _passphrase(passphrases.read_file(path, output)) if kind == "passphrase" else load(path)
+
+
+def _passphrase(passphrase: str) -> Opener:
+    from strongroom.keys.passphrase import PassphraseIdentity  # noqa: PLC0415
+
+    return PassphraseIdentity(passphrase)
+
+
+class Asking:
+    """An identity that asks for a passphrase when a stanza first needs one, and only then."""
+
+    def __init__(self) -> None:
+        self._answer: Opener | None = None
+
+    def describe(self) -> str:
+        return "the passphrase that was typed"
+
+    def recipient(self) -> Recipient:
+        return self._ask().recipient()
+
+    def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
+        return self._ask().unwrap(stanza, context=context) if stanza.type == "passphrase" else None
+
+    def _ask(self) -> Opener:
+        if self._answer is None:
+            self._answer = _passphrase(prompts.hidden("Passphrase: "))
+        return self._answer

@@ -1,0 +1,68 @@
+"""``strongroom``: find the command, run it, and turn every outcome into an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from itertools import takewhile
+
+from cli import failures, parser
+from cli.output import Output, clear_broken_pipe
+from cli.table import COMMANDS
+from strongroom.errors import StrongroomError
+
+_LEADING = frozenset({"--json", "-q", "--quiet"})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    output = Output(json=parser.is_json(words))
+    try:
+        code = _run(words, output)
+        sys.stdout.flush()
+    except StrongroomError as error:
+        failures.debug(error)
+        return failures.report(error, output)
+    except KeyboardInterrupt:
+        print("\nstrongroom: interrupted; nothing half-written was left.", file=sys.stderr)
+        return failures.INTERRUPTED
+    except BrokenPipeError:
+        clear_broken_pipe()
+        return failures.BROKEN_PIPE
+    except OSError as error:
+        failures.debug(error)
+        return failures.report(failures.from_os(error), output)
+    except Exception as error:  # noqa: BLE001 - whatever it is, a person gets words and no traceback
+        failures.debug(error)
+        return failures.unexpected(error)
+    return code
+
+
+def _run(words: list[str], output: Output) -> int:
+    words = _leading_options_last(words)
+    name = words[0] if words else ""
+    if name in ("", "-h", "--help", "help"):
+        print(parser.overview(), end="", file=sys.stdout if name else sys.stderr)
+        return 0 if name else 2
+    if name == "--version":
+        print(f"{parser.PROGRAM} {parser.__version__}")
+        return 0
+    if name not in COMMANDS:
+        raise parser.unknown_command(name)
+    return _command(name, words[1:], output)
+
+
+def _leading_options_last(words: list[str]) -> list[str]:
+    """Accept the options of every command in front of it too."""
+    leading = list(takewhile(_LEADING.__contains__, words))
+    return words[len(leading) :] + leading
+
+
+def _command(name: str, words: list[str], output: Output) -> int:
+    try:
+        parsed = parser.parse(name, words)
+    except SystemExit:  # --help has printed
+        return 0
+    output.json, output.quiet = parsed.json, parsed.quiet
+    return parser.load(name).run(parsed, output) or 0

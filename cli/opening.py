@@ -1,0 +1,74 @@
+"""Opening a backup for a command: the file or target, the trust, the identities."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cli import inputs, trust
+from cli.identities import identities_of
+from cli.output import Output
+from cli.place import Place
+from strongroom.container.manifest import SignedManifest, open_manifest
+from strongroom.errors import UntrustedSigner, WrongKey
+from strongroom.keys import Identity
+from strongroom.operations.layout import manifest_name
+from strongroom.operations.open import Backup, Objects, read_manifest
+
+
+def signed_manifest(objects: Objects, backup: str | None = None) -> SignedManifest:
+    """Return a backup's manifest with its signer, whoever that is."""
+    wanted = read_manifest(objects, backup, trusted=None).backup_id
+    return open_manifest(b"".join(objects.read(manifest_name(wanted))), trusted=None)
+
+
+@contextmanager
+def objects_named(arguments: Namespace, place: Place) -> Iterator[Objects]:
+    """Open what ``--backup-file`` or ``--from-target`` names."""
+    if getattr(arguments, "from_target", None) is not None:
+        with inputs.objects_of(arguments.from_target, place) as objects:
+            yield objects
+    else:
+        with inputs.objects_in(arguments.backup_file) as objects:
+            yield objects
+
+
+def open_trusted(
+    objects: Objects, arguments: Namespace, openers: Sequence[Identity], place: Place
+) -> Backup:
+    """Open a backup that is to be written somewhere: only one whose signer counts here.
+
+    Raises:
+        UntrustedSigner: says which fingerprint it is, and how to go on.
+    """
+    found = signed_manifest(objects, getattr(arguments, "backup", None))
+    if found.fingerprint not in trust.trusted(place, arguments.signer):
+        raise trust.explained(UntrustedSigner(f"Signed by {found.fingerprint}."))
+    return Backup(objects, found.manifest, openers)
+
+
+def open_to_look(objects: Objects, arguments: Namespace, output: Output, place: Place) -> Backup:
+    """Open a backup to look into; an unknown signer is said, not refused."""
+    found = signed_manifest(objects, getattr(arguments, "backup", None))
+    if found.fingerprint not in trust.trusted(place, getattr(arguments, "signer", ())):
+        output.note(f"note: the signer {found.fingerprint} is not known to this installation.")
+    return Backup(objects, found.manifest, identities_of(arguments, output, place))
+
+
+def explained(error: WrongKey) -> WrongKey:
+    """Return the error with what to try, if nothing was tried at all."""
+    if not error.message.endswith("tried nothing."):
+        return error
+    return WrongKey(
+        error.message,
+        hint="Nothing was damaged. Give --passphrase-file or --identity FILE, set STRONGROOM_PASSPHRASE_FILE, "
+        "or run it on a terminal to be asked.",
+    )
+
+
+def signer_in_file(path: Path) -> str:
+    """Return the fingerprint of whoever signed a single-file backup."""
+    with inputs.objects_in(path) as objects:
+        return signed_manifest(objects).fingerprint

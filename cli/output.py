@@ -1,0 +1,130 @@
+"""Where commands say things: answers on stdout, everything else on stderr.
+
+With ``--json`` stdout carries exactly one JSON document. Text that came out of a file or a
+database is cleaned of control characters, which could rewrite what a terminal shows.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+
+class Output:
+    """The two streams of one command."""
+
+    def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
+        self.json = json
+        self.quiet = quiet
+        self.answered = False
+
+    def answer(self, document: Any, lines: Iterable[str]) -> None:
+        """Print the command's answer: the document for machines, the lines for people."""
+        self.answered = True
+        if self.json:
+            self._write(encode(document))
+        else:
+            for line in lines:
+                print(clean(line))
+
+    def raw(self, data: bytes) -> None:
+        """Print bytes as they are; on a terminal a line feed follows."""
+        self.answered = True
+        sys.stdout.flush()
+        self._write(data + (b"\n" if sys.stdout.isatty() and not data.endswith(b"\n") else b""))
+
+    def note(self, text: str) -> None:
+        """Say something in passing, on stderr."""
+        if not self.quiet:
+            print(clean(text), file=sys.stderr)
+
+    def warn(self, text: str) -> None:
+        """Say something that a person should act on, on stderr, even when quiet."""
+        print(f"{paint('warning:', '33;1')} {clean(text)}", file=sys.stderr)
+
+    @property
+    def lively(self) -> bool:
+        """Whether somebody watches stderr, so that progress is worth showing."""
+        return not self.quiet and sys.stderr.isatty()
+
+    def _write(self, data: bytes) -> None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def encode(document: Any) -> bytes:
+    """Return a document as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2) + b"\n"
+
+
+def clean(text: str) -> str:
+    """Return text in which no character can move the cursor, change colours or reorder."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else _spelled(c) for c in text)
+
+
+def _spelled(character: str) -> str:
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def paint(text: str, code: str) -> str:
+    """Colour text for stderr, if that is a terminal and nobody objects (no-color.org)."""
+    if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
+        return text
+    return f"\x1b[{code}m{text}\x1b[0m"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lay rows out in columns, numbers to the right."""
+    cells = [[_cell(cell) for cell in row] for row in rows]
+    right = [bool(cells) and all(not isinstance(row[at], str) for row in cells) for at in range(len(head))]
+    texts = [list(head), *([text for text, _ in row] for row in _pairs(cells))]
+    widths = [max(len(row[at]) for row in texts) for at in range(len(head))]
+    return [_row(row, widths, right) for row in texts]
+
+
+def _cell(cell: object) -> object:
+    return cell if isinstance(cell, int) and not isinstance(cell, bool) else clean(str(cell))
+
+
+def _pairs(cells: list[list[object]]) -> Iterable[list[tuple[str, bool]]]:
+    return ([(f"{cell:,}" if isinstance(cell, int) else str(cell), True) for cell in row] for row in cells)
+
+
+def _row(row: list[str], widths: list[int], right: list[bool]) -> str:
+    columns = zip(row, widths, right, strict=True)
+    return "  ".join(text.rjust(width) if to else text.ljust(width) for text, width, to in columns).rstrip()
+
+
+def fields(pairs: Iterable[tuple[str, object]]) -> list[str]:
+    """Lay named values out, one a line."""
+    shown = [(name, str(value)) for name, value in pairs if value not in (None, "", ())]
+    width = max((len(name) for name, _ in shown), default=0)
+    return [f"{name:<{width}}  {value}" for name, value in shown]
+
+
+def plural(number: int, word: str) -> str:
+    """Write a number with its word: ``1 secret``, ``2,000 secrets``."""
+    return f"{number:,} {word}" + ("" if number == 1 else "s")
+
+
+def size(number: int) -> str:
+    """Write a number of bytes for people."""
+    if number < 1024:
+        return plural(number, "byte")
+    value, unit = float(number), "bytes"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        value /= 1024
+        if value < 1024:
+            break
+    return f"{value:,.1f} {unit}"
+
+
+def clear_broken_pipe() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush stays quiet too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

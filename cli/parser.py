@@ -1,0 +1,126 @@
+"""Command line parsing whose errors are of our own kind and repeat no value."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+from cli.command import Command
+from cli.table import COMMANDS, GROUPS
+from strongroom import __version__
+from strongroom.errors import UsageError
+
+PROGRAM = "strongroom"
+INTRODUCTION = "Sealed, replicated, drilled backups of the secrets that a company runs on."
+ENDING = """\
+Every command takes --help and --json. Errors say what happened, what it means and what to do;
+docs/cli.md lists the exit codes. Settings: STRONGROOM_CONFIG, STRONGROOM_STATE_DIR.
+Passphrase: a prompt, --passphrase-file, STRONGROOM_PASSPHRASE_FILE or STRONGROOM_PASSPHRASE.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises :class:`~strongroom.errors.UsageError` instead of exiting.
+
+    An abbreviated option would change its meaning when a longer one is added.
+    """
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}", hint=f"See '{self.prog} --help'.")
+
+
+def load(name: str) -> Command:
+    """Import a command's module and return the command."""
+    commands: dict[str, Command] = import_module(COMMANDS[name].module).COMMANDS
+    return commands[name]
+
+
+def parser_of(name: str) -> Parser:
+    """Return the parser of one command."""
+    parser = Parser(prog=f"{PROGRAM} {name}")
+    fill(parser, name)
+    return parser
+
+
+def fill(parser: argparse.ArgumentParser, name: str) -> None:
+    """Give a parser everything a command takes."""
+    command = load(name)
+    summary = COMMANDS[name].summary
+    parser.description = f"{summary[0].upper()}{summary[1:]}." + (f"\n\n{command.details}" if command.details else "")
+    command.arguments(parser)
+    _common(parser)
+
+
+def whole_parser() -> Parser:
+    """Return the parser of all commands, for completion scripts and documents."""
+    parser = Parser(prog=PROGRAM, description=INTRODUCTION)
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, entry in COMMANDS.items():
+        fill(commands.add_parser(name, help=entry.summary), name)
+    return parser
+
+
+def parse(name: str, arguments: list[str]) -> argparse.Namespace:
+    """Parse a command's arguments."""
+    parser = parser_of(name)
+    parsed, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        _refuse(parser, name, unknown)
+    return parsed
+
+
+def _refuse(parser: Parser, name: str, unknown: list[str]) -> NoReturn:
+    """Refuse what a command does not take, without repeating it: it may be a value."""
+    options = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+    if name == "set" and len(options) < len(unknown):
+        raise UsageError(
+            "A value is never given on the command line, where every user of this machine can read it.",
+            hint="Pipe it in, or type it at the prompt. Take what you just typed for exposed.",
+        )
+    more = len(unknown) - len(options)
+    words = options + ([f"{more} more word{'s' if more > 1 else ''}"] if more else [])
+    parser.error(f"does not take {', '.join(words)}")
+
+
+def unknown_command(name: str) -> UsageError:
+    """Return the error for a word that is no command."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only needed when something is wrong
+
+    close = get_close_matches(name, COMMANDS, n=1)
+    hint = f"Did you mean '{PROGRAM} {close[0]}'?" if close else f"See '{PROGRAM} --help'."
+    shown = name if name.isprintable() and len(name) < 40 else "of that name"
+    return UsageError(f"There is no command {shown!r}.", hint=hint)
+
+
+def overview() -> str:
+    """Return the help of the whole."""
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"usage: {PROGRAM} COMMAND ...", "", INTRODUCTION]
+    for group, commands in GROUPS.items():
+        lines += ["", f"{group}:"]
+        lines += [f"  {name:<{width}}{entry.summary}" for name, entry in commands.items()]
+    return "\n".join([*lines, "", ENDING])
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print one JSON document, for machines")
+    group.add_argument("-q", "--quiet", action="store_true", help="no progress and no remarks on stderr")
+
+
+def is_json(arguments: list[str]) -> bool:
+    """Tell whether machines read the answer, even where the arguments could not be parsed."""
+    return "--json" in arguments
+
+
+def stdout_is_terminal() -> bool:
+    """Tell whether a person sees what is printed."""
+    return sys.stdout.isatty()

@@ -1,0 +1,85 @@
+"""verify-backup, backup-info, validate-backup-format, test-decrypt: looking, never writing.
+
+Each takes a file of any kind that Strongroom ever wrote, or a directory that is a target.
+None of them needs state, configuration or a broker.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from cli import identities, legacy, looks, place, trust
+from cli.command import Command
+from cli.inputs import kind_of
+from cli.output import Output
+from cli.verdict import lines_of
+from strongroom.container.kinds import FileKind
+from strongroom.errors import LegacyFormat
+from strongroom.model import Depth
+
+DEPTHS = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
+
+
+def _file(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, help="a backup file, or a directory that is a target")
+    parser.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
+
+
+def _openable(parser: ArgumentParser) -> None:
+    _file(parser)
+    identities.add_arguments(parser)
+    trust.add_signer_argument(parser)
+    legacy.add_argument(parser)
+
+
+def _verify_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--depth",
+        type=Depth,
+        choices=DEPTHS,
+        metavar="DEPTH",
+        help="present (there, right size), digest (checksums and signatures; no key), opened (decrypted), compared "
+        "(each value against the digest taken at capture); default: opened if a key is at hand, else digest",
+    )
+    _openable(parser)
+
+
+def _verify(arguments: Namespace, output: Output) -> None:
+    here = place.find()
+    keys = identities.identities_of(arguments, output, here, ask=arguments.depth in (Depth.OPENED, Depth.COMPARED))
+    depth = arguments.depth or (Depth.OPENED if keys else Depth.DIGEST)
+    found = looks.look(arguments, output, here, depth, keys)
+    output.answer(found, lines_of(found, f"Verified: {arguments.file}"))
+
+
+def _info(arguments: Namespace, output: Output) -> None:
+    found = looks.look(arguments, output, place.find(), Depth.PRESENT, [])
+    output.answer(found, lines_of(found, f"{arguments.file}"))
+
+
+def _validate(arguments: Namespace, output: Output) -> None:
+    found = looks.look(arguments, output, place.find(), Depth.DIGEST, [])
+    output.answer(found, lines_of(found, f"The format is valid: {arguments.file}"))
+
+
+def _test_decrypt(arguments: Namespace, output: Output) -> None:
+    here = place.find()
+    keys = identities.identities_of(arguments, output, here)
+    if kind_of_input(arguments.file) is FileKind.LEGACY and not arguments.legacy:
+        raise LegacyFormat(f"{arguments.file} is an old Fernet file.")
+    found = looks.look(arguments, output, here, Depth.OPENED, keys)
+    output.answer(found, lines_of(found, f"It opens: {arguments.file}. Nothing was written."))
+
+
+def kind_of_input(path: Path) -> FileKind | None:
+    """Return what a file claims to be; ``None`` for a directory."""
+    return None if path.is_dir() else kind_of(path)
+
+
+COMMANDS = {
+    "verify-backup": Command(_verify_arguments, _verify, "The answer names the depth: nothing is called sound beyond it."),
+    "backup-info": Command(_file, _info),
+    "validate-backup-format": Command(_file, _validate),
+    "test-decrypt": Command(_openable, _test_decrypt),
+}

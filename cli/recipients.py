@@ -1,0 +1,132 @@
+"""Who shall be able to open: configured keys, public keys, key files, passphrases."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from argparse import _ActionsContainer as Arguments
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cli import passphrases
+from cli.output import Output
+from cli.place import Place
+from strongroom.errors import UsageError
+from strongroom.keys import Recipient
+
+
+def add_arguments(parser: Arguments) -> None:
+    """Let a command be told for whom to seal."""
+    group = parser.add_argument_group("who can open it")
+    group.add_argument(
+        "--recipient",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="configured key, public key (text or file) or key file; repeatable, any one opens",
+    )
+    passphrases.add_arguments(group)
+
+
+def recipients_of(arguments: Namespace, output: Output, place: Place) -> list[Recipient]:
+    """Return for whom to seal.
+
+    What is typed counts alone. Otherwise the passphrase of the environment, otherwise the
+    configured keys, otherwise a person is asked.
+
+    Raises:
+        UsageError: nobody could open the backup.
+    """
+    typed = [recipient_of(word, output, place) for word in arguments.recipient]
+    if arguments.passphrase_file is not None:
+        typed.append(_passphrase(passphrases.read_file(arguments.passphrase_file, output), output))
+    return typed or _by_default(output, place)
+
+
+def _by_default(output: Output, place: Place) -> list[Recipient]:
+    if passphrase := passphrases.from_environment(output):
+        return [_passphrase(passphrase, output)]
+    keys = place.section("keys")
+    configured = [_configured(name, table, output, place) for name, table in keys.items()]
+    return configured or [_passphrase(passphrases.ask_new(output), output, checked=True)]
+
+
+def recipient_of(word: str, output: Output, place: Place) -> Recipient:
+    """Return the recipient that a person means by a word.
+
+    Raises:
+        UsageError: it is none of the kinds.
+    """
+    keys = place.section("keys")
+    if word in keys:
+        return _configured(word, keys[word], output, place)
+    if word.startswith("srpub"):
+        return _public(word)
+    path = Path(word)
+    if not path.is_file():
+        known = f" Configured keys: {', '.join(keys)}." if keys else ""
+        raise UsageError(
+            "--recipient is neither a configured key, nor a public key, nor a file.",
+            hint=f"Make a pair with 'strongroom keygen' and give its public half.{known}",
+        )
+    return _of_file(path)
+
+
+def _of_file(path: Path) -> Recipient:
+    with path.open("rb") as file:
+        begins = file.read(4096)
+    if begins.startswith(b"srpub"):
+        return _public(begins.decode("ascii", "replace").strip(), label=path.stem)
+    if begins.startswith(b"strongroom-private-key"):
+        raise UsageError(
+            f"{path} is the private half, which does not belong on a machine that makes backups.",
+            hint="Give the public half, which 'strongroom keygen' wrote beside it.",
+        )
+    return _key_file(path, label=path.stem)
+
+
+def _configured(name: str, table: Mapping[str, Any], output: Output, place: Place) -> Recipient:
+    kind, path = table.get("kind"), place.path(table.get("file"))
+    if kind == "hpke":
+        return _configured_public(name, table, place)
+    if kind == "keyfile" and path is not None:
+        return _key_file(path, label=name)
+    if kind != "passphrase":
+        raise UsageError(f"keys.{name} cannot be used.", hint="Run 'strongroom config check'.")
+    passphrase = passphrases.read_file(path, output) if path else passphrases.from_environment(output)
+    checked = passphrase is None
+    iterations = int(table.get("iterations", 600_000))
+    return _passphrase(
+        passphrase or passphrases.ask_new(output), output, label=name, iterations=iterations, checked=checked
+    )
+
+
+def _configured_public(name: str, table: Mapping[str, Any], place: Place) -> Recipient:
+    if isinstance(text := table.get("public_key"), str):
+        return _public(text, label=name)
+    path = place.path(table.get("public_key_file"))
+    if path is None:
+        raise UsageError(f"keys.{name} has no public key.", hint="Run 'strongroom config check'.")
+    return _public(path.read_text(encoding="ascii").strip(), label=name)
+
+
+def _public(text: str, *, label: str = "") -> Recipient:
+    from strongroom.keys.hpke import HpkeRecipient, PublicKey  # noqa: PLC0415
+
+    return HpkeRecipient(PublicKey.parse(text), label=label)
+
+
+def _key_file(path: Path, *, label: str) -> Recipient:
+    from strongroom.keys.keyfile import KeyFileRecipient, load_key_file  # noqa: PLC0415
+
+    return KeyFileRecipient(load_key_file(path), label=label)
+
+
+def _passphrase(
+    passphrase: str, output: Output, *, label: str = "", iterations: int = 600_000, checked: bool = False
+) -> Recipient:
+    from strongroom.keys.passphrase import PassphraseRecipient  # noqa: PLC0415
+
+    if not checked:
+        passphrases.for_sealing(passphrase, output)
+    return PassphraseRecipient(passphrase, label=label, iterations=iterations)

@@ -1,0 +1,252 @@
+"""restore and restore-secret: from a file or a target into the local store.
+
+Needs no configuration and no broker, so that it works on the day when nothing else does.
+"""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cli import identities, legacy, opening, place, sources, trust
+from cli.command import Command
+from cli.inputs import kind_of
+from cli.output import Output, plural
+from cli.place import Place
+from cli.progress import counting
+from strongroom.container.kinds import FileKind
+from strongroom.errors import (
+    NothingSelected,
+    SecretNotFound,
+    UsageError,
+    VerificationFailed,
+    WouldOverwrite,
+    WrongKey,
+)
+from strongroom.keys import Opener
+from strongroom.model import Secret, Selection
+from strongroom.operations.open import Backup
+from strongroom.operations.restore import Restored, chosen, plan_restore, restore
+from strongroom.sources import Destination
+from strongroom.sources.select import matches
+
+
+def _from_arguments(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("what to restore from")
+    where = group.add_mutually_exclusive_group(required=True)
+    where.add_argument("--backup-file", metavar="FILE", type=Path, help="a single-file backup")
+    where.add_argument("--from-target", metavar="TARGET", help="a target: its directory, or its configured name")
+    group.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
+    identities.add_arguments(parser)
+    trust.add_signer_argument(parser)
+    legacy.add_argument(parser)
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    _from_arguments(parser)
+    sources.add_selection_arguments(parser)
+    parser.add_argument("--full-restore", action="store_true", help="restore everything")
+    parser.add_argument("--overwrite-existing", action="store_true", help="also replace what differs (a way back is kept)")
+    parser.add_argument("--verify-after-restore", action="store_true", help="at the end, compare all of it once more")
+    parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+    parser.add_argument("--force", action="store_true", help="accepted for scripts; restoring asks nothing")
+
+
+def _one_arguments(parser: ArgumentParser) -> None:
+    _from_arguments(parser)
+    parser.add_argument("--secret-name", metavar="NAME", required=True, help="the secret to restore")
+    parser.add_argument("--confirm-overwrite", action="store_true", help="replace it if it is there and differs")
+    parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
+
+
+def _restore(arguments: Namespace, output: Output) -> None:
+    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    _check_what(arguments, selection)
+    here = place.find()
+    with _chosen_from(arguments, output, here) as origin:
+        job = _Job(arguments, output, here, origin, overwrite=arguments.overwrite_existing)
+        done = job.do(lambda: origin.select(selection))
+        if not sum((done.created, done.changed, done.unchanged, done.left)):
+            raise NothingSelected("The filter matches no secret of the backup; nothing was restored.", hint=_FILTER)
+        verified = job.verify(lambda: origin.select(selection)) if arguments.verify_after_restore else None
+    _answer(output, origin, done, job, verified=verified)
+
+
+def _restore_one(arguments: Namespace, output: Output) -> None:
+    here = place.find()
+    with _chosen_from(arguments, output, here) as origin:
+        job = _Job(arguments, output, here, origin, overwrite=arguments.confirm_overwrite)
+        secret = origin.find(arguments.secret_name)
+        if not arguments.confirm_overwrite and plan_restore([secret], job.destination, overwrite=False).left:
+            raise WouldOverwrite(
+                f"The store has another value or other metadata for '{secret.name}'.",
+                hint="Nothing was changed. Give --confirm-overwrite to replace it; the present one is kept as a version.",
+            )
+        done = job.do(lambda: iter([secret]))
+    _answer(output, origin, done, job, verified=None)
+
+
+def _check_what(arguments: Namespace, selection: Selection) -> None:
+    filtered = selection != Selection()
+    if arguments.full_restore and filtered:
+        raise UsageError("--full-restore and a filter contradict each other.", hint="Give one of the two.")
+    if not arguments.full_restore and not filtered:
+        raise UsageError(
+            "What is to be restored?", hint="Everything: --full-restore. A part: --filter-tag, --include, --exclude."
+        )
+
+
+class _Origin:
+    """What is restored from: a backup, or the secrets of an old file."""
+
+    def __init__(self, name: str, openers: list[Opener], backup: Backup | None, secrets: list[Secret]) -> None:
+        self.name = name
+        self.openers = openers
+        self._backup = backup
+        self._secrets = secrets
+
+    @property
+    def total(self) -> int:
+        return self._backup.manifest.counts.secrets if self._backup else len(self._secrets)
+
+    def select(self, selection: Selection) -> Iterator[Secret]:
+        if self._backup is not None:
+            return chosen(self._backup, selection=selection)
+        return (secret for secret in self._secrets if matches(selection, secret))
+
+    def find(self, name: str) -> Secret:
+        if self._backup is not None:
+            return next(chosen(self._backup, names=[name]))
+        found = next((secret for secret in self._secrets if secret.name == name), None)
+        if found is None:
+            raise SecretNotFound(f"{self.name} holds no secret '{name}'.", hint="See what it holds with 'test-decrypt'.")
+        return found
+
+
+@contextmanager
+def _chosen_from(arguments: Namespace, output: Output, here: Place) -> Iterator[_Origin]:
+    if here.problem:
+        output.note(f"note: {here.problem}")
+    file = arguments.backup_file
+    if file is not None and not file.is_dir() and kind_of(file) is FileKind.LEGACY:
+        secrets = legacy.secrets_of(file, arguments, output)
+        yield _Origin(str(file), identities.identities_of(arguments, output, here), None, secrets)
+        return
+    with opening.objects_named(arguments, here) as objects:
+        openers = identities.identities_of(arguments, output, here)
+        backup = opening.open_trusted(objects, arguments, openers, here)
+        _refuse_without_values(backup)
+        try:
+            yield _Origin(f"backup {backup.manifest.backup_id}", openers, backup, [])
+        except WrongKey as error:
+            raise opening.explained(error) from None
+
+
+def _refuse_without_values(backup: Backup) -> None:
+    if not backup.manifest.values:
+        raise UsageError(
+            "This backup holds no values, so nothing can be restored from it.",
+            hint="Restore from a full one (made with --include-values).",
+        )
+
+
+class _Job:
+    """One restore into the local store."""
+
+    def __init__(
+        self, arguments: Namespace, output: Output, here: Place, origin: _Origin, *, overwrite: bool
+    ) -> None:
+        self.destination: Destination = sources.local_store(here)
+        self.dry = arguments.dry_run
+        self._output = output
+        self._here = here
+        self._origin = origin
+        self._overwrite = overwrite
+        self.undo_folder = here.state_dir / "undo" / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+
+    def do(self, secrets: Any) -> Restored:
+        """Restore, or say what that would do."""
+        if self.dry:
+            return plan_restore(secrets(), self.destination, overwrite=self._overwrite)
+        with counting(self._output, "restoring", self._origin.total) as advance:
+            return restore(
+                secrets(), self.destination, overwrite=self._overwrite, undo=self._undo(), progress=advance
+            )
+
+    def verify(self, secrets: Any) -> int:
+        """Compare everything with the backup once more; return how many are the same."""
+        seen = plan_restore(secrets(), self.destination, overwrite=False)
+        if seen.created or (seen.left and self._overwrite):
+            wrong = seen.created + seen.left
+            raise VerificationFailed(f"{plural(wrong, 'secret')} in the store are not what the backup holds.")
+        return seen.unchanged
+
+    def _undo(self) -> Any:
+        if not self._overwrite:
+            return None
+        from strongroom.keys.roles import load_or_create_role  # noqa: PLC0415 - only an overwrite signs
+        from strongroom.operations.undo import undo_into  # noqa: PLC0415
+
+        def keep(names: Any) -> None:
+            nonlocal undo
+            if undo is None:
+                signer = load_or_create_role(self._here.role_keys, "recover")
+                undo = undo_into(self.undo_folder, self.destination, self._origin.openers, signer)
+            undo(names)
+
+        undo: Any = None
+        return keep
+
+
+def _answer(output: Output, origin: _Origin, done: Restored, job: _Job, *, verified: int | None) -> None:
+    undo = str(job.undo_folder) if done.changed and not job.dry else None
+    document = {
+        "from": origin.name,
+        "dry_run": job.dry,
+        "created": done.created,
+        "changed": done.changed,
+        "unchanged": done.unchanged,
+        "left": done.left,
+        "compared": done.compared,
+        "verified": verified,
+        "undo": undo,
+    }
+    output.answer(document, _lines(origin, done, job, verified, undo))
+
+
+def _lines(
+    origin: _Origin, done: Restored, job: _Job, verified: int | None, undo: str | None
+) -> Iterator[str]:
+    would = "would be " if job.dry else ""
+    yield f"{'Nothing was written. ' if job.dry else ''}From {origin.name} into the local store:"
+    for number, words in (
+        (done.created, f"{would}created"),
+        (done.changed, f"{would}changed"),
+        (done.unchanged, "already as in the backup"),
+        (done.left, "differ and are left as they are (--overwrite-existing would replace them)"),
+    ):
+        if number:
+            yield f"  {plural(number, 'secret')} {words}"
+    if done.compared:
+        yield f"  {plural(done.compared, 'secret')} read back and compared with the backup"
+    if verified is not None:
+        yield f"  {plural(verified, 'secret')} compared once more at the end: all equal"
+    if undo:
+        yield f"  what was there before is sealed in {undo}, for whoever opens this backup"
+
+
+_FILTER = "Check the filter: 'strongroom test-decrypt' opens the backup, 'get NAME --backup-file' shows a secret's tags."
+
+COMMANDS = {
+    "restore": Command(
+        _arguments,
+        _restore,
+        "Only a backup of a trusted signer is restored: this installation's own, one under trust.signers in the\n"
+        "configuration, or --signer. Every secret is read back and compared; nothing is overwritten without a way back.",
+    ),
+    "restore-secret": Command(_one_arguments, _restore_one),
+}

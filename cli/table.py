@@ -1,0 +1,66 @@
+"""The commands, each with its summary and the module that holds it, which loads on use.
+
+``strongroom --help`` needs this table alone; a command imports its own module and no other.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Entry(NamedTuple):
+    """A command in the table: where it is and what it does, in one line."""
+
+    module: str
+    summary: str
+
+
+GROUPS: Final[dict[str, dict[str, Entry]]] = {
+    "Back up": {
+        "backup": Entry("cli.backup", "back secrets up, into a file or by a policy"),
+        "escrow": Entry("cli.escrow", "seal the store's master key and the configuration to a recipient"),
+    },
+    "Look into a backup": {
+        "verify-backup": Entry("cli.reading", "read a backup back and say to which depth it is sound"),
+        "backup-info": Entry("cli.reading", "show what a backup is, without any key"),
+        "validate-backup-format": Entry("cli.reading", "check a file's structure, without any key"),
+        "test-decrypt": Entry("cli.reading", "open a whole backup and write nothing"),
+    },
+    "Bring back": {
+        "restore": Entry("cli.restoring", "restore secrets into the local store"),
+        "restore-secret": Entry("cli.restoring", "restore one secret"),
+    },
+    "Local store": {
+        "list": Entry("cli.store", "list the secrets, never their values"),
+        "get": Entry("cli.store", "show one secret, from the store or from a backup"),
+        "set": Entry("cli.store_write", "store a secret; its value comes from stdin or a hidden prompt"),
+        "import": Entry("cli.store_write", "store the secrets of a file or directory"),
+        "export": Entry("cli.backup", "seal the local store into a file"),
+        "delete": Entry("cli.store_write", "remove secrets from the store"),
+    },
+    "Keys": {
+        "generate-backup-key": Entry("cli.keys", "make a key file that seals and opens"),
+        "keygen": Entry("cli.keys", "make a key pair: the public half seals, the private half opens"),
+    },
+    "Cluster and runs": {
+        "up": Entry("cli.cluster", "run the whole cluster on this machine"),
+        "demo": Entry("cli.demo", "show the whole of it on 1,000 made-up secrets in under a minute"),
+        "submit": Entry("cli.submit", "hand a policy's backup to the cluster"),
+        "status": Entry("cli.runs", "show runs, or follow one"),
+        "cancel": Entry("cli.runs", "end a run; what it staged is removed"),
+        "retry": Entry("cli.runs", "take a failed run up again"),
+        "repair": Entry("cli.repair", "bring bad or missing replicas up again, from a good one"),
+    },
+    "Catalog": {
+        "catalog": Entry("cli.catalog", "list the backups, or rebuild the list from a target"),
+        "replicas": Entry("cli.catalog", "show where each backup lies and how deep it was verified"),
+    },
+    "Set up": {
+        "config": Entry("cli.configuring", "check, begin or explain the configuration"),
+        "completion": Entry("cli.completion", "print a completion script for bash or zsh"),
+    },
+}
+
+COMMANDS: Final[dict[str, Entry]] = {
+    name: entry for group in GROUPS.values() for name, entry in group.items()
+}
