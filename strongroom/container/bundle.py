@@ -249,13 +249,11 @@ class BundleReader(_File):
         """Stream a range of an object. Read whole, it is compared with its SHA-256."""
         found = self._find(name)
         stop = found.size if length is None else min(found.size, offset + length)
-        digest = hashlib.sha256()
+        if (offset, stop) == (0, found.size):
+            yield from _read_whole(self._reader, found)
+            return
         for at in range(offset, stop, _BLOCK):
-            block = read_exactly(self._reader, found.offset + at, min(_BLOCK, stop - at))
-            digest.update(block)
-            yield block
-        if (offset, stop) == (0, found.size) and digest.hexdigest() != found.sha256:
-            raise Tampered(f"{name!r} is not the object that was put into the file.")
+            yield read_exactly(self._reader, found.offset + at, min(_BLOCK, stop - at))
 
     def open(self, name: str) -> RangeReader:
         """Return one object for reading by range."""
@@ -268,9 +266,7 @@ class BundleReader(_File):
 
     def check(self) -> None:
         """Read every object whole and compare; needs no key."""
-        for name in self._objects:
-            for _ in self.read(name):
-                pass
+        check_objects(self._reader, self._objects.values())
 
     def close(self) -> None:
         self._reader.close()
@@ -280,6 +276,23 @@ class BundleReader(_File):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def check_objects(reader: RangeReader, objects: Iterable[Object]) -> None:
+    """Read objects whole and compare each with its SHA-256; raise Tampered."""
+    for found in objects:
+        for _ in _read_whole(reader, found):
+            pass
+
+
+def _read_whole(reader: RangeReader, found: Object) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    for at in range(0, found.size, _BLOCK):
+        block = read_exactly(reader, found.offset + at, min(_BLOCK, found.size - at))
+        digest.update(block)
+        yield block
+    if digest.hexdigest() != found.sha256:
+        raise Tampered(f"{found.name!r} is not the object that was put into the file.")
 
 
 def read_index(reader: RangeReader) -> tuple[Object, ...]:

@@ -19,7 +19,7 @@ import re
 from msgspec import Struct
 
 from strongroom.container.canonical import unhex
-from strongroom.container.ending import check_ending
+from strongroom.container.ending import SEARCH, check_ending
 from strongroom.container.signing import Signer, require_trusted, verify
 from strongroom.errors import Malformed, NotABackup, Tampered, Truncated, UnsupportedVersion
 
@@ -31,6 +31,7 @@ _SUFFIX = re.compile(
 )
 _SUFFIX_SIZE = len(',\n"signer":"",\n"signature":"",\n"length":""}\n') + 64 + 128 + 12
 _LENGTH_OPEN, _LENGTH_CLOSE = b',\n"length":"', b'"}\n'
+_LENGTH = re.compile(_LENGTH_OPEN + rb"([0-9]{12})" + re.escape(_LENGTH_CLOSE))
 LENGTH_TAIL = len(_LENGTH_OPEN) + 12 + len(_LENGTH_CLOSE)
 
 
@@ -83,7 +84,7 @@ def parse(kind: Kind, data: bytes, *, trusted: frozenset[str] | None) -> Documen
     if len(data) > MAX_DOCUMENT:
         raise NotABackup(f"This is too large to be a {kind.words}.")
     check_opening(kind, data[:64], data[-LENGTH_TAIL:], len(data))
-    check_length(kind.words, data[-LENGTH_TAIL:], len(data))
+    check_length(kind.words, data[-SEARCH:], len(data))
     match = _SUFFIX.fullmatch(data, len(data) - _SUFFIX_SIZE)
     start = len(kind.opening) + len(b'"body":')
     if match is None or data[len(kind.opening) : start] != b'"body":' or match.start() < start:
@@ -117,9 +118,16 @@ def length_tail(length: int) -> bytes:
 
 
 def check_length(words: str, tail: bytes, length: int) -> None:
-    """Apply the rule of :mod:`ending` to the last ``LENGTH_TAIL`` bytes."""
-    marker, same = _length_state(tail, length)
+    """Apply the rule of :mod:`ending` to the last ``SEARCH`` bytes."""
+    marker, same = _length_state(tail[-LENGTH_TAIL:], length)
+    if not marker and not same and _ends_earlier(tail, length):
+        raise Malformed(f"Something follows the end of the {words}.")
     check_ending(marker=marker, length=same, what=words)
+
+
+def _ends_earlier(tail: bytes, length: int) -> bool:
+    start = length - len(tail)
+    return any(int(found[1]) == start + found.end() for found in _LENGTH.finditer(tail))
 
 
 def _length_state(tail: bytes, length: int) -> tuple[bool, bool]:

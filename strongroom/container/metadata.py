@@ -27,6 +27,7 @@ from msgspec import Struct
 
 from strongroom.container import canonical
 from strongroom.container.document import LENGTH_TAIL, Kind, check_length, check_opening, length_tail
+from strongroom.container.ending import SEARCH
 from strongroom.container.ranges import RangeReader, read_exactly
 from strongroom.container.rows import RotationRow
 from strongroom.errors import Malformed, SourceError, Tampered
@@ -172,9 +173,10 @@ def read_about(reader: RangeReader) -> DocumentAbout:
 def _check_frame(reader: RangeReader) -> bytes:
     """Check beginning, ending and digest; return the SHA-256 of the whole file."""
     head = reader.read(0, 64)
-    tail = reader.read(max(0, reader.size - _TAIL), min(_TAIL, reader.size))
+    end = reader.read(max(0, reader.size - SEARCH), min(SEARCH, reader.size))
+    tail = end[-_TAIL:]
     check_opening(METADATA, head, tail[-LENGTH_TAIL:], reader.size)
-    check_length(METADATA.words, tail[-LENGTH_TAIL:], reader.size)
+    check_length(METADATA.words, end, reader.size)
     covered = reader.size - _TAIL
     sha256 = hashlib.sha256()
     for offset in range(0, covered, _BLOCK):

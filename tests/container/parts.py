@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.container.about import About
+from strongroom.container.bundle import BundleWriter
 from strongroom.container.digests import name_hash
+from strongroom.container.manifest import (
+    ContainerEntry,
+    Counts,
+    Manifest,
+    ManifestRecipient,
+    ManifestSelection,
+    ManifestTarget,
+)
+from strongroom.container.metadata import DocumentAbout, write_document
 from strongroom.container.signing import Signer
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKey
@@ -20,6 +33,14 @@ NAME_KEY = bytes(range(32))
 DIGEST_KEY = bytes(range(32, 64))
 SIGNER = Signer.from_private(bytes(range(64, 96)))
 TRUSTED = frozenset({SIGNER.fingerprint})
+DOCUMENT_ABOUT = DocumentAbout(
+    backup_id="20261125T024501Z-3f9a0c1d",
+    piece=0,
+    pieces=1,
+    source="local",
+    policy="daily",
+    created_at="2026-11-25T02:45:01Z",
+)
 
 
 class RawKey:
@@ -94,3 +115,62 @@ def sealed(
         digest_key=DIGEST_KEY,
     )
     return b"".join(parts), record
+
+
+def document(secrets: Iterable[Secret]) -> bytes:
+    parts: list[bytes] = []
+    write_document(parts.append, secrets, about=DOCUMENT_ABOUT)
+    return b"".join(parts)
+
+
+def packed(objects: Mapping[str, bytes]) -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "backup")
+        with BundleWriter(path) as bundle:
+            for name, content in objects.items():
+                bundle.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+            bundle.close(commit=True)
+        return path.read_bytes()
+
+
+def entry(piece: int, first: str, last: str, *, secrets: int = 2) -> ContainerEntry:
+    return ContainerEntry(
+        piece=piece,
+        sha256="ab" * 32,
+        size=1000,
+        secrets=secrets,
+        versions=secrets,
+        first=first * 16,
+        last=last * 16,
+        wrapping_key="cd" * 16,
+        signer=SIGNER.public.hex(),
+        signature="ef" * 64,
+    )
+
+
+def manifest(*containers: ContainerEntry, sealed: bool = True) -> Manifest:
+    containers = containers or (entry(0, "11", "22"), entry(1, "33", "44"))
+    return Manifest(
+        backup_id="20261125T024501Z-3f9a0c1d",
+        policy="weekly",
+        source="local",
+        created_at="2026-11-25T02:45:01Z",
+        values=True,
+        sealed=sealed,
+        selection=ManifestSelection(tags={"team": "payments", "priority": "critical"}),
+        counts=Counts(
+            secrets=sum(c.secrets for c in containers),
+            versions=sum(c.versions for c in containers),
+            size=sum(c.size for c in containers),
+        ),
+        recipients=(
+            ManifestRecipient(
+                name="recovery", type="hpke", fingerprint="f", post_quantum=True, describes="the holder"
+            ),
+        ),
+        targets=(ManifestTarget(name="a", address="/a", region="eu", provider="directory"),),
+        quorum=1,
+        regions=1,
+        containers=containers,
+        previous=None,
+    )

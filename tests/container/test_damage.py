@@ -1,0 +1,133 @@
+"""No changed byte and no cut goes unseen, and each is called what it is.
+
+Every file is taken alone: no outer digest, no catalog, the right key at hand.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from strongroom.container.bundle import HEAD, check_objects, read_index
+from strongroom.container.bundle import TRAILER as BUNDLE_TRAILER
+from strongroom.container.check import scrub
+from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.layout import HEADER, TRAILER
+from strongroom.container.manifest import parse_manifest, sign_manifest
+from strongroom.container.metadata import check_document
+from strongroom.container.ranges import BytesReader
+from strongroom.container.reader import Container
+from strongroom.container.wrapping import WrappingKey
+from tests.container.damage import surprises_of_changes, surprises_of_cuts
+from tests.container.parts import KEY, SIGNER, TRUSTED, document, manifest, packed, sealed, secret
+
+CONTAINER, _ = sealed([secret("a", b"CANARY-1"), secret("b", b"CANARY-2", number=7)])
+MANIFEST = sign_manifest(manifest(), SIGNER)
+ENVELOPE = write_detached(WrappingKey.create([KEY]).rewrap([KEY]).record, SIGNER)
+DOCUMENT = document([secret("a"), secret("b")])
+BUNDLE = packed({"manifests/x.json": b"{}", "containers/x/y": b"CANARY", "empty": b""})
+
+pytestmark = pytest.mark.timeout(900)
+
+BLOCKS = 8
+
+
+def block(number: int, data: bytes) -> range:
+    return range(number, len(data), BLOCKS)
+
+
+def open_container(data: bytes) -> None:
+    for _ in Container.open(BytesReader(data), [KEY], trusted=TRUSTED).secrets():
+        pass
+
+
+def open_bundle(data: bytes) -> None:
+    check_objects(BytesReader(data), read_index(BytesReader(data)))
+
+
+def verdict_of_container(offset: int, altered: bytes) -> str:
+    if 8 <= offset < 16:
+        return "UnsupportedVersion"
+    lengths = len(altered) - TRAILER.size
+    if lengths <= offset < lengths + 12:
+        directory, index, envelope, _, _ = TRAILER.unpack(altered[lengths:])
+        room = lengths - 96 - HEADER.size
+        return "Malformed" if directory + index + envelope > room else "Tampered"
+    return "Tampered"
+
+
+def verdict_of_bundle(offset: int, altered: bytes) -> str:
+    if 8 <= offset < HEAD.size:
+        return "UnsupportedVersion"
+    trailer = len(altered) - BUNDLE_TRAILER.size
+    if trailer <= offset < trailer + 4:
+        length = BUNDLE_TRAILER.unpack(altered[trailer:])[0]
+        return "Malformed" if length > trailer - HEAD.size else "Tampered"
+    return "Tampered"
+
+
+def verdict_of_document(offset: int, altered: bytes) -> str:
+    at = altered.find(b'",\n')
+    is_digit = altered[at - 1 : at].isdigit() and altered[:at].startswith(b'{"format":"strongroom-')
+    return "UnsupportedVersion" if offset == at - 1 and is_digit else "Tampered"
+
+
+@pytest.mark.parametrize("number", range(BLOCKS))
+def test_every_changed_byte_of_a_container_is_refused_for_what_it_is(number: int) -> None:
+    offsets = block(number, CONTAINER)
+    assert surprises_of_changes(open_container, CONTAINER, offsets, verdict_of_container) == []
+
+
+@pytest.mark.parametrize("number", range(BLOCKS))
+def test_every_changed_byte_of_a_container_is_seen_without_any_key(number: int) -> None:
+    def keyless(data: bytes) -> None:
+        scrub(BytesReader(data))
+
+    offsets = block(number, CONTAINER)
+    assert surprises_of_changes(keyless, CONTAINER, offsets, verdict_of_container) == []
+
+
+def test_every_cut_of_a_container_is_called_truncated() -> None:
+    assert surprises_of_cuts(open_container, CONTAINER) == []
+
+
+@pytest.mark.parametrize("number", range(BLOCKS))
+def test_every_changed_byte_of_a_manifest_is_refused_for_what_it_is(number: int) -> None:
+    def read(data: bytes) -> None:
+        parse_manifest(data, trusted=TRUSTED)
+
+    assert surprises_of_changes(read, MANIFEST, block(number, MANIFEST), verdict_of_document) == []
+
+
+def test_every_cut_of_a_manifest_is_called_truncated() -> None:
+    assert surprises_of_cuts(lambda data: parse_manifest(data, trusted=TRUSTED), MANIFEST) == []
+
+
+@pytest.mark.parametrize("number", range(BLOCKS))
+def test_every_changed_byte_of_a_detached_envelope_is_refused_for_what_it_is(number: int) -> None:
+    def read(data: bytes) -> None:
+        parse_detached(data, trusted=TRUSTED)
+
+    assert surprises_of_changes(read, ENVELOPE, block(number, ENVELOPE), verdict_of_document) == []
+
+
+def test_every_cut_of_a_detached_envelope_is_called_truncated() -> None:
+    assert surprises_of_cuts(lambda data: parse_detached(data, trusted=TRUSTED), ENVELOPE) == []
+
+
+def test_every_changed_byte_of_a_metadata_document_is_refused_for_what_it_is() -> None:
+    def read(data: bytes) -> None:
+        check_document(BytesReader(data))
+
+    assert surprises_of_changes(read, DOCUMENT, range(len(DOCUMENT)), verdict_of_document) == []
+
+
+def test_every_cut_of_a_metadata_document_is_called_truncated() -> None:
+    assert surprises_of_cuts(lambda data: check_document(BytesReader(data)), DOCUMENT) == []
+
+
+def test_every_changed_byte_of_a_backup_file_is_refused_for_what_it_is() -> None:
+    assert surprises_of_changes(open_bundle, BUNDLE, range(len(BUNDLE)), verdict_of_bundle) == []
+
+
+def test_every_cut_of_a_backup_file_is_called_truncated() -> None:
+    assert surprises_of_cuts(open_bundle, BUNDLE) == []
