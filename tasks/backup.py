@@ -6,11 +6,17 @@ full_backup.delay(policy="weekly-critical")
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from strongroom.errors import UsageError
 from tasks.submitting import submit
 from workers import names
 from workers.app import app
 from workers.base import define
+
+if TYPE_CHECKING:
+    from strongroom.operations.services import Services
+    from strongroom.operations.submit import Submitted
 
 
 @define(names.BACKUP_FULL)
@@ -28,8 +34,15 @@ def metadata_backup(*, policy: str) -> str:
 def _backup(policy: str, *, kind: str) -> str:
     from strongroom.operations.submit import submit_backup  # noqa: PLC0415
 
-    configured = app.settings.policies.get(policy)
-    if configured is None or configured.kind != kind:
-        known = [name for name, other in app.settings.policies.items() if other.kind == kind]
-        raise UsageError(f"there is no {kind} policy '{policy}' (there is: {', '.join(known) or 'none'})")
-    return submit(lambda services, request: submit_backup(services, policy=policy, request_id=request))
+    def create(services: Services, request: str) -> Submitted:
+        _check_kind(policy, kind)
+        return submit_backup(services, policy=policy, request_id=request)
+
+    return submit(create)
+
+
+def _check_kind(policy: str, kind: str) -> None:
+    policies = app.settings.policies
+    if policy not in policies or policies[policy].kind != kind:
+        known = ", ".join(name for name, other in policies.items() if other.kind == kind) or "none"
+        raise UsageError(f"there is no {kind} policy '{policy}'; there is: {known}", hint="")

@@ -9,7 +9,7 @@ from workers.send import send_tickets
 
 
 @define(names.TICK)
-def tick(*, policy: str | None = None) -> int:  # noqa: ARG001 - names the entry, decides nothing
+def tick(*, policy: str | None = None) -> int:
     """Open every slot that has come due; return how many steps were sent."""
     from strongroom.operations.submit import open_due  # noqa: PLC0415
 

@@ -29,8 +29,9 @@ R_co = TypeVar("R_co", covariant=True)
 class StrongroomTask(Task):  # type: ignore[misc]
     """Late acknowledgement, no results, bounded time, and nothing foreign in an exception.
 
-    A task whose process is killed is sent again at most twice: one that kills whoever
-    takes it must stop. Its step is not lost, since reconcile counts starts and sends it.
+    A transient failure (``StrongroomError.transient``) and a killed process are tried again
+    at most twice; then the task has failed. One that kills whoever takes it thus stops. Its
+    step is not lost, since reconcile counts starts and sends it again.
     """
 
     abstract = True
@@ -42,7 +43,7 @@ class StrongroomTask(Task):  # type: ignore[misc]
     ignore_result = True
     store_errors_even_if_ignored = False
     resultrepr_maxsize = 0
-    typing = True
+    throws = (StrongroomError,)
 
     def apply_async(self, *args: Any, **options: Any) -> Any:
         """Send it. From a shell, fails within seconds if the broker is gone.
@@ -61,14 +62,24 @@ class StrongroomTask(Task):  # type: ignore[misc]
         with logs.bound(task=self.name, task_id=self.request.id, **_identifiers(kwargs)), self._limit():
             try:
                 return super().__call__(*args, **kwargs)
-            except (StrongroomError, SoftTimeLimitExceeded) as error:
-                log.warning("task-failed", extra={"error": type(error).__name__, "why": str(error)})
+            except StrongroomError as error:
+                log.warning("task-failed", extra={"error": error.code, "why": error.message})
+                raise self._again(error) from None
+            except SoftTimeLimitExceeded:
+                log.warning("task-over-limit")
                 raise
             except Exception as error:
                 log.exception("task-crashed")
                 raise TaskCrashed.of(error) from None
             finally:
-                log.info("task-ended", extra={"seconds": round(time.monotonic() - began, 4)})
+                log.debug("task-ended", extra={"seconds": round(time.monotonic() - began, 4)})
+
+    def _again(self, error: StrongroomError) -> Exception:
+        """Return what to raise: a new try for a transient error, while there is one left."""
+        if not error.transient or self.request.retries >= self.max_retries:
+            return error
+        again: Exception = self.retry(exc=error, countdown=2.0**self.request.retries, throw=False)
+        return again
 
     def _limit(self) -> AbstractContextManager[None]:
         pool = POOLS.get(cast("Strongroom", self.app).role)

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from kombu.exceptions import OperationalError
 from redis import Redis
@@ -86,6 +86,8 @@ def check(url: str, *, tls: dict[str, Any] | None = None, seconds: float = ANSWE
 
 def shown(url: str) -> str:
     """Return an address without user and password."""
+    if url.startswith(_SOCKET):
+        return unquote(url.removeprefix(_SOCKET))
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 

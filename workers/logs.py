@@ -68,7 +68,8 @@ def set_up(process: str, *, level: int = logging.INFO) -> None:
 
 
 QUIETER: Final = {
-    "celery.app.trace": logging.ERROR,  # "succeeded in 0.1s": the run record says it better
+    "celery.app.trace": logging.CRITICAL,  # the base task says the same, with its identifiers
+    "celery.beat": logging.WARNING,
     "celery.worker.strategy": logging.WARNING,
     "celery.redirected": logging.WARNING,
     "kombu": logging.WARNING,

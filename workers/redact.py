@@ -31,7 +31,7 @@ def places_of(trace: TracebackType | None) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
 
 
-class TaskCrashed(Exception):  # noqa: N818 - as in strongroom.errors
+class TaskCrashed(Exception):
     """An unexpected error in a task, by its class alone: what Celery, Flower, a result
     backend and Sentry are shown in its place."""
 

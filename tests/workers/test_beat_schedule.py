@@ -1,0 +1,120 @@
+"""Beat's entries: one a policy, readable; tasks that exist; nothing kept on disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.schedules import crontab
+
+import beat_schedule
+from strongroom.config import Settings, load_settings
+from workers import names
+from workers.rights import MAY_SEND
+from workers.scheduler import MemoryScheduler
+
+CONFIG = """
+[policies.daily-metadata]
+kind = "metadata"
+targets = ["region-a", "region-b"]
+schedule = "0 2 * * *"
+
+[policies.weekly-critical]
+kind = "full"
+targets = ["region-a", "region-b"]
+recipients = ["recovery"]
+schedule = "30 3 * * 0"
+
+[policies.by-hand]
+kind = "metadata"
+targets = ["region-a"]
+
+[keys.recovery]
+kind = "passphrase"
+
+[drill]
+schedule = "0 5 1 * *"
+policy = "weekly-critical"
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    file = tmp_path / "strongroom.toml"
+    file.write_text(CONFIG)
+    return load_settings({"STRONGROOM_STATE_DIR": str(tmp_path)}, file)
+
+
+def test_each_scheduled_policy_has_one_readable_entry(settings: Settings) -> None:
+    entries = beat_schedule.entries(settings)
+
+    assert set(entries) == {
+        "tick",
+        "reconcile",
+        "policy daily-metadata",
+        "policy weekly-critical",
+        "drill weekly-critical",
+    }
+    assert entries["policy weekly-critical"]["schedule"] == crontab(minute="30", hour="3", day_of_week="0")
+    assert entries["policy weekly-critical"]["kwargs"] == {"policy": "weekly-critical"}
+
+
+def test_every_entry_names_a_task_that_beat_may_send_to_its_queue(settings: Settings) -> None:
+    for entry in beat_schedule.entries(settings).values():
+        assert entry["task"] in MAY_SEND[names.BEAT]
+        assert names.QUEUE_OF[entry["task"]] == entry["options"]["queue"]
+
+
+@pytest.mark.parametrize("cron", ["0 2 * * *", "*/15 * * * *", "30 3 * * 0", "30 3 * * 7", "0 0 1 1,7 *"])
+def test_a_cron_expression_means_to_celery_what_it_means_to_us(cron: str) -> None:
+    from cronsim import CronSim
+
+    schedule = beat_schedule.at(cron, names.TICK)["schedule"]
+    moment = datetime(2026, 11, 25, 2, 45, tzinfo=UTC)
+    schedule.nowfun = lambda: moment
+
+    expected = next(iter(CronSim(cron, moment)))
+    assert moment + schedule.remaining_estimate(moment) == expected
+
+
+def test_the_periodic_checks_are_due_when_beat_starts_and_policies_are_not(settings: Settings) -> None:
+    scheduler = scheduler_of(settings)
+
+    due = {name for name, entry in scheduler.schedule.items() if entry.is_due().is_due}
+
+    assert due == {"tick", "reconcile"}
+
+
+def test_beat_keeps_no_schedule_file(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+
+    scheduler = scheduler_of(settings)
+    scheduler.sync()
+    scheduler.close()
+
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_the_schedule_needs_no_database_no_adapter_and_no_worker() -> None:
+    program = (
+        "import sys, beat_schedule\n"
+        "heavy = {'sqlalchemy', 'boto3', 'workers', 'tasks', 'strongroom.operations'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def scheduler_of(settings: Settings) -> Any:
+    app = Celery("test", broker="memory://", set_as_current=False)
+    app.conf.update(
+        beat_schedule=beat_schedule.entries(settings), timezone="UTC", enable_utc=True, result_expires=None
+    )
+    return MemoryScheduler(app, schedule_filename="celerybeat-schedule")

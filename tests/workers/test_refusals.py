@@ -1,0 +1,69 @@
+"""Refused messages are counted, logged and recorded, and a flood of them does not spread."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from strongroom.errors import MessageRefused, StateUnavailable
+from strongroom.state.store import RunStore
+from workers.refusals import EVENT, Refusals
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[RunStore]:
+    store = RunStore(f"sqlite:///{tmp_path / 'state.db'}")
+    yield store
+    store.close()
+
+
+def test_a_refusal_is_counted_logged_and_recorded(store: RunStore, caplog: pytest.LogCaptureFixture) -> None:
+    refusals = Refusals(store.event, pool="seal")
+
+    with caplog.at_level(logging.ERROR):
+        refusals.refuse(MessageRefused("an unsigned message"), where="seal", size=12)
+
+    (event,) = store.events(kind=EVENT)
+    assert event.detail == {
+        "reason": "an unsigned message",
+        "count": 1,
+        "pool": "seal",
+        "where": "seal",
+        "size": 12,
+    }
+    assert refusals.count == 1
+    assert "message-refused" in caplog.text
+
+
+def test_a_flood_leaves_few_events_whose_counts_add_up(store: RunStore) -> None:
+    refusals = Refusals(store.event, pool="seal")
+
+    for _ in range(500):
+        refusals.refuse(MessageRefused("an unsigned message"), where="seal")
+    refusals.flush()
+
+    events = store.events(kind=EVENT)
+    assert sum(event.detail["count"] for event in events) == refusals.count == 500
+    assert len(events) < 50
+
+
+def test_a_refusal_that_cannot_be_recorded_now_is_recorded_later(store: RunStore) -> None:
+    down = True
+
+    def record(kind: str, **detail: object) -> None:
+        if down:
+            raise StateUnavailable("down")
+        store.event(kind, **detail)
+
+    refusals = Refusals(record, pool="seal")
+    refusals.refuse(MessageRefused("an unsigned message"), where="seal")
+    assert store.events(kind=EVENT) == []
+
+    down = False
+    refusals.refuse(MessageRefused("an unsigned message"), where="seal")
+
+    (event,) = store.events(kind=EVENT)
+    assert event.detail["count"] == 2

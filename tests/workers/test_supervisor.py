@@ -1,0 +1,148 @@
+"""The local cluster with real processes: what dies is started again, and nothing stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.workers.cluster import RunningCluster, descendants, is_alive, until
+from workers import paths, status
+from workers.process import backoff
+
+
+@pytest.fixture
+def small(cluster: RunningCluster) -> RunningCluster:
+    """A cluster of one prefork and one threads pool, ready."""
+    cluster.arguments = ["control", "transfer"]
+    return cluster.start()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_cleanly_and_leaves_no_process(small: RunningCluster, how: signal.Signals) -> None:
+    seen = small.note()
+    assert len(seen) >= 5  # broker, two mains, a forked child, beat
+
+    assert small.stop(how) == 0
+
+    assert small.left_over() == set()
+    assert not paths.status_file(small.state_dir).exists()
+    assert not paths.broker_socket(small.state_dir).exists()
+
+
+@pytest.mark.parametrize("name", ["control", "transfer", "beat", "broker"])
+def test_a_killed_process_is_started_again(small: RunningCluster, name: str) -> None:
+    first = small.pid(name)
+    assert first is not None
+    below = descendants(first)
+
+    os.kill(first, signal.SIGKILL)
+
+    second = until(lambda: (pid := small.pid(name)) and pid != first and pid, what=f"a new {name}")
+    assert is_alive(second)
+    until(lambda: not any(is_alive(pid) for pid in below), what="the end of its children")
+    assert small.stop() == 0
+    assert small.left_over() == set()
+
+
+def test_a_killed_supervisor_takes_everything_along(small: RunningCluster) -> None:
+    small.note()
+
+    small.stop(signal.SIGKILL)
+
+    until(lambda: not small.left_over(), what="the end of all processes")
+
+
+def test_a_second_cluster_on_one_state_directory_is_refused(small: RunningCluster) -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.workers.up"],
+        env=small.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert "a cluster already runs" in told.stderr
+    assert status.read(small.state_dir) is not None
+
+
+def test_a_cluster_starts_again_after_one_that_was_killed(small: RunningCluster) -> None:
+    small.note()
+    small.stop(signal.SIGKILL)
+    until(lambda: not small.left_over(), what="the end of all processes")
+
+    small.start()
+
+    assert small.pid("control") is not None
+    assert small.stop() == 0
+
+
+def test_the_ephemeral_broker_is_warned_of_and_carries_tasks(cluster: RunningCluster) -> None:
+    cluster.arguments = ["control", "--ephemeral"]
+    cluster.start()
+
+    until(lambda: "keeps nothing" in cluster.log or "ephemeral stand-in" in cluster.log, what="the warning")
+    assert ping(cluster) == ["control"]
+    assert cluster.stop() == 0
+    assert cluster.left_over() == set()
+    assert not paths.broker_file(cluster.state_dir).exists()
+
+
+def test_inspecting_works_with_signed_messages(small: RunningCluster) -> None:
+    assert ping(small) == ["control", "transfer"]
+
+
+def test_no_child_can_dump_core_and_none_sees_a_variable_it_does_not_need(cluster: RunningCluster) -> None:
+    cluster.arguments = ["control", "transfer", "verify"]
+    cluster.environment |= {
+        "STRONGROOM_PASSPHRASE": "CANARY-passphrase",
+        "AWS_SECRET_ACCESS_KEY": "CANARY-aws",
+        "UNRELATED": "CANARY-unrelated",
+    }
+    cluster.start()
+
+    seen = {name: environment_of(cluster, name) for name in ("control", "transfer", "verify", "beat", "broker")}
+
+    assert {name for name, text in seen.items() if "CANARY-passphrase" in text} == {"verify"}
+    assert {name for name, text in seen.items() if "CANARY-aws" in text} == {"control", "transfer", "verify"}
+    assert not any("CANARY-unrelated" in text for text in seen.values())
+    for name in seen:
+        limits = (paths.Path("/proc") / str(cluster.pid(name)) / "limits").read_text()
+        assert limits.split("Max core file size")[1].split()[0] == "0"
+
+
+def test_failures_in_a_row_are_answered_more_and_more_slowly() -> None:
+    waits = [backoff(failures) for failures in range(1, 12)]
+
+    assert waits[0] <= 0.2
+    assert waits == sorted(waits)
+    assert waits[-1] == 30.0
+
+
+def ping(cluster: RunningCluster) -> list[str]:
+    """Return which pools answer a signed ping from a plain shell."""
+    program = (
+        "import json\n"
+        "from workers.app import app\n"
+        "answer = app.control.inspect(timeout=3).ping() or {}\n"
+        "print(json.dumps(sorted(name.partition('@')[0] for name in answer)))\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env=cluster.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found: list[str] = json.loads(told.stdout)
+    return found
+
+
+def environment_of(cluster: RunningCluster, name: str) -> str:
+    return (paths.Path("/proc") / str(cluster.pid(name)) / "environ").read_text()
