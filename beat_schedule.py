@@ -7,12 +7,13 @@ beat that was down for a day makes up for it, once. Times are UTC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 
-from celery.schedules import crontab
+from celery.schedules import BaseSchedule
+from cronsim import CronSim
 
-from strongroom.config import Settings, load_settings
+from strongroom.config import Settings
 
 TICK_SECONDS: Final = 30.0
 RECONCILE_SECONDS: Final = 5.0
@@ -24,8 +25,8 @@ def entries(settings: Settings) -> dict[str, dict[str, Any]]:
         "tick": every(TICK_SECONDS, "strongroom.tick"),
         "reconcile": every(RECONCILE_SECONDS, "strongroom.reconcile"),
         **{
-            f"policy {name}": at(schedule, "strongroom.tick", policy=name)
-            for name, schedule in settings.schedules.items()
+            f"policy {name}": at(cron, "strongroom.tick", policy=name)
+            for name, cron in settings.schedules.items()
         },
         **drill(settings),
     }
@@ -33,10 +34,10 @@ def entries(settings: Settings) -> dict[str, dict[str, Any]]:
 
 def drill(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the entry of the recovery drill, if one is scheduled."""
-    schedule, policy = settings.drill.schedule, settings.drill.policy
-    if schedule is None or policy is None:
+    cron, policy = settings.drill.schedule, settings.drill.policy
+    if cron is None or policy is None:
         return {}
-    return {f"drill {policy}": at(schedule, "strongroom.drill", policy=policy)}
+    return {f"drill {policy}": at(cron, "strongroom.drill", policy=policy)}
 
 
 def every(seconds: float, task: str) -> dict[str, Any]:
@@ -46,11 +47,50 @@ def every(seconds: float, task: str) -> dict[str, Any]:
 
 def at(cron: str, task: str, **arguments: str) -> dict[str, Any]:
     """A task at the times of a cron expression of five fields."""
-    minute, hour, day, month, weekday = cron.split()
-    when = crontab(minute=minute, hour=hour, day_of_month=day, month_of_year=month, day_of_week=weekday)
-    return {"task": task, "schedule": when, "kwargs": arguments, "options": {"queue": "control"}}
+    return {"task": task, "schedule": Cron(cron), "kwargs": arguments, "options": {"queue": "control"}}
 
 
-def load(environment: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
-    """Return the entries of the configuration that the environment names."""
-    return entries(load_settings() if environment is None else load_settings(environment))
+class Due(NamedTuple):
+    """Whether to send now, and in how many seconds to ask again."""
+
+    is_due: bool
+    next: float
+
+
+class Cron(BaseSchedule):  # type: ignore[misc]
+    """The times of a cron expression, as slots understand it.
+
+    Celery's own ``crontab`` reads day-of-month with day-of-week as "and" where cron says
+    "or", and knows no Sunday 7.
+    """
+
+    def __init__(self, expression: str) -> None:
+        super().__init__()
+        self.expression = expression
+
+    def is_due(self, last_run_at: datetime) -> Due:
+        """Tell whether a time has passed since the last run."""
+        left = self.remaining_estimate(last_run_at).total_seconds()
+        if left > 0:
+            return Due(is_due=False, next=left)
+        now = self.now()
+        return Due(is_due=True, next=(self._after(now) - now).total_seconds())
+
+    def remaining_estimate(self, last_run_at: datetime) -> Any:
+        """Return how long it is until the first time after the last run."""
+        return self._after(last_run_at) - self.now()
+
+    def _after(self, moment: datetime) -> datetime:
+        return next(CronSim(self.expression, moment.astimezone(UTC)))
+
+    def __repr__(self) -> str:
+        return f"<cron {self.expression}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cron) and self.expression == other.expression
+
+    def __hash__(self) -> int:
+        return hash(self.expression)
+
+    def __reduce__(self) -> tuple[type[Cron], tuple[str]]:
+        return Cron, (self.expression,)

@@ -35,7 +35,7 @@ OPENERS: Final = frozenset({names.SEAL, names.VERIFY, names.DRILL, names.RECOVER
 """Sealing to a passphrase takes the passphrase; sealing to a public key does not."""
 
 SOURCE_PREFIXES: Final = ("VAULT_", "BAO_")
-READERS: Final = frozenset({names.CONTROL, names.SEAL, names.RECOVER})
+READERS: Final = frozenset({names.CONTROL, names.SEAL, names.VERIFY, names.RECOVER})
 
 TARGET_PREFIXES: Final = ("AWS_", "AZURE_", "PG")
 WRITERS: Final = frozenset(names.QUEUES)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery.beat import Scheduler
-from celery.schedules import crontab
+from celery.schedules import schedule as Every  # noqa: N812 - a class in lower case
 
 LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -24,5 +24,5 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
         """Take the entries from the configuration; mark the interval ones as due."""
         super().setup_schedule()
         for entry in self.schedule.values():
-            if not isinstance(entry.schedule, crontab):
+            if isinstance(entry.schedule, Every):
                 entry.last_run_at = LONG_AGO

@@ -96,6 +96,7 @@ class RunningCluster:
 
     def start(self, *, wait: bool = True) -> RunningCluster:
         """Start it; return when all its processes are ready."""
+        self._close_pipe()
         self.state_dir.mkdir(parents=True, exist_ok=True)
         with (self.state_dir.parent / "supervisor.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -133,6 +134,10 @@ class RunningCluster:
         self.process.send_signal(how)
         return self.process.wait(PATIENCE)
 
+    def _close_pipe(self) -> None:
+        if self.process is not None and self.process.stdout is not None:
+            self.process.stdout.close()
+
     def close(self) -> None:
         """End it and whatever is left of it."""
         if self.process is None:
@@ -145,8 +150,7 @@ class RunningCluster:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+        self._close_pipe()
         for pid in self.left_over():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery
-from celery.schedules import crontab
 
 import beat_schedule
 from strongroom.config import Settings, load_settings
@@ -60,7 +59,7 @@ def test_each_scheduled_policy_has_one_readable_entry(settings: Settings) -> Non
         "policy weekly-critical",
         "drill weekly-critical",
     }
-    assert entries["policy weekly-critical"]["schedule"] == crontab(minute="30", hour="3", day_of_week="0")
+    assert entries["policy weekly-critical"]["schedule"] == beat_schedule.Cron("30 3 * * 0")
     assert entries["policy weekly-critical"]["kwargs"] == {"policy": "weekly-critical"}
 
 
@@ -70,16 +69,27 @@ def test_every_entry_names_a_task_that_beat_may_send_to_its_queue(settings: Sett
         assert names.QUEUE_OF[entry["task"]] == entry["options"]["queue"]
 
 
-@pytest.mark.parametrize("cron", ["0 2 * * *", "*/15 * * * *", "30 3 * * 0", "30 3 * * 7", "0 0 1 1,7 *"])
-def test_a_cron_expression_means_to_celery_what_it_means_to_us(cron: str) -> None:
-    from cronsim import CronSim
-
+@pytest.mark.parametrize(
+    ("cron", "expected"),
+    [
+        ("0 2 * * *", datetime(2026, 11, 26, 2, 0, tzinfo=UTC)),
+        ("*/15 * * * *", datetime(2026, 11, 25, 3, 0, tzinfo=UTC)),
+        ("30 3 * * 7", datetime(2026, 11, 29, 3, 30, tzinfo=UTC)),
+        ("0 0 13 * 5", datetime(2026, 11, 27, 0, 0, tzinfo=UTC)),  # cron: the 13th *or* a Friday
+    ],
+)
+def test_a_cron_expression_is_due_once_at_its_time(cron: str, expected: datetime) -> None:
+    started = datetime(2026, 11, 25, 2, 45, tzinfo=UTC)
     schedule = beat_schedule.at(cron, names.TICK)["schedule"]
-    moment = datetime(2026, 11, 25, 2, 45, tzinfo=UTC)
-    schedule.nowfun = lambda: moment
 
-    expected = next(iter(CronSim(cron, moment)))
-    assert moment + schedule.remaining_estimate(moment) == expected
+    schedule.nowfun = lambda: expected - timedelta(seconds=1)
+    assert schedule.is_due(started) == (False, 1.0)
+
+    schedule.nowfun = lambda: expected + timedelta(seconds=1)
+    is_due, again = schedule.is_due(started)
+    assert is_due
+    assert again > 0
+    assert not schedule.is_due(schedule.now()).is_due
 
 
 def test_the_periodic_checks_are_due_when_beat_starts_and_policies_are_not(settings: Settings) -> None:

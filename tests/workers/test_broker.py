@@ -107,7 +107,7 @@ def test_without_any_server_the_error_says_what_to_do(
 
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "getuid", lambda: os.stat(tmp_path).st_uid + 1)
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
 
     with pytest.raises(ConfigError, match="not a directory of this user's own"):
         paths.private_folder(tmp_path)

@@ -106,7 +106,9 @@ def test_no_child_can_dump_core_and_none_sees_a_variable_it_does_not_need(cluste
     }
     cluster.start()
 
-    seen = {name: environment_of(cluster, name) for name in ("control", "transfer", "verify", "beat", "broker")}
+    seen = {
+        name: environment_of(cluster, name) for name in ("control", "transfer", "verify", "beat", "broker")
+    }
 
     assert {name for name, text in seen.items() if "CANARY-passphrase" in text} == {"verify"}
     assert {name for name, text in seen.items() if "CANARY-aws" in text} == {"control", "transfer", "verify"}
