@@ -22,9 +22,9 @@ def load_or_create(folder: Path, name: str) -> bytes:
     with privatefile.locked(folder):
         if not path.exists():
             try:
-                privatefile.write_line(path, kind=KIND, variety=name, content=os.urandom(KEY_SIZE))
+                privatefile.install_line(path, kind=KIND, variety=name, content=os.urandom(KEY_SIZE))
             except UsageError as error:
-                raise ConfigError(str(error)) from None
+                raise ConfigError(error.message) from None
     variety, key = privatefile.read_line(path, kind=KIND)
     if variety != name or len(key) != KEY_SIZE:
         raise ConfigError(f"'{path}' is not the key '{name}'")

@@ -1,8 +1,13 @@
 """Wrapping a 32-byte key under another: AES-256-GCM under HKDF-SHA-512(key, fresh salt).
 
-Each derived key encrypts one message and is forgotten, so the nonce may be constant
-(NIST SP 800-38D section 8 asks that a key and nonce pair never repeat). ``info`` binds the
+Each derived key (RFC 5869) encrypts one message and is forgotten, so the nonce may be
+constant: NIST SP 800-38D 8 asks that a key and nonce pair never repeat. ``info`` binds the
 recipient's type and the context; a wrap made for one place opens at no other.
+
+AES-GCM does not commit to its key: a ciphertext can be made that opens under several, at a
+block of it for each (Len, Grubbs, Ristenpart, "Partitioning Oracle Attacks", USENIX Security
+2021). So a wrapped key is exactly 48 bytes, and the MAC of the record round it confirms what
+was opened.
 """
 
 from __future__ import annotations
@@ -14,13 +19,15 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.container.canonical import unhex
-from strongroom.container.derive import Random, hkdf, require_key
+from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
 from strongroom.container.stanza import Stanza
 from strongroom.errors import Malformed
 
 SALT = 32
-WRAPPED = 48
+WRAPPED = KEY_SIZE + 16
 _NONCE = bytes(12)
+
+Args = Mapping[str, str | int]
 
 
 def wrap(
@@ -33,8 +40,12 @@ def wrap(
     return {"salt": salt.hex(), "wrapped": wrapped.hex()}
 
 
-def unwrap(kek: bytes, args: Mapping[str, str | int], *, label: bytes, context: bytes) -> bytes | None:
-    """Return the key, or ``None`` if it was not wrapped under this key, label and context."""
+def unwrap(kek: bytes, args: Args, *, label: bytes, context: bytes) -> bytes | None:
+    """Return the key, or ``None`` if it was not wrapped under this key, label and context.
+
+    Raises:
+        Malformed: ``salt`` or ``wrapped`` is not of its one length.
+    """
     salt, wrapped = hex_arg(args, "salt", SALT), hex_arg(args, "wrapped", WRAPPED)
     try:
         return AESGCM(hkdf(kek, salt=salt, info=label + context)).decrypt(_NONCE, wrapped, None)
@@ -45,12 +56,21 @@ def unwrap(kek: bytes, args: Mapping[str, str | int], *, label: bytes, context: 
 def require_args(stanza: Stanza, names: frozenset[str]) -> None:
     """Refuse a stanza with other arguments than its type has."""
     if stanza.args.keys() != names:
-        raise Malformed(f"A stanza of type {stanza.type} has other arguments than it must.")
+        # The names found are whatever the file says: they are not repeated to a terminal.
+        raise Malformed(f"A stanza of type {stanza.type} must have {', '.join(sorted(names))} and no more.")
 
 
-def hex_arg(args: Mapping[str, str | int], name: str, size: int) -> bytes:
+def hex_arg(args: Args, name: str, size: int) -> bytes:
     """Return an argument of ``size`` bytes; raise Malformed for anything else."""
     value = args[name]
     if not isinstance(value, str):
         raise Malformed(f"A stanza's {name} is not hex.")
     return unhex(value, size, f"A stanza's {name}")
+
+
+def int_arg(args: Args, name: str) -> int:
+    """Return an argument that is a whole number; raise Malformed for anything else."""
+    value = args[name]
+    if type(value) is not int:  # a bool is an int to Python, but no number of the format
+        raise Malformed(f"A stanza's {name} is not a whole number.")
+    return value

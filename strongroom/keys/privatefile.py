@@ -1,7 +1,8 @@
 """Files that hold a key: one line, readable by their owner alone, never overwritten.
 
 The line names what it is and ends in a checksum, so that a typing error, a cut or a wrong
-file is told from a wrong key.
+file is told from a wrong key. The checksum is an unkeyed hash of the key: it stands only
+where the key itself stands.
 """
 
 from __future__ import annotations
@@ -17,74 +18,90 @@ from pathlib import Path
 from strongroom.errors import ConfigError, UsageError
 
 LIMIT = 16 * 1024
+CHECKSUM = 8
+_AGAIN = "Type it again, or bring it back from its copy. No backup is affected."
 
 
 def write_line(path: Path, *, kind: str, variety: str, content: bytes) -> None:
     """Write ``kind variety hex checksum``, durable, mode 0600.
 
     Raises:
-        UsageError: something of that name exists, or it cannot be written.
+        UsageError: something of that name exists (a link counts), or it cannot be written.
+            Nothing is left behind.
     """
     body = f"{kind} {variety} {content.hex()}"
+    descriptor = _create(path)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        raise UsageError(
-            f"'{path}' exists, and a key is never overwritten",
-            hint="What was sealed for it could not be opened any more. Give another name.",
-        ) from None
+        _write(descriptor, f"{body} {_checksum(body)}\n")
+        sync(path.parent)
     except OSError as error:
+        path.unlink(missing_ok=True)
         raise UsageError(f"'{path}' cannot be written: {error.strerror}") from None
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{body} {_checksum(body)}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    _sync(path.parent)
+
+
+def install_line(path: Path, *, kind: str, variety: str, content: bytes) -> None:
+    """Write as :func:`write_line` does, but appear whole or not at all if the process dies.
+
+    The caller holds the folder's lock and has seen that there is no such file.
+    """
+    provisional = path.with_name(f".{path.name}.new")
+    provisional.unlink(missing_ok=True)
+    write_line(provisional, kind=kind, variety=variety, content=content)
+    provisional.rename(path)
+    sync(path.parent)
 
 
 def read_line(path: Path, *, kind: str) -> tuple[str, bytes]:
     """Return variety and content of a file that :func:`write_line` wrote.
 
     Raises:
-        ConfigError: it is missing, open to others, of another kind, or damaged.
+        ConfigError: it is missing, open to others, of another kind, cut short, or damaged.
     """
     words = read_private(path).split()
     if not words or words[0] != kind:
         raise ConfigError(f"'{path}' is not a {kind} file", hint="Check the path.")
-    try:
-        body, checksum = " ".join(words[:3]), words[3]
-        content = bytes.fromhex(words[2])
-    except (IndexError, ValueError):
-        checksum, body, content = "", "", b""
-    if len(words) != 4 or checksum != _checksum(body):
-        raise ConfigError(f"'{path}' is damaged: its checksum is wrong", hint="Bring it back from its copy.")
-    return words[1], content
+    if len(words) < 4 or len(words[3]) < CHECKSUM:
+        raise ConfigError(f"'{path}' is cut short", hint=_AGAIN)
+    if len(words) > 4 or words[3] != _checksum(" ".join(words[:3])):
+        raise ConfigError(f"'{path}' is damaged or mistyped: its checksum is wrong", hint=_AGAIN)
+    return words[1], bytes.fromhex(words[2])
 
 
 def read_private(path: Path) -> str:
-    """Return the text of a small file that nobody else may read."""
+    """Return the text of a small file that nobody else may read or change.
+
+    Raises:
+        ConfigError: it cannot be read, is no regular text file, or is open to others.
+    """
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            data = file.read(LIMIT + 1)
+        # Without O_NONBLOCK, a pipe that nobody writes to would hang here.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            data = file.read(LIMIT + 1) if stat.S_ISREG(mode) else b""
     except OSError as error:
         raise ConfigError(
             f"'{path}' cannot be read: {error.strerror}", hint="Check the path and its rights."
         ) from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise ConfigError(f"others may read the key in '{path}'", hint=f"chmod 600 '{path}'")
-    try:
-        return data[:LIMIT].decode("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(f"'{path}' is not a text file", hint="Check the path.") from None
+    if stat.S_ISREG(mode) and stat.S_IMODE(mode) & 0o077:
+        raise ConfigError(f"others may use the key in '{path}'", hint=f"Run: chmod 600 '{path}'")
+    return _text(path, data, regular=stat.S_ISREG(mode))
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder's lock, making the folder (mode 0700) if need be: two processes that
-    start together must make one key, not two."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    start together must make one key, not two.
+
+    Raises:
+        ConfigError: the folder cannot be made or used.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The folder itself: keys that are there already can be read where nothing may be written.
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigError(f"the folder of keys '{folder}' cannot be used: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -92,13 +109,42 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _checksum(body: str) -> str:
-    return hashlib.sha256(body.encode()).hexdigest()[:8]
-
-
-def _sync(directory: Path) -> None:
+def sync(directory: Path) -> None:
+    """Make a directory's entries durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _create(path: Path) -> int:
+    try:
+        # O_EXCL refuses even a dangling link, through which a key would land elsewhere.
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise UsageError(
+            f"'{path}' exists, and a key is never overwritten",
+            hint="What was sealed for it could not be opened any more. Give another name.",
+        ) from None
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be written: {error.strerror}", hint="Check the path.") from None
+
+
+def _write(descriptor: int, line: str) -> None:
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _text(path: Path, data: bytes, *, regular: bool) -> str:
+    # Replaced, not raised: a decoding error carries the bytes it failed on.
+    text = data.decode("utf-8", "replace")
+    if not regular or len(data) > LIMIT or "\ufffd" in text:
+        raise ConfigError(f"'{path}' is not a small text file", hint="Check the path.")
+    return text
+
+
+def _checksum(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()[:CHECKSUM]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from strongroom.container.signing import Signer, fingerprint
+from strongroom.container.signing import PUBLIC, Signer, fingerprint
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import privatefile
 
@@ -47,22 +48,22 @@ def load_role(folder: Path, role: str) -> Signer:
 
 
 def trusted(folder: Path) -> dict[str, bytes]:
-    """Return the public half of every role that is trusted here. Raises ConfigError."""
+    """Return the public half of every role that is trusted here.
+
+    Raises:
+        ConfigError: the list is damaged, or others may change it: whoever can adds a signer.
+    """
+    path = folder / TRUSTED
     try:
-        text = (folder / TRUSTED).read_text()
+        with path.open(encoding="utf-8", errors="replace") as file:
+            mode, text = os.fstat(file.fileno()).st_mode, file.read(privatefile.LIMIT)
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ConfigError(f"'{folder / TRUSTED}' cannot be read: {error.strerror}") from None
-    try:
-        keys = {str(role): bytes.fromhex(public) for role, public in json.loads(text).items()}
-    except (ValueError, AttributeError, TypeError):
-        raise ConfigError(
-            f"'{folder / TRUSTED}' is damaged", hint="Bring it back from another host."
-        ) from None
-    if any(len(public) != 32 for public in keys.values()):
-        raise ConfigError(f"'{folder / TRUSTED}' holds something that is not a public key")
-    return keys
+        raise ConfigError(f"'{path}' cannot be read: {error.strerror}") from None
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(f"others may change '{path}'", hint=f"Run: chmod go-w '{path}'")
+    return _parse(path, text)
 
 
 def fingerprints(folder: Path) -> frozenset[str]:
@@ -77,9 +78,20 @@ def _create(folder: Path, path: Path, role: str) -> None:
             hint=f"Bring '{path}' back from its escrow; a new one would not be believed.",
         )
     try:
-        privatefile.write_line(path, kind=KIND, variety=_VARIETY, content=Signer.generate().private_bytes())
+        private = Signer.generate().private_bytes()
+        privatefile.install_line(path, kind=KIND, variety=_VARIETY, content=private)
     except UsageError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(error.message) from None
+
+
+def _parse(path: Path, text: str) -> dict[str, bytes]:
+    try:
+        keys = {str(role): bytes.fromhex(public) for role, public in json.loads(text).items()}
+    except (ValueError, AttributeError, TypeError):
+        raise ConfigError(f"'{path}' is damaged", hint="Bring it back from another host.") from None
+    if any(len(public) != PUBLIC for public in keys.values()):
+        raise ConfigError(f"'{path}' holds something that is not a public key")
+    return keys
 
 
 def _trust(folder: Path, role: str, signer: Signer) -> None:
@@ -95,11 +107,12 @@ def _trust(folder: Path, role: str, signer: Signer) -> None:
 
 
 def _write_trusted(folder: Path, keys: Mapping[str, bytes]) -> None:
-    provisional = folder / f".{TRUSTED}.{os.getpid()}"
+    provisional = folder / f".{TRUSTED}.new"
     text = json.dumps({role: public.hex() for role, public in sorted(keys.items())}, indent=2)
-    descriptor = os.open(provisional, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    with os.fdopen(descriptor, "w") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with os.fdopen(os.open(provisional, flags, 0o644), "w", encoding="ascii") as file:
         file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())
     provisional.replace(folder / TRUSTED)
+    privatefile.sync(folder)
