@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PASSPHRASE = "bench passphrase, made up"
+PASSPHRASE = "gravel lantern oboe thicket marble ferry quilt anvil"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,8 +168,10 @@ def _files(layout: str) -> Command:
 
 
 def _strongroom_jobs(layout: str) -> list[Job]:
+    in_tree = layout == "tree"
     sealed = _sealed(layout)
-    name: Command = lambda place: [place.one]  # noqa: E731
+    # In a tree the path below it is the name, as with mounted secrets.
+    name: Command = lambda place: [str(place.one_file.relative_to("tree")) if in_tree else place.one]
     backup = _strongroom("backup", sealed, _files(layout), "--include-values", "--force", _passphrase)
     verify = _strongroom("verify-backup", sealed, "--depth", "opened", _passphrase)
     one = _strongroom("get", name, "--backup-file", sealed, "--show-value", "--json", _passphrase)
@@ -188,7 +190,7 @@ def _strongroom_jobs(layout: str) -> list[Job]:
         ),
         Job(job="verify", tool="strongroom", layout=layout, command=verify),
         Job(job="one", tool="strongroom", layout=layout, command=one, shows=True),
-        Job(job="restore", tool="strongroom", layout=layout, command=restore, before=(_wipe("state"),)),
+        Job(job="restore", tool="strongroom", layout=layout, command=restore, before=(_wipe("state/store"),)),
     ]
 
 
@@ -206,8 +208,8 @@ def _restic(repository: str, *words: str | Command) -> Command:
 def _restic_jobs(layout: str) -> list[Job]:
     repository = f"restic-{layout}"
     what = "tree" if layout == "tree" else "secrets.jsonl"
-    one: Command = lambda place: [f"/{place.one_file}" if layout == "tree" else "/secrets.jsonl"]  # noqa: E731
-    out: Command = lambda place: [str(place.out)]  # noqa: E731
+    one: Command = lambda place: [f"/{place.one_file}" if layout == "tree" else "/secrets.jsonl"]
+    out: Command = lambda place: [str(place.out)]
     return [
         Job(
             job="backup",
@@ -255,7 +257,7 @@ def _borg(repository: str, command: list[str], archive: str, *words: str | Comma
 def _borg_jobs(layout: str) -> list[Job]:
     repository = f"borg-{layout}"
     what = "tree" if layout == "tree" else "secrets.jsonl"
-    one: Command = lambda place: [str(place.one_file) if layout == "tree" else "secrets.jsonl"]  # noqa: E731
+    one: Command = lambda place: [str(place.one_file) if layout == "tree" else "secrets.jsonl"]
     restore = _sh(
         'cd "$1" && exec borg extract "$2"',
         lambda place: str(place.out),
@@ -303,11 +305,11 @@ def _age_jobs(layout: str) -> list[Job]:
     read = 'tar cf - -C "$2" tree' if layout == "tree" else 'cat "$2/secrets.jsonl"'
     unpack = 'tar xf - -C "$3"' if layout == "tree" else 'cat > "$3/secrets.jsonl"'
     found = 'tar xOf - "$3"' if layout == "tree" else 'grep -F -m1 "\\"$4\\""'
-    data: Callable[[Place], str] = lambda place: str(place.data)  # noqa: E731
-    at: Callable[[Place], str] = lambda place: str(place.scratch / sealed)  # noqa: E731
-    out: Callable[[Place], str] = lambda place: str(place.out)  # noqa: E731
-    file: Callable[[Place], str] = lambda place: str(place.one_file)  # noqa: E731
-    name: Callable[[Place], str] = lambda place: place.one  # noqa: E731
+    data: Callable[[Place], str] = lambda place: str(place.data)
+    at: Callable[[Place], str] = lambda place: str(place.scratch / sealed)
+    out: Callable[[Place], str] = lambda place: str(place.out)
+    file: Callable[[Place], str] = lambda place: str(place.one_file)
+    name: Callable[[Place], str] = lambda place: place.one
     key = _sh('test -e "$1" || age-keygen -o "$1"', _age_key)
     backup = _sh(f'{_KEY}{read} | age -r "$recipient" -o "$3"', _age_key, data, at)
     verify = _sh('age -d -i "$1" "$2" > /dev/null', _age_key, at)
