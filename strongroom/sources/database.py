@@ -123,9 +123,17 @@ class Database:
                 connection.execute("COMMIT")
 
     def empty_journal(self) -> None:
-        """Write the journal back and cut it off, unless somebody is reading from it."""
+        """Write the journal back and cut it off, unless somebody is reading from it.
+
+        It is not waited for: the next to write, or the last to close, does it then.
+        """
+        connection = self.connection()
         with self.explained():
-            self.connection().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -51,7 +51,7 @@ def _listed(lines: list[bytes], offset: int) -> Iterator[Entry]:
         size = len(line)
         try:
             yield Entry(decode(line).name, size, (offset, size))
-        except ValueError:
+        except (ValueError, RecursionError):
             _refuse(line, offset)
         offset += size + 1
 
@@ -63,7 +63,7 @@ def _tagged(lines: list[bytes], offset: int) -> Iterator[Entry]:
         try:
             record = decode(line)
             yield Entry(record.name, size, (offset, size), record.tags or {})
-        except ValueError:
+        except (ValueError, RecursionError):
             _refuse(line, offset)
         offset += size + 1
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from strongroom.errors import Tampered
 from strongroom.model import Entry, Secret, Version
 from strongroom.sources import Change
-from strongroom.sources.history import check_expected, check_writable, on_top
+from strongroom.sources.history import check_expected, check_writable, is_text, on_top
 from strongroom.sources.sealing import HINT, Sealer, Seals, bound_to
 from strongroom.sources.stored import HEAD, OLDER, pack_head, pack_older, unpack_head, unpack_older
 
@@ -102,10 +102,11 @@ def write_batch(connection: sqlite3.Connection, seals: Seals, changes: Sequence[
     Raises:
         Conflict: one of them expected another version than there is.
     """
+    for change in changes:
+        check_writable(change.secret)
     rows = by_name(connection, [change.secret.name for change in changes])
     writer = _Writer(connection, seals)
     for change in sorted(changes, key=_name):  # kinder to the index than a random order
-        check_writable(change.secret)
         row = rows.get(change.secret.name)
         check_expected(change, row.head if row else None)
         writer.add(change.secret, row)
@@ -181,7 +182,10 @@ _LISTED = "SELECT value FROM json_each(?)"
 
 
 def _listed(keys: Sequence[int] | Sequence[str]) -> str:
-    return msgspec.json.encode(keys).decode()
+    try:
+        return msgspec.json.encode(keys).decode()
+    except UnicodeEncodeError:  # a name that is not text is certainly not there
+        return msgspec.json.encode([key for key in keys if is_text(str(key))]).decode()
 
 
 def _rows(connection: sqlite3.Connection, column: str, keys: Sequence[int] | Sequence[str]) -> dict[str, Row]:

@@ -24,7 +24,7 @@ from strongroom.sources.history import is_text, only
 from strongroom.sources.slices import BLOCK, LARGEST, refusals
 
 # A Path for each of 100,000 files would take longer than reading them.
-# ruff: noqa: PTH
+# ruff: noqa: PTH116, PTH118
 
 _log = logging.getLogger(__name__)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -80,7 +80,7 @@ class SecretTree:
             return None
         try:
             with refusals(os.path.join(self._path, name)):
-                return _contents(descriptor, name)
+                return contents(descriptor, name)
         finally:
             os.close(descriptor)
 
@@ -88,7 +88,8 @@ class SecretTree:
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG))
 
 
-def _contents(descriptor: int, name: str) -> bytes | None:
+def contents(descriptor: int, name: str) -> bytes | None:
+    """Read an open file to its end; ``None`` if it is not a regular one."""
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         return None
@@ -122,17 +123,25 @@ class _Walk:
             _log.warning("%d links of '%s' lead nowhere or out of it; left out", self._left_out, self._path)
 
     def _directory(self, below: str) -> Iterator[tuple[str, int]]:
-        path = os.path.join(self._path, below)
-        with refusals(path), os.scandir(path) as listing:
+        path = os.path.join(self._path, below) if below else self._path
+        prefix = f"{below}/" if below else ""
+        with refusals(path):
+            try:
+                listing = os.scandir(path)
+            except FileNotFoundError:
+                if below:
+                    return  # it vanished, and its secrets with it
+                raise
+        with refusals(path), listing:
             for item in listing:
                 if item.name.startswith(".."):
                     continue
                 if item.is_symlink():
-                    yield from self._link(below + item.name)
+                    yield from self._link(prefix + item.name)
                 elif item.is_dir(follow_symlinks=False):
-                    self._pending.append(f"{below}{item.name}/")
+                    self._pending.append(prefix + item.name)
                 elif item.is_file(follow_symlinks=False):
-                    yield _checked(below + item.name, path), item.stat(follow_symlinks=False).st_size
+                    yield _checked(prefix + item.name, path), _size(item)
 
     def _link(self, name: str) -> Iterator[tuple[str, int]]:
         real = _resolved(self._path, name)
@@ -144,7 +153,12 @@ class _Walk:
         elif stat.S_ISDIR(mode) and _hidden(self._path, real) and real not in self._followed:
             # What any other link to a directory shows is listed there under its own name.
             self._followed.add(real)
-            self._pending.append(f"{name}/")
+            self._pending.append(name)
+
+
+def room() -> int:
+    """Return how many directories may be held open: a quarter of what the process may."""
+    return max(16, min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
 
 
 class _Directories:
@@ -153,7 +167,7 @@ class _Directories:
     def __init__(self, root: str) -> None:
         self._root = root
         self._held: dict[str, int] = {}
-        self._room = max(16, min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
+        self._room = room()
 
     def open_file(self, name: str) -> int | None:
         """Return a descriptor, or ``None`` if the name leads out of the tree.
@@ -206,7 +220,14 @@ def _resolved(root: str, name: str) -> str | None:
 def _hidden(root: str, real: str) -> bool:
     """Say whether a resolved path lies where a listing does not go by itself."""
     below = os.path.relpath(real, os.path.realpath(root))
-    return any(map(_unlisted, below.split("/")))
+    return any(part.startswith("..") for part in below.split("/"))
+
+
+def _size(item: os.DirEntry[str]) -> int:
+    try:
+        return item.stat(follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0  # it vanished; reading will tell
 
 
 def _mode_and_size(path: str) -> tuple[int, int]:

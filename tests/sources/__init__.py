@@ -1,0 +1,1 @@
+"""The sources and destinations, against one suite and each on its own."""

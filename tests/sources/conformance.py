@@ -1,0 +1,313 @@
+"""What every source, and every destination, holds to.
+
+A test module subclasses :class:`SourceConformance` (or :class:`DestinationConformance`) and
+says in fixtures how its adapter comes to hold given secrets. What an adapter cannot keep by
+its nature (a plain file has no tags) it says in ``kept``.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import pytest
+
+from strongroom.errors import Conflict, SourceError
+from strongroom.model import Entry, Media, Rotation, Secret, SecretBytes, Version, VersionState
+from strongroom.sources import Change, Destination, Source
+
+Filled = Callable[[Sequence[Secret]], Source]
+
+
+def secret(
+    name: str, value: str | bytes = "CANARY-value", *, number: int = 1, **attributes: object
+) -> Secret:
+    """Make a secret of one version."""
+    raw = value.encode() if isinstance(value, str) else value
+    versions = (Version(number=number, value=SecretBytes(raw)),)
+    return Secret(name=name, versions=versions, **attributes)  # type: ignore[arg-type]
+
+
+def versions(*numbers: int) -> tuple[Version, ...]:
+    """Make live versions of these numbers, each with a value of its own."""
+    return tuple(Version(number=number, value=SecretBytes(f"CANARY-{number}".encode())) for number in numbers)
+
+
+SECRETS = (
+    secret("DATABASE_PASSWORD", "CANARY-p#ss 'w\"ord$"),
+    secret("EMPTY", ""),
+    secret("UNICODE", "CANARY-пароль-密码"),
+    secret("MULTI_LINE", "-----BEGIN CANARY-----\nabc\n-----END CANARY-----\n"),
+)
+RICH = Secret(
+    name="prod/db/password-ü",
+    versions=(
+        Version(number=3, value=SecretBytes(b"CANARY-old"), created_at="2024-01-01T00:00:00Z"),
+        Version(number=5, state=VersionState.DELETED),
+        Version(number=6, value=SecretBytes(b'{"a": 1.50}'), media=Media.JSON),
+        Version(number=9, value=SecretBytes(b"CANARY\x00\xff"), media=Media.BINARY, created_at="2025-01-01"),
+    ),
+    type="database_password",
+    tags={"priority": "critical", "category": "database"},
+    created_at="2024-01-01T00:00:00Z",
+    updated_at="2025-01-01T00:00:00.123456+02:00",
+    expires_at="2027-01-01",
+    rotation=Rotation(days=90, enabled=False),
+    metadata={"description": "CANARY", "big": 2**80, "nested": {"list": [1, 2.5, None, True]}},
+)
+
+
+class SourceConformance:
+    """The contract of :class:`~strongroom.sources.Source`."""
+
+    @pytest.fixture
+    def filled(self) -> Filled:
+        raise NotImplementedError
+
+    def kept(self, held: Secret) -> Secret:
+        """Return what this kind of source can keep of a secret."""
+        return held
+
+    def test_a_listing_yields_every_secret_once(self, filled: Filled) -> None:
+        listed = [entry.name for entry in filled(SECRETS).list()]
+        assert sorted(listed) == sorted(held.name for held in SECRETS)
+
+    def test_a_listing_can_be_repeated_and_dropped_halfway(self, filled: Filled) -> None:
+        source = filled(SECRETS)
+        assert len(list(islice(source.list(), 2))) == 2
+        gc.collect()
+        assert len(list(source.list())) == len(SECRETS)
+
+    def test_tags_are_listed_when_asked_for(self, filled: Filled) -> None:
+        tagged = secret("TAGGED", tags={"priority": "critical"})
+        (entry,) = filled([tagged]).list(with_tags=True)
+        assert entry.tags == self.kept(tagged).tags
+
+    def test_tags_are_never_unknown_when_asked_for(self, filled: Filled) -> None:
+        assert all(entry.tags is not None for entry in filled(SECRETS).list(with_tags=True))
+
+    def test_a_size_covers_the_value(self, filled: Filled) -> None:
+        (entry,) = filled([secret("LARGE", "x" * 100_000)]).list()
+        assert entry.size >= 100_000
+
+    def test_each_secret_is_read_as_it_is(self, filled: Filled) -> None:
+        source = filled(SECRETS)
+        found = {held.name: held for held in source.read(list(source.list())) if held}
+        assert found == {held.name: self.kept(held) for held in SECRETS}
+
+    def test_reading_keeps_the_order_that_was_asked_for(self, filled: Filled) -> None:
+        source = filled(SECRETS)
+        entries = sorted(source.list(), key=lambda entry: entry.name, reverse=True)
+        entries += entries[:1]
+        found = [held.name for held in source.read(entries) if held]
+        assert found == [entry.name for entry in entries]
+
+    def test_a_secret_is_found_by_its_name_alone(self, filled: Filled) -> None:
+        source = filled(SECRETS)
+        entries = [Entry(held.name, 0) for held in SECRETS]
+        assert list(source.read(entries)) == [self.kept(held) for held in SECRETS]
+
+    def test_a_secret_that_is_not_there_reads_as_none(self, filled: Filled) -> None:
+        source = filled(SECRETS)
+        first, missing, last = source.read([Entry("EMPTY", 0), Entry("GONE", 0), Entry("UNICODE", 0)])
+        assert first is not None
+        assert missing is None
+        assert last is not None
+
+    @pytest.mark.parametrize("name", ["", "a\x00b", "a\udcff", "../a", "'", '"', "%", "x" * 5_000])
+    def test_an_odd_name_that_is_not_there_reads_as_none(self, filled: Filled, name: str) -> None:
+        assert list(filled(SECRETS).read([Entry(name, 0)])) == [None]
+
+    def test_reading_nothing_yields_nothing(self, filled: Filled) -> None:
+        assert list(filled(SECRETS).read([])) == []
+
+    def test_many_secrets_are_all_read(self, filled: Filled) -> None:
+        many = [secret(f"SECRET_{number:05}", f"CANARY-{number}") for number in range(10_000)]
+        source = filled(many)
+        found = source.read(sorted(source.list(), reverse=True, key=lambda entry: entry.name))
+        assert list(found) == [self.kept(held) for held in reversed(many)]
+
+    def test_an_instance_that_was_used_survives_a_fork(self, filled: Filled) -> None:
+        source = filled(SECRETS)
+        before = _all(source)
+        assert _in_a_child(lambda: _all(source) == before)
+        assert _all(source) == before
+
+    def test_an_instance_serves_several_threads(self, filled: Filled) -> None:
+        source = filled(SECRETS)
+        expected, found = _all(source), []
+        threads = [threading.Thread(target=lambda: found.append(_all(source))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [expected] * 4
+
+    def test_it_has_a_name_and_shows_no_value(self, filled: Filled) -> None:
+        source = filled(SECRETS)
+        assert source.name
+        assert "CANARY" not in repr(source)
+        assert "CANARY" not in repr(list(source.list()))
+
+
+class DestinationConformance(SourceConformance):
+    """The contract of :class:`~strongroom.sources.Destination`."""
+
+    @pytest.fixture
+    def destination(self) -> Destination:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def filled(self, destination: Destination) -> Filled:
+        def fill(secrets: Sequence[Secret]) -> Source:
+            destination.write(_new(*secrets))
+            return destination
+
+        return fill
+
+    def test_an_empty_destination_lists_nothing(self, destination: Destination) -> None:
+        assert list(destination.list()) == []
+
+    def test_everything_known_of_a_secret_comes_back(self, destination: Destination) -> None:
+        assert destination.write(_new(RICH)) == 1
+        assert _read(destination, RICH.name) == RICH
+
+    def test_version_numbers_of_an_absent_secret_are_kept_exactly(self, destination: Destination) -> None:
+        destination.write(_new(Secret(name="A", versions=versions(2, 7, 30))))
+        assert _read(destination, "A").versions == versions(2, 7, 30)
+
+    def test_restored_versions_go_on_top_of_an_existing_history(self, destination: Destination) -> None:
+        destination.write(_new(Secret(name="A", versions=versions(1, 4))))
+        restored = Secret(name="A", versions=versions(2, 9), tags={"from": "backup"})
+        destination.write([Change(secret=restored, expected=4)])
+        found = _read(destination, "A")
+        assert [version.number for version in found.versions] == [1, 4, 5, 6]
+        assert _values(found) == [b"CANARY-1", b"CANARY-4", b"CANARY-2", b"CANARY-9"]
+        assert found.tags == {"from": "backup"}
+
+    def test_a_history_grows_with_every_write(self, destination: Destination) -> None:
+        for number in range(5):
+            change = Change(secret=secret("A", f"CANARY-{number}"), expected=number or None)
+            destination.write([change])
+        assert _values(_read(destination, "A")) == [b"CANARY-%d" % number for number in range(5)]
+
+    def test_heads_are_the_current_versions_of_what_exists(self, destination: Destination) -> None:
+        destination.write(_new(Secret(name="A", versions=versions(1, 4)), secret("B")))
+        assert destination.heads(["A", "B", "C"]) == {"A": 4, "B": 1}
+        assert destination.heads([]) == {}
+        assert destination.heads(["A\udcff", "B\x00", ""]) == {}
+
+    @pytest.mark.parametrize("expected", [None, 3, 5])
+    def test_a_secret_that_changed_meanwhile_is_a_conflict(
+        self, destination: Destination, expected: int | None
+    ) -> None:
+        destination.write(_new(Secret(name="A", versions=versions(1, 4))))
+        with pytest.raises(Conflict, match="'A'"):
+            destination.write([Change(secret=secret("A", "CANARY-new"), expected=expected)])
+        assert _read(destination, "A").versions == versions(1, 4)
+
+    def test_a_secret_that_vanished_meanwhile_is_a_conflict(self, destination: Destination) -> None:
+        with pytest.raises(Conflict, match="no version"):
+            destination.write([Change(secret=secret("A"), expected=1)])
+        assert list(destination.list()) == []
+
+    def test_a_batch_with_a_conflict_is_not_written_at_all(self, destination: Destination) -> None:
+        changes = [*_new(secret("A"), secret("B")), Change(secret=secret("C"), expected=7)]
+        with pytest.raises(Conflict):
+            destination.write(changes)
+        assert destination.heads(["A", "B", "C"]) == {}
+
+    def test_two_changes_of_one_secret_follow_each_other(self, destination: Destination) -> None:
+        first, second = secret("A", "CANARY-1"), secret("A", "CANARY-2")
+        destination.write([Change(secret=first, expected=None), Change(secret=second, expected=1)])
+        assert _values(_read(destination, "A")) == [b"CANARY-1", b"CANARY-2"]
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            pytest.param(Secret(name="A", versions=()), id="no version"),
+            pytest.param(Secret(name="A", versions=(Version(number=1),)), id="a live version without value"),
+            pytest.param(Secret(name="A", versions=versions(2, 1)), id="versions that descend"),
+            pytest.param(Secret(name="A", versions=versions(1, 1)), id="two versions of one number"),
+            pytest.param(secret(""), id="no name"),
+            pytest.param(secret("A\x00B"), id="a name with a NUL"),
+            pytest.param(secret("A\udcff"), id="a name that is not text"),
+        ],
+    )
+    def test_what_could_not_be_read_back_is_refused(self, destination: Destination, bad: Secret) -> None:
+        with pytest.raises(SourceError):
+            destination.write(_new(secret("GOOD"), bad))
+        assert list(destination.list()) == []
+
+    def test_a_deleted_secret_is_gone_with_its_history(self, destination: Destination) -> None:
+        destination.write(_new(Secret(name="A", versions=versions(1, 2)), secret("B")))
+        assert destination.delete(["A", "NEVER"]) == 1
+        assert [entry.name for entry in destination.list()] == ["B"]
+        destination.write(_new(secret("A", "CANARY-again")))
+        assert _values(_read(destination, "A")) == [b"CANARY-again"]
+
+    def test_a_secret_deleted_after_the_listing_reads_as_none(self, destination: Destination) -> None:
+        destination.write(_new(*SECRETS))
+        entries = list(destination.list())
+        destination.delete(["EMPTY"])
+        gone = [
+            entry.name for entry, held in zip(entries, destination.read(entries), strict=True) if not held
+        ]
+        assert gone == ["EMPTY"]
+
+    def test_a_secret_made_anew_after_the_listing_is_read_as_it_is_now(
+        self, destination: Destination
+    ) -> None:
+        destination.write(_new(secret("A", "CANARY-before")))
+        entries = list(destination.list())
+        destination.delete(["A"])
+        destination.write(_new(secret("A", "CANARY-after")))
+        (found,) = destination.read(entries)
+        assert found is not None
+        assert _values(found) == [b"CANARY-after"]
+
+    def test_writing_and_reading_may_alternate(self, destination: Destination) -> None:
+        destination.write(_new(*SECRETS))
+        for held in destination.read(list(destination.list())):
+            assert held is not None
+            destination.write([Change(secret=held, expected=held.current.number)])
+        assert set(destination.heads([held.name for held in SECRETS]).values()) == {2}
+
+    def test_writing_works_on_both_sides_of_a_fork(self, destination: Destination) -> None:
+        destination.write(_new(secret("A")))
+        assert _in_a_child(lambda: destination.write(_new(secret("B"))) == 1)
+        destination.write(_new(secret("C")))
+        assert {"A", "C"} <= {entry.name for entry in destination.list()}
+
+
+def _new(*secrets: Secret) -> list[Change]:
+    return [Change(secret=held, expected=None) for held in secrets]
+
+
+def _read(source: Source, name: str) -> Secret:
+    (found,) = source.read([Entry(name, 0)])
+    assert found is not None
+    return found
+
+
+def _values(held: Secret) -> list[bytes]:
+    return [version.value.reveal() for version in held.versions if version.value]
+
+
+def _all(source: Source) -> dict[str, Secret | None]:
+    entries = list(source.list())
+    return dict(zip((entry.name for entry in entries), source.read(entries), strict=True))
+
+
+def _in_a_child(check: Callable[[], bool]) -> bool:
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if check() else 1
+        finally:
+            os._exit(status)
+    return os.waitpid(child, 0)[1] == 0

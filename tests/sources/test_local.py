@@ -1,0 +1,456 @@
+"""The local store: the suites, its own calls, and what happens to those who touch its files."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from strongroom.errors import (
+    DuplicateSecret,
+    SecretNotFound,
+    SourceError,
+    SourceUnavailable,
+    StrongroomError,
+    Tampered,
+    UnsupportedVersion,
+    WouldOverwrite,
+    WrongKey,
+)
+from strongroom.model import Media, Rotation, Secret, SecretBytes, Version
+from strongroom.sources import Change, batches, database, masterkey, sealing
+from strongroom.sources.local import LocalStore
+from tests.sources.conformance import RICH, DestinationConformance, secret, versions
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[LocalStore]:
+    store = LocalStore(tmp_path)
+    yield store
+    store.close()
+
+
+class TestLocalStore(DestinationConformance):
+    @pytest.fixture
+    def destination(self, store: LocalStore) -> LocalStore:
+        return store
+
+
+def canary(text: str = "CANARY") -> SecretBytes:
+    return SecretBytes(text.encode())
+
+
+def revealed(held: Secret) -> list[bytes]:
+    return [version.value.reveal() for version in held.versions if version.value]
+
+
+def edit(tmp_path: Path, statement: str, *values: object) -> None:
+    """Change the database behind the store's back."""
+    connection = sqlite3.connect(tmp_path / "store" / "secrets.db")
+    with connection:
+        connection.execute(statement, values)
+    connection.close()
+
+
+# -- its own calls -----------------------------------------------------------
+
+
+def test_set_makes_a_secret_and_get_returns_it(store: LocalStore) -> None:
+    number = store.set(
+        "API_KEY",
+        canary(),
+        type="api_key",
+        tags={"priority": "critical"},
+        expires_at="2027-01-01",
+        rotation=Rotation(days=90),
+        metadata={"note": 1},
+    )
+    found = store.get("API_KEY")
+    assert number == 1
+    assert revealed(found) == [b"CANARY"]
+    assert (found.type, found.tags) == ("api_key", {"priority": "critical"})
+    assert (found.expires_at, found.rotation) == ("2027-01-01", Rotation(days=90))
+    assert found.metadata == {"note": 1}
+    assert found.created_at == found.updated_at == found.current.created_at
+    assert found.created_at is not None
+    assert found.created_at.endswith("Z")
+
+
+def test_set_again_adds_a_version_and_leaves_the_rest_as_it_was(store: LocalStore) -> None:
+    store.set("A", canary("CANARY-1"), type="api_key", tags={"k": "v"}, expires_at="2027")
+    assert store.set("A", canary("CANARY-2"), expires_at="2028") == 2
+    found = store.get("A")
+    assert revealed(found) == [b"CANARY-1", b"CANARY-2"]
+    assert [version.number for version in found.versions] == [1, 2]
+    assert (found.type, found.tags, found.expires_at) == ("api_key", {"k": "v"}, "2028")
+
+
+def test_set_tells_text_from_binary_unless_told(store: LocalStore) -> None:
+    store.set("TEXT", canary())
+    store.set("BINARY", SecretBytes(b"\xff"))
+    store.set("JSON", SecretBytes(b"{}"), media=Media.JSON)
+    found = [store.get(name).current.media for name in ("TEXT", "BINARY", "JSON")]
+    assert found == [Media.TEXT, Media.BINARY, Media.JSON]
+
+
+def test_many_processes_that_set_one_secret_lose_no_version(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        pool.starmap(set_ten, [(tmp_path, worker) for worker in range(2)])
+    store = LocalStore(tmp_path)
+    assert [version.number for version in store.get("A").versions] == list(range(1, 21))
+    store.close()
+
+
+def set_ten(state_dir: Path, worker: int) -> None:
+    store = LocalStore(state_dir)
+    for number in range(10):
+        store.set("A", canary(f"CANARY-{worker}-{number}"))
+
+
+def test_get_of_a_missing_secret_names_it(store: LocalStore) -> None:
+    with pytest.raises(SecretNotFound, match="'MISSING'"):
+        store.get("MISSING")
+
+
+@pytest.mark.parametrize("name", ["", "a\x00b", "\udcff"])
+def test_set_refuses_a_name_it_cannot_keep(store: LocalStore, name: str) -> None:
+    with pytest.raises(SourceError):
+        store.set(name, canary())
+
+
+def test_import_writes_everything(store: LocalStore) -> None:
+    assert store.import_(iter([RICH, secret("A")])) == 2
+    assert store.get(RICH.name) == RICH
+
+
+def test_import_over_an_existing_secret_changes_nothing_at_all(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "BATCH", 1)
+    store.set("B", canary())
+    with pytest.raises(WouldOverwrite, match="'B'"):
+        store.import_([secret("A"), secret("B")])
+    assert store.heads(["A", "B"]) == {"B": 1}
+
+
+def test_import_with_overwrite_adds_versions(store: LocalStore) -> None:
+    store.set("A", canary("CANARY-old"))
+    store.import_([secret("A", "CANARY-new")], overwrite=True)
+    assert revealed(store.get("A")) == [b"CANARY-old", b"CANARY-new"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("batch", [1, 100])
+def test_import_of_two_secrets_of_one_name_changes_nothing_at_all(
+    store: LocalStore, overwrite: bool, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "BATCH", batch)
+    with pytest.raises(DuplicateSecret, match="'A'"):
+        store.import_([secret("A"), secret("B"), secret("A")], overwrite=overwrite)
+    assert store.heads(["A", "B"]) == {}
+
+
+def test_earlier_batches_stay_when_a_later_one_conflicts(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "BATCH", 2)
+    changes = [Change(secret=secret(name), expected=9 if name == "D" else None) for name in "ABCD"]
+    with pytest.raises(StrongroomError):
+        store.write(changes)
+    assert store.heads(list("ABCD")) == {"A": 1, "B": 1}
+
+
+@pytest.mark.parametrize("limit", [1, 1000, 1 << 30])
+def test_windows_of_any_size_read_the_same(
+    store: LocalStore, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [Secret(name=f"{number}", versions=versions(1, number + 2)) for number in range(50)]
+    store.import_(many)
+    monkeypatch.setattr(batches, "WINDOW_BYTES", limit)
+    entries = sorted(store.list(), key=lambda entry: int(entry.name))
+    assert list(store.read(entries)) == many
+
+
+# -- the key -----------------------------------------------------------------
+
+
+def test_key_and_database_are_for_their_owner_alone(store: LocalStore, tmp_path: Path) -> None:
+    old = os.umask(0)
+    try:
+        store.set("A", canary())
+    finally:
+        os.umask(old)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    assert modes.pop("keys") == modes.pop("store") == 0o700
+    assert set(modes) >= {"store.key", "secrets.db", "secrets.db-wal"}
+    assert set(modes.values()) == {0o600}
+    assert store.master_key_path.stat().st_size == 32
+
+
+def test_first_users_in_a_race_agree_on_one_key(tmp_path: Path) -> None:
+    for attempt in range(20):
+        path = tmp_path / f"{attempt}" / "store.key"
+        start = threading.Barrier(8)
+        found: list[bytes] = []
+
+        def first(path: Path = path, start: threading.Barrier = start, found: list[bytes] = found) -> None:
+            start.wait()
+            found.append(masterkey.load_or_create(path))
+
+        run_threads(first, 8)
+        assert len(found) == 8
+        assert set(found) == {path.read_bytes()}
+        assert [kept.name for kept in path.parent.iterdir()] == ["store.key"]
+
+
+def test_first_users_of_a_store_in_a_race_all_succeed(tmp_path: Path) -> None:
+    for attempt in range(5):
+        with multiprocessing.get_context("fork").Pool(4) as pool:
+            pool.starmap(set_one, [(tmp_path / f"{attempt}", worker) for worker in range(4)])
+        store = LocalStore(tmp_path / f"{attempt}")
+        assert len(list(store.read(list(store.list())))) == 4
+        store.close()
+
+
+def set_one(state_dir: Path, worker: int) -> None:
+    LocalStore(state_dir).set(f"{worker}", canary())
+
+
+def run_threads(target: object, count: int) -> None:
+    threads = [threading.Thread(target=target) for _ in range(count)]  # type: ignore[arg-type]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_another_master_key_is_refused_for_reading_and_writing(store: LocalStore, tmp_path: Path) -> None:
+    store.set("A", canary())
+    store.master_key_path.write_bytes(os.urandom(32))
+    other = LocalStore(tmp_path)
+    for use in (
+        lambda: other.get("A"),
+        lambda: list(other.list()),
+        lambda: other.set("B", canary()),
+        lambda: other.write([Change(secret=secret("B"), expected=None)]),
+        lambda: other.import_([secret("B")]),
+        lambda: other.delete(["A"]),
+    ):
+        with pytest.raises(WrongKey, match=r"store\.key"):
+            use()
+    other.close()
+    assert store.heads(["A", "B"]) == {"A": 1}
+
+
+def test_a_lost_master_key_is_not_replaced_by_a_new_one(store: LocalStore, tmp_path: Path) -> None:
+    store.set("A", canary())
+    store.master_key_path.unlink()
+    other = LocalStore(tmp_path)
+    with pytest.raises(WrongKey, match="is gone"):
+        other.set("A", canary())
+    assert not store.master_key_path.exists()
+    other.close()
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_key_of_another_length_is_refused(store: LocalStore, tmp_path: Path, size: int) -> None:
+    store.set("A", canary())
+    store.master_key_path.write_bytes(b"x" * size)
+    other = LocalStore(tmp_path)
+    with pytest.raises(WrongKey, match="32 bytes"):
+        other.get("A")
+    other.close()
+
+
+def test_a_key_that_others_may_read_is_refused(store: LocalStore, tmp_path: Path) -> None:
+    store.set("A", canary())
+    store.master_key_path.chmod(0o640)
+    other = LocalStore(tmp_path)
+    with pytest.raises(SourceError, match="others may read"):
+        other.get("A")
+    other.close()
+
+
+# -- what an attacker or a bad disk can do ------------------------------------
+
+
+def test_no_changed_byte_of_a_sealed_value_goes_unnoticed(store: LocalStore, tmp_path: Path) -> None:
+    store.set("A", canary())
+    edit(tmp_path, "CREATE TABLE kept AS SELECT sealed FROM secrets")
+    connection = sqlite3.connect(tmp_path / "store" / "secrets.db")
+    (sealed,) = connection.execute("SELECT sealed FROM kept").fetchone()
+    connection.close()
+    for place in range(len(sealed)):
+        changed = bytearray(sealed)
+        changed[place] ^= 1
+        edit(tmp_path, "UPDATE secrets SET sealed = ?", bytes(changed))
+        with pytest.raises(Tampered, match="'A'"):
+            store.get("A")
+    for length in (0, 31, 43, 44, 59, len(sealed) - 1):
+        edit(tmp_path, "UPDATE secrets SET sealed = ?", sealed[:length])
+        with pytest.raises(Tampered, match="'A'"):
+            store.get("A")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE secrets SET name = CASE name WHEN 'A' THEN 'X' ELSE 'A' END",
+        "UPDATE secrets SET sealed = (SELECT sealed FROM secrets WHERE name = 'B')",
+        "UPDATE secrets SET head = 1 WHERE name = 'A'",
+        "UPDATE secrets SET older = 0 WHERE name = 'A'",
+        "UPDATE secrets SET older = older - 1 WHERE name = 'A'",
+        "UPDATE secrets SET sealed = (SELECT sealed FROM history WHERE number = 1), head = 1, older = 0 WHERE name = 'A'",
+        "DELETE FROM history WHERE number = 1",
+        "DELETE FROM history",
+        "UPDATE history SET number = 7 WHERE number = 1",
+        "UPDATE history SET sealed = (SELECT sealed FROM history WHERE number = 1)",
+        "UPDATE history SET sealed = (SELECT sealed FROM secrets WHERE name = 'A')",
+        "INSERT INTO history SELECT id, 0, sealed FROM history WHERE number = 1",
+    ],
+)
+def test_no_row_can_be_put_in_another_ones_place(store: LocalStore, tmp_path: Path, statement: str) -> None:
+    for number in range(3):
+        store.set("A", canary(f"CANARY-{number}"))
+    store.set("B", canary())
+    edit(tmp_path, statement)
+    with pytest.raises(Tampered, match="'A'"):
+        store.get("A")
+
+
+def test_a_tampered_secret_cannot_be_overwritten_unnoticed(store: LocalStore, tmp_path: Path) -> None:
+    store.set("A", canary())
+    edit(tmp_path, "UPDATE secrets SET sealed = zeroblob(200)")
+    with pytest.raises(Tampered):
+        store.set("A", canary("CANARY-new"))
+    with pytest.raises(Tampered):
+        list(store.list(with_tags=True))
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all, but long enough" * 40, b"SQLite format 3\x00" + b"x" * 200]
+)
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "secrets.db").write_bytes(content)
+    with pytest.raises(SourceError, match=r"secrets\.db"):
+        LocalStore(tmp_path).get("A")
+
+
+def test_a_schema_of_the_future_is_refused(store: LocalStore, tmp_path: Path) -> None:
+    store.set("A", canary())
+    edit(tmp_path, "PRAGMA user_version = 2")
+    with pytest.raises(UnsupportedVersion, match="schema 2"):
+        LocalStore(tmp_path).get("A")
+
+
+def test_a_store_whose_maker_died_halfway_is_finished_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "secrets.db").touch()
+    store = LocalStore(tmp_path)
+    assert store.set("A", canary()) == 1
+    store.close()
+
+
+def test_a_store_that_stays_locked_can_be_tried_again(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.set("A", canary())
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    holder = sqlite3.connect(tmp_path / "store" / "secrets.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    other = LocalStore(tmp_path)
+    with pytest.raises(SourceUnavailable) as caught:
+        other.set("A", canary())
+    assert caught.value.transient
+    holder.close()
+    assert other.set("A", canary()) == 2
+    other.close()
+
+
+def test_no_value_reaches_the_disk_in_the_clear(store: LocalStore, tmp_path: Path) -> None:
+    value, note = "CANARY-" + "v" * 50, "CANARY-note"
+    for _ in range(3):
+        store.set("A", canary(value), metadata={"note": note}, tags={"tag": "CANARY-tag"})
+    store.import_([secret(f"{number}", value) for number in range(2_000)])
+    list(store.read(list(store.list())))
+    content = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"SQLite format 3" in content
+    assert b"CANARY" not in content
+
+
+def test_what_was_deleted_is_overwritten_on_disk(store: LocalStore, tmp_path: Path) -> None:
+    store.set("UNMISTAKABLE_NAME", canary())
+    assert b"UNMISTAKABLE_NAME" in files_of(tmp_path)
+    store.delete(["UNMISTAKABLE_NAME"])
+    assert b"UNMISTAKABLE_NAME" not in files_of(tmp_path)
+
+
+def files_of(path: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in (path / "store").iterdir())
+
+
+def test_every_batch_seals_under_a_key_of_its_own(store: LocalStore, tmp_path: Path) -> None:
+    store.import_([secret(f"{number}") for number in range(3)])
+    store.set("A", canary())
+    connection = sqlite3.connect(tmp_path / "store" / "secrets.db")
+    sealed = [row[0] for row in connection.execute("SELECT sealed FROM secrets")]
+    connection.close()
+    salts = {blob[: sealing.SALT] for blob in sealed}
+    nonces = {blob[sealing.SALT : sealing.SALT + sealing.NONCE] for blob in sealed}
+    assert len(salts) == 2
+    assert len(nonces) == 4
+
+
+def test_a_batch_key_is_changed_before_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "LIMIT", 3)
+    seals = sealing.Seals(os.urandom(32))
+    seal = seals.batch()
+    sealed = [seal(b"CANARY", b"bound") for _ in range(7)]
+    assert len({blob[: sealing.SALT] for blob in sealed}) == 3
+    assert {seals.open(blob, b"bound", "A") for blob in sealed} == {b"CANARY"}
+
+
+def test_deleting_does_not_wait_for_whoever_reads(store: LocalStore) -> None:
+    store.import_([secret(f"{number}") for number in range(1_000)])
+    listing = store.list()
+    next(listing)
+    started = time.monotonic()
+    store.delete(["5"])
+    assert time.monotonic() - started < database.BUSY_SECONDS / 2
+    listing.close()  # type: ignore[attr-defined]
+
+
+def test_a_listing_sees_one_moment(store: LocalStore) -> None:
+    store.import_([secret(f"{number:04}") for number in range(1_000)])
+    listing = store.list()
+    first = next(listing)
+    store.import_([secret("NEW")])
+    store.delete(["0999"])
+    assert sorted([first.name, *(entry.name for entry in listing)]) == [f"{n:04}" for n in range(1_000)]
+
+
+def test_a_store_carried_elsewhere_opens_with_its_key(store: LocalStore, tmp_path: Path) -> None:
+    store.import_([RICH])
+    store.close()
+    shutil.copytree(tmp_path, tmp_path.parent / "elsewhere")
+    moved = LocalStore(tmp_path.parent / "elsewhere")
+    assert moved.get(RICH.name) == RICH
+    moved.close()
+
+
+def test_a_deleted_version_without_value_is_kept_apart_from_an_empty_one(store: LocalStore) -> None:
+    held = Secret(
+        name="A",
+        versions=(Version(number=1, value=SecretBytes(b"")), Version(number=2, state=RICH.versions[1].state)),
+    )
+    store.import_([held])
+    assert store.get("A") == held
