@@ -35,6 +35,7 @@ _MARKER_TEXT = b"Strongroom keeps backups in this directory. Do not change it by
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
 _LASTING = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EOPNOTSUPP, errno.EMLINK})
+_NO_OBJECT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 _DESCENTS = 100
 # Non-blocking: a pipe put in an object's place must not hang its reader.
 _OBJECT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -228,7 +229,8 @@ class DirectoryTarget:
         with self._errors(f"read {name}"), self._root() as branch:
             fd = self._open_object(branch, name)
             try:
-                end = os.fstat(fd).st_size if length is None else offset + length
+                size = self._size(fd, name)
+                end = size if length is None else min(size, offset + length)
                 while offset < end and (chunk := os.pread(fd, min(READ_BYTES, end - offset), offset)):
                     offset += len(chunk)
                     yield chunk
@@ -239,11 +241,20 @@ class DirectoryTarget:
         *above, leaf = name.split("/")
         try:
             branch.enter(above, create=False)
-            if _info(name, branch.leaf, leaf) is None:
-                raise FileNotFoundError(leaf)
             return os.open(leaf, _OBJECT, dir_fd=branch.leaf)
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingPiece(f"{self._titled()} does not hold {name}") from None
+        except OSError as error:
+            if error.errno in _NO_OBJECT:
+                raise self._missing(name) from None
+            raise
+
+    def _size(self, fd: int, name: str) -> int:
+        found = os.fstat(fd)  # of what is open: the name may mean something else by now
+        if not stat.S_ISREG(found.st_mode):
+            raise self._missing(name)
+        return found.st_size
+
+    def _missing(self, name: str) -> MissingPiece:
+        return MissingPiece(f"{self._titled()} does not hold {name}")
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         with self._errors(f"list {prefix or 'everything'}"):

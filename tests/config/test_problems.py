@@ -561,6 +561,14 @@ def test_several_wrong_places_of_one_list_are_all_found(place: Place) -> None:
     assert keys == [f"policies.p.targets[{index}]" for index in range(1, 12)]
 
 
+def test_what_is_right_in_a_wrong_list_keeps_its_policy_in_sight(place: Place) -> None:
+    body = 'kind = "metadata"\ntargets = [7, 7, "region-a"]\nschedule = "daily"'
+
+    keys = [problem.key for problem in place.problems(policy(body))]
+
+    assert keys == ["policies.p.targets[0]", "policies.p.targets[1]", "policies.p.schedule"]
+
+
 def test_the_error_lists_the_problems_and_is_a_configuration_error(place: Place) -> None:
     with pytest.raises(ConfigProblems) as caught:
         place.load('[broker]\nulr = "x"\n[flower]\nport = 0\n')

@@ -118,6 +118,12 @@ class TargetConformance:
         assert names(target) == []
         assert put(target, "d/a", b"content") is True
 
+    def test_content_that_never_ends_is_cut_off(self, target: Target) -> None:
+        with pytest.raises(VerificationFailed):
+            target.put("d/a", itertools.repeat(bytes(1000)), size=MIB, sha256=bytes(32))
+
+        assert names(target) == []
+
     def test_a_failing_reader_fails_the_put_with_its_own_error_and_leaves_nothing(
         self, target: Target
     ) -> None:
