@@ -80,7 +80,7 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
     found = recipients.recipients_of(arguments, output, here)
 
     from cli.settings import services  # noqa: PLC0415 - the run store, which a plain file needs not
-    from cli.watching import watching  # noqa: PLC0415
+    from cli.watching import by_ticket, watching  # noqa: PLC0415
     from strongroom.operations.backup_file import backup_to_file  # noqa: PLC0415
 
     built = services()
@@ -93,7 +93,7 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
             selection=selection,
             values=values,
             replace_existing=arguments.force,
-            watch=watch,
+            watch=by_ticket(watch),
         )
     output.answer(*_sealed(path, manifest, here))
 

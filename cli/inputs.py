@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.place import Place
 from strongroom.container.bundle import BundleReader
@@ -13,6 +14,12 @@ from strongroom.container.kinds import HEAD, FileKind, sniff
 from strongroom.container.ranges import FileReader, RangeReader
 from strongroom.errors import MissingPiece, TargetError, UsageError
 from strongroom.operations.open import Objects
+
+if TYPE_CHECKING:
+    from strongroom.targets.directory import DirectoryTarget
+
+DEFAULTS = ("region-a", "region-b", "region-c")
+"""The targets of an installation that names none, under the state directory."""
 
 
 @contextmanager
@@ -66,29 +73,31 @@ def objects_in(file: Path) -> Iterator[Objects]:
 @contextmanager
 def objects_of(target: str, place: Place) -> Iterator[Objects]:
     """Open a target for reading: a directory, or one that the configuration names."""
-    table = place.section("targets").get(target)
-    if table is not None:
-        path = place.path(table.get("path"))
-        if path is None:
-            raise TargetError(f"targets.{target} in {place.file} cannot be used.")
-        yield directory(path)
-    elif Path(target).is_dir():
-        yield directory(Path(target))
-    elif (place.state_dir / "targets" / target).is_dir() and not place.section("targets"):
-        yield directory(place.state_dir / "targets" / target)
-    else:
-        raise TargetError(f"There is no target '{target}'.", hint=_known(place))
+    yield target_of(target, place)
 
 
-def directory(path: Path) -> Objects:
+def target_of(word: str, place: Place) -> DirectoryTarget:
+    """Return the target that a person means: a configured name, or a directory.
+
+    A directory that is configured goes by its configured name.
+
+    Raises:
+        TargetError: it is neither.
+    """
+    places = {name: place.path(table.get("path")) for name, table in place.section("targets").items()}
+    if not places:
+        places = {name: place.state_dir / "targets" / name for name in DEFAULTS}
+    for name, path in places.items():
+        if path is not None and (word == name or Path(word).absolute() == path):
+            return directory(path, name=name)
+    if Path(word).is_dir():
+        return directory(Path(word))
+    known = ", ".join(places)
+    raise TargetError(f"There is no target '{word}'.", hint=f"Name a directory, or a configured target ({known}).")
+
+
+def directory(path: Path, *, name: str | None = None) -> DirectoryTarget:
     """Return a directory as a target."""
     from strongroom.targets.directory import DirectoryTarget  # noqa: PLC0415 - a file needs it not
 
-    return DirectoryTarget(path, name=path.name or "target", region="")
-
-
-def _known(place: Place) -> str:
-    names = ", ".join(place.section("targets")) or "none"
-    return f"Name a directory, or a configured target (known: {names})."
-
-
+    return DirectoryTarget(path, name=name or path.name or "target", region="")

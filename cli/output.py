@@ -42,6 +42,11 @@ class Output:
         if not self.quiet:
             print(clean(text), file=sys.stderr)
 
+    def say(self, line: str) -> None:
+        """Print our own words, which may be coloured, on stderr."""
+        if not self.quiet:
+            print(line, file=sys.stderr, flush=True)
+
     def warn(self, text: str) -> None:
         """Say something that a person should act on, on stderr, even when quiet."""
         print(f"{paint('warning:', '33;1')} {clean(text)}", file=sys.stderr)

@@ -12,8 +12,8 @@ def somebody_there() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def confirm(question: str, *, force: bool) -> None:
-    """Ask, unless ``force`` answers. Anything but ``yes`` or ``y`` is no.
+def confirm(what: str, *, force: bool) -> None:
+    """Ask whether to do ``what``, unless ``force`` answers. Anything but ``yes`` or ``y`` is no.
 
     Raises:
         ConfirmationRequired: the answer is no, or there is nobody to ask.
@@ -21,8 +21,8 @@ def confirm(question: str, *, force: bool) -> None:
     if force:
         return
     if not somebody_there():
-        raise ConfirmationRequired(f"{question} needs a yes, and there is no terminal to ask on.")
-    print(f"{question}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+        raise ConfirmationRequired(f"{what}. That needs a yes, and there is no terminal to ask on.")
+    print(f"{what}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise ConfirmationRequired("The answer was no.")
 

@@ -18,14 +18,19 @@ from strongroom.keys import Recipient
 def add_arguments(parser: Arguments) -> None:
     """Let a command be told for whom to seal."""
     group = parser.add_argument_group("who can open it")
-    group.add_argument(
+    add_recipient_argument(group)
+    passphrases.add_arguments(group)
+
+
+def add_recipient_argument(parser: Arguments) -> None:
+    """Let a command be given recipients."""
+    parser.add_argument(
         "--recipient",
         metavar="KEY",
         action="append",
         default=[],
         help="configured key, public key (text or file) or key file; repeatable, any one opens",
     )
-    passphrases.add_arguments(group)
 
 
 def recipients_of(arguments: Namespace, output: Output, place: Place) -> list[Recipient]:

@@ -147,6 +147,8 @@ def _chosen_from(arguments: Namespace, output: Output, here: Place) -> Iterator[
 
 
 def _refuse_without_values(backup: Backup) -> None:
+    if backup.manifest.source == ESCROW:
+        raise UsageError("This is an escrow, not a backup of secrets.", hint="Open it with 'strongroom escrow --open FILE'.")
     if not backup.manifest.values:
         raise UsageError(
             "This backup holds no values, so nothing can be restored from it.",
@@ -238,6 +240,8 @@ def _lines(
     if undo:
         yield f"  what was there before is sealed in {undo}, for whoever opens this backup"
 
+
+ESCROW = "escrow"
 
 _FILTER = "Check the filter: 'strongroom test-decrypt' opens the backup, 'get NAME --backup-file' shows a secret's tags."
 

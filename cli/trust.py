@@ -50,5 +50,5 @@ def explained(error: UntrustedSigner) -> UntrustedSigner:
     return UntrustedSigner(
         f"This backup is signed by\n{found[0]}\nand nobody here trusts that signer.",
         hint="Compare that fingerprint, all of it, with the one in your recovery kit (or on the machine that made "
-        f"the backup: strongroom backup-info). If it is the same, repeat with: --signer {found[0]}",
+        f"the backup: strongroom backup-info). If it is the same, repeat with:\n--signer {found[0]}",
     )

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli.output import Output
 from cli.progress import bars
 from strongroom.state.records import StepKind, StepState, Ticket
-from strongroom.state.store import RunStore
 
-Watch = Callable[[Ticket], None]
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
+
+Watch = Callable[[str], None]
 SHOWN = (StepKind.PLAN, StepKind.CAPTURE, StepKind.UPLOAD, StepKind.COMMIT, StepKind.VERIFY, StepKind.REPAIR)
 OVER = (StepState.DONE, StepState.MISSED, StepState.POISONED)
 
 
 @contextmanager
 def watching(output: Output, store: RunStore) -> Iterator[Watch | None]:
-    """Yield what to call after each step; ``None`` if nobody looks."""
+    """Yield what to call with a run's id to draw it anew; ``None`` if nobody looks."""
     if not output.lively:
         yield None
         return
     with bars() as progress:
         display = Display(progress, store)
-        yield lambda ticket: display.show(ticket.run)
+        yield display.show
+
+
+def by_ticket(watch: Watch | None) -> Callable[[Ticket], None] | None:
+    """Return what the driver calls after each step."""
+    return None if watch is None else lambda ticket: watch(ticket.run)
 
 
 class Display:

@@ -32,7 +32,11 @@ def secrets_in(plaintext: bytes) -> list[Secret]:
     if not secrets:
         raise EmptySource("the old file opens, but holds no secret")
     names = [secret.name for secret in secrets]
-    if twice := next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None:
+    if (
+        twice := next((name for name in names if names.count(name) > 1), None)
+        if len(set(names)) < len(names)
+        else None
+    ):
         raise DuplicateSecret(f"the old file has two secrets named {twice!r}")
     return secrets
 

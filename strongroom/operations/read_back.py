@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 
 from strongroom.container.check import scrub
-from strongroom.container.digests import name_prefix, value_digester
+from strongroom.container.digests import value_digester
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.metadata import check_document
 from strongroom.container.reader import Container
@@ -100,13 +100,12 @@ def _compare_all(container: Container, key: bytes) -> int:
     seen = 0
     for secret in container.secrets():
         seen += 1
-        for version in secret.versions:
-            if version.value is not None:
-                digest = compute(name_prefix(secret.name), version.number, version.value.reveal())
-                if next(recorded, None) != (secret.name, version.number, digest):
-                    raise VerificationFailed(
-                        f"secret '{secret.name}' version {version.number} is not the value that was captured"
-                    )
+        stored = [(v.number, v.value.reveal()) for v in secret.versions if v.value is not None]
+        for (number, _), digest in zip(stored, compute(secret.name, stored), strict=True):
+            if next(recorded, None) != (secret.name, number, digest):
+                raise VerificationFailed(
+                    f"secret '{secret.name}' version {number} is not the value that was captured"
+                )
     if next(recorded, None) is not None:
         raise VerificationFailed(f"container {container.about.piece} lacks a value that was captured")
     return seen

@@ -1,0 +1,103 @@
+"""catalog and replicas: which backups there are, where, and how deep they were verified."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cli import place, trust
+from cli.command import Command
+from cli.inputs import target_of
+from cli.output import Output, plural, size, table
+from cli.parser import Parser
+from cli.run_shown import stamp
+from cli.settings import run_store
+from strongroom.errors import MissingPiece, UntrustedSigner
+from strongroom.state.records import CatalogEntry, Replica
+
+if TYPE_CHECKING:
+    from strongroom.evidence.catalog import Rebuilt
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    listing = commands.add_parser("list", help="list the backups, newest first")
+    listing.add_argument("--policy", metavar="NAME", help="only of this policy")
+    listing.add_argument("--limit", metavar="N", type=int, default=50, help="how many (default: 50)")
+    again = commands.add_parser("rebuild", help="enter every backup of a target into the catalog")
+    again.add_argument("--from", metavar="TARGET", dest="target", required=True, help="its directory or configured name")
+    trust.add_signer_argument(again)
+
+
+def _catalog(arguments: Namespace, output: Output) -> None:
+    if arguments.action == "rebuild":
+        _rebuild(arguments, output)
+        return
+    store = run_store()
+    found = store.backups(policy=arguments.policy, limit=arguments.limit)
+    replicas = {entry.backup: store.replicas(entry.backup) for entry in found}
+    head = ("BACKUP", "POLICY", "SECRETS", "SIZE", "VALUES", "REPLICAS")
+    rows = [_row(entry, replicas[entry.backup]) for entry in found]
+    document = {"backups": [_document(entry, replicas[entry.backup]) for entry in found]}
+    output.answer(document, table(head, rows) if rows else ["The catalog is empty."])
+
+
+def _row(entry: CatalogEntry, replicas: list[Replica]) -> tuple[object, ...]:
+    good = sum(replica.good for replica in replicas)
+    values = "yes" if entry.values else "no"
+    return entry.backup, entry.policy, entry.secrets, size(entry.size), values, f"{good} of {len(replicas)} good"
+
+
+def _document(entry: CatalogEntry, replicas: list[Replica]) -> dict[str, Any]:
+    return {**msgspec.to_builtins(entry), "replicas": msgspec.to_builtins(replicas)}
+
+
+def _rebuild(arguments: Namespace, output: Output) -> None:
+    from strongroom.evidence.catalog import rebuild  # noqa: PLC0415 - the run store
+
+    here = place.find()
+    target = target_of(arguments.target, here)
+    done = rebuild(run_store(), target, trusted=trust.trusted(here, arguments.signer))
+    if not done.backups:
+        _explain_nothing(done, arguments.target)
+    output.answer(done, _rebuilt_lines(done))
+
+
+def _explain_nothing(done: Rebuilt, target: str) -> None:
+    for refused in done.refused:
+        if refused.code == "UntrustedSigner":
+            raise trust.explained(UntrustedSigner(refused.reason))
+    why = f" ({done.refused[0].reason})" if done.refused else ""
+    raise MissingPiece(f"There is no backup on '{target}' that could be entered{why}.", hint="Check the target.")
+
+
+def _rebuilt_lines(done: Rebuilt) -> list[str]:
+    lines = [f"{plural(len(done.backups), 'backup')} entered into the catalog."]
+    lines += [f"  incomplete: {backup} (run 'strongroom repair {backup}')" for backup in done.incomplete]
+    return lines + [f"  not believed: {refused.backup}: {refused.reason}" for refused in done.refused]
+
+
+def _replicas_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("backup", metavar="BACKUP", nargs="?", help="only of this backup")
+
+
+def _replicas(arguments: Namespace, output: Output) -> None:
+    store = run_store()
+    backups = [arguments.backup] if arguments.backup else [entry.backup for entry in store.backups(limit=50)]
+    found = [replica for backup in backups for replica in store.replicas(backup)]
+    if arguments.backup and not found:
+        raise MissingPiece(f"The catalog has no backup '{arguments.backup}'.", hint="See 'strongroom catalog list'.")
+    rows = [
+        (r.backup, r.target, "good" if r.good else "BAD", r.verified or "never", stamp(r.verified_at) if r.verified_at else "")
+        for r in found
+    ]
+    head = ("BACKUP", "TARGET", "STATE", "VERIFIED TO", "AT")
+    output.answer({"replicas": found}, table(head, rows) if rows else ["The catalog is empty."])
+
+
+COMMANDS = {
+    "catalog": Command(_arguments, _catalog, "The targets are the truth; the catalog can be rebuilt from any of them."),
+    "replicas": Command(_replicas_arguments, _replicas),
+}

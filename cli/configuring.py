@@ -1,0 +1,98 @@
+"""config: check it, begin with one, or explain every key."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli import place
+from cli.command import Command
+from cli.output import Output, fields, plural
+from cli.parser import Parser
+from cli.settings import settings
+
+if TYPE_CHECKING:
+    from strongroom.config import ConfigProblems, Settings
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    actions.add_parser("check", help="report every problem at once, with file, key and what would be right")
+    init = actions.add_parser("init", help="write a file with comments and the usual policies")
+    init.add_argument("--output", metavar="FILE", type=Path, help="where (default: strongroom.toml here)")
+    init.add_argument("--public-key", metavar="KEY", help="seal for this public key (text or file, see keygen)")
+    init.add_argument("--force", action="store_true", help="replace the file if it exists")
+    actions.add_parser("reference", help="print every key with its meaning, as Markdown")
+
+
+def _config(arguments: Namespace, output: Output) -> int | None:
+    action = {"check": _check, "init": _init, "reference": _reference}[arguments.action]
+    return action(arguments, output)
+
+
+def _check(arguments: Namespace, output: Output) -> int | None:  # noqa: ARG001 - one shape for all three
+    from strongroom.config import ConfigProblems  # noqa: PLC0415
+
+    try:
+        found = settings()
+    except ConfigProblems as error:
+        if output.json:
+            output.answer(_problems(error), [])
+        raise
+    file = place.find().file
+    document = {"file": file and str(file), "problems": [], "settings": found.model_dump(mode="json")}
+    output.answer(document, _summary(found, file))
+    return None
+
+
+def _problems(error: ConfigProblems) -> dict[str, Any]:
+    import msgspec  # noqa: PLC0415
+
+    return {"error": {"code": error.code, "exit_code": error.exit_code}, "problems": msgspec.to_builtins(error.problems)}
+
+
+def _summary(found: Settings, file: Path | None) -> Iterator[str]:
+    yield f"{file or 'No file: the defaults are in force'}. No problem found."
+    policies = (f"{name} ({policy.kind}, {policy.schedule or 'when asked'})" for name, policy in found.policies.items())
+    pairs = (
+        ("state", found.state_dir),
+        ("sources", ", ".join(found.sources)),
+        ("targets", ", ".join(f"{name} in {target.region}" for name, target in found.targets.items())),
+        ("keys", ", ".join(found.keys) or "none, so only metadata can be backed up by a policy"),
+        ("policies", ", ".join(policies)),
+        ("broker", found.broker.url or "embedded"),
+    )
+    yield from (f"  {line}" for line in fields(pairs))
+
+
+def _init(arguments: Namespace, output: Output) -> None:
+    from strongroom.config.text import default_config_text  # noqa: PLC0415
+    from strongroom.operations.placing import write_whole  # noqa: PLC0415
+
+    path = arguments.output or Path(place.FILE_NAME).absolute()
+    text = default_config_text(public_key=_public_key(arguments.public_key))
+    write_whole(path, text.encode(), replace=arguments.force)
+    path.chmod(0o644)
+    words = [f"{path} is written: {plural(text.count('[policies.'), 'policy').replace('policys', 'policies')} to begin with."]
+    output.answer({"file": str(path)}, [*words, "Look through it, then run: strongroom config check"])
+
+
+def _public_key(word: str | None) -> str | None:
+    if word is None:
+        return None
+    from strongroom.keys.hpke import PublicKey  # noqa: PLC0415
+
+    return str(PublicKey.parse(word if word.startswith("srpub") else Path(word).read_text(encoding="ascii")))
+
+
+def _reference(arguments: Namespace, output: Output) -> None:  # noqa: ARG001 - one shape for all three
+    from strongroom.config.reference import reference_markdown  # noqa: PLC0415
+
+    text = reference_markdown()
+    output.answer({"markdown": text}, text.rstrip("\n").split("\n"))
+
+
+COMMANDS = {"config": Command(_arguments, _config)}
+

@@ -1,0 +1,65 @@
+"""backup --policy: the same steps as on the cluster, driven in this process."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from cli import prompts, run_shown
+from cli.output import Output
+from cli.settings import services, settings
+from cli.watching import by_ticket, watching
+from strongroom.errors import ConfigError, RunFailed, UsageError
+from strongroom.operations import failures
+from strongroom.operations.drive import drive
+from strongroom.operations.services import Services
+from strongroom.operations.submit import submit_backup
+from strongroom.state.records import Run, RunState, Ticket
+
+_NOT_BESIDE = ("file", "output", "include_values", "metadata_only", "encrypt_backup", "recipient", "filter_tag")
+
+
+def back_up(arguments: Namespace, output: Output) -> None:
+    """Run a policy's backup to its end and say what came of it."""
+    beside = [name.replace("_", "-") for name in _NOT_BESIDE if getattr(arguments, name)]
+    if beside:
+        raise UsageError(f"A policy says that itself: --policy does not go with {', '.join(beside)}.")
+    found = settings()
+    policy = found.policies.get(arguments.policy)
+    if policy is None:
+        known = ", ".join(sorted(found.policies)) or "none"
+        raise ConfigError(f"There is no policy '{arguments.policy}'.", hint=f"Known: {known}.")
+    if policy.kind == "full":
+        prompts.confirm(
+            f"This backs every value up that policy '{arguments.policy}' selects, sealed, to {', '.join(policy.targets)}",
+            force=arguments.force,
+        )
+    built = services(found)
+    run, tickets = submit_backup(built, policy=arguments.policy)
+    finish(run, tickets, built, output)
+
+
+def finish(run_id: str, tickets: list[Ticket], built: Services, output: Output) -> None:
+    """Drive a run to its end here, and answer with what came of it.
+
+    Ctrl-C cancels it first, so that nothing half-made stays on stage or target.
+
+    Raises:
+        StrongroomError: what the run failed of.
+    """
+    try:
+        with watching(output, built.store) as watch:
+            run = drive(run_id, tickets, built, watch=by_ticket(watch))
+    except KeyboardInterrupt:
+        built.store.cancel(run_id, error="interrupted")
+        drive(run_id, built.store.take_ready(run_id, window=1), built, processes=1)
+        raise
+    require_good(run)
+    rows = run_shown.rows_of(built.store, run)
+    output.answer(run_shown.as_document(run, rows), run_shown.lines_of(run, rows))
+
+
+def require_good(run: Run) -> None:
+    """Return if a run made what it was to make; raise what stopped it otherwise."""
+    if run.state in (RunState.DONE, RunState.DEGRADED):
+        return
+    raise failures.typed(run.error) or RunFailed(f"run {run.id} {run.state}: {run.error}")

@@ -1,0 +1,117 @@
+"""A run as it is shown: what it is, how far it is, what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from cli.output import fields, plural, size
+from strongroom.state.records import Run, StepKind, StepRow, StepState
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
+
+_WORDS = {
+    "active": "running",
+    "done": "done: a good backup on every target",
+    "degraded": "degraded: a good backup, with a replica missing ('strongroom repair' brings it up)",
+    "failed": "failed: there is no new backup, the last good one is untouched",
+    "cancelled": "cancelled",
+}
+_BACKUP = "backup"
+
+
+def as_document(run: Run, rows: list[StepRow]) -> dict[str, Any]:
+    """Return a run for machines."""
+    return {
+        "id": run.id,
+        "request_id": run.request_id,
+        "kind": run.spec.kind,
+        "policy": run.spec.policy,
+        "backup": run.spec.backup or run.id,
+        "state": run.state,
+        "closing": run.closing,
+        "created_at": run.created_at,
+        "finished_at": run.finished_at,
+        "seconds": seconds(run),
+        "error": run.error,
+        "secrets": _counts(run).get("secrets"),
+        "size": _counts(run).get("size"),
+        "steps": steps(rows),
+        "unfinished": [as_step(row) for row in rows if row.error],
+    }
+
+
+def as_step(row: StepRow) -> dict[str, Any]:
+    """Return a step that had trouble."""
+    return {"step": str(row.step), "state": row.state, "attempts": row.attempts, "error": row.error}
+
+
+def steps(rows: list[StepRow]) -> dict[str, dict[str, Any]]:
+    """Count the steps of each kind, and add up how long they worked."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        entry = found.setdefault(row.step.kind.value, {"done": 0, "of": 0, "seconds": 0.0})
+        entry["of"] += 1
+        entry["done"] += row.state is StepState.DONE
+        entry["seconds"] = round(entry["seconds"] + _worked(row), 3)
+    return found
+
+
+def lines_of(run: Run, rows: list[StepRow]) -> Iterator[str]:
+    """Yield a run as lines for people."""
+    state = run.state.value
+    words = _WORDS[state] if run.spec.kind.value == _BACKUP else state
+    yield f"{run.spec.kind.value} run {run.id}: {'ending' if run.closing and state == 'active' else words}"
+    yield from (f"  {line}" for line in fields(_pairs(run, rows)))
+    for row in rows:
+        if row.error and row.state is not StepState.DONE:
+            yield f"  {row.step} ({row.state}, {plural(row.attempts, 'attempt')}): {row.error}"
+
+
+def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
+    yield "policy", run.spec.policy
+    yield "backup", run.spec.backup
+    yield "began", stamp(run.created_at)
+    yield "took" if run.finished_at else "so far", f"{seconds(run):,.1f} s"
+    if counts := _counts(run):
+        yield "holds", f"{plural(counts['secrets'], 'secret')}, {size(counts['size'])}"
+    for kind, entry in steps(rows).items():
+        yield kind, f"{entry['done']} of {entry['of']}" + (f", {entry['seconds']:,.1f} s of work" if entry["seconds"] else "")
+    yield from _outcome(run)
+    yield "error", run.error
+
+
+def _outcome(run: Run) -> Iterator[tuple[str, object]]:
+    for name in ("restore", "drill-restore", "drill-compare"):
+        if name in run.facts:
+            yield name, ", ".join(f"{key} {value}" for key, value in run.facts[name].items())
+
+
+def _counts(run: Run) -> Mapping[str, Any]:
+    """Return how much a run is about: what it committed, or what it planned."""
+    found: Mapping[str, Any] = run.facts.get("counts") or run.facts.get("plan", {})
+    return found if "secrets" in found else {}
+
+
+def seconds(run: Run) -> float:
+    """Return how long a run took, or takes so far."""
+    return round((run.finished_at or time.time()) - run.created_at, 3)
+
+
+def stamp(at: float) -> str:
+    """Write a time in seconds since the epoch for people, in UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+
+
+def _worked(row: StepRow) -> float:
+    if row.started_at is None or row.finished_at is None:
+        return 0.0
+    return max(0.0, row.finished_at - row.started_at)
+
+
+def rows_of(store: RunStore, run: Run) -> list[StepRow]:
+    """Return a run's steps in the order of the work."""
+    order = list(StepKind)
+    return sorted(store.rows(run.id), key=lambda row: (order.index(row.step.kind), row.step.piece, row.step.target))

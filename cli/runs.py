@@ -1,0 +1,130 @@
+"""status, cancel, retry: looking at runs, and ending or taking them up again."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from cli import run_shown
+from cli.command import Command
+from cli.output import Output, table
+from cli.settings import run_store, services, settings
+from strongroom.errors import RunNotFound
+
+if TYPE_CHECKING:
+    from strongroom.config import Settings
+    from strongroom.state.records import Run
+    from strongroom.state.store import RunStore
+
+FOLLOW_SECONDS = 0.25
+
+
+def _status_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", nargs="?", help="a run, or the id that submitting gave")
+    parser.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
+    parser.add_argument("--limit", metavar="N", type=int, default=20, help="how many runs to list (default: 20)")
+
+
+def _status(arguments: Namespace, output: Output) -> int | None:
+    if arguments.id is None:
+        _list(output, arguments.limit)
+        return None
+    from cli.policy import require_good  # noqa: PLC0415 - what drives runs
+
+    store = run_store()
+    run = follow(output, arguments.id) if arguments.follow else store.find(arguments.id)
+    rows = run_shown.rows_of(store, run)
+    output.answer(run_shown.as_document(run, rows), run_shown.lines_of(run, rows))
+    if arguments.follow:
+        require_good(run)
+    return None
+
+
+def _list(output: Output, limit: int) -> None:
+    runs = run_store().runs(limit)
+    head = ("RUN", "KIND", "POLICY", "STATE", "BEGAN", "SECONDS")
+    rows = [
+        (run.id, run.spec.kind.value, run.spec.policy, run.state.value, run_shown.stamp(run.created_at), f"{run_shown.seconds(run):.1f}")
+        for run in runs
+    ]
+    document = {"runs": [run_shown.as_document(run, []) for run in runs]}
+    output.answer(document, table(head, rows) if rows else ["There has been no run yet."])
+
+
+def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
+    """Wait for a run's end, showing how far it is; one just submitted may still be queued.
+
+    Args:
+        patience: how many seconds to wait for the run to come into being.
+    """
+    from cli.watching import watching  # noqa: PLC0415
+
+    store = run_store()
+    run = _begun(store, name, patience)
+    with watching(output, store) as watch:
+        while not run.state.final:
+            if watch is not None:
+                watch(run.id)
+            time.sleep(FOLLOW_SECONDS)  # the database announces nothing
+            run = store.load(run.id)
+    return run
+
+
+def _begun(store: RunStore, name: str, patience: float) -> Run:
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return store.find(name)
+        except RunNotFound:
+            if time.monotonic() > until:
+                raise
+        time.sleep(FOLLOW_SECONDS)
+
+
+def _one(parser: ArgumentParser) -> None:
+    parser.add_argument("id", metavar="RUN", help="the run, or the id that submitting gave")
+
+
+def _retry_arguments(parser: ArgumentParser) -> None:
+    _one(parser)
+    parser.add_argument("--here", action="store_true", help="drive it in this process, even if a cluster runs")
+
+
+def _cancel(arguments: Namespace, output: Output) -> None:
+    from strongroom.operations.drive import drive  # noqa: PLC0415
+
+    built = services()
+    run = built.store.cancel(built.store.find(arguments.id).id)
+    if not run.state.final:
+        # The sweep is a step like any other; done here it needs no cluster.
+        run = drive(run.id, built.store.take_ready(run.id, window=1), built, processes=1)
+    rows = run_shown.rows_of(built.store, run)
+    output.answer(run_shown.as_document(run, rows), run_shown.lines_of(run, rows))
+
+
+def _retry(arguments: Namespace, output: Output) -> None:
+    from cli.policy import finish  # noqa: PLC0415
+
+    found = settings()
+    built = services(found)
+    run = built.store.retry(built.store.find(arguments.id).id)
+    if cluster_runs(found) and not arguments.here:
+        words = [f"Run {run.id} is taken up again by the cluster. Follow it: strongroom status {run.id} --follow"]
+        output.answer({"id": run.id, "state": run.state}, words)
+        return
+    finish(run.id, built.store.take_ready(run.id, window=built.limits.window), built, output)
+
+
+def cluster_runs(found: Settings) -> bool:
+    """Tell whether a cluster would take up what is due: one is configured, or runs here."""
+    from workers.status import read  # noqa: PLC0415
+
+    return bool(found.broker.url) or read(found.state_dir) is not None
+
+
+COMMANDS = {
+    "status": Command(_status_arguments, _status),
+    "cancel": Command(_one, _cancel, "What is being worked on stops at its next renewal; nothing half-made is left."),
+    "retry": Command(_retry_arguments, _retry, "What was done stays done: only what failed or was missed is tried again."),
+}

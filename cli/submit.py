@@ -1,0 +1,77 @@
+"""submit: hand work to the cluster, by a signed message."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Any
+
+from cli import run_shown
+from cli.command import Command
+from cli.output import Output
+from cli.settings import run_store, settings
+from strongroom.errors import ConfigError
+from strongroom.model import Depth
+
+if TYPE_CHECKING:
+    from strongroom.config import Settings
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("policy", metavar="POLICY", nargs="?", help="back up by this policy")
+    what.add_argument("--verify", metavar="BACKUP", help="read a backup back from every target")
+    what.add_argument("--repair", metavar="BACKUP", help="bring a backup's bad replicas up again")
+    what.add_argument("--drill", metavar="POLICY", help="rehearse the recovery of a policy's newest backup")
+    parser.add_argument("--depth", type=Depth, choices=tuple(Depth), metavar="DEPTH", default=Depth.DIGEST)
+    parser.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
+
+
+def _submit(arguments: Namespace, output: Output) -> None:
+    task, asked = _task(arguments, settings())
+    request: str = task.delay(**asked).id
+    if not arguments.follow:
+        words = [f"Submitted. Follow it: strongroom status {request} --follow"]
+        output.answer({"id": request}, words)
+        return
+    from cli.policy import require_good  # noqa: PLC0415
+    from cli.runs import follow  # noqa: PLC0415
+
+    run = follow(output, request)
+    rows = run_shown.rows_of(run_store(), run)
+    output.answer(run_shown.as_document(run, rows), run_shown.lines_of(run, rows))
+    require_good(run)
+
+
+def _task(arguments: Namespace, found: Settings) -> tuple[Any, dict[str, str]]:
+    if arguments.verify:
+        from tasks.verify import verify_backup  # noqa: PLC0415
+
+        return verify_backup, {"backup": arguments.verify, "depth": arguments.depth.value}
+    if arguments.repair:
+        from tasks.repair import repair_backup  # noqa: PLC0415
+
+        return repair_backup, {"backup": arguments.repair}
+    if arguments.drill:
+        from tasks.drill import recovery_drill  # noqa: PLC0415
+
+        return recovery_drill, {"policy": arguments.drill}
+    return _backup(arguments.policy, found)
+
+
+def _backup(name: str, found: Settings) -> tuple[Any, dict[str, str]]:
+    from tasks.backup import full_backup, metadata_backup  # noqa: PLC0415
+
+    policy = found.policies.get(name)
+    if policy is None:
+        raise ConfigError(f"There is no policy '{name}'.", hint=f"Known: {', '.join(sorted(found.policies)) or 'none'}.")
+    return (full_backup if policy.kind == "full" else metadata_backup), {"policy": name}
+
+
+COMMANDS = {
+    "submit": Command(
+        _arguments,
+        _submit,
+        "Fails within seconds if the broker is down. From Python:\n"
+        "  from tasks.backup import full_backup; full_backup.delay(policy=\"weekly-critical\")",
+    )
+}

@@ -1,0 +1,101 @@
+"""Rebuilding the catalog from a target alone: the targets are the truth.
+
+Only validly signed manifests of trusted signers are believed. A replica counts as good if
+every container is there in its right size (depth ``present``); no more is claimed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from strongroom.container.manifest import Manifest, parse_manifest
+from strongroom.errors import MissingPiece, StrongroomError
+from strongroom.model import Depth
+from strongroom.state.records import CatalogEntry, Replica
+from strongroom.state.store import RunStore
+from strongroom.targets import Target
+
+MANIFESTS = "manifests/"
+
+
+class Refused(Struct, frozen=True, kw_only=True):
+    """A manifest that is not believed, and why."""
+
+    backup: str
+    code: str
+    reason: str
+
+
+class Rebuilt(Struct, frozen=True, kw_only=True):
+    """What a rebuild found. ``incomplete`` names backups of which containers are missing."""
+
+    backups: tuple[str, ...]
+    incomplete: tuple[str, ...]
+    refused: tuple[Refused, ...]
+
+
+def rebuild(store: RunStore, target: Target, *, trusted: frozenset[str]) -> Rebuilt:
+    """Enter every backup of a target into the catalog.
+
+    What the catalog knows of replicas elsewhere stays. Raises TargetError if the target
+    does not answer; a manifest that is wrong is reported, and the others still count.
+    """
+    found: list[str] = []
+    incomplete: list[str] = []
+    refused: list[Refused] = []
+    for backup in list(_backups(target)):
+        try:
+            manifest, content = _manifest(target, backup, trusted)
+        except StrongroomError as error:
+            refused.append(Refused(backup=backup, code=error.code, reason=error.message))
+            continue
+        good = _whole(target, manifest)
+        found.append(backup)
+        incomplete += [] if good else [backup]
+        _enter(store, target.name, manifest, content, good=good)
+    return Rebuilt(backups=tuple(found), incomplete=tuple(incomplete), refused=tuple(refused))
+
+
+def _backups(target: Target) -> Iterator[str]:
+    for info in target.list(MANIFESTS):
+        yield info.name.removeprefix(MANIFESTS).removesuffix(".json")
+
+
+def _manifest(target: Target, backup: str, trusted: frozenset[str]) -> tuple[Manifest, bytes]:
+    content = b"".join(target.read(f"{MANIFESTS}{backup}.json"))
+    manifest = parse_manifest(content, trusted=trusted)
+    if manifest.backup_id != backup:
+        raise MissingPiece(f"the manifest under this name belongs to backup '{manifest.backup_id}'")
+    return manifest, content
+
+
+def _whole(target: Target, manifest: Manifest) -> bool:
+    sizes = {info.name: info.size for info in target.list(f"containers/{manifest.backup_id}/")}
+    return all(
+        sizes.get(f"containers/{manifest.backup_id}/{container.sha256}") == container.size
+        for container in manifest.containers
+    )
+
+
+def _enter(store: RunStore, target: str, manifest: Manifest, content: bytes, *, good: bool) -> None:
+    entry = CatalogEntry(
+        backup=manifest.backup_id,
+        policy=manifest.policy,
+        source=manifest.source,
+        created_at=manifest.created_at,
+        values=manifest.values,
+        secrets=manifest.counts.secrets,
+        size=manifest.counts.size,
+        containers=len(manifest.containers),
+        manifest_sha256=hashlib.sha256(content).hexdigest(),
+    )
+    now = time.time()
+    depth = Depth.PRESENT if good else None
+    replica = Replica(
+        backup=manifest.backup_id, target=target, good=good, verified=depth, verified_at=now if good else None
+    )
+    store.put_backup(entry, [replica])
