@@ -106,7 +106,7 @@ def value_of(text: str) -> Any:
     if _NOT_TEXT.fullmatch(text.strip()):
         try:
             return tomllib.loads(f"value = {text.strip()}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             pass
     return text
 

@@ -29,6 +29,8 @@ def parse_size(value: Any) -> Any:
 def absolute(path: Path, info: ValidationInfo) -> Path:
     """Expand ``~`` and anchor a relative path at the configuration file's directory."""
     base = (info.context or {}).get("base") or Path.cwd()
+    if "\0" in str(path):
+        raise ValueError("no path has a NUL in it")
     try:
         return Path(base, path.expanduser())
     except RuntimeError:

@@ -21,6 +21,7 @@ from strongroom.config.schema import look_up
 from strongroom.config.translate import details_of, path_of, problems_of
 
 NO_FILE = "no file"
+_TOO_DEEP = ("nested too deeply", "No setting is deeper than a list in a table.")
 
 # With nothing configured there is still something worth doing every night.
 _UNCONFIGURED = {
@@ -53,6 +54,8 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         problem = _syntax_problem(file, str(error))
+    except RecursionError:
+        problem = _file_problem(file, *_TOO_DEEP)
     except UnicodeDecodeError:
         problem = _file_problem(file, "not a text in UTF-8", "Save it as UTF-8.")
     except OSError as error:
@@ -73,7 +76,7 @@ def _syntax_problem(file: Path, message: str) -> Problem:
     )
 
 
-def _file_problem(file: Path, what: str, right: str) -> Problem:
+def _file_problem(file: Path | str, what: str, right: str) -> Problem:
     return Problem(where=str(file), key="", what=what, right=right)
 
 
@@ -137,9 +140,11 @@ class _Loading:
         try:
             # By way of JSON, pydantic's strict mode takes text for a path, but "2" for no number.
             self._settings = Settings.model_validate_json(
-                json.dumps(self._raw, default=str), strict=True, context={"base": self._base}
+                json.dumps(self._raw, default=_no_value_of_ours), strict=True, context={"base": self._base}
             )
         except ValidationError as error:
+            if error.errors(include_input=False)[0]["type"] == "json_invalid":
+                raise ConfigProblems([_file_problem(self._where(()), *_TOO_DEEP)]) from None
             return error
         return None
 
@@ -180,6 +185,11 @@ class _Loading:
             if key[: len(path)] == path or (not written and path[: len(key)] == key):
                 return f"environment {override.variable}"
         return str(self._file) if self._file else NO_FILE
+
+
+def _no_value_of_ours(_: object) -> list[dict[str, str]]:
+    """Stand in for a TOML date or time: something that no setting takes."""
+    return [{}]
 
 
 def _index(place: tuple[KeyPath, str]) -> int:

@@ -35,7 +35,14 @@ def problems_of(error: ValidationError, raw: Any, where: Callable[[KeyPath], str
 def details_of(error: ValidationError) -> list[ErrorDetails]:
     """Return each thing that is wrong, less what only follows from another."""
     found = error.errors(include_url=False, include_input=False)
-    return [details for details in found if details["type"] != "default_factory_not_called"]
+    # A list whose every item is wrong counts as empty too.
+    holders = {details["loc"][:-1] for details in found}
+    return [
+        details
+        for details in found
+        if details["type"] != "default_factory_not_called"
+        and not (details["type"] == "too_short" and details["loc"] in holders)
+    ]
 
 
 def path_of(details: ErrorDetails, raw: Any) -> KeyPath:
@@ -105,7 +112,7 @@ def _known(path: KeyPath, raw: Any) -> str:
 
 def _for_example(path: KeyPath, raw: Any, start: str) -> str:
     found = field_at(path, raw)
-    examples = found[1].examples if found else None
+    examples = found[1].examples if found and not models_of(found[1].annotation) else None
     return (
         f"{start}, for example: {found[0]} = {toml_value(examples[0])}" if found and examples else f"{start}."
     )

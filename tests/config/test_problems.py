@@ -44,6 +44,14 @@ BY_ITSELF = {
     ),
     "fraction for a number": ("[workers]\nseal = 1.5\n", "workers.seal", "wrong type", "a whole number"),
     "number for text": ("[flower]\nuser = 7\n", "flower.user", "wrong type", "text in quotes"),
+    "date for text": ("[flower]\nuser = 2026-11-25\n", "flower.user", "wrong type", "text in quotes"),
+    "path with a NUL": ('[stage]\npath = "a\\u0000b"\n', "stage.path", "not of the right form", "path = "),
+    "only wrong things in a list": (
+        policy('kind = "metadata"\ntargets = [7]'),
+        "policies.p.targets[0]",
+        "wrong type",
+        "text in quotes",
+    ),
     "number for a path": ("state_dir = 7\n", "state_dir", "wrong type", "text in quotes"),
     "text for a truth": (
         directory("a", "a") + 'create = "yes"',
@@ -415,6 +423,14 @@ def test_a_syntax_error_is_given_with_its_line(place: Place, text: str, line: st
     assert found.where == f"{place.file}{line}"
     assert found.what.startswith("not TOML: ")
     assert "CANARY" not in str(found)
+
+
+@pytest.mark.parametrize("depth", [300, 30_000])
+def test_a_file_nested_beyond_reason_is_refused(place: Place, depth: int) -> None:
+    (found,) = place.problems(f"x = {'[' * depth}{']' * depth}")
+
+    assert found.where == str(place.file)
+    assert found.what == "nested too deeply"
 
 
 def test_a_file_that_is_missing_is_named(place: Place) -> None:
