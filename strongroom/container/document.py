@@ -26,6 +26,7 @@ from strongroom.errors import Malformed, NotABackup, Tampered, Truncated, Unsupp
 MAX_DOCUMENT = 64 * 1024 * 1024
 
 _VERSION = re.compile(rb"([0-9]{1,4})\",\n")
+_OURS = re.compile(rb'\{"format":"strongroom-(manifest|envelope|metadata)/')
 _SUFFIX = re.compile(
     rb',\n"signer":"([0-9a-f]{64})",\n"signature":"([0-9a-f]{128})",\n"length":"[0-9]{12}"\}\n'
 )
@@ -107,7 +108,7 @@ def check_opening(kind: Kind, head: bytes, tail: bytes, length: int) -> None:
         raise Truncated(f"The {kind.words} ends too early.")
     if head.startswith(kind.family) and _VERSION.match(head, len(kind.family)):
         raise UnsupportedVersion(f"This {kind.words} has a version that this Strongroom does not know.")
-    if _length_state(tail, length) == (True, True):
+    if not _OURS.match(head) and _length_state(tail, length) == (True, True):
         raise Tampered(f"The beginning of the {kind.words} was altered.")
     raise NotABackup(f"This is not a {kind.words}.")
 

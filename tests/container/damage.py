@@ -25,7 +25,7 @@ def outcome(read: Callable[[bytes], object], data: bytes) -> Outcome:
     return "accepted"
 
 
-def changed(data: bytes, offsets: range, masks: tuple[int, ...] = MASKS) -> Iterator[tuple[int, bytes]]:
+def changed(data: bytes, offsets: range, masks: tuple[int, ...]) -> Iterator[tuple[int, bytes]]:
     """Yield the offset and the whole file for every change of one byte."""
     copy = bytearray(data)
     for offset in offsets:
@@ -36,11 +36,15 @@ def changed(data: bytes, offsets: range, masks: tuple[int, ...] = MASKS) -> Iter
 
 
 def surprises_of_changes(
-    read: Callable[[bytes], object], data: bytes, offsets: range, expected: Verdict
+    read: Callable[[bytes], object],
+    data: bytes,
+    offsets: range,
+    expected: Verdict,
+    masks: tuple[int, ...] = BITS,
 ) -> list[tuple[int, str, str]]:
     """Return offset, outcome and expectation wherever they differ."""
     found = []
-    for offset, altered in changed(data, offsets):
+    for offset, altered in changed(data, offsets, masks):
         got, want = outcome(read, altered), expected(offset, altered)
         if got != want:
             found.append((offset, got, want))

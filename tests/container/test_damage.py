@@ -17,7 +17,7 @@ from strongroom.container.metadata import check_document
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.wrapping import WrappingKey
-from tests.container.damage import surprises_of_changes, surprises_of_cuts
+from tests.container.damage import MASKS, surprises_of_changes, surprises_of_cuts
 from tests.container.parts import KEY, SIGNER, TRUSTED, document, manifest, packed, sealed, secret
 
 CONTAINER, _ = sealed([secret("a", b"CANARY-1"), secret("b", b"CANARY-2", number=7)])
@@ -74,7 +74,7 @@ def verdict_of_document(offset: int, altered: bytes) -> str:
 @pytest.mark.parametrize("number", range(BLOCKS))
 def test_every_changed_byte_of_a_container_is_refused_for_what_it_is(number: int) -> None:
     offsets = block(number, CONTAINER)
-    assert surprises_of_changes(open_container, CONTAINER, offsets, verdict_of_container) == []
+    assert surprises_of_changes(open_container, CONTAINER, offsets, verdict_of_container, MASKS) == []
 
 
 @pytest.mark.parametrize("number", range(BLOCKS))
@@ -95,7 +95,7 @@ def test_every_changed_byte_of_a_manifest_is_refused_for_what_it_is(number: int)
     def read(data: bytes) -> None:
         parse_manifest(data, trusted=TRUSTED)
 
-    assert surprises_of_changes(read, MANIFEST, block(number, MANIFEST), verdict_of_document) == []
+    assert surprises_of_changes(read, MANIFEST, block(number, MANIFEST), verdict_of_document, MASKS) == []
 
 
 def test_every_cut_of_a_manifest_is_called_truncated() -> None:
@@ -107,7 +107,7 @@ def test_every_changed_byte_of_a_detached_envelope_is_refused_for_what_it_is(num
     def read(data: bytes) -> None:
         parse_detached(data, trusted=TRUSTED)
 
-    assert surprises_of_changes(read, ENVELOPE, block(number, ENVELOPE), verdict_of_document) == []
+    assert surprises_of_changes(read, ENVELOPE, block(number, ENVELOPE), verdict_of_document, MASKS) == []
 
 
 def test_every_cut_of_a_detached_envelope_is_called_truncated() -> None:

@@ -1,0 +1,132 @@
+"""The published vectors: each is accepted with the right content, or refused for the right reason."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from strongroom.container import canonical
+from strongroom.container.bundle import check_objects, read_index
+from strongroom.container.document import parse
+from strongroom.container.envelope import DETACHED, parse_detached
+from strongroom.container.legacy import open_legacy
+from strongroom.container.manifest import MANIFEST, parse_manifest
+from strongroom.container.metadata import check_document, read_document, to_metadata
+from strongroom.container.ranges import BytesReader
+from strongroom.container.reader import Container
+from strongroom.container.rows import encode_rows, to_row
+from strongroom.container.stanza import Identity
+from strongroom.errors import StrongroomError
+from strongroom.keys.hpke import HpkeIdentity, Kem
+from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.keys.passphrase import PassphraseIdentity
+from tests.vectors.generate import vectors
+from tests.vectors.vector import Vector, stored
+from tests.vectors.vector import parse as parse_vector
+
+STORED = stored()
+
+
+class Content:
+    """What came out: how many secrets, if that is asked for, and the SHA-256."""
+
+    def __init__(self, plaintext: Iterable[bytes], secrets: int | None = None) -> None:
+        self.plaintext = hashlib.sha256(b"".join(plaintext)).hexdigest()
+        self.secrets = None if secrets is None else str(secrets)
+
+
+def identities(vector: Vector) -> list[Identity]:
+    found: list[Identity] = [PassphraseIdentity(text) for text in vector.all("passphrase")]
+    found += [KeyFileIdentity(bytes.fromhex(text)) for text in vector.all("keyfile")]
+    for text in vector.all("hpke"):
+        kem, _, seed = text.partition(" ")
+        found.append(HpkeIdentity(bytes.fromhex(seed), kem=Kem(kem)))
+    return found
+
+
+def trusted(vector: Vector) -> frozenset[str] | None:
+    return frozenset(vector.all("trusted")) or None
+
+
+def read_container(vector: Vector) -> Content:
+    field = vector.one("newer")
+    newer = parse_detached(base64.b64decode(field), trusted=trusted(vector)) if field else None
+    opened = Container.open(
+        BytesReader(vector.body), identities(vector), newer=newer, trusted=trusted(vector)
+    )
+    secrets = list(opened.secrets())
+    assert len(list(opened.rows())) == opened.secrets_count == len(secrets)
+    lines = [encode_rows([to_row(secret, values=opened.about.values)]) for secret in secrets]
+    values = [
+        b"".join(v.value.reveal() for v in secret.versions if v.value is not None) for secret in secrets
+    ]
+    return Content((part for pair in zip(lines, values, strict=True) for part in pair), len(secrets))
+
+
+def read_manifest(vector: Vector) -> Content:
+    parse_manifest(vector.body, trusted=trusted(vector))
+    return Content([parse(MANIFEST, vector.body, trusted=trusted(vector)).body])
+
+
+def read_envelope(vector: Vector) -> Content:
+    parse_detached(vector.body, trusted=trusted(vector))
+    return Content([parse(DETACHED, vector.body, trusted=trusted(vector)).body])
+
+
+def read_metadata(vector: Vector) -> Content:
+    check_document(BytesReader(vector.body))
+    secrets = list(read_document(BytesReader(vector.body)))
+    return Content((canonical.encode(to_metadata(s)) + b"\n" for s in secrets), len(secrets))
+
+
+def read_bundle(vector: Vector) -> Content:
+    reader = BytesReader(vector.body)
+    objects = read_index(reader)
+    check_objects(reader, objects)
+    return Content(reader.read(found.offset, found.size) for found in objects)
+
+
+def read_legacy(vector: Vector) -> Content:
+    return Content([open_legacy(vector.body, vector.all("passphrase")[0])])
+
+
+READERS: dict[str, Callable[[Vector], Content]] = {
+    "container": read_container,
+    "manifest": read_manifest,
+    "envelope": read_envelope,
+    "metadata": read_metadata,
+    "bundle": read_bundle,
+    "legacy": read_legacy,
+}
+
+
+@pytest.mark.parametrize("name", sorted(STORED))
+def test_a_published_vector_gives_what_it_says(name: str) -> None:
+    vector = parse_vector(STORED[name])
+    read = READERS[vector.one("kind") or ""]
+    expect = vector.one("expect")
+    if expect == "ok":
+        content = read(vector)
+        assert content.plaintext == vector.one("plaintext")
+        assert content.secrets == vector.one("secrets")
+        return
+    with pytest.raises(StrongroomError) as caught:
+        read(vector)
+    assert caught.value.code == expect
+
+
+def test_the_writer_makes_the_published_vectors_again_byte_for_byte() -> None:
+    made = vectors()
+    assert made.keys() == STORED.keys()
+    assert [name for name in made if made[name] != STORED[name]] == []
+
+
+def test_every_class_of_failure_has_a_vector() -> None:
+    seen = {parse_vector(data).one("expect") for data in STORED.values()}
+    assert seen == {
+        "ok", "WrongKey", "NotABackup", "UnsupportedVersion", "Malformed", "Truncated", "Tampered",
+        "LegacyFormat", "UntrustedSigner", "Stale",
+    }  # fmt: skip

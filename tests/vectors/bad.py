@@ -1,0 +1,359 @@
+"""Scenarios that must be refused, each for one reason."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from strongroom.container import canonical, document, layout
+from strongroom.container.envelope import write_detached
+from strongroom.container.manifest import MANIFEST, sign_manifest
+from strongroom.container.outer import read_outer
+from strongroom.container.ranges import BytesReader
+from strongroom.container.rows import encode_rows, to_row
+from strongroom.container.segment import unpack_rows
+from strongroom.container.wrapping import WrappingKey
+from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.keys.passphrase import PassphraseIdentity
+from tests.vectors import bundling, good
+from tests.vectors import material as m
+from tests.vectors.forge import Parts, resigned, rows_plain, values_plain
+from tests.vectors.vector import Vector
+
+Scenario = Callable[[], Vector]
+BAD: dict[str, Scenario] = {}
+IDENTITY = KeyFileIdentity(m.KEY_FILE)
+TRUSTED = good.TRUSTED
+SIX = [m.secret(f"name/{n}", b"CANARY-%d" % n) for n in range(6)]
+
+
+def refused(name: str, expect: str, comment: str, body: bytes, *fields: tuple[str, str]) -> None:
+    """Publish a file of a kind that the name's first word tells, and what it is refused as."""
+    first = name.partition("-")[0]
+    kind = "bundle" if first == "file" else first
+    head = (("kind", kind), ("comment", comment), ("expect", expect))
+    BAD[name] = lambda: Vector(fields=(*head, *fields), body=body)
+
+
+def container(name: str, expect: str, comment: str, body: bytes, *fields: tuple[str, str]) -> None:
+    """Publish a container, with the right key and signer at hand unless ``fields`` differ."""
+    named = {field for field, _ in fields}
+    rest = () if named & {"trusted", "no-trust"} else (TRUSTED,)
+    keys = () if named & {"passphrase", "keyfile", "hpke"} else (m.KEY_FILE_LINE,)
+    kept = tuple(pair for pair in fields if pair[0] != "no-trust")
+    refused(f"container-{name}", expect, comment, body, *rest, *keys, *kept)
+
+
+@cache
+def one() -> bytes:
+    return m.container("bad/one", m.few(), lambda r: [m.key_file(r)])
+
+
+@cache
+def three() -> bytes:
+    """A container of three segments."""
+    return m.container("bad/three", good.large(), lambda r: [m.key_file(r)])
+
+
+@cache
+def parts() -> Parts:
+    return Parts.of(one(), IDENTITY)
+
+
+def flipped(data: bytes, offset: int, mask: int = 1) -> bytes:
+    copy = bytearray(data)
+    copy[offset] ^= mask
+    return bytes(copy)
+
+
+def forged(name: str, expect: str, comment: str, made: Parts, *fields: tuple[str, str]) -> None:
+    container(name, expect, comment, made.build(name), *fields)
+
+
+def changed_bytes() -> None:
+    data = one()
+    outer = read_outer(BytesReader(data), trusted=None)
+    directory = outer.trailer.start
+    index = directory + len(outer.directory)
+    envelope = index + len(outer.index)
+    first = outer.entries[0]
+    container("magic-changed", "Tampered", "one bit of the magic", flipped(data, 0))
+    container("version-unknown", "UnsupportedVersion", "version 2", flipped(data, 9, 3))
+    container("suite-unknown", "UnsupportedVersion", "suite 2", flipped(data, 11, 3))
+    container("flag-unknown", "UnsupportedVersion", "one flag", flipped(data, 15))
+    container("file-id-changed", "Tampered", "one bit of the file id", flipped(data, 20))
+    container("header-tag-changed", "Tampered", "one bit of the header tag", flipped(data, 50))
+    container("values-changed", "Tampered", "one bit of the values", flipped(data, 200))
+    container("rows-changed", "Tampered", "one bit of the rows", flipped(data, 80 + first.values + 60))
+    container("directory-changed", "Tampered", "one bit of the directory", flipped(data, directory + 9))
+    container("index-changed", "Tampered", "one bit of the index", flipped(data, index + 99))
+    container("envelope-changed", "Tampered", "one bit of a stanza", flipped(data, envelope + 300))
+    container("signer-changed", "Tampered", "one bit of the public key", flipped(data, len(data) - 100))
+    container("signature-changed", "Tampered", "one bit of the signature", flipped(data, len(data) - 30))
+    container("trailer-moved", "Tampered", "the directory 1 byte longer", flipped(data, len(data) - 25))
+    container("trailer-large", "Malformed", "an impossible length", flipped(data, len(data) - 28, 0x80))
+    container("total-changed", "Tampered", "one bit of the total length", flipped(data, len(data) - 9))
+    container("end-changed", "Tampered", "one bit of the end marker", flipped(data, len(data) - 1))
+
+
+def wrong_lengths() -> None:
+    data = one()
+    container("cut-by-one", "Truncated", "the last byte is missing", data[:-1])
+    container("cut-in-half", "Truncated", "the second half is missing", data[: len(data) // 2])
+    container("cut-to-header", "Truncated", "only the header is left", data[:80])
+    container("cut-to-magic", "Truncated", "half of the magic is left", data[:4])
+    container("nothing", "Truncated", "an empty file", b"")
+    container("byte-added", "Malformed", "a line feed was added", data + b"\n")
+    container("twice", "Tampered", "the same container twice in one file", data + data)
+    container("hole", "Tampered", "bytes are missing in the middle", data[:500] + data[600:])
+    container("other-kind", "NotABackup", "a PNG's beginning", b"\x89PNG\r\n\x1a\n" + bytes(300))
+    container("old-file", "LegacyFormat", "an old Fernet file", good.old_file(b"CANARY-old"))
+
+
+def wrong_keys() -> None:
+    data = m.container("bad/keys", m.few(), lambda r: [m.passphrase(r), m.hpke(m.XWING, "recovery")])
+    container("passphrase-wrong", "WrongKey", "another passphrase", data, ("passphrase", "guess"))
+    container("keyfile-wrong", "WrongKey", "another key file", one(), ("keyfile", "00" * 32))
+    seed = ("hpke", f"mlkem768-x25519 {'00' * 32}")
+    container("hpke-wrong", "WrongKey", "another private key", data, seed)
+    container("kind-of-key-wrong", "WrongKey", "a key file, for a passphrase", data, m.KEY_FILE_LINE)
+    container("signer-unknown", "UntrustedSigner", "signed by a stranger", resigned(one(), m.STRANGER))
+
+
+def signed_again() -> None:
+    """What somebody with a signing key, but without the file's keys, can do."""
+    comment = "signed again by a stranger, and no signer is pinned"
+    container("resigned", "Tampered", comment, resigned(one(), m.STRANGER), ("no-trust", ""))
+    outer = read_outer(BytesReader(three()), trusted=None)
+    other = parts()
+    made = Parts.of(three(), IDENTITY)
+    messages = made.messages("reordered")
+    swapped = made.change(sealed={0: messages[1], 1: messages[0]})
+    forged("segments-reordered", "Tampered", "two segments changed places", swapped)
+    foreign = made.change(sealed={0: other.messages("foreign")[0]})
+    forged("segment-foreign", "Tampered", "a segment of another container", foreign)
+    comment = "the last segment and its directory entry are missing"
+    cut = made.change(segments=made.segments[:2], lies={"directory": made.index["directory"]})
+    forged("segment-missing", "Tampered", comment, cut)
+    comment = "the same, with the index's digest put right: the index lists more"
+    forged("segment-missing-indexed", "Malformed", comment, made.change(segments=made.segments[:2]))
+    comment = "a segment's length does not reach the directory"
+    entries = layout.ENTRY.iter_unpack(outer.directory)
+    short = b"".join(layout.ENTRY.pack(v, r - 1, a, b) for v, r, a, b in entries)
+    forged("tiling-broken", "Malformed", comment, made.change(directory=short))
+    comment = "the directory is not a number of entries"
+    forged("directory-odd", "Malformed", comment, made.change(directory=outer.directory + b"\x00"))
+
+
+def envelopes() -> None:
+    made = parts()
+
+    def edit(name: str, expect: str, comment: str, change: Callable[[dict[str, Any]], object]) -> None:
+        forged(name, expect, comment, made.with_envelope(change))
+
+    def key(content: dict[str, Any]) -> dict[str, Any]:
+        record: dict[str, Any] = content["wrapping_key"]
+        return record
+
+    def args(content: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = key(content)["stanzas"][0]["args"]
+        return found
+
+    extra = {"type": "x", "label": "attacker", "args": {}}
+    edit("recipient-added", "Tampered", "a stanza was added", lambda c: key(c)["stanzas"].append(extra))
+    edit("label-changed", "Tampered", "a label was changed", lambda c: key(c)["stanzas"][0].update(label="x"))
+    edit("renumbered", "Tampered", "the generation was changed", lambda c: key(c).update(generation=2))
+    edit("generation-zero", "Malformed", "generation 0", lambda c: key(c).update(generation=0))
+    edit("no-recipient", "Malformed", "no stanza", lambda c: key(c).update(stanzas=[]))
+    many = [extra] * 65
+    edit("recipients-too-many", "Malformed", "65 stanzas", lambda c: key(c)["stanzas"].extend(many[1:]))
+    edit("hex-upper", "Malformed", "an id in capitals", lambda c: key(c).update(id=key(c)["id"].upper()))
+    edit(
+        "stanza-short", "Malformed", "a wrapped key of 47 bytes", lambda c: args(c).update(wrapped="00" * 47)
+    )
+    edit("stanza-extra", "Malformed", "an argument too many", lambda c: args(c).update(z=1))
+    comment = "a file key wrapped for another container"
+    foreign = msgspec.json.decode(Parts.of(three(), IDENTITY).envelope)["file_key"]
+    edit("file-key-foreign", "Tampered", comment, lambda c: c.update(file_key=foreign))
+    edit("member-unknown", "Malformed", "an unknown member", lambda c: c.update(z=1))
+    spaced = made.change(envelope=made.envelope.replace(b",", b", ", 1))
+    forged("envelope-spaced", "Malformed", "the right JSON, but not canonical", spaced)
+    rounds(99_999, "few")
+    rounds(10_000_001, "many")
+
+
+def rounds(count: int, name: str) -> None:
+    """Publish a passphrase stanza with PBKDF2 iterations out of bounds."""
+    data = m.container(f"bad/rounds-{name}", m.few(), lambda r: [m.passphrase(r)])
+    made = Parts.of(data, PassphraseIdentity(m.PASSPHRASE))
+    made = made.with_envelope(lambda c: c["wrapping_key"]["stanzas"][0]["args"].update(iterations=count))
+    forged(f"iterations-{name}", "Malformed", f"{count:,} iterations", made, m.PASSPHRASE_LINE)
+
+
+def rotated() -> None:
+    random = m.stream("bad/rotated")
+    first = WrappingKey.create([m.key_file(random)], _random=random)
+    data = m.container("bad/rotated/file", m.few(), lambda _: [], wrapping_key=first)
+    second = first.rewrap([m.passphrase(random)])
+
+    def newer(key: WrappingKey) -> tuple[str, str]:
+        return "newer", base64.b64encode(write_detached(key.record, m.SIGNER)).decode()
+
+    comment = "rotated to a passphrase: the old key file opens no more"
+    container("rotated-away", "WrongKey", comment, data, newer(second))
+    container("rotation-stale", "Stale", "a detached envelope of the same generation", data, newer(first))
+    other = good.record().rewrap([m.key_file(random)])
+    container("rotation-foreign", "Tampered", "another wrapping key's envelope", data, newer(other))
+
+
+def contents() -> None:
+    """What somebody with all the keys can put in."""
+    made = parts()
+    values, rows = made.segments[0]
+    listed = unpack_rows(rows)
+    json = listed.json
+    segment = made.index["segments"][0]
+
+    def rowed(name: str, comment: str, plain: bytes, *, expect: str = "Malformed") -> None:
+        forged(name, expect, comment, made.change(segments=((values, plain),)))
+
+    def row_lines(name: str, comment: str, lines: bytes) -> None:
+        rowed(name, comment, rows_plain(lines, rows=4, digests=5))
+
+    flat = bytearray(values)
+    flat[-1] = 1
+    forged(
+        "padding-set", "Malformed", "padding that is not zero", made.change(segments=((bytes(flat), rows),))
+    )
+    longer = values + bytes(len(values))
+    forged("padding-long", "Malformed", "twice the padding", made.change(segments=((longer, rows),)))
+    reverse = b"".join(line + b"\n" for line in reversed(json.splitlines()))
+    row_lines("rows-unsorted", "rows not in the order of the hashes", reverse)
+    row_lines("row-spaced", "a row that is not canonical", json.replace(b":", b": ", 1))
+    row_lines("row-member-unknown", "a row with an unknown member", json.replace(b'"}\n', b'","z":1}\n', 1))
+    rowed("rows-miscounted", "five rows announced, four there", rows_plain(json, rows=5, digests=5))
+    rowed("digest-missing", "a digest less than values", rows_plain(json, rows=4, digests=4))
+    bomb = rows_plain(json, rows=4, digests=5, length=32 * 1024 * 1024 + 1)
+    rowed("rows-large", "more JSON announced than allowed", bomb)
+    liar = rows_plain(json, rows=4, digests=5, length=len(json) - 1)
+    rowed("rows-length-wrong", "another length announced than the frame has", liar)
+    rowed(
+        "frame-damaged", "not a zstd frame", rows_plain(json, rows=4, digests=5).replace(b"\xb5/\xfd", b"abc")
+    )
+    rowed("rows-short", "a rows message of three bytes", b"abc")
+    zero = json.replace(b'"number":3', b'"number":9')
+    row_lines("versions-unordered", "version numbers that do not ascend", zero)
+    twice()
+
+    def indexed(name: str, comment: str, expect: str = "Malformed", **members: Any) -> None:
+        forged(name, expect, comment, made.change(lies=members))
+
+    indexed("index-miscounted", "one secret more in the index", segments=[[segment[0], 5, segment[2] + 1]])
+    indexed("index-first-wrong", "another first hash in the index", segments=[["00" * 16, *segment[1:]]])
+    indexed("index-piece-wrong", "piece 1 of 1", piece=1)
+    indexed("index-member-unknown", "an unknown member in the index", z=1)
+    indexed("index-values-wrong", "values where the index says there are none", values=False)
+    indexed("index-signer-wrong", "another signer in the index", "Tampered", signer="00" * 32)
+    forged("index-damaged", "Malformed", "an index that is not JSON", made.change(index_plain=b"{"))
+
+
+def twice() -> None:
+    """One name twice: which of the two values is right nobody can tell."""
+    secret = m.secret("same", b"CANARY-a")
+    base = Parts.of(m.container("bad/twice", [secret], lambda r: [m.key_file(r)]), IDENTITY)
+    lines = encode_rows([to_row(secret, values=True)] * 2)
+    made = base.change(
+        segments=((values_plain(b"CANARY-a", b"CANARY-b"), rows_plain(lines, rows=2, digests=2)),)
+    )
+    made = made.change(lies={"segments": [[base.index["segments"][0][0], 2, 2]]})
+    forged("name-twice", "Malformed", "one name twice", made)
+
+
+def documents() -> None:
+    made = sign_manifest(good.manifest_record(), m.SIGNER)
+    for kind, data in (("manifest", made), ("envelope", write_detached(good.record().record, m.SIGNER))):
+        refused(f"{kind}-cut", "Truncated", "the last byte is missing", data[:-1], TRUSTED)
+        refused(f"{kind}-added", "Malformed", "a line feed was added", data + b"\n", TRUSTED)
+        refused(f"{kind}-changed", "Tampered", "one bit of the body", flipped(data, 60), TRUSTED)
+        refused(f"{kind}-signature-changed", "Tampered", "another signature", flipped(data, -60), TRUSTED)
+        refused(f"{kind}-length-changed", "Tampered", "another length", flipped(data, -4), TRUSTED)
+        refused(f"{kind}-other", "NotABackup", "other JSON", b'{"a":1}\n', TRUSTED)
+        version = data.replace(b'/1",', b'/2",', 1)
+        refused(f"{kind}-version-unknown", "UnsupportedVersion", "version 2", version, TRUSTED)
+        untrusted = ("trusted", m.STRANGER.fingerprint)
+        refused(f"{kind}-signer-unknown", "UntrustedSigner", "signed by a stranger", data, untrusted)
+    refused("envelope-is-manifest", "NotABackup", "a manifest in an envelope's place", made, TRUSTED)
+    bad_manifests()
+    data = good.document(m.few())
+    refused("metadata-changed", "Tampered", "one bit of a line", flipped(data, 200))
+    refused("metadata-cut", "Truncated", "the last line is missing", data[:-27])
+    refused("metadata-line-missing", "Tampered", "a line is missing", without_line(data, 4))
+    refused("metadata-version-unknown", "UnsupportedVersion", "version 2", data.replace(b'/1",', b'/2",', 1))
+
+
+def without_line(data: bytes, number: int) -> bytes:
+    """Remove a line and mend the length, as an editor with a little knowledge would."""
+    lines = data.splitlines(keepends=True)
+    removed = b"".join(lines[:number] + lines[number + 1 :])
+    return removed[:-15] + b"%012d" % len(removed) + removed[-3:]
+
+
+def bad_manifests() -> None:
+    """Manifests that are signed and yet break a rule."""
+
+    def signed(name: str, comment: str, change: Callable[[dict[str, Any]], object]) -> None:
+        content = msgspec.json.decode(canonical.encode(good.manifest_record()))
+        change(content)
+        body = document.write(MANIFEST, msgspec.json.encode(content), m.SIGNER)
+        refused(f"manifest-{name}", "Malformed", comment, body, TRUSTED)
+
+    signed("gap", "containers 0 and 2", lambda c: c["containers"][1].update(piece=2))
+    signed("overlap", "ranges of names overlap", lambda c: c["containers"][1].update(first="7f" * 16))
+    signed("counts-wrong", "counts that are not the sums", lambda c: c["counts"].update(secrets=1))
+    signed("member-unknown", "an unknown member", lambda c: c.update(z=1))
+    signed("hex-short", "a digest of 31 bytes", lambda c: c["containers"][0].update(sha256="00" * 31))
+
+
+def files() -> None:
+    objects = [("containers/x", b"CANARY-x" * 20), ("manifests/x.json", b"{}")]
+    data = bundling.bundle(objects)
+    refused("file-changed", "Tampered", "one bit of an object", flipped(data, 30))
+    refused("file-index-changed", "Tampered", "one bit of the index", flipped(data, -80))
+    refused("file-cut", "Truncated", "the last byte is missing", data[:-1])
+    refused("file-added", "Malformed", "a line feed was added", data + b"\n")
+    refused("file-version-unknown", "UnsupportedVersion", "version 2", flipped(data, 9, 3))
+    refused("file-other", "NotABackup", "something else", b"PK\x03\x04" + bytes(100))
+    listed = bundling.index_of(objects)
+    gap = [listed[0], {**listed[1], "offset": listed[1]["offset"] + 1}]
+    refused("file-gap", "Malformed", "a gap between two objects", bundling.bundle(objects, gap))
+    same = [listed[0], {**listed[1], "name": "containers/x"}]
+    refused("file-name-twice", "Malformed", "one name twice", bundling.bundle(objects, same))
+    escaping = [listed[0], {**listed[1], "name": "../x"}]
+    refused(
+        "file-name-escaping", "Malformed", "a name that leaves the folder", bundling.bundle(objects, escaping)
+    )
+    refused(
+        "file-index-short", "Malformed", "bytes that no object covers", bundling.bundle(objects, listed[:1])
+    )
+
+
+def legacy() -> None:
+    data = good.old_file(b"CANARY-old")
+    refused("legacy-passphrase-wrong", "WrongKey", "another passphrase", data, ("passphrase", "guess"))
+    refused("legacy-cut", "Truncated", "the last byte is missing", data[:-1], m.PASSPHRASE_LINE)
+    refused("legacy-other", "NotABackup", "no token after the salt", b"x" * 200, m.PASSPHRASE_LINE)
+
+
+def scenarios() -> dict[str, Scenario]:
+    """Return every bad scenario by name."""
+    if not BAD:
+        for publish in (
+            changed_bytes, wrong_lengths, wrong_keys, signed_again, envelopes, rotated, contents,
+            documents, files, legacy,
+        ):  # fmt: skip
+            publish()
+    return BAD

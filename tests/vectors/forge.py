@@ -1,0 +1,145 @@
+"""Taking a container apart and putting it together wrongly, but with good signatures.
+
+A forger who holds the keys can do what no changed byte does: these vectors hold a reader to
+the rules behind the signature.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import msgspec
+import zstandard
+
+from strongroom.container import canonical, layout
+from strongroom.container.envelope import Envelope
+from strongroom.container.filekeys import FileKeys
+from strongroom.container.layout import Trailer
+from strongroom.container.outer import CONTAINER_DOMAIN, read_outer, read_segments, signed_message
+from strongroom.container.ranges import BytesReader
+from strongroom.container.segment import padded
+from strongroom.container.signing import Signer
+from strongroom.container.stanza import Identity
+from strongroom.container.wrapping import unlock
+from tests.vectors.material import SIGNER, stream
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A container's parts, opened. ``segments`` are plaintexts of values and rows."""
+
+    file_key: bytes
+    file_id: bytes
+    segments: tuple[tuple[bytes, bytes], ...]
+    index: dict[str, Any]
+    envelope: bytes
+    signer: Signer = SIGNER
+    directory: bytes | None = None
+    index_plain: bytes | None = None
+    lies: dict[str, Any] = field(default_factory=dict)
+    sealed: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, data: bytes, identity: Identity) -> Self:
+        outer = read_outer(BytesReader(data), trusted=None)
+        wrapping_key = unlock(outer.envelope.wrapping_key, [identity])
+        file_key = wrapping_key.unwrap_file_key(outer.envelope.file_key, outer.header.file_id)
+        keys = FileKeys.of(file_key, outer.header)
+        messages = list(read_segments(BytesReader(data), outer))
+        return cls(
+            file_key=file_key,
+            file_id=outer.header.file_id,
+            segments=tuple(
+                (keys.open(layout.VALUES, n, values) if values else b"", keys.open(layout.ROWS, n, rows))
+                for n, (values, rows) in enumerate(messages)
+            ),
+            index=msgspec.json.decode(keys.open(layout.INDEX, 0, outer.index)),
+            envelope=canonical.encode(outer.envelope),
+        )
+
+    def change(self, **changes: Any) -> Self:
+        return replace(self, **changes)
+
+    def with_envelope(self, change: Callable[[dict[str, Any]], object]) -> Self:
+        """Edit the envelope as JSON."""
+        content = msgspec.json.decode(self.envelope)
+        change(content)
+        return self.change(envelope=msgspec.json.encode(content))
+
+    def with_index(self, **members: Any) -> Self:
+        return self.change(index={**self.index, **members})
+
+    def messages(self, name: str) -> list[tuple[bytes, bytes]]:
+        """Seal the segments."""
+        random, keys = stream(f"{name}/forged"), FileKeys(self.file_key, self.file_id)
+        sealed = []
+        for number, (values, rows) in enumerate(self.segments):
+            first = keys.seal(layout.VALUES, number, values, random) if values else b""
+            sealed.append((first, keys.seal(layout.ROWS, number, rows, random)))
+        return [self.sealed.get(number, pair) for number, pair in enumerate(sealed)]
+
+    def build(self, name: str) -> bytes:
+        """Put everything together and sign it."""
+        keys, random = FileKeys(self.file_key, self.file_id), stream(f"{name}/index")
+        messages = self.messages(name)
+        directory = directory_of(messages) if self.directory is None else self.directory
+        tied = {"directory": hashlib.sha256(directory).hexdigest(), "signer": self.signer.public.hex()}
+        plain = self.index_plain or msgspec.json.encode({**self.index, **tied, **self.lies})
+        sealed = keys.seal(layout.INDEX, 0, plain, random)
+        body = b"".join(part for pair in messages for part in pair)
+        return assemble(keys.header.raw + body, directory, sealed, self.envelope, self.signer)
+
+
+def assemble(before: bytes, directory: bytes, index: bytes, envelope: bytes, signer: Signer) -> bytes:
+    """Add the tail to header and segments, signed."""
+    size = len(before) + len(directory) + len(index) + len(envelope)
+    total = size + layout.SIGNATURE.size + layout.TRAILER.size
+    trailer = Trailer(len(directory), len(index), len(envelope), total)
+    header = layout.Header(before[:48], before[16:48], before[48:80])
+    signature = signer.sign(CONTAINER_DOMAIN, signed_message(header, directory, index, envelope, trailer))
+    signed = layout.SIGNATURE.pack(signer.public, signature)
+    return before + directory + index + envelope + signed + trailer.raw
+
+
+def directory_of(messages: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the directory that fits these messages."""
+    return b"".join(
+        layout.ENTRY.pack(
+            len(values),
+            len(rows),
+            hashlib.sha256(values).digest() if values else bytes(32),
+            hashlib.sha256(rows).digest(),
+        )
+        for values, rows in messages
+    )
+
+
+def rows_plain(json: bytes, *, rows: int, digests: int, length: int | None = None, level: int = 1) -> bytes:
+    """Pack JSON lines into the plaintext of a rows message, with made-up digests."""
+    frame = zstandard.ZstdCompressor(level=level).compress(json)
+    head = b"".join(n.to_bytes(4, "big") for n in (rows, digests, len(json) if length is None else length))
+    return head + frame + bytes(16 * digests)
+
+
+def values_plain(*values: bytes) -> bytes:
+    joined = b"".join(values)
+    return joined + bytes(padded(len(joined)) - len(joined))
+
+
+def resigned(data: bytes, signer: Signer) -> bytes:
+    """Sign a container again, as somebody without any of its keys can."""
+    outer = read_outer(BytesReader(data), trusted=None)
+    return assemble(
+        data[: outer.trailer.start],
+        outer.directory,
+        outer.index,
+        data[outer.trailer.start + len(outer.directory) + len(outer.index) : -124],
+        signer,
+    )
+
+
+def envelope_of(data: bytes) -> Envelope:
+    return read_outer(BytesReader(data), trusted=None).envelope

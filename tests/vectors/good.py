@@ -1,0 +1,304 @@
+"""Scenarios that must be accepted."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterable
+
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+
+from strongroom.container import canonical
+from strongroom.container.derive import Random
+from strongroom.container.envelope import write_detached
+from strongroom.container.manifest import (
+    ContainerEntry,
+    Counts,
+    Manifest,
+    ManifestRecipient,
+    ManifestSelection,
+    ManifestTarget,
+    sign_manifest,
+)
+from strongroom.container.metadata import DocumentAbout, to_metadata, write_document
+from strongroom.container.rows import encode_rows, to_row
+from strongroom.container.stanza import Recipient, Stanza
+from strongroom.container.wrapping import WrappingKey
+from strongroom.keys.hpke import HpkeIdentity
+from strongroom.model import Secret
+from tests.vectors import material as m
+from tests.vectors.bundling import bundle
+from tests.vectors.vector import Vector
+
+Scenario = Callable[[], Vector]
+GOOD: dict[str, Scenario] = {}
+TRUSTED = ("trusted", m.SIGNER.fingerprint)
+
+
+def scenario(function: Scenario) -> Scenario:
+    """Publish what a function makes, under its name."""
+    GOOD[function.__name__.replace("_", "-")] = function
+    return function
+
+
+def vector(kind: str, comment: str, body: bytes, *fields: tuple[str, str]) -> Vector:
+    head = (("kind", kind), ("comment", comment), ("expect", "ok"))
+    return Vector(fields=(*head, *fields), body=body)
+
+
+def plaintext(secrets: Iterable[Secret], *, values: bool = True) -> list[tuple[str, str]]:
+    """Return the fields that say what must come out: see README.md."""
+    ordered = sorted(secrets, key=lambda s: m.name_hash(m.NAME_KEY, s.name))
+    digest = hashlib.sha256()
+    for secret in ordered:
+        digest.update(encode_rows([to_row(secret, values=values)]))
+        for version in secret.versions:
+            digest.update(version.value.reveal() if values and version.value else b"")
+    return [("secrets", str(len(ordered))), ("plaintext", digest.hexdigest())]
+
+
+def of_container(
+    name: str,
+    comment: str,
+    recipients: Callable[[Random], list[Recipient]],
+    *identity: tuple[str, str],
+    secrets: list[Secret] | None = None,
+    values: bool = True,
+) -> Vector:
+    kept = m.few() if secrets is None else secrets
+    body = m.container(name, kept, recipients, values=values)
+    return vector("container", comment, body, TRUSTED, *identity, *plaintext(kept, values=values))
+
+
+@scenario
+def container_passphrase() -> Vector:
+    return of_container(
+        "passphrase", "one recipient, a passphrase", lambda r: [m.passphrase(r)], m.PASSPHRASE_LINE
+    )
+
+
+@scenario
+def container_keyfile() -> Vector:
+    return of_container("keyfile", "one recipient, a key file", lambda r: [m.key_file(r)], m.KEY_FILE_LINE)
+
+
+@scenario
+def container_xwing() -> Vector:
+    return of_container("xwing", "HPKE, hybrid", lambda _: [m.hpke(m.XWING, "recovery")], m.XWING_LINE)
+
+
+@scenario
+def container_x25519() -> Vector:
+    return of_container("x25519", "HPKE, X25519", lambda _: [m.hpke(m.X25519, "recovery")], m.X25519_LINE)
+
+
+def everybody(random: Random) -> list[Recipient]:
+    return [
+        m.passphrase(random),
+        Unknown(),
+        m.key_file(random),
+        m.hpke(m.X25519, "a"),
+        m.hpke(m.XWING, "b"),
+    ]
+
+
+class Unknown:
+    """A recipient of a type that no reader knows yet."""
+
+    type = "vault-of-tomorrow"
+    label = "tomorrow"
+    fingerprint = "tomorrow"
+    post_quantum = True
+
+    def describe(self) -> str:
+        return "somebody of tomorrow"
+
+    def wrap(self, key: bytes, *, context: bytes) -> Stanza:  # noqa: ARG002  # the Protocol's
+        return Stanza(type=self.type, label=self.label, args={"a": 1, "b": "00ff"})
+
+
+@scenario
+def container_any_of_many() -> Vector:
+    comment = "five recipients, one of an unknown type; the last one's key is at hand"
+    return of_container("many", comment, everybody, m.XWING_LINE)
+
+
+@scenario
+def container_second_passphrase() -> Vector:
+    def recipients(random: Random) -> list[Recipient]:
+        other = m.PassphraseRecipient("another one", iterations=m.ITERATIONS, random=random)
+        return [other, m.passphrase(random)]
+
+    comment = "two passphrases; the first stanza does not open with the one at hand"
+    return of_container("second", comment, recipients, m.PASSPHRASE_LINE)
+
+
+@scenario
+def container_empty() -> Vector:
+    comment = "no secret, so no segment and an empty directory"
+    return of_container("empty", comment, lambda r: [m.key_file(r)], m.KEY_FILE_LINE, secrets=[])
+
+
+@scenario
+def container_metadata_only() -> Vector:
+    comment = "sealed metadata: no values messages, no lengths, no free-form metadata"
+    return of_container("metadata", comment, lambda r: [m.key_file(r)], m.KEY_FILE_LINE, values=False)
+
+
+@scenario
+def container_full_chunks() -> Vector:
+    comment = "values that fill whole chunks, so the last chunk is empty; and one byte more"
+    secrets = [m.secret("one", b"A" * 8192, b"B" * 8192)]
+    return of_container("chunks", comment, lambda r: [m.key_file(r)], m.KEY_FILE_LINE, secrets=secrets)
+
+
+@scenario
+def container_several_segments() -> Vector:
+    comment = "three segments, for metadata is large"
+    return of_container("segments", comment, lambda r: [m.key_file(r)], m.KEY_FILE_LINE, secrets=large())
+
+
+def large() -> list[Secret]:
+    """Return three secrets, each of which fills a segment."""
+    made = [m.secret(f"large/{n}", b"CANARY-%d" % n) for n in range(3)]
+    return [Secret(name=s.name, versions=s.versions, metadata={"fill": "x" * 400_000}) for s in made]
+
+
+@scenario
+def container_newer_envelope() -> Vector:
+    random = m.stream("newer")
+    first = WrappingKey.create([m.passphrase(random)], _random=random)
+    newer = write_detached(first.rewrap([m.key_file(random)]).record, m.SIGNER)
+    body = m.container("newer/file", m.few(), lambda _: [], wrapping_key=first)
+    comment = "rotated: opens with the new recipient through the detached envelope"
+    field = ("newer", base64.b64encode(newer).decode())
+    return vector("container", comment, body, TRUSTED, field, m.KEY_FILE_LINE, *plaintext(m.few()))
+
+
+@scenario
+def container_signer_unchecked() -> Vector:
+    body = m.container("stranger", m.few(), lambda r: [m.key_file(r)], signer=m.STRANGER)
+    comment = "signed by somebody unknown, and no signer is pinned"
+    return vector("container", comment, body, m.KEY_FILE_LINE, *plaintext(m.few()))
+
+
+def record() -> WrappingKey:
+    random = m.stream("detached")
+    return WrappingKey.create([m.key_file(random)], _random=random)
+
+
+@scenario
+def envelope() -> Vector:
+    second = record().rewrap([m.hpke(m.XWING, "recovery")]).record
+    body = canonical.encode(second)
+    made = write_detached(second, m.SIGNER)
+    return vector("envelope", "a detached envelope", made, TRUSTED, body_field(body))
+
+
+def body_field(body: bytes) -> tuple[str, str]:
+    return "plaintext", hashlib.sha256(body).hexdigest()
+
+
+def entry(piece: int, first: str, last: str) -> ContainerEntry:
+    return ContainerEntry(
+        piece=piece,
+        sha256=m.fixed(f"sha256 {piece}").hex(),
+        size=4096 + piece,
+        secrets=1000,
+        versions=1200,
+        first=first * 16,
+        last=last * 16,
+        wrapping_key=m.fixed("wrapping key id", 16).hex(),
+        signer=m.SIGNER.public.hex(),
+        signature=m.SIGNER.sign(b"strongroom/v1/receipt", b"made up").hex(),
+    )
+
+
+def manifest_record(*containers: ContainerEntry) -> Manifest:
+    listed = containers or (entry(0, "00", "7f"), entry(1, "80", "ff"))
+    identity: HpkeIdentity = m.XWING
+    return Manifest(
+        backup_id=m.BACKUP,
+        policy="weekly",
+        source="local",
+        created_at=m.CREATED,
+        values=True,
+        sealed=True,
+        selection=ManifestSelection(include=("prod/*",), tags={"team": "payments"}),
+        counts=Counts(
+            secrets=sum(c.secrets for c in listed),
+            versions=sum(c.versions for c in listed),
+            size=sum(c.size for c in listed),
+        ),
+        recipients=(
+            ManifestRecipient(
+                name="recovery",
+                type="hpke",
+                fingerprint=f"hpke:{identity.public.id.hex()}",
+                post_quantum=True,
+                describes="the holder of the private key `recovery`",
+            ),
+        ),
+        targets=(ManifestTarget(name="a", address="/backups/a", region="eu", provider="directory"),),
+        quorum=1,
+        regions=1,
+        containers=listed,
+        previous=m.fixed("previous").hex(),
+    )
+
+
+@scenario
+def manifest() -> Vector:
+    made = manifest_record()
+    body = sign_manifest(made, m.SIGNER)
+    return vector("manifest", "two containers", body, TRUSTED, body_field(canonical.encode(made)))
+
+
+ABOUT = DocumentAbout(
+    backup_id=m.BACKUP, piece=0, pieces=1, source="local", policy="daily", created_at=m.CREATED
+)
+
+
+def document(secrets: list[Secret]) -> bytes:
+    parts: list[bytes] = []
+    write_document(parts.append, secrets, about=ABOUT)
+    return b"".join(parts)
+
+
+@scenario
+def metadata() -> Vector:
+    lines = b"".join(canonical.encode(to_metadata(s)) + b"\n" for s in m.few())
+    body = document(m.few())
+    return vector("metadata", "plain metadata", body, ("secrets", "4"), body_field(lines))
+
+
+@scenario
+def metadata_empty() -> Vector:
+    return vector("metadata", "no secret", document([]), ("secrets", "0"), body_field(b""))
+
+
+@scenario
+def backup_file() -> Vector:
+    contents = {
+        f"containers/{m.BACKUP}/{'ab' * 32}": b"CANARY-not-really-a-container",
+        "empty": b"",
+        f"manifests/{m.BACKUP}.json": b"{}",
+    }
+    body = bundle(list(contents.items()))
+    return vector("bundle", "three objects", body, body_field(b"".join(contents.values())))
+
+
+def old_file(plain: bytes) -> bytes:
+    salt = m.fixed("old salt", 16)
+    key = PBKDF2HMAC(SHA256(), 32, salt, 100_000).derive(m.PASSPHRASE.encode())
+    fernet = Fernet(base64.urlsafe_b64encode(key))
+    return salt + fernet._encrypt_from_parts(plain, 1_700_000_000, m.fixed("old iv", 16))
+
+
+@scenario
+def legacy() -> Vector:
+    plain = b'{"secrets": {"a": "CANARY-old"}}'
+    body = old_file(plain)
+    return vector("legacy", "an old Fernet file", body, m.PASSPHRASE_LINE, body_field(plain))

@@ -1,0 +1,169 @@
+"""Fixed keys, fixed randomness and made-up secrets for the published vectors.
+
+None of it is secret: it is published with the files that it opens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from strongroom.container.about import About
+from strongroom.container.derive import Random
+from strongroom.container.digests import name_hash
+from strongroom.container.signing import Signer
+from strongroom.container.stanza import Recipient
+from strongroom.container.wrapping import WrappingKey
+from strongroom.container.writer import write_container
+from strongroom.keys.hpke import SUITES, HpkeIdentity, HpkeRecipient, Kem
+from strongroom.keys.keyfile import KeyFileRecipient
+from strongroom.keys.passphrase import PassphraseRecipient
+from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
+
+RECORDED = Path(__file__).with_name("hpke_recorded.json")
+CREATED = "2026-11-25T02:45:01Z"
+BACKUP = "20261125T024501Z-3f9a0c1d"
+
+
+def fixed(name: str, size: int = 32) -> bytes:
+    """Return bytes that depend on ``name`` alone."""
+    return hashlib.shake_256(b"strongroom/vectors/" + name.encode()).digest(size)
+
+
+def stream(name: str) -> Random:
+    """Return a source of "random" bytes that is the same each time."""
+    taken = 0
+
+    def random(size: int) -> bytes:
+        nonlocal taken
+        taken += 1
+        return fixed(f"{name}/{taken}", size)
+
+    return random
+
+
+SIGNER = Signer.from_private(fixed("signer"))
+STRANGER = Signer.from_private(fixed("another signer"))
+NAME_KEY = fixed("name key")
+DIGEST_KEY = fixed("digest key")
+PASSPHRASE = "correct horse battery staple"
+ITERATIONS = 100_000
+KEY_FILE = fixed("key file")
+XWING = HpkeIdentity(fixed("x-wing seed"), kem=Kem.XWING)
+X25519 = HpkeIdentity(fixed("x25519 scalar"), kem=Kem.X25519)
+
+PASSPHRASE_LINE = ("passphrase", PASSPHRASE)
+KEY_FILE_LINE = ("keyfile", KEY_FILE.hex())
+XWING_LINE = ("hpke", f"{Kem.XWING.value} {fixed('x-wing seed').hex()}")
+X25519_LINE = ("hpke", f"{Kem.X25519.value} {fixed('x25519 scalar').hex()}")
+
+
+def passphrase(random: Random, *, label: str = "recovery") -> PassphraseRecipient:
+    return PassphraseRecipient(PASSPHRASE, label=label, iterations=ITERATIONS, random=random)
+
+
+def key_file(random: Random) -> KeyFileRecipient:
+    return KeyFileRecipient(KEY_FILE, label="safe", random=random)
+
+
+def hpke(identity: HpkeIdentity, label: str) -> HpkeRecipient:
+    return HpkeRecipient(identity.public, label=label, seal=recorded(identity))
+
+
+def recorded(identity: HpkeIdentity) -> Callable[..., bytes]:
+    """Return an HPKE seal that answers from the record: its library takes no randomness.
+
+    What is not yet recorded is sealed afresh and added.
+    """
+
+    def seal(key: bytes, handle: object, *, info: bytes) -> bytes:
+        known: dict[str, str] = json.loads(RECORDED.read_text("utf-8")) if RECORDED.exists() else {}
+        question = hashlib.sha256(b"\x00".join((identity.public.raw, info, key))).hexdigest()
+        if question not in known:
+            known[question] = SUITES[identity.public.kem].encrypt(key, handle, info=info).hex()
+            RECORDED.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", "utf-8")
+        return bytes.fromhex(known[question])
+
+    return seal
+
+
+def about(*, values: bool = True, piece: int = 0, pieces: int = 1) -> About:
+    return About(
+        backup_id=BACKUP,
+        piece=piece,
+        pieces=pieces,
+        source="local",
+        policy="weekly",
+        values=values,
+        created_at=CREATED,
+        name_key=NAME_KEY,
+    )
+
+
+def secret(name: str, *values: bytes) -> Secret:
+    """Return a plain secret with one version for each value."""
+    versions = (Version(number=n, value=SecretBytes(v)) for n, v in enumerate(values, 1))
+    return Secret(name=name, versions=tuple(versions), created_at=CREATED)
+
+
+def few() -> list[Secret]:
+    """Return a few secrets that between them use every field."""
+    return [
+        Secret(
+            name="prod/payments/DB_PASSWORD",
+            type="database_password",
+            versions=(
+                Version(number=3, state=VersionState.DESTROYED, created_at="2025-01-02T03:04:05Z"),
+                Version(number=4, state=VersionState.DELETED),
+                Version(number=9, value=SecretBytes(b"CANARY-db-9"), created_at="2026-01-02T03:04:05.678Z"),
+                Version(number=10, value=SecretBytes("CANARY-pässwörd".encode())),
+            ),
+            tags={"team": "payments", "priority": "critical"},
+            created_at="2025-01-02T03:04:05Z",
+            updated_at="2026-01-02T03:04:05Z",
+            expires_at="2027-01-02T03:04:05Z",
+            rotation=Rotation(days=90),
+            metadata={"note": 'a "quoted" \\ line\nand another', "n": [1, -2.5, None, True, {"x": "ü"}]},
+        ),
+        Secret(
+            name="prod/Ключ/鍵",
+            versions=(
+                Version(
+                    number=1, value=SecretBytes(b'{"user":"u","password":"CANARY-json"}'), media=Media.JSON
+                ),
+            ),
+            rotation=Rotation(days=30, enabled=False),
+        ),
+        Secret(
+            name="prod/tls.key",
+            versions=(Version(number=1, value=SecretBytes(bytes(range(256))), media=Media.BINARY),),
+        ),
+        secret("empty", b""),
+    ]
+
+
+def container(
+    name: str,
+    secrets: Iterable[Secret],
+    recipients: Callable[[Random], list[Recipient]],
+    *,
+    values: bool = True,
+    signer: Signer = SIGNER,
+    wrapping_key: WrappingKey | None = None,
+) -> bytes:
+    """Seal secrets with everything random drawn from ``name``."""
+    random = stream(name)
+    parts: list[bytes] = []
+    rows = sorted(((name_hash(NAME_KEY, s.name), s) for s in secrets), key=lambda pair: pair[0])
+    write_container(
+        parts.append,
+        rows,
+        about=about(values=values),
+        wrapping_key=wrapping_key or WrappingKey.create(recipients(random), _random=random),
+        signer=signer,
+        digest_key=DIGEST_KEY,
+        _random=random,
+    )
+    return b"".join(parts)
