@@ -1,0 +1,241 @@
+"""The roles' signing keys and the cluster's own keys: made once, and believed only as listed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from strongroom.container.signing import Signer, fingerprint, verify
+from strongroom.errors import ConfigError
+from strongroom.keys import clusterkeys, privatefile, roles
+from strongroom.keys.roles import ROLES, TRUSTED, load_or_create_role, load_role, trusted
+
+RACERS = 8
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "keys" / "roles"
+
+
+def listed(folder: Path) -> dict[str, str]:
+    content: dict[str, str] = json.loads((folder / TRUSTED).read_text())
+    return content
+
+
+# -- making --------------------------------------------------------------------
+
+
+def test_a_role_gets_a_key_that_stays_and_is_trusted(folder: Path) -> None:
+    signer = load_or_create_role(folder, "seal")
+
+    assert load_or_create_role(folder, "seal").fingerprint == signer.fingerprint
+    assert load_role(folder, "seal").public == signer.public
+    assert trusted(folder) == {"seal": signer.public}
+    verify(trusted(folder)["seal"], b"test", b"message", signer.sign(b"test", b"message"))
+
+
+def test_every_role_has_a_key_of_its_own(folder: Path) -> None:
+    made = {role: load_or_create_role(folder, role).public for role in ROLES}
+
+    assert len(set(made.values())) == len(ROLES)
+    assert trusted(folder) == made
+    assert roles.fingerprints(folder) == {fingerprint(public) for public in made.values()}
+
+
+def test_private_halves_are_their_owners_alone_and_public_ones_are_public(folder: Path) -> None:
+    load_or_create_role(folder, "seal")
+
+    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()}
+    assert modes == {"seal.key": 0o600, TRUSTED: 0o644}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("role", ["", "root", "../seal", "seal.key", "Seal", "a/b"])
+def test_there_are_no_other_roles(folder: Path, role: str) -> None:
+    with pytest.raises(ConfigError, match="no role"):
+        load_or_create_role(folder, role)
+
+    assert not folder.exists()
+
+
+def test_without_a_list_nobody_is_trusted(folder: Path) -> None:
+    assert trusted(folder) == {}
+    assert roles.fingerprints(folder) == frozenset()
+
+
+def _race(folder: Path, index: int, out: multiprocessing.SimpleQueue[tuple[str, str]]) -> None:
+    for step in range(len(ROLES)):
+        role = ROLES[(step + index) % len(ROLES)]
+        out.put((role, load_or_create_role(folder, role).fingerprint))
+
+
+def _race_cluster(folder: Path, index: int, out: multiprocessing.SimpleQueue[tuple[str, str]]) -> None:
+    for name in ("work", "digest")[:: 1 if index % 2 else -1]:
+        out.put((name, clusterkeys.load_or_create(folder, name).hex()))
+
+
+@pytest.mark.parametrize(("race", "names"), [(_race, len(ROLES)), (_race_cluster, 2)])
+def test_processes_that_start_together_make_one_key_each(
+    folder: Path, race: Callable[..., None], names: int
+) -> None:
+    context = multiprocessing.get_context("fork")
+    out: multiprocessing.SimpleQueue[tuple[str, str]] = context.SimpleQueue()
+    racers = [context.Process(target=race, args=(folder, index, out)) for index in range(RACERS)]
+    for racer in racers:
+        racer.start()
+    found = [out.get() for _ in range(RACERS * names)]
+    for racer in racers:
+        racer.join()
+
+    assert [racer.exitcode for racer in racers] == [0] * RACERS
+    assert len(set(found)) == names
+
+
+# -- interruptions ---------------------------------------------------------------
+
+
+def test_a_key_whose_making_was_interrupted_before_the_list_is_trusted(folder: Path) -> None:
+    signer = load_or_create_role(folder, "seal")
+    (folder / TRUSTED).unlink()
+
+    assert load_or_create_role(folder, "seal").public == signer.public
+    assert trusted(folder) == {"seal": signer.public}
+
+
+def test_what_an_interrupted_making_left_is_no_obstacle(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / ".seal.key.new").write_text("half")
+    (folder / f".{TRUSTED}.new").write_text("{half, and longer than what follows it" * 20)
+
+    signer = load_or_create_role(folder, "seal")
+
+    assert trusted(folder) == {"seal": signer.public}
+    assert sorted(each.name for each in folder.iterdir()) == ["seal.key", TRUSTED]
+
+
+# -- contradictions --------------------------------------------------------------
+
+
+def test_a_key_that_is_gone_is_not_replaced_behind_the_lists_back(folder: Path) -> None:
+    load_or_create_role(folder, "seal")
+    before = listed(folder)
+    (folder / "seal.key").unlink()
+
+    with pytest.raises(ConfigError, match="is gone"):
+        load_or_create_role(folder, "seal")
+
+    assert listed(folder) == before
+    assert not (folder / "seal.key").exists()
+
+
+def test_a_key_that_is_not_the_listed_one_is_refused(folder: Path) -> None:
+    load_or_create_role(folder, "seal")
+    (folder / "seal.key").unlink()
+    private = Signer.generate().private_bytes()
+    privatefile.write_line(folder / "seal.key", kind=roles.KIND, variety="Ed25519", content=private)
+
+    with pytest.raises(ConfigError, match="not the one that is trusted") as caught:
+        load_or_create_role(folder, "seal")
+
+    assert private.hex() not in str(caught.value)
+
+
+def test_other_hosts_roles_stay_in_the_list(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / TRUSTED).write_text(json.dumps({"verify": "ab" * 32}))
+
+    load_or_create_role(folder, "seal")
+
+    assert set(listed(folder)) == {"seal", "verify"}
+    assert trusted(folder)["verify"] == b"\xab" * 32
+
+
+# -- damage ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '"seal"',
+        "\udcff",
+        '{"seal": 7}',
+        '{"seal": null}',
+        '{"seal": "zz"}',
+        '{"seal": ""}',
+        '{"seal": "00"}',
+        '{"seal": "%s"}' % ("00" * 33),
+    ],
+)
+def test_a_damaged_list_trusts_nobody(folder: Path, content: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / TRUSTED).write_text(content, errors="surrogateescape")
+
+    with pytest.raises(ConfigError, match=TRUSTED):
+        trusted(folder)
+    with pytest.raises(ConfigError, match=TRUSTED):
+        load_or_create_role(folder, "seal")
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
+def test_a_list_that_others_may_change_trusts_nobody(folder: Path, mode: int) -> None:
+    load_or_create_role(folder, "seal")
+    (folder / TRUSTED).chmod(mode)
+
+    with pytest.raises(ConfigError, match="others may change") as caught:
+        trusted(folder)
+
+    assert caught.value.hint == f"Run: chmod go-w '{folder / TRUSTED}'"
+
+
+def test_a_key_that_others_may_read_is_refused(folder: Path) -> None:
+    load_or_create_role(folder, "seal")
+    (folder / "seal.key").chmod(0o644)
+
+    with pytest.raises(ConfigError, match="others may use"):
+        load_or_create_role(folder, "seal")
+
+
+@pytest.mark.parametrize(("variety", "size"), [("Ed25519", 31), ("Ed448", 32)])
+def test_a_key_of_another_kind_is_refused(folder: Path, variety: str, size: int) -> None:
+    folder.mkdir(parents=True)
+    privatefile.write_line(folder / "seal.key", kind=roles.KIND, variety=variety, content=bytes(size))
+
+    with pytest.raises(ConfigError, match="unknown kind"):
+        load_or_create_role(folder, "seal")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigError, match="cannot be used"):
+        load_or_create_role(tmp_path / "file" / "roles", "seal")
+
+
+# -- the cluster's own keys -------------------------------------------------------
+
+
+def test_a_cluster_key_is_made_once_and_closed_to_others(folder: Path) -> None:
+    work, digest = (clusterkeys.load_or_create(folder, name) for name in ("work", "digest"))
+
+    assert work != digest
+    assert len(work) == 32
+    assert clusterkeys.load_or_create(folder, "work") == work
+    assert stat.S_IMODE((folder / "work.key").stat().st_mode) == 0o600
+
+
+def test_one_cluster_key_in_the_others_place_is_refused(folder: Path) -> None:
+    clusterkeys.load_or_create(folder, "work")
+    (folder / "work.key").rename(folder / "digest.key")
+
+    with pytest.raises(ConfigError, match="is not the key 'digest'"):
+        clusterkeys.load_or_create(folder, "digest")
