@@ -108,7 +108,8 @@ def check_opening(kind: Kind, head: bytes, tail: bytes, length: int) -> None:
         raise Truncated(f"The {kind.words} ends too early.")
     if head.startswith(kind.family) and _VERSION.match(head, len(kind.family)):
         raise UnsupportedVersion(f"This {kind.words} has a version that this Strongroom does not know.")
-    if not _OURS.match(head) and _length_state(tail, length) == (True, True):
+    is_other = _OURS.match(head) and not head.startswith(kind.family)
+    if not is_other and _length_state(tail, length) == (True, True):
         raise Tampered(f"The beginning of the {kind.words} was altered.")
     raise NotABackup(f"This is not a {kind.words}.")
 
