@@ -22,10 +22,14 @@ def _arguments(parser: ArgumentParser) -> None:
     where = parser.add_argument_group("where to")
     where.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the file to write")
     where.add_argument("--output", metavar="FILE", type=Path, help="the same, as an option")
-    where.add_argument("--policy", metavar="NAME", help="instead: what this policy says, to its targets, in this process")
+    where.add_argument(
+        "--policy", metavar="NAME", help="instead: what this policy says, to its targets, in this process"
+    )
     what = parser.add_argument_group("what")
     kind = what.add_mutually_exclusive_group()
-    kind.add_argument("--metadata-only", action="store_true", help="names, types, tags and dates (the default)")
+    kind.add_argument(
+        "--metadata-only", action="store_true", help="names, types, tags and dates (the default)"
+    )
     kind.add_argument("--include-values", action="store_true", help="values too; always sealed")
     what.add_argument("--encrypt-backup", action="store_true", help="seal a metadata-only backup too")
     for option in ("--include-metadata", "--include-expiration", "--include-rotation-schedule"):
@@ -43,7 +47,12 @@ def _backup(arguments: Namespace, output: Output) -> None:
         back_up(arguments, output)
         return
     path = _path(arguments)
-    if arguments.include_values or arguments.encrypt_backup or arguments.recipient or arguments.passphrase_file:
+    if (
+        arguments.include_values
+        or arguments.encrypt_backup
+        or arguments.recipient
+        or arguments.passphrase_file
+    ):
         _seal(path, arguments, output, values=arguments.include_values)
     else:
         _write_metadata(path, arguments, output)
@@ -61,7 +70,9 @@ def _write_metadata(path: Path, arguments: Namespace, output: Output) -> None:
     from strongroom.operations.metadata_file import write_metadata_file  # noqa: PLC0415
 
     if arguments.include_metadata:
-        output.note("note: free-form metadata can hold secrets, so it is left out of a plain backup (--encrypt-backup).")
+        output.note(
+            "note: free-form metadata can hold secrets; only a sealed backup has it (--encrypt-backup)."
+        )
     source = sources.source_of(arguments.source, place.find())
     selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     written = write_metadata_file(path, source, selection=selection, replace=arguments.force)
@@ -76,7 +87,10 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
     source = sources.source_of(arguments.source, here)
     refuse_existing(path, replace=arguments.force)
     if values:
-        prompts.confirm(f"This puts every value that is selected from '{source.name}', sealed, into {path}", force=arguments.force)
+        prompts.confirm(
+            f"This puts every value that is selected from '{source.name}', sealed, into {path}",
+            force=arguments.force,
+        )
     found = recipients.recipients_of(arguments, output, here)
 
     from cli.settings import services  # noqa: PLC0415 - the run store, which a plain file needs not
@@ -121,9 +135,10 @@ def _sealed(path: Path, manifest: Manifest, here: Place) -> tuple[dict[str, obje
 def _sealed_lines(path: Path, manifest: Manifest, signer: str) -> Iterator[str]:
     yield f"{path}: read back whole, every byte as it was sealed (depth: digest)."
     kind = "with values" if manifest.values else "without values"
+    holds = f"{plural(manifest.counts.secrets, 'secret')} of '{manifest.source}', {kind}"
     pairs = (
         ("backup", manifest.backup_id),
-        ("holds", f"{plural(manifest.counts.secrets, 'secret')} of '{manifest.source}', {kind}, {size(path.stat().st_size)}"),
+        ("holds", f"{holds}, {size(path.stat().st_size)}"),
         ("opens for", "; ".join(recipient.describes for recipient in manifest.recipients)),
         ("signer", signer),
     )
@@ -148,7 +163,7 @@ def _written_document(path: Path, written: Written) -> dict[str, object]:
 
 def _written_lines(path: Path, written: Written) -> list[str]:
     return [
-        f"{path}: metadata of {plural(written.secrets, 'secret')} of '{written.about.source}', {size(written.size)}.",
+        f"{path}: metadata of {plural(written.secrets, 'secret')}, {size(written.size)}.",
         "It holds no value and is not sealed; it was read back and agrees with its digest.",
     ]
 
@@ -169,8 +184,10 @@ COMMANDS = {
     "backup": Command(
         _arguments,
         _backup,
-        "Without --include-values only metadata is written, as plain JSON with a digest. Values are always sealed:\n"
-        "there is no way to write them in plain text. Full backups ask first; --force answers yes.",
+        "Without --include-values only metadata is written, as plain JSON with a digest. Values are always\n"
+        "sealed: there is no way to write them in plain text. Full backups ask first; --force answers yes.",
     ),
-    "export": Command(_export_arguments, _export, "It is a full backup of the local store: sealed, and read back."),
+    "export": Command(
+        _export_arguments, _export, "It is a full backup of the local store: sealed, and read back."
+    ),
 }

@@ -27,7 +27,9 @@ def _arguments(parser: ArgumentParser) -> None:
     listing.add_argument("--policy", metavar="NAME", help="only of this policy")
     listing.add_argument("--limit", metavar="N", type=int, default=50, help="how many (default: 50)")
     again = commands.add_parser("rebuild", help="enter every backup of a target into the catalog")
-    again.add_argument("--from", metavar="TARGET", dest="target", required=True, help="its directory or configured name")
+    again.add_argument(
+        "--from", metavar="TARGET", dest="target", required=True, help="its directory or configured name"
+    )
     trust.add_signer_argument(again)
 
 
@@ -47,7 +49,14 @@ def _catalog(arguments: Namespace, output: Output) -> None:
 def _row(entry: CatalogEntry, replicas: list[Replica]) -> tuple[object, ...]:
     good = sum(replica.good for replica in replicas)
     values = "yes" if entry.values else "no"
-    return entry.backup, entry.policy, entry.secrets, size(entry.size), values, f"{good} of {len(replicas)} good"
+    return (
+        entry.backup,
+        entry.policy,
+        entry.secrets,
+        size(entry.size),
+        values,
+        f"{good} of {len(replicas)} good",
+    )
 
 
 def _document(entry: CatalogEntry, replicas: list[Replica]) -> dict[str, Any]:
@@ -70,7 +79,9 @@ def _explain_nothing(done: Rebuilt, target: str) -> None:
         if refused.code == "UntrustedSigner":
             raise trust.explained(UntrustedSigner(refused.reason))
     why = f" ({done.refused[0].reason})" if done.refused else ""
-    raise MissingPiece(f"There is no backup on '{target}' that could be entered{why}.", hint="Check the target.")
+    raise MissingPiece(
+        f"There is no backup on '{target}' that could be entered{why}.", hint="Check the target."
+    )
 
 
 def _rebuilt_lines(done: Rebuilt) -> list[str]:
@@ -88,9 +99,17 @@ def _replicas(arguments: Namespace, output: Output) -> None:
     backups = [arguments.backup] if arguments.backup else [entry.backup for entry in store.backups(limit=50)]
     found = [replica for backup in backups for replica in store.replicas(backup)]
     if arguments.backup and not found:
-        raise MissingPiece(f"The catalog has no backup '{arguments.backup}'.", hint="See 'strongroom catalog list'.")
+        raise MissingPiece(
+            f"The catalog has no backup '{arguments.backup}'.", hint="See 'strongroom catalog list'."
+        )
     rows = [
-        (r.backup, r.target, "good" if r.good else "BAD", r.verified or "never", stamp(r.verified_at) if r.verified_at else "")
+        (
+            r.backup,
+            r.target,
+            "good" if r.good else "BAD",
+            r.verified or "never",
+            stamp(r.verified_at) if r.verified_at else "",
+        )
         for r in found
     ]
     head = ("BACKUP", "TARGET", "STATE", "VERIFIED TO", "AT")
@@ -98,6 +117,8 @@ def _replicas(arguments: Namespace, output: Output) -> None:
 
 
 COMMANDS = {
-    "catalog": Command(_arguments, _catalog, "The targets are the truth; the catalog can be rebuilt from any of them."),
+    "catalog": Command(
+        _arguments, _catalog, "The targets are the truth; the catalog can be rebuilt from any of them."
+    ),
     "replicas": Command(_replicas_arguments, _replicas),
 }

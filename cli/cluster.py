@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--flower", action="store_true", help="run the task monitor too; it asks for a login")
     parser.add_argument(
-        "--ephemeral", action="store_true", help="use a stand-in for the broker that keeps no queue over a restart"
+        "--ephemeral",
+        action="store_true",
+        help="use a stand-in for the broker that keeps no queue over a restart",
     )
 
 
@@ -38,7 +40,10 @@ def _up(arguments: Namespace, output: Output) -> None:
 
 def _ready(cluster: Cluster, found: Settings, arguments: Namespace, output: Output) -> None:
     processes = {child.name: child.pid for child in cluster.children}
-    lines = [f"The cluster is up: {', '.join(processes)}.", f"Work submitted to {found.broker.url or 'the embedded broker'} is done. Ctrl-C stops it."]
+    lines = [
+        f"The cluster is up: {', '.join(processes)}.",
+        f"Work submitted to {found.broker.url or 'the embedded broker'} is done. Ctrl-C stops it.",
+    ]
     if arguments.flower:
         lines.append(f"Flower: http://{found.flower.host}:{found.flower.port} (user '{found.flower.user}')")
     output.answer({"ready": True, "processes": processes}, lines)
@@ -48,7 +53,7 @@ COMMANDS = {
     "up": Command(
         _arguments,
         _up,
-        "Broker (embedded, unless the configuration names one), worker pools and beat. What exits is started again;\n"
-        "Ctrl-C stops in order: what runs is finished or handed back.",
+        "Broker (embedded, unless the configuration names one), worker pools and beat. What exits is\n"
+        "started again; Ctrl-C stops in order: what runs is finished or handed back.",
     )
 }

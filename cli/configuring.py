@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli import place
 from cli.command import Command
-from cli.output import Output, fields, plural
+from cli.output import Output, fields
 from cli.parser import Parser
 from cli.settings import settings
 
@@ -22,7 +22,9 @@ def _arguments(parser: ArgumentParser) -> None:
     actions.add_parser("check", help="report every problem at once, with file, key and what would be right")
     init = actions.add_parser("init", help="write a file with comments and the usual policies")
     init.add_argument("--output", metavar="FILE", type=Path, help="where (default: strongroom.toml here)")
-    init.add_argument("--public-key", metavar="KEY", help="seal for this public key (text or file, see keygen)")
+    init.add_argument(
+        "--public-key", metavar="KEY", help="seal for this public key (text or file, see keygen)"
+    )
     init.add_argument("--force", action="store_true", help="replace the file if it exists")
     actions.add_parser("reference", help="print every key with its meaning, as Markdown")
 
@@ -32,7 +34,7 @@ def _config(arguments: Namespace, output: Output) -> int | None:
     return action(arguments, output)
 
 
-def _check(arguments: Namespace, output: Output) -> int | None:  # noqa: ARG001 - one shape for all three
+def _check(arguments: Namespace, output: Output) -> int | None:
     from strongroom.config import ConfigProblems  # noqa: PLC0415
 
     try:
@@ -42,7 +44,11 @@ def _check(arguments: Namespace, output: Output) -> int | None:  # noqa: ARG001 
             output.answer(_problems(error), [])
         raise
     file = place.find().file
-    document = {"file": file and str(file), "problems": [], "settings": found.model_dump(mode="json")}
+    document: dict[str, Any] = {
+        "file": file and str(file),
+        "problems": [],
+        "settings": found.model_dump(mode="json"),
+    }
     output.answer(document, _summary(found, file))
     return None
 
@@ -50,12 +56,18 @@ def _check(arguments: Namespace, output: Output) -> int | None:  # noqa: ARG001 
 def _problems(error: ConfigProblems) -> dict[str, Any]:
     import msgspec  # noqa: PLC0415
 
-    return {"error": {"code": error.code, "exit_code": error.exit_code}, "problems": msgspec.to_builtins(error.problems)}
+    return {
+        "error": {"code": error.code, "exit_code": error.exit_code},
+        "problems": msgspec.to_builtins(error.problems),
+    }
 
 
 def _summary(found: Settings, file: Path | None) -> Iterator[str]:
     yield f"{file or 'No file: the defaults are in force'}. No problem found."
-    policies = (f"{name} ({policy.kind}, {policy.schedule or 'when asked'})" for name, policy in found.policies.items())
+    policies = (
+        f"{name} ({policy.kind}, {policy.schedule or 'when asked'})"
+        for name, policy in found.policies.items()
+    )
     pairs = (
         ("state", found.state_dir),
         ("sources", ", ".join(found.sources)),
@@ -75,8 +87,8 @@ def _init(arguments: Namespace, output: Output) -> None:
     text = default_config_text(public_key=_public_key(arguments.public_key))
     write_whole(path, text.encode(), replace=arguments.force)
     path.chmod(0o644)
-    words = [f"{path} is written: {plural(text.count('[policies.'), 'policy').replace('policys', 'policies')} to begin with."]
-    output.answer({"file": str(path)}, [*words, "Look through it, then run: strongroom config check"])
+    words = [f"{path} is written.", "Look through it, then run: strongroom config check"]
+    output.answer({"file": str(path)}, words)
 
 
 def _public_key(word: str | None) -> str | None:
@@ -87,7 +99,7 @@ def _public_key(word: str | None) -> str | None:
     return str(PublicKey.parse(word if word.startswith("srpub") else Path(word).read_text(encoding="ascii")))
 
 
-def _reference(arguments: Namespace, output: Output) -> None:  # noqa: ARG001 - one shape for all three
+def _reference(arguments: Namespace, output: Output) -> None:
     from strongroom.config.reference import reference_markdown  # noqa: PLC0415
 
     text = reference_markdown()
@@ -95,4 +107,3 @@ def _reference(arguments: Namespace, output: Output) -> None:  # noqa: ARG001 - 
 
 
 COMMANDS = {"config": Command(_arguments, _config)}
-

@@ -35,7 +35,9 @@ def _demo(arguments: Namespace, output: Output) -> None:
     from cli.demo_show import Stages  # noqa: PLC0415
 
     began = time.monotonic()
-    output.say("Strongroom, there and back. All secrets are made up; everything happens in a scratch directory.\n")
+    output.say(
+        "Strongroom, there and back. All secrets are made up; everything happens in a scratch directory.\n"
+    )
     with scratch(arguments.keep) as place:
         report = _there_and_back(place, Stages(output), arguments.secrets, output)
     _end(report | {"seconds": round(time.monotonic() - began, 1)}, output)
@@ -81,7 +83,9 @@ def _steps(backup: Backup, stages: Stages) -> None:
         stages.add(title, f"{plural(many, 'task')}: {words}", backup.spent(kind))
     bad = [replica.target for replica in backup.replicas if not replica.good]
     if bad or len(backup.replicas) != 3:
-        raise VerificationFailed(f"Not every region holds a verified backup (bad: {', '.join(bad) or 'unknown'}).")
+        raise VerificationFailed(
+            f"Not every region holds a verified backup (bad: {', '.join(bad) or 'unknown'})."
+        )
 
 
 def _lose_everything(place: Scratch, stages: Stages) -> str:
@@ -97,10 +101,21 @@ def _lose_everything(place: Scratch, stages: Stages) -> str:
 
 
 def _restore(place: Scratch, stages: Stages, region: str, signer: str) -> None:
-    command = [sys.executable, "-m", "cli", "restore", "--from-target", str(place.region(region)), "--full-restore"]
+    command = [
+        sys.executable,
+        "-m",
+        "cli",
+        "restore",
+        "--from-target",
+        str(place.region(region)),
+        "--full-restore",
+    ]
     command += ["--identity", str(place.recovery_key), "--signer", signer, "--json"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("STRONGROOM_")}
-    env |= {"STRONGROOM_STATE_DIR": str(place.fresh), "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    env |= {
+        "STRONGROOM_STATE_DIR": str(place.fresh),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
     with stages.stage("Restore on a new machine") as note:
         done = subprocess.run(command, env=env, cwd=place.root, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -138,7 +153,12 @@ def _report(
         "size": run.facts["counts"]["size"],
         "containers": run.facts["plan"]["pieces"],
         "regions": [
-            {"region": replica.target, "good": replica.good, "verified": replica.verified, "holds": _held(place, replica.target)}
+            {
+                "region": replica.target,
+                "good": replica.good,
+                "verified": replica.verified,
+                "holds": _held(place, replica.target),
+            }
             for replica in backup.replicas
         ],
         "recipients": [pin.describes for pin in run.spec.recipients],
@@ -161,22 +181,26 @@ def _end(report: dict[str, Any], output: Output) -> None:
     from cli.demo_show import print_table  # noqa: PLC0415
 
     print_table("What was backed up, and who can open it", ("", ""), _facts(report))
-    regions = [(r["region"], size(r["holds"]), "good" if r["good"] else "BAD", r["verified"] or "never") for r in report["regions"]]
+    regions = [
+        (r["region"], size(r["holds"]), "good" if r["good"] else "BAD", r["verified"] or "never")
+        for r in report["regions"]
+    ]
     print_table("Where it lies", ("Region", "Size", "State", "Verified to"), regions, right=(1,))
     stages = [(took["stage"], f"{took['seconds']:.1f} s", took["detail"]) for took in report["stages"]]
     print_table("How long each step took", ("Step", "Time", "What"), stages, right=(1,))
     output.answer(report, ["", f"All of it held, in {report['seconds']:.0f} s. Nothing is left running."])
 
 
-def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(report: dict[str, Any]) -> list[tuple[str, ...]]:
     opens = "; ".join(report["recipients"])
-    post = " (holds against quantum computers too)" if report["post_quantum"] else ""
+    containers = plural(report["containers"], "sealed container")
+    equal = f"{report['compared']:,} of {report['secrets']:,}"
     return [
         ("Backup", f"{report['backup']}, policy {report['policy']}"),
-        ("Secrets", f"{report['secrets']:,} in {plural(report['containers'], 'sealed container')}, {size(report['size'])}"),
-        ("Who can open it", f"{opens}{post}, and nobody else: not the machine that made it"),
+        ("Secrets", f"{report['secrets']:,} in {containers}, {size(report['size'])}"),
+        ("Who can open it", f"{opens}, and nobody else: not the machine that made it"),
         ("Signed by", report["signer"]),
-        ("Brought back", f"from {report['restored_from']}, on a new machine: {report['compared']:,} of {report['secrets']:,} equal"),
+        ("Brought back", f"from {report['restored_from']} alone, on a new machine: {equal} equal"),
     ]
 
 

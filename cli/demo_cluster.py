@@ -113,4 +113,3 @@ def _good(run: Run) -> Run:
 def _log_to(file: Path) -> None:
     """Send what processes log to a file: the demo tells its own story."""
     logging.basicConfig(filename=file, level=logging.INFO, force=True)
-

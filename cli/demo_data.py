@@ -47,7 +47,9 @@ def _secret(chance: random.Random, number: int) -> Secret:
             "environment": place,
             "team": team,
             "category": category,
-            "priority": "critical" if place == "production" and category in ("database", "signing") else "normal",
+            "priority": "critical"
+            if place == "production" and category in ("database", "signing")
+            else "normal",
         },
         created_at=_stamp(created),
         updated_at=versions[-1].created_at,
@@ -94,7 +96,10 @@ def _ssh_key(chance: random.Random) -> bytes:
 
 
 def _client(chance: random.Random) -> bytes:
-    client = {"client_id": f"{chance.getrandbits(96):024x}.apps.example.org", "client_secret": _password(chance).decode()}
+    client = {
+        "client_id": f"{chance.getrandbits(96):024x}.apps.example.org",
+        "client_secret": _password(chance).decode(),
+    }
     return json.dumps(client).encode()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -75,7 +75,9 @@ def _spinner(title: str, *, shown: bool) -> Iterator[None]:
         yield
 
 
-def print_table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]], *, right: tuple[int, ...] = ()) -> None:
+def print_table(
+    title: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, right: tuple[int, ...] = ()
+) -> None:
     """Print a table: framed on a terminal, aligned columns elsewhere."""
     if not sys.stdout.isatty():
         _plain(title, head, rows, right)
@@ -98,7 +100,9 @@ def _escaped(text: str) -> Any:
     return Text(text)
 
 
-def _plain(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]], right: tuple[int, ...]) -> None:
+def _plain(
+    title: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...]
+) -> None:
     widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
     print(f"\n{title}")
     for row in (head, tuple("-" * width for width in widths), *rows):

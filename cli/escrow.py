@@ -47,7 +47,7 @@ def _seal(arguments: Namespace, output: Output) -> None:
         f"{arguments.file} holds {plural(len(kept), 'file')} of this installation, sealed for {opens}:",
         *(f"  {name}" for name in kept),
         f"Signer: {signer}",
-        "Keep it apart from this machine, with that line. It brings back the keys, not the store's own database.",
+        "Keep it apart from this machine, with that line. It holds the keys, not the store's database.",
     ]
     output.answer({"file": str(arguments.file), "holds": kept, "signer": signer, "opens_for": opens}, words)
 
@@ -68,7 +68,10 @@ def _open(arguments: Namespace, output: Output) -> None:
             written = put_back(backup.secrets(), here.state_dir)
         except WrongKey as error:
             raise explained(error) from None
-    words = [f"{plural(len(written), 'file')} brought back under {here.state_dir}.", *(f"  {path}" for path in written)]
+    words = [
+        f"{plural(len(written), 'file')} brought back under {here.state_dir}.",
+        *(f"  {path}" for path in written),
+    ]
     output.answer({"written": [str(path) for path in written]}, words)
 
 
@@ -76,7 +79,7 @@ COMMANDS = {
     "escrow": Command(
         _arguments,
         _escrow,
-        "With it, a lost machine can be rebuilt: a copy of the store's database is readable again, and backups made\n"
-        "before are still trusted.",
+        "With it, a lost machine can be rebuilt: a copy of the store's database is readable again, and\n"
+        "backups made before are still trusted.",
     )
 }

@@ -78,7 +78,9 @@ def unexpected(error: BaseException) -> int:
     place = _place(error)
     block = [f"{paint('strongroom:', '31;1')} a fault of its own ({type(error).__name__} at {place})", ""]
     block += _part("What it means", "This should not happen. A backup that was made before is untouched.")
-    block += _part("What to do", "Please report it with this line. STRONGROOM_DEBUG=1 shows where it happened.")
+    block += _part(
+        "What to do", "Please report it with this line. STRONGROOM_DEBUG=1 shows where it happened."
+    )
     print("\n".join(block), file=sys.stderr)
     return UNEXPECTED
 
@@ -110,7 +112,9 @@ def _part(title: str, text: str) -> list[str]:
 
     width = max(40, min(100, _columns()) - 18)
     lines = [piece for line in clean(text).split("\n") for piece in (wrap(line, width) or [""])]
-    return [f"  {paint(title.ljust(13), '1') if at == 0 else ' ' * 13}  {line}" for at, line in enumerate(lines)]
+    return [
+        f"  {paint(title.ljust(13), '1') if at == 0 else ' ' * 13}  {line}" for at, line in enumerate(lines)
+    ]
 
 
 def _columns() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from argparse import _ActionsContainer as Arguments
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,14 @@ def load(path: Path) -> Opener:
         from strongroom.keys.hpke import HpkeIdentity  # noqa: PLC0415
 
         return HpkeIdentity.load(path)
-    what = "the public half, which opens nothing" if kind.startswith("srpub") else "neither key file nor private key"
-    raise UsageError(f"{path} is {what}.", hint="Make keys with 'strongroom keygen' or 'generate-backup-key'.")
+    what = (
+        "the public half, which opens nothing"
+        if kind.startswith("srpub")
+        else "neither key file nor private key"
+    )
+    raise UsageError(
+        f"{path} is {what}.", hint="Make keys with 'strongroom keygen' or 'generate-backup-key'."
+    )
 
 
 def _configured(place: Place, output: Output) -> Iterator[Opener]:
@@ -93,11 +99,20 @@ def _passphrase(passphrase: str) -> Opener:
     return PassphraseIdentity(passphrase)
 
 
+def at_hand(openers: Sequence[Opener]) -> list[Opener]:
+    """Return those that need no question: a prompt counts once it was answered."""
+    return [opener for opener in openers if not isinstance(opener, Asking) or opener.answered]
+
+
 class Asking:
     """An identity that asks for a passphrase when a stanza first needs one, and only then."""
 
     def __init__(self) -> None:
         self._answer: Opener | None = None
+
+    @property
+    def answered(self) -> bool:
+        return self._answer is not None
 
     def describe(self) -> str:
         return "the passphrase that was typed"

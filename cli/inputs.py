@@ -32,7 +32,9 @@ def opened(path: Path) -> Iterator[RangeReader]:
     try:
         regular = stat.S_ISREG(path.stat().st_mode)
         if not regular:
-            raise UsageError(f"{path} is not a file.", hint="Name a backup file, or give a directory with --from-target.")
+            raise UsageError(
+                f"{path} is not a file.", hint="Name a backup file, or give a directory with --from-target."
+            )
         reader = FileReader(path)
     except OSError as error:
         raise MissingPiece(f"{path} cannot be read: {error.strerror}.", hint="Check the path.") from None
@@ -93,7 +95,9 @@ def target_of(word: str, place: Place) -> DirectoryTarget:
     if Path(word).is_dir():
         return directory(Path(word))
     known = ", ".join(places)
-    raise TargetError(f"There is no target '{word}'.", hint=f"Name a directory, or a configured target ({known}).")
+    raise TargetError(
+        f"There is no target '{word}'.", hint=f"Name a directory, or a configured target ({known})."
+    )
 
 
 def directory(path: Path, *, name: str | None = None) -> DirectoryTarget:

@@ -13,7 +13,9 @@ _KEEP = "Keep it away from the backups, in two places. Without it, what is seale
 
 
 def _file_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="where to write the key, mode 0600")
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, required=True, help="where to write the key, mode 0600"
+    )
     parser.add_argument("--algorithm", default="AES256", metavar="NAME", help="AES256, the only one there is")
 
 
@@ -28,7 +30,9 @@ def _file(arguments: Namespace, output: Output) -> None:
 
 
 def _pair_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="the private half; the public: FILE.pub")
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, required=True, help="the private half; the public: FILE.pub"
+    )
     parser.add_argument(
         "--algorithm",
         metavar="NAME",

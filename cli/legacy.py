@@ -36,7 +36,8 @@ def plaintext(path: Path, arguments: Namespace, output: Output) -> bytes:
     if passphrase is None:
         if not prompts.somebody_there():
             raise UsageError(
-                "An old file opens with a passphrase.", hint="Give --passphrase-file, or set STRONGROOM_PASSPHRASE_FILE."
+                "An old file opens with a passphrase.",
+                hint="Give --passphrase-file, or set STRONGROOM_PASSPHRASE_FILE.",
             )
         passphrase = prompts.hidden("Passphrase of the old file: ")
     return open_legacy(path.read_bytes(), passphrase)

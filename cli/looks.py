@@ -5,8 +5,10 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from cli import inputs, legacy, opening, trust
 from cli.inputs import kind_of
@@ -15,6 +17,7 @@ from cli.place import Place
 from cli.progress import counting
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import ManifestRecipient, SignedManifest
+from strongroom.container.reader import Container
 from strongroom.errors import ConfigError, NotABackup, WrongKey
 from strongroom.keys import Identity
 from strongroom.model import Depth
@@ -43,9 +46,17 @@ class Look(Struct, frozen=True, kw_only=True):
     signer_known: bool | None = None
 
 
-def look(
-    arguments: Namespace, output: Output, place: Place, depth: Depth, keys: Sequence[Identity]
-) -> Look:
+class Means(NamedTuple):
+    """With what to look: how deep, with which keys, and whose signature counts."""
+
+    depth: Depth
+    output: Output
+    place: Place
+    keys: Sequence[Identity] = ()
+    typed: Sequence[str] = ()
+
+
+def look(arguments: Namespace, means: Means) -> Look:
     """Look at what the arguments name.
 
     Raises:
@@ -57,52 +68,47 @@ def look(
         case FileKind.METADATA:
             return _document(path)
         case FileKind.CONTAINER:
-            return _container(path, depth, keys, place)
+            return _container(path, means)
         case FileKind.LEGACY:
-            return legacy.look(arguments, output, depth)
+            return legacy.look(arguments, means.output, means.depth)
         case FileKind.MANIFEST | FileKind.ENVELOPE:
             raise NotABackup(f"{path} is a {kind} alone.", hint="Name the directory that is the target.")
     with inputs.objects_in(path) as objects:
-        return _backup(objects, arguments, output, place, depth, keys)
+        return _backup(objects, arguments.backup, means)
 
 
-def _backup(
-    objects: Objects,
-    arguments: Namespace,
-    output: Output,
-    place: Place,
-    depth: Depth,
-    keys: Sequence[Identity],
-) -> Look:
-    signed = opening.signed_manifest(objects, arguments.backup)
+def _backup(objects: Objects, backup: str | None, means: Means) -> Look:
+    signed = opening.signed_manifest(objects, backup)
     manifest = signed.manifest
-    tools = Keys(identities=keys, digest_key=digest_key(place) if depth is Depth.COMPARED else None)
+    tools = Keys(identities=means.keys, digest_key=digest_key(means))
     try:
-        with counting(output, "reading back", manifest.counts.secrets) as advance:
-            read_back(objects, manifest, depth, tools, progress=advance)
+        with counting(means.output, "reading back", manifest.counts.secrets) as advance:
+            read_back(objects, manifest, means.depth, tools, progress=advance)
     except WrongKey as error:
         raise opening.explained(error) from None
-    return _of_manifest(signed, place, depth, typed=getattr(arguments, "signer", ()))
+    return _of_manifest(signed, means)
 
 
-def digest_key(place: Place) -> bytes:
-    """Return the key of the values' digests, which only the sealing installation has."""
+def digest_key(means: Means) -> bytes | None:
+    """Return the key of the values' digests if the depth needs it; only who sealed has it."""
+    if means.depth is not Depth.COMPARED:
+        return None
     from strongroom.keys import clusterkeys  # noqa: PLC0415 - only this depth needs it
 
-    folder = place.state_dir / "keys"
+    folder = means.place.state_dir / "keys"
     if not (folder / "digest.key").exists():
         raise ConfigError(
-            "Only the installation that made a backup can compare values: the key of their digests is not here.",
+            "The key of the values' digests is not here: only the installation that made a backup has it.",
             hint="Verify with --depth opened, which proves that nothing was changed since it was sealed.",
         )
     return clusterkeys.load_or_create(folder, "digest")
 
 
-def _of_manifest(signed: SignedManifest, place: Place, depth: Depth, *, typed: Sequence[str]) -> Look:
+def _of_manifest(signed: SignedManifest, means: Means) -> Look:
     manifest = signed.manifest
     return Look(
         kind="backup",
-        depth=depth,
+        depth=means.depth,
         backup=manifest.backup_id,
         policy=manifest.policy,
         source=manifest.source,
@@ -115,7 +121,7 @@ def _of_manifest(signed: SignedManifest, place: Place, depth: Depth, *, typed: S
         size=manifest.counts.size,
         recipients=manifest.recipients,
         signer=signed.fingerprint,
-        signer_known=signed.fingerprint in trust.trusted(place, typed),
+        signer_known=signed.fingerprint in trust.trusted(means.place, means.typed),
     )
 
 
@@ -140,13 +146,12 @@ def _document(path: Path) -> Look:
     )
 
 
-def _container(path: Path, depth: Depth, keys: Sequence[Identity], place: Place) -> Look:
-    from strongroom.container.check import scrub  # noqa: PLC0415
-    from strongroom.container.reader import Container  # noqa: PLC0415
+def _container(path: Path, means: Means) -> Look:
+    from strongroom.container.check import scrub  # noqa: PLC0415 - a bundle needs it not
 
     with inputs.opened(path) as reader:
         scrubbed = scrub(reader)
-        look = Look(
+        found = Look(
             kind="container",
             depth=Depth.DIGEST,
             backup="",
@@ -160,24 +165,19 @@ def _container(path: Path, depth: Depth, keys: Sequence[Identity], place: Place)
             containers=1,
             size=scrubbed.size,
             signer=scrubbed.signer,
-            signer_known=scrubbed.signer in trust.trusted(place),
+            signer_known=scrubbed.signer in trust.trusted(means.place, means.typed),
         )
-        if depth in (Depth.PRESENT, Depth.DIGEST):
-            return look
-        return _opened(look, Container.open(reader, keys, trusted=None), depth, place)
+        if means.depth in (Depth.PRESENT, Depth.DIGEST):
+            return found
+        return _opened(found, Container.open(reader, means.keys, trusted=None), means)
 
 
-def _opened(look: Look, container: object, depth: Depth, place: Place) -> Look:
-    from msgspec.structs import replace  # noqa: PLC0415
-
-    from strongroom.container.reader import Container  # noqa: PLC0415
-
-    assert isinstance(container, Container)
-    seen = open_all(container, digest_key=digest_key(place) if depth is Depth.COMPARED else None)
+def _opened(found: Look, container: Container, means: Means) -> Look:
+    seen = open_all(container, digest_key=digest_key(means))
     about = container.about
     return replace(
-        look,
-        depth=depth,
+        found,
+        depth=means.depth,
         backup=about.backup_id,
         policy=about.policy,
         source=about.source,

@@ -9,6 +9,7 @@ from itertools import takewhile
 from cli import failures, parser
 from cli.output import Output, clear_broken_pipe
 from cli.table import COMMANDS
+from strongroom import __version__
 from strongroom.errors import StrongroomError
 
 _LEADING = frozenset({"--json", "-q", "--quiet"})
@@ -46,7 +47,7 @@ def _run(words: list[str], output: Output) -> int:
         print(parser.overview(), end="", file=sys.stdout if name else sys.stderr)
         return 0 if name else 2
     if name == "--version":
-        print(f"{parser.PROGRAM} {parser.__version__}")
+        print(f"{parser.PROGRAM} {__version__}")
         return 0
     if name not in COMMANDS:
         raise parser.unknown_command(name)

@@ -35,9 +35,7 @@ def objects_named(arguments: Namespace, place: Place) -> Iterator[Objects]:
             yield objects
 
 
-def open_trusted(
-    objects: Objects, arguments: Namespace, openers: Sequence[Identity], place: Place
-) -> Backup:
+def open_trusted(objects: Objects, arguments: Namespace, openers: Sequence[Identity], place: Place) -> Backup:
     """Open a backup that is to be written somewhere: only one whose signer counts here.
 
     Raises:
@@ -63,8 +61,8 @@ def explained(error: WrongKey) -> WrongKey:
         return error
     return WrongKey(
         error.message,
-        hint="Nothing was damaged. Give --passphrase-file or --identity FILE, set STRONGROOM_PASSPHRASE_FILE, "
-        "or run it on a terminal to be asked.",
+        hint="Nothing was damaged. Give --passphrase-file or --identity FILE, or set "
+        "STRONGROOM_PASSPHRASE_FILE. On a terminal you are asked.",
     )
 
 

@@ -122,12 +122,8 @@ def size(number: int) -> str:
     """Write a number of bytes for people."""
     if number < 1024:
         return plural(number, "byte")
-    value, unit = float(number), "bytes"
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        value /= 1024
-        if value < 1024:
-            break
-    return f"{value:,.1f} {unit}"
+    power = min((number.bit_length() - 1) // 10, 4)
+    return f"{number / 1024**power:,.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"
 
 
 def clear_broken_pipe() -> None:

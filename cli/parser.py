@@ -53,7 +53,9 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
     """Give a parser everything a command takes."""
     command = load(name)
     summary = COMMANDS[name].summary
-    parser.description = f"{summary[0].upper()}{summary[1:]}." + (f"\n\n{command.details}" if command.details else "")
+    parser.description = f"{summary[0].upper()}{summary[1:]}." + (
+        f"\n\n{command.details}" if command.details else ""
+    )
     command.arguments(parser)
     _common(parser)
 

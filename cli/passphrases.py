@@ -52,9 +52,13 @@ def read_file(path: Path, output: Output) -> str:
             passphrase = file.readline(65_536).rstrip("\r\n")
             mode = os.fstat(file.fileno()).st_mode
     except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"The passphrase file {path} cannot be read.", hint="Check its path and mode.") from None
+        raise ConfigError(
+            f"The passphrase file {path} cannot be read.", hint="Check its path and mode."
+        ) from None
     if not passphrase:
-        raise ConfigError(f"The passphrase file {path} is empty.", hint="Write the passphrase on its first line.")
+        raise ConfigError(
+            f"The passphrase file {path} is empty.", hint="Write the passphrase on its first line."
+        )
     if stat.S_ISREG(mode) and stat.S_IMODE(mode) & 0o077:
         output.warn(f"Others on this machine may read {path}. Run: chmod 600 '{path}'")
     return passphrase

@@ -15,7 +15,15 @@ from strongroom.operations.services import Services
 from strongroom.operations.submit import submit_backup
 from strongroom.state.records import Run, RunState, Ticket
 
-_NOT_BESIDE = ("file", "output", "include_values", "metadata_only", "encrypt_backup", "recipient", "filter_tag")
+_NOT_BESIDE = (
+    "file",
+    "output",
+    "include_values",
+    "metadata_only",
+    "encrypt_backup",
+    "recipient",
+    "filter_tag",
+)
 
 
 def back_up(arguments: Namespace, output: Output) -> None:
@@ -29,8 +37,9 @@ def back_up(arguments: Namespace, output: Output) -> None:
         known = ", ".join(sorted(found.policies)) or "none"
         raise ConfigError(f"There is no policy '{arguments.policy}'.", hint=f"Known: {known}.")
     if policy.kind == "full":
+        where = ", ".join(policy.targets)
         prompts.confirm(
-            f"This backs every value up that policy '{arguments.policy}' selects, sealed, to {', '.join(policy.targets)}",
+            f"This puts every value that '{arguments.policy}' selects, sealed, on {where}",
             force=arguments.force,
         )
     built = services(found)

@@ -9,7 +9,7 @@ from typing import Any
 
 from cli.output import Output
 
-Advance = Callable[[int], object]
+Advance = Callable[[int], None]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from cli import identities, legacy, looks, place, trust
 from cli.command import Command
 from cli.inputs import kind_of
+from cli.looks import Means
 from cli.output import Output
 from cli.verdict import lines_of
 from strongroom.container.kinds import FileKind
@@ -22,7 +23,9 @@ DEPTHS = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
 
 
 def _file(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, help="a backup file, or a directory that is a target")
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, help="a backup file, or a directory that is a target"
+    )
     parser.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
 
 
@@ -39,27 +42,29 @@ def _verify_arguments(parser: ArgumentParser) -> None:
         type=Depth,
         choices=DEPTHS,
         metavar="DEPTH",
-        help="present (there, right size), digest (checksums and signatures; no key), opened (decrypted), compared "
-        "(each value against the digest taken at capture); default: opened if a key is at hand, else digest",
+        help="present (there, right size), digest (checksums and signatures; no key), opened "
+        "(decrypted), compared (each value against its digest at capture); default: opened with a key at hand, else digest",
     )
     _openable(parser)
 
 
 def _verify(arguments: Namespace, output: Output) -> None:
     here = place.find()
-    keys = identities.identities_of(arguments, output, here, ask=arguments.depth in (Depth.OPENED, Depth.COMPARED))
+    keys = identities.identities_of(
+        arguments, output, here, ask=arguments.depth in (Depth.OPENED, Depth.COMPARED)
+    )
     depth = arguments.depth or (Depth.OPENED if keys else Depth.DIGEST)
-    found = looks.look(arguments, output, here, depth, keys)
+    found = looks.look(arguments, Means(depth, output, here, keys, arguments.signer))
     output.answer(found, lines_of(found, f"Verified: {arguments.file}"))
 
 
 def _info(arguments: Namespace, output: Output) -> None:
-    found = looks.look(arguments, output, place.find(), Depth.PRESENT, [])
+    found = looks.look(arguments, Means(Depth.PRESENT, output, place.find()))
     output.answer(found, lines_of(found, f"{arguments.file}"))
 
 
 def _validate(arguments: Namespace, output: Output) -> None:
-    found = looks.look(arguments, output, place.find(), Depth.DIGEST, [])
+    found = looks.look(arguments, Means(Depth.DIGEST, output, place.find()))
     output.answer(found, lines_of(found, f"The format is valid: {arguments.file}"))
 
 
@@ -68,7 +73,7 @@ def _test_decrypt(arguments: Namespace, output: Output) -> None:
     keys = identities.identities_of(arguments, output, here)
     if kind_of_input(arguments.file) is FileKind.LEGACY and not arguments.legacy:
         raise LegacyFormat(f"{arguments.file} is an old Fernet file.")
-    found = looks.look(arguments, output, here, Depth.OPENED, keys)
+    found = looks.look(arguments, Means(Depth.OPENED, output, here, keys, arguments.signer))
     output.answer(found, lines_of(found, f"It opens: {arguments.file}. Nothing was written."))
 
 
@@ -78,7 +83,9 @@ def kind_of_input(path: Path) -> FileKind | None:
 
 
 COMMANDS = {
-    "verify-backup": Command(_verify_arguments, _verify, "The answer names the depth: nothing is called sound beyond it."),
+    "verify-backup": Command(
+        _verify_arguments, _verify, "The answer names the depth: nothing is called sound beyond it."
+    ),
     "backup-info": Command(_file, _info),
     "validate-backup-format": Command(_file, _validate),
     "test-decrypt": Command(_openable, _test_decrypt),

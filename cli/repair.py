@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("backup", metavar="BACKUP", nargs="?", help="the backup (default: each that has a bad replica)")
+    parser.add_argument(
+        "backup", metavar="BACKUP", nargs="?", help="the backup (default: each that has a bad replica)"
+    )
 
 
 def _repair(arguments: Namespace, output: Output) -> None:
@@ -45,7 +47,11 @@ def _one(backup: str, built: Services, output: Output) -> Run:
 def degraded(built: Services) -> list[str]:
     """Return the backups that have a bad replica, by the catalog."""
     store = built.store
-    return [b.backup for b in store.backups() if any(not replica.good for replica in store.replicas(b.backup))]
+    return [
+        b.backup for b in store.backups() if any(not replica.good for replica in store.replicas(b.backup))
+    ]
 
 
-COMMANDS = {"repair": Command(_arguments, _repair, "In this process; 'submit --repair' has the cluster do it.")}
+COMMANDS = {
+    "repair": Command(_arguments, _repair, "In this process; 'submit --repair' has the cluster do it.")
+}

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from cli import identities, legacy, opening, place, sources, trust
 from cli.command import Command
@@ -30,16 +29,20 @@ from strongroom.errors import (
 from strongroom.keys import Opener
 from strongroom.model import Secret, Selection
 from strongroom.operations.open import Backup
-from strongroom.operations.restore import Restored, chosen, plan_restore, restore
+from strongroom.operations.restore import Restored, Undo, chosen, plan_restore, restore
 from strongroom.sources import Destination
 from strongroom.sources.select import matches
+
+Choose = Callable[[], Iterator[Secret]]
 
 
 def _from_arguments(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("what to restore from")
     where = group.add_mutually_exclusive_group(required=True)
     where.add_argument("--backup-file", metavar="FILE", type=Path, help="a single-file backup")
-    where.add_argument("--from-target", metavar="TARGET", help="a target: its directory, or its configured name")
+    where.add_argument(
+        "--from-target", metavar="TARGET", help="a target: its directory, or its configured name"
+    )
     group.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
     identities.add_arguments(parser)
     trust.add_signer_argument(parser)
@@ -50,8 +53,12 @@ def _arguments(parser: ArgumentParser) -> None:
     _from_arguments(parser)
     sources.add_selection_arguments(parser)
     parser.add_argument("--full-restore", action="store_true", help="restore everything")
-    parser.add_argument("--overwrite-existing", action="store_true", help="also replace what differs (a way back is kept)")
-    parser.add_argument("--verify-after-restore", action="store_true", help="at the end, compare all of it once more")
+    parser.add_argument(
+        "--overwrite-existing", action="store_true", help="also replace what differs (a way back is kept)"
+    )
+    parser.add_argument(
+        "--verify-after-restore", action="store_true", help="at the end, compare all of it once more"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
     parser.add_argument("--force", action="store_true", help="accepted for scripts; restoring asks nothing")
 
@@ -59,7 +66,9 @@ def _arguments(parser: ArgumentParser) -> None:
 def _one_arguments(parser: ArgumentParser) -> None:
     _from_arguments(parser)
     parser.add_argument("--secret-name", metavar="NAME", required=True, help="the secret to restore")
-    parser.add_argument("--confirm-overwrite", action="store_true", help="replace it if it is there and differs")
+    parser.add_argument(
+        "--confirm-overwrite", action="store_true", help="replace it if it is there and differs"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
 
 
@@ -71,7 +80,9 @@ def _restore(arguments: Namespace, output: Output) -> None:
         job = _Job(arguments, output, here, origin, overwrite=arguments.overwrite_existing)
         done = job.do(lambda: origin.select(selection))
         if not sum((done.created, done.changed, done.unchanged, done.left)):
-            raise NothingSelected("The filter matches no secret of the backup; nothing was restored.", hint=_FILTER)
+            raise NothingSelected(
+                "The filter matches no secret of the backup; nothing was restored.", hint=_FILTER
+            )
         verified = job.verify(lambda: origin.select(selection)) if arguments.verify_after_restore else None
     _answer(output, origin, done, job, verified=verified)
 
@@ -84,7 +95,7 @@ def _restore_one(arguments: Namespace, output: Output) -> None:
         if not arguments.confirm_overwrite and plan_restore([secret], job.destination, overwrite=False).left:
             raise WouldOverwrite(
                 f"The store has another value or other metadata for '{secret.name}'.",
-                hint="Nothing was changed. Give --confirm-overwrite to replace it; the present one is kept as a version.",
+                hint="Nothing was changed. With --confirm-overwrite it is replaced, and kept as a version.",
             )
         done = job.do(lambda: iter([secret]))
     _answer(output, origin, done, job, verified=None)
@@ -96,14 +107,17 @@ def _check_what(arguments: Namespace, selection: Selection) -> None:
         raise UsageError("--full-restore and a filter contradict each other.", hint="Give one of the two.")
     if not arguments.full_restore and not filtered:
         raise UsageError(
-            "What is to be restored?", hint="Everything: --full-restore. A part: --filter-tag, --include, --exclude."
+            "What is to be restored?",
+            hint="Everything: --full-restore. A part: --filter-tag, --include, --exclude.",
         )
 
 
 class _Origin:
     """What is restored from: a backup, or the secrets of an old file."""
 
-    def __init__(self, name: str, openers: list[Opener], backup: Backup | None, secrets: list[Secret]) -> None:
+    def __init__(
+        self, name: str, openers: list[Opener], backup: Backup | None, secrets: list[Secret]
+    ) -> None:
         self.name = name
         self.openers = openers
         self._backup = backup
@@ -123,7 +137,9 @@ class _Origin:
             return next(chosen(self._backup, names=[name]))
         found = next((secret for secret in self._secrets if secret.name == name), None)
         if found is None:
-            raise SecretNotFound(f"{self.name} holds no secret '{name}'.", hint="See what it holds with 'test-decrypt'.")
+            raise SecretNotFound(
+                f"{self.name} holds no secret '{name}'.", hint="See what it holds with 'test-decrypt'."
+            )
         return found
 
 
@@ -148,7 +164,10 @@ def _chosen_from(arguments: Namespace, output: Output, here: Place) -> Iterator[
 
 def _refuse_without_values(backup: Backup) -> None:
     if backup.manifest.source == ESCROW:
-        raise UsageError("This is an escrow, not a backup of secrets.", hint="Open it with 'strongroom escrow --open FILE'.")
+        raise UsageError(
+            "This is an escrow, not a backup of secrets.",
+            hint="Open it with 'strongroom escrow --open FILE'.",
+        )
     if not backup.manifest.values:
         raise UsageError(
             "This backup holds no values, so nothing can be restored from it.",
@@ -168,18 +187,19 @@ class _Job:
         self._here = here
         self._origin = origin
         self._overwrite = overwrite
+        self._undo: Undo | None = None
         self.undo_folder = here.state_dir / "undo" / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
-    def do(self, secrets: Any) -> Restored:
+    def do(self, secrets: Choose) -> Restored:
         """Restore, or say what that would do."""
         if self.dry:
             return plan_restore(secrets(), self.destination, overwrite=self._overwrite)
         with counting(self._output, "restoring", self._origin.total) as advance:
             return restore(
-                secrets(), self.destination, overwrite=self._overwrite, undo=self._undo(), progress=advance
+                secrets(), self.destination, overwrite=self._overwrite, undo=self._keep, progress=advance
             )
 
-    def verify(self, secrets: Any) -> int:
+    def verify(self, secrets: Choose) -> int:
         """Compare everything with the backup once more; return how many are the same."""
         seen = plan_restore(secrets(), self.destination, overwrite=False)
         if seen.created or (seen.left and self._overwrite):
@@ -187,21 +207,16 @@ class _Job:
             raise VerificationFailed(f"{plural(wrong, 'secret')} in the store are not what the backup holds.")
         return seen.unchanged
 
-    def _undo(self) -> Any:
-        if not self._overwrite:
-            return None
-        from strongroom.keys.roles import load_or_create_role  # noqa: PLC0415 - only an overwrite signs
-        from strongroom.operations.undo import undo_into  # noqa: PLC0415
+    def _keep(self, names: Sequence[str]) -> None:
+        """Seal what is about to be overwritten; the first time, find out for whom and as whom."""
+        if self._undo is None:
+            from strongroom.keys.roles import load_or_create_role  # noqa: PLC0415 - only an overwrite signs
+            from strongroom.operations.undo import undo_into  # noqa: PLC0415
 
-        def keep(names: Any) -> None:
-            nonlocal undo
-            if undo is None:
-                signer = load_or_create_role(self._here.role_keys, "recover")
-                undo = undo_into(self.undo_folder, self.destination, self._origin.openers, signer)
-            undo(names)
-
-        undo: Any = None
-        return keep
+            signer = load_or_create_role(self._here.role_keys, "recover")
+            openers = identities.at_hand(self._origin.openers)
+            self._undo = undo_into(self.undo_folder, self.destination, openers, signer)
+        self._undo(names)
 
 
 def _answer(output: Output, origin: _Origin, done: Restored, job: _Job, *, verified: int | None) -> None:
@@ -243,14 +258,14 @@ def _lines(
 
 ESCROW = "escrow"
 
-_FILTER = "Check the filter: 'strongroom test-decrypt' opens the backup, 'get NAME --backup-file' shows a secret's tags."
+_FILTER = "Check the filter: 'strongroom get NAME --backup-file FILE' shows a secret's tags."
 
 COMMANDS = {
     "restore": Command(
         _arguments,
         _restore,
-        "Only a backup of a trusted signer is restored: this installation's own, one under trust.signers in the\n"
-        "configuration, or --signer. Every secret is read back and compared; nothing is overwritten without a way back.",
+        "Only a backup of a trusted signer is restored: this installation's own, one under trust.signers in\n"
+        "the configuration, or --signer. Every secret is read back and compared; what is overwritten is kept.",
     ),
     "restore-secret": Command(_one_arguments, _restore_one),
 }

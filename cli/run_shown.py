@@ -78,7 +78,11 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
     if counts := _counts(run):
         yield "holds", f"{plural(counts['secrets'], 'secret')}, {size(counts['size'])}"
     for kind, entry in steps(rows).items():
-        yield kind, f"{entry['done']} of {entry['of']}" + (f", {entry['seconds']:,.1f} s of work" if entry["seconds"] else "")
+        yield (
+            kind,
+            f"{entry['done']} of {entry['of']}"
+            + (f", {entry['seconds']:,.1f} s of work" if entry["seconds"] else ""),
+        )
     yield from _outcome(run)
     yield "error", run.error
 
@@ -114,4 +118,6 @@ def _worked(row: StepRow) -> float:
 def rows_of(store: RunStore, run: Run) -> list[StepRow]:
     """Return a run's steps in the order of the work."""
     order = list(StepKind)
-    return sorted(store.rows(run.id), key=lambda row: (order.index(row.step.kind), row.step.piece, row.step.target))
+    return sorted(
+        store.rows(run.id), key=lambda row: (order.index(row.step.kind), row.step.piece, row.step.target)
+    )

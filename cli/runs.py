@@ -23,7 +23,9 @@ FOLLOW_SECONDS = 0.25
 def _status_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", nargs="?", help="a run, or the id that submitting gave")
     parser.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
-    parser.add_argument("--limit", metavar="N", type=int, default=20, help="how many runs to list (default: 20)")
+    parser.add_argument(
+        "--limit", metavar="N", type=int, default=20, help="how many runs to list (default: 20)"
+    )
 
 
 def _status(arguments: Namespace, output: Output) -> int | None:
@@ -45,7 +47,14 @@ def _list(output: Output, limit: int) -> None:
     runs = run_store().runs(limit)
     head = ("RUN", "KIND", "POLICY", "STATE", "BEGAN", "SECONDS")
     rows = [
-        (run.id, run.spec.kind.value, run.spec.policy, run.state.value, run_shown.stamp(run.created_at), f"{run_shown.seconds(run):.1f}")
+        (
+            run.id,
+            run.spec.kind.value,
+            run.spec.policy,
+            run.state.value,
+            run_shown.stamp(run.created_at),
+            f"{run_shown.seconds(run):.1f}",
+        )
         for run in runs
     ]
     document = {"runs": [run_shown.as_document(run, []) for run in runs]}
@@ -88,7 +97,9 @@ def _one(parser: ArgumentParser) -> None:
 
 def _retry_arguments(parser: ArgumentParser) -> None:
     _one(parser)
-    parser.add_argument("--here", action="store_true", help="drive it in this process, even if a cluster runs")
+    parser.add_argument(
+        "--here", action="store_true", help="drive it in this process, even if a cluster runs"
+    )
 
 
 def _cancel(arguments: Namespace, output: Output) -> None:
@@ -104,16 +115,19 @@ def _cancel(arguments: Namespace, output: Output) -> None:
 
 
 def _retry(arguments: Namespace, output: Output) -> None:
-    from cli.policy import finish  # noqa: PLC0415
+    from cli.policy import finish  # noqa: PLC0415 - what drives runs
+    from strongroom.operations.steps import FIRST, decide_given_up  # noqa: PLC0415
 
     found = settings()
     built = services(found)
-    run = built.store.retry(built.store.find(arguments.id).id)
-    if cluster_runs(found) and not arguments.here:
-        words = [f"Run {run.id} is taken up again by the cluster. Follow it: strongroom status {run.id} --follow"]
-        output.answer({"id": run.id, "state": run.state}, words)
+    run = built.store.find(arguments.id)
+    run = built.store.retry(run.id, decide_given_up, first=(FIRST[run.spec.kind],))
+    if arguments.here or not cluster_runs(found):
+        finish(run.id, built.store.take_ready(run.id, window=built.limits.window), built, output)
         return
-    finish(run.id, built.store.take_ready(run.id, window=built.limits.window), built, output)
+    # Its steps are ready: the cluster's next reconcile takes and sends them.
+    words = [f"Run {run.id} is taken up again by the cluster. Follow it: strongroom status {run.id} --follow"]
+    output.answer({"id": run.id, "state": run.state}, words)
 
 
 def cluster_runs(found: Settings) -> bool:
@@ -125,6 +139,10 @@ def cluster_runs(found: Settings) -> bool:
 
 COMMANDS = {
     "status": Command(_status_arguments, _status),
-    "cancel": Command(_one, _cancel, "What is being worked on stops at its next renewal; nothing half-made is left."),
-    "retry": Command(_retry_arguments, _retry, "What was done stays done: only what failed or was missed is tried again."),
+    "cancel": Command(
+        _one, _cancel, "What is being worked on stops at its next renewal; nothing half-made is left."
+    ),
+    "retry": Command(
+        _retry_arguments, _retry, "What was done stays done: only what failed or was missed is tried again."
+    ),
 }

@@ -57,4 +57,7 @@ def _pairs(secret: Secret) -> Iterator[tuple[str, object]]:
     yield "expires", secret.expires_at
     if rotation is not None:
         yield "rotation", f"every {plural(rotation.days, 'day')}" + ("" if rotation.enabled else " (off)")
-    yield "value", "there is none in a metadata-only backup" if current.value is None else "(give --show-value)"
+    yield (
+        "value",
+        "there is none in a metadata-only backup" if current.value is None else "(give --show-value)",
+    )

@@ -106,10 +106,18 @@ def add_selection_arguments(parser: Arguments) -> None:
         help="only secrets that carry this tag; repeat for several, all of which must fit",
     )
     group.add_argument(
-        "--include", metavar="PATTERN", action="append", default=[], help="only names like 'prod/*'; repeatable"
+        "--include",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="only names like 'prod/*'; repeatable",
     )
     group.add_argument(
-        "--exclude", metavar="PATTERN", action="append", default=[], help="but not names like this; repeatable"
+        "--exclude",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="but not names like this; repeatable",
     )
 
 
@@ -130,5 +138,7 @@ def pairs(words: list[str], option: str) -> dict[str, str]:
         if not key or not equals:
             raise UsageError(f"{option} needs KEY=VALUE.", hint=f"For example {option} priority=critical")
         if found.setdefault(key, value) != value:
-            raise UsageError(f"{option} gives '{key}' two values.", hint="A secret has one value for each tag.")
+            raise UsageError(
+                f"{option} gives '{key}' two values.", hint="A secret has one value for each tag."
+            )
     return found

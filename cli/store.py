@@ -32,9 +32,11 @@ def _list(arguments: Namespace, output: Output) -> None:
     if arguments.verify_clean and found:
         raise WouldOverwrite(
             f"The store is not clean: it holds {plural(len(found), 'secret')}.",
-            hint="Restoring leaves what is there, unless --overwrite-existing is given. 'strongroom list' shows it.",
+            hint="'strongroom list' shows it. Restoring leaves what is there, unless told to overwrite.",
         )
-    rows = [(name, ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))) for name, tags in found]
+    rows = [
+        (name, ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))) for name, tags in found
+    ]
     words = [plural(len(found), "secret") if found else "The store is clean: it holds no secret."]
     head = table(("NAME", "TAGS"), rows) if rows else []
     output.answer({"secrets": [{"name": name, "tags": tags} for name, tags in found]}, [*head, *words])
@@ -43,7 +45,9 @@ def _list(arguments: Namespace, output: Output) -> None:
 def _get_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the secret")
     parser.add_argument("--show-value", action="store_true", help="print the value, and nothing else")
-    parser.add_argument("--backup-file", metavar="FILE", type=Path, help="look in this backup, not in the store")
+    parser.add_argument(
+        "--backup-file", metavar="FILE", type=Path, help="look in this backup, not in the store"
+    )
     parser.add_argument("--from-target", metavar="TARGET", help="look in a backup on this target")
     parser.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
     identities.add_arguments(parser)
@@ -101,8 +105,9 @@ def _named(name: str, secrets: list[Secret], where: str) -> Secret:
 
 
 def _missing(name: str, where: str) -> Secret:
-    raise SecretNotFound(f"There is no secret '{name}' in {where}.", hint="Names are case-sensitive, and complete.")
+    raise SecretNotFound(
+        f"There is no secret '{name}' in {where}.", hint="Names are case-sensitive, and complete."
+    )
 
 
 COMMANDS = {"list": Command(_list_arguments, _list), "get": Command(_get_arguments, _get)}
-

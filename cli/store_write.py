@@ -31,10 +31,14 @@ _DAYS = {"d": 1, "w": 7, "y": 365}
 def _set_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the secret; one that exists gets a new version")
     parser.add_argument("--type", metavar="T", help="what it is: password, api_key, certificate, …")
-    parser.add_argument("--tag", metavar="KEY=VALUE", action="append", default=[], help="repeatable; replaces all tags")
+    parser.add_argument(
+        "--tag", metavar="KEY=VALUE", action="append", default=[], help="repeatable; replaces all tags"
+    )
     parser.add_argument("--expires", metavar="DATE", help="2027-01-31, or with a time: 2027-01-31T12:00:00Z")
     parser.add_argument("--rotate-every", metavar="TIME", help="90d, 12w or 1y")
-    parser.add_argument("--exact", action="store_true", help="keep a line feed at the end of what is piped in")
+    parser.add_argument(
+        "--exact", action="store_true", help="keep a line feed at the end of what is piped in"
+    )
 
 
 def _set(arguments: Namespace, output: Output) -> None:
@@ -60,7 +64,10 @@ def _value(*, exact: bool) -> bytes:
         value = sys.stdin.buffer.read()
         value = value if exact else value.removesuffix(b"\n").removesuffix(b"\r")
     if not value:
-        raise UsageError("There is no value: nothing was piped in or typed.", hint="For example: pass db | strongroom set DB")
+        raise UsageError(
+            "There is no value: nothing was piped in or typed.",
+            hint="For example: pass db | strongroom set DB",
+        )
     return value
 
 
@@ -74,7 +81,9 @@ def _expiry(text: str | None) -> str | None:
             return text
     except ValueError:
         pass
-    raise UsageError("--expires needs a date.", hint="2027-01-31, or with time and zone: 2027-01-31T12:00:00Z")
+    raise UsageError(
+        "--expires needs a date.", hint="2027-01-31, or with time and zone: 2027-01-31T12:00:00Z"
+    )
 
 
 def _rotation(text: str | None) -> Rotation | None:
@@ -87,8 +96,12 @@ def _rotation(text: str | None) -> Rotation | None:
 
 
 def _import_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="PATH[:FORMAT]", help="a .env, JSON or JSONL file, or a directory of secret files")
-    parser.add_argument("--overwrite-existing", action="store_true", help="add versions on top of what exists")
+    parser.add_argument(
+        "file", metavar="PATH[:FORMAT]", help="a .env, JSON or JSONL file, or a directory of secret files"
+    )
+    parser.add_argument(
+        "--overwrite-existing", action="store_true", help="add versions on top of what exists"
+    )
     sources.add_selection_arguments(parser)
 
 
@@ -106,7 +119,9 @@ def _import(arguments: Namespace, output: Output) -> None:
     if same != written:
         raise VerificationFailed(f"{plural(written - same, 'secret')} did not read back as imported.")
     words = f"{plural(written, 'secret')} imported, read back and compared."
-    output.answer({"imported": written, "compared": same}, [words, f"{arguments.file} still holds them in plain text."])
+    output.answer(
+        {"imported": written, "compared": same}, [words, f"{arguments.file} still holds them in plain text."]
+    )
 
 
 def _counted(secrets: Iterable[Secret], advance: Advance) -> Iterator[Secret]:
@@ -136,12 +151,16 @@ def _delete(arguments: Namespace, output: Output) -> None:
         raise SecretNotFound(f"There is no secret {shown}; nothing was removed.")
     prompts.confirm(f"This removes {plural(len(names), 'secret')} with all versions", force=arguments.force)
     removed = store.delete(names)
-    output.answer({"removed": removed}, [f"{plural(removed, 'secret')} removed. Backups still hold what they held."])
+    output.answer(
+        {"removed": removed}, [f"{plural(removed, 'secret')} removed. Backups still hold what they held."]
+    )
 
 
 COMMANDS = {
     "set": Command(
-        _set_arguments, _set, "The value comes from stdin, or from a hidden prompt. Earlier versions are kept."
+        _set_arguments,
+        _set,
+        "The value comes from stdin, or from a hidden prompt. Earlier versions are kept.",
     ),
     "import": Command(_import_arguments, _import, "All of it is imported, or nothing."),
     "delete": Command(_delete_arguments, _delete),

@@ -63,7 +63,9 @@ def _backup(name: str, found: Settings) -> tuple[Any, dict[str, str]]:
 
     policy = found.policies.get(name)
     if policy is None:
-        raise ConfigError(f"There is no policy '{name}'.", hint=f"Known: {', '.join(sorted(found.policies)) or 'none'}.")
+        raise ConfigError(
+            f"There is no policy '{name}'.", hint=f"Known: {', '.join(sorted(found.policies)) or 'none'}."
+        )
     return (full_backup if policy.kind == "full" else metadata_backup), {"policy": name}
 
 
@@ -72,6 +74,6 @@ COMMANDS = {
         _arguments,
         _submit,
         "Fails within seconds if the broker is down. From Python:\n"
-        "  from tasks.backup import full_backup; full_backup.delay(policy=\"weekly-critical\")",
+        '  from tasks.backup import full_backup; full_backup.delay(policy="weekly-critical")',
     )
 }

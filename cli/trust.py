@@ -49,6 +49,7 @@ def explained(error: UntrustedSigner) -> UntrustedSigner:
         return error
     return UntrustedSigner(
         f"This backup is signed by\n{found[0]}\nand nobody here trusts that signer.",
-        hint="Compare that fingerprint, all of it, with the one in your recovery kit (or on the machine that made "
-        f"the backup: strongroom backup-info). If it is the same, repeat with:\n--signer {found[0]}",
+        hint="Compare that fingerprint, all of it, with the one in your recovery kit, or with what "
+        "'strongroom backup-info' says on the machine that made the backup. If it is the same, repeat with:\n"
+        f"--signer {found[0]}",
     )

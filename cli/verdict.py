@@ -31,7 +31,12 @@ def _pairs(found: Look) -> Iterator[tuple[str, object]]:
     yield "sealed", "AES-256-GCM" if found.sealed else "no: names, types, dates and tags in plain text"
     yield "opens for", "; ".join(recipient.describes for recipient in found.recipients)
     yield "signer", _signer(found)
-    yield "depth", "checked: the document agrees with its digest" if found.kind.startswith("meta") else SAYS[found.depth]
+    yield (
+        "depth",
+        "checked: the document agrees with its digest"
+        if found.kind.startswith("meta")
+        else SAYS[found.depth],
+    )
 
 
 def _holds(found: Look) -> str:

@@ -73,7 +73,9 @@ def _secret(name: str, path: Path) -> Secret:
 def _checked(name: str) -> str:
     # A name becomes a path: only those that an escrow can hold.
     if name != CONFIGURATION and not any(_fits(name, pattern) for pattern in _PATTERNS):
-        raise ConfigError(f"{name!r} is not part of an escrow.", hint="This is another kind of backup: use 'restore'.")
+        raise ConfigError(
+            f"{name!r} is not part of an escrow.", hint="This is another kind of backup: use 'restore'."
+        )
     return name
 
 
