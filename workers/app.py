@@ -13,6 +13,7 @@ from celery import Celery
 
 from strongroom.config import Settings, load_settings
 from strongroom.errors import ConfigError
+from workers import transport
 from workers.broker import broker_url, tls_options
 from workers.celery_settings import celery_settings
 from workers.keyring import Keyring
@@ -64,7 +65,9 @@ def make_app(settings: Settings, *, role: str) -> Strongroom:
     if role not in ROLES:
         raise ConfigError(f"STRONGROOM_ROLE is '{role}'; it must be one of {', '.join(ROLES)}")
     register_envelope(role, Keyring(role_keys(settings.state_dir)))
-    return Strongroom(settings, role=role)
+    made = Strongroom(settings, role=role)
+    transport.install(lambda error: made.refusals.refuse(error, where=role))
+    return made
 
 
 app = make_app(load_settings(), role=os.environ.get("STRONGROOM_ROLE", SUBMIT))

@@ -15,13 +15,17 @@ from celery.worker.consumer import Consumer
 
 from strongroom.errors import MessageRefused
 from workers.messages import check_task, reason_of
-from workers.refusals import Refusals
+from workers.refusals import QUIET_SECONDS, Refusals
 
 _log = logging.getLogger(__name__)
 
 
 class StrictConsumer(Consumer):  # type: ignore[misc]
     """Hands on what :func:`~workers.messages.check_task` passes, and refuses the rest."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.timer.call_repeatedly(QUIET_SECONDS, self.refusals.flush)
 
     @property
     def refusals(self) -> Refusals:

@@ -92,7 +92,7 @@ def check_task(message: Any, *, queue: str) -> Order:
     """
     payload = _payload(message)
     if not isinstance(payload, SignedList) or len(payload) != 3 or not isinstance(payload[2], dict):
-        raise MessageRefused("a signed message that is not a task")
+        raise MessageRefused("a message that is not a signed task")
     headers = message.headers
     if not isinstance(headers, dict) or payload[2].get(BOUND) != header_digest(headers):
         raise MessageRefused(f"a message of role '{payload.sender}' whose headers were altered")

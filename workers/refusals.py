@@ -48,7 +48,7 @@ class Refusals:
         self._tell(error.message, count, where=where, size=size)
 
     def flush(self) -> None:
-        """Record what was counted and not yet said."""
+        """Record what was counted and not yet said; the consumer calls this every moment."""
         with self._lock:
             unsaid, self._unsaid = dict(self._unsaid), Counter()
         for reason, count in unsaid.items():

@@ -19,10 +19,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final
 
-from strongroom.keys.roles import load_or_create_role
-
 from strongroom.config import Settings
 from strongroom.errors import BrokerUnavailable, UsageError
+from strongroom.keys.roles import load_or_create_role
 from workers import broker, environment, names, paths, stand_in, status
 from workers.alarm import Alarm
 from workers.pools import POOLS
