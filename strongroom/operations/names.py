@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from struct import Struct as Packed
 
 import msgspec
@@ -27,7 +28,7 @@ SECTIONS = 256
 _INDEX = Packed(f">{SECTIONS + 1}I")
 
 
-class Hashed(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
+class Hashed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An entry with its keyed name hash (16 bytes)."""
 
     hash: bytes
@@ -75,7 +76,7 @@ def read_range(
         for hashed in _sections(_get_chunk(stage, run, chunk, work_key), low[0], high)
         if low <= hashed.hash and (high is None or hashed.hash < high)
     ]
-    found.sort()
+    found.sort(key=attrgetter("hash"))
     return found
 
 

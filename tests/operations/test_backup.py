@@ -1,0 +1,165 @@
+"""A backup through the in-process driver: what it leaves, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from strongroom.errors import EmptySource, NothingSelected, TargetUnavailable
+from strongroom.model import Entry, Selection
+from strongroom.operations import failures
+from strongroom.operations.drive import drive
+from strongroom.operations.open import open_backup
+from strongroom.operations.pins import pin_target
+from strongroom.operations.submit import retry, submit_backup
+from strongroom.sources.memory import MemoryStore
+from strongroom.state.records import RunState, StepKind, Ticket
+from strongroom.targets.memory import MemoryTarget
+from tests.operations.world import POLICY, REGIONS, World, made_up, make_world, names_on
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def test_every_secret_comes_back_equal_from_each_target_alone(world: World) -> None:
+    run = world.back_up()
+    assert run.state is RunState.DONE
+    wanted = {secret.name: secret for secret in made_up(30)}
+    for target in world.targets.values():
+        backup = open_backup(
+            target, identities=[world.identity], trusted=frozenset({world.signers["control"].fingerprint})
+        )
+        assert {secret.name: secret for secret in backup.secrets()} == wanted
+
+
+def test_a_run_leaves_nothing_on_the_stage_and_only_its_manifests_objects_on_targets(world: World) -> None:
+    run = world.back_up()
+    assert names_on(world.stage) == []
+    for target in world.targets.values():
+        manifests = [name for name in names_on(target) if name.startswith("manifests/")]
+        assert manifests == [f"manifests/{run.id}.json"]
+        assert len(names_on(target)) == 1 + run.facts["plan"]["pieces"]
+
+
+def test_one_secret_is_found_by_name_and_a_missing_one_is_not(world: World) -> None:
+    world.back_up()
+    backup = open_backup(world.targets["eu"], identities=[world.identity], trusted=None)
+    found = backup.find("app/0007")
+    assert found is not None
+    assert found.current.value is not None
+    assert found.current.value.reveal().startswith(b"CANARY-0007")
+    assert backup.find("app/9999") is None
+
+
+def test_more_pieces_than_secrets_still_make_a_whole_backup(tmp_path: Path) -> None:
+    world = make_world(tmp_path, secrets=made_up(5), pieces=50)
+    run = world.back_up()
+    assert run.state is RunState.DONE
+    assert run.facts["counts"]["secrets"] == 5
+
+
+def test_a_target_that_is_down_makes_the_backup_degraded_not_failed(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    broken = {**world.targets, "us": _Down(name="us", region="us")}
+    services = world.services(targets=broken)
+    run = world.back_up(services)
+    assert run.state is RunState.DEGRADED
+    assert "us" in (run.error or "")
+    assert {r.target for r in services.store.replicas(run.id) if r.good} == {"eu", "ap"}
+
+
+def test_too_few_targets_fail_the_run_and_leave_no_object_anywhere(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    broken = {name: _Down(name=name, region=name) for name in ("us", "ap")}
+    run = world.back_up(world.services(targets={**world.targets, **broken}))
+    assert run.state is RunState.FAILED
+    assert "QuorumNotMet" in (run.error or "")
+    assert names_on(world.targets["eu"]) == []
+    assert names_on(world.stage) == []
+
+
+def test_two_targets_in_one_region_do_not_satisfy_a_policy_of_two_regions(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    same = {name: MemoryTarget(name=name, region="eu") for name in REGIONS}
+    elsewhere = world.with_spec(targets=tuple(pin_target(name, target) for name, target in same.items()))
+    run = elsewhere.back_up(elsewhere.services(targets=same))
+    assert run.state is RunState.FAILED
+    assert "regions" in (run.error or "")
+
+
+def test_an_empty_source_is_an_error_of_its_own(tmp_path: Path) -> None:
+    run = make_world(tmp_path, secrets=[]).back_up()
+    assert run.state is RunState.FAILED
+    assert isinstance(failures.typed(run.error), EmptySource)
+
+
+def test_a_filter_that_matches_nothing_is_an_error_of_its_own(world: World) -> None:
+    run = world.with_spec(selection=Selection(tags={"parity": "none"})).back_up()
+    assert run.state is RunState.FAILED
+    assert isinstance(failures.typed(run.error), NothingSelected)
+
+
+def test_a_tag_filter_backs_up_those_secrets_and_no_others(world: World) -> None:
+    selected = world.with_spec(selection=Selection(tags={"parity": "even"}))
+    run = selected.back_up()
+    backup = open_backup(world.targets["eu"], identities=[world.identity], trusted=None)
+    assert run.state is RunState.DONE
+    assert sorted(row.name for row in backup.rows()) == [f"app/{n:04}" for n in range(0, 30, 2)]
+
+
+def test_two_secrets_of_one_name_fail_the_run(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    run = world.back_up(world.services(sources={"vault": _Twice(made_up(3), name="vault")}))
+    assert run.state is RunState.FAILED
+    assert "DuplicateSecret" in (run.error or "")
+    assert all(names_on(target) == [] for target in world.targets.values())
+
+
+def test_a_failed_run_leaves_the_last_good_backup_untouched(world: World) -> None:
+    good = world.back_up()
+    before = {name: names_on(target) for name, target in world.targets.items()}
+    bad = world.back_up(world.services(sources={"vault": _Twice(made_up(3), name="vault")}))
+    assert bad.state is RunState.FAILED
+    assert {name: names_on(target) for name, target in world.targets.items()} == before
+    assert f"manifests/{good.id}.json" in before["eu"]
+
+
+def test_a_cancelled_run_removes_what_it_had_placed(world: World) -> None:
+    services = world.services()
+    run, tickets = submit_backup(services, policy=POLICY)
+
+    def cancel_after_first_upload(ticket: Ticket) -> None:
+        if ticket.step.kind is StepKind.UPLOAD:
+            services.store.cancel(run)
+
+    ended = drive(run, tickets, services, processes=1, watch=cancel_after_first_upload)
+    assert ended.state is RunState.CANCELLED
+    assert all(names_on(target) == [] for target in world.targets.values())
+    assert names_on(world.stage) == []
+
+
+def test_a_retried_run_finishes_once_what_stopped_it_is_gone(world: World) -> None:
+    broken = {name: _Down(name=name, region=name) for name in ("us", "ap")}
+    failed = world.back_up(world.services(targets={**world.targets, **broken}))
+    services = world.services()
+    run, tickets = retry(services, failed.id)
+    assert drive(run, tickets, services, processes=1).state is RunState.DONE
+
+
+class _Down(MemoryTarget):
+    """A target that answers nothing."""
+
+    def put(self, *args: object, **kwargs: object) -> bool:  # noqa: ARG002
+        raise TargetUnavailable(f"target '{self.name}' does not answer")
+
+
+class _Twice(MemoryStore):
+    """A source that lists its first secret twice."""
+
+    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+        yield next(super().list(with_tags=with_tags))
+        yield from super().list(with_tags=with_tags)

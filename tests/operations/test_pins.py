@@ -1,0 +1,128 @@
+"""Neither the state database nor the stage is a root of trust: edited rows are refused."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strongroom.operations.drive import drive
+from strongroom.operations.steps import perform
+from strongroom.operations.submit import submit_backup
+from strongroom.state.records import Run, RunState, StepKind, Ticket
+from tests.operations.world import POLICY, World, make_world, names_on
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def edit(world: World, table: str, column: str, where: str, change: Callable[[Any], Any]) -> None:
+    """Change a JSON column behind the product's back."""
+    with sqlite3.connect(world.folder / "state.db") as connection:
+        for rowid, text in connection.execute(
+            f"SELECT rowid, {column} FROM {table} WHERE {where}"
+        ).fetchall():
+            value = json.dumps(change(json.loads(text)))
+            connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (value, rowid))
+
+
+def run_edited_after(world: World, kind: StepKind, edits: Callable[[], None]) -> Run:
+    """Run a backup and edit the database as soon as a step of ``kind`` is recorded."""
+    services = world.services()
+    run, tickets = submit_backup(services, policy=POLICY)
+    done: list[Ticket] = []
+
+    def watch(ticket: Ticket) -> None:
+        if ticket.step.kind is kind and not done:
+            done.append(ticket)
+            edits()
+
+    return drive(run, tickets, services, processes=1, watch=watch)
+
+
+def assert_refused(world: World, run: Run) -> None:
+    assert run.state is RunState.FAILED
+    assert "RecordRefused" in (run.error or "")
+    assert all(names_on(target) == [] for target in world.targets.values())
+
+
+def test_a_recipient_added_to_the_row_is_refused(world: World) -> None:
+    def add_reader(spec: dict[str, Any]) -> dict[str, Any]:
+        reader = {**spec["recipients"][0], "name": "mallory", "fingerprint": "keyfile:00"}
+        return {**spec, "recipients": [*spec["recipients"], reader]}
+
+    run = run_edited_after(world, StepKind.PLAN, lambda: edit(world, "runs", "spec", "1", add_reader))
+    assert_refused(world, run)
+
+
+def test_a_target_redirected_in_the_row_is_refused(world: World) -> None:
+    def redirect(spec: dict[str, Any]) -> dict[str, Any]:
+        return {**spec, "targets": [{**pin, "address": "/mallory"} for pin in spec["targets"]]}
+
+    run = run_edited_after(world, StepKind.CAPTURE, lambda: edit(world, "runs", "spec", "1", redirect))
+    assert run.state is RunState.FAILED
+    assert all(names_on(target) == [] for target in world.targets.values())
+    errors = [row.error or "" for row in world.services().store.rows(run.id)]
+    assert any("RecordRefused" in error for error in errors)
+
+
+def test_a_quorum_lowered_in_the_row_is_refused(world: World) -> None:
+    lower = lambda spec: {**spec, "quorum": 1, "regions": 1}  # noqa: E731
+    run = run_edited_after(world, StepKind.UPLOAD, lambda: edit(world, "runs", "spec", "1", lower))
+    assert_refused(world, run)
+
+
+def test_a_digest_swapped_in_the_row_is_refused(world: World) -> None:
+    def swap(result: dict[str, Any]) -> dict[str, Any]:
+        return {**result, "receipt": {**result["receipt"], "sha256": "00" * 32}}
+
+    run = run_edited_after(
+        world,
+        StepKind.CAPTURE,
+        lambda: edit(world, "steps", "result", "kind = 'capture' AND result <> ''", swap),
+    )
+    assert run.state is RunState.FAILED
+    errors = [row.error or "" for row in world.services().store.rows(run.id)]
+    assert any("RecordRefused" in error for error in errors)
+
+
+def test_a_receipt_of_another_run_is_refused(world: World) -> None:
+    old = world.back_up()
+    stolen = world.services().store.rows(old.id, StepKind.CAPTURE)[0].result
+    run = run_edited_after(
+        world,
+        StepKind.CAPTURE,
+        lambda: edit(
+            world,
+            "steps",
+            "result",
+            f"kind = 'capture' AND result <> '' AND run <> '{old.id}'",
+            lambda _: stolen,
+        ),
+    )
+    assert run.state is RunState.FAILED
+    errors = [row.error or "" for row in world.services().store.rows(run.id)]
+    assert any("RecordRefused" in error for error in errors)
+
+
+def test_a_plan_that_leaves_pieces_out_is_refused(world: World) -> None:
+    def shrink(facts: dict[str, Any]) -> dict[str, Any]:
+        return {**facts, "plan": {**facts["plan"], "pieces": facts["plan"]["pieces"] - 1}}
+
+    run = run_edited_after(world, StepKind.PLAN, lambda: edit(world, "runs", "facts", "1", shrink))
+    assert_refused(world, run)
+
+
+def test_a_stale_ticket_does_nothing(world: World) -> None:
+    services = world.services()
+    run, tickets = submit_backup(services, policy=POLICY)
+    drive(run, tickets, services, processes=1)
+    before = services.store.rows(run)
+    assert perform(tickets[0], services) == []
+    assert services.store.rows(run) == before
