@@ -23,7 +23,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
 
-class PostgresUnavailable(Exception):  # noqa: N818
+class PostgresUnavailable(Exception):
     """There is no server program, or it did not start."""
 
 
@@ -76,9 +76,9 @@ class PostgresServer:
         self.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
-    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+    def execute(self, statement: str, *, url: str | None = None) -> list[tuple[Any, ...]]:
         """Run a statement outside any transaction, as the cluster's owner."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+        with psycopg.connect(url or self.url("postgres"), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 

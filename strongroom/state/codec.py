@@ -87,7 +87,7 @@ def _step_row(row: AnyRow) -> StepRow:
         started_at=row.started_at,
         finished_at=row.finished_at,
         owner=row.owner,
-        not_before=row.not_before or None,
+        not_before=row.not_before if row.state == StepState.READY.value and row.not_before else None,
     )
 
 

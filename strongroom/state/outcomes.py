@@ -10,14 +10,13 @@ through one door.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import structs
-from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy import Connection, Double, bindparam, case, delete, exists, select, update
 
 from strongroom.errors import ClaimLost, UsageError
-from strongroom.state import codec, events, runs, sql, tables
-from strongroom.state.claims import holding
+from strongroom.state import codec, events, keys, runs, sql, tables
 from strongroom.state.records import Claim, Run, RunState, Step, StepKind, StepState, Tally, Verdict
 
 Decide = Callable[[Run, Tally, Step], Verdict]
@@ -30,10 +29,9 @@ _REPORT = Step(StepKind.REPORT)
 def finish(conn: Connection, held: Claim, result: Mapping[str, Any], decide: Decide) -> tuple[Run, Tally]:
     """Record success; see :meth:`strongroom.state.store.RunStore.finish`."""
     run = runs.lock(conn, held.ticket.run)
-    if _recorded_before(conn, held):
-        return run, runs.tally(conn, run.id)
-    _settle(conn, held, StepState.DONE, result=codec.encode(result))
-    return _conclude(conn, run, held.ticket.step, decide)
+    if _settle(conn, held, StepState.DONE, result=codec.encode(result)):
+        return _conclude(conn, run, held.ticket.step, decide)
+    return run, runs.tally(conn, run.id)
 
 
 def fail(
@@ -47,64 +45,59 @@ def fail(
 ) -> tuple[Run, Tally]:
     """Record failure; see :meth:`strongroom.state.store.RunStore.fail`."""
     run = runs.lock(conn, held.ticket.run)
-    if _recorded_before(conn, held):
-        return run, runs.tally(conn, run.id)
     step = held.ticket.step
-    events.append(conn, "step.failed", run.id, {"step": str(step), "attempt": held.attempt, "error": error})
-    if retry_in is not None and (not run.closing or step.kind is StepKind.REPORT):
-        _put_back(conn, held, error, retry_in)
+    again = retry_in is not None and (not run.closing or step.kind is StepKind.REPORT)
+    state = StepState.READY if again else settle or StepState.MISSED
+    if not _settle(conn, held, state, error=error, wait=retry_in or 0.0):
         return run, runs.tally(conn, run.id)
-    state = settle or StepState.MISSED
-    _settle(conn, held, state, error=error)
+    events.append(conn, "step.failed", run.id, {"step": str(step), "attempt": held.attempt, "error": error})
+    if again:
+        return run, runs.tally(conn, run.id)
     return give_up(conn, run, step, state=state, error=error, decide=decide)
 
 
-def _recorded_before(conn: Connection, held: Claim) -> bool:
-    """Whether this claim has recorded already, and the answer was lost; else it must hold.
+def _settle(
+    conn: Connection,
+    held: Claim,
+    state: StepState,
+    *,
+    result: str | None = None,
+    error: str | None = None,
+    wait: float = 0.0,
+) -> bool:
+    """Record what became of a held step; ``False`` if this very claim has done so before,
+    and the answer was lost.
 
     Raises:
         ClaimLost: another took the step over, or the run has ended.
     """
-    query = select(_steps.state, _steps.dispatch, _steps.fence)
-    row = conn.execute(query.where(runs.step_key(held.ticket.run, held.ticket.step))).first()
+    outcome = {"new_state": state.value, "new_result": result, "new_error": error, "wait": wait}
+    if conn.execute(_SETTLE, keys.held_by(held) | outcome).first() is not None:
+        return True
+    row = conn.execute(_STANDS, keys.at(held.ticket.run, held.ticket.step)).first()
     if row is None or (row.dispatch, row.fence) != (held.ticket.dispatch, held.fence):
         raise ClaimLost(f"another worker holds {held.ticket.step} of run {held.ticket.run} now")
-    if row.state == StepState.DONE.value:
-        return True
-    if row.state != StepState.RUNNING.value:
+    if row.state != StepState.DONE.value:
         raise ClaimLost(f"the lease on {held.ticket.step} of run {held.ticket.run} has ended")
     return False
 
 
-def _settle(
-    conn: Connection, held: Claim, state: StepState, *, result: str | None = None, error: str | None = None
-) -> None:
-    conn.execute(
-        update(tables.steps)
-        .where(holding(held))
-        .values(
-            state=state.value,
-            result=result,
-            error=error,
-            silent=0,
-            finished_at=sql.now(),
-            lease_expires=None,
-        )
+_SETTLE: Final = (
+    update(tables.steps)
+    .where(keys.HELD)
+    .values(
+        state=bindparam("new_state"),
+        result=bindparam("new_result"),
+        error=bindparam("new_error"),
+        silent=0,
+        not_before=sql.now() + bindparam("wait", type_=Double),
+        finished_at=case((bindparam("new_state") != StepState.READY.value, sql.now())),
+        lease_expires=None,
     )
+    .returning(_steps.run)
+)
 
-
-def _put_back(conn: Connection, held: Claim, error: str, retry_in: float) -> None:
-    conn.execute(
-        update(tables.steps)
-        .where(holding(held))
-        .values(
-            state=StepState.READY.value,
-            error=error,
-            silent=0,
-            not_before=sql.now() + retry_in,
-            lease_expires=None,
-        )
-    )
+_STANDS: Final = select(_steps.state, _steps.dispatch, _steps.fence).where(keys.STEP)
 
 
 def give_up(
@@ -195,7 +188,7 @@ def cancel(conn: Connection, run_id: str, error: str) -> Run:
 
 def has_reported(conn: Connection, run_id: str) -> bool:
     """Whether the run's last step exists, in whatever state."""
-    return conn.execute(select(_steps.run).where(runs.step_key(run_id, _REPORT))).first() is not None
+    return conn.execute(_STANDS, keys.at(run_id, _REPORT)).first() is not None
 
 
 def retry(conn: Connection, run_id: str, decide: DecideAgain, first: Sequence[Step]) -> Run:

@@ -215,7 +215,8 @@ class Tally(Struct, frozen=True):
 
 
 class StepRow(Struct, frozen=True, kw_only=True):
-    """A step as recorded, with its outcome. ``result`` is small and free of secrets."""
+    """A step as recorded, with its outcome. ``result`` is small and free of secrets;
+    ``not_before`` is when a READY step that failed is due again."""
 
     step: Step
     state: StepState

@@ -17,7 +17,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, and_, case, func, select, update
 
 from strongroom.errors import StateUnavailable
-from strongroom.state import codec, events, outcomes, runs, sql, tables
+from strongroom.state import codec, events, keys, outcomes, runs, sql, tables
 from strongroom.state.engine import Database
 from strongroom.state.records import RunState, Step, StepKind, StepState
 
@@ -230,7 +230,7 @@ def _give_up(conn: Connection, one: Watched, state: StepState, decide: outcomes.
 def _change(conn: Connection, one: Watched, **values: Any) -> bool:
     """Write a step's row, unless it has moved since it was looked at."""
     unmoved = and_(
-        runs.step_key(one.run, one.step),
+        keys.STEP,
         _steps.state == one.state.value,
         _steps.dispatch == one.dispatch,
         _steps.fence == one.fence,
@@ -238,7 +238,7 @@ def _change(conn: Connection, one: Watched, **values: Any) -> bool:
     if one.state is StepState.RUNNING:  # renewed meanwhile
         unmoved = and_(unmoved, _steps.lease_expires < sql.now())
     changed = update(tables.steps).where(unmoved).values(**values).returning(_steps.run)
-    return conn.execute(changed).first() is not None
+    return conn.execute(changed, keys.at(one.run, one.step)).first() is not None
 
 
 def _end_stalled(conn: Connection, run_id: str) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
+from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from strongroom.errors import RunNotFound, StateError, StateUnavailable
-from strongroom.state import codec, events, slots, sql, tables
+from strongroom.state import codec, events, keys, slots, sql, tables
 from strongroom.state.records import Run, RunState, Spec, Step, StepKind, StepRow, StepState, Tally
 
 _runs, _steps = tables.runs.c, tables.steps.c
@@ -90,17 +90,20 @@ def lock(conn: Connection, run: str) -> Run:
     two pieces the second counts the first: that is how the last one is known. SQLite holds
     its one write lock already and ignores FOR UPDATE.
     """
-    row = conn.execute(select(tables.runs).where(_runs.id == run).with_for_update()).first()
-    if row is None:
-        raise RunNotFound(f"there is no run {run}")
-    return codec.run_of(row)
+    return _found(conn.execute(_LOAD.with_for_update(), {"at_run": run}).first(), run)
 
 
 def load(conn: Connection, run: str) -> Run:
     """Return a run."""
-    row = conn.execute(select(tables.runs).where(_runs.id == run)).first()
+    return _found(conn.execute(_LOAD, {"at_run": run}).first(), run)
+
+
+_LOAD: Final = select(tables.runs).where(_runs.id == bindparam("at_run"))
+
+
+def _found(row: codec.AnyRow | None, name: str) -> Run:
     if row is None:
-        raise RunNotFound(f"there is no run {run}")
+        raise RunNotFound(f"there is no run {name}")
     return codec.run_of(row)
 
 
@@ -112,10 +115,8 @@ def by_request(conn: Connection, request_id: str) -> Run | None:
 
 def find(conn: Connection, name: str) -> Run:
     """Return the run of an id or a request id."""
-    row = conn.execute(select(tables.runs).where(or_(_runs.id == name, _runs.request_id == name))).first()
-    if row is None:
-        raise RunNotFound(f"there is no run {name}")
-    return codec.run_of(row)
+    query = select(tables.runs).where(or_(_runs.id == name, _runs.request_id == name))
+    return _found(conn.execute(query).first(), name)
 
 
 def newest(conn: Connection, limit: int) -> list[Run]:
@@ -126,27 +127,22 @@ def newest(conn: Connection, limit: int) -> list[Run]:
 
 def tally(conn: Connection, run: str) -> Tally:
     """Count a run's steps by kind, target and state."""
-    key = (_steps.kind, _steps.target, _steps.state)
-    query = select(*key, func.count()).where(_steps.run == run).group_by(*key)
-    return Tally(codec.counts_of(list(conn.execute(query)), run))
+    return Tally(codec.counts_of(list(conn.execute(_TALLY, {"at_run": run})), run))
+
+
+_TALLY: Final = (
+    select(_steps.kind, _steps.target, _steps.state, func.count())
+    .where(_steps.run == bindparam("at_run"))
+    .group_by(_steps.kind, _steps.target, _steps.state)
+)
 
 
 def row(conn: Connection, run: str, step: Step) -> StepRow:
     """Return one step."""
-    found = conn.execute(select(tables.steps).where(step_key(run, step))).first()
+    found = conn.execute(select(tables.steps).where(keys.STEP), keys.at(run, step)).first()
     if found is None:
         raise StateError(f"run {run} has no step {step}")
     return codec.step_row_of(found)
-
-
-def step_key(run: str, step: Step) -> ColumnElement[bool]:
-    """Return the condition that selects one step's row."""
-    return and_(
-        _steps.run == run,
-        _steps.kind == step.kind.value,
-        _steps.piece == step.piece,
-        _steps.target == step.target,
-    )
 
 
 def rows(conn: Connection, run: str, kind: StepKind | None = None, piece: int | None = None) -> list[StepRow]:

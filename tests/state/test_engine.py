@@ -7,14 +7,15 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from strongroom.errors import ConfigError, StateError, StateUnavailable
-from strongroom.state import engine, filesystem
+from strongroom.state import engine, filesystem, sql
 from strongroom.state.store import RunStore
 from tests.postgres import PostgresServer
 from tests.state.pipeline import new_run, work_off
@@ -80,6 +81,16 @@ def test_readers_do_not_wait_for_a_writer(file: Path, monkeypatch: pytest.Monkey
     with store._database.writing():
         assert store.load(run.id) == run
     store.close()
+
+
+def test_the_clock_goes_on_within_a_transaction(store: RunStore) -> None:
+    with store._database.writing() as conn:
+        first = later = conn.execute(select(sql.now())).scalar_one()
+        began = time.monotonic()
+        while time.monotonic() < began + 0.01:
+            later = conn.execute(select(sql.now())).scalar_one()
+    assert first < later, "or a lease taken after a long wait for a lock would start half spent"
+    assert abs(later - time.time()) < 5
 
 
 def test_an_exception_inside_a_transaction_undoes_it(store: RunStore) -> None:

@@ -41,16 +41,16 @@ def test_migrations_make_the_partial_indexes(store: RunStore) -> None:
         assert conn.execute(text(partial)).scalar() == 2
 
 
-def test_a_schema_of_a_later_version_is_refused_and_left_alone(url: str) -> None:
-    first = RunStore(url)
+def test_a_schema_of_a_later_version_is_refused_and_left_alone(empty_url: str) -> None:
+    first = RunStore(empty_url)
     with first._database.writing() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     first.close()
     with pytest.raises(SchemaMismatch, match="does not know") as caught:
-        RunStore(url).check()
+        RunStore(empty_url).check()
     assert not caught.value.transient
     with pytest.raises(SchemaMismatch):
-        RunStore(url).runs()
+        RunStore(empty_url).runs()
 
 
 def test_a_database_that_is_up_to_date_costs_one_select(store: RunStore) -> None:
@@ -64,17 +64,17 @@ def test_a_database_that_is_up_to_date_costs_one_select(store: RunStore) -> None
     ]
 
 
-def test_a_start_without_a_migration_does_not_import_alembic(url: str) -> None:
+def test_a_start_without_a_migration_does_not_import_alembic(empty_url: str) -> None:
     program = (
         "import sys; from strongroom.state.store import RunStore;"
-        f"store = RunStore({url!r}); store.runs(); store.close();"
+        f"store = RunStore({empty_url!r}); store.runs(); store.close();"
         "sys.exit(any(name.split('.')[0] in ('alembic', 'mako') for name in sys.modules))"
     )
     codes = [subprocess.run([sys.executable, "-c", program], check=False).returncode for _ in range(2)]
     assert codes == [1, 0], "the first start migrates, the second does not"
 
 
-def test_a_migration_that_breaks_off_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_that_breaks_off_leaves_nothing(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     real = migrations._upgrade
 
     def break_off(conn: object) -> None:
@@ -83,8 +83,8 @@ def test_a_migration_that_breaks_off_leaves_nothing(url: str, monkeypatch: pytes
 
     monkeypatch.setattr(migrations, "_upgrade", break_off)
     with pytest.raises(KeyboardInterrupt):
-        RunStore(url).check()
+        RunStore(empty_url).check()
     monkeypatch.undo()
-    store = RunStore(url)
+    store = RunStore(empty_url)
     assert store.runs() == []
     store.close()

@@ -88,8 +88,8 @@ def test_what_is_lost_is_recovered_once_by_any_number_of_reconcilers(store: RunS
     assert store.tally(run.id).of(StepKind.UPLOAD, states=(StepState.READY,)) == 6
 
 
-def test_an_empty_database_may_be_opened_by_several_processes_at_once(url: str) -> None:
-    for kinds in racers.race(racers.open_first, [(url,)] * 4):
+def test_an_empty_database_may_be_opened_by_several_processes_at_once(empty_url: str) -> None:
+    for kinds in racers.race(racers.open_first, [(empty_url,)] * 4):
         assert "opened" in kinds
 
 

@@ -1,0 +1,42 @@
+"""Conditions that select a step's row, and the parameters they take.
+
+Statements that run for every step are built once, with parameters: building one anew takes
+longer than running it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import and_, bindparam
+
+from strongroom.state.records import Claim, Step, StepState
+from strongroom.state.tables import steps
+
+STEP: Final = and_(
+    steps.c.run == bindparam("at_run"),
+    steps.c.kind == bindparam("at_kind"),
+    steps.c.piece == bindparam("at_piece"),
+    steps.c.target == bindparam("at_target"),
+)
+"""One step's row; takes :func:`at`."""
+
+HELD: Final = and_(
+    STEP,
+    steps.c.state == StepState.RUNNING.value,
+    steps.c.dispatch == bindparam("at_dispatch"),
+    steps.c.fence == bindparam("at_fence"),
+)
+"""One step's row, as long as a claim holds it; takes :func:`held_by`. The dispatch number
+is part of it, since a run that is started over starts its fences afresh."""
+
+
+def at(run: str, step: Step) -> dict[str, Any]:
+    """Return the parameters of :data:`STEP`."""
+    return {"at_run": run, "at_kind": step.kind.value, "at_piece": step.piece, "at_target": step.target}
+
+
+def held_by(claim: Claim) -> dict[str, Any]:
+    """Return the parameters of :data:`HELD`."""
+    ticket = claim.ticket
+    return at(ticket.run, ticket.step) | {"at_dispatch": ticket.dispatch, "at_fence": claim.fence}
