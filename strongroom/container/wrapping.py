@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 from collections.abc import Sequence
+from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,9 +28,11 @@ SALT_SIZE = 32
 WRAPPED_SIZE = KEY_SIZE + 16
 MAX_STANZAS = 64
 MAX_GENERATION = 99_999_999
+MAX_LABEL = 128
 
 # The derived key wraps one key and is never used again, so the nonce may be constant.
 _NONCE = bytes(12)
+_TYPE = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
 _CONTEXT = b"strongroom/v1/wrapping-key/"
 
 
@@ -58,6 +62,12 @@ class WrappingKeyRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise Malformed("A wrapping key's generation is out of bounds.")
         if not 1 <= len(self.stanzas) <= MAX_STANZAS:
             raise Malformed(f"A wrapping key must have 1 to {MAX_STANZAS} recipients.")
+        for stanza in self.stanzas:
+            # Both are shown to people before anything is known of who wrote them.
+            if not _TYPE.fullmatch(stanza.type):
+                raise Malformed("A recipient's type is not what the format asks for.")
+            if len(stanza.label) > MAX_LABEL or not stanza.label.isprintable():
+                raise Malformed("A recipient's label is too long, or cannot be printed.")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -119,7 +129,7 @@ class WrappingKey:
     def __repr__(self) -> str:
         return f"WrappingKey({self.id}, generation {self.record.generation})"
 
-    def __reduce__(self) -> str:
+    def __reduce__(self) -> NoReturn:
         raise TypeError("a wrapping key must not be pickled")
 
 
@@ -131,7 +141,8 @@ def unlock(record: WrappingKeyRecord, identities: Sequence[Identity]) -> Wrappin
         Tampered: one fits, but the record is not the one that was made with the key.
     """
     key = _find_key(record, identities)
-    if not hmac.compare_digest(_mac(key, record), unhex(record.mac, 32, "A wrapping key's MAC")):
+    mac = _mac(key, _Unsigned(record.id, record.generation, record.stanzas))
+    if not hmac.compare_digest(mac, unhex(record.mac, 32, "A wrapping key's MAC")):
         raise Tampered("The list of recipients was altered.")
     return WrappingKey(key, record)
 
@@ -146,14 +157,15 @@ def _record(key: bytes, key_id: str, generation: int, recipients: Sequence[Recip
         raise UsageError(f"A sealed backup needs 1 to {MAX_STANZAS} recipients.")
     context = wrap_context(key_id)
     stanzas = tuple(recipient.wrap(key, context=context) for recipient in recipients)
-    record = WrappingKeyRecord(id=key_id, generation=generation, stanzas=stanzas, mac="")
-    return WrappingKeyRecord(id=key_id, generation=generation, stanzas=stanzas, mac=_mac(key, record).hex())
+    mac = _mac(key, _Unsigned(key_id, generation, stanzas))
+    record = WrappingKeyRecord(id=key_id, generation=generation, stanzas=stanzas, mac=mac.hex())
+    record.check()
+    return record
 
 
-def _mac(key: bytes, record: WrappingKeyRecord) -> bytes:
-    message = canonical.encode(_Unsigned(record.id, record.generation, record.stanzas))
-    salt = unhex(record.id, ID_SIZE, "A wrapping key's id")
-    return hmac.digest(hkdf(key, salt=salt, info=derive.RECORD), message, "sha256")
+def _mac(key: bytes, unsigned: _Unsigned) -> bytes:
+    salt = unhex(unsigned.id, ID_SIZE, "A wrapping key's id")
+    return hmac.digest(hkdf(key, salt=salt, info=derive.RECORD), canonical.encode(unsigned), "sha256")
 
 
 def _find_key(record: WrappingKeyRecord, identities: Sequence[Identity]) -> bytes:

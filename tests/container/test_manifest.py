@@ -1,0 +1,116 @@
+"""The manifest, the receipt and their signatures."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.manifest import open_manifest, parse_manifest, sign_manifest
+from strongroom.container.receipt import Receipt, sign_receipt, verify_receipt
+from strongroom.container.signing import Signer, verify
+from strongroom.container.wrapping import WrappingKey
+from strongroom.errors import Malformed, NotABackup, Tampered, UntrustedSigner
+from tests.container.parts import KEY, SIGNER, TRUSTED, entry, manifest
+
+
+def test_a_manifest_comes_back_as_it_was_and_is_the_same_bytes_each_time() -> None:
+    data = sign_manifest(manifest(), SIGNER)
+    assert parse_manifest(data, trusted=TRUSTED) == manifest()
+    assert sign_manifest(parse_manifest(data, trusted=None), SIGNER) == data
+    assert open_manifest(data, trusted=None).fingerprint == SIGNER.fingerprint
+
+
+def test_any_json_reader_can_read_a_manifest() -> None:
+    data = sign_manifest(manifest(), SIGNER)
+    content = json.loads(data)
+    assert content["format"] == "strongroom-manifest/1"
+    assert content["body"]["backup_id"] == manifest().backup_id
+    assert int(content["length"]) == len(data)
+
+
+def test_the_order_in_which_tags_were_given_does_not_change_the_manifest() -> None:
+    first = manifest()
+    tags = dict(reversed(list(first.selection.tags.items())))
+    second = msgspec.structs.replace(first, selection=msgspec.structs.replace(first.selection, tags=tags))
+    assert sign_manifest(first, SIGNER) == sign_manifest(second, SIGNER)
+
+
+def test_a_manifest_of_an_unknown_signer_is_refused() -> None:
+    data = sign_manifest(manifest(), Signer.generate())
+    with pytest.raises(UntrustedSigner):
+        parse_manifest(data, trusted=TRUSTED)
+    assert parse_manifest(data, trusted=None) == manifest()
+
+
+def test_one_kind_of_document_does_not_pass_for_another() -> None:
+    envelope = write_detached(WrappingKey.create([KEY]).record, SIGNER)
+    with pytest.raises(NotABackup):
+        parse_manifest(envelope, trusted=None)
+    with pytest.raises(NotABackup):
+        parse_detached(sign_manifest(manifest(), SIGNER), trusted=None)
+    renamed = envelope.replace(b"strongroom-envelope", b"strongroom-manifest")
+    with pytest.raises(Tampered):
+        parse_manifest(renamed, trusted=None)
+
+
+def test_bytes_after_a_manifest_are_called_malformed() -> None:
+    with pytest.raises(Malformed, match="follows"):
+        parse_manifest(sign_manifest(manifest(), SIGNER) + b"\n", trusted=None)
+
+
+def test_a_manifest_with_a_gap_an_overlap_or_wrong_sums_is_neither_written_nor_read() -> None:
+    gap = manifest(entry(0, "11", "22"), entry(2, "33", "44"))
+    overlap = manifest(entry(0, "11", "33"), entry(1, "33", "44"))
+    backwards = manifest(entry(0, "22", "11"))
+    short = msgspec.structs.replace(manifest(), previous="00")
+    fewer = msgspec.structs.replace(manifest(), counts=msgspec.structs.replace(manifest().counts, secrets=1))
+    for broken in (gap, overlap, backwards, short, fewer):
+        with pytest.raises(Malformed):
+            sign_manifest(broken, SIGNER)
+
+
+def test_a_name_is_in_one_container_at_most() -> None:
+    found = manifest(entry(0, "11", "22"), entry(1, "33", "44"))
+    assert [c.piece for c in found.candidates(bytes([0x11] * 16))] == [0]
+    assert [c.piece for c in found.candidates(bytes([0x22] * 16))] == [0]
+    assert [c.piece for c in found.candidates(bytes([0x44] * 16))] == [1]
+    assert found.candidates(bytes([0x2A] * 16)) == ()
+    assert found.candidates(bytes([0xFF] * 16)) == ()
+
+
+RECEIPT = Receipt(
+    run="r", piece=1, sha256="ab", size=2, secrets=3, versions=4, first="f", last="l", wrapping_key="w"
+)
+
+
+def test_a_receipt_is_valid_for_what_was_signed_alone() -> None:
+    signature = sign_receipt(RECEIPT, SIGNER)
+    verify_receipt(RECEIPT, signature, SIGNER.public)
+    for field in RECEIPT.__struct_fields__:
+        other = getattr(RECEIPT, field) * 2
+        with pytest.raises(Tampered):
+            verify_receipt(msgspec.structs.replace(RECEIPT, **{field: other}), signature, SIGNER.public)
+    with pytest.raises(Tampered):
+        verify_receipt(RECEIPT, signature, Signer.generate().public)
+    with pytest.raises(Malformed):
+        verify_receipt(RECEIPT, signature.upper(), SIGNER.public)
+
+
+def test_a_signature_holds_in_its_domain_only() -> None:
+    signature = SIGNER.sign(b"one", b"message")
+    verify(SIGNER.public, b"one", b"message", signature)
+    for domain, message in ((b"two", b"message"), (b"one", b"other"), (b"on", b"e\x00message")):
+        with pytest.raises(Tampered):
+            verify(SIGNER.public, domain, message, signature)
+    with pytest.raises(ValueError, match="zero byte"):
+        SIGNER.sign(b"on\x00e", b"")
+
+
+def test_a_signer_comes_back_from_its_private_bytes() -> None:
+    signer = Signer.generate()
+    assert Signer.from_private(signer.private_bytes()).fingerprint == signer.fingerprint
+    assert signer.fingerprint.startswith("sr1:")
+    assert len(signer.fingerprint) == 68

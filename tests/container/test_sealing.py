@@ -1,0 +1,381 @@
+"""What goes into a container comes out again, for the right people only."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import string
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from strongroom.container.check import check_sealed, scrub
+from strongroom.container.digests import name_hash, value_digest
+from strongroom.container.ranges import BytesReader
+from strongroom.container.reader import Container
+from strongroom.container.wrapping import WrappingKey
+from strongroom.container.writer import SEGMENT_JSON, SEGMENT_SECRETS, SEGMENT_VALUES, write_container
+from strongroom.errors import (
+    DuplicateSecret,
+    Malformed,
+    SecretTooLarge,
+    SourceError,
+    Tampered,
+    UntrustedSigner,
+    UsageError,
+    VerificationFailed,
+    WrongKey,
+)
+from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
+from tests.container.parts import DIGEST_KEY, KEY, NAME_KEY, OTHER, SIGNER, TRUSTED, hashed, sealed, secret
+from tests.container.parts import about as about_
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+times = st.none() | text
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@st.composite
+def versions(draw: st.DrawFn) -> tuple[Version, ...]:
+    numbers = sorted(draw(st.sets(st.integers(0, 2**63), min_size=1, max_size=4)))
+    return tuple(
+        Version(
+            number=number,
+            value=draw(st.none() | st.binary(max_size=40).map(SecretBytes)),
+            media=draw(st.sampled_from(Media)),
+            state=draw(st.sampled_from(VersionState)),
+            created_at=draw(times),
+        )
+        for number in numbers
+    )
+
+
+secrets_ = st.lists(
+    st.builds(
+        Secret,
+        name=text,
+        versions=versions(),
+        type=text,
+        tags=st.dictionaries(text, text, max_size=3),
+        created_at=times,
+        updated_at=times,
+        expires_at=times,
+        rotation=st.none() | st.builds(Rotation, days=st.integers(0, 999), enabled=st.booleans()),
+        metadata=st.dictionaries(text, json_values, max_size=3),
+    ),
+    max_size=6,
+    unique_by=lambda s: s.name,
+)
+
+
+def opened(data: bytes, *, key: object = KEY) -> Container:
+    return Container.open(BytesReader(data), [key], trusted=TRUSTED)  # type: ignore[list-item]
+
+
+@given(secrets_)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_any_secrets_come_out_as_they_went_in(secrets: list[Secret]) -> None:
+    data, record = sealed(secrets)
+    check_sealed(BytesReader(data), record, digest_key=DIGEST_KEY)
+    container = opened(data)
+    expected = [secret for _, secret in hashed(secrets)]
+    assert list(container.secrets()) == expected
+    assert [row.name for row in container.rows()] == [s.name for s in expected]
+    assert (record.secrets, record.size) == (len(secrets), len(data))
+    assert record.sha256 == scrub(BytesReader(data)).sha256
+    for each in secrets:
+        assert container.find(each.name) == each
+
+
+def test_stored_digests_are_those_of_source_name_version_and_value() -> None:
+    two = Secret(
+        name="a",
+        versions=(
+            Version(number=1, value=SecretBytes(b"CANARY-1")),
+            Version(number=2, state=VersionState.DESTROYED),
+            Version(number=3, value=SecretBytes(b"CANARY-3")),
+        ),
+    )
+    data, _ = sealed([two])
+    assert list(opened(data).digests()) == [
+        ("a", 1, value_digest(DIGEST_KEY, "local", "a", 1, b"CANARY-1")),
+        ("a", 3, value_digest(DIGEST_KEY, "local", "a", 3, b"CANARY-3")),
+    ]
+
+
+def test_a_digest_differs_where_source_name_version_or_value_does() -> None:
+    digests = {
+        value_digest(DIGEST_KEY, source, name, version, value)
+        for source, name, version, value in [
+            ("s", "n", 1, b"v"),
+            ("sn", "", 1, b"v"),
+            ("", "sn", 1, b"v"),
+            ("s", "n", 2, b"v"),
+            ("s", "n", 1, b"w"),
+        ]
+    }
+    assert len(digests) == 5
+
+
+def test_metadata_only_containers_hold_no_value_and_no_free_form_metadata() -> None:
+    full = Secret(
+        name="a",
+        versions=(Version(number=4, value=SecretBytes(b"CANARY")),),
+        tags={"team": "x"},
+        metadata={"note": "CANARY-note"},
+    )
+    data, record = sealed([full], about_=about_(values=False))
+    check_sealed(BytesReader(data), record, digest_key=DIGEST_KEY)
+    container = opened(data)
+    assert list(container.secrets()) == [Secret(name="a", versions=(Version(number=4),), tags={"team": "x"})]
+    assert list(container.digests()) == []
+    assert container.find("a") == Secret(name="a", versions=(Version(number=4),), tags={"team": "x"})
+
+
+def test_the_wrong_key_is_called_that_and_the_message_lists_what_was_tried() -> None:
+    data, _ = sealed([secret("a")])
+    with pytest.raises(WrongKey, match=r"Sealed for raw \(test\); tried a raw key"):
+        opened(data, key=OTHER)
+    with pytest.raises(WrongKey, match="tried nothing"):
+        Container.open(BytesReader(data), [], trusted=None)
+
+
+def test_any_recipient_of_several_opens() -> None:
+    data, _ = sealed([secret("a")], recipients=[KEY, OTHER])
+    assert opened(data, key=KEY).secrets_count == opened(data, key=OTHER).secrets_count == 1
+
+
+def test_a_signer_that_is_not_trusted_is_refused_before_any_key_is_tried() -> None:
+    class Untouchable:
+        def describe(self) -> str:
+            return "never asked"
+
+        def unwrap(self, stanza: object, *, context: bytes) -> bytes | None:  # noqa: ARG002
+            raise AssertionError("a key was tried on an untrusted file")
+
+    data, _ = sealed([secret("a")])
+    with pytest.raises(UntrustedSigner, match=SIGNER.fingerprint):
+        Container.open(BytesReader(data), [Untouchable()], trusted=frozenset({"sr1:00"}))
+
+
+def test_two_secrets_of_one_name_are_refused_by_name() -> None:
+    with pytest.raises(DuplicateSecret, match="'same'"):
+        sealed([secret("same", b"CANARY-1"), secret("other"), secret("same", b"CANARY-2")])
+
+
+def test_two_secrets_of_one_name_are_refused_across_batches_too() -> None:
+    rows = hashed([secret(str(n)) for n in range(64)])
+    with pytest.raises(DuplicateSecret):
+        write_rows([*rows, rows[-1]])
+
+
+def write_rows(rows: object) -> None:
+    write_container(
+        lambda _: None,
+        rows,  # type: ignore[arg-type]
+        about=about_(),
+        wrapping_key=WrappingKey.create([KEY]),
+        signer=SIGNER,
+        digest_key=DIGEST_KEY,
+    )
+
+
+def test_unsorted_rows_are_a_mistake_of_the_caller() -> None:
+    rows = hashed([secret("a"), secret("b")])
+    with pytest.raises(ValueError, match="sorted"):
+        write_rows(reversed(rows))
+
+
+def test_versions_that_do_not_ascend_are_refused() -> None:
+    twisted = Secret(name="a", versions=(Version(number=2), Version(number=1)))
+    with pytest.raises(SourceError, match="'a'"):
+        sealed([twisted])
+    with pytest.raises(SourceError, match="'none'"):
+        sealed([Secret(name="none", versions=())])
+
+
+def test_metadata_that_is_not_json_is_refused_and_the_secret_named() -> None:
+    odd = Secret(name="odd", versions=(Version(number=1),), metadata={"x": object()})
+    with pytest.raises(SourceError, match="'odd'"):
+        sealed([secret("a"), odd])
+
+
+def test_a_secret_too_large_for_the_format_is_refused() -> None:
+    big = bytes(33 * 1024 * 1024)
+    values = tuple(Version(number=n, value=SecretBytes(big)) for n in (1, 2))
+    with pytest.raises(SecretTooLarge, match="values of 'a'"):
+        sealed([Secret(name="a", versions=values)])
+    wide = Secret(name="b", versions=(Version(number=1),), metadata={"x": "y" * (17 * 1024 * 1024)})
+    with pytest.raises(SecretTooLarge, match="metadata of 'b'"):
+        sealed([wide])
+
+
+def test_a_large_value_has_a_segment_to_itself() -> None:
+    secrets = [secret(f"s{n}", os.urandom(2 * 1024 * 1024 if n == 50 else 20)) for n in range(100)]
+    data, record = sealed(secrets)
+    check_sealed(BytesReader(data), record, digest_key=DIGEST_KEY)
+    reader = Counting(data)
+    container = Container.open(reader, [KEY], trusted=TRUSTED)
+    small = next(s for s in secrets if len(s.current.value or b"") == 20)
+    assert container.find(small.name) == small
+    assert reader.bytes < 128 * 1024
+
+
+def test_segments_are_bounded_in_secrets_values_and_json() -> None:
+    mixed = [
+        Secret(
+            name=f"s{n}",
+            versions=(Version(number=1, value=SecretBytes(bytes(n * 37 % 3000))),),
+            metadata={"m": "x" * (n * 97 % 9000)},
+        )
+        for n in range(3000)
+    ]
+    data, record = sealed(mixed)
+    check_sealed(BytesReader(data), record, digest_key=DIGEST_KEY)
+    container = opened(data)
+    for number in range(len(container._outer.entries)):
+        rows, values = container._segment(number)
+        assert len(rows.rows) <= SEGMENT_SECRETS
+        assert len(values) <= SEGMENT_VALUES
+        assert len(rows.json) <= SEGMENT_JSON
+
+
+class Counting(BytesReader):
+    """Counts reads and bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.reads = 0
+        self.bytes = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        found = super().read(offset, length)
+        self.reads += 1
+        self.bytes += len(found)
+        return found
+
+
+def test_one_secret_of_many_is_found_in_three_small_reads() -> None:
+    data, _ = sealed(secret(f"prod/service-{n}/password", b"CANARY-%d" % n) for n in range(20_000))
+    reader = Counting(data)
+    container = Container.open(reader, [KEY], trusted=TRUSTED)
+    assert container.find("prod/service-777/password") == secret("prod/service-777/password", b"CANARY-777")
+    assert container.find("prod/absent") is None
+    assert reader.reads <= 4
+    assert reader.bytes < 256 * 1024
+
+
+def test_listing_reads_no_values() -> None:
+    data, _ = sealed(secret(f"n{n}", bytes(200_000)) for n in range(20))
+    reader = Counting(data)
+    assert len(list(Container.open(reader, [KEY], trusted=TRUSTED).rows())) == 20
+    assert reader.bytes < 128 * 1024
+
+
+def many(count: int) -> Iterator[tuple[bytes, Secret]]:
+    """Yield secrets with made-up ascending hashes, none of which is kept."""
+    for n in range(1, count):
+        yield n.to_bytes(16, "big"), secret(f"s{n}", b"x" * 300)
+
+
+def peak_of_writing(count: int) -> int:
+    tracemalloc.start()
+    try:
+        write_rows(many(count))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_writing_takes_memory_for_one_segment_however_many_secrets_there_are() -> None:
+    peak_of_writing(100)
+    assert peak_of_writing(20_000) < 1.3 * peak_of_writing(5_000)
+
+
+def test_reading_takes_memory_for_one_segment_however_many_secrets_there_are() -> None:
+    def peak(count: int) -> int:
+        data, _ = sealed(secret(f"s{n}", b"x" * 300) for n in range(count))
+        container = opened(data)
+        tracemalloc.start()
+        for _ in container.secrets():
+            pass
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    assert peak(12_000) < 1.3 * peak(4_000)
+
+
+def test_two_containers_of_the_same_secrets_share_no_salt_key_or_message() -> None:
+    key = WrappingKey.create([KEY])
+    first, one = sealed([secret("a")], wrapping_key=key)
+    second, two = sealed([secret("a")], wrapping_key=key)
+    assert one.file_key != two.file_key
+    chunks = {first[at : at + 16] for at in range(16, len(first) - 600)}
+    assert not any(second[at : at + 16] in chunks for at in range(16, 1200))
+
+
+def test_reopening_notices_what_sealing_got_wrong() -> None:
+    data, record = sealed([secret("a", b"CANARY-1")])
+    _, other = sealed([secret("a", b"CANARY-2")])
+    with pytest.raises(Tampered):
+        check_sealed(BytesReader(data), other, digest_key=DIGEST_KEY)
+    with pytest.raises(VerificationFailed, match="digest"):
+        check_sealed(BytesReader(data), record, digest_key=bytes(32))
+    with pytest.raises(VerificationFailed, match="what was sealed"):
+        check_sealed(BytesReader(data), replaced(record, fold=bytes(32)), digest_key=DIGEST_KEY)
+    with pytest.raises(VerificationFailed, match="the file that was written"):
+        check_sealed(BytesReader(data), replaced(record, sha256=bytes(32)), digest_key=DIGEST_KEY)
+
+
+def replaced(record: object, **changes: object) -> Any:
+    return msgspec.structs.replace(record, **changes)  # type: ignore[type-var]
+
+
+def test_a_name_under_a_wrong_hash_is_refused_when_read() -> None:
+    parts: list[bytes] = []
+    write_container(
+        parts.append,
+        [(bytes(15) + b"\x01", secret("a"))],
+        about=about_(),
+        wrapping_key=WrappingKey.create([KEY]),
+        signer=SIGNER,
+        digest_key=DIGEST_KEY,
+    )
+    with pytest.raises(Malformed, match="begin"):
+        list(opened(b"".join(parts)).secrets())
+
+
+def test_no_error_or_representation_shows_a_key_or_value() -> None:
+    data, record = sealed([secret("a", b"CANARY-hidden")])
+    key = WrappingKey.create([KEY])
+    container = opened(data)
+    shown = repr([record, key, container, container.about, SIGNER, *container.secrets()])
+    assert "CANARY" not in shown
+    for hidden in (record.file_key.reveal(), key._key, NAME_KEY, SIGNER.private_bytes()):
+        assert hidden.hex() not in shown
+        assert repr(hidden) not in shown
+    for holder in (record, key, SIGNER):
+        with pytest.raises(TypeError):
+            pickle.dumps(holder)
+
+
+def test_a_key_of_the_wrong_length_is_refused() -> None:
+    with pytest.raises(UsageError):
+        sealed([], wrapping_key=WrappingKey(bytes(16), WrappingKey.create([KEY]).record))
+    with pytest.raises(UsageError):
+        value_digest(b"short", "s", "n", 1, b"v")
+
+
+def test_names_hash_to_sixteen_bytes_of_hmac_sha256() -> None:
+    assert len(name_hash(NAME_KEY, "a")) == 16
+    assert len({name_hash(NAME_KEY, letter) for letter in string.ascii_letters}) == 52

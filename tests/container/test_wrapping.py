@@ -1,0 +1,130 @@
+"""Wrapping keys: one a run, any recipient opens, nobody adds another."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.ranges import BytesReader
+from strongroom.container.reader import Container
+from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, unlock
+from strongroom.errors import Malformed, Stale, Tampered, UntrustedSigner, UsageError, WrongKey
+from tests.container.parts import KEY, OTHER, SIGNER, TRUSTED, RawKey, sealed, secret
+
+FILE_ID = bytes(32)
+
+
+def test_a_file_key_opens_through_any_recipient() -> None:
+    key = WrappingKey.create([KEY, OTHER])
+    wrap = key.wrap_file_key(bytes(range(32)), FILE_ID)
+    for identity in (KEY, OTHER):
+        assert unlock(key.record, [identity]).unwrap_file_key(wrap, FILE_ID) == bytes(range(32))
+
+
+def test_a_file_key_is_bound_to_its_file() -> None:
+    key = WrappingKey.create([KEY])
+    wrap = key.wrap_file_key(bytes(32), FILE_ID)
+    with pytest.raises(Tampered):
+        key.unwrap_file_key(wrap, bytes([1]) * 32)
+
+
+def test_wrapping_the_same_file_key_twice_repeats_no_byte() -> None:
+    key = WrappingKey.create([KEY])
+    first, second = (key.wrap_file_key(bytes(32), FILE_ID) for _ in range(2))
+    assert first.salt != second.salt
+    assert first.wrapped != second.wrapped
+
+
+def test_recipients_are_asked_once_however_many_containers_there_are() -> None:
+    asked = []
+
+    class Slow(RawKey):
+        def wrap(self, key: bytes, *, context: bytes) -> Stanza:
+            asked.append(context)
+            return super().wrap(key, context=context)
+
+    key = WrappingKey.create([Slow(bytes(32))])
+    for _ in range(5):
+        sealed([secret("a")], wrapping_key=key)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"generation": 2},
+        {"stanzas": ()},
+        {"mac": "00" * 32},
+        {"id": "00" * 16},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_an_edited_record_is_refused(change: dict[str, object]) -> None:
+    record = WrappingKey.create([KEY]).record
+    with pytest.raises((Tampered, Malformed, WrongKey)):
+        unlock(msgspec.structs.replace(record, **change), [KEY])
+
+
+def test_a_recipient_added_by_somebody_without_the_key_is_refused() -> None:
+    record = WrappingKey.create([KEY]).record
+    extra = Stanza(type="raw", label="attacker", args={"nonce": "00", "wrapped": "00"})
+    with pytest.raises(Tampered, match="recipients"):
+        unlock(msgspec.structs.replace(record, stanzas=(*record.stanzas, extra)), [KEY])
+
+
+@pytest.mark.parametrize("label", ["\x1b[2Jgone", "a" * 129, "two\nlines", "\u202egnp.exe"])
+def test_a_label_that_could_fool_a_terminal_is_refused(label: str) -> None:
+    record = WrappingKey.create([KEY]).record
+    stanza = Stanza(type="raw", label=label, args={})
+    with pytest.raises(Malformed, match="label"):
+        msgspec.structs.replace(record, stanzas=(stanza,)).check()
+
+
+def test_sealing_for_nobody_or_for_too_many_is_refused() -> None:
+    with pytest.raises(UsageError):
+        WrappingKey.create([])
+    with pytest.raises(UsageError):
+        WrappingKey.create([KEY] * 65)
+
+
+def test_after_rotation_only_the_new_recipient_opens_and_no_byte_of_the_container_changed() -> None:
+    key = WrappingKey.create([KEY])
+    data, _ = sealed([secret("a")], wrapping_key=key)
+    newer = parse_detached(write_detached(key.rewrap([OTHER]).record, SIGNER), trusted=TRUSTED)
+    reader = BytesReader(data)
+    assert Container.open(reader, [OTHER], newer=newer, trusted=TRUSTED).find("a") == secret("a")
+    with pytest.raises(WrongKey):
+        Container.open(reader, [KEY], newer=newer, trusted=TRUSTED)
+
+
+def test_an_unlocked_key_can_be_wrapped_again_and_again() -> None:
+    record = WrappingKey.create([KEY]).record
+    for generation in (2, 3, 4):
+        record = unlock(record, [KEY]).rewrap([KEY, OTHER]).record
+        assert record.generation == generation
+
+
+def test_an_older_envelope_does_not_pass_for_a_newer_one() -> None:
+    key = WrappingKey.create([KEY])
+    data, _ = sealed([secret("a")], wrapping_key=key)
+    with pytest.raises(Stale):
+        Container.open(BytesReader(data), [KEY], newer=key.record, trusted=TRUSTED)
+    foreign = WrappingKey.create([KEY]).rewrap([KEY]).record
+    with pytest.raises(Tampered, match="another wrapping key"):
+        Container.open(BytesReader(data), [KEY], newer=foreign, trusted=TRUSTED)
+
+
+def test_a_detached_envelope_of_an_unknown_signer_is_refused() -> None:
+    data = write_detached(WrappingKey.create([KEY]).record, SIGNER)
+    with pytest.raises(UntrustedSigner):
+        parse_detached(data, trusted=frozenset())
+
+
+def test_a_detached_envelope_is_encoded_identically_when_read_and_written_again() -> None:
+    record = WrappingKey.create([KEY, OTHER]).record
+    data = write_detached(record, SIGNER)
+    again: WrappingKeyRecord = parse_detached(data, trusted=None)
+    assert again == record
+    assert write_detached(again, SIGNER) == data
