@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from strongroom.config import (
     SourceSettings,
 )
 from strongroom.container.signing import Signer, fingerprint
-from strongroom.errors import ConfigError, RecordRefused
+from strongroom.errors import ConfigError, RecordRefused, TargetError
 from strongroom.keys import Opener, Recipient, clusterkeys, passphrase, privatefile, roles
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, PublicKey
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient, load_key_file
@@ -107,7 +108,10 @@ def _stage(path: Path) -> DirectoryTarget:
 def _target(name: str, settings: DirectoryTargetSettings) -> DirectoryTarget:
     target = DirectoryTarget(settings.path, name=name, region=settings.region, provider=settings.provider)
     if settings.create:
-        target.prepare()
+        # One target that is full or read-only must not keep this process from the others;
+        # its own calls say what is wrong with it.
+        with suppress(TargetError):
+            target.prepare()
     return target
 
 
