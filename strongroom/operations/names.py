@@ -10,8 +10,10 @@ the hash range in a manifest tells nothing.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from operator import attrgetter
+from itertools import accumulate, islice, pairwise
+from operator import attrgetter, itemgetter
 from struct import Struct as Packed
 
 import msgspec
@@ -26,6 +28,10 @@ from strongroom.targets import Target
 CHUNK_ENTRIES = 50_000
 SECTIONS = 256
 _INDEX = Packed(f">{SECTIONS + 1}I")
+
+
+Placed = tuple[bytes, Entry]
+"""A keyed name hash and its entry, before it is encoded as :class:`Hashed`."""
 
 
 class Hashed(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -61,7 +67,7 @@ def spill(stage: Target, run: str, entries: Iterable[Entry], *, name_key: bytes,
     for batch in _batches(entries, name_key):
         chunks.append(_put_chunk(stage, run, batch, work_key))
         count += len(batch)
-        size += sum(hashed.entry.size for hashed in batch)
+        size += sum([entry.size for _, entry in batch])
     return Spilled(chunks=tuple(chunks), secrets=count, size=size)
 
 
@@ -87,22 +93,15 @@ def _bounds(piece: int, pieces: int) -> tuple[bytes, bytes | None]:
     return edge(piece), edge(piece + 1) if piece + 1 < pieces else None
 
 
-def _batches(entries: Iterable[Entry], name_key: bytes) -> Iterator[list[Hashed]]:
-    batch: list[Hashed] = []
-    for entry in entries:
-        batch.append(Hashed(name_hash(name_key, entry.name), entry))
-        if len(batch) == CHUNK_ENTRIES:
-            yield batch
-            batch = []
-    if batch:
+def _batches(entries: Iterable[Entry], name_key: bytes) -> Iterator[list[Placed]]:
+    iterator = iter(entries)
+    while batch := [(name_hash(name_key, entry.name), entry) for entry in islice(iterator, CHUNK_ENTRIES)]:
+        batch.sort(key=itemgetter(0))
         yield batch
 
 
-def _put_chunk(stage: Target, run: str, batch: list[Hashed], work_key: bytes) -> ChunkRef:
-    sections: list[list[Hashed]] = [[] for _ in range(SECTIONS)]
-    for hashed in batch:
-        sections[hashed.hash[0]].append(hashed)
-    sealed = cobblestone.seal(work_key, _pack(sections), context=_context(run))
+def _put_chunk(stage: Target, run: str, batch: list[Placed], work_key: bytes) -> ChunkRef:
+    sealed = cobblestone.seal(work_key, _pack(batch), context=_context(run))
     digest = hashlib.sha256(sealed)
     name = names_chunk(run, digest.hexdigest())
     stage.put(name, [sealed], size=len(sealed), sha256=digest.digest())
@@ -116,11 +115,11 @@ def _get_chunk(stage: Target, run: str, chunk: ChunkRef, work_key: bytes) -> byt
     return cobblestone.open_(work_key, sealed, context=_context(run))
 
 
-def _pack(sections: list[list[Hashed]]) -> bytes:
-    encoded = [_encoder.encode(section) for section in sections]
-    offsets = [_INDEX.size]
-    for blob in encoded:
-        offsets.append(offsets[-1] + len(blob))
+def _pack(batch: list[Placed]) -> bytes:
+    """Encode a sorted batch in sections by the hash's first byte, behind their offsets."""
+    cuts = [bisect_left(batch, section, key=lambda placed: placed[0][0]) for section in range(SECTIONS + 1)]
+    encoded = [_encoder.encode(batch[low:high]) for low, high in pairwise(cuts)]
+    offsets = accumulate(map(len, encoded), initial=_INDEX.size)
     return _INDEX.pack(*offsets) + b"".join(encoded)
 
 
