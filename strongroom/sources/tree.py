@@ -23,9 +23,6 @@ from strongroom.model import Entry, Secret
 from strongroom.sources.history import is_text, only
 from strongroom.sources.slices import BLOCK, LARGEST, refusals
 
-# A Path for each of 100,000 files would take longer than reading them.
-# ruff: noqa: PTH116, PTH118
-
 _log = logging.getLogger(__name__)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a pipe that took a file's place must not hang.

@@ -133,7 +133,7 @@ class SourceConformance:
     def test_an_instance_that_was_used_survives_a_fork(self, filled: Filled) -> None:
         source = filled(SECRETS)
         before = _all(source)
-        assert _in_a_child(lambda: _all(source) == before)
+        assert in_a_child(lambda: _all(source) == before)
         assert _all(source) == before
 
     def test_an_instance_serves_several_threads(self, filled: Filled) -> None:
@@ -278,7 +278,7 @@ class DestinationConformance(SourceConformance):
 
     def test_writing_works_on_both_sides_of_a_fork(self, destination: Destination) -> None:
         destination.write(_new(secret("A")))
-        assert _in_a_child(lambda: destination.write(_new(secret("B"))) == 1)
+        assert in_a_child(lambda: destination.write(_new(secret("B"))) == 1)
         destination.write(_new(secret("C")))
         assert {"A", "C"} <= {entry.name for entry in destination.list()}
 
@@ -302,7 +302,8 @@ def _all(source: Source) -> dict[str, Secret | None]:
     return dict(zip((entry.name for entry in entries), source.read(entries), strict=True))
 
 
-def _in_a_child(check: Callable[[], bool]) -> bool:
+def in_a_child(check: Callable[[], bool]) -> bool:
+    """Say whether ``check`` held in a forked child."""
     child = os.fork()
     if child == 0:
         status = 1

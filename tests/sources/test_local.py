@@ -28,7 +28,7 @@ from strongroom.errors import (
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version
 from strongroom.sources import Change, batches, database, masterkey, sealing
 from strongroom.sources.local import LocalStore
-from tests.sources.conformance import RICH, DestinationConformance, secret, versions
+from tests.sources.conformance import RICH, DestinationConformance, in_a_child, secret, versions
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ def test_no_changed_byte_of_a_sealed_value_goes_unnoticed(store: LocalStore, tmp
         "UPDATE secrets SET head = 1 WHERE name = 'A'",
         "UPDATE secrets SET older = 0 WHERE name = 'A'",
         "UPDATE secrets SET older = older - 1 WHERE name = 'A'",
-        "UPDATE secrets SET sealed = (SELECT sealed FROM history WHERE number = 1), head = 1, older = 0 WHERE name = 'A'",
+        "UPDATE secrets SET (sealed, head, older) = (SELECT sealed, 1, 0 FROM history) WHERE name = 'A'",
         "DELETE FROM history WHERE number = 1",
         "DELETE FROM history",
         "UPDATE history SET number = 7 WHERE number = 1",
@@ -436,6 +436,14 @@ def test_a_listing_sees_one_moment(store: LocalStore) -> None:
     store.import_([secret("NEW")])
     store.delete(["0999"])
     assert sorted([first.name, *(entry.name for entry in listing)]) == [f"{n:04}" for n in range(1_000)]
+
+
+def test_a_child_never_uses_its_parents_connection(tmp_path: Path) -> None:
+    base = database.Database(tmp_path / "store" / "secrets.db", key_check=lambda: b"check")
+    inherited = base.connection()
+    assert base.connection() is inherited
+    assert in_a_child(lambda: base.connection() is not inherited)
+    base.close()
 
 
 def test_a_store_carried_elsewhere_opens_with_its_key(store: LocalStore, tmp_path: Path) -> None:
