@@ -115,7 +115,8 @@ def check_command(body: Any) -> None:
     if not isinstance(body, SignedDict):
         raise MessageRefused("a control message that is not signed")
     if body.get("method") not in MAY_COMMAND.get(body.sender, ()):
-        raise MessageRefused(f"control command from role '{body.sender}', which may not give it")
+        what = str(body.get("method"))[:64]
+        raise MessageRefused(f"control command '{what}' from role '{body.sender}', which may not give it")
 
 
 def _payload(message: Any) -> Any:

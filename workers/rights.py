@@ -54,6 +54,7 @@ LOOKING: Final = frozenset(
         "scheduled",
         "query_task",
         "enable_events",
+        "heartbeat",
     }
 )
 """Remote-control commands that change nothing a backup depends on."""

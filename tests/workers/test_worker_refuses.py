@@ -178,7 +178,7 @@ def test_a_signed_shutdown_from_a_shell_stops_nobody(broker: Broker) -> None:
     shell(broker.cluster, "from workers.app import app; app.control.broadcast('shutdown')")
 
     until(lambda: broker.count() == before + POOLS, what="an event of each pool")
-    assert "control command from role 'submit'" in broker.refusals()[-1].detail["reason"]
+    assert "control command 'shutdown' from role 'submit'" in broker.refusals()[-1].detail["reason"]
     assert broker.cluster.pid("control") == worker
     assert_still_working(broker)
 

@@ -1,0 +1,114 @@
+"""Flower asks for a login, shows no arguments, and changes nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import stat
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from strongroom.config import load_settings
+from strongroom.errors import ConfigError
+from tests.workers.cluster import RunningCluster, is_alive, until
+from tests.workers.test_worker_refuses import shell
+from workers import flower, paths
+
+CANARY = "CANARY-policy-name"
+
+
+def fetch(cluster: RunningCluster, path: str, *, login: bool = True, method: str = "GET") -> tuple[int, str]:
+    request = urllib.request.Request(f"http://127.0.0.1:{cluster.port}{path}", method=method)
+    if login:
+        password = (paths.run_folder(cluster.state_dir) / flower.GENERATED).read_text().strip()
+        token = base64.b64encode(f"strongroom:{password}".encode()).decode()
+        request.add_header("Authorization", f"Basic {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, ""
+    except OSError:
+        return 0, ""
+
+
+@pytest.fixture(scope="module")
+def watched(shared_cluster: RunningCluster) -> RunningCluster:
+    """A cluster whose Flower answers and has seen a task."""
+    until(lambda: fetch(shared_cluster, "/api/workers?refresh=1")[1].count("@") >= 5, what="the workers")
+    until(lambda: "strongroom.reconcile" in fetch(shared_cluster, "/api/tasks")[1], what="events")
+    shell(
+        shared_cluster,
+        f"from tasks.backup import full_backup; full_backup.delay(policy='{CANARY}')",
+    )
+    until(lambda: "strongroom.backup.full" in fetch(shared_cluster, "/api/tasks")[1], what="the task")
+    return shared_cluster
+
+
+@pytest.mark.parametrize("path", ["/", "/workers", "/tasks", "/api/tasks", "/api/workers"])
+def test_nothing_is_shown_without_a_login(watched: RunningCluster, path: str) -> None:
+    assert fetch(watched, path, login=False)[0] == 401
+
+
+def test_a_task_is_shown_without_its_arguments_and_result(watched: RunningCluster) -> None:
+    tasks = json.loads(fetch(watched, "/api/tasks")[1]).values()
+
+    (asked,) = [task for task in tasks if task["name"] == "strongroom.backup.full"]
+    assert (asked["args"], asked["kwargs"]) == ("(hidden)", "(hidden)")
+    said = ("exception", "traceback")  # our own message, which names the policy
+    assert CANARY not in json.dumps([{k: v for k, v in task.items() if k not in said} for task in tasks])
+
+
+def test_workers_answer_flowers_signed_questions(watched: RunningCluster) -> None:
+    _, workers = fetch(watched, "/api/workers?refresh=1")
+
+    assert "active_queues" in workers
+    assert '"name": "seal"' in workers
+
+
+@pytest.mark.parametrize("path", ["shutdown", "pool/restart", "pool/grow"])
+def test_it_changes_nothing(watched: RunningCluster, path: str) -> None:
+    worker = watched.pid("control")
+    status, _ = fetch(watched, f"/api/worker/{path}/control@{socket.gethostname()}", method="POST")
+
+    assert status == 403
+    assert worker is not None
+    assert is_alive(worker)
+
+
+def test_its_password_is_neither_on_a_command_line_nor_in_an_environment(watched: RunningCluster) -> None:
+    password = (paths.run_folder(watched.state_dir) / flower.GENERATED).read_text().strip()
+
+    for pid in watched.note():
+        if is_alive(pid):
+            for name in ("cmdline", "environ"):
+                assert password not in (Path("/proc") / str(pid) / name).read_text(errors="replace")
+
+
+def test_a_generated_password_is_kept_in_a_private_file(tmp_path: Path) -> None:
+    settings = load_settings({"STRONGROOM_STATE_DIR": str(tmp_path)})
+
+    first = flower.password(settings)
+
+    file = paths.run_folder(tmp_path) / flower.GENERATED
+    assert len(first) >= 24
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert flower.password(settings) == first
+
+
+@pytest.mark.parametrize("content", ["", "two,logins"])
+def test_a_password_that_flower_would_misread_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "password"
+    file.touch(mode=0o600)
+    file.write_text(content)
+    settings = load_settings(
+        {"STRONGROOM_STATE_DIR": str(tmp_path), "STRONGROOM_FLOWER__PASSWORD_FILE": str(file)}
+    )
+
+    with pytest.raises(ConfigError, match="comma"):
+        flower.password(settings)
