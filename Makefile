@@ -42,7 +42,7 @@ lint: $(DEV_READY) ## style, types, and which package may import which, links
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(WITH_PATH) lint-imports
+	@$(WITH_PATH) lint-imports --no-logo
 	@$(BIN)/python scripts/check_docs.py
 
 format: $(DEV_READY) ## let ruff mend what it can
