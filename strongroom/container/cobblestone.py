@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Iterator
+from io import BytesIO
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -56,12 +57,13 @@ def seal(key: bytes, plaintext: Buffer, *, context: bytes, _salt: bytes | None =
     """
     salt = os.urandom(SALT) if _salt is None else _salt
     aead, base, commitment = _derive(key, salt, context)
-    view = memoryview(plaintext)
-    parts = [salt, commitment]
-    encrypt = aead.encrypt
+    view, encrypt = memoryview(plaintext), aead.encrypt
+    # Not a list to join: each chunk's buffer is used again, so large messages cost no fresh pages.
+    message = BytesIO()
+    message.write(salt + commitment)
     for number, nonce in enumerate(_nonces(base, len(view) // CHUNK + 1)):
-        parts.append(encrypt(nonce, view[number * CHUNK : (number + 1) * CHUNK], None))
-    return b"".join(parts)
+        message.write(encrypt(nonce, view[number * CHUNK : (number + 1) * CHUNK], None))
+    return message.getvalue()
 
 
 def open_(key: bytes, message: Buffer, *, context: bytes) -> bytes:
@@ -77,16 +79,17 @@ def open_(key: bytes, message: Buffer, *, context: bytes) -> bytes:
     aead, base, commitment = _derive(key, bytes(view[:SALT]), context)
     if not hmac.compare_digest(commitment, view[SALT:PREFIX]):
         raise Tampered("A sealed message was not made under this key and for this place.")
-    return b"".join(_open_chunks(aead, view[PREFIX:], _nonces(base, chunks)))
+    return _open_chunks(aead, view[PREFIX:], _nonces(base, chunks))
 
 
-def _open_chunks(aead: AESGCM, view: memoryview, nonces: Iterator[bytes]) -> Iterator[bytes]:
-    decrypt, step = aead.decrypt, CHUNK + TAG
+def _open_chunks(aead: AESGCM, view: memoryview, nonces: Iterator[bytes]) -> bytes:
+    decrypt, step, plain = aead.decrypt, CHUNK + TAG, BytesIO()
     try:
         for number, nonce in enumerate(nonces):
-            yield decrypt(nonce, view[number * step : (number + 1) * step], None)
+            plain.write(decrypt(nonce, view[number * step : (number + 1) * step], None))
     except InvalidTag:
         raise Tampered("A chunk of a sealed message does not authenticate.") from None
+    return plain.getvalue()
 
 
 def _derive(key: bytes, salt: bytes, context: bytes) -> tuple[AESGCM, int, bytes]:
