@@ -1,0 +1,116 @@
+"""What is shipped for operations fits the code: compose file, image, units."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strongroom.config import load_settings
+from workers import names
+
+ROOT = Path(__file__).parents[2]
+SYSTEMD = ROOT / "ops" / "systemd"
+
+
+def compose(*arguments: str) -> str:
+    """Run docker-compose (or the plugin of that name) on our file."""
+    program = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
+    if shutil.which(program[0]) is None:
+        pytest.skip("no docker-compose on the path; 'make services' installs it")
+    command = [*program, "--file", str(ROOT / "docker-compose.yml"), "--profile", "*", "config", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(compose("--format", "json"))["services"]
+    return found
+
+
+def test_the_compose_file_is_valid() -> None:
+    assert compose("--quiet") == ""
+
+
+def test_every_pool_runs_and_recover_is_normally_stopped(services: dict[str, Any]) -> None:
+    roles = {service["command"][0] for service in services.values() if service.get("image") == "strongroom"}
+
+    assert roles == {*names.QUEUES, names.BEAT, names.WATCH}
+    assert [name for name, service in services.items() if service.get("profiles")] == ["recover"]
+
+
+def test_only_flower_is_reachable_and_from_this_host_alone(services: dict[str, Any]) -> None:
+    ports = {name: service["ports"] for name, service in services.items() if service.get("ports")}
+
+    assert set(ports) == {"flower"}
+    assert [port["host_ip"] for port in ports["flower"]] == ["127.0.0.1"]
+
+
+def test_no_container_gets_a_password_in_its_environment_or_command(services: dict[str, Any]) -> None:
+    for service in services.values():
+        for name in service.get("environment") or {}:
+            assert "PASSWORD" not in name or name.endswith("_FILE")
+
+
+def test_the_database_password_reaches_who_uses_the_database(services: dict[str, Any]) -> None:
+    having = {
+        name
+        for name, service in services.items()
+        if any(secret["source"] == "postgres_password" for secret in service.get("secrets", []))
+    }
+
+    assert having == {"postgres", *names.QUEUES}
+
+
+def test_passwords_are_made_once_and_private(tmp_path: Path) -> None:
+    script = Path(shutil.copy(ROOT / "ops" / "compose" / "make-secrets", tmp_path))
+
+    subprocess.run(["sh", str(script)], check=True, capture_output=True, timeout=60)
+    made = {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()}
+    subprocess.run(["sh", str(script)], check=True, capture_output=True, timeout=60)
+
+    assert set(made) == {"redis_password", "postgres_password", "flower_password"}
+    assert all(len(password) == 32 for password in made.values())
+    for file in (tmp_path / "secrets").iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert file.read_text() == made[file.name]
+
+
+def test_the_example_configuration_is_right(tmp_path: Path) -> None:
+    settings = load_settings(
+        {"STRONGROOM_STATE_DIR": str(tmp_path)}, ROOT / "ops" / "compose" / "strongroom.toml.example"
+    )
+
+    assert set(settings.targets) == {"region-a", "region-b", "region-c"}
+
+
+def test_every_unit_starts_again_what_exits_and_dumps_no_core() -> None:
+    units = sorted(SYSTEMD.glob("*.service"))
+
+    assert len(units) == 3
+    for unit in units:
+        text = unit.read_text()
+        for line in ("Restart=always", "LimitCORE=0", "KillMode=mixed", "NoNewPrivileges=yes"):
+            assert line in text, (unit.name, line)
+
+
+@pytest.mark.platform
+def test_the_units_are_well_formed() -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze on the path")
+    units = [str(unit) for unit in SYSTEMD.iterdir()]
+    told = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    said = [line for line in told.stderr.splitlines() if "is not executable" not in line]
+
+    assert said == []
