@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
-WITH_PATH := PATH="$(CURDIR)/$(BIN):$$PATH"
+WITH_PATH := PATH="$(abspath $(BIN)):$$PATH"
 BENCH ?=
 CHAOS ?=
 TESTS ?=
