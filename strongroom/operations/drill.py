@@ -27,7 +27,7 @@ BATCH = 1000
 def restore(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Restore the whole backup into an empty scratch store."""
     started = time.monotonic()
-    teardown(run, step, services)
+    remove_scratch(run, services)
     backup = open_anywhere(run, services)
     done = restore_secrets(backup.secrets(), LocalStore(_scratch(run, services)), overwrite=False)
     if done.created != backup.manifest.counts.secrets:
@@ -51,9 +51,14 @@ def compare(run: Run, step: Step, services: Services) -> dict[str, Any]:
 
 
 def teardown(run: Run, step: Step, services: Services) -> dict[str, Any]:
-    """Remove the scratch store; the run's report does so too, whatever happened."""
-    shutil.rmtree(_scratch(run, services), ignore_errors=True)
+    """Remove the scratch store. The run's report does so too, if this is never reached."""
+    remove_scratch(run, services)
     return {}
+
+
+def remove_scratch(run: Run, services: Services) -> None:
+    """Delete the scratch store; its master key goes with it."""
+    shutil.rmtree(_scratch(run, services), ignore_errors=True)
 
 
 def _scratch(run: Run, services: Services) -> Path:

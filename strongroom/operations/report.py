@@ -14,6 +14,7 @@ from typing import Any
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.commit import missing_from_quorum
+from strongroom.operations.drill import remove_scratch
 from strongroom.operations.layout import container_name, containers_prefix, manifest_name, staged_prefix
 from strongroom.operations.services import Services
 from strongroom.state.records import Replica, Run, RunKind, RunState, Step, StepKind, StepState
@@ -28,17 +29,48 @@ def report(run: Run, step: Step, services: Services) -> dict[str, Any]:
     return {"state": state.value, "error": error, "good": sorted(good), "unswept": unswept}
 
 
-def _outcome(run: Run, good: set[str], services: Services) -> tuple[RunState, str | None]:
+Outcome = tuple[RunState, str | None]
+
+
+def _outcome(run: Run, good: set[str], services: Services) -> Outcome:
     if (ending := run.facts.get("ending")) is not None:
         return RunState(ending), run.facts.get("error")
-    if run.spec.kind in (RunKind.RESTORE, RunKind.DRILL):
+    if run.spec.kind is RunKind.RESTORE:
         return RunState.DONE, None
+    if run.spec.kind is RunKind.DRILL:
+        return _timed(run)
+    return _judged(run, good, services)
+
+
+def _judged(run: Run, good: set[str], services: Services) -> Outcome:
+    """Hold what was read back to the policy's quorum, then to all of its targets."""
     if lacking := missing_from_quorum(run.spec, tuple(good)):
         return RunState.FAILED, f"read back, but {lacking}"
     bad = [pin.name for pin in run.spec.targets if pin.name not in good]
     if bad:
         return RunState.DEGRADED, f"no good replica on {', '.join(bad)}"
+    if moved := _moved(run, services):
+        return RunState.DEGRADED, f"every replica is good, but {moved} secrets have changed in the source"
     return RunState.DONE, None
+
+
+def _timed(run: Run) -> Outcome:
+    """Hold a drill that brought everything back to its objective."""
+    took = sum(run.facts[kind]["seconds"] for kind in (StepKind.DRILL_RESTORE, StepKind.DRILL_COMPARE))
+    objective = run.spec.options["objective_seconds"]
+    if took > objective:
+        return (
+            RunState.DEGRADED,
+            f"everything came back, but took {took:.1f} s; the objective is {objective:g} s",
+        )
+    return RunState.DONE, None
+
+
+def _moved(run: Run, services: Services) -> int:
+    """Count secrets that the source has otherwise by now, as the first good replica shows."""
+    first = run.spec.targets[0].name
+    rows = services.store.rows(run.id, StepKind.VERIFY)
+    return sum((row.result or {}).get("moved", 0) for row in rows if row.step.target == first)
 
 
 def _record_replicas(run: Run, services: Services) -> set[str]:
@@ -72,6 +104,8 @@ def _sweep(run: Run, services: Services) -> list[str]:
         keep = _kept(run, services)
         names = [pin.name for pin in run.spec.targets]
         unswept += [name for name in names if not _reached(partial(_sweep_named, name, run, keep, services))]
+    if run.spec.kind is RunKind.DRILL:
+        remove_scratch(run, services)
     if not _reached(lambda: _empty(services.stage, staged_prefix(run.id))):
         unswept.append("stage")
     return unswept

@@ -14,7 +14,7 @@ from strongroom.errors import MissingPiece
 from strongroom.model import Depth, Selection
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.services import Services
-from strongroom.operations.steps import FIRST, decide_given_up
+from strongroom.operations.steps import FIRST, decide
 from strongroom.state.records import Run, RunKind, Spec, Ticket
 
 Submitted = tuple[str, list[Ticket]]
@@ -136,5 +136,5 @@ def _about(services: Services, kind: RunKind, backup: str, **fields: Any) -> Spe
 def retry(services: Services, run: str) -> Submitted:
     """Take a failed run up again, from its first step: its report has swept what it staged."""
     kind = services.store.load(run).spec.kind
-    services.store.retry(run, decide_given_up, first=(FIRST[kind],))
+    services.store.retry(run, decide, first=(FIRST[kind],))
     return run, services.store.take_ready(run, window=services.limits.window)

@@ -25,6 +25,8 @@ REGIONS = ("eu", "us", "ap")
 LEASE = 0.1
 """Seconds until a dead process's work is taken over."""
 
+PATIENCE = Patience(lease=LEASE, grace=LEASE / 2, idle=LEASE, busy=LEASE)
+
 
 def made_up(count: int, *, size: int = 40) -> list[Secret]:
     """Return secrets whose values are unmistakable."""
@@ -60,7 +62,9 @@ class World:
         own = Services(
             owner=f"test:{os.urandom(4).hex()}",
             state_dir=self.folder,
-            store=RunStore(self.database, patience=Patience(lease=LEASE, grace=LEASE / 2, idle=LEASE, busy=LEASE)),
+            store=RunStore(
+                self.database, patience=Patience(lease=LEASE, grace=LEASE / 2, idle=LEASE, busy=LEASE)
+            ),
             stage=self.stage,
             targets=self.targets,
             sources={self.source.name: self.source},

@@ -1,0 +1,158 @@
+"""Runs about a backup that exists: verify, repair, restore, drill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from strongroom.errors import MissingPiece
+from strongroom.model import Depth
+from strongroom.operations.drive import drive
+from strongroom.operations.restore_run import RestoreOptions
+from strongroom.operations.services import Services
+from strongroom.operations.submit import (
+    Submitted,
+    submit_drill,
+    submit_repair,
+    submit_restore,
+    submit_verify,
+)
+from strongroom.sources import Change
+from strongroom.sources.memory import MemoryStore
+from strongroom.state.records import Run, RunState
+from strongroom.targets.memory import MemoryTarget
+from tests.operations.world import POLICY, World, made_up, make_world, names_on
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def finish(submitted: Submitted, services: Services) -> Run:
+    run, tickets = submitted
+    return drive(run, tickets, services, processes=1)
+
+
+def first_container(target: MemoryTarget) -> str:
+    return next(name for name in names_on(target) if name.startswith("containers/"))
+
+
+def damage(target: object, name: str) -> None:
+    """Flip one bit of an object behind the target's back."""
+    assert isinstance(target, MemoryTarget)
+    content = bytearray(b"".join(target.read(name)))
+    content[len(content) // 2] ^= 1
+    target._objects[name] = bytes(content)
+
+
+def good_replicas(services: Services, backup: str) -> set[str]:
+    return {replica.target for replica in services.store.replicas(backup) if replica.good}
+
+
+def test_a_replica_that_lost_a_container_is_found_by_verify_and_brought_up_by_repair(world: World) -> None:
+    backup = world.back_up().id
+    whole = names_on(world.targets["us"])
+    world.targets["us"].delete(first_container(world.targets["us"]))  # type: ignore[arg-type]
+    services = world.services()
+    assert finish(submit_verify(services, backup=backup), services).state is RunState.DEGRADED
+    assert good_replicas(services, backup) == {"eu", "ap"}
+    assert finish(submit_repair(services, backup=backup), services).state is RunState.DONE
+    assert names_on(world.targets["us"]) == whole
+    assert good_replicas(services, backup) == {"eu", "us", "ap"}
+
+
+def test_a_flipped_bit_is_repaired_from_another_replica(world: World) -> None:
+    backup = world.back_up().id
+    damage(world.targets["us"], first_container(world.targets["us"]))  # type: ignore[arg-type]
+    services = world.services()
+    assert finish(submit_verify(services, backup=backup), services).state is RunState.DEGRADED
+    assert finish(submit_repair(services, backup=backup), services).state is RunState.DONE
+    assert finish(submit_verify(services, backup=backup), services).state is RunState.DONE
+
+
+def test_a_lost_manifest_is_repaired(world: World) -> None:
+    backup = world.back_up().id
+    world.targets["ap"].delete(f"manifests/{backup}.json")
+    services = world.services()
+    assert finish(submit_repair(services, backup=backup), services).state is RunState.DONE
+    assert f"manifests/{backup}.json" in names_on(world.targets["ap"])
+
+
+def test_a_container_that_no_replica_has_whole_is_said_not_invented(world: World) -> None:
+    backup = world.back_up().id
+    name = first_container(world.targets["eu"])  # type: ignore[arg-type]
+    for target in world.targets.values():
+        damage(target, name)
+    services = world.services()
+    run = finish(submit_repair(services, backup=backup), services)
+    assert run.state is RunState.FAILED
+    assert good_replicas(services, backup) == set()
+
+
+def test_live_verification_tells_a_source_that_moved_on_from_a_bad_replica(world: World) -> None:
+    backup = world.back_up().id
+    services = world.services()
+    assert finish(submit_verify(services, backup=backup, depth=Depth.LIVE), services).state is RunState.DONE
+    changed = made_up(1, size=41)[0]
+    world.source.write([Change(secret=changed, expected=1)])
+    run = finish(submit_verify(services, backup=backup, depth=Depth.LIVE), services)
+    assert run.state is RunState.DEGRADED
+    assert "1 secrets have changed" in (run.error or "")
+    assert good_replicas(services, backup) == {"eu", "us", "ap"}
+
+
+def test_a_restore_run_brings_secrets_back_into_an_empty_store(world: World) -> None:
+    backup = world.back_up().id
+    fresh = MemoryStore(name="fresh")
+    services = world.services(destinations={"fresh": fresh})
+    run = finish(
+        submit_restore(services, backup=backup, options=RestoreOptions(destination="fresh")), services
+    )
+    assert run.state is RunState.DONE
+    assert run.facts["restore"]["created"] == 30
+    wanted = {secret.name: secret for secret in made_up(30)}
+    assert {s.name: s for s in fresh.read(list(fresh.list())) if s is not None} == wanted
+
+
+def test_a_restore_run_of_one_name_restores_that_and_keeps_what_it_overwrote(world: World) -> None:
+    backup = world.back_up().id
+    fresh = MemoryStore(made_up(3, size=99), name="fresh")
+    services = world.services(destinations={"fresh": fresh})
+    options = RestoreOptions(destination="fresh", names=("app/0001",), overwrite=True)
+    run = finish(submit_restore(services, backup=backup, options=options), services)
+    assert (run.facts["restore"]["changed"], run.facts["restore"]["created"]) == (1, 0)
+    assert len(list((world.folder / "undo" / run.id).iterdir())) == 1
+
+
+def test_a_drill_restores_compares_every_value_and_removes_its_scratch_store(world: World) -> None:
+    world.back_up()
+    services = world.services()
+    run = finish(submit_drill(services, policy=POLICY, objective_seconds=600), services)
+    assert run.state is RunState.DONE
+    assert run.facts["drill-compare"]["compared"] == 30
+    assert list((world.folder / "drills").iterdir()) == []
+
+
+def test_a_drill_that_misses_its_objective_says_so(world: World) -> None:
+    world.back_up()
+    services = world.services()
+    run = finish(submit_drill(services, policy=POLICY, objective_seconds=0.0), services)
+    assert run.state is RunState.DEGRADED
+    assert "objective" in (run.error or "")
+
+
+def test_a_drill_whose_backup_is_damaged_everywhere_fails_and_leaves_no_scratch_store(world: World) -> None:
+    world.back_up()
+    for target in world.targets.values():
+        damage(target, first_container(target))  # type: ignore[arg-type]
+    services = world.services()
+    run = finish(submit_drill(services, policy=POLICY, objective_seconds=600), services)
+    assert run.state is RunState.FAILED
+    assert not (world.folder / "drills").exists() or list((world.folder / "drills").iterdir()) == []
+
+
+def test_a_drill_without_any_backup_is_an_error_of_its_own(world: World) -> None:
+    with pytest.raises(MissingPiece):
+        submit_drill(world.services(), policy=POLICY, objective_seconds=600)
