@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 from typing import Final
 
-from cli.output import Output, clean, encode, paint
+from cli.output import Output, clean, columns, encode, paint
 from strongroom.errors import (
     StrongroomError,
     TargetError,
@@ -18,6 +19,8 @@ from strongroom.errors import (
 
 INTERRUPTED: Final = 130
 """Ctrl-C: 128 and the number of SIGINT."""
+TERMINATED: Final = 143
+"""Asked to end: 128 and the number of SIGTERM."""
 BROKEN_PIPE: Final = 141
 """Whoever read our output stopped reading: 128 and the number of SIGPIPE."""
 UNEXPECTED: Final = 70
@@ -32,10 +35,14 @@ def report(error: StrongroomError, output: Output) -> int:
     block = [f"{paint('strongroom:', '31;1')} {error.code}", "", *_part("What happened", error.message)]
     block += _part("What it means", meaning(error)) + _part("What to do", error.hint)
     print("\n".join(block), file=sys.stderr)
-    if output.json and not output.answered:
-        sys.stdout.buffer.write(encode({"error": as_document(error)}))
-        sys.stdout.flush()
+    _answer(output, as_document(error))
     return error.exit_code
+
+
+def _answer(output: Output, document: dict[str, object]) -> None:
+    if output.json and not output.answered:
+        sys.stdout.buffer.write(encode({"error": document}))
+        sys.stdout.buffer.flush()
 
 
 def as_document(error: StrongroomError) -> dict[str, object]:
@@ -73,16 +80,25 @@ def from_os(error: OSError) -> StrongroomError:
     return TargetError(words)
 
 
-def unexpected(error: BaseException) -> int:
+def unexpected(error: BaseException, output: Output) -> int:
     """Report a fault of our own: its kind and place, never its text, which may quote data."""
     place = _place(error)
+    _capture(error)
     block = [f"{paint('strongroom:', '31;1')} a fault of its own ({type(error).__name__} at {place})", ""]
     block += _part("What it means", "This should not happen. A backup that was made before is untouched.")
     block += _part(
         "What to do", "Please report it with this line. STRONGROOM_DEBUG=1 shows where it happened."
     )
     print("\n".join(block), file=sys.stderr)
+    _answer(output, {"code": type(error).__name__, "exit_code": UNEXPECTED})
     return UNEXPECTED
+
+
+def _capture(error: BaseException) -> None:
+    from cli.telemetry import capture  # noqa: PLC0415 - only where there is a fault
+
+    with suppress(Exception):  # reporting a fault must not hide it behind another
+        capture(error)
 
 
 def _place(error: BaseException) -> str:
@@ -110,15 +126,8 @@ def _part(title: str, text: str) -> list[str]:
         return []
     from textwrap import wrap  # noqa: PLC0415 - only needed when something is wrong
 
-    width = max(40, min(100, _columns()) - 18)
+    width = max(40, min(100, columns()) - 18)
     lines = [piece for line in clean(text).split("\n") for piece in (wrap(line, width) or [""])]
     return [
         f"  {paint(title.ljust(13), '1') if at == 0 else ' ' * 13}  {line}" for at, line in enumerate(lines)
     ]
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
-    except (OSError, ValueError):
-        return 100

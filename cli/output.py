@@ -11,8 +11,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import msgspec
-
 
 class Output:
     """The two streams of one command."""
@@ -63,6 +61,8 @@ class Output:
 
 def encode(document: Any) -> bytes:
     """Return a document as indented JSON."""
+    import msgspec  # noqa: PLC0415 - half of what '--help' would cost
+
     return msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2) + b"\n"
 
 
@@ -124,6 +124,17 @@ def size(number: int) -> str:
         return plural(number, "byte")
     power = min((number.bit_length() - 1) // 10, 4)
     return f"{number / 1024**power:,.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"
+
+
+def columns() -> int:
+    """Return how wide the terminal is; 100 if none is looking."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given) >= 40:
+        return int(given)
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return 100
 
 
 def clear_broken_pipe() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from importlib import import_module
 from typing import NoReturn
 
 from cli.command import Command
+from cli.output import columns
 from cli.table import COMMANDS, GROUPS
 from strongroom import __version__
 from strongroom.errors import UsageError
@@ -29,11 +29,19 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         kwargs.setdefault("allow_abbrev", False)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("formatter_class", _Formatter)
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}", hint=f"See '{self.prog} --help'.")
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help as wide as the terminal, found out without :mod:`shutil`: argparse makes a formatter
+    for every argument that is added, and that import alone takes longer than parsing."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=columns() - 2)
 
 
 def load(name: str) -> Command:
@@ -121,8 +129,3 @@ def _common(parser: argparse.ArgumentParser) -> None:
 def is_json(arguments: list[str]) -> bool:
     """Tell whether machines read the answer, even where the arguments could not be parsed."""
     return "--json" in arguments
-
-
-def stdout_is_terminal() -> bool:
-    """Tell whether a person sees what is printed."""
-    return sys.stdout.isatty()

@@ -43,7 +43,8 @@ def _verify_arguments(parser: ArgumentParser) -> None:
         choices=DEPTHS,
         metavar="DEPTH",
         help="present (there, right size), digest (checksums and signatures; no key), opened "
-        "(decrypted), compared (each value against its digest at capture); default: opened with a key at hand, else digest",
+        "(decrypted), compared (each value with its digest at capture); default: opened with a key at hand, "
+        "else digest",
     )
     _openable(parser)
 

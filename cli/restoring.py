@@ -264,8 +264,9 @@ COMMANDS = {
     "restore": Command(
         _arguments,
         _restore,
-        "Only a backup of a trusted signer is restored: this installation's own, one under trust.signers in\n"
-        "the configuration, or --signer. Every secret is read back and compared; what is overwritten is kept.",
+        "Only a backup of a trusted signer is restored: this installation's own, one under trust.signers\n"
+        "in the configuration, or --signer. Every secret is read back and compared; what is overwritten\n"
+        "is kept.",
     ),
     "restore-secret": Command(_one_arguments, _restore_one),
 }

@@ -1,0 +1,86 @@
+"""The command line as a person runs it: a process of its own, on a machine of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "secrets_cli.py"
+PASSPHRASE = "CANARY-PASSPHRASE six words nobody would guess"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON document on stdout."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+@dataclass
+class Machine:
+    """A directory to work in, a state directory, and an environment that holds nothing else."""
+
+    home: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.home.mkdir(exist_ok=True)
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+        self.env = kept | {"HOME": str(self.home), "STRONGROOM_STATE_DIR": str(self.state)} | self.env
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state"
+
+    def path(self, name: str) -> Path:
+        return self.home / name
+
+    def run(self, *words: str | Path, stdin: str | bytes = b"", **env: str) -> Done:
+        """Run one command line to its end."""
+        done = subprocess.run(
+            command(*words),
+            cwd=self.home,
+            env=self.env | env,
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            capture_output=True,
+            timeout=110,
+            check=False,
+        )
+        return Done(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+
+    def ok(self, *words: str | Path, stdin: str | bytes = b"", **env: str) -> Done:
+        """Run one that must succeed."""
+        done = self.run(*words, stdin=stdin, **env)
+        assert done.code == 0, done
+        return done
+
+    def set(self, name: str, value: str, *words: str) -> None:
+        self.ok("set", name, *words, stdin=value)
+
+    def seal(self, name: str = "full.sr", *words: str | Path) -> Path:
+        """Make a full backup, sealed for PASSPHRASE."""
+        self.ok("backup", name, "--include-values", "--force", *words, STRONGROOM_PASSPHRASE=PASSPHRASE)
+        return self.path(name)
+
+    def staged(self) -> list[Path]:
+        """Whatever lies on the stage."""
+        return [path for path in (self.state / "stage").rglob("*") if path.is_file() and path.name[0] != "."]
+
+
+def command(*words: str | Path) -> list[str]:
+    """Return a command line under the procedures' own name."""
+    return [sys.executable, str(SCRIPT), *map(str, words)]

@@ -1,0 +1,328 @@
+"""Bad input: a message of what happened and what to do, an exit code of its own, no trace."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import resource
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+
+from tests.cli.program import PASSPHRASE, Done, Machine, command
+from tests.targets.disks import read_only
+
+SEALED = ("--include-values", "--force")
+KINDS = pytest.mark.parametrize("options", [("--metadata-only",), SEALED], ids=["metadata", "sealed"])
+
+
+def refused(done: Done, code: int) -> bool:
+    """Tell whether an error has this code, says all three things, and nothing it must not."""
+    parts = ("What happened", "What it means", "What to do")
+    said = all(part in done.err for part in parts)
+    assert said, done
+    assert "Traceback" not in done.err
+    assert "CANARY" not in done.err
+    return done.code == code and done.out == ""
+
+
+@contextmanager
+def nothing_left(machine: Machine) -> Iterator[None]:
+    """Hold that a block leaves every file of the working directory as it was, and no stage."""
+    before = {path: path.read_bytes() for path in machine.home.iterdir() if path.is_file()}
+    yield
+    after = {path: path.read_bytes() for path in machine.home.iterdir() if path.is_file()}
+    assert after == before
+    assert machine.staged() == []
+
+
+def back_up(machine: Machine, name: str, *options: str) -> Done:
+    return machine.run("backup", name, *options, STRONGROOM_PASSPHRASE=PASSPHRASE)
+
+
+def old_file(path: Path, secrets: object, passphrase: str) -> None:
+    salt = os.urandom(16)
+    key = PBKDF2HMAC(SHA256(), 32, salt, 100_000).derive(passphrase.encode())
+    token = Fernet(base64.urlsafe_b64encode(key)).encrypt(json.dumps(secrets).encode())
+    path.write_bytes(salt + token)
+
+
+# -- what cannot be opened -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("test-decrypt", "full.sr"),
+        ("verify-backup", "full.sr", "--depth", "opened"),
+        ("get", "JWT_SECRET_KEY", "--show-value", "--backup-file", "full.sr"),
+        ("restore", "--backup-file", "full.sr", "--full-restore", "--overwrite-existing"),
+        ("restore-secret", "--backup-file", "full.sr", "--secret-name", "JWT_SECRET_KEY"),
+    ],
+)
+def test_a_wrong_passphrase_opens_nothing(stocked: Machine, words: tuple[str, ...]) -> None:
+    stocked.seal()
+    stocked.ok("delete", "JWT_SECRET_KEY", "--force")
+    with nothing_left(stocked):
+        assert refused(stocked.run(*words, STRONGROOM_PASSPHRASE="CANARY-WRONG"), 10)
+    assert "JWT_SECRET_KEY" not in stocked.ok("list").out
+
+
+def test_without_any_key_the_error_says_what_to_give(stocked: Machine) -> None:
+    stocked.seal()
+    done = stocked.run("test-decrypt", "full.sr")
+    assert refused(done, 10)
+    assert "--passphrase-file" in done.err
+
+
+READERS = ("verify-backup", "validate-backup-format", "test-decrypt")
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("kept", [1, 20, 0.5, -1])
+def test_a_truncated_file_is_called_truncated(stocked: Machine, reader: str, kept: float) -> None:
+    whole = stocked.seal().read_bytes()
+    cut = int(kept * len(whole)) if isinstance(kept, float) else kept
+    stocked.path("cut.sr").write_bytes(whole[:cut])
+    assert refused(stocked.run(reader, "cut.sr", STRONGROOM_PASSPHRASE=PASSPHRASE), 14)
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("place", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97])
+def test_a_flipped_bit_is_called_tampering(stocked: Machine, reader: str, place: float) -> None:
+    content = bytearray(stocked.seal().read_bytes())
+    content[int(place * len(content))] ^= 1
+    stocked.path("bad.sr").write_bytes(content)
+    assert refused(stocked.run(reader, "bad.sr", STRONGROOM_PASSPHRASE=PASSPHRASE), 15)
+
+
+def test_a_flipped_bit_in_a_metadata_file_is_called_tampering(stocked: Machine) -> None:
+    stocked.ok("backup", "meta.json")
+    content = bytearray(stocked.path("meta.json").read_bytes())
+    content[content.index(b"JWT")] ^= 1
+    stocked.path("bad.json").write_bytes(content)
+    assert refused(stocked.run("verify-backup", "bad.json"), 15)
+
+
+@pytest.mark.parametrize("reader", [*READERS, "backup-info"])
+@pytest.mark.parametrize("content", [b"PK\x03\x04 a zip file", b'{"a": "CANARY"}', b"\x89PNG\r\n\x1a\n" * 99])
+def test_a_file_of_another_kind_is_no_backup(machine: Machine, reader: str, content: bytes) -> None:
+    machine.path("other").write_bytes(content)
+    assert refused(machine.run(reader, "other"), 11)
+
+
+def test_a_missing_file_is_missing(machine: Machine) -> None:
+    assert refused(machine.run("verify-backup", "nowhere.sr"), 16)
+
+
+def test_an_old_file_needs_its_flag(machine: Machine) -> None:
+    old_file(machine.path("old.json"), {"API_KEY": "CANARY-OLD"}, PASSPHRASE)
+    given = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
+    done = machine.run("test-decrypt", "old.json", **given)
+    assert refused(done, 17)
+    assert "--legacy" in done.err
+    assert machine.run("test-decrypt", "old.json", "--legacy", **given).code == 0
+    wrong = machine.run("test-decrypt", "old.json", "--legacy", STRONGROOM_PASSPHRASE="CANARY-WRONG")
+    assert refused(wrong, 10)
+    restored = machine.run("restore", "--backup-file", "old.json", "--full-restore", "--legacy", **given)
+    assert restored.code == 0, restored
+    assert machine.ok("get", "API_KEY", "--show-value").out == "CANARY-OLD"
+
+
+def test_an_unknown_signer_is_named_and_not_believed(stocked: Machine, other: Machine) -> None:
+    sealed = stocked.seal()
+    signer = stocked.ok("backup-info", sealed, "--json").document["signer"]
+    words = ("restore", "--backup-file", sealed, "--full-restore")
+    done = other.run(*words, STRONGROOM_PASSPHRASE=PASSPHRASE)
+    assert refused(done, 18)
+    assert f"--signer {signer}" in done.err
+    assert "0 secrets" in other.ok("list").out or "no secret" in other.ok("list").out
+    other.ok(*words, "--signer", signer, STRONGROOM_PASSPHRASE=PASSPHRASE)
+    assert other.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-JWT"
+
+
+# -- what cannot be backed up ----------------------------------------------------------------
+
+
+@KINDS
+def test_a_filter_that_matches_nothing_makes_no_backup(stocked: Machine, options: tuple[str, ...]) -> None:
+    with nothing_left(stocked):
+        assert refused(back_up(stocked, "new.sr", "--filter-tag", "priority=none", *options), 20)
+
+
+def test_a_filter_that_matches_nothing_restores_nothing(stocked: Machine) -> None:
+    stocked.seal()
+    words = ("restore", "--backup-file", "full.sr", "--filter-tag", "priority=none")
+    assert refused(stocked.run(*words, STRONGROOM_PASSPHRASE=PASSPHRASE), 20)
+
+
+@KINDS
+def test_an_empty_source_makes_no_backup(machine: Machine, options: tuple[str, ...]) -> None:
+    machine.ok("list")
+    with nothing_left(machine):
+        assert refused(back_up(machine, "new.sr", *options), 21)
+
+
+@KINDS
+def test_two_secrets_of_one_name_make_no_backup(machine: Machine, options: tuple[str, ...]) -> None:
+    line = '{"name": "TWICE", "value": "CANARY"}\n'
+    machine.path("twice.jsonl").write_text(line * 2)
+    with nothing_left(machine):
+        assert refused(back_up(machine, "new.sr", "--source", "files:twice.jsonl", *options), 22)
+
+
+@KINDS
+def test_a_missing_source_makes_no_backup(machine: Machine, options: tuple[str, ...]) -> None:
+    with nothing_left(machine):
+        assert refused(back_up(machine, "new.sr", "--source", "files:nowhere.jsonl", *options), 30)
+
+
+@KINDS
+def test_a_missing_directory_is_told(stocked: Machine, options: tuple[str, ...]) -> None:
+    with nothing_left(stocked):
+        assert refused(back_up(stocked, "nowhere/new.sr", *options), 40)
+
+
+@KINDS
+def test_a_read_only_directory_is_told(stocked: Machine, options: tuple[str, ...]) -> None:
+    closed = stocked.path("closed")
+    closed.mkdir()
+    with nothing_left(stocked), read_only(closed):
+        assert refused(back_up(stocked, "closed/new.sr", *options), 42)
+    assert list(closed.iterdir()) == []
+
+
+@KINDS
+def test_a_full_disk_leaves_nothing_and_the_last_backup_whole(
+    machine: Machine, options: tuple[str, ...]
+) -> None:
+    line = '{"name": "N%06d", "value": "CANARY-%s"}\n'
+    machine.path("many.jsonl").write_text("".join(line % (n, os.urandom(60).hex()) for n in range(6_000)))
+    source = ("--source", "files:many.jsonl")
+    assert back_up(machine, "last.sr", *source, *options).code == 0
+
+    def small() -> None:  # a write past this size fails as on a full disk, whoever runs it
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+
+    with nothing_left(machine):
+        done = subprocess.run(
+            command("backup", "last.sr", *source, *options, "--force"),
+            cwd=machine.home,
+            env=machine.env | {"STRONGROOM_PASSPHRASE": PASSPHRASE},
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+            preexec_fn=small,
+        )
+        assert refused(Done(code=done.returncode, out=done.stdout, err=done.stderr), 43)
+    assert machine.run("verify-backup", "last.sr", STRONGROOM_PASSPHRASE=PASSPHRASE).code == 0
+
+
+@KINDS
+def test_an_existing_file_is_kept_without_force(stocked: Machine, options: tuple[str, ...]) -> None:
+    stocked.path("mine.txt").write_text("mine")
+    without = [option for option in options if option != "--force"]
+    with nothing_left(stocked):
+        assert refused(back_up(stocked, "mine.txt", *without), 24)
+    assert back_up(stocked, "mine.txt", *without, "--force").code == 0
+    assert stocked.path("mine.txt").read_bytes() != b"mine"
+
+
+def test_values_for_nobody_make_no_backup(stocked: Machine) -> None:
+    with nothing_left(stocked):
+        assert refused(stocked.run("backup", "new.sr", *SEALED), 2)
+
+
+def test_a_weak_passphrase_is_warned_of(stocked: Machine) -> None:
+    done = stocked.run("backup", "new.sr", *SEALED, STRONGROOM_PASSPHRASE="password1")
+    assert done.code == 0
+    assert "weak" in done.err
+    assert "password1" not in done.err
+
+
+# -- what is set up wrongly ------------------------------------------------------------------
+
+
+def test_every_problem_of_the_configuration_is_told_at_once(machine: Machine) -> None:
+    machine.path("strongroom.toml").write_text(
+        'colour = "red"\n[policies.x]\nkind = "fool"\ntargets = ["t"]\n'
+    )
+    done = machine.run("config", "check")
+    assert refused(done, 3)
+    assert "colour" in done.err
+    assert "policies.x.kind" in done.err
+
+
+def test_a_broken_configuration_does_not_stop_a_restore_from_a_file(stocked: Machine) -> None:
+    stocked.seal()
+    stocked.ok("delete", "JWT_SECRET_KEY", "--force")
+    stocked.path("strongroom.toml").write_text("this is not [ TOML")
+    words = ("restore", "--backup-file", "full.sr", "--full-restore")
+    done = stocked.ok(*words, STRONGROOM_PASSPHRASE=PASSPHRASE)
+    assert "left aside" in done.err
+    assert stocked.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-JWT"
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        pytest.param(lambda target: target.rename(target.with_suffix(".gone")), id="missing"),
+        pytest.param(None, id="read-only"),
+    ],
+)
+def test_targets_that_fail_make_no_backup_and_leave_the_last_one(
+    stocked: Machine, break_it: Callable[[Path], object] | None
+) -> None:
+    stocked.ok("generate-backup-key", "--output", "backup.key")
+    targets = [stocked.path(f"target-{name}") for name in "ab"]
+    stocked.path("strongroom.toml").write_text(_policy(targets, stocked.path("backup.key")))
+    for target in targets:
+        _marked(target)
+    first = stocked.ok("backup", "--policy", "full", "--force", "--json").document
+    if break_it is not None:
+        break_it(targets[1])
+        done = stocked.run("backup", "--policy", "full", "--force")
+    else:
+        with read_only(targets[1]):
+            done = stocked.run("backup", "--policy", "full", "--force")
+    assert refused(done, 44)
+    assert stocked.staged() == []
+    ids = [path.stem for path in (targets[0] / "manifests").iterdir()]
+    assert ids == [first["backup"]]
+    words = ("verify-backup", targets[0], "--depth", "opened", "--identity", "backup.key")
+    assert stocked.run(*words).code == 0
+
+
+def _policy(targets: list[Path], key: Path) -> str:
+    places = "".join(
+        f'[targets.{target.name}]\nkind = "directory"\npath = "{target}"\nregion = "{target.name}"\n'
+        for target in targets
+    )
+    names = json.dumps([target.name for target in targets])
+    return f"""{places}
+[sources.local]
+kind = "local"
+[keys.backup]
+kind = "keyfile"
+file = "{key}"
+[policies.full]
+kind = "full"
+targets = {names}
+recipients = ["backup"]
+quorum = 2
+regions = 2
+"""
+
+
+def _marked(target: Path) -> None:
+    from strongroom.targets.directory import DirectoryTarget
+
+    DirectoryTarget(target, name=target.name, region="r").prepare()
