@@ -221,10 +221,9 @@ class RecipientConformance:
         self, recipient: Recipient, identity: Identity
     ) -> None:
         for thing in (recipient, identity):
-            with pytest.raises(TypeError):
-                pickle.dumps(thing)
-            with pytest.raises(TypeError):
-                copy.deepcopy(thing)
+            for carried in (pickle.dumps, copy.copy, copy.deepcopy):
+                with pytest.raises(TypeError, match="must not be pickled"):
+                    carried(thing)
 
     # -- in its place --------------------------------------------------------
 

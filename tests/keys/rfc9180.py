@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 DHKEM_X25519, MLKEM768_X25519 = 0x0020, 0x647A
 HASHES = {1: "sha256", 3: "sha512"}
-AEADS: dict[int, tuple[type[AESGCM] | type[ChaCha20Poly1305], int]] = {
+AEADS: dict[int, tuple[type[AESGCM | ChaCha20Poly1305], int]] = {
     1: (AESGCM, 16),
     2: (AESGCM, 32),
     3: (ChaCha20Poly1305, 32),

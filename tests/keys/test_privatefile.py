@@ -212,6 +212,8 @@ def test_a_missing_file_a_folder_and_a_pipe_are_refused_at_once(tmp_path: Path) 
 
     for name in ("missing", "folder", "pipe"):
         refused(tmp_path / name)
+        with pytest.raises(ConfigError):
+            privatefile.read_private(tmp_path / name)
 
 
 def test_a_key_file_is_refused_in_the_same_way(tmp_path: Path) -> None:
