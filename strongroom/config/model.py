@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from strongroom.config.fields import AbsolutePath, Fingerprint, Name, PublicKey, Size, Text
 from strongroom.model import Depth, Selection
 
-MIB = 1024 * 1024
+KIB = 1024
+MIB = 1024 * KIB
 YEAR_DAYS = 365
 
 
@@ -344,7 +345,7 @@ class LimitSettings(_Model):
     )
     container_bytes: Size = Field(
         default=32 * MIB,
-        ge=MIB,
+        ge=64 * KIB,  # below, envelope and manifest entry cost more than a twentieth of it
         le=64 * MIB,
         description="How large a container is to be.",
         examples=["16MiB"],

@@ -107,6 +107,12 @@ BY_ITSELF = {
         "present, digest, opened",
     ),
     "too small": (KEY + "iterations = 99_999", "keys.recovery.iterations", "too small", "At least 100,000."),
+    "too small a container": (
+        '[limits]\ncontainer_bytes = "63KiB"\n',
+        "limits.container_bytes",
+        "too small",
+        "At least 65,536.",
+    ),
     "too large": ("[flower]\nport = 65536\n", "flower.port", "too large", "At most 65,535."),
     "empty list": (
         policy('kind = "metadata"\ntargets = []'),

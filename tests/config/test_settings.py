@@ -184,6 +184,10 @@ def test_without_a_file_there_is_a_local_store_and_three_regions(
     assert (limits.lease_seconds, limits.max_attempts) == (15, 5)
 
 
+def test_a_container_may_be_as_small_as_64_kib(place: Place) -> None:
+    assert place.load('[limits]\ncontainer_bytes = "64KiB"\n').limits.container_bytes == 65_536
+
+
 def test_settings_and_everything_in_them_are_frozen(place: Place) -> None:
     settings = place.load(EXAMPLE)
 

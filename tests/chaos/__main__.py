@@ -1,0 +1,69 @@
+"""``python -m tests.chaos --runs 50 --seed 1``: the long version, in several lanes at once.
+
+Each run is a machine of its own: state directory, broker socket and process group. A run
+repeats what it did if its seed is given again, as far as the scheduler of the machine lets it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from tests.chaos import table
+from tests.chaos.attempt import Outcome, attempt
+
+
+def main() -> int:
+    """Run them all; return 1 if any promise was broken."""
+    given = _arguments()
+    root = Path(tempfile.mkdtemp(prefix="sr-chaos-"))
+    _say(table.HEAD)
+    outcomes = list(_runs(given, root))
+    _say("", table.summary(outcomes))
+    wrong = [f"seed {one.seed}: {words}" for one in outcomes for words in one.violations]
+    wrong += table.unshown(outcomes) if given.runs >= given.enough else []
+    _say(*wrong)
+    if wrong:
+        _say(f"What is left of the broken runs: {root}")
+        return 1
+    shutil.rmtree(root)
+    return 0
+
+
+def _runs(given: argparse.Namespace, root: Path) -> Iterator[Outcome]:
+    with ThreadPoolExecutor(given.lanes) as lanes:
+        futures = [
+            lanes.submit(attempt, seed, root / str(seed), containers=given.containers)
+            for seed in range(given.seed, given.seed + given.runs)
+        ]
+        for future in as_completed(futures):
+            outcome = future.result()
+            _say(table.line(outcome))
+            yield outcome
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--runs", type=int, default=50, help="how many (default: 50)")
+    parser.add_argument("--seed", type=int, default=1, help="the first run's; the next has the next")
+    parser.add_argument("--lanes", type=int, default=2, help="clusters at once (default: 2)")
+    parser.add_argument("--containers", type=int, default=200, help="of one backup (default: 200)")
+    parser.add_argument(
+        "--enough", type=int, default=10, help="from how many runs on every kind of kill must have been seen"
+    )
+    return parser.parse_args()
+
+
+def _say(*lines: str) -> None:
+    for text in lines:
+        sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

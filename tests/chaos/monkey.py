@@ -1,0 +1,90 @@
+"""Kills the processes of a running cluster as planned, and remembers what it did."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from msgspec import Struct
+
+from strongroom.state.records import StepKind, StepState
+from strongroom.state.store import RunStore
+from tests.chaos.plan import Kill, Progress, Victim
+from tests.workers.cluster import RunningCluster, descendants, is_alive
+
+MAINS = {
+    Victim.SEAL: "seal",
+    Victim.TRANSFER: "transfer",
+    Victim.CONTROL: "control",
+    Victim.BEAT: "beat",
+    Victim.REDIS: "broker",
+}
+CHILDREN = {Victim.SEAL_CHILD: ("seal", StepKind.CAPTURE), Victim.CONTROL_CHILD: ("control", StepKind.COMMIT)}
+
+
+class Killed(Struct, frozen=True, kw_only=True):
+    """A kill that happened: when (epoch seconds), and how many processes it took along."""
+
+    kill: Kill
+    at: float
+    processes: int
+
+
+class Monkey:
+    """Watches one run's record and kills what is due.
+
+    Args:
+        kills: what is planned.
+        seed: decides between equals.
+    """
+
+    def __init__(
+        self, kills: Sequence[Kill], cluster: RunningCluster, store: RunStore, run: str, *, seed: int
+    ) -> None:
+        self.left = list(kills)
+        self.killed: list[Killed] = []
+        self._cluster = cluster
+        self._store = store
+        self._run = run
+        self._draw = random.Random(seed)
+
+    def act(self, progress: Progress) -> None:
+        """Kill what is due now."""
+        for kill in [kill for kill in self.left if progress.reached(kill)]:
+            if (pid := self._find(kill.victim)) is not None:
+                self._kill(kill, pid)
+
+    def _kill(self, kill: Kill, pid: int) -> None:
+        took = 1 + len(descendants(pid))
+        at = time.time()
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return  # it is just being started again: at the next look
+        self.left.remove(kill)
+        self.killed.append(Killed(kill=kill, at=at, processes=took))
+
+    def _find(self, victim: Victim) -> int | None:
+        if victim in MAINS:
+            return self._alive(self._cluster.pid(MAINS[victim]))
+        pool, kind = CHILDREN[victim]
+        main = self._alive(self._cluster.pid(pool))
+        children = sorted(descendants(main)) if main else []
+        busy = [pid for pid in children if pid in self._at_work(kind)]
+        return self._draw.choice(busy or children) if children else None
+
+    def _alive(self, pid: int | None) -> int | None:
+        return pid if pid is not None and is_alive(pid) else None
+
+    def _at_work(self, kind: StepKind) -> set[int]:
+        """Return which processes are performing a step: a claim's owner is ``host:pid:role``."""
+        found = set()
+        for row in self._store.rows(self._run, kind):
+            if row.state is StepState.RUNNING and row.owner is not None:
+                with suppress(ValueError, IndexError):
+                    found.add(int(row.owner.split(":")[1]))
+        return found

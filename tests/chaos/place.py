@@ -1,0 +1,147 @@
+"""A machine to break: a local store of made-up secrets, three regions, a recovery key.
+
+Everything is as shipped but the size of a container, which is as small as it may be so that
+a run has many of them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from strongroom.keys.hpke import HpkeIdentity
+from strongroom.model import Secret, SecretBytes, Version
+from strongroom.sources.local import LocalStore
+from strongroom.targets.directory import DirectoryTarget
+
+POLICY: Final = "weekly-critical"
+REGIONS: Final = ("region-a", "region-b", "region-c")
+CONTAINER: Final = 64 * 1024
+VALUES_A_CONTAINER: Final = 4
+OVERHEAD: Final = 256
+"""What the plan counts for a secret beyond its value, generously."""
+
+_CONFIG: Final = """\
+[sources.local]
+kind = "local"
+
+[keys.recovery]
+kind = "hpke"
+{key}
+{targets}
+[policies.{policy}]
+kind = "full"
+source = "local"
+targets = {regions}
+recipients = ["recovery"]
+quorum = 2
+regions = 2
+{policy_more}
+[limits]
+container_bytes = {container}
+"""
+
+_TARGET: Final = """
+[targets.{name}]
+kind = "directory"
+path = "{path}"
+region = "{name}"
+create = true
+"""
+
+
+class Place(Struct, frozen=True, kw_only=True, dict=True):
+    """Where everything of one machine lies, all of it under ``root``."""
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        """The state directory."""
+        return self.root / "state"
+
+    @property
+    def config(self) -> Path:
+        """The configuration file."""
+        return self.root / "strongroom.toml"
+
+    @property
+    def stage(self) -> Path:
+        """The stage's directory."""
+        return self.state / "stage"
+
+    @property
+    def recovery_key(self) -> Path:
+        """The private key's file."""
+        return self.root / "recovery.key"
+
+    def region(self, name: str) -> Path:
+        """A target's directory."""
+        return self.root / "regions" / name
+
+    def target(self, name: str) -> DirectoryTarget:
+        """A target."""
+        return DirectoryTarget(self.region(name), name=name, region=name)
+
+    @cached_property
+    def identity(self) -> HpkeIdentity:
+        """What opens the backups."""
+        return HpkeIdentity.load(self.recovery_key)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What tells a process of this machine."""
+        return {"STRONGROOM_CONFIG": str(self.config), "STRONGROOM_STATE_DIR": str(self.state)}
+
+
+def make_place(
+    root: Path, secrets: Iterable[Secret], *, opens: bool = False, depth: str | None = None
+) -> Place:
+    """Make a machine that holds ``secrets``.
+
+    Args:
+        opens: whether it holds the private key too, as a host that verifies deeply must.
+        depth: how deep each backup is verified; as shipped if left out.
+    """
+    place = Place(root=root)
+    root.mkdir(parents=True, exist_ok=True)
+    HpkeIdentity.generate().save(place.recovery_key)
+    place.config.write_text(_config(place, opens=opens, depth=depth))
+    LocalStore(place.state).import_(secrets)
+    return place
+
+
+def _config(place: Place, *, opens: bool, depth: str | None) -> str:
+    key = f'public_key = "{place.identity.public}"\n'
+    return _CONFIG.format(
+        key=key + (f'identity_file = "{place.recovery_key}"\n' if opens else ""),
+        targets="".join(_TARGET.format(name=name, path=place.region(name)) for name in REGIONS),
+        policy=POLICY,
+        regions=list(REGIONS),
+        policy_more=f'verify = "{depth}"\n' if depth else "",
+        container=CONTAINER,
+    )
+
+
+def made_up(containers: int, seed: int) -> list[Secret]:
+    """Return secrets whose values fill so many containers."""
+    source = random.Random(seed)
+    size = CONTAINER // VALUES_A_CONTAINER - OVERHEAD
+    return [
+        Secret(
+            name=f"app/{number:05}",
+            type="api_key",
+            versions=(Version(number=1, value=SecretBytes(_value(source, number, size))),),
+        )
+        for number in range(containers * VALUES_A_CONTAINER)
+    ]
+
+
+def _value(source: random.Random, number: int, size: int) -> bytes:
+    start = f"CANARY-{number:05}-".encode()
+    return start + source.randbytes((size - len(start)) // 2).hex().encode().ljust(size - len(start), b"x")
