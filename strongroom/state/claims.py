@@ -25,8 +25,6 @@ def take_ready(conn: Connection, run_id: str, *, window: int) -> list[Ticket]:
     room = max(0, window - _open_pieces(conn, run_id))
     captures = [step for step in due if step.kind is StepKind.CAPTURE][:room]
     going = [step for step in due if step.kind is not StepKind.CAPTURE] + captures
-    if run.closing:
-        going = [step for step in going if step.kind is StepKind.REPORT]
     return _send(conn, run_id, going)
 
 

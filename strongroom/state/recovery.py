@@ -51,7 +51,6 @@ class Watched(Struct, frozen=True, kw_only=True):
     step: Step
     state: StepState
     dispatch: int
-    fence: int
     silent: int
     sends: int
     sent_at: float
@@ -137,7 +136,6 @@ def _watch(row: codec.AnyRow) -> Watched:
         step=codec.step_of(row),
         state=StepState(row.state),
         dispatch=row.dispatch,
-        fence=row.fence,
         silent=row.silent,
         sends=row.sends,
         sent_at=row.sent_at or 0.0,
@@ -233,7 +231,6 @@ def _change(conn: Connection, one: Watched, **values: Any) -> bool:
         keys.STEP,
         _steps.state == one.state.value,
         _steps.dispatch == one.dispatch,
-        _steps.fence == one.fence,
     )
     if one.state is StepState.RUNNING:  # renewed meanwhile
         unmoved = and_(unmoved, _steps.lease_expires < sql.now())

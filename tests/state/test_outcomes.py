@@ -192,6 +192,13 @@ def test_a_closing_run_does_not_wait_for_the_dead(store: RunStore) -> None:
     assert [ticket.step for ticket in take(store, run)] == [REPORT]
 
 
+def test_a_redelivered_message_starts_nothing_in_a_closing_run(store: RunStore) -> None:
+    bad, dead = start(store, [capture(0), capture(1)])
+    poison(store, bad)
+    let_pass(store, 16)
+    assert store.claim(dead.ticket, owner="other") is None
+
+
 def test_a_worker_of_a_closing_run_is_told_at_its_next_renewal(store: RunStore) -> None:
     bad, other = start(store, [capture(0), capture(1)])
     assert store.renew(other)

@@ -34,7 +34,6 @@ def sent(*, age: float, dispatch: int = 10, sends: int = 1) -> Watched:
         step=COMMIT,
         state=StepState.SENT,
         dispatch=dispatch,
-        fence=0,
         silent=0,
         sends=sends,
         sent_at=1000 - age,
@@ -186,6 +185,32 @@ def test_a_lease_renewed_just_before_is_left_alone(store: RunStore) -> None:
         for run, found in stuck.items():
             recovery._mend(conn, run, found, decide=decide, patience=Patience(), exhausted=recovery.given_up)
     assert state_of(store, claim.ticket.run, capture(0)) is StepState.RUNNING
+
+
+def test_a_step_sent_again_meanwhile_is_left_alone(store: RunStore) -> None:
+    run = new_run(store)
+    take(store, run)
+    let_pass(store, 31)
+    with store._database.reading() as conn:
+        stuck = recovery._stuck(conn, Patience())
+    store.reconcile(decide)
+    (ticket,) = take(store, run)
+    with store._database.writing() as conn:
+        recovery._mend(
+            conn, run.id, stuck[run.id], decide=decide, patience=Patience(), exhausted=recovery.given_up
+        )
+    assert store.claim(ticket, owner="worker") is not None
+
+
+def test_a_step_that_was_tried_and_sent_again_overtakes_nothing(store: RunStore) -> None:
+    run = new_run(store, [upload(0), upload(1)])
+    tried, queued = take(store, run)
+    store.fail(claimed(store, tried), "the target did not answer", retry_in=0, decide=decide)
+    let_pass(store, 4)
+    (again,) = take(store, run)
+    assert again.dispatch > queued.dispatch
+    let_pass(store, 4)
+    assert store.reconcile(decide) == [], "the later number waits behind the earlier one"
 
 
 def use_up(store: RunStore, run: Run, step: Step) -> list[str]:
