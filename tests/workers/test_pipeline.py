@@ -1,0 +1,165 @@
+"""A backup through real workers on a real broker, asked for from a plain Python shell."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from strongroom.errors import RunNotFound
+from strongroom.model import Secret, SecretBytes, Version
+from strongroom.sources import Change
+from strongroom.sources.local import LocalStore
+from strongroom.state.records import Run, RunState, StepKind, StepState
+from strongroom.state.store import RunStore
+from tests.workers.cluster import RunningCluster, until
+from tests.workers.test_worker_refuses import shell
+from workers import paths
+
+VALUE = b"CANARY-value-5d11"
+CONFIG = """
+[keys.recovery]
+kind = "passphrase"
+iterations = 100000
+
+[policies.weekly-critical]
+kind = "full"
+targets = ["region-a", "region-b", "region-c"]
+recipients = ["recovery"]
+"""
+ASK = "from tasks.backup import full_backup; print(full_backup.delay(policy='weekly-critical').id)"
+
+
+class Installation:
+    """A cluster with twenty secrets and one policy."""
+
+    def __init__(self, cluster: RunningCluster) -> None:
+        self.cluster = cluster
+        cluster.state_dir.mkdir(parents=True)
+        (cluster.state_dir / "strongroom.toml").write_text(CONFIG)
+        cluster.environment["STRONGROOM_PASSPHRASE"] = "CANARY-passphrase"
+        LocalStore(cluster.state_dir, name="local").write(
+            Change(
+                secret=Secret(
+                    name=f"app/{number}",
+                    versions=(Version(number=1, value=SecretBytes(VALUE)),),
+                ),
+                expected=None,
+            )
+            for number in range(20)
+        )
+        self.store = RunStore(f"sqlite:///{cluster.state_dir / 'state.db'}")
+
+    def start(self, *pools: str) -> None:
+        self.cluster.arguments = list(pools)
+        self.cluster.start()
+
+    def ask(self) -> str:
+        return shell(self.cluster, ASK).strip()
+
+    def redis(self) -> Redis:
+        return Redis(unix_socket_path=str(paths.broker_socket(self.cluster.state_dir)))
+
+    def finished(self, request: str) -> Run:
+        def run() -> Run | None:
+            try:
+                found = self.store.find(request)
+            except RunNotFound:
+                return None
+            return found if found.state.final else None
+
+        return until(run, what=f"the run's end\n{self.cluster.log[-3000:]}")
+
+
+@pytest.fixture
+def installation(cluster: RunningCluster) -> Iterator[Installation]:
+    made = Installation(cluster)
+    yield made
+    made.store.close()
+
+
+def test_a_backup_asked_for_from_a_shell_is_made_and_found_by_the_id_it_returned(
+    installation: Installation,
+) -> None:
+    installation.start()
+
+    run = installation.finished(installation.ask())
+
+    assert (run.state, run.error) == (RunState.DONE, None)
+    assert {row.state for row in installation.store.rows(run.id)} == {StepState.DONE}
+
+
+def test_waiting_messages_outlive_the_broker_hold_no_secret_and_do_nothing_twice(
+    installation: Installation,
+) -> None:
+    installation.start("control", "seal")
+    installation.ask()
+    with installation.redis() as redis:
+        until(lambda: redis.llen("transfer") == 3, what="the uploads of one container")
+        waiting = redis.lrange("transfer", 0, -1)
+        for message in waiting:
+            redis.lpush("transfer", message, message)
+    assert installation.cluster.stop() == 0
+
+    for message in waiting:
+        body = base64.b64decode(json.loads(message)["body"])
+        assert VALUE not in body
+        assert b"app/" not in body
+    installation.start()
+    (run,) = installation.store.runs(10)
+    run = installation.finished(run.id)
+
+    assert run.state is RunState.DONE
+    uploads = installation.store.rows(run.id, StepKind.UPLOAD)
+    assert [row.attempts for row in uploads] == [1, 1, 1]
+    assert list(installation.store.events(kind="message-refused")) == []
+
+
+def test_a_request_that_is_delivered_twice_makes_one_run(installation: Installation) -> None:
+    installation.start("seal")
+    installation.ask()
+    with installation.redis() as redis:
+        (message,) = [m for m in redis.lrange("control", 0, -1) if b"strongroom.backup.full" in m]
+        redis.lpush("control", message)
+    assert installation.cluster.stop() == 0
+
+    installation.start()
+    (run,) = until(lambda: installation.store.runs(10), what="a run")
+    installation.finished(run.id)
+    with installation.redis() as redis:
+        until(lambda: redis.llen("control") == 0, what="the second message to be taken")
+
+    assert len(installation.store.runs(10)) == 1
+
+
+def test_a_run_survives_the_kill_of_every_worker(installation: Installation) -> None:
+    installation.start()
+    request = installation.ask()
+    until(lambda: _exists(installation.store, request), what="the run")
+
+    for pool in ("control", "seal", "transfer", "verify"):
+        if pid := installation.cluster.pid(pool):
+            os.kill(pid, signal.SIGKILL)
+
+    assert installation.finished(request).state is RunState.DONE
+
+
+def test_a_restart_leaves_only_its_own_files(installation: Installation) -> None:
+    installation.start("control")
+    assert installation.cluster.stop() == 0
+
+    left = {file.name for file in Path(paths.run_folder(installation.cluster.state_dir)).iterdir()}
+    assert left == {"up.lock"}
+
+
+def _exists(store: RunStore, request: str) -> bool:
+    try:
+        return bool(store.find(request))
+    except RunNotFound:
+        return False
