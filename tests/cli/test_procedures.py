@@ -20,7 +20,9 @@ from tests.cli.program import PASSPHRASE, ROOT, Done, Machine
 def typed(stocked: Machine):
     """Run a command line exactly as written, from the project's directory, by a shell."""
     (stocked.home / "bin").mkdir()
-    (stocked.home / "bin" / "python").symlink_to(sys.executable)
+    python = stocked.home / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     env = stocked.env | {
         "PATH": f"{stocked.home / 'bin'}:{stocked.env['PATH']}",
         "STRONGROOM_PASSPHRASE": PASSPHRASE,

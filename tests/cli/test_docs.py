@@ -1,0 +1,93 @@
+"""docs/cli.md, the exit codes and the lenient settings agree with the code."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from cli import place, trust
+from cli.reference import kinds, reference_markdown
+from cli.table import COMMANDS
+from strongroom.config import load_settings
+from strongroom.wiring import MANIFEST_SIGNERS
+from tests.cli.program import ROOT
+
+PROCEDURES = {
+    "backup",
+    "verify-backup",
+    "backup-info",
+    "list",
+    "restore-secret",
+    "get",
+    "restore",
+    "generate-backup-key",
+    "validate-backup-format",
+    "test-decrypt",
+}
+
+
+def test_the_document_is_what_the_code_says() -> None:
+    written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert written == reference_markdown(), "run: python -m cli.reference docs/cli.md"
+
+
+def test_every_error_has_an_exit_code_of_its_own() -> None:
+    codes = Counter(kind.exit_code for kind in kinds())
+    assert [code for code, many in codes.items() if many > 1] == []
+
+
+def test_every_error_says_what_to_do() -> None:
+    assert [kind.__name__ for kind in kinds() if not kind.default_hint] == []
+
+
+def test_the_procedures_commands_are_there() -> None:
+    assert COMMANDS.keys() >= PROCEDURES
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"HOME": "/home/somebody"},
+        {"HOME": "/home/somebody", "XDG_STATE_HOME": "/var/state"},
+        {"HOME": "/home/somebody", "XDG_STATE_HOME": "relative"},
+        {"HOME": "/home/somebody", "STRONGROOM_STATE_DIR": "/srv/strongroom"},
+        {"HOME": "/home/somebody", "STRONGROOM_TRUST__SIGNERS": '["sr1:' + "ab" * 32 + '"]'},
+    ],
+)
+def test_the_lenient_settings_are_those_of_the_configuration(
+    env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, settings = place.find(env), load_settings(env)
+    assert found.state_dir == settings.state_dir
+    assert tuple(place.trusted_in_file(found)) == settings.trust.signers
+
+
+def test_the_lenient_settings_read_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    signer = "sr1:" + "cd" * 32
+    (tmp_path / "strongroom.toml").write_text(f"""
+        state_dir = "here"
+        [sources.mounted]
+        kind = "files"
+        path = "secrets"
+        [targets.far]
+        kind = "directory"
+        path = "~/far"
+        region = "far"
+        [trust]
+        signers = ["{signer}"]
+    """)
+    env = {"HOME": str(tmp_path)}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found, settings = place.find(env), load_settings(env)
+    assert found.state_dir == settings.state_dir
+    assert list(place.trusted_in_file(found)) == [signer]
+    assert found.path(found.section("targets")["far"]["path"]) == settings.targets["far"].path
+    assert found.path(found.section("sources")["mounted"]["path"]) == settings.sources["mounted"].path
+
+
+def test_who_signs_manifests_is_the_same_here_and_there() -> None:
+    assert trust.MANIFEST_SIGNERS == MANIFEST_SIGNERS

@@ -1,0 +1,144 @@
+"""What comes out: one JSON document for machines, clean text for people, never a secret."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cli.table import COMMANDS
+from tests.cli.program import PASSPHRASE, ROOT, Machine, command
+
+ANSWERS = [
+    ("list",),
+    ("get", "JWT_SECRET_KEY"),
+    ("get", "JWT_SECRET_KEY", "--show-value"),
+    ("backup-info", "full.sr"),
+    ("verify-backup", "full.sr"),
+    ("validate-backup-format", "full.sr"),
+    ("test-decrypt", "full.sr"),
+    ("restore", "--backup-file", "full.sr", "--full-restore", "--dry-run"),
+    ("restore-secret", "--backup-file", "full.sr", "--secret-name", "JWT_SECRET_KEY", "--dry-run"),
+    ("status",),
+    ("catalog", "list"),
+    ("replicas",),
+    ("repair",),
+    ("config", "check"),
+    ("config", "reference"),
+    ("completion", "bash"),
+    # errors
+    ("get", "NOBODY"),
+    ("verify-backup", "nowhere"),
+    ("nonsense",),
+    ("restore", "--backup-file", "full.sr"),
+    ("status", "nobody"),
+    ("submit", "nobody"),
+]
+
+
+@pytest.mark.parametrize("words", ANSWERS, ids=lambda words: " ".join(words))
+def test_json_is_one_document(sealed: Machine, words: tuple[str, ...]) -> None:
+    done = sealed.run(*words, "--json", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    document = json.loads(done.out)
+    assert ("error" in document) == (done.code != 0)
+    if done.code:
+        assert document["error"]["exit_code"] == done.code
+        assert document["error"]["hint"]
+
+
+def test_json_may_stand_in_front(sealed: Machine) -> None:
+    assert sealed.ok("--json", "list").document == sealed.ok("list", "--json").document
+
+
+@pytest.mark.parametrize("words", ANSWERS, ids=lambda words: " ".join(words))
+def test_no_value_is_shown_unless_asked_for(sealed: Machine, words: tuple[str, ...]) -> None:
+    for format_ in ((), ("--json",)):
+        done = sealed.run(*words, *format_, STRONGROOM_PASSPHRASE=PASSPHRASE)
+        assert ("CANARY" in done.out) == ("--show-value" in words)
+        assert "CANARY" not in done.err
+        assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(machine: Machine, name: str) -> None:
+    done = machine.run(name, "--help", STRONGROOM_PASSPHRASE="CANARY-PASS")
+    assert done.code == 0
+    assert done.out.startswith(f"usage: strongroom {name}")
+    assert "--json" in done.out
+    assert "CANARY" not in done.out
+
+
+def test_a_value_on_the_command_line_is_refused_and_not_repeated(machine: Machine) -> None:
+    for words in (("set", "NAME", "CANARY-TYPED"), ("set", "NAME", "--value=CANARY-TYPED")):
+        done = machine.run(*words)
+        assert done.code == 2
+        assert "CANARY" not in done.err
+        assert "no secret" in machine.ok("list").out
+
+
+def test_control_characters_in_names_reach_no_terminal(machine: Machine) -> None:
+    machine.set("EVIL\x1b[2J\u202eNAME", "CANARY")
+    out = machine.ok("list").out
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+    assert "EVIL" in out
+
+
+def test_a_value_is_printed_byte_for_byte(machine: Machine) -> None:
+    value = bytes(range(256)) + b"\n"
+    machine.ok("set", "BINARY", "--exact", stdin=value)
+    done = subprocess.run(
+        command("get", "BINARY", "--show-value"), env=machine.env, capture_output=True, check=True, timeout=60
+    )
+    assert done.stdout == value
+    document = machine.ok("get", "BINARY", "--show-value", "--json").document
+    assert document["encoding"] == "base64"
+
+
+def test_a_reader_that_goes_away_is_no_error(sealed: Machine) -> None:
+    line = " ".join(map(str, command("config", "reference"))) + " | head -c 10"
+    done = subprocess.run(["sh", "-c", line], env=sealed.env, capture_output=True, check=False, timeout=60)
+    assert done.stderr == b""
+
+
+def test_a_fault_of_our_own_shows_no_traceback_and_no_text(machine: Machine) -> None:
+    code = (
+        "import sys, cli.store, cli.main\n"
+        "def broken(*_): raise RuntimeError('CANARY-INSIDE')\n"
+        "cli.store.COMMANDS['list'] = cli.store.COMMANDS['list']._replace(run=broken)\n"
+        "sys.exit(cli.main.main(['list']))"
+    )
+    env = machine.env | {"PYTHONPATH": str(ROOT)}
+    for debug in ({}, {"STRONGROOM_DEBUG": "1"}):
+        done = subprocess.run(
+            [*command()[:1], "-c", code],
+            env=env | debug,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 70
+        assert "RuntimeError" in done.stderr
+        assert "CANARY" not in done.stderr + done.stdout
+        assert ("Traceback" in done.stderr) == bool(debug)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_every_command(machine: Machine, shell: str) -> None:
+    script = machine.ok("completion", shell).out
+    assert all(name in script for name in COMMANDS)
+    assert "--include-values" in script
+
+
+def test_bash_completes_a_command(machine: Machine, tmp_path: Path) -> None:
+    script = tmp_path / "completion.bash"
+    script.write_text(machine.ok("completion", "bash").out)
+    line = (
+        f"source {script}; COMP_WORDS=(strongroom verify-b); COMP_CWORD=1; "
+        "$(complete -p strongroom | sed 's/.*-F \\([^ ]*\\) .*/\\1/'); echo ${COMPREPLY[@]}"
+    )
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == ["verify-backup"], done
