@@ -1,0 +1,847 @@
+#!/usr/bin/env python3
+"""Opens Strongroom backups when nothing of Strongroom is left.
+
+One file, written from FORMAT.md. It needs Python 3.11 or newer and two packages, which can
+be brought on a stick as wheels (see README.md beside this file):
+
+    cryptography     50 or newer
+    zstandard        not needed on Python 3.14 and newer
+
+    python3 recover.py weekly.strongroom --private-key recovery.key --list
+    python3 recover.py weekly.strongroom --private-key recovery.key --get PAYMENTS_API_KEY
+    python3 recover.py weekly.strongroom --private-key recovery.key --out DIRECTORY
+    python3 recover.py containers/ID/* --passphrase --jsonl > secrets.jsonl
+
+FILE is a backup file, a container, a manifest, a metadata document, or with --legacy an old
+file. A name in --get may hold a value you do not want on a screen: redirect the output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import getpass
+import hashlib
+import hmac
+import json
+import os
+import re
+import struct
+import sys
+import unicodedata
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives import hpke
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+
+try:
+    import zstandard
+
+    PACKAGED = True
+except ImportError:  # Python 3.14 and newer have their own
+    PACKAGED = False
+
+CONTAINER, FILE = b"SRCT\r\n\x1a\n", b"SRBF\r\n\x1a\n"
+MIB = 1024 * 1024
+CODES = {
+    "WrongKey": 10, "NotABackup": 11, "UnsupportedVersion": 12, "Malformed": 13, "Truncated": 14,
+    "Tampered": 15, "MissingPiece": 16, "LegacyFormat": 17, "UntrustedSigner": 18, "Stale": 19,
+}  # fmt: skip
+ADVICE = {
+    "WrongKey": "Nothing was damaged. Try another passphrase, key file or private key.",
+    "UntrustedSigner": "Compare the fingerprint with the recovery kit; then give it with --signer.",
+    "LegacyFormat": "Repeat with --legacy.",
+    "UnsupportedVersion": "Use the recover.py that lies beside this backup.",
+}
+
+
+class Failure(Exception):
+    """A failure of a class that FORMAT.md names."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def need(condition: object, kind: str, message: str) -> None:
+    """Raise a failure unless the condition holds."""
+    if not condition:
+        raise Failure(kind, message)
+
+
+def sound(condition: object, message: str) -> None:
+    """Raise Malformed unless the condition holds."""
+    need(condition, "Malformed", message)
+
+
+def genuine(condition: object, message: str) -> None:
+    """Raise Tampered unless the condition holds."""
+    need(condition, "Tampered", message)
+
+
+# -- the primitives ------------------------------------------------------------
+
+
+def hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
+    return HKDF(SHA512(), 32, salt, info).derive(key)
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def unhex(text: object, size: int) -> bytes:
+    sound(isinstance(text, str) and re.fullmatch(f"[0-9a-f]{{{2 * size}}}", text), "A field is not hex.")
+    return bytes.fromhex(str(text))
+
+
+def canonical(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def strict(data: bytes, members: Sequence[str], what: str) -> dict[str, Any]:
+    """Decode canonical JSON with exactly these members in this order."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        raise Failure("Malformed", f"{what} is not JSON.") from None
+    need(isinstance(value, dict) and list(value) == list(members), "Malformed", f"{what} has other members.")
+    need(canonical(value) == data, "Malformed", f"{what} is not canonical.")
+    return dict(value)
+
+
+def cobblestone(key: bytes, message: bytes, context: bytes) -> bytes:
+    """Open a Cobblestone-256 message (c2sp.org/chunked-encryption)."""
+    salt, commitment, body = message[:24], message[24:56], message[56:]
+    info = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00" + salt + context
+    derived = HKDFExpand(SHA512(), 76, info).derive(key)
+    genuine(hmac.compare_digest(derived[44:], commitment), "A sealed message does not belong here.")
+    chunks = [body[at : at + 16400] for at in range(0, len(body), 16400)]
+    genuine(chunks and 16 <= len(chunks[-1]) < 16400, "A sealed message is cut.")
+    base, aead = int.from_bytes(derived[32:44], "big"), AESGCM(derived[:32])
+    try:
+        return b"".join(aead.decrypt((base ^ i).to_bytes(12, "big"), c, None) for i, c in enumerate(chunks))
+    except InvalidTag:
+        raise Failure("Tampered", "A sealed message was changed.") from None
+
+
+def unzstd(frame: bytes, length: int) -> bytes:
+    """Decompress one frame of exactly the stated size."""
+    if not PACKAGED:
+        return unzstd_native(frame, length)
+    try:
+        size = zstandard.get_frame_parameters(frame).content_size
+        sound(size == length, "A compressed frame has another size than stated.")
+        return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError:
+        raise Failure("Malformed", "A compressed frame is damaged.") from None
+
+
+def unzstd_native(frame: bytes, length: int) -> bytes:
+    """Do the same with what Python 3.14 brings."""
+    from compression import zstd  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    opened = zstd.ZstdDecompressor()
+    data: bytes = opened.decompress(frame, max_length=length + 1)
+    sound(opened.eof and not opened.unused_data and len(data) == length, "A frame is damaged.")
+    return data
+
+
+def check_signature(public: bytes, domain: bytes, message: bytes, signature: bytes) -> None:
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, domain + b"\x00" + message)
+    except (InvalidSignature, ValueError):
+        raise Failure("Tampered", "The signature does not fit.") from None
+
+
+Marked = Callable[[bytes], bool]
+Stated = Callable[[bytes], int | None]
+
+
+def check_ending(tail: bytes, size: int, marked: Marked, stated: Stated) -> None:
+    """Apply FORMAT.md's ending rule to a file's last bytes."""
+    whole, right = marked(tail), stated(tail) == size
+    if whole and right:
+        return
+    genuine(not (whole or right), "The end of the file was changed.")
+    for end in range(len(tail) - 1, 0, -1):
+        if marked(tail[:end]) and stated(tail[:end]) == size - len(tail) + end:
+            raise Failure("Malformed", "Bytes were added at the end.")
+    raise Failure("Truncated", "The file ends too early.")
+
+
+def marker(end: bytes) -> Marked:
+    return lambda tail: tail.endswith(end)
+
+
+def binary_total(tail: bytes) -> int | None:
+    return int.from_bytes(tail[-16:-8], "big") if len(tail) >= 16 else None
+
+
+def check_beginning(head: bytes, magic: bytes, size: int, *, ended: bool) -> None:
+    if head.startswith(magic):
+        return
+    need(not (size < len(magic) and magic.startswith(head)), "Truncated", "The file is cut at its beginning.")
+    need(head[16:21] != b"gAAAA", "LegacyFormat", "This is an old Fernet file.")
+    genuine(not ended, "The beginning of the file was changed.")
+    raise Failure("NotABackup", "This is another kind of file.")
+
+
+# -- keys ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What is at hand to open with, and whom to believe."""
+
+    passphrases: tuple[str, ...] = ()
+    files: tuple[bytes, ...] = ()
+    private: tuple[tuple[str, bytes], ...] = ()
+    signers: frozenset[str] = frozenset()
+    derived: dict[tuple[str, bytes, int], bytes] = field(default_factory=dict)
+
+    def trust(self, public: bytes) -> None:
+        name = "sr1:" + sha256(public).hex()
+        need(not self.signers or name in self.signers, "UntrustedSigner", f"Signed by {name}.")
+
+    def unwrap(self, stanza: dict[str, Any], context: bytes) -> bytes | None:
+        """Try every key on one stanza; None if none fits."""
+        openers = {"passphrase": self._passphrase, "keyfile": self._file, "hpke": self._hpke}
+        opener = openers.get(stanza["type"])
+        return opener(stanza["args"], context) if opener else None
+
+    def _passphrase(self, args: dict[str, Any], context: bytes) -> bytes | None:
+        if not self.passphrases:
+            return None
+        sound(sorted(args) == ["iterations", "kdf_salt", "salt", "wrapped"], "A stanza is not as it must be.")
+        rounds, salt = args["iterations"], unhex(args["kdf_salt"], 32)
+        need(
+            type(rounds) is int and 100_000 <= rounds <= 10_000_000, "Malformed", "Iterations out of bounds."
+        )
+        for words in self.passphrases:
+            if (words, salt, rounds) not in self.derived:
+                normal = unicodedata.normalize("NFC", words).encode()
+                self.derived[words, salt, rounds] = hashlib.pbkdf2_hmac("sha256", normal, salt, rounds, 32)
+            found = unwrap(
+                self.derived[words, salt, rounds], args, b"strongroom/v1/wrap/passphrase/" + context
+            )
+            if found:
+                return found
+        return None
+
+    def _file(self, args: dict[str, Any], context: bytes) -> bytes | None:
+        if not self.files:
+            return None
+        sound(sorted(args) == ["key", "salt", "wrapped"], "A stanza is not as it must be.")
+        name = unhex(args["key"], 16)
+        for key in self.files:
+            if hkdf(key, b"", b"strongroom/v1/keyfile-fingerprint")[:16] == name:
+                return unwrap(key, args, b"strongroom/v1/wrap/keyfile/" + context)
+        return None
+
+    def _hpke(self, args: dict[str, Any], context: bytes) -> bytes | None:
+        if not self.private:
+            return None
+        sound(sorted(args) == ["kem", "key", "sealed"], "A stanza is not as it must be.")
+        name, info = unhex(args["key"], 32), b"strongroom/v1/wrap/hpke/" + context
+        for kind, seed in self.private:
+            number, kem, private, public = hpke_key(kind, seed)
+            if number != args["kem"] or sha256(public) != name:
+                continue
+            sealed = unhex(args["sealed"], (1120 if kind == "mlkem768-x25519" else 32) + 48)
+            try:
+                return hpke.Suite(kem, hpke.KDF.HKDF_SHA512, hpke.AEAD.AES_256_GCM).decrypt(
+                    sealed, private, info=info
+                )
+            except InvalidTag:
+                return None
+        return None
+
+
+def unwrap(kek: bytes, args: dict[str, Any], info: bytes) -> bytes | None:
+    salt, wrapped = unhex(args["salt"], 32), unhex(args["wrapped"], 48)
+    try:
+        return AESGCM(hkdf(kek, salt, info)).decrypt(bytes(12), wrapped, None)
+    except InvalidTag:
+        return None
+
+
+def hpke_key(kind: str, seed: bytes) -> tuple[int, Any, Any, bytes]:
+    """Return a private key's KEM number, KEM, key and raw public key."""
+    if kind == "x25519":
+        key = X25519PrivateKey.from_private_bytes(seed)
+        return 0x20, hpke.KEM.X25519, key, key.public_key().public_bytes_raw()
+    expanded = hashlib.shake_256(seed).digest(96)
+    lattice, curve = (
+        MLKEM768PrivateKey.from_seed_bytes(expanded[:64]),
+        X25519PrivateKey.from_private_bytes(expanded[64:]),
+    )
+    public = lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
+    return 0x647A, hpke.KEM.MLKEM768_X25519, hpke.MLKEM768X25519PrivateKey(lattice, curve), public
+
+
+def unlock(record: dict[str, Any], keys: Keys) -> bytes:
+    """Open a wrapping key's record (section 2)."""
+    stanzas, name, mac = check_record(record), unhex(record["id"], 16), unhex(record["mac"], 32)
+    context = b"strongroom/v1/wrapping-key/" + name
+    key = next((found for stanza in stanzas if (found := keys.unwrap(stanza, context))), None)
+    if key is None:
+        who = ", ".join(f"{s['type']} {s['label']}".strip() for s in stanzas)
+        raise Failure("WrongKey", f"Sealed for: {who}. Nothing at hand opens it.")
+    message = canonical({name: value for name, value in record.items() if name != "mac"})
+    right = hmac.digest(hkdf(key, name, b"strongroom/v1/wrapping-record"), message, "sha256")
+    genuine(hmac.compare_digest(right, mac), "The list of recipients was changed.")
+    return key
+
+
+def check_record(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Hold a wrapping key's record to the format's limits; return its stanzas."""
+    sound(list(record) == ["id", "generation", "stanzas", "mac"], "The record has other members.")
+    unhex(record["id"], 16), unhex(record["mac"], 32)
+    generation, stanzas = record["generation"], record["stanzas"]
+    sound(type(generation) is int and 1 <= generation <= 99_999_999, "The generation is out of bounds.")
+    sound(isinstance(stanzas, list) and 1 <= len(stanzas) <= 64, "There must be 1 to 64 stanzas.")
+    for stanza in stanzas:
+        check_stanza(stanza)
+    return list(stanzas)
+
+
+def check_stanza(stanza: object) -> None:
+    sound(isinstance(stanza, dict) and list(stanza) == ["type", "label", "args"], "A stanza is malformed.")
+    assert isinstance(stanza, dict)
+    kind, label, args = stanza["type"], stanza["label"], stanza["args"]
+    sound(isinstance(kind, str) and re.fullmatch("[a-z0-9][a-z0-9.-]{0,31}", kind), "A stanza's type is bad.")
+    need(
+        isinstance(label, str) and len(label) <= 128 and (label.isprintable()), "Malformed", "A label is bad."
+    )
+    sound(isinstance(args, dict) and list(args) == sorted(args), "A stanza's args are bad.")
+    sound(all(type(value) in (str, int) for value in args.values()), "A stanza's args are bad.")
+
+
+# -- containers ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """A range of an open file."""
+
+    fd: int
+    start: int
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        length = max(0, min(length, self.size - offset))
+        return b"".join(iter_pread(self.fd, self.start + offset, length))
+
+
+def iter_pread(fd: int, offset: int, length: int) -> Iterator[bytes]:
+    while length > 0 and (data := os.pread(fd, length, offset)):
+        yield data
+        offset, length = offset + len(data), length - len(data)
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A row as stored, its line, and the values of its versions in order."""
+
+    row: dict[str, Any]
+    line: bytes
+    values: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container whose signature and envelope were checked (section 1, steps 1 to 8)."""
+
+    part: Part
+    header: bytes
+    directory: bytes
+    index: bytes
+    envelope: dict[str, Any]
+    signer: bytes
+
+    def secrets(self, keys: Keys, newer: dict[str, Any] | None = None) -> Iterator[Secret]:
+        """Yield every secret; memory is bounded by one segment."""
+        sub = self._subkeys(keys, newer)
+        tag = self.header[48:]
+        index = open_index(cobblestone(sub["index"], self.index, tag + struct.pack(">BI", 3, 0)), self)
+        last = b""
+        for number, (at, values, rows, dv, dr) in enumerate(self.entries()):
+            v, m = self.part.read(at, values), self.part.read(at + values, rows)
+            genuine(
+                sha256(m) == dr and (sha256(v) == dv if values else not any(dv)), "A segment was changed."
+            )
+            packed = cobblestone(sub["rows"], m, tag + struct.pack(">BI", 2, number))
+            plain = cobblestone(sub["values"], v, tag + struct.pack(">BI", 1, number)) if values else None
+            yield from (found := list(segment(packed, plain)))
+            last = check_place(found, index, number, last)
+
+    def entries(self) -> Iterator[tuple[int, int, int, bytes, bytes]]:
+        at = 80
+        for values, rows, dv, dr in struct.iter_unpack(">II32s32s", self.directory):
+            yield at, values, rows, dv, dr
+            at += values + rows
+
+    def _subkeys(self, keys: Keys, newer: dict[str, Any] | None) -> dict[str, bytes]:
+        record, file_id = self.envelope["wrapping_key"], self.header[16:48]
+        if newer is not None:
+            need(
+                newer["id"] == record["id"], "Tampered", "The newer envelope belongs to another wrapping key."
+            )
+            need(newer["generation"] > record["generation"], "Stale", "The envelope is not newer.")
+        wrapping_key = unlock(newer or record, keys)
+        file_key = unwrap(wrapping_key, self.envelope["file_key"], b"strongroom/v1/file-key/" + file_id)
+        if file_key is None:
+            raise Failure("Tampered", "The file key does not belong to this container.")
+        tag = hkdf(file_key, file_id, b"strongroom/v1/header" + self.header[:48])
+        genuine(hmac.compare_digest(tag, self.header[48:]), "The header was changed.")
+        return {
+            kind: hkdf(file_key, file_id, b"strongroom/v1/" + kind.encode())
+            for kind in ("values", "rows", "index")
+        }
+
+
+def open_container(part: Part, keys: Keys) -> Container:
+    """Check a container as far as that needs no key."""
+    head, tail = part.read(0, 80), part.read(max(0, part.size - 4096), 4096)
+    marked = marker(b"\nSRCTEND")
+    check_beginning(head, CONTAINER, part.size, ended=marked(tail) and binary_total(tail) == part.size)
+    need(part.size >= 204, "Truncated", "The container ends too early.")
+    need(
+        head[8:16] == b"\x00\x01\x00\x01\x00\x00\x00\x00",
+        "UnsupportedVersion",
+        "A version, suite or flag is unknown.",
+    )
+    check_ending(tail, part.size, marked, binary_total)
+    d, i, e = struct.unpack(">III", tail[-28:-16])
+    start = part.size - 124 - d - i - e
+    sound(
+        start >= 80 and d <= 65_536 * 72 and i <= 16 * MIB and e <= 256 * 1024, "Lengths are out of bounds."
+    )
+    directory, index, envelope = part.read(start, d), part.read(start + d, i), part.read(start + d + i, e)
+    signer, signature = tail[-124:-92], tail[-92:-28]
+    message = head + sha256(directory) + sha256(index) + sha256(envelope) + tail[-28:]
+    check_signature(signer, b"strongroom/v1/container", message, signature)
+    keys.trust(signer)
+    check_directory(directory, start)
+    record = strict(envelope, ("file_key", "wrapping_key"), "The envelope")
+    sound(list(record["file_key"]) == ["salt", "wrapped"], "The file key has other members.")
+    unhex(record["file_key"]["salt"], 32), unhex(record["file_key"]["wrapped"], 48)
+    check_record(record["wrapping_key"])
+    return Container(part, head, directory, index, record, signer)
+
+
+def check_directory(directory: bytes, end: int) -> None:
+    sound(len(directory) % 72 == 0, "The directory is odd.")
+    at = 80
+    for values, rows, _, _ in struct.iter_unpack(">II32s32s", directory):
+        sound(rows and max(values, rows) <= 80 * MIB, "A segment's length is out of bounds.")
+        at += values + rows
+    sound(at == end, "The segments do not fill the file.")
+
+
+INDEX = tuple(
+    "backup_id piece pieces source policy values created_at name_key signer directory segments".split()  # noqa: SIM905
+)
+
+
+def open_index(data: bytes, container: Container) -> dict[str, Any]:
+    index = strict(data, INDEX, "The index")
+    genuine(unhex(index["signer"], 32) == container.signer, "Another signer sealed this container.")
+    genuine(unhex(index["directory"], 32) == sha256(container.directory), "The directory was exchanged.")
+    sound(0 <= index["piece"] < index["pieces"], "The piece is out of bounds.")
+    unhex(index["name_key"], 32)
+    entries, segments = list(container.entries()), index["segments"]
+    sound(len(entries) == len(segments), "The index counts other segments.")
+    sound(all(bool(entry[1]) == index["values"] for entry in entries), "Values are missing or too many.")
+    firsts = [unhex(first, 16) for first, _, _ in segments]
+    sound(firsts == sorted(set(firsts)) and b"" not in firsts, "The segments do not ascend.")
+    sound(all(1 <= s <= v for _, s, v in segments), "A segment is empty.")
+    return index
+
+
+def check_place(found: list[Secret], index: dict[str, Any], number: int, last: bytes) -> bytes:
+    """Hold a segment to the index: names in their places, as many as stated. Section 4."""
+    first, secrets, versions = index["segments"][number]
+    key = bytes.fromhex(index["name_key"])
+    for at, secret in enumerate(found):
+        place = hmac.digest(key, secret.row["name"].encode(), "sha256")[:16]
+        sound(place > last and (at or place.hex() == first), "A name is out of its place.")
+        last = place
+    counted = sum(len(secret.row["versions"]) for secret in found)
+    sound((len(found), counted) == (secrets, versions), "A segment holds another number.")
+    return last
+
+
+ROW = ["name", "type", "versions", "tags", "created_at", "updated_at", "expires_at", "rotation", "metadata"]
+VERSION = ["number", "length", "media", "state", "created_at"]
+
+
+def segment(packed: bytes, plain: bytes | None) -> Iterator[Secret]:
+    """Take a segment's two plaintexts apart (section 5)."""
+    sound(len(packed) >= 12, "The rows are too short.")
+    count, digests, length = struct.unpack_from(">III", packed)
+    end = len(packed) - 16 * digests
+    sound(end >= 12 and length <= 32 * MIB, "The rows' counts are out of bounds.")
+    lines = unzstd(packed[12:end], length).split(b"\n")
+    sound(lines.pop() == b"" and len(lines) == count > 0, "The rows are miscounted.")
+    rows = [check_row(line) for line in lines]
+    lengths = [[v.get("length") for v in row["versions"]] for row in rows]
+    stored = [n for row in lengths for n in row if n is not None]
+    sound(len(stored) == digests and (plain is not None or not stored), "The digests are miscounted.")
+    sound(plain is not None or not any("metadata" in row for row in rows), "There is metadata too much.")
+    if plain is not None:
+        total = sum(stored)
+        sound(len(plain) == padded(total) and not any(plain[total:]), "The padding is wrong.")
+    at = 0
+    for row, line, sizes in zip(rows, lines, lengths, strict=True):
+        values = []
+        for size in sizes:
+            if size is not None and plain is not None:
+                values.append(plain[at : at + size])
+                at += size
+        yield Secret(row, line + b"\n", tuple(values))
+
+
+def check_row(line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        raise Failure("Malformed", "A row is not JSON.") from None
+    sound(isinstance(row, dict) and canonical(row) == line, "A row is not canonical.")
+    sound(list(row) == [m for m in ROW if m in row], "A row has other members.")
+    sound(all(m in row for m in ROW[:3]) and row["versions"], "A row lacks a member.")
+    numbers = [v["number"] for v in row["versions"]]
+    sound(numbers == sorted(set(numbers)) and numbers[0] >= 0, "Versions do not ascend.")
+    sound(all(list(v) == [m for m in VERSION if m in v] for v in row["versions"]), "A version is malformed.")
+    return dict(row)
+
+
+def padded(length: int) -> int:
+    if length <= 1024:
+        return 1024
+    e = length.bit_length() - 1
+    mask = (1 << (e - e.bit_length())) - 1
+    return (length + mask) & ~mask
+
+
+# -- documents and backup files ------------------------------------------------
+
+
+def document_marked(tail: bytes) -> bool:
+    return tail[-27:-15] == b',\n"length":"' and tail.endswith(b'"}\n')
+
+
+def document_total(tail: bytes) -> int | None:
+    return int(tail[-15:-3]) if re.fullmatch(rb"[0-9]{12}", tail[-15:-3]) else None
+
+
+def check_document(data: bytes, kind: str) -> None:
+    """Apply the beginning and ending rules to a document of lines."""
+    magic = f'{{"format":"strongroom-{kind}/1",'.encode()
+    version = re.match(magic[:-3] + rb'([0-9]{1,4})",', data)
+    need(version is None or version[1] == b"1", "UnsupportedVersion", "The version is unknown.")
+    other = re.match(rb'\{"format":"strongroom-[a-z]+/', data)
+    foreign = other is not None and not magic.startswith(other[0])
+    ended = document_marked(data) and document_total(data) == len(data)
+    need(not foreign, "NotABackup", "This is another document.")
+    check_beginning(data[:64], magic, len(data), ended=ended)
+    check_ending(data[-4096:], len(data), document_marked, document_total)
+
+
+def signed_body(data: bytes, kind: str, keys: Keys) -> bytes:
+    """Check a manifest's or envelope's frame and signature; return the body (section 6)."""
+    need(len(data) <= 64 * MIB, "NotABackup", "This is too large for a document.")
+    check_document(data, kind)
+    frame = rb'\{"format":"[^"]*",\n"body":(.*),\n"signer":"([0-9a-f]{64})",\n'
+    frame += rb'"signature":"([0-9a-f]{128})",\n"length":"\d{12}"\}\n'
+    found = re.fullmatch(frame, data, re.DOTALL)
+    if found is None:
+        raise Failure("Tampered", "The document's frame was changed.")
+    body, signer, signature = found[1], bytes.fromhex(found[2].decode()), bytes.fromhex(found[3].decode())
+    check_signature(signer, b"strongroom/v1/" + kind.encode(), body, signature)
+    keys.trust(signer)
+    return body
+
+
+def read_envelope(data: bytes, keys: Keys) -> dict[str, Any]:
+    """Read a detached envelope's record."""
+    body = signed_body(data, "envelope", keys)
+    sound(len(body) <= 256 * 1024, "The envelope is too large.")
+    record = strict(body, ("id", "generation", "stanzas", "mac"), "The envelope")
+    check_record(record)
+    return record
+
+
+MANIFEST = tuple(
+    "backup_id policy source created_at values sealed selection counts recipients targets "  # noqa: SIM905
+    "quorum regions containers previous".split()
+)
+ENTRY = tuple(
+    "piece sha256 size secrets versions first last wrapping_key signer signature".split()  # noqa: SIM905
+)
+
+
+def read_manifest(data: bytes, keys: Keys) -> dict[str, Any]:
+    """Read a manifest and hold it to section 7."""
+    manifest = strict(signed_body(data, "manifest", keys), MANIFEST, "The manifest")
+    containers, last = manifest["containers"], ""
+    for piece, entry in enumerate(containers):
+        sound(tuple(entry) == ENTRY and entry["piece"] == piece, "The containers are misnumbered.")
+        unhex(entry["sha256"], 32), unhex(entry["signer"], 32), unhex(entry["signature"], 64)
+        sealed = 16 if manifest["sealed"] else 0
+        unhex(entry["wrapping_key"], sealed)
+        (
+            unhex(entry["first"], sealed if entry["secrets"] else 0),
+            unhex(entry["last"], sealed if entry["secrets"] else 0),
+        )
+        if manifest["sealed"] and entry["secrets"]:
+            sound(last < entry["first"] <= entry["last"], "The ranges of names overlap.")
+            last = entry["last"]
+    sums = {name: sum(entry[name] for entry in containers) for name in ("secrets", "versions", "size")}
+    sound(manifest["counts"] == sums, "The counts are not those of the containers.")
+    if manifest["previous"] is not None:
+        unhex(manifest["previous"], 32)
+    return manifest
+
+
+def read_metadata(data: bytes) -> list[tuple[dict[str, Any], bytes]]:
+    """Read a metadata document: each secret and its line (section 8)."""
+    check_document(data, "metadata")
+    found = re.search(rb',\n"digest":"sha256:([0-9a-f]{64})",\n"length":"\d{12}"\}\n\Z', data)
+    if found is None or sha256(data[: found.start()]).hex().encode() != found[1]:
+        raise Failure("Tampered", "The document was changed.")
+    lines = data[: found.start()].split(b"\n")
+    sound(len(lines) >= 4 and lines[2] == b'"secrets":[' and lines[-1] == b"]", "The document is misshapen.")
+    rows = [line.removesuffix(b",") for line in lines[3:-1]]
+    return [(json.loads(row), row + b"\n") for row in rows]
+
+
+def open_file(part: Part) -> list[tuple[str, Part]]:
+    """Return a backup file's objects, each checked against its SHA-256 (section 9)."""
+    head, tail = part.read(0, 64), part.read(max(0, part.size - 4096), 4096)
+    marked = marker(b"\nSRBFEND")
+    check_beginning(head, FILE, part.size, ended=marked(tail) and binary_total(tail) == part.size)
+    need(part.size >= 62, "Truncated", "The file ends too early.")
+    need(head[8:10] == b"\x00\x01", "UnsupportedVersion", "The version is unknown.")
+    check_ending(tail, part.size, marked, binary_total)
+    length = int.from_bytes(tail[-52:-48], "big")
+    sound(length <= min(64 * MIB, part.size - 62), "There is no room for the index.")
+    index = part.read(part.size - 52 - length, length)
+    genuine(sha256(index) == tail[-48:-16], "The index was changed.")
+    return list(_objects(part, strict(index, ("objects",), "The index")["objects"], part.size - 52 - length))
+
+
+def _objects(part: Part, objects: list[dict[str, Any]], end: int) -> Iterator[tuple[str, Part]]:
+    name = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
+    at = 10
+    for one in objects:
+        sound(list(one) == ["name", "offset", "size", "sha256"] and one["offset"] == at, "There is a gap.")
+        sound(re.fullmatch(f"{name}(/{name})*", one["name"]), "An object's name is not allowed.")
+        at += one["size"]
+    sound(at == end and len({one["name"] for one in objects}) == len(objects), "The objects do not fit.")
+    for one in objects:
+        found = Part(part.fd, part.start + one["offset"], one["size"])
+        digest = hashlib.sha256()
+        for chunk in iter_pread(found.fd, found.start, found.size):
+            digest.update(chunk)
+        need(digest.hexdigest() == one["sha256"], "Tampered", f"'{one['name']}' was changed.")
+        yield one["name"], found
+
+
+def open_legacy(data: bytes, passphrases: Sequence[str]) -> bytes:
+    """Open an old Fernet file (section 10)."""
+    need(data[16:21] == b"gAAAA", "NotABackup", "This is not an old file.")
+    token = data[16:].rstrip(b"=")
+    raw = len(token) * 3 // 4
+    whole = len(data[16:]) % 4 == 0 and raw >= 73 and (raw - 57) % 16 == 0
+    need(whole, "Truncated", "The old file ends too early.")
+    for words in passphrases:
+        key = hashlib.pbkdf2_hmac("sha256", words.encode(), data[:16], 100_000, 32)
+        try:
+            return Fernet(base64.urlsafe_b64encode(key)).decrypt(data[16:])
+        except (InvalidToken, ValueError):
+            continue
+    raise Failure("WrongKey", "The passphrase is wrong, or the file is damaged: this format cannot tell.")
+
+
+# -- the command line ----------------------------------------------------------
+
+
+def secrets_in(part: Part, keys: Keys, newer: dict[str, Any] | None) -> Iterator[Secret]:
+    """Yield the secrets of whatever a file is."""
+    head = part.read(0, 64)
+    if head.startswith(b'{"format":"strongroom-metadata'):
+        yield from (Secret(row, line, ()) for row, line in read_metadata(part.read(0, part.size)))
+    elif head.startswith(b'{"format":"strongroom-manifest'):
+        describe(read_manifest(part.read(0, part.size), keys))
+    elif head.startswith(FILE):
+        yield from _secrets_in_file(open_file(part), keys, newer)
+    else:
+        container = open_container(part, keys)
+        note(
+            f"sealed by sr1:{sha256(container.signer).hex()}"
+            + ("" if keys.signers else " (not checked: no --signer)")
+        )
+        yield from container.secrets(keys, newer)
+
+
+def _secrets_in_file(
+    objects: list[tuple[str, Part]], keys: Keys, newer: dict[str, Any] | None
+) -> Iterator[Secret]:
+    """Yield a backup file's secrets; only of containers that its manifest names."""
+    held = dict(objects)
+    names = [name for name in held if name.startswith("manifests/")]
+    need(len(names) == 1, "MissingPiece", "The file does not hold exactly one manifest.")
+    data = held[names[0]].read(0, held[names[0]].size)
+    manifest = read_manifest(data, keys)
+    describe(manifest)
+    for entry in manifest["containers"]:
+        name = f"containers/{manifest['backup_id']}/{entry['sha256']}"
+        need(name in held, "MissingPiece", f"'{name}' is not there.")
+        trusted = Keys(keys.passphrases, keys.files, keys.private, frozenset(), keys.derived)
+        if not manifest["sealed"]:
+            yield from secrets_in(held[name], keys, None)
+            continue
+        container = open_container(held[name], trusted)
+        need(
+            container.signer.hex() == entry["signer"], "Tampered", "A container was sealed by another signer."
+        )
+        yield from container.secrets(keys, newer)
+
+
+def describe(manifest: dict[str, Any]) -> None:
+    counts = manifest["counts"]
+    made = f"of {manifest['source']}, made {manifest['created_at']}"
+    note(f"backup {manifest['backup_id']} {made}: {counts['secrets']} secrets")
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def shown(secret: Secret) -> dict[str, Any]:
+    """Return a secret as JSON: UTF-8 values as text, others as base64."""
+    row, values = dict(secret.row), iter(secret.values)
+    versions = []
+    for stored in row["versions"]:
+        version = {key: value for key, value in stored.items() if key != "length"}
+        versions.append(version | (as_text(next(values)) if "length" in stored else {}))
+    return {**row, "versions": versions}
+
+
+def as_text(value: bytes) -> dict[str, str]:
+    try:
+        return {"value": value.decode()}
+    except UnicodeDecodeError:
+        return {"value_base64": base64.b64encode(value).decode()}
+
+
+def write_out(folder: Path, secret: Secret) -> None:
+    """Write a secret's newest value to a file of its own, mode 0600."""
+    name = urllib.parse.quote(secret.row["name"], safe="").replace(".", "%2E") or "%"
+    if secret.values:
+        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secret.values[-1])
+
+
+def act(arguments: argparse.Namespace, secrets: Iterator[Secret]) -> int:
+    """Do with the secrets what was asked for; return how many there were."""
+    count = 0
+    if arguments.out:
+        arguments.out.mkdir(mode=0o700, exist_ok=False)
+    for secret in secrets:
+        if arguments.get is not None and secret.row["name"] != arguments.get:
+            continue
+        count += 1
+        if arguments.get is not None and secret.values:
+            sys.stdout.buffer.write(secret.values[-1])
+        elif arguments.list:
+            print(secret.row["name"])
+        elif arguments.jsonl:
+            print(json.dumps(shown(secret)))
+        elif arguments.out:
+            write_out(arguments.out, secret)
+    return count
+
+
+def key_line(path: Path, kind: str) -> tuple[str, bytes]:
+    """Read a key file: kind, variety, hex, checksum."""
+    words = path.read_text().split()
+    right = (
+        len(words) == 4 and words[0] == kind and sha256(" ".join(words[:3]).encode()).hex()[:8] == words[3]
+    )
+    need(right, "WrongKey", f"'{path}' is not a {kind} file, or it is damaged.")
+    return words[1], bytes.fromhex(words[2])
+
+
+def gather(arguments: argparse.Namespace) -> Keys:
+    """Read every key that the command line names."""
+    passphrases = [getpass.getpass("Passphrase: ")] if arguments.passphrase else []
+    passphrases += [path.read_text().rstrip("\r\n") for path in arguments.passphrase_file]
+    files = [key_line(path, "strongroom-key-1")[1] for path in arguments.key_file]
+    private = [key_line(path, "strongroom-private-key-1") for path in arguments.private_key]
+    return Keys(tuple(passphrases), tuple(files), tuple(private), frozenset(arguments.signer))
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description="Open Strongroom backups with nothing of Strongroom.")
+    made.add_argument("file", type=Path, nargs="+")
+    made.add_argument("--passphrase", action="store_true", help="ask for a passphrase")
+    made.add_argument("--passphrase-file", type=Path, action="append", default=[])
+    made.add_argument("--key-file", type=Path, action="append", default=[])
+    made.add_argument("--private-key", type=Path, action="append", default=[])
+    made.add_argument("--signer", action="append", default=[], help="trust this fingerprint only")
+    made.add_argument("--newer", type=Path, help="a detached envelope, after a rotation")
+    made.add_argument("--legacy", action="store_true", help="the file is an old one")
+    what = made.add_mutually_exclusive_group(required=True)
+    what.add_argument("--list", action="store_true", help="names only")
+    what.add_argument("--get", metavar="NAME", help="one newest value, to standard output")
+    what.add_argument("--out", type=Path, metavar="DIR", help="newest values, a file each")
+    what.add_argument("--jsonl", action="store_true", help="everything, to standard output")
+    return made
+
+
+def run(arguments: argparse.Namespace) -> int:
+    keys = gather(arguments)
+    newer = read_envelope(arguments.newer.read_bytes(), keys) if arguments.newer else None
+    if arguments.legacy:
+        for path in arguments.file:
+            sys.stdout.buffer.write(open_legacy(path.read_bytes(), keys.passphrases))
+        return 0
+    count = act(arguments, (secret for path in arguments.file for secret in _of(path, keys, newer)))
+    note(f"{count} secrets")
+    need(count or arguments.get is None, "MissingPiece", f"There is no secret '{arguments.get}' here.")
+    return 0
+
+
+def _of(path: Path, keys: Keys, newer: dict[str, Any] | None) -> Iterator[Secret]:
+    with path.open("rb") as file:
+        yield from secrets_in(Part(file.fileno(), 0, os.fstat(file.fileno()).st_size), keys, newer)
+
+
+def main() -> int:
+    try:
+        return run(parser().parse_args())
+    except Failure as failure:
+        note(f"{failure.kind}: {failure}\n{ADVICE.get(failure.kind, 'Try another copy of this backup.')}")
+        return CODES[failure.kind]
+    except OSError as error:
+        note(f"{error.filename}: {error.strerror}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""The one-file decryptor, a second reader of the formats, against every published vector."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from strongroom.keys.hpke import HpkeIdentity
+from strongroom.operations.backup_file import backup_to_file
+from tests.operations.world import made_up, make_world
+from tests.vectors.vector import Vector, parse, stored
+
+PROGRAM = Path(__file__).parents[2] / "ops" / "recover" / "recover.py"
+STORED = stored()
+
+
+def load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("recover", PROGRAM)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["recover"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+recover: Any = load()
+
+
+def keys_of(vector: Vector) -> Any:
+    private = tuple(text.split(" ") for text in vector.all("hpke"))
+    return recover.Keys(
+        tuple(vector.all("passphrase")),
+        tuple(bytes.fromhex(text) for text in vector.all("keyfile")),
+        tuple((kind, bytes.fromhex(seed)) for kind, seed in private),
+        frozenset(vector.all("trusted")),
+    )
+
+
+def contents(vector: Vector, part: Any) -> Iterator[bytes]:
+    """Yield what the vectors' README says that ``plaintext`` is over, for each kind."""
+    keys, kind = keys_of(vector), vector.one("kind")
+    if kind == "container":
+        field = vector.one("newer")
+        newer = recover.read_envelope(base64.b64decode(field), keys) if field else None
+        for secret in recover.open_container(part, keys).secrets(keys, newer):
+            yield secret.line + b"".join(secret.values)
+    elif kind == "bundle":
+        yield from (found.read(0, found.size) for _, found in recover.open_file(part))
+    elif kind == "metadata":
+        yield from (line for _, line in recover.read_metadata(vector.body))
+    elif kind == "legacy":
+        yield recover.open_legacy(vector.body, vector.all("passphrase"))
+    else:
+        reader = recover.read_manifest if kind == "manifest" else recover.read_envelope
+        reader(vector.body, keys)
+        yield recover.signed_body(vector.body, kind, keys)
+
+
+@pytest.mark.parametrize("name", sorted(STORED))
+def test_a_published_vector_gives_what_it_says(name: str, tmp_path: Path) -> None:
+    vector = parse(STORED[name])
+    (tmp_path / "file").write_bytes(vector.body)
+    with (tmp_path / "file").open("rb") as file:
+        part = recover.Part(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        if vector.one("expect") == "ok":
+            parts = list(contents(vector, part))
+            assert hashlib.sha256(b"".join(parts)).hexdigest() == vector.one("plaintext")
+            assert vector.one("secrets") in (None, str(len(parts)))
+            return
+        with pytest.raises(recover.Failure) as caught:
+            list(contents(vector, part))
+    assert caught.value.kind == vector.one("expect")
+
+
+GUARDED = """
+import runpy, sys
+
+class Guard:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"strongroom", "msgspec", "sqlalchemy", "celery", "pydantic"}:
+            raise ImportError(f"{name} must not be needed")
+
+sys.meta_path.insert(0, Guard())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[bytes]:
+    """Run the program in a process where nothing of Strongroom can be imported."""
+    command = [sys.executable, "-I", "-c", GUARDED, PROGRAM, *arguments]
+    return subprocess.run(command, capture_output=True, check=False, timeout=60)
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> tuple[Path, Path]:
+    """A backup file that the product made, and the private key's file."""
+    world = make_world(tmp_path, secrets=made_up(20))
+    identity = HpkeIdentity.generate()
+    identity.save(tmp_path / "recovery.key")
+    backup_to_file(
+        tmp_path / "weekly.strongroom",
+        source=world.source,
+        recipients=[identity.recipient()],
+        services=world.services(),
+    )
+    return tmp_path / "weekly.strongroom", tmp_path / "recovery.key"
+
+
+def test_one_value_comes_out_of_a_backup_file_without_anything_of_ours(backup: tuple[Path, Path]) -> None:
+    path, key = backup
+    done = run(path, "--private-key", key, "--get", "app/0007")
+    assert (done.returncode, done.stdout) == (0, b"CANARY-0007-" + b"x" * 40)
+    assert b"20 secrets" in done.stderr
+
+
+def test_all_values_come_out_as_files_of_their_own(backup: tuple[Path, Path], tmp_path: Path) -> None:
+    path, key = backup
+    assert run(path, "--private-key", key, "--out", tmp_path / "out").returncode == 0
+    files = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in files] == [f"app%2F{n:04}" for n in range(20)]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+def test_another_key_opens_nothing_and_says_which_class_of_failure_that_is(
+    backup: tuple[Path, Path], tmp_path: Path
+) -> None:
+    HpkeIdentity.generate().save(tmp_path / "other.key")
+    done = run(backup[0], "--private-key", tmp_path / "other.key", "--list")
+    assert done.returncode == 10
+    assert b"WrongKey" in done.stderr
+    assert done.stdout == b""
