@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strongroom.config import Settings
 from strongroom.errors import StrongroomError
-from strongroom.operations.services import Services
+
+if TYPE_CHECKING:
+    from strongroom.operations.services import Services
 
 
 class PerProcess:

@@ -7,6 +7,7 @@ harmless, rather than searched for what looks harmful.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -49,20 +50,27 @@ def start(dsn: str | None, *, process: str, release: str, environment: str = "pr
 
 def _integrations() -> list[Any]:
     from sentry_sdk.integrations.atexit import AtexitIntegration  # noqa: PLC0415
-    from sentry_sdk.integrations.celery import CeleryIntegration  # noqa: PLC0415
     from sentry_sdk.integrations.dedupe import DedupeIntegration  # noqa: PLC0415
     from sentry_sdk.integrations.excepthook import ExcepthookIntegration  # noqa: PLC0415
     from sentry_sdk.integrations.logging import LoggingIntegration  # noqa: PLC0415
     from sentry_sdk.integrations.threading import ThreadingIntegration  # noqa: PLC0415
 
     return [
+        *_celery(),
         AtexitIntegration(callback=lambda _pending, _timeout: None),
-        CeleryIntegration(monitor_beat_tasks=True, propagate_traces=False),
         DedupeIntegration(),
         ExcepthookIntegration(),
         LoggingIntegration(level=None),
         ThreadingIntegration(propagate_hub=False),
     ]
+
+
+def _celery() -> list[Any]:
+    if "celery" not in sys.modules:  # the command line, which starts fast by not loading it
+        return []
+    from sentry_sdk.integrations.celery import CeleryIntegration  # noqa: PLC0415
+
+    return [CeleryIntegration(monitor_beat_tasks=True, propagate_traces=False)]
 
 
 def scrub(event: Mapping[str, Any], _hint: Mapping[str, Any]) -> dict[str, Any]:
