@@ -45,7 +45,10 @@ class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, g
     @property
     def length(self) -> int:
         """How many bytes of values it has."""
-        return sum([v.length for v in self.versions if v.length])
+        versions = self.versions
+        if len(versions) == 1:  # nearly always, and this is asked of every row
+            return versions[0].length or 0
+        return sum([v.length for v in versions if v.length])
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -54,22 +57,35 @@ _DECODER = msgspec.json.Decoder(Row)
 
 def to_row(secret: Secret, *, values: bool) -> Row:
     """Return a secret's row; without values, free-form metadata is left out too."""
+    return row_of(secret, reveal(secret, values=values), secret.metadata if values else {})
+
+
+def reveal(secret: Secret, *, values: bool) -> list[bytes | None]:
+    """Return the value of each version, or ``None`` where there is none or none is wanted."""
+    if not values:
+        return [None] * len(secret.versions)
+    return [None if v.value is None else v.value.reveal() for v in secret.versions]
+
+
+def row_of(secret: Secret, values: list[bytes | None], metadata: dict[str, Any]) -> Row:
+    """Return a row whose lengths are those of ``values``, one for each version."""
+    rotation = secret.rotation
     return Row(
         secret.name,
         secret.type,
-        tuple([_version_row(v, values=values) for v in secret.versions]),
+        tuple(
+            [
+                VersionRow(v.number, None if value is None else len(value), v.media, v.state, v.created_at)
+                for v, value in zip(secret.versions, values, strict=True)
+            ]
+        ),
         secret.tags,
         secret.created_at,
         secret.updated_at,
         secret.expires_at,
-        None if secret.rotation is None else RotationRow(secret.rotation.days, secret.rotation.enabled),
-        secret.metadata if values else {},
+        None if rotation is None else RotationRow(rotation.days, rotation.enabled),
+        metadata,
     )
-
-
-def _version_row(v: Version, *, values: bool) -> VersionRow:
-    length = len(v.value) if values and v.value is not None else None
-    return VersionRow(v.number, length, v.media, v.state, v.created_at)
 
 
 def to_secrets(rows: list[Row], values: bytes) -> Iterator[Secret]:

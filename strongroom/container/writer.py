@@ -18,7 +18,7 @@ from strongroom.container.envelope import Envelope, encode_envelope
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.layout import Trailer
 from strongroom.container.outer import CONTAINER_DOMAIN, signed_message
-from strongroom.container.rows import Row, ascending, encode_rows, to_row
+from strongroom.container.rows import Row, ascending, encode_rows, reveal, row_of
 from strongroom.container.segment import pack_rows, pack_values
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
@@ -143,7 +143,11 @@ class _Batch:
     def __init__(self, pairs: Sequence[Pair], *, values: bool) -> None:
         self.pairs = pairs
         self.secrets = [secret for _, secret in pairs]
-        rows = [to_row(secret, values=values) for secret in self.secrets]
+        self.values = [reveal(secret, values=values) for secret in self.secrets]
+        rows = [
+            row_of(secret, kept, secret.metadata if values else {})
+            for secret, kept in zip(self.secrets, self.values, strict=True)
+        ]
         self.length = sum([row.length for row in rows])
         self.versions = sum([len(row.versions) for row in rows])
         self.json = _encode(rows)
@@ -151,6 +155,17 @@ class _Batch:
     def small(self) -> bool:
         """Say whether the batch is far below what a segment holds."""
         return self.length <= SEGMENT_VALUES // 4 and len(self.json) <= SEGMENT_JSON // 4
+
+    def add_values(self, segment: _Segment, digester: ValueDigester) -> None:
+        """Add the values, and the digest of each, to a segment."""
+        for secret, values in zip(self.secrets, self.values, strict=True):
+            kept = [
+                (v.number, value)
+                for v, value in zip(secret.versions, values, strict=True)
+                if value is not None
+            ]
+            segment.values += [value for _, value in kept]
+            segment.digests += digester(secret.name, kept)
 
 
 class _Writer:
@@ -209,14 +224,7 @@ class _Writer:
         segment.secrets += len(batch.secrets)
         segment.versions += batch.versions
         segment.length += batch.length
-        if self._about.values:
-            self._add_values(segment, batch.secrets)
-
-    def _add_values(self, segment: _Segment, secrets: list[Secret]) -> None:
-        for secret in secrets:
-            values = [(v.number, v.value.reveal()) for v in secret.versions if v.value is not None]
-            segment.values += [value for _, value in values]
-            segment.digests += self._digester(secret.name, values)
+        batch.add_values(segment, self._digester)
 
     def _check_order(self, pairs: list[Pair]) -> None:
         hashes = [self._last, *[name_hash for name_hash, _ in pairs]]
