@@ -37,7 +37,7 @@ def drill(settings: Settings) -> dict[str, dict[str, Any]]:
     cron, policy = settings.drill.schedule, settings.drill.policy
     if cron is None or policy is None:
         return {}
-    return {f"drill {policy}": at(cron, "strongroom.drill", policy=policy)}
+    return {f"drill {policy}": at(cron, "strongroom.tick", drill=policy)}
 
 
 def every(seconds: float, task: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from strongroom.config import (
     DirectoryTargetSettings,
@@ -33,6 +34,7 @@ from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient, load_key_
 from strongroom.model import Selection
 from strongroom.operations.pins import pin_recipient, pin_target
 from strongroom.operations.services import Limits, Pinned, Services
+from strongroom.operations.submit import Scheduled
 from strongroom.sources import Source
 from strongroom.sources.files import open_files
 from strongroom.sources.local import LocalStore
@@ -44,6 +46,7 @@ OPERATOR = "operator"
 
 READS_SOURCES = frozenset({"control", "seal", "verify", OPERATOR})
 OPENS = frozenset({"verify", "drill", "recover", OPERATOR})
+PREPARES = frozenset({"control", "transfer", OPERATOR})
 SEALS = frozenset({"seal", OPERATOR})
 MANIFEST_SIGNERS = ("control", "recover")
 """Whose signature makes a manifest: a backup's, and an undo file's."""
@@ -63,12 +66,14 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
     """
     folder = settings.state_dir / "keys"
     signers = _signers(folder / "roles", role)
-    targets = {name: _target(name, found) for name, found in settings.targets.items()}
+    targets = {
+        name: _target(name, found, prepare=role in PREPARES) for name, found in settings.targets.items()
+    }
     sources = {name: _source(name, found, settings) for name, found in settings.sources.items()}
     return Services(
         owner=f"{socket.gethostname()}:{os.getpid()}:{role}",
         state_dir=settings.state_dir,
-        store=RunStore(settings.database_url, patience=_patience(settings)),
+        store=RunStore(_database_url(settings), patience=_patience(settings)),
         stage=_stage(settings.stage_path),
         targets=targets,
         sources=sources if role in READS_SOURCES else {},
@@ -84,6 +89,16 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
     )
 
 
+def _database_url(settings: Settings) -> str:
+    """Return the database's address, with the password that only a file holds."""
+    if settings.state.password_file is None:
+        return settings.database_url
+    parts = urlsplit(settings.database_url)
+    password = quote(privatefile.read_private(settings.state.password_file).rstrip("\r\n"), safe="")
+    user, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}{at}{host}" if at else parts.netloc))
+
+
 def _limits(settings: Settings) -> Limits:
     limits = settings.limits
     fitting = max(1, limits.stage_bytes // limits.container_bytes)
@@ -96,6 +111,17 @@ def _patience(settings: Settings) -> Patience:
     return Patience(lease=settings.limits.lease_seconds, starts=settings.limits.max_attempts)
 
 
+def scheduled(settings: Settings) -> tuple[Scheduled, ...]:
+    """Return what is due from time to time: policies, and the drill if there is one."""
+    due = [Scheduled(policy=name, schedule=cron) for name, cron in settings.schedules.items()]
+    drill = settings.drill
+    if drill.schedule is not None and drill.policy is not None:
+        due.append(
+            Scheduled(policy=drill.policy, schedule=drill.schedule, objective_seconds=drill.objective_seconds)
+        )
+    return tuple(due)
+
+
 # -- places --------------------------------------------------------------------
 
 
@@ -105,9 +131,9 @@ def _stage(path: Path) -> DirectoryTarget:
     return stage
 
 
-def _target(name: str, settings: DirectoryTargetSettings) -> DirectoryTarget:
+def _target(name: str, settings: DirectoryTargetSettings, *, prepare: bool) -> DirectoryTarget:
     target = DirectoryTarget(settings.path, name=name, region=settings.region, provider=settings.provider)
-    if settings.create:
+    if settings.create and prepare:
         # One target that is full or read-only must not keep this process from the others;
         # its own calls say what is wrong with it.
         with suppress(TargetError):

@@ -9,13 +9,14 @@ from workers.send import send_tickets
 
 
 @define(names.TICK)
-def tick(*, policy: str | None = None) -> int:
+def tick(*, policy: str | None = None, drill: str | None = None) -> int:
     """Open every slot that has come due; return how many steps were sent."""
     from strongroom.operations.submit import open_due  # noqa: PLC0415
+    from strongroom.wiring import scheduled  # noqa: PLC0415
 
     services = app.services.get()
     services.store.heartbeat(names.BEAT)
-    return send_tickets(app, open_due(services, app.settings.schedules))
+    return send_tickets(app, open_due(services, scheduled(app.settings)))
 
 
 @define(names.RECONCILE)

@@ -313,7 +313,7 @@ class TrustSettings(_Model):
 class WorkerSettings(_Model):
     """How many tasks each pool works on at once."""
 
-    control: int = Field(default=1, ge=1, le=256, description="Planning and committing.", examples=[1])
+    control: int = Field(default=2, ge=1, le=256, description="Planning and committing.", examples=[2])
     seal: int = Field(
         default=2, ge=1, le=256, description="Reading and sealing: one a processor.", examples=[4]
     )

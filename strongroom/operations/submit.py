@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,9 +15,24 @@ from strongroom.model import Depth, Selection
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.services import Services
 from strongroom.operations.steps import FIRST, decide
-from strongroom.state.records import Run, RunKind, Spec, Ticket
+from strongroom.state.records import RunKind, Spec, Ticket
 
 Submitted = tuple[str, list[Ticket]]
+
+
+class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy's backups, or with an objective its drills, at the times of a cron expression
+    (five fields, UTC)."""
+
+    policy: str
+    schedule: str
+    objective_seconds: float | None = None
+
+    @property
+    def slot(self) -> str:
+        """The name that its slots are claimed under."""
+        return self.policy if self.objective_seconds is None else f"drill {self.policy}"
+
 
 CATCH_UP = timedelta(days=366)
 """How far back an overdue slot is looked for."""
@@ -59,10 +74,12 @@ def submit_drill(
     services: Services, *, policy: str, objective_seconds: float, request_id: str | None = None
 ) -> Submitted:
     """Create a drill of a policy's newest backup."""
-    spec = _about(
-        services, RunKind.DRILL, newest(services, policy), options={"objective_seconds": objective_seconds}
-    )
-    return _create(services, spec, request_id=request_id)
+    return _create(services, _drill_spec(services, policy, objective_seconds), request_id=request_id)
+
+
+def _drill_spec(services: Services, policy: str, objective_seconds: float) -> Spec:
+    options = {"objective_seconds": objective_seconds}
+    return _about(services, RunKind.DRILL, newest(services, policy), options=options)
 
 
 def newest(services: Services, policy: str) -> str:
@@ -73,23 +90,33 @@ def newest(services: Services, policy: str) -> str:
     return found[0].backup
 
 
-def open_due(services: Services, schedules: Mapping[str, str], *, now: float | None = None) -> list[Ticket]:
+def open_due(services: Services, scheduled: Iterable[Scheduled], *, now: float | None = None) -> list[Ticket]:
     """Create the runs whose slot has come: each slot once, whoever asks and however often.
 
     Args:
-        schedules: cron expression (five fields, UTC) by policy.
         now: seconds since the epoch. A slot after it never counts; of several that were
             slept through only the newest is run.
     """
+    moment = time.time() if now is None else now
     tickets: list[Ticket] = []
-    for policy, schedule in schedules.items():
-        due = last_slot(schedule, time.time() if now is None else now)
-        if due is None or due <= (services.store.newest_slot(policy) or 0.0):
+    for entry in scheduled:
+        due = last_slot(entry.schedule, moment)
+        if due is None or due <= (services.store.newest_slot(entry.slot) or 0.0):
             continue
-        run = _create_in_slot(services, policy, due)
+        spec = _scheduled_spec(services, entry)
+        run = services.store.create(spec, first=(FIRST[spec.kind],), slot=(entry.slot, due)) if spec else None
         if run is not None:
             tickets += services.store.take_ready(run.id, window=services.limits.window)
     return tickets
+
+
+def _scheduled_spec(services: Services, entry: Scheduled) -> Spec | None:
+    """Return what a slot runs; ``None`` for a drill of a policy that has no backup yet."""
+    if entry.objective_seconds is None:
+        return services.pinned(entry.policy).spec
+    if not services.store.backups(policy=entry.policy, limit=1):
+        return None
+    return _drill_spec(services, entry.policy, entry.objective_seconds)
 
 
 def last_slot(schedule: str, now: float) -> float | None:
@@ -99,11 +126,6 @@ def last_slot(schedule: str, now: float) -> float | None:
     if previous is None or moment - previous > CATCH_UP:
         return None
     return previous.timestamp()
-
-
-def _create_in_slot(services: Services, policy: str, due: float) -> Run | None:
-    spec = services.pinned(policy).spec
-    return services.store.create(spec, first=(FIRST[spec.kind],), slot=(policy, due))
 
 
 def _create(services: Services, spec: Spec, *, request_id: str | None) -> Submitted:

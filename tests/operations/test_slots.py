@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations.submit import last_slot, open_due
+from strongroom.operations.submit import Scheduled, last_slot, open_due
+from strongroom.state.records import StepKind
 from tests.operations.world import POLICY, World, make_world
 
 DAY = 86_400.0
 NOON = 1_767_268_800.0
 """2026-01-01T12:00:00Z."""
 
-DAILY = {POLICY: "0 2 * * *"}
+DAILY = [Scheduled(policy=POLICY, schedule="0 2 * * *")]
 
 
 @pytest.fixture
@@ -58,3 +59,13 @@ def test_a_clock_that_went_back_opens_nothing_again(world: World) -> None:
 def test_a_future_slot_does_not_count(world: World) -> None:
     open_due(world.services(), DAILY, now=NOON)
     assert open_due(world.services(), DAILY, now=NOON + 13 * 3600) == []
+
+
+def test_a_drill_takes_slots_of_its_own_and_waits_for_a_backup(world: World) -> None:
+    drills = [Scheduled(policy=POLICY, schedule="0 3 * * *", objective_seconds=60)]
+    assert open_due(world.services(), drills, now=NOON) == []
+    world.back_up()
+    assert [ticket.step.kind for ticket in open_due(world.services(), drills, now=NOON)] == [
+        StepKind.DRILL_RESTORE
+    ]
+    assert open_due(world.services(), drills, now=NOON) == []
