@@ -239,3 +239,11 @@ def test_one_cluster_key_in_the_others_place_is_refused(folder: Path) -> None:
 
     with pytest.raises(ConfigError, match="is not the key 'digest'"):
         clusterkeys.load_or_create(folder, "digest")
+
+
+def test_a_cluster_key_of_another_size_is_refused(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    privatefile.write_line(folder / "work.key", kind=clusterkeys.KIND, variety="work", content=bytes(16))
+
+    with pytest.raises(ConfigError, match="is not the key 'work'"):
+        clusterkeys.load_or_create(folder, "work")
