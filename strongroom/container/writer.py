@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
 from msgspec import Struct
@@ -34,6 +33,8 @@ MAX_VALUES = 64 * 1024 * 1024
 MAX_ROW = 16 * 1024 * 1024
 
 BATCH = 64
+BATCH_VALUES = SEGMENT_VALUES // 4
+BATCH_JSON = SEGMENT_JSON // 4
 
 Sink = Callable[[bytes], object]
 Pair = tuple[bytes, Secret]
@@ -131,34 +132,59 @@ class _Segment:
     def fits(self, batch: _Batch) -> bool:
         """Say whether a batch may still be added. An empty segment takes anything."""
         return not self.secrets or (
-            self.secrets + len(batch.secrets) <= SEGMENT_SECRETS
+            self.secrets + len(batch.pairs) <= SEGMENT_SECRETS
             and self.length + batch.length <= SEGMENT_VALUES
             and len(self.json) + len(batch.json) <= SEGMENT_JSON
         )
 
 
 class _Batch:
-    """A few neighbours, encoded together: per-secret calls are what sealing spends time on."""
+    """A few neighbours, encoded together: per-secret calls are what sealing spends time on.
 
-    def __init__(self, pairs: Sequence[Pair], *, values: bool) -> None:
-        self.pairs = pairs
-        self.secrets = [secret for _, secret in pairs]
-        self.values = [reveal(secret, values=values) for secret in self.secrets]
+    It is full early when values are large, so that memory stays that of about a segment.
+    """
+
+    def __init__(self, *, values: bool, size: int = BATCH) -> None:
+        self._with_values, self._size = values, size
+        self.pairs: list[Pair] = []
+        self.values: list[list[bytes | None]] = []
+        self.length = 0
+        self.versions = 0
+        self.json = b""
+
+    def add(self, pair: Pair) -> bool:
+        """Add a secret; return whether the batch is full."""
+        kept = reveal(pair[1], values=self._with_values)
+        self.pairs.append(pair)
+        self.values.append(kept)
+        self.length += sum([len(value) for value in kept if value])
+        return len(self.pairs) == self._size or self.length > BATCH_VALUES
+
+    def encode(self) -> None:
+        """Encode the rows, once the batch is complete."""
         rows = [
-            row_of(secret, kept, secret.metadata if values else {})
-            for secret, kept in zip(self.secrets, self.values, strict=True)
+            row_of(secret, kept, secret.metadata if self._with_values else {})
+            for (_, secret), kept in zip(self.pairs, self.values, strict=True)
         ]
-        self.length = sum([row.length for row in rows])
         self.versions = sum([len(row.versions) for row in rows])
         self.json = _encode(rows)
 
+    @property
     def small(self) -> bool:
-        """Say whether the batch is far below what a segment holds."""
-        return self.length <= SEGMENT_VALUES // 4 and len(self.json) <= SEGMENT_JSON // 4
+        """Whether the batch is far below what a segment holds."""
+        return self.length <= BATCH_VALUES and len(self.json) <= BATCH_JSON
+
+    def singles(self) -> Iterator[_Batch]:
+        """Yield batches of one secret each."""
+        for pair in self.pairs:
+            single = _Batch(values=self._with_values)
+            single.add(pair)
+            single.encode()
+            yield single
 
     def add_values(self, segment: _Segment, digester: ValueDigester) -> None:
         """Add the values, and the digest of each, to a segment."""
-        for secret, values in zip(self.secrets, self.values, strict=True):
+        for (_, secret), values in zip(self.pairs, self.values, strict=True):
             kept = [
                 (v.number, value)
                 for v, value in zip(secret.versions, values, strict=True)
@@ -198,20 +224,25 @@ class _Writer:
         self._out.write(self._keys.header.raw)
 
     def add_all(self, rows: Iterable[Pair]) -> None:
-        source = iter(rows)
-        while pairs := list(islice(source, BATCH)):
-            self._check_order(pairs)
-            batch = _Batch(pairs, values=self._about.values)
-            if batch.small():
-                self._add(batch)
-            else:
-                self._add_singly(batch)
+        values = self._about.values
+        batch = _Batch(values=values)
+        for pair in rows:
+            if batch.add(pair):
+                batch = _Batch(values=values, size=BATCH if self._take(batch) else 1)
+        if batch.pairs:
+            self._take(batch)
 
-    def _add_singly(self, batch: _Batch) -> None:
-        for pair in batch.pairs:
-            one = _Batch([pair], values=self._about.values)
-            _check_limits(one)
-            self._add(one)
+    def _take(self, batch: _Batch) -> bool:
+        """Add a complete batch; return whether it was small."""
+        self._check_order(batch.pairs)
+        batch.encode()
+        if batch.small:
+            self._add(batch)
+        else:
+            for single in batch.singles():
+                _check_limits(single)
+                self._add(single)
+        return batch.small
 
     def _add(self, batch: _Batch) -> None:
         segment = self._segment
@@ -221,7 +252,7 @@ class _Writer:
         if segment is None:
             segment = self._segment = _Segment(batch.pairs[0][0])
         segment.json += batch.json
-        segment.secrets += len(batch.secrets)
+        segment.secrets += len(batch.pairs)
         segment.versions += batch.versions
         segment.length += batch.length
         batch.add_values(segment, self._digester)
@@ -305,7 +336,7 @@ def _unencodable(rows: list[Row]) -> str:
 
 
 def _check_limits(one: _Batch) -> None:
-    name = one.secrets[0].name
+    name = one.pairs[0][1].name
     if one.length > MAX_VALUES:
         raise SecretTooLarge(f"The values of {name!r} come to more than {MAX_VALUES >> 20} MiB.")
     if len(one.json) > MAX_ROW:

@@ -301,6 +301,18 @@ def test_writing_takes_memory_for_one_segment_however_many_secrets_there_are() -
     assert peak_of_writing(20_000) < 1.3 * peak_of_writing(5_000)
 
 
+def test_large_values_are_not_gathered_before_they_are_sealed() -> None:
+    def large() -> Iterator[tuple[bytes, Secret]]:
+        for n in range(1, 40):
+            yield n.to_bytes(16, "big"), secret(f"s{n}", os.urandom(1024 * 1024))
+
+    tracemalloc.start()
+    write_rows(large())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * 1024 * 1024
+
+
 def test_reading_takes_memory_for_one_segment_however_many_secrets_there_are() -> None:
     def peak(count: int) -> int:
         data, _ = sealed(secret(f"s{n}", b"x" * 300) for n in range(count))
