@@ -23,8 +23,8 @@ POLICY: Final = "weekly-critical"
 REGIONS: Final = ("region-a", "region-b", "region-c")
 CONTAINER: Final = 64 * 1024
 VALUES_A_CONTAINER: Final = 4
-OVERHEAD: Final = 256
-"""What the plan counts for a secret beyond its value, generously."""
+OVERHEAD: Final = 130
+"""What the plan counts for a secret beyond its value, rounded up: N containers stay N."""
 
 _CONFIG: Final = """\
 [sources.local]
@@ -44,7 +44,7 @@ regions = 2
 {policy_more}
 [limits]
 container_bytes = {container}
-"""
+{limits}"""
 
 _TARGET: Final = """
 [targets.{name}]
@@ -100,23 +100,29 @@ class Place(Struct, frozen=True, kw_only=True, dict=True):
 
 
 def make_place(
-    root: Path, secrets: Iterable[Secret], *, opens: bool = False, depth: str | None = None
+    root: Path,
+    secrets: Iterable[Secret],
+    *,
+    opens: bool = False,
+    depth: str | None = None,
+    limits: str = "",
 ) -> Place:
     """Make a machine that holds ``secrets``.
 
     Args:
         opens: whether it holds the private key too, as a host that verifies deeply must.
         depth: how deep each backup is verified; as shipped if left out.
+        limits: more lines of the configuration's ``[limits]``.
     """
     place = Place(root=root)
     root.mkdir(parents=True, exist_ok=True)
     HpkeIdentity.generate().save(place.recovery_key)
-    place.config.write_text(_config(place, opens=opens, depth=depth))
+    place.config.write_text(_config(place, opens=opens, depth=depth, limits=limits))
     LocalStore(place.state).import_(secrets)
     return place
 
 
-def _config(place: Place, *, opens: bool, depth: str | None) -> str:
+def _config(place: Place, *, opens: bool, depth: str | None, limits: str) -> str:
     key = f'public_key = "{place.identity.public}"\n'
     return _CONFIG.format(
         key=key + (f'identity_file = "{place.recovery_key}"\n' if opens else ""),
@@ -125,6 +131,7 @@ def _config(place: Place, *, opens: bool, depth: str | None) -> str:
         regions=list(REGIONS),
         policy_more=f'verify = "{depth}"\n' if depth else "",
         container=CONTAINER,
+        limits=limits,
     )
 
 

@@ -1,0 +1,156 @@
+"""The whole pipeline once, with all that may go wrong in it: what the leak test searches after."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redis import Redis
+
+from strongroom.errors import RunNotFound
+from strongroom.state.records import Run, StepKind, StepState
+from strongroom.state.store import RunStore
+from tests.chaos.place import POLICY, Place, make_place
+from tests.leaks import SABOTEUR
+from tests.leaks.places import Everywhere
+from tests.leaks.planted import planted
+from tests.leaks.search import Blob, Found, search
+from tests.leaks.wiretap import Wiretap
+from tests.workers.cluster import RunningCluster, until
+from workers import paths
+
+SECONDS = 300.0
+"""A hang guard."""
+
+
+@dataclass(kw_only=True)
+class Story:
+    """A cluster through which a whole life of a backup has gone, and is still up."""
+
+    place: Place
+    cluster: RunningCluster
+    store: RunStore
+    wiretap: Wiretap
+    runs: dict[str, Run] = field(default_factory=dict)
+    found_meanwhile: list[Found] = field(default_factory=list)
+    staged_meanwhile: int = 0
+    queued_meanwhile: int = 0
+
+    @property
+    def everywhere(self) -> Everywhere:
+        """Where to look."""
+        return Everywhere(self.place, self.cluster)
+
+    def blobs(self) -> Iterator[Blob]:
+        """All that is to be searched."""
+        yield from self.everywhere
+        yield "what Redis was sent", self.wiretap.heard
+
+
+@contextmanager
+def told(root: Path) -> Iterator[Story]:
+    """Live through it: a backup with a crash in it, a drill, a verification, a failing run."""
+    with ExitStack() as undo:
+        story = _begin(root, undo)
+        armed = root / SABOTEUR.name / "armed"
+        armed.write_text("abort")
+        _back_up(story)
+        _ask(story, "drill", f"tasks.drill.recovery_drill.delay(policy={POLICY!r})")
+        backup = story.runs["backup"].id
+        _ask(story, "verify", f"tasks.verify.verify_backup.delay(backup={backup!r}, depth='compared')")
+        armed.write_text("quote")
+        _ask(story, "failure", f"tasks.backup.full_backup.delay(policy={POLICY!r})")
+        _save(story.everywhere)
+        yield story
+
+
+def _begin(root: Path, undo: ExitStack) -> Story:
+    place = make_place(
+        root, planted(), opens=True, depth="compared", limits="max_attempts = 2\nlease_seconds = 5\n"
+    )
+    saboteur = shutil.copytree(SABOTEUR, root / SABOTEUR.name)
+    # The repository too: Python looks for the saboteur before it has put that on its path.
+    path = os.pathsep.join(map(str, (saboteur, SABOTEUR.parents[2])))
+    cluster = RunningCluster(place.state, "--flower", environment={**place.environment, "PYTHONPATH": path})
+    undo.callback(cluster.close)
+    cluster.start()
+    store = RunStore(f"sqlite:///{place.state / 'state.db'}")
+    undo.callback(store.close)
+    wiretap = undo.enter_context(Wiretap(paths.broker_socket(place.state)))
+    return Story(place=place, cluster=cluster, store=store, wiretap=wiretap)
+
+
+def _back_up(story: Story) -> None:
+    """Back up, and look around while containers lie on the stage and messages in queues."""
+    transfer = story.cluster.pid("transfer")
+    assert transfer is not None
+    os.kill(transfer, signal.SIGSTOP)
+    try:
+        run = _submit(story, f"tasks.backup.full_backup.delay(policy={POLICY!r})")
+        until(lambda: _all_captured(story.store, run), what="the captures", seconds=SECONDS)
+        story.staged_meanwhile = sum(path.is_file() for path in story.place.stage.rglob("sealed/*/*"))
+        with story.everywhere.redis() as client:
+            story.queued_meanwhile = int(client.llen("transfer"))
+        story.found_meanwhile = search(story.blobs())
+    finally:
+        os.kill(transfer, signal.SIGCONT)
+    story.runs["backup"] = _end_of(story.store, run)
+
+
+def _all_captured(store: RunStore, run: str) -> bool:
+    tally = store.tally(run)
+    done = tally.of(StepKind.CAPTURE, states=(StepState.DONE,))
+    return done > 0 and tally.unsettled(StepKind.CAPTURE) == 0
+
+
+def _ask(story: Story, name: str, request: str) -> None:
+    story.runs[name] = _end_of(story.store, _submit(story, request))
+
+
+def _submit(story: Story, request: str) -> str:
+    """Ask in a plain Python shell; return the run's id."""
+    program = f"import tasks.backup, tasks.drill, tasks.verify; print({request}.id)"
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **story.place.environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return until(lambda: _known(story.store, told.stdout.strip()), what="the run", seconds=SECONDS).id
+
+
+def _known(store: RunStore, request: str) -> Run | None:
+    try:
+        return store.find(request)
+    except RunNotFound:
+        return None
+
+
+def _end_of(store: RunStore, run: str) -> Run:
+    def ended() -> Run | None:
+        found = store.load(run)
+        return found if found.state.final else None
+
+    return until(ended, what=f"the end of {run}", seconds=SECONDS)
+
+
+def _save(everywhere: Everywhere) -> None:
+    """Have Redis write both of its files: all it holds, and its log anew."""
+    with everywhere.redis() as client:
+        client.save()
+        client.bgrewriteaof()
+        until(lambda: not _rewriting(client), what="the rewritten log", seconds=SECONDS)
+
+
+def _rewriting(client: Redis) -> bool:
+    told = client.info("persistence")
+    return bool(told["aof_rewrite_in_progress"] or told["aof_rewrite_scheduled"])

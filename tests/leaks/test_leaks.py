@@ -1,0 +1,155 @@
+"""Plant values in 200 secrets, let everything happen to them, and find none anywhere."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import zlib
+from collections.abc import Iterator
+
+import pytest
+import zstandard
+
+from strongroom.operations.open import open_backup
+from strongroom.state.records import RunState, StepKind
+from tests.chaos.place import REGIONS
+from tests.leaks.planted import COUNT, count_in
+from tests.leaks.search import MARK, Found, search
+from tests.leaks.story import Story, told
+
+pytestmark = pytest.mark.timeout(900)
+
+VALUE = MARK + b"planted on purpose: " + b"0123456789" * 20
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    with told(tmp_path_factory.mktemp("leaks")) as story:
+        yield story
+
+
+def test_everything_that_was_to_happen_did(story: Story) -> None:
+    """Else the search below would find nothing because nothing was there."""
+    states = {name: run.state for name, run in story.runs.items()}
+    assert states == {
+        "backup": RunState.DONE,
+        "drill": RunState.DONE,
+        "verify": RunState.DONE,
+        "failure": RunState.FAILED,
+    }
+    captures = story.store.rows(story.runs["backup"].id, StepKind.CAPTURE)
+    assert sum(row.attempts for row in captures) == len(captures) + 1  # one process aborted in its capture
+    assert "LookupError" in (story.runs["failure"].error or "")
+    assert "step-crashed" in story.cluster.log
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_the_values_are_in_the_backup(story: Story, region: str) -> None:
+    backup = open_backup(story.place.target(region), identities=[story.place.identity], trusted=None)
+    assert count_in(backup.secrets()) == COUNT
+
+
+def test_nothing_shows_while_containers_lie_on_the_stage_and_messages_in_the_queues(story: Story) -> None:
+    assert story.staged_meanwhile > 0
+    assert story.queued_meanwhile > 0
+    assert story.found_meanwhile == []
+
+
+def test_nothing_shows_afterwards(story: Story) -> None:
+    assert search(story.blobs()) == []
+
+
+def test_the_search_looks_everywhere(story: Story) -> None:
+    names = [name for name, _ in story.blobs()]
+    for part in (
+        "state/state.db",
+        "state/state.db-wal",
+        "state.db as SQL",
+        "state/store/secrets.db",
+        "state/logs/seal.log",
+        "supervisor.log",
+        "state/broker/dump.rdb",
+        ".incr.aof",
+        ".base.rdb",
+        "regions/region-c/manifests/",
+        "key b'",
+        "environ of a process",
+        "Flower's /api/tasks",
+        "what Redis was sent",
+    ):
+        assert any(part in name for name in names), part
+    sizes = {name: len(data) for name, data in story.blobs()}
+    assert sizes["what Redis was sent"] > 100_000
+    assert sizes["state/logs/seal.log"] > 1000
+
+
+# -- leaks planted on purpose turn the search red, wherever they are --------------------
+
+
+def an_event(story: Story) -> None:
+    story.store.event("note", text=VALUE.decode())
+
+
+def a_log_line(story: Story) -> None:
+    with (story.place.state / "logs" / "transfer.log").open("ab") as file:
+        file.write(b'{"event": "odd", "value": "' + VALUE.hex().upper().encode() + b'"}\n')
+
+
+def a_result(story: Story) -> None:
+    with story.everywhere.redis() as client:
+        client.set("celery-task-meta-1", b'{"status": "SUCCESS", "result": "' + VALUE + b'"}')
+
+
+def a_message(story: Story) -> None:
+    body = base64.b64encode(b"[[], {" + zlib.compress(VALUE))
+    with story.everywhere.redis() as client:
+        client.lpush("nobody-listens", b'{"body": "' + body + b'"}')
+
+
+def a_blob_on_the_stage(story: Story) -> None:
+    (story.place.stage / "blob").write_bytes(b"\0" * 7 + zstandard.compress(VALUE))
+
+
+def a_blob_on_a_target(story: Story) -> None:
+    (story.place.region("region-b") / "containers" / "blob").write_bytes(gzip.compress(VALUE))
+
+
+def a_name_of_a_file(story: Story) -> None:
+    (story.place.stage / f"{MARK.decode()}1").touch()
+
+
+PLANTS = (
+    an_event,
+    a_log_line,
+    a_result,
+    a_message,
+    a_blob_on_the_stage,
+    a_blob_on_a_target,
+    a_name_of_a_file,
+)
+
+
+@pytest.fixture(scope="module")
+def found(story: Story) -> list[Found]:
+    """What is found once all of them are there: the last tests of this module."""
+    for plant in PLANTS:
+        plant(story)
+    return search(story.blobs())
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "state.db as SQL: raw",
+        "state/state.db-wal: raw",
+        "state/logs/transfer.log: hex, upper",
+        "key b'celery-task-meta-1': raw",
+        "key b'nobody-listens' > base64",
+        "what Redis was sent: raw",
+        "state/stage/blob > zstd at 7: raw",
+        "regions/region-b/containers/blob > gzip at 0: raw",
+        "the name of a file: raw",
+    ],
+)
+def test_a_leak_planted_on_purpose_is_found(found: list[Found], where: str) -> None:
+    assert any(words.startswith(where) for words in found), found
