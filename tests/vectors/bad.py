@@ -166,6 +166,11 @@ def envelopes() -> None:
     extra = {"type": "x", "label": "attacker", "args": {}}
     edit("recipient-added", "Tampered", "a stanza was added", lambda c: key(c)["stanzas"].append(extra))
     edit("label-changed", "Tampered", "a label was changed", lambda c: key(c)["stanzas"][0].update(label="x"))
+    escape = {"label": "\x1b[2J"}
+    edit(
+        "label-unprintable", "Malformed", "a terminal's escape", lambda c: key(c)["stanzas"][0].update(escape)
+    )
+    edit("type-odd", "Malformed", "a type in capitals", lambda c: key(c)["stanzas"][0].update(type="KEY"))
     edit("renumbered", "Tampered", "the generation was changed", lambda c: key(c).update(generation=2))
     edit("generation-zero", "Malformed", "generation 0", lambda c: key(c).update(generation=0))
     edit("no-recipient", "Malformed", "no stanza", lambda c: key(c).update(stanzas=[]))
