@@ -8,6 +8,8 @@ DEMO_READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 WITH_PATH := PATH="$(abspath $(BIN)):$$PATH"
 BENCH ?=
+RUNS ?= 50
+SEED ?= 1
 CHAOS ?=
 TESTS ?=
 
@@ -54,8 +56,8 @@ format: $(DEV_READY) ## let ruff mend what it can
 bench: $(DEMO_READY) ## measure beside restic, borg and age; writes docs/benchmarks.md (BENCH="--secrets 1000")
 	@$(WITH_PATH) python -m scripts.bench $(BENCH)
 
-chaos: services $(DEV_READY) ## kill workers, beat and Redis, at least 50 runs; takes long (CHAOS="-k name")
-	@$(WITH_PATH) python -m pytest -m chaos --timeout 0 $(CHAOS)
+chaos: services $(DEV_READY) ## kill workers, beat and Redis during RUNS=50 backups from SEED=1 on; takes an hour
+	@$(WITH_PATH) python -m tests.chaos --runs $(RUNS) --seed $(SEED) $(CHAOS)
 
 docs: ## check that the documents' links and make targets lead somewhere
 	@"$$(sh scripts/find-python)" scripts/check_docs.py

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 from msgspec import Struct
@@ -30,7 +31,8 @@ _SUBMIT = f"from tasks.backup import full_backup; print(full_backup.delay(policy
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What one run showed. ``violations`` is empty if every promise held."""
+    """What one run showed. ``violations`` is empty if every promise held; ``stall`` is the
+    longest time in seconds in which no step ended."""
 
     seed: int
     seconds: float
@@ -38,6 +40,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     captures: int
     kills: tuple[Killed, ...]
     reconciled: int
+    stall: float
     violations: tuple[str, ...]
 
     @property
@@ -86,6 +89,7 @@ def _through(
         captures=sum(row.attempts for row in rows),
         kills=kills,
         reconciled=sum(event.kind.startswith("reconcile.") for event in store.events(run=run)),
+        stall=_longest_stall(store, run),
         violations=tuple(wrong),
     )
 
@@ -126,7 +130,7 @@ def _follow(run: str, store: RunStore, monkey: Monkey) -> Run:
 def _pause(progress: Progress | None, left: Sequence[Kill]) -> float:
     """How long to look away, in seconds: hardly, when the commit is near and to be hit."""
     near = progress is not None and progress.uploaded > 0.97
-    return 0.002 if near and left else 0.03
+    return 0.002 if near and left else 0.02
 
 
 def _proven(store: RunStore, run: str, killed: Sequence[Killed]) -> tuple[Killed, ...]:
@@ -135,6 +139,11 @@ def _proven(store: RunStore, run: str, killed: Sequence[Killed]) -> tuple[Killed
     commits = [row.finished_at for row in store.rows(run, StepKind.COMMIT)]
     ended = commits[0] if commits and commits[0] is not None else float("inf")
     return tuple(one for one in killed if began < one.at < ended)
+
+
+def _longest_stall(store: RunStore, run: str) -> float:
+    ends = sorted(row.finished_at for row in store.rows(run) if row.finished_at is not None)
+    return max((later - earlier for earlier, later in pairwise(ends)), default=0.0)
 
 
 def _stop(cluster: RunningCluster) -> list[str]:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from strongroom.state.records import StepKind, StepState
 from strongroom.state.store import RunStore
-from tests.chaos.plan import Kill, Progress, Victim
+from tests.chaos.plan import Kill, Phase, Progress, Victim
 from tests.workers.cluster import RunningCluster, descendants, is_alive
 
 MAINS = {
@@ -23,7 +23,12 @@ MAINS = {
     Victim.BEAT: "beat",
     Victim.REDIS: "broker",
 }
-CHILDREN = {Victim.SEAL_CHILD: ("seal", StepKind.CAPTURE), Victim.CONTROL_CHILD: ("control", StepKind.COMMIT)}
+CHILDREN = {Victim.SEAL_CHILD: "seal", Victim.CONTROL_CHILD: "control"}
+IN_THE_MIDDLE_OF = {
+    (Victim.SEAL_CHILD, Phase.CAPTURE): StepKind.CAPTURE,
+    (Victim.CONTROL_CHILD, Phase.COMMIT): StepKind.COMMIT,
+}
+"""What a child must be performing to be hit; in other phases any will do."""
 
 
 class Killed(Struct, frozen=True, kw_only=True):
@@ -55,7 +60,7 @@ class Monkey:
     def act(self, progress: Progress) -> None:
         """Kill what is due now."""
         for kill in [kill for kill in self.left if progress.reached(kill)]:
-            if (pid := self._find(kill.victim)) is not None:
+            if (pid := self._find(kill)) is not None:
                 self._kill(kill, pid)
 
     def _kill(self, kill: Kill, pid: int) -> None:
@@ -68,14 +73,14 @@ class Monkey:
         self.left.remove(kill)
         self.killed.append(Killed(kill=kill, at=at, processes=took))
 
-    def _find(self, victim: Victim) -> int | None:
-        if victim in MAINS:
-            return self._alive(self._cluster.pid(MAINS[victim]))
-        pool, kind = CHILDREN[victim]
-        main = self._alive(self._cluster.pid(pool))
-        children = sorted(descendants(main)) if main else []
-        busy = [pid for pid in children if pid in self._at_work(kind)]
-        return self._draw.choice(busy or children) if children else None
+    def _find(self, kill: Kill) -> int | None:
+        if kill.victim in MAINS:
+            return self._alive(self._cluster.pid(MAINS[kill.victim]))
+        main = self._alive(self._cluster.pid(CHILDREN[kill.victim]))
+        children = descendants(main) if main else set()
+        if (kind := IN_THE_MIDDLE_OF.get((kill.victim, kill.phase))) is not None:
+            children &= self._at_work(kind)
+        return self._draw.choice(sorted(children)) if children else None
 
     def _alive(self, pid: int | None) -> int | None:
         return pid if pid is not None and is_alive(pid) else None

@@ -13,13 +13,12 @@ def line(outcome: Outcome) -> str:
     """Return one run's line."""
     kills = ", ".join(str(killed.kill) for killed in outcome.kills)
     verdict = "held" if not outcome.violations else "BROKEN"
-    return (
-        f"{outcome.seed:>6}  {outcome.seconds:>6.1f} s  {outcome.captures:>4} of {outcome.pieces:<4}"
-        f"  {outcome.reconciled:>3}  {verdict:<6}  {kills}"
-    )
+    captures = f"{outcome.captures} of {outcome.pieces}"
+    times = f"{outcome.seconds:>6.1f} s  {outcome.stall:>5.1f} s"
+    return f"{outcome.seed:>6}  {times}  {captures:>12}  {outcome.reconciled:>3}  {verdict:<6}  {kills}"
 
 
-HEAD = f"{'seed':>6}  {'time':>8}  {'captures':>12}  {'rec':>3}  {'':<6}  kills"
+HEAD = f"{'seed':>6}  {'time':>8}  {'stall':>7}  {'captures':>12}  {'rec':>3}  {'':<6}  kills"
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
