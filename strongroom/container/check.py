@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 from msgspec import Struct
 
 from strongroom.container import layout
-from strongroom.container.digests import ValueDigester, value_digester
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.outer import read_outer, read_segments
 from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import open_index
-from strongroom.container.segment import Rows, check_values, unpack_rows
+from strongroom.container.segment import split_rows
 from strongroom.container.writer import Sealed, fold_segment
 from strongroom.errors import VerificationFailed
 
@@ -43,46 +41,25 @@ def scrub(reader: RangeReader, *, trusted: frozenset[str] | None = None) -> Scru
     )
 
 
-def check_sealed(reader: RangeReader, sealed: Sealed, *, digest_key: bytes) -> None:
-    """Reopen what was sealed with the retained file key and compare.
+def check_sealed(reader: RangeReader, sealed: Sealed) -> None:
+    """Reopen what was sealed with the retained file key and compare it, byte for byte, with
+    the rows, digests and values as they were before sealing.
 
-    Digests are computed again from the decrypted values. Raises
-    :class:`~strongroom.errors.VerificationFailed` if anything differs from what went in,
-    or what :meth:`reader.Container.open` raises if it does not even open.
+    Raises :class:`~strongroom.errors.VerificationFailed` if anything differs, or what
+    :meth:`reader.Container.open` raises if it does not even open.
     """
     outer = read_outer(reader, trusted=None)
     keys = FileKeys.of(sealed.file_key.reveal(), outer.header)
     index = open_index(keys, outer)
-    digester = value_digester(digest_key, index.source)
     whole, fold = hashlib.sha256(outer.header.raw), hashlib.sha256()
     for number, (values, message) in enumerate(read_segments(reader, outer)):
         whole.update(values)
         whole.update(message)
-        rows = unpack_rows(keys.open(layout.ROWS, number, message))
-        plain = keys.open(layout.VALUES, number, values) if index.values else None
-        fold_segment(fold.update, rows.json, _digests(rows, plain, digester))
+        packed = split_rows(keys.open(layout.ROWS, number, message))
+        plain = keys.open(layout.VALUES, number, values) if index.values else b""
+        fold_segment(fold.update, packed.json, packed.digests, plain)
     whole.update(outer.tail)
     _compare(sealed, reader.size, whole.digest(), fold.digest())
-
-
-def _digests(rows: Rows, plain: bytes | None, digester: ValueDigester) -> bytes:
-    if plain is None:
-        return b""
-    digests = b"".join(_compute(rows, check_values(plain, rows.rows), digester))
-    if digests != rows.digests:
-        raise VerificationFailed("A stored digest is not that of the stored value.")
-    return digests
-
-
-def _compute(rows: Rows, values: bytes, digester: ValueDigester) -> Iterator[bytes]:
-    start = 0
-    for row in rows.rows:
-        cut = []
-        for version in row.versions:
-            if version.length is not None:
-                cut.append((version.number, values[start : start + version.length]))
-                start += version.length
-        yield from digester(row.name, cut)
 
 
 def _compare(sealed: Sealed, size: int, sha256: bytes, fold: bytes) -> None:

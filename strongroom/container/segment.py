@@ -59,21 +59,35 @@ def pack_rows(json: bytes | bytearray, rows: int, digests: list[bytes]) -> bytes
     return b"".join([_HEAD.pack(rows, len(digests), len(json)), frame, *digests])
 
 
-def unpack_rows(plain: bytes) -> Rows:
-    """Parse strictly what :func:`pack_rows` made."""
+class Packed(Struct, frozen=True):
+    """A rows message taken apart: counts as stated, JSON lines, digests."""
+
+    rows: int
+    values: int
+    json: bytes
+    digests: bytes
+
+
+def split_rows(plain: bytes) -> Packed:
+    """Take apart what :func:`pack_rows` made, without parsing the rows."""
     if len(plain) < _HEAD.size:
         raise Malformed("A segment's rows are too short.")
     count, digests, length = _HEAD.unpack_from(plain)
     end = len(plain) - digests * SIZE
     if end < _HEAD.size or length > MAX_JSON:
         raise Malformed("A segment's counts are out of bounds.")
-    json = _decompress(plain[_HEAD.size : end], length)
-    rows = decode_rows(json)
-    if len(rows) != count or not rows:
+    return Packed(count, digests, _decompress(plain[_HEAD.size : end], length), plain[end:])
+
+
+def unpack_rows(plain: bytes) -> Rows:
+    """Parse strictly what :func:`pack_rows` made."""
+    packed = split_rows(plain)
+    rows = decode_rows(packed.json)
+    if len(rows) != packed.rows or not rows:
         raise Malformed("A segment's rows are not as many as it says.")
-    if sum([v.length is not None for row in rows for v in row.versions]) != digests:
+    if sum([v.length is not None for row in rows for v in row.versions]) != packed.values:
         raise Malformed("A segment's digests are not as many as its values.")
-    return Rows(rows, json, plain[end:])
+    return Rows(rows, packed.json, packed.digests)
 
 
 def _decompress(frame: bytes, length: int) -> bytes:

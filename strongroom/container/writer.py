@@ -44,8 +44,8 @@ class Sealed(Struct, frozen=True, kw_only=True):
     """What was written, and what is needed to reopen and compare it.
 
     ``sha256`` is the whole file's. ``first_hash`` and ``last_hash`` are the first and last
-    name hash (empty if there is no secret). ``file_key`` and ``fold`` (a SHA-256 over rows
-    and digests as they were before sealing) are for :func:`check.check_sealed`, after
+    name hash (empty if there is no secret). ``file_key`` and ``fold`` (a SHA-256 over rows,
+    digests and values as they were before sealing) are for :func:`check.check_sealed`, after
     which this record is to be dropped; neither may be stored or sent.
     """
 
@@ -267,7 +267,7 @@ class _Writer:
         number = len(self._infos)
         if number == layout.MAX_SEGMENTS:
             raise SecretTooLarge("A container cannot hold this many secrets.")
-        values = b""
+        values = plain = b""
         if self._about.values:
             plain = pack_values(segment.values, segment.length)
             values = self._keys.seal(layout.VALUES, number, plain, self._random)
@@ -277,7 +277,7 @@ class _Writer:
         self._out.write(rows)
         self._directory += layout.ENTRY.pack(len(values), len(rows), _sha256_or_zero(values), _sha256(rows))
         self._infos.append(SegmentInfo(segment.first.hex(), segment.secrets, segment.versions))
-        fold_segment(self._fold.update, segment.json, b"".join(segment.digests))
+        fold_segment(self._fold.update, segment.json, b"".join(segment.digests), plain)
 
     def finish(self) -> Sealed:
         if self._segment is not None:
@@ -308,12 +308,12 @@ class _Writer:
 
 
 def fold_segment(
-    update: Callable[[bytes | bytearray], object], json: bytes | bytearray, digests: bytes
+    update: Callable[[bytes | bytearray], object], json: bytes | bytearray, digests: bytes, values: bytes
 ) -> None:
     """Fold a segment's content into a running hash, unambiguously."""
     update(b"%d,%d;" % (len(json), len(digests)))
-    update(json)
-    update(digests)
+    for part in (json, digests, values):
+        update(part)
 
 
 def _encode(rows: list[Row]) -> bytes:

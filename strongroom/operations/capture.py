@@ -97,7 +97,7 @@ def _seal(about: About, reading: _Reading, content: bytearray, services: Service
         signer=services.signers("seal"),
         digest_key=services.digest_key,
     )
-    check_sealed(BytesReader(content), sealed, digest_key=services.digest_key)
+    check_sealed(BytesReader(content), sealed)
     return sealed_receipt(about, sealed)
 
 
