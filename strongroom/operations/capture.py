@@ -21,6 +21,7 @@ from strongroom.errors import SourceChanged
 from strongroom.model import Secret
 from strongroom.operations import names, pins
 from strongroom.operations.layout import sealed_receipt, staged_name
+from strongroom.operations.memory import uncollected
 from strongroom.operations.plan import Plan, checked_plan, open_name_key
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.times import rfc3339
@@ -28,6 +29,7 @@ from strongroom.sources import Source
 from strongroom.state.records import Run, Step
 
 
+@uncollected()
 def capture(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Seal one piece and stage it; the result names it by digest, under a signed receipt."""
     pinned = pins.check_sealing(run, services)

@@ -13,6 +13,7 @@ from strongroom.container.signing import verify
 from strongroom.errors import EmptySource, NothingSelected, RecordRefused, Tampered
 from strongroom.model import Entry, Selection
 from strongroom.operations import names, pins
+from strongroom.operations.memory import uncollected
 from strongroom.operations.services import Services
 from strongroom.sources import Source
 from strongroom.sources.select import matches
@@ -33,6 +34,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     name_key: str
 
 
+@uncollected()
 def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """List, spill and cut; the result becomes the run's plan."""
     spec = pins.check_sealing(run, services).spec

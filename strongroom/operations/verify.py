@@ -16,6 +16,7 @@ from strongroom.errors import ConfigError, MissingPiece, RecordRefused, Verifica
 from strongroom.model import Depth, Secret
 from strongroom.operations import pins
 from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.memory import uncollected
 from strongroom.operations.open import Backup, ObjectReader, read_manifest
 from strongroom.operations.services import Services
 from strongroom.operations.upload import digest_of
@@ -31,6 +32,7 @@ def reaches(depth: Depth, wanted: Depth) -> bool:
     return ORDER.index(depth) >= ORDER.index(wanted)
 
 
+@uncollected()
 def verify(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Verify one container on one target to the run's depth."""
     target = pins.check_target(run, step.target, services)
