@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 from cli.output import Output, clean, columns, encode, paint
+from cli.stopping import Abandoned, Terminated
 from strongroom.errors import (
     StrongroomError,
     TargetError,
@@ -78,6 +79,18 @@ def from_os(error: OSError) -> StrongroomError:
     if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG):
         return UsageError(words, hint="Check the path.")
     return TargetError(words)
+
+
+def interrupted(error: KeyboardInterrupt) -> int:
+    """Say what an interruption left: nothing, unless it was not given the time."""
+    if isinstance(error, Abandoned):
+        print(
+            "\nstrongroom: stopped at once. 'strongroom cancel RUN' takes back what was begun.",
+            file=sys.stderr,
+        )
+    else:
+        print("\nstrongroom: interrupted; nothing half-written was left.", file=sys.stderr)
+    return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
 
 
 def unexpected(error: BaseException, output: Output) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from argparse import _ActionsContainer as Arguments
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def load(path: Path) -> Opener:
     """
     from strongroom.keys import privatefile  # noqa: PLC0415 - a passphrase needs none of these
 
+    _refuse_public_half(path)
     words = privatefile.read_private(path).split(maxsplit=1)
     kind = words[0] if words else ""
     if kind.startswith("strongroom-key-"):
@@ -64,14 +66,16 @@ def load(path: Path) -> Opener:
         from strongroom.keys.hpke import HpkeIdentity  # noqa: PLC0415
 
         return HpkeIdentity.load(path)
-    what = (
-        "the public half, which opens nothing"
-        if kind.startswith("srpub")
-        else "neither key file nor private key"
-    )
-    raise UsageError(
-        f"{path} is {what}.", hint="Make keys with 'strongroom keygen' or 'generate-backup-key'."
-    )
+    raise UsageError(f"{path} is neither a key file nor a private key.", hint="Check the path.")
+
+
+def _refuse_public_half(path: Path) -> None:
+    """Say so before anything else does, for its mode would be complained about first."""
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(5) == b"srpub":
+            raise UsageError(
+                f"{path} is the public half, which opens nothing.", hint="Give the private half."
+            )
 
 
 def _configured(place: Place, output: Output) -> Iterator[Opener]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import takewhile
-from typing import NoReturn
 
 from cli import failures, parser
 from cli.output import Output, clear_broken_pipe
+from cli.stopping import in_order
 from cli.table import COMMANDS
 from strongroom import __version__
 from strongroom.errors import StrongroomError
@@ -18,19 +16,14 @@ from strongroom.errors import StrongroomError
 _LEADING = frozenset({"--json", "-q", "--quiet"})
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends like Ctrl-C, so that what was begun is taken back."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     output = Output(json=parser.is_json(words))
-    with suppress(ValueError):  # a caller's thread may not set signals
-        signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = _run(words, output)
-        sys.stdout.flush()
+        with in_order():
+            code = _run(words, output)
+            sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - whatever it is, a person gets words and no traceback
         failures.debug(error)
         return _explain(error, output)
@@ -42,8 +35,7 @@ def _explain(error: BaseException, output: Output) -> int:
         case StrongroomError():
             return failures.report(error, output)
         case KeyboardInterrupt():
-            print("\nstrongroom: interrupted; nothing half-written was left.", file=sys.stderr)
-            return failures.TERMINATED if isinstance(error, Terminated) else failures.INTERRUPTED
+            return failures.interrupted(error)
         case BrokenPipeError():
             clear_broken_pipe()
             return failures.BROKEN_PIPE
@@ -51,10 +43,6 @@ def _explain(error: BaseException, output: Output) -> int:
             return failures.report(failures.from_os(error), output)
         case _:
             return failures.unexpected(error, output)
-
-
-def _terminate(*_: object) -> NoReturn:
-    raise Terminated
 
 
 def _run(words: list[str], output: Output) -> int:

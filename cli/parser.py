@@ -120,10 +120,22 @@ def overview() -> str:
     return "\n".join([*lines, "", ENDING])
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
+_COMMON = {
+    ("--json",): "print one JSON document, for machines",
+    ("-q", "--quiet"): "no progress and no remarks on stderr",
+}
+
+
+def _common(parser: argparse.ArgumentParser, *, default: object = False) -> None:
+    """Let a command, and what is nested in it, answer in JSON or be quiet."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to look
+        if isinstance(action.choices, dict):
+            for nested in action.choices.values():
+                # Left out, it must not undo what was said before the nested word.
+                _common(nested, default=argparse.SUPPRESS)
     group = parser.add_argument_group("output")
-    group.add_argument("--json", action="store_true", help="print one JSON document, for machines")
-    group.add_argument("-q", "--quiet", action="store_true", help="no progress and no remarks on stderr")
+    for words, says in _COMMON.items():
+        group.add_argument(*words, help=says, action="store_true", default=default)
 
 
 def is_json(arguments: list[str]) -> bool:

@@ -116,12 +116,12 @@ def _cancel(arguments: Namespace, output: Output) -> None:
 
 def _retry(arguments: Namespace, output: Output) -> None:
     from cli.policy import finish  # noqa: PLC0415 - what drives runs
-    from strongroom.operations.steps import FIRST, decide_given_up  # noqa: PLC0415
+    from strongroom.operations.steps import FIRST, decide  # noqa: PLC0415
 
     found = settings()
     built = services(found)
     run = built.store.find(arguments.id)
-    run = built.store.retry(run.id, decide_given_up, first=(FIRST[run.spec.kind],))
+    run = built.store.retry(run.id, decide, first=(FIRST[run.spec.kind],))
     if arguments.here or not cluster_runs(found):
         finish(run.id, built.store.take_ready(run.id, window=built.limits.window), built, output)
         return
@@ -142,7 +142,5 @@ COMMANDS = {
     "cancel": Command(
         _one, _cancel, "What is being worked on stops at its next renewal; nothing half-made is left."
     ),
-    "retry": Command(
-        _retry_arguments, _retry, "What was done stays done: only what failed or was missed is tried again."
-    ),
+    "retry": Command(_retry_arguments, _retry, "It starts over: its report had swept what it staged."),
 }

@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
+from strongroom.targets.directory import DirectoryTarget
 from tests.cli.program import PASSPHRASE, Done, Machine, command
 from tests.targets.disks import read_only
 
@@ -327,6 +328,4 @@ regions = 2
 
 
 def _marked(target: Path) -> None:
-    from strongroom.targets.directory import DirectoryTarget
-
     DirectoryTarget(target, name=target.name, region="r").prepare()

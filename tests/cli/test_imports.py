@@ -64,7 +64,7 @@ def test_the_overview_loads_nothing_heavy(machine: Machine) -> None:
         ("get", "JWT_SECRET_KEY"),
         ("backup", "meta.json", "--force"),
     ],
-    ids=lambda words: " ".join(words),
+    ids=" ".join,
 )
 def test_reading_and_restoring_from_a_file_load_nothing_heavy(
     sealed: Machine, words: tuple[str, ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 
@@ -28,7 +27,8 @@ ANSWERS = [
     ("config", "check"),
     ("config", "reference"),
     ("completion", "bash"),
-    # errors
+]
+ERRORS = [
     ("get", "NOBODY"),
     ("verify-backup", "nowhere"),
     ("nonsense",),
@@ -38,21 +38,26 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize("words", ANSWERS, ids=lambda words: " ".join(words))
-def test_json_is_one_document(sealed: Machine, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("words", ANSWERS, ids=" ".join)
+def test_an_answer_in_json_is_one_document(sealed: Machine, words: tuple[str, ...]) -> None:
+    done = sealed.ok(*words, "--json", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    assert "error" not in done.document
+
+
+@pytest.mark.parametrize("words", ERRORS, ids=" ".join)
+def test_an_error_in_json_is_one_document(sealed: Machine, words: tuple[str, ...]) -> None:
     done = sealed.run(*words, "--json", STRONGROOM_PASSPHRASE=PASSPHRASE)
-    document = json.loads(done.out)
-    assert ("error" in document) == (done.code != 0)
-    if done.code:
-        assert document["error"]["exit_code"] == done.code
-        assert document["error"]["hint"]
+    error = done.document["error"]
+    assert error["exit_code"] == done.code != 0
+    assert error["message"]
+    assert error["hint"]
 
 
 def test_json_may_stand_in_front(sealed: Machine) -> None:
     assert sealed.ok("--json", "list").document == sealed.ok("list", "--json").document
 
 
-@pytest.mark.parametrize("words", ANSWERS, ids=lambda words: " ".join(words))
+@pytest.mark.parametrize("words", [*ANSWERS, *ERRORS], ids=" ".join)
 def test_no_value_is_shown_unless_asked_for(sealed: Machine, words: tuple[str, ...]) -> None:
     for format_ in ((), ("--json",)):
         done = sealed.run(*words, *format_, STRONGROOM_PASSPHRASE=PASSPHRASE)

@@ -1,0 +1,124 @@
+"""``strongroom demo`` and ``strongroom up``: the real cluster, and nothing left of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from cli import demo_data
+from tests.cli.program import Machine, command
+
+
+def running(place: Path) -> list[str]:
+    """Name every process that works in or on ``place``."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if os.fsencode(place) in told and int(process.name) != os.getpid():
+            found.append((process / "cmdline").read_bytes().decode().replace("\0", " "))
+    return found
+
+
+def test_the_demo_data_is_the_same_every_time_and_has_no_two_of_a_name() -> None:
+    secrets = list(demo_data.secrets(300))
+    assert secrets == list(demo_data.secrets(300))
+    assert len({secret.name for secret in secrets}) == 300
+    assert len({secret.type for secret in secrets}) == 8
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_holds_what_it_promises(machine: Machine) -> None:
+    scratch = machine.path("scratch")
+    done = machine.run("demo", "--json", TMPDIR=str(machine.home), STRONGROOM_PASSPHRASE="CANARY")
+    assert done.code == 0, done
+    report = done.document
+    assert report["secrets"] == report["compared"] == 1000
+    assert [(r["good"], r["verified"]) for r in report["regions"]] == [(True, "digest")] * 3
+    assert report["post_quantum"]
+    assert "recovery" in report["recipients"][0]
+    assert {"Lose the machine", "Restore on a new machine"} <= {took["stage"] for took in report["stages"]}
+    assert [path.name for path in machine.home.iterdir() if path.name.startswith("strongroom-demo")] == []
+    assert running(machine.home) == []
+    assert not machine.state.exists()
+    assert not scratch.exists()
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_stops_in_order(machine: Machine) -> None:
+    process = subprocess.Popen(
+        command("demo"),
+        cwd=machine.home,
+        env=machine.env | {"TMPDIR": str(machine.home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "Start the cluster" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert [path.name for path in machine.home.iterdir() if path.name.startswith("strongroom-demo")] == []
+    assert running(machine.home) == []
+
+
+@pytest.mark.timeout(240)
+def test_a_backup_is_submitted_followed_and_the_cluster_stopped(machine: Machine) -> None:
+    machine.set("A", "CANARY-A")
+    machine.ok("keygen", "--output", "recovery.key")
+    machine.path("strongroom.toml").write_text("""
+[keys.recovery]
+kind = "hpke"
+public_key_file = "recovery.key.pub"
+[policies.full]
+kind = "full"
+targets = ["region-a", "region-b", "region-c"]
+recipients = ["recovery"]
+""")
+    up = subprocess.Popen(
+        command("up", "--json"),
+        cwd=machine.home,
+        env=machine.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert json.loads(_document(up))["ready"]
+        assert machine.run("up").code == 2
+        submitted = machine.ok("submit", "full", "--follow", "--json").document
+        assert (submitted["state"], submitted["secrets"]) == ("done", 1)
+        again = machine.ok("submit", "full", "--json").document
+        followed = machine.ok("status", again["id"], "--follow", "--json").document
+        assert followed["state"] == "done"
+        assert followed["request_id"] == again["id"]
+        assert "CANARY" not in json.dumps([submitted, followed])
+    finally:
+        up.send_signal(signal.SIGINT)
+        assert up.wait(timeout=90) == 0
+    assert running(machine.home) == []
+
+
+def _document(process: subprocess.Popen[str]) -> str:
+    """Read one indented JSON document from a process that goes on."""
+    assert process.stdout is not None
+    until = time.monotonic() + 90
+    lines = []
+    for line in process.stdout:
+        assert time.monotonic() < until
+        lines.append(line)
+        if line == "}\n":
+            break
+    return "".join(lines)

@@ -1,0 +1,221 @@
+"""Policies, runs and the catalog by command line, without a broker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import PASSPHRASE, Done, Machine, command
+
+REGIONS = ("frankfurt", "dublin", "toronto")
+
+
+@pytest.fixture
+def configured(stocked: Machine) -> Machine:
+    """A machine with a full and a metadata policy to three regions."""
+    stocked.ok("keygen", "--output", "recovery.key")
+    targets = "".join(
+        f'[targets.{name}]\nkind = "directory"\npath = "regions/{name}"\nregion = "{name}"\ncreate = true\n'
+        for name in REGIONS
+    )
+    stocked.path("strongroom.toml").write_text(f"""{targets}
+[sources.local]
+kind = "local"
+[keys.recovery]
+kind = "hpke"
+public_key_file = "recovery.key.pub"
+[policies.full]
+kind = "full"
+targets = {json.dumps(REGIONS)}
+recipients = ["recovery"]
+quorum = 2
+regions = 2
+[policies.metadata]
+kind = "metadata"
+targets = {json.dumps(REGIONS)}
+""")
+    return stocked
+
+
+def back_up(machine: Machine, policy: str = "full") -> dict[str, object]:
+    return machine.ok("backup", "--policy", policy, "--force", "--json").document
+
+
+def test_a_policy_backs_up_to_every_target_and_restores_from_one(configured: Machine, other: Machine) -> None:
+    run = back_up(configured)
+    assert (run["state"], run["secrets"]) == ("done", 3)
+    replicas = configured.ok("replicas", "--json").document["replicas"]
+    assert [(r["target"], r["good"], r["verified"]) for r in replicas] == [
+        (name, True, "digest") for name in sorted(REGIONS)
+    ]
+    target = configured.path("regions/dublin")
+    signer = configured.ok("backup-info", target, "--json").document["signer"]
+    words = ("restore", "--from-target", target, "--full-restore", "--signer", signer)
+    other.ok(*words, "--identity", configured.path("recovery.key"))
+    assert other.ok("get", "DATABASE_PASSWORD", "--show-value").out == "CANARY-DB"
+
+
+def test_a_full_policy_asks_first(configured: Machine) -> None:
+    assert configured.run("backup", "--policy", "full").code == 4
+    assert configured.ok("catalog", "list", "--json").document == {"backups": []}
+
+
+def test_a_metadata_policy_is_plain_and_holds_no_value(configured: Machine) -> None:
+    run = back_up(configured, "metadata")
+    [container] = configured.path(f"regions/dublin/containers/{run['id']}").iterdir()
+    assert b"JWT_SECRET_KEY" in container.read_bytes()
+    assert b"CANARY" not in container.read_bytes()
+
+
+def test_a_target_is_named_by_its_configured_name(configured: Machine) -> None:
+    back_up(configured)
+    words = (
+        "get",
+        "JWT_SECRET_KEY",
+        "--show-value",
+        "--from-target",
+        "toronto",
+        "--identity",
+        "recovery.key",
+    )
+    assert configured.ok(*words).out == "CANARY-JWT"
+
+
+def test_runs_are_listed_and_shown(configured: Machine) -> None:
+    run = back_up(configured)
+    assert [r["id"] for r in configured.ok("status", "--json").document["runs"]] == [run["id"]]
+    shown = configured.ok("status", str(run["id"]))
+    assert "done: a good backup on every target" in shown.out
+    assert "CANARY" not in shown.out
+    assert configured.run("status", "20200101T000000Z-00000000").code == 53
+
+
+def test_a_damaged_replica_is_found_and_repaired(configured: Machine) -> None:
+    run = back_up(configured)
+    [container] = configured.path(f"regions/dublin/containers/{run['id']}").iterdir()
+    content = container.read_bytes()
+    container.chmod(0o600)
+    container.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert configured.run("verify-backup", "regions/dublin").code == 15
+    configured.ok("repair", str(run["id"]))
+    assert container.read_bytes() == content
+    assert configured.run("verify-backup", "regions/dublin").code == 0
+
+
+def test_the_catalog_is_rebuilt_from_one_target_alone(configured: Machine) -> None:
+    runs = [back_up(configured), back_up(configured, "metadata")]
+    before = configured.ok("catalog", "list", "--json").document["backups"]
+    for part in configured.state.glob("state.db*"):
+        part.unlink()
+    assert configured.ok("catalog", "list", "--json").document == {"backups": []}
+    rebuilt = configured.ok("catalog", "rebuild", "--from", "frankfurt", "--json").document
+    assert sorted(rebuilt["backups"]) == sorted(run["id"] for run in runs)
+    after = configured.ok("catalog", "list", "--json").document["backups"]
+    without = [{k: v for k, v in entry.items() if k != "replicas"} for entry in before]
+    assert [{k: v for k, v in entry.items() if k != "replicas"} for entry in after] == without
+
+
+def test_a_catalog_is_not_rebuilt_from_a_stranger(configured: Machine, other: Machine) -> None:
+    back_up(configured)
+    target = configured.path("regions/frankfurt")
+    done = other.run("catalog", "rebuild", "--from", target)
+    assert done.code == 18
+    assert other.ok("catalog", "list", "--json").document == {"backups": []}
+    signer = configured.ok("backup-info", target, "--json").document["signer"]
+    assert (
+        len(
+            other.ok("catalog", "rebuild", "--from", target, "--signer", signer, "--json").document["backups"]
+        )
+        == 1
+    )
+
+
+def test_a_rebuild_names_what_is_incomplete_and_what_is_forged(configured: Machine) -> None:
+    whole, lacking, forged = (back_up(configured)["id"] for _ in range(3))
+    target = configured.path("regions/frankfurt")
+    for container in (target / "containers" / str(lacking)).iterdir():
+        container.unlink()
+    manifest = target / "manifests" / f"{forged}.json"
+    manifest.chmod(0o600)
+    manifest.write_bytes(manifest.read_bytes().replace(b'"quorum":2', b'"quorum":1'))
+    found = configured.ok("catalog", "rebuild", "--from", "frankfurt", "--json").document
+    assert sorted(found["backups"]) == sorted([whole, lacking])
+    assert found["incomplete"] == [lacking]
+    assert [(refused["backup"], refused["code"]) for refused in found["refused"]] == [(forged, "Tampered")]
+
+
+def test_a_failed_run_is_retried(configured: Machine) -> None:
+    gone = [configured.path(f"regions/{name}") for name in REGIONS[:2]]
+    configured.ok("config", "check")
+    back_up(configured)
+    text = configured.path("strongroom.toml").read_text()
+    configured.path("strongroom.toml").write_text(text.replace("create = true", "create = false"))
+    for target in gone:
+        target.rename(target.with_suffix(".gone"))
+    failed = configured.run("backup", "--policy", "full", "--force")
+    assert failed.code == 44
+    run = configured.ok("status", "--json").document["runs"][0]["id"]
+    for target in gone:
+        target.with_suffix(".gone").rename(target)
+    assert configured.ok("retry", run, "--json").document["state"] == "done"
+
+
+def test_submitting_without_a_broker_fails_within_seconds_and_says_so(configured: Machine) -> None:
+    began = time.monotonic()
+    done = configured.run("submit", "full")
+    assert done.code == 60
+    assert "strongroom up" in done.err
+    assert time.monotonic() - began < 30
+
+
+def test_an_interrupted_backup_leaves_nothing(machine: Machine) -> None:
+    line = '{"name": "N%07d", "value": "%s"}\n'
+    with machine.path("many.jsonl").open("w") as file:
+        file.writelines(line % (n, "CANARY" * 60) for n in range(120_000))
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        done = _interrupted(machine, number)
+        assert done.code == code, done
+        assert "nothing half-written was left" in done.err
+        assert "Traceback" not in done.err
+        assert sorted(path.name for path in machine.home.iterdir()) == ["many.jsonl", "state"]
+        assert machine.staged() == []
+
+
+def _interrupted(machine: Machine, number: signal.Signals) -> Done:
+    words = ("backup", "new.sr", "--include-values", "--force", "--source", "files:many.jsonl")
+    process = subprocess.Popen(
+        command(*words),
+        cwd=machine.home,
+        env=machine.env | {"STRONGROOM_PASSPHRASE": PASSPHRASE},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    _await(lambda: bool(machine.staged()) or process.poll() is not None)
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=100)
+    return Done(code=process.returncode, out=out, err=err)
+
+
+def _await(happened) -> None:  # type: ignore[no-untyped-def]
+    until = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_config_init_writes_what_config_check_accepts(machine: Machine) -> None:
+    machine.ok("config", "init")
+    assert machine.run("config", "init").code == 24
+    assert machine.ok("config", "check", "--json").document["problems"] == []
+    pair = machine.ok("keygen", "--output", "recovery.key", "--json").document
+    machine.ok("config", "init", "--force", "--public-key", "recovery.key.pub")
+    assert pair["public_key"] in Path(machine.path("strongroom.toml")).read_text()
+    machine.ok("config", "check")
