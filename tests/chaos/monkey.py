@@ -7,12 +7,12 @@ import random
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 
 from msgspec import Struct
 
-from strongroom.state.records import StepKind, StepState
+from strongroom.state.records import StepKind
 from strongroom.state.store import RunStore
+from tests.chaos.frozen import freeze, thaw, working
 from tests.chaos.plan import Kill, Phase, Progress, Victim
 from tests.workers.cluster import RunningCluster, descendants, is_alive
 
@@ -28,7 +28,7 @@ IN_THE_MIDDLE_OF = {
     (Victim.SEAL_CHILD, Phase.CAPTURE): StepKind.CAPTURE,
     (Victim.CONTROL_CHILD, Phase.COMMIT): StepKind.COMMIT,
 }
-"""What a child must be performing to be hit; in other phases any will do."""
+"""What a child must be performing to be hit, for certain; in other phases any will do."""
 
 
 class Killed(Struct, frozen=True, kw_only=True):
@@ -65,6 +65,10 @@ class Monkey:
 
     def _kill(self, kill: Kill, pid: int) -> None:
         took = 1 + len(descendants(pid))
+        kind = IN_THE_MIDDLE_OF.get((kill.victim, kill.phase))
+        if kind is not None and not freeze(pid, self._store, self._run, kind):
+            thaw(pid)  # at the next look
+            return
         at = time.time()
         try:
             os.kill(pid, signal.SIGKILL)
@@ -79,17 +83,8 @@ class Monkey:
         main = self._alive(self._cluster.pid(CHILDREN[kill.victim]))
         children = descendants(main) if main else set()
         if (kind := IN_THE_MIDDLE_OF.get((kill.victim, kill.phase))) is not None:
-            children &= self._at_work(kind)
+            children &= working(self._store, self._run, kind).keys()
         return self._draw.choice(sorted(children)) if children else None
 
     def _alive(self, pid: int | None) -> int | None:
         return pid if pid is not None and is_alive(pid) else None
-
-    def _at_work(self, kind: StepKind) -> set[int]:
-        """Return which processes are performing a step: a claim's owner is ``host:pid:role``."""
-        found = set()
-        for row in self._store.rows(self._run, kind):
-            if row.state is StepState.RUNNING and row.owner is not None:
-                with suppress(ValueError, IndexError):
-                    found.add(int(row.owner.split(":")[1]))
-        return found
