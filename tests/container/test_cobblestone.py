@@ -56,6 +56,15 @@ def test_chunks_that_changed_places_are_refused() -> None:
         cobblestone.open_(KEY, message[:56] + second + first + message[56 + 2 * step :], context=b"")
 
 
+def test_every_changed_byte_is_refused_the_commitment_too() -> None:
+    message = cobblestone.seal(KEY, b"CANARY", context=b"")
+    for offset in range(len(message)):
+        altered = bytearray(message)
+        altered[offset] ^= 1
+        with pytest.raises(Tampered):
+            cobblestone.open_(KEY, altered, context=b"")
+
+
 @pytest.mark.parametrize("size", [0, 16, 31, 33])
 def test_a_key_of_another_length_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match="32-byte key"):

@@ -19,6 +19,7 @@ from strongroom.container.segment import unpack_rows
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity
+from strongroom.model import Secret
 from tests.vectors import bundling, good
 from tests.vectors import material as m
 from tests.vectors.forge import Parts, resigned, rows_plain, values_plain
@@ -28,7 +29,7 @@ Scenario = Callable[[], Vector]
 BAD: dict[str, Scenario] = {}
 IDENTITY = KeyFileIdentity(m.KEY_FILE)
 TRUSTED = good.TRUSTED
-SIX = [m.secret(f"name/{n}", b"CANARY-%d" % n) for n in range(6)]
+THREE = [m.secret(f"name/{n}", b"CANARY-%d" % n) for n in range(3)]
 
 
 def refused(name: str, expect: str, comment: str, body: bytes, *fields: tuple[str, str]) -> None:
@@ -136,6 +137,9 @@ def signed_again() -> None:
     forged("segments-reordered", "Tampered", "two segments changed places", swapped)
     foreign = made.change(sealed={0: other.messages("foreign")[0]})
     forged("segment-foreign", "Tampered", "a segment of another container", foreign)
+    altered = flipped(one(), 60)[: read_outer(BytesReader(one()), trusted=None).trailer.start]
+    comment = "another header tag, signed: it does not fit the file key"
+    container("header-tag-wrong", "Tampered", comment, resigned(one(), m.SIGNER, before=altered))
     comment = "the last segment and its directory entry are missing"
     cut = made.change(segments=made.segments[:2], lies={"directory": made.index["directory"]})
     forged("segment-missing", "Tampered", comment, cut)
@@ -253,6 +257,7 @@ def contents() -> None:
     zero = json.replace(b'"number":3', b'"number":9')
     row_lines("versions-unordered", "version numbers that do not ascend", zero)
     twice()
+    misplaced()
 
     def indexed(name: str, comment: str, expect: str = "Malformed", **members: Any) -> None:
         forged(name, expect, comment, made.change(lies=members))
@@ -276,6 +281,22 @@ def twice() -> None:
     )
     made = made.change(lies={"segments": [[base.index["segments"][0][0], 2, 2]]})
     forged("name-twice", "Malformed", "one name twice", made)
+
+
+def misplaced() -> None:
+    """A name in the segment before its own, where looking for it finds nothing."""
+    made = Parts.of(m.container("bad/misplaced", THREE, lambda r: [m.key_file(r)]), IDENTITY)
+    secrets = sorted(THREE, key=lambda s: m.name_hash(m.NAME_KEY, s.name))
+    hashes = [m.name_hash(m.NAME_KEY, s.name).hex() for s in secrets]
+
+    def segment(*kept: Secret) -> tuple[bytes, bytes]:
+        lines = encode_rows([to_row(s, values=True) for s in kept])
+        values = [v.value.reveal() for s in kept for v in s.versions if v.value]
+        return values_plain(*values), rows_plain(lines, rows=len(kept), digests=len(kept))
+
+    made = made.change(segments=(segment(secrets[0], secrets[2]), segment(secrets[1])))
+    made = made.change(lies={"segments": [[hashes[0], 2, 2], [hashes[1], 1, 1]]})
+    forged("name-misplaced", "Malformed", "a name in the segment before its own", made)
 
 
 def documents() -> None:

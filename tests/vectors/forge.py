@@ -129,16 +129,15 @@ def values_plain(*values: bytes) -> bytes:
     return joined + bytes(padded(len(joined)) - len(joined))
 
 
-def resigned(data: bytes, signer: Signer) -> bytes:
-    """Sign a container again, as somebody without any of its keys can."""
+def resigned(data: bytes, signer: Signer, *, before: bytes | None = None) -> bytes:
+    """Sign a container again, as somebody without any of its keys can.
+
+    ``before`` takes the place of header and segments.
+    """
     outer = read_outer(BytesReader(data), trusted=None)
-    return assemble(
-        data[: outer.trailer.start],
-        outer.directory,
-        outer.index,
-        data[outer.trailer.start + len(outer.directory) + len(outer.index) : -124],
-        signer,
-    )
+    envelope = data[outer.trailer.start + len(outer.directory) + len(outer.index) : -124]
+    before = data[: outer.trailer.start] if before is None else before
+    return assemble(before, outer.directory, outer.index, envelope, signer)
 
 
 def envelope_of(data: bytes) -> Envelope:

@@ -1,0 +1,47 @@
+"""A segment's two plaintexts."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import pytest
+import zstandard
+
+from strongroom.container.rows import Row, VersionRow
+from strongroom.container.segment import check_values, pack_values, padded, unpack_rows
+from strongroom.errors import Malformed
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(0, 1024), (1, 1024), (1024, 1024), (1025, 1088), (4096, 4096), (4097, 4352), (1_000_000, 1_015_808)],
+)
+def test_values_are_padded_to_the_lengths_that_the_format_states(length: int, expected: int) -> None:
+    assert padded(length) == expected
+
+
+def test_padding_never_shortens_costs_at_most_an_eighth_and_is_stable() -> None:
+    for length in range(1024, 300_000, 37):
+        assert length <= padded(length) <= length * 1.125
+        assert padded(padded(length)) == padded(length)
+
+
+def test_padding_is_checked_to_the_last_byte() -> None:
+    rows = [Row("a", "t", (VersionRow(1, 3),))]
+    plain = pack_values([b"abc"], 3)
+    assert check_values(plain, rows) == b"abc"
+    for altered in (plain[:-1] + b"\x01", plain[:3] + b"\x01" + plain[4:], plain + b"\x00", plain[:-1]):
+        with pytest.raises(Malformed):
+            check_values(altered, rows)
+
+
+@pytest.mark.parametrize("stated", [0, 1, 64 * 1024 * 1024])
+def test_a_frame_that_would_unpack_to_more_than_the_limit_is_never_unpacked(stated: int) -> None:
+    frame = zstandard.ZstdCompressor(level=1).compress(bytes(64 * 1024 * 1024))
+    plain = b"".join(number.to_bytes(4, "big") for number in (1, 0, stated)) + frame
+    tracemalloc.start()
+    with pytest.raises(Malformed):
+        unpack_rows(plain)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1024 * 1024
