@@ -264,7 +264,7 @@ class StateError(StrongroomError):
     """The state database is unusable."""
 
     exit_code = 50
-    default_hint = "The backups on the targets are not affected; 'strongroom catalog rebuild' restores the catalog."
+    default_hint = "No backup on a target is affected; 'strongroom catalog rebuild' restores the catalog."
 
 
 class StateUnavailable(StateError):
@@ -292,7 +292,7 @@ class RunFailed(StateError):
     """The run ended without a backup."""
 
     exit_code = 54
-    default_hint = "The last good backup is untouched. See 'strongroom status RUN', then 'strongroom retry RUN'."
+    default_hint = "The last good backup is untouched. See 'strongroom status RUN', then 'strongroom retry'."
 
 
 class RunCancelled(StateError):
