@@ -12,6 +12,7 @@ over all its tasks.
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -30,7 +31,7 @@ WAYS = {
 
 
 def _command(way: tuple[str, ...], place: Place) -> list[str]:
-    return ["strongroom", "demo", "--json", "--source", f"files:{place.jsonl}", *way]
+    return [sys.executable, "-m", "scripts.bench.one_pipeline", str(place.jsonl), *way]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,9 @@ class PipelineRun:
 
 
 def _once(way: tuple[str, ...], place: Place) -> dict[str, Any] | None:
-    env = base_env(place) | {"STRONGROOM_PASSPHRASE_FILE": str(place.passphrase_file)}
+    state = place.scratch / "pipeline"
+    shutil.rmtree(state, ignore_errors=True)
+    env = base_env(place) | {"STRONGROOM_STATE_DIR": str(state)}
     done = subprocess.run(_command(way, place), env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"  pipeline {way}: {done.stderr[-500:]}", file=sys.stderr)
