@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.command import Command
@@ -10,6 +11,8 @@ from cli.output import Output
 from cli.settings import settings
 
 if TYPE_CHECKING:
+    from logging import LogRecord
+
     from strongroom.config import Settings
     from workers.supervisor import Cluster
 
@@ -24,29 +27,53 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _up(arguments: Namespace, output: Output) -> None:
-    from workers.logs import set_up  # noqa: PLC0415 - Celery
-    from workers.supervisor import run_cluster  # noqa: PLC0415
+    from workers.supervisor import run_cluster  # noqa: PLC0415 - Celery
 
     found = settings()
-    set_up("up")
+    logs = found.state_dir / "logs"
+    log_to(logs, output)
+    output.note(f"Starting the cluster; its logs: {logs}")
     run_cluster(
         found,
         flower=arguments.flower,
         ephemeral=arguments.ephemeral,
         on_ready=lambda cluster: _ready(cluster, found, arguments, output),
+        log_folder=logs,
     )
     output.note("The cluster has stopped. Nothing is left running.")
 
 
 def _ready(cluster: Cluster, found: Settings, arguments: Namespace, output: Output) -> None:
     processes = {child.name: child.pid for child in cluster.children}
-    lines = [
-        f"The cluster is up: {', '.join(processes)}.",
-        f"Work submitted to {found.broker.url or 'the embedded broker'} is done. Ctrl-C stops it.",
-    ]
+    broker = found.broker.url or "the embedded broker"
+    lines = [f"The cluster is up ({', '.join(processes)}) and does what {broker} brings. Ctrl-C stops it."]
     if arguments.flower:
         lines.append(f"Flower: http://{found.flower.host}:{found.flower.port} (user '{found.flower.user}')")
     output.answer({"ready": True, "processes": processes}, lines)
+
+
+def log_to(folder: Path, output: Output | None) -> None:
+    """Log in ``folder``, as the processes do; what a person should know is said as well."""
+    import logging  # noqa: PLC0415 - logging is for processes that stay
+
+    from workers.logs import JsonLines  # noqa: PLC0415
+    from workers.paths import private_folder  # noqa: PLC0415
+
+    file = logging.FileHandler(private_folder(folder) / "up.log")
+    file.setFormatter(JsonLines("up"))
+    handlers: list[logging.Handler] = [file]
+    if output is not None:
+        said = logging.Handler(logging.WARNING)
+        said.emit = lambda record: output.warn(_in_words(record))  # type: ignore[method-assign]
+        handlers.append(said)
+    logging.basicConfig(handlers=handlers, level=logging.INFO, force=True)
+
+
+def _in_words(record: LogRecord) -> str:
+    child, code = record.__dict__.get("child"), record.__dict__.get("status")
+    if child is None:
+        return record.getMessage()
+    return f"the process '{child}' exited (status {code}) and is started again"
 
 
 COMMANDS = {

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.cluster import log_to
 from cli.demo_place import POLICY, Scratch
 from cli.demo_show import Note, Stages
 from cli.output import Output
@@ -45,7 +44,7 @@ def back_up(scratch: Scratch, stages: Stages, output: Output) -> Backup:
     Raises:
         StrongroomError: what the run failed of. Nothing is left running.
     """
-    _log_to(scratch.root / "cluster.log")
+    log_to(scratch.root / "logs", None)
     from strongroom.config import load_settings  # noqa: PLC0415 - reads the environment that the demo made
     from workers.broker import find_server  # noqa: PLC0415
     from workers.supervisor import run_cluster  # noqa: PLC0415
@@ -72,7 +71,8 @@ class _Work:
     def begin(self, cluster: Cluster, started: Note) -> None:
         """Begin, now that every process is ready."""
         started(f"{len(cluster.children)} processes: {', '.join(child.name for child in cluster.children)}")
-        threading.Thread(target=self._run, args=(cluster,), name="demo").start()
+        # A daemon: were the cluster stopped by Ctrl-C, it would follow a run that nobody ends.
+        threading.Thread(target=self._run, args=(cluster,), name="demo", daemon=True).start()
 
     def outcome(self) -> Backup:
         """Return what was made, or raise what went wrong."""
@@ -108,8 +108,3 @@ def _good(run: Run) -> Run:
     if run.state is not RunState.DONE:
         raise RunFailed(f"The demo's run ended {run.state}: {run.error}")
     return run
-
-
-def _log_to(file: Path) -> None:
-    """Send what processes log to a file: the demo tells its own story."""
-    logging.basicConfig(filename=file, level=logging.INFO, force=True)

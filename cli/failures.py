@@ -28,7 +28,7 @@ UNEXPECTED: Final = 70
 """A fault of Strongroom's own (EX_SOFTWARE of sysexits.h)."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_DENIED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_DENIED = frozenset({errno.EACCES, errno.EPERM})
 
 
 def report(error: StrongroomError, output: Output) -> int:
@@ -73,9 +73,11 @@ def from_os(error: OSError) -> StrongroomError:
     where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
     words = f"{where}{os.strerror(error.errno or 0)}."
     if error.errno in _FULL:
-        return TargetFull(words)
+        return TargetFull(words, hint="Nothing half-written was left. Free space, then repeat.")
+    if error.errno == errno.EROFS:
+        return TargetReadOnly(words, hint="Check how the path is mounted.")
     if error.errno in _DENIED:
-        return TargetReadOnly(words, hint="Check the owner and mode of the path, and how it is mounted.")
+        return UsageError(words, hint="Check the owner and mode of the path.")
     if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG):
         return UsageError(words, hint="Check the path.")
     return TargetError(words)

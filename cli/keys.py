@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -72,7 +73,11 @@ def _pair_lines(private: Path, public: Path, fingerprint: str) -> list[str]:
         f"{public} seals: the public half, all that a backup host needs.",
         f"fingerprint: {fingerprint}",
         "",
-        "In strongroom.toml, on the host that makes backups:",
+        "On the host that makes backups, for a new strongroom.toml:",
+        "",
+        f"  strongroom config init --public-key {shlex.quote(str(public))}",
+        "",
+        "or in one that is there, in place of a [keys.recovery] that it may have:",
         "",
         "  [keys.recovery]",
         '  kind = "hpke"',

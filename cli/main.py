@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from cli import failures, parser
-from cli.output import Output, clear_broken_pipe
+from cli.output import Output, clear_broken_pipe, fill_streams
 from cli.stopping import in_order
 from cli.table import COMMANDS
 from strongroom import __version__
@@ -18,6 +18,7 @@ _LEADING = frozenset({"--json", "-q", "--quiet"})
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
+    fill_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     output = Output(json=parser.is_json(words))
     try:

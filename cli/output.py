@@ -85,20 +85,16 @@ def paint(text: str, code: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Lay rows out in columns, numbers to the right."""
-    cells = [[_cell(cell) for cell in row] for row in rows]
-    right = [bool(cells) and all(not isinstance(row[at], str) for row in cells) for at in range(len(head))]
-    texts = [list(head), *([text for text, _ in row] for row in _pairs(cells))]
+    """Lay rows out in columns; a column of numbers alone stands to the right."""
+    found = [list(row) for row in rows]
+    right = [bool(found) and all(isinstance(row[at], int) for row in found) for at in range(len(head))]
+    texts = [list(head), *([_cell(cell) for cell in row] for row in found)]
     widths = [max(len(row[at]) for row in texts) for at in range(len(head))]
     return [_row(row, widths, right) for row in texts]
 
 
-def _cell(cell: object) -> object:
-    return cell if isinstance(cell, int) and not isinstance(cell, bool) else clean(str(cell))
-
-
-def _pairs(cells: list[list[object]]) -> Iterable[list[tuple[str, bool]]]:
-    return ([(f"{cell:,}" if isinstance(cell, int) else str(cell), True) for cell in row] for row in cells)
+def _cell(cell: object) -> str:
+    return f"{cell:,}" if isinstance(cell, int) else clean(str(cell))
 
 
 def _row(row: list[str], widths: list[int], right: list[bool]) -> str:
@@ -135,6 +131,16 @@ def columns() -> int:
         return os.get_terminal_size(sys.stderr.fileno()).columns
     except (OSError, ValueError):
         return 100
+
+
+def fill_streams() -> None:
+    """Give a process that was started without a standard stream the null device for it.
+
+    Otherwise the next file to be opened gets its number, and whatever a library prints there.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - stays open
 
 
 def clear_broken_pipe() -> None:

@@ -70,7 +70,15 @@ def _file(env: Mapping[str, str], state_dir: Path) -> Path | None:
     if env.get("STRONGROOM_CONFIG"):
         return Path(env["STRONGROOM_CONFIG"]).absolute()
     places = (Path.cwd() / FILE_NAME, state_dir / FILE_NAME)
-    return next((path for path in places if path.is_file()), None)
+    return next((path for path in places if _there(path)), None)
+
+
+def _there(path: Path) -> bool:
+    """Whether a file is there, or might be: then reading it says why it cannot be read."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def _tables(file: Path | None) -> tuple[dict[str, Any], str | None]:

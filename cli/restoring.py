@@ -10,6 +10,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 
 from cli import identities, legacy, opening, place, sources, trust
 from cli.command import Command
@@ -148,7 +149,10 @@ def _chosen_from(arguments: Namespace, output: Output, here: Place) -> Iterator[
     if here.problem:
         output.note(f"note: {here.problem}")
     file = arguments.backup_file
-    if file is not None and not file.is_dir() and kind_of(file) is FileKind.LEGACY:
+    kind = None if file is None or file.is_dir() else kind_of(file)
+    if kind is FileKind.METADATA:
+        raise _without_values()
+    if kind is FileKind.LEGACY:
         secrets = legacy.secrets_of(file, arguments, output)
         yield _Origin(str(file), identities.identities_of(arguments, output, here), None, secrets)
         return
@@ -169,10 +173,14 @@ def _refuse_without_values(backup: Backup) -> None:
             hint="Open it with 'strongroom escrow --open FILE'.",
         )
     if not backup.manifest.values:
-        raise UsageError(
-            "This backup holds no values, so nothing can be restored from it.",
-            hint="Restore from a full one (made with --include-values).",
-        )
+        raise _without_values()
+
+
+def _without_values() -> UsageError:
+    return UsageError(
+        "This backup holds no values, so nothing can be restored from it.",
+        hint="Restore from a full one (made with --include-values).",
+    )
 
 
 class _Job:
@@ -188,7 +196,8 @@ class _Job:
         self._origin = origin
         self._overwrite = overwrite
         self._undo: Undo | None = None
-        self.undo_folder = here.state_dir / "undo" / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        self.undo_folder = here.state_dir / "undo" / f"{stamp}-{token_hex(4)}"
 
     def do(self, secrets: Choose) -> Restored:
         """Restore, or say what that would do."""

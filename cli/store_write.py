@@ -12,10 +12,12 @@ from cli import place, prompts, sources
 from cli.command import Command
 from cli.output import Output, plural
 from cli.progress import Advance, counting
+from strongroom.container.writer import MAX_VALUES
 from strongroom.errors import (
     EmptySource,
     NothingSelected,
     SecretNotFound,
+    SecretTooLarge,
     StrongroomError,
     UsageError,
     VerificationFailed,
@@ -61,8 +63,12 @@ def _value(*, exact: bool) -> bytes:
     if sys.stdin.isatty():
         value = prompts.hidden_twice("Value").encode()
     else:
-        value = sys.stdin.buffer.read()
+        value = sys.stdin.buffer.read(MAX_VALUES + len(b"\r\n") + 1)
         value = value if exact else value.removesuffix(b"\n").removesuffix(b"\r")
+    if len(value) > MAX_VALUES:
+        raise SecretTooLarge(
+            f"The value has more than {MAX_VALUES >> 20} MiB.", hint="Nothing was stored. Split the secret."
+        )
     if not value:
         raise UsageError(
             "There is no value: nothing was piped in or typed.",

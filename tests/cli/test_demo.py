@@ -7,12 +7,21 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from cli import demo_data
 from tests.cli.program import Machine, command
+
+
+@pytest.fixture
+def near() -> Iterator[Machine]:
+    """A machine whose paths are short enough for the broker's socket."""
+    with TemporaryDirectory(prefix="sr-") as place:
+        yield Machine(Path(place))
 
 
 def running(place: Path) -> list[str]:
@@ -36,9 +45,9 @@ def test_the_demo_data_is_the_same_every_time_and_has_no_two_of_a_name() -> None
 
 
 @pytest.mark.timeout(180)
-def test_the_demo_holds_what_it_promises(machine: Machine) -> None:
-    scratch = machine.path("scratch")
-    done = machine.run("demo", "--json", TMPDIR=str(machine.home), STRONGROOM_PASSPHRASE="CANARY")
+def test_the_demo_holds_what_it_promises(near: Machine) -> None:
+    scratch = near.path("scratch")
+    done = near.run("demo", "--json", TMPDIR=str(near.home), STRONGROOM_PASSPHRASE="CANARY")
     assert done.code == 0, done
     report = done.document
     assert report["secrets"] == report["compared"] == 1000
@@ -46,18 +55,18 @@ def test_the_demo_holds_what_it_promises(machine: Machine) -> None:
     assert report["post_quantum"]
     assert "recovery" in report["recipients"][0]
     assert {"Lose the machine", "Restore on a new machine"} <= {took["stage"] for took in report["stages"]}
-    assert [path.name for path in machine.home.iterdir() if path.name.startswith("strongroom-demo")] == []
-    assert running(machine.home) == []
-    assert not machine.state.exists()
+    assert [path.name for path in near.home.iterdir() if path.name.startswith("strongroom-demo")] == []
+    assert running(near.home) == []
+    assert not near.state.exists()
     assert not scratch.exists()
 
 
 @pytest.mark.timeout(180)
-def test_the_demo_stops_in_order(machine: Machine) -> None:
+def test_the_demo_stops_in_order(near: Machine) -> None:
     process = subprocess.Popen(
         command("demo"),
-        cwd=machine.home,
-        env=machine.env | {"TMPDIR": str(machine.home)},
+        cwd=near.home,
+        env=near.env | {"TMPDIR": str(near.home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -70,15 +79,15 @@ def test_the_demo_stops_in_order(machine: Machine) -> None:
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert [path.name for path in machine.home.iterdir() if path.name.startswith("strongroom-demo")] == []
-    assert running(machine.home) == []
+    assert [path.name for path in near.home.iterdir() if path.name.startswith("strongroom-demo")] == []
+    assert running(near.home) == []
 
 
 @pytest.mark.timeout(240)
-def test_a_backup_is_submitted_followed_and_the_cluster_stopped(machine: Machine) -> None:
-    machine.set("A", "CANARY-A")
-    machine.ok("keygen", "--output", "recovery.key")
-    machine.path("strongroom.toml").write_text("""
+def test_a_backup_is_submitted_followed_and_the_cluster_stopped(near: Machine) -> None:
+    near.set("A", "CANARY-A")
+    near.ok("keygen", "--output", "recovery.key")
+    near.path("strongroom.toml").write_text("""
 [keys.recovery]
 kind = "hpke"
 public_key_file = "recovery.key.pub"
@@ -87,28 +96,27 @@ kind = "full"
 targets = ["region-a", "region-b", "region-c"]
 recipients = ["recovery"]
 """)
-    up = subprocess.Popen(
+    with subprocess.Popen(
         command("up", "--json"),
-        cwd=machine.home,
-        env=machine.env,
+        cwd=near.home,
+        env=near.env,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
-    try:
-        assert json.loads(_document(up))["ready"]
-        assert machine.run("up").code == 2
-        submitted = machine.ok("submit", "full", "--follow", "--json").document
-        assert (submitted["state"], submitted["secrets"]) == ("done", 1)
-        again = machine.ok("submit", "full", "--json").document
-        followed = machine.ok("status", again["id"], "--follow", "--json").document
-        assert followed["state"] == "done"
-        assert followed["request_id"] == again["id"]
-        assert "CANARY" not in json.dumps([submitted, followed])
-    finally:
-        up.send_signal(signal.SIGINT)
-        assert up.wait(timeout=90) == 0
-    assert running(machine.home) == []
+    ) as up:
+        try:
+            assert json.loads(_document(up))["ready"]
+            assert near.run("up").code == 2
+            submitted = near.ok("submit", "full", "--follow", "--json").document
+            assert (submitted["state"], submitted["secrets"]) == ("done", 1)
+            again = near.ok("submit", "full", "--json").document
+            followed = near.ok("status", again["id"], "--follow", "--json").document
+            assert (followed["state"], followed["request_id"]) == ("done", again["id"])
+            assert "CANARY" not in json.dumps([submitted, followed])
+        finally:
+            up.send_signal(signal.SIGINT)
+            assert up.wait(timeout=90) == 0
+    assert running(near.home) == []
 
 
 def _document(process: subprocess.Popen[str]) -> str:

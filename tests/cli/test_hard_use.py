@@ -1,0 +1,137 @@
+"""What a shell, a disk or a stranger's file does to a command that was not made for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cli.failures import from_os
+from tests.cli.program import PASSPHRASE, Done, Machine, command
+from tests.cli.test_bad_input import KINDS, SEALED, back_up, nothing_left, refused
+from tests.targets.disks import read_only, small_disk
+
+
+def without_stream(machine: Machine, number: int, *words: str) -> Done:
+    """Run one command line to which a standard stream was closed."""
+    done = subprocess.run(
+        command(*words),
+        cwd=machine.home,
+        env=machine.env,
+        capture_output=True,
+        timeout=110,
+        check=False,
+        preexec_fn=lambda: os.close(number),
+    )
+    return Done(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+
+
+def test_a_closed_stdout_or_stderr_is_like_the_null_device(stocked: Machine) -> None:
+    for words in (("list",), ("list", "--json"), ("get", "JWT_SECRET_KEY", "--show-value")):
+        assert without_stream(stocked, 1, *words).code == 0
+        assert without_stream(stocked, 2, *words).code == 0
+    assert without_stream(stocked, 2, "get", "NOBODY").code == 23
+
+
+def test_a_closed_stdin_is_an_empty_one(machine: Machine) -> None:
+    assert refused(without_stream(machine, 0, "set", "A"), 2)
+
+
+def test_a_value_that_no_backup_could_hold_is_not_stored(machine: Machine) -> None:
+    assert refused(machine.run("set", "A", stdin=b"v" * (64 * 1024 * 1024 + 1)), 27)
+    assert machine.ok("list", "--json").document == {"secrets": []}
+    machine.ok("set", "A", stdin=b"v" * (64 * 1024 * 1024) + b"\n")
+
+
+def test_a_name_with_line_feeds_is_one_row(machine: Machine) -> None:
+    machine.set("A\nFORGED  priority=critical", "v")
+    assert machine.ok("list").out.splitlines()[1:] == [r"A\nFORGED  priority=critical", "1 secret"]
+
+
+@KINDS
+@pytest.mark.parametrize("name", [".", "folder", "link.sr", "device"])
+def test_only_a_plain_file_is_ever_replaced(stocked: Machine, name: str, options: tuple[str, ...]) -> None:
+    stocked.path("folder").mkdir()
+    stocked.path("elsewhere.sr").write_text("mine")
+    stocked.path("link.sr").symlink_to("elsewhere.sr")
+    os.mkfifo(stocked.path("device"))
+    with nothing_left(stocked):
+        assert refused(back_up(stocked, name, *options, "--force"), 24)
+    assert stocked.path("link.sr").is_symlink()
+    assert stocked.path("device").is_fifo()
+
+
+def test_a_full_disk_under_the_target_is_told_as_such(machine: Machine) -> None:
+    lines = (f'{{"name": "N{n:06}", "value": "CANARY-{os.urandom(60).hex()}"}}\n' for n in range(6_000))
+    machine.path("many.jsonl").write_text("".join(lines))
+    folder = machine.path("small")
+    folder.mkdir()
+    with small_disk(folder, size=256 * 1024) as mounted:
+        if not mounted:
+            pytest.skip("needs the right to mount")
+        with nothing_left(machine):
+            assert refused(back_up(machine, "small/new.sr", *SEALED, "--source", "files:many.jsonl"), 43)
+        assert list(folder.iterdir()) == []
+
+
+def test_a_full_disk_under_the_store_is_told_as_such(sealed: Machine, other: Machine) -> None:
+    lines = (f'{{"name": "N{n:06}", "value": "CANARY-{os.urandom(60).hex()}"}}\n' for n in range(6_000))
+    other.path("many.jsonl").write_text("".join(lines))
+    other.state.mkdir()
+    with small_disk(other.state, size=256 * 1024) as mounted:
+        if not mounted:
+            pytest.skip("needs the right to mount")
+        assert refused(other.run("import", "many.jsonl"), 43)
+        assert other.ok("list", "--json").document == {"secrets": []}
+
+
+def test_a_store_that_cannot_be_written_says_so(stocked: Machine) -> None:
+    stocked.ok("list")
+    with read_only(stocked.state):
+        done = stocked.run("get", "JWT_SECRET_KEY")
+    assert refused(done, 30)
+    assert "writable" in done.err
+    assert "No backup was made" not in done.err
+
+
+def test_what_may_not_be_read_is_no_target_without_writes() -> None:
+    error = from_os(PermissionError(13, "Permission denied", "/etc/shadow"))
+    assert (error.code, error.message) == ("UsageError", "/etc/shadow: Permission denied.")
+
+
+def test_a_metadata_file_is_known_when_it_is_to_be_restored(stocked: Machine) -> None:
+    stocked.ok("backup", "meta.json")
+    done = stocked.run("restore", "--backup-file", "meta.json", "--full-restore")
+    assert refused(done, 2)
+    assert "holds no values" in done.err
+
+
+def test_two_restores_in_one_second_each_keep_a_way_back(stocked: Machine) -> None:
+    full = stocked.seal()
+    for name in ("JWT_SECRET_KEY", "REDIS_PASSWORD"):
+        stocked.set(name, "CANARY-other")
+    running = [_restoring(stocked, full, name) for name in ("JWT_SECRET_KEY", "REDIS_PASSWORD")]
+    assert [process.wait(timeout=110) for process in running] == [0, 0]
+    assert len(list((stocked.state / "undo").iterdir())) == 2
+
+
+def _restoring(machine: Machine, full: Path, name: str) -> subprocess.Popen[bytes]:
+    words = ("restore-secret", "--backup-file", full, "--secret-name", name, "--confirm-overwrite")
+    env = machine.env | {"STRONGROOM_PASSPHRASE": PASSPHRASE}
+    return subprocess.Popen(command(*words), cwd=machine.home, env=env, stdout=subprocess.DEVNULL)
+
+
+def test_what_keygen_advises_works_as_written(machine: Machine) -> None:
+    advice = machine.ok("keygen", "--output", "my key").out
+    line = next(line for line in advice.splitlines() if "config init" in line)
+    done = subprocess.run(
+        ["/bin/sh", "-c", line.replace("strongroom", " ".join(map(str, command())), 1)],
+        cwd=machine.home,
+        env=machine.env,
+        check=False,
+        timeout=110,
+    )
+    assert done.returncode == 0
+    machine.ok("config", "check")
