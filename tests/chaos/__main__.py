@@ -12,10 +12,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from tests.chaos import table
 from tests.chaos.attempt import Outcome, attempt
+from tests.postgres import PostgresServer
 
 
 def main() -> int:
@@ -36,15 +39,25 @@ def main() -> int:
 
 
 def _runs(given: argparse.Namespace, root: Path) -> Iterator[Outcome]:
-    with ThreadPoolExecutor(given.lanes) as lanes:
+    with ExitStack() as undo:
+        databases = _databases(given, undo)
+        lanes = undo.enter_context(ThreadPoolExecutor(given.lanes))
+        make = partial(attempt, containers=given.containers)
         futures = [
-            lanes.submit(attempt, seed, root / str(seed), containers=given.containers)
+            lanes.submit(make, seed, root / str(seed), database=next(databases))
             for seed in range(given.seed, given.seed + given.runs)
         ]
         for future in as_completed(futures):
             outcome = future.result()
             _say(table.line(outcome))
             yield outcome
+
+
+def _databases(given: argparse.Namespace, undo: ExitStack) -> Iterator[str | None]:
+    """Give each run an empty PostgreSQL database, or nothing: then it keeps SQLite, as shipped."""
+    server = undo.enter_context(PostgresServer(fsync=True)) if given.postgresql else None
+    while True:
+        yield server.new_database() if server else None
 
 
 def _arguments() -> argparse.Namespace:
@@ -56,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--enough", type=int, default=10, help="from how many runs on every kind of kill must have been seen"
     )
+    parser.add_argument("--postgresql", action="store_true", help="keep the run record there, not in SQLite")
     return parser.parse_args()
 
 

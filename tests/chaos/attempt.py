@@ -32,12 +32,12 @@ class Outcome(Struct, frozen=True, kw_only=True):
     violations: tuple[str, ...]
 
 
-def attempt(seed: int, root: Path, *, containers: int) -> Outcome:
+def attempt(seed: int, root: Path, *, containers: int, database: str | None = None) -> Outcome:
     """Make one run of chaos under ``root``, which must not exist.
 
     The folder goes when every promise held, and stays for whoever looks into it if not.
     """
-    with machine(root, containers=containers, seed=seed) as made:
+    with machine(root, containers=containers, seed=seed, database=database) as made:
         outcome = _through(made, seed)
     if not outcome.violations:
         shutil.rmtree(root)

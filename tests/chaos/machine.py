@@ -75,13 +75,13 @@ class Machine(Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def machine(root: Path, *, containers: int, seed: int) -> Iterator[Machine]:
+def machine(root: Path, *, containers: int, seed: int, database: str | None = None) -> Iterator[Machine]:
     """Make a machine under ``root`` and start its cluster; leave no process."""
     secrets = made_up(containers, seed)
-    place = make_place(root, secrets)
+    place = make_place(root, secrets, database=database)
     cluster = RunningCluster(place.state, *POOLS, environment=place.environment)
     with ExitStack() as undo:
-        store = undo.enter_context(closing(RunStore(f"sqlite:///{place.state / 'state.db'}")))
+        store = undo.enter_context(closing(RunStore(place.database)))
         undo.callback(cluster.close)
         cluster.start()
         yield Machine(place=place, secrets=secrets, cluster=cluster, store=store)

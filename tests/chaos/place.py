@@ -44,7 +44,7 @@ regions = 2
 {policy_more}
 [limits]
 container_bytes = {container}
-{limits}"""
+{limits}{state}"""
 
 _TARGET: Final = """
 [targets.{name}]
@@ -59,6 +59,7 @@ class Place(Struct, frozen=True, kw_only=True, dict=True):
     """Where everything of one machine lies, all of it under ``root``."""
 
     root: Path
+    database: str
 
     @property
     def state(self) -> Path:
@@ -106,6 +107,7 @@ def make_place(
     opens: bool = False,
     depth: str | None = None,
     limits: str = "",
+    database: str | None = None,
 ) -> Place:
     """Make a machine that holds ``secrets``.
 
@@ -113,8 +115,9 @@ def make_place(
         opens: whether it holds the private key too, as a host that verifies deeply must.
         depth: how deep each backup is verified; as shipped if left out.
         limits: more lines of the configuration's ``[limits]``.
+        database: the state database's address; SQLite as shipped if left out.
     """
-    place = Place(root=root)
+    place = Place(root=root, database=database or f"sqlite:///{root / 'state' / 'state.db'}")
     root.mkdir(parents=True, exist_ok=True)
     HpkeIdentity.generate().save(place.recovery_key)
     place.config.write_text(_config(place, opens=opens, depth=depth, limits=limits))
@@ -132,6 +135,7 @@ def _config(place: Place, *, opens: bool, depth: str | None, limits: str) -> str
         policy_more=f'verify = "{depth}"\n' if depth else "",
         container=CONTAINER,
         limits=limits,
+        state="" if place.database.startswith("sqlite") else f'[state]\nurl = "{place.database}"\n',
     )
 
 

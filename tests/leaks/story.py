@@ -81,7 +81,7 @@ def _begin(root: Path, undo: ExitStack) -> Story:
     cluster = RunningCluster(place.state, "--flower", environment={**place.environment, "PYTHONPATH": path})
     undo.callback(cluster.close)
     cluster.start()
-    store = RunStore(f"sqlite:///{place.state / 'state.db'}")
+    store = RunStore(place.database)
     undo.callback(store.close)
     wiretap = undo.enter_context(Wiretap(paths.broker_socket(place.state)))
     return Story(place=place, cluster=cluster, store=store, wiretap=wiretap)
