@@ -60,6 +60,21 @@ def rebuild(store: RunStore, target: Target, *, trusted: frozenset[str]) -> Rebu
     return Rebuilt(backups=tuple(found), incomplete=tuple(incomplete), refused=tuple(refused))
 
 
+def entry_of(manifest: Manifest, sha256: str) -> CatalogEntry:
+    """Return what the catalog keeps of a manifest; ``sha256`` (hex) is that of its file."""
+    return CatalogEntry(
+        backup=manifest.backup_id,
+        policy=manifest.policy,
+        source=manifest.source,
+        created_at=manifest.created_at,
+        values=manifest.values,
+        secrets=manifest.counts.secrets,
+        size=manifest.counts.size,
+        containers=len(manifest.containers),
+        manifest_sha256=sha256,
+    )
+
+
 def _backups(target: Target) -> Iterator[str]:
     for info in target.list(MANIFESTS):
         yield info.name.removeprefix(MANIFESTS).removesuffix(".json")
@@ -82,17 +97,7 @@ def _whole(target: Target, manifest: Manifest) -> bool:
 
 
 def _enter(store: RunStore, target: str, manifest: Manifest, content: bytes, *, good: bool) -> None:
-    entry = CatalogEntry(
-        backup=manifest.backup_id,
-        policy=manifest.policy,
-        source=manifest.source,
-        created_at=manifest.created_at,
-        values=manifest.values,
-        secrets=manifest.counts.secrets,
-        size=manifest.counts.size,
-        containers=len(manifest.containers),
-        manifest_sha256=hashlib.sha256(content).hexdigest(),
-    )
+    entry = entry_of(manifest, hashlib.sha256(content).hexdigest())
     now = time.time()
     depth = Depth.PRESENT if good else None
     replica = Replica(

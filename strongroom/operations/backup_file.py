@@ -12,7 +12,7 @@ from pathlib import Path
 
 from strongroom.container.bundle import BundleWriter
 from strongroom.container.manifest import Manifest
-from strongroom.errors import RunCancelled, RunFailed
+from strongroom.errors import RunCancelled, RunFailed, StrongroomError
 from strongroom.keys import Recipient
 from strongroom.model import Depth, Selection
 from strongroom.operations import failures
@@ -22,7 +22,7 @@ from strongroom.operations.pins import pin_recipient, pin_target
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.steps import FIRST
 from strongroom.sources import Source
-from strongroom.state.records import Run, RunKind, RunState, Spec, StepKind
+from strongroom.state.records import Run, RunKind, RunState, Spec, StepKind, StepState
 
 POLICY = "(command)"
 TARGET = "file"
@@ -75,7 +75,15 @@ def _drive(services: Services, spec: Spec, watch: Watch | None) -> Run:
         services.store.cancel(run.id, error="interrupted")
         drive(run.id, services.store.take_ready(run.id, window=1), services, processes=1)
         raise
+    if run.state is RunState.FAILED and (refused := _refused(run, services)):
+        raise refused
     return require_done(run)
+
+
+def _refused(run: Run, services: Services) -> StrongroomError | None:
+    """Return why the file could not be written: what one file lacks is no quorum."""
+    rows = services.store.rows(run.id, StepKind.UPLOAD)
+    return next((failures.typed(row.error) for row in rows if row.state is StepState.MISSED), None)
 
 
 def require_done(run: Run) -> Run:

@@ -21,13 +21,14 @@ from strongroom.container.manifest import (
     sign_manifest,
 )
 from strongroom.errors import QuorumNotMet, RecordRefused, TargetError, VerificationFailed
+from strongroom.evidence.catalog import entry_of
 from strongroom.operations import pins
 from strongroom.operations.layout import container_entry, manifest_name
 from strongroom.operations.plan import checked_plan
 from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
 from strongroom.operations.upload import digest_of
-from strongroom.state.records import CatalogEntry, Replica, Run, Spec, Step, StepKind, StepState, Tally
+from strongroom.state.records import Replica, Run, Spec, Step, StepKind, StepState, Tally
 from strongroom.targets import Target
 
 
@@ -123,19 +124,8 @@ def _put(target: Target, backup: str, content: bytes) -> bool:
 
 
 def _catalogue(manifest: Manifest, digest: str, written: tuple[str, ...], services: Services) -> None:
-    entry = CatalogEntry(
-        backup=manifest.backup_id,
-        policy=manifest.policy,
-        source=manifest.source,
-        created_at=manifest.created_at,
-        values=manifest.values,
-        secrets=manifest.counts.secrets,
-        size=manifest.counts.size,
-        containers=len(manifest.containers),
-        manifest_sha256=digest,
-    )
     replicas = [
         Replica(backup=manifest.backup_id, target=name, good=name in written, verified=None, verified_at=None)
         for name in (target.name for target in manifest.targets)
     ]
-    services.store.put_backup(entry, replicas)
+    services.store.put_backup(entry_of(manifest, digest), replicas)

@@ -54,7 +54,12 @@ def write_whole(path: Path, content: bytes, *, replace: bool = False) -> None:
 
 
 def refuse_existing(path: Path, *, replace: bool) -> None:
-    """Refuse to write where something is, unless it may be replaced."""
+    """Refuse to write where something is, unless that is a file and may be replaced."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise WouldOverwrite(
+            f"{path} is not a plain file, and only such a one is ever replaced.",
+            hint="Nothing was changed. Choose another name.",
+        )
     if os.path.lexists(path) and not replace:
         raise WouldOverwrite(
             f"{path} exists.", hint="Nothing was changed. Choose another name, or give --force to replace it."

@@ -163,6 +163,7 @@ def _record_failure(
 ) -> None:
     step = claim.ticket.step
     again = transient and claim.attempt < services.limits.attempts and not _given_up(run, step, services)
+    log.info("step-failed run=%s step=%s error=%s again=%s", run.id, step, code, again)
     services.store.fail(
         claim,
         f"{code}: {message}",
