@@ -20,7 +20,7 @@ from strongroom.container.manifest import (
     ManifestTarget,
     sign_manifest,
 )
-from strongroom.errors import QuorumNotMet, RecordRefused, TargetError, VerificationFailed
+from strongroom.errors import MissingPiece, QuorumNotMet, RecordRefused, TargetError, VerificationFailed
 from strongroom.evidence.catalog import entry_of
 from strongroom.operations import pins
 from strongroom.operations.layout import container_entry, manifest_name
@@ -118,7 +118,7 @@ def _put(target: Target, backup: str, content: bytes) -> bool:
             raise VerificationFailed(
                 f"target '{target.name}' holds another manifest under this backup's name"
             )
-    except (TargetError, VerificationFailed):
+    except (TargetError, MissingPiece, VerificationFailed):
         return False
     return True
 

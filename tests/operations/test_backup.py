@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -148,6 +148,21 @@ def test_a_retried_run_finishes_once_what_stopped_it_is_gone(world: World) -> No
     services = world.services()
     run, tickets = retry(services, failed.id)
     assert drive(run, tickets, services, processes=1).state is RunState.DONE
+
+
+def test_a_target_that_takes_the_manifest_and_loses_it_makes_the_backup_degraded(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    lying = {**world.targets, "us": _Forgetful(name="us", region="us")}
+    run = world.back_up(world.services(targets=lying))
+    assert run.state is RunState.DEGRADED
+    assert "us" in (run.error or "")
+
+
+class _Forgetful(MemoryTarget):
+    """A target that says it took a manifest, and has none."""
+
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
+        return name.startswith("manifests/") or super().put(name, chunks, size=size, sha256=sha256)
 
 
 class _Down(MemoryTarget):
