@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.chaos import table
-from tests.chaos.attempt import Outcome, attempt
+from tests.chaos.attempt import Outcome, attempt, stopped_short
 from tests.postgres import PostgresServer
 
 
@@ -43,12 +43,13 @@ def _runs(given: argparse.Namespace, root: Path) -> Iterator[Outcome]:
         databases = _databases(given, undo)
         lanes = undo.enter_context(ThreadPoolExecutor(given.lanes))
         make = partial(attempt, containers=given.containers)
-        futures = [
-            lanes.submit(make, seed, root / str(seed), database=next(databases))
+        futures = {
+            lanes.submit(make, seed, root / str(seed), database=next(databases)): seed
             for seed in range(given.seed, given.seed + given.runs)
-        ]
+        }
         for future in as_completed(futures):
-            outcome = future.result()
+            wrong = future.exception()
+            outcome = future.result() if wrong is None else stopped_short(futures[future], wrong)
             _say(table.line(outcome))
             yield outcome
 

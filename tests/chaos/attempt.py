@@ -44,6 +44,14 @@ def attempt(seed: int, root: Path, *, containers: int, database: str | None = No
     return outcome
 
 
+def stopped_short(seed: int, wrong: BaseException) -> Outcome:
+    """Return the outcome of a run in which the test itself got no further."""
+    words = f"{type(wrong).__name__}: {wrong}"
+    return Outcome(
+        seed=seed, seconds=0.0, pieces=0, captures=0, kills=(), reconciled=0, stall=0.0, violations=(words,)
+    )
+
+
 def _through(made: Machine, seed: int) -> Outcome:
     began = time.monotonic()
     run = made.submit()

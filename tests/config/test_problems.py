@@ -368,6 +368,18 @@ TOGETHER = {
         "not an address of the right kind",
         "postgresql://USER@HOST/NAME",
     ),
+    "database that is nowhere": (
+        '[state]\nurl = "postgresql://u@/x"\n',
+        "state.url",
+        "not an address of the right kind",
+        "postgresql://USER@HOST/NAME",
+    ),
+    "database by its socket, with its password": (
+        '[state]\nurl = "postgresql://u@/x?host=/run/postgresql&password=CANARY-p"\n',
+        "state.url",
+        "holds a password",
+        "name that in state.password_file",
+    ),
     "database with its password": (
         '[state]\nurl = "postgresql://u:CANARY-p@host/x"\n',
         "state.url",

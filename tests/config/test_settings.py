@@ -188,6 +188,11 @@ def test_a_container_may_be_as_small_as_64_kib(place: Place) -> None:
     assert place.load('[limits]\ncontainer_bytes = "64KiB"\n').limits.container_bytes == 65_536
 
 
+def test_a_database_may_be_reached_by_a_socket(place: Place) -> None:
+    url = "postgresql://strongroom@/strongroom?host=/run/postgresql"
+    assert place.load(f'[state]\nurl = "{url}"\n').database_url == url
+
+
 def test_settings_and_everything_in_them_are_frozen(place: Place) -> None:
     settings = place.load(EXAMPLE)
 

@@ -95,8 +95,11 @@ def _sentry(settings: Settings) -> Iterator[Finding]:
 def _address(key: KeyPath, url: str, schemes: tuple[str, ...], right: str) -> Iterator[Finding]:
     try:
         parts = urlsplit(url)
-        hidden = parts.password is not None or "password" in parse_qs(parts.query)
-        whole = bool(parts.hostname or parts.scheme == "sqlite") and (parts.port or 1) > 0
+        query = parse_qs(parts.query)
+        hidden = parts.password is not None or "password" in query
+        # PostgreSQL is reached by a socket as ``postgresql://user@/name?host=/run/postgresql``.
+        local = parts.scheme == "sqlite" or (parts.scheme.startswith("postgresql") and "host" in query)
+        whole = bool(parts.hostname or local) and (parts.port or 1) > 0
     except ValueError:  # a port that is no number, a bracket left open
         yield Finding(key, "not an address", right)
         return
