@@ -38,6 +38,7 @@ BATCH_JSON = SEGMENT_JSON // 4
 
 Sink = Callable[[bytes], object]
 Pair = tuple[bytes, Secret]
+Kept = list[bytes | None]
 
 
 class Sealed(Struct, frozen=True, kw_only=True):
@@ -139,33 +140,16 @@ class _Segment:
 
 
 class _Batch:
-    """A few neighbours, encoded together: per-secret calls are what sealing spends time on.
+    """A few neighbours, encoded together: per-secret calls are what sealing spends time on."""
 
-    It is full early when values are large, so that memory stays that of about a segment.
-    """
-
-    def __init__(self, *, values: bool, size: int = BATCH) -> None:
-        self._with_values, self._size = values, size
-        self.pairs: list[Pair] = []
-        self.values: list[list[bytes | None]] = []
-        self.length = 0
-        self.versions = 0
-        self.json = b""
-
-    def add(self, pair: Pair) -> bool:
-        """Add a secret; return whether the batch is full."""
-        kept = reveal(pair[1], values=self._with_values)
-        self.pairs.append(pair)
-        self.values.append(kept)
-        self.length += sum([len(value) for value in kept if value])
-        return len(self.pairs) == self._size or self.length > BATCH_VALUES
-
-    def encode(self) -> None:
-        """Encode the rows, once the batch is complete."""
+    def __init__(self, pairs: list[Pair], kept: list[Kept], *, values: bool) -> None:
+        self.pairs = pairs
+        self._kept = kept
         rows = [
-            row_of(secret, kept, secret.metadata if self._with_values else {})
-            for (_, secret), kept in zip(self.pairs, self.values, strict=True)
+            row_of(secret, each, secret.metadata if values else {})
+            for (_, secret), each in zip(pairs, kept, strict=True)
         ]
+        self.length = sum([row.length for row in rows])
         self.versions = sum([len(row.versions) for row in rows])
         self.json = _encode(rows)
 
@@ -174,24 +158,43 @@ class _Batch:
         """Whether the batch is far below what a segment holds."""
         return self.length <= BATCH_VALUES and len(self.json) <= BATCH_JSON
 
-    def singles(self) -> Iterator[_Batch]:
-        """Yield batches of one secret each."""
-        for pair in self.pairs:
-            single = _Batch(values=self._with_values)
-            single.add(pair)
-            single.encode()
-            yield single
-
     def add_values(self, segment: _Segment, digester: ValueDigester) -> None:
         """Add the values, and the digest of each, to a segment."""
-        for (_, secret), values in zip(self.pairs, self.values, strict=True):
-            kept = [
-                (v.number, value)
-                for v, value in zip(secret.versions, values, strict=True)
+        for (_, secret), kept in zip(self.pairs, self._kept, strict=True):
+            numbered = [
+                (version.number, value)
+                for version, value in zip(secret.versions, kept, strict=True)
                 if value is not None
             ]
-            segment.values += [value for _, value in kept]
-            segment.digests += digester(secret.name, kept)
+            segment.values += [value for _, value in numbered]
+            segment.digests += digester(secret.name, numbered)
+
+    def singles(self, *, values: bool) -> Iterator[_Batch]:
+        """Yield batches of one secret each."""
+        for pair, kept in zip(self.pairs, self._kept, strict=True):
+            yield _Batch([pair], [kept], values=values)
+
+
+def _batches(rows: Iterable[Pair], *, values: bool) -> Iterator[_Batch]:
+    """Yield the rows in batches, cut early where values or metadata are large.
+
+    So what is gathered stays about a segment's size, whatever the secrets' sizes are.
+    """
+    size, length = BATCH, 0
+    pairs: list[Pair] = []
+    kept: list[Kept] = []
+    for pair in rows:
+        found = reveal(pair[1], values=values)
+        pairs.append(pair)
+        kept.append(found)
+        for value in found:
+            length += len(value or b"")
+        if len(pairs) == size or length > BATCH_VALUES:
+            batch = _Batch(pairs, kept, values=values)
+            size, length, pairs, kept = BATCH if batch.small else 1, 0, [], []
+            yield batch
+    if pairs:
+        yield _Batch(pairs, kept, values=values)
 
 
 class _Writer:
@@ -225,24 +228,14 @@ class _Writer:
 
     def add_all(self, rows: Iterable[Pair]) -> None:
         values = self._about.values
-        batch = _Batch(values=values)
-        for pair in rows:
-            if batch.add(pair):
-                batch = _Batch(values=values, size=BATCH if self._take(batch) else 1)
-        if batch.pairs:
-            self._take(batch)
-
-    def _take(self, batch: _Batch) -> bool:
-        """Add a complete batch; return whether it was small."""
-        self._check_order(batch.pairs)
-        batch.encode()
-        if batch.small:
-            self._add(batch)
-        else:
-            for single in batch.singles():
+        for batch in _batches(rows, values=values):
+            self._check_order(batch.pairs)
+            if batch.small:
+                self._add(batch)
+                continue
+            for single in batch.singles(values=values):
                 _check_limits(single)
                 self._add(single)
-        return batch.small
 
     def _add(self, batch: _Batch) -> None:
         segment = self._segment
