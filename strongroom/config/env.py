@@ -42,7 +42,15 @@ def find_config(env: Mapping[str, str]) -> Path | None:
         return Path(env[CONFIG]).absolute()
     state = default_state_dir(env)
     here = [Path.cwd() / FILE_NAME, *([state / FILE_NAME] if state else [])]
-    return next((path for path in here if path.is_file()), None)
+    return next((path for path in here if _there(path)), None)
+
+
+def _there(path: Path) -> bool:
+    """Whether a file is there, or might be: then reading it says why it cannot be read."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def default_state_dir(env: Mapping[str, str]) -> Path | None:

@@ -35,9 +35,12 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 class ConfigProblems(ConfigError):
-    """The configuration is wrong; ``problems`` has every single thing that is."""
+    """The configuration is wrong; nothing was read or written.
 
-    default_hint = "Nothing was read or written. Put all of it right, then run 'strongroom config check'."
+    ``problems`` has every single thing that is wrong.
+    """
+
+    default_hint = "Put all of it right, then run 'strongroom config check'."
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

@@ -6,6 +6,7 @@ of temporary files too, and what is deleted is overwritten.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -14,7 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from strongroom.errors import SourceError, SourceUnavailable, UnsupportedVersion
+from strongroom.errors import (
+    SourceError,
+    SourceUnavailable,
+    StrongroomError,
+    TargetFull,
+    UnsupportedVersion,
+)
 
 SCHEMA = 1
 BUSY_SECONDS = 10.0
@@ -143,14 +150,23 @@ class Database:
         except (sqlite3.Error, OSError) as error:
             raise self._typed(error) from None
 
-    def _typed(self, error: sqlite3.Error | OSError) -> SourceError:
+    def _typed(self, error: sqlite3.Error | OSError) -> StrongroomError:
         # The primary result code is the low byte (sqlite.org/rescode.html).
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return SourceUnavailable(f"the local store '{self._path}' stayed locked", hint="Try again.")
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return SourceError(f"the local store '{self._path}' is damaged", hint="Restore it from a backup.")
-        return SourceError(f"the local store '{self._path}' could not be used: {error}")
+        if code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+            return TargetFull(
+                f"the local store '{self._path}' has no room left",
+                hint="What was written before this is kept. Free space, then repeat.",
+            )
+        said = os.strerror(error.errno or 0) if isinstance(error, OSError) else error
+        return SourceError(
+            f"the local store '{self._path}' could not be used: {said}",
+            hint="Check the owner and mode of that path, and its disk. To read it, it must be writable too.",
+        )
 
     def _raw(self) -> sqlite3.Connection:
         # Autocommit, so that transactions begin where the code says. A listing may be
