@@ -1,9 +1,12 @@
-"""Worse than a killed process: one that comes back from the dead, and a power cut."""
+"""Worse than a killed process: one that comes back from the dead, a power cut, and a state
+database that is gone for a while."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from tests.chaos.machine import GUARD_SECONDS, Machine, machine
 from tests.chaos.monkey import Killed
 from tests.chaos.plan import Kill, Phase, Progress, Victim
 from tests.chaos.verdict import broken
+from tests.postgres import PostgresServer, program
 from tests.redis_server import server_program
 from tests.workers.cluster import until
 
@@ -52,22 +56,6 @@ class Sandman:
             thaw(pid)
 
 
-def test_a_worker_that_wakes_up_after_the_run_has_ended_leaves_nothing(tmp_path: Path) -> None:
-    with machine(tmp_path / "machine", containers=CONTAINERS, seed=1) as made:
-        run = made.submit()
-        sandman = Sandman(made, run)
-        ended = made.follow(run, sandman.act, pause=lambda _: 0.005)
-        assert sandman.asleep is not None
-        (slept,) = made.store.rows(run, StepKind.CAPTURE, piece=sandman.piece)
-        assert (slept.state, slept.attempts) == (StepState.DONE, 2)
-
-        thaw(sandman.asleep)
-
-        until(lambda: "claim-lost" in made.cluster.log, what="the late worker", seconds=GUARD_SECONDS)
-        assert stopped(made) == []
-        assert broken(made.place, made.store, ended, made.secrets, _kills(1)) == []
-
-
 class Blackout:
     """Kills every process of the machine at once, Redis included, and starts it again."""
 
@@ -92,16 +80,83 @@ class Blackout:
         self.killed = len(victims)
 
 
-def test_a_power_cut_in_the_middle_costs_no_more_than_what_was_being_captured(tmp_path: Path) -> None:
-    with machine(tmp_path / "machine", containers=CONTAINERS, seed=2) as made:
+class Outage:
+    """Ends the database server twice at once, as a crash of it would, and starts it again."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+        self.at = [0.2, 0.6]
+
+    def act(self, progress: Progress) -> None:
+        if self.at and progress.uploaded >= self.at[0]:
+            self.at.pop(0)
+            self._server.kill()
+            self._server.start()
+
+
+def _wake_up_late(root: Path) -> None:
+    with machine(root, containers=CONTAINERS, seed=1) as made:
         run = made.submit()
+        sandman = Sandman(made, run)
+        ended = made.follow(run, sandman.act, pause=lambda _: 0.005)
+        assert sandman.asleep is not None
+        (slept,) = made.store.rows(run, StepKind.CAPTURE, piece=sandman.piece)
+        assert (slept.state, slept.attempts) == (StepState.DONE, 2)
+
+        thaw(sandman.asleep)
+
+        until(lambda: "claim-lost" in made.cluster.log, what="the late worker", seconds=GUARD_SECONDS)
+        assert stopped(made) == []
+        assert broken(made.place, made.store, ended, made.secrets, _kills(1)) == []
+
+
+def _cut_the_power(root: Path) -> None:
+    with machine(root, containers=CONTAINERS, seed=2) as made:
         blackout = Blackout(made)
-        ended = made.follow(run, blackout.act)
+        ended = made.follow(made.submit(), blackout.act)
         assert blackout.killed >= 10
         assert stopped(made) == []
         assert broken(made.place, made.store, ended, made.secrets, _kills(SEALING)) == []
 
 
+def _crash_the_database(root: Path) -> None:
+    with (
+        PostgresServer(fsync=True) as server,
+        machine(root, containers=CONTAINERS, seed=3, database=server.new_database()) as made,
+    ):
+        outage = Outage(server)
+        ended = made.follow(made.submit(), outage.act)
+        assert outage.at == []
+        assert stopped(made) == []
+        assert broken(made.place, made.store, ended, made.secrets, _kills(2 * SEALING)) == []
+
+
 def _kills(count: int) -> list[Killed]:
     kill = Kill(victim=Victim.SEAL_CHILD, phase=Phase.CAPTURE)
     return [Killed(kill=kill, at=0.0, processes=1)] * count
+
+
+Stories = dict[Callable[[Path], None], Future[None]]
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stories]:
+    """All three at once: they mostly wait, for leases to run out and processes to start."""
+    with ThreadPoolExecutor(3) as lanes:
+        yield {
+            story: lanes.submit(story, tmp_path_factory.mktemp("worse") / "machine")
+            for story in (_wake_up_late, _cut_the_power, _crash_the_database)
+        }
+
+
+def test_a_worker_that_wakes_up_after_the_run_has_ended_leaves_nothing(stories: Stories) -> None:
+    stories[_wake_up_late].result()
+
+
+def test_a_power_cut_in_the_middle_costs_no_more_than_what_was_being_captured(stories: Stories) -> None:
+    stories[_cut_the_power].result()
+
+
+@pytest.mark.skipif(program("postgres") is None, reason="no PostgreSQL server; 'make services' installs one")
+def test_a_state_database_that_is_gone_for_a_while_only_costs_time(stories: Stories) -> None:
+    stories[_crash_the_database].result()
