@@ -19,7 +19,7 @@ from struct import Struct as Packed
 import msgspec
 
 from strongroom.container import cobblestone
-from strongroom.container.digests import name_hash
+from strongroom.container.digests import name_hashes
 from strongroom.errors import RecordRefused
 from strongroom.model import Entry
 from strongroom.operations.layout import names_chunk
@@ -95,7 +95,8 @@ def _bounds(piece: int, pieces: int) -> tuple[bytes, bytes | None]:
 
 def _batches(entries: Iterable[Entry], name_key: bytes) -> Iterator[list[Placed]]:
     iterator = iter(entries)
-    while batch := [(name_hash(name_key, entry.name), entry) for entry in islice(iterator, CHUNK_ENTRIES)]:
+    while listed := list(islice(iterator, CHUNK_ENTRIES)):
+        batch = list(zip(name_hashes(name_key, [entry.name for entry in listed]), listed, strict=True))
         batch.sort(key=itemgetter(0))
         yield batch
 
