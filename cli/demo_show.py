@@ -86,7 +86,14 @@ def print_table(
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=ROUNDED, header_style="bold")
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=ROUNDED,
+        header_style="bold",
+        show_header=any(head),
+    )
     for at, word in enumerate(head):
         table.add_column(word, justify="right" if at in right else "left", overflow="fold")
     for row in rows:
@@ -105,7 +112,8 @@ def _plain(
 ) -> None:
     widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
     print(f"\n{title}")
-    for row in (head, tuple("-" * width for width in widths), *rows):
+    above = (head, tuple("-" * width for width in widths)) if any(head) else ()
+    for row in (*above, *rows):
         cells = (
             cell.rjust(width) if at in right else cell.ljust(width)
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))

@@ -68,9 +68,18 @@ def encode(document: Any) -> bytes:
 
 def clean(text: str) -> str:
     """Return text in which no character can move the cursor, change colours or reorder."""
+    return _spelled_out(text, but="\n\t")
+
+
+def in_line(text: str) -> str:
+    """Return text of others as part of one line: its line feeds could forge further lines."""
+    return _spelled_out(text, but="")
+
+
+def _spelled_out(text: str, *, but: str) -> str:
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in "\n\t" else _spelled(c) for c in text)
+    return "".join(c if c.isprintable() or c in but else _spelled(c) for c in text)
 
 
 def _spelled(character: str) -> str:
@@ -94,7 +103,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 
 
 def _cell(cell: object) -> str:
-    return f"{cell:,}" if isinstance(cell, int) else clean(str(cell))
+    return f"{cell:,}" if isinstance(cell, int) else in_line(str(cell))
 
 
 def _row(row: list[str], widths: list[int], right: list[bool]) -> str:
@@ -104,7 +113,7 @@ def _row(row: list[str], widths: list[int], right: list[bool]) -> str:
 
 def fields(pairs: Iterable[tuple[str, object]]) -> list[str]:
     """Lay named values out, one a line."""
-    shown = [(name, str(value)) for name, value in pairs if value not in (None, "", ())]
+    shown = [(name, in_line(str(value))) for name, value in pairs if value not in (None, "", ())]
     width = max((len(name) for name, _ in shown), default=0)
     return [f"{name:<{width}}  {value}" for name, value in shown]
 

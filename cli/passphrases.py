@@ -22,9 +22,7 @@ _COMMON = ("password", "passwort", "passphrase", "qwerty", "12345", "letmein", "
 
 def add_arguments(parser: Arguments) -> None:
     """Let a command take a passphrase: by file, never by word."""
-    parser.add_argument(
-        "--passphrase-file", metavar="FILE", type=Path, help="file whose first line is the passphrase"
-    )
+    parser.add_argument("--passphrase-file", metavar="FILE", type=Path, help="file that holds the passphrase")
 
 
 def given(arguments: Namespace, output: Output) -> str | None:
@@ -42,23 +40,23 @@ def from_environment(output: Output) -> str | None:
 
 
 def read_file(path: Path, output: Output) -> str:
-    """Return a file's first line.
+    """Return what a file holds, without the line feed at its end.
+
+    It may be a pipe, as ``<(pass show backup)`` is.
 
     Raises:
         ConfigError: it cannot be read, or has nothing in it.
     """
     try:
         with path.open(encoding="utf-8") as file:
-            passphrase = file.readline(65_536).rstrip("\r\n")
+            passphrase = file.read(65_536).rstrip("\r\n")
             mode = os.fstat(file.fileno()).st_mode
     except (OSError, UnicodeDecodeError):
         raise ConfigError(
             f"The passphrase file {path} cannot be read.", hint="Check its path and mode."
         ) from None
     if not passphrase:
-        raise ConfigError(
-            f"The passphrase file {path} is empty.", hint="Write the passphrase on its first line."
-        )
+        raise ConfigError(f"The passphrase file {path} is empty.", hint="Write the passphrase into it.")
     if stat.S_ISREG(mode) and stat.S_IMODE(mode) & 0o077:
         output.warn(f"Others on this machine may read {path}. Run: chmod 600 '{path}'")
     return passphrase

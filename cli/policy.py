@@ -42,7 +42,7 @@ def back_up(arguments: Namespace, output: Output) -> None:
             f"This puts every value that '{arguments.policy}' selects, sealed, on {where}",
             force=arguments.force,
         )
-    built = services(found)
+    built = services(found, output=output)
     run, tickets = submit_backup(built, policy=arguments.policy)
     finish(run, tickets, built, output)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
-from cli import prompts
+from cli import passphrases, prompts
 
 if TYPE_CHECKING:
+    from cli.output import Output
     from strongroom.config import Settings
     from strongroom.operations.services import Services
     from strongroom.state.store import RunStore
@@ -19,11 +21,17 @@ def settings() -> Settings:
     return load_settings()
 
 
-def services(found: Settings | None = None) -> Services:
-    """Return everything that a person's own command line may use."""
+def services(found: Settings | None = None, *, output: Output | None = None) -> Services:
+    """Return everything that a person's own command line may use.
+
+    Args:
+        output: given to seal with a passphrase that is asked for: twice, and with a warning
+            if it is weak. Without it one is asked for once, to open.
+    """
     from strongroom.wiring import OPERATOR, build_services  # noqa: PLC0415 - sqlalchemy
 
-    return build_services(found or settings(), role=OPERATOR, ask=_ask)
+    ask = cache(lambda: _ask() if output is None else passphrases.ask_new(output))
+    return build_services(found or settings(), role=OPERATOR, ask=ask)
 
 
 def run_store() -> RunStore:

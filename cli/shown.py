@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterator
 from typing import Any
 
-from cli.output import fields, plural
+from cli.output import fields, in_line, plural
 from strongroom.model import Secret, SecretBytes
 
 
@@ -41,7 +41,7 @@ def encoded(value: SecretBytes) -> dict[str, str]:
 
 def lines_of(secret: Secret) -> Iterator[str]:
     """Yield a secret's metadata as lines for people."""
-    yield secret.name
+    yield in_line(secret.name)
     yield from (f"  {line}" for line in fields(_pairs(secret)))
 
 
