@@ -1,0 +1,43 @@
+"""Against a real HTTP sink: a fault of the command line's own is reported, and no value."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.cli.program import ROOT, Machine
+from tests.workers.test_telemetry import Sink, sink
+
+__all__ = ["sink"]
+
+BROKEN = """
+import sys, cli.store, cli.main
+def broken(*_):
+    inside = "CANARY-LOCAL"
+    raise RuntimeError("CANARY-TEXT " + inside)
+cli.store.COMMANDS["list"] = cli.store.COMMANDS["list"]._replace(run=broken)
+sys.exit(cli.main.main(sys.argv[1:]))
+"""
+
+
+def run(machine: Machine, sink: Sink, *words: str) -> int:
+    env = machine.env | {"PYTHONPATH": str(ROOT), "STRONGROOM_SENTRY__DSN": sink.dsn}
+    line = [sys.executable, "-c", BROKEN, *words]
+    return subprocess.run(line, env=env, capture_output=True, check=False, timeout=60).returncode
+
+
+def test_a_fault_is_reported_without_text_or_values(machine: Machine, sink: Sink) -> None:
+    assert run(machine, sink, "list") == 70
+    assert "RuntimeError" in sink.text
+    assert '"cli"' in sink.text
+    assert "CANARY" not in sink.text
+
+
+def test_an_expected_error_is_not_reported(machine: Machine, sink: Sink) -> None:
+    assert run(machine, sink, "get", "NOBODY") == 23
+    assert sink.text == ""
+
+
+def test_a_sink_that_is_gone_changes_nothing(machine: Machine, sink: Sink) -> None:
+    sink.server_close()
+    assert run(machine, sink, "list") == 70
