@@ -1,11 +1,11 @@
-"""Secrets whose values and free-form metadata are unmistakable."""
+"""Secrets whose values, free-form metadata and names are unmistakable."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from strongroom.model import Media, Secret, SecretBytes, Version
-from tests.leaks.search import MARK
+from tests.leaks.search import MARK, NAME_MARK
 
 COUNT = 200
 
@@ -14,7 +14,7 @@ def planted() -> Iterator[Secret]:
     """Yield secrets of every shape: short, long, several versions, text, JSON and bytes."""
     for number in range(COUNT):
         yield Secret(
-            name=f"app/{number % 7}/secret-{number:03}",
+            name=f"app/{number % 7}/{NAME_MARK.decode()}{number:03}",
             type="api_key",
             tags={"team": f"team-{number % 5}"},
             versions=tuple(_version(number, version) for version in range(1, 2 + number % 3)),

@@ -14,7 +14,7 @@ from strongroom.operations.open import open_backup
 from strongroom.state.records import RunState, StepKind
 from tests.chaos.place import REGIONS
 from tests.leaks.planted import COUNT, count_in
-from tests.leaks.search import MARK, Found, search
+from tests.leaks.search import MARK, NAMES, Found, search
 from tests.leaks.story import Story, told
 
 pytestmark = pytest.mark.timeout(900)
@@ -57,6 +57,12 @@ def test_nothing_shows_while_containers_lie_on_the_stage_and_messages_in_the_que
 
 def test_nothing_shows_afterwards(story: Story) -> None:
     assert search(story.blobs()) == []
+
+
+def test_names_show_in_the_store_that_they_come_from_and_nowhere_else(story: Story) -> None:
+    places = {words.partition(":")[0] for words in search(story.blobs(), NAMES)}
+    assert places
+    assert {place for place in places if not place.startswith(("state/store/", "secrets.db as SQL"))} == set()
 
 
 def test_the_search_looks_everywhere(story: Story) -> None:
