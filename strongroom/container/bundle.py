@@ -11,6 +11,7 @@ Reading and writing look like a target's, so that one reader serves a file and a
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -18,7 +19,7 @@ import secrets
 import struct
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -130,6 +131,8 @@ class BundleWriter(_File):
         with _translated(self.path):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._fd = os.open(self._provisional, flags, 0o600)
+        with suppress(OSError):  # no locks on this file system: a sweep may then take it
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._open = True
         self._append(HEAD.pack(MAGIC, VERSION))
 
@@ -293,6 +296,27 @@ def _read_whole(reader: RangeReader, found: Object) -> Iterator[bytes]:
         yield block
     if digest.hexdigest() != found.sha256:
         raise Tampered(f"{found.name!r} is not the object that was put into the file.")
+
+
+def provisional_files(path: Path) -> list[Path]:
+    """Return what writers of ``path``, alive or dead, have beside it."""
+    pattern = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.part")
+    try:
+        return [other for other in path.parent.iterdir() if pattern.fullmatch(other.name)]
+    except OSError:
+        return []
+
+
+def is_being_written(provisional: Path) -> bool:
+    """Tell whether the writer of a provisional file lives: the kernel drops its lock with it."""
+    try:
+        with provisional.open("rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def read_index(reader: RangeReader) -> tuple[Object, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from strongroom.container.bundle import BundleWriter
+from strongroom.container.bundle import BundleWriter, is_being_written, provisional_files
 from strongroom.container.manifest import Manifest
 from strongroom.errors import RunCancelled, RunFailed, StrongroomError
 from strongroom.keys import Recipient
@@ -20,7 +20,7 @@ from strongroom.operations.drive import Watch, drive
 from strongroom.operations.open import read_manifest
 from strongroom.operations.pins import pin_recipient, pin_target
 from strongroom.operations.services import Pinned, Services
-from strongroom.operations.steps import FIRST
+from strongroom.operations.steps import FIRST, perform, recover
 from strongroom.sources import Source
 from strongroom.state.records import Run, RunKind, RunState, Spec, StepKind, StepState
 
@@ -49,6 +49,7 @@ def backup_to_file(
     Raises:
         StrongroomError: what stopped the run, typed; nothing was left at ``path``.
     """
+    sweep_abandoned(services)
     with BundleWriter(path, replace=replace_existing) as bundle:
         spec = _spec(bundle, source, recipients, selection, values=values)
         pinned = Pinned(spec=spec, recipients=tuple(recipients))
@@ -78,6 +79,29 @@ def _drive(services: Services, spec: Spec, watch: Watch | None) -> Run:
     if run.state is RunState.FAILED and (refused := _refused(run, services)):
         raise refused
     return require_done(run)
+
+
+def sweep_abandoned(services: Services) -> None:
+    """End the runs of file backups whose process was killed, and remove what they left.
+
+    A step that such a run was in has to lose its lease first: then the next backup does it.
+    """
+    for run in services.store.runs():
+        if run.spec.policy == POLICY and not run.state.final and not _written(run):
+            services.store.cancel(run.id, error="its process is gone")
+            recover(services)
+            for ticket in services.store.take_ready(run.id, window=1):
+                perform(ticket, services)
+
+
+def _written(run: Run) -> bool:
+    """Tell whether a run's file is still being written; remove what a dead writer left of it."""
+    files = [file for pin in run.spec.targets for file in provisional_files(Path(pin.address))]
+    living = [is_being_written(file) for file in files]
+    for file, lives in zip(files, living, strict=True):
+        if not lives:
+            file.unlink(missing_ok=True)
+    return any(living)
 
 
 def _refused(run: Run, services: Services) -> StrongroomError | None:

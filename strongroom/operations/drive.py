@@ -7,7 +7,9 @@ run that is killed here is resumed by whoever drives it next.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +23,7 @@ from strongroom.state.records import Run, StepKind, Ticket
 SPREAD = frozenset({StepKind.CAPTURE, StepKind.VERIFY})
 """What is worth a process of its own: it computes, and shares nothing with its siblings."""
 
+PR_SET_PDEATHSIG = 1
 Watch = Callable[[Ticket], None]
 
 
@@ -103,7 +106,12 @@ class _Pool:
         if self._executor is None:
             # A fork inherits the services; nothing of them could be pickled, nor should it be.
             _Forked.services = self._services
-            self._executor = ProcessPoolExecutor(self._processes, mp_context=get_context("fork"))
+            self._executor = ProcessPoolExecutor(
+                self._processes,
+                mp_context=get_context("fork"),
+                initializer=_die_with_parent,
+                initargs=(os.getpid(),),
+            )
         self._futures[self._executor.submit(_perform_forked, ticket)] = ticket
 
     def collect(self, *, block: bool) -> list[tuple[Ticket, list[Ticket]]]:
@@ -115,6 +123,14 @@ class _Pool:
     def close(self) -> None:
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
+
+
+def _die_with_parent(parent: int) -> None:
+    """Have the kernel end this process with its parent, which would otherwise leave it waiting
+    for work for ever: it inherited both ends of the queue."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 class _Forked:

@@ -119,6 +119,10 @@ def _work(run: Run, claim: Claim, services: Services) -> None:
             result = _action(run, step)(run, step, services)
     except StrongroomError as error:
         _record_failure(run, claim, services, error.code, str(error), transient=error.transient)
+    except KeyboardInterrupt:
+        # Handed back at once, so that whoever sweeps or goes on need not wait for the lease.
+        services.store.fail(claim, "interrupted", retry_in=0.0, decide=decide_given_up)
+        raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the record must know
         log.error(
             "step-crashed run=%s step=%s error=%s at=%s", run.id, step, type(error).__name__, _place(error)

@@ -85,6 +85,10 @@ class World:
         values = {name: getattr(self.spec, name) for name in Spec.__struct_fields__}
         return replace(self, spec=Spec(**{**values, **fields}))  # type: ignore[arg-type]
 
+    def with_stage(self, stage: Target) -> World:
+        """Return the same world over another stage."""
+        return replace(self, stage=stage)
+
     def back_up(self, services: Services | None = None) -> Run:
         """Run the policy to its end in this process."""
         services = services or self.services()
