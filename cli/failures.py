@@ -33,11 +33,22 @@ _DENIED = frozenset({errno.EACCES, errno.EPERM})
 
 def report(error: StrongroomError, output: Output) -> int:
     """Say what is wrong, in one block on stderr, and return the exit code."""
-    block = [f"{paint('strongroom:', '31;1')} {error.code}", "", *_part("What happened", error.message)]
+    block = [
+        f"{paint('strongroom:', '31;1')} {error.code}",
+        "",
+        *_part("What happened", _sentence(error.message)),
+    ]
     block += _part("What it means", meaning(error)) + _part("What to do", error.hint)
     print("\n".join(block), file=sys.stderr)
     _answer(output, as_document(error))
     return error.exit_code
+
+
+def _sentence(message: str) -> str:
+    """Return a message as a sentence, wherever in the program it was written."""
+    first = message.partition(" ")[0]
+    begun = message[0].upper() + message[1:] if first.isalpha() and first != "strongroom" else message
+    return begun if begun.endswith((".", "!", "?")) else f"{begun}."
 
 
 def _answer(output: Output, document: dict[str, object]) -> None:
@@ -142,7 +153,11 @@ def _part(title: str, text: str) -> list[str]:
     from textwrap import wrap  # noqa: PLC0415 - only needed when something is wrong
 
     width = max(40, min(100, columns()) - 18)
-    lines = [piece for line in clean(text).split("\n") for piece in (wrap(line, width) or [""])]
+    lines = [
+        piece
+        for line in clean(text).split("\n")
+        for piece in (wrap(line, width, break_on_hyphens=False) or [""])
+    ]
     return [
         f"  {paint(title.ljust(13), '1') if at == 0 else ' ' * 13}  {line}" for at, line in enumerate(lines)
     ]

@@ -12,7 +12,7 @@ from cli.place import Place
 from strongroom.container.bundle import BundleReader
 from strongroom.container.kinds import HEAD, FileKind, sniff
 from strongroom.container.ranges import FileReader, RangeReader
-from strongroom.errors import MissingPiece, TargetError, UsageError
+from strongroom.errors import MissingPiece, TargetError, TargetUnavailable, UsageError
 from strongroom.operations.open import Objects
 
 if TYPE_CHECKING:
@@ -101,7 +101,16 @@ def target_of(word: str, place: Place) -> DirectoryTarget:
 
 
 def directory(path: Path, *, name: str | None = None) -> DirectoryTarget:
-    """Return a directory as a target."""
-    from strongroom.targets.directory import DirectoryTarget  # noqa: PLC0415 - a file needs it not
+    """Return a directory as a target.
 
+    Raises:
+        TargetUnavailable: it is none, or its disk is not mounted.
+    """
+    from strongroom.targets.directory import MARKER, DirectoryTarget  # noqa: PLC0415 - a file needs it not
+
+    if not (path / MARKER).exists():
+        raise TargetUnavailable(
+            f"{path} has no {MARKER} in it, so it is no target, or its disk is not mounted.",
+            hint=f"Mount it. If it is a copy of a target, say so: touch '{path / MARKER}'",
+        )
     return DirectoryTarget(path, name=name or path.name or "target", region="")
