@@ -185,7 +185,8 @@ def _strongroom_jobs(layout: str) -> list[Job]:
             tool="strongroom",
             layout=layout,
             command=backup,
-            before=(wipe,),
+            # As the peers' repositories, its state is there before; what is timed is a backup.
+            before=(wipe, _strongroom("status")),
             keeps=f"{layout}.strongroom",
         ),
         Job(job="verify", tool="strongroom", layout=layout, command=verify),
