@@ -77,7 +77,8 @@ def _memory(scratch: Path, tools: dict[str, Tool], count: int) -> Memory:
 
 
 def _compare(session: Session, place: Place, tools: dict[str, Tool], arguments: argparse.Namespace) -> None:
-    session.results = rounds.measure(jobs(), tools, place, repeat=arguments.repeat)
+    chosen = [job for job in jobs() if not arguments.bars or bars.needs(job)]
+    session.results = rounds.measure(chosen, tools, place, repeat=arguments.repeat)
     session.reads = _reads_of_one(place, tools, "tree")
     session.seal_rate = seal_rate()
     if arguments.many and "strongroom" in tools:
@@ -113,6 +114,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--many", type=int, default=0, metavar="N", help="also measure our memory at N, say 1000000"
     )
+    parser.add_argument("--bars", action="store_true", help="only what the bars compare: minutes less")
     parser.add_argument("--pipeline", action="store_true", help="also measure the pipeline on Celery")
     parser.add_argument("--output", type=Path, default=DOCUMENT, help="where the document goes (%(default)s)")
     parser.add_argument(

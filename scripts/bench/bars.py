@@ -83,6 +83,16 @@ BARS = (
 )
 
 
+def needs(job: Job) -> bool:
+    """Tell whether a job decides a bar, or comes before one that does."""
+    if job.tool == "strongroom":
+        return True
+    return any(
+        (job.tool, job.layout) == (bar.peer, bar.peer_layout) and job.job in (bar.job, "backup")
+        for bar in BARS
+    )
+
+
 def _find(results: Results, job: str, tool: str, layout: str) -> Job | None:
     for found in results.runs:
         if (found.job, found.tool, found.layout) == (job, tool, layout) and results.runs[found]:
