@@ -62,7 +62,7 @@ def _through(made: Machine, seed: int) -> Outcome:
     kills = _proven(made.store, run, monkey.killed)
     if len(kills) < LEAST:
         wrong.append(f"only {len(kills)} kills fell between first capture and commit; left: {monkey.left}")
-    wrong += broken(made.place, made.store, ended, made.secrets, monkey.killed)
+    wrong += broken(made.place, made.store, ended, made.secrets, kills)
     rows = made.store.rows(run, StepKind.CAPTURE)
     return Outcome(
         seed=seed,

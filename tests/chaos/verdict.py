@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from strongroom.container.manifest import Manifest
@@ -19,7 +19,9 @@ from tests.chaos.monkey import Killed
 from tests.chaos.place import REGIONS, Place
 
 
-def broken(place: Place, store: RunStore, run: Run, secrets: list[Secret], killed: list[Killed]) -> list[str]:
+def broken(
+    place: Place, store: RunStore, run: Run, secrets: list[Secret], killed: Sequence[Killed]
+) -> list[str]:
     """Return every promise that a run broke; the cluster must have stopped."""
     if run.state is not RunState.DONE:
         return [f"ended {run.state}: {run.error}", *_unsettled(store, run)]
@@ -45,7 +47,7 @@ def _verified(store: RunStore, run: Run) -> Iterator[str]:
             yield f"{region} is not verified: {replica}"
 
 
-def _captures(store: RunStore, run: Run, killed: list[Killed]) -> Iterator[str]:
+def _captures(store: RunStore, run: Run, killed: Sequence[Killed]) -> Iterator[str]:
     rows = store.rows(run.id, StepKind.CAPTURE)
     attempts = sum(row.attempts for row in rows)
     if attempts > len(rows) + len(killed):

@@ -28,7 +28,7 @@ def _sabotage() -> None:
                 _break(secret)
             yield secret
 
-    LocalStore.read = read
+    LocalStore.read = read  # type: ignore[method-assign]
 
 
 def _break(secret: Secret) -> None:
