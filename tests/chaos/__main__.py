@@ -41,7 +41,8 @@ def main() -> int:
 def _runs(given: argparse.Namespace, root: Path) -> Iterator[Outcome]:
     with ExitStack() as undo:
         databases = _databases(given, undo)
-        lanes = undo.enter_context(ThreadPoolExecutor(given.lanes))
+        lanes = ThreadPoolExecutor(given.lanes)
+        undo.callback(lanes.shutdown, cancel_futures=True)  # Ctrl-C waits for what runs, begins no more
         make = partial(attempt, containers=given.containers)
         futures = {
             lanes.submit(make, seed, root / str(seed), database=next(databases)): seed
