@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NoReturn
 
-from msgspec import Struct
+from msgspec import Struct, json
 
 
 class SecretBytes:
@@ -143,3 +143,13 @@ class Depth(StrEnum):
     OPENED = "opened"
     COMPARED = "compared"
     LIVE = "live"
+
+
+def prepare(*records: type[Struct]) -> None:
+    """Have msgspec get ready to read these records now: call it where they are defined.
+
+    Else it does so on first use, and two first uses at once, in threads, end the process
+    with a segmentation fault (msgspec 0.22): an import is made by one thread alone.
+    """
+    for record in records:
+        json.Decoder(record)

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from strongroom.model import prepare
 from workers.paths import status_file
 from workers.process import Child
 
@@ -27,6 +28,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     supervisor: int
     processes: dict[str, Process]
+
+
+prepare(Status)
 
 
 def write(state_dir: Path, children: Iterable[Child]) -> None:

@@ -16,6 +16,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel, Transport
 
 from strongroom.errors import MessageRefused
+from strongroom.model import prepare
 
 Refuse = Callable[[MessageRefused], None]
 
@@ -37,6 +38,9 @@ class Wire(msgspec.Struct, frozen=True, rename="kebab"):
     headers: dict[str, Any]
     content_type: str | None = None
     content_encoding: str | None = None
+
+
+prepare(Wire)
 
 
 class StrictChannel(Channel):  # type: ignore[misc, unused-ignore]

@@ -10,6 +10,7 @@ from strongroom.container import canonical, digests
 from strongroom.container.canonical import unhex
 from strongroom.container.derive import KEY_SIZE
 from strongroom.errors import Malformed
+from strongroom.model import prepare
 
 
 class About(Struct, frozen=True, kw_only=True):
@@ -73,6 +74,9 @@ class Index(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def find(self, name_hash: bytes) -> int:
         """Return the number of the only segment that can hold this hash, or -1."""
         return bisect_right(self.segments, name_hash.hex(), key=lambda s: s.first) - 1
+
+
+prepare(Index)
 
 
 def make_index(about: About, segments: list[SegmentInfo], signer: bytes, directory: bytes) -> Index:

@@ -42,7 +42,7 @@ from strongroom.errors import (
     VerificationFailed,
     WouldOverwrite,
 )
-from strongroom.model import ObjectInfo
+from strongroom.model import ObjectInfo, prepare
 
 MAGIC = b"SRBF\r\n\x1a\n"
 END = b"\nSRBFEND"
@@ -66,6 +66,9 @@ class Object(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class _Index(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     objects: tuple[Object, ...]
+
+
+prepare(_Index)
 
 
 class _File:

@@ -13,6 +13,7 @@ from strongroom.container.document import Kind
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import FileKeyWrap, WrappingKeyRecord
 from strongroom.errors import Malformed, Stale, Tampered
+from strongroom.model import prepare
 
 MAX_ENVELOPE = 256 * 1024
 DETACHED = Kind("envelope", "detached envelope")
@@ -23,6 +24,9 @@ class Envelope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     file_key: FileKeyWrap
     wrapping_key: WrappingKeyRecord
+
+
+prepare(Envelope)
 
 
 def encode_envelope(envelope: Envelope) -> bytes:

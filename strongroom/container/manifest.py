@@ -12,6 +12,7 @@ from strongroom.container.digests import SIZE
 from strongroom.container.document import Kind
 from strongroom.container.signing import Signer, fingerprint
 from strongroom.errors import Malformed
+from strongroom.model import prepare
 
 MANIFEST = Kind("manifest", "manifest")
 MAX_CONTAINERS = 100_000
@@ -99,6 +100,9 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Return the containers whose range this hash falls in: one or none."""
         text = name_hash.hex()
         return tuple(c for c in self.containers if c.first and c.first <= text <= c.last)
+
+
+prepare(Manifest)
 
 
 class SignedManifest(Struct, frozen=True):

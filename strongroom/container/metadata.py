@@ -31,7 +31,7 @@ from strongroom.container.ending import SEARCH
 from strongroom.container.ranges import RangeReader, read_exactly
 from strongroom.container.rows import RotationRow
 from strongroom.errors import Malformed, SourceError, Tampered
-from strongroom.model import Rotation, Secret, Version, VersionState
+from strongroom.model import Rotation, Secret, Version, VersionState, prepare
 
 METADATA = Kind("metadata", "metadata document")
 
@@ -75,6 +75,9 @@ class MetadataRow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     updated_at: str | None = None
     expires_at: str | None = None
     rotation: RotationRow | None = None
+
+
+prepare(DocumentAbout, MetadataRow)
 
 
 class Written(Struct, frozen=True, kw_only=True):

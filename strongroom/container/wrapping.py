@@ -21,6 +21,7 @@ from strongroom.container.canonical import unhex
 from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
 from strongroom.container.stanza import Identity, Recipient, Stanza
 from strongroom.errors import Malformed, Tampered, UsageError, WrongKey
+from strongroom.model import prepare
 
 ID_SIZE = 16
 FILE_ID_SIZE = 32
@@ -73,6 +74,9 @@ class WrappingKeyRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def labels(self) -> tuple[str, ...]:
         """Who can open it, as ``type (label)``, for people to read."""
         return tuple(f"{s.type} ({s.label})" if s.label else s.type for s in self.stanzas)
+
+
+prepare(WrappingKeyRecord)
 
 
 class FileKeyWrap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,6 +15,7 @@ import msgspec
 from strongroom.container.receipt import Receipt, verify_receipt
 from strongroom.errors import Malformed, RecordRefused, Tampered
 from strongroom.keys import Recipient
+from strongroom.model import prepare
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import RecipientPin, Run, Spec, TargetPin
 from strongroom.targets import Target
@@ -52,6 +53,9 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True):
 
     receipt: Receipt
     signature: str
+
+
+prepare(Signed)
 
 
 def receipt_of(run: Run, piece: int, result: Mapping[str, Any] | None, services: Services) -> Signed:

@@ -11,7 +11,7 @@ import msgspec
 from strongroom.container import cobblestone
 from strongroom.container.signing import verify
 from strongroom.errors import EmptySource, NothingSelected, RecordRefused, Tampered
-from strongroom.model import Entry, Selection
+from strongroom.model import Entry, Selection, prepare
 from strongroom.operations import names, pins
 from strongroom.operations.memory import uncollected
 from strongroom.operations.services import Services
@@ -32,6 +32,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     chunks: tuple[names.ChunkRef, ...]
     name_key: str
+
+
+prepare(Plan)
 
 
 @uncollected()

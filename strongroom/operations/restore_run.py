@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from strongroom.errors import ConfigError, MissingPiece, StrongroomError
+from strongroom.model import prepare
 from strongroom.operations.open import Backup, open_backup
 from strongroom.operations.pins import check_target
 from strongroom.operations.restore import chosen, restore
@@ -21,6 +22,9 @@ class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     destination: str
     names: tuple[str, ...] = ()
     overwrite: bool = False
+
+
+prepare(RestoreOptions)
 
 
 def restore_step(run: Run, step: Step, services: Services) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Row
 
 from strongroom.errors import StateError
-from strongroom.model import Depth
+from strongroom.model import Depth, prepare
 from strongroom.state.records import (
     CatalogEntry,
     Event,
@@ -29,6 +29,7 @@ AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 _encoder = msgspec.json.Encoder(order="deterministic")
 _spec = msgspec.json.Decoder(Spec)
 _object = msgspec.json.Decoder(dict[str, Any])
+prepare(CatalogEntry, Replica)
 
 
 def encode(value: Any) -> str:
