@@ -188,6 +188,21 @@ def test_more_captures_than_pieces_and_kills_are_found(ended: Ended) -> None:
     assert ended.broken() == ["3 captures of 2 pieces after 0 kills"]
 
 
+@pytest.mark.parametrize(
+    ("line", "is_crash"),
+    [
+        ('{"event": "process-exited", "child": "transfer", "status": -11}', True),
+        ('Process "ForkPoolWorker-2" pid:7 exited with "signal 6 (SIGABRT)"', True),
+        ('{"event": "process-exited", "child": "transfer", "status": -9}', False),
+        ('{"event": "process-exited", "child": "beat", "status": 1}', False),
+        ('Process "ForkPoolWorker-2" pid:7 exited with "signal 9 (SIGKILL)"', False),
+    ],
+)
+def test_a_process_that_crashed_by_itself_is_found(ended: Ended, line: str, is_crash: bool) -> None:
+    write(ended.place.state / "logs" / "transfer.log", f"{line}\n".encode())
+    assert any("a process crashed" in words for words in ended.broken()) is is_crash
+
+
 def again(store: RunStore, run: Run) -> None:
     """Note one more start of a capture than there was."""
     with store._database.writing() as connection:
@@ -196,6 +211,6 @@ def again(store: RunStore, run: Run) -> None:
         )
 
 
-def write(path: Path) -> None:
+def write(path: Path, content: bytes = b"left over") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"left over")
+    path.write_bytes(content)

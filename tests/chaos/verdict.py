@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def broken(
         *_verified(store, run),
         *_captures(store, run, killed),
         *_left_on_stage(place),
+        *_crashes(place),
         *(words for region in REGIONS for words in _on_target(place, region, run, secrets)),
     ]
 
@@ -52,6 +54,18 @@ def _captures(store: RunStore, run: Run, killed: Sequence[Killed]) -> Iterator[s
     attempts = sum(row.attempts for row in rows)
     if attempts > len(rows) + len(killed):
         yield f"{attempts} captures of {len(rows)} pieces after {len(killed)} kills"
+
+
+def _crashes(place: Place) -> Iterator[str]:
+    """Nobody but the monkey ends a process by a signal: a crash of its own is a bug, healed or not."""
+    logs = [place.root / "supervisor.log", *sorted((place.state / "logs").glob("*.log"))]
+    for log in logs:
+        for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
+            if _CRASH.search(line):
+                yield f"a process crashed: {line[:300]}"
+
+
+_CRASH = re.compile(r"SIG(SEGV|ABRT|BUS|FPE|ILL)|\"process-exited\".*\"status\": -(?!9\b|15\b)\d")
 
 
 def _left_on_stage(place: Place) -> Iterator[str]:
