@@ -116,12 +116,12 @@ def _cancel(arguments: Namespace, output: Output) -> None:
 
 def _retry(arguments: Namespace, output: Output) -> None:
     from cli.policy import finish  # noqa: PLC0415 - what drives runs
-    from strongroom.operations.steps import FIRST, decide  # noqa: PLC0415
+    from strongroom.operations import submit  # noqa: PLC0415
 
     found = settings()
     built = services(found)
     run = built.store.find(arguments.id)
-    run = built.store.retry(run.id, decide, first=(FIRST[run.spec.kind],))
+    run = submit.retry(built, run.id)
     if arguments.here or not cluster_runs(found):
         finish(run.id, built.store.take_ready(run.id, window=built.limits.window), built, output)
         return

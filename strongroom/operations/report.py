@@ -1,24 +1,16 @@
-"""report: the last step of every run. Sweeps what the run left, says what came of it.
-
-A run that did not commit leaves nothing: its manifest goes first (were a broken commit to
-have placed one), then its containers. A run that did keeps exactly what its manifest names.
-"""
+"""report: the last step of every run. Sweeps what the run left, says what came of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
-from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.drill import remove_scratch
-from strongroom.operations.layout import container_name, containers_prefix, manifest_name, staged_prefix
 from strongroom.operations.services import Services
+from strongroom.operations.sweep import sweep_stage, sweep_targets
 from strongroom.state.records import Replica, Run, RunKind, RunState, Step, StepKind, StepState
-from strongroom.targets import Target
 
 
 def report(run: Run, step: Step, services: Services) -> dict[str, Any]:
@@ -30,6 +22,9 @@ def report(run: Run, step: Step, services: Services) -> dict[str, Any]:
 
 
 Outcome = tuple[RunState, str | None]
+
+FLOOR = 0.9
+"""What part of the expected secrets a backup must hold not to be called degraded."""
 
 
 def _outcome(run: Run, good: set[str], services: Services) -> Outcome:
@@ -49,9 +44,31 @@ def _judged(run: Run, good: set[str], services: Services) -> Outcome:
     bad = [pin.name for pin in run.spec.targets if pin.name not in good]
     if bad:
         return RunState.DEGRADED, f"no good replica on {', '.join(bad)}"
+    if short := _short(run, services):
+        return RunState.DEGRADED, short
     if moved := _moved(run, services):
         return RunState.DEGRADED, f"every replica is good, but {moved} secrets have changed in the source"
     return RunState.DONE, None
+
+
+def _short(run: Run, services: Services) -> str | None:
+    """Say if a backup holds much less than was expected: a source that answers with too little
+    looks just like one from which much was deleted (invariant 7)."""
+    if run.spec.kind is not RunKind.BACKUP:
+        return None
+    held = run.facts["counts"]["secrets"]
+    expected = max(run.facts["plan"]["secrets"], _held_before(run, services))
+    if held >= FLOOR * expected:
+        return None
+    return f"whole, but it holds {held} secrets where {expected} were expected; look at the source"
+
+
+def _held_before(run: Run, services: Services) -> int:
+    """Return how many secrets the policy's backup before this one holds; a command has none."""
+    if run.spec.policy.startswith("("):
+        return 0
+    found = services.store.backups(policy=run.spec.policy, limit=2)
+    return next((entry.secrets for entry in found if entry.backup != run.id), 0)
 
 
 def _timed(run: Run) -> Outcome:
@@ -99,49 +116,7 @@ def _record_replicas(run: Run, services: Services) -> set[str]:
 
 def _sweep(run: Run, services: Services) -> list[str]:
     """Remove leftovers; return the places that could not be reached."""
-    unswept = []
-    if run.spec.kind is RunKind.BACKUP:
-        keep = _kept(run, services)
-        names = [pin.name for pin in run.spec.targets]
-        unswept += [name for name in names if not _reached(partial(_sweep_named, name, run, keep, services))]
+    unswept = sweep_targets(run, services) if run.spec.kind is RunKind.BACKUP else []
     if run.spec.kind is RunKind.DRILL:
         remove_scratch(run, services)
-    if not _reached(lambda: _empty(services.stage, staged_prefix(run.id))):
-        unswept.append("stage")
-    return unswept
-
-
-def _kept(run: Run, services: Services) -> set[str]:
-    if "manifest" not in run.facts:
-        return set()
-    rows = services.store.rows(run.id, StepKind.CAPTURE)
-    return {container_name(run.id, row.result["receipt"]["sha256"]) for row in rows if row.result}
-
-
-def _sweep_named(place: str, run: Run, keep: set[str], services: Services) -> None:
-    target = services.target(place)
-    prefix = containers_prefix(run.id)
-    if not keep:
-        target.delete(manifest_name(run.id))
-    target.abort_incomplete(prefix)
-    for name in _names(target, prefix):
-        if name not in keep:
-            target.delete(name)
-
-
-def _empty(target: Target, prefix: str) -> None:
-    target.abort_incomplete(prefix)
-    for name in _names(target, prefix):
-        target.delete(name)
-
-
-def _names(target: Target, prefix: str) -> Iterator[str]:
-    return iter([info.name for info in target.list(prefix)])
-
-
-def _reached(work: Callable[[], None]) -> bool:
-    try:
-        work()
-    except StrongroomError:
-        return False
-    return True
+    return unswept if sweep_stage(run, services) else [*unswept, "stage"]

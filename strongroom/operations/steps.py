@@ -23,7 +23,8 @@ from strongroom.operations.lease import kept_alive
 from strongroom.operations.plan import plan
 from strongroom.operations.report import report
 from strongroom.operations.services import Services
-from strongroom.operations.upload import leave_stage, retract, upload
+from strongroom.operations.sweep import sweep_targets
+from strongroom.operations.upload import leave_stage, upload
 from strongroom.operations.verify import verify
 from strongroom.state.records import (
     Claim,
@@ -159,7 +160,10 @@ def _undo(run: Run, step: Step, result: dict[str, Any], services: Services) -> N
         if winner is None or winner["staged"] != result["staged"]:
             discard(run.id, result, services)
     elif step.kind in (StepKind.UPLOAD, StepKind.COMMIT):
-        retract(services.store.load(run.id), step, services)
+        # It may have finished its put after the run's report had swept.
+        now = services.store.load(run.id)
+        if now.closing:
+            sweep_targets(now, services)
 
 
 def _record_failure(

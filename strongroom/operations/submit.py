@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 from cronsim import CronSim
 
-from strongroom.errors import MissingPiece
+from strongroom.errors import MissingPiece, UsageError
 from strongroom.model import Depth, Selection
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.services import Services
 from strongroom.operations.steps import FIRST, decide
-from strongroom.state.records import RunKind, Spec, Ticket
+from strongroom.state.records import Run, RunKind, Spec, Ticket
 
 Submitted = tuple[str, list[Ticket]]
 
@@ -155,8 +155,13 @@ def _about(services: Services, kind: RunKind, backup: str, **fields: Any) -> Spe
     )
 
 
-def retry(services: Services, run: str) -> Submitted:
-    """Take a failed run up again, from its first step: its report has swept what it staged."""
-    kind = services.store.load(run).spec.kind
-    services.store.retry(run, decide, first=(FIRST[kind],))
-    return run, services.store.take_ready(run, window=services.limits.window)
+def retry(services: Services, run: str) -> Run:
+    """Take a failed run up again, from its first step: its report has swept what it staged.
+
+    Raises:
+        UsageError: it has not failed, or it made a backup, which starting over would damage.
+    """
+    found = services.store.load(run)
+    if found.spec.kind is RunKind.BACKUP and "manifest" in found.facts:
+        raise UsageError(f"run {run} did make a backup", hint=f"Mend it: 'strongroom repair {run}'.")
+    return services.store.retry(run, decide, first=(FIRST[found.spec.kind],))

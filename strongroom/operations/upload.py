@@ -14,7 +14,7 @@ from strongroom.container.manifest import ContainerEntry
 from strongroom.container.receipt import Receipt
 from strongroom.errors import VerificationFailed
 from strongroom.operations import pins
-from strongroom.operations.layout import container_name, containers_prefix, manifest_name, staged_name
+from strongroom.operations.layout import container_name, staged_name
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.targets import Target
@@ -67,19 +67,3 @@ def leave_stage(run: Run, piece: int, services: Services) -> None:
     captured = services.store.row(run.id, Step(StepKind.CAPTURE, piece))
     if captured.state is StepState.DONE and captured.result is not None:
         services.stage.delete(captured.result["staged"])
-
-
-def retract(run: Run, step: Step, services: Services) -> None:
-    """Take back an upload or manifest of a run that ended without a backup.
-
-    A worker that was slow, cancelled or declared dead may finish its put after the run's
-    report has swept. A committed run keeps what it has: the same bytes, from whoever.
-    """
-    if "manifest" in run.facts or "ending" not in run.facts:
-        return
-    names = [step.target] if step.target else [pin.name for pin in run.spec.targets]
-    for name in names:
-        target = services.target(name)
-        target.delete(manifest_name(run.id))
-        for info in list(target.list(containers_prefix(run.id))):
-            target.delete(info.name)

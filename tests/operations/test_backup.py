@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from strongroom.errors import EmptySource, NothingSelected, TargetUnavailable
-from strongroom.model import Entry, Selection
+from strongroom.errors import EmptySource, NothingSelected, TargetUnavailable, UsageError
+from strongroom.model import Entry, Secret, Selection
 from strongroom.operations import failures
 from strongroom.operations.drive import drive
 from strongroom.operations.open import open_backup
@@ -146,8 +147,40 @@ def test_a_retried_run_finishes_once_what_stopped_it_is_gone(world: World) -> No
     broken = {name: _Down(name=name, region=name) for name in ("us", "ap")}
     failed = world.back_up(world.services(targets={**world.targets, **broken}))
     services = world.services()
-    run, tickets = retry(services, failed.id)
-    assert drive(run, tickets, services, processes=1).state is RunState.DONE
+    retry(services, failed.id)
+    assert drive(failed.id, [], services, processes=1).state is RunState.DONE
+
+
+def test_a_failed_run_that_made_a_backup_is_not_started_over(world: World) -> None:
+    made = world.back_up()
+    services = world.services()
+    with sqlite3.connect(world.folder / "state.db") as connection:
+        connection.execute("UPDATE runs SET state = 'failed'")
+    with pytest.raises(UsageError, match="did make a backup"):
+        retry(services, made.id)
+
+
+def test_much_fewer_secrets_than_the_backup_before_are_called_degraded(world: World) -> None:
+    assert world.back_up().state is RunState.DONE
+    world.source.delete([f"app/{number:04}" for number in range(10)])
+    run = world.back_up()
+    assert run.state is RunState.DEGRADED
+    assert "holds 20 secrets where 30 were expected" in (run.error or "")
+
+
+def test_a_source_that_loses_secrets_between_listing_and_reading_is_called_degraded(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    run = world.back_up(world.services(sources={"vault": _Losing(made_up(30), name="vault")}))
+    assert run.state is RunState.DEGRADED
+    assert "holds 15 secrets where 30 were expected" in (run.error or "")
+
+
+class _Losing(MemoryStore):
+    """A source that lists every secret and gives every second one."""
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+        for entry, secret in zip(entries, super().read(entries), strict=True):
+            yield secret if int(entry.name[-4:]) % 2 == 0 else None
 
 
 def test_a_target_that_takes_the_manifest_and_loses_it_makes_the_backup_degraded(tmp_path: Path) -> None:

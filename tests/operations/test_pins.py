@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from strongroom.operations.drive import drive
+from strongroom.operations.open import open_backup
 from strongroom.operations.steps import perform
 from strongroom.operations.submit import submit_backup
+from strongroom.operations.sweep import sweep_targets
 from strongroom.state.records import Run, RunState, StepKind, Ticket
 from tests.operations.world import POLICY, World, make_world, names_on
 
@@ -126,3 +129,23 @@ def test_a_stale_ticket_does_nothing(world: World) -> None:
     before = services.store.rows(run)
     assert perform(tickets[0], services) == []
     assert services.store.rows(run) == before
+
+
+def test_a_row_edited_to_look_uncommitted_removes_nothing_of_a_backup(world: World) -> None:
+    made = world.back_up()
+    before = {name: names_on(target) for name, target in world.targets.items()}
+    ended = structs.replace(made, facts={"ending": "failed", "error": "edited"})
+    assert sweep_targets(ended, world.services()) == []
+    assert {name: names_on(target) for name, target in world.targets.items()} == before
+
+
+def test_a_capture_edited_after_the_commit_removes_nothing_of_a_backup(world: World) -> None:
+    def swap(result: dict[str, Any]) -> dict[str, Any]:
+        return {**result, "receipt": {**result["receipt"], "sha256": "00" * 32}}
+
+    run = run_edited_after(
+        world, StepKind.COMMIT, lambda: edit(world, "steps", "result", "kind = 'capture'", swap)
+    )
+    backup = open_backup(world.targets["eu"], identities=[world.identity], trusted=None)
+    assert run.state is RunState.DONE
+    assert len(list(backup.secrets())) == 30

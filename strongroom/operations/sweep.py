@@ -1,0 +1,77 @@
+"""sweep: removing what a run left, and only that.
+
+Whether a run made a backup is not taken from its row alone, for rows can be edited: if as
+many targets as its signed manifest demands hold that manifest, it did, and nothing that the
+manifest names is ever removed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from strongroom.container.manifest import Manifest
+from strongroom.errors import StrongroomError
+from strongroom.operations.layout import container_name, containers_prefix, manifest_name, staged_prefix
+from strongroom.operations.open import read_manifest
+from strongroom.operations.services import Services
+from strongroom.state.records import Run
+from strongroom.targets import Target
+
+
+def sweep_targets(run: Run, services: Services) -> list[str]:
+    """Remove what a backup's run left on its targets; return those that were not reached.
+
+    A run that did not commit leaves nothing: a manifest that a broken commit may have placed
+    goes first, then its containers. One that did keeps exactly what its manifest names.
+    """
+    keep = _kept(run, services)
+    names = [pin.name for pin in run.spec.targets]
+    if keep is None:
+        return names
+    return [name for name in names if not _reached(partial(_sweep_target, name, run, keep, services))]
+
+
+def sweep_stage(run: Run, services: Services) -> bool:
+    """Remove all that a run staged; say whether the stage was reached."""
+    return _reached(partial(_empty, services.stage, staged_prefix(run.id), frozenset()))
+
+
+def _kept(run: Run, services: Services) -> frozenset[str] | None:
+    """Name the containers to keep; ``None`` if a manifest should be there and none can be read."""
+    signed = [found for pin in run.spec.targets if (found := _manifest(pin.name, run.id, services))]
+    committed = "manifest" in run.facts or any(len(signed) >= manifest.quorum for manifest in signed)
+    if not committed:
+        return frozenset()
+    if not signed:
+        return None
+    return frozenset(container_name(run.id, entry.sha256) for found in signed for entry in found.containers)
+
+
+def _manifest(place: str, backup: str, services: Services) -> Manifest | None:
+    try:
+        return read_manifest(services.target(place), backup, trusted=services.signer_fingerprints)
+    except StrongroomError:
+        return None
+
+
+def _sweep_target(place: str, run: Run, keep: frozenset[str], services: Services) -> None:
+    target = services.target(place)
+    if not keep:
+        target.delete(manifest_name(run.id))
+    _empty(target, containers_prefix(run.id), keep)
+
+
+def _empty(target: Target, prefix: str, keep: frozenset[str]) -> None:
+    target.abort_incomplete(prefix)
+    for name in [info.name for info in target.list(prefix)]:
+        if name not in keep:
+            target.delete(name)
+
+
+def _reached(work: Callable[[], None]) -> bool:
+    try:
+        work()
+    except StrongroomError:
+        return False
+    return True
