@@ -71,7 +71,7 @@ def test_a_target_redirected_in_the_row_is_refused(world: World) -> None:
     run = run_edited_after(world, StepKind.CAPTURE, lambda: edit(world, "runs", "spec", "1", redirect))
     assert run.state is RunState.FAILED
     assert all(names_on(target) == [] for target in world.targets.values())
-    errors = [row.error or "" for row in world.services().store.rows(run.id)]
+    errors = [row.error or "" for row in world.services().store.rows(run.id, StepKind.UPLOAD)]
     assert any("RecordRefused" in error for error in errors)
 
 
