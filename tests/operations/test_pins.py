@@ -64,7 +64,9 @@ def test_a_recipient_added_to_the_row_is_refused(world: World) -> None:
     assert_refused(world, run)
 
 
-def test_a_target_redirected_in_the_row_is_refused(world: World) -> None:
+def test_a_target_redirected_in_the_row_is_refused(tmp_path: Path) -> None:
+    world = make_world(tmp_path, pieces=1)  # or the next capture would refuse the row first
+
     def redirect(spec: dict[str, Any]) -> dict[str, Any]:
         return {**spec, "targets": [{**pin, "address": "/mallory"} for pin in spec["targets"]]}
 
