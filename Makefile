@@ -16,14 +16,14 @@ TESTS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test services lint format bench chaos docs lock clean
+.PHONY: help venv dev demo test test-live live services lint format bench chaos docs lock clean
 
 ##@ Start here
 
 help: ## show this
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(DEMO_READY) ## back up 1,000 made-up secrets to three regions and bring them back (no root, no server)
 	@$(WITH_PATH) strongroom demo
@@ -34,11 +34,17 @@ venv: $(DEMO_READY) ## make .venv with what Strongroom needs to run, hash-checke
 
 dev: $(DEV_READY) ## make .venv with what its tests and linters need too
 
-test: services $(DEV_READY) lint ## install what the tests drive, lint, and run every test (TESTS="-k name" for some)
+test: services live lint ## install what the tests drive, lint, and run every test (TESTS="-k name" for some)
 	@$(WITH_PATH) python -m pytest $(TESTS)
 
-services: ## install Redis, PostgreSQL and docker-compose, or say what is missing
+test-live: services live ## the part of them that drives OpenBao, S3, Azure, KMS and HSM servers, which it starts
+	@$(WITH_PATH) python -m pytest tests/live $(TESTS)
+
+services: ## install Redis, PostgreSQL, SoftHSM and so on, or say what is missing
 	@sh scripts/install-test-services
+
+live: $(DEV_READY) ## install the servers that tests/live starts and that need an environment of their own
+	@sh scripts/install-live-servers $(BIN)/python
 
 lint: $(DEV_READY) ## style, types, and which package may import which, links
 	@$(BIN)/ruff check .

@@ -71,6 +71,13 @@ def test_the_lock_knows_the_build_backend_because_the_project_is_built_without_i
     assert set(project()["build-system"]["requires"]) <= set(also)
 
 
+@pytest.mark.parametrize("lock", LOCKS)
+def test_what_only_some_pythons_need_is_locked_whichever_python_resolved(lock: str) -> None:
+    also = (ROOT / "requirements" / "also.in").read_text().splitlines()
+    needed = {Requirement(line).name for line in also if line and not line.startswith("#")}
+    assert needed <= set(pins(lock))
+
+
 def test_every_dependency_is_explained() -> None:
     text = (ROOT / "docs" / "dependencies.md").read_text()
     listed = re.findall(r"^\| (\w[\w-]*)(?:\[\w+\])? \|", text, re.MULTILINE)
