@@ -231,10 +231,17 @@ class TargetError(StrongroomError):
 
 
 class TargetUnavailable(TargetError):
-    """The target did not answer; trying again can help."""
+    """The target did not answer; trying again can help.
+
+    ``retry_after`` is how many seconds the target asked to be left alone for, if it said so.
+    """
 
     exit_code = 41
     transient = True
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
 
 
 class TargetReadOnly(TargetError):
@@ -248,6 +255,20 @@ class TargetFull(TargetError):
 
     exit_code = 43
     default_hint = "Nothing half-written was left. Free space, then run 'strongroom retry'."
+
+
+class TargetLocked(TargetError):
+    """The object is under a retention lock: it cannot be removed or replaced yet."""
+
+    exit_code = 45
+    default_hint = "It stays until its lock ends. 'strongroom repair' puts a whole copy beside a damaged one."
+
+
+class TargetGarbled(TargetUnavailable):
+    """What came back was changed on the way, though it lies whole; reading again can help."""
+
+    exit_code = 46
+    default_hint = "Nothing on the target is damaged. Look at what lies between, and use TLS."
 
 
 class QuorumNotMet(TargetError):

@@ -7,11 +7,12 @@ Objects are immutable: they are put once, only if absent, and never changed. Nam
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, runtime_checkable
 
 from strongroom.model import ObjectInfo
 
-__all__ = ["ObjectInfo", "Target"]
+__all__ = ["Locking", "ObjectInfo", "Target"]
 
 
 class Target(Protocol):
@@ -69,4 +70,28 @@ class Target(Protocol):
 
     def abort_incomplete(self, prefix: str) -> int:
         """Remove what interrupted puts under ``prefix`` left behind; return how many."""
+        ...
+
+
+@runtime_checkable
+class Locking(Protocol):
+    """What a target can do besides, if its store holds objects under a retention lock.
+
+    A put locks for a short while, a commit extends. Until its lock ends an object can be
+    neither removed nor replaced: :meth:`Target.delete` raises
+    :class:`~strongroom.errors.TargetLocked`, and a damaged one is repaired under another
+    name (:mod:`strongroom.targets.repaired`).
+    """
+
+    def extend_lock(self, name: str, until: datetime) -> datetime:
+        """Lock an object until at least ``until``, and return when its lock now ends.
+
+        Never shortens. That end is earlier than ``until`` where the target's own maximum
+        is; it is later where the object was locked for longer already. Raises
+        :class:`~strongroom.errors.MissingPiece`; TargetError if it is not locked then.
+        """
+        ...
+
+    def locked_until(self, name: str) -> datetime | None:
+        """Return when an object's lock ends (UTC), or ``None`` if nothing holds it."""
         ...
