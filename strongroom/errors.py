@@ -351,3 +351,157 @@ class MessageRefused(StrongroomError):
 
     exit_code = 61
     default_hint = "Look for the sender: this is either an old worker or an attack."
+
+
+# -- keepers of keys: HSM, Vault transit, KMS ----------------------------------
+
+
+class KeyServiceError(StrongroomError):
+    """An HSM, a Vault or a KMS refused to use a key, or gave nonsense."""
+
+    exit_code = 70
+    default_hint = "No backup is damaged. Look at the key and its keeper, or open with another recipient."
+
+
+class KeyServiceUnavailable(KeyServiceError):
+    """The keeper of a key did not answer, or was unplugged; trying again can help."""
+
+    exit_code = 71
+    transient = True
+    default_hint = "No backup is damaged. Bring the HSM, Vault or KMS back and repeat, or use another recipient."
+
+
+class KeyNotFound(KeyServiceError):
+    """The keeper is there, and has no such key or version."""
+
+    exit_code = 72
+    default_hint = "Compare label and version with the recovery kit. Never make a new key in its place."
+
+
+class KeyAmbiguous(KeyServiceError):
+    """Several keys answer to one label and version: which is right is not ours to guess."""
+
+    exit_code = 73
+    default_hint = "Give one of them another id in the token, then repeat."
+
+
+class KeyDenied(KeyServiceError):
+    """The keeper does not let us use the key."""
+
+    exit_code = 74
+    default_hint = "No backup is damaged. Have the right granted, then repeat."
+
+
+class KeyDisabled(KeyServiceError):
+    """The key is switched off."""
+
+    exit_code = 75
+    default_hint = "No backup is damaged. Switch the key on again, or use another recipient."
+
+
+class KeyPendingDeletion(KeyServiceError):
+    """The key waits to be deleted; after that, nothing sealed for it alone opens any more."""
+
+    exit_code = 76
+    default_hint = "Cancel the deletion now, then re-wrap the backups before deleting it."
+
+
+class KeyVersionTooOld(KeyServiceError):
+    """The key's keeper no longer decrypts with this version."""
+
+    exit_code = 77
+    default_hint = "Lower the key's minimum version, re-wrap what still needs the old one, then raise it."
+
+
+class PinRefused(KeyServiceError):
+    """The token does not take the PIN, or it is not tried so that the token is not locked."""
+
+    exit_code = 78
+    default_hint = "It is not tried again. Correct the PIN, then log in once by hand."
+
+
+class PinLocked(KeyServiceError):
+    """The token's PIN is locked after too many wrong ones."""
+
+    exit_code = 79
+    default_hint = "The token's security officer has to set a new PIN. The keys are still there."
+
+
+class MechanismMissing(KeyServiceError):
+    """The token cannot do what this kind of recipient needs."""
+
+    exit_code = 80
+    default_hint = "Use another kind of recipient with this token: see docs/keys.md."
+
+
+class TokenFull(KeyServiceError):
+    """The token did not keep a new key: it has no room."""
+
+    exit_code = 81
+    default_hint = "No key of that name is to be used. Make room in the token, then make it again."
+
+
+class KeyExists(KeyServiceError):
+    """There is such a key already, and a key is never overwritten."""
+
+    exit_code = 82
+    default_hint = "What was sealed for it could not be opened any more. Take the next version."
+
+
+# -- shares of a quorum --------------------------------------------------------
+
+
+class SharesTooFew(StrongroomError):
+    """Fewer shares than the quorum needs; they reveal nothing of the key."""
+
+    exit_code = 85
+    default_hint = "Ask further custodians for their shares."
+
+
+class SharesTooMany(StrongroomError):
+    """More shares than the quorum needs."""
+
+    exit_code = 86
+    default_hint = "Give exactly as many as the quorum needs; leave the others on paper."
+
+
+class ShareRepeated(StrongroomError):
+    """One share was given twice."""
+
+    exit_code = 87
+    default_hint = "Each custodian gives a share once. Take another custodian's."
+
+
+class ShareForeign(StrongroomError):
+    """A share belongs to another quorum."""
+
+    exit_code = 88
+    default_hint = "Compare the quorum's name on the paper: an older quorum's share may lie beside it."
+
+
+class ShareMistyped(StrongroomError):
+    """A share has a word too many or too few, an unknown one, or a wrong one."""
+
+    exit_code = 89
+    default_hint = "Look at that word on the paper and type the share again. Nothing is locked."
+
+
+class SharesWrong(StrongroomError):
+    """The shares are whole and fit each other's labels, and give another key than the quorum's."""
+
+    exit_code = 90
+    default_hint = "One of the papers is not from this quorum. Try with another custodian's share."
+
+
+class QuorumFileWrong(StrongroomError):
+    """The quorum's file is damaged, or its public key is not the one of its shares."""
+
+    exit_code = 91
+    default_hint = "Bring the file back from another copy. If its key was exchanged, treat it as an incident."
+
+
+class CeremonyBroken(StrongroomError):
+    """A quorum's ceremony was left or done out of order; no quorum came of it."""
+
+    exit_code = 92
+    default_hint = "Burn the papers and begin again: shares of an unfinished ceremony open nothing."
