@@ -368,7 +368,7 @@ class KeyServiceUnavailable(KeyServiceError):
 
     exit_code = 71
     transient = True
-    default_hint = "No backup is damaged. Bring the HSM, Vault or KMS back and repeat, or use another recipient."
+    default_hint = "No backup is damaged. Bring the HSM, Vault or KMS back, or use another recipient."
 
 
 class KeyNotFound(KeyServiceError):
