@@ -80,6 +80,7 @@ def _write_metadata(path: Path, arguments: Namespace, output: Output) -> None:
 
 
 def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> None:
+    from strongroom.operations.listing import listed_ahead  # noqa: PLC0415
     from strongroom.operations.placing import refuse_existing  # noqa: PLC0415
 
     here = place.find()
@@ -92,23 +93,24 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
             force=arguments.force,
         )
     found = recipients.recipients_of(arguments, output, here)
+    with listed_ahead(source, selection) as ahead:
+        from cli.settings import services  # noqa: PLC0415 - the run store, which a plain file needs not
+        from cli.watching import by_ticket, watching  # noqa: PLC0415
+        from strongroom.operations.backup_file import backup_to_file  # noqa: PLC0415
 
-    from cli.settings import services  # noqa: PLC0415 - the run store, which a plain file needs not
-    from cli.watching import by_ticket, watching  # noqa: PLC0415
-    from strongroom.operations.backup_file import backup_to_file  # noqa: PLC0415
-
-    built = services()
-    with watching(output, built.store) as watch:
-        manifest = backup_to_file(
-            path,
-            source=source,
-            recipients=found,
-            services=built,
-            selection=selection,
-            values=values,
-            replace_existing=arguments.force,
-            watch=by_ticket(watch),
-        )
+        built = services()
+        with watching(output, built.store) as watch:
+            manifest = backup_to_file(
+                path,
+                source=source,
+                recipients=found,
+                services=built,
+                selection=selection,
+                values=values,
+                replace_existing=arguments.force,
+                ahead=ahead,
+                watch=by_ticket(watch),
+            )
     output.answer(*_sealed(path, manifest, here))
 
 

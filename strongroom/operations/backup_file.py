@@ -12,11 +12,13 @@ from pathlib import Path
 
 from strongroom.container.bundle import BundleWriter, is_being_written, provisional_files
 from strongroom.container.manifest import Manifest
+from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import RunCancelled, RunFailed, StrongroomError
 from strongroom.keys import Recipient
 from strongroom.model import Depth, Selection
 from strongroom.operations import failures
 from strongroom.operations.drive import Watch, drive
+from strongroom.operations.listing import Here, List, Listing
 from strongroom.operations.open import read_manifest
 from strongroom.operations.pins import pin_recipient, pin_target
 from strongroom.operations.services import Pinned, Services
@@ -37,6 +39,7 @@ def backup_to_file(
     selection: Selection = Selection(),
     values: bool = True,
     replace_existing: bool = False,
+    ahead: Listing | None = None,
     watch: Watch | None = None,
 ) -> Manifest:
     """Seal a source into one file and return its manifest.
@@ -44,6 +47,7 @@ def backup_to_file(
     Args:
         values: false for a sealed metadata-only backup.
         replace_existing: whether a file at ``path`` may be replaced, atomically.
+        ahead: a listing of just this source and selection that is being made already.
         watch: is told of each step that is over.
 
     Raises:
@@ -58,6 +62,7 @@ def backup_to_file(
             targets={TARGET: bundle},
             sources={source.name: source},
             pinned=lambda policy: pinned,
+            listing=_first(ahead),
         )
         run = _drive(own, spec, watch)
         manifest = read_manifest(bundle, run.id, trusted=services.signer_fingerprints)
@@ -65,9 +70,17 @@ def backup_to_file(
     return manifest
 
 
+def _first(ahead: Listing | None) -> List:
+    """Return how to list: what was made ahead serves one plan, another attempt lists anew."""
+    ready = [ahead] if ahead is not None else []
+    return lambda source, selection: ready.pop() if ready else Here(source, selection)
+
+
 def _drive(services: Services, spec: Spec, watch: Watch | None) -> Run:
     run = services.store.create(spec, first=(FIRST[spec.kind],))
     assert run is not None  # only a slot can be taken already
+    # A passphrase's key takes long to derive: once, here, and not in each forked process.
+    WrappingKey.create(services.pinned(spec.policy).recipients)
     try:
         tickets = services.store.take_ready(run.id, window=services.limits.window)
         # The file is open in this process only, so nothing but captures leaves it.

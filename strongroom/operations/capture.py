@@ -21,6 +21,7 @@ from strongroom.errors import SourceChanged
 from strongroom.model import Secret
 from strongroom.operations import names, pins
 from strongroom.operations.layout import sealed_receipt, staged_name
+from strongroom.operations.listing import Hashed
 from strongroom.operations.memory import uncollected
 from strongroom.operations.plan import Plan, checked_plan, open_name_key
 from strongroom.operations.services import Pinned, Services
@@ -61,7 +62,7 @@ def discard(run: str, result: dict[str, Any], services: Services) -> None:
 class _Reading:
     """Secrets of a range in hash order, counting those that vanished since the plan."""
 
-    def __init__(self, source: Source, listed: Sequence[names.Hashed]) -> None:
+    def __init__(self, source: Source, listed: Sequence[Hashed]) -> None:
         self._source = source
         self._listed = listed
         self.vanished = 0

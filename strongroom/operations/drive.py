@@ -7,15 +7,13 @@ run that is killed here is resumed by whoever drives it next.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 
+from strongroom.operations.listing import die_with_parent, may_fork
 from strongroom.operations.services import Services
 from strongroom.operations.steps import perform, recover
 from strongroom.state.records import Run, StepKind, Ticket
@@ -23,7 +21,6 @@ from strongroom.state.records import Run, StepKind, Ticket
 SPREAD = frozenset({StepKind.CAPTURE, StepKind.VERIFY})
 """What is worth a process of its own: it computes, and shares nothing with its siblings."""
 
-PR_SET_PDEATHSIG = 1
 Watch = Callable[[Ticket], None]
 
 
@@ -86,7 +83,7 @@ class _Pool:
     def __init__(self, services: Services, processes: int, spread: frozenset[StepKind]) -> None:
         self._services = services
         self._spread = spread
-        self._processes = processes if sys.platform == "linux" else 1
+        self._processes = processes if may_fork() else 1
         self._executor: ProcessPoolExecutor | None = None
         self._futures: dict[Future[list[Ticket]], Ticket] = {}
 
@@ -109,7 +106,7 @@ class _Pool:
             self._executor = ProcessPoolExecutor(
                 self._processes,
                 mp_context=get_context("fork"),
-                initializer=_die_with_parent,
+                initializer=die_with_parent,
                 initargs=(os.getpid(),),
             )
         self._futures[self._executor.submit(_perform_forked, ticket)] = ticket
@@ -123,14 +120,6 @@ class _Pool:
     def close(self) -> None:
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
-
-
-def _die_with_parent(parent: int) -> None:
-    """Have the kernel end this process with its parent, which would otherwise leave it waiting
-    for work for ever: it inherited both ends of the queue."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 class _Forked:

@@ -10,35 +10,16 @@ the hash range in a manifest tells nothing.
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from itertools import accumulate, islice, pairwise
-from operator import attrgetter, itemgetter
-from struct import Struct as Packed
+from operator import attrgetter
 
 import msgspec
 
 from strongroom.container import cobblestone
-from strongroom.container.digests import name_hashes
 from strongroom.errors import RecordRefused
-from strongroom.model import Entry
 from strongroom.operations.layout import names_chunk
+from strongroom.operations.listing import SECTIONS, Hashed, Listing, sections
 from strongroom.targets import Target
-
-CHUNK_ENTRIES = 50_000
-SECTIONS = 256
-_INDEX = Packed(f">{SECTIONS + 1}I")
-
-
-Placed = tuple[bytes, Entry]
-"""A keyed name hash and its entry, before it is encoded as :class:`Hashed`."""
-
-
-class Hashed(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """An entry with its keyed name hash (16 bytes)."""
-
-    hash: bytes
-    entry: Entry
 
 
 class ChunkRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,18 +37,17 @@ class Spilled(msgspec.Struct, frozen=True, kw_only=True):
     size: int
 
 
-_encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Hashed])
 
 
-def spill(stage: Target, run: str, entries: Iterable[Entry], *, name_key: bytes, work_key: bytes) -> Spilled:
-    """Write a listing to the stage; memory is bounded by one chunk."""
+def spill(stage: Target, run: str, listing: Listing, *, work_key: bytes) -> Spilled:
+    """Write a listing to the stage; memory is bounded by one batch."""
     chunks: list[ChunkRef] = []
     count = size = 0
-    for batch in _batches(entries, name_key):
-        chunks.append(_put_chunk(stage, run, batch, work_key))
-        count += len(batch)
-        size += sum([entry.size for _, entry in batch])
+    for batch in listing.batches():
+        chunks.append(_put_chunk(stage, run, batch.packed, work_key))
+        count += batch.secrets
+        size += batch.size
     return Spilled(chunks=tuple(chunks), secrets=count, size=size)
 
 
@@ -93,16 +73,8 @@ def _bounds(piece: int, pieces: int) -> tuple[bytes, bytes | None]:
     return edge(piece), edge(piece + 1) if piece + 1 < pieces else None
 
 
-def _batches(entries: Iterable[Entry], name_key: bytes) -> Iterator[list[Placed]]:
-    iterator = iter(entries)
-    while listed := list(islice(iterator, CHUNK_ENTRIES)):
-        batch = list(zip(name_hashes(name_key, [entry.name for entry in listed]), listed, strict=True))
-        batch.sort(key=itemgetter(0))
-        yield batch
-
-
-def _put_chunk(stage: Target, run: str, batch: list[Placed], work_key: bytes) -> ChunkRef:
-    sealed = cobblestone.seal(work_key, _pack(batch), context=_context(run))
+def _put_chunk(stage: Target, run: str, packed: bytes, work_key: bytes) -> ChunkRef:
+    sealed = cobblestone.seal(work_key, packed, context=_context(run))
     digest = hashlib.sha256(sealed)
     name = names_chunk(run, digest.hexdigest())
     stage.put(name, [sealed], size=len(sealed), sha256=digest.digest())
@@ -116,19 +88,10 @@ def _get_chunk(stage: Target, run: str, chunk: ChunkRef, work_key: bytes) -> byt
     return cobblestone.open_(work_key, sealed, context=_context(run))
 
 
-def _pack(batch: list[Placed]) -> bytes:
-    """Encode a sorted batch in sections by the hash's first byte, behind their offsets."""
-    cuts = [bisect_left(batch, section, key=lambda placed: placed[0][0]) for section in range(SECTIONS + 1)]
-    encoded = [_encoder.encode(batch[low:high]) for low, high in pairwise(cuts)]
-    offsets = accumulate(map(len, encoded), initial=_INDEX.size)
-    return _INDEX.pack(*offsets) + b"".join(encoded)
-
-
 def _sections(chunk: bytes, low: int, high: bytes | None) -> Iterator[Hashed]:
-    offsets = _INDEX.unpack_from(chunk)
     last = SECTIONS - 1 if high is None else high[0]
-    for section in range(low, last + 1):
-        yield from _decoder.decode(memoryview(chunk)[offsets[section] : offsets[section + 1]])
+    for section in sections(chunk, low, last):
+        yield from _decoder.decode(section)
 
 
 def _context(run: str) -> bytes:

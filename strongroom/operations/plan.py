@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -11,12 +10,12 @@ import msgspec
 from strongroom.container import cobblestone
 from strongroom.container.signing import verify
 from strongroom.errors import EmptySource, NothingSelected, RecordRefused, Tampered
-from strongroom.model import Entry, Selection, prepare
+from strongroom.model import Selection, prepare
 from strongroom.operations import names, pins
+from strongroom.operations.listing import Here, ListingLost
 from strongroom.operations.memory import uncollected
 from strongroom.operations.services import Services
 from strongroom.sources import Source
-from strongroom.sources.select import matches
 from strongroom.state.records import Run, Step
 
 MAX_PIECES = 65_536
@@ -42,14 +41,7 @@ def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """List, spill and cut; the result becomes the run's plan."""
     spec = pins.check_sealing(run, services).spec
     source = services.source(spec.source)
-    name_key = os.urandom(32)
-    spilled = names.spill(
-        services.stage,
-        run.id,
-        _selected(source, spec.selection),
-        name_key=name_key,
-        work_key=services.work_key,
-    )
+    spilled, name_key = _spill(run, source, spec.selection, services)
     _refuse_nothing(source, spec.selection, spilled.secrets)
     pieces = min(max(1, -(-spilled.size // spec.container_bytes)), spilled.secrets, MAX_PIECES)
     made = Plan(
@@ -98,10 +90,13 @@ def _previous(policy: str, services: Services) -> str | None:
     return newest[0].manifest_sha256 if newest else None
 
 
-def _selected(source: Source, selection: Selection) -> Iterator[Entry]:
-    for entry in source.list(with_tags=bool(selection.tags)):
-        if matches(selection, entry):
-            yield entry
+def _spill(run: Run, source: Source, selection: Selection, services: Services) -> tuple[names.Spilled, bytes]:
+    """Spill the names, and return the key that they were hashed with."""
+    for listing in (services.listing(source, selection), Here(source, selection)):
+        with suppress(ListingLost):
+            found = names.spill(services.stage, run.id, listing, work_key=services.work_key)
+            return found, listing.name_key
+    raise AssertionError("a listing made here is not lost")
 
 
 def _refuse_nothing(source: Source, selection: Selection, found: int) -> None:

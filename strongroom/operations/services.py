@@ -13,6 +13,7 @@ from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient
+from strongroom.operations.listing import Here, List
 from strongroom.sources import Destination, Source
 from strongroom.state.records import Spec
 from strongroom.state.store import RunStore
@@ -68,6 +69,7 @@ class Services:
     digest_key: bytes
     destinations: Mapping[str, Destination] = field(default_factory=dict)
     limits: Limits = Limits()
+    listing: List = Here
     wrapping_keys: dict[str, WrappingKey] = field(default_factory=dict)
 
     def source(self, name: str) -> Source:

@@ -133,13 +133,18 @@ def refusals(path: str) -> Iterator[None]:
     """Turn what the operating system refuses into a typed error that names ``path``."""
     try:
         yield
-    except FileNotFoundError:
-        raise SourceError(f"'{path}' does not exist", hint="Check the path.") from None
-    except PermissionError:
-        raise SourceError(f"'{path}' may not be read", hint="Check the file's owner and mode.") from None
     except OSError as error:
-        kind = SourceError if error.errno in _PERMANENT else SourceUnavailable
-        raise kind(f"'{path}' could not be read: {os.strerror(error.errno or 0)}") from None
+        raise refusal(path, error) from None
+
+
+def refusal(path: str, error: OSError) -> SourceError:
+    """Return the typed error for what the operating system refused."""
+    if isinstance(error, FileNotFoundError):
+        return SourceError(f"'{path}' does not exist", hint="Check the path.")
+    if isinstance(error, PermissionError):
+        return SourceError(f"'{path}' may not be read", hint="Check the file's owner and mode.")
+    kind = SourceError if error.errno in _PERMANENT else SourceUnavailable
+    return kind(f"'{path}' could not be read: {os.strerror(error.errno or 0)}")
 
 
 def blocks(fd: int) -> Iterator[bytes]:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from strongroom.errors import EmptySource, SourceError
 from strongroom.model import Entry, Secret
 from strongroom.sources.history import is_text, only
-from strongroom.sources.slices import BLOCK, LARGEST, refusals
+from strongroom.sources.slices import BLOCK, LARGEST, refusal, refusals
 
 _log = logging.getLogger(__name__)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -71,13 +71,13 @@ class SecretTree:
         except OSError as error:
             if error.errno in _GONE:
                 return None
-            with refusals(os.path.join(self._path, name)):
-                raise
+            raise refusal(os.path.join(self._path, name), error) from None
         if descriptor is None:
             return None
         try:
-            with refusals(os.path.join(self._path, name)):
-                return contents(descriptor, name)
+            return contents(descriptor, name)
+        except OSError as error:
+            raise refusal(os.path.join(self._path, name), error) from None
         finally:
             os.close(descriptor)
 
