@@ -1,0 +1,12 @@
+"""Azure Blob Storage as a target: block blobs in one container of one account.
+
+Nothing here imports Azure's library until a target is used.
+"""
+
+from __future__ import annotations
+
+from strongroom.targets.azure.account import Account
+from strongroom.targets.azure.locks import Lock
+from strongroom.targets.azure.target import AzureTarget
+
+__all__ = ["Account", "AzureTarget", "Lock"]

@@ -1,0 +1,224 @@
+"""Which account and container, how to sign requests, and the client of this process."""
+
+from __future__ import annotations
+
+import importlib
+import ipaddress
+import logging
+import os
+import re
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from strongroom.errors import ConfigError
+from strongroom.keys.privatefile import read_private
+from strongroom.targets.names import is_name
+
+if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 30.0
+RETRIES = 2
+BLOCK_BYTES = 4 * 1024 * 1024
+"""Of one request that writes."""
+READ_BYTES = 1024 * 1024
+"""Of one request that reads: the library holds a dozen copies of it at once. The service
+states a range's MD5 up to 4 MiB."""
+
+_CONTAINER = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_PORTS = {"https": 443, "http": 80}
+
+
+class Account(Struct, frozen=True, kw_only=True):
+    """One container of one storage account.
+
+    Args:
+        url: the account's blob endpoint, ``https://ACCOUNT.blob.core.windows.net``. Plain
+            HTTP is taken on loopback only: a signature sent in the clear can be replayed.
+        container: its name; it must be there.
+        credential_file: a file of its owner's (0600) with a connection string, an account
+            key or a SAS token. Left out: the default chain of ``azure-identity``.
+        api_version: which version of the service's interface to speak; the library's own,
+            if left out. An emulator or an older appliance may not know that one.
+        ca_file: certificates to trust instead of the system's.
+        connect_seconds: how long a connection may take.
+        read_seconds: how long the service may be silent.
+        retries: how often the library repeats one request (1 s, then 3 s later, with jitter).
+    """
+
+    url: str
+    container: str
+    credential_file: Path | None = None
+    api_version: str | None = None
+    ca_file: Path | None = None
+    connect_seconds: float = CONNECT_SECONDS
+    read_seconds: float = READ_SECONDS
+    retries: int = RETRIES
+
+    def endpoint(self) -> str:
+        """Return the one way to write this account's address.
+
+        Raises:
+            ConfigError: it is no address of an account, or one that would leak.
+        """
+        return canonical_endpoint(self.url)
+
+    def connect(self) -> ContainerClient:
+        """Make a client. The credential is read now and kept nowhere else."""
+        from azure.storage.blob import ContainerClient, ExponentialRetry  # noqa: PLC0415 - slow
+
+        # At DEBUG, urllib3 writes every URL, and a SAS token is part of it.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
+        options: dict[str, Any] = {"connection_verify": str(self.ca_file)} if self.ca_file else {}
+        if self.api_version:
+            options["api_version"] = self.api_version
+        return ContainerClient(
+            self.endpoint(),
+            self._checked_container(),
+            credential=self._credential(),
+            retry_policy=ExponentialRetry(
+                initial_backoff=1, increment_base=2, random_jitter_range=1, retry_total=self.retries
+            ),
+            connection_timeout=self.connect_seconds,
+            read_timeout=self.read_seconds,
+            max_single_get_size=READ_BYTES,
+            max_chunk_get_size=READ_BYTES,
+            **options,
+        )
+
+    def _checked_container(self) -> str:
+        if not _CONTAINER.fullmatch(self.container):
+            raise ConfigError(f"{self.container!r} cannot be the name of an Azure container")
+        return self.container
+
+    def _credential(self) -> Any:
+        if self.credential_file is None:
+            return _default_chain()
+        return parse_credential(
+            read_private(self.credential_file).strip(), self.endpoint(), place=str(self.credential_file)
+        )
+
+
+def canonical_endpoint(url: str) -> str:
+    """Return an endpoint as scheme, host, other-than-default port and path, no slash at its end."""
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        raise ConfigError(f"{url!r} is no address of a storage account", hint=_ENDPOINT) from None
+    if parts.scheme not in _PORTS or not host or parts.query or parts.fragment or parts.username:
+        # Not the address itself: somebody may have pasted a SAS token with it.
+        raise ConfigError("the address of the storage account is not one", hint=_ENDPOINT)
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ConfigError(f"'{host}' would be reached without TLS", hint="Use an https:// address.")
+    shown = f"[{host}]" if ":" in host else host
+    suffix = "" if port in (None, _PORTS[parts.scheme]) else f":{port}"
+    return f"{parts.scheme}://{shown}{suffix}{parts.path.rstrip('/')}"
+
+
+def canonical_prefix(prefix: str) -> str:
+    """Return a prefix that ends in a slash, or nothing; raise unless names may stand behind it."""
+    bare = prefix.strip("/")
+    if bare and not is_name(bare):
+        raise ConfigError(f"{prefix[:100]!r} cannot stand before the names of objects", hint=_PREFIX)
+    return f"{bare}/" if bare else ""
+
+
+def parse_credential(text: str, endpoint: str, *, place: str) -> Any:
+    """Tell a connection string, a SAS token and an account key apart.
+
+    Raises:
+        ConfigError: it is none of them, or a connection string of another account: a file
+            that was exchanged must not send backups elsewhere. Never quotes the content.
+    """
+    if ";" in text:
+        return _from_connection_string(text, endpoint, place)
+    if "sig=" in text:
+        return text.lstrip("?")
+    if not re.fullmatch(r"[A-Za-z0-9+/]{16,}={0,2}", text):
+        raise ConfigError(
+            f"'{place}' holds no credential of Azure Storage",
+            hint="Put a connection string, an account key or a SAS token into it, and nothing else.",
+        )
+    return {"account_name": account_name(endpoint), "account_key": text}
+
+
+def account_name(endpoint: str) -> str:
+    """Return the account's name: the host's first label, or the path on an emulator."""
+    parts = urlsplit(endpoint)
+    path = parts.path.strip("/")
+    return path or (parts.hostname or "").split(".")[0]
+
+
+def _from_connection_string(text: str, endpoint: str, place: str) -> Any:
+    fields = dict(field.strip().split("=", 1) for field in text.split(";") if "=" in field)
+    named = fields.get("AccountName") or account_name(endpoint)
+    stated = fields.get("BlobEndpoint") or _usual_endpoint(fields, named)
+    if canonical_endpoint(stated) != endpoint:
+        raise ConfigError(f"the connection string in '{place}' is for another account than {endpoint}")
+    if key := fields.get("AccountKey"):
+        return {"account_name": named, "account_key": key}
+    if token := fields.get("SharedAccessSignature"):
+        return token.lstrip("?")
+    raise ConfigError(f"the connection string in '{place}' holds no key and no SAS token")
+
+
+def _usual_endpoint(fields: dict[str, str], account: str) -> str:
+    return f"https://{account}.blob.{fields.get('EndpointSuffix', 'core.windows.net')}"
+
+
+def _default_chain() -> Any:
+    try:
+        identity = importlib.import_module("azure.identity")
+    except ImportError:
+        raise ConfigError(
+            "no credential for Azure Storage: no file is named, and azure-identity is not installed",
+            hint="Name a credential file, or install azure-identity to use a managed identity.",
+        ) from None
+    return identity.DefaultAzureCredential()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Client:
+    """Gives each process its own client: one that crossed a fork would mix up replies."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._lock = threading.Lock()
+        self._held: tuple[int, ContainerClient] | None = None
+
+    def get(self) -> ContainerClient:
+        """Return this process's client, made on first use."""
+        held = self._held
+        if held is not None and held[0] == os.getpid():
+            return held[1]
+        with self._lock:
+            held = self._held
+            if held is None or held[0] != os.getpid():
+                held = self._held = (os.getpid(), self._account.connect())
+            return held[1]
+
+    def forget(self) -> None:
+        """Have the next call make a client, which reads the credential anew."""
+        self._held = None
+
+    def close(self) -> None:
+        """Close this process's connections."""
+        held, self._held = self._held, None
+        if held is not None and held[0] == os.getpid():
+            held[1].close()
+
+
+_ENDPOINT = "Write it as https://ACCOUNT.blob.core.windows.net."
+_PREFIX = "Use '/'-separated segments of A-Z a-z 0-9 . _ - that do not start with a dot."

@@ -1,0 +1,119 @@
+"""What Azure Storage refuses, in this product's words.
+
+Nothing of the library's own texts is repeated: a failed connection quotes the whole URL, and
+with it a SAS token; a failed authentication quotes what was signed.
+"""
+
+from __future__ import annotations
+
+import ssl
+from http import HTTPStatus
+from typing import Any
+
+from azure.core.exceptions import AzureError
+from requests.exceptions import SSLError
+
+from strongroom.errors import (
+    MissingPiece,
+    StrongroomError,
+    TargetError,
+    TargetFull,
+    TargetGarbled,
+    TargetLocked,
+    TargetReadOnly,
+    TargetUnavailable,
+)
+
+_PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_DAMAGED = frozenset({"Md5Mismatch", "Crc64Mismatch"})
+_LOCKED = frozenset({"BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold", "LeaseIdMissing"})
+_AGAIN = frozenset({"ContainerBeingDeleted", "InvalidBlockList", "OperationTimedOut", "ServerBusy"})
+_SIGNED_WRONG = frozenset(
+    {"AuthenticationFailed", "InvalidAuthenticationInfo", "NoAuthenticationInformation"}
+)
+
+
+def code_of(error: AzureError) -> str:
+    """Return the service's own name of a failure, or an empty string."""
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or "")
+
+
+def status_of(error: AzureError) -> int | None:
+    """Return the HTTP status, or ``None`` if there was no answer."""
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def typed(error: AzureError, *, titled: str, doing: str, writing: bool) -> StrongroomError:
+    """Return the error of ours that says what happened and what to do next."""
+    status, code = status_of(error), code_of(error)
+    start = f"{titled} could not {doing}"
+    if status is None:
+        return _no_answer(error, start)
+    if status == HTTPStatus.NOT_FOUND:
+        return _not_found(code, titled, doing)
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return _denied(code, start, writing=writing)
+    return _passing(error, status, code, start) or _lasting(status, code, start)
+
+
+def _no_answer(error: AzureError, start: str) -> TargetError:
+    inner = getattr(error, "inner_exception", None)
+    if isinstance(inner, SSLError | ssl.SSLError):
+        return TargetError(f"{start}: its certificate is not accepted", hint=_CERTIFICATE)
+    if "MD5 mismatch" in str(error):  # the library has no type for it; the text holds two digests
+        return TargetGarbled(f"{start}: the bytes arrived damaged")
+    return TargetUnavailable(f"{start}: no answer, or a broken one ({type(inner or error).__name__})")
+
+
+def _not_found(code: str, titled: str, doing: str) -> StrongroomError:
+    if code == "ContainerNotFound":
+        return TargetError(f"{titled}: its container does not exist", hint=_CONTAINER)
+    return MissingPiece(f"{titled} does not hold {doing.rpartition(' ')[2]}")
+
+
+def _denied(code: str, start: str, *, writing: bool) -> TargetError:
+    if code in _SIGNED_WRONG:
+        return TargetError(f"{start}: the credential was not accepted ({code})", hint=_CREDENTIAL)
+    if writing:
+        return TargetReadOnly(f"{start}: the credential may not write there ({code or 403})", hint=_RIGHTS)
+    return TargetError(f"{start}: access denied ({code or 403})", hint=_RIGHTS)
+
+
+def _passing(error: AzureError, status: int, code: str, start: str) -> TargetError | None:
+    """Class what will be over by itself, or once there is room."""
+    if status == HTTPStatus.INSUFFICIENT_STORAGE or "Quota" in code or "LimitExceeded" in code:
+        return TargetFull(f"{start}: the account has no room left ({_words(status, code)})")
+    if code in _DAMAGED:
+        return TargetGarbled(f"{start}: the bytes arrived damaged, and were not kept")
+    if status in _PASSING or code in _AGAIN:
+        said = _words(status, code)
+        return TargetUnavailable(f"{start}: the service answered {said}", retry_after=_retry_after(error))
+    return None
+
+
+def _lasting(status: int, code: str, start: str) -> TargetError:
+    if code in _LOCKED:
+        return TargetLocked(f"{start}: it is locked ({code})")
+    if status == HTTPStatus.NOT_IMPLEMENTED:
+        return TargetError(f"{start}: this account cannot do that ({status})", hint=_FEATURE)
+    return TargetError(f"{start}: refused ({_words(status, code)})")
+
+
+def _words(status: int, code: str) -> str:
+    return f"{status} {code}".rstrip()
+
+
+def _retry_after(error: Any) -> float | None:
+    """Read a wait in whole seconds; a date there would need both clocks to agree."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    said = str(headers.get("Retry-After", ""))
+    return float(said) if said.isdecimal() else None
+
+
+_CERTIFICATE = "Nothing was sent. Renew the certificate, or check this host's clock and 'ca_file'."
+_CONTAINER = "Create it, and check 'container' and 'url'. A target never makes its container by itself."
+_CREDENTIAL = "Check the credential file and this host's clock: the service refuses one 15 minutes off."
+_RIGHTS = "Check the credential's rights and the account's network rules: see docs/azure.md."
+_FEATURE = "See docs/azure.md for what an account needs."

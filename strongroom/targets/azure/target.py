@@ -1,0 +1,263 @@
+"""The target itself: what each method asks of the service, and in which order.
+
+An object is a block blob. Its blocks are staged, which shows nothing under its name, and
+then committed in one request that succeeds only if there is no such blob.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from strongroom.errors import MissingPiece, StrongroomError, TargetError, TargetLocked, TargetUnavailable
+from strongroom.targets import ObjectInfo
+from strongroom.targets.azure import locks
+from strongroom.targets.azure.account import BLOCK_BYTES, Account, Client, canonical_prefix
+from strongroom.targets.azure.blocks import block_size, checked
+from strongroom.targets.azure.locks import Lock
+from strongroom.targets.names import check_name, check_prefix, check_range, is_name
+
+if TYPE_CHECKING:
+    from azure.core.exceptions import AzureError
+    from azure.storage.blob import BlobClient, BlobProperties
+
+T = TypeVar("T")
+
+
+class AzureTarget:
+    """A :class:`~strongroom.targets.Target` in a container of Azure Blob Storage.
+
+    It is :class:`~strongroom.targets.Locking` too, for accounts that have version-level
+    immutability.
+
+    Args:
+        account: which account and container, and how to reach it.
+        name: what the configuration calls this target.
+        region: where the account's primary copy lies.
+        provider: who runs it.
+        prefix: stands before every object's name, so that one container serves several.
+        lock: locks each object as it is made. Where the account cannot, putting is refused
+            rather than left open.
+        block_bytes: how much is sent in one request; below 4 MiB only for tests.
+    """
+
+    def __init__(
+        self,
+        account: Account,
+        *,
+        name: str,
+        region: str,
+        provider: str = "azure",
+        prefix: str = "",
+        lock: Lock | None = None,
+        block_bytes: int = BLOCK_BYTES,
+    ) -> None:
+        self._client = Client(account)
+        self._name = name
+        self._region = region
+        self._provider = provider
+        self._prefix = canonical_prefix(prefix)
+        self._address = f"{account.endpoint()}/{account.container}/{self._prefix}".rstrip("/")
+        self._lock = lock
+        self._can_lock = False
+        self._block_bytes = block_bytes
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def region(self) -> str:
+        return self._region
+
+    @property
+    def provider(self) -> str:
+        return self._provider
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    def close(self) -> None:
+        """Close this process's connections; the next call opens new ones."""
+        self._client.close()
+
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
+        """Store an object once; see :meth:`strongroom.targets.Target.put`."""
+        if self.stat(name) is not None:
+            return False
+        options = self._lock_options()
+        block = block_size(size, at_least=self._block_bytes)
+        blocks = checked(name, chunks, size=size, sha256=sha256, block=block)
+        try:
+            return self._ask(f"write {name}", lambda: self._put(name, blocks, options), writing=True)
+        except TargetUnavailable:
+            # Whoever commits first drops every other writer's blocks of that name; and of a
+            # reply that was lost, the request may have been served.
+            if self._is_there(name):
+                return False
+            raise
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Stream a range in chunks of at most 1 MiB; each one's MD5 is compared."""
+        check_name(name)
+        check_range(offset, length)
+        return self._read(name, offset, length)
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        """Return what is there, or ``None``; staged blocks are nothing yet."""
+        check_name(name)
+        try:
+            found = self._ask(f"look at {name}", lambda: self._blob(name).get_blob_properties())
+        except MissingPiece:
+            return None
+        return ObjectInfo(name=name, size=found.size)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield objects ascending by name; blobs of other names are passed over."""
+        check_prefix(prefix)
+        return self._list(prefix)
+
+    def delete(self, name: str) -> None:
+        """Remove an object; a missing one is fine."""
+        check_name(name)
+        with contextlib.suppress(MissingPiece):
+            self._ask(f"delete {name}", lambda: self._delete(name), writing=True)
+
+    def abort_incomplete(self, prefix: str) -> int:
+        """Drop the staged blocks of blobs that were never committed; return of how many.
+
+        A put that is under way loses its blocks too, fails and can be tried again. The
+        service itself drops them a week after the last one was staged.
+        """
+        check_prefix(prefix)
+        return self._ask(f"sweep {prefix or 'everything'}", lambda: self._sweep(prefix), writing=True)
+
+    def can_lock(self) -> bool:
+        """Ask whether the container can lock single objects (version-level immutability)."""
+        return self._ask("tell what its container can do", lambda: locks.can_lock(self._client.get()))
+
+    def extend_lock(self, name: str, until: datetime) -> datetime:
+        """Lock an object for longer; see :meth:`strongroom.targets.Locking.extend_lock`."""
+        check_name(name)
+        lock = self._lock or Lock()
+        return self._ask(f"lock {name}", lambda: locks.extend(self._blob(name), lock, until), writing=True)
+
+    def locked_until(self, name: str) -> datetime | None:
+        """Return when an object's lock ends (UTC), or ``None`` if nothing holds it."""
+        check_name(name)
+        return self._ask(f"look at {name}", lambda: locks.end_of(self._blob(name)))
+
+    # -- writing -------------------------------------------------------------
+
+    def _put(self, name: str, blocks: Iterator[bytes], options: dict[str, Any]) -> bool:
+        from strongroom.targets.azure.writing import put_blocks  # noqa: PLC0415 - slow
+
+        return put_blocks(self._blob(name), blocks, options)
+
+    def _delete(self, name: str) -> None:
+        blob = self._blob(name)
+        until = locks.end_of(blob) if self._lock is not None else None
+        if until is not None:  # with versions kept, the service would hide it and call that deleted
+            raise TargetLocked(f"{self._titled()}: {name} is locked until {until.isoformat()}")
+        blob.delete_blob()
+
+    def _is_there(self, name: str) -> bool:
+        with contextlib.suppress(TargetError):
+            return self.stat(name) is not None
+        return False
+
+    def _lock_options(self) -> dict[str, Any]:
+        if self._lock is None:
+            return {}
+        # Asked for, because a service that does not know the header leaves the blob open.
+        self._can_lock = self._can_lock or self.can_lock()
+        if not self._can_lock:
+            raise TargetError(f"{self._titled()} cannot lock objects, and its settings demand it", hint=_LOCK)
+        return locks.at_put(self._lock)
+
+    def _sweep(self, prefix: str) -> int:
+        from strongroom.targets.azure.writing import drop_staged, staged_names  # noqa: PLC0415 - slow
+
+        staged = staged_names(self._client.get(), self._prefix + prefix)
+        found = [blob.removeprefix(self._prefix) for blob in staged]
+        return sum(drop_staged(self._blob(name)) for name in found if is_name(name))
+
+    # -- reading -------------------------------------------------------------
+
+    def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
+        found = self.stat(name)
+        if found is None:
+            raise MissingPiece(f"{self._titled()} does not hold {name}")
+        end = found.size if length is None else min(found.size, offset + length)
+        if offset >= end:
+            return
+        left = end - offset
+        for piece in self._each(f"read {name}", lambda: self._download(name, offset, end - offset)):
+            left -= len(piece)
+            yield piece
+        if left:
+            raise TargetUnavailable(f"{self._titled()} cut {name} short by {left} bytes")
+
+    def _download(self, name: str, offset: int, length: int) -> Iterator[bytes]:
+        blob = self._blob(name)
+        return blob.download_blob(
+            offset=offset, length=length, max_concurrency=1, validate_content="md5"
+        ).chunks()
+
+    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
+        last = ""
+        for blob in self._each(f"list {prefix or 'everything'}", lambda: self._listed(prefix)):
+            name = blob.name.removeprefix(self._prefix)
+            if not is_name(name):
+                continue
+            if name <= last:
+                raise TargetError(f"{self._titled()} does not list in order", hint=_ORDER)
+            last = name
+            yield ObjectInfo(name=name, size=blob.size)
+
+    def _listed(self, prefix: str) -> Iterable[BlobProperties]:
+        return self._client.get().list_blobs(name_starts_with=self._prefix + prefix)
+
+    # -- the container and its errors ----------------------------------------
+
+    def _blob(self, name: str) -> BlobClient:
+        return self._client.get().get_blob_client(self._prefix + name)
+
+    def _titled(self) -> str:
+        return f"target '{self._name}' ({self._address})"
+
+    def _ask(self, doing: str, call: Callable[[], T], *, writing: bool = False) -> T:
+        """Call the service; what it refuses becomes an error of ours."""
+        from azure.core.exceptions import AzureError  # noqa: PLC0415 - slow
+
+        try:
+            return call()
+        except AzureError as error:
+            found = self._refused(error, doing, writing=writing)
+        raise found  # outside of the handler, and of any "with": what was caught may quote a token
+
+    def _each(self, doing: str, call: Callable[[], Iterable[T]]) -> Iterator[T]:
+        """Yield what the service gives, page by page."""
+        from azure.core.exceptions import AzureError  # noqa: PLC0415 - slow
+
+        try:
+            yield from call()
+            return
+        except AzureError as error:
+            found = self._refused(error, doing, writing=False)
+        raise found
+
+    def _refused(self, error: AzureError, doing: str, *, writing: bool) -> StrongroomError:
+        from strongroom.targets.azure.refusals import status_of, typed  # noqa: PLC0415 - slow
+
+        if status_of(error) in _REFUSED:
+            self._client.forget()  # the file may hold a newer credential by now
+        return typed(error, titled=self._titled(), doing=doing, writing=writing)
+
+
+_REFUSED = frozenset({401, 403})
+_LOCK = "Turn on version-level immutability for the container, or take the lock away: docs/azure.md."
+_ORDER = "An account with a hierarchical namespace does that. Use one without."
