@@ -1,0 +1,72 @@
+"""What can go wrong between here and a Vault server.
+
+These never leave an adapter: a source makes :class:`~strongroom.errors.SourceError` of them, a
+target or a key its own kind. They hold status and headers, and no body: a server's words about
+what it was sent may quote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class VaultError(Exception):
+    """Base of everything here.
+
+    Args:
+        message: one sentence for a person.
+        status: the HTTP status, if there was an answer.
+        headers: the answer's headers, in lower case.
+        hint: what to do about it.
+    """
+
+    transient: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.headers = dict(headers or {})
+        self.hint = hint
+
+
+class Unavailable(VaultError):
+    """No usable answer, and trying again later can help."""
+
+    transient = True
+
+
+class Sealed(Unavailable):
+    """The server, or the namespace, is sealed."""
+
+
+class Throttled(Unavailable):
+    """A quota was exceeded for longer than we are patient."""
+
+
+class Ambiguous(Unavailable):
+    """A write got no usable answer: it may or may not have happened. Read before trying again."""
+
+
+class Denied(VaultError):
+    """The token is good, and its policies do not allow this."""
+
+
+class LoginRefused(VaultError):
+    """The server gives us no token."""
+
+
+class Refused(VaultError):
+    """The server will not do this, however often it is asked."""
+
+
+class NotVault(VaultError):
+    """What answered is not the server it should be: certificate, redirect or content are wrong."""

@@ -1,0 +1,125 @@
+"""One request over a pooled connection: no retries, no token, no redirect followed."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
+
+from strongroom.vault.answers import Answer
+from strongroom.vault.connection import Connection
+from strongroom.vault.failures import NotVault, Unavailable
+
+CHUNK = 1 << 18
+LARGEST = 1 << 30
+"""Bytes of an answer: a listing of some millions of keys, and not an endless stream."""
+
+
+class NeverSent(Unavailable):
+    """The server was not reached, so nothing has happened there."""
+
+
+class Transport:
+    """Connections to one server. Proxies and the environment's settings are not looked at."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._manager = urllib3.PoolManager(
+            num_pools=4, maxsize=connection.in_flight, block=True, **_tls(connection)
+        )
+        self._timeout = urllib3.Timeout(connect=connection.connect_seconds, read=connection.read_seconds)
+        self._home = self._manager.connection_from_url(connection.address)
+        prefix = urlsplit(connection.address).path.rstrip("/")
+        self._prefix = prefix
+
+    def send(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        """Send one request to the configured address."""
+        return self._exchange(self._home, method, self._prefix + target, body, headers)
+
+    def send_to(self, url: str, method: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        """Send one request to another address, which the caller has found to be allowed."""
+        parts = urlsplit(url)
+        pool = self._manager.connection_from_url(url)
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        return self._exchange(pool, method, target, body, headers)
+
+    def _exchange(
+        self, pool: Any, method: str, target: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
+        deadline = time.monotonic() + self._connection.total_seconds
+        try:
+            response = pool.urlopen(
+                method,
+                target,
+                body=body,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                timeout=self._timeout,
+                preload_content=False,
+            )
+            content = _content(response, deadline)
+        except (HTTPError, OSError) as error:
+            raise _explained(error) from None
+        return Answer(
+            response.status, {name.lower(): value for name, value in response.headers.items()}, content
+        )
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._manager.clear()
+
+
+def _content(response: Any, deadline: float) -> bytes:
+    """Read to the end. The library's own limit counts each read anew: a server that drips
+    would hold us for ever."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := response.read(CHUNK):
+        pieces.append(piece)
+        size += len(piece)
+        if time.monotonic() > deadline or size > LARGEST:
+            response.close()
+            raise Unavailable("the answer takes too long" if size <= LARGEST else "the answer is too large")
+    return b"".join(pieces)
+
+
+def _tls(connection: Connection) -> dict[str, Any]:
+    if not connection.address.startswith("https:"):
+        return {}
+    context = ssl.create_default_context(cafile=connection.ca_file and str(connection.ca_file))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if connection.certificate_file is not None:
+        context.load_cert_chain(connection.certificate_file, connection.certificate_key_file)
+    return {"ssl_context": context}
+
+
+def _explained(error: Exception) -> Exception:
+    certificate = _certificate_error(error)
+    if certificate is not None:
+        return NotVault(
+            f"its certificate is not accepted: {certificate}",
+            hint="Renew the server's certificate, or name the authority that signed it as 'ca_file'.",
+        )
+    if isinstance(error, SSLError):
+        return NotVault("it does not speak TLS as it should", hint="Check the address: http or https?")
+    if isinstance(error, (NewConnectionError, ConnectTimeoutError)):
+        return NeverSent("it cannot be reached")
+    return Unavailable("the connection broke")
+
+
+def _certificate_error(error: BaseException | None) -> str | None:
+    """Find what OpenSSL says of the certificate, however deep the library wrapped it."""
+    for _ in range(8):
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        inner = next((arg for arg in getattr(error, "args", ()) if isinstance(arg, BaseException)), None)
+        error = inner or getattr(error, "reason", None) or getattr(error, "__cause__", None)
+        if not isinstance(error, BaseException):
+            return None
+    return None
