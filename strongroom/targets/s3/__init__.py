@@ -1,0 +1,8 @@
+"""S3, and what speaks its protocol, as a target. boto3 is loaded on first use, not on import."""
+
+from __future__ import annotations
+
+from strongroom.targets.s3.options import Lock, LockMode, S3Options
+from strongroom.targets.s3.target import S3Target
+
+__all__ = ["Lock", "LockMode", "S3Options", "S3Target"]

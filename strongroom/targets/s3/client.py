@@ -1,0 +1,77 @@
+"""The SDK's client: made on first use, one a process, never shared over a fork."""
+
+from __future__ import annotations
+
+import os
+from threading import Lock
+from typing import Any
+
+from strongroom.keys.privatefile import read_private
+from strongroom.targets.s3.options import S3Options
+
+CONNECTIONS = 32
+
+
+class Clients:
+    """Gives a process its own client.
+
+    A connection that two processes share hands one the other's reply. The locks are a
+    process's own too: one that a thread held during the fork would stay held for ever.
+    """
+
+    def __init__(self, options: S3Options) -> None:
+        self._options = options
+        self._clients: dict[int, Any] = {}
+        self._locks: dict[int, Lock] = {}
+
+    def get(self) -> Any:
+        """Return this process's client; the SDK's clients may be used by many threads."""
+        pid = os.getpid()
+        if pid not in self._clients:
+            with self._locks.setdefault(pid, Lock()):
+                if pid not in self._clients:
+                    self._clients[pid] = make_client(self._options)
+        return self._clients[pid]
+
+
+def make_client(options: S3Options, **credentials: str) -> Any:
+    """Make a client. ``credentials`` (as the SDK spells them) replace the configured ones.
+
+    Raises:
+        ConfigError: the credentials file is missing or open to others.
+    """
+    import boto3  # noqa: PLC0415 - half a second that only a configured S3 target may cost
+    from botocore.session import Session  # noqa: PLC0415
+
+    # Only a profile that is named on the session itself keeps the environment from coming first.
+    profile = options.profile or ("default" if options.credentials_file else None)
+    core = Session(profile=profile)
+    if options.credentials_file is not None:
+        read_private(options.credentials_file)  # for its check of who may read it
+        core.set_config_variable("credentials_file", str(options.credentials_file))
+    return boto3.Session(botocore_session=core).client(
+        "s3",
+        region_name=options.region,
+        endpoint_url=options.endpoint_url,
+        verify=str(options.ca_bundle) if options.ca_bundle else None,
+        config=_config(options),
+        **credentials,
+    )
+
+
+def _config(options: S3Options) -> Any:
+    from botocore.config import Config  # noqa: PLC0415
+
+    return Config(
+        signature_version="s3v4",
+        connect_timeout=options.connect_timeout,
+        read_timeout=options.read_timeout,
+        retries={"mode": "standard", "total_max_attempts": options.max_attempts},
+        max_pool_connections=CONNECTIONS,
+        tcp_keepalive=True,
+        s3={"addressing_style": "path" if options.endpoint_url else "virtual"},
+        # Both ends are checked by SHA-256 here, which the SDK's CRC would only repeat.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        user_agent_extra="strongroom",
+    )

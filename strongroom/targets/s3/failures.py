@@ -1,0 +1,206 @@
+"""The SDK's errors as ours: what passes, what stays, what a person has to do.
+
+What is not known to last may pass, so it is transient. Words of the server are not
+repeated, only its code: they can hold what the request held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import ssl
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from strongroom.errors import MissingPiece, StrongroomError, TargetError, TargetFull, TargetReadOnly
+from strongroom.errors import TargetUnavailable as Unavailable
+
+FORBIDDEN = 403
+CODE_LIMIT = 60
+RETRY_AFTER_LIMIT = 3600.0
+
+
+class Exists(TargetError):
+    """A conditional write was refused: there is an object (412)."""
+
+
+class Contended(Unavailable):
+    """Another conditional write or a delete is under way (409)."""
+
+
+class PastEnd(TargetError):
+    """A range begins at or after the object's end (416)."""
+
+
+class UploadGone(Unavailable):
+    """A multipart upload, or a part of it, is not what this writer left there."""
+
+
+_MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound"})
+_PASSING = frozenset(
+    {
+        *("SlowDown", "RequestTimeout", "RequestTimeoutException", "RequestLimitExceeded", "InternalError"),
+        *("ServiceUnavailable", "OperationAborted", "BandwidthLimitExceeded", "EC2ThrottledException"),
+        # The bytes were right when they were handed over (that is checked first): changed on the way.
+        *("BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "IncompleteBody"),
+    }
+)
+_FULL = frozenset(
+    {
+        *("QuotaExceeded", "InsufficientStorage", "ServiceQuotaExceeded", "XMinioStorageFull"),
+        *("XMinioAdminBucketQuotaExceeded", "StorageFull", "InsufficientCapacity"),
+    }
+)
+_CREDENTIALS = frozenset(
+    {
+        *("ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken", "InvalidSecurity"),
+        *("SignatureDoesNotMatch", "TokenRefreshRequired", "UnrecognizedClientException", "NotSignedUp"),
+        *("InvalidClientTokenId", "AuthFailure", "RequestExpired"),
+    }
+)
+_ELSEWHERE = frozenset(
+    {
+        *("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"),
+        *("NoSuchBucket", "InvalidBucketName"),
+    }
+)
+
+_HINT_CREDENTIALS = "Nothing on the target changed. Renew its credentials, or name the right profile."
+_HINT_PLACE = "Nothing was read or written. Check the target's bucket, region and endpoint."
+_HINT_CLOCK = "No backup is affected. Set this host's clock (NTP), then run 'strongroom retry'."
+_HINT_CERTIFICATE = (
+    "Nothing was sent. Have the server's certificate renewed, or give its authority as 'ca_bundle'."
+)
+_HINT_RIGHTS = "See what is missing with 'strongroom check-backup-permissions', and ops/aws for the policies."
+_HINT_ARCHIVED = "It lies in an archive class. Restore it there first, and keep backups out of such classes."
+
+
+@contextlib.contextmanager
+def translated(title: str, doing: str, *, writing: bool = False) -> Iterator[None]:
+    """Turn what the SDK raises into ours; wrap only what the target itself does."""
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see client.py
+    from botocore.parsers import ResponseParserError  # noqa: PLC0415
+
+    try:
+        yield
+    except ClientError as error:
+        raise of_reply(error.response, f"{title} could not {doing}", writing=writing) from error
+    except (BotoCoreError, ResponseParserError, OSError) as error:
+        raise of_transport(error, f"{title} could not {doing}") from error
+
+
+def of_reply(response: Mapping[str, Any], what: str, *, writing: bool) -> StrongroomError:
+    """Class an error that the server answered with."""
+    meta = response.get("ResponseMetadata", {})
+    status = int(meta.get("HTTPStatusCode", 0))
+    code = _printable(str(response.get("Error", {}).get("Code", "")))
+    headers = meta.get("HTTPHeaders", {})
+    said = f"{what}: {code or status}" + (f" ({status})" if code and code != str(status) else "")
+    found = _conditional(code, status, said) or _lasting(code, status, said, headers)
+    if found is not None:
+        return found
+    if _passes(code, status):
+        return Unavailable(said, retry_after=_retry_after(headers))
+    if status == FORBIDDEN:
+        return (TargetReadOnly if writing else TargetError)(said, hint=_HINT_RIGHTS)
+    return TargetError(said)
+
+
+def _conditional(code: str, status: int, said: str) -> StrongroomError | None:
+    if code == "PreconditionFailed" or status == 412:
+        return Exists(said)
+    if code == "ConditionalRequestConflict":
+        return Contended(said)
+    if code == "InvalidRange":
+        return PastEnd(said)
+    if code in {"NoSuchUpload", "InvalidPart", "InvalidPartOrder"}:
+        return UploadGone(said)
+    return MissingPiece(said) if code in _MISSING else None
+
+
+def _lasting(code: str, status: int, said: str, headers: Mapping[str, str]) -> StrongroomError | None:
+    if code in _FULL or status == 507:
+        return TargetFull(said)
+    if code == "RequestTimeTooSkewed":
+        return TargetError(f"{said}; {_skew(headers)}", hint=_HINT_CLOCK)
+    if code in _CREDENTIALS:
+        return TargetError(said, hint=_HINT_CREDENTIALS)
+    if code in _ELSEWHERE:
+        return TargetError(said, hint=_HINT_PLACE)
+    return TargetError(said, hint=_HINT_ARCHIVED) if code == "InvalidObjectState" else None
+
+
+def _passes(code: str, status: int) -> bool:
+    return status >= 500 or status in {408, 429} or code in _PASSING or "Throttl" in code
+
+
+def of_transport(error: Exception, what: str) -> StrongroomError:
+    """Class an error that came from here or from in between, with no answer of the server's."""
+    from botocore import exceptions as sdk  # noqa: PLC0415
+
+    kind = type(error).__name__
+    if any(isinstance(one, ssl.SSLCertVerificationError) for one in _causes(error)):
+        return TargetError(f"{what}: the server's certificate is not valid", hint=_HINT_CERTIFICATE)
+    lasting = (sdk.NoCredentialsError, sdk.PartialCredentialsError, sdk.ProfileNotFound)
+    if isinstance(error, lasting) or kind in {"ConfigParseError", "ConfigNotFound", "NoAuthTokenError"}:
+        return TargetError(f"{what}: no usable credentials ({kind})", hint=_HINT_CREDENTIALS)
+    if isinstance(error, (sdk.ParamValidationError, sdk.InvalidEndpointConfigurationError)):
+        return TargetError(f"{what}: the SDK refused the request ({kind})", hint=_HINT_PLACE)
+    return Unavailable(f"{what}: {kind}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that it came of, wherever the SDK put them."""
+    seen: list[BaseException] = []
+    waiting: list[object] = [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseException) and one not in seen:
+            seen.append(one)
+            inner = getattr(one, "kwargs", None)
+            waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+            waiting += inner.values() if isinstance(inner, dict) else ()
+            yield one
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a ``Retry-After`` (RFC 9110, 10.2.3): a number, or a date."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        then = _date(value)
+        seconds = -1.0 if then is None else (then - _server_time(headers)).total_seconds()
+    # A server is not believed without bounds: a wrong date must not stop a target for years.
+    return min(seconds, RETRY_AFTER_LIMIT) if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _skew(headers: Mapping[str, str]) -> str:
+    then = _date(headers.get("date", ""))
+    if then is None:
+        return "this host's clock is off"
+    seconds = (datetime.now(UTC) - then).total_seconds()
+    return (
+        f"this host's clock is {abs(seconds):,.0f} s {'ahead of' if seconds > 0 else 'behind'} the server's"
+    )
+
+
+def _server_time(headers: Mapping[str, str]) -> datetime:
+    return _date(headers.get("date", "")) or datetime.now(UTC)
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _printable(code: str) -> str:
+    """A code goes to terminals and logs, and comes from whoever answered."""
+    return "".join(c for c in code if c.isascii() and c.isprintable())[:CODE_LIMIT]

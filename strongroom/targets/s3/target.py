@@ -1,0 +1,125 @@
+"""A bucket as a target: put only if absent, checked at both ends, locked where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+
+from strongroom.errors import TargetError
+from strongroom.model import ObjectInfo
+from strongroom.targets.names import check_name, check_prefix, check_range, is_name
+from strongroom.targets.s3.bucket import Bucket
+from strongroom.targets.s3.locks import Locks
+from strongroom.targets.s3.options import S3Options
+from strongroom.targets.s3.putting import Putter
+from strongroom.targets.s3.reading import Reader
+from strongroom.targets.s3.uploads import abort_all
+
+
+class S3Target:
+    """A :class:`~strongroom.targets.Target` in an S3 bucket.
+
+    In a versioned bucket the current version is the object, and a delete marker is none:
+    :meth:`delete` adds such a marker, and what it hides stays until the bucket's lifecycle
+    or an administrator removes it.
+
+    Args:
+        name: what the configuration calls this target.
+        region: where it lies, as policies count it; the bucket's own region if left out.
+        provider: who runs it.
+        clock: gives the time (UTC) that locks count from.
+    """
+
+    def __init__(
+        self,
+        options: S3Options,
+        *,
+        name: str,
+        region: str | None = None,
+        provider: str = "aws",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._name = name
+        self._region = region or options.region
+        self._provider = provider
+        self.bucket = Bucket(options, title=f"target '{name}' ({options.address})")
+        self._putter = Putter(self.bucket, clock=clock)
+        self._reader = Reader(self.bucket)
+        self._locks = Locks(self.bucket, clock=clock)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def region(self) -> str:
+        return self._region
+
+    @property
+    def provider(self) -> str:
+        return self._provider
+
+    @property
+    def address(self) -> str:
+        return self.bucket.options.address
+
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
+        """Store an object once; see :meth:`strongroom.targets.Target.put`."""
+        return self._putter.put(check_name(name), chunks, size=size, sha256=sha256)
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Stream a range in chunks of at most 1 MiB."""
+        check_name(name)
+        check_range(offset, length)
+        return self._reader.read(name, offset=offset, length=length)
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        """Return what is there, or ``None``; raises if the bucket itself is not there."""
+        found = self.bucket.head(check_name(name))
+        if found is None:
+            self.bucket.check_there()
+            return None
+        return ObjectInfo(name=name, size=found.size)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield objects ascending by name; keys that are no names are passed over."""
+        check_prefix(prefix)
+        return self._list(prefix)
+
+    def delete(self, name: str) -> None:
+        """Remove an object; TargetLocked while a lock or a legal hold keeps it."""
+        found = self.bucket.head(check_name(name))
+        if found is None:
+            self.bucket.check_there()
+            return
+        self._locks.check_free(name, found)
+        self.bucket.call("delete_object", f"delete {name}", writing=True, Key=self.bucket.key(name))
+
+    def abort_incomplete(self, prefix: str) -> int:
+        """Remove multipart uploads under ``prefix``; return how many there were.
+
+        A bucket does not say whether an upload's writer still lives. One that does fails
+        as transient, and starts over.
+        """
+        return abort_all(self.bucket, check_prefix(prefix))
+
+    def extend_lock(self, name: str, until: datetime) -> datetime:
+        """Lock an object for longer; see :meth:`strongroom.targets.Locking.extend_lock`."""
+        return self._locks.extend(check_name(name), until)
+
+    def locked_until(self, name: str) -> datetime | None:
+        """Return when an object's lock ends (UTC), or ``None``."""
+        return self._locks.until(check_name(name))
+
+    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
+        last = ""
+        key = self.bucket.key(prefix)
+        for page in self.bucket.pages("list_objects_v2", f"list {prefix or 'everything'}", Prefix=key):
+            for found in page.get("Contents", ()):
+                name = self.bucket.name(found["Key"])
+                if name is None or not is_name(name) or not name.startswith(prefix):
+                    continue
+                if name <= last:
+                    raise TargetError(f"{self.bucket.title} does not list in order of names")
+                last = name
+                yield ObjectInfo(name=name, size=found["Size"])
