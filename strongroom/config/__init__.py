@@ -8,32 +8,45 @@
 from __future__ import annotations
 
 from strongroom.config.env import default_state_dir, find_config
-from strongroom.config.load import load_settings
-from strongroom.config.model import (
-    BrokerSettings,
-    DirectoryTargetSettings,
-    DrillSettings,
-    FilesSource,
-    FlowerSettings,
+from strongroom.config.keys import (
+    AllOfKey,
     HpkeKey,
     KeyFileKey,
     KeySettings,
-    LimitSettings,
-    LocalSource,
+    KmsKey,
     PassphraseKey,
-    PolicySettings,
+    Pkcs11Key,
+    QuorumKey,
+    TransitKey,
+)
+from strongroom.config.load import load_settings
+from strongroom.config.model import (
+    BrokerSettings,
+    FlowerSettings,
+    LimitSettings,
     SentrySettings,
     Settings,
-    SourceSettings,
     StageSettings,
     StateSettings,
-    TargetSettings,
     TrustSettings,
     WorkerSettings,
 )
+from strongroom.config.policies import DrillSettings, PolicySettings
 from strongroom.config.problems import ConfigProblems, Problem
+from strongroom.config.sources import AwsSource, FilesSource, LocalSource, SourceSettings, VaultSource
+from strongroom.config.targets import (
+    AzureTargetSettings,
+    DirectoryTargetSettings,
+    S3TargetSettings,
+    TargetSettings,
+    VaultTargetSettings,
+)
+from strongroom.config.vaults import VaultSettings
 
 __all__ = [
+    "AllOfKey",
+    "AwsSource",
+    "AzureTargetSettings",
     "BrokerSettings",
     "ConfigProblems",
     "DirectoryTargetSettings",
@@ -43,18 +56,26 @@ __all__ = [
     "HpkeKey",
     "KeyFileKey",
     "KeySettings",
+    "KmsKey",
     "LimitSettings",
     "LocalSource",
     "PassphraseKey",
+    "Pkcs11Key",
     "PolicySettings",
     "Problem",
+    "QuorumKey",
+    "S3TargetSettings",
     "SentrySettings",
     "Settings",
     "SourceSettings",
     "StageSettings",
     "StateSettings",
     "TargetSettings",
+    "TransitKey",
     "TrustSettings",
+    "VaultSettings",
+    "VaultSource",
+    "VaultTargetSettings",
     "WorkerSettings",
     "default_state_dir",
     "find_config",

@@ -23,6 +23,17 @@ def directory(name: str, path: str, region: str = "r") -> str:
     return f'[targets.{name}]\nkind = "directory"\npath = "{path}"\nregion = "{region}"\n'
 
 
+VAULT = '[vaults.main]\naddress = "https://v:8200"\ntoken_file = "t"\n'
+SEALED_IN_VAULT = (
+    '[sources.s]\nkind = "vault"\nvault = "main"\n'
+    '[keys.k]\nkind = "transit"\nvault = "main"\nkey = "k"\n'
+    '[keys.f]\nkind = "passphrase"\n'
+    + directory("a", "a")
+    + '[targets.w]\nkind = "vault"\nvault = "main"\nmount = "m"\nregion = "r"\n'
+    '[policies.p]\nkind = "full"\nregions = 1\n'
+)
+
+
 # text, key, what is wrong, what would be right
 BY_ITSELF = {
     "unknown section": ("[brokr]\n", "brokr", "unknown key", "'broker'"),
@@ -92,13 +103,18 @@ BY_ITSELF = {
         "missing",
         'file = "/etc/strongroom/backup.key"',
     ),
-    "missing kind": ('[sources.s]\npath = "x"\n', "sources.s.kind", "missing", "One of: local, files."),
+    "missing kind": (
+        '[sources.s]\npath = "x"\n',
+        "sources.s.kind",
+        "missing",
+        "One of: local, files, vault, aws.",
+    ),
     "unknown kind": ('[keys.k]\nkind = "hpk"\n', "keys.k.kind", "unknown kind", "passphrase, keyfile, hpke"),
-    "unknown kind of the only one": (
+    "unknown kind of target": (
         '[targets.a]\nkind = "s4"\npath = "a"\nregion = "r"\n',
         "targets.a.kind",
-        "none of the known words",
-        "One of: directory.",
+        "unknown kind",
+        "One of: directory, s3, azure, vault.",
     ),
     "unknown word": (
         policy(META + 'verify = "deep"'),
@@ -404,6 +420,61 @@ TOGETHER = {
         "sentry.dsn",
         "holds a password",
         "Leave it out.",
+    ),
+    "login without its files": (
+        '[vaults.v]\naddress = "https://v:8200"\nlogin = "approle"\nrole_id = "r"\n',
+        "vaults.v.secret_id_file",
+        "missing, and login is 'approle'",
+        "Give secret_id_file.",
+    ),
+    "key of another login": (
+        '[vaults.v]\naddress = "https://v:8200"\ntoken_file = "t"\nrole = "r"\n',
+        "vaults.v.role",
+        "has no effect, for login is 'token'",
+        "Leave it out",
+    ),
+    "server with a password": (
+        '[vaults.v]\naddress = "https://u:CANARY-p@v:8200"\ntoken_file = "t"\n',
+        "vaults.v.address",
+        "not of the right form",
+        "https://vault.example.org:8200",
+    ),
+    "source in an unknown server": (
+        VAULT + '[sources.s]\nkind = "vault"\nvault = "mian"\n',
+        "sources.s.vault",
+        "there is no vault 'mian'",
+        "Did you mean 'main'?",
+    ),
+    "KMS key that is not asked for": (
+        '[targets.a]\nkind = "s3"\nbucket = "b"\nregion = "r"\nkms_key = "k"\n',
+        "targets.a.kms_key",
+        "has no effect without it",
+        "or neither",
+    ),
+    "all-of with an unknown key": (
+        '[keys.k]\nkind = "all-of"\nlegs = [["a"], ["b"]]\n[keys.a]\nkind = "passphrase"\n',
+        "keys.k.legs[1][0]",
+        "there is no key 'b'",
+        "",
+    ),
+    "all-of with one leg": ('[keys.k]\nkind = "all-of"\nlegs = [["a"]]\n', "keys.k.legs", "", ""),
+    "policy that only its own Vault could open": (
+        VAULT + SEALED_IN_VAULT + 'source = "s"\ntargets = ["a"]\nrecipients = ["k"]\nquorum = 1\n',
+        "policies.p.recipients",
+        "only the Vault that is backed up could open the backup",
+        "Add a recipient that does not need this Vault.",
+    ),
+    "quorum that the Vault itself would have to fill": (
+        VAULT + SEALED_IN_VAULT + 'source = "s"\ntargets = ["a", "w"]\nrecipients = ["f"]\nquorum = 2\n',
+        "policies.p.quorum",
+        "of which those in the Vault that is backed up do not count",
+        "At most 1",
+    ),
+    "fewer providers than asked for": (
+        policy(META + "providers = 2"),
+        "policies.p.providers",
+        "asks for 2 providers and the policy's targets lie in directory",
+        "At most 1",
     ),
     "stage too small": (
         '[limits]\nstage_bytes = "64MiB"\n',

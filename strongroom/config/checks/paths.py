@@ -7,13 +7,19 @@ from pathlib import Path
 
 from strongroom.config.checks.found import Finding, Found
 from strongroom.config.checks.secrets import secret_files
-from strongroom.config.model import FilesSource, Settings
+from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath
+from strongroom.config.sources import FilesSource, LocalSource
+from strongroom.config.targets import DirectoryTargetSettings
 
 
 def check(found: Found) -> Iterator[Finding]:
     """Yield paths that must not lie where they do."""
-    targets = {name: _real(target.path) for name, target in found.settings.targets.items()}
+    targets = {
+        name: _real(target.path)
+        for name, target in found.settings.targets.items()
+        if isinstance(target, DirectoryTargetSettings)
+    }
     yield from _apart(targets)
     for key, path in secret_files(found.settings).items():
         yield from _not_in_target(key, path, targets, "a secret must never lie with the backups")
@@ -38,7 +44,7 @@ def _working_places(settings: Settings) -> Iterator[tuple[KeyPath, Path, str]]:
     if settings.stage.path:
         yield ("stage", "path"), settings.stage.path, "the stage is emptied, a target is not"
     for name, source in settings.sources.items():
-        if source.path:
+        if isinstance(source, LocalSource | FilesSource) and source.path:
             yield ("sources", name, "path"), source.path, "live secrets must never lie with their backups"
 
 

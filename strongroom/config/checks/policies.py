@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from strongroom.config.checks.found import Finding, Found
-from strongroom.config.model import YEAR_DAYS, PolicySettings
+from strongroom.config.policies import YEAR_DAYS, PolicySettings
 
 
 def check(found: Found) -> Iterator[Finding]:
@@ -13,7 +13,8 @@ def check(found: Found) -> Iterator[Finding]:
     for name, policy in found.settings.policies.items():
         yield from _references(found, name, policy)
         yield from _quorum(found, name, policy)
-        yield from _regions(found, name, policy)
+        yield from _spread(found, name, policy, "regions", "region")
+        yield from _spread(found, name, policy, "providers", "provider")
         yield from _recipients(found, name, policy)
         yield from _retention(found, name, policy)
     yield from _drill(found)
@@ -50,16 +51,16 @@ def _quorum(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding
         )
 
 
-def _regions(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
+def _spread(found: Found, name: str, policy: PolicySettings, key: str, field: str) -> Iterator[Finding]:
     targets = found.settings.targets
     if found.is_bad("policies", name, "targets") or any(target not in targets for target in policy.targets):
         return  # where the others lie is not known
-    regions = sorted({targets[target].region for target in policy.targets})
-    if policy.regions > len(regions):
+    places = sorted({getattr(targets[target], field) for target in policy.targets})
+    if getattr(policy, key) > len(places):
         yield Finding(
-            ("policies", name, "regions"),
-            f"asks for {policy.regions} regions and the policy's targets lie in {', '.join(regions)}",
-            f"At most {len(regions)}, or targets in other regions.",
+            ("policies", name, key),
+            f"asks for {getattr(policy, key)} {key} and the policy's targets lie in {', '.join(places)}",
+            f"At most {len(places)}, or targets in other {key}.",
         )
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from strongroom.config.checks.found import Finding, Found
-from strongroom.config.model import HpkeKey, KeyFileKey, PassphraseKey, Settings
+from strongroom.config.keys import HpkeKey, KeyFileKey, PassphraseKey, Pkcs11Key
+from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath
+from strongroom.config.targets import AzureTargetSettings, S3TargetSettings
 
 
 def check(found: Found) -> Iterator[Finding]:
@@ -29,13 +31,31 @@ def secret_files(settings: Settings) -> dict[KeyPath, Path]:
         ("state", "password_file"): settings.state.password_file,
         ("flower", "password_file"): settings.flower.password_file,
     }
+    named |= dict(_of_keys(settings)) | dict(_of_places(settings))
+    return {key: path for key, path in named.items() if path}
+
+
+def _of_keys(settings: Settings) -> Iterator[tuple[KeyPath, Path | None]]:
     for name, key in settings.keys.items():
         match key:
             case PassphraseKey() | KeyFileKey():
-                named["keys", name, "file"] = key.file
+                yield ("keys", name, "file"), key.file
             case HpkeKey():
-                named["keys", name, "identity_file"] = key.identity_file
-    return {key: path for key, path in named.items() if path}
+                yield ("keys", name, "identity_file"), key.identity_file
+            case Pkcs11Key():
+                yield ("keys", name, "pin_file"), key.pin_file
+
+
+def _of_places(settings: Settings) -> Iterator[tuple[KeyPath, Path | None]]:
+    for name, vault in settings.vaults.items():
+        yield ("vaults", name, "token_file"), vault.token_file
+        yield ("vaults", name, "secret_id_file"), vault.secret_id_file
+    for name, target in settings.targets.items():
+        match target:
+            case S3TargetSettings():
+                yield ("targets", name, "credentials_file"), target.credentials_file
+            case AzureTargetSettings():
+                yield ("targets", name, "credential_file"), target.credential_file
 
 
 def _private(key: KeyPath, path: Path) -> Iterator[Finding]:

@@ -1,0 +1,106 @@
+"""Vault servers: how to log in, who names them, and what must not rest on one of them alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from strongroom.config.checks.found import Finding, Found
+from strongroom.config.keys import AllOfKey, TransitKey
+from strongroom.config.model import Settings
+from strongroom.config.policies import PolicySettings
+from strongroom.config.sources import VaultSource
+from strongroom.config.targets import S3TargetSettings, VaultTargetSettings
+from strongroom.config.vaults import VaultSettings
+
+_LOGIN_NEEDS = {
+    "token": ("token_file",),
+    "approle": ("role_id", "secret_id_file"),
+    "kubernetes": ("role", "jwt_file"),
+}
+
+
+def check(found: Found) -> Iterator[Finding]:
+    """Yield what does not fit about servers and what names them."""
+    for name, vault in found.settings.vaults.items():
+        yield from _login(found, name, vault)
+    yield from _named(found)
+    yield from _buckets(found.settings)
+    yield from _legs(found)
+    for name, policy in found.settings.policies.items():
+        yield from _shared_fate(found, name, policy)
+
+
+def _login(found: Found, name: str, vault: VaultSettings) -> Iterator[Finding]:
+    wanted = _LOGIN_NEEDS[vault.login]
+    for key in wanted:
+        if getattr(vault, key) is None and not found.is_bad("vaults", name, key):
+            yield Finding(("vaults", name, key), f"missing, and login is {vault.login!r}", f"Give {key}.")
+    for key in {key for keys in _LOGIN_NEEDS.values() for key in keys} - set(wanted):
+        if getattr(vault, key) is not None:
+            what = f"has no effect, for login is {vault.login!r}"
+            yield Finding(("vaults", name, key), what, "Leave it out, or change login.")
+
+
+def _named(found: Found) -> Iterator[Finding]:
+    settings = found.settings
+    for section, kinds in (("sources", VaultSource), ("targets", VaultTargetSettings), ("keys", TransitKey)):
+        for name, entry in getattr(settings, section).items():
+            if isinstance(entry, kinds) and not found.is_bad(section, name, "vault"):
+                yield from found.reference((section, name, "vault"), entry.vault, "vaults")
+
+
+def _buckets(settings: Settings) -> Iterator[Finding]:
+    for name, target in settings.targets.items():
+        if isinstance(target, S3TargetSettings) and (target.encryption == "aws:kms") != bool(target.kms_key):
+            what = "missing" if target.kms_key is None else "has no effect without it"
+            right = 'Give both kms_key and encryption = "aws:kms", or neither.'
+            yield Finding(("targets", name, "kms_key"), what, right)
+
+
+def _legs(found: Found) -> Iterator[Finding]:
+    keys = found.settings.keys
+    for name, key in keys.items():
+        if not isinstance(key, AllOfKey) or found.is_bad("keys", name):
+            continue
+        for number, leg in enumerate(key.legs):
+            at = ("keys", name, "legs", number)
+            if not leg:
+                yield Finding(at, "an empty leg", "Name at least one key in it.")
+            for index, other in enumerate(leg):
+                yield from found.reference((*at, index), other, "keys")
+                if isinstance(keys.get(other), AllOfKey):
+                    yield Finding((*at, index), f"'{other}' is itself all-of", "Name its keys here.")
+
+
+def _shared_fate(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
+    """A Vault that is lost takes its transit keys and the backups in it along."""
+    settings = found.settings
+    source = settings.sources.get(policy.source)
+    if not isinstance(source, VaultSource) or found.is_bad("policies", name):
+        return
+    home = server(settings, source.vault)
+    keys = [settings.keys[key] for key in policy.recipients if key in settings.keys]
+    if keys and all(isinstance(key, TransitKey) and server(settings, key.vault) == home for key in keys):
+        yield Finding(
+            ("policies", name, "recipients"),
+            "only the Vault that is backed up could open the backup: if it is lost, so is the backup",
+            "Add a recipient that does not need this Vault.",
+        )
+    apart = [target for target in policy.targets if not _within(settings, target, home)]
+    if len(apart) < policy.quorum and all(target in settings.targets for target in policy.targets):
+        yield Finding(
+            ("policies", name, "quorum"),
+            f"asks for {policy.quorum} targets, of which those in the Vault that is backed up do not count",
+            f"At most {len(apart)}, or more targets elsewhere." if apart else "Add targets elsewhere.",
+        )
+
+
+def _within(settings: Settings, target: str, home: str | None) -> bool:
+    found = settings.targets.get(target)
+    return isinstance(found, VaultTargetSettings) and server(settings, found.vault) == home
+
+
+def server(settings: Settings, vault: str) -> str | None:
+    """Return the one spelling of a server's address: two names for one server are one server."""
+    found = settings.vaults.get(vault)
+    return found.address.rstrip("/").lower() if found else None
