@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -42,6 +42,22 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Partial(Protocol):
+    """A source that stands for something larger than what it can give.
+
+    Who restores a server from a backup of its secrets finds out on the worst day that its
+    certificates are not among them; so each backup's manifest says it beforehand.
+    """
+
+    def not_contained(self) -> tuple[str, ...]:
+        """Return what of the source no backup of it contains: one line each, in words, no value.
+
+        May ask the server. Raises :class:`~strongroom.errors.SourceError`.
+        """
+        ...
+
+
 class Change(Struct, frozen=True, kw_only=True):
     """A write with check-and-set: ``expected`` is the current version number that the
     writer saw, or ``None`` if there was no such secret."""
@@ -69,4 +85,12 @@ class Destination(Source, Protocol):
 
     def delete(self, names: Iterable[str]) -> int:
         """Remove the secrets of these names; return how many there were."""
+        ...
+
+    def losses(self) -> tuple[str, ...]:
+        """Return what this instance's writes could not reproduce: one line each, no value.
+
+        What no write to this kind of destination keeps, and :meth:`read` does not return either,
+        is no loss; what was asked for and is not there as it was, is one.
+        """
         ...

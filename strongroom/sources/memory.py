@@ -64,6 +64,10 @@ class MemoryStore:
         with self._lock:
             return sum(self._held.pop(name, None) is not None for name in names)
 
+    def losses(self) -> tuple[str, ...]:
+        """Return nothing: all of a secret is kept."""
+        return ()
+
     def _commit(self, batch: Sequence[Change]) -> int:
         with self._lock:
             merged: dict[str, Secret] = {}

@@ -17,7 +17,7 @@ import pytest
 
 from strongroom.errors import Conflict, SourceError
 from strongroom.model import Entry, Media, Rotation, Secret, SecretBytes, Version, VersionState
-from strongroom.sources import Change, Destination, Source
+from strongroom.sources import Change, Destination, Partial, Source
 
 Filled = Callable[[Sequence[Secret]], Source]
 
@@ -153,6 +153,12 @@ class SourceConformance:
         assert "CANARY" not in repr(list(source.list()))
 
 
+    def test_what_no_backup_contains_is_said_in_lines_without_values(self, filled: Filled) -> None:
+        source = filled(SECRETS)
+        lines = source.not_contained() if isinstance(source, Partial) else ()
+        assert all(line.strip() and line.isprintable() and "CANARY" not in line for line in lines)
+
+
 class DestinationConformance(SourceConformance):
     """The contract of :class:`~strongroom.sources.Destination`."""
 
@@ -174,6 +180,10 @@ class DestinationConformance(SourceConformance):
     def test_everything_known_of_a_secret_comes_back(self, destination: Destination) -> None:
         assert destination.write(_new(RICH)) == 1
         assert _read(destination, RICH.name) == RICH
+
+    def test_what_came_back_whole_is_no_loss(self, destination: Destination) -> None:
+        destination.write(_new(*SECRETS, secret("OTHER", tags={"a": "b"})))
+        assert destination.losses() == ()
 
     def test_version_numbers_of_an_absent_secret_are_kept_exactly(self, destination: Destination) -> None:
         destination.write(_new(Secret(name="A", versions=versions(2, 7, 30))))
