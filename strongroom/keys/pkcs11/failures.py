@@ -1,0 +1,90 @@
+"""What a PKCS#11 return code means for whoever waits for a key."""
+
+from __future__ import annotations
+
+from strongroom.errors import (
+    KeyDenied,
+    KeyServiceError,
+    KeyServiceUnavailable,
+    MechanismMissing,
+    PinLocked,
+    PinRefused,
+    TokenFull,
+)
+
+# What the binding calls the codes, kept as names: the binding is not loaded to read a table.
+LOST = frozenset(
+    {
+        "DeviceError",
+        "DeviceRemoved",
+        "FunctionFailed",
+        "GeneralError",
+        "HostMemory",
+        "KeyHandleInvalid",
+        "ObjectHandleInvalid",
+        "OperationActive",
+        "OperationNotInitialized",
+        "SessionClosed",
+        "SessionCount",
+        "SessionHandleInvalid",
+        "SlotIDInvalid",
+        "TokenNotPresent",
+        "TokenNotRecognised",
+        "UnwrappingKeyHandleInvalid",
+        "UserNotLoggedIn",
+        "WrappingKeyHandleInvalid",
+        # The binding has no class of its own for "not initialized".
+        "PKCS11Error",
+    }
+)
+"""After these, nothing that was opened counts any more: begin again."""
+
+FOREIGN = frozenset(
+    {
+        "DataInvalid",
+        "DataLenRange",
+        "EncryptedDataInvalid",
+        "EncryptedDataLenRange",
+        "GeneralError",
+        "WrappedKeyInvalid",
+        "WrappedKeyLenRange",
+    }
+)
+"""What unwrapping says of bytes that were not wrapped under this key: SoftHSM gives
+``GeneralError``, NSS ``WrappedKeyInvalid``."""
+
+_KINDS: dict[str, tuple[type[KeyServiceError], str]] = {
+    "MechanismInvalid": (MechanismMissing, "cannot do what this recipient needs"),
+    "MechanismParamInvalid": (MechanismMissing, "does not take what this recipient asks of it"),
+    "FunctionNotSupported": (MechanismMissing, "cannot do what this recipient needs"),
+    "KeyFunctionNotPermitted": (KeyDenied, "does not allow the key this use"),
+    "KeyTypeInconsistent": (KeyServiceError, "says that the key is of another kind"),
+    "KeyUnextractable": (KeyDenied, "does not allow the key this use"),
+    "TokenWriteProtected": (KeyDenied, "is write-protected"),
+    "DeviceMemory": (TokenFull, "has no room"),
+    "PinIncorrect": (PinRefused, "does not take the PIN"),
+    "PinInvalid": (PinRefused, "does not take the PIN"),
+    "PinLenRange": (PinRefused, "does not take a PIN of that length"),
+    "PinExpired": (PinRefused, "says that the PIN has expired"),
+    "PinLocked": (PinLocked, "has locked its PIN"),
+    "UserPinNotInitialized": (KeyServiceError, "has no user PIN yet"),
+}
+
+
+def name_of(error: BaseException) -> str:
+    """Return the code's name in the binding."""
+    return type(error).__name__
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the library has to be initialized again before it is used."""
+    return name_of(error) in LOST
+
+
+def translate(error: BaseException, where: str) -> KeyServiceError:
+    """Return our error for the binding's; ``where`` names the token."""
+    name = name_of(error)
+    if name in LOST:
+        return KeyServiceUnavailable(f"{where} did not answer, or was unplugged ({name})")
+    kind, words = _KINDS.get(name, (KeyServiceError, "refused"))
+    return kind(f"{where} {words} ({name})")

@@ -1,0 +1,74 @@
+"""Finding a key in a token: by label *and* id, and the id is its version.
+
+A label alone finds every version, and a token that holds a key twice must not choose for us.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from strongroom.errors import KeyAmbiguous, KeyNotFound, UsageError
+from strongroom.keys.pkcs11.session import Token
+
+MAX_VERSION = 0xFFFF
+
+
+def version_id(version: int) -> bytes:
+    """Return the ``CKA_ID`` of a version: two bytes, big-endian. Raises UsageError."""
+    if not 1 <= version <= MAX_VERSION:
+        raise UsageError(f"a key's version must be 1 to {MAX_VERSION}")
+    return version.to_bytes(2, "big")
+
+
+def find(token: Token, session: Any, kind: str, label: str, version: int) -> Any:
+    """Return the one key object of that label and version.
+
+    Args:
+        kind: ``PRIVATE_KEY``, ``PUBLIC_KEY`` or ``SECRET_KEY``.
+
+    Raises:
+        KeyNotFound: there is none; the message has the versions that there are.
+        KeyAmbiguous: there are several.
+    """
+
+    def look(session: Any) -> Any:
+        found = search(session, kind, label, version)
+        if not found:
+            raise KeyNotFound(
+                f"{token.describe()} has no key `{label}` v{version}{_others(session, kind, label)}"
+            )
+        if len(found) > 1:
+            raise KeyAmbiguous(f"{token.describe()} has {len(found)} keys `{label}` v{version}")
+        return found[0]
+
+    return token.key(session, (kind, label, version), look)
+
+
+def search(session: Any, kind: str, label: str | None = None, version: int | None = None) -> list[Any]:
+    """Return all key objects of a kind, of a label and of a version if given."""
+    from pkcs11 import Attribute, ObjectClass  # noqa: PLC0415
+
+    wanted: dict[Any, Any] = {Attribute.CLASS: ObjectClass[kind]}
+    if label is not None:
+        wanted[Attribute.LABEL] = label
+    if version is not None:
+        wanted[Attribute.ID] = version_id(version)
+    # All of them, at once: a search left open calls into the library when it is collected.
+    return list(session.get_objects(wanted))
+
+
+def versions(token: Token, kind: str, label: str | None = None) -> list[tuple[str, int]]:
+    """Return label and version of every key of a kind whose id is a version."""
+    return token.do(lambda session: sorted(_versions(session, kind, label)))
+
+
+def _versions(session: Any, kind: str, label: str | None) -> list[tuple[str, int]]:
+    from pkcs11 import Attribute  # noqa: PLC0415
+
+    found = ((each[Attribute.LABEL], each[Attribute.ID]) for each in search(session, kind, label))
+    return [(str(name), int.from_bytes(id_, "big")) for name, id_ in found if len(id_) == 2]
+
+
+def _others(session: Any, kind: str, label: str) -> str:
+    numbers = sorted({version for _, version in _versions(session, kind, label)})
+    return f"; there is v{', v'.join(map(str, numbers))}" if numbers else ", nor any other version of it"
