@@ -73,7 +73,7 @@ class S3Options(Struct, frozen=True, kw_only=True):
     ca_bundle: Path | None = None
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
-    max_attempts: int = 3
+    max_attempts: int = 2
     part_bytes: int = 8 * MIB
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from strongroom.targets.s3.failures import Contended, Exists, UploadGone
 from strongroom.targets.s3.uploads import Part, Upload, find_upload
 
 DIGEST = "strongroom-sha256"
-"""Under this name an object's metadata keep its SHA-256 (hex): it tells damage on the way from damage at rest."""
+"""Under this name metadata keep an object's SHA-256 (hex): it tells damage on the way from damage at rest."""
 
 Chunks = Iterable[bytes | memoryview]
 

@@ -103,6 +103,11 @@ class S3Target:
         """
         return abort_all(self.bucket, check_prefix(prefix))
 
+    @property
+    def locks(self) -> bool:
+        """Whether what is put here is locked."""
+        return self.bucket.options.lock is not None
+
     def extend_lock(self, name: str, until: datetime) -> datetime:
         """Lock an object for longer; see :meth:`strongroom.targets.Locking.extend_lock`."""
         return self._locks.extend(check_name(name), until)

@@ -1,0 +1,121 @@
+"""A circuit breaker: a dead target costs its first callers seconds, and all others nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+
+from strongroom.errors import TargetUnavailable
+
+WHEN = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass
+class _Circuit:
+    """What one process knows. ``open_until`` is ``None`` while the circuit is closed."""
+
+    lock: Lock = field(default_factory=Lock)
+    failures: int = 0
+    since: datetime | None = None
+    open_until: float | None = None
+    probing: bool = False
+
+
+class Breaker:
+    """Opens after so many transient failures in a row, and lets one call try after a while.
+
+    While it is open, and while that one call is under way, all others are refused at once.
+    Threads share what it knows; a forked child starts with a closed one of its own, since
+    a lock that a thread held during the fork would stay held.
+
+    Args:
+        failures: how many in a row open it.
+        pause: seconds from the last failure until one call may try.
+        monotonic: a clock in seconds that never goes back.
+        now: the time (UTC) for what people read.
+    """
+
+    def __init__(
+        self,
+        *,
+        failures: int = 3,
+        pause: float = 30.0,
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        if failures < 1 or pause < 0:
+            raise ValueError("a breaker opens after at least one failure, for no less than 0 seconds")
+        self._limit = failures
+        self._pause = pause
+        self._monotonic = monotonic
+        self._now = now
+        self._circuits: dict[int, _Circuit] = {}
+
+    def enter(self, title: str) -> bool:
+        """Let a call pass, or refuse it; return whether it is the one that tries an open circuit.
+
+        Every call that passes must be followed by exactly one of :meth:`succeeded`,
+        :meth:`failed` and :meth:`left`.
+
+        Raises:
+            TargetUnavailable: the circuit is open. ``retry_after`` says for how long.
+        """
+        circuit = self._circuit()
+        with circuit.lock:
+            if circuit.open_until is None:
+                return False
+            left = circuit.open_until - self._monotonic()
+            if left > 0 or circuit.probing:
+                raise self._refusal(title, circuit, max(left, 0.0))
+            circuit.probing = True
+            return True
+
+    def succeeded(self) -> None:
+        """Note that the target answered, be it with a refusal."""
+        circuit = self._circuit()
+        with circuit.lock:
+            circuit.failures, circuit.since = 0, None
+            circuit.open_until, circuit.probing = None, False
+
+    def failed(self, *, probe: bool, retry_after: float | None = None) -> None:
+        """Note a transient failure; the target may ask for a longer pause than ours."""
+        circuit = self._circuit()
+        with circuit.lock:
+            circuit.failures += 1
+            circuit.since = circuit.since or self._now()
+            if probe:
+                circuit.probing = False
+            if circuit.failures >= self._limit:
+                circuit.open_until = self._monotonic() + max(self._pause, retry_after or 0.0)
+
+    def left(self, *, probe: bool) -> None:
+        """Note that a call ended without showing anything of the target."""
+        circuit = self._circuit()
+        with circuit.lock:
+            if probe:
+                circuit.probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a call would be refused, or be the one that tries."""
+        return self._circuit().open_until is not None
+
+    def _circuit(self) -> _Circuit:
+        return self._circuits.setdefault(os.getpid(), _Circuit())
+
+    def _refusal(self, title: str, circuit: _Circuit, left: float) -> TargetUnavailable:
+        since = circuit.since or self._now()
+        again = "is being tried again now"
+        if not circuit.probing:
+            with suppress(OverflowError):
+                again = f"will be tried again at {self._now() + timedelta(seconds=left):{WHEN}}"
+        return TargetUnavailable(
+            f"{title} has been failing since {since:{WHEN}} and {again}; it was not asked",
+            hint="The other targets go on. 'strongroom repair' brings this one up once it answers.",
+            retry_after=left,
+        )

@@ -1,0 +1,340 @@
+"""Any target, with transient failures tried again and a dead one left alone.
+
+What may be repeated: looking, listing and deleting always; reading goes on where it
+stopped, unless the bytes themselves were called wrong; a put only if its chunks can be had
+again (see :class:`Afresh`). Every put is checked by size and SHA-256 below, so a wrong guess
+about that can fail a put and never store wrong content.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Self, TypeVar
+
+from strongroom.errors import (
+    MissingPiece,
+    TargetError,
+    TargetGarbled,
+    TargetUnavailable,
+    VerificationFailed,
+)
+from strongroom.model import ObjectInfo
+from strongroom.targets import Locking, Target
+from strongroom.targets.breaker import Breaker
+from strongroom.targets.names import check_name, check_prefix, check_range
+
+T = TypeVar("T")
+Chunk = bytes | memoryview
+
+
+class Afresh:
+    """Chunks that can be had again: each iteration calls ``make`` anew.
+
+    ``target.put(name, Afresh(lambda: stage.read(staged)), …)`` can be tried again;
+    ``target.put(name, stage.read(staged), …)`` cannot, once a chunk was taken.
+    """
+
+    def __init__(self, make: Callable[[], Iterable[Chunk]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return iter(self._make())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waits:
+    """How long to wait between attempts: full jitter, seconds.
+
+    The n-th wait is drawn evenly from 0 to ``first * 2 ** n``, ``longest`` at most: clients
+    that failed together must not come back together. A target that says when to come
+    back is taken at its word, and then some of our own so that not all come at once.
+    """
+
+    first: float = 0.25
+    longest: float = 20.0
+    uniform: Callable[[float, float], float] = random.uniform
+    wait: Callable[[float], object] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+
+    def delay(self, failures: int, retry_after: float | None) -> float:
+        """Return how long to wait after so many failures in a row."""
+        drawn = self.uniform(0.0, min(self.longest, self.first * 2 ** min(failures - 1, 30)))
+        return drawn + (retry_after or 0.0)
+
+
+class Resilient:
+    """A :class:`~strongroom.targets.Target` round another one.
+
+    One whose target locks is a :class:`ResilientLocking`; :func:`resilient` chooses.
+
+    Args:
+        attempts: of one call, the first included.
+        deadline: seconds from a call's first failure; no attempt begins after it.
+        breaker: this target's own, never shared between targets.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        attempts: int = 3,
+        deadline: float = 60.0,
+        breaker: Breaker | None = None,
+        waits: Waits | None = None,
+    ) -> None:
+        if attempts < 1:
+            raise ValueError("at least one attempt is needed")
+        self.target = target
+        self._attempts = attempts
+        self._deadline = deadline
+        self._breaker = breaker or Breaker()
+        self._waits = waits or Waits()
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    @property
+    def region(self) -> str:
+        return self.target.region
+
+    @property
+    def provider(self) -> str:
+        return self.target.provider
+
+    @property
+    def address(self) -> str:
+        return self.target.address
+
+    def put(self, name: str, chunks: Iterable[Chunk], *, size: int, sha256: bytes) -> bool:
+        """Store an object once; see :meth:`strongroom.targets.Target.put`.
+
+        Tried again only while the chunks can be had whole: they are no iterator, or none
+        was taken yet. ``False`` may mean that an attempt whose reply was lost had stored it:
+        the caller reads back either way. A failure of the chunks is not the target's: it
+        is raised as it is, and not held against the target.
+        """
+        series = self._series()
+        lost: TargetUnavailable | None = None
+        while True:
+            taken = _Taken(chunks)
+            attempt = self._attempt(taken)
+            try:
+                with attempt:
+                    return self.target.put(name, taken, size=size, sha256=sha256)
+            except TargetUnavailable as error:
+                if error is taken.error or not taken.can_be_had_again:
+                    raise
+                lost = error
+                series.wait_after(error)
+            except VerificationFailed:
+                if lost is not None and taken.ended and taken.bytes < size:
+                    raise lost from None  # the chunks were not to be had again: the first failure counts
+                raise
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Stream a range, going on where an attempt stopped.
+
+        Not after :class:`~strongroom.errors.TargetGarbled`: chunks that were given already
+        are not right, and only the caller can start anew.
+        """
+        check_name(name)
+        check_range(offset, length)
+        return self._read(name, offset, length)
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        """Return what is there, or ``None``."""
+        return self._tried(lambda: self.target.stat(name))
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield objects ascending by name, going on after the last one given."""
+        check_prefix(prefix)
+        return self._list(prefix)
+
+    def delete(self, name: str) -> None:
+        """Remove an object; a missing one is fine."""
+        self._tried(lambda: self.target.delete(name))
+
+    def abort_incomplete(self, prefix: str) -> int:
+        """Remove what interrupted puts left; the count is that of the last attempt."""
+        return self._tried(lambda: self.target.abort_incomplete(prefix))
+
+    def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
+        series = self._series()
+        given = 0
+        while True:
+            attempt = self._attempt()
+            left = None if length is None else length - given
+            try:
+                with attempt:
+                    for chunk in self.target.read(name, offset=offset + given, length=left):
+                        attempt.answered()
+                        series.went_on()
+                        given += len(chunk)
+                        yield chunk
+                return
+            except TargetGarbled:
+                raise
+            except TargetUnavailable as error:
+                series.wait_after(error)
+
+    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
+        series = self._series()
+        last = ""
+        while True:
+            attempt = self._attempt()
+            try:
+                with attempt:
+                    for info in self.target.list(prefix):
+                        attempt.answered()
+                        if info.name > last:
+                            series.went_on()
+                            last = info.name
+                            yield info
+                return
+            except TargetUnavailable as error:
+                series.wait_after(error)
+
+    def _tried(self, work: Callable[[], T]) -> T:
+        series = self._series()
+        while True:
+            attempt = self._attempt()
+            try:
+                with attempt:
+                    return work()
+            except TargetUnavailable as error:
+                series.wait_after(error)
+
+    def _series(self) -> _Series:
+        return _Series(self._attempts, self._deadline, self._waits, self._breaker)
+
+    def _attempt(self, taken: _Taken | None = None) -> _Attempt:
+        """Enter the breaker. Called outside of the blocks that try again: a refusal is final."""
+        return _Attempt(self._breaker, f"target '{self.name}'", taken)
+
+
+class ResilientLocking(Resilient):
+    """The same round a target that locks (:class:`~strongroom.targets.Locking`)."""
+
+    @property
+    def locks(self) -> bool:
+        """Whether what is put here is locked."""
+        return self._locking().locks
+
+    def extend_lock(self, name: str, until: datetime) -> datetime:
+        """Lock an object for longer; repeating it is harmless, for a lock is never shortened."""
+        return self._tried(lambda: self._locking().extend_lock(name, until))
+
+    def locked_until(self, name: str) -> datetime | None:
+        """Return when an object's lock ends (UTC), or ``None``."""
+        return self._tried(lambda: self._locking().locked_until(name))
+
+    def _locking(self) -> Locking:
+        assert isinstance(self.target, Locking)
+        return self.target
+
+
+def resilient(
+    target: Target,
+    *,
+    attempts: int = 3,
+    deadline: float = 60.0,
+    breaker: Breaker | None = None,
+    waits: Waits | None = None,
+) -> Resilient:
+    """Return a resilient target that locks if, and only if, ``target`` does."""
+    kind = ResilientLocking if isinstance(target, Locking) else Resilient
+    return kind(target, attempts=attempts, deadline=deadline, breaker=breaker, waits=waits)
+
+
+class _Series:
+    """The attempts of one call: failures in a row, and the time since the first of them."""
+
+    def __init__(self, attempts: int, deadline: float, waits: Waits, breaker: Breaker) -> None:
+        self._attempts = attempts
+        self._deadline = deadline
+        self._waits = waits
+        self._breaker = breaker
+        self._failures = 0
+        self._since = 0.0
+
+    def went_on(self) -> None:
+        """Note progress: what was got does not have to be got again."""
+        self._failures = 0
+
+    def wait_after(self, error: TargetUnavailable) -> None:
+        """Wait for the next attempt; raise ``error`` if there is none to come, or no time for it."""
+        now = self._waits.monotonic()
+        self._since = self._since if self._failures else now
+        self._failures += 1
+        delay = self._waits.delay(self._failures, error.retry_after)
+        late = now + delay > self._since + self._deadline
+        if self._failures >= self._attempts or late or self._breaker.is_open:
+            raise error
+        self._waits.wait(delay)
+
+
+class _Attempt:
+    """One attempt's passage through the breaker."""
+
+    def __init__(self, breaker: Breaker, title: str, taken: _Taken | None) -> None:
+        self._breaker = breaker
+        self._taken = taken
+        self._settled = False
+        self._probe = breaker.enter(title)
+
+    def answered(self) -> None:
+        """Note that the target answered, as soon as it did: a slow reader holds nobody up."""
+        if not self._settled:
+            self._settled = True
+            self._breaker.succeeded()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        probe = self._probe and not self._settled
+        if error is None:
+            self.answered()
+        elif self._taken is not None and error is self._taken.error:
+            self._breaker.left(probe=probe)
+        elif isinstance(error, TargetUnavailable):
+            self._breaker.failed(probe=probe, retry_after=error.retry_after)
+        elif isinstance(error, TargetError | MissingPiece):
+            self.answered()
+        else:
+            self._breaker.left(probe=probe)
+
+
+class _Taken:
+    """A put's chunks, watched: what was taken of them, and whether an error is theirs."""
+
+    def __init__(self, chunks: Iterable[Chunk]) -> None:
+        self._chunks = chunks
+        self._begun = False
+        self.bytes = 0
+        self.ended = False
+        self.error: Exception | None = None
+
+    @property
+    def can_be_had_again(self) -> bool:
+        """Whether the next attempt would get them whole."""
+        return not self._begun or not isinstance(self._chunks, Iterator)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        self._begun = True
+        try:
+            for chunk in self._chunks:
+                self.bytes += memoryview(chunk).nbytes
+                yield chunk
+            self.ended = True
+        except Exception as error:
+            self.error = error
+            raise

@@ -1,0 +1,75 @@
+"""A damaged object that cannot be replaced gets a whole copy beside it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from strongroom.errors import VerificationFailed
+from strongroom.targets.memory import MemoryTarget
+from strongroom.targets.names import is_name
+from strongroom.targets.repaired import LIMIT, original_name, put_beside, repair_names, whole_copy
+from tests.targets.conformance import get, names, put
+
+GOOD = b"CANARY-good"
+SHA256 = hashlib.sha256(GOOD).digest()
+NAME = "containers/20261125T024501Z-3f9a0c1d/" + "ab" * 32
+
+
+def beside(target: MemoryTarget) -> str:
+    return put_beside(target, NAME, lambda: [GOOD], size=len(GOOD), sha256=SHA256)
+
+
+def test_a_whole_object_is_its_own_whole_copy() -> None:
+    target = MemoryTarget()
+    put(target, NAME, GOOD)
+
+    assert whole_copy(target, NAME, sha256=SHA256) == NAME
+
+
+def test_beside_a_damaged_object_its_repair_is_found() -> None:
+    target = MemoryTarget()
+    put(target, NAME, b"damaged")
+
+    assert whole_copy(target, NAME, sha256=SHA256) is None
+    assert beside(target) == f"{NAME}.r1"
+    assert whole_copy(target, NAME, sha256=SHA256) == f"{NAME}.r1"
+    assert get(target, NAME) == b"damaged"  # locked: it stays as it lies
+
+
+def test_a_second_repair_finds_the_first_and_puts_nothing() -> None:
+    target = MemoryTarget()
+    put(target, NAME, b"damaged")
+    beside(target)
+
+    assert beside(target) == f"{NAME}.r1"
+    assert names(target) == [NAME, f"{NAME}.r1"]
+
+
+def test_a_damaged_repair_is_repaired_beside_it() -> None:
+    target = MemoryTarget()
+    put(target, NAME, b"damaged")
+    put(target, f"{NAME}.r1", b"damaged too")
+
+    assert beside(target) == f"{NAME}.r2"
+    assert whole_copy(target, NAME, sha256=SHA256) == f"{NAME}.r2"
+
+
+def test_repairs_come_to_an_end() -> None:
+    target = MemoryTarget()
+    for name in (NAME, *repair_names(NAME)):
+        put(target, name, b"damaged")
+
+    with pytest.raises(VerificationFailed):
+        beside(target)
+
+
+def test_a_repairs_name_leads_back_to_its_original() -> None:
+    repairs = list(repair_names(NAME))
+
+    assert len(repairs) == LIMIT
+    assert all(map(is_name, repairs))
+    assert {original_name(name) for name in (NAME, *repairs)} == {NAME}
+    assert original_name(f"{NAME}.r0") == f"{NAME}.r0"
+    assert original_name("manifests/a.json") == "manifests/a.json"
