@@ -586,7 +586,7 @@ def read_envelope(data: bytes, keys: Keys) -> dict[str, Any]:
 
 MANIFEST = tuple(
     "backup_id policy source created_at values sealed selection counts recipients targets "  # noqa: SIM905
-    "quorum regions containers previous".split()
+    "quorum regions providers not_contained containers previous".split()
 )
 ENTRY = tuple(
     "piece sha256 size secrets versions first last wrapping_key signer signature".split()  # noqa: SIM905

@@ -16,6 +16,8 @@ from strongroom.model import prepare
 
 MANIFEST = Kind("manifest", "manifest")
 MAX_CONTAINERS = 100_000
+MAX_TEXTS = 1_000
+MAX_TEXT = 1_000
 
 
 class Counts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,12 +39,15 @@ class ManifestRecipient(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class ManifestTarget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the backup was to lie. Which targets hold it now, the catalog says."""
+    """Where the backup was to lie. Which targets hold it now, the catalog says.
+
+    ``counts`` is false for one that would be lost together with the source."""
 
     name: str
     address: str
     region: str
     provider: str
+    counts: bool
 
 
 class ManifestSelection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,6 +82,8 @@ class ContainerEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A backup. ``previous`` is the SHA-256 (hex) of the manifest before it in its policy.
 
+    ``not_contained`` says in words what the source has besides, and a backup of it lacks.
+
     ``containers`` ascend by ``piece`` from 0, without a gap; when sealed, their hash
     ranges ascend and do not overlap, so a name is in one of them at most.
     """
@@ -93,6 +100,8 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     targets: tuple[ManifestTarget, ...]
     quorum: int
     regions: int
+    providers: int
+    not_contained: tuple[str, ...]
     containers: tuple[ContainerEntry, ...]
     previous: str | None
 
@@ -152,8 +161,14 @@ def check_manifest(manifest: Manifest) -> None:
     _check_counts(manifest)
     if manifest.sealed:
         _check_ranges(containers)
+    _check_texts(manifest.not_contained)
     if manifest.previous is not None:
         unhex(manifest.previous, 32, "The previous manifest's digest")
+
+
+def _check_texts(texts: Sequence[str]) -> None:
+    if len(texts) > MAX_TEXTS or any(len(text) > MAX_TEXT or not text.isprintable() for text in texts):
+        raise Malformed("What the manifest says is not contained is too long, or cannot be printed.")
 
 
 def _check_entry(entry: ContainerEntry, *, sealed: bool) -> None:

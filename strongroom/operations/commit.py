@@ -24,6 +24,7 @@ from strongroom.errors import MissingPiece, QuorumNotMet, RecordRefused, TargetE
 from strongroom.evidence.catalog import entry_of
 from strongroom.operations import pins
 from strongroom.operations.layout import container_entry, manifest_name
+from strongroom.operations.locks import lock_replicas
 from strongroom.operations.plan import checked_plan
 from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
@@ -42,12 +43,19 @@ def complete_targets(spec: Spec, tally: Tally, pieces: int) -> tuple[str, ...]:
 
 
 def missing_from_quorum(spec: Spec, held: tuple[str, ...]) -> str | None:
-    """Say what the targets in ``held`` lack to make a backup, or ``None``."""
-    regions = {pin.region for pin in spec.targets if pin.name in held}
-    if len(held) < spec.quorum:
-        return f"{len(held)} of the {spec.quorum} targets that the policy demands hold the whole backup"
-    if len(regions) < spec.regions:
-        return f"{len(regions)} of the {spec.regions} regions that the policy demands hold the whole backup"
+    """Say what the targets in ``held`` lack to make a backup, or ``None``.
+
+    A target in the source's own failure domain never counts: it is lost with the source.
+    """
+    counting = [pin for pin in spec.targets if pin.name in held and pin.counts]
+    found = {
+        "targets": (len(counting), spec.quorum),
+        "regions": (len({pin.region for pin in counting}), spec.regions),
+        "providers": (len({pin.provider for pin in counting}), spec.providers),
+    }
+    for what, (have, demanded) in found.items():
+        if have < demanded:
+            return f"{have} of the {demanded} {what} that the policy demands hold the whole backup"
     return None
 
 
@@ -62,8 +70,12 @@ def commit(run: Run, step: Step, services: Services) -> dict[str, Any]:
         raise QuorumNotMet(f"the manifest could not be placed: {lacking}")
     digest = hashlib.sha256(content).hexdigest()
     _catalogue(manifest, digest, written, services)
-    counts = msgspec.to_builtins(manifest.counts)
-    return {"manifest": digest, "targets": list(written), "counts": counts}
+    return {
+        "manifest": digest,
+        "targets": list(written),
+        "counts": msgspec.to_builtins(manifest.counts),
+        "unlocked": lock_replicas(run, manifest, written, services),
+    }
 
 
 def build_manifest(run: Run, services: Services) -> Manifest:
@@ -87,6 +99,8 @@ def build_manifest(run: Run, services: Services) -> Manifest:
         targets=tuple(_same(pin, ManifestTarget) for pin in spec.targets),
         quorum=spec.quorum,
         regions=spec.regions,
+        providers=spec.providers,
+        not_contained=checked_plan(run, services).not_contained,
         containers=containers,
         previous=run.facts["previous"],
     )

@@ -44,8 +44,9 @@ def check_target(run: Run, name: str, services: Services) -> Target:
 def check_quorum(run: Run, services: Services) -> None:
     """Refuse a run whose quorum or targets are not the policy's own."""
     own = services.pinned(run.spec.policy).spec
-    if (run.spec.quorum, run.spec.regions, run.spec.targets) != (own.quorum, own.regions, own.targets):
-        raise RecordRefused(f"run {run.id} disagrees with this worker's own quorum or targets")
+    for field in ("targets", "quorum", "regions", "providers", "keep_days"):
+        if getattr(run.spec, field) != getattr(own, field):
+            raise RecordRefused(f"run {run.id} disagrees with this worker's own policy in '{field}'")
 
 
 class Signed(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +82,8 @@ def pin_recipient(name: str, recipient: Recipient) -> RecipientPin:
     )
 
 
-def pin_target(name: str, target: Target) -> TargetPin:
+def pin_target(name: str, target: Target, *, counts: bool = True) -> TargetPin:
     """Return a target as a run freezes it."""
-    return TargetPin(name=name, address=target.address, region=target.region, provider=target.provider)
+    return TargetPin(
+        name=name, address=target.address, region=target.region, provider=target.provider, counts=counts
+    )

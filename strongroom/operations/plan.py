@@ -15,7 +15,7 @@ from strongroom.operations import names, pins
 from strongroom.operations.listing import Here, ListingLost
 from strongroom.operations.memory import uncollected
 from strongroom.operations.services import Services
-from strongroom.sources import Source
+from strongroom.sources import Partial, Source
 from strongroom.state.records import Run, Step
 
 MAX_PIECES = 65_536
@@ -24,13 +24,15 @@ _DOMAIN = b"strongroom/v1/plan"
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the plan found, as the run's facts keep it. The name key is sealed under the
-    cluster work key: the state database must not be able to tell which names exist."""
+    cluster work key: the state database must not be able to tell which names exist.
+    ``not_contained`` is what the source says that it has and does not list."""
 
     pieces: int
     secrets: int
     size: int
     chunks: tuple[names.ChunkRef, ...]
     name_key: str
+    not_contained: tuple[str, ...] = ()
 
 
 prepare(Plan)
@@ -50,6 +52,7 @@ def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
         size=spilled.size,
         chunks=spilled.chunks,
         name_key=cobblestone.seal(services.work_key, name_key, context=_context(run.id)).hex(),
+        not_contained=source.not_contained() if isinstance(source, Partial) else (),
     )
     signature = services.signers("control").sign(_DOMAIN, _signed_bytes(run.id, made))
     return {

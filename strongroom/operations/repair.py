@@ -10,6 +10,7 @@ from strongroom.container.manifest import ContainerEntry, Manifest, parse_manife
 from strongroom.errors import FormatError, MissingPiece, StrongroomError
 from strongroom.operations import pins
 from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.locks import lock_replicas
 from strongroom.operations.services import Services
 from strongroom.operations.upload import digest_of, place
 from strongroom.operations.verify import recorded_manifest
@@ -58,17 +59,15 @@ def publish(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Write the manifest, last, on every target that now holds every container."""
     digest = run.facts["manifest"]
     content = dict(_manifests(run, services))[digest]
+    manifest = parse_manifest(content, trusted=services.signer_fingerprints)
     missed = {
         row.step.target
         for row in services.store.rows(run.id, StepKind.REPAIR)
         if row.state is not StepState.DONE
     }
     whole = [pin.name for pin in run.spec.targets if pin.name not in missed]
-    return {
-        "targets": [
-            name for name in whole if _publish(services.target(name), run.spec.backup, content, digest)
-        ]
-    }
+    written = [name for name in whole if _publish(services.target(name), run.spec.backup, content, digest)]
+    return {"targets": written, "unlocked": lock_replicas(run, manifest, written, services)}
 
 
 def _publish(target: Target, backup: str, content: bytes, digest: str) -> bool:

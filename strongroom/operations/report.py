@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from strongroom.model import Depth
@@ -44,11 +45,18 @@ def _judged(run: Run, good: set[str], services: Services) -> Outcome:
     bad = [pin.name for pin in run.spec.targets if pin.name not in good]
     if bad:
         return RunState.DEGRADED, f"no good replica on {', '.join(bad)}"
+    if unlocked := run.facts.get("unlocked"):
+        return RunState.DEGRADED, _said_unlocked(unlocked)
     if short := _short(run, services):
         return RunState.DEGRADED, short
     if moved := _moved(run, services):
         return RunState.DEGRADED, f"every replica is good, but {moved} secrets have changed in the source"
     return RunState.DONE, None
+
+
+def _said_unlocked(unlocked: Mapping[str, str]) -> str:
+    """Say where a whole backup could be removed before its time."""
+    return "whole, but not locked: " + "; ".join(f"target '{name}': {why}" for name, why in unlocked.items())
 
 
 def _short(run: Run, services: Services) -> str | None:

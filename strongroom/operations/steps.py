@@ -220,7 +220,7 @@ def _decide_backup(run: Run, tally: Tally, step: Step, result: Result) -> Verdic
         case StepKind.UPLOAD:
             return _decide_uploaded(run, tally)
         case StepKind.COMMIT:
-            facts = {"manifest": result["manifest"], "counts": result["counts"]}
+            facts = {name: result[name] for name in ("manifest", "counts", "unlocked")}
             return Verdict(facts=facts, follow=_verifications(run.facts["plan"]["pieces"], result["targets"]))
         case _:
             return _report_when_settled(tally)
@@ -252,7 +252,8 @@ def _decide_repair(run: Run, tally: Tally, step: Step, result: Result) -> Verdic
         case StepKind.REPAIR:
             return Verdict() if tally.unsettled(StepKind.REPAIR) else Verdict(follow=(Step(StepKind.COMMIT),))
         case StepKind.COMMIT:
-            return Verdict(follow=_verifications(run.facts["plan"]["pieces"], result["targets"]) or (REPORT,))
+            follow = _verifications(run.facts["plan"]["pieces"], result["targets"])
+            return Verdict(facts={"unlocked": result["unlocked"]}, follow=follow or (REPORT,))
         case _:
             return _report_when_settled(tally)
 

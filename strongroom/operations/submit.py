@@ -150,6 +150,8 @@ def _about(services: Services, kind: RunKind, backup: str, **fields: Any) -> Spe
         recipients=policy.recipients,
         quorum=policy.quorum,
         regions=policy.regions,
+        providers=policy.providers,
+        keep_days=policy.keep_days,
         backup=backup,
         **fields,
     )

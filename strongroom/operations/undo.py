@@ -122,6 +122,8 @@ def _manifest(about: About, sealed: Sealed, recipients: Sequence[Recipient], sig
         targets=(),
         quorum=1,
         regions=1,
+        providers=1,
+        not_contained=(),
         containers=(container_entry(receipt, sign_receipt(receipt, signer), signer.public),),
         previous=None,
     )

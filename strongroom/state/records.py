@@ -124,12 +124,14 @@ class RecipientPin(Struct, frozen=True, kw_only=True):
 
 
 class TargetPin(Struct, frozen=True, kw_only=True):
-    """A target as a run froze it."""
+    """A target as a run froze it. ``counts`` is false for one that would be lost together
+    with the source: it may hold a replica, and makes no backup."""
 
     name: str
     address: str
     region: str
     provider: str
+    counts: bool = True
 
 
 class Spec(Struct, frozen=True, kw_only=True):
@@ -150,6 +152,8 @@ class Spec(Struct, frozen=True, kw_only=True):
     recipients: tuple[RecipientPin, ...] = ()
     quorum: int = 1
     regions: int = 1
+    providers: int = 1
+    keep_days: int = 365
     depth: Depth = Depth.DIGEST
     container_bytes: int = 32 * 1024 * 1024
     backup: str = ""

@@ -83,6 +83,11 @@ class Locking(Protocol):
     name (:mod:`strongroom.targets.repaired`).
     """
 
+    @property
+    def locks(self) -> bool:
+        """Whether this target is set up to lock what is put on it."""
+        ...
+
     def extend_lock(self, name: str, until: datetime) -> datetime:
         """Lock an object until at least ``until``, and return when its lock now ends.
 

@@ -168,9 +168,11 @@ def manifest(*containers: ContainerEntry, sealed: bool = True) -> Manifest:
                 name="recovery", type="hpke", fingerprint="f", post_quantum=True, describes="the holder"
             ),
         ),
-        targets=(ManifestTarget(name="a", address="/a", region="eu", provider="directory"),),
+        targets=(ManifestTarget(name="a", address="/a", region="eu", provider="directory", counts=True),),
         quorum=1,
         regions=1,
+        providers=1,
+        not_contained=(),
         containers=containers,
         previous=None,
     )

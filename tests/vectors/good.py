@@ -241,9 +241,11 @@ def manifest_record(*containers: ContainerEntry) -> Manifest:
                 describes="the holder of the private key `recovery`",
             ),
         ),
-        targets=(ManifestTarget(name="a", address="/backups/a", region="eu", provider="directory"),),
+        targets=(ManifestTarget(name="a", address="/backups/a", region="eu", provider="directory", counts=True),),
         quorum=1,
         regions=1,
+        providers=1,
+        not_contained=("PKI and database engines",),
         containers=listed,
         previous=m.fixed("previous").hex(),
     )

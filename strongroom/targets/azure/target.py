@@ -139,6 +139,11 @@ class AzureTarget:
         """Ask whether the container can lock single objects (version-level immutability)."""
         return self._ask("tell what its container can do", lambda: locks.can_lock(self._client.get()))
 
+    @property
+    def locks(self) -> bool:
+        """Whether what is put here is locked."""
+        return self._lock is not None
+
     def extend_lock(self, name: str, until: datetime) -> datetime:
         """Lock an object for longer; see :meth:`strongroom.targets.Locking.extend_lock`."""
         check_name(name)

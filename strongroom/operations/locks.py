@@ -1,0 +1,60 @@
+"""Locks on what was placed: short at the put, extended once the backup is whole.
+
+Until its commit nobody knows whether a backup comes of what lies on a target, and an object
+under a long lock could not be swept. Afterwards each of its objects is locked for as
+long as the policy keeps backups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import islice
+
+from strongroom.container.manifest import Manifest
+from strongroom.errors import StrongroomError
+from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.services import Services
+from strongroom.state.records import Run
+from strongroom.targets import Locking, Target
+
+
+def lock_replicas(run: Run, manifest: Manifest, names: Sequence[str], services: Services) -> dict[str, str]:
+    """Lock a backup on each of these targets that locks; say on which it is not, and why."""
+    until = lock_until(manifest, run.spec.keep_days)
+    said = {name: lock_backup(services.target(name), manifest, until) for name in names}
+    return {name: why for name, why in said.items() if why is not None}
+
+
+def lock_until(manifest: Manifest, keep_days: int) -> datetime:
+    """Return until when a policy keeps a backup at least."""
+    return datetime.fromisoformat(manifest.created_at) + timedelta(days=keep_days)
+
+
+def lock_backup(target: Target, manifest: Manifest, until: datetime) -> str | None:
+    """Lock a backup's objects on a target that locks; return what stays unlocked, or ``None``.
+
+    The manifest comes last, so that one which is locked for long says that all of them are.
+    A target's own maximum counts as done: the cap is its administrator's word.
+    """
+    if not (isinstance(target, Locking) and target.locks):
+        return None
+    names = [container_name(manifest.backup_id, entry.sha256) for entry in manifest.containers]
+    names.append(manifest_name(manifest.backup_id))
+    failed = [(name, why) for name in names if (why := _locked(target, name, until))]
+    return _said(failed, len(names))
+
+
+def _locked(target: Locking, name: str, until: datetime) -> str | None:
+    try:
+        target.extend_lock(name, until)
+    except StrongroomError as error:
+        return str(error)
+    return None
+
+
+def _said(failed: Sequence[tuple[str, str]], total: int) -> str | None:
+    if not failed:
+        return None
+    [(_, why)] = islice(failed, 1)
+    return f"{len(failed)} of {total} objects could not be locked: {why}"
