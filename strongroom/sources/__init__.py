@@ -58,6 +58,31 @@ class Partial(Protocol):
         ...
 
 
+@runtime_checkable
+class Layered(Protocol):
+    """A destination in which some secrets have to be there before others can be written."""
+
+    def layers(self) -> tuple[str, ...]:
+        """Return the types of secrets that others rest on, the lowest first.
+
+        A restore writes all of one type, then all of the next, then everything else.
+        """
+        ...
+
+
+@runtime_checkable
+class Lossy(Protocol):
+    """A destination that cannot keep all that may be known of a secret."""
+
+    def kept(self, secret: Secret) -> Secret:
+        """Return what of a secret can be kept here, in one spelling.
+
+        What was to be written and what is read back are compared in this form: equal, or
+        the write went wrong. What the form leaves out, :meth:`Destination.losses` names.
+        """
+        ...
+
+
 class Change(Struct, frozen=True, kw_only=True):
     """A write with check-and-set: ``expected`` is the current version number that the
     writer saw, or ``None`` if there was no such secret."""
