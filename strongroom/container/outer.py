@@ -24,6 +24,7 @@ CONTAINER_DOMAIN = b"strongroom/v1/container"
 
 _LIMITS = {"directory": layout.MAX_DIRECTORY, "index": layout.MAX_INDEX, "envelope": MAX_ENVELOPE}
 _TAIL = 64 * 1024
+ENDING_BYTES = layout.SIGNATURE.size + layout.TRAILER.size
 
 
 class Outer(Struct, frozen=True, kw_only=True):
@@ -44,14 +45,17 @@ class Outer(Struct, frozen=True, kw_only=True):
         return fingerprint(self.signer)
 
 
-def read_outer(reader: RangeReader, *, trusted: frozenset[str] | None) -> Outer:
+def read_outer(reader: RangeReader, *, trusted: frozenset[str] | None, tail_bytes: int = _TAIL) -> Outer:
     """Read a container's head and tail (two reads, seldom three) and check the signature.
+
+    ``tail_bytes`` is how much the first read of the tail asks for. With
+    :data:`ENDING_BYTES`, signature and trailer alone, no byte of a segment is read.
 
     Raises, in this order: LegacyFormat, NotABackup, UnsupportedVersion, Truncated,
     Tampered, Malformed, UntrustedSigner. ``trusted=None`` leaves the signer unchecked.
     """
     head = reader.read(0, layout.HEADER.size)
-    tail = reader.read(max(0, reader.size - _TAIL), min(reader.size, _TAIL))
+    tail = reader.read(max(0, reader.size - tail_bytes), min(reader.size, tail_bytes))
     _check_magic(head, tail, reader.size)
     if reader.size < layout.LEAST:
         raise Truncated("The container ends too early.")

@@ -103,9 +103,12 @@ class WrappingKey:
         key, key_id = _random(KEY_SIZE), _random(ID_SIZE)
         return cls(key, _record(key, key_id.hex(), 1, recipients), _random=_random)
 
-    def rewrap(self, recipients: Sequence[Recipient]) -> WrappingKey:
-        """Return the same key wrapped for other recipients, one generation later."""
-        record = _record(self._key, self.record.id, self.record.generation + 1, recipients)
+    def rewrap(self, recipients: Sequence[Recipient], *, generation: int | None = None) -> WrappingKey:
+        """Return the same key wrapped for other recipients, in a later generation (default: the next)."""
+        later = self.record.generation + 1 if generation is None else generation
+        if later <= self.record.generation:
+            raise UsageError(f"Generation {later} is not later than {self.record.generation}.")
+        record = _record(self._key, self.record.id, later, recipients)
         return WrappingKey(self._key, record, _random=self._random)
 
     @property

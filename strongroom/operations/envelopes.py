@@ -1,0 +1,251 @@
+"""Detached envelopes: where they lie, which one counts, and writing a new one.
+
+A later generation of a wrapping key's record is an object of its own, named by key and
+generation. Only what a trusted signer signed is an envelope; whatever else lies there,
+anybody who may write could have put there, and it must neither open nor block anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Protocol
+
+from msgspec import Struct
+
+from strongroom.container.envelope import MAX_ENVELOPE, parse_detached, write_detached
+from strongroom.container.outer import ENDING_BYTES, read_outer
+from strongroom.container.ranges import RangeReader
+from strongroom.container.signing import Signer
+from strongroom.container.wrapping import WrappingKeyRecord
+from strongroom.errors import (
+    FormatError,
+    Malformed,
+    MissingPiece,
+    Stale,
+    Tampered,
+    TargetLocked,
+    VerificationFailed,
+    WrongKey,
+)
+from strongroom.model import ObjectInfo
+from strongroom.targets import Target
+from strongroom.targets.repaired import put_beside
+
+KEYS = "keys/"
+_NAME = re.compile(r"([0-9]{8})(?:\.r[1-9])?")
+_FRAME = 1024
+
+
+class Readable(Protocol):
+    """What is read from: a target, or a single-file backup."""
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]: ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]: ...
+
+
+class Aside(Struct, frozen=True, kw_only=True):
+    """An object among the envelopes that is none: what it is called and what is wrong with it."""
+
+    name: str
+    code: str
+    reason: str
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """What lies on one place of one wrapping key: generations that count, and what was left aside."""
+
+    records: dict[int, WrappingKeyRecord]
+    aside: tuple[Aside, ...] = ()
+
+    @property
+    def newest(self) -> WrappingKeyRecord | None:
+        """The record that counts; ``None`` if the containers' own is the newest."""
+        return self.records[max(self.records)] if self.records else None
+
+
+def envelopes_prefix(key: str) -> str:
+    """Return what the names of a wrapping key's detached envelopes begin with."""
+    return f"{KEYS}{key}/"
+
+
+def envelope_name(key: str, generation: int) -> str:
+    """Return a detached envelope's name on every target (FORMAT.md, section 7)."""
+    return f"{envelopes_prefix(key)}{generation:08}"
+
+
+def find_newest(place: Readable, key: str, *, trusted: frozenset[str] | None) -> Found:
+    """Return the newest envelope of a wrapping key that counts, reading down from the last name.
+
+    The generations below it stay unread: there is no falling back to their recipients.
+    """
+    return _find(place, key, trusted=trusted, every=False)
+
+
+def find_all(place: Readable, key: str, *, trusted: frozenset[str] | None) -> Found:
+    """Read every envelope of a wrapping key on one place, for a check of all of them."""
+    return _find(place, key, trusted=trusted, every=True)
+
+
+def _find(place: Readable, key: str, *, trusted: frozenset[str] | None, every: bool) -> Found:
+    records: dict[int, WrappingKeyRecord] = {}
+    aside: list[Aside] = []
+    for name, generation in _named(place, key):
+        try:
+            records.setdefault(generation, _read(place, name, key, generation, trusted))
+        except FormatError as error:
+            aside.append(Aside(name=name, code=error.code, reason=error.message))
+        if records and not every:
+            break
+    return Found(records=records, aside=tuple(aside))
+
+
+def _named(place: Readable, key: str) -> list[tuple[str, int]]:
+    """Return names and generations, the newest first, a copy's repairs after itself."""
+    prefix = envelopes_prefix(key)
+    matches = [(info.name, _NAME.fullmatch(info.name[len(prefix) :])) for info in place.list(prefix)]
+    found = [(name, int(match[1])) for name, match in matches if match is not None]
+    return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+
+
+def _read(
+    place: Readable, name: str, key: str, generation: int, trusted: frozenset[str] | None
+) -> WrappingKeyRecord:
+    # Read no further than an envelope can reach: what lies here may be anything.
+    data = b"".join(place.read(name, length=MAX_ENVELOPE + _FRAME))
+    record = parse_detached(data, trusted=trusted)
+    if record.id != key:
+        raise Tampered(f"'{name}' is the envelope of another wrapping key.")
+    if record.generation < generation:
+        raise Stale(f"'{name}' is generation {record.generation}, put in the place of a newer one.")
+    if record.generation > generation:
+        raise Malformed(f"'{name}' is generation {record.generation}, under an older one's name.")
+    return record
+
+
+class Newest:
+    """The newest envelope of each wrapping key on one place, looked up once a key."""
+
+    def __init__(
+        self,
+        place: Readable,
+        *,
+        trusted: frozenset[str] | None,
+        known: Callable[[str], int] | None = None,
+    ) -> None:
+        self._place = place
+        self._trusted = trusted
+        self._known = known
+        self._found: dict[str, Found] = {}
+
+    def of(self, key: str) -> WrappingKeyRecord | None:
+        """Return the record that counts; raise Stale if a newer one is known from elsewhere."""
+        if key not in self._found:
+            self._found[key] = find_newest(self._place, key, trusted=self._trusted)
+        newest = self._found[key].newest
+        have, known = (newest.generation if newest else 1), (self._known(key) if self._known else 0)
+        if have < known:
+            raise Stale(
+                f"wrapping key {key} is at generation {have} here, and at {known} elsewhere: "
+                "an older envelope was put back, or a rotation has not reached this copy"
+            )
+        return newest
+
+    def explained(self, key: str, error: WrongKey) -> WrongKey:
+        """Return the error with what was left aside: it may be why no key fits."""
+        aside = self._found[key].aside if key in self._found else ()
+        if not aside:
+            return error
+        said = "; ".join(f"{one.name} ({one.code}: {one.reason})" for one in aside)
+        return WrongKey(
+            f"{error.message} Left aside: {said}",
+            hint="If a rotation wrote it, take another replica, or trust its signer with --signer.",
+        )
+
+
+def own_record(reader: RangeReader, *, signer: str) -> WrappingKeyRecord:
+    """Return the record that a container carries, reading no byte of its segments."""
+    return read_outer(reader, trusted=frozenset({signer}), tail_bytes=ENDING_BYTES).envelope.wrapping_key
+
+
+def newest_of(records: Iterable[WrappingKeyRecord | None]) -> WrappingKeyRecord | None:
+    """Return the record of the highest generation."""
+    return max((one for one in records if one is not None), key=lambda one: one.generation, default=None)
+
+
+def place_envelope(target: Target, record: WrappingKeyRecord, signer: Signer) -> WrappingKeyRecord | None:
+    """Put an envelope if there is none of its generation; return the record that lies there now.
+
+    Another rotation may have been faster: then it is that one's record, and the caller
+    decides whether it will do. ``None``: what lies there is no envelope.
+    """
+    content = write_detached(record, signer)
+    name = envelope_name(record.id, record.generation)
+    target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+    try:
+        return _read(target, name, record.id, record.generation, None)
+    except FormatError:
+        return None
+
+
+def taken(place: Readable, key: str) -> frozenset[int]:
+    """Return the generations under whose names something lies, whatever it is."""
+    return frozenset(generation for _, generation in _named(place, key))
+
+
+def copy_newest(source: Target, target: Target, key: str, *, trusted: frozenset[str]) -> int | None:
+    """Bring a target up to the newest envelope that another one has; return its generation.
+
+    The bytes are copied as they are, so that whoever repairs need not be able to sign.
+    """
+    newest = find_newest(source, key, trusted=trusted)
+    here = find_newest(target, key, trusted=trusted)
+    if newest.newest is None or (here.newest and here.newest.generation >= newest.newest.generation):
+        return None
+    generation = newest.newest.generation
+    content = b"".join(source.read(_whole_name(source, key, generation, trusted)))
+    _bring(target, envelope_name(key, generation), content)
+    if generation not in find_newest(target, key, trusted=trusted).records:
+        raise VerificationFailed(f"target '{target.name}' does not give the envelope of {key} back")
+    return generation
+
+
+def _bring(target: Target, name: str, content: bytes) -> None:
+    """Put an envelope under its name, in the place of whatever lies there; beside it if that is locked."""
+    size, sha256 = len(content), hashlib.sha256(content).digest()
+    if target.put(name, [content], size=size, sha256=sha256) or b"".join(target.read(name)) == content:
+        return
+    try:
+        target.delete(name)
+        target.put(name, [content], size=size, sha256=sha256)
+    except TargetLocked:
+        put_beside(target, name, lambda: [content], size=size, sha256=sha256)
+
+
+def _whole_name(place: Readable, key: str, generation: int, trusted: frozenset[str]) -> str:
+    for name, found in _named(place, key):
+        if found == generation:
+            with suppress(FormatError):
+                _read(place, name, key, generation, trusted)
+                return name
+    raise MissingPiece(f"the envelope of wrapping key {key}, generation {generation}, went away")
+
+
+def remove_older(target: Target, key: str, newest: int, *, locked: Callable[[str], object]) -> int:
+    """Delete the generations before ``newest``; tell ``locked`` the names of those that stay.
+
+    Returns how many went. The containers' own records stay for ever: they are part of them.
+    """
+    removed = 0
+    for name, generation in _named(target, key):
+        if generation >= newest:
+            continue
+        try:
+            target.delete(name)
+            removed += 1
+        except TargetLocked:
+            locked(name)
+    return removed
