@@ -28,9 +28,12 @@ def services(found: Settings | None = None, *, output: Output | None = None) -> 
         output: given to seal with a passphrase that is asked for: twice, and with a warning
             if it is weak. Without it one is asked for once, to open.
     """
-    from strongroom.wiring import OPERATOR, build_services  # noqa: PLC0415 - sqlalchemy
+    from strongroom.wiring.keys import Ask  # noqa: PLC0415 - sqlalchemy
+    from strongroom.wiring.services import build_services  # noqa: PLC0415
+    from strongroom.wiring.signers import OPERATOR  # noqa: PLC0415
 
-    ask = cache(lambda: _ask() if output is None else passphrases.ask_new(output))
+    passphrase = cache(lambda: _ask() if output is None else passphrases.ask_new(output))
+    ask = Ask(passphrase=passphrase, pin=prompts.hidden)
     return build_services(found or settings(), role=OPERATOR, ask=ask)
 
 

@@ -12,7 +12,7 @@ from workers.send import send_tickets
 def tick(*, policy: str | None = None, drill: str | None = None) -> int:
     """Open every slot that has come due; return how many steps were sent."""
     from strongroom.operations.submit import open_due  # noqa: PLC0415
-    from strongroom.wiring import scheduled  # noqa: PLC0415
+    from strongroom.wiring.policies import scheduled  # noqa: PLC0415
 
     services = app.services.get()
     services.store.heartbeat(names.BEAT)

@@ -65,7 +65,7 @@ def _connect_signals(role: str) -> None:
         status.report_ready(role)
 
     def preload(**_: Any) -> None:
-        import strongroom.wiring  # noqa: F401, PLC0415 - once here, not in every forked process
+        import strongroom.wiring.services  # noqa: F401, PLC0415 - once here, not in every forked process
 
     def end(**_: Any) -> None:
         app.refusals.flush()

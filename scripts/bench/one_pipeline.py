@@ -22,7 +22,7 @@ from strongroom.operations.drive import drive
 from strongroom.operations.submit import submit_backup
 from strongroom.state.records import Run, RunState
 from strongroom.state.store import RunStore
-from strongroom.wiring import build_services
+from strongroom.wiring.services import build_services
 from workers.supervisor import Cluster, run_cluster
 
 POLICY = "bench"

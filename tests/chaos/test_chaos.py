@@ -21,7 +21,7 @@ from strongroom.operations.layout import container_name, staged_name
 from strongroom.operations.submit import submit_backup
 from strongroom.state.records import Replica, Run, RunState
 from strongroom.state.store import RunStore
-from strongroom.wiring import build_services
+from strongroom.wiring.services import build_services
 from tests.chaos.attempt import Outcome, attempt
 from tests.chaos.monkey import Killed
 from tests.chaos.place import POLICY, made_up, make_place

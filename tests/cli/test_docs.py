@@ -11,7 +11,7 @@ from cli import place, trust
 from cli.reference import kinds, reference_markdown
 from cli.table import COMMANDS
 from strongroom.config import load_settings
-from strongroom.wiring import MANIFEST_SIGNERS
+from strongroom.wiring.signers import MANIFEST_SIGNERS
 from tests.cli.program import ROOT
 
 PROCEDURES = {

@@ -31,7 +31,7 @@ from strongroom.operations.submit import (
     submit_verify,
 )
 from strongroom.state.records import RunState
-from strongroom.wiring import build_services
+from strongroom.wiring.services import build_services
 from tests.chaos.place import POLICY, made_up, make_place
 
 

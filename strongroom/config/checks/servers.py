@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from strongroom.config.checks.found import Finding, Found
+from strongroom.config.domains import is_lost_with, server
 from strongroom.config.keys import AllOfKey, TransitKey
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
@@ -86,21 +87,10 @@ def _shared_fate(found: Found, name: str, policy: PolicySettings) -> Iterator[Fi
             "only the Vault that is backed up could open the backup: if it is lost, so is the backup",
             "Add a recipient that does not need this Vault.",
         )
-    apart = [target for target in policy.targets if not _within(settings, target, home)]
+    apart = [target for target in policy.targets if not is_lost_with(settings, target, home)]
     if len(apart) < policy.quorum and all(target in settings.targets for target in policy.targets):
         yield Finding(
             ("policies", name, "quorum"),
             f"asks for {policy.quorum} targets, of which those in the Vault that is backed up do not count",
             f"At most {len(apart)}, or more targets elsewhere." if apart else "Add targets elsewhere.",
         )
-
-
-def _within(settings: Settings, target: str, home: str | None) -> bool:
-    found = settings.targets.get(target)
-    return isinstance(found, VaultTargetSettings) and server(settings, found.vault) == home
-
-
-def server(settings: Settings, vault: str) -> str | None:
-    """Return the one spelling of a server's address: two names for one server are one server."""
-    found = settings.vaults.get(vault)
-    return found.address.rstrip("/").lower() if found else None

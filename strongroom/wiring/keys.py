@@ -1,0 +1,102 @@
+"""Keys, made from their settings: recipients to seal for, identities to open with.
+
+A recipient needs what sealing needs, so a host that only makes backups names public halves.
+Identities are all that the host was given besides: private keys, a token's PIN, a login.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from strongroom.config import HpkeKey, KeyFileKey, PassphraseKey, Settings
+from strongroom.errors import ConfigError
+from strongroom.keys import Opener, Recipient, passphrase, privatefile
+from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, PublicKey
+from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient, load_key_file
+from strongroom.operations.pins import pin_recipient
+from strongroom.state.records import RecipientPin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """How a person is asked for what neither a file nor the environment gives.
+
+    ``pin`` is shown which token it is for, and how many tries are left.
+    """
+
+    passphrase: Callable[[], str]
+    pin: Callable[[str], str]
+
+
+def recipient(name: str, settings: Settings, ask: Ask | None = None) -> Recipient:
+    """Return the sealing side of a configured key. Raises ConfigError or KeyServiceError."""
+    match settings.keys[name]:
+        case PassphraseKey() as key:
+            return passphrase.PassphraseRecipient(
+                _passphrase(key, ask), label=name, iterations=key.iterations
+            )
+        case KeyFileKey() as key:
+            return KeyFileRecipient(load_key_file(key.file), label=name)
+        case HpkeKey() as key:
+            return HpkeRecipient(public_key(key), label=name)
+        case key:
+            raise ConfigError(f"keys.{name} is of a kind that this version cannot use: {key.kind}")
+
+
+def pin(name: str, settings: Settings, ask: Ask | None = None) -> RecipientPin:
+    """Freeze a recipient. For a passphrase that needs only its name: no process that does
+    not seal has to hold it."""
+    if isinstance(settings.keys[name], PassphraseKey):
+        return RecipientPin(
+            name=name,
+            type=passphrase.TYPE,
+            fingerprint=passphrase.fingerprint(name),
+            post_quantum=True,
+            describes=passphrase.describe(name),
+        )
+    return pin_recipient(name, recipient(name, settings, ask))
+
+
+def identities(settings: Settings, ask: Ask | None = None) -> tuple[Opener, ...]:
+    """Return every identity this host is given; a key of which it has only the public half gives none."""
+    return tuple(found for name in settings.keys for found in identity(name, settings, ask))
+
+
+def identity(name: str, settings: Settings, ask: Ask | None = None) -> Iterator[Opener]:
+    """Yield the opening side of a configured key, if this host has it."""
+    match settings.keys[name]:
+        case PassphraseKey() as key:
+            yield passphrase.PassphraseIdentity(_passphrase(key, ask))
+        case KeyFileKey() as key:
+            yield KeyFileIdentity(load_key_file(key.file))
+        case HpkeKey(identity_file=Path() as file):
+            yield HpkeIdentity.load(file)
+
+
+def public_key(key: HpkeKey) -> PublicKey:
+    """Return the public key that settings name. Raises ConfigError."""
+    if key.public_key is not None:
+        return PublicKey.parse(key.public_key)
+    assert key.public_key_file is not None  # the settings hold one of the two
+    try:
+        return PublicKey.parse(key.public_key_file.read_text())
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"the public key '{key.public_key_file}' cannot be read") from None
+
+
+def _passphrase(key: PassphraseKey, ask: Ask | None) -> str:
+    file = key.file or os.environ.get("STRONGROOM_PASSPHRASE_FILE")
+    if file:
+        return privatefile.read_private(Path(file)).rstrip("\r\n")
+    if "STRONGROOM_PASSPHRASE" in os.environ:
+        return os.environ["STRONGROOM_PASSPHRASE"]
+    if ask is not None:
+        return ask.passphrase()
+    raise ConfigError(
+        "a passphrase is needed and none is at hand: set the key's 'file', STRONGROOM_PASSPHRASE_FILE or "
+        "STRONGROOM_PASSPHRASE, for the cluster where 'strongroom up' starts it",
+        hint="A key pair (strongroom keygen) needs no passphrase on the host that makes backups.",
+    )

@@ -1,0 +1,224 @@
+"""Sources and targets, made from their settings. Nothing is connected before its first use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from strongroom.config import (
+    AwsSource,
+    AzureTargetSettings,
+    DirectoryTargetSettings,
+    FilesSource,
+    LocalSource,
+    S3TargetSettings,
+    Settings,
+    VaultSettings,
+    VaultSource,
+    VaultTargetSettings,
+)
+from strongroom.config.domains import own_mounts
+from strongroom.errors import TargetError
+from strongroom.sources import Destination, Source
+from strongroom.sources.files import open_files
+from strongroom.sources.local import LocalStore
+from strongroom.targets import Target
+from strongroom.targets.directory import DirectoryTarget
+from strongroom.targets.resilient import resilient
+from strongroom.vault.client import Vault
+from strongroom.vault.connection import Connection
+from strongroom.vault.login import AppRole, Kubernetes, Login, TokenFile
+
+
+def stage(path: Path) -> DirectoryTarget:
+    """Return the directory where sealed containers wait for their upload."""
+    made = DirectoryTarget(path, name="stage", region="local")
+    made.prepare()
+    return made
+
+
+# -- sources -------------------------------------------------------------------
+
+
+def source(name: str, settings: Settings) -> Source:
+    """Return a configured source."""
+    match settings.sources[name]:
+        case FilesSource() as found:
+            return open_files(found.path, found.format, name=name)
+        case _:
+            return destination(name, settings)
+
+
+def destinations(settings: Settings) -> Mapping[str, Destination]:
+    """Return the sources that can be restored into. Files cannot."""
+    return {
+        name: destination(name, settings)
+        for name, found in settings.sources.items()
+        if not isinstance(found, FilesSource)
+    }
+
+
+def destination(name: str, settings: Settings) -> Destination:
+    """Return a configured source that can be restored into."""
+    match settings.sources[name]:
+        case LocalSource() as found:
+            return LocalStore(found.path or settings.state_dir, name=name)
+        case VaultSource() as found:
+            return _vault_source(name, found, settings)
+        case AwsSource() as found:
+            return _aws_source(name, found)
+        case _:
+            raise AssertionError(f"sources.{name} cannot be restored into")
+
+
+def _vault_source(name: str, found: VaultSource, settings: Settings) -> Destination:
+    from strongroom.sources.vault import VaultSource as Reader  # noqa: PLC0415 - hvac, half a second
+
+    return Reader(
+        vault(found.vault, settings),
+        name=name,
+        mounts=found.mounts,
+        exclude_mounts=found.exclude_mounts,
+        leave_out=own_mounts(settings, name),
+        system=found.system,
+    )
+
+
+def _aws_source(name: str, found: AwsSource) -> Destination:
+    from strongroom.sources.aws import AwsSource as Reader  # noqa: PLC0415 - boto3, half a second
+
+    return Reader(
+        name=name,
+        region=found.region,
+        endpoint_url=found.endpoint_url,
+        profile=found.profile,
+        requests_per_second=found.requests_per_second,
+    )
+
+
+# -- targets -------------------------------------------------------------------
+
+
+def target(name: str, settings: Settings, *, prepare: bool) -> Target:
+    """Return a configured target, with patience and a circuit breaker where a network is between.
+
+    Args:
+        prepare: whether this process may create a directory that is to be created.
+    """
+    match settings.targets[name]:
+        case DirectoryTargetSettings() as found:
+            return _directory(name, found, prepare=prepare)
+        case found:
+            return resilient(_remote(name, found, settings))
+
+
+def _directory(name: str, found: DirectoryTargetSettings, *, prepare: bool) -> DirectoryTarget:
+    made = DirectoryTarget(found.path, name=name, region=found.region, provider=found.provider)
+    if found.create and prepare:
+        # One target that is full or read-only must not keep this process from the others;
+        # its own calls say what is wrong with it.
+        with suppress(TargetError):
+            made.prepare()
+    return made
+
+
+def _remote(
+    name: str, found: S3TargetSettings | AzureTargetSettings | VaultTargetSettings, settings: Settings
+) -> Target:
+    match found:
+        case S3TargetSettings():
+            return _s3(name, found)
+        case AzureTargetSettings():
+            return _azure(name, found)
+        case VaultTargetSettings():
+            return _vault_target(name, found, settings)
+
+
+def _s3(name: str, found: S3TargetSettings) -> Target:
+    from strongroom.targets.s3 import Lock, LockMode, S3Options, S3Target  # noqa: PLC0415 - boto3
+
+    lock = None
+    if found.lock != "none":
+        lock = Lock(mode=LockMode(found.lock), days=found.lock_days, max_days=found.max_lock_days)
+    options = S3Options(
+        bucket=found.bucket,
+        region=found.region,
+        prefix=found.prefix,
+        endpoint_url=found.endpoint_url,
+        profile=found.profile,
+        credentials_file=found.credentials_file,
+        expected_bucket_owner=found.bucket_owner,
+        sse=None if found.encryption == "bucket" else found.encryption,
+        kms_key_id=found.kms_key,
+        lock=lock,
+        ca_bundle=found.ca_file,
+    )
+    return S3Target(options, name=name, region=found.region, provider=found.provider)
+
+
+def _azure(name: str, found: AzureTargetSettings) -> Target:
+    from strongroom.targets.azure import Account, AzureTarget, Lock  # noqa: PLC0415 - azure-storage-blob
+
+    lock = None
+    if found.lock != "none":
+        lock = Lock(days=found.lock_days, most_days=found.max_lock_days, final=found.lock == "locked")
+    account = Account(
+        url=found.account_url,
+        container=found.container,
+        credential_file=found.credential_file,
+        api_version=found.api_version,
+        ca_file=found.ca_file,
+    )
+    return AzureTarget(
+        account, name=name, region=found.region, provider=found.provider, prefix=found.prefix, lock=lock
+    )
+
+
+def _vault_target(name: str, found: VaultTargetSettings, settings: Settings) -> Target:
+    from strongroom.targets.vault import VaultTarget  # noqa: PLC0415 - hvac
+
+    return VaultTarget(
+        vault(found.vault, settings),
+        name=name,
+        mount=found.mount,
+        prefix=found.prefix,
+        region=found.region,
+        provider=found.provider,
+        chunk_bytes=found.chunk_bytes,
+    )
+
+
+# -- Vault servers -------------------------------------------------------------
+
+
+def vault(name: str, settings: Settings) -> Vault:
+    """Return a configured Vault server."""
+    return Vault(connection(name, settings))
+
+
+def connection(name: str, settings: Settings) -> Connection:
+    """Return how a configured Vault server is reached."""
+    found = settings.vaults[name]
+    return Connection(
+        address=found.address,
+        login=_login(found),
+        namespace=found.namespace,
+        ca_file=found.ca_file,
+        in_flight=found.in_flight,
+        requests_per_second=found.requests_per_second,
+        pace_file=settings.state_dir / f"{name}.pace",
+        redirect_hosts=frozenset(found.redirect_hosts),
+    )
+
+
+def _login(found: VaultSettings) -> Login:
+    match found:
+        case VaultSettings(login="token", token_file=Path() as path):
+            return TokenFile(path=path)
+        case VaultSettings(login="approle", role_id=str() as role, secret_id_file=Path() as path):
+            return AppRole(role_id=role, secret_id_file=path, mount=found.login_mount or "approle")
+        case VaultSettings(login="kubernetes", role=str() as role, jwt_file=Path() as path):
+            return Kubernetes(role=role, jwt_file=path, mount=found.login_mount or "kubernetes")
+        case _:
+            raise AssertionError("the settings' checks let no login without its files through")

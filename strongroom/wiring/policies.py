@@ -1,0 +1,83 @@
+"""Policies as this process's own configuration has them: what a run must agree with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+
+from strongroom.config import PolicySettings, Settings
+from strongroom.config.domains import home_of, is_lost_with
+from strongroom.errors import ConfigError
+from strongroom.operations.pins import pin_target
+from strongroom.operations.services import Pinned
+from strongroom.operations.submit import Scheduled
+from strongroom.state.records import RecipientPin, RunKind, Spec, TargetPin
+from strongroom.targets import Target
+from strongroom.wiring import keys
+from strongroom.wiring.keys import Ask
+
+
+def pinned(
+    settings: Settings, targets: Mapping[str, Target], *, seals: bool, ask: Ask | None
+) -> Callable[[str], Pinned]:
+    """Return what looks a policy up.
+
+    Args:
+        seals: whether this process needs the recipients themselves, too.
+    """
+
+    @cache
+    def look_up(name: str) -> Pinned:
+        if name not in settings.policies:
+            known = ", ".join(sorted(settings.policies)) or "none"
+            raise ConfigError(f"there is no policy '{name}' (known: {known})")
+        policy = settings.policies[name]
+        named = policy.recipients if policy.sealed else ()
+        recipients = tuple(keys.recipient(key, settings, ask) for key in named) if seals else ()
+        pins = tuple(keys.pin(key, settings, ask) for key in named)
+        return Pinned(spec=_spec(name, policy, settings, targets, pins), recipients=recipients)
+
+    return look_up
+
+
+def _spec(
+    name: str,
+    policy: PolicySettings,
+    settings: Settings,
+    targets: Mapping[str, Target],
+    recipients: tuple[RecipientPin, ...],
+) -> Spec:
+    return Spec(
+        kind=RunKind.BACKUP,
+        policy=name,
+        source=policy.source,
+        values=policy.kind == "full",
+        sealed=policy.sealed,
+        selection=policy.selection,
+        targets=tuple(_target(target, policy, settings, targets) for target in policy.targets),
+        recipients=recipients,
+        quorum=policy.quorum,
+        regions=policy.regions,
+        providers=policy.providers,
+        keep_days=policy.keep_days,
+        depth=policy.verify,
+        container_bytes=settings.limits.container_bytes,
+    )
+
+
+def _target(
+    name: str, policy: PolicySettings, settings: Settings, targets: Mapping[str, Target]
+) -> TargetPin:
+    counts = not is_lost_with(settings, name, home_of(settings, policy.source))
+    return pin_target(name, targets[name], counts=counts)
+
+
+def scheduled(settings: Settings) -> tuple[Scheduled, ...]:
+    """Return what is due from time to time: policies, and the drill if there is one."""
+    due = [Scheduled(policy=name, schedule=cron) for name, cron in settings.schedules.items()]
+    drill = settings.drill
+    if drill.schedule is not None and drill.policy is not None:
+        due.append(
+            Scheduled(policy=drill.policy, schedule=drill.schedule, objective_seconds=drill.objective_seconds)
+        )
+    return tuple(due)

@@ -1,0 +1,77 @@
+"""A process's services, put together by its role."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import cache
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from strongroom.config import Settings
+from strongroom.keys import clusterkeys, privatefile
+from strongroom.operations.services import Limits, Services
+from strongroom.state.store import Patience, RunStore
+from strongroom.wiring import keys, places, policies, signers
+from strongroom.wiring.keys import Ask
+from strongroom.wiring.signers import OPERATOR
+
+READS_SOURCES = frozenset({"control", "seal", "verify", OPERATOR})
+WRITES_SOURCES = frozenset({"recover", OPERATOR})
+OPENS = frozenset({"verify", "drill", "recover", OPERATOR})
+PREPARES = frozenset({"control", "transfer", OPERATOR})
+SEALS = frozenset({"seal", OPERATOR})
+
+
+def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> Services:
+    """Put a process's services together; nothing is connected yet.
+
+    Args:
+        role: one of :data:`strongroom.keys.roles.ROLES`, or ``operator``.
+        ask: prompts a person for what neither a file nor the environment gives.
+
+    Raises:
+        ConfigError: a key file is missing, damaged or open to others.
+    """
+    folder = settings.state_dir / "keys"
+    own = signers.signers(folder / "roles", role)
+    targets = {name: places.target(name, settings, prepare=role in PREPARES) for name in settings.targets}
+    reads, writes = role in READS_SOURCES, role in WRITES_SOURCES
+    return Services(
+        owner=f"{socket.gethostname()}:{os.getpid()}:{role}",
+        state_dir=settings.state_dir,
+        store=RunStore(_database_url(settings), patience=_patience(settings)),
+        stage=places.stage(settings.stage_path),
+        targets=targets,
+        sources={name: places.source(name, settings) for name in settings.sources} if reads else {},
+        destinations=places.destinations(settings) if writes else {},
+        pinned=policies.pinned(settings, targets, seals=role in SEALS, ask=ask),
+        signers=own,
+        trusted=lambda wanted: signers.trusted(folder / "roles", wanted),
+        signer_fingerprints=signers.fingerprints(settings, folder / "roles"),
+        identities=cache(lambda: keys.identities(settings, ask) if role in OPENS else ()),
+        work_key=clusterkeys.load_or_create(folder, "work"),
+        digest_key=clusterkeys.load_or_create(folder, "digest"),
+        limits=_limits(settings),
+    )
+
+
+def _database_url(settings: Settings) -> str:
+    """Return the database's address, with the password that only a file holds."""
+    if settings.state.password_file is None:
+        return settings.database_url
+    parts = urlsplit(settings.database_url)
+    password = quote(privatefile.read_private(settings.state.password_file).rstrip("\r\n"), safe="")
+    user, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}{at}{host}" if at else parts.netloc))
+
+
+def _limits(settings: Settings) -> Limits:
+    limits = settings.limits
+    fitting = max(1, limits.stage_bytes // limits.container_bytes)
+    return Limits(
+        lease=limits.lease_seconds, attempts=limits.max_attempts, window=min(limits.open_containers, fitting)
+    )
+
+
+def _patience(settings: Settings) -> Patience:
+    return Patience(lease=settings.limits.lease_seconds, starts=settings.limits.max_attempts)
