@@ -322,6 +322,14 @@ class RunCancelled(StateError):
     exit_code = 55
 
 
+class RotationContended(StateError):
+    """Another rotation of the same key went on at the same time; trying again can help."""
+
+    exit_code = 58
+    transient = True
+    default_hint = "Nothing was lost: every backup still opens. Let one rotation end, then repeat the other."
+
+
 class ClaimLost(StateError):
     """Another worker holds this step now; its result counts, ours does not."""
 

@@ -111,6 +111,14 @@ class WrappingKey:
         record = _record(self._key, self.record.id, later, recipients)
         return WrappingKey(self._key, record, _random=self._random)
 
+    def vouches_for(self, record: WrappingKeyRecord) -> bool:
+        """Tell whether a record was made by somebody who had this very key.
+
+        That is all that can be told of its stanzas without the recipients' own keys.
+        """
+        mac = _mac(self._key, _Unsigned(record.id, record.generation, record.stanzas))
+        return record.id == self.record.id and hmac.compare_digest(mac.hex(), record.mac)
+
     @property
     def id(self) -> str:
         """Sixteen random bytes in hex."""

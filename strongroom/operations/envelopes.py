@@ -176,17 +176,19 @@ def newest_of(records: Iterable[WrappingKeyRecord | None]) -> WrappingKeyRecord 
     return max((one for one in records if one is not None), key=lambda one: one.generation, default=None)
 
 
-def place_envelope(target: Target, record: WrappingKeyRecord, signer: Signer) -> WrappingKeyRecord | None:
+def place_envelope(
+    target: Target, record: WrappingKeyRecord, signer: Signer, *, trusted: frozenset[str]
+) -> WrappingKeyRecord | None:
     """Put an envelope if there is none of its generation; return the record that lies there now.
 
     Another rotation may have been faster: then it is that one's record, and the caller
-    decides whether it will do. ``None``: what lies there is no envelope.
+    decides whether it will do. ``None``: what lies there is no envelope that counts.
     """
     content = write_detached(record, signer)
     name = envelope_name(record.id, record.generation)
     target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
     try:
-        return _read(target, name, record.id, record.generation, None)
+        return _read(target, name, record.id, record.generation, trusted)
     except FormatError:
         return None
 
