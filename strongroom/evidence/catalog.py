@@ -18,6 +18,7 @@ from strongroom.model import Depth
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
+from strongroom.targets.repaired import original_name, sound_copy
 
 MANIFESTS = "manifests/"
 
@@ -76,22 +77,27 @@ def entry_of(manifest: Manifest, sha256: str) -> CatalogEntry:
 
 
 def _backups(target: Target) -> Iterator[str]:
-    for info in target.list(MANIFESTS):
-        yield info.name.removeprefix(MANIFESTS).removesuffix(".json")
+    for name in dict.fromkeys(original_name(info.name) for info in target.list(MANIFESTS)):
+        yield name.removeprefix(MANIFESTS).removesuffix(".json")
 
 
 def _manifest(target: Target, backup: str, trusted: frozenset[str]) -> tuple[Manifest, bytes]:
-    content = b"".join(target.read(f"{MANIFESTS}{backup}.json"))
-    manifest = parse_manifest(content, trusted=trusted)
-    if manifest.backup_id != backup:
-        raise MissingPiece(f"the manifest under this name belongs to backup '{manifest.backup_id}'")
-    return manifest, content
+    def parsed(content: bytes) -> tuple[Manifest, bytes]:
+        manifest = parse_manifest(content, trusted=trusted)
+        if manifest.backup_id != backup:
+            raise MissingPiece(f"the manifest under this name belongs to backup '{manifest.backup_id}'")
+        return manifest, content
+
+    return sound_copy(target, f"{MANIFESTS}{backup}.json", parsed)
 
 
 def _whole(target: Target, manifest: Manifest) -> bool:
-    sizes = {info.name: info.size for info in target.list(f"containers/{manifest.backup_id}/")}
+    """Tell whether each container, or a repair of it, is there with its size."""
+    found = {
+        (original_name(info.name), info.size) for info in target.list(f"containers/{manifest.backup_id}/")
+    }
     return all(
-        sizes.get(f"containers/{manifest.backup_id}/{container.sha256}") == container.size
+        (f"containers/{manifest.backup_id}/{container.sha256}", container.size) in found
         for container in manifest.containers
     )
 

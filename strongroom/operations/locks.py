@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import Protocol
 
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
@@ -17,6 +18,11 @@ from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.services import Services
 from strongroom.state.records import Run
 from strongroom.targets import Locking, Target
+from strongroom.targets.repaired import copies
+
+
+class LockingTarget(Target, Locking, Protocol):
+    """A target that locks."""
 
 
 def lock_replicas(run: Run, manifest: Manifest, names: Sequence[str], services: Services) -> dict[str, str]:
@@ -45,9 +51,10 @@ def lock_backup(target: Target, manifest: Manifest, until: datetime) -> str | No
     return _said(failed, len(names))
 
 
-def _locked(target: Locking, name: str, until: datetime) -> str | None:
+def _locked(target: LockingTarget, name: str, until: datetime) -> str | None:
     try:
-        target.extend_lock(name, until)
+        for copy in copies(target, name) or [name]:
+            target.extend_lock(copy, until)
     except StrongroomError as error:
         return str(error)
     return None

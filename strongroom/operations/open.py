@@ -5,28 +5,28 @@ Needs no state, broker or configuration: bytes, identities and trusted signers a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
 
 from strongroom.container.digests import name_hash
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.container.reader import Container
 from strongroom.container.rows import Row
-from strongroom.errors import MissingPiece, NotABackup, Tampered, Truncated
+from strongroom.errors import MissingPiece, NotABackup, Tampered, Truncated, WrongKey
 from strongroom.keys import Identity
 from strongroom.model import Secret
+from strongroom.operations.envelopes import Newest
 from strongroom.operations.layout import MANIFESTS, container_name, manifest_name
-from strongroom.targets import ObjectInfo
+from strongroom.targets.repaired import Objects, original_name, readable_copy, sound_copy
 
-
-class Objects(Protocol):
-    """The read side of a target; a single-file backup has it too."""
-
-    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]: ...
-
-    def stat(self, name: str) -> ObjectInfo | None: ...
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]: ...
+__all__ = [
+    "Backup",
+    "ObjectReader",
+    "Objects",
+    "backup_ids",
+    "manifest_bytes",
+    "open_backup",
+    "read_manifest",
+]
 
 
 class ObjectReader:
@@ -46,18 +46,38 @@ class ObjectReader:
 
 
 class Backup:
-    """An opened backup: its manifest, checked, and its containers, opened as needed."""
+    """An opened backup: its manifest, checked, and its containers, opened as needed.
 
-    def __init__(self, objects: Objects, manifest: Manifest, identities: Sequence[Identity]) -> None:
+    Args:
+        trusted: whose detached envelopes count; ``None`` for anybody's, which the caller must say.
+        known: tells the newest generation of a wrapping key that is known from elsewhere (0: none).
+            An older one here is a rollback: Stale.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        manifest: Manifest,
+        identities: Sequence[Identity],
+        *,
+        trusted: frozenset[str] | None = None,
+        known: Callable[[str], int] | None = None,
+    ) -> None:
         self.manifest = manifest
         self._objects = objects
         self._identities = identities
+        self._newest = Newest(objects, trusted=trusted, known=known)
         self._name_key: bytes | None = None
+        self._names: dict[str, str] = {}
 
     def container(self, entry: ContainerEntry) -> Container:
         """Open one container: the one, at its place, that the manifest's signer vouched for."""
         trusted = frozenset({entry.signer_fingerprint})
-        container = Container.open(self.reader(entry), self._identities, trusted=trusted)
+        newer = self._newest.of(entry.wrapping_key) if self.manifest.sealed else None
+        try:
+            container = Container.open(self.reader(entry), self._identities, newer=newer, trusted=trusted)
+        except WrongKey as error:
+            raise self._newest.explained(entry.wrapping_key, error) from None
         about = container.about
         if (about.backup_id, about.piece) != (self.manifest.backup_id, entry.piece):
             raise Tampered(f"container {entry.piece} belongs to another place or backup")
@@ -65,12 +85,17 @@ class Backup:
 
     def reader(self, entry: ContainerEntry) -> ObjectReader:
         """Return ranged reads of one container, refusing one of another size."""
-        reader = ObjectReader(self._objects, container_name(self.manifest.backup_id, entry.sha256))
+        reader = ObjectReader(self._objects, self._name(entry))
         if reader.size < entry.size:
             raise Truncated(f"container {entry.piece} has {reader.size} bytes instead of {entry.size}")
         if reader.size > entry.size:
             raise Tampered(f"container {entry.piece} has {reader.size} bytes instead of {entry.size}")
         return reader
+
+    def _name(self, entry: ContainerEntry) -> str:
+        if entry.sha256 not in self._names:
+            self._names[entry.sha256] = readable_container(self._objects, self.manifest.backup_id, entry)
+        return self._names[entry.sha256]
 
     def containers(self) -> Iterator[Container]:
         """Open each container in turn."""
@@ -97,7 +122,13 @@ class Backup:
 
 def backup_ids(objects: Objects) -> list[str]:
     """Return the ids of the backups visible here, oldest first (they begin with the time)."""
-    return [info.name.removeprefix(MANIFESTS).removesuffix(".json") for info in objects.list(MANIFESTS)]
+    names = dict.fromkeys(original_name(info.name) for info in objects.list(MANIFESTS))
+    return [name.removeprefix(MANIFESTS).removesuffix(".json") for name in names]
+
+
+def readable_container(objects: Objects, backup: str, entry: ContainerEntry) -> str:
+    """Return under which name a container is to be read: its own, or that of a repair."""
+    return readable_copy(objects, container_name(backup, entry.sha256), sha256=bytes.fromhex(entry.sha256))
 
 
 def read_manifest(objects: Objects, backup: str | None = None, *, trusted: frozenset[str] | None) -> Manifest:
@@ -108,10 +139,19 @@ def read_manifest(objects: Objects, backup: str | None = None, *, trusted: froze
     wanted = known[-1] if backup is None else backup
     if wanted not in known:
         raise MissingPiece(f"there is no backup '{wanted}' here")
-    manifest = parse_manifest(b"".join(objects.read(manifest_name(wanted))), trusted=trusted)
-    if manifest.backup_id != wanted:
-        raise MissingPiece(f"the manifest named '{wanted}' belongs to backup '{manifest.backup_id}'")
-    return manifest
+    return parse_manifest(manifest_bytes(objects, wanted, trusted=trusted), trusted=trusted)
+
+
+def manifest_bytes(objects: Objects, backup: str, *, trusted: frozenset[str] | None) -> bytes:
+    """Return the first manifest of a backup that is sound: the one that was written, or a repair of it."""
+
+    def checked(content: bytes) -> bytes:
+        manifest = parse_manifest(content, trusted=trusted)
+        if manifest.backup_id != backup:
+            raise MissingPiece(f"the manifest named '{backup}' belongs to backup '{manifest.backup_id}'")
+        return content
+
+    return sound_copy(objects, manifest_name(backup), checked)
 
 
 def open_backup(
@@ -120,6 +160,7 @@ def open_backup(
     *,
     identities: Sequence[Identity],
     trusted: frozenset[str] | None,
+    known: Callable[[str], int] | None = None,
 ) -> Backup:
     """Open a backup.
 
@@ -128,5 +169,7 @@ def open_backup(
         backup: which one; the newest if left out.
         identities: who tries to open. Nothing is unwrapped before a container is read.
         trusted: fingerprints of signers; ``None`` accepts any, which the caller must say.
+        known: see :class:`Backup`.
     """
-    return Backup(objects, read_manifest(objects, backup, trusted=trusted), identities)
+    manifest = read_manifest(objects, backup, trusted=trusted)
+    return Backup(objects, manifest, identities, trusted=trusted, known=known)

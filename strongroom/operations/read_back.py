@@ -19,18 +19,19 @@ from strongroom.container.reader import Container
 from strongroom.errors import MissingPiece, Tampered, Truncated, VerificationFailed
 from strongroom.keys import Identity
 from strongroom.model import Depth
-from strongroom.operations.layout import container_name
-from strongroom.operations.open import Backup, ObjectReader, Objects
+from strongroom.operations.open import Backup, ObjectReader, Objects, readable_container
 
 ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
 Progress = Callable[[int], object]
 
 
 class Keys(Struct, frozen=True, kw_only=True):
-    """What verifying may use: identities that open, and the key of the values' digests."""
+    """What verifying may use: identities that open, the key of the values' digests, and whose
+    detached envelopes count (``None``: anybody's)."""
 
     identities: Sequence[Identity] = ()
     digest_key: bytes | None = None
+    trusted: frozenset[str] | None = None
 
 
 def read_back(
@@ -53,7 +54,7 @@ def read_container(
     objects: Objects, manifest: Manifest, entry: ContainerEntry, depth: Depth, keys: Keys
 ) -> None:
     """Read one container back to ``depth``."""
-    name = container_name(manifest.backup_id, entry.sha256)
+    name = readable_container(objects, manifest.backup_id, entry)
     _present(objects, name, entry)
     if depth is Depth.PRESENT:
         return
@@ -63,7 +64,7 @@ def read_container(
     elif depth is Depth.DIGEST:
         scrub(ObjectReader(objects, name), trusted=frozenset({entry.signer_fingerprint}))
     else:
-        container = Backup(objects, manifest, keys.identities).container(entry)
+        container = Backup(objects, manifest, keys.identities, trusted=keys.trusted).container(entry)
         seen = open_all(container, digest_key=keys.digest_key if depth is Depth.COMPARED else None)
         if seen != entry.secrets:
             raise VerificationFailed(f"container {entry.piece} holds {seen} secrets, not {entry.secrets}")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
-from strongroom.errors import FormatError, MissingPiece, StrongroomError
+from strongroom.errors import MissingPiece, StrongroomError
 from strongroom.operations import pins
+from strongroom.operations.envelopes import bring_up, wrapping_keys
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.locks import lock_replicas
+from strongroom.operations.open import manifest_bytes
 from strongroom.operations.services import Services
-from strongroom.operations.upload import digest_of, place
+from strongroom.operations.upload import place
 from strongroom.operations.verify import recorded_manifest
 from strongroom.state.records import Run, RunKind, Step, StepKind, StepState
 from strongroom.targets import Target
+from strongroom.targets.repaired import whole_copy
 
 
 def inventory(run: Run, step: Step, services: Services) -> dict[str, Any]:
@@ -28,7 +32,9 @@ def inventory(run: Run, step: Step, services: Services) -> dict[str, Any]:
     digest = _decided(run, manifests, services)
     manifest = parse_manifest(manifests[digest], trusted=services.signer_fingerprints)
     present = [
-        pin.name for pin in run.spec.targets if _holds(services.target(pin.name), run.spec.backup, digest)
+        pin.name
+        for pin in run.spec.targets
+        if _holds(services.target(pin.name), manifest_name(run.spec.backup), digest)
     ]
     lacking = _lacking(run, manifest, services) if run.spec.kind is RunKind.REPAIR else []
     return {
@@ -40,25 +46,36 @@ def inventory(run: Run, step: Step, services: Services) -> dict[str, Any]:
 
 
 def repair(run: Run, step: Step, services: Services) -> dict[str, Any]:
-    """Copy one container to one target from another that has it whole."""
+    """Copy one container to one target from another that has it whole.
+
+    One that does not answer is passed over, and only if none has it whole is that an error:
+    the one that may pass, if there is one.
+    """
     target = pins.check_target(run, step.target, services)
+    failures: list[StrongroomError] = []
     for other in _others(run, step.target, services):
         try:
             ref = recorded_manifest(run, other, services).containers[step.piece]
             name = container_name(run.spec.backup, ref.sha256)
-            if digest_of(other, name) != ref.sha256:
-                continue
-            place(target, name, lambda: other.read(name), ref)  # noqa: B023 - called before the next turn
-        except FormatError:
+            whole = whole_copy(other, name, sha256=bytes.fromhex(ref.sha256))
+        except StrongroomError as error:
+            failures.append(error)
             continue
-        return {"from": other.name}
-    raise MissingPiece(f"no target has container {step.piece} of {run.spec.backup} whole")
+        if whole is not None:
+            place(target, name, partial(other.read, whole), size=ref.size, sha256=ref.sha256)
+            return {"from": other.name}
+    passing = next((error for error in failures if error.transient), None)
+    raise passing or MissingPiece(f"no target has container {step.piece} of {run.spec.backup} whole")
 
 
 def publish(run: Run, step: Step, services: Services) -> dict[str, Any]:
-    """Write the manifest, last, on every target that now holds every container."""
+    """Write the manifest, last, on every target that now holds every container.
+
+    Before it go the newest envelopes: without them a copy opens for keys that were rotated away.
+    """
     digest = run.facts["manifest"]
     content = dict(_manifests(run, services))[digest]
+    _carry_envelopes(run, content, services)
     manifest = parse_manifest(content, trusted=services.signer_fingerprints)
     missed = {
         row.step.target
@@ -70,23 +87,28 @@ def publish(run: Run, step: Step, services: Services) -> dict[str, Any]:
     return {"targets": written, "unlocked": lock_replicas(run, manifest, written, services)}
 
 
+def _carry_envelopes(run: Run, content: bytes, services: Services) -> None:
+    trusted = services.signer_fingerprints
+    manifest = parse_manifest(content, trusted=trusted)
+    targets = [services.target(pin.name) for pin in run.spec.targets]
+    bring_up(targets, wrapping_keys(manifest), trusted=trusted)
+
+
 def _publish(target: Target, backup: str, content: bytes, digest: str) -> bool:
-    name = manifest_name(backup)
     try:
-        if target.stat(name) is not None and digest_of(target, name) != digest:
-            target.delete(name)
-        target.put(name, [content], size=len(content), sha256=bytes.fromhex(digest))
-        return digest_of(target, name) == digest
+        place(target, manifest_name(backup), lambda: [content], size=len(content), sha256=digest)
     except StrongroomError:
         return False
+    return True
 
 
 def _manifests(run: Run, services: Services) -> Iterator[tuple[str, bytes]]:
     """Yield digest and bytes of each target's manifest, where it is validly signed."""
     for pin in run.spec.targets:
         try:
-            content = b"".join(services.target(pin.name).read(manifest_name(run.spec.backup)))
-            parse_manifest(content, trusted=services.signer_fingerprints)
+            content = manifest_bytes(
+                services.target(pin.name), run.spec.backup, trusted=services.signer_fingerprints
+            )
         except StrongroomError:
             continue
         yield hashlib.sha256(content).hexdigest(), content
@@ -111,15 +133,12 @@ def _lacking(run: Run, manifest: Manifest, services: Services) -> list[tuple[str
 
 
 def _whole(target: Target, backup: str, ref: ContainerEntry) -> bool:
-    try:
-        return digest_of(target, container_name(backup, ref.sha256)) == ref.sha256
-    except StrongroomError:
-        return False
+    return _holds(target, container_name(backup, ref.sha256), ref.sha256)
 
 
-def _holds(target: Target, backup: str, digest: str) -> bool:
+def _holds(target: Target, name: str, digest: str) -> bool:
     try:
-        return digest_of(target, manifest_name(backup)) == digest
+        return whole_copy(target, name, sha256=bytes.fromhex(digest)) is not None
     except StrongroomError:
         return False
 

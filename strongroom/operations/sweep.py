@@ -17,6 +17,7 @@ from strongroom.operations.open import read_manifest
 from strongroom.operations.services import Services
 from strongroom.state.records import Run
 from strongroom.targets import Target
+from strongroom.targets.repaired import copies, original_name
 
 
 def sweep_targets(run: Run, services: Services) -> list[str]:
@@ -58,14 +59,15 @@ def _manifest(place: str, backup: str, services: Services) -> Manifest | None:
 def _sweep_target(place: str, run: Run, keep: frozenset[str], services: Services) -> None:
     target = services.target(place)
     if not keep:
-        target.delete(manifest_name(run.id))
+        for name in copies(target, manifest_name(run.id)):
+            target.delete(name)
     _empty(target, containers_prefix(run.id), keep)
 
 
 def _empty(target: Target, prefix: str, keep: frozenset[str]) -> None:
     target.abort_incomplete(prefix)
     for name in [info.name for info in target.list(prefix)]:
-        if name not in keep:
+        if original_name(name) not in keep:
             target.delete(name)
 
 

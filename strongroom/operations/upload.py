@@ -10,14 +10,14 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from strongroom.container.manifest import ContainerEntry
-from strongroom.container.receipt import Receipt
-from strongroom.errors import VerificationFailed
+from strongroom.errors import TargetLocked, TargetReadOnly, VerificationFailed
 from strongroom.operations import pins
 from strongroom.operations.layout import container_name, staged_name
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.targets import Target
+from strongroom.targets.repaired import put_beside
+from strongroom.targets.resilient import Afresh
 
 
 def upload(run: Run, step: Step, services: Services) -> dict[str, Any]:
@@ -27,22 +27,38 @@ def upload(run: Run, step: Step, services: Services) -> dict[str, Any]:
     receipt = pins.receipt_of(run, step.piece, captured, services).receipt
     staged = staged_name(run.id, step.piece, receipt.sha256)
     name = container_name(run.id, receipt.sha256)
-    return {"created": place(target, name, lambda: services.stage.read(staged), receipt)}
+    content = lambda: services.stage.read(staged)  # noqa: E731
+    return {"created": place(target, name, content, size=receipt.size, sha256=receipt.sha256)}
 
 
 def place(
-    target: Target, name: str, content: Callable[[], Iterable[bytes]], sealed: Receipt | ContainerEntry
+    target: Target, name: str, content: Callable[[], Iterable[bytes]], *, size: int, sha256: str
 ) -> bool:
     """Put an object and read it back; replace a damaged one that lay under its name.
 
-    Returns whether it was this call that created it. Raises
-    :class:`~strongroom.errors.VerificationFailed` if what is read back is not what was put.
+    A damaged one that is locked, or that this credential may not remove, stays, and a whole
+    copy is put beside it (:mod:`strongroom.targets.repaired`).
+
+    Args:
+        content: gives the chunks, anew each time.
+        sha256: in hex.
+
+    Returns:
+        Whether it was this call that created what now lies there.
+
+    Raises:
+        VerificationFailed: what is read back is not what was put.
     """
+    digest = bytes.fromhex(sha256)
     for _ in range(2):
-        created = target.put(name, content(), size=sealed.size, sha256=bytes.fromhex(sealed.sha256))
-        if digest_of(target, name) == sealed.sha256:
+        created = target.put(name, Afresh(content), size=size, sha256=digest)
+        if digest_of(target, name) == sha256:
             return created
-        target.delete(name)
+        try:
+            target.delete(name)
+        except (TargetLocked, TargetReadOnly):
+            put_beside(target, name, content, size=size, sha256=digest)
+            return True
     raise VerificationFailed(
         f"target '{target.name}' gave back other bytes than it was given; the copy was removed"
     )

@@ -10,19 +10,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from strongroom.container.digests import value_digest
-from strongroom.container.manifest import ContainerEntry, Manifest
+from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.container.metadata import check_document
 from strongroom.errors import ConfigError, MissingPiece, RecordRefused, VerificationFailed
 from strongroom.model import Depth, Secret
 from strongroom.operations import pins
-from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.envelopes import Elsewhere, Newest
+from strongroom.operations.layout import manifest_name
 from strongroom.operations.memory import uncollected
-from strongroom.operations.open import Backup, ObjectReader, read_manifest
+from strongroom.operations.open import Backup, ObjectReader, read_manifest, readable_container
 from strongroom.operations.services import Services
 from strongroom.operations.upload import digest_of
 from strongroom.sources import Source
 from strongroom.state.records import Run, Step
 from strongroom.targets import Target
+from strongroom.targets.repaired import copies, whole_copy
 
 ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED, Depth.LIVE)
 
@@ -39,17 +41,36 @@ def verify(run: Run, step: Step, services: Services) -> dict[str, Any]:
     manifest = recorded_manifest(run, target, services)
     ref = manifest.containers[step.piece]
     depth = run.spec.depth if manifest.sealed else min(run.spec.depth, Depth.OPENED, key=ORDER.index)
+    check_envelope(run, target, manifest, ref, services)
     moved = verify_container(target, manifest, ref, depth, services)
     return {"depth": depth.value, "secrets": ref.secrets, "moved": moved}
+
+
+def check_envelope(
+    run: Run, target: Target, manifest: Manifest, ref: ContainerEntry, services: Services
+) -> None:
+    """Refuse a replica whose envelope is older than another target's: whoever restores from it
+    would need a key that was rotated away."""
+    if not manifest.sealed:
+        return
+    others = [services.target(pin.name) for pin in run.spec.targets if pin.name != target.name]
+    trusted = services.signer_fingerprints
+    Newest(target, trusted=trusted, known=Elsewhere(others, trusted=trusted)).of(ref.wrapping_key)
 
 
 def recorded_manifest(run: Run, target: Target, services: Services) -> Manifest:
     """Read a target's manifest of the run's backup; it must be the one on record."""
     backup = run.spec.backup or run.id
     expected = run.facts.get("manifest")
-    if expected is not None and digest_of(target, manifest_name(backup)) != expected:
+    if expected is None:
+        return read_manifest(target, backup, trusted=services.signer_fingerprints)
+    name = manifest_name(backup)
+    found = whole_copy(target, name, sha256=bytes.fromhex(expected))
+    if found is None and not copies(target, name):
+        raise MissingPiece(f"target '{target.name}' lacks the manifest of {backup}")
+    if found is None:
         raise RecordRefused(f"target '{target.name}' holds another manifest of {backup} than was recorded")
-    return read_manifest(target, backup, trusted=services.signer_fingerprints)
+    return parse_manifest(b"".join(target.read(found)), trusted=services.signer_fingerprints)
 
 
 def verify_container(
@@ -60,7 +81,7 @@ def verify_container(
     Returns how many secrets the source has otherwise by now (depth ``live``): that is news
     about the source, not a fault of the replica.
     """
-    name = container_name(manifest.backup_id, ref.sha256)
+    name = readable_container(target, manifest.backup_id, ref)
     found = target.stat(name)
     if found is None:
         raise MissingPiece(f"target '{target.name}' lacks container {ref.piece} of {manifest.backup_id}")
@@ -84,7 +105,7 @@ def _open_all(
     identities = services.identities()
     if not identities:
         raise ConfigError("this host holds no identity that opens backups, so it can verify digests only")
-    container = Backup(target, manifest, identities).container(ref)
+    container = Backup(target, manifest, identities, trusted=services.signer_fingerprints).container(ref)
     digests = {(name, number): digest for name, number, digest in container.digests()}
     seen = 0
     for secret in container.secrets():

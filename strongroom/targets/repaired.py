@@ -3,18 +3,35 @@
 A locked object can be neither removed nor written over. So its repair is a new object,
 ``NAME.r1`` (then ``.r2`` …), and a reader takes the first of them whose digest is right. The
 digest comes from a signed manifest, so it does not matter who put an object there.
+Repairs are named in this one module: writers come through :func:`put_beside`, readers
+through :func:`readable_copy`, and who lists takes :func:`original_name`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar
 
-from strongroom.errors import MissingPiece, VerificationFailed
+from strongroom.errors import FormatError, MissingPiece, VerificationFailed
+from strongroom.model import ObjectInfo
 from strongroom.targets import Target
+from strongroom.targets.resilient import Afresh
+
+T = TypeVar("T")
 
 LIMIT = 9
 """Copies of one object that are repaired under locks; who needs more has another trouble."""
+
+
+class Objects(Protocol):
+    """The read side of a target; a single-file backup has it too."""
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]: ...
+
+    def stat(self, name: str) -> ObjectInfo | None: ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]: ...
 
 
 def repair_names(name: str) -> Iterator[str]:
@@ -28,15 +45,45 @@ def original_name(name: str) -> str:
     return stem if dot and ending in {str(number) for number in range(1, LIMIT + 1)} else name
 
 
-def whole_copy(target: Target, name: str, *, sha256: bytes) -> str | None:
+def copies(objects: Objects, name: str) -> list[str]:
+    """Return under which names an object and its repairs are there, in order; one listing."""
+    there = {info.name for info in objects.list(name)}
+    return [one for one in (name, *repair_names(name)) if one in there]
+
+
+def whole_copy(objects: Objects, name: str, *, sha256: bytes) -> str | None:
     """Return the name of the first copy of an object that is whole, or ``None``.
 
     Reads the object, and then its repairs as far as there are any.
     """
-    there = {info.name for info in target.list(name)}
-    return next(
-        (one for one in (name, *repair_names(name)) if one in there and _is(target, one, sha256)), None
-    )
+    return next((one for one in copies(objects, name) if _is(objects, one, sha256)), None)
+
+
+def readable_copy(objects: Objects, name: str, *, sha256: bytes) -> str:
+    """Return the name that a reader takes: the object's own, unless it was repaired.
+
+    An object without repairs is not read for that: whoever reads it finds what is wrong with it.
+    One with repairs was damaged once, and is read whole to find the copy that is not.
+    """
+    if copies(objects, name) in ([], [name]):
+        return name
+    return whole_copy(objects, name, sha256=sha256) or name
+
+
+def sound_copy(objects: Objects, name: str, parse: Callable[[bytes], T]) -> T:
+    """Return what ``parse`` makes of the first copy of a small object that it does not refuse.
+
+    Raises:
+        FormatError: what ``parse`` says of the first copy, if it refuses all of them.
+        MissingPiece: there is none.
+    """
+    refusals: list[FormatError] = []
+    for copy in copies(objects, name):
+        try:
+            return parse(b"".join(objects.read(copy)))
+        except FormatError as error:
+            refusals.append(error)
+    raise refusals[0] if refusals else MissingPiece(f"'{name}' is not there")
 
 
 def put_beside(
@@ -60,16 +107,16 @@ def put_beside(
     """
     for candidate in repair_names(name):
         if target.stat(candidate) is None:
-            target.put(candidate, content(), size=size, sha256=sha256)
+            target.put(candidate, Afresh(content), size=size, sha256=sha256)
         if _is(target, candidate, sha256):
             return candidate
     raise VerificationFailed(f"target '{target.name}' holds {LIMIT} repairs of {name}, and none is whole")
 
 
-def _is(target: Target, name: str, sha256: bytes) -> bool:
+def _is(objects: Objects, name: str, sha256: bytes) -> bool:
     digest = hashlib.sha256()
     try:
-        for chunk in target.read(name):
+        for chunk in objects.read(name):
             digest.update(chunk)
     except MissingPiece:
         return False

@@ -56,10 +56,11 @@ class Fuse:
 
     def call(self, work: Callable[[], Any]) -> Any:
         self._left -= 1
-        if self._left == 0 and not self._after:
+        last = self._left == 0  # now: a put calls the stage's read while it works
+        if last and not self._after:
             self._burn()
         result = work()
-        if self._left == 0 and self._after:
+        if last and self._after:
             self._burn()
         return result
 

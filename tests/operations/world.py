@@ -85,6 +85,11 @@ class World:
         values = {name: getattr(self.spec, name) for name in Spec.__struct_fields__}
         return replace(self, spec=Spec(**{**values, **fields}))  # type: ignore[arg-type]
 
+    def with_targets(self, targets: Mapping[str, Target]) -> World:
+        """Return the same world over other targets, which its policy then names."""
+        pins = tuple(pin_target(name, target) for name, target in targets.items())
+        return replace(self, targets=targets).with_spec(targets=pins)
+
     def with_stage(self, stage: Target) -> World:
         """Return the same world over another stage."""
         return replace(self, stage=stage)

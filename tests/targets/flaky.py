@@ -116,6 +116,10 @@ class LockingTarget(FlakyTarget):
         self.now = now
         self._locks: dict[str, datetime] = {}
 
+    @property
+    def locks(self) -> bool:
+        return True
+
     def extend_lock(self, name: str, until: datetime) -> datetime:
         self._fail()
         self._locks[name] = max(until, self._locks.get(name, until))
