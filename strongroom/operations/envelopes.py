@@ -1,4 +1,4 @@
-"""Detached envelopes: where they lie, which one counts, and writing a new one.
+"""Detached envelopes: where they lie, and which one counts.
 
 A later generation of a wrapping key's record is an object of its own, named by key and
 generation. Only what a trusted signer signed is an envelope; whatever else lies there,
@@ -7,32 +7,28 @@ anybody who may write could have put there, and it must neither open nor block a
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
 
-from strongroom.container.envelope import MAX_ENVELOPE, parse_detached, write_detached
+from strongroom.container.envelope import MAX_ENVELOPE, parse_detached
+from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.outer import ENDING_BYTES, read_outer
 from strongroom.container.ranges import RangeReader
-from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import (
     FormatError,
     Malformed,
-    MissingPiece,
     Stale,
     Tampered,
-    TargetLocked,
-    VerificationFailed,
+    TargetError,
     WrongKey,
 )
 from strongroom.model import ObjectInfo
-from strongroom.targets import Target
-from strongroom.targets.repaired import put_beside
 
 KEYS = "keys/"
 _NAME = re.compile(r"([0-9]{8})(?:\.r[1-9])?")
@@ -77,6 +73,14 @@ def envelope_name(key: str, generation: int) -> str:
     return f"{envelopes_prefix(key)}{generation:08}"
 
 
+def wrapping_keys(manifest: Manifest) -> dict[str, ContainerEntry]:
+    """Return the distinct wrapping keys of a backup, each with a container that carries it."""
+    found: dict[str, ContainerEntry] = {}
+    for entry in manifest.containers if manifest.sealed else ():
+        found.setdefault(entry.wrapping_key, entry)
+    return found
+
+
 def find_newest(place: Readable, key: str, *, trusted: frozenset[str] | None) -> Found:
     """Return the newest envelope of a wrapping key that counts, reading down from the last name.
 
@@ -93,9 +97,9 @@ def find_all(place: Readable, key: str, *, trusted: frozenset[str] | None) -> Fo
 def _find(place: Readable, key: str, *, trusted: frozenset[str] | None, every: bool) -> Found:
     records: dict[int, WrappingKeyRecord] = {}
     aside: list[Aside] = []
-    for name, generation in _named(place, key):
+    for name, generation in named(place, key):
         try:
-            records.setdefault(generation, _read(place, name, key, generation, trusted))
+            records.setdefault(generation, read_envelope(place, name, key, generation, trusted))
         except FormatError as error:
             aside.append(Aside(name=name, code=error.code, reason=error.message))
         if records and not every:
@@ -103,17 +107,18 @@ def _find(place: Readable, key: str, *, trusted: frozenset[str] | None, every: b
     return Found(records=records, aside=tuple(aside))
 
 
-def _named(place: Readable, key: str) -> list[tuple[str, int]]:
-    """Return names and generations, the newest first, a copy's repairs after itself."""
+def named(place: Readable, key: str) -> list[tuple[str, int]]:
+    """Return what lies among a key's envelopes, as names and generations, the newest first, a copy's repairs after itself."""
     prefix = envelopes_prefix(key)
     matches = [(info.name, _NAME.fullmatch(info.name[len(prefix) :])) for info in place.list(prefix)]
     found = [(name, int(match[1])) for name, match in matches if match is not None]
     return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
 
-def _read(
+def read_envelope(
     place: Readable, name: str, key: str, generation: int, trusted: frozenset[str] | None
 ) -> WrappingKeyRecord:
+    """Read one envelope and hold it to its name; raise what is wrong with it."""
     # Read no further than an envelope can reach: what lies here may be anything.
     data = b"".join(place.read(name, length=MAX_ENVELOPE + _FRAME))
     record = parse_detached(data, trusted=trusted)
@@ -176,78 +181,26 @@ def newest_of(records: Iterable[WrappingKeyRecord | None]) -> WrappingKeyRecord 
     return max((one for one in records if one is not None), key=lambda one: one.generation, default=None)
 
 
-def place_envelope(
-    target: Target, record: WrappingKeyRecord, signer: Signer, *, trusted: frozenset[str]
-) -> WrappingKeyRecord | None:
-    """Put an envelope if there is none of its generation; return the record that lies there now.
-
-    Another rotation may have been faster: then it is that one's record, and the caller
-    decides whether it will do. ``None``: what lies there is no envelope that counts.
-    """
-    content = write_detached(record, signer)
-    name = envelope_name(record.id, record.generation)
-    target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
-    try:
-        return _read(target, name, record.id, record.generation, trusted)
-    except FormatError:
-        return None
-
-
 def taken(place: Readable, key: str) -> frozenset[int]:
     """Return the generations under whose names something lies, whatever it is."""
-    return frozenset(generation for _, generation in _named(place, key))
+    return frozenset(generation for _, generation in named(place, key))
 
 
-def copy_newest(source: Target, target: Target, key: str, *, trusted: frozenset[str]) -> int | None:
-    """Bring a target up to the newest envelope that another one has; return its generation.
+class Elsewhere:
+    """Tells the newest generation of a wrapping key over several places; those away tell nothing."""
 
-    The bytes are copied as they are, so that whoever repairs need not be able to sign.
-    """
-    newest = find_newest(source, key, trusted=trusted)
-    here = find_newest(target, key, trusted=trusted)
-    if newest.newest is None or (here.newest and here.newest.generation >= newest.newest.generation):
-        return None
-    generation = newest.newest.generation
-    content = b"".join(source.read(_whole_name(source, key, generation, trusted)))
-    _bring(target, envelope_name(key, generation), content)
-    if generation not in find_newest(target, key, trusted=trusted).records:
-        raise VerificationFailed(f"target '{target.name}' does not give the envelope of {key} back")
-    return generation
+    def __init__(self, places: Iterable[Readable], *, trusted: frozenset[str]) -> None:
+        self._places = list(places)
+        self._trusted = trusted
+        self._known: dict[str, int] = {}
 
+    def __call__(self, key: str) -> int:
+        if key not in self._known:
+            self._known[key] = max(map(partial(self._at, key), self._places), default=0)
+        return self._known[key]
 
-def _bring(target: Target, name: str, content: bytes) -> None:
-    """Put an envelope under its name, in the place of whatever lies there; beside it if that is locked."""
-    size, sha256 = len(content), hashlib.sha256(content).digest()
-    if target.put(name, [content], size=size, sha256=sha256) or b"".join(target.read(name)) == content:
-        return
-    try:
-        target.delete(name)
-        target.put(name, [content], size=size, sha256=sha256)
-    except TargetLocked:
-        put_beside(target, name, lambda: [content], size=size, sha256=sha256)
-
-
-def _whole_name(place: Readable, key: str, generation: int, trusted: frozenset[str]) -> str:
-    for name, found in _named(place, key):
-        if found == generation:
-            with suppress(FormatError):
-                _read(place, name, key, generation, trusted)
-                return name
-    raise MissingPiece(f"the envelope of wrapping key {key}, generation {generation}, went away")
-
-
-def remove_older(target: Target, key: str, newest: int, *, locked: Callable[[str], object]) -> int:
-    """Delete the generations before ``newest``; tell ``locked`` the names of those that stay.
-
-    Returns how many went. The containers' own records stay for ever: they are part of them.
-    """
-    removed = 0
-    for name, generation in _named(target, key):
-        if generation >= newest:
-            continue
-        try:
-            target.delete(name)
-            removed += 1
-        except TargetLocked:
-            locked(name)
-    return removed
+    def _at(self, key: str, place: Readable) -> int:
+        with suppress(TargetError):
+            newest = find_newest(place, key, trusted=self._trusted).newest
+            return newest.generation if newest else 0
+        return 0

@@ -30,10 +30,10 @@ from strongroom.operations.envelopes import (
     find_newest,
     newest_of,
     own_record,
-    place_envelope,
-    remove_older,
     taken,
+    wrapping_keys,
 )
+from strongroom.operations.envelopes_placed import place_envelope, remove_older
 from strongroom.operations.keyuse import is_for
 from strongroom.operations.open import ObjectReader, readable_container
 from strongroom.targets import Target
@@ -79,14 +79,6 @@ class KeyRotated(Struct, frozen=True, kw_only=True):
     missed: Mapping[str, str]
     removed: int
     locked: tuple[str, ...]
-
-
-def wrapping_keys(manifest: Manifest) -> dict[str, ContainerEntry]:
-    """Return the distinct wrapping keys of a backup, each with a container that carries it."""
-    found: dict[str, ContainerEntry] = {}
-    for entry in manifest.containers if manifest.sealed else ():
-        found.setdefault(entry.wrapping_key, entry)
-    return found
 
 
 def rewrap_backup(manifest: Manifest, targets: Sequence[Target], rotation: Rotation) -> Iterator[KeyRotated]:

@@ -15,10 +15,10 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import Stale, TargetUnavailable, WrongKey
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient
-from strongroom.operations.envelopes import envelope_name, find_all, find_newest
+from strongroom.operations.envelopes import envelope_name, find_all, find_newest, wrapping_keys
 from strongroom.operations.layout import container_name
 from strongroom.operations.open import ObjectReader, open_backup
-from strongroom.operations.rewrap import KeyRotated, rewrap_backup, wrapping_keys
+from strongroom.operations.rewrap import KeyRotated, rewrap_backup
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.rotating import CountingTarget, Rotated
