@@ -108,7 +108,7 @@ def _find(place: Readable, key: str, *, trusted: frozenset[str] | None, every: b
 
 
 def named(place: Readable, key: str) -> list[tuple[str, int]]:
-    """Return what lies among a key's envelopes, as names and generations, the newest first, a copy's repairs after itself."""
+    """Return names and generations of what lies here, the newest first, a copy's repairs after it."""
     prefix = envelopes_prefix(key)
     matches = [(info.name, _NAME.fullmatch(info.name[len(prefix) :])) for info in place.list(prefix)]
     found = [(name, int(match[1])) for name, match in matches if match is not None]

@@ -62,7 +62,7 @@ def _bring(target: Target, name: str, content: bytes) -> None:
         put_beside(target, name, lambda: [content], size=size, sha256=sha256)
 
 
-def _whole_name(place: Readable, key: str, generation: int, trusted: frozenset[str]) -> str:
+def _whole_name(place: Target, key: str, generation: int, trusted: frozenset[str]) -> str:
     for name, found in named(place, key):
         if found == generation:
             with suppress(FormatError):

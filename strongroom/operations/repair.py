@@ -10,7 +10,8 @@ from typing import Any
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.errors import MissingPiece, StrongroomError
 from strongroom.operations import pins
-from strongroom.operations.envelopes import bring_up, wrapping_keys
+from strongroom.operations.envelopes import wrapping_keys
+from strongroom.operations.envelopes_placed import bring_up
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.locks import lock_replicas
 from strongroom.operations.open import manifest_bytes
