@@ -81,20 +81,30 @@ def _refuse_public_half(path: Path) -> None:
 def _configured(place: Place, output: Output) -> Iterator[Opener]:
     for name, table in place.section("keys").items():
         try:
-            identity = _of_table(table, place, output)
+            yield from _of_table(name, table, place, output)
         except StrongroomError as error:
             output.note(f"note: keys.{name} was left aside: {error.message}")
-            continue
-        if identity is not None:
-            yield identity
 
 
-def _of_table(table: Mapping[str, Any], place: Place, output: Output) -> Opener | None:
+def _of_table(name: str, table: Mapping[str, Any], place: Place, output: Output) -> Iterator[Opener]:
     kind = table.get("kind")
+    if kind not in _SIMPLE:
+        yield from _by_settings(name)
+        return
     path = place.path(table.get("identity_file" if kind == "hpke" else "file"))
-    if path is None:
-        return None
-    return _passphrase(passphrases.read_file(path, output)) if kind == "passphrase" else load(path)
+    if path is not None:
+        yield _passphrase(passphrases.read_file(path, output)) if kind == "passphrase" else load(path)
+
+
+_SIMPLE = frozenset({"passphrase", "keyfile", "hpke"})
+"""Kinds of keys that are files, and open without the rest of the configuration."""
+
+
+def _by_settings(name: str) -> Iterator[Opener]:
+    from cli.settings import asking, settings  # noqa: PLC0415 - files need it not
+    from strongroom.wiring import keys  # noqa: PLC0415
+
+    return keys.identity(name, settings(), asking())
 
 
 def _passphrase(passphrase: str) -> Opener:

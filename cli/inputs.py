@@ -16,6 +16,7 @@ from strongroom.errors import MissingPiece, TargetError, TargetUnavailable, Usag
 from strongroom.operations.open import Objects
 
 if TYPE_CHECKING:
+    from strongroom.targets import Target
     from strongroom.targets.directory import DirectoryTarget
 
 DEFAULTS = ("region-a", "region-b", "region-c")
@@ -78,26 +79,37 @@ def objects_of(target: str, place: Place) -> Iterator[Objects]:
     yield target_of(target, place)
 
 
-def target_of(word: str, place: Place) -> DirectoryTarget:
+def target_of(word: str, place: Place) -> Target:
     """Return the target that a person means: a configured name, or a directory.
 
-    A directory that is configured goes by its configured name.
+    A directory that is configured goes by its configured name. Only other kinds need the
+    whole configuration to be sound.
 
     Raises:
         TargetError: it is neither.
     """
-    places = {name: place.path(table.get("path")) for name, table in place.section("targets").items()}
-    if not places:
-        places = {name: place.state_dir / "targets" / name for name in DEFAULTS}
-    for name, path in places.items():
+    tables = place.section("targets")
+    folders = {name: place.path(table.get("path")) for name, table in tables.items()}
+    if not tables:
+        folders = {name: place.state_dir / "targets" / name for name in DEFAULTS}
+    for name, path in folders.items():
         if path is not None and (word == name or Path(word).absolute() == path):
             return directory(path, name=name)
+    if word in tables:
+        return _remote(word)
     if Path(word).is_dir():
         return directory(Path(word))
-    known = ", ".join(places)
+    known = ", ".join(folders)
     raise TargetError(
         f"There is no target '{word}'.", hint=f"Name a directory, or a configured target ({known})."
     )
+
+
+def _remote(name: str) -> Target:
+    from cli.settings import settings  # noqa: PLC0415 - a file and a directory need it not
+    from strongroom.wiring import places  # noqa: PLC0415
+
+    return places.target(name, settings(), prepare=False)
 
 
 def directory(path: Path, *, name: str | None = None) -> DirectoryTarget:

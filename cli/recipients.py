@@ -97,13 +97,20 @@ def _configured(name: str, table: Mapping[str, Any], output: Output, place: Plac
     if kind == "keyfile" and path is not None:
         return _key_file(path, label=name)
     if kind != "passphrase":
-        raise UsageError(f"keys.{name} cannot be used.", hint="Run 'strongroom config check'.")
+        return _by_settings(name)
     passphrase = passphrases.read_file(path, output) if path else passphrases.from_environment(output)
     checked = passphrase is None
     iterations = int(table.get("iterations", 600_000))
     return _passphrase(
         passphrase or passphrases.ask_new(output), output, label=name, iterations=iterations, checked=checked
     )
+
+
+def _by_settings(name: str) -> Recipient:
+    from cli.settings import asking, settings  # noqa: PLC0415 - simple keys need it not
+    from strongroom.wiring import keys  # noqa: PLC0415
+
+    return keys.recipient(name, settings(), asking())
 
 
 def _configured_public(name: str, table: Mapping[str, Any], place: Place) -> Recipient:

@@ -1,4 +1,4 @@
-"""restore and restore-secret: from a file or a target into the local store.
+"""restore and restore-secret: from a file or a target into the local store, or another source.
 
 Needs no configuration and no broker, so that it works on the day when nothing else does.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
-from cli import identities, legacy, opening, place, sources, trust
+from cli import identities, legacy, opening, place, prompts, sources, trust
 from cli.command import Command
 from cli.inputs import kind_of
 from cli.output import Output, plural
@@ -30,11 +30,9 @@ from strongroom.errors import (
 from strongroom.keys import Opener
 from strongroom.model import Secret, Selection
 from strongroom.operations.open import Backup
-from strongroom.operations.restore import Restored, Undo, chosen, plan_restore, restore
+from strongroom.operations.restore import Choose, Restored, Undo, chosen, plan_restore, restore
 from strongroom.sources import Destination
 from strongroom.sources.select import matches
-
-Choose = Callable[[], Iterator[Secret]]
 
 
 def _from_arguments(parser: ArgumentParser) -> None:
@@ -50,10 +48,20 @@ def _from_arguments(parser: ArgumentParser) -> None:
     legacy.add_argument(parser)
 
 
+def _to_argument(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--to",
+        metavar="SOURCE",
+        default=sources.LOCAL,
+        help="where to restore into: 'local' (the default), or the name of a configured source",
+    )
+
+
 def _arguments(parser: ArgumentParser) -> None:
     _from_arguments(parser)
     sources.add_selection_arguments(parser)
     parser.add_argument("--full-restore", action="store_true", help="restore everything")
+    _to_argument(parser)
     parser.add_argument(
         "--overwrite-existing", action="store_true", help="also replace what differs (a way back is kept)"
     )
@@ -61,11 +69,16 @@ def _arguments(parser: ArgumentParser) -> None:
         "--verify-after-restore", action="store_true", help="at the end, compare all of it once more"
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing")
-    parser.add_argument("--force", action="store_true", help="accepted for scripts; restoring asks nothing")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="do not ask before writing into another source than the local store",
+    )
 
 
 def _one_arguments(parser: ArgumentParser) -> None:
     _from_arguments(parser)
+    _to_argument(parser)
     parser.add_argument("--secret-name", metavar="NAME", required=True, help="the secret to restore")
     parser.add_argument(
         "--confirm-overwrite", action="store_true", help="replace it if it is there and differs"
@@ -77,6 +90,8 @@ def _restore(arguments: Namespace, output: Output) -> None:
     selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     _check_what(arguments, selection)
     here = place.find()
+    if arguments.to != sources.LOCAL and not arguments.dry_run:
+        prompts.confirm(f"Secrets will be written into '{arguments.to}'", force=arguments.force)
     with _chosen_from(arguments, output, here) as origin:
         job = _Job(arguments, output, here, origin, overwrite=arguments.overwrite_existing)
         done = job.do(lambda: origin.select(selection))
@@ -93,12 +108,15 @@ def _restore_one(arguments: Namespace, output: Output) -> None:
     with _chosen_from(arguments, output, here) as origin:
         job = _Job(arguments, output, here, origin, overwrite=arguments.confirm_overwrite)
         secret = origin.find(arguments.secret_name)
-        if not arguments.confirm_overwrite and plan_restore([secret], job.destination, overwrite=False).left:
+        if (
+            not arguments.confirm_overwrite
+            and plan_restore(lambda: [secret], job.destination, overwrite=False).left
+        ):
             raise WouldOverwrite(
-                f"The store has another value or other metadata for '{secret.name}'.",
+                f"'{arguments.to}' has another value or other metadata for '{secret.name}'.",
                 hint="Nothing was changed. With --confirm-overwrite it is replaced, and kept as a version.",
             )
-        done = job.do(lambda: iter([secret]))
+        done = job.do(lambda: [secret])
     _answer(output, origin, done, job, verified=None)
 
 
@@ -184,12 +202,13 @@ def _without_values() -> UsageError:
 
 
 class _Job:
-    """One restore into the local store."""
+    """One restore into the local store, or wherever a person said."""
 
     def __init__(
         self, arguments: Namespace, output: Output, here: Place, origin: _Origin, *, overwrite: bool
     ) -> None:
-        self.destination: Destination = sources.local_store(here)
+        self.to = arguments.to
+        self.destination: Destination = sources.destination_of(arguments.to, here)
         self.dry = arguments.dry_run
         self._output = output
         self._here = here
@@ -202,18 +221,18 @@ class _Job:
     def do(self, secrets: Choose) -> Restored:
         """Restore, or say what that would do."""
         if self.dry:
-            return plan_restore(secrets(), self.destination, overwrite=self._overwrite)
+            return plan_restore(secrets, self.destination, overwrite=self._overwrite)
         with counting(self._output, "restoring", self._origin.total) as advance:
             return restore(
-                secrets(), self.destination, overwrite=self._overwrite, undo=self._keep, progress=advance
+                secrets, self.destination, overwrite=self._overwrite, undo=self._keep, progress=advance
             )
 
     def verify(self, secrets: Choose) -> int:
         """Compare everything with the backup once more; return how many are the same."""
-        seen = plan_restore(secrets(), self.destination, overwrite=False)
+        seen = plan_restore(secrets, self.destination, overwrite=False)
         if seen.created or (seen.left and self._overwrite):
             wrong = seen.created + seen.left
-            raise VerificationFailed(f"{plural(wrong, 'secret')} in the store are not what the backup holds.")
+            raise VerificationFailed(f"{plural(wrong, 'secret')} in '{self.to}' differ from the backup.")
         return seen.unchanged
 
     def _keep(self, names: Sequence[str]) -> None:
@@ -240,6 +259,8 @@ def _answer(output: Output, origin: _Origin, done: Restored, job: _Job, *, verif
         "compared": done.compared,
         "verified": verified,
         "undo": undo,
+        "to": job.to,
+        "losses": list(job.destination.losses()),
     }
     output.answer(document, _lines(origin, done, job, verified, undo))
 
@@ -248,7 +269,7 @@ def _lines(
     origin: _Origin, done: Restored, job: _Job, verified: int | None, undo: str | None
 ) -> Iterator[str]:
     would = "would be " if job.dry else ""
-    yield f"{'Nothing was written. ' if job.dry else ''}From {origin.name} into the local store:"
+    yield f"{'Nothing was written. ' if job.dry else ''}From {origin.name} into {_words(job.to)}:"
     for number, words in (
         (done.created, f"{would}created"),
         (done.changed, f"{would}changed"),
@@ -261,8 +282,14 @@ def _lines(
         yield f"  {plural(done.compared, 'secret')} read back and compared with the backup"
     if verified is not None:
         yield f"  {plural(verified, 'secret')} compared once more at the end: all equal"
+    for loss in job.destination.losses():
+        yield f"  not as it was: {loss}"
     if undo:
         yield f"  what was there before is sealed in {undo}, for whoever opens this backup"
+
+
+def _words(name: str) -> str:
+    return "the local store" if name == sources.LOCAL else f"'{name}'"
 
 
 ESCROW = "escrow"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from strongroom.config import Settings
     from strongroom.operations.services import Services
     from strongroom.state.store import RunStore
+    from strongroom.wiring.keys import Ask
 
 
 def settings() -> Settings:
@@ -28,13 +29,18 @@ def services(found: Settings | None = None, *, output: Output | None = None) -> 
         output: given to seal with a passphrase that is asked for: twice, and with a warning
             if it is weak. Without it one is asked for once, to open.
     """
-    from strongroom.wiring.keys import Ask  # noqa: PLC0415 - sqlalchemy
-    from strongroom.wiring.services import build_services  # noqa: PLC0415
+    from strongroom.wiring.services import build_services  # noqa: PLC0415 - sqlalchemy
     from strongroom.wiring.signers import OPERATOR  # noqa: PLC0415
 
+    return build_services(found or settings(), role=OPERATOR, ask=asking(output))
+
+
+def asking(output: Output | None = None) -> Ask:
+    """Return how a person is asked for what opens; see :func:`services`."""
+    from strongroom.wiring.keys import Ask  # noqa: PLC0415 - sqlalchemy
+
     passphrase = cache(lambda: _ask() if output is None else passphrases.ask_new(output))
-    ask = Ask(passphrase=passphrase, pin=prompts.hidden)
-    return build_services(found or settings(), role=OPERATOR, ask=ask)
+    return Ask(passphrase=passphrase, pin=prompts.hidden)
 
 
 def run_store() -> RunStore:

@@ -8,9 +8,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cli.place import Place
+from cli.settings import settings
 from strongroom.errors import ConfigError, UsageError
 from strongroom.model import Secret, Selection
-from strongroom.sources import Source
+from strongroom.sources import Destination, Source
 
 if TYPE_CHECKING:
     from strongroom.sources.local import LocalStore
@@ -47,6 +48,23 @@ def source_of(spec: str, place: Place) -> Source:
         return local_store(place)
     known = ", ".join(sorted({LOCAL, *configured}))
     raise UsageError(f"There is no source '{spec}'.", hint=f"Known: {known}; or give files:PATH[:FORMAT].")
+
+
+def destination_of(spec: str, place: Place) -> Destination:
+    """Return what a person wants to restore into. Files are read only.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if spec == LOCAL:
+        return local_store(place)
+    configured = place.section("sources")
+    if spec not in configured or configured[spec].get("kind") == "files":
+        known = sorted({LOCAL, *(name for name, table in configured.items() if table.get("kind") != "files")})
+        raise UsageError(f"There is no '{spec}' to restore into.", hint=f"Known: {', '.join(known)}.")
+    from strongroom.wiring import places  # noqa: PLC0415 - all that the settings may name
+
+    return places.destination(spec, settings())
 
 
 def local_store(place: Place) -> LocalStore:
@@ -88,8 +106,12 @@ def _configured(name: str, table: Mapping[str, Any], place: Place) -> Source:
         from strongroom.sources.local import LocalStore  # noqa: PLC0415
 
         return LocalStore(place.path(table.get("path")) or place.state_dir, name=name)
+    if table.get("kind") != "files":
+        from strongroom.wiring import places  # noqa: PLC0415 - all that the settings may name
+
+        return places.source(name, settings())
     path = place.path(table.get("path"))
-    if table.get("kind") != "files" or path is None:
+    if path is None:
         raise ConfigError(f"sources.{name} in {place.file} cannot be used.")
     layout = str(table.get("format", "auto"))
     return _files(str(path), _ALIASES.get(layout, layout), name)

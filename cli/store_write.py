@@ -121,7 +121,7 @@ def _import(arguments: Namespace, output: Output) -> None:
         written = store.import_(counted, overwrite=arguments.overwrite_existing)
     if not written:
         raise _nothing(source, selection)
-    same = plan_restore(sources.everything(source, selection), store, overwrite=False).unchanged
+    same = plan_restore(lambda: sources.everything(source, selection), store, overwrite=False).unchanged
     if same != written:
         raise VerificationFailed(f"{plural(written - same, 'secret')} did not read back as imported.")
     words = f"{plural(written, 'secret')} imported, read back and compared."

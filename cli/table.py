@@ -27,7 +27,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "test-decrypt": Entry("cli.reading", "open a whole backup and write nothing"),
     },
     "Bring back": {
-        "restore": Entry("cli.restoring", "restore secrets into the local store"),
+        "restore": Entry("cli.restoring", "restore secrets into the local store, or another source"),
         "restore-secret": Entry("cli.restoring", "restore one secret"),
     },
     "Local store": {

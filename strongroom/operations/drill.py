@@ -29,7 +29,7 @@ def restore(run: Run, step: Step, services: Services) -> dict[str, Any]:
     started = time.monotonic()
     remove_scratch(run, services)
     backup = open_anywhere(run, services)
-    done = restore_secrets(backup.secrets(), LocalStore(_scratch(run, services)), overwrite=False)
+    done = restore_secrets(backup.secrets, LocalStore(_scratch(run, services)), overwrite=False)
     if done.created != backup.manifest.counts.secrets:
         raise VerificationFailed(f"{done.created} of {backup.manifest.counts.secrets} secrets came back")
     return {

@@ -14,10 +14,13 @@ from msgspec import Struct
 from strongroom.errors import SecretNotFound, VerificationFailed
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.open import Backup
-from strongroom.sources import Change, Destination
+from strongroom.sources import Change, Destination, Layered, Lossy
 from strongroom.sources.select import matches
 
 BATCH = 1000
+Choose = Callable[[], Iterable[Secret]]
+"""Gives the secrets to restore, anew each time: some destinations need them in an order."""
+
 Progress = Callable[[int], None]
 Undo = Callable[[Sequence[str]], None]
 
@@ -56,16 +59,16 @@ def chosen(
         yield secret
 
 
-def plan_restore(secrets: Iterable[Secret], destination: Destination, *, overwrite: bool) -> Restored:
+def plan_restore(choose: Choose, destination: Destination, *, overwrite: bool) -> Restored:
     """Say what :func:`restore` would do; write nothing."""
     total = Restored()
-    for batch in _batches(secrets):
+    for batch in _in_order(choose, destination):
         total = total.plus(_Batch(batch, destination, overwrite=overwrite).counts)
     return total
 
 
 def restore(
-    secrets: Iterable[Secret],
+    choose: Choose,
     destination: Destination,
     *,
     overwrite: bool,
@@ -79,15 +82,15 @@ def restore(
         progress: is told how many secrets are done.
     """
     total = Restored()
-    for secrets_batch in _batches(secrets):
-        batch = _Batch(secrets_batch, destination, overwrite=overwrite)
+    for secrets in _in_order(choose, destination):
+        batch = _Batch(secrets, destination, overwrite=overwrite)
         if batch.changing and undo is not None:
             undo(batch.changing)
         destination.write(batch.changes)
         compared = batch.compare_written()
         total = total.plus(batch.counts).plus(Restored(compared=compared))
         if progress is not None:
-            progress(len(secrets_batch))
+            progress(len(secrets))
     return total
 
 
@@ -96,9 +99,10 @@ class _Batch:
 
     def __init__(self, secrets: Sequence[Secret], destination: Destination, *, overwrite: bool) -> None:
         self._destination = destination
+        self._kept = destination.kept if isinstance(destination, Lossy) else _whole
         heads = destination.heads([secret.name for secret in secrets])
         present = _present(destination, list(heads))
-        same = {s.name for s in secrets if s.name in present and _equal(s, present[s.name])}
+        same = {s.name for s in secrets if s.name in present and self._equal(s, present[s.name])}
         fresh = [s for s in secrets if s.name not in heads]
         over = [s for s in secrets if s.name in heads and s.name not in same]
         written = fresh + (over if overwrite else [])
@@ -115,9 +119,17 @@ class _Batch:
         present = _present(self._destination, [change.secret.name for change in self.changes])
         for change in self.changes:
             found = present.get(change.secret.name)
-            if found is None or not _written(change, found):
+            if found is None or not self._written(change, found):
                 raise VerificationFailed(f"secret '{change.secret.name}' did not read back as it was written")
         return len(self.changes)
+
+    def _written(self, change: Change, found: Secret) -> bool:
+        """Compare what was read back: a new secret's whole history, an old one's newest version."""
+        wanted, found = self._kept(change.secret), self._kept(found)
+        return (change.expected is not None or wanted.versions == found.versions) and _equal(wanted, found)
+
+    def _equal(self, wanted: Secret, found: Secret) -> bool:
+        return _equal(self._kept(wanted), self._kept(found))
 
 
 def _present(destination: Destination, names: Sequence[str]) -> dict[str, Secret]:
@@ -125,10 +137,8 @@ def _present(destination: Destination, names: Sequence[str]) -> dict[str, Secret
     return {secret.name: secret for secret in destination.read(entries) if secret is not None}
 
 
-def _written(change: Change, found: Secret) -> bool:
-    """Compare what was read back: a new secret's whole history, an old one's newest version."""
-    whole = change.expected is not None or change.secret.versions == found.versions
-    return whole and _equal(change.secret, found)
+def _whole(secret: Secret) -> Secret:
+    return secret
 
 
 def _equal(wanted: Secret, found: Secret) -> bool:
@@ -144,6 +154,22 @@ def _equal(wanted: Secret, found: Secret) -> bool:
         found.rotation,
         found.metadata,
     )
+
+
+def _in_order(choose: Choose, destination: Destination) -> Iterator[list[Secret]]:
+    """Yield batches; what others rest on (mounts before what lies in them) in batches before theirs.
+
+    Those are settings, few and small: one pass gathers them all, another yields the rest.
+    """
+    layers = destination.layers() if isinstance(destination, Layered) else ()
+    if layers:
+        below: dict[str, list[Secret]] = {kind: [] for kind in layers}
+        for secret in choose():
+            if secret.type in below:
+                below[secret.type].append(secret)
+        for secrets in below.values():
+            yield from _batches(secrets)
+    yield from _batches(secret for secret in choose() if secret.type not in layers)
 
 
 def _batches(secrets: Iterable[Secret]) -> Iterator[list[Secret]]:

@@ -8,12 +8,14 @@ import msgspec
 
 from strongroom.errors import ConfigError, MissingPiece, StrongroomError
 from strongroom.model import prepare
+from strongroom.operations.envelopes import Elsewhere, wrapping_keys
 from strongroom.operations.open import Backup, open_backup
 from strongroom.operations.pins import check_target
 from strongroom.operations.restore import chosen, restore
 from strongroom.operations.services import Services
 from strongroom.operations.undo import undo_into
 from strongroom.state.records import Run, Step
+from strongroom.targets import Target
 
 
 class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,23 +37,41 @@ def restore_step(run: Run, step: Step, services: Services) -> dict[str, Any]:
     undo = undo_into(
         services.state_dir / "undo" / run.id, destination, services.identities(), services.signers("recover")
     )
-    secrets = chosen(backup, names=options.names, selection=run.spec.selection)
-    done = restore(secrets, destination, overwrite=options.overwrite, undo=undo)
-    return {"backup": backup.manifest.backup_id, **msgspec.to_builtins(done)}
+    done = restore(
+        lambda: chosen(backup, names=options.names, selection=run.spec.selection),
+        destination,
+        overwrite=options.overwrite,
+        undo=undo,
+    )
+    losses = list(destination.losses())
+    return {"backup": backup.manifest.backup_id, **msgspec.to_builtins(done), "losses": losses}
 
 
 def open_anywhere(run: Run, services: Services) -> Backup:
     """Open the run's backup (the newest, if it names none) from the first target that can."""
-    identities = services.identities()
-    if not identities:
+    if not services.identities():
         raise ConfigError("this process holds no identity that opens backups")
     reasons = []
     for pin in run.spec.targets:
         target = check_target(run, pin.name, services)
         try:
-            return open_backup(
-                target, run.spec.backup or None, identities=identities, trusted=services.signer_fingerprints
-            )
+            return _opened(target, run, services)
         except StrongroomError as error:
             reasons.append(f"{pin.name}: {error}")
     raise MissingPiece("no target gave the backup back; " + "; ".join(reasons))
+
+
+def _opened(target: Target, run: Run, services: Services) -> Backup:
+    """Open a backup from one target, each wrapping key once: what does not open here may elsewhere."""
+    others = [services.target(pin.name) for pin in run.spec.targets if pin.name != target.name]
+    trusted = services.signer_fingerprints
+    backup = open_backup(
+        target,
+        run.spec.backup or None,
+        identities=services.identities(),
+        trusted=trusted,
+        known=Elsewhere(others, trusted=trusted),
+    )
+    for entry in wrapping_keys(backup.manifest).values():
+        backup.container(entry)
+    return backup
