@@ -61,10 +61,17 @@ class Vault:
         target = paths.target(*path, **{"list": "true", **parameters})
         return self._process.get().ask("GET", _with_slash(target), None, namespace)
 
-    def post(self, *path: str, body: object, namespace: str = "") -> Answer:
-        """Write. Raises :class:`Ambiguous` if it may have happened or not."""
+    def post(self, *path: str, body: object, namespace: str = "", repeatable: bool = False) -> Answer:
+        """Write. Raises :class:`Ambiguous` if it may have happened or not.
+
+        Args:
+            body: bytes that are JSON, or what becomes JSON.
+            repeatable: doing it twice is the same as once, so a lost reply is no trouble.
+        """
         content = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        return self._process.get().ask("POST", paths.target(*path), content, namespace)
+        return self._process.get().ask(
+            "POST", paths.target(*path), content, namespace, repeatable=repeatable
+        )
 
     def delete(self, *path: str, namespace: str = "") -> Answer:
         """Delete; doing it twice is the same as once."""
@@ -100,22 +107,25 @@ class _Link:
         self.threads = ThreadPoolExecutor(connection.in_flight, thread_name_prefix="vault")
         self.sent = 0
 
-    def ask(self, method: str, target: str, body: bytes | None, namespace: str) -> Answer:
+    def ask(
+        self, method: str, target: str, body: bytes | None, namespace: str, *, repeatable: bool | None = None
+    ) -> Answer:
         """Send with our token; after a 403 once more, if another token can help."""
+        again = method != "POST" if repeatable is None else repeatable
         token = self.tokens.current()
-        answer = self._patiently(method, target, body, token, namespace)
+        answer = self._patiently(method, target, body, token, namespace, again=again)
         if answer.status == 403 and self.tokens.recover(token):
-            answer = self._patiently(method, target, body, self.tokens.current(), namespace)
-        return _accepted(answer, written=method == "POST")
+            answer = self._patiently(method, target, body, self.tokens.current(), namespace, again=again)
+        return _accepted(answer, written=not again)
 
     def _with_token(self, method: str, target: str, body: bytes | None, token: str | None) -> Answer:
         """Send on behalf of a login or a renewal: with that token, or with none."""
-        return self._patiently(method, target, body, token, "")
+        return self._patiently(method, target, body, token, "", again=method != "POST")
 
     def _patiently(
-        self, method: str, target: str, body: bytes | None, token: str | None, namespace: str
+        self, method: str, target: str, body: bytes | None, token: str | None, namespace: str, *, again: bool
     ) -> Answer:
-        trial = _Trial(self._connection.patience_seconds, repeatable=method != "POST")
+        trial = _Trial(self._connection.patience_seconds, repeatable=again)
         headers = self._headers_for(token, namespace)
         while True:
             self._pace.wait()
@@ -125,7 +135,7 @@ class _Link:
             except Unavailable as error:
                 trial.after_error(error)
                 continue
-            if answer.status not in PASSING:
+            if answer.status not in PASSING and not _is_upgrading(answer):
                 return answer
             pause = trial.after_answer(answer, self._is_sealed)
             if answer.status == 429:
@@ -183,7 +193,7 @@ class _Trial:
         failure = _failure(answer)
         if answer.status == 503 and is_sealed():
             raise failures.Sealed("it is sealed", status=503, hint="Unseal it, then run 'strongroom retry'.")
-        if not self._repeatable and answer.status not in UNHANDLED:
+        if not self._repeatable and answer.status not in UNHANDLED and not _is_upgrading(answer):
             raise Ambiguous(failure.message, status=answer.status, headers=answer.headers)
         if answer.status == 429:
             self._attempts = min(self._attempts, ATTEMPTS - 2)  # a quota passes: only time counts
@@ -202,6 +212,11 @@ class _Trial:
         return delay
 
 
+def _is_upgrading(answer: Answer) -> bool:
+    """A KV v2 mount that was just made refuses everything for a moment, and says so."""
+    return answer.status == 400 and b"Upgrading from non-versioned to versioned" in answer.body
+
+
 def _failure(answer: Answer) -> Unavailable:
     kind = failures.Throttled if answer.status == 429 else Unavailable
     words = {429: "it asks for fewer requests", 412: "its replica is behind"}
@@ -218,7 +233,11 @@ def _asked_for(answer: Answer) -> float | None:
 def _accepted(answer: Answer, *, written: bool) -> Answer:
     if answer.status < 300 or answer.status == 404:
         return answer
-    about: dict[str, Any] = {"status": answer.status, "headers": answer.headers}
+    about: dict[str, Any] = {
+        "status": answer.status,
+        "headers": answer.headers,
+        "reason": next((words for words in failures.REASONS if words.encode() in answer.body), None),
+    }
     if answer.status == 403:
         raise failures.Denied("the token may not do that", **about)
     if answer.status >= 500:

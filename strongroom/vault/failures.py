@@ -10,6 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+TOO_LARGE = "too large"
+NO_SPACE = "no space left on device"
+TOO_OLD = "disallowed by policy (too old)"
+UPGRADING = "Upgrading from non-versioned"  # a mount that was made a moment ago
+REASONS = (TOO_LARGE, NO_SPACE, TOO_OLD, UPGRADING)
+"""All that is ever taken over of a server's words: these, where it says them."""
+
 
 class VaultError(Exception):
     """Base of everything here.
@@ -19,6 +26,7 @@ class VaultError(Exception):
         status: the HTTP status, if there was an answer.
         headers: the answer's headers, in lower case.
         hint: what to do about it.
+        reason: one of :data:`REASONS`, if the server's words hold it.
     """
 
     transient: ClassVar[bool] = False
@@ -30,12 +38,14 @@ class VaultError(Exception):
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
         hint: str | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.headers = dict(headers or {})
         self.hint = hint
+        self.reason = reason
 
 
 class Unavailable(VaultError):

@@ -1,0 +1,161 @@
+"""Entries of a KV version 2 mount: made once, read, listed, destroyed. Nothing is ever overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.errors import TargetError
+from strongroom.model import prepare
+from strongroom.targets.names import NAME_LIMIT
+from strongroom.targets.vault.refusals import typed
+from strongroom.vault import paths
+from strongroom.vault.answers import Answer
+from strongroom.vault.client import Vault
+from strongroom.vault.failures import TOO_LARGE, Ambiguous, Denied, Refused, VaultError
+
+Fields = Mapping[str, str]
+ATTEMPTS = 3
+
+
+class _Written(Struct):
+    version: int = 0
+    deletion_time: str = ""
+
+
+class _WrittenAnswer(Struct):
+    data: _Written | None = None
+
+
+class _Held(Struct):
+    data: dict[str, str] | None = None
+
+
+class _HeldAnswer(Struct):
+    data: _Held
+
+
+class _Keys(Struct):
+    keys: list[str] = []
+
+
+class _KeysAnswer(Struct):
+    data: _Keys
+
+
+prepare(_WrittenAnswer, _HeldAnswer, _KeysAnswer)
+_WRITTEN = msgspec.json.Decoder(_WrittenAnswer)
+_HELD = msgspec.json.Decoder(_HeldAnswer)
+_KEYS = msgspec.json.Decoder(_KeysAnswer)
+
+
+class Entries:
+    """What lies below one folder of a mount. Paths are relative to that folder.
+
+    Errors are :class:`~strongroom.errors.TargetError`.
+    """
+
+    def __init__(self, vault: Vault, *, mount: str, folder: str, titled: str) -> None:
+        self.vault = vault
+        self.titled = titled
+        self._mount = mount
+        self._folder = paths.folder(folder)
+
+    def create(self, path: str, fields: Fields, *, doing: str) -> bool:
+        """Write an entry unless there is one; say whether what lies there now is this one.
+
+        Check-and-set makes it safe to ask again: after a reply that was lost the server says
+        that there is an entry, and then the two are compared.
+        """
+        body = {"data": fields, "options": {"cas": 0}}
+        failure: VaultError | None = None
+        for _ in range(ATTEMPTS):
+            try:
+                answer = self.vault.post(self._mount, "data", self._folder + path, body=body)
+            except (Ambiguous, Refused, Denied) as error:
+                failure = error
+            except VaultError as error:
+                raise typed(error, titled=self.titled, doing=doing, writing=True) from None
+            else:
+                self._check_written(answer, path)
+                return True
+            found = self.get(path, doing=doing)
+            if found is not None:
+                return found == fields
+            if not isinstance(failure, Ambiguous) or failure.reason == TOO_LARGE:
+                break
+        assert failure is not None  # the loop ends early without one
+        if self._was_deleted(path, doing=doing):
+            raise TargetError(f"{self.titled} could not {doing}: a deleted entry is there", hint=_IN_THE_WAY)
+        raise typed(failure, titled=self.titled, doing=doing, writing=True)
+
+    def get(self, path: str, *, doing: str) -> Fields | None:
+        """Return an entry, or ``None`` if there is none, or if it was deleted or destroyed."""
+        with self.explained(doing, writing=False):
+            answer = self.vault.get(self._mount, "data", self._folder + path)
+            return answer.read(_HELD).data.data if answer.found else None
+
+    def keys(self, folder: str, *, doing: str) -> list[str]:
+        """Return what lies directly in a folder, ascending; a folder's name ends with a slash."""
+        with self.explained(doing, writing=False):
+            answer = self.vault.list(self._mount, "metadata", self._folder + folder)
+            return sorted(set(answer.read(_KEYS).data.keys)) if answer.found else []
+
+    def walk(self, root: str, prefix: str, *, doing: str) -> Iterator[str]:
+        """Yield the paths below ``root`` that start with ``prefix``, ascending, without ``root``.
+
+        A folder sorts with its slash, which is where the names in it belong.
+        """
+        yield from self._walk(root, prefix[: prefix.rfind("/") + 1], prefix, doing)
+
+    def destroy(self, path: str, *, doing: str) -> None:
+        """Remove an entry with all its versions; a missing one is fine."""
+        with self.explained(doing, writing=True):
+            self.vault.delete(self._mount, "metadata", self._folder + path)
+
+    @contextmanager
+    def explained(self, doing: str, *, writing: bool) -> Iterator[None]:
+        """Make errors of a target of what the server refuses."""
+        try:
+            yield
+        except VaultError as error:
+            raise typed(error, titled=self.titled, doing=doing, writing=writing) from None
+
+    def _walk(self, root: str, folder: str, prefix: str, doing: str) -> Iterator[str]:
+        for key in self.keys(root + folder, doing=doing):
+            path = folder + key
+            if not path.startswith(prefix) or len(path) > 2 * NAME_LIMIT:  # no end: a server that lies
+                continue
+            if key.endswith("/"):
+                yield from self._walk(root, path, prefix, doing)
+            else:
+                yield path
+
+    def _was_deleted(self, path: str, *, doing: str) -> bool:
+        with self.explained(doing, writing=False):
+            answer = self.vault.get(self._mount, "data", self._folder + path)
+            return not answer.found and b'"metadata":{' in answer.body
+
+    def _check_written(self, answer: Answer, path: str) -> None:
+        """Refuse a mount that would overwrite, or forget by itself."""
+        written = answer.read(_WRITTEN).data if answer.body else None
+        if written is None or written.version != 1:
+            with suppress(VaultError):  # in a mount of version 1 it lies there under this very path
+                self.vault.delete(self._mount, "data", self._folder + path)
+            raise TargetError(f"{self.titled} does not keep its entries apart by version", hint=_VERSION_2)
+        if written.deletion_time:
+            self.destroy(path, doing="take back what it would forget")
+            raise TargetError(f"{self.titled} deletes entries after a while", hint=_FOREVER)
+
+
+_VERSION_2 = "No backup was made there. The mount has to be KV version 2, and its paths nobody else's."
+_FOREVER = (
+    "Nothing was left there. Set 'delete_version_after' of the mount to 0s: backups are kept by policy."
+)
+_IN_THE_WAY = (
+    "Somebody deleted it by hand, and its history is in the way. Remove that with 'kv metadata delete', "
+    "then run 'strongroom retry'."
+)

@@ -1,0 +1,248 @@
+"""The target itself: chunks first, the head last, with check-and-set; destroyed the other way round."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec import structs
+
+from strongroom.errors import MissingPiece, TargetError, TargetUnavailable
+from strongroom.targets import ObjectInfo
+from strongroom.targets.azure.blocks import checked
+from strongroom.targets.names import check_name, check_prefix, check_range, is_name
+from strongroom.targets.vault.chunks import SMALL_AHEAD, Chunks, in_base64
+from strongroom.targets.vault.entries import Entries
+from strongroom.targets.vault.heads import (
+    CHUNKS,
+    MOST_CHUNKS,
+    OBJECTS,
+    ForeignEntry,
+    Head,
+    chunk_count,
+    new_attempt,
+    parse_head,
+    split_folder,
+)
+from strongroom.targets.vault.inflight import in_order
+from strongroom.targets.vault.transit import Transit
+from strongroom.vault import paths
+from strongroom.vault.client import Vault
+
+CHUNK_BYTES = 256 * 1024
+
+
+class VaultTarget:
+    """A :class:`~strongroom.targets.Target` in a KV version 2 mount.
+
+    Args:
+        vault: the server, and as whom.
+        mount: the mount, its own and nobody else's; a source must leave it out.
+        name: what the configuration calls this target.
+        region: where the server lies.
+        provider: who runs it.
+        prefix: stands before every path, so that one mount serves several.
+        chunk_bytes: how much of an object goes into one entry, before it becomes text, which
+            takes a third more. Raft takes entries of 1 MiB, Consul of 512 KiB.
+        transit: a transit key of the same server, ``MOUNT/NAME``, that chunks are encrypted with
+            besides: a second lock on what is sealed already, and none against the server's keepers.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        *,
+        mount: str,
+        name: str,
+        region: str,
+        provider: str = "vault",
+        prefix: str = "",
+        chunk_bytes: int = CHUNK_BYTES,
+        transit: str | None = None,
+    ) -> None:
+        self._name = name
+        self._region = region
+        self._provider = provider
+        self._chunk_bytes = chunk_bytes
+        self._address = _address(vault, mount, prefix)
+        self._titled = f"target '{name}' ({self._address})"
+        self._entries = Entries(vault, mount=mount, folder=prefix, titled=self._titled)
+        self._transit = Transit(transit, self._entries) if transit else None
+        self._chunks = Chunks(self._entries, transit=self._transit)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def region(self) -> str:
+        return self._region
+
+    @property
+    def provider(self) -> str:
+        return self._provider
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
+        """Store an object once; see :meth:`strongroom.targets.Target.put`.
+
+        One whose chunks are gone is no object: it is removed and put anew.
+        """
+        check_name(name)
+        self._check_count(size)
+        if (head := self._head(name)) is not None:
+            if self._chunks.are_there(name, head):
+                return False
+            self._remove(name, head)
+        attempt = new_attempt()
+        try:
+            digests = self._chunks.write(
+                name, attempt, checked(name, chunks, size=size, sha256=sha256, block=self._chunk_bytes)
+            )
+        except BaseException:
+            self._discard(name, attempt)
+            raise
+        return self._publish(name, self._new_head(attempt, digests, size=size, sha256=sha256))
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Stream a range, reading only the chunks that it touches; each one's SHA-256 is compared."""
+        check_name(name)
+        check_range(offset, length)
+        return self._read(name, offset, length)
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        """Return what is there, or ``None``; chunks without a head are nothing yet."""
+        head = self._head(check_name(name))
+        return None if head is None else ObjectInfo(name=name, size=head.total)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield objects ascending by name; entries of other names are passed over."""
+        check_prefix(prefix)
+        return self._list(prefix)
+
+    def delete(self, name: str) -> None:
+        """Destroy an object, its head first; a missing one is fine."""
+        check_name(name)
+        with contextlib.suppress(ForeignEntry):
+            self._remove(name, self._head(name))
+            return
+        self._entries.destroy(OBJECTS + name, doing=f"delete {name}")
+
+    def abort_incomplete(self, prefix: str) -> int:
+        """Destroy chunks that no head names; return of how many puts.
+
+        A put that is under way loses its chunks too, finds that out, and can be tried again.
+        """
+        check_prefix(prefix)
+        return sum(self._abandon(name, attempt) for name, attempt in self._attempts(prefix))
+
+    # -- writing -------------------------------------------------------------
+
+    def _check_count(self, size: int) -> None:
+        if chunk_count(size, self._chunk_bytes) > MOST_CHUNKS:
+            raise TargetError(
+                f"{self._titled}: {size:,} bytes are over {MOST_CHUNKS:,} chunks of {self._chunk_bytes:,}",
+                hint="Nothing was written. Raise 'chunk_bytes' of this target.",
+            )
+
+    def _new_head(self, attempt: str, digests: bytes, *, size: int, sha256: bytes) -> Head:
+        return Head(
+            size=str(size),
+            sha256=sha256.hex(),
+            chunk_bytes=str(self._chunk_bytes),
+            attempt=attempt,
+            digests=in_base64(digests),
+            transit=self._transit.key if self._transit else "",
+        )
+
+    def _publish(self, name: str, head: Head) -> bool:
+        """Make an object visible, unless another attempt did.
+
+        If the server is gone by now the chunks stay: the head may have been written all the same.
+        """
+        try:
+            created = self._entries.create(OBJECTS + name, structs.asdict(head), doing=f"write {name}")
+        except TargetUnavailable:
+            raise
+        except TargetError:
+            self._discard(name, head.attempt)
+            raise
+        if not created:
+            self._discard(name, head.attempt)
+        elif not self._chunks.are_there(name, head):
+            # A sweep that began before the head was there took the chunks. Whichever of the two
+            # comes second sees the other's work, so no broken object stays.
+            self._remove(name, head)
+            raise TargetUnavailable(f"{self._titled}: a sweep took {name} for abandoned while it was written")
+        return created
+
+    def _remove(self, name: str, head: Head | None) -> None:
+        self._entries.destroy(OBJECTS + name, doing=f"delete {name}")
+        if head is not None:
+            self._chunks.destroy(name, head.attempt)
+
+    def _discard(self, name: str, attempt: str) -> None:
+        """Take back what a put wrote that came to nothing; what cannot be reached, a sweep will."""
+        with contextlib.suppress(TargetError):
+            self._chunks.destroy(name, attempt)
+
+    # -- sweeping ------------------------------------------------------------
+
+    def _attempts(self, prefix: str) -> Sequence[tuple[str, str]]:
+        doing = f"sweep {prefix or 'everything'}"
+        found = map(split_folder, self._entries.walk(CHUNKS, prefix, doing=doing))
+        ours = {(name, attempt) for name, attempt, _ in found if is_name(name) and name.startswith(prefix)}
+        return sorted(ours)
+
+    def _abandon(self, name: str, attempt: str) -> bool:
+        if self._names(name, attempt):
+            return False
+        self._chunks.destroy(name, attempt)
+        if self._names(name, attempt):  # its writer came in between: see _publish
+            self._entries.destroy(OBJECTS + name, doing=f"sweep {name}")
+        return True
+
+    def _names(self, name: str, attempt: str) -> bool:
+        head = self._head(name)
+        return head is not None and head.attempt == attempt
+
+    # -- reading -------------------------------------------------------------
+
+    def _head(self, name: str) -> Head | None:
+        fields = self._entries.get(OBJECTS + name, doing=f"look at {name}")
+        return None if fields is None else parse_head(fields, name)
+
+    def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
+        head = self._head(name)
+        if head is None:
+            raise MissingPiece(f"{self._titled} does not hold {name}")
+        end = head.total if length is None else min(head.total, offset + length)
+        if offset >= end:
+            return
+        first, last = head.chunk_of(offset), head.chunk_of(end - 1)
+        skipped = first * int(head.chunk_bytes)
+        numbers = range(first, last + 1)
+        for number, piece in zip(numbers, self._chunks.read(name, head, numbers), strict=True):
+            start = max(0, offset - skipped) if number == first else 0
+            stop = end - number * int(head.chunk_bytes) if number == last else None
+            if found := piece[start:stop]:
+                yield found
+
+    def _list(self, prefix: str) -> Iterator[ObjectInfo]:
+        names = self._entries.walk(OBJECTS, prefix, doing=f"list {prefix or 'everything'}")
+        found = in_order(
+            self._entries.vault.threads,
+            self.stat,
+            (name for name in names if is_name(name)),
+            ahead=SMALL_AHEAD,
+        )
+        return (info for info in found if info is not None)
+
+
+def _address(vault: Vault, mount: str, prefix: str) -> str:
+    connection = vault.connection
+    place = paths.folder(connection.namespace) + paths.folder(mount) + paths.folder(prefix)
+    return f"vault:{connection.address.rstrip('/')}/{place.rstrip('/')}"
