@@ -7,8 +7,10 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from strongroom.errors import (
     TargetUnavailable,
 )
 from strongroom.targets.vault import VaultTarget
+from strongroom.targets.vault.inflight import in_order
 from strongroom.vault.client import Vault
 from tests.live.openbao import Answered, OpenBao, RaftServer, dev_server
 from tests.live.proxy import (
@@ -165,6 +168,36 @@ def test_two_attempts_share_no_chunk_and_the_second_leaves_none(
     assert created is False
     assert get(target, "a") == content
     assert len(keys(bao, "chunks/")) == 3
+
+
+def test_nothing_is_under_way_any_more_when_a_put_has_failed() -> None:
+    """What is written after the failed put was taken back would stay for ever."""
+    begun, ended, go_on, order = Event(), Event(), Event(), list[str]()
+
+    def work(number: int) -> None:
+        begun.set()
+        go_on.wait()
+        order.append("written")
+
+    def items() -> Iterator[int]:
+        yield 1
+        begun.wait()
+        releasing.start()
+        raise InterruptedError
+
+    def release() -> None:
+        ended.wait(0.2)  # which comes only if nobody waits for the work
+        go_on.set()
+
+    releasing = Thread(target=release)
+    with ThreadPoolExecutor(2) as threads:
+        with pytest.raises(InterruptedError):
+            list(in_order(threads, work, items(), ahead=4))
+        order.append("taken back")
+        ended.set()
+    releasing.join()
+
+    assert order == ["written", "taken back"]
 
 
 def test_a_sweep_removes_the_chunks_of_a_killed_put(bao: OpenBao, mount: str, tmp_path: Path) -> None:
