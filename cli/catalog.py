@@ -102,23 +102,34 @@ def _replicas(arguments: Namespace, output: Output) -> None:
         raise MissingPiece(
             f"The catalog has no backup '{arguments.backup}'.", hint="See 'strongroom catalog list'."
         )
-    rows = [
-        (
-            r.backup,
-            r.target,
-            "good" if r.good else "BAD",
-            r.verified or "never",
-            stamp(r.verified_at) if r.verified_at else "",
-        )
-        for r in found
-    ]
-    head = ("BACKUP", "TARGET", "STATE", "VERIFIED TO", "AT")
-    output.answer({"replicas": found}, table(head, rows) if rows else ["The catalog is empty."])
+    output.answer({"replicas": found}, _matrix(found) or ["The catalog is empty."])
+
+
+def _matrix(found: list[Replica]) -> list[str]:
+    """Return a line for each backup and a column for each target."""
+    targets = list(dict.fromkeys(replica.target for replica in found))
+    cells = {(replica.backup, replica.target): _cell(replica) for replica in found}
+    backups = dict.fromkeys(replica.backup for replica in found)
+    rows = [(backup, *(cells.get((backup, target), "-") for target in targets)) for backup in backups]
+    return list(table(("BACKUP", *targets), rows)) if rows else []
+
+
+def _cell(replica: Replica) -> str:
+    if not replica.good:
+        return "BAD"
+    return (
+        f"{replica.verified} {stamp(replica.verified_at)}" if replica.verified_at else "good, never verified"
+    )
 
 
 COMMANDS = {
     "catalog": Command(
         _arguments, _catalog, "The targets are the truth; the catalog can be rebuilt from any of them."
     ),
-    "replicas": Command(_replicas_arguments, _replicas),
+    "replicas": Command(
+        _replicas_arguments,
+        _replicas,
+        "A cell says how deep a replica was last read back, and when. BAD: missing or damaged;\n"
+        "'strongroom repair' brings it up.",
+    ),
 }

@@ -73,6 +73,12 @@ def objects_in(file: Path) -> Iterator[Objects]:
         yield reader
 
 
+def is_remote(path: Path, place: Place) -> bool:
+    """Tell whether a word that was taken for a path names a configured target that has none."""
+    table = place.section("targets").get(str(path))
+    return table is not None and "path" not in table and not path.exists()
+
+
 @contextmanager
 def objects_of(target: str, place: Place) -> Iterator[Objects]:
     """Open a target for reading: a directory, or one that the configuration names."""

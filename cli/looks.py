@@ -44,6 +44,7 @@ class Look(Struct, frozen=True, kw_only=True):
     recipients: Sequence[ManifestRecipient] = ()
     signer: str | None = None
     signer_known: bool | None = None
+    not_contained: Sequence[str] = ()
 
 
 class Means(NamedTuple):
@@ -63,6 +64,9 @@ def look(arguments: Namespace, means: Means) -> Look:
         FormatError, MissingPiece, VerificationFailed: what is wrong with it.
     """
     path: Path = arguments.file
+    if inputs.is_remote(path, means.place):
+        with inputs.objects_of(str(path), means.place) as objects:
+            return _backup(objects, arguments.backup, means)
     kind = FileKind.BUNDLE if path.is_dir() else kind_of(path)
     match kind:
         case FileKind.METADATA:
@@ -122,6 +126,7 @@ def _of_manifest(signed: SignedManifest, means: Means) -> Look:
         recipients=manifest.recipients,
         signer=signed.fingerprint,
         signer_known=signed.fingerprint in trust.trusted(means.place, means.typed),
+        not_contained=manifest.not_contained,
     )
 
 

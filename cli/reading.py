@@ -24,7 +24,10 @@ DEPTHS = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
 
 def _file(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "file", metavar="FILE", type=Path, help="a backup file, or a directory that is a target"
+        "file",
+        metavar="FILE",
+        type=Path,
+        help="a backup file, a directory that is a target, or the name of a configured target",
     )
     parser.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
 
@@ -72,15 +75,10 @@ def _validate(arguments: Namespace, output: Output) -> None:
 def _test_decrypt(arguments: Namespace, output: Output) -> None:
     here = place.find()
     keys = identities.identities_of(arguments, output, here)
-    if kind_of_input(arguments.file) is FileKind.LEGACY and not arguments.legacy:
+    if arguments.file.is_file() and kind_of(arguments.file) is FileKind.LEGACY and not arguments.legacy:
         raise LegacyFormat(f"{arguments.file} is an old Fernet file.")
     found = looks.look(arguments, Means(Depth.OPENED, output, here, keys, arguments.signer))
     output.answer(found, lines_of(found, f"It opens: {arguments.file}. Nothing was written."))
-
-
-def kind_of_input(path: Path) -> FileKind | None:
-    """Return what a file claims to be; ``None`` for a directory."""
-    return None if path.is_dir() else kind_of(path)
 
 
 COMMANDS = {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _WORDS = {
     "active": "running",
     "done": "done: a good backup on every target",
-    "degraded": "degraded: a good backup, with a replica missing ('strongroom repair' brings it up)",
+    "degraded": "degraded: a good backup, but short of what the policy asks for, as the error says",
     "failed": "failed: there is no new backup, the last good one is untouched",
     "cancelled": "cancelled",
 }

@@ -20,6 +20,9 @@ def lines_of(found: Look, title: str) -> Iterator[str]:
     """Yield a look as lines for people."""
     yield title
     yield from (f"  {line}" for line in fields(_pairs(found)))
+    if found.not_contained:
+        yield "  Of this source the backup does NOT contain:"
+        yield from (f"    - {what}" for what in found.not_contained)
 
 
 def _pairs(found: Look) -> Iterator[tuple[str, object]]:
