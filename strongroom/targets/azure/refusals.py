@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any
 
 from azure.core.exceptions import AzureError
-from requests.exceptions import SSLError
+from requests.exceptions import RequestException, SSLError
 
 from strongroom.errors import (
     MissingPiece,
@@ -26,6 +26,8 @@ from strongroom.errors import (
 
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _DAMAGED = frozenset({"Md5Mismatch", "Crc64Mismatch"})
+_DAMAGED_EMULATED = (400, "InvalidOperation")
+"""What Azurite answers where the service says Md5Mismatch. Mistaken, it costs a few attempts."""
 _LOCKED = frozenset({"BlobImmutableDueToPolicy", "BlobImmutableDueToLegalHold", "LeaseIdMissing"})
 _AGAIN = frozenset({"ContainerBeingDeleted", "InvalidBlockList", "OperationTimedOut", "ServerBusy"})
 _SIGNED_WRONG = frozenset(
@@ -43,6 +45,11 @@ def status_of(error: AzureError) -> int | None:
     """Return the HTTP status, or ``None`` if there was no answer."""
     status = getattr(error, "status_code", None)
     return status if isinstance(status, int) else None
+
+
+def broken(error: RequestException, *, titled: str, doing: str) -> StrongroomError:
+    """Return the error of an answer that broke off where the library itself does not catch that."""
+    return TargetUnavailable(f"{titled} could not {doing}: the answer broke off ({type(error).__name__})")
 
 
 def typed(error: AzureError, *, titled: str, doing: str, writing: bool) -> StrongroomError:
@@ -85,7 +92,7 @@ def _passing(error: AzureError, status: int, code: str, start: str) -> TargetErr
     """Class what will be over by itself, or once there is room."""
     if status == HTTPStatus.INSUFFICIENT_STORAGE or "Quota" in code or "LimitExceeded" in code:
         return TargetFull(f"{start}: the account has no room left ({_words(status, code)})")
-    if code in _DAMAGED:
+    if code in _DAMAGED or (status, code) == _DAMAGED_EMULATED:
         return TargetGarbled(f"{start}: the bytes arrived damaged, and were not kept")
     if status in _PASSING or code in _AGAIN:
         said = _words(status, code)

@@ -22,6 +22,7 @@ from strongroom.targets.names import check_name, check_prefix, check_range, is_n
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
     from azure.storage.blob import BlobClient, BlobProperties
+    from requests.exceptions import RequestException
 
 T = TypeVar("T")
 
@@ -237,27 +238,33 @@ class AzureTarget:
     def _ask(self, doing: str, call: Callable[[], T], *, writing: bool = False) -> T:
         """Call the service; what it refuses becomes an error of ours."""
         from azure.core.exceptions import AzureError  # noqa: PLC0415 - slow
+        from requests.exceptions import RequestException  # noqa: PLC0415
 
         try:
             return call()
-        except AzureError as error:
+        except (AzureError, RequestException) as error:
             found = self._refused(error, doing, writing=writing)
         raise found  # outside of the handler, and of any "with": what was caught may quote a token
 
     def _each(self, doing: str, call: Callable[[], Iterable[T]]) -> Iterator[T]:
         """Yield what the service gives, page by page."""
         from azure.core.exceptions import AzureError  # noqa: PLC0415 - slow
+        from requests.exceptions import RequestException  # noqa: PLC0415
 
         try:
             yield from call()
             return
-        except AzureError as error:
+        except (AzureError, RequestException) as error:
             found = self._refused(error, doing, writing=False)
         raise found
 
-    def _refused(self, error: AzureError, doing: str, *, writing: bool) -> StrongroomError:
-        from strongroom.targets.azure.refusals import status_of, typed  # noqa: PLC0415 - slow
+    def _refused(self, error: AzureError | RequestException, doing: str, *, writing: bool) -> StrongroomError:
+        from azure.core.exceptions import AzureError  # noqa: PLC0415 - slow
 
+        from strongroom.targets.azure.refusals import broken, status_of, typed  # noqa: PLC0415 - slow
+
+        if not isinstance(error, AzureError):
+            return broken(error, titled=self._titled(), doing=doing)
         if status_of(error) in _REFUSED:
             self._client.forget()  # the file may hold a newer credential by now
         return typed(error, titled=self._titled(), doing=doing, writing=writing)

@@ -20,6 +20,8 @@ from strongroom.errors import TargetUnavailable as Unavailable
 FORBIDDEN = 403
 CODE_LIMIT = 60
 RETRY_AFTER_LIMIT = 3600.0
+SKEW_SECONDS = 240.0
+"""S3 refuses 900 s; a clock is suspected earlier."""
 
 
 class Exists(TargetError):
@@ -104,7 +106,7 @@ def of_reply(response: Mapping[str, Any], what: str, *, writing: bool) -> Strong
     if _passes(code, status):
         return Unavailable(said, retry_after=_retry_after(headers))
     if status == FORBIDDEN:
-        return (TargetReadOnly if writing else TargetError)(said, hint=_HINT_RIGHTS)
+        return _forbidden(code, said, headers, writing=writing)
     return TargetError(said)
 
 
@@ -130,6 +132,15 @@ def _lasting(code: str, status: int, said: str, headers: Mapping[str, str]) -> S
     if code in _ELSEWHERE:
         return TargetError(said, hint=_HINT_PLACE)
     return TargetError(said, hint=_HINT_ARCHIVED) if code == "InvalidObjectState" else None
+
+
+def _forbidden(code: str, said: str, headers: Mapping[str, str], *, writing: bool) -> StrongroomError:
+    # To HEAD there is no body, and so no word on why. A clock that is far off is a reason.
+    if code in {"", str(FORBIDDEN)} and abs(_ahead(headers)) > SKEW_SECONDS:
+        return TargetError(
+            f"{said}; {_skew(headers)}", hint=f"{_HINT_CLOCK} If that is not it: {_HINT_RIGHTS}"
+        )
+    return (TargetReadOnly if writing else TargetError)(said, hint=_HINT_RIGHTS)
 
 
 def _passes(code: str, status: int) -> bool:
@@ -183,10 +194,16 @@ def _skew(headers: Mapping[str, str]) -> str:
     then = _date(headers.get("date", ""))
     if then is None:
         return "this host's clock is off"
-    seconds = (datetime.now(UTC) - then).total_seconds()
+    seconds = _ahead(headers)
     return (
         f"this host's clock is {abs(seconds):,.0f} s {'ahead of' if seconds > 0 else 'behind'} the server's"
     )
+
+
+def _ahead(headers: Mapping[str, str]) -> float:
+    """Return by how many seconds this host's clock is ahead of the server's; 0 if that says no time."""
+    then = _date(headers.get("date", ""))
+    return 0.0 if then is None else (datetime.now(UTC) - then).total_seconds()
 
 
 def _server_time(headers: Mapping[str, str]) -> datetime:
