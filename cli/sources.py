@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BATCH = 1000
 LOCAL = "local"
 FILES = "files:"
+_READ_ONLY = frozenset({"files", "raft"})
 _ALIASES = {"directory": "tree", "auto": None}
 
 
@@ -59,8 +60,9 @@ def destination_of(spec: str, place: Place) -> Destination:
     if spec == LOCAL:
         return local_store(place)
     configured = place.section("sources")
-    if spec not in configured or configured[spec].get("kind") == "files":
-        known = sorted({LOCAL, *(name for name, table in configured.items() if table.get("kind") != "files")})
+    writable = {name for name, table in configured.items() if table.get("kind") not in _READ_ONLY}
+    if spec not in writable:
+        known = sorted({LOCAL, *writable})
         raise UsageError(f"There is no '{spec}' to restore into.", hint=f"Known: {', '.join(known)}.")
     from strongroom.wiring import places  # noqa: PLC0415 - all that the settings may name
 

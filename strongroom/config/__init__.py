@@ -33,7 +33,14 @@ from strongroom.config.model import (
 )
 from strongroom.config.policies import DrillSettings, PolicySettings
 from strongroom.config.problems import ConfigProblems, Problem
-from strongroom.config.sources import AwsSource, FilesSource, LocalSource, SourceSettings, VaultSource
+from strongroom.config.sources import (
+    AwsSource,
+    FilesSource,
+    LocalSource,
+    RaftSource,
+    SourceSettings,
+    VaultSource,
+)
 from strongroom.config.targets import (
     AzureTargetSettings,
     DirectoryTargetSettings,
@@ -64,6 +71,7 @@ __all__ = [
     "PolicySettings",
     "Problem",
     "QuorumKey",
+    "RaftSource",
     "S3TargetSettings",
     "SentrySettings",
     "Settings",

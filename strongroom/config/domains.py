@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from strongroom.config.model import Settings
-from strongroom.config.sources import VaultSource
+from strongroom.config.sources import RaftSource, VaultSource
 from strongroom.config.targets import VaultTargetSettings
 
 
@@ -16,7 +16,7 @@ def server(settings: Settings, vault: str) -> str | None:
 def home_of(settings: Settings, source: str) -> str | None:
     """Return the server that a source lives in, if it is one of ours to tell."""
     found = settings.sources.get(source)
-    return server(settings, found.vault) if isinstance(found, VaultSource) else None
+    return server(settings, found.vault) if isinstance(found, (VaultSource, RaftSource)) else None
 
 
 def is_lost_with(settings: Settings, target: str, home: str | None) -> bool:

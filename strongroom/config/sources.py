@@ -61,6 +61,17 @@ class VaultSource(Section):
     )
 
 
+class RaftSource(Section):
+    """Snapshots of a whole Vault or OpenBao server that keeps its data by Raft.
+
+    They hold everything that the server has, and are restored as a whole, by
+    `strongroom restore-snapshot`. Whoever restores one needs the unseal keys of its time.
+    """
+
+    kind: Literal["raft"] = Field(description="Which kind of source this is.", examples=["raft"])
+    vault: Name = Field(description="The server, a name under `vaults`.", examples=["main"])
+
+
 class AwsSource(Section):
     """AWS Secrets Manager, one region of one account."""
 
@@ -82,4 +93,6 @@ class AwsSource(Section):
     )
 
 
-SourceSettings = Annotated[LocalSource | FilesSource | VaultSource | AwsSource, Field(discriminator="kind")]
+SourceSettings = Annotated[
+    LocalSource | FilesSource | VaultSource | RaftSource | AwsSource, Field(discriminator="kind")
+]

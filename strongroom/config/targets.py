@@ -157,6 +157,13 @@ class VaultTargetSettings(Section):
         description="Where it lies. A policy may ask for copies in several regions.", examples=["eu-central"]
     )
     provider: Text = Field(default="vault", description="Who runs it.", examples=["vault"])
+    transit_key: Text | None = Field(
+        default=None,
+        description="Key of the transit engine, as `key` or `mount/key`, that each chunk is encrypted under "
+        "too, on top of the seal. What it encrypted needs that engine to be read again.",
+        examples=["strongroom"],
+        json_schema_extra={"default": "no second layer"},
+    )
     chunk_bytes: Size = Field(
         default=256 * KIB,
         ge=4 * KIB,

@@ -12,6 +12,7 @@ from strongroom.config import (
     DirectoryTargetSettings,
     FilesSource,
     LocalSource,
+    RaftSource,
     S3TargetSettings,
     Settings,
     VaultSettings,
@@ -20,6 +21,7 @@ from strongroom.config import (
 )
 from strongroom.config.domains import own_mounts
 from strongroom.errors import TargetError
+from strongroom.keys import clusterkeys
 from strongroom.sources import Destination, Source
 from strongroom.sources.files import open_files
 from strongroom.sources.local import LocalStore
@@ -29,6 +31,9 @@ from strongroom.targets.resilient import resilient
 from strongroom.vault.client import Vault
 from strongroom.vault.connection import Connection
 from strongroom.vault.login import AppRole, Kubernetes, Login, TokenFile
+
+READ_ONLY = (FilesSource, RaftSource)
+"""Settings of sources that a restore cannot write into."""
 
 
 def stage(path: Path) -> DirectoryTarget:
@@ -46,16 +51,18 @@ def source(name: str, settings: Settings) -> Source:
     match settings.sources[name]:
         case FilesSource() as found:
             return open_files(found.path, found.format, name=name)
+        case RaftSource() as found:
+            return _raft(name, found, settings)
         case _:
             return destination(name, settings)
 
 
 def destinations(settings: Settings) -> Mapping[str, Destination]:
-    """Return the sources that can be restored into. Files cannot."""
+    """Return the sources that can be restored into. Files cannot; a snapshot goes its own way."""
     return {
         name: destination(name, settings)
         for name, found in settings.sources.items()
-        if not isinstance(found, FilesSource)
+        if not isinstance(found, READ_ONLY)
     }
 
 
@@ -67,7 +74,7 @@ def destination(name: str, settings: Settings) -> Destination:
         case VaultSource() as found:
             return _vault_source(name, found, settings)
         case AwsSource() as found:
-            return _aws_source(name, found)
+            return _aws_source(name, found, settings)
         case _:
             raise AssertionError(f"sources.{name} cannot be restored into")
 
@@ -85,16 +92,29 @@ def _vault_source(name: str, found: VaultSource, settings: Settings) -> Destinat
     )
 
 
-def _aws_source(name: str, found: AwsSource) -> Destination:
-    from strongroom.sources.aws import AwsSource as Reader  # noqa: PLC0415 - boto3, half a second
+def _raft(name: str, found: RaftSource, settings: Settings) -> Source:
+    from strongroom.sources.raft import RaftSource as Reader  # noqa: PLC0415 - hvac
 
     return Reader(
+        vault(found.vault, settings),
         name=name,
+        spool=stage(settings.stage_path),
+        key=clusterkeys.load_or_create(settings.state_dir / "keys", "work"),
+    )
+
+
+def _aws_source(name: str, found: AwsSource, settings: Settings) -> Destination:
+    from strongroom.sources.aws import AwsOptions  # noqa: PLC0415 - boto3, half a second
+    from strongroom.sources.aws import AwsSource as Reader  # noqa: PLC0415
+
+    options = AwsOptions(
         region=found.region,
         endpoint_url=found.endpoint_url,
         profile=found.profile,
         requests_per_second=found.requests_per_second,
+        pace_file=settings.state_dir / f"{name}.pace",
     )
+    return Reader(options, name=name)
 
 
 # -- targets -------------------------------------------------------------------
@@ -186,6 +206,7 @@ def _vault_target(name: str, found: VaultTargetSettings, settings: Settings) -> 
         region=found.region,
         provider=found.provider,
         chunk_bytes=found.chunk_bytes,
+        transit=found.transit_key,
     )
 
 

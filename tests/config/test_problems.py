@@ -107,7 +107,7 @@ BY_ITSELF = {
         '[sources.s]\npath = "x"\n',
         "sources.s.kind",
         "missing",
-        "One of: local, files, vault, aws.",
+        "One of: local, files, vault, raft, aws.",
     ),
     "unknown kind": ('[keys.k]\nkind = "hpk"\n', "keys.k.kind", "unknown kind", "passphrase, keyfile, hpke"),
     "unknown kind of target": (

@@ -9,7 +9,7 @@ from strongroom.config.domains import is_lost_with, server
 from strongroom.config.keys import AllOfKey, TransitKey
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
-from strongroom.config.sources import VaultSource
+from strongroom.config.sources import RaftSource, VaultSource
 from strongroom.config.targets import S3TargetSettings, VaultTargetSettings
 from strongroom.config.vaults import VaultSettings
 
@@ -44,7 +44,11 @@ def _login(found: Found, name: str, vault: VaultSettings) -> Iterator[Finding]:
 
 def _named(found: Found) -> Iterator[Finding]:
     settings = found.settings
-    for section, kinds in (("sources", VaultSource), ("targets", VaultTargetSettings), ("keys", TransitKey)):
+    for section, kinds in (
+        ("sources", (VaultSource, RaftSource)),
+        ("targets", VaultTargetSettings),
+        ("keys", TransitKey),
+    ):
         for name, entry in getattr(settings, section).items():
             if isinstance(entry, kinds) and not found.is_bad(section, name, "vault"):
                 yield from found.reference((section, name, "vault"), entry.vault, "vaults")
@@ -77,7 +81,7 @@ def _shared_fate(found: Found, name: str, policy: PolicySettings) -> Iterator[Fi
     """A Vault that is lost takes its transit keys and the backups in it along."""
     settings = found.settings
     source = settings.sources.get(policy.source)
-    if not isinstance(source, VaultSource) or found.is_bad("policies", name):
+    if not isinstance(source, (VaultSource, RaftSource)) or found.is_bad("policies", name):
         return
     home = server(settings, source.vault)
     keys = [settings.keys[key] for key in policy.recipients if key in settings.keys]
