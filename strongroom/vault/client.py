@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from strongroom.vault.connection import Connection
 from strongroom.vault.failures import Ambiguous, NotVault, Unavailable
 from strongroom.vault.pace import Pace
 from strongroom.vault.process import PerProcess
+from strongroom.vault.streams import Streams
 from strongroom.vault.tokens import Tokens
 from strongroom.vault.transport import NeverSent, Transport
 
@@ -69,13 +71,19 @@ class Vault:
             repeatable: doing it twice is the same as once, so a lost reply is no trouble.
         """
         content = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        return self._process.get().ask(
-            "POST", paths.target(*path), content, namespace, repeatable=repeatable
-        )
+        return self._process.get().ask("POST", paths.target(*path), content, namespace, repeatable=repeatable)
 
     def delete(self, *path: str, namespace: str = "") -> Answer:
         """Delete; doing it twice is the same as once."""
         return self._process.get().ask("DELETE", paths.target(*path), None, namespace)
+
+    def download(self, *path: str) -> AbstractContextManager[Iterator[bytes]]:
+        """Read something large, bit by bit; see :meth:`~strongroom.vault.streams.Streams.download`."""
+        return self._process.get().streams.download(paths.target(*path))
+
+    def upload(self, *path: str, content: Callable[[], Iterable[bytes]], size: int) -> None:
+        """Send something large, bit by bit; see :meth:`~strongroom.vault.streams.Streams.upload`."""
+        self._process.get().streams.upload(paths.target(*path), content=content, size=size)
 
     @property
     def threads(self) -> ThreadPoolExecutor:
@@ -104,6 +112,7 @@ class _Link:
         self._pace = Pace(connection.requests_per_second, shared=connection.pace_file)
         self._headers: dict[str, dict[str, str]] = {}
         self.tokens = Tokens(connection.login, self._with_token)
+        self.streams = Streams(connection, self._transport, self.tokens)
         self.threads = ThreadPoolExecutor(connection.in_flight, thread_name_prefix="vault")
         self.sent = 0
 

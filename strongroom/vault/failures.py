@@ -13,8 +13,7 @@ from typing import ClassVar
 TOO_LARGE = "too large"
 NO_SPACE = "no space left on device"
 TOO_OLD = "disallowed by policy (too old)"
-UPGRADING = "Upgrading from non-versioned"  # a mount that was made a moment ago
-REASONS = (TOO_LARGE, NO_SPACE, TOO_OLD, UPGRADING)
+REASONS = (TOO_LARGE, NO_SPACE, TOO_OLD)
 """All that is ever taken over of a server's words: these, where it says them."""
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import urllib3
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
 from strongroom.vault.answers import Answer
@@ -41,6 +42,36 @@ class Transport:
         """Send one request to the configured address."""
         return self._exchange(self._home, method, self._prefix + target, body, headers)
 
+    def open(
+        self,
+        url: str,
+        method: str,
+        body: bytes | Iterable[bytes] | None,
+        headers: Mapping[str, str],
+        *,
+        silence: float,
+    ) -> BaseHTTPResponse:
+        """Send one request to an address, and return once its answer begins; the caller closes it.
+
+        Args:
+            url: with the path; the caller has found it to be allowed.
+            silence: seconds that the server may say nothing.
+        """
+        timeout = urllib3.Timeout(connect=self._connection.connect_seconds, read=silence)
+        try:
+            return self._manager.request(
+                method,
+                url,
+                body=body,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                timeout=timeout,
+                preload_content=False,
+            )
+        except (HTTPError, OSError) as error:
+            raise explained(error) from None
+
     def send_to(self, url: str, method: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         """Send one request to another address, which the caller has found to be allowed."""
         parts = urlsplit(url)
@@ -65,7 +96,7 @@ class Transport:
             )
             content = _content(response, deadline)
         except (HTTPError, OSError) as error:
-            raise _explained(error) from None
+            raise explained(error) from None
         return Answer(
             response.status, {name.lower(): value for name, value in response.headers.items()}, content
         )
@@ -99,7 +130,8 @@ def _tls(connection: Connection) -> dict[str, Any]:
     return {"ssl_context": context}
 
 
-def _explained(error: Exception) -> Exception:
+def explained(error: Exception) -> Exception:
+    """Return what a failure of the library is to us; its own words may quote what was sent."""
     certificate = _certificate_error(error)
     if certificate is not None:
         return NotVault(

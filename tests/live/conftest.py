@@ -8,6 +8,7 @@ import pytest
 
 from tests.live.azurite import Azurite
 from tests.live.ministack import MiniStack
+from tests.live.openbao import OpenBao, RaftServer, dev_server
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +46,24 @@ def own_ministack() -> Iterator[MiniStack]:
     """A running S3 server that one test may kill and start again; its objects stay."""
     with MiniStack("eu-north-1", persist=True) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def openbao() -> Iterator[OpenBao]:
+    """A running OpenBao, shared: use a mount, a namespace or a key of your own."""
+    with dev_server() as server:
+        yield server
+
+
+@pytest.fixture
+def own_openbao() -> Iterator[OpenBao]:
+    """A running OpenBao of one test's own."""
+    with dev_server() as server:
+        yield server
+
+
+@pytest.fixture
+def raft_server() -> Iterator[RaftServer]:
+    """A running and unsealed OpenBao on raft storage, which one test may seal, kill and start again."""
+    with RaftServer() as server:
+        yield server.initialise()

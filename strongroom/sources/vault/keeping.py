@@ -1,0 +1,100 @@
+"""What of a secret a KV v2 key can keep: the form in which written and read back are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from strongroom.model import Media, Secret, SecretBytes, Version, VersionState
+from strongroom.sources.vault import wrapping
+from strongroom.sources.vault.convention import understood
+from strongroom.sources.vault.secrets import VAULT, custom_of, facts_of, free_of
+
+MOST_KEYS, LONGEST_KEY, LONGEST_VALUE = 64, 128, 512
+"""Limits of custom metadata: ``builtin/logical/kv/path_metadata.go`` of OpenBao, the same in Vault."""
+_EXACT = 2**53
+
+
+def kept(secret: Secret) -> Secret:
+    """Return what can be kept: no times of the server's own making, no place, settings of the key."""
+    custom = fitting(custom_of(secret) or {})
+    custom.pop(wrapping.MARK, None)
+    free = free_of(custom)
+    meaning = understood(custom)
+    settings = _settings(secret) | ({"custom_metadata": meaning.rest} if meaning.rest else {})
+    return Secret(
+        name=secret.name,
+        versions=_versions(secret.versions),
+        type=meaning.type,
+        tags=meaning.tags,
+        expires_at=meaning.expires_at,
+        rotation=meaning.rotation,
+        metadata=free | ({VAULT: settings} if settings else {}),
+    )
+
+
+def fitting(custom: Mapping[str, str]) -> dict[str, str]:
+    """Return the custom metadata that the server accepts."""
+    fits = [key for key, value in custom.items() if _fits(key, LONGEST_KEY) and _fits(value, LONGEST_VALUE)]
+    return {key: custom[key] for key in fits[:MOST_KEYS]}
+
+
+def _fits(text: str, longest: int) -> bool:
+    return 0 < len(text.encode(errors="replace")) <= longest and text.isprintable()
+
+
+def _settings(secret: Secret) -> dict[str, Any]:
+    facts = facts_of(secret)
+    if facts is None:
+        return {}
+    named = {
+        "max_versions": facts.max_versions,
+        "cas_required": facts.cas_required,
+        "metadata_cas_required": facts.metadata_cas_required,
+        "delete_version_after": facts.delete_version_after,
+    }
+    return {name: value for name, value in named.items() if value and value != "0s"}
+
+
+def _versions(versions: tuple[Version, ...]) -> tuple[Version, ...]:
+    """A destroyed version and one that is long gone are the same nothing."""
+    older = [version for version in versions[:-1] if version.state is not VersionState.DESTROYED]
+    return tuple(_canonical(version) for version in (*older, *versions[-1:]))
+
+
+def _canonical(version: Version) -> Version:
+    if version.value is None:
+        return Version(number=version.number, state=version.state)
+    if version.media is not Media.JSON:
+        return replace(version, created_at=None)
+    return replace(version, created_at=None, value=SecretBytes(canonical(version.value.reveal())))
+
+
+def canonical(raw: bytes) -> bytes:
+    """Spell JSON in one way. The server spells it anew, and reads integers above 2^53 as doubles."""
+    try:
+        return msgspec.json.encode(_rounded(msgspec.json.decode(raw)), order="sorted")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return raw
+
+
+def _rounded(found: Any) -> Any:
+    if isinstance(found, dict):
+        return {key: _rounded(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_rounded(value) for value in found]
+    if isinstance(found, float) and found.is_integer() and abs(found) <= _EXACT:
+        return int(found)  # 1.0 comes back as 1
+    if isinstance(found, int) and not isinstance(found, bool) and abs(found) > _EXACT:
+        return _double(found)
+    return found
+
+
+def _double(number: int) -> float | str:
+    try:
+        return float(number)
+    except OverflowError:
+        return str(number)

@@ -1,0 +1,138 @@
+"""The requests that change one KV v2 key, each safe to repeat after a lost reply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec.structs import replace
+
+from strongroom.errors import Conflict, SourceError
+from strongroom.sources.vault.keeping import canonical
+from strongroom.sources.vault.records import DATA, KEY, KeyInfo, Mount
+from strongroom.vault.client import Vault
+from strongroom.vault.failures import Ambiguous, Refused
+
+TRIES = 3
+PADDING = 64
+"""Writes of metadata that are spent on reproducing how often it was written."""
+
+
+class Key:
+    """One key. ``name`` is for messages."""
+
+    def __init__(self, vault: Vault, mount: Mount, path: str, *, name: str) -> None:
+        self._vault = vault
+        self._mount = mount
+        self._path = path
+        self.name = name
+
+    def info(self) -> KeyInfo | None:
+        """Return its metadata, or ``None`` if there is no such key."""
+        answer = self._vault.get(self._mount.path, "metadata", self._path, namespace=self._mount.namespace)
+        return answer.read(KEY).data if answer.found else None
+
+    def put(self, number: int, data: bytes) -> None:
+        """Write version ``number``, which must be the next one.
+
+        Args:
+            data: a JSON object.
+
+        Raises:
+            Conflict: somebody else wrote that version.
+        """
+        body = b'{"options":{"cas":%d},"data":%b}' % (number - 1, data)
+        for _ in range(TRIES):
+            try:
+                self._post("data", body)
+            except Ambiguous:
+                if not self._is_written(number, data):
+                    continue
+            except Refused as refused:
+                raise self._why(number, refused) from None
+            return
+        raise Ambiguous("replies to writes get lost again and again")
+
+    def configure(self, body: dict[str, Any]) -> None:
+        """Write metadata. What is written is the state and no step, so it may be repeated."""
+        try:
+            self._post("metadata", body)
+        except Ambiguous:
+            info = self.info() or KeyInfo()
+            if info.current_metadata_version in (0, body["metadata_cas"]):
+                self._post("metadata", body)
+        except Refused as refused:
+            raise SourceError(
+                f"the settings of secret {self.name!r} were refused (status {refused.status})",
+                hint="Somebody may be writing to it. Look at its metadata, then restore it again.",
+            ) from None
+
+    def mark(self, kind: str, numbers: Iterable[int]) -> None:
+        """``delete`` or ``destroy`` versions; twice is the same as once."""
+        versions = sorted(numbers)
+        if versions:
+            self._post(kind, {"versions": versions}, repeatable=True)
+
+    def _post(self, kind: str, body: object, *, repeatable: bool = False) -> None:
+        self._vault.post(
+            self._mount.path,
+            kind,
+            self._path,
+            body=body,
+            namespace=self._mount.namespace,
+            repeatable=repeatable,
+        )
+
+    def _is_written(self, number: int, data: bytes) -> bool:
+        """Look what became of a write whose reply was lost."""
+        answer = self._vault.get(
+            self._mount.path, "data", self._path, namespace=self._mount.namespace, version=number
+        )
+        there = answer.read(DATA).data if answer.found else None
+        if there is None:
+            return False
+        if there.text is None or canonical(there.text) != canonical(data):
+            raise self._taken(number)
+        return True
+
+    def _why(self, number: int, refused: Refused) -> Exception:
+        """A refusal means "not the next version" and "I do not take such data" alike."""
+        info = self.info() or KeyInfo()
+        if info.current_version != number - 1:
+            return self._taken(number)
+        return SourceError(
+            f"version {number} of secret {self.name!r} was refused (status {refused.status})",
+            hint="OpenBao takes at most 1,000 strings in one secret, and 1 MiB in most storages.",
+        )
+
+    def _taken(self, number: int) -> Conflict:
+        return Conflict(f"somebody else wrote version {number} of secret {self.name!r} meanwhile")
+
+
+class Settings:
+    """A key's metadata as we know it to be; writes only what differs."""
+
+    def __init__(self, key: Key, info: KeyInfo) -> None:
+        self._key = key
+        self.now = info
+
+    def become(self, **wanted: Any) -> None:
+        """Set what is not so already."""
+        changed = {
+            name: value
+            for name, value in wanted.items()
+            if (getattr(self.now, name) or None) != (value or None)
+        }
+        if changed:
+            self._write(**changed)
+
+    def pad(self, count: int) -> None:
+        """Write until the metadata has been written so often, as far as that is reasonable."""
+        missing = count - self.now.current_metadata_version
+        for _ in range(missing if 0 < missing <= PADDING else 0):
+            self._write(max_versions=self.now.max_versions)
+
+    def _write(self, **fields: Any) -> None:
+        self._key.configure(fields | {"metadata_cas": self.now.current_metadata_version})
+        # Vault neither counts these writes nor looks at the number.
+        self.now = replace(self.now, **fields, current_metadata_version=self.now.current_metadata_version + 1)

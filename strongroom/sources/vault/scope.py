@@ -1,0 +1,96 @@
+"""Where names lie on the server, as it was found at one moment, and how to get at them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from strongroom.errors import SourceError
+from strongroom.model import Secret
+from strongroom.sources import Change
+from strongroom.sources.vault.losses import Losses
+from strongroom.sources.vault.reading import KeyReader
+from strongroom.sources.vault.records import KeyInfo, Mount
+from strongroom.sources.vault.survey import Survey
+from strongroom.sources.vault.system import System
+from strongroom.sources.vault.system_writing import SystemWriter
+from strongroom.sources.vault.writing import KeyWriter
+from strongroom.vault import paths
+from strongroom.vault.client import Vault
+
+
+class Place(Struct, frozen=True, gc=False):
+    """Where a name lies: in a KV mount at a path, or, without a mount, at a path of the API."""
+
+    name: str
+    namespace: str
+    mount: Mount | None
+    path: str
+
+
+class Scope:
+    """One look at the server."""
+
+    def __init__(self, vault: Vault, survey: Survey, *, tag_keys: frozenset[str]) -> None:
+        self._vault = vault
+        self.survey = survey
+        self.system = System(vault, survey)
+        self._readers = {
+            name: KeyReader(
+                vault, mount, survey.config(mount) if mount.version == 2 else None, tag_keys=tag_keys
+            )
+            for name, mount in survey.mounts.items()
+        }
+
+    def reader(self, mount: Mount) -> KeyReader:
+        """Return what reads the keys of a mount."""
+        return self._readers[mount.name]
+
+    def find(self, name: str) -> Place | None:
+        """Return where a name lies, or ``None`` if it cannot be anywhere here."""
+        if not paths.addressable(name):
+            return None
+        split = self.system.split(name)
+        if split is not None:
+            return Place(name, split[0], None, split[1])
+        found = self.survey.find(name)
+        return Place(name, found[0].namespace, found[0], found[1]) if found else None
+
+    def read(self, place: Place, known: tuple[KeyInfo, datetime] | None = None) -> Secret | None:
+        """Return what is there, or ``None``."""
+        if place.mount is None:
+            return self.system.read(place.name, place.namespace, place.path)
+        return self.reader(place.mount).read(place.name, place.path, known)
+
+    def head(self, place: Place) -> int | None:
+        """Return the current version number of what is there, or ``None``."""
+        if place.mount is not None and place.mount.version == 2:
+            info = self.reader(place.mount).info(place.path)
+            return info[0].current_version if info else None
+        return 1 if self.read(place) is not None else None
+
+    def write(self, change: Change, losses: Losses) -> None:
+        """Write one change, whose ``expected`` was just found to be true."""
+        place = self.find(change.secret.name)
+        if place is None:
+            raise SourceError(
+                f"there is no mount for secret {change.secret.name!r}",
+                hint="Restore the mounts first (names 'sys/mounts/…'), or make the mount by hand.",
+            )
+        if place.mount is None:
+            SystemWriter(self._vault, losses).write(change, place.namespace, place.path)
+        else:
+            config = self.survey.config(place.mount) if place.mount.version == 2 else None
+            KeyWriter(self._vault, place.mount, config, losses).write(change, place.path)
+
+    def delete(self, place: Place, losses: Losses) -> bool:
+        """Remove what is there; say whether it was removed."""
+        mount = place.mount
+        if mount is None:
+            return SystemWriter(self._vault, losses).delete(place.name, place.namespace, place.path)
+        if mount.version == 2:
+            self._vault.delete(mount.path, "metadata", place.path, namespace=mount.namespace)
+        else:
+            self._vault.delete(mount.path, place.path, namespace=mount.namespace)
+        return True

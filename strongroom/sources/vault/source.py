@@ -1,0 +1,239 @@
+"""The source: KV secrets of every namespace and mount that is meant, and what they rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from strongroom.model import Entry, Secret
+from strongroom.sources import Change
+from strongroom.sources.batches import batched
+from strongroom.sources.history import check_expected, check_writable
+from strongroom.sources.vault import keeping
+from strongroom.sources.vault.details import Details, Wanted
+from strongroom.sources.vault.explain import explained
+from strongroom.sources.vault.listing import Found, walk
+from strongroom.sources.vault.losses import Losses
+from strongroom.sources.vault.ordered import ordered
+from strongroom.sources.vault.reading import KeyReader
+from strongroom.sources.vault.records import Mount
+from strongroom.sources.vault.scope import Place, Scope
+from strongroom.sources.vault.sizes import Sizes, size_of
+from strongroom.sources.vault.survey import Choice, Survey
+from strongroom.sources.vault.system import LAYERS
+from strongroom.vault.client import Vault
+from strongroom.vault.failures import Denied
+
+CHUNK = 1_024
+"""Keys that are listed before their sizes are looked at."""
+NEVER = (
+    "identity entities, groups and aliases",
+    "tokens, leases and AppRole secret ids",
+    "passwords of userpass users, and secrets in the settings of auth methods",
+    "audit devices, quotas, plugins and the server's own configuration",
+    "the keys that unseal the server",
+    "data of versions that were deleted and could still be undeleted",
+)
+"""What is in no backup of secrets, whatever the server holds. A raft snapshot has most of it."""
+_SETTINGS = "policies, auth methods, roles and mount settings: switched off by 'system'"
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def _weightless(_: object) -> int:
+    return 0
+
+
+class VaultSource:
+    """A :class:`~strongroom.sources.Destination` on a Vault or OpenBao server.
+
+    A secret is named ``<namespace><mount><path>``; namespaces and mounts end with a slash. An
+    entry's locator is the number of keys in its folder.
+
+    Args:
+        vault: the server; may be shared with targets and keys.
+        name: what the source is called in digests and manifests.
+        mounts: KV mounts to take, as ``mount`` or ``namespace/mount``; all, if there is none.
+        exclude_mounts: mounts to leave out.
+        leave_out: mounts that are this installation's own targets: backups of backups grow for ever.
+        system: whether to list policies, auth methods, roles, mount settings and namespaces too.
+        tag_keys: custom metadata that also counts as tags; ``*`` for all.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        *,
+        name: str = "vault",
+        mounts: Sequence[str] = (),
+        exclude_mounts: Sequence[str] = (),
+        leave_out: tuple[str, ...] = (),
+        system: bool = True,
+        tag_keys: Iterable[str] = (),
+    ) -> None:
+        self._vault = vault
+        self._name = name
+        self._choice = Choice(mounts=tuple(mounts), exclude_mounts=(*exclude_mounts, *leave_out))
+        self._system = system
+        self._tag_keys = frozenset(tag_keys)
+        self._losses = Losses()
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"VaultSource({self._name!r}, {self._vault!r})"
+
+    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+        """Yield what secrets rest on, then every secret, folder by folder."""
+        with explained(self._name, "list"):
+            scope = self._scope()
+            if self._system:
+                for name in scope.system.names():
+                    yield Entry(name, 1_024, (), {} if with_tags else None)
+            for mount in scope.survey.mounts.values():
+                yield from self._list_mount(scope, mount, with_tags=with_tags)
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+        """Yield each secret as of one moment of its own, many requests in flight."""
+        with explained(self._name, "look around"):
+            scope = self._scope()
+        places = [scope.find(entry.name) for entry in entries]
+        details = Details(self._vault, map(_wanted, entries, places))
+
+        def one(at: int) -> Secret | None:
+            entry, place = entries[at], places[at]
+            with explained(self._name, f"read {entry.name!r}"):
+                return scope.read(place, details.known(_wanted(entry, place))) if place else None
+
+        yield from self._in_flight(one, range(len(entries)), weigh=size_of)
+
+    def heads(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the current version number of each name that exists; 0 for a key without versions,
+        1 for what has no versions."""
+        with explained(self._name, "look around"):
+            scope = self._scope()
+        found = list(self._in_flight(lambda name: self._head(scope, name), names))
+        return {name: head for name, head in zip(names, found, strict=True) if head is not None}
+
+    def write(self, changes: Iterable[Change]) -> int:
+        """Write each secret with its whole history; return how many were written.
+
+        The server has no transaction over several keys, so a batch is checked before any of it
+        is written, and each single write has check-and-set. A restore that was interrupted goes
+        on where it stopped: what a key holds of the wanted history is not written again.
+        """
+        return sum(map(self._write_batch, batched(changes, by=lambda change: change.secret)))
+
+    def delete(self, names: Iterable[str]) -> int:
+        """Remove keys with all versions, policies and roles; return how many there were."""
+        wanted = list(dict.fromkeys(names))
+        heads = self.heads(wanted)
+        with explained(self._name, "look around"):
+            scope = self._scope()
+
+        def one(name: str) -> bool:
+            place = scope.find(name) if name in heads else None
+            with explained(self._name, f"delete {name!r}"):
+                return place is not None and scope.delete(place, self._losses)
+
+        return sum(self._in_flight(one, wanted))
+
+    def losses(self) -> tuple[str, ...]:
+        """Return what writes could not reproduce."""
+        return self._losses.lines
+
+    def kept(self, secret: Secret) -> Secret:
+        """Return what of a secret a KV mount can keep."""
+        return keeping.kept(secret)
+
+    def layers(self) -> tuple[str, ...]:
+        """Return the types of what secrets rest on: namespaces first, roles last."""
+        return LAYERS
+
+    def not_contained(self) -> tuple[str, ...]:
+        """Return what the server holds that is in no backup of secrets."""
+        with explained(self._name, "look around"):
+            survey = self._scope().survey
+        return (*survey.missing, *(() if self._system else (_SETTINGS,)), *NEVER)
+
+    def _scope(self) -> Scope:
+        return Scope(self._vault, Survey(self._vault, self._choice), tag_keys=self._tag_keys)
+
+    def _list_mount(self, scope: Scope, mount: Mount, *, with_tags: bool) -> Iterator[Entry]:
+        reader = scope.reader(mount)
+        sizes = Sizes(self._vault.threads, in_flight=self._vault.connection.in_flight)
+        keys = walk(self._vault, mount, in_flight=self._vault.connection.in_flight)
+
+        def sample(path: str) -> Secret | None:
+            try:
+                return reader.read(mount.name + path, path)
+            except Denied:
+                return None  # a plan that may only list has to guess
+
+        while chunk := list(islice(keys, CHUNK)):
+            guessed = sizes.of([found.path for found in chunk], sample)
+            tags = self._tags(reader, chunk) if with_tags else [None] * len(chunk)
+            for found, size, tagged in zip(chunk, guessed, tags, strict=True):
+                yield Entry(mount.name + found.path, size, (found.beside,), tagged)
+
+    def _tags(self, reader: KeyReader, chunk: Sequence[Found]) -> Iterator[dict[str, str]]:
+        return self._in_flight(lambda found: reader.tags(found.path, found.info), chunk)
+
+    def _head(self, scope: Scope, name: str) -> int | None:
+        place = scope.find(name)
+        with explained(self._name, f"look at {name!r}"):
+            return scope.head(place) if place else None
+
+    def _write_batch(self, batch: Sequence[Change]) -> int:
+        for change in batch:
+            check_writable(change.secret)
+        heads = self.heads([change.secret.name for change in batch])
+        for change in batch:
+            check_expected(change, heads.get(change.secret.name))
+        for layer, group in _by_layer(batch):
+            with explained(self._name, "look around"):
+                scope = self._scope()  # what the layer below made is there now
+            write = self._writing(scope)
+            list(map(write, group) if layer else self._in_flight(write, group))
+        return len(batch)
+
+    def _writing(self, scope: Scope) -> Callable[[Change], None]:
+        def one(change: Change) -> None:
+            with explained(self._name, f"write {change.secret.name!r}"):
+                scope.write(change, self._losses)
+
+        return one
+
+    def _in_flight(
+        self,
+        work: Callable[[A], B],
+        items: Sequence[A],
+        *,
+        weigh: Callable[[B], int] = _weightless,
+    ) -> Iterator[B]:
+        many = self._vault.connection.in_flight
+        return ordered(self._vault.threads, work, items, in_flight=many, weigh=weigh)
+
+
+def _by_layer(batch: Sequence[Change]) -> Iterator[tuple[str | None, list[Change]]]:
+    """Yield what others rest on first, parents before children; last, as ``None``, all else."""
+    for layer in (*LAYERS, None):
+        group = [change for change in batch if _layer(change.secret) == layer]
+        if layer is not None:
+            group.sort(key=lambda change: change.secret.name.count("/"))
+        if group:
+            yield layer, group
+
+
+def _layer(secret: Secret) -> str | None:
+    return secret.type if secret.type in LAYERS else None
+
+
+def _wanted(entry: Entry, place: Place | None) -> Wanted | None:
+    if place is None or place.mount is None:
+        return None
+    return Wanted(place.mount, place.path, entry.locator[0] if entry.locator else 0)

@@ -1,0 +1,99 @@
+"""Puts policies, auth methods, roles, mounts and namespaces back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from strongroom.errors import SourceError
+from strongroom.model import Secret
+from strongroom.sources import Change
+from strongroom.sources.vault.losses import Losses
+from strongroom.sources.vault.system import (
+    AUTH,
+    AUTH_CONFIG,
+    MOUNT,
+    MOUNTS,
+    POLICY,
+    ROLE,
+    kind_of,
+)
+from strongroom.vault.client import Vault
+from strongroom.vault.failures import Refused
+
+_DELETABLE = frozenset({POLICY, ROLE})
+_ON_ENABLING = ("type", "description", "options", "config", "local", "seal_wrap", "external_entropy_access")
+
+
+class SystemWriter:
+    """Writes entries of one server, each so that twice is the same as once."""
+
+    def __init__(self, vault: Vault, losses: Losses) -> None:
+        self._vault = vault
+        self._losses = losses
+
+    def write(self, change: Change, namespace: str, path: str) -> None:
+        """Write one entry; what rests on it must come later.
+
+        Raises:
+            SourceError: the entry makes no sense, or the server will not have it.
+        """
+        fields, kind = fields_of(change.secret), kind_of(path)
+        try:
+            if kind in (MOUNT, AUTH):
+                self._enable(change, namespace, path, fields)
+            else:
+                self._post(namespace, path, fields)
+        except Refused as refused:
+            raise SourceError(
+                f"the server does not take {change.secret.name!r} (status {refused.status})",
+                hint="It may need what no backup holds, as the password of an auth method. Set it by hand, "
+                "then restore the rest with --exclude.",
+            ) from None
+        self._report(kind, change.secret.name, fields)
+
+    def delete(self, name: str, namespace: str, path: str) -> bool:
+        """Remove an entry that nothing rests on; say whether it was removed."""
+        if kind_of(path) not in _DELETABLE:
+            self._losses.add(f"{name!r} is left: removing it would remove all that it holds")
+            return False
+        self._vault.delete(path, namespace=namespace)
+        return True
+
+    def _enable(self, change: Change, namespace: str, path: str, fields: dict[str, Any]) -> None:
+        if change.expected is None:
+            self._post(namespace, path, {name: fields[name] for name in _ON_ENABLING if name in fields})
+        else:
+            self._post(namespace, f"{path}/tune", _tuning(fields))
+        if path.startswith(MOUNTS) and fields.get("kv") is not None:
+            self._post(namespace, f"{path.removeprefix(MOUNTS)}/config", fields["kv"])
+
+    def _post(self, namespace: str, path: str, body: dict[str, Any]) -> None:
+        self._vault.post(path, body=body, namespace=namespace, repeatable=True)
+
+    def _report(self, kind: str, name: str, fields: dict[str, Any]) -> None:
+        if kind == MOUNT and fields.get("type") not in ("kv", "generic"):
+            self._losses.add(f"{name!r} is empty: what the {fields.get('type')} engine held is in no backup")
+        if kind == AUTH_CONFIG:
+            self._losses.add(f"{name!r}: passwords and tokens in it cannot be read, so set them anew")
+        if kind == AUTH and fields.get("type") in ("userpass", "radius"):
+            self._losses.add(f"{name!r}: its users are in no backup, as their passwords cannot be read")
+        if kind == AUTH and fields.get("type") == "approle":
+            self._losses.add(f"{name!r}: secret ids cannot be read, so its clients need new ones")
+
+
+def fields_of(secret: Secret) -> dict[str, Any]:
+    """Return what an entry holds."""
+    value = secret.current.value
+    try:
+        return msgspec.json.decode(value.reveal() if value else b"", type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise SourceError(f"{secret.name!r} does not hold settings of a Vault server") from None
+
+
+def _tuning(fields: dict[str, Any]) -> dict[str, Any]:
+    given = {"description": fields.get("description", "")} | dict(fields.get("config") or {})
+    if fields.get("options"):
+        given["options"] = fields["options"]
+    return given

@@ -1,0 +1,161 @@
+"""Restores one key of a KV mount with check-and-set, and says what could not be reproduced."""
+
+from __future__ import annotations
+
+from strongroom.errors import SourceError
+from strongroom.model import Media, Secret
+from strongroom.sources import Change
+from strongroom.sources.vault import wrapping
+from strongroom.sources.vault.history import PLACEHOLDER, Plan, effective, plan
+from strongroom.sources.vault.keeping import fitting
+from strongroom.sources.vault.key import Key, Settings
+from strongroom.sources.vault.losses import Losses
+from strongroom.sources.vault.reading import KeyReader
+from strongroom.sources.vault.records import KeyInfo, Mount, MountConfig
+from strongroom.sources.vault.secrets import Facts, custom_of, data_of, facts_of
+from strongroom.sources.vault.times import seconds_of
+from strongroom.vault.client import Vault
+
+TIMES = "when secrets and versions were created, changed and deleted: the server sets these times itself"
+
+
+class KeyWriter:
+    """Writes keys of one mount."""
+
+    def __init__(self, vault: Vault, mount: Mount, config: MountConfig | None, losses: Losses) -> None:
+        self._vault = vault
+        self._mount = mount
+        self._config = config or MountConfig()
+        self._losses = losses
+        self._reader = KeyReader(vault, mount, config, tag_keys=frozenset())
+
+    def write(self, change: Change, path: str) -> None:
+        """Write one secret, whose ``expected`` was just found to be true.
+
+        Raises:
+            Conflict: somebody else writes to the key at the same time.
+            SourceError: the mount cannot keep such a secret.
+        """
+        if self._mount.version == 1:
+            self._write_plain(change, path)
+        else:
+            self._write_key(change, Key(self._vault, self._mount, path, name=change.secret.name), path)
+
+    def _write_key(self, change: Change, key: Key, path: str) -> None:
+        secret = change.secret
+        found = self._reader.read(secret.name, path) if change.expected is not None else None
+        info = (key.info() if found else None) or KeyInfo()
+        todo = plan(secret, found, self._config)
+        facts = facts_of(secret) or Facts()
+        custom = _custom(secret, info)
+        settings = Settings(key, info)
+        settings.become(
+            max_versions=todo.limit,
+            cas_required=facts.cas_required,
+            metadata_cas_required=facts.metadata_cas_required,
+            custom_metadata=fitting(custom),
+        )
+        self._write_versions(key, settings, todo, facts, wrap=wrapping.MARK in custom)
+        key.mark("delete", todo.delete)
+        key.mark("destroy", todo.destroy)
+        settings.become(max_versions=facts.max_versions, delete_version_after=facts.delete_version_after)
+        self._ensure(settings, todo)
+        settings.pad(facts.current_metadata_version if found is None else 0)
+        self._report(secret, todo, facts, custom, settings)
+
+    def _write_versions(self, key: Key, settings: Settings, todo: Plan, facts: Facts, *, wrap: bool) -> None:
+        """Set when versions delete themselves just before the first that does: it counts from there on."""
+        for version in todo.write:
+            if version.value is not None:
+                after = facts.delete_version_after if version.number in todo.stamped else "0s"
+                settings.become(delete_version_after=after)
+            data = PLACEHOLDER if version.value is None else data_of(version, wrap=wrap)
+            if version.number:
+                key.put(version.number, data)
+
+    def _ensure(self, settings: Settings, todo: Plan) -> None:
+        """Make a key that has metadata and never had a version."""
+        if not any(version.number for version in todo.write) and not settings.now.current_metadata_version:
+            settings.pad(1)
+
+    def _write_plain(self, change: Change, path: str) -> None:
+        secret = change.secret
+        version = secret.current
+        if not _is_plain(secret):
+            raise SourceError(
+                f"KV version 1 cannot keep secret {secret.name!r}: it holds one JSON object and nothing else",
+                hint="Make the mount one of KV version 2, then restore again.",
+            )
+        if change.expected is not None:
+            self._losses.add(
+                f"{secret.name!r}: KV version 1 keeps no versions, so the former value was replaced"
+            )
+        self._vault.post(
+            self._mount.path,
+            path,
+            body=data_of(version, wrap=False),
+            namespace=self._mount.namespace,
+            repeatable=True,
+        )
+
+    def _report(
+        self, secret: Secret, todo: Plan, facts: Facts, custom: dict[str, str], settings: Settings
+    ) -> None:
+        say, name = self._losses.of, secret.name
+        if secret.created_at or any(version.created_at for version in secret.versions):
+            self._losses.add(TIMES)
+        say(
+            name,
+            todo.delete,
+            "is marked as deleted again, but its data is gone: no backup can read deleted data",
+        )
+        self._report_gaps(secret, todo)
+        self._report_stamps(secret, todo, facts)
+        dropped = sorted(custom.keys() - fitting(custom).keys())
+        if dropped:
+            self._losses.add(
+                f"{name!r}: custom metadata {', '.join(map(repr, dropped))} breaks the server's limits"
+            )
+        written = settings.now.current_metadata_version
+        if facts.current_metadata_version and written != facts.current_metadata_version:
+            self._losses.add(
+                f"{name!r}: its metadata counts {written} writes, not {facts.current_metadata_version}"
+            )
+
+    def _report_gaps(self, secret: Secret, todo: Plan) -> None:
+        known = {version.number for version in secret.versions}
+        left = secret.current.number - effective(todo.limit, self._config)
+        gaps = [number for number in todo.destroy if number not in known and number > left]
+        if secret.current.number == (todo.write[-1].number if todo.write else 0):
+            self._losses.of(secret.name, gaps, "shows as destroyed, and was not there at all")
+
+    def _report_stamps(self, secret: Secret, todo: Plan, facts: Facts) -> None:
+        mount = seconds_of(self._config.delete_version_after)
+        live = {version.number for version in todo.write if version.value is not None}
+        if mount > 0:
+            what = (
+                f"will delete itself {self._config.delete_version_after} from now, as the mount says for all"
+            )
+            self._losses.of(secret.name, live - todo.stamped, what)
+        timed = mount >= 0 and (mount > 0 or seconds_of(facts.delete_version_after) > 0)
+        what = "will delete itself later than it would have" if timed else "will no longer delete itself"
+        self._losses.of(secret.name, live & todo.stamped, what)
+
+
+def _custom(secret: Secret, there: KeyInfo) -> dict[str, str]:
+    """Return the custom metadata to write. Older versions that were wrapped stay so."""
+    custom = custom_of(secret) or {}
+    if (there.custom_metadata or {}).get(wrapping.MARK) == "true":
+        custom[wrapping.MARK] = "true"
+    return custom
+
+
+def _is_plain(secret: Secret) -> bool:
+    version = secret.current
+    is_object = version.media is Media.JSON and not wrapping.needs_wrapping(secret.versions)
+    return (
+        is_object
+        and version.value is not None
+        and len(secret.versions) == 1
+        and not (custom_of(secret) or {})
+    )

@@ -1,0 +1,82 @@
+"""What the tests of the Vault source share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from strongroom.model import Entry, Secret, VersionState
+from strongroom.sources import Change
+from strongroom.sources.vault import VaultSource
+from strongroom.vault.client import Vault
+from tests.live.openbao import OpenBao
+
+POLICIES = Path(__file__).resolve().parents[2] / "ops" / "vault"
+
+
+def source_of(server: OpenBao, folder: Path, *policies: str, **settings: Any) -> VaultSource:
+    """Return a source on a server, with a token of these policies, or the root token."""
+    connection = {
+        name: settings.pop(name)
+        for name in ("in_flight", "requests_per_second", "patience_seconds", "login")
+        if name in settings
+    }
+    return VaultSource(Vault(server.connection(folder, *policies, **connection)), **settings)
+
+
+class Within:
+    """A destination that is one mount, shown as the suites of all destinations expect one.
+
+    Names are those within the mount. What the server makes up itself is taken off, and destroyed versions,
+    which stand where another store has a gap, are left out.
+    """
+
+    def __init__(self, inner: VaultSource, mount: str) -> None:
+        self.inner = inner
+        self._mount = mount
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+        for entry in self.inner.list(with_tags=with_tags):
+            if not entry.name.startswith("sys/"):
+                yield Entry(entry.name.removeprefix(self._mount), entry.size, entry.locator, entry.tags)
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+        inner = [Entry(self._mount + entry.name, entry.size, entry.locator) for entry in entries]
+        for found in self.inner.read(inner):
+            yield self._shown(found) if found else None
+
+    def heads(self, names: Sequence[str]) -> dict[str, int]:
+        found = self.inner.heads([self._mount + name for name in names])
+        return {name.removeprefix(self._mount): head for name, head in found.items()}
+
+    def write(self, changes: Iterable[Change]) -> int:
+        return self.inner.write(
+            Change(
+                secret=replace(change.secret, name=self._mount + change.secret.name)
+                if change.secret.name
+                else change.secret,
+                expected=change.expected,
+            )
+            for change in changes
+        )
+
+    def delete(self, names: Iterable[str]) -> int:
+        return self.inner.delete(self._mount + name for name in names)
+
+    def losses(self) -> tuple[str, ...]:
+        return self.inner.losses()
+
+    def not_contained(self) -> tuple[str, ...]:
+        return self.inner.not_contained()
+
+    def _shown(self, found: Secret) -> Secret:
+        kept = self.inner.kept(found)
+        versions = tuple(v for v in kept.versions if v.state is not VersionState.DESTROYED)
+        return replace(kept, name=found.name.removeprefix(self._mount), versions=versions)
