@@ -1,0 +1,121 @@
+"""The service as the adapter uses it: ask, be answered, or get a typed error.
+
+One client a process, made on first use after the fork; its connections are shared by threads.
+Every request may be repeated: reads change nothing, writes carry a token or come out the same twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from strongroom.errors import SourceError
+from strongroom.sources.aws import failures
+from strongroom.sources.aws.options import AwsOptions
+from strongroom.vault.pace import Pace
+from strongroom.vault.process import PerProcess
+
+ATTEMPTS = 6
+"""Of one request. Being throttled does not count: that passes, so only time does."""
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 5.0
+
+
+class Api:
+    """Secrets Manager of one region."""
+
+    def __init__(self, options: AwsOptions, *, source: str) -> None:
+        self.options = options
+        self._source = source
+        self._process = PerProcess(lambda: _Link(options))
+
+    def ask(self, operation: str, doing: str, **parameters: object) -> dict[str, Any]:
+        """Call an operation, named as the SDK does; patiently, at the pace that all share.
+
+        Args:
+            doing: what it is for, as in "the source could not …".
+
+        Raises:
+            SourceError: see :mod:`strongroom.sources.aws.failures`.
+        """
+        link = self._process.get()
+        what = f"source '{self._source}' could not {doing}"
+        failed, tried, ends = 0, 0, time.monotonic() + self.options.patience
+        while True:
+            link.pace.wait()
+            answer = link.call(operation, what, parameters)
+            if not isinstance(answer, SourceError):
+                return answer
+            throttled = isinstance(answer, failures.Throttled)
+            failed, tried = failed + (not throttled), tried + 1
+            delay = _delay(tried)
+            if not answer.transient or failed >= ATTEMPTS or time.monotonic() + delay > ends:
+                raise answer
+            if throttled:
+                link.pace.pause(delay)  # the quota is everybody's: so is the pause
+            else:
+                time.sleep(delay)
+
+    @property
+    def threads(self) -> ThreadPoolExecutor:
+        """This process's threads for requests in flight."""
+        return self._process.get().threads
+
+
+class _Link:
+    """What belongs to one process: client, pace, threads."""
+
+    def __init__(self, options: AwsOptions) -> None:
+        self.pace = Pace(options.requests_per_second, shared=options.pace_file)
+        self.threads = ThreadPoolExecutor(options.in_flight, thread_name_prefix="aws")
+        self._client = make_client(options)
+
+    def call(self, operation: str, what: str, parameters: dict[str, object]) -> dict[str, Any] | SourceError:
+        """Return the answer, or the error: raised here, it would carry the SDK's, which quotes values."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see make_client
+        from botocore.parsers import ResponseParserError  # noqa: PLC0415
+
+        try:
+            return dict(getattr(self._client, operation)(**parameters))
+        except ClientError as error:
+            return failures.of_reply(error.response, what)
+        except (BotoCoreError, ResponseParserError, OSError) as error:
+            return failures.of_transport(error, what)
+
+
+def make_client(options: AwsOptions, **credentials: str) -> Any:
+    """Make a client. ``credentials`` (as the SDK spells them) replace the configured ones."""
+    from botocore.config import Config  # noqa: PLC0415 - a quarter of a second that only its users pay
+    from botocore.session import Session  # noqa: PLC0415
+
+    _quieten()
+    config = Config(
+        connect_timeout=options.connect_timeout,
+        read_timeout=options.read_timeout,
+        retries={"mode": "standard", "total_max_attempts": 1},  # ours know the shared pace
+        max_pool_connections=options.in_flight,
+        tcp_keepalive=True,
+        user_agent_extra="strongroom",
+    )
+    return Session(profile=options.profile).create_client(
+        "secretsmanager",
+        region_name=options.region,
+        endpoint_url=options.endpoint_url,
+        config=config,
+        **credentials,
+    )
+
+
+def _quieten() -> None:
+    """At level DEBUG the SDK logs requests and answers whole, values included: never."""
+    logger = logging.getLogger("botocore")
+    if logger.level < logging.INFO:
+        logger.setLevel(logging.INFO)
+
+
+def _delay(tried: int) -> float:
+    longest = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(tried, 10))
+    return random.uniform(longest / 2, longest)  # noqa: S311 - it spreads retries, and guards nothing

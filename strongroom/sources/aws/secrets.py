@@ -1,0 +1,160 @@
+"""A secret of the service as ours, and what of it only the service understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.model import Rotation, Secret, Version, VersionState, prepare
+from strongroom.sources.aws.convention import understood
+from strongroom.sources.aws.described import Described, Replica, Turning
+from strongroom.sources.aws.versions import Held, in_order, numbered
+
+AWS = "aws"
+"""The member of a secret's metadata that holds its :class:`Facts`."""
+DESCRIPTION = "description"
+EMPTY = Version(number=0, state=VersionState.DESTROYED)
+"""Stands for a secret that has no version, or none that could be read."""
+
+
+class Kept(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A version's id and labels."""
+
+    id: str
+    stages: list[str] = []
+
+
+class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What restoring needs to know beyond the secret itself. ``versions`` are by number.
+
+    ``policy`` is the resource policy's JSON, as the service wrote it. ``deleted`` is the day on
+    which a secret that is scheduled for deletion goes.
+    """
+
+    arn: str
+    versions: dict[str, Kept] = {}
+    kms_key_id: str | None = None
+    policy: str | None = None
+    turning: Turning | None = None
+    replicas: list[Replica] = []
+    deleted: str | None = None
+    primary_region: str | None = None
+    owner: str | None = None
+    kind: str | None = None
+
+
+prepare(Facts)
+
+
+def secret_of(
+    found: Described, held: Sequence[Held], values: Mapping[str, Version], policy: str | None
+) -> Secret:
+    """Make a secret of what was read.
+
+    Args:
+        values: by id, of each version that has one; numbers are given here.
+    """
+    ordered = in_order(held)
+    numbers = numbered([version.id for version in ordered])
+    gone = VersionState.DELETED if found.deleted else VersionState.DESTROYED
+    versions = tuple(
+        replace(values[version.id], number=number)
+        if version.id in values
+        else Version(number=number, state=gone, created_at=version.created)
+        for number, version in zip(numbers, ordered, strict=True)
+    )
+    meaning = understood(found.tags)
+    turning = found.turning.meaning() if found.turning else None
+    facts = _facts(found, dict(zip(numbers, ordered, strict=True)), policy)
+    return Secret(
+        name=found.name,
+        versions=versions or (EMPTY,),
+        type=meaning.type,
+        tags=meaning.tags,
+        created_at=found.created,
+        updated_at=found.changed,
+        expires_at=meaning.expires_at,
+        rotation=turning or meaning.rotation,
+        metadata=_metadata(found.description, facts),
+    )
+
+
+def head_of(held: Sequence[Held]) -> tuple[int, str]:
+    """Return the number and id of what is current; an empty id if there is no version."""
+    ids = [version.id for version in in_order(held)]
+    return (numbered(ids)[-1], ids[-1]) if ids else (EMPTY.number, "")
+
+
+def facts_of(secret: Secret) -> Facts | None:
+    """Return what a secret knows of the service that it comes from; ``None`` if it comes from elsewhere."""
+    found = secret.metadata.get(AWS)
+    try:
+        return msgspec.convert(found, Facts) if isinstance(found, dict) else None
+    except msgspec.ValidationError:
+        return None
+
+
+def description_of(secret: Secret) -> str:
+    """Return a secret's description."""
+    found = secret.metadata.get(DESCRIPTION)
+    return found if isinstance(found, str) else ""
+
+
+def live(secret: Secret) -> tuple[Version, ...]:
+    """Return the versions that have a value."""
+    return tuple(version for version in secret.versions if version.value is not None)
+
+
+def own_rotation(secret: Secret, facts: Facts | None) -> Rotation | None:
+    """Return a rotation that is not the service's doing, so that tags have to say it."""
+    turned = facts is not None and facts.turning is not None and facts.turning.meaning() is not None
+    return None if turned else secret.rotation
+
+
+def kept(secret: Secret, *, rearmed: bool) -> Secret:
+    """Return what of a secret comes back from a restore, alike for backup and for what was read back.
+
+    Left out are times, ids and labels (an existing secret's are its own), replicas and the key that it
+    is sealed under, versions without a value, metadata that the service has no place for, tags that
+    only AWS can set, and rotation unless it was to be switched on.
+    """
+    facts = facts_of(secret)
+    versions = tuple(replace(version, created_at=None) for version in live(secret))
+    rotation = secret.rotation if rearmed else own_rotation(secret, facts)
+    said = {DESCRIPTION: description_of(secret), "policy": facts.policy if facts else None}
+    return replace(
+        secret,
+        versions=versions or (EMPTY,),
+        tags={key: value for key, value in secret.tags.items() if not key.startswith("aws:")},
+        created_at=None,
+        updated_at=None,
+        rotation=rotation,
+        metadata={name: value for name, value in said.items() if value},
+    )
+
+
+def _facts(found: Described, held: Mapping[int, Held], policy: str | None) -> Facts:
+    return Facts(
+        arn=found.arn,
+        versions={
+            str(number): Kept(id=version.id, stages=sorted(version.stages))
+            for number, version in held.items()
+        },
+        kms_key_id=found.kms_key_id,
+        policy=policy,
+        turning=found.turning,
+        replicas=list(found.replicas),
+        deleted=found.deleted,
+        primary_region=found.primary_region,
+        owner=found.owner,
+        kind=found.kind,
+    )
+
+
+def _metadata(description: str, facts: Facts) -> dict[str, Any]:
+    said = {DESCRIPTION: description} if description else {}
+    return said | {AWS: msgspec.to_builtins(facts)}

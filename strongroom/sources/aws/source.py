@@ -1,0 +1,144 @@
+"""Secrets Manager as a :class:`~strongroom.sources.Destination`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from strongroom.model import Entry, Secret
+from strongroom.sources import Change
+from strongroom.sources.aws import secrets
+from strongroom.sources.aws.checks import LARGEST
+from strongroom.sources.aws.client import Api
+from strongroom.sources.aws.convention import understood
+from strongroom.sources.aws.described import tags_of
+from strongroom.sources.aws.failures import Missing
+from strongroom.sources.aws.losses import Losses
+from strongroom.sources.aws.options import AwsOptions
+from strongroom.sources.aws.reading import BATCH, Reader
+from strongroom.sources.aws.writing import Writer
+from strongroom.sources.batches import batched
+
+PAGE = 100
+Page = list[dict[str, Any]]
+
+
+class AwsSource:
+    """All secrets of one region of one account, those included that are scheduled for deletion.
+
+    Args:
+        name: what the source is called in digests and manifests.
+
+    Raises, on use:
+        SourceError: see :mod:`strongroom.sources.aws.failures`; what may not be read is named.
+        SourceChanged: a secret was written again and again while it was being read.
+    """
+
+    def __init__(self, options: AwsOptions, *, name: str) -> None:
+        self._name = name
+        self._api = Api(options, source=name)
+        self._reader = Reader(self._api)
+        self._losses = Losses()
+        self._writer = Writer(self._api, self._reader, self._losses)
+
+    def __repr__(self) -> str:
+        return f"AwsSource({self._name!r}, region={self._api.options.region!r})"
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+        """Yield an entry for every secret. Its size is a bound: the service does not tell sizes."""
+        before: set[str] = set()
+        for page in self._pages():
+            # What is created meanwhile may push a secret onto the next page as well.
+            fresh = [item for item in page if item["ARN"] not in before]
+            before = {item["ARN"] for item in page}
+            for item in fresh:
+                yield _entry(item, with_tags=with_tags)
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+        """Yield each secret, many requests in flight; memory holds what is in flight."""
+        in_flight = self._api.options.in_flight
+        size = max(1, min(BATCH, -(-len(entries) // in_flight)))
+        names = [entry.name for entry in entries]
+        running: deque[Future[list[Secret | None]]] = deque()
+        try:
+            for start in range(0, len(names), size):
+                running.append(self._api.threads.submit(self._reader.read, names[start : start + size]))
+                if len(running) == in_flight:
+                    yield from running.popleft().result()
+            while running:
+                yield from running.popleft().result()
+        finally:
+            for future in running:
+                future.cancel()
+
+    def heads(self, names: Sequence[str]) -> dict[str, int]:
+        """Return the current version number of each name that exists."""
+        return self._writer.heads(names)
+
+    def write(self, changes: Iterable[Change]) -> int:
+        """Write each secret; see :mod:`strongroom.sources.aws.writing` for what is atomic.
+
+        A batch is checked whole before anything of it is written.
+        """
+        return sum(self._writer.write(batch) for batch in batched(changes, by=lambda change: change.secret))
+
+    def delete(self, names: Iterable[str]) -> int:
+        """Schedule the deletion of secrets; return how many there were.
+
+        They can be taken back for ``recovery_days``; if that is ``None``, they are gone at once.
+        """
+        return sum(self._delete(name) for name in set(names))
+
+    def losses(self) -> tuple[str, ...]:
+        """Return what the writes of this instance could not reproduce."""
+        return self._losses.lines()
+
+    def not_contained(self) -> tuple[str, ...]:
+        """Return what no backup of this source contains."""
+        region = self._api.options.region
+        return (
+            f"Secrets Manager of other regions than {region}, and of other accounts",
+            "values of secrets that are scheduled for deletion: the service gives them to nobody",
+            "KMS keys, rotation functions (Lambda), and the IAM policies that let anybody use secrets",
+        )
+
+    def kept(self, secret: Secret) -> Secret:
+        """Return what of a secret a restore brings back, to compare a backup's with what was read."""
+        return secrets.kept(secret, rearmed=self._api.options.rearm_rotation)
+
+    def _pages(self) -> Iterator[Page]:
+        more: dict[str, str] = {}
+        while True:
+            answer = self._api.ask(
+                "list_secrets", "list the secrets", IncludePlannedDeletion=True, MaxResults=PAGE, **more
+            )
+            yield answer.get("SecretList") or []
+            if not answer.get("NextToken"):
+                return
+            more = {"NextToken": answer["NextToken"]}
+
+    def _delete(self, name: str) -> bool:
+        found = self._reader.describe(name)
+        days = self._api.options.recovery_days
+        if found is None or (found.deleted and days is not None):
+            return False
+        how: dict[str, object] = {"ForceDeleteWithoutRecovery": True}
+        if days is not None:
+            how = {"RecoveryWindowInDays": days}
+        try:
+            self._api.ask("delete_secret", f"delete secret '{name}'", SecretId=found.arn, **how)
+        except Missing:
+            return False
+        return True
+
+
+def _entry(item: dict[str, Any], *, with_tags: bool) -> Entry:
+    tags = tags_of(item.get("Tags") or ())
+    versions = max(1, len(item.get("SecretVersionsToStages") or ()))
+    return Entry(item["Name"], versions * LARGEST, (), understood(tags).tags if with_tags else None)

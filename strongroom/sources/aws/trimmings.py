@@ -1,0 +1,133 @@
+"""What a secret has beside its versions: tags, description, policy, replicas, rotation, an end.
+
+Every step looks at what is there or may be done twice, so an unfinished restore goes on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from strongroom.model import Secret
+from strongroom.sources.aws.client import Api
+from strongroom.sources.aws.convention import RESERVED
+from strongroom.sources.aws.described import Described, Replica
+from strongroom.sources.aws.failures import Invalid
+from strongroom.sources.aws.losses import Losses
+from strongroom.sources.aws.options import LONGEST_WINDOW, SHORTEST_WINDOW
+from strongroom.sources.aws.secrets import Facts, description_of
+
+DEFAULT_KEY = "alias/aws/secretsmanager"
+
+
+class Trimmings:
+    """Puts them back."""
+
+    def __init__(self, api: Api, losses: Losses) -> None:
+        self._api = api
+        self._losses = losses
+
+    def finish(self, secret: Secret, facts: Facts | None, *, mark: str) -> None:
+        """Complete a new secret and take its mark off."""
+        name = secret.name
+        if facts is not None and facts.policy:
+            self._put_policy(name, facts.policy)
+        if facts is not None and facts.replicas:
+            self._replicate(name, facts.replicas)
+        self._ask("untag_resource", f"take the mark off secret '{name}'", name, TagKeys=[mark])
+        self._rotate(name, facts)
+        if facts is not None and facts.deleted:
+            self._schedule_deletion(name, facts.deleted)
+
+    def replace(self, secret: Secret, facts: Facts | None, found: Described, tags: Mapping[str, str]) -> None:
+        """Make an existing secret's own what the backup says. Its key and rotation stay as they are."""
+        name = secret.name
+        foreign = [key for key in found.tags if key not in tags and not key.startswith(RESERVED)]
+        if foreign:
+            self._ask("untag_resource", f"remove tags of secret '{name}'", name, TagKeys=foreign)
+        fresh = {key: value for key, value in tags.items() if found.tags.get(key) != value}
+        if fresh:
+            self._ask("tag_resource", f"tag secret '{name}'", name, Tags=listed(fresh))
+        if (description := description_of(secret)) != found.description:
+            self._ask("update_secret", f"describe secret '{name}'", name, Description=description)
+        if facts is not None:
+            self._replace_policy(name, facts.policy)
+            if facts.kms_key_id != found.kms_key_id:
+                self._losses.add("secrets that exist stay under the key that seals them now", name)
+            if facts.turning != found.turning:
+                self._losses.add("secrets that exist keep the rotation settings that they have now", name)
+
+    def _replace_policy(self, name: str, policy: str | None) -> None:
+        answer = self._ask("get_resource_policy", f"read the resource policy of secret '{name}'", name)
+        if policy and answer.get("ResourcePolicy") != policy:
+            self._put_policy(name, policy)
+        elif not policy and answer.get("ResourcePolicy"):
+            self._ask("delete_resource_policy", f"remove the resource policy of secret '{name}'", name)
+
+    def _put_policy(self, name: str, policy: str) -> None:
+        doing = f"put the resource policy of secret '{name}'"
+        self._ask("put_resource_policy", doing, name, ResourcePolicy=policy)
+
+    def _replicate(self, name: str, replicas: list[Replica]) -> None:
+        doing = f"replicate secret '{name}'"
+        answer = self._ask("describe_secret", doing, name)
+        there = {status["Region"] for status in answer.get("ReplicationStatus") or ()}
+        missing = [_region(replica) for replica in replicas if replica.region not in there]
+        if not missing:
+            return
+        answer = self._ask("replicate_secret_to_regions", doing, name, AddReplicaRegions=missing)
+        if any(status.get("Status") == "Failed" for status in answer.get("ReplicationStatus") or ()):
+            self._losses.add("a region refused the replica: it may hold one of that name still", name)
+
+    def _rotate(self, name: str, facts: Facts | None) -> None:
+        """Switch rotation on again if that was asked for: its function is then called, to test it."""
+        turning = facts.turning if facts else None
+        if turning is None:
+            return
+        if not self._api.options.rearm_rotation or not turning.enabled:
+            state = "switched on" if turning.enabled else "made, though it was switched off"
+            self._losses.add(f"rotation was not {state} again", name)
+            return
+        given: dict[str, Any] = {"RotateImmediately": False, "RotationRules": _rules(turning.rules)}
+        if turning.lambda_arn:
+            given["RotationLambdaARN"] = turning.lambda_arn
+        self._ask("rotate_secret", f"switch on the rotation of secret '{name}'", name, **given)
+
+    def _schedule_deletion(self, name: str, day: str) -> None:
+        self._losses.add("secrets that were scheduled for deletion came back without values, and so", name)
+        doing = f"schedule the deletion of secret '{name}'"
+        try:
+            self._ask("delete_secret", doing, name, RecoveryWindowInDays=_window(day))
+        except Invalid:  # it was done, and the reply was lost
+            if not self._ask("describe_secret", doing, name).get("DeletedDate"):
+                raise
+
+    def _ask(self, operation: str, doing: str, name: str, **parameters: object) -> dict[str, Any]:
+        return self._api.ask(operation, doing, SecretId=name, **parameters)
+
+
+def listed(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return tags as the service takes them."""
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def _region(replica: Replica) -> dict[str, str]:
+    key = replica.kms_key_id
+    return {"Region": replica.region} | ({"KmsKeyId": key} if key and key != DEFAULT_KEY else {})
+
+
+def _rules(rules: Mapping[str, Any]) -> dict[str, Any]:
+    """A schedule and a number of days exclude each other, though the service reports both."""
+    return {
+        key: v
+        for key, v in rules.items()
+        if key != "AutomaticallyAfterDays" or "ScheduleExpression" not in rules
+    }
+
+
+def _window(day: str) -> int:
+    """Return the days until then, as far as the service takes them."""
+    left = datetime.fromisoformat(day) - datetime.now(UTC)
+    return max(SHORTEST_WINDOW, min(LONGEST_WINDOW, math.ceil(left.total_seconds() / 86_400)))

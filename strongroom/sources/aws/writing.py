@@ -1,0 +1,300 @@
+"""Writes secrets back.
+
+One that is absent comes back exactly: ids, labels, order. It carries a mark until it is whole, so a
+restore that died goes on where it stopped instead of putting a second history on top of half a one.
+
+One that exists keeps its history. New versions come under a label of our own; then AWSCURRENT is
+taken from the version that the writer saw, by name: the service refuses if it is another by now.
+That step is the check-and-set, and it is atomic. What the API cannot make atomic is the rest:
+between several secrets, and for tags, description and other labels, the last writer wins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from strongroom.errors import Conflict, SourceError
+from strongroom.model import Secret, Version
+from strongroom.sources import Change
+from strongroom.sources.aws.checks import check, check_place, given
+from strongroom.sources.aws.client import Api
+from strongroom.sources.aws.convention import PREFIX, RESERVED, spelled
+from strongroom.sources.aws.described import Described
+from strongroom.sources.aws.failures import Exists, Invalid
+from strongroom.sources.aws.losses import Losses
+from strongroom.sources.aws.reading import Reader
+from strongroom.sources.aws.secrets import (
+    Facts,
+    description_of,
+    facts_of,
+    head_of,
+    live,
+    own_rotation,
+)
+from strongroom.sources.aws.trimmings import Trimmings, listed
+from strongroom.sources.aws.versions import CURRENT, PENDING, PREVIOUS, own_id
+from strongroom.sources.history import check_expected, on_top
+
+MARK = PREFIX + "restoring"
+LABEL = "strongroom-restoring"
+"""What a version is labelled with while it has no other label: the service wants one."""
+
+
+class Planned(Struct, frozen=True, kw_only=True):
+    """A change that was checked. ``found`` is the secret as it is; ``ours``, half written by us."""
+
+    secret: Secret
+    facts: Facts | None
+    found: Described | None
+    head: tuple[int, str] = (0, "")
+    ours: bool = False
+
+
+class Writer:
+    """Writes to one region."""
+
+    def __init__(self, api: Api, reader: Reader, losses: Losses) -> None:
+        self._api = api
+        self._reader = reader
+        self._losses = losses
+        self._trimmings = Trimmings(api, losses)
+        self._seen: dict[str, str] = {}
+
+    def heads(self, names: Sequence[str]) -> dict[str, int]:
+        """Return current version numbers, and remember the ids behind them for the next write."""
+        found = dict(zip(names, self._api.threads.map(self._head, names), strict=True))
+        self._seen = {name: head[1] for name, head in found.items() if head is not None}
+        return {name: head[0] for name, head in found.items() if head is not None}
+
+    def write(self, changes: Sequence[Change]) -> int:
+        """Write changes of distinct names: all are checked before the first is written."""
+        planned = list(self._api.threads.map(self._plan, changes))
+        return sum(self._api.threads.map(self._apply, planned))
+
+    def _head(self, name: str) -> tuple[int, str] | None:
+        found = self._reader.head(name)
+        return head_of(found[1]) if found is not None else None
+
+    # -- checking ----------------------------------------------------------------
+
+    def _plan(self, change: Change) -> Planned:
+        secret, facts = change.secret, facts_of(change.secret)
+        check(secret)
+        there = self._reader.head(secret.name)
+        if there is None:
+            check_expected(change, None)
+            return Planned(secret=secret, facts=facts, found=None)
+        found, held = there
+        head = head_of(held)
+        ours = found.tags.get(MARK) == _fingerprint(secret)
+        if not (ours and change.expected is None):
+            check_expected(change, head[0])
+        if self._seen.get(secret.name, head[1]) != head[1]:
+            raise Conflict(f"secret {secret.name!r} has another current version than the writer saw")
+        check_place(secret, found, self._api.options.region)
+        return Planned(secret=secret, facts=facts, found=found, head=head, ours=ours)
+
+    # -- writing -------------------------------------------------------------------
+
+    def _apply(self, planned: Planned) -> int:
+        self._note(planned)
+        if planned.found is None or planned.ours:
+            self._restore_exactly(planned)
+        else:
+            self._put_on_top(planned, planned.found)
+        self._seen.pop(planned.secret.name, None)
+        return 1
+
+    def _restore_exactly(self, planned: Planned) -> None:
+        secret, versions = planned.secret, live(planned.secret)
+        ids = _ids(planned, versions)
+        here = set(list(ids.values())[:1])
+        if planned.found is None:
+            self._create(planned, ids)
+        else:
+            here = self._take_up(planned.found, wanted=bool(versions))
+        for version in versions:
+            if ids[version.number] not in here:
+                last = version is versions[-1]
+                self._put(secret.name, ids[version.number], version, CURRENT if last else LABEL)
+        self._label(secret.name, _labels(planned, versions, ids), drop={PREVIOUS, LABEL})
+        self._trimmings.finish(secret, planned.facts, mark=MARK)
+
+    def _take_up(self, found: Described, *, wanted: bool) -> set[str]:
+        """Return the ids that an unfinished restore of ours has written."""
+        if found.deleted and wanted:
+            self._undelete(found)
+        there = self._reader.head(found.name)
+        return {version.id for version in there[1]} if there else set()
+
+    def _undelete(self, found: Described) -> None:
+        doing = f"take back the deletion of secret '{found.name}'"
+        self._api.ask("restore_secret", doing, SecretId=found.arn)
+
+    def _create(self, planned: Planned, ids: Mapping[int, str]) -> None:
+        secret, versions = planned.secret, live(planned.secret)
+        first = given(versions[0]) if versions else {}
+        parameters: dict[str, Any] = {
+            "Name": secret.name,
+            "ClientRequestToken": ids[versions[0].number] if versions else _fingerprint(secret),
+            "Tags": listed(self._tags(secret, planned.facts) | {MARK: _fingerprint(secret)}),
+            **first,
+        }
+        if description := description_of(secret):
+            parameters["Description"] = description
+        if key := self._api.options.kms_key_id or (planned.facts and planned.facts.kms_key_id):
+            parameters["KmsKeyId"] = key
+        try:
+            self._api.ask("create_secret", f"create secret '{secret.name}'", **parameters)
+        except Exists:
+            # The reply of a create that was repeated may be lost; anybody else's secret has no such mark.
+            found = self._reader.describe(secret.name)
+            if found is not None and found.tags.get(MARK) == _fingerprint(secret):
+                return
+            raise Conflict(f"secret {secret.name!r} was created meanwhile") from None
+
+    def _put_on_top(self, planned: Planned, found: Described) -> None:
+        secret, (number, head) = planned.secret, planned.head
+        if not live(secret):
+            self._trimmings.finish(secret, planned.facts, mark=MARK)
+            return
+        if found.deleted:
+            self._undelete(found)
+        versions = on_top(live(secret), number)
+        ids = {v.number: own_id(secret.name, v.number, v.media, above=head) for v in versions}
+        for version in versions:
+            self._put(secret.name, ids[version.number], version, LABEL)
+        newest = ids[versions[-1].number]
+        self._make_current(secret.name, head, newest)
+        self._label(secret.name, {CURRENT: newest} | self._custom(planned, list(ids.values())), drop={LABEL})
+        self._trimmings.replace(secret, planned.facts, found, self._tags(secret, planned.facts))
+
+    def _custom(self, planned: Planned, ids: Sequence[str]) -> dict[str, str]:
+        """Return the labels of the team's own making. Those of a rotation under way are out of date,
+        and AWSPREVIOUS is the way back to what was just replaced."""
+        kept = planned.facts.versions if planned.facts else {}
+        numbers = [str(version.number) for version in live(planned.secret)]
+        labels = {
+            stage: id_
+            for number, id_ in zip(numbers, ids, strict=True)
+            for stage in (kept[number].stages if number in kept else ())
+        }
+        if PENDING in labels:
+            self._losses.add(
+                "the label AWSPENDING was not put back beside a newer history", planned.secret.name
+            )
+        return {
+            stage: id_ for stage, id_ in labels.items() if stage not in (CURRENT, PREVIOUS, PENDING, LABEL)
+        }
+
+    def _put(self, name: str, id_: str, version: Version, stage: str) -> None:
+        """Put a version; doing it twice is the same as once, since the id is a token."""
+        try:
+            self._api.ask(
+                "put_secret_value",
+                f"write a version of secret '{name}'",
+                SecretId=name,
+                ClientRequestToken=id_,
+                VersionStages=[stage],
+                **given(version),
+            )
+        except Exists:
+            raise Conflict(f"secret {name!r} has a version of the same id and another value") from None
+
+    def _make_current(self, name: str, old: str, new: str) -> None:
+        """Take AWSCURRENT from one version to another: fails if it is not where the writer saw it."""
+        if not old:  # there was no version at all, and the first one is current by itself
+            return
+        try:
+            self._move(name, CURRENT, old, new)
+        except Invalid:
+            found = self._reader.describe(name)
+            if found is not None and found.holder(CURRENT) == new:
+                return  # it was done, and the reply was lost
+            raise Conflict(
+                f"secret {name!r} got another current version meanwhile",
+                hint="What was written beside it has no label and is not current. Look at it, then repeat.",
+            ) from None
+
+    def _label(self, name: str, wanted: Mapping[str, str], *, drop: set[str]) -> None:
+        """Put labels where they belong; drop those that belong nowhere. AWSCURRENT goes first, since
+        it takes AWSPREVIOUS along."""
+        labelled = self._labelled(name)
+        current = wanted.get(CURRENT)
+        if current is not None and labelled.holder(CURRENT) != current:
+            self._move(name, CURRENT, labelled.holder(CURRENT), current)
+            labelled = self._labelled(name)
+        for stage, id_ in wanted.items():
+            if labelled.holder(stage) != id_:
+                self._move(name, stage, labelled.holder(stage), id_)
+        for stage in drop - wanted.keys():
+            if (holder := labelled.holder(stage)) is not None:
+                self._move(name, stage, holder, None)
+
+    def _labelled(self, name: str) -> Described:
+        found = self._reader.describe(name)
+        if found is None:
+            raise SourceError(f"secret '{name}' vanished while it was being written")
+        return found
+
+    def _move(self, name: str, stage: str, old: str | None, new: str | None) -> None:
+        places = {"RemoveFromVersionId": old, "MoveToVersionId": new}
+        self._api.ask(
+            "update_secret_version_stage",
+            f"move label '{stage}' of secret '{name}'",
+            SecretId=name,
+            VersionStage=stage,
+            **{place: id_ for place, id_ in places.items() if id_ is not None},
+        )
+
+    def _tags(self, secret: Secret, facts: Facts | None) -> dict[str, str]:
+        return spelled(secret, rotation=own_rotation(secret, facts))
+
+    def _note(self, planned: Planned) -> None:
+        """Note what of a secret has no place in the service."""
+        secret, facts = planned.secret, planned.facts
+        if any(key.startswith(RESERVED) for key in secret.tags):
+            self._losses.add("tags that only AWS can set were left out", secret.name)
+        if set(secret.metadata) - {"aws", "description"}:
+            self._losses.add("metadata that Secrets Manager has no place for was left out", secret.name)
+        if any(version.value is None and version.number for version in secret.versions):
+            self._losses.add("versions without a value in the backup were not made", secret.name)
+        if facts is not None and facts.primary_region:
+            self._losses.add("replicas of another region's secret became secrets of their own", secret.name)
+        if facts is not None and facts.owner:
+            self._losses.add("secrets that an AWS service manages are now managed by nobody", secret.name)
+
+
+def _ids(planned: Planned, versions: Sequence[Version]) -> dict[int, str]:
+    """Return each version's id by number: its own where it has one."""
+    kept = planned.facts.versions if planned.facts else {}
+    return {
+        version.number: kept[str(version.number)].id
+        if str(version.number) in kept
+        else own_id(planned.secret.name, version.number, version.media)
+        for version in versions
+    }
+
+
+def _labels(planned: Planned, versions: Sequence[Version], ids: Mapping[int, str]) -> dict[str, str]:
+    """Return which version every label belongs on; of a secret from elsewhere, the newest two have one."""
+    if not versions:
+        return {}
+    kept = planned.facts.versions if planned.facts else {}
+    labels = {stage: one.id for one in kept.values() for stage in one.stages if one.id in ids.values()}
+    if planned.facts is None and len(versions) > 1:
+        labels[PREVIOUS] = ids[versions[-2].number]
+    return {stage: id_ for stage, id_ in labels.items() if stage != LABEL} | {
+        CURRENT: ids[versions[-1].number]
+    }
+
+
+def _fingerprint(secret: Secret) -> str:
+    """Return what tells this restore's unfinished secret from any other: ids, and nothing of values."""
+    planned = Planned(secret=secret, facts=facts_of(secret), found=None)
+    ids = _ids(planned, live(secret))
+    return hashlib.sha256("\0".join((secret.name, *ids.values())).encode()).hexdigest()[:32]

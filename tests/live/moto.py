@@ -1,0 +1,107 @@
+"""Secrets Manager, KMS and IAM: moto's server, one process, which forgets everything when it ends.
+
+It enforces IAM only when told to (:meth:`Moto.enforce`), and then actions alone: neither resources nor
+conditions. What else it does not enforce (64 KiB a value, names, quotas), no test may claim to have
+shown with it.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+from botocore.session import Session
+
+from strongroom.sources.aws.client import make_client
+from strongroom.sources.aws.options import AwsOptions
+from tests.live.process import ServerProcess, beside_python, free_port
+
+REGION = "eu-central-1"
+CREDENTIALS = {"aws_access_key_id": "CANARY-key", "aws_secret_access_key": "CANARY-secret"}
+FOR_EVER = "inf"
+
+
+class Moto:
+    """One server; all regions of one made-up account are in it."""
+
+    def __init__(self) -> None:
+        program = beside_python("moto_server")
+        if program is None:
+            pytest.skip("moto is not installed: it is one of the development requirements")
+        self._program = program
+        self.server = ServerProcess(self._command, port=free_port(), prefix="sr-moto-")
+
+    def _command(self, _folder: Path) -> Sequence[str | Path]:
+        return [self._program, "-H", "127.0.0.1", "-p", str(self.server.port)]
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def options(self, **options: Any) -> AwsOptions:
+        """Return a source's options for it: no limit of requests, unless a test sets one."""
+        return AwsOptions(
+            **{"region": REGION, "endpoint_url": self.endpoint, "requests_per_second": None} | options
+        )
+
+    def client(self, service: str = "secretsmanager", **credentials: str) -> Any:
+        """Return a client of an administrator's, or whose credentials are given."""
+        if service == "secretsmanager":
+            return make_client(self.options(), **(CREDENTIALS | credentials))
+        return Session().create_client(
+            service, region_name=REGION, endpoint_url=self.endpoint, **(CREDENTIALS | credentials)
+        )
+
+    def user(self, policy: Mapping[str, Any]) -> dict[str, str]:
+        """Make a user with a policy of its own; return its credentials as environment variables."""
+        iam = self.client("iam")
+        name = f"user-{len(iam.list_users()['Users'])}"
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
+
+    def enforce(self, *, after: str = "0") -> None:
+        """Let IAM decide from now on; with ``after=FOR_EVER``, no longer."""
+        self._tell("reset-auth", after.encode())
+
+    def without_docker(self) -> None:
+        """Let functions (Lambda) be made and called without running them."""
+        self._tell("config", b'{"lambda": {"use_docker": false}}')
+
+    def reset(self) -> None:
+        """Forget everything, and let everybody do everything."""
+        self.enforce(after=FOR_EVER)
+        self._tell("reset", b"")
+
+    def _tell(self, what: str, body: bytes) -> None:
+        headers = {"Content-Type": "application/json"}  # as a form, it would not be looked at
+        request = urllib.request.Request(f"{self.endpoint}/moto-api/{what}", body, headers, method="POST")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            answer.read()
+
+    def start(self) -> Self:
+        self.server.start()
+        return self
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.server.kill()
+
+    def __enter__(self) -> Self:
+        self.server.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.server.close()

@@ -1,0 +1,48 @@
+"""Secrets Manager against the suites, on a live moto."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from strongroom.model import Secret
+from strongroom.sources import Destination
+from strongroom.sources.aws import AwsSource
+from tests.live.moto import Moto
+from tests.sources.conformance import RICH, SECRETS, DestinationConformance, secret
+
+ADDED = "aws"
+
+
+class TestAwsSource(DestinationConformance):
+    """What no version can be (empty, or named with an umlaut) is another here; refusals have tests below."""
+
+    secrets = (secret("EMPTY", "CANARY-not-empty"), *(held for held in SECRETS if held.name != "EMPTY"))
+    rich = replace(RICH, name="prod/db/password")
+    many = 300
+    largest = 65_536
+
+    @pytest.fixture
+    def destination(self, moto: Moto) -> Destination:
+        return AwsSource(moto.options(recovery_days=None), name="aws")
+
+    def kept(self, held: Secret) -> Secret:
+        """Everything but versions without a value, times, and metadata that has no place."""
+        return replace(
+            held,
+            versions=tuple(replace(v, created_at=None) for v in held.versions if v.value is not None),
+            created_at=None,
+            updated_at=None,
+            metadata={key: value for key, value in held.metadata.items() if key == "description"},
+        )
+
+    def seen(self, found: Secret) -> Secret:
+        assert found.created_at
+        assert found.metadata[ADDED]["arn"].startswith("arn:aws:secretsmanager:eu-central-1:")
+        return replace(
+            found,
+            versions=tuple(replace(v, created_at=None) for v in found.versions),
+            created_at=None,
+            updated_at=None,
+            metadata={key: value for key, value in found.metadata.items() if key != ADDED},
+        )
