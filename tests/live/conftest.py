@@ -8,6 +8,7 @@ import pytest
 
 from tests.live.azurite import Azurite
 from tests.live.ministack import MiniStack
+from tests.live.moto import CREDENTIALS, Moto
 from tests.live.openbao import OpenBao, RaftServer, dev_server
 
 
@@ -67,3 +68,34 @@ def raft_server() -> Iterator[RaftServer]:
     """A running and unsealed OpenBao on raft storage, which one test may seal, kill and start again."""
     with RaftServer() as server:
         yield server.initialise()
+
+
+@pytest.fixture
+def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's own chain finds made-up ones, and no file of the person who runs the tests."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name.upper(), value)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nonexistent")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session")
+def shared_moto() -> Iterator[Moto]:
+    """A running moto: see :func:`moto`."""
+    with Moto() as server:
+        yield server
+
+
+@pytest.fixture
+def moto(shared_moto: Moto, aws_credentials: None) -> Moto:
+    """A running moto that holds nothing, and enforces no rights."""
+    shared_moto.reset()
+    return shared_moto
+
+
+@pytest.fixture
+def own_moto(aws_credentials: None) -> Iterator[Moto]:
+    """A running moto that one test may kill."""
+    with Moto() as server:
+        yield server
