@@ -28,6 +28,7 @@ def entries(settings: Settings) -> dict[str, dict[str, Any]]:
             f"policy {name}": at(cron, "strongroom.tick", policy=name)
             for name, cron in settings.schedules.items()
         },
+        "repair degraded": at(settings.repair.schedule, "strongroom.tick", repair="degraded"),
         **drill(settings),
     }
 

@@ -24,9 +24,10 @@ def _arguments(parser: ArgumentParser) -> None:
 
 def _repair(arguments: Namespace, output: Output) -> None:
     from cli.policy import require_good  # noqa: PLC0415 - what drives runs
+    from strongroom.operations.submit import degraded  # noqa: PLC0415
 
     built = services()
-    wanted = [arguments.backup] if arguments.backup else list(degraded(built))
+    wanted = [arguments.backup] if arguments.backup else degraded(built)
     runs = [_one(backup, built, output) for backup in wanted]
     lines = [line for run in runs for line in run_shown.lines_of(run, run_shown.rows_of(built.store, run))]
     document = {"runs": [run_shown.as_document(run, run_shown.rows_of(built.store, run)) for run in runs]}
@@ -42,14 +43,6 @@ def _one(backup: str, built: Services, output: Output) -> Run:
     run, tickets = submit_repair(built, backup=backup)
     with watching(output, built.store) as watch:
         return drive(run, tickets, built, watch=by_ticket(watch))
-
-
-def degraded(built: Services) -> list[str]:
-    """Return the backups that have a bad replica, by the catalog."""
-    store = built.store
-    return [
-        b.backup for b in store.backups() if any(not replica.good for replica in store.replicas(b.backup))
-    ]
 
 
 COMMANDS = {

@@ -9,14 +9,15 @@ from workers.send import send_tickets
 
 
 @define(names.TICK)
-def tick(*, policy: str | None = None, drill: str | None = None) -> int:
+def tick(*, policy: str | None = None, drill: str | None = None, repair: str | None = None) -> int:
     """Open every slot that has come due; return how many steps were sent."""
-    from strongroom.operations.submit import open_due  # noqa: PLC0415
+    from strongroom.operations.submit import open_due, open_repairs  # noqa: PLC0415
     from strongroom.wiring.policies import scheduled  # noqa: PLC0415
 
     services = app.services.get()
     services.store.heartbeat(names.BEAT)
-    return send_tickets(app, open_due(services, scheduled(app.settings)))
+    sent = send_tickets(app, open_due(services, scheduled(app.settings)))
+    return sent + send_tickets(app, open_repairs(services, app.settings.repair.schedule))
 
 
 @define(names.RECONCILE)

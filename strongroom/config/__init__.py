@@ -31,7 +31,7 @@ from strongroom.config.model import (
     TrustSettings,
     WorkerSettings,
 )
-from strongroom.config.policies import DrillSettings, PolicySettings
+from strongroom.config.policies import DrillSettings, PolicySettings, RepairSettings
 from strongroom.config.problems import ConfigProblems, Problem
 from strongroom.config.sources import (
     AwsSource,
@@ -72,6 +72,7 @@ __all__ = [
     "Problem",
     "QuorumKey",
     "RaftSource",
+    "RepairSettings",
     "S3TargetSettings",
     "SentrySettings",
     "Settings",

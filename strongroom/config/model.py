@@ -15,7 +15,7 @@ from pydantic import Field
 from strongroom.config.base import KIB, MIB, Section
 from strongroom.config.fields import AbsolutePath, Fingerprint, Name, Size, Text
 from strongroom.config.keys import KeySettings
-from strongroom.config.policies import DrillSettings, PolicySettings
+from strongroom.config.policies import DrillSettings, PolicySettings, RepairSettings
 from strongroom.config.sources import LocalSource, SourceSettings
 from strongroom.config.targets import DirectoryTargetSettings, TargetSettings
 from strongroom.config.vaults import VaultSettings
@@ -219,6 +219,7 @@ class Settings(Section):
             "the local store's metadata to the three default targets, daily"
         },
     )
+    repair: RepairSettings = Field(default_factory=RepairSettings)
     drill: DrillSettings = Field(default_factory=DrillSettings)
     trust: TrustSettings = Field(default_factory=TrustSettings)
     workers: WorkerSettings = Field(default_factory=WorkerSettings)

@@ -116,6 +116,16 @@ class PolicySettings(Section):
         return Selection(include=self.include, exclude=self.exclude, tags=self.tags)
 
 
+class RepairSettings(Section):
+    """Bringing up what a target missed or lost, from a replica that is good."""
+
+    schedule: Text = Field(
+        default="17 * * * *",
+        description="When backups with a bad replica are repaired: five cron fields, in UTC.",
+        examples=["*/15 * * * *"],
+    )
+
+
 class DrillSettings(Section):
     """The rehearsed recovery: restore a backup into a scratch store, compare, take the time."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 from cronsim import CronSim
 
-from strongroom.errors import MissingPiece, UsageError
+from strongroom.errors import ConfigError, MissingPiece, UsageError
 from strongroom.model import Depth, Selection
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.services import Services
@@ -108,6 +109,40 @@ def open_due(services: Services, scheduled: Iterable[Scheduled], *, now: float |
         if run is not None:
             tickets += services.store.take_ready(run.id, window=services.limits.window)
     return tickets
+
+
+def open_repairs(services: Services, schedule: str, *, now: float | None = None) -> list[Ticket]:
+    """Create a repair for each backup that the catalog knows a bad replica of, once a slot.
+
+    Backups of policies that are configured no more are left: nobody says where they belong.
+    """
+    moment = time.time() if now is None else now
+    due = last_slot(schedule, moment) or 0.0
+    tickets: list[Ticket] = []
+    for backup in degraded(services):
+        slot = f"repair {backup}"
+        if due <= (services.store.newest_slot(slot) or 0.0) or _under_repair(services, backup):
+            continue
+        with suppress(ConfigError):
+            spec = _about(services, RunKind.REPAIR, backup)
+            if run := services.store.create(spec, first=(FIRST[spec.kind],), slot=(slot, due)):
+                tickets += services.store.take_ready(run.id, window=services.limits.window)
+    return tickets
+
+
+def degraded(services: Services) -> list[str]:
+    """Return the backups that have a bad replica, by the catalog."""
+    store = services.store
+    return [
+        b.backup for b in store.backups() if any(not replica.good for replica in store.replicas(b.backup))
+    ]
+
+
+def _under_repair(services: Services, backup: str) -> bool:
+    runs = services.store.runs(limit=500)
+    return any(
+        run.spec.kind is RunKind.REPAIR and run.spec.backup == backup and not run.state.final for run in runs
+    )
 
 
 def _scheduled_spec(services: Services, entry: Scheduled) -> Spec | None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from strongroom.operations.submit import Scheduled, last_slot, open_due
-from strongroom.state.records import StepKind
+from strongroom.errors import ConfigError
+from strongroom.operations.drive import drive
+from strongroom.operations.services import Pinned
+from strongroom.operations.submit import Scheduled, last_slot, open_due, open_repairs
+from strongroom.state.records import RunState, StepKind
 from tests.operations.world import POLICY, World, make_world
 
 DAY = 86_400.0
@@ -69,3 +73,33 @@ def test_a_drill_takes_slots_of_its_own_and_waits_for_a_backup(world: World) -> 
         StepKind.DRILL_RESTORE
     ]
     assert open_due(world.services(), drills, now=NOON) == []
+
+
+def _lose_a_replica(world: World) -> str:
+    backup = world.back_up().id
+    for info in list(world.targets["us"].list()):
+        world.targets["us"].delete(info.name)
+    store = world.services().store
+    [replica] = [found for found in store.replicas(backup) if found.target == "us"]
+    store.set_replica(msgspec.structs.replace(replica, good=False))
+    return backup
+
+
+def test_a_bad_replica_is_repaired_within_the_next_slot_and_once(world: World) -> None:
+    backup = _lose_a_replica(world)
+    services = world.services()
+    tickets = open_repairs(services, "17 * * * *", now=NOON)
+    assert open_repairs(services, "17 * * * *", now=NOON + 60) == []
+    assert open_repairs(services, "17 * * * *", now=NOON + 3600) == [], "one is under way"
+    assert drive(tickets[0].run, tickets, services, processes=1).state is RunState.DONE
+    assert all(replica.good for replica in services.store.replicas(backup))
+    assert open_repairs(services, "17 * * * *", now=NOON + 7200) == [], "nothing is degraded now"
+
+
+def test_a_backup_of_a_policy_that_is_gone_is_left_alone(world: World) -> None:
+    _lose_a_replica(world)
+
+    def gone(policy: str) -> Pinned:
+        raise ConfigError(f"there is no policy '{policy}'")
+
+    assert open_repairs(world.services(pinned=gone), "17 * * * *", now=NOON) == []

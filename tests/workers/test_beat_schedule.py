@@ -55,6 +55,7 @@ def test_each_scheduled_policy_has_one_readable_entry(settings: Settings) -> Non
     assert set(entries) == {
         "tick",
         "reconcile",
+        "repair degraded",
         "policy daily-metadata",
         "policy weekly-critical",
         "drill weekly-critical",

@@ -16,6 +16,7 @@ def check(found: Found) -> Iterator[Finding]:
     written: dict[KeyPath, str | None] = {
         ("policies", name, "schedule"): policy.schedule for name, policy in found.settings.policies.items()
     }
+    written["repair", "schedule"] = found.settings.repair.schedule
     written["drill", "schedule"] = found.settings.drill.schedule
     for key, schedule in written.items():
         what = _wrong_with(schedule) if schedule else None
