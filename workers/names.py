@@ -22,11 +22,20 @@ VERIFY_BACKUP: Final = "strongroom.verify"
 REPAIR_BACKUP: Final = "strongroom.repair"
 RESTORE_BACKUP: Final = "strongroom.restore"
 RECOVERY_DRILL: Final = "strongroom.drill"
+ROTATE_KEYS: Final = "strongroom.rotate"
 TICK: Final = "strongroom.tick"
 RECONCILE: Final = "strongroom.reconcile"
 
 ENTRY_TASKS: Final = frozenset(
-    {BACKUP_FULL, BACKUP_METADATA, VERIFY_BACKUP, REPAIR_BACKUP, RESTORE_BACKUP, RECOVERY_DRILL}
+    {
+        BACKUP_FULL,
+        BACKUP_METADATA,
+        VERIFY_BACKUP,
+        REPAIR_BACKUP,
+        RESTORE_BACKUP,
+        RECOVERY_DRILL,
+        ROTATE_KEYS,
+    }
 )
 BEAT_TASKS: Final = frozenset({TICK, RECONCILE, RECOVERY_DRILL})
 

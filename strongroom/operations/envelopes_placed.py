@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from datetime import datetime
 from itertools import permutations
 
 from strongroom.container.envelope import write_detached
@@ -12,7 +13,7 @@ from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import FormatError, MissingPiece, TargetError, TargetLocked, VerificationFailed
 from strongroom.operations.envelopes import envelope_name, find_newest, named, read_envelope
-from strongroom.targets import Target
+from strongroom.targets import Locking, Target
 from strongroom.targets.repaired import put_beside
 
 
@@ -31,6 +32,12 @@ def place_envelope(
         return read_envelope(target, name, record.id, record.generation, trusted)
     except FormatError:
         return None
+
+
+def lock_envelope(target: Target, record: WrappingKeyRecord, until: datetime | None) -> None:
+    """Lock an envelope for as long as the backup that it opens, on a target that locks."""
+    if until is not None and isinstance(target, Locking) and target.locks:
+        target.extend_lock(envelope_name(record.id, record.generation), until)
 
 
 def copy_newest(source: Target, target: Target, key: str, *, trusted: frozenset[str]) -> int | None:

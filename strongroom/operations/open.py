@@ -123,7 +123,8 @@ class Backup:
 def backup_ids(objects: Objects) -> list[str]:
     """Return the ids of the backups visible here, oldest first (they begin with the time)."""
     names = dict.fromkeys(original_name(info.name) for info in objects.list(MANIFESTS))
-    return [name.removeprefix(MANIFESTS).removesuffix(".json") for name in names]
+    # Sorted without the suffix: what was sealed anew (ID-r1) comes after what it replaces.
+    return sorted(name.removeprefix(MANIFESTS).removesuffix(".json") for name in names)
 
 
 def readable_container(objects: Objects, backup: str, entry: ContainerEntry) -> str:

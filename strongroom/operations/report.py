@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from strongroom.model import Depth
+from strongroom.operations import rotate
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.drill import remove_scratch
 from strongroom.operations.services import Services
@@ -35,6 +36,8 @@ def _outcome(run: Run, good: set[str], services: Services) -> Outcome:
         return RunState.DONE, None
     if run.spec.kind is RunKind.DRILL:
         return _timed(run)
+    if run.spec.kind is RunKind.ROTATE:
+        return rotate.outcome(run, services)
     return _judged(run, good, services)
 
 

@@ -9,6 +9,7 @@ recipients is only carried to the targets that lack it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from msgspec import Struct
 
@@ -33,7 +34,7 @@ from strongroom.operations.envelopes import (
     taken,
     wrapping_keys,
 )
-from strongroom.operations.envelopes_placed import place_envelope, remove_older
+from strongroom.operations.envelopes_placed import lock_envelope, place_envelope, remove_older
 from strongroom.operations.keyuse import is_for
 from strongroom.operations.open import ObjectReader, readable_container
 from strongroom.targets import Target
@@ -48,6 +49,7 @@ class Rotation(Struct, frozen=True, kw_only=True):
     Args:
         identities: open the present generation, and where they can the new one.
         trusted: whose envelopes count, this signer among them.
+        until: locks the new envelope on targets that lock; ``None`` for no lock.
         pace: is called before each wrapping key, and returns when it may go on.
         keep_older: whether older detached envelopes stay even when the new one is verified.
     """
@@ -56,6 +58,7 @@ class Rotation(Struct, frozen=True, kw_only=True):
     identities: Sequence[Identity]
     signer: Signer
     trusted: frozenset[str]
+    until: datetime | None = None
     pace: Callable[[], object] = lambda: None
     keep_older: bool = False
 
@@ -196,11 +199,10 @@ class _Key:
         def put(target: Target) -> None:
             nonlocal chosen
             there = place_envelope(target, chosen, self._rotation.signer, trusted=self._rotation.trusted)
-            if there == chosen:
-                return
-            if there is None or not will_do(there):
+            if there is None or (there != chosen and not will_do(there)):
                 raise _Lost
             chosen = there
+            lock_envelope(target, chosen, self._rotation.until)
 
         try:
             self._targets = [target for target in self._targets if self._reached(target, put)]

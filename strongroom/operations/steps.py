@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from strongroom.errors import ClaimLost, StrongroomError
-from strongroom.operations import drill, repair, restore_run
+from strongroom.operations import drill, repair, restore_run, rotate
 from strongroom.operations.capture import capture, discard
 from strongroom.operations.commit import commit, complete_targets, missing_from_quorum
 from strongroom.operations.lease import kept_alive
@@ -62,6 +62,8 @@ ACTIONS: Mapping[tuple[RunKind, StepKind], Action] = {
     (RunKind.DRILL, StepKind.DRILL_RESTORE): drill.restore,
     (RunKind.DRILL, StepKind.DRILL_COMPARE): drill.compare,
     (RunKind.DRILL, StepKind.DRILL_TEARDOWN): drill.teardown,
+    (RunKind.ROTATE, StepKind.PLAN): rotate.plan,
+    (RunKind.ROTATE, StepKind.ROTATE): rotate.rotate,
 }
 
 FIRST: Mapping[RunKind, Step] = {
@@ -70,10 +72,11 @@ FIRST: Mapping[RunKind, Step] = {
     RunKind.REPAIR: PLAN,
     RunKind.RESTORE: Step(StepKind.RESTORE),
     RunKind.DRILL: Step(StepKind.DRILL_RESTORE),
+    RunKind.ROTATE: PLAN,
 }
 
-# One target's trouble costs its replica, not the backup.
-TOLERATED = frozenset({StepKind.UPLOAD, StepKind.VERIFY, StepKind.REPAIR})
+# One target's trouble costs its replica, not the backup; one backup's trouble not the others' rotation.
+TOLERATED = frozenset({StepKind.UPLOAD, StepKind.VERIFY, StepKind.REPAIR, StepKind.ROTATE})
 
 
 def exhausted(step: Step) -> StepState:
@@ -184,7 +187,7 @@ def _record_failure(
 def _given_up(run: Run, step: Step, services: Services) -> bool:
     """Tell whether this target has already cost the run its retries: a dead region then
     costs each further container one try, not five."""
-    if step.kind not in TOLERATED:
+    if step.kind not in TOLERATED or not step.target:
         return False
     return services.store.tally(run.id).of(step.kind, target=step.target, states=(StepState.MISSED,)) > 0
 
@@ -271,12 +274,20 @@ def _decide_drill(run: Run, tally: Tally, step: Step, result: Result) -> Verdict
     return Verdict(facts={step.kind.value: dict(result)}, follow=(following[step.kind],))
 
 
+def _decide_rotate(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+    if step.kind is StepKind.PLAN:
+        pieces = range(result["plan"]["pieces"])
+        return Verdict(facts=result, follow=tuple(Step(StepKind.ROTATE, one) for one in pieces) or (REPORT,))
+    return Verdict() if tally.unsettled(StepKind.ROTATE) else Verdict(follow=(REPORT,))
+
+
 _DECIDERS: Mapping[RunKind, Callable[[Run, Tally, Step, Result], Verdict]] = {
     RunKind.BACKUP: _decide_backup,
     RunKind.VERIFY: _decide_verify,
     RunKind.REPAIR: _decide_repair,
     RunKind.RESTORE: _decide_restore,
     RunKind.DRILL: _decide_drill,
+    RunKind.ROTATE: _decide_rotate,
 }
 
 

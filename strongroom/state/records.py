@@ -24,6 +24,7 @@ class RunKind(StrEnum):
     REPAIR = "repair"
     RESTORE = "restore"
     DRILL = "drill"
+    ROTATE = "rotate"
 
 
 class RunState(StrEnum):
@@ -53,6 +54,7 @@ class StepKind(StrEnum):
     DRILL_RESTORE = "drill-restore"
     DRILL_COMPARE = "drill-compare"
     DRILL_TEARDOWN = "drill-teardown"
+    ROTATE = "rotate"
     REPORT = "report"
 
     @property
@@ -73,6 +75,7 @@ _QUEUES = {
     StepKind.DRILL_RESTORE: "drill",
     StepKind.DRILL_COMPARE: "drill",
     StepKind.DRILL_TEARDOWN: "drill",
+    StepKind.ROTATE: "recover",
     StepKind.REPORT: "control",
 }
 

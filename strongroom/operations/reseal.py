@@ -1,0 +1,113 @@
+"""reseal: what a container holds, sealed anew under new keys, compared before it leaves memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import structs
+
+from strongroom.container.check import check_sealed
+from strongroom.container.digests import name_hash
+from strongroom.container.manifest import (
+    ContainerEntry,
+    Counts,
+    Manifest,
+    ManifestRecipient,
+)
+from strongroom.container.outer import read_outer
+from strongroom.container.ranges import BytesReader
+from strongroom.container.reader import Container
+from strongroom.container.receipt import sign_receipt
+from strongroom.container.signing import Signer
+from strongroom.container.wrapping import WrappingKey
+from strongroom.container.writer import write_container
+from strongroom.errors import VerificationFailed
+from strongroom.keys import Recipient
+from strongroom.model import Secret
+from strongroom.operations.layout import container_entry, sealed_receipt
+
+
+class Resealed:
+    """One container under new keys: its bytes, and its line in the new manifest."""
+
+    __slots__ = ("content", "entry")
+
+    def __init__(self, content: bytearray, entry: ContainerEntry) -> None:
+        self.content = content
+        self.entry = entry
+
+
+def reseal(
+    old: Container, *, backup: str, wrapping_key: WrappingKey, signer: Signer, digest_key: bytes
+) -> Resealed:
+    """Seal a container's secrets anew, as a piece of another backup, and compare every value.
+
+    The key that names are hashed under stays: another would put the names into another
+    order, over all containers. It opens nothing; whoever knew it can tell whether a name that
+    they guess lies in a container's range.
+
+    Raises:
+        VerificationFailed: what was sealed is not what was read. Nothing has left this process.
+    """
+    about = structs.replace(old.about, backup_id=backup)
+    content = bytearray()
+    sealed = write_container(
+        content.extend,
+        ((name_hash(about.name_key, secret.name), secret) for secret in old.secrets()),
+        about=about,
+        wrapping_key=wrapping_key,
+        signer=signer,
+        digest_key=digest_key,
+    )
+    reader = BytesReader(content)
+    check_sealed(reader, sealed)
+    new = Container(reader, read_outer(reader, trusted=None), sealed.file_key.reveal())
+    _compare(old.secrets(), new.secrets())
+    receipt = sealed_receipt(about, sealed)
+    return Resealed(content, container_entry(receipt, sign_receipt(receipt, signer), signer.public))
+
+
+def _compare(before: Iterator[Secret], after: Iterator[Secret]) -> None:
+    for one, other in zip(before, after, strict=True):
+        if one != other:
+            raise VerificationFailed(f"secret '{one.name}' would not be sealed as it was read")
+
+
+def resealed_manifest(
+    old: Manifest,
+    entries: Sequence[ContainerEntry],
+    recipients: Sequence[Recipient],
+    *,
+    backup: str,
+    previous: str,
+) -> Manifest:
+    """Return the manifest of a backup that was sealed anew: the same but for keys and containers.
+
+    ``previous`` is the SHA-256 (hex) of the manifest that this one replaces.
+    """
+    counts = Counts(
+        secrets=sum(entry.secrets for entry in entries),
+        versions=sum(entry.versions for entry in entries),
+        size=sum(entry.size for entry in entries),
+    )
+    if (counts.secrets, counts.versions) != (old.counts.secrets, old.counts.versions):
+        raise VerificationFailed("what was sealed anew holds another number of secrets than before")
+    return structs.replace(
+        old,
+        backup_id=backup,
+        counts=counts,
+        recipients=tuple(manifest_recipient(recipient) for recipient in recipients),
+        containers=tuple(entries),
+        previous=previous,
+    )
+
+
+def manifest_recipient(recipient: Recipient) -> ManifestRecipient:
+    """Return a recipient as a manifest names it."""
+    return ManifestRecipient(
+        name=recipient.label,
+        type=recipient.type,
+        fingerprint=recipient.fingerprint,
+        post_quantum=recipient.post_quantum,
+        describes=recipient.describe(),
+    )

@@ -1,0 +1,159 @@
+"""rotate: all backups of a policy for the recipients that it names now, one step a backup.
+
+A plan lists the backups; each step rotates one and stands alone: it may run twice, late, or
+die half-way, and whoever does it again finds what is done already. The run's rows are the
+report of what each backup was and is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from strongroom.container.manifest import Manifest, parse_manifest
+from strongroom.errors import ConfigError, MissingPiece, RecordRefused, StrongroomError
+from strongroom.model import prepare
+from strongroom.operations import pins
+from strongroom.operations.exposure import still_opens
+from strongroom.operations.locks import lock_until
+from strongroom.operations.open import manifest_bytes
+from strongroom.operations.reencrypt import reencrypt_backup
+from strongroom.operations.rewrap import Rotation, rewrap_backup
+from strongroom.operations.services import Pinned, Services
+from strongroom.state.records import Run, RunState, Step, StepKind, StepState
+from strongroom.targets import Target
+from strongroom.vault.pace import Pace
+
+EVERY = 1_000_000
+"""More backups than there are of one policy."""
+
+
+class RotateOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rotation is asked for, as its run's options keep it.
+
+    ``reencrypt`` seals anew under new keys, for a key that leaked; else envelopes are
+    re-wrapped. ``backups`` names some instead of all. ``rate`` bounds the wrapping keys a
+    second, over the processes of a host. ``keep_older`` keeps older detached envelopes.
+    """
+
+    reencrypt: bool = False
+    backups: tuple[str, ...] = ()
+    rate: float | None = None
+    keep_older: bool = False
+
+
+prepare(RotateOptions)
+
+
+def options_of(run: Run) -> RotateOptions:
+    """Return what a rotation is asked for."""
+    return msgspec.convert(run.spec.options, RotateOptions)
+
+
+def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """List the backups that are to be rotated, the oldest first; those replaced already are not."""
+    wanted = options_of(run).backups
+    known = [entry.backup for entry in services.store.backups(policy=run.spec.policy, limit=EVERY)]
+    if missing := sorted(set(wanted) - set(known)):
+        raise MissingPiece(f"the catalog has no backup of policy '{run.spec.policy}' named {missing[0]}")
+    found = [backup for backup in reversed(known) if not wanted or backup in wanted]
+    return {"plan": {"pieces": len(found)}, "backups": found}
+
+
+def rotate(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Rotate one backup of the plan; the result says what it was and what it is now."""
+    pinned = check_rotating(run, services)
+    backup = run.facts["backups"][step.piece]
+    manifest, targets, missed = held(run, backup, services)
+    result = {"backup": backup, "sealed": manifest.sealed, "missed": missed}
+    if not manifest.sealed:
+        return result
+    rotation = _rotation(run, manifest, pinned, services)
+    if options_of(run).reencrypt:
+        return result | reencrypt_backup(run, manifest, targets, rotation, services)
+    keys = list(rewrap_backup(manifest, targets, rotation))
+    still = still_opens(manifest, targets, pinned.recipients)
+    for key in keys:
+        missed |= key.missed
+    return result | {"keys": msgspec.to_builtins(keys), "still": msgspec.to_builtins(still)}
+
+
+def check_rotating(run: Run, services: Services) -> Pinned:
+    """Return the policy to rotate by, refusing a run whose recipients are not the policy's own.
+
+    Rotating adds readers, so no more is taken from the record than sealing takes.
+    """
+    pinned = services.pinned(run.spec.policy)
+    for field in ("recipients", "targets", "source"):
+        if getattr(run.spec, field) != getattr(pinned.spec, field):
+            raise RecordRefused(f"run {run.id} disagrees with this worker's own policy in '{field}'")
+    if pinned.spec.sealed and not pinned.recipients:
+        raise ConfigError(f"this process does not know the recipients of policy '{run.spec.policy}'")
+    return pinned
+
+
+def held(run: Run, backup: str, services: Services) -> tuple[Manifest, list[Target], dict[str, str]]:
+    """Return a backup's manifest, the targets that hold it, and what is wrong with the others.
+
+    Raises:
+        MissingPiece: no target gave the manifest that the catalog knows.
+        RecordRefused: it is a backup of another policy, whose readers are not ours to add.
+    """
+    entry = services.store.backup(backup)
+    recorded = entry.manifest_sha256 if entry else None
+    found: dict[str, Manifest] = {}
+    missed: dict[str, StrongroomError] = {}
+    for pin in run.spec.targets:
+        try:
+            target = pins.check_target(run, pin.name, services)
+            found[pin.name] = _manifest(target, backup, recorded, services)
+        except StrongroomError as error:
+            missed[pin.name] = error
+    if not found:
+        passing = next((error for error in missed.values() if error.transient), None)
+        raise passing or MissingPiece(f"no target gave the manifest of {backup} that the catalog knows")
+    manifest = next(iter(found.values()))
+    if manifest.policy != run.spec.policy:
+        raise RecordRefused(f"backup {backup} is not one of policy '{run.spec.policy}'")
+    said = {name: f"{error.code}: {error.message}" for name, error in missed.items()}
+    return manifest, [services.target(name) for name in found], said
+
+
+def _manifest(target: Target, backup: str, recorded: str | None, services: Services) -> Manifest:
+    trusted = services.signer_fingerprints
+    content = manifest_bytes(target, backup, trusted=trusted)
+    if recorded is not None and hashlib.sha256(content).hexdigest() != recorded:
+        raise RecordRefused(f"target '{target.name}' holds another manifest of {backup} than was recorded")
+    return parse_manifest(content, trusted=trusted)
+
+
+def _rotation(run: Run, manifest: Manifest, pinned: Pinned, services: Services) -> Rotation:
+    options = options_of(run)
+    if not (identities := services.identities()):
+        raise ConfigError("this process holds no identity that opens backups, so it cannot rotate any")
+    return Rotation(
+        recipients=pinned.recipients,
+        identities=identities,
+        signer=services.signers("recover"),
+        trusted=services.signer_fingerprints,
+        until=lock_until(manifest, pinned.spec.keep_days),
+        pace=Pace(options.rate, shared=services.state_dir / "rotate.pace").wait,
+        keep_older=options.keep_older,
+    )
+
+
+def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
+    """Judge a rotation by its rows: every backup on every target, some, or none."""
+    rows = services.store.rows(run.id, StepKind.ROTATE)
+    bad = [row for row in rows if row.state is not StepState.DONE]
+    short = [row for row in rows if (row.result or {}).get("missed")]
+    if bad and len(bad) == len(rows):
+        return RunState.FAILED, f"no backup was rotated; the first: {bad[0].error}"
+    if bad:
+        return RunState.DEGRADED, f"{len(bad)} of {len(rows)} backups were not rotated: {bad[0].error}"
+    if short:
+        names = sorted({name for row in short for name in (row.result or {})["missed"]})
+        return RunState.DEGRADED, f"{len(short)} backups not yet on {', '.join(names)}; repeat the rotation"
+    return RunState.DONE, None

@@ -1,0 +1,185 @@
+"""Rotation as a run: every backup of a policy, one step each, in whatever order it is killed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from strongroom.errors import RecordRefused, UsageError, WrongKey
+from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.operations.drive import drive
+from strongroom.operations.envelopes import envelope_name, wrapping_keys
+from strongroom.operations.open import backup_ids, read_manifest
+from strongroom.operations.restore_run import open_anywhere
+from strongroom.operations.rewrap import rewrap_backup
+from strongroom.operations.rotate import RotateOptions
+from strongroom.operations.rotation import submit_rotation
+from strongroom.operations.services import Services
+from strongroom.operations.submit import newest, submit_repair, submit_verify
+from strongroom.state.records import Run, RunState, StepKind
+from tests.operations.rotating import Rotated
+from tests.operations.world import POLICY, World, names_on
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Rotated:
+    return Rotated(tmp_path)
+
+
+def rotate(services: Services, **options: object) -> Run:
+    run, tickets = submit_rotation(services, policy=POLICY, options=RotateOptions(**options))  # type: ignore[arg-type]
+    return drive(run, tickets, services, processes=1)
+
+
+def finish(submitted: tuple[str, list], services: Services) -> Run:  # type: ignore[type-arg]
+    return drive(*submitted, services, processes=1)
+
+
+def test_every_backup_of_the_policy_is_rotated(at: Rotated) -> None:
+    backups = [at.back_up() for _ in range(3)]
+    services = at.services(at.old, at.new)
+    run = rotate(services)
+    assert (run.state, run.error) == (RunState.DONE, None)
+    rows = services.store.rows(run.id, StepKind.ROTATE)
+    assert [row.result["backup"] for row in rows if row.result] == sorted(backups)
+    for backup in backups:
+        assert [at.opened(backup, target, at.new) for target in at.all_targets()] == [30] * 3
+
+
+def test_the_report_says_what_the_old_key_still_opens_and_where(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    (row,) = services.store.rows(rotate(services).id, StepKind.ROTATE)
+    assert row.result is not None
+    assert [(one["target"], one["until"]) for one in row.result["still"]] == [
+        ("eu", ""),
+        ("us", ""),
+        ("ap", ""),
+    ]
+    assert {one["fingerprints"][0] for one in row.result["still"]} == {at.old.recipient().fingerprint}
+
+
+def test_a_backup_that_no_key_here_opens_costs_the_others_nothing(at: Rotated) -> None:
+    first, second = at.back_up(), at.back_up()
+    third = KeyFileIdentity(os.urandom(32))
+    away = at.rotation(recipients=(third.recipient(),))
+    list(rewrap_backup(at.manifest(first), at.all_targets(), away))
+    run = rotate(at.services(at.old, at.new))
+    assert run.state is RunState.DEGRADED
+    assert run.error is not None
+    assert run.error.startswith("1 of 2 backups were not rotated: WrongKey")
+    assert at.opened(second, at.world.targets["eu"], at.new) == 30
+
+
+def test_a_row_that_names_another_reader_is_refused(at: Rotated, tmp_path: Path) -> None:
+    at.back_up()
+    stranger = Rotated.__new__(Rotated)
+    stranger.__dict__ |= at.__dict__
+    stranger.recipient = type(at.recipient)(os.urandom(32), label="stranger")
+    submitted = submit_rotation(stranger.services(at.old), policy=POLICY)
+    run = finish(submitted, at.services(at.old, at.new))
+    assert run.state is RunState.FAILED
+    assert run.error is not None
+    assert RecordRefused.__name__ in run.error
+    assert not [name for name in names_on(at.world.targets["eu"]) if name.startswith("keys/")]
+
+
+def test_two_rotations_of_one_policy_do_not_run_at_once(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    submitted = submit_rotation(services, policy=POLICY)
+    with pytest.raises(UsageError, match="is going on"):
+        submit_rotation(services, policy=POLICY)
+    assert finish(submitted, services).state is RunState.DONE
+
+
+# -- reading afterwards --------------------------------------------------------
+
+
+def test_verify_finds_a_target_whose_envelope_was_put_back_and_repair_carries_it(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    rotate(services)
+    (key,) = wrapping_keys(at.manifest(backup))
+    at.world.targets["us"].delete(envelope_name(key, 2))
+    verified = finish(submit_verify(services, backup=backup), services)
+    assert verified.state is RunState.DEGRADED
+    assert {row.error.partition(":")[0] for row in services.store.rows(verified.id) if row.error} == {"Stale"}
+    assert finish(submit_repair(services, backup=backup), services).state is RunState.DONE
+    assert at.opened(backup, at.world.targets["us"], at.new) == 30
+
+
+def test_a_restore_takes_the_target_that_was_not_rolled_back(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    run = rotate(services)
+    (key,) = wrapping_keys(at.manifest(backup))
+    at.world.targets["eu"].delete(envelope_name(key, 2))
+    opened = open_anywhere(run, at.services(at.new))
+    assert opened.manifest.backup_id == backup
+
+
+# -- sealing anew --------------------------------------------------------------
+
+
+def test_sealed_anew_the_old_key_opens_nothing_of_the_new_backup(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    run = rotate(services, reencrypt=True)
+    assert (run.state, run.error) == (RunState.DONE, None)
+    (row,) = services.store.rows(run.id, StepKind.ROTATE)
+    assert row.result is not None
+    new = row.result["new"]
+    assert (new, row.result["verified"]) == (f"{backup}-r1", "compared")
+    for target in at.all_targets():
+        assert at.opened(new, target, at.new) == 30
+        with pytest.raises(WrongKey):
+            at.opened(new, target, at.old)
+        assert at.opened(backup, target, at.old) == 30
+    manifests = [read_manifest(at.world.targets["eu"], one, trusted=at.trusted) for one in (backup, new)]
+    keys = [{entry.wrapping_key for entry in manifest.containers} for manifest in manifests]
+    digests = [{entry.sha256 for entry in manifest.containers} for manifest in manifests]
+    assert not keys[0] & keys[1]
+    assert not digests[0] & digests[1]
+    assert manifests[1].previous is not None
+    assert newest(services, POLICY) == new
+    assert backup_ids(at.world.targets["eu"])[-1] == new
+
+
+def test_sealing_anew_twice_makes_one_backup(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    rotate(services, reencrypt=True)
+    before = {target.name: names_on(target) for target in at.all_targets()}
+    assert rotate(services, reencrypt=True).state is RunState.DONE
+    assert {target.name: names_on(target) for target in at.all_targets()} == before
+
+
+def test_after_a_rewrap_to_a_key_that_leaks_sealing_anew_still_does_something(at: Rotated) -> None:
+    """A backup whose own envelope names the wanted key, but which was re-wrapped for another."""
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    rotate(services)
+    home: World = at.world
+    back = home.services(identities=lambda: (at.old, at.new), signer_fingerprints=at.trusted)
+    run = rotate(back, reencrypt=True)
+    assert run.state is RunState.DONE
+    assert at.opened(f"{backup}-r1", home.targets["eu"], at.old) == 30
+
+
+def test_what_a_dead_attempt_left_is_swept_once_there_is_a_new_backup(at: Rotated) -> None:
+    backup = at.back_up()
+    eu = at.world.targets["eu"]
+    content = b"left by an attempt that died"
+
+    digest = hashlib.sha256(content)
+    eu.put(
+        f"containers/{backup}-r1/{digest.hexdigest()}", [content], size=len(content), sha256=digest.digest()
+    )
+    assert rotate(at.services(at.old, at.new), reencrypt=True).state is RunState.DONE
+    new = read_manifest(eu, f"{backup}-r1", trusted=at.trusted)
+    kept = {name.rpartition("/")[2] for name in names_on(eu) if name.startswith(f"containers/{backup}-r1/")}
+    assert kept == {entry.sha256 for entry in new.containers}
