@@ -17,7 +17,7 @@ from strongroom.vault import failures
 from strongroom.vault.connection import Connection
 from strongroom.vault.failures import Ambiguous, Denied, NotVault, Refused, Sealed, Unavailable, VaultError
 from strongroom.vault.tokens import Tokens
-from strongroom.vault.transport import CHUNK, Transport, explained
+from strongroom.vault.transport import CHUNK, NeverSent, Transport, explained
 
 Content = Callable[[], Iterable[bytes]]
 REDIRECTS = frozenset({307, 308})
@@ -93,7 +93,9 @@ class Streams:
         try:
             return self._transport.open(url, method, body, headers, silence=SILENCE)
         except Unavailable as error:
-            raise (error if content is None else Ambiguous(error.message)) from None
+            if content is None or isinstance(error, NeverSent):
+                raise
+            raise Ambiguous(error.message) from None
 
 
 def _chunks(response: BaseHTTPResponse) -> Iterator[bytes]:
@@ -108,7 +110,9 @@ def _refusal(response: BaseHTTPResponse, *, written: bool) -> VaultError:
     """Make an error of an answer, and close it."""
     status = response.status
     try:
-        words = b"".join(_chunks(response))[:_WORDS] if status < 600 else b""
+        words = response.read(_WORDS)
+    except (HTTPError, OSError):
+        words = b""
     finally:
         response.close()
     reason = next((known for known in failures.REASONS if known.encode() in words), None)

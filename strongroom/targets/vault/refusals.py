@@ -11,7 +11,6 @@ from strongroom.errors import TargetError, TargetFull, TargetReadOnly, TargetUna
 from strongroom.vault.failures import (
     NO_SPACE,
     TOO_LARGE,
-    UPGRADING,
     Denied,
     LoginRefused,
     NotVault,
@@ -31,7 +30,7 @@ def typed(error: VaultError, *, titled: str, doing: str, writing: bool) -> Targe
         return (TargetReadOnly if writing else TargetError)(f"{start} (status 403)", hint=_RIGHTS)
     if isinstance(error, LoginRefused | NotVault):
         return TargetError(start, hint=error.hint)
-    if error.transient or error.reason == UPGRADING:
+    if error.transient:
         hint = _SEALED if isinstance(error, Sealed) else error.hint
         return TargetUnavailable(start, hint=hint, retry_after=_retry_after(error))
     return TargetError(start, hint=error.hint)

@@ -61,7 +61,7 @@ class Transit:
         """Return what the server makes of it, ``vault:vN:…``. Raises TargetError."""
         body = {"plaintext": base64.b64encode(piece).decode()}
         with self._entries.explained(doing, writing=True):
-            answer = self._entries.vault.post(self._mount, "encrypt", self._key, body=body)
+            answer = self._entries.vault.post(self._mount, "encrypt", self._key, body=body, repeatable=True)
             if not answer.found:
                 raise self._refused(f"there is no transit mount '{self._mount}'")
             return answer.read(_SEALED).data.ciphertext
@@ -74,7 +74,7 @@ class Transit:
         with self._entries.explained(doing, writing=False):
             try:
                 answer = self._entries.vault.post(
-                    self._mount, "decrypt", self._key, body={"ciphertext": text}
+                    self._mount, "decrypt", self._key, body={"ciphertext": text}, repeatable=True
                 )
             except Refused as refused:
                 if refused.reason == TOO_OLD:
