@@ -18,7 +18,7 @@ from strongroom.errors import KeyServiceError, Malformed
 from strongroom.keys import keywrap
 from strongroom.keys.holder import KeyHolder
 from strongroom.keys.pkcs11.failures import FOREIGN, name_of
-from strongroom.keys.pkcs11.objects import MAX_VERSION, find, version_id
+from strongroom.keys.pkcs11.objects import MAX_VERSION, find, require_use, version_id
 from strongroom.keys.pkcs11.session import Token
 
 TYPE = "pkcs11-aes"
@@ -160,6 +160,7 @@ def _label(version: int) -> bytes:
 def _wrap(session: Any, kek: Any, data_key: bytes) -> bytes:
     from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass  # noqa: PLC0415
 
+    require_use(kek, "wrap_key", "CKA_WRAP")
     made = session.create_object(
         {
             Attribute.CLASS: ObjectClass.SECRET_KEY,
@@ -180,6 +181,7 @@ def _wrap(session: Any, kek: Any, data_key: bytes) -> bytes:
 def _unwrap(kek: Any, wrapped: bytes) -> bytes | None:
     from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, PKCS11Error  # noqa: PLC0415
 
+    require_use(kek, "unwrap_key", "CKA_UNWRAP")
     template = {Attribute.TOKEN: False, Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}
     try:
         made = kek.unwrap_key(

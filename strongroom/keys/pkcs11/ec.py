@@ -9,7 +9,7 @@ from strongroom.container.stanza import Stanza
 from strongroom.errors import KeyServiceError
 from strongroom.keys.ec import Curve, EcPublicKey, EcRecipient, open_stanza
 from strongroom.keys.holder import KeyHolder
-from strongroom.keys.pkcs11.objects import find, version_id
+from strongroom.keys.pkcs11.objects import find, require_use, version_id
 from strongroom.keys.pkcs11.session import Token
 
 _OCTET_STRING = 0x04
@@ -73,6 +73,7 @@ def derive(private: Any, point: bytes, curve: Curve) -> bytes:
     """Return the x-coordinate of the shared point (SEC 1 3.3.1, PKCS#11 ``CKM_ECDH1_DERIVE``)."""
     from pkcs11 import KDF, Attribute, KeyType, Mechanism  # noqa: PLC0415
 
+    require_use(private, "derive_key", "CKA_DERIVE")
     secret = private.derive_key(
         KeyType.GENERIC_SECRET,
         8 * curve.field,

@@ -31,6 +31,11 @@ class Library:
         self._lost = False
         self._pid = 0
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether it has to be initialized before it is used."""
+        return self._handle is None or self._pid != os.getpid() or self._lost
+
     def handle(self) -> Any:
         """Return the library, initialized in this process.
 
@@ -38,7 +43,7 @@ class Library:
             ConfigError: there is no such library.
             KeyServiceUnavailable: it does not initialize.
         """
-        if self._handle is None or self._pid != os.getpid() or self._lost:
+        if self.is_stale:
             self._begin()
         return self._handle
 

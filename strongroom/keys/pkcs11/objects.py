@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from strongroom.errors import KeyAmbiguous, KeyNotFound, UsageError
+from strongroom.errors import KeyAmbiguous, KeyDenied, KeyNotFound, UsageError
 from strongroom.keys.pkcs11.session import Token
 
 MAX_VERSION = 0xFFFF
@@ -53,8 +53,24 @@ def search(session: Any, kind: str, label: str | None = None, version: int | Non
         wanted[Attribute.LABEL] = label
     if version is not None:
         wanted[Attribute.ID] = version_id(version)
+    # A search that cannot begin fails a second time when the binding collects it, with a traceback
+    # that nobody can catch; so ask first whether the device is there.
+    session.token.slot.get_token()
     # All of them, at once: a search left open calls into the library when it is collected.
     return list(session.get_objects(wanted))
+
+
+def require_use(key: Any, method: str, attribute: str) -> None:
+    """Refuse a key that the token does not allow a use: the binding then gives it no such method.
+
+    Raises:
+        KeyDenied: with the attribute that is missing.
+    """
+    if not hasattr(key, method):
+        raise KeyDenied(
+            f"the token does not allow the key `{key.label}` this use",
+            hint=f"The key lacks {attribute}. No backup is damaged: set it, if the token lets you.",
+        )
 
 
 def versions(token: Token, kind: str, label: str | None = None) -> list[tuple[str, int]]:

@@ -6,8 +6,15 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from strongroom.errors import KeyExists, KeyNotFound, KeyServiceError, TokenFull
-from strongroom.keys.ec import Curve, EcIdentity, EcPublicKey
+from strongroom.errors import (
+    KeyExists,
+    KeyNotFound,
+    KeyServiceError,
+    KeyServiceUnavailable,
+    MechanismMissing,
+    TokenFull,
+)
+from strongroom.keys.ec import Curve, EcPublicKey
 from strongroom.keys.pkcs11.aes import HsmAesKey
 from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
 from strongroom.keys.pkcs11.objects import MAX_VERSION, search, version_id
@@ -27,12 +34,11 @@ def generate_ec(token: Token, *, key: str, version: int, curve: Curve = Curve.P2
 
     Raises:
         KeyExists: there is a key of that label and version, or another of that version.
+        MechanismMissing: the token could not use such a key; none is made.
         TokenFull: the token said that it made the key, and has not kept it.
         KeyServiceError: anything else that the token refuses.
     """
-    token.do_writing(
-        lambda session: _make(token, session, version, lambda: _pair(session, key, version, curve))
-    )
+    _made(token, version, lambda session: _pair(session, key, version, curve), needs="ECDH1_DERIVE")
     identity = Pkcs11EcIdentity(_afresh(token), key=key, version=version)
     _try(lambda: identity.recipient().wrap(bytes(32), context=_TRIAL), identity, token)
     return identity.public
@@ -40,7 +46,7 @@ def generate_ec(token: Token, *, key: str, version: int, curve: Curve = Curve.P2
 
 def generate_aes(token: Token, *, key: str, version: int) -> str:
     """Make an AES-256 wrapping key in the token; return its public id. Raises as above."""
-    token.do_writing(lambda session: _make(token, session, version, lambda: _secret(session, key, version)))
+    _made(token, version, lambda session: _secret(session, key, version), needs="AES_KEY_WRAP")
     made = HsmAesKey(_afresh(token), key=key, version=version)
     sample = os.urandom(32)
     if _kept(lambda: made.unwrap(made.wrap(sample)), token) != sample:
@@ -48,16 +54,30 @@ def generate_aes(token: Token, *, key: str, version: int) -> str:
     return made.id
 
 
-def _make(token: Token, session: Any, version: int, make: Callable[[], object]) -> None:
-    """Make a key unless its id is taken.
+def _made(token: Token, version: int, make: Callable[[Any], object], *, needs: str) -> None:
+    """Have a key made. A full token may fail as one that was unplugged does: look which it is."""
+    try:
+        token.do_writing(lambda session: _make(token, session, version, make, needs=needs))
+        return
+    except KeyServiceUnavailable as error:
+        problem = error
+    if version in _afresh(token).do(_taken):
+        raise problem
+    raise TokenFull(f"{token.describe()} is there, and has not kept the new key")
+
+
+def _make(token: Token, session: Any, version: int, make: Callable[[Any], object], *, needs: str) -> None:
+    """Make a key unless its id is taken, or the token lacks the mechanism that the key is for.
 
     Some tokens (NSS) take a new key of an id for the old one and overwrite it, whatever the
     labels are, so an id is given once in a token.
     """
     version_id(version)
+    if needs not in {each.name for each in session.token.slot.get_mechanisms() if hasattr(each, "name")}:
+        raise MechanismMissing(f"{token.describe()} has no mechanism CKM_{needs}; no key was made")
     if version in _taken(session):
         raise KeyExists(f"{token.describe()} has a key of version {version} already")
-    make()
+    make(session)
 
 
 def _taken(session: Any) -> set[int]:
@@ -103,7 +123,7 @@ def _afresh(token: Token) -> Token:
     return token
 
 
-def _try(wrap: Callable[[], Any], identity: Pkcs11EcIdentity | EcIdentity, token: Token) -> None:
+def _try(wrap: Callable[[], Any], identity: Pkcs11EcIdentity, token: Token) -> None:
     if _kept(lambda: identity.unwrap(wrap(), context=_TRIAL), token) != bytes(32):
         raise KeyServiceError(f"{identity.describe()} does not open what was sealed for it")
 

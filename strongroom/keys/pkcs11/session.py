@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 
 from strongroom.errors import (
     ConfigError,
+    KeyNotFound,
     KeyServiceError,
     KeyServiceUnavailable,
     PinLocked,
@@ -17,7 +18,7 @@ from strongroom.errors import (
 )
 from strongroom.keys.pkcs11 import pins
 from strongroom.keys.pkcs11.failures import is_lost, translate
-from strongroom.keys.pkcs11.library import Library, library
+from strongroom.keys.pkcs11.library import library
 from strongroom.keys.pkcs11.lock import one_at_a_time
 from strongroom.keys.pkcs11.pin import Pin
 from strongroom.model import SecretBytes
@@ -34,7 +35,7 @@ class Token:
         pin: where the PIN comes from.
     """
 
-    __slots__ = ("_generation", "_keys", "_library", "_pin", "_session", "label", "module", "serial")
+    __slots__ = ("_accepted", "_generation", "_keys", "_pin", "_session", "label", "module", "serial")
 
     def __init__(
         self, *, module: Path, pin: Pin, label: str | None = None, serial: str | None = None
@@ -45,8 +46,8 @@ class Token:
         self.label = label
         self.serial = serial
         self._pin = pin
-        self._library: Library | None = None
         self._session: Any = None
+        self._accepted: SecretBytes | None = None
         self._generation = 0
         self._keys: dict[object, Any] = {}
 
@@ -64,12 +65,12 @@ class Token:
         """Run ``action`` with the process's session, alone in this process.
 
         Raises:
-            KeyServiceUnavailable: the device did not answer; the next call begins again.
+            KeyServiceUnavailable: the device did not answer, and not on beginning again either.
             PinRefused, PinLocked: see :meth:`_login`; a wrong PIN is never tried twice.
             KeyServiceError: any other refusal.
         """
         with one_at_a_time():
-            return self._guarded(lambda: action(self._opened()))
+            return self._once_more(lambda: action(self._opened()))
 
     def do_writing(self, action: Callable[[Any], T]) -> T:
         """Do the same with a session that may write to the token."""
@@ -83,6 +84,7 @@ class Token:
                     session.close()
 
         with one_at_a_time():
+            self._once_more(self._opened)  # nothing is written before the token is there
             return self._guarded(run)
 
     def key(self, session: Any, name: object, find: Callable[[Any], Any]) -> Any:
@@ -94,8 +96,22 @@ class Token:
     def begin_again(self) -> None:
         """Initialize the library anew on next use, as after a loss."""
         with one_at_a_time():
-            if self._library is not None:
-                self._library.lose()
+            library(self.module).lose()
+
+    def _once_more(self, run: Callable[[], T]) -> T:
+        """Begin again at once if what fails was begun before: a device that was away is back.
+
+        A token that was taken out shows no keys in some libraries, so "no such key" is
+        believed of a fresh look only.
+        """
+        begun = library(self.module).generation
+        try:
+            return self._guarded(run)
+        except (KeyServiceUnavailable, KeyNotFound):
+            if begun != library(self.module).generation:
+                raise
+            self._lose()
+        return self._guarded(run)
 
     def _guarded(self, run: Callable[[], T]) -> T:
         """Translate the binding's errors.
@@ -115,18 +131,18 @@ class Token:
 
     def _lose(self) -> None:
         self._session = None
-        if self._library is not None:
-            self._library.lose()
+        library(self.module).lose()
 
     def _opened(self) -> Any:
-        if self._library is None:
-            self._library = library(self.module)
-        handle = self._library.handle()
-        if self._session is None or self._generation != self._library.generation:
+        held = library(self.module)
+        if self._session is None or held.is_stale or self._generation != held.generation:
             self._keys.clear()
             self._session = None
-            self._session = self._login(handle)
-            self._generation = self._library.generation
+            # SoftHSM writes a token's file anew at every login, and a process that begins meanwhile
+            # reads half of it: no token, or one without a PIN. So begin, too, while we are alone.
+            with self._pin.alone():
+                self._session = self._login(held.handle())
+            self._generation = held.generation
         return self._session
 
     def _find(self, handle: Any) -> Any:
@@ -162,14 +178,19 @@ class Token:
             PinRefused: it is wrong, it was refused before, or a person has to log in first.
             PinLocked: the token takes no PIN any more.
         """
-        with self._pin.alone():
-            token = self._find(handle)
-            if not pins.needs_login(token):
-                return token.open()
-            self._before_pin(token)
-            pin = self._pin.ask(f"PIN of {self.describe()}{pins.counter(token)}")
-            self._not_again(pin)
-            return self._try(token, pin)
+        token = self._find(handle)
+        if not pins.needs_login(token):
+            return token.open()
+        self._before_pin(token)
+        pin = self._ask(token)
+        self._not_again(pin)
+        return self._try(token, pin)
+
+    def _ask(self, token: Any) -> SecretBytes:
+        """Return the PIN. A person types it once a process, not again when the device comes back."""
+        if self._accepted is not None and not self._pin.unattended and not pins.has_wrong_try(token):
+            return self._accepted
+        return self._pin.ask(f"PIN of {self.describe()}{pins.counter(token)}")
 
     def _before_pin(self, token: Any) -> None:
         if pins.is_locked(token):
@@ -178,7 +199,7 @@ class Token:
             raise PinRefused(f"{self._pin.describe()} is not tried{pins.counter(token)}", hint=_BY_HAND)
 
     def _not_again(self, pin: SecretBytes) -> None:
-        if self._library is not None and self._library.refused.get((self.label, self.serial)) == pin:
+        if library(self.module).refused.get((self.label, self.serial)) == pin:
             raise PinRefused(
                 f"{self.describe()} has refused {self._pin.describe()} before; it is not tried again"
             )
@@ -193,13 +214,14 @@ class Token:
             exceptions.PinLocked,
         )
         try:
-            return token.open(user_pin=_text(pin))
+            session, self._accepted = token.open(user_pin=_text(pin)), pin
+            return session
         except exceptions.UserAlreadyLoggedIn:
             return token.open()  # the login is the process's, not the session's
         except refusals as error:
             problem = translate(error, self.describe())
-        if self._library is not None:
-            self._library.refused[self.label, self.serial] = pin
+        self._accepted = None
+        library(self.module).refused[self.label, self.serial] = pin
         raise self._told(problem, token)
 
     def _told(self, problem: StrongroomError, token: Any) -> StrongroomError:

@@ -1,0 +1,32 @@
+"""One login to a token from a process of its own, or one look at its flags."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from strongroom.errors import PinRefused
+from strongroom.keys.pkcs11 import pins
+from strongroom.keys.pkcs11.pin import PinFile
+from strongroom.keys.pkcs11.provision import next_version
+from strongroom.keys.pkcs11.session import Token
+
+
+def login(module: str, label: str, pin: str) -> str:
+    try:
+        next_version(Token(module=Path(module), label=label, pin=PinFile(Path(pin))))
+    except PinRefused as error:
+        return "not tried" if "is not tried" in error.message else "refused"
+    return "in"
+
+
+def flags(module: str, label: str) -> bool:
+    import pkcs11  # noqa: PLC0415
+
+    return pins.has_wrong_try(pkcs11.lib(module).get_token(token_label=label))
+
+
+if __name__ == "__main__":
+    what, *rest = sys.argv[1:]
+    sys.stdout.write(json.dumps(flags(*rest)) if what == "flags" else login(*rest))
