@@ -5,7 +5,7 @@ Needs no state, broker or configuration: bytes, identities and trusted signers a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from strongroom.container.digests import name_hash
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
@@ -52,6 +52,7 @@ class Backup:
         trusted: whose detached envelopes count; ``None`` for anybody's, which the caller must say.
         known: tells the newest generation of a wrapping key that is known from elsewhere (0: none).
             An older one here is a rollback: Stale.
+        names: under which name a container is to be read, by its digest, as far as that is known.
     """
 
     def __init__(
@@ -62,13 +63,14 @@ class Backup:
         *,
         trusted: frozenset[str] | None = None,
         known: Callable[[str], int] | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         self.manifest = manifest
         self._objects = objects
         self._identities = identities
         self._newest = Newest(objects, trusted=trusted, known=known)
         self._name_key: bytes | None = None
-        self._names: dict[str, str] = {}
+        self._names = dict(names or {})
 
     def container(self, entry: ContainerEntry) -> Container:
         """Open one container: the one, at its place, that the manifest's signer vouched for."""

@@ -6,7 +6,7 @@ more is claimed than was looked at (invariant 2).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from strongroom.container.digests import value_digest
@@ -94,18 +94,22 @@ def verify_container(
     if not reaches(depth, Depth.OPENED):
         return 0
     if manifest.sealed:
-        return _open_all(target, manifest, ref, depth, services)
+        names = {ref.sha256: name}
+        return _open_all(_backup(target, manifest, services, names), ref, depth, services)
     check_document(ObjectReader(target, name))
     return 0
 
 
-def _open_all(
-    target: Target, manifest: Manifest, ref: ContainerEntry, depth: Depth, services: Services
-) -> int:
+def _backup(target: Target, manifest: Manifest, services: Services, names: Mapping[str, str]) -> Backup:
     identities = services.identities()
     if not identities:
         raise ConfigError("this host holds no identity that opens backups, so it can verify digests only")
-    container = Backup(target, manifest, identities, trusted=services.signer_fingerprints).container(ref)
+    return Backup(target, manifest, identities, trusted=services.signer_fingerprints, names=names)
+
+
+def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Services) -> int:
+    manifest = backup.manifest
+    container = backup.container(ref)
     digests = {(name, number): digest for name, number, digest in container.digests()}
     seen = 0
     for secret in container.secrets():

@@ -74,6 +74,8 @@ class Resilient:
 
     Args:
         attempts: of one call, the first included.
+        progress: bytes that an attempt of a read must bring for the count to begin anew: a
+            region that gives a little and breaks off, time after time, is a dead one.
         deadline: seconds from a call's first failure; no attempt begins after it.
         breaker: this target's own, never shared between targets.
     """
@@ -84,6 +86,7 @@ class Resilient:
         *,
         attempts: int = 3,
         deadline: float = 60.0,
+        progress: int = 64 * 1024,
         breaker: Breaker | None = None,
         waits: Waits | None = None,
     ) -> None:
@@ -92,6 +95,7 @@ class Resilient:
         self.target = target
         self._attempts = attempts
         self._deadline = deadline
+        self._progress = progress
         self._breaker = breaker or Breaker()
         self._waits = waits or Waits()
 
@@ -170,12 +174,14 @@ class Resilient:
         while True:
             attempt = self._attempt()
             left = None if length is None else length - given
+            start = given
             try:
                 with attempt:
                     for chunk in self.target.read(name, offset=offset + given, length=left):
-                        attempt.answered()
-                        series.went_on()
                         given += len(chunk)
+                        if given - start >= self._progress:
+                            attempt.answered()
+                            series.went_on()
                         yield chunk
                 return
             except TargetGarbled:
@@ -244,12 +250,13 @@ def resilient(
     *,
     attempts: int = 3,
     deadline: float = 60.0,
+    progress: int = 64 * 1024,
     breaker: Breaker | None = None,
     waits: Waits | None = None,
 ) -> Resilient:
     """Return a resilient target that locks if, and only if, ``target`` does."""
     kind = ResilientLocking if isinstance(target, Locking) else Resilient
-    return kind(target, attempts=attempts, deadline=deadline, breaker=breaker, waits=waits)
+    return kind(target, attempts=attempts, deadline=deadline, progress=progress, breaker=breaker, waits=waits)
 
 
 class _Series:

@@ -196,16 +196,17 @@ class FaultyProxy:
     Args:
         upstream: the server's port.
         tls: makes the proxy's side HTTPS.
+        port: where an earlier proxy was, for a server that comes back changed.
     """
 
-    def __init__(self, upstream: int, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, upstream: int, *, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self._upstream = upstream
         self._rules: list[Rule] = []
         self._lock = threading.Lock()
         self._tls = tls
         self.requests: list[Request] = []
         handler = type("Handler", (_Handler,), {"proxy": self})
-        self._server = _Server(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", port), handler)
         if tls is not None:
             # The handshake is each connection's own thread's: here it would hold up accept().
             self._server.socket = tls.wrap_socket(

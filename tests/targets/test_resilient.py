@@ -41,12 +41,19 @@ def clock() -> Clock:
 
 
 def around(
-    target: Target, clock: Clock, *, attempts: int = 3, deadline: float = 60.0, failures: int = 9
+    target: Target,
+    clock: Clock,
+    *,
+    attempts: int = 3,
+    deadline: float = 60.0,
+    progress: int = 1,
+    failures: int = 9,
 ) -> Resilient:
     return resilient(
         target,
         attempts=attempts,
         deadline=deadline,
+        progress=progress,
         breaker=clock.breaker(failures=failures),
         waits=clock.waits(),
     )
@@ -237,6 +244,20 @@ def test_a_read_goes_on_where_it_stopped(clock: Clock) -> None:
 
     assert get(target, "a") == CONTENT
     assert flaky.offsets == [0, 4, 8, 12]
+
+
+def test_a_region_that_gives_a_little_and_breaks_off_each_time_is_given_up(clock: Clock) -> None:
+    flaky = FlakyTarget()
+    put(flaky, "a", CONTENT)
+    flaky.failures, flaky._after = [gone(), gone(), gone()], 4
+    target = around(flaky, clock, attempts=3, progress=5, failures=3)
+
+    with pytest.raises(TargetUnavailable, match="did not answer"):
+        get(target, "a")
+    with pytest.raises(TargetUnavailable, match="it was not asked"):
+        get(target, "a")
+
+    assert flaky.offsets == [0, 4, 8]
 
 
 def test_a_range_that_breaks_off_is_completed_and_no_longer(clock: Clock) -> None:

@@ -46,20 +46,8 @@ class Locks:
             return found.locked_until
         # A compliance lock stays one: its mode is the object's, not the configuration's.
         mode = found.mode or lock.mode.upper()
-        self._retain(name, found, mode, wanted)
+        retain(self._bucket, name, found, mode=mode, until=wanted)
         return self._confirmed(name, wanted)
-
-    def _retain(self, name: str, found: Head, mode: str, until: datetime) -> None:
-        # By version: a marker or a version that came since must not be what is locked.
-        version = {"VersionId": found.version} if found.version else {}
-        self._bucket.call(
-            "put_object_retention",
-            f"lock {name}",
-            writing=True,
-            Key=self._bucket.key(name),
-            Retention={"Mode": mode, "RetainUntilDate": until},
-            **version,
-        )
 
     def _confirmed(self, name: str, wanted: datetime) -> datetime:
         end = self._head(name).locked_until
@@ -79,6 +67,20 @@ class Locks:
             return FOREVER
         locked = found.locked_until is not None and found.locked_until > self._clock()
         return found.locked_until if locked else None
+
+
+def retain(bucket: Bucket, name: str, found: Head, *, mode: str, until: datetime) -> None:
+    """Lock one version of an object."""
+    # By version: a marker or a version that came since must not be what is locked.
+    version = {"VersionId": found.version} if found.version else {}
+    bucket.call(
+        "put_object_retention",
+        f"lock {name}",
+        writing=True,
+        Key=bucket.key(name),
+        Retention={"Mode": mode, "RetainUntilDate": until},
+        **version,
+    )
 
 
 def _whole_second(moment: datetime) -> datetime:

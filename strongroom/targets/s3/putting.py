@@ -17,6 +17,7 @@ from strongroom.errors import TargetError, TargetUnavailable, VerificationFailed
 from strongroom.targets.s3.bucket import Bucket, Head
 from strongroom.targets.s3.content import checksum, encoded, parts
 from strongroom.targets.s3.failures import Contended, Exists, UploadGone
+from strongroom.targets.s3.locks import retain
 from strongroom.targets.s3.uploads import Part, Upload, find_upload
 
 DIGEST = "strongroom-sha256"
@@ -46,7 +47,7 @@ class Putter:
             if self._bucket.head(name) is None:
                 raise
             return False
-        found = self._bucket.head(name)
+        found = self._locked(name, self._bucket.head(name))
         self._check(name, found, size=size, checksum=encoded(sha256) if small else None)
         return _is_ours(found, reply)
 
@@ -154,6 +155,15 @@ class Putter:
             about["ObjectLockMode"] = options.lock.mode.upper()
             about["ObjectLockRetainUntilDate"] = self._clock() + timedelta(days=options.lock.days)
         return about
+
+    def _locked(self, name: str, found: Head | None) -> Head | None:
+        """Lock what was to be locked and is not: some servers forget that of an upload in parts."""
+        lock = self._bucket.options.lock
+        if lock is None or found is None or found.locked_until is not None:
+            return found
+        until = self._clock() + timedelta(days=lock.days)
+        retain(self._bucket, name, found, mode=lock.mode.upper(), until=until)
+        return self._bucket.head(name)
 
     def _check(self, name: str, found: Head | None, *, size: int, checksum: str | None) -> None:
         title, options = self._bucket.title, self._bucket.options
