@@ -1,0 +1,194 @@
+"""The whole server as a source: listing it takes one snapshot, and reading gives that one's parts."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.errors import ConfigError, FormatError, SourceError, SourceUnavailable, TargetError, Truncated
+from strongroom.model import Entry, Media, Secret, SecretBytes, Version, prepare
+from strongroom.sources.raft.about import TYPE, About, encode_about, part_name, split_name
+from strongroom.sources.raft.archive import Facts, check_archive
+from strongroom.sources.raft.spool import PART, Place, Spool, Spooling, stamp
+from strongroom.vault.client import Vault
+from strongroom.vault.failures import Denied, VaultError
+
+SNAPSHOT = ("sys/storage/raft/snapshot",)
+KEEP_SECONDS = 24 * 3600.0
+
+
+class _Status(Struct, frozen=True):
+    cluster_name: str = ""
+    cluster_id: str = ""
+    version: str = ""
+
+
+class _KeyStatus(Struct, frozen=True):
+    term: int | None = None
+
+
+prepare(_Status, _KeyStatus)
+_STATUS = msgspec.json.Decoder(_Status)
+_KEY_STATUS = msgspec.json.Decoder(_KeyStatus)
+
+
+class RaftSource:
+    """A :class:`~strongroom.sources.Source` of one server's snapshots.
+
+    Every listing takes a snapshot of its own, checks it offline before the first entry is given,
+    and keeps it sealed on the stage for the captures that follow, so that a backup is of one
+    moment. What reads as a secret is a part of the snapshot: encrypted by the server's barrier.
+
+    Args:
+        vault: the server, in its root namespace.
+        name: what the configuration calls this source.
+        spool: the stage, or another target that all workers reach. It takes the size of a
+            snapshot for every listing of the last ``keep_seconds``.
+        key: 32 bytes that all workers share; the cluster's work key.
+        keep_seconds: how long parts are kept for captures that are late.
+    """
+
+    def __init__(
+        self, vault: Vault, *, name: str, spool: Place, key: bytes, keep_seconds: float = KEEP_SECONDS
+    ) -> None:
+        self._vault = vault
+        self._name = name
+        self._spool = Spool(spool, folder=f"snapshots/{name}", key=key)
+        self._keep = keep_seconds
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+        """Take a snapshot, and yield an entry for each of its parts and one about them."""
+        try:
+            self._spool.forget_older(self._keep)
+            about = self._take(f"{stamp(time.time())}-{os.urandom(4).hex()}")
+        except VaultError as error:
+            raise self._refused(error) from None
+        except TargetError as error:
+            raise self._no_room(error) from None
+        tags: dict[str, str] | None = {} if with_tags else None
+        for part in range(about.parts):
+            size = min(PART, about.size - part * PART)
+            yield Entry(part_name(about.snapshot, part), size, (part, about.parts), tags)
+        yield Entry(part_name(about.snapshot, None), len(encode_about(about)), (about.parts,), tags)
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+        """Yield the parts. One that was listed and is gone is an error: without it all is worthless."""
+        for entry in entries:
+            yield self._read(entry)
+
+    def not_contained(self) -> tuple[str, ...]:
+        """Say what a restored server needs that no snapshot holds."""
+        return (
+            "the unseal or recovery keys, and the HSM or KMS key of an automatic unseal",
+            "the server's configuration file, its TLS certificates and plugins' programs",
+            "audit logs, and the secrets that dynamic engines left in other systems",
+        )
+
+    def _read(self, entry: Entry) -> Secret | None:
+        found = split_name(entry.name)
+        try:
+            content = None if found is None else self._spool.get(*found)
+        except FormatError as error:
+            raise SourceError(
+                f"source '{self._name}': a part of the snapshot was changed on the stage: {error.message}",
+                hint="No backup was made. Find out who writes there, then start a new run.",
+            ) from None
+        except TargetError as error:
+            raise self._no_room(error) from None
+        if found is not None and content is not None:
+            return _secret(entry.name, content, is_about=found[1] is None)
+        if entry.locator:  # it was listed
+            raise SourceError(
+                f"source '{self._name}': the snapshot {found[0] if found else '?'} is no longer on the stage",
+                hint="No backup was made, and the last good one is untouched. Start a new run.",
+            )
+        return None
+
+    def _take(self, snapshot: str) -> About:
+        if self._vault.connection.namespace:
+            raise ConfigError(
+                f"source '{self._name}': a snapshot is of the whole server, not of a namespace",
+                hint="Name a server under [vaults] without 'namespace' for this source.",
+            )
+        try:
+            with self._vault.download(*SNAPSHOT) as chunks:
+                spooling = Spooling(chunks, self._spool, snapshot)
+                facts = self._checked(spooling)
+            spooling.finish()
+            about = self._about(snapshot, spooling, facts)
+            self._spool.put(snapshot, None, encode_about(about))
+        except BaseException:
+            with suppress(TargetError):
+                self._spool.forget(snapshot)
+            raise
+        return about
+
+    def _checked(self, spooling: Spooling) -> Facts:
+        try:
+            return check_archive(spooling.stream())
+        except FormatError as error:
+            kind = SourceUnavailable if isinstance(error, Truncated) else SourceError
+            raise kind(
+                f"source '{self._name}' gave a snapshot that is not whole: {error.message}", hint=_NOT_WHOLE
+            ) from None
+
+    def _about(self, snapshot: str, spooling: Spooling, facts: Facts) -> About:
+        status = self._vault.get("sys/seal-status").read(_STATUS)
+        return About(
+            snapshot=snapshot,
+            taken_at=snapshot.partition("-")[0],
+            parts=spooling.parts,
+            size=spooling.size,
+            sha256=spooling.sha256,
+            index=facts.index,
+            term=facts.term,
+            entries=facts.state.entries,
+            logical=facts.state.logical,
+            cluster_name=status.cluster_name,
+            cluster_id=status.cluster_id,
+            server_version=status.version,
+            seal_type=facts.state.seal_type,
+            shares=facts.state.shares,
+            threshold=facts.state.threshold,
+            unseal_generation=facts.state.unseal_generation,
+            key_term=self._key_term(),
+        )
+
+    def _key_term(self) -> int | None:
+        try:
+            answer = self._vault.get("sys/key-status")
+        except Denied:
+            return None
+        return answer.read(_KEY_STATUS).term if answer.found else None
+
+    def _refused(self, error: VaultError) -> SourceError:
+        kind = SourceUnavailable if error.transient else SourceError
+        hint = _RIGHTS if isinstance(error, Denied) else error.hint
+        return kind(f"source '{self._name}' gave no snapshot: {error.message}", hint=hint)
+
+    def _no_room(self, error: TargetError) -> SourceError:
+        kind = SourceUnavailable if error.transient else SourceError
+        return kind(
+            f"source '{self._name}' could not keep its snapshot on the stage: {error.message}",
+            hint="No backup was made. The stage needs room for the snapshots of one day. " + error.hint,
+        )
+
+
+def _secret(name: str, content: bytes, *, is_about: bool) -> Secret:
+    media = Media.JSON if is_about else Media.BINARY
+    return Secret(
+        name=name, versions=(Version(number=1, value=SecretBytes(content), media=media),), type=TYPE
+    )
+
+
+_RIGHTS = "Compare the token's policies with ops/vault/raft-snapshot.hcl."
+_NOT_WHOLE = "No backup was made; the last good one is untouched. The server's log says why it broke off."
