@@ -40,6 +40,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Keys": {
         "generate-backup-key": Entry("cli.keys", "make a key file that seals and opens"),
+        "rotate-backup-key": Entry("cli.rotate", "put a new key in the place of one, over all backups"),
         "keygen": Entry("cli.keys", "make a key pair: the public half seals, the private half opens"),
     },
     "Cluster and runs": {

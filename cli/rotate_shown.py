@@ -1,0 +1,98 @@
+"""What a rotation did, what the old key still opens, and what is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import structs
+
+from cli.output import plural
+from strongroom.errors import StrongroomError
+from strongroom.state.records import Run
+
+if TYPE_CHECKING:
+    from strongroom.operations.rotate_files import FileRotated
+
+
+class Done(NamedTuple):
+    """A rotation that is over: ``backups`` are its runs' results, ``anew`` is for re-encryption."""
+
+    old: Path
+    new: Path
+    made: bool
+    anew: bool
+    runs: Sequence[Run]
+    backups: Sequence[Mapping[str, Any]]
+    files: Sequence[FileRotated]
+    failed: Sequence[tuple[Path, StrongroomError]]
+
+    def document(self) -> dict[str, Any]:
+        """Return all of it for machines."""
+        return {
+            "mode": "re-encrypt" if self.anew else "re-wrap",
+            "new_key": str(self.new),
+            "new_key_made": self.made,
+            "runs": [
+                {"id": r.id, "policy": r.spec.policy, "state": r.state, "error": r.error} for r in self.runs
+            ],
+            "backups": self.backups,
+            "files": [structs.asdict(file) for file in self.files],
+            "failed": [{"file": str(path), "code": e.code, "message": e.message} for path, e in self.failed],
+            "old_key_still_opens": [*self._kept_backups(), *self._old_files()],
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield it for people."""
+        if self.made:
+            yield f"{self.new} was made: a new key file. Keep it away from the backups, in two places."
+        for run in self.runs:
+            yield f"policy '{run.spec.policy}': rotation {run.id} {run.state}" + (
+                f": {run.error}" if run.error else ""
+            )
+        yield from map(_backup_line, self.backups)
+        yield from map(_file_line, self.files)
+        for path, error in self.failed:
+            yield f"{path}: not rotated: {error.code}: {error.message}"
+        if not (self.backups or self.files or self.failed):
+            yield "Nothing to rotate: no backup that is known here is sealed for the current key."
+            return
+        yield from self._left()
+
+    def _kept_backups(self) -> list[Mapping[str, Any]]:
+        return [one for result in self.backups for one in result.get("still", ())]
+
+    def _old_files(self) -> list[dict[str, str]]:
+        """Return the files that the old key opens: those kept, or by the envelope in their containers."""
+        left = [file.kept if self.anew else file.file for file in self.files]
+        return [{"file": name, "until": ""} for name in left if name]
+
+    def _left(self) -> Iterator[str]:
+        old = self.old
+        yield ""
+        yield f"What {old} still opens:"
+        for one in self._kept_backups():
+            until = one["until"] or "it is deleted"
+            yield f"  backup {one['backup']} on {one['target']}, until {until}"
+        yield from (f"  {one['file']}, until it is deleted" for one in self._old_files())
+        yield "  every copy that was taken of any of these: offline media, old versions, snapshots"
+        yield "If the old key may be in wrong hands, rotate the secrets themselves too."
+        if self.runs:
+            yield f"In strongroom.toml, put {self.new} in the place of {old}: new backups go by it."
+
+
+def _backup_line(result: Mapping[str, Any]) -> str:
+    if new := result.get("new"):
+        return f"  backup {result['backup']}: sealed anew as {new} (verified: {result['verified']})"
+    keys = result.get("keys", ())
+    if not any(key["made"] for key in keys):
+        return f"  backup {result['backup']}: nothing to do"
+    tried = "opened with the new key" if all(key["opened_by"] for key in keys) else "read back; not opened"
+    return f"  backup {result['backup']}: {plural(len(keys), 'key')} re-wrapped ({tried})"
+
+
+def _file_line(file: FileRotated) -> str:
+    if not file.changed:
+        return f"{file.file}: nothing to do; opens for {'; '.join(file.now)}"
+    return f"{file.file}: now opens for {'; '.join(file.now)} (verified: {file.verified})"
