@@ -17,7 +17,6 @@ from typing import Any, Self
 import pytest
 from botocore.session import Session
 
-from strongroom.sources.aws.client import make_client
 from strongroom.sources.aws.options import AwsOptions
 from tests.live.process import ServerProcess, beside_python, free_port
 
@@ -53,12 +52,12 @@ class Moto:
             **{"region": REGION, "endpoint_url": self.endpoint, "requests_per_second": None} | options
         )
 
-    def client(self, service: str = "secretsmanager", **credentials: str) -> Any:
+    def client(
+        self, service: str = "secretsmanager", *, region_name: str = REGION, **credentials: str
+    ) -> Any:
         """Return a client of an administrator's, or whose credentials are given."""
-        if service == "secretsmanager":
-            return make_client(self.options(), **(CREDENTIALS | credentials))
         return Session().create_client(
-            service, region_name=REGION, endpoint_url=self.endpoint, **(CREDENTIALS | credentials)
+            service, region_name=region_name, endpoint_url=self.endpoint, **(CREDENTIALS | credentials)
         )
 
     def user(self, policy: Mapping[str, Any]) -> dict[str, str]:

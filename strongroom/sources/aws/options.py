@@ -26,7 +26,6 @@ class AwsOptions(Struct, frozen=True, kw_only=True):
         in_flight: requests at once.
         patience: how long one request is tried again before it counts as failed.
         kms_key_id: seals what is restored, in place of each secret's own key: for another account.
-        rearm_rotation: whether a restored secret's rotation is switched on again.
         recovery_days: how long what is deleted can be taken back; ``None`` deletes for good.
     """
 
@@ -40,7 +39,6 @@ class AwsOptions(Struct, frozen=True, kw_only=True):
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
     kms_key_id: str | None = None
-    rearm_rotation: bool = False
     recovery_days: int | None = LONGEST_WINDOW
 
     def __post_init__(self) -> None:

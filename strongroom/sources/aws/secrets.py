@@ -46,6 +46,11 @@ class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     owner: str | None = None
     kind: str | None = None
 
+    @property
+    def is_replica(self) -> bool:
+        """Whether it was a copy of another region's secret."""
+        return self.primary_region not in (None, self.arn.split(":")[3])
+
 
 prepare(Facts)
 
@@ -115,16 +120,15 @@ def own_rotation(secret: Secret, facts: Facts | None) -> Rotation | None:
     return None if turned else secret.rotation
 
 
-def kept(secret: Secret, *, rearmed: bool) -> Secret:
+def kept(secret: Secret) -> Secret:
     """Return what of a secret comes back from a restore, alike for backup and for what was read back.
 
     Left out are times, ids and labels (an existing secret's are its own), replicas and the key that it
     is sealed under, versions without a value, metadata that the service has no place for, tags that
-    only AWS can set, and rotation unless it was to be switched on.
+    only AWS can set, and the service's own rotation, which a restore leaves switched off.
     """
     facts = facts_of(secret)
     versions = tuple(replace(version, created_at=None) for version in live(secret))
-    rotation = secret.rotation if rearmed else own_rotation(secret, facts)
     said = {DESCRIPTION: description_of(secret), "policy": facts.policy if facts else None}
     return replace(
         secret,
@@ -132,7 +136,7 @@ def kept(secret: Secret, *, rearmed: bool) -> Secret:
         tags={key: value for key, value in secret.tags.items() if not key.startswith("aws:")},
         created_at=None,
         updated_at=None,
-        rotation=rotation,
+        rotation=own_rotation(secret, facts),
         metadata={name: value for name, value in said.items() if value},
     )
 

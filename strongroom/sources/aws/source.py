@@ -95,6 +95,14 @@ class AwsSource:
         """
         return sum(self._delete(name) for name in set(names))
 
+    def rearm(self, secrets: Iterable[Secret]) -> int:
+        """Switch on the rotation of secrets that were restored, as it was; return how many.
+
+        For after the restore was compared: the service calls the secret's function, to test it,
+        and makes a version for that. It is not told to rotate now.
+        """
+        return self._writer.rearm(secrets)
+
     def losses(self) -> tuple[str, ...]:
         """Return what the writes of this instance could not reproduce."""
         return self._losses.lines()
@@ -110,7 +118,7 @@ class AwsSource:
 
     def kept(self, secret: Secret) -> Secret:
         """Return what of a secret a restore brings back, to compare a backup's with what was read."""
-        return secrets.kept(secret, rearmed=self._api.options.rearm_rotation)
+        return secrets.kept(secret)
 
     def _pages(self) -> Iterator[Page]:
         more: dict[str, str] = {}

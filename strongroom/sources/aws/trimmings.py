@@ -13,13 +13,15 @@ from typing import Any
 from strongroom.model import Secret
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.convention import RESERVED
-from strongroom.sources.aws.described import Described, Replica
+from strongroom.sources.aws.described import Described, Replica, Turning
 from strongroom.sources.aws.failures import Invalid
 from strongroom.sources.aws.losses import Losses
 from strongroom.sources.aws.options import LONGEST_WINDOW, SHORTEST_WINDOW
 from strongroom.sources.aws.secrets import Facts, description_of
 
 DEFAULT_KEY = "alias/aws/secretsmanager"
+ASLEEP = "rotation is not switched on again"
+UNSET = "the settings of a rotation that was switched off are not made again"
 
 
 class Trimmings:
@@ -37,7 +39,8 @@ class Trimmings:
         if facts is not None and facts.replicas:
             self._replicate(name, facts.replicas)
         self._ask("untag_resource", f"take the mark off secret '{name}'", name, TagKeys=[mark])
-        self._rotate(name, facts)
+        if facts is not None and facts.turning is not None:
+            self._losses.add(ASLEEP if facts.turning.enabled else UNSET, name)
         if facts is not None and facts.deleted:
             self._schedule_deletion(name, facts.deleted)
 
@@ -74,6 +77,7 @@ class Trimmings:
         doing = f"replicate secret '{name}'"
         answer = self._ask("describe_secret", doing, name)
         there = {status["Region"] for status in answer.get("ReplicationStatus") or ()}
+        there.add(self._api.options.region)
         missing = [_region(replica) for replica in replicas if replica.region not in there]
         if not missing:
             return
@@ -81,19 +85,14 @@ class Trimmings:
         if any(status.get("Status") == "Failed" for status in answer.get("ReplicationStatus") or ()):
             self._losses.add("a region refused the replica: it may hold one of that name still", name)
 
-    def _rotate(self, name: str, facts: Facts | None) -> None:
-        """Switch rotation on again if that was asked for: its function is then called, to test it."""
-        turning = facts.turning if facts else None
-        if turning is None:
-            return
-        if not self._api.options.rearm_rotation or not turning.enabled:
-            state = "switched on" if turning.enabled else "made, though it was switched off"
-            self._losses.add(f"rotation was not {state} again", name)
-            return
+    def rearm(self, name: str, turning: Turning) -> bool:
+        """Switch rotation on again; the service calls its function, to test it."""
         given: dict[str, Any] = {"RotateImmediately": False, "RotationRules": _rules(turning.rules)}
         if turning.lambda_arn:
             given["RotationLambdaARN"] = turning.lambda_arn
         self._ask("rotate_secret", f"switch on the rotation of secret '{name}'", name, **given)
+        self._losses.made_good(ASLEEP, name)
+        return True
 
     def _schedule_deletion(self, name: str, day: str) -> None:
         self._losses.add("secrets that were scheduled for deletion came back without values, and so", name)

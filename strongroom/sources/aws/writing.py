@@ -12,7 +12,7 @@ between several secrets, and for tags, description and other labels, the last wr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -74,6 +74,13 @@ class Writer:
         """Write changes of distinct names: all are checked before the first is written."""
         planned = list(self._api.threads.map(self._plan, changes))
         return sum(self._api.threads.map(self._apply, planned))
+
+    def rearm(self, secrets: Iterable[Secret]) -> int:
+        """Switch rotation on again where it was on; return how many secrets had it on."""
+        turning = ((secret.name, facts.turning) for secret in secrets if (facts := facts_of(secret)))
+        return sum(
+            self._trimmings.rearm(name, how) for name, how in turning if how is not None and how.enabled
+        )
 
     def _head(self, name: str) -> tuple[int, str] | None:
         found = self._reader.head(name)
@@ -263,7 +270,7 @@ class Writer:
             self._losses.add("metadata that Secrets Manager has no place for was left out", secret.name)
         if any(version.value is None and version.number for version in secret.versions):
             self._losses.add("versions without a value in the backup were not made", secret.name)
-        if facts is not None and facts.primary_region:
+        if facts is not None and facts.is_replica:
             self._losses.add("replicas of another region's secret became secrets of their own", secret.name)
         if facts is not None and facts.owner:
             self._losses.add("secrets that an AWS service manages are now managed by nobody", secret.name)
