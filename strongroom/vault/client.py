@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -125,7 +126,7 @@ class _Link:
         answer = self._patiently(method, target, body, token, namespace, again=again)
         if answer.status == 403 and self.tokens.recover(token):
             answer = self._patiently(method, target, body, self.tokens.current(), namespace, again=again)
-        return _accepted(answer, written=not again)
+        return _accepted(answer, written=not again, asked=f"{method} {namespace}{_path_of(target)}")
 
     def _with_token(self, method: str, target: str, body: bytes | None, token: str | None) -> Answer:
         """Send on behalf of a login or a renewal: with that token, or with none."""
@@ -239,7 +240,7 @@ def _asked_for(answer: Answer) -> float | None:
     return float(value) + random.random() if value.isdigit() else None  # noqa: S311 - as above
 
 
-def _accepted(answer: Answer, *, written: bool) -> Answer:
+def _accepted(answer: Answer, *, written: bool, asked: str) -> Answer:
     if answer.status < 300 or answer.status == 404:
         return answer
     about: dict[str, Any] = {
@@ -248,10 +249,16 @@ def _accepted(answer: Answer, *, written: bool) -> Answer:
         "reason": next((words for words in failures.REASONS if words.encode() in answer.body), None),
     }
     if answer.status == 403:
-        raise failures.Denied("the token may not do that", **about)
+        raise failures.Denied(f"the token may not {asked}", **about)
     if answer.status >= 500:
         raise (Ambiguous if written else Unavailable)(f"it failed (status {answer.status})", **about)
     raise failures.Refused(f"it refuses (status {answer.status})", **about)
+
+
+def _path_of(target: str) -> str:
+    """Return a request's path as policies spell it, with ``LIST`` where that is meant."""
+    path, _, query = target.removeprefix("/v1/").partition("?")
+    return f"{unquote(path)} (LIST)" if "list=true" in query else unquote(path)
 
 
 def _with_slash(target: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,25 +9,34 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.sources import Destination
-from tests.live.openbao import OpenBao
-from tests.live.vault_parts import Within, source_of
+from tests.live.openbao import OpenBao, dev_server
+from tests.live.vault_parts import RESTORE, Within, source_of, with_policies
 from tests.sources.conformance import RICH, DestinationConformance, _new, _read
 
-_numbers = itertools.count()
+
+@pytest.fixture(scope="module")
+def policed() -> Iterator[OpenBao]:
+    """A server with the shipped policies."""
+    with dev_server() as server:
+        with_policies(server)
+        yield server
 
 
 @pytest.fixture
-def mount(openbao: OpenBao) -> Iterator[str]:
-    """A KV v2 mount of the test's own."""
-    path = openbao.mount(f"own-{next(_numbers)}")
-    yield path
-    openbao.unmount(path)
+def mount(policed: OpenBao) -> str:
+    """An empty KV v2 mount at the place that the policies name."""
+    policed.unmount("secret")
+    return policed.mount("secret")
 
 
 class TestVaultSource(DestinationConformance):
+    """Under exactly the shipped policies."""
+
+    many = 2_000
+
     @pytest.fixture
-    def destination(self, openbao: OpenBao, mount: str, tmp_path: Path) -> Destination:
-        return Within(source_of(openbao, tmp_path, mounts=(mount,), system=False), mount)
+    def destination(self, policed: OpenBao, mount: str, tmp_path: Path) -> Destination:
+        return Within(source_of(policed, tmp_path, *RESTORE, mounts=(mount,), system=False), mount)
 
     def test_everything_known_of_a_secret_comes_back(self, destination: Destination) -> None:
         """All but the times that the server sets itself."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,28 @@ from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao
 
 POLICIES = Path(__file__).resolve().parents[2] / "ops" / "vault"
+READ = ("backup-read",)
+RESTORE = ("backup-read", "restore", "restore-undo", "restore-system")
+"""Names of the shipped policies, and of the files that they are in."""
+
+
+def shipped(name: str) -> str:
+    """Return a shipped policy as it is."""
+    return (POLICIES / f"{name}.hcl").read_text()
+
+
+def with_policies(server: OpenBao, *, elsewhere: Mapping[str, str] | None = None) -> None:
+    """Load the shipped policies.
+
+    Args:
+        elsewhere: texts to replace, for policies of other mounts: their lines written again, as the
+            files say.
+    """
+    for name in RESTORE:
+        text = shipped(name)
+        for old, new in (elsewhere or {}).items():
+            text = text.replace(old, new)
+        server.policy(name, shipped(name) + (text if elsewhere else ""))
 
 
 def source_of(server: OpenBao, folder: Path, *policies: str, **settings: Any) -> VaultSource:

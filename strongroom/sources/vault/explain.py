@@ -16,8 +16,10 @@ def explained(source: str, doing: str) -> Iterator[None]:
     """Say what failed while doing what. The server's own words are left out: they may quote values."""
     try:
         yield
-    except Denied:
-        raise SourceError(f"source '{source}': no right to {doing} (status 403)", hint=_RIGHTS) from None
+    except Denied as denied:
+        raise SourceError(
+            f"source '{source}': no right to {doing}: {denied.message} (status 403)", hint=_RIGHTS
+        ) from None
     except VaultError as error:
         kind = SourceUnavailable if error.transient else SourceError
         raise kind(f"source '{source}' could not {doing}: {error.message}", hint=error.hint) from None

@@ -35,6 +35,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     limit: int = 0
     oldest: int = 0
 
+    @property
+    def is_stamped_first(self) -> bool:
+        """Whether versions may delete themselves from the first on."""
+        live = next((version.number for version in self.write if version.value is not None), None)
+        return live is None or live in self.stamped
+
 
 def plan(secret: Secret, found: Secret | None, config: MountConfig) -> Plan:
     """Say what to write for ``secret``, given what is there."""

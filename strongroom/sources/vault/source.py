@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import TypeVar
 
 from strongroom.model import Entry, Secret
@@ -18,12 +18,14 @@ from strongroom.sources.vault.losses import Losses
 from strongroom.sources.vault.ordered import ordered
 from strongroom.sources.vault.reading import KeyReader
 from strongroom.sources.vault.records import Mount
+from strongroom.sources.vault.rights import needs
 from strongroom.sources.vault.scope import Place, Scope
 from strongroom.sources.vault.sizes import Sizes, size_of
 from strongroom.sources.vault.survey import Choice, Survey
-from strongroom.sources.vault.system import LAYERS
+from strongroom.sources.vault.system import LAYERS, NAMESPACE
 from strongroom.vault.client import Vault
 from strongroom.vault.failures import Denied
+from strongroom.vault.rights import Right, rights
 
 CHUNK = 1_024
 """Keys that are listed before their sizes are looked at."""
@@ -160,6 +162,11 @@ class VaultSource:
             survey = self._scope().survey
         return (*survey.missing, *(() if self._system else (_SETTINGS,)), *NEVER)
 
+    def rights(self) -> tuple[Right, ...]:
+        """Compare what our token may do with what backing up needs, path by path."""
+        with explained(self._name, "ask what the token may do"):
+            return rights(self._vault, needs(self._scope().survey, system=self._system))
+
     def _scope(self) -> Scope:
         return Scope(self._vault, Survey(self._vault, self._choice), tag_keys=self._tag_keys)
 
@@ -194,11 +201,11 @@ class VaultSource:
         heads = self.heads([change.secret.name for change in batch])
         for change in batch:
             check_expected(change, heads.get(change.secret.name))
-        for layer, group in _by_layer(batch):
+        for is_below, group in _by_layer(batch):
             with explained(self._name, "look around"):
                 scope = self._scope()  # what the layer below made is there now
             write = self._writing(scope)
-            list(map(write, group) if layer else self._in_flight(write, group))
+            list(map(write, group) if is_below else self._in_flight(write, group))
         return len(batch)
 
     def _writing(self, scope: Scope) -> Callable[[Change], None]:
@@ -219,18 +226,18 @@ class VaultSource:
         return ordered(self._vault.threads, work, items, in_flight=many, weigh=weigh)
 
 
-def _by_layer(batch: Sequence[Change]) -> Iterator[tuple[str | None, list[Change]]]:
-    """Yield what others rest on first, parents before children; last, as ``None``, all else."""
-    for layer in (*LAYERS, None):
-        group = [change for change in batch if _layer(change.secret) == layer]
-        if layer is not None:
-            group.sort(key=lambda change: change.secret.name.count("/"))
-        if group:
-            yield layer, group
+def _by_layer(batch: Sequence[Change]) -> Iterator[tuple[bool, list[Change]]]:
+    """Yield what others rest on first, and whether it is that; all else comes last, in one group."""
+    placed = sorted(batch, key=_layer)
+    for layer, group in groupby(placed, key=_layer):
+        yield layer[0] < len(LAYERS), list(group)
 
 
-def _layer(secret: Secret) -> str | None:
-    return secret.type if secret.type in LAYERS else None
+def _layer(change: Change) -> tuple[int, int]:
+    """Namespaces lie in namespaces, so each depth is a layer of its own."""
+    secret = change.secret
+    layer = LAYERS.index(secret.type) if secret.type in LAYERS else len(LAYERS)
+    return layer, secret.name.count("/") if secret.type == NAMESPACE else 0
 
 
 def _wanted(entry: Entry, place: Place | None) -> Wanted | None:

@@ -126,8 +126,10 @@ class System:
         return found
 
     def _data(self, namespace: str, path: str) -> dict[str, Any] | None:
+        """Return what is there. A member that is null was never set, and would come back as something."""
         answer = self._vault.get(path, namespace=namespace)
-        return answer.data() or None if answer.found else None
+        found = answer.data() if answer.found else {}
+        return {key: value for key, value in found.items() if value is not None} or None
 
     def _of_mounts(self, namespace: str) -> Iterator[str]:
         for path in self._survey.tables[namespace]:

@@ -54,6 +54,7 @@ class KeyWriter:
             cas_required=facts.cas_required,
             metadata_cas_required=facts.metadata_cas_required,
             custom_metadata=fitting(custom),
+            delete_version_after=facts.delete_version_after if todo.is_stamped_first else "0s",
         )
         self._write_versions(key, settings, todo, facts, wrap=wrapping.MARK in custom)
         key.mark("delete", todo.delete)
