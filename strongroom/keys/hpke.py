@@ -33,6 +33,10 @@ SUITES = {
     Kem.X25519: Suite(KEM.X25519, KDF.HKDF_SHA512, AEAD.AES_256_GCM),
 }
 TAG = 16
+
+Seal = Callable[..., bytes]
+"""HPKE's single-shot sealing: ``seal(key, handle, info=…)``; a parameter for recorded vectors."""
+
 _ARGS = frozenset({"kem", "key", "sealed"})
 _ID = 32
 _WORDS = {Kem.XWING: "hybrid post-quantum", Kem.X25519: "X25519, not post-quantum"}
@@ -45,9 +49,7 @@ class HpkeRecipient(KeyHolder):
 
     type = TYPE
 
-    def __init__(
-        self, public: PublicKey, *, label: str = "", seal: Callable[..., bytes] | None = None
-    ) -> None:
+    def __init__(self, public: PublicKey, *, label: str = "", seal: Seal | None = None) -> None:
         self.public = public
         self.label = label
         self._seal = seal or SUITES[public.kem].encrypt
@@ -66,15 +68,9 @@ class HpkeRecipient(KeyHolder):
 
     def wrap(self, key: bytes, *, context: bytes) -> Stanza:
         """Wrap a 32-byte key, each time with an ephemeral key of its own."""
-        require_key(key, "key to wrap")
-        sealed = self._seal(key, self.public.handle(), info=INFO + context)
-        # The id says which key opens a copy, so that those of a leaked one can be looked for.
-        args: dict[str, str | int] = {
-            "kem": self.public.kem.number,
-            "key": self.public.id.hex(),
-            "sealed": sealed.hex(),
-        }
-        return Stanza(type=TYPE, label=self.label, args=args)
+        return Stanza(
+            type=TYPE, label=self.label, args=seal_args(self._seal, self.public, key, info=INFO + context)
+        )
 
 
 class HpkeIdentity(KeyHolder):
@@ -128,6 +124,10 @@ class HpkeIdentity(KeyHolder):
         """
         if stanza.type != TYPE:
             return None
+        return self.open_args(stanza, info=INFO + context)
+
+    def open_args(self, stanza: Stanza, *, info: bytes) -> bytes | None:
+        """Open what :func:`seal_args` gave, whatever the stanza's type is. As :meth:`unwrap`."""
         keywrap.require_args(stanza, _ARGS)
         if keywrap.int_arg(stanza.args, "kem") != self.public.kem.number:
             return None
@@ -135,6 +135,14 @@ class HpkeIdentity(KeyHolder):
         if keywrap.hex_arg(stanza.args, "key", _ID) != self.public.id:
             return None
         try:
-            return SUITES[self.public.kem].decrypt(sealed, self._handle, info=INFO + context)
+            return SUITES[self.public.kem].decrypt(sealed, self._handle, info=info)
         except InvalidTag:
             return None
+
+
+def seal_args(seal: Seal, public: PublicKey, key: bytes, *, info: bytes) -> dict[str, str | int]:
+    """Return the arguments of a stanza that is sealed by HPKE; ``info`` names its type."""
+    require_key(key, "key to wrap")
+    sealed = seal(key, public.handle(), info=info)
+    # The id says which key opens a copy, so that those of a leaked one can be looked for.
+    return {"kem": public.kem.number, "key": public.id.hex(), "sealed": sealed.hex()}

@@ -1,0 +1,133 @@
+"""Making a quorum: each share shown once, typed back, and stored nowhere.
+
+A pure flow that knows no screen. Nobody can seal for the quorum before :meth:`Ceremony.finish`,
+which gives the file only when every custodian has shown that the paper can be read. A ceremony
+that is left half-way leaves shares of a key that nothing was ever sealed for.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+from strongroom.container.derive import Random
+from strongroom.errors import CeremonyBroken, ShareMistyped, UsageError
+from strongroom.keys.keypair import SEED, Kem, public_of
+from strongroom.keys.quorum.gathering import open_together
+from strongroom.keys.quorum.record import Custodian, Quorum, check_names, fingerprint
+from strongroom.keys.quorum.shares import Share, parse, split
+
+_TRIAL = b"strongroom/v1/ceremony"
+
+
+class Ceremony:
+    """One ceremony: ``show``, ``confirm`` for each custodian in turn, then ``finish``.
+
+    Args:
+        name: what the quorum is called.
+        custodians: their names, in the order in which they come to the screen.
+        threshold: how many of them are needed.
+        created_at: RFC 3339.
+        replaces: the id of the quorum whose place this one takes.
+
+    Raises:
+        UsageError: names or numbers are out of bounds.
+    """
+
+    __slots__ = ("_shares", "_shown", "_typed", "custodians", "quorum")
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        custodians: list[str],
+        threshold: int,
+        created_at: str,
+        replaces: str | None = None,
+        random: Random = os.urandom,
+    ) -> None:
+        check_names(name, custodians, threshold=threshold, error=UsageError)
+        self.custodians = tuple(custodians)
+        seed = random(SEED)
+        self._shares: list[Share] = split(seed, threshold=threshold, count=len(custodians))
+        self._typed: list[str] = []
+        self._shown = 0
+        self.quorum = self._describe(seed, name, threshold, created_at, replaces)
+
+    def __repr__(self) -> str:
+        return f"Ceremony({self.quorum.name}, {len(self._typed)} of {len(self.custodians)} confirmed)"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an object that holds a key must not be pickled")
+
+    @property
+    def next(self) -> str | None:
+        """Whose turn it is; ``None`` when all have typed theirs back."""
+        done = len(self._typed)
+        return self.custodians[done] if done < len(self.custodians) else None
+
+    def show(self) -> list[str]:
+        """Return the words for whose turn it is: once.
+
+        Raises:
+            CeremonyBroken: they were shown before, or everybody has a share.
+        """
+        if self._shown != len(self._typed) or self.next is None:
+            raise CeremonyBroken("a share is shown once, to one custodian after the other")
+        self._shown += 1
+        return self._shares[self._shown - 1].mnemonic.split()
+
+    def confirm(self, text: str) -> None:
+        """Take the share as its custodian reads it off the paper. May be repeated after a slip.
+
+        Raises:
+            ShareMistyped: it is not what was shown; with the numbers of the words that differ.
+            CeremonyBroken: none was shown.
+        """
+        if self._shown != len(self._typed) + 1:
+            raise CeremonyBroken("there is no share on a paper yet")
+        expected, typed = self._shares[len(self._typed)].mnemonic.split(), text.lower().split()
+        if len(typed) != len(expected):
+            raise ShareMistyped(f"{len(typed)} words were typed, and the share has {len(expected)}")
+        wrong = [n for n, (one, other) in enumerate(zip(expected, typed, strict=True), 1) if one != other]
+        if wrong:
+            raise ShareMistyped(f"word {', '.join(map(str, wrong))} is not what was shown")
+        self._typed.append(parse(text).mnemonic)
+
+    def finish(self) -> Quorum:
+        """Return the quorum, opened once with what was typed; forget every share.
+
+        Raises:
+            CeremonyBroken: somebody has not typed the share back, or what was typed does not open.
+        """
+        if self.next is not None:
+            raise CeremonyBroken(f"{self.next} has not typed the share back")
+        typed, self._typed, self._shares = self._typed, [], []
+        self._shown = -1  # over: nothing is shown or taken any more
+        for first in range(len(typed)):
+            some = [typed[(first + n) % len(typed)] for n in range(self.quorum.threshold)]
+            self._try(some)
+        return self.quorum
+
+    def _try(self, texts: list[str]) -> None:
+        identity = open_together(self.quorum, texts)
+        stanza = identity.recipient().wrap(bytes(32), context=_TRIAL)
+        if identity.unwrap(stanza, context=_TRIAL) != bytes(32):
+            raise CeremonyBroken("the shares that were typed do not open what is sealed for the quorum")
+
+    def _describe(
+        self, seed: bytes, name: str, threshold: int, created_at: str, replaces: str | None
+    ) -> Quorum:
+        public = public_of(Kem.XWING, seed)
+        given = zip(self.custodians, self._shares, strict=True)
+        return Quorum(
+            name=name,
+            created_at=created_at,
+            threshold=threshold,
+            custodians=tuple(
+                Custodian(name=who, share=fingerprint(public, share.mnemonic)) for who, share in given
+            ),
+            set_id=self._shares[0].set_id,
+            public=public,
+            replaces=replaces,
+        )
