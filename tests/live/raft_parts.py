@@ -1,0 +1,86 @@
+"""Snapshots to take apart: real ones, and ones put together wrongly."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from strongroom.sources.raft import RaftSource
+from strongroom.sources.raft.spool import Place
+from strongroom.targets.memory import MemoryTarget
+from strongroom.vault.client import Vault
+from tests.live.openbao import OpenBao
+
+POLICIES = Path(__file__).resolve().parents[2] / "ops" / "vault"
+MEMBERS = ("meta.json", "state.bin", "SHA256SUMS", "SHA256SUMS.sealed")
+
+
+def shipped(server: OpenBao, name: str) -> str:
+    """Write a policy that is shipped; return its name."""
+    server.policy(name, (POLICIES / f"{name}.hcl").read_text())
+    return name
+
+
+def source_of(
+    server: OpenBao, folder: Path, *policies: str, spool: Place | None = None, key: bytes | None = None
+) -> RaftSource:
+    """Return a source with a token of these policies, or with the root token."""
+    folder.mkdir(exist_ok=True)
+    vault = Vault(server.connection(folder, *policies))
+    return RaftSource(vault, name="raft", spool=spool or MemoryTarget(), key=key or os.urandom(32))
+
+
+def snapshot_of(server: OpenBao, folder: Path) -> bytes:
+    """Take a snapshot as anybody may."""
+    vault = Vault(server.connection(folder))
+    with vault.download("sys/storage/raft/snapshot") as chunks:
+        return b"".join(chunks)
+
+
+def members_of(snapshot: bytes) -> dict[str, bytes]:
+    """Take a snapshot apart."""
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(snapshot))) as archive:
+        found = {member.name: archive.extractfile(member) for member in archive}
+        return {name: content.read() for name, content in found.items() if content is not None}
+
+
+def packed(members: Iterable[tuple[str, bytes]], *, after: bytes = b"") -> bytes:
+    """Put a snapshot together."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return gzip.compress(out.getvalue() + after)
+
+
+def summed(members: dict[str, bytes], **changed: bytes) -> bytes:
+    """Put one together with other members, and with sums and sizes that fit them."""
+    held = members | {name.replace("_", "."): content for name, content in changed.items()}
+    meta = json.loads(held["meta.json"]) | {"Size": len(held["state.bin"])}
+    held["meta.json"] = json.dumps(meta).encode()
+    sums = (f"{hashlib.sha256(held[name]).hexdigest()}  {name}\n" for name in ("meta.json", "state.bin"))
+    held["SHA256SUMS"] = "".join(sums).encode()
+    return packed(held.items())
+
+
+def varint(number: int) -> bytes:
+    """Spell a number as protobuf does."""
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])
+
+
+def entry(key: bytes, value: bytes) -> bytes:
+    """Return one entry of a state."""
+    message = b"\x0a" + varint(len(key)) + key + b"\x12" + varint(len(value)) + value
+    return varint(len(message)) + message
