@@ -20,7 +20,7 @@ from strongroom.container import canonical, derive
 from strongroom.container.canonical import unhex
 from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
 from strongroom.container.stanza import Identity, Recipient, Stanza
-from strongroom.errors import Malformed, Tampered, UsageError, WrongKey
+from strongroom.errors import KeyServiceError, Malformed, Tampered, UsageError, WrongKey
 from strongroom.model import prepare
 
 ID_SIZE = 16
@@ -154,6 +154,7 @@ def unlock(record: WrappingKeyRecord, identities: Sequence[Identity]) -> Wrappin
     Raises:
         WrongKey: none fits; the message lists what was tried on what.
         Tampered: one fits, but the record is not the one that was made with the key.
+        KeyServiceError: the keeper of a key is away or refuses, and no other identity fits.
     """
     key = _find_key(record, identities)
     mac = _mac(key, _Unsigned(record.id, record.generation, record.stanzas))
@@ -185,11 +186,18 @@ def _mac(key: bytes, unsigned: _Unsigned) -> bytes:
 
 def _find_key(record: WrappingKeyRecord, identities: Sequence[Identity]) -> bytes:
     record.check()
-    context = wrap_context(record.id)
+    context, problem = wrap_context(record.id), None
     for identity in identities:
         for stanza in record.stanzas:
-            key = identity.unwrap(stanza, context=context)
+            try:
+                key = identity.unwrap(stanza, context=context)
+            except KeyServiceError as error:
+                # A region or an HSM that is away must not hide that another key opens.
+                problem = problem or error
+                continue
             if key is not None:
                 return key
+    if problem is not None:
+        raise problem
     tried = ", ".join(identity.describe() for identity in identities) or "nothing"
     raise WrongKey(f"Sealed for {', '.join(record.labels)}; tried {tried}.")

@@ -1,0 +1,180 @@
+"""All of several keys together: an HSM *and* a quorum, each with spares in its place.
+
+Every *leg* gets a random share of 32 bytes, wrapped for each of the leg's recipients: any one of
+them opens the leg. The key lies under HKDF of all shares, one after the other. That is the
+concatenation of NIST SP 800-56C rev. 2 (section 2, "hybrid" shared secrets) and of Giacon, Heuer,
+Poettering ("KEM Combiners", PKC 2018): whoever lacks one share, of 256 random bits, has nothing.
+So it withstands a quantum computer as soon as one leg does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import TypeGuard
+
+from strongroom.container import canonical
+from strongroom.container.derive import KEY_SIZE, Random, require_key
+from strongroom.container.stanza import Identity, Recipient, Stanza
+from strongroom.errors import KeyServiceError, Malformed, UsageError
+from strongroom.keys import Opener, keywrap
+from strongroom.keys.holder import KeyHolder
+
+TYPE = "all-of"
+LABEL = b"strongroom/v1/wrap/all-of/"
+LEG = b"strongroom/v1/wrap/all-of/leg/"
+LEAST_LEGS, MOST_LEGS, MOST_SPARES = 2, 8, 8
+_ARGS = frozenset({"legs", "salt", "wrapped"})
+
+Legs = tuple[tuple[Stanza, ...], ...]
+
+
+class AllOfRecipient(KeyHolder):
+    """Seals for the holders of one key of every leg.
+
+    Args:
+        legs: for each leg its recipients, any one of which opens it.
+
+    Raises:
+        UsageError: too few or too many legs or spares, or an all-of inside another.
+    """
+
+    __slots__ = ("_random", "label", "legs")
+
+    type = TYPE
+
+    def __init__(
+        self, legs: Sequence[Sequence[Recipient]], *, label: str = "", random: Random = os.urandom
+    ) -> None:
+        self.legs = tuple(tuple(leg) for leg in legs)
+        if not LEAST_LEGS <= len(self.legs) <= MOST_LEGS:
+            raise UsageError(f"all-of needs {LEAST_LEGS} to {MOST_LEGS} legs")
+        if any(not 1 <= len(leg) <= MOST_SPARES for leg in self.legs):
+            raise UsageError(f"a leg of all-of needs 1 to {MOST_SPARES} recipients")
+        if any(each.type == TYPE for leg in self.legs for each in leg):
+            raise UsageError("an all-of cannot hold another", hint="Write its legs beside the others.")
+        self.label = label
+        self._random = random
+
+    @property
+    def post_quantum(self) -> bool:
+        """Whether one leg withstands a quantum computer: for that, each of its spares has to."""
+        return any(all(each.post_quantum for each in leg) for leg in self.legs)
+
+    @property
+    def fingerprint(self) -> str:
+        inner = [[each.fingerprint for each in leg] for leg in self.legs]
+        return f"{TYPE}:{hashlib.sha256(canonical.encode(inner)).hexdigest()}"
+
+    def describe(self) -> str:
+        return "all of these together: " + "; and ".join(
+            " or ".join(each.describe() for each in leg) for leg in self.legs
+        )
+
+    def wrap(self, key: bytes, *, context: bytes) -> Stanza:
+        """Wrap a 32-byte key. Raises what a leg's recipients raise: all of them are needed to seal."""
+        require_key(key, "key to wrap")
+        shares = [self._random(KEY_SIZE) for _ in self.legs]
+        legs = tuple(
+            tuple(each.wrap(share, context=_leg(number, len(self.legs), context)) for each in leg)
+            for number, (leg, share) in enumerate(zip(self.legs, shares, strict=True))
+        )
+        encoded = canonical.encode(legs)
+        args: dict[str, str | int] = {"legs": encoded.hex()}
+        args |= keywrap.wrap(
+            b"".join(shares), key, label=_label(encoded), context=context, random=self._random
+        )
+        return Stanza(type=TYPE, label=self.label, args=args)
+
+
+class AllOfIdentity(KeyHolder):
+    """Opens with whatever is at hand, if that opens every leg."""
+
+    __slots__ = ("_identities",)
+
+    def __init__(self, identities: Sequence[Identity]) -> None:
+        self._identities = tuple(identities)
+
+    def describe(self) -> str:
+        return "these together: " + ", ".join(each.describe() for each in self._identities)
+
+    def recipient(self) -> AllOfRecipient:
+        """Return the sealing side for which every one of these is needed. All have to be openers."""
+        return AllOfRecipient([[each.recipient()] for each in self._identities if _is_opener(each)])
+
+    def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
+        """Return the key, or ``None`` if a leg does not open with what is at hand.
+
+        Raises:
+            Malformed: the stanza breaks the format.
+            KeyServiceError: the keeper of a key is away or refuses, and no spare opened its leg.
+        """
+        if stanza.type != TYPE:
+            return None
+        keywrap.require_args(stanza, _ARGS)
+        legs = _legs(stanza)
+        keywrap.hex_arg(stanza.args, "salt", keywrap.SALT)
+        keywrap.hex_arg(stanza.args, "wrapped", keywrap.WRAPPED)
+        shares = []
+        for number, leg in enumerate(legs):
+            share = self._share(leg, _leg(number, len(legs), context))
+            if share is None:
+                return None
+            shares.append(share)
+        label = _label(bytes.fromhex(str(stanza.args["legs"])))
+        return keywrap.unwrap(b"".join(shares), stanza.args, label=label, context=context)
+
+    def _share(self, leg: tuple[Stanza, ...], context: bytes) -> bytes | None:
+        """Open a leg with the first key that fits; a keeper that is away does not stop its spares."""
+        problem: KeyServiceError | None = None
+        for identity in self._identities:
+            for stanza in leg:
+                try:
+                    share = identity.unwrap(stanza, context=context)
+                except KeyServiceError as error:
+                    problem = problem or error
+                    continue
+                if share is not None:
+                    return share
+        if problem is not None:
+            raise problem
+        return None
+
+
+def with_all_of(identities: Sequence[Identity]) -> list[Identity]:
+    """Return the identities, and after them all together, for stanzas that need several."""
+    return [*identities, AllOfIdentity(identities)] if len(identities) >= LEAST_LEGS else list(identities)
+
+
+def inner(stanza: Stanza) -> Legs:
+    """Return the stanzas in an all-of stanza, leg by leg. Raises Malformed."""
+    keywrap.require_args(stanza, _ARGS)
+    return _legs(stanza)
+
+
+def _legs(stanza: Stanza) -> Legs:
+    text = stanza.args["legs"]
+    if not isinstance(text, str):
+        raise Malformed("An all-of stanza's legs are not hex.")
+    data = canonical.unhex(text, len(text) // 2, "An all-of stanza's list of legs")
+    legs = canonical.decode(data, Legs, "An all-of stanza's list of legs")
+    if not LEAST_LEGS <= len(legs) <= MOST_LEGS or any(not 1 <= len(leg) <= MOST_SPARES for leg in legs):
+        raise Malformed("An all-of stanza has too few or too many legs.")
+    if any(each.type == TYPE for leg in legs for each in leg):
+        raise Malformed("An all-of stanza is inside another.")
+    return legs
+
+
+def _label(legs: bytes) -> bytes:
+    """Bind the whole list of legs: without all shares nobody adds a spare, or renames one."""
+    return LABEL + hashlib.sha256(legs).digest()
+
+
+def _leg(number: int, count: int, context: bytes) -> bytes:
+    """Bind a share to its leg: it neither opens as a stanza of its own nor in another leg's place."""
+    return LEG + bytes([number, count]) + context
+
+
+def _is_opener(identity: Identity) -> TypeGuard[Opener]:
+    return hasattr(identity, "recipient")
