@@ -93,6 +93,7 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
             force=arguments.force,
         )
     found = recipients.recipients_of(arguments, output, here)
+    recipients.warn_of_no_spare(found, output)
     with listed_ahead(source, selection) as ahead:
         from cli.settings import services  # noqa: PLC0415 - the run store, which a plain file needs not
         from cli.watching import by_ticket, watching  # noqa: PLC0415

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from argparse import _ActionsContainer as Arguments
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,15 @@ def recipients_of(arguments: Namespace, output: Output, place: Place) -> list[Re
     if arguments.passphrase_file is not None:
         typed.append(_passphrase(passphrases.read_file(arguments.passphrase_file, output), output))
     return typed or _by_default(output, place)
+
+
+def warn_of_no_spare(found: Sequence[Recipient], output: Output) -> None:
+    """Say so if one accident could close the backup for ever. A quorum has spares of its own."""
+    if len(found) == 1 and found[0].type not in ("quorum", "all-of"):
+        output.warn(
+            f"only {found[0].describe()} can open this. If that is lost, so is what is sealed here: "
+            "--recipient may be given several times."
+        )
 
 
 def _by_default(output: Output, place: Place) -> list[Recipient]:

@@ -38,6 +38,11 @@ class PolicySettings(Section):
         description="The keys that can open it; any one is enough. A full policy needs at least one.",
         examples=[["recovery"]],
     )
+    single_recipient_reason: Text | None = Field(
+        default=None,
+        description="Why one key alone may open a scheduled policy's backups: where its spare is.",
+        examples=["the private half lies in the safes of Berlin and Oslo"],
+    )
     schedule: Text | None = Field(
         default=None,
         description="When it is due: five cron fields, in UTC.",

@@ -86,6 +86,7 @@ source = "local"
 tags = { priority = "critical" }
 targets = ["region-a", "region-b", "region-c"]
 recipients = ["recovery"]
+single_recipient_reason = "first set-up"  # better: a second key, or say where the spare is
 schedule = "0 3 * * 0"
 quorum = 2
 regions = 2
@@ -97,6 +98,7 @@ kind = "full"                   # that one backup alone brings everything back
 source = "local"
 targets = ["region-a", "region-b", "region-c"]
 recipients = ["recovery"]
+single_recipient_reason = "first set-up"  # better: a second key, or say where the spare is
 schedule = "0 4 1 * *"
 quorum = 2
 regions = 2

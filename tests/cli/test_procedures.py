@@ -193,3 +193,14 @@ def test_a_backup_key_is_made_once(typed, stocked: Machine) -> None:
 
 def test_both_names_are_one_program() -> None:
     assert Path(ROOT, "scripts", "secrets_cli.py").read_text().count("from cli.main import main") == 1
+
+
+def test_a_backup_that_one_lost_key_would_close_for_ever_says_so(stocked: Machine) -> None:
+    alone = stocked.ok("backup", "a.sr", "--include-values", "--force", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    stocked.ok("generate-backup-key", "--output", "spare.key", "--algorithm", "AES256")
+    stocked.path("words").write_text(PASSPHRASE)
+    stocked.path("words").chmod(0o600)
+    two = ("--recipient", "spare.key", "--passphrase-file", "words")
+    both = stocked.ok("backup", "b.sr", "--include-values", "--force", *two)
+    assert "If that is lost, so is what is sealed here" in alone.err
+    assert "If that is lost" not in both.err

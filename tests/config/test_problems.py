@@ -457,6 +457,27 @@ TOGETHER = {
         "there is no key 'b'",
         "",
     ),
+    "scheduled policy that a lost key would end": (
+        policy(FULL + 'schedule = "0 3 * * 0"'),
+        "policies.p.recipients",
+        "one key alone can open these backups",
+        "single_recipient_reason",
+    ),
+    "scheduled policy with a leg that has no spare": (
+        KEY
+        + '[keys.q]\nkind = "quorum"\nfile = "q"\n'
+        + '[keys.both]\nkind = "all-of"\nlegs = [["recovery"], ["q"]]\n'
+        + policy(FULL.replace("recovery", "both") + 'schedule = "0 3 * * 0"').removeprefix(KEY),
+        "policies.p.recipients",
+        "one key alone can open these backups",
+        "Name a second key",
+    ),
+    "login to a target that lies in the source": (
+        '[sources.s]\nkind = "files"\npath = "live"\n[vaults.v]\naddress="https://v"\ntoken_file="live/t"\n',
+        "vaults.v.token_file",
+        "lies inside source 's'",
+        "Keep it outside",
+    ),
     "all-of with one leg": ('[keys.k]\nkind = "all-of"\nlegs = [["a"]]\n', "keys.k.legs", "", ""),
     "policy that only its own Vault could open": (
         VAULT + SEALED_IN_VAULT + 'source = "s"\ntargets = ["a"]\nrecipients = ["k"]\nquorum = 1\n',
@@ -722,3 +743,22 @@ def test_a_problem_reads_as_where_key_what_right() -> None:
     problem = Problem(where="f.toml", key="a.b", what="wrong", right="Do this.")
 
     assert str(problem) == "f.toml: a.b: wrong. Do this."
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        FULL.replace('["recovery"]', '["recovery", "q"]'),
+        FULL.replace("recovery", "q"),
+        FULL.replace("recovery", "both"),
+        FULL + 'single_recipient_reason = "its spare lies in a safe"\n',
+    ],
+    ids=["two keys", "a quorum", "all-of with a spare on each leg", "a reason"],
+)
+def test_a_scheduled_policy_whose_keys_have_a_spare_is_right(place: Place, more: str) -> None:
+    keys = (
+        '[keys.q]\nkind = "quorum"\nfile = "q"\n'
+        '[keys.other]\nkind = "passphrase"\n'
+        '[keys.both]\nkind = "all-of"\nlegs = [["recovery", "other"], ["q"]]\n'
+    )
+    place.load(keys + policy(more + 'schedule = "0 3 * * 0"\n'))

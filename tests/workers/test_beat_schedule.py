@@ -27,6 +27,7 @@ schedule = "0 2 * * *"
 kind = "full"
 targets = ["region-a", "region-b"]
 recipients = ["recovery"]
+single_recipient_reason = "a test"
 schedule = "30 3 * * 0"
 
 [policies.by-hand]

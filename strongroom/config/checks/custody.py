@@ -1,0 +1,60 @@
+"""Custody: may one accident make every backup of a policy unreadable, or hand it to everyone?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from strongroom.config.checks.found import Finding, Found
+from strongroom.config.checks.secrets import secret_files
+from strongroom.config.keys import AllOfKey, QuorumKey
+from strongroom.config.model import Settings
+from strongroom.config.policies import PolicySettings
+from strongroom.config.sources import FilesSource, LocalSource
+
+
+def check(found: Found) -> Iterator[Finding]:
+    """Yield keys without a spare, and credentials that would be lost with what they are to restore."""
+    for name, policy in found.settings.policies.items():
+        yield from _spare(found, name, policy)
+    yield from _only_in_source(found.settings)
+
+
+def _spare(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
+    """A scheduled policy makes backups for years; a lost key is found out on the worst day."""
+    at = ("policies", name, "recipients")
+    if not policy.schedule or not policy.sealed or not policy.recipients or found.is_bad(*at):
+        return
+    if any(name not in found.settings.keys for name in policy.recipients):
+        return  # what they are to be is not known
+    if policy.single_recipient_reason or has_spare(found.settings, policy.recipients):
+        return
+    yield Finding(
+        at,
+        "one key alone can open these backups, and it has no spare: if it is lost, they are",
+        "Name a second key (or a quorum), or say in single_recipient_reason where the spare of this one is.",
+    )
+
+
+def has_spare(settings: Settings, names: tuple[str, ...]) -> bool:
+    """Say whether a backup for these keys still opens when any one of them is lost.
+
+    A quorum is its own spare: fewer custodians than there are can open.
+    """
+    if len(set(names)) > 1:
+        return True
+    key = settings.keys.get(names[0]) if names else None
+    if isinstance(key, AllOfKey):
+        return all(has_spare(settings, leg) for leg in key.legs)
+    return isinstance(key, QuorumKey)
+
+
+def _only_in_source(settings: Settings) -> Iterator[Finding]:
+    """What opens the way back must not lie in what has to be brought back."""
+    for name, source in settings.sources.items():
+        if not isinstance(source, FilesSource | LocalSource) or source.path is None:
+            continue
+        place = source.path.resolve()
+        for key, path in secret_files(settings).items():
+            if key[0] in ("targets", "vaults", "keys") and place in path.resolve().parents:
+                what = f"lies inside source '{name}': whoever has to restore that does not have it"
+                yield Finding(key, what, f"Keep it outside of {place}, and a copy apart from this machine.")
