@@ -29,6 +29,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     "Bring back": {
         "restore": Entry("cli.restoring", "restore secrets into the local store, or another source"),
         "restore-secret": Entry("cli.restoring", "restore one secret"),
+        "restore-snapshot": Entry("cli.snapshot", "replace a whole Vault server by a snapshot of it"),
     },
     "Local store": {
         "list": Entry("cli.store", "list the secrets, never their values"),
@@ -58,6 +59,8 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Set up": {
         "config": Entry("cli.configuring", "check, begin or explain the configuration"),
+        "test-backup-storage": Entry("cli.probe", "prove each target with a real write, read and refusal"),
+        "check-backup-permissions": Entry("cli.probe", "say which rights are missing, and which too many"),
         "completion": Entry("cli.completion", "print a completion script for bash or zsh"),
     },
 }

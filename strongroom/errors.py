@@ -271,6 +271,20 @@ class TargetGarbled(TargetUnavailable):
     default_hint = "Nothing on the target is damaged. Look at what lies between, and use TLS."
 
 
+class RightMissing(StrongroomError):
+    """A probe found that something which has to work does not."""
+
+    exit_code = 47
+    default_hint = "Grant what is named, and no more: ops/ holds policies that fit. Then probe again."
+
+
+class RefusalMissing(StrongroomError):
+    """A probe found that something which has to be refused is not: a credential can do too much."""
+
+    exit_code = 48
+    default_hint = "Take away what is named: ops/ holds policies that fit. Then probe again."
+
+
 class QuorumNotMet(TargetError):
     """Fewer targets or regions hold the backup than the policy demands."""
 

@@ -24,6 +24,7 @@ from strongroom.errors import (
 )
 from strongroom.targets import ObjectInfo
 from strongroom.targets.names import check_name, check_prefix, check_range, is_segment
+from strongroom.targets.probing import Check, of_mode
 from strongroom.targets.provisional import Provisional, leaf_of_provisional, remove_if_abandoned
 from strongroom.targets.tree import DIRECTORY, Branch, Found, sync_directory, walk
 
@@ -154,6 +155,18 @@ class DirectoryTarget:
             os.unlink(leaf, dir_fd=branch.leaf)
             sync_directory(branch.leaf)
             branch.prune()
+
+    def refusals(self, name: str) -> Iterator[Check]:  # noqa: ARG002
+        """Return nothing: :meth:`put` itself asks the file system not to replace a file."""
+        return iter(())
+
+    def excess(self, name: str) -> Iterator[Check]:  # noqa: ARG002
+        """Look who else may use the directory."""
+        return iter((of_mode(self._path),))
+
+    def settings(self) -> Iterator[Check]:
+        """Return nothing: a directory has no settings of its own."""
+        return iter(())
 
     def abort_incomplete(self, prefix: str) -> int:
         """Remove provisional files whose writers are gone; return how many there were."""

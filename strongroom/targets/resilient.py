@@ -259,6 +259,11 @@ def resilient(
     return kind(target, attempts=attempts, deadline=deadline, progress=progress, breaker=breaker, waits=waits)
 
 
+def bare(target: Target) -> Target:
+    """Return what a resilient target is round: for a probe, which shows the first failure as it is."""
+    return target.target if isinstance(target, Resilient) else target
+
+
 class _Series:
     """The attempts of one call: failures in a row, and the time since the first of them."""
 

@@ -80,7 +80,7 @@ class Account(Struct, frozen=True, kw_only=True):
         return ContainerClient(
             self.endpoint(),
             self._checked_container(),
-            credential=self._credential(),
+            credential=self.credential(),
             retry_policy=ExponentialRetry(
                 initial_backoff=1, increment_base=2, random_jitter_range=1, retry_total=self.retries
             ),
@@ -96,7 +96,8 @@ class Account(Struct, frozen=True, kw_only=True):
             raise ConfigError(f"{self.container!r} cannot be the name of an Azure container")
         return self.container
 
-    def _credential(self) -> Any:
+    def credential(self) -> Any:
+        """Read the credential: name and key of the account, a SAS token, or an identity."""
         if self.credential_file is None:
             return _default_chain()
         return parse_credential(

@@ -18,6 +18,7 @@ from strongroom.targets.azure.account import BLOCK_BYTES, Account, Client, canon
 from strongroom.targets.azure.blocks import block_size, checked
 from strongroom.targets.azure.locks import Lock
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
+from strongroom.targets.probing import Check
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
@@ -55,6 +56,7 @@ class AzureTarget:
         lock: Lock | None = None,
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
+        self._account = account
         self._client = Client(account)
         self._name = name
         self._region = region
@@ -155,6 +157,28 @@ class AzureTarget:
         """Return when an object's lock ends (UTC), or ``None`` if nothing holds it."""
         check_name(name)
         return self._ask(f"look at {name}", lambda: locks.end_of(self._blob(name)))
+
+    def refusals(self, name: str) -> Iterator[Check]:
+        """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
+        from strongroom.targets.azure import probing  # noqa: PLC0415 - slow
+
+        blob = self._blob(check_name(name))
+        yield probing.overwriting(blob)
+        if self._lock is not None:
+            yield from probing.ending_a_lock(blob)
+
+    def excess(self, name: str) -> Iterator[Check]:
+        """Look at what the credential has no need of."""
+        from strongroom.targets.azure import probing  # noqa: PLC0415 - slow
+
+        check_name(name)
+        yield from probing.of_credential(self._account.credential())
+
+    def settings(self) -> Iterator[Check]:
+        """Look at how the container is set up."""
+        from strongroom.targets.azure import probing  # noqa: PLC0415 - slow
+
+        yield probing.locking(self._client.get(), wanted=self._lock is not None)
 
     # -- writing -------------------------------------------------------------
 

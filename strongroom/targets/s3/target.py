@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
+from strongroom.targets.probing import Check
 from strongroom.targets.s3.bucket import Bucket
 from strongroom.targets.s3.locks import Locks
 from strongroom.targets.s3.options import S3Options
+from strongroom.targets.s3.probing import Prober
 from strongroom.targets.s3.putting import Putter
 from strongroom.targets.s3.reading import Reader
 from strongroom.targets.s3.uploads import abort_all
@@ -46,6 +48,7 @@ class S3Target:
         self._putter = Putter(self.bucket, clock=clock)
         self._reader = Reader(self.bucket)
         self._locks = Locks(self.bucket, clock=clock)
+        self._prober = Prober(self.bucket, clock=clock)
 
     @property
     def name(self) -> str:
@@ -115,6 +118,18 @@ class S3Target:
     def locked_until(self, name: str) -> datetime | None:
         """Return when an object's lock ends (UTC), or ``None``."""
         return self._locks.until(check_name(name))
+
+    def refusals(self, name: str) -> Iterator[Check]:
+        """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
+        return self._prober.refusals(check_name(name))
+
+    def excess(self, name: str) -> Iterator[Check]:
+        """Try what the credential has no need of; see :class:`strongroom.targets.probing.Probed`."""
+        return self._prober.excess(check_name(name))
+
+    def settings(self) -> Iterator[Check]:
+        """Look at how the bucket is set up."""
+        return self._prober.settings()
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         last = ""

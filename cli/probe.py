@@ -1,0 +1,151 @@
+"""test-backup-storage and check-backup-permissions: prove it with real requests."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.command import Command
+from cli.output import Output, in_line, plural, table
+from cli.settings import settings
+from strongroom.errors import ConfigError, RefusalMissing, RightMissing, UsageError
+
+if TYPE_CHECKING:
+    from strongroom.config import Settings
+    from strongroom.operations.probe import Probe
+
+Work = Callable[[], "Probe"]
+ROLES = ("operator", "control", "transfer", "recover", "verify", "drill")
+
+
+def _storage_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET", nargs="*", help="configured targets (default: all)")
+
+
+def _rights_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "name", metavar="NAME", nargs="*", help="configured targets and sources (default: all)"
+    )
+    parser.add_argument(
+        "--role",
+        choices=ROLES,
+        default="operator",
+        help="whose needs the credentials of targets are compared with (default: all of them)",
+    )
+
+
+def _test_storage(arguments: Namespace, output: Output) -> None:
+    from strongroom.operations.probe import probe_storage  # noqa: PLC0415 - what needs adapters
+
+    found = settings()
+    if not found.targets:
+        raise ConfigError(
+            "no target is configured, so nothing was tested",
+            hint="Name one under 'targets': 'strongroom config explain' shows how.",
+        )
+    chosen = _chosen(arguments.target, found.targets)
+    _finish([partial(_on_target, probe_storage, name, found) for name in chosen], output)
+
+
+def _check_rights(arguments: Namespace, output: Output) -> None:
+    from strongroom.operations.probe import probe_rights  # noqa: PLC0415 - what needs adapters
+
+    found = settings()
+    sources = tuple(found.sources) or (LOCAL,)
+    chosen = _chosen(arguments.name, [*sources, *found.targets])
+    probed = partial(probe_rights, role=arguments.role)
+    work = [partial(_on_source, name, found) for name in sources if name in chosen]
+    work += [partial(_on_target, probed, name, found) for name in found.targets if name in chosen]
+    _finish(work, output)
+
+
+def _chosen(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
+    names = list(known)
+    if unknown := [name for name in wanted if name not in names]:
+        raise UsageError(
+            f"There is no {in_line(unknown[0])!r} in the configuration.", hint=f"Known: {', '.join(names)}."
+        )
+    return list(wanted) or names
+
+
+# -- probing -------------------------------------------------------------------
+
+
+def _on_target(probe: Callable[..., Probe], name: str, found: Settings) -> Probe:
+    from strongroom.wiring import places  # noqa: PLC0415 - what needs adapters
+
+    return probe(places.target(name, found, prepare=True))
+
+
+def _on_source(name: str, found: Settings) -> Probe:
+    from strongroom.config import FilesSource  # noqa: PLC0415 - pydantic
+    from strongroom.operations.probe_source import probe_source  # noqa: PLC0415
+    from strongroom.sources.local import LocalStore  # noqa: PLC0415
+    from strongroom.wiring import places  # noqa: PLC0415
+
+    settings_of = found.sources.get(name)
+    source = LocalStore(found.state_dir, name=name) if settings_of is None else places.source(name, found)
+    if isinstance(source, LocalStore):  # its values are sealed: who has the key has them
+        return probe_source(source, path=source.master_key_path)
+    return probe_source(source, path=Path(settings_of.path) if isinstance(settings_of, FilesSource) else None)
+
+
+# -- what is said --------------------------------------------------------------
+
+
+def _finish(work: Sequence[Work], output: Output) -> None:
+    from strongroom.operations.probe import probe_all  # noqa: PLC0415
+
+    probes = probe_all(work)
+    output.answer({"probes": [_as_document(probe) for probe in probes]}, _lines(probes))
+    _judge(probes)
+
+
+def _as_document(probe: Probe) -> dict[str, Any]:
+    checks = [
+        {"what": check.what, "outcome": check.outcome.value, "detail": check.detail} for check in probe.checks
+    ]
+    return {"kind": probe.kind, "name": probe.name, "place": probe.place, "checks": checks}
+
+
+def _lines(probes: Sequence[Probe]) -> Iterator[str]:
+    rows = [
+        (f"{probe.kind} {probe.name}", check.what, check.outcome.value, in_line(check.detail))
+        for probe in probes
+        for check in probe.checks
+    ]
+    yield from table(("Place", "Check", "Outcome", "Detail"), rows)
+
+
+def _judge(probes: Sequence[Probe]) -> None:
+    """Raise for what failed: what does not work first, for nothing is backed up there."""
+    from strongroom.targets.probing import Outcome  # noqa: PLC0415
+
+    for outcome, error, words in (
+        (Outcome.MISSING, RightMissing, "what has to work does not"),
+        (Outcome.EXCESS, RefusalMissing, "what has to be refused is not"),
+    ):
+        failed = [f"{probe.name}: {check.what}" for probe in probes for check in probe.of(outcome)]
+        if failed:
+            raise error(f"{words}, in {plural(len(failed), 'check')}: {'; '.join(failed)}")
+
+
+LOCAL = "local"
+
+COMMANDS = {
+    "test-backup-storage": Command(
+        _storage_arguments,
+        _test_storage,
+        "Puts an object of its own under 'probes/' on each target, reads it back, and asks for what the\n"
+        "server has to refuse. One that is locked stays until its lock ends.",
+    ),
+    "check-backup-permissions": Command(
+        _rights_arguments,
+        _check_rights,
+        "Lists each source and reads one secret, whose value is dropped. Compares each credential with\n"
+        "what it needs. What a server cannot show is said not to be shown.",
+    ),
+}

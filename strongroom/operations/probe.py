@@ -1,0 +1,271 @@
+"""probe: prove with real requests that targets and sources work, and that refusals refuse.
+
+A target is probed with an object of the probe's own under ``probes/``, a source by reading one
+secret whose value is dropped at once. Nothing that belongs to a backup is touched. What a
+server cannot show is said not to be shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from msgspec import Struct
+
+from strongroom.errors import MissingPiece, StrongroomError, TargetError, TargetLocked
+from strongroom.targets import Locking, Target
+from strongroom.targets.probing import Check, Outcome, Probed
+from strongroom.targets.resilient import bare
+
+PREFIX = "probes/"
+BYTES = 64 * 1024
+STALE = timedelta(hours=1)
+"""An older probe's object is nobody's any more."""
+PARALLEL = 8
+
+
+class Action(StrEnum):
+    """What a credential of a target may be needed for."""
+
+    PUT = "put"
+    READ = "read"
+    LIST = "list"
+    DELETE = "delete"
+
+
+NEEDS: dict[str, frozenset[Action]] = {
+    "operator": frozenset(Action),
+    "control": frozenset(Action),
+    "transfer": frozenset({Action.PUT, Action.READ, Action.LIST}),
+    "recover": frozenset({Action.PUT, Action.READ, Action.LIST}),
+    "verify": frozenset({Action.READ, Action.LIST}),
+    "drill": frozenset({Action.READ, Action.LIST}),
+}
+"""What the pool of each role does with a target. ``control`` writes manifests and sweeps."""
+
+
+class Probe(Struct, frozen=True, kw_only=True):
+    """What was found of one target or source."""
+
+    kind: str
+    name: str
+    place: str
+    checks: tuple[Check, ...]
+
+    def of(self, outcome: Outcome) -> tuple[Check, ...]:
+        """Return the checks of one outcome."""
+        return tuple(check for check in self.checks if check.outcome is outcome)
+
+
+def probe_all(work: Sequence[Callable[[], Probe]]) -> list[Probe]:
+    """Probe several at once: one that is dead must not hold up the others."""
+    with ThreadPoolExecutor(PARALLEL) as threads:
+        return list(threads.map(lambda one: one(), work))
+
+
+# -- storage -------------------------------------------------------------------
+
+
+def probe_storage(target: Target, *, now: datetime | None = None) -> Probe:
+    """Write, read back, read a range, list, overwrite (must fail), delete (must fail under a lock).
+
+    An object that is locked stays until its lock ends; the next probe after that removes it.
+    """
+    inner = bare(target)
+    checks = list(_storage(inner, now or datetime.now(UTC)))
+    return Probe(kind="target", name=inner.name, place=inner.address, checks=tuple(checks))
+
+
+def _storage(target: Target, now: datetime) -> Iterator[Check]:
+    own = _Own(target, now)
+    put = works("write an object", own.put)
+    yield put
+    if put.failed:
+        return
+    yield works("read it back", own.read)
+    yield works("read a range of it", own.read_range)
+    yield works("list it", own.list)
+    yield own.overwrite()
+    if isinstance(target, Probed):
+        yield from _guarded(target.refusals, own.name)
+        yield from target.settings()
+    yield from own.remove()
+    yield works("remove what earlier probes left", lambda: own.sweep(now))
+
+
+def works(what: str, attempt: Callable[[], object]) -> Check:
+    """Try what has to work."""
+    try:
+        attempt()
+    except StrongroomError as error:
+        return Check(what=what, outcome=Outcome.MISSING, detail=f"{error.message} {error.hint}".strip())
+    return Check(what=what)
+
+
+def _guarded(checks: Callable[[str], Iterator[Check]], name: str) -> Iterator[Check]:
+    """Yield checks; one that cannot go on is itself a finding."""
+    try:
+        yield from checks(name)
+    except StrongroomError as error:
+        yield Check(what="further refusals", outcome=Outcome.NOT_SHOWN, detail=error.message)
+
+
+class _Own:
+    """The probe's own object on a target."""
+
+    def __init__(self, target: Target, now: datetime) -> None:
+        self._target = target
+        self._content = os.urandom(BYTES)
+        self.name = f"{PREFIX}{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+    def put(self) -> bool:
+        return _put(self._target, self.name, self._content)
+
+    def read(self) -> None:
+        _same(b"".join(self._target.read(self.name)), self._content)
+
+    def read_range(self) -> None:
+        _same(b"".join(self._target.read(self.name, offset=1000, length=100)), self._content[1000:1100])
+
+    def list(self) -> None:
+        if [info.size for info in self._target.list(self.name)] != [BYTES]:
+            raise MissingPiece(f"target '{self._target.name}' does not list an object that was just put")
+
+    def overwrite(self) -> Check:
+        """Put other content under the same name; the first has to stay."""
+        what = "put other content under its name"
+        try:
+            created = _put(self._target, self.name, bytes(BYTES))
+            self.read()
+        except TargetError as error:
+            return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=error.message)
+        except StrongroomError as error:
+            return Check(what=what, outcome=Outcome.EXCESS, detail=error.message)
+        return Check(what=what, outcome=Outcome.EXCESS if created else Outcome.FINE)
+
+    def remove(self) -> Iterator[Check]:
+        """Delete it: impossible while it is locked, else it has to be gone."""
+        what = "delete a locked object" if self._locks else "delete an object"
+        if not _is_there(self._target, self.name):
+            yield Check(what=what, outcome=Outcome.NOT_SHOWN, detail="an earlier check has removed it")
+            return
+        try:
+            self._target.delete(self.name)
+        except TargetLocked as error:
+            yield Check(what=what, detail=f"it stays: {error.message}" if self._locks else error.message)
+            return
+        except StrongroomError as error:
+            wanted = Outcome.FINE if self._locks else Outcome.MISSING
+            yield Check(what=what, outcome=wanted, detail=error.message)
+            return
+        if self._locks:
+            yield Check(what=what, outcome=Outcome.EXCESS, detail="it was deleted in spite of its lock")
+        else:
+            yield works(what, self._gone)
+
+    def sweep(self, now: datetime) -> None:
+        """Remove the objects of probes that ended long ago, those apart that are still locked."""
+        before = f"{PREFIX}{now - STALE:%Y%m%dT%H%M%SZ}"
+        for name in [info.name for info in self._target.list(PREFIX)]:
+            if name < before:
+                _delete_unless_locked(self._target, name)
+
+    @property
+    def _locks(self) -> bool:
+        return isinstance(self._target, Locking) and self._target.locks
+
+    def _gone(self) -> None:
+        if self._target.stat(self.name) is not None:
+            raise TargetError(f"target '{self._target.name}' still shows an object that it has deleted")
+
+
+def _delete_unless_locked(target: Target, name: str) -> None:
+    try:
+        target.delete(name)
+    except TargetLocked:
+        return
+
+
+def _put(target: Target, name: str, content: bytes) -> bool:
+    return target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+
+
+def _same(read: bytes, put: bytes) -> None:
+    if read != put:
+        raise MissingPiece("what was read back is not what was put", hint="Do not use this target.")
+
+
+# -- rights --------------------------------------------------------------------
+
+
+def probe_rights(target: Target, *, role: str, now: datetime | None = None) -> Probe:
+    """Compare what a target's credential may do with what the pool of ``role`` needs.
+
+    What it does not need is tried on an object of the probe's own; where the credential may not
+    even put one, there is nothing to try it on.
+    """
+    inner = bare(target)
+    checks = tuple(_rights(inner, NEEDS[role], now or datetime.now(UTC)))
+    return Probe(kind="target", name=inner.name, place=inner.address, checks=checks)
+
+
+def _rights(target: Target, needs: frozenset[Action], now: datetime) -> Iterator[Check]:
+    own = _Own(target, now)
+    yield works("list", lambda: list(target.list(PREFIX)))
+    put = _expected("put", own.put, needed=Action.PUT in needs)
+    yield put
+    if not _is_there(target, own.name):
+        yield _reads_something(target)
+        yield Check(
+            what="remove or unlock", outcome=Outcome.NOT_SHOWN, detail="there is no object of our own"
+        )
+        return
+    yield works("read", own.read)
+    if isinstance(target, Probed):
+        yield from _guarded(target.excess, own.name)
+    yield from _deletes(own, needs)
+
+
+def _deletes(own: _Own, needs: frozenset[Action]) -> Iterator[Check]:
+    for check in own.remove():
+        if check.what != "delete an object" or Action.DELETE in needs:
+            yield check
+        elif check.outcome is Outcome.FINE:
+            yield Check(what="delete", outcome=Outcome.EXCESS, detail=_NO_NEED)
+        else:
+            yield Check(what="delete", detail=f"refused, as it should be: {check.detail}")
+
+
+def _expected(what: str, attempt: Callable[[], object], *, needed: bool) -> Check:
+    found = works(what, attempt)
+    if needed:
+        return found
+    if found.outcome is Outcome.FINE:
+        return Check(what=what, outcome=Outcome.EXCESS, detail=_NO_NEED)
+    return Check(what=what, detail=f"refused, as it should be: {found.detail}")
+
+
+def _is_there(target: Target, name: str) -> bool:
+    try:
+        return target.stat(name) is not None
+    except StrongroomError:
+        return False
+
+
+def _reads_something(target: Target) -> Check:
+    """Read a byte of whatever lies there, where there is nothing of our own to read."""
+    try:
+        first = next(iter(target.list()), None)
+    except StrongroomError as error:
+        return Check(what="read", outcome=Outcome.NOT_SHOWN, detail=error.message)
+    if first is None:
+        return Check(what="read", outcome=Outcome.NOT_SHOWN, detail="there is nothing to read yet")
+    return works("read", lambda: list(target.read(first.name, length=1)))
+
+
+_NO_NEED = "a process of this role has no need of it; see ops/ for policies that leave it out"

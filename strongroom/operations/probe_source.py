@@ -1,0 +1,79 @@
+"""Proving that a source can be read, and that its credential can do no more than that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from strongroom.errors import StrongroomError
+from strongroom.operations.probe import Probe, works
+from strongroom.sources import Source
+from strongroom.targets.probing import Check, Outcome, of_mode
+
+
+class Right(Protocol):
+    """What a source says of a path: what its credential lacks there, and what it has too much."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def missing(self) -> Sequence[str]: ...
+
+    @property
+    def excess(self) -> Sequence[str]: ...
+
+
+@runtime_checkable
+class TellsRights(Protocol):
+    """A source that can ask its server what its credential may do."""
+
+    def rights(self) -> Iterable[Right]: ...
+
+
+def probe_source(source: Source, *, path: Path | None = None) -> Probe:
+    """List a source and read one secret; compare its credential's rights where its server tells them.
+
+    Args:
+        path: the file or directory that the source is, if it is one.
+    """
+    checks = tuple(_source(source, path))
+    return Probe(kind="source", name=source.name, place=str(path or ""), checks=checks)
+
+
+def _source(source: Source, path: Path | None) -> Iterator[Check]:
+    try:
+        entry = next(iter(source.list()), None)
+    except StrongroomError as error:
+        yield Check(what="list", outcome=Outcome.MISSING, detail=f"{error.message} {error.hint}".strip())
+        return
+    yield Check(what="list", detail="" if entry else "it holds no secret that this credential may list")
+    if entry is None:
+        yield Check(what="read one", outcome=Outcome.NOT_SHOWN, detail="there is nothing to read")
+    else:
+        yield works("read one", lambda: any(secret is not None for secret in source.read([entry])))
+    if path is not None:
+        yield of_mode(path)
+    elif isinstance(source, TellsRights):
+        yield from _told(source)
+    else:
+        yield Check(what="rights of the credential", outcome=Outcome.NOT_SHOWN, detail=_UNTOLD)
+
+
+def _told(source: TellsRights) -> Iterator[Check]:
+    try:
+        found = list(source.rights())
+    except StrongroomError as error:
+        yield Check(what="rights of the credential", outcome=Outcome.NOT_SHOWN, detail=error.message)
+        return
+    for right in found:
+        if right.missing:
+            yield Check(what=right.path, outcome=Outcome.MISSING, detail=", ".join(right.missing))
+        if right.excess:
+            yield Check(what=right.path, outcome=Outcome.EXCESS, detail=", ".join(right.excess))
+    fitting = sum(not right.missing and not right.excess for right in found)
+    yield Check(what="rights of the credential", detail=f"{fitting} of {len(found)} paths fit")
+
+
+_UNTOLD = "its server does not tell what a credential may do; compare it with ops/"

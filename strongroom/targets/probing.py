@@ -1,0 +1,101 @@
+"""What a probe of a target finds, and what a target lets be tried on an object of the probe's own.
+
+A refusal is shown only by asking the server for what it has to refuse. That is done to
+nothing but an object which the probe itself has just put, so that a server which does not
+refuse loses nothing of anybody's.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from strongroom.errors import StrongroomError, TargetUnavailable
+
+
+class Outcome(StrEnum):
+    """What came of one check."""
+
+    FINE = "fine"
+    MISSING = "missing"
+    """What has to work does not."""
+    EXCESS = "too many"
+    """What has to be refused was not."""
+    ADVICE = "advice"
+    """Nothing is wrong, and it could be better."""
+    NOT_SHOWN = "not shown"
+    """It could not be found out here."""
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """One thing that was tried or looked up, and what came of it."""
+
+    what: str
+    outcome: Outcome = Outcome.FINE
+    detail: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome in {Outcome.MISSING, Outcome.EXCESS}
+
+
+@runtime_checkable
+class Probed(Protocol):
+    """What a target can do besides, if its server can be asked for what it has to refuse."""
+
+    def refusals(self, name: str) -> Iterator[Check]:
+        """Ask for what no client may be given: writing over an object, removing a locked one.
+
+        ``name`` is an object of the caller's own; afterwards it may be gone.
+        """
+        ...
+
+    def excess(self, name: str) -> Iterator[Check]:
+        """Try what this target's credential has no need of. ``name`` as above."""
+        ...
+
+    def settings(self) -> Iterator[Check]:
+        """Look at how the store is set up, as far as the credential may."""
+        ...
+
+
+def of_mode(path: str | Path) -> Check:
+    """Look whether others than the owner and its group may use a file or directory, or its group write."""
+    what = "others may not use it"
+    try:
+        mode = stat.S_IMODE(Path(path).stat().st_mode)
+    except OSError as error:
+        return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=os.strerror(error.errno or 0))
+    found = [word for bit, word in _BITS.items() if mode & bit]
+    if not found:
+        return Check(what=what)
+    detail = f"mode {mode:04o}: {', '.join(found)}; run chmod o=,g-w"
+    return Check(what=what, outcome=Outcome.EXCESS, detail=detail)
+
+
+_BITS = {0o020: "its group may write", 0o004: "everybody may read", 0o002: "everybody may write"}
+
+
+def must_be_refused(
+    what: str, attempt: Callable[[], object], *refusals: type[StrongroomError], otherwise: str = ""
+) -> Check:
+    """Try what has to fail with one of ``refusals``.
+
+    Args:
+        otherwise: what it means if it does not.
+    """
+    try:
+        attempt()
+    except refusals:
+        return Check(what=what)
+    except TargetUnavailable as error:
+        return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=error.message)
+    except StrongroomError as error:
+        return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=f"another refusal: {error.message}")
+    return Check(what=what, outcome=Outcome.EXCESS, detail=otherwise)

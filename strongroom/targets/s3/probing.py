@@ -1,0 +1,138 @@
+"""What a bucket has to refuse, asked of the server itself on an object of the caller's own.
+
+Who can remove a version for good, end a lock early or bypass one can destroy backups. Changing
+the bucket (its lock, its versioning, its policy) cannot be tried harmlessly: that is not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from strongroom.errors import StrongroomError, TargetError, TargetReadOnly
+from strongroom.targets.probing import Check, Outcome, must_be_refused
+from strongroom.targets.s3.bucket import Bucket, Head
+from strongroom.targets.s3.failures import Contended, Exists
+
+DENIED = (TargetReadOnly,)
+"""403: by a lock, or because the credential has no right to."""
+
+
+class Prober:
+    """Tries things on a bucket. ``clock`` gives the time (UTC) that locks count from."""
+
+    def __init__(self, bucket: Bucket, *, clock: Callable[[], datetime]) -> None:
+        self._bucket = bucket
+        self._clock = clock
+
+    def refusals(self, name: str) -> Iterator[Check]:
+        """Write over an object; if it is locked, remove its version and end its lock early."""
+        found = self._found(name)
+        yield must_be_refused(
+            "write over an object", lambda: self._overwrite(name), Exists, Contended, otherwise=_OVERWRITTEN
+        )
+        if self._bucket.options.lock is None:
+            return
+        yield must_be_refused(
+            "shorten a lock", lambda: self._shorten(name, found), *DENIED, otherwise=_LOCK_IS_NONE
+        )
+        yield must_be_refused(
+            "remove a locked version", lambda: self._remove(name, found), *DENIED, otherwise=_LOCK_IS_NONE
+        )
+
+    def excess(self, name: str) -> Iterator[Check]:
+        """Remove a version for good, or with the right to bypass governance."""
+        found = self._found(name)
+        if self._bucket.options.lock is not None:
+            yield must_be_refused(
+                "shorten a lock with s3:BypassGovernanceRetention",
+                lambda: self._shorten(name, found, BypassGovernanceRetention=True),
+                *DENIED,
+                otherwise=_BYPASS,
+            )
+            yield must_be_refused(
+                "remove a locked version with s3:BypassGovernanceRetention",
+                lambda: self._remove(name, found, BypassGovernanceRetention=True),
+                *DENIED,
+                otherwise=_BYPASS,
+            )
+        elif found.version not in (None, "null"):
+            yield must_be_refused(
+                "remove a version for good (s3:DeleteObjectVersion)",
+                lambda: self._remove(name, found),
+                *DENIED,
+                otherwise=_VERSIONS,
+            )
+        yield Check(what="change the bucket itself", outcome=Outcome.NOT_SHOWN, detail=_BUCKET)
+
+    def settings(self) -> Iterator[Check]:
+        """Look whether versions are kept and objects can be locked."""
+        yield self._setting("the bucket keeps versions", self._keeps_versions, _UNVERSIONED)
+        yield self._setting("the bucket has Object Lock", self._has_lock, _UNLOCKED)
+
+    # -- what is tried ---------------------------------------------------------
+
+    def _overwrite(self, name: str) -> object:
+        return self._call("put_object", name, Body=b"", IfNoneMatch="*", **self._lock_headers())
+
+    def _shorten(self, name: str, found: Head, **how: Any) -> object:
+        until = self._clock() + timedelta(minutes=1)
+        mode = found.mode or "GOVERNANCE"
+        retention = {"Mode": mode, "RetainUntilDate": until}
+        return self._call("put_object_retention", name, Retention=retention, **_version(found), **how)
+
+    def _remove(self, name: str, found: Head, **how: Any) -> object:
+        return self._call("delete_object", name, **_version(found), **how)
+
+    def _call(self, operation: str, name: str, **params: Any) -> object:
+        key = self._bucket.key(name)
+        return self._bucket.call(operation, f"probe {name}", writing=True, Key=key, **params)
+
+    def _lock_headers(self) -> dict[str, Any]:
+        # Where a bucket's policy demands a lock, its refusal must not pass for the condition's.
+        lock = self._bucket.options.lock
+        if lock is None:
+            return {}
+        until = self._clock() + timedelta(days=lock.days)
+        return {"ObjectLockMode": lock.mode.upper(), "ObjectLockRetainUntilDate": until}
+
+    def _found(self, name: str) -> Head:
+        found = self._bucket.head(name)
+        if found is None:
+            raise TargetError(f"{self._bucket.title} does not show {name}, which was just put there")
+        return found
+
+    # -- what is looked up -----------------------------------------------------
+
+    def _keeps_versions(self) -> bool:
+        return self._bucket.call("get_bucket_versioning", "look at its versioning").get("Status") == "Enabled"
+
+    def _has_lock(self) -> bool:
+        reply = self._bucket.call("get_object_lock_configuration", "look at its lock")
+        return bool(reply.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
+
+    def _setting(self, what: str, look: Callable[[], bool], otherwise: str) -> Check:
+        wanted = Outcome.MISSING if self._bucket.options.lock is not None else Outcome.ADVICE
+        try:
+            there = look()
+        except StrongroomError as error:
+            if "ObjectLockConfigurationNotFound" not in error.message:
+                return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=error.message)
+            there = False
+        return Check(what=what) if there else Check(what=what, outcome=wanted, detail=otherwise)
+
+
+def _version(found: Head) -> dict[str, str]:
+    return {"VersionId": found.version} if found.version else {}
+
+
+_OVERWRITTEN = (
+    "the server does not hold to If-None-Match: two writers of one name are told apart by looking only"
+)
+_LOCK_IS_NONE = "the lock does not hold: whoever has this credential can destroy backups"
+_BYPASS = "take s3:BypassGovernanceRetention away: whoever has this credential can destroy locked backups"
+_VERSIONS = "take s3:DeleteObjectVersion away: whoever has this credential can destroy backups for good"
+_BUCKET = "nobody can try that harmlessly; compare the policy of the credential with ops/aws"
+_UNVERSIONED = "turn versioning on: what is removed or covered now is gone"
+_UNLOCKED = "turn Object Lock on: whoever may delete can remove backups before their time"
