@@ -49,5 +49,7 @@ path "+/sys/auth"                { capabilities = ["read"] }
 path "+/auth/+/config"           { capabilities = ["read"] }
 path "+/auth/+/role/"            { capabilities = ["list"] }
 path "+/auth/+/role/*"           { capabilities = ["read"] }
+path "+/auth/+/certs/"           { capabilities = ["list"] }
+path "+/auth/+/certs/*"          { capabilities = ["read"] }
 path "+/auth/token/roles/"       { capabilities = ["list"] }
 path "+/auth/token/roles/*"      { capabilities = ["read"] }

@@ -11,14 +11,14 @@
 #
 # It writes with check-and-set. It cannot delete: see restore-undo.hcl.
 
-path "secret/data/*"        { capabilities = ["create", "read", "update"] }
-path "secret/metadata/*"    { capabilities = ["create", "read", "update", "list"] }
+path "secret/data/*"        { capabilities = ["create", "update"] }
+path "secret/metadata/*"    { capabilities = ["create", "update"] }
 path "secret/delete/*"      { capabilities = ["update"] }
 path "secret/destroy/*"     { capabilities = ["update"] }
-path "kv1/*"                { capabilities = ["create", "read", "update", "list"] }
+path "kv1/*"                { capabilities = ["create", "update"] }
 
-path "+/secret/data/*"      { capabilities = ["create", "read", "update"] }
-path "+/secret/metadata/*"  { capabilities = ["create", "read", "update", "list"] }
+path "+/secret/data/*"      { capabilities = ["create", "update"] }
+path "+/secret/metadata/*"  { capabilities = ["create", "update"] }
 path "+/secret/delete/*"    { capabilities = ["update"] }
 path "+/secret/destroy/*"   { capabilities = ["update"] }
-path "+/kv1/*"              { capabilities = ["create", "read", "update", "list"] }
+path "+/kv1/*"              { capabilities = ["create", "update"] }

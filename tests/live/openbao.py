@@ -84,7 +84,16 @@ class OpenBao:
             {"type": "kv", "options": options} | settings,
             namespace=namespace,
         )
-        return f"{path.strip('/')}/"
+        mount = f"{path.strip('/')}/"
+        if version == 2:  # for a moment it refuses everything: it is being upgraded
+            _await(lambda: self._answers(f"{mount}config", namespace))
+        return mount
+
+    def _answers(self, path: str, namespace: str) -> bool:
+        try:
+            return bool(self.data(path, namespace=namespace))
+        except Answered:
+            return False
 
     def unmount(self, path: str, *, namespace: str = "") -> None:
         """Remove a mount with all that it holds."""
@@ -168,7 +177,7 @@ def _await(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not true():
         if time.monotonic() > deadline:
-            raise ServerUnavailable("the server was unsealed and did not become active")
+            raise ServerUnavailable("the server answers, and not as it should by now")
         time.sleep(POLL_SECONDS)
 
 

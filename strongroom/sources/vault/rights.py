@@ -15,8 +15,8 @@ READ, LIST = frozenset({"read"}), frozenset({"list"})
 def needs(survey: Survey, *, system: bool) -> Iterator[Need]:
     """Yield what backing up needs, path by path. Whatever changes something is too many."""
     for namespace in survey.namespaces:
-        yield Need(namespace=namespace, path="sys/mounts", capabilities=READ)
-        yield Need(namespace=namespace, path="sys/namespaces/", capabilities=LIST)
+        yield Need(path=f"{namespace}sys/mounts", capabilities=READ)
+        yield Need(path=f"{namespace}sys/namespaces/", capabilities=LIST)
         if system:
             yield from _of_system(survey, namespace)
     for mount in survey.mounts.values():
@@ -24,24 +24,24 @@ def needs(survey: Survey, *, system: bool) -> Iterator[Need]:
 
 
 def _of_mount(mount: Mount) -> Iterator[Need]:
-    namespace, path = mount.namespace, mount.path
+    name = mount.name
     if mount.version == 1:
-        yield Need(namespace=namespace, path=f"{path}*", capabilities=READ | LIST)
+        yield Need(path=f"{name}*", capabilities=READ | LIST)
         return
-    yield Need(namespace=namespace, path=f"{path}config", capabilities=READ)
-    yield Need(namespace=namespace, path=f"{path}metadata/*", capabilities=READ | LIST)
-    yield Need(namespace=namespace, path=f"{path}data/*", capabilities=READ)
+    yield Need(path=f"{name}config", capabilities=READ)
+    yield Need(path=f"{name}metadata/*", capabilities=READ | LIST)
+    yield Need(path=f"{name}data/*", capabilities=READ)
     for change in ("delete", "undelete", "destroy"):
-        yield Need(namespace=namespace, path=f"{path}{change}/*", capabilities=frozenset())
+        yield Need(path=f"{name}{change}/*", capabilities=frozenset())
 
 
 def _of_system(survey: Survey, namespace: str) -> Iterator[Need]:
-    yield Need(namespace=namespace, path="sys/policies/acl/", capabilities=LIST)
-    yield Need(namespace=namespace, path="sys/policies/acl/*", capabilities=READ)
-    yield Need(namespace=namespace, path="sys/auth", capabilities=READ)
+    yield Need(path=f"{namespace}sys/policies/acl/", capabilities=LIST)
+    yield Need(path=f"{namespace}sys/policies/acl/*", capabilities=READ)
+    yield Need(path=f"{namespace}sys/auth", capabilities=READ)
     for path, info in survey.auths(namespace).items():
         if info.type in CONFIGURED:
-            yield Need(namespace=namespace, path=f"auth/{path}config", capabilities=READ)
+            yield Need(path=f"{namespace}auth/{path}config", capabilities=READ)
         for kind in ROLES.get(info.type, ()):
-            yield Need(namespace=namespace, path=f"auth/{path}{kind}/", capabilities=LIST)
-            yield Need(namespace=namespace, path=f"auth/{path}{kind}/*", capabilities=READ)
+            yield Need(path=f"{namespace}auth/{path}{kind}/", capabilities=LIST)
+            yield Need(path=f"{namespace}auth/{path}{kind}/*", capabilities=READ)

@@ -162,6 +162,11 @@ class VaultSource:
             survey = self._scope().survey
         return (*survey.missing, *(() if self._system else (_SETTINGS,)), *NEVER)
 
+    @property
+    def requests(self) -> int:
+        """How many requests this process has sent to the server."""
+        return self._vault.requests
+
     def rights(self) -> tuple[Right, ...]:
         """Compare what our token may do with what backing up needs, path by path."""
         with explained(self._name, "ask what the token may do"):

@@ -41,6 +41,7 @@ ROLES = {
     "jwt": ("role",),
     "kubernetes": ("role",),
     "ldap": ("groups", "users"),
+    "ns_token": ("roles",),
     "oidc": ("role",),
     "token": ("roles",),
 }

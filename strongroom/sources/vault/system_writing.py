@@ -23,6 +23,7 @@ from strongroom.vault.client import Vault
 from strongroom.vault.failures import Refused
 
 _DELETABLE = frozenset({POLICY, ROLE})
+_AT_CREATION = frozenset({"local_secret_ids"})  # refused later, even with the value that it has
 _ON_ENABLING = ("type", "description", "options", "config", "local", "seal_wrap", "external_entropy_access")
 
 
@@ -40,10 +41,12 @@ class SystemWriter:
             SourceError: the entry makes no sense, or the server will not have it.
         """
         fields, kind = fields_of(change.secret), kind_of(path)
+        if kind == ROLE and change.expected is not None:
+            fields = {name: value for name, value in fields.items() if name not in _AT_CREATION}
         try:
             if kind in (MOUNT, AUTH):
                 self._enable(change, namespace, path, fields)
-            else:
+            elif kind != AUTH_CONFIG or self._differs(namespace, path, fields):
                 self._post(namespace, path, fields)
         except Refused as refused:
             raise SourceError(
@@ -68,6 +71,11 @@ class SystemWriter:
             self._post(namespace, f"{path}/tune", _tuning(fields))
         if path.startswith(MOUNTS) and fields.get("kv") is not None:
             self._post(namespace, f"{path.removeprefix(MOUNTS)}/config", fields["kv"])
+
+    def _differs(self, namespace: str, path: str, fields: dict[str, Any]) -> bool:
+        """Servers show settings of an auth method that they do not accept: what is so already is let be."""
+        answer = self._vault.get(path, namespace=namespace)
+        return not answer.found or {**answer.data(), **fields} != answer.data()
 
     def _post(self, namespace: str, path: str, body: dict[str, Any]) -> None:
         self._vault.post(path, body=body, namespace=namespace, repeatable=True)
@@ -94,6 +102,8 @@ def fields_of(secret: Secret) -> dict[str, Any]:
 
 def _tuning(fields: dict[str, Any]) -> dict[str, Any]:
     given = {"description": fields.get("description", "")} | dict(fields.get("config") or {})
+    if fields.get("type") in ("token", "ns_token"):
+        given.pop("token_type", None)  # the method 'token' has its own, and refuses to hear of it
     if fields.get("options"):
         given["options"] = fields["options"]
     return given
