@@ -44,7 +44,7 @@ from strongroom.vault.failures import (
     VaultError,
 )
 
-TAKES_SECONDS = 300.0
+TAKES_SECONDS = 1800.0
 POLL_SECONDS = 0.25
 UNDO_BATCH = 24
 """Parts in one file of the way back, which is sealed in memory."""
@@ -165,7 +165,8 @@ def _refuse_other(server: Server, about: About, *, foreign: bool) -> None:
 def _mark(vault: Vault) -> str:
     """Leave a mark that no earlier snapshot holds: once it is gone, the snapshot is in place.
 
-    The server answers before it has begun, and says nowhere that it is done.
+    The server answers before it has begun, and says nowhere that it is done. While it is at it,
+    it lets no request through, so what is answered after the mark is gone comes from the new state.
     """
     marker = f"strongroom-restore-{os.urandom(8).hex()}"
     with _explained("take a mark"):

@@ -15,7 +15,7 @@ from strongroom.sources.raft import RaftSource
 from strongroom.sources.raft.spool import Place
 from strongroom.targets.memory import MemoryTarget
 from strongroom.vault.client import Vault
-from tests.live.openbao import OpenBao
+from tests.live.openbao import OpenBao, RaftServer
 
 POLICIES = Path(__file__).resolve().parents[2] / "ops" / "vault"
 MEMBERS = ("meta.json", "state.bin", "SHA256SUMS", "SHA256SUMS.sealed")
@@ -84,3 +84,14 @@ def entry(key: bytes, value: bytes) -> bytes:
     """Return one entry of a state."""
     message = b"\x0a" + varint(len(key)) + key + b"\x12" + varint(len(value)) + value
     return varint(len(message)) + message
+
+
+def rekey(server: RaftServer, *, shares: int, threshold: int) -> None:
+    """Make new unseal keys."""
+    asked = {"secret_shares": shares, "secret_threshold": threshold}
+    nonce = server.call("POST", "sys/rotate/root/init", asked)["data"]["nonce"]
+    for key in server.keys:
+        done = server.call("POST", "sys/rotate/root/update", {"key": key, "nonce": nonce})["data"]
+        if done.get("complete"):
+            server.keys = done["keys_base64"]
+            return

@@ -63,6 +63,8 @@ def check_archive(stream: BinaryIO) -> Facts:
     """
     try:
         with gzip.GzipFile(fileobj=stream, mode="rb") as content:
+            if not content.peek(1):
+                raise EOFError
             members = _members(cast("BinaryIO", content))
             _refuse_more(cast("BinaryIO", content))
     except EOFError:

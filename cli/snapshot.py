@@ -1,0 +1,249 @@
+"""restore-snapshot: put a whole Vault server back from a backup of a raft source.
+
+Works without a configuration: a server, a token and a backup are enough.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, cast
+
+from cli import identities, opening, place, prompts, trust
+from cli.command import Command
+from cli.output import Output, fields, size
+from cli.place import Place
+from strongroom.errors import ConfirmationRequired, UsageError, WrongKey
+from strongroom.keys import Opener
+from strongroom.operations.open import Backup, Objects
+
+if TYPE_CHECKING:
+    from strongroom.operations.restore import Undo
+    from strongroom.operations.snapshot import Outcome
+    from strongroom.sources import Destination, Source
+    from strongroom.sources.raft.about import About
+    from strongroom.sources.raft.whole import WholeSnapshot
+    from strongroom.vault.client import Vault
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("what to restore from")
+    where = group.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "--backup-file",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        help="a single-file backup, or all files of a way back",
+    )
+    where.add_argument(
+        "--from-target", metavar="TARGET", help="a target: its directory, or its configured name"
+    )
+    group.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
+    identities.add_arguments(parser)
+    trust.add_signer_argument(parser)
+    _server_arguments(parser)
+
+
+def _server_arguments(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("which server to overwrite")
+    group.add_argument("--vault", metavar="NAME", help="one under [vaults] in the configuration")
+    group.add_argument("--address", metavar="URL", help="or its address")
+    group.add_argument(
+        "--token-file", metavar="FILE", type=Path, help="with --address: the token's file (0600)"
+    )
+    group.add_argument(
+        "--ca-file", metavar="FILE", type=Path, help="with --address: who signed its certificate"
+    )
+    group.add_argument(
+        "--foreign-keys",
+        action="store_true",
+        help="the snapshot is another cluster's, or of older unseal keys: the server is sealed afterwards",
+    )
+    group.add_argument(
+        "--confirm",
+        metavar="CLUSTER@INDEX",
+        help="cluster and index, as they are asked for on a terminal",
+    )
+    group.add_argument("--no-way-back", action="store_true", help="do not keep what is there now")
+    group.add_argument("--check", action="store_true", help="only check the snapshot; needs no server")
+
+
+def _restore(arguments: Namespace, output: Output) -> None:
+    from strongroom.operations.snapshot import assembled  # noqa: PLC0415 - hvac
+
+    here = place.find()
+    vault = None if arguments.check else _vault(arguments)
+    openers = identities.identities_of(arguments, output, here)
+    with _backups(arguments, openers, here) as backups:
+        try:
+            secrets = chain.from_iterable(backup.secrets() for backup in backups)
+            with assembled(secrets, here.state_dir / "tmp") as whole:
+                if vault is None:
+                    output.answer(_document(whole.about), _lines(whole.about))
+                else:
+                    way_back = None if arguments.no_way_back else _WayBack(here, openers)
+                    _put_back(whole, vault, arguments, output, way_back)
+        except WrongKey as error:
+            raise opening.explained(error) from None
+
+
+def _vault(arguments: Namespace) -> Vault:
+    if (arguments.vault is None) == (arguments.address is None):
+        raise UsageError("Which server?", hint="Give --vault NAME, or --address URL with --token-file FILE.")
+    if arguments.vault is not None:
+        return _configured(arguments.vault)
+    if arguments.token_file is None:
+        raise UsageError("--address needs --token-file.", hint="The file holds the token and nothing else.")
+
+    from strongroom.vault.client import Vault  # noqa: PLC0415 - urllib3
+    from strongroom.vault.connection import Connection  # noqa: PLC0415
+    from strongroom.vault.login import TokenFile  # noqa: PLC0415
+
+    login = TokenFile(path=arguments.token_file)
+    return Vault(Connection(address=arguments.address, login=login, ca_file=arguments.ca_file))
+
+
+def _configured(name: str) -> Vault:
+    from cli.settings import settings  # noqa: PLC0415 - pydantic
+    from strongroom.wiring import places  # noqa: PLC0415
+
+    found = settings()
+    if name not in found.vaults:
+        raise UsageError(f"There is no server '{name}' under [vaults].", hint="Or give --address.")
+    return places.vault(name, found)
+
+
+@contextmanager
+def _backups(arguments: Namespace, openers: list[Opener], here: Place) -> Iterator[list[Backup]]:
+    """Open everything that is named; each has to be of a trusted signer."""
+    with ExitStack() as stack:
+        yield [
+            opening.open_trusted(objects, arguments, openers, here)
+            for objects in _objects(arguments, here, stack)
+        ]
+
+
+def _objects(arguments: Namespace, here: Place, stack: ExitStack) -> list[Objects]:
+    from cli import inputs  # noqa: PLC0415
+
+    if arguments.from_target is not None:
+        return [stack.enter_context(inputs.objects_of(arguments.from_target, here))]
+    return [stack.enter_context(inputs.objects_in(file)) for file in arguments.backup_file]
+
+
+def _put_back(
+    whole: WholeSnapshot, vault: Vault, arguments: Namespace, output: Output, way_back: _WayBack | None
+) -> None:
+    from strongroom.operations.snapshot import confirmation, look, restore_snapshot  # noqa: PLC0415
+
+    server = look(vault)
+    outcome = restore_snapshot(
+        whole,
+        vault,
+        confirmed=arguments.confirm or _ask(confirmation(server, whole.about), whole.about),
+        foreign=arguments.foreign_keys,
+        undo=None if way_back is None else lambda: way_back.keep(vault),
+    )
+    _answer(output, whole.about, outcome, None if way_back is None else str(way_back.folder))
+
+
+class _WayBack:
+    """What the server holds now, sealed for whoever opens the backup that replaces it."""
+
+    def __init__(self, here: Place, openers: list[Opener]) -> None:
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        self.folder = here.state_dir / "undo" / f"{stamp}-{token_hex(4)}"
+        self._here = here
+        self._openers = openers
+
+    def keep(self, vault: Vault) -> None:
+        """Take a snapshot of the server and seal it into files."""
+        from strongroom.operations.snapshot import keep  # noqa: PLC0415
+
+        keep(vault, self._here.state_dir / "tmp", self._undo_of)
+
+    def _undo_of(self, source: Source) -> Undo:
+        from strongroom.keys.roles import load_or_create_role  # noqa: PLC0415
+        from strongroom.operations.undo import undo_into  # noqa: PLC0415
+
+        signer = load_or_create_role(self._here.role_keys, "recover")
+        # An undo reads what it keeps, and never writes there.
+        reader = cast("Destination", source)
+        return undo_into(self.folder, reader, identities.at_hand(self._openers), signer)
+
+
+def _ask(wanted: str, about: About) -> str:
+    """Have a person type which server is overwritten with which moment."""
+    if not prompts.somebody_there():
+        raise ConfirmationRequired(
+            f"Everything in the server would be replaced. That has to be confirmed with: --confirm {wanted}",
+            hint="Nothing was changed. Look at the cluster's name first, then repeat with that option.",
+        )
+    print(*_lines(about), sep="\n", file=sys.stderr)
+    print(f"Everything in the server will be replaced. To go on, type {wanted}: ", end="", file=sys.stderr)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
+
+
+def _answer(output: Output, about: About, outcome: Outcome, way_back: str | None) -> None:
+    document = _document(about) | {
+        "restored": True,
+        "sealed": outcome.sealed,
+        "matches": outcome.matches,
+        "way_back": way_back,
+    }
+    output.answer(document, [*_lines(about), *_after(about, outcome, way_back)])
+
+
+def _after(about: About, outcome: Outcome, way_back: str | None) -> Iterator[str]:
+    if outcome.sealed:
+        yield f"The server has taken the snapshot and is SEALED. It needs {about.keys_in_words()}."
+        yield "If it refuses them, restart its process: it may still expect the keys that it had before."
+        yield "Nothing could be compared while it is sealed: look at it once it is unsealed."
+    elif outcome.matches:
+        yield f"The server has taken the snapshot and says that it is cluster '{about.cluster_name}'."
+        yield f"The next time it is unsealed, it needs {about.keys_in_words()}."
+    if way_back:
+        yield f"What was there before is sealed in {way_back}, for whoever opens this backup:"
+        yield "  strongroom restore-snapshot --backup-file FOLDER/*.strongroom ..."
+
+
+def _document(about: About) -> dict[str, object]:
+    from msgspec import to_builtins  # noqa: PLC0415
+
+    return {"snapshot": to_builtins(about), "restored": False}
+
+
+def _lines(about: About) -> list[str]:
+    return [
+        "The snapshot is whole: its sums, its seal record and its entries were checked.",
+        *fields(
+            [
+                ("cluster", f"{about.cluster_name} ({about.cluster_id})"),
+                ("taken", about.taken_at),
+                ("index", f"{about.index} (term {about.term})"),
+                ("entries", f"{about.entries:,}, {about.logical:,} of them in mounts"),
+                ("size", size(about.size)),
+                ("version", about.server_version),
+                ("will need", about.keys_in_words()),
+            ]
+        ),
+    ]
+
+
+COMMANDS = {
+    "restore-snapshot": Command(
+        _arguments,
+        _restore,
+        "Only a backup of a trusted signer is taken. The snapshot is checked from end to end before\n"
+        "anything is sent, and what the server holds now is kept as a way back. The cluster's name and\n"
+        "the snapshot's index have to be typed: no option goes without that.",
+    ),
+}
