@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cli import passphrases, prompts
+from cli import custodians, passphrases, prompts
 from cli.output import Output
 from cli.place import Place
 from strongroom.container.stanza import Stanza
@@ -28,6 +28,7 @@ def add_arguments(parser: Arguments) -> None:
         default=[],
         help="key file or private key; repeatable",
     )
+    custodians.add_arguments(group)
     passphrases.add_arguments(group)
 
 
@@ -42,9 +43,19 @@ def identities_of(arguments: Namespace, output: Output, place: Place, *, ask: bo
     if passphrase is not None:
         found.append(_passphrase(passphrase))
     found += _configured(place, output)
+    found += custodians.custodians_of(arguments, output, place, ask=ask)
     if ask and passphrase is None and prompts.somebody_there():
         found.append(Asking())
-    return found
+    return _with_all(found)
+
+
+def _with_all(found: list[Opener]) -> list[Opener]:
+    """Return identities, and last what they are together: some backups need several at once."""
+    if len(found) < 2:
+        return found
+    from strongroom.keys.allof import AllOfIdentity  # noqa: PLC0415 - one key alone needs it not
+
+    return [*found, AllOfIdentity(found)]
 
 
 def load(path: Path) -> Opener:
@@ -88,6 +99,8 @@ def _configured(place: Place, output: Output) -> Iterator[Opener]:
 
 def _of_table(name: str, table: Mapping[str, Any], place: Place, output: Output) -> Iterator[Opener]:
     kind = table.get("kind")
+    if kind in _NOT_HERE:
+        return
     if kind not in _SIMPLE:
         yield from _by_settings(name)
         return
@@ -98,6 +111,9 @@ def _of_table(name: str, table: Mapping[str, Any], place: Place, output: Output)
 
 _SIMPLE = frozenset({"passphrase", "keyfile", "hpke"})
 """Kinds of keys that are files, and open without the rest of the configuration."""
+
+_NOT_HERE = frozenset({"quorum", "all-of"})
+"""Kinds that open nothing by themselves: people do, or the keys that they name."""
 
 
 def _by_settings(name: str) -> Iterator[Opener]:
@@ -114,8 +130,12 @@ def _passphrase(passphrase: str) -> Opener:
 
 
 def at_hand(openers: Sequence[Opener]) -> list[Opener]:
-    """Return those that need no question: a prompt counts once it was answered."""
-    return [opener for opener in openers if not isinstance(opener, Asking) or opener.answered]
+    """Return those that need no question: who is asked counts once there was an answer."""
+    from strongroom.keys.allof import AllOfIdentity  # noqa: PLC0415
+
+    alone = [opener for opener in openers if not isinstance(opener, AllOfIdentity)]
+    asked = (Asking, custodians.Custodians)
+    return _with_all([opener for opener in alone if not isinstance(opener, asked) or opener.answered])
 
 
 class Asking:

@@ -19,6 +19,7 @@ from cli.output import Output, plural
 from cli.place import Place
 from cli.progress import counting
 from strongroom.container.kinds import FileKind
+from strongroom.container.manifest import Manifest
 from strongroom.errors import (
     NothingSelected,
     SecretNotFound,
@@ -143,6 +144,10 @@ class _Origin:
         self._secrets = secrets
 
     @property
+    def manifest(self) -> Manifest | None:
+        return self._backup.manifest if self._backup else None
+
+    @property
     def total(self) -> int:
         return self._backup.manifest.counts.secrets if self._backup else len(self._secrets)
 
@@ -243,7 +248,9 @@ class _Job:
 
             signer = load_or_create_role(self._here.role_keys, "recover")
             openers = identities.at_hand(self._origin.openers)
-            self._undo = undo_into(self.undo_folder, self.destination, openers, signer)
+            self._undo = undo_into(
+                self.undo_folder, self.destination, openers, signer, manifest=self._origin.manifest
+            )
         self._undo(names)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from strongroom.config.base import Section
 from strongroom.config.fields import AbsolutePath, Name, PublicKey, Text, Url
@@ -77,6 +77,12 @@ class Pkcs11Key(Section):
         le=65_535,
         description="The key's version: its id in the token, two bytes.",
         examples=[2],
+    )
+    key_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")] | None = Field(
+        default=None,
+        description="The public id of an `aes` key, as `strongroom hsm` gave it: another key under the same "
+        "label is then noticed, and a process that does not seal needs no module.",
+        examples=["0123456789abcdef0123456789abcdef"],
     )
     public_key_file: AbsolutePath | None = Field(
         default=None,

@@ -35,7 +35,11 @@ def restore_step(run: Run, step: Step, services: Services) -> dict[str, Any]:
     destination = services.destination(options.destination)
     backup = open_anywhere(run, services)
     undo = undo_into(
-        services.state_dir / "undo" / run.id, destination, services.identities(), services.signers("recover")
+        services.state_dir / "undo" / run.id,
+        destination,
+        services.identities(),
+        services.signers("recover"),
+        manifest=backup.manifest,
     )
     done = restore(
         lambda: chosen(backup, names=options.names, selection=run.spec.selection),

@@ -28,6 +28,7 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Sealed, write_container
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient
+from strongroom.keys.allof import TYPE as ALL_OF
 from strongroom.model import Entry
 from strongroom.operations.layout import container_entry, container_name, manifest_name, sealed_receipt
 from strongroom.operations.restore import Undo
@@ -35,9 +36,21 @@ from strongroom.operations.times import rfc3339
 from strongroom.sources import Destination
 
 
-def undo_into(folder: Path, destination: Destination, identities: Sequence[Opener], signer: Signer) -> Undo:
-    """Return an :data:`Undo` that writes ``folder/0001.strongroom`` and so on."""
-    recipients = [identity.recipient() for identity in identities]
+def undo_into(
+    folder: Path,
+    destination: Destination,
+    identities: Sequence[Opener],
+    signer: Signer,
+    *,
+    manifest: Manifest | None = None,
+) -> Undo:
+    """Return an :data:`Undo` that writes ``folder/0001.strongroom`` and so on.
+
+    Args:
+        manifest: the backup's that is restored, if there is one: whoever needed several keys
+            for it needs them for the way back too.
+    """
+    recipients = _recipients(identities, manifest)
     if not recipients:
         raise ConfigError(
             "nothing would be overwritten without a way back: an identity is needed to seal the undo file"
@@ -53,6 +66,17 @@ def undo_into(folder: Path, destination: Destination, identities: Sequence[Opene
         )
 
     return keep
+
+
+def _recipients(identities: Sequence[Opener], manifest: Manifest | None) -> list[Recipient]:
+    """Return the backup's own recipients as far as they are at hand, else everything at hand."""
+    found = [identity.recipient() for identity in identities]
+    own = {recipient.fingerprint for recipient in manifest.recipients} if manifest else set()
+    all_of = {recipient.type for recipient in manifest.recipients} == {ALL_OF} if manifest else False
+    fitting = [recipient for recipient in found if recipient.fingerprint in own]
+    if not fitting and all_of:
+        fitting = [recipient for recipient in found if recipient.type == ALL_OF]
+    return fitting or [recipient for recipient in found if recipient.type != ALL_OF]
 
 
 def seal_to_file(

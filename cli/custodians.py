@@ -1,0 +1,120 @@
+"""A quorum at the table: its shares, from files or typed one after the other, only once needed."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from argparse import _ActionsContainer as Arguments
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli import prompts
+from cli.output import Output
+from cli.place import Place
+from strongroom.container.stanza import Stanza
+from strongroom.errors import (
+    ShareForeign,
+    ShareMistyped,
+    ShareRepeated,
+    SharesTooFew,
+)
+from strongroom.keys import Opener, Recipient
+
+if TYPE_CHECKING:
+    from strongroom.keys.quorum.gathering import Gathering
+    from strongroom.keys.quorum.record import Quorum
+
+
+def add_arguments(parser: Arguments) -> None:
+    """Let a command be given a quorum's file, and shares."""
+    parser.add_argument(
+        "--quorum",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="a quorum's file, besides the configured ones; its custodians are asked for their shares",
+    )
+    parser.add_argument(
+        "--share",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="a file with one custodian's words, in place of typing them; repeatable",
+    )
+
+
+def custodians_of(arguments: Namespace, output: Output, place: Place, *, ask: bool) -> Iterator[Opener]:
+    """Yield an identity for each quorum that is known, if anybody can give its shares."""
+    tables = place.section("keys").values()
+    named = [place.path(table.get("file")) for table in tables if table.get("kind") == "quorum"]
+    files = dict.fromkeys([*arguments.quorum, *(path for path in named if path is not None)])
+    shares = [_share(path) for path in arguments.share]
+    if not files or not (shares or (ask and prompts.somebody_there())):
+        return
+    from strongroom.keys.quorum import record  # noqa: PLC0415 - most need no quorum
+
+    yield from (Custodians(record.load(file), shares, output) for file in files)
+
+
+def _share(path: Path) -> str:
+    from strongroom.keys.privatefile import read_private  # noqa: PLC0415 - as above
+
+    return read_private(path)
+
+
+class Custodians:
+    """An identity that asks for a quorum's shares when a stanza first needs them."""
+
+    def __init__(self, quorum: Quorum, shares: Sequence[str], output: Output) -> None:
+        self._quorum = quorum
+        self._shares = shares
+        self._output = output
+        self._together: Opener | None = None
+
+    @property
+    def answered(self) -> bool:
+        return self._together is not None
+
+    def describe(self) -> str:
+        return f"{self._quorum.threshold} shares of the quorum `{self._quorum.name}`"
+
+    def recipient(self) -> Recipient:
+        """Return the sealing side, for which nobody has to be asked."""
+        from strongroom.keys.quorum import QuorumRecipient  # noqa: PLC0415
+
+        return QuorumRecipient(self._quorum)
+
+    def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
+        """Return the key; ask nobody for a stanza that is another quorum's."""
+        if stanza.type != "quorum" or stanza.args.get("key") != self._quorum.public.id.hex():
+            return None
+        if self._together is None:
+            self._together = self._gather()
+        return self._together.unwrap(stanza, context=context)
+
+    def _gather(self) -> Opener:
+        from strongroom.keys.quorum.gathering import Gathering  # noqa: PLC0415
+
+        gathering = Gathering(self._quorum)
+        for text in self._shares:
+            _add(gathering, text)
+        while gathering.missing > 0 and prompts.somebody_there():
+            self._ask(gathering)
+        return gathering.open()
+
+    def _ask(self, gathering: Gathering) -> None:
+        prompt = f"A share of the quorum `{self._quorum.name}` ({gathering.missing} more): "
+        try:
+            self._output.say(f"Right: {gathering.add(prompts.hidden(prompt)).name}'s share.")
+        except (ShareMistyped, ShareRepeated, ShareForeign, SharesTooFew) as error:
+            self._output.warn(f"{error.message} {error.hint or ''}".strip())
+
+
+def _add(gathering: Gathering, text: str) -> None:
+    """Take a share from a file; one of another quorum may be meant for that."""
+    try:
+        gathering.add(text)
+    except ShareForeign:
+        return

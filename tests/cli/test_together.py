@@ -1,0 +1,91 @@
+"""Backups that need several at once: a key *and* k of n custodians with their papers."""
+
+from __future__ import annotations
+
+import pytest
+
+from strongroom.keys.quorum.ceremony import Ceremony
+from tests.cli.conftest import stock
+from tests.cli.program import Machine
+
+CONFIG = """
+[keys.host]
+kind = "keyfile"
+file = "host.key"
+
+[keys.board]
+kind = "quorum"
+file = "board.quorum"
+
+[keys.both]
+kind = "all-of"
+legs = [["host"], ["board"]]
+"""
+
+
+@pytest.fixture
+def site(machine: Machine) -> Machine:
+    """A machine whose backup `both.sr` needs its key file and two of three custodians."""
+    stock(machine)
+    machine.ok("generate-backup-key", "--output", "host.key", "--algorithm", "AES256")
+    ceremony = Ceremony(
+        name="board", custodians=["Ada", "Ben", "Cleo"], threshold=2, created_at="2026-11-25T00:00:00Z"
+    )
+    for who in ceremony.custodians:
+        words = " ".join(ceremony.show())
+        ceremony.confirm(words)
+        machine.path(who).write_text(words)
+        machine.path(who).chmod(0o600)
+    machine.path("board.quorum").write_bytes(ceremony.finish().encode())
+    machine.path("board.quorum").chmod(0o644)
+    machine.path("strongroom.toml").write_text(CONFIG)
+    machine.ok("backup", "both.sr", "--include-values", "--force", "--recipient", "both")
+    return machine
+
+
+def test_everything_comes_back_with_the_key_and_two_shares(site: Machine, other: Machine) -> None:
+    for name in ("host.key", "board.quorum", "Ada", "Cleo", "both.sr"):
+        other.path(name).write_bytes(site.path(name).read_bytes())
+        other.path(name).chmod(0o600)
+    signer = site.ok("backup-info", "both.sr", "--json").document["signer"]
+    restored = other.ok(
+        *("restore", "--backup-file", "both.sr", "--full-restore", "--signer", signer, "--json"),
+        *("--identity", "host.key", "--quorum", "board.quorum", "--share", "Ada", "--share", "Cleo"),
+    ).document
+    assert restored["created"] == 3
+    assert other.ok("get", "JWT_SECRET_KEY", "--show-value", "--json").document["value"] == "CANARY-JWT"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--share", "Ada", "--share", "Ben"), 0),
+        (("--share", "Ada"), 85),
+        (("--share", "Ada", "--share", "Ada"), 87),
+        (("--share", "Ada", "--share", "Ben", "--share", "Cleo"), 86),
+        ((), 10),
+    ],
+    ids=["enough", "too few", "one twice", "too many", "none"],
+)
+def test_only_just_enough_custodians_open(site: Machine, words: tuple[str, ...], code: int) -> None:
+    done = site.run("test-decrypt", "both.sr", *words)
+    assert done.code == code, done
+    assert "Traceback" not in done.err
+
+
+def test_the_custodians_alone_do_not_open(site: Machine) -> None:
+    site.path("host.key").rename(site.path("away"))
+    assert site.run("test-decrypt", "both.sr", "--share", "Ada", "--share", "Ben").code == 10
+
+
+def test_a_mistyped_word_is_named(site: Machine) -> None:
+    words = site.path("Ada").read_text().split()
+    site.path("Ada").write_text(" ".join([*words[:4], "zzz", *words[5:]]))
+    done = site.run("test-decrypt", "both.sr", "--share", "Ada", "--share", "Ben")
+    assert (done.code, "5" in done.err) == (89, True), done
+
+
+def test_the_report_says_in_words_who_can_open(site: Machine) -> None:
+    shown = site.ok("backup-info", "both.sr").out
+    assert "all of these together" in shown
+    assert "2 of 3 custodians" in shown
