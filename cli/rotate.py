@@ -148,7 +148,7 @@ def _run(name: str, arguments: Namespace, built: Services, swap: Swap, output: O
 
     own = swapped(built, swap)
     options = RotateOptions(reencrypt=arguments.re_encrypt_backups, rate=arguments.rate)
-    run, tickets = submit_rotation(own, policy=name, options=options)
+    run, tickets = submit_rotation(own, policy=name, options=options, take_over=True)
     with watching(output, built.store) as watch:
         return drive(run, tickets, own, watch=by_ticket(watch))
 
