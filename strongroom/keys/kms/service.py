@@ -1,0 +1,231 @@
+"""KMS of one region, one key: asked, or a typed error. One client a process, made on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from strongroom.errors import (
+    ConfigError,
+    KeyDenied,
+    KeyDisabled,
+    KeyNotFound,
+    KeyPendingDeletion,
+    KeyServiceError,
+    KeyServiceUnavailable,
+    MechanismMissing,
+)
+from strongroom.vault.process import PerProcess
+
+T = TypeVar("T")
+
+CONTEXT = "strongroom"
+"""The encryption context's one name; its value is what a recipient binds, in hex."""
+
+_FOREIGN = frozenset({"InvalidCiphertextException", "IncorrectKeyException", "InvalidCiphertext"})
+_OTHERS = "The ciphertext refers to a customer master key that"
+"""How KMS begins its refusal, an AccessDeniedException, of what another key made."""
+_AWAY = frozenset(
+    {
+        "DependencyTimeoutException",
+        "InternalFailure",
+        "KMSInternalException",
+        "KeyUnavailableException",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "Throttling",
+        "ThrottlingException",
+        "LimitExceededException",
+    }
+)
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+_STATES = frozenset({"DisabledException", "KMSInvalidStateException"})
+
+
+class KmsOptions(Struct, frozen=True, kw_only=True):
+    """Which key, and how it is reached.
+
+    Args:
+        key_id: id, ARN or alias. Give whoever opens the ARN: an alias may be moved to another key.
+        profile: of the AWS configuration; the SDK's own chain if left out.
+    """
+
+    key_id: str
+    region: str
+    endpoint_url: str | None = None
+    profile: str | None = None
+    ca_bundle: Path | None = None
+    connect_timeout: float = 5.0
+    read_timeout: float = 15.0
+    max_attempts: int = 3
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    """What decrypting gave, and with which key. It has no ``repr``."""
+
+    key: bytes
+    arn: str
+
+    def __repr__(self) -> str:
+        return f"Opened(by {self.arn})"
+
+
+class Kms:
+    """One key of KMS. Making one calls nothing."""
+
+    __slots__ = ("_clients", "options")
+
+    def __init__(self, options: KmsOptions) -> None:
+        self.options = options
+        self._clients: PerProcess[Any] = PerProcess(lambda: _client(options))
+
+    def describe(self) -> str:
+        return f"the KMS key `{self.options.key_id}` in {self.options.region}"
+
+    def may_be(self, arn: str) -> bool:
+        """Whether that may be our key. Of an alias only KMS knows."""
+        own = self.options.key_id
+        if f":kms:{self.options.region}:" not in arn:
+            return False
+        if "alias/" in own:
+            return True
+        return arn in (own, f"{arn.rpartition('/')[0]}/{own}")
+
+    def encrypt(self, key: bytes, *, context: str) -> tuple[str, bytes]:
+        """Return the key's ARN, and what it made of ``key``. Raises KeyServiceError."""
+        answer = self._ask(
+            lambda client: client.encrypt(
+                KeyId=self.options.key_id, Plaintext=key, EncryptionContext={CONTEXT: context}
+            )
+        )
+        return str(answer["KeyId"]), bytes(answer["CiphertextBlob"])
+
+    def decrypt(self, blob: bytes, *, context: str) -> Opened | None:
+        """Return what is in it; ``None`` if it was not made by this key for this context."""
+        try:
+            answer = self._ask(
+                lambda client: client.decrypt(
+                    KeyId=self.options.key_id, CiphertextBlob=blob, EncryptionContext={CONTEXT: context}
+                )
+            )
+        except _Foreign:
+            return None
+        return Opened(key=bytes(answer["Plaintext"]), arn=str(answer["KeyId"]))
+
+    def state(self) -> dict[str, Any]:
+        """Return what KMS says of the key (``KeyMetadata``). Raises KeyServiceError."""
+        answer = self._ask(lambda client: client.describe_key(KeyId=self.options.key_id))
+        return dict(answer["KeyMetadata"])
+
+    def require_usable(self) -> None:
+        """Refuse a key that is off, on its way out, or of a kind that is not used here.
+
+        Raises:
+            KeyDisabled, KeyPendingDeletion, MechanismMissing: what is wrong with it.
+        """
+        found = self.state()
+        problem = self._trouble(found)
+        if problem is not None:
+            raise problem
+        if found.get("KeySpec", found.get("CustomerMasterKeySpec")) != "SYMMETRIC_DEFAULT":
+            raise MechanismMissing(f"{self.describe()} is not symmetric", hint="Use a symmetric key.")
+
+    def _trouble(self, found: dict[str, Any]) -> KeyServiceError | None:
+        state = found.get("KeyState")
+        if state in ("PendingDeletion", "PendingReplicaDeletion"):
+            when = found.get("DeletionDate")
+            on = f" on {when:%Y-%m-%d}" if when is not None else ""
+            return KeyPendingDeletion(f"{self.describe()} is going to be deleted{on}")
+        if state != "Enabled":
+            return KeyDisabled(f"{self.describe()} is switched off (state {state})")
+        return None
+
+    def _ask(self, call: Callable[[Any], T]) -> T:
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        try:
+            return call(self._clients.get())
+        except ClientError as error:
+            code, words = _said(error.response)
+        except BotoCoreError as error:
+            raise _without_answer(error, self.describe()) from None
+        if code in _FOREIGN or _OTHERS in words:
+            raise _Foreign(f"that was not made by {self.describe()}")
+        if code in _STATES:
+            raise self._state_error(code)
+        raise _problem(code, self.describe())
+
+    def _state_error(self, code: str) -> KeyServiceError:
+        """Say which state it is: one code stands for several."""
+        try:
+            problem = self._trouble(self.state())
+        except KeyServiceError:
+            problem = None
+        return problem or KeyDisabled(f"{self.describe()} cannot be used in its state ({code})")
+
+
+class _Foreign(KeyServiceError):
+    """It was not made by this key, or not for this context."""
+
+
+def _said(response: dict[str, Any]) -> tuple[str, str]:
+    """Return the code and the words of a refusal; the words are looked at and not repeated."""
+    error = response.get("Error", {})
+    return str(error.get("Code", "")), str(error.get("Message", ""))
+
+
+def _problem(code: str, where: str) -> KeyServiceError:
+    if code in _AWAY:
+        return KeyServiceUnavailable(f"{where} does not answer ({code})")
+    if code in _DENIED:
+        return KeyDenied(f"{where} may not be used by these credentials ({code})")
+    if code in ("NotFoundException", "NotFound"):
+        return KeyNotFound(f"there is no such key: {where}")
+    return KeyServiceError(f"{where} refuses ({code})")
+
+
+def _without_answer(error: Any, where: str) -> KeyServiceError | ConfigError:
+    from botocore import exceptions  # noqa: PLC0415
+
+    away = (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.ReadTimeoutError)
+    name = type(error).__name__
+    if isinstance(error, exceptions.SSLError):
+        return KeyServiceError(f"{where} has a certificate that is not believed ({name})")
+    if isinstance(error, away):
+        return KeyServiceUnavailable(f"{where} does not answer ({name})")
+    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        return KeyDenied(f"there are no credentials for {where}", hint="Give the host a role or a profile.")
+    return ConfigError(f"{where} cannot be used as it is configured ({name})")
+
+
+def _client(options: KmsOptions) -> Any:
+    from botocore.config import Config  # noqa: PLC0415 - a second that only a KMS key may cost
+    from botocore.session import Session  # noqa: PLC0415
+
+    return Session(profile=options.profile).create_client(
+        "kms",
+        region_name=options.region,
+        endpoint_url=options.endpoint_url,
+        verify=str(options.ca_bundle) if options.ca_bundle else None,
+        config=Config(
+            connect_timeout=options.connect_timeout,
+            read_timeout=options.read_timeout,
+            retries={"mode": "standard", "total_max_attempts": options.max_attempts},
+            user_agent_extra="strongroom",
+        ),
+    )

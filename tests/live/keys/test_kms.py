@@ -1,0 +1,185 @@
+"""Keys of KMS, of several regions, on a live server; what KMS refuses is named."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from strongroom.container.wrapping import WrappingKey, unlock
+from strongroom.errors import (
+    KeyDenied,
+    KeyDisabled,
+    KeyNotFound,
+    KeyPendingDeletion,
+    KeyServiceError,
+    KeyServiceUnavailable,
+    MechanismMissing,
+)
+from strongroom.keys.kms import KmsIdentity, KmsRecipient, arn_of
+from strongroom.keys.kms.service import Kms, KmsOptions
+from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome
+from tests.live.moto import REGION, Moto
+from tests.live.proxy import Answer, FaultyProxy, always
+
+OTHER_REGION = "us-east-1"
+
+
+def make_key(server: Moto, *, region: str = REGION, **settings: str) -> str:
+    """Return a new key's ARN."""
+    made = server.client("kms", region_name=region).create_key(**settings)
+    return str(made["KeyMetadata"]["Arn"])
+
+
+def bare(arn: str) -> str:
+    """Return the key's id alone: what the server here takes for changes of its state."""
+    return arn.rpartition("/")[2]
+
+
+def of(server: Moto, key_id: str, *, region: str = REGION, **settings: Any) -> Kms:
+    options = {"endpoint_url": server.endpoint, "max_attempts": 1} | settings
+    return Kms(KmsOptions(key_id=key_id, region=region, **options))
+
+
+@pytest.fixture
+def arn(moto: Moto) -> str:
+    return make_key(moto)
+
+
+class TestKms(RecipientConformance):
+    post_quantum = True
+    opaque = frozenset({"arn", "blob"})
+    # KMS says "access denied" of a key that it does not show us, and the blob begins with its key's id.
+    refusals = (KeyDenied,)
+
+    @pytest.fixture(autouse=True)
+    def _words(self, arn: str) -> None:
+        self.words = f"whoever may decrypt with the KMS key `{arn}` in {REGION}"
+
+    @pytest.fixture
+    def recipient(self, moto: Moto, arn: str) -> KmsRecipient:
+        return KmsRecipient(of(moto, arn), label="recovery")
+
+    @pytest.fixture
+    def same(self, moto: Moto, arn: str) -> KmsRecipient:
+        return KmsRecipient(of(moto, arn), label="recovery")
+
+    @pytest.fixture
+    def identity(self, moto: Moto, arn: str) -> KmsIdentity:
+        return KmsIdentity(of(moto, arn))
+
+    @pytest.fixture
+    def stranger(self, moto: Moto) -> KmsIdentity:
+        return KmsIdentity(of(moto, make_key(moto)))
+
+    @pytest.fixture
+    def secrets(self) -> list[bytes]:
+        return [b"CANARY-secret"]
+
+
+def test_a_region_that_is_lost_loses_nothing(moto: Moto, own_moto: Moto) -> None:
+    here, there = (
+        of(moto, make_key(moto)),
+        of(own_moto, make_key(own_moto, region=OTHER_REGION), region=OTHER_REGION),
+    )
+    record = WrappingKey.create([KmsRecipient(there), KmsRecipient(here)]).record
+    own_moto.kill()
+
+    assert unlock(record, [KmsIdentity(there), KmsIdentity(here)]).id == record.id
+    with pytest.raises(KeyServiceUnavailable, match=OTHER_REGION) as caught:
+        unlock(record, [KmsIdentity(there)])
+    assert caught.value.transient
+
+
+def test_the_key_that_sealed_is_named_in_the_stanza_whatever_it_was_called(moto: Moto, arn: str) -> None:
+    moto.client("kms").create_alias(AliasName="alias/backup", TargetKeyId=arn)
+    stanza = KmsRecipient(of(moto, "alias/backup")).wrap(KEY, context=CONTEXT)
+
+    assert arn_of(stanza) == arn
+    for name in (arn, bare(arn), "alias/backup"):
+        assert KmsIdentity(of(moto, name)).unwrap(stanza, context=CONTEXT) == KEY
+    moto.client("kms").create_alias(AliasName="alias/other", TargetKeyId=make_key(moto))
+    assert outcome(KmsIdentity(of(moto, "alias/other")), stanza) in (None, KeyDenied)
+
+
+def test_a_region_that_is_not_ours_is_not_asked(moto: Moto, arn: str) -> None:
+    stanza = KmsRecipient(of(moto, arn)).wrap(KEY, context=CONTEXT)
+    nobody = Kms(KmsOptions(key_id=arn, region=OTHER_REGION, endpoint_url="http://127.0.0.1:1"))
+
+    assert KmsIdentity(nobody).unwrap(stanza, context=CONTEXT) is None
+
+
+def test_nothing_is_sealed_for_a_key_that_is_off_or_on_its_way_out(moto: Moto, arn: str) -> None:
+    kms, admin = of(moto, arn), moto.client("kms")
+    admin.disable_key(KeyId=bare(arn))
+    with pytest.raises(KeyDisabled, match="switched off"):
+        KmsRecipient(kms).wrap(KEY, context=CONTEXT)
+    admin.enable_key(KeyId=bare(arn))
+    assert KmsRecipient(kms).wrap(KEY, context=CONTEXT).type == "kms"
+
+    admin.schedule_key_deletion(KeyId=bare(arn), PendingWindowInDays=7)
+    with pytest.raises(KeyPendingDeletion, match=r"going to be deleted on 20\d\d-") as caught:
+        KmsRecipient(kms).wrap(KEY, context=CONTEXT)
+    assert "Cancel the deletion" in caught.value.hint
+
+
+def test_a_key_that_is_not_there_or_cannot_do_it_is_named(moto: Moto) -> None:
+    missing = "arn:aws:kms:eu-central-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+    with pytest.raises(KeyNotFound, match="no such key"):
+        KmsRecipient(of(moto, missing)).wrap(KEY, context=CONTEXT)
+    asymmetric = make_key(moto, KeySpec="RSA_2048", KeyUsage="ENCRYPT_DECRYPT")
+    with pytest.raises(MechanismMissing, match="not symmetric"):
+        KmsRecipient(of(moto, asymmetric)).wrap(KEY, context=CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "error"),
+    [
+        ("DisabledException", "disable", KeyDisabled),
+        ("KMSInvalidStateException", "delete", KeyPendingDeletion),
+        ("KMSInvalidStateException", "", KeyDisabled),
+        ("AccessDeniedException", "", KeyDenied),
+        ("ExpiredTokenException", "", KeyDenied),
+        ("NotFoundException", "", KeyNotFound),
+        ("ThrottlingException", "", KeyServiceUnavailable),
+        ("KMSInternalException", "", KeyServiceUnavailable),
+        ("SomethingNewException", "", KeyServiceError),
+    ],
+)
+def test_what_kms_answers_to_decrypt_is_told_apart(
+    moto: Moto, arn: str, code: str, state: str, error: type[KeyServiceError]
+) -> None:
+    """The server here decrypts in any state, so its answer is exchanged for the service's documented one."""
+    stanza = KmsRecipient(of(moto, arn)).wrap(KEY, context=CONTEXT)
+    if state == "disable":
+        moto.client("kms").disable_key(KeyId=bare(arn))
+    if state == "delete":
+        moto.client("kms").schedule_key_deletion(KeyId=bare(arn), PendingWindowInDays=7)
+    with FaultyProxy(moto.port) as proxy:
+        body = json.dumps({"__type": code, "message": "CANARY-message"}).encode()
+        answer = Answer(400, {"Content-Type": "application/x-amz-json-1.1"}, body)
+        proxy.fail(answer, when=lambda request: request.headers.get("X-Amz-Target", "").endswith("Decrypt"))
+        identity = KmsIdentity(of(moto, arn, endpoint_url=f"http://127.0.0.1:{proxy.port}"))
+
+        with pytest.raises(error) as caught:
+            identity.unwrap(stanza, context=CONTEXT)
+    assert type(caught.value) is error
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_server_that_hangs_up_is_transient_and_comes_back(moto: Moto, arn: str) -> None:
+    stanza = KmsRecipient(of(moto, arn)).wrap(KEY, context=CONTEXT)
+    with FaultyProxy(moto.port) as proxy:
+        identity = KmsIdentity(of(moto, arn, endpoint_url=f"http://127.0.0.1:{proxy.port}"))
+        proxy.fail(Answer(503, {}, b""), when=always)
+        with pytest.raises(KeyServiceError):
+            identity.unwrap(stanza, context=CONTEXT)
+        assert identity.unwrap(stanza, context=CONTEXT) == KEY
+
+
+def test_without_credentials_it_says_so(moto: Moto, arn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(KeyDenied, match="no credentials"):
+        KmsRecipient(of(moto, arn)).wrap(KEY, context=CONTEXT)
