@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from strongroom.config import Settings
     from strongroom.operations.services import Services
     from strongroom.state.store import RunStore
-    from strongroom.wiring.keys import Ask
+    from strongroom.wiring.asking import Ask
 
 
 def settings() -> Settings:
@@ -37,7 +37,7 @@ def services(found: Settings | None = None, *, output: Output | None = None) -> 
 
 def asking(output: Output | None = None) -> Ask:
     """Return how a person is asked for what opens; see :func:`services`."""
-    from strongroom.wiring.keys import Ask  # noqa: PLC0415 - sqlalchemy
+    from strongroom.wiring.asking import Ask  # noqa: PLC0415 - sqlalchemy
 
     passphrase = cache(lambda: _ask() if output is None else passphrases.ask_new(output))
     return Ask(passphrase=passphrase, pin=prompts.hidden)

@@ -7,67 +7,57 @@ Identities are all that the host was given besides: private keys, a token's PIN,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from strongroom.config import (
     AllOfKey,
     HpkeKey,
     KeyFileKey,
+    KmsKey,
     PassphraseKey,
     Pkcs11Key,
     QuorumKey,
     Settings,
+    TransitKey,
 )
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient, passphrase, privatefile
 from strongroom.keys.allof import LEAST_LEGS, AllOfIdentity, AllOfRecipient
-from strongroom.keys.ec import EcPublicKey, EcRecipient
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, PublicKey
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient, load_key_file
 from strongroom.keys.quorum import QuorumRecipient, record
 from strongroom.operations.pins import pin_recipient
 from strongroom.state.records import RecipientPin
+from strongroom.wiring import keepers
+from strongroom.wiring.asking import Ask
 
-if TYPE_CHECKING:
-    from strongroom.keys.pkcs11.aes import HsmAesKey
-    from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
-    from strongroom.keys.pkcs11.session import Token
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ask:
-    """How a person is asked for what neither a file nor the environment gives.
-
-    ``pin`` is shown which token it is for, and how many tries are left.
-    """
-
-    passphrase: Callable[[], str]
-    pin: Callable[[str], str]
+FileKey = PassphraseKey | KeyFileKey | HpkeKey | QuorumKey
 
 
 def recipient(name: str, settings: Settings, ask: Ask | None = None) -> Recipient:
     """Return the sealing side of a configured key. Raises ConfigError or KeyServiceError."""
     match settings.keys[name]:
-        case PassphraseKey() as key:
-            return passphrase.PassphraseRecipient(
-                _passphrase(key, ask), label=name, iterations=key.iterations
-            )
-        case KeyFileKey() as key:
-            return KeyFileRecipient(load_key_file(key.file), label=name)
-        case HpkeKey() as key:
-            return HpkeRecipient(public_key(key), label=name)
-        case Pkcs11Key() as key:
-            return _hsm_recipient(name, key, ask)
-        case QuorumKey() as key:
-            return QuorumRecipient(record.load(key.file), label=name)
         case AllOfKey() as key:
             legs = [[recipient(other, settings, ask) for other in leg] for leg in key.legs]
             return AllOfRecipient(legs, label=name)
+        case Pkcs11Key() | TransitKey() | KmsKey() as key:
+            return keepers.recipient(name, key, settings, ask)
         case key:
-            raise ConfigError(f"keys.{name} is of a kind that this version cannot use: {key.kind}")
+            return _of_file(name, key, ask)
+
+
+def _of_file(name: str, key: FileKey, ask: Ask | None) -> Recipient:
+    match key:
+        case PassphraseKey():
+            words = _passphrase(key, ask)
+            return passphrase.PassphraseRecipient(words, label=name, iterations=key.iterations)
+        case KeyFileKey():
+            return KeyFileRecipient(load_key_file(key.file), label=name)
+        case HpkeKey():
+            return HpkeRecipient(public_key(key), label=name)
+        case QuorumKey():
+            return QuorumRecipient(record.load(key.file), label=name)
 
 
 def pin(name: str, settings: Settings, ask: Ask | None = None) -> RecipientPin:
@@ -103,8 +93,8 @@ def identity(name: str, settings: Settings, ask: Ask | None = None) -> Iterator[
             yield KeyFileIdentity(load_key_file(key.file))
         case HpkeKey(identity_file=Path() as file):
             yield HpkeIdentity.load(file)
-        case Pkcs11Key(module=Path()) as key:
-            yield _hsm_identity(name, key, ask)
+        case Pkcs11Key() | TransitKey() | KmsKey() as key:
+            yield from keepers.identity(name, key, settings, ask)
 
 
 def public_key(key: HpkeKey) -> PublicKey:
@@ -116,57 +106,6 @@ def public_key(key: HpkeKey) -> PublicKey:
         return PublicKey.parse(key.public_key_file.read_text())
     except (OSError, UnicodeDecodeError):
         raise ConfigError(f"the public key '{key.public_key_file}' cannot be read") from None
-
-
-def _hsm_recipient(name: str, key: Pkcs11Key, ask: Ask | None) -> Recipient:
-    from strongroom.keys.pkcs11.aes import Pkcs11AesRecipient  # noqa: PLC0415 - the PKCS#11 library
-
-    if key.mechanism == "aes":
-        return Pkcs11AesRecipient(_hsm_aes(name, key, ask), label=name)
-    if key.public_key_file is not None:
-        return EcRecipient(_hsm_public(key.public_key_file), key=key.label, version=key.version, label=name)
-    public = _hsm_ec(name, key, ask).public
-    return EcRecipient(public, key=key.label, version=key.version, label=name)
-
-
-def _hsm_identity(name: str, key: Pkcs11Key, ask: Ask | None) -> Opener:
-    from strongroom.keys.pkcs11.aes import Pkcs11AesIdentity  # noqa: PLC0415 - the PKCS#11 library
-
-    return _hsm_ec(name, key, ask) if key.mechanism == "ec" else Pkcs11AesIdentity(_hsm_aes(name, key, ask))
-
-
-def _hsm_ec(name: str, key: Pkcs11Key, ask: Ask | None) -> Pkcs11EcIdentity:
-    from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity  # noqa: PLC0415 - the PKCS#11 library
-
-    public = _hsm_public(key.public_key_file) if key.public_key_file else None
-    return Pkcs11EcIdentity(token(name, key, ask), key=key.label, version=key.version, public=public)
-
-
-def _hsm_aes(name: str, key: Pkcs11Key, ask: Ask | None) -> HsmAesKey:
-    from strongroom.keys.pkcs11.aes import HsmAesKey  # noqa: PLC0415 - the PKCS#11 library
-
-    return HsmAesKey(token(name, key, ask), key=key.label, version=key.version, key_id=key.key_id)
-
-
-def _hsm_public(file: Path) -> EcPublicKey:
-    try:
-        return EcPublicKey.parse(file.read_text())
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"the public key '{file}' cannot be read") from None
-
-
-def token(name: str, key: Pkcs11Key, ask: Ask | None) -> Token:
-    """Return the token that holds a key. Raises ConfigError if the settings do not lead to one."""
-    from strongroom.keys.pkcs11.pin import PinFile, PinPrompt  # noqa: PLC0415 - the PKCS#11 library
-    from strongroom.keys.pkcs11.session import Token  # noqa: PLC0415
-
-    if key.module is None or key.token is None:
-        raise ConfigError(f"keys.{name} needs 'module' and 'token': without them the key cannot be reached")
-    if key.pin_file is not None:
-        return Token(module=key.module, label=key.token, pin=PinFile(key.pin_file))
-    if ask is None:
-        raise ConfigError(f"keys.{name} needs 'pin_file' where nobody can be asked for a PIN")
-    return Token(module=key.module, label=key.token, pin=PinPrompt(ask.pin))
 
 
 def _passphrase(key: PassphraseKey, ask: Ask | None) -> str:

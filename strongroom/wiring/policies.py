@@ -14,7 +14,7 @@ from strongroom.operations.submit import Scheduled
 from strongroom.state.records import RecipientPin, RunKind, Spec, TargetPin
 from strongroom.targets import Target
 from strongroom.wiring import keys
-from strongroom.wiring.keys import Ask
+from strongroom.wiring.asking import Ask
 
 
 def pinned(

@@ -12,7 +12,7 @@ from strongroom.keys import clusterkeys, privatefile
 from strongroom.operations.services import Limits, Services
 from strongroom.state.store import Patience, RunStore
 from strongroom.wiring import keys, places, policies, signers
-from strongroom.wiring.keys import Ask
+from strongroom.wiring.asking import Ask
 from strongroom.wiring.signers import OPERATOR
 
 READS_SOURCES = frozenset({"control", "seal", "verify", OPERATOR})
