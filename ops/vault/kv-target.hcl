@@ -1,8 +1,8 @@
-# A backup target in the KV version 2 mount "strongroom": put, read, list, remove.
+# A backup target in the KV version 2 mount "strongroom", for whoever puts and removes: the control
+# pool, or a person's own command line. The pools that never remove have policies of their own:
+# kv-target-write.hcl (transfer, recover) and kv-target-read.hcl (verify, drill).
 #
-# There is no "update" on data: what lies there cannot be overwritten with this token, only
-# removed, and then it is missed. Where backups must outlive this token's thief, take "delete"
-# away: retention and sweeps then need another token.
+# There is no "update" on data: what lies there cannot be written over with this token.
 
 path "strongroom/data/*" {
   capabilities = ["create", "read"]
@@ -12,7 +12,7 @@ path "strongroom/metadata/*" {
   capabilities = ["list", "delete"]
 }
 
-# Only with "transit": a second lock on each chunk. No "create", which would make a missing key.
+# Only with "transit_key": a second lock on each chunk. No "create", which would make a missing key.
 path "transit/encrypt/strongroom" {
   capabilities = ["update"]
 }

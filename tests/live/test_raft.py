@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from strongroom.errors import ConfigError, MissingPiece, SourceError, SourceUnavailable
 from strongroom.model import Entry, Media, Secret
 from strongroom.operations.open import open_backup
+from strongroom.operations.probe_source import probe_source
 from strongroom.operations.snapshot import assembled
 from strongroom.sources.raft import About, RaftSource
 from strongroom.sources.raft.spool import PART
@@ -357,6 +358,18 @@ def test_without_the_right_to_see_rotations_their_number_is_unknown(
     server.policy("bare", 'path "sys/storage/raft/snapshot" { capabilities = ["read"] }')
     source = source_of(server, tmp_path, "bare")
     assert about_of(source, list(source.list())).key_term is None
+
+
+def test_a_token_is_just_right_or_told_what_it_has_too_much_of(server: RaftServer, tmp_path: Path) -> None:
+    shipped(server, "raft-restore")
+    right = probe_source(source_of(server, tmp_path, "raft-snapshot", "default"))
+    more = probe_source(source_of(server, tmp_path, "raft-restore", "default"))
+
+    assert [check for check in right.checks if check.failed] == []
+    assert [(check.what, check.detail) for check in more.checks if check.failed] == [
+        ("sys/storage/raft/snapshot", "update"),
+        ("sys/storage/raft/snapshot-force", "update"),
+    ]
 
 
 @pytest.mark.parametrize(

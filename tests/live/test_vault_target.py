@@ -24,6 +24,8 @@ from strongroom.errors import (
     TargetReadOnly,
     TargetUnavailable,
 )
+from strongroom.operations.probe import probe_rights, probe_storage
+from strongroom.targets.probing import Outcome
 from strongroom.targets.vault import VaultTarget
 from strongroom.targets.vault.inflight import in_order
 from strongroom.vault.client import Vault
@@ -49,7 +51,8 @@ POLICY = Path(__file__).resolve().parents[2] / "ops" / "vault" / "kv-target.hcl"
 @pytest.fixture(scope="module")
 def bao() -> Iterator[OpenBao]:
     with dev_server() as server:
-        server.policy("kv-target", POLICY.read_text())
+        for name in ("kv-target", "kv-target-write", "kv-target-read"):
+            server.policy(name, (POLICY.parent / f"{name}.hcl").read_text())
         server.call("POST", "sys/mounts/transit", {"type": "transit"})
         server.call("POST", "transit/keys/strongroom", {})
         yield server
@@ -389,7 +392,7 @@ def test_each_right_that_the_policy_grants_is_needed(
     put(make(bao, tmp_path, transit="strongroom"), "a", b"content")
     target = make(bao, tmp_path, without(bao, capability, path), transit="strongroom")
 
-    with pytest.raises(TargetError, match="may not do that") as caught:
+    with pytest.raises(TargetError, match="may not") as caught:
         fails(target)
     assert "kv-target.hcl" in caught.value.hint
     assert isinstance(caught.value, TargetReadOnly) is (
@@ -417,6 +420,81 @@ def test_the_policys_token_cannot_make_a_transit_key(bao: OpenBao, mount: str, t
         put(make(bao, tmp_path, "other-key", transit="new"), "a", b"content")
     with pytest.raises(Answered):
         bao.call("GET", "transit/keys/new")
+
+
+def test_a_pool_that_never_removes_puts_and_reads_without_the_right_to(
+    bao: OpenBao, mount: str, tmp_path: Path
+) -> None:
+    target = make(bao, tmp_path, "kv-target-write", transit="strongroom", chunk_bytes=1000)
+    content = os.urandom(3000)
+
+    assert put(target, "a", content) is True
+    assert put(target, "a", content) is False
+    with pytest.raises(TargetReadOnly):
+        target.delete("a")
+    with pytest.raises(InterruptedError):
+        target.put("b", _interrupted(bytes(9000)), size=9000, sha256=bytes(32))
+    assert names(target) == ["a"]
+    assert make(bao, tmp_path, "kv-target").abort_incomplete("") == 1, "another pool sweeps"
+
+
+def _interrupted(content: bytes) -> Iterator[bytes]:
+    yield content[:8000]
+    raise InterruptedError
+
+
+def test_a_pool_that_only_reads_reads(bao: OpenBao, mount: str, tmp_path: Path) -> None:
+    put(make(bao, tmp_path, transit="strongroom"), "a", b"content")
+    target = make(bao, tmp_path, "kv-target-read", transit="strongroom")
+
+    assert get(target, "a") == b"content"
+    assert names(target) == ["a"]
+    for refused in (lambda: put(target, "b", b"x"), lambda: target.delete("a")):
+        with pytest.raises(TargetReadOnly):
+            refused()
+
+
+@pytest.mark.parametrize(
+    ("policy", "role"),
+    [("kv-target", "control"), ("kv-target-write", "transfer"), ("kv-target-read", "verify")],
+)
+def test_each_pools_policy_is_just_right_for_it(
+    bao: OpenBao, mount: str, tmp_path: Path, policy: str, role: str
+) -> None:
+    bao.policy("just", (POLICY.parent / f"{policy}.hcl").read_text())
+    probe = probe_rights(make(bao, tmp_path, "just", transit="strongroom"), role=role)
+
+    assert [check for check in probe.checks if check.failed] == []
+
+
+def test_what_a_token_has_too_much_of_is_named(bao: OpenBao, mount: str, tmp_path: Path) -> None:
+    bao.policy("more", POLICY.read_text().replace('["create", "read"]', '["create", "read", "update"]'))
+
+    found = probe_rights(make(bao, tmp_path, "more"), role="control")
+    assert [(check.what, check.detail) for check in found.checks if check.failed] == [
+        ("rights of the token: strongroom/data/*", "update")
+    ]
+    root = probe_rights(make(bao, tmp_path), role="control")
+    assert {check.detail for check in root.checks if check.failed} == {"root"}
+
+
+def test_storage_is_proven_and_an_overwrite_has_to_be_refused(
+    bao: OpenBao, mount: str, tmp_path: Path
+) -> None:
+    bao.policy("more", POLICY.read_text().replace('["create", "read"]', '["create", "read", "update"]'))
+    bao.policy("sees", POLICY.read_text() + 'path "strongroom/config" { capabilities = ["read"] }')
+
+    found = {check.what: check.outcome for check in probe_storage(make(bao, tmp_path, "sees")).checks}
+    assert found["write over an object"] is Outcome.FINE
+    assert found["the mount keeps what it holds"] is Outcome.FINE
+    assert found["the mount demands check-and-set"] is Outcome.ADVICE
+    assert set(found.values()) == {Outcome.FINE, Outcome.ADVICE}
+    more = {check.what: check.outcome for check in probe_storage(make(bao, tmp_path, "more")).checks}
+    assert more["write over an object"] is Outcome.EXCESS
+    assert more["the mount keeps what it holds"] is Outcome.NOT_SHOWN
+    bao.call("POST", "strongroom/config", {"delete_version_after": "1h"})
+    (forgets, _) = make(bao, tmp_path, "sees").settings()
+    assert forgets.outcome is Outcome.EXCESS
 
 
 # -- transit -----------------------------------------------------------------

@@ -17,8 +17,15 @@ from strongroom.sources.raft.archive import Facts, check_archive
 from strongroom.sources.raft.spool import PART, Place, Spool, Spooling, stamp
 from strongroom.vault.client import Vault
 from strongroom.vault.failures import Denied, VaultError
+from strongroom.vault.rights import Need, Right, rights
 
 SNAPSHOT = ("sys/storage/raft/snapshot",)
+_READ = frozenset({"read"})
+NEEDS = (
+    Need(path="sys/storage/raft/snapshot", capabilities=_READ),
+    Need(path="sys/storage/raft/snapshot-force", capabilities=frozenset()),
+    Need(path="sys/key-status", capabilities=_READ),
+)
 KEEP_SECONDS = 24 * 3600.0
 
 
@@ -92,6 +99,13 @@ class RaftSource:
             "the server's configuration file, its TLS certificates and plugins' programs",
             "audit logs, and the secrets that dynamic engines left in other systems",
         )
+
+    def rights(self) -> tuple[Right, ...]:
+        """Compare what the token may do with what taking a snapshot needs."""
+        try:
+            return rights(self._vault, NEEDS)
+        except VaultError as error:
+            raise self._refused(error) from None
 
     def _read(self, entry: Entry) -> Secret | None:
         found = split_name(entry.name)

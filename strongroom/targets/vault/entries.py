@@ -52,6 +52,10 @@ _HELD = msgspec.json.Decoder(_HeldAnswer)
 _KEYS = msgspec.json.Decoder(_KeysAnswer)
 
 
+class Occupied(TargetError):
+    """An entry is there, and was not written over."""
+
+
 class Entries:
     """What lies below one folder of a mount. Paths are relative to that folder.
 
@@ -61,8 +65,8 @@ class Entries:
     def __init__(self, vault: Vault, *, mount: str, folder: str, titled: str) -> None:
         self.vault = vault
         self.titled = titled
-        self._mount = mount
-        self._folder = paths.folder(folder)
+        self.mount = mount
+        self.folder = paths.folder(folder)
 
     def create(self, path: str, fields: Fields, *, doing: str) -> bool:
         """Write an entry unless there is one; say whether what lies there now is this one.
@@ -74,7 +78,7 @@ class Entries:
         failure: VaultError | None = None
         for _ in range(ATTEMPTS):
             try:
-                answer = self.vault.post(self._mount, "data", self._folder + path, body=body)
+                answer = self.vault.post(self.mount, "data", self.folder + path, body=body)
             except (Ambiguous, Refused, Denied) as error:
                 failure = error
             except VaultError as error:
@@ -95,13 +99,13 @@ class Entries:
     def get(self, path: str, *, doing: str) -> Fields | None:
         """Return an entry, or ``None`` if there is none, or if it was deleted or destroyed."""
         with self.explained(doing, writing=False):
-            answer = self.vault.get(self._mount, "data", self._folder + path)
+            answer = self.vault.get(self.mount, "data", self.folder + path)
             return answer.read(_HELD).data.data if answer.found else None
 
     def keys(self, folder: str, *, doing: str) -> list[str]:
         """Return what lies directly in a folder, ascending; a folder's name ends with a slash."""
         with self.explained(doing, writing=False):
-            answer = self.vault.list(self._mount, "metadata", self._folder + folder)
+            answer = self.vault.list(self.mount, "metadata", self.folder + folder)
             return sorted(set(answer.read(_KEYS).data.keys)) if answer.found else []
 
     def walk(self, root: str, prefix: str, *, doing: str) -> Iterator[str]:
@@ -114,7 +118,20 @@ class Entries:
     def destroy(self, path: str, *, doing: str) -> None:
         """Remove an entry with all its versions; a missing one is fine."""
         with self.explained(doing, writing=True):
-            self.vault.delete(self._mount, "metadata", self._folder + path)
+            self.vault.delete(self.mount, "metadata", self.folder + path)
+
+    def overwrite(self, path: str, *, doing: str) -> None:
+        """Write what an entry holds over it, without check-and-set, for a probe of its own object.
+
+        Raises Occupied, as it should.
+        """
+        fields = self.get(path, doing=doing) or {}
+        try:
+            self.vault.post(self.mount, "data", self.folder + path, body={"data": fields})
+        except (Denied, Refused):
+            raise Occupied(f"{self.titled} lets nothing be written over") from None
+        except VaultError as error:
+            raise typed(error, titled=self.titled, doing=doing, writing=True) from None
 
     @contextmanager
     def explained(self, doing: str, *, writing: bool) -> Iterator[None]:
@@ -136,7 +153,7 @@ class Entries:
 
     def _was_deleted(self, path: str, *, doing: str) -> bool:
         with self.explained(doing, writing=False):
-            answer = self.vault.get(self._mount, "data", self._folder + path)
+            answer = self.vault.get(self.mount, "data", self.folder + path)
             return not answer.found and b'"metadata":{' in answer.body
 
     def _check_written(self, answer: Answer, path: str) -> None:
@@ -144,7 +161,7 @@ class Entries:
         written = answer.read(_WRITTEN).data if answer.body else None
         if written is None or written.version != 1:
             with suppress(VaultError):  # in a mount of version 1 it lies there under this very path
-                self.vault.delete(self._mount, "data", self._folder + path)
+                self.vault.delete(self.mount, "data", self.folder + path)
             raise TargetError(f"{self.titled} does not keep its entries apart by version", hint=_VERSION_2)
         if written.deletion_time:
             self.destroy(path, doing="take back what it would forget")

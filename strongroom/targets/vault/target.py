@@ -11,6 +11,8 @@ from strongroom.errors import MissingPiece, TargetError, TargetUnavailable
 from strongroom.targets import ObjectInfo
 from strongroom.targets.azure.blocks import checked
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
+from strongroom.targets.probing import Check
+from strongroom.targets.vault import probing
 from strongroom.targets.vault.chunks import SMALL_AHEAD, Chunks, in_base64
 from strongroom.targets.vault.entries import Entries
 from strongroom.targets.vault.heads import (
@@ -138,6 +140,19 @@ class VaultTarget:
         """
         check_prefix(prefix)
         return sum(self._abandon(name, attempt) for name, attempt in self._attempts(prefix))
+
+    def refusals(self, name: str) -> Iterator[Check]:
+        """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
+        yield probing.overwriting(self._entries, OBJECTS + check_name(name))
+
+    def excess(self, name: str) -> Iterator[Check]:
+        """Look at what the token has no need of."""
+        check_name(name)
+        return probing.excess(self._entries, transit=self._transit.key if self._transit else None)
+
+    def settings(self) -> Iterator[Check]:
+        """Look at how the mount is set up."""
+        return probing.settings(self._entries)
 
     # -- writing -------------------------------------------------------------
 
