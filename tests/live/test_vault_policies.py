@@ -108,6 +108,14 @@ def seen(source: VaultSource) -> object:
     return entries, found, source.not_contained(), source.requests
 
 
+def outcome(source: VaultSource) -> object:
+    """Return the same, or what stopped it."""
+    try:
+        return seen(source)
+    except SourceError as error:
+        return error.message
+
+
 @pytest.fixture(scope="module")
 def everything(server: OpenBao, tmp_path_factory: pytest.TempPathFactory) -> object:
     return seen(source_with(server, tmp_path_factory.mktemp("all"), shipped("backup-read")))
@@ -117,11 +125,9 @@ def everything(server: OpenBao, tmp_path_factory: pytest.TempPathFactory) -> obj
 def test_reading_misses_each_capability(
     server: OpenBao, everything: object, tmp_path: Path, path: str, capability: str
 ) -> None:
-    source = source_with(server, tmp_path, without("backup-read", path, capability))
-    try:
-        assert seen(source) != everything
-    except SourceError as error:
-        assert "no right" in error.message
+    found = outcome(source_with(server, tmp_path, without("backup-read", path, capability)))
+    assert found != everything
+    assert not isinstance(found, str) or "no right" in found
 
 
 def test_reading_has_what_it_needs_and_nothing_more(server: OpenBao, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from strongroom.vault.client import Vault
 from strongroom.vault.failures import Ambiguous, Refused
 
 TRIES = 3
+_LOST = "replies to writes get lost again and again"
 PADDING = 64
 """Writes of metadata that are spent on reproducing how often it was written."""
 
@@ -51,21 +52,24 @@ class Key:
             except Refused as refused:
                 raise self._why(number, refused) from None
             return
-        raise Ambiguous("replies to writes get lost again and again")
+        raise Ambiguous(_LOST)
 
     def configure(self, body: dict[str, Any]) -> None:
         """Write metadata. What is written is the state and no step, so it may be repeated."""
-        try:
-            self._post("metadata", body)
-        except Ambiguous:
-            info = self.info() or KeyInfo()
-            if info.current_metadata_version in (0, body["metadata_cas"]):
+        for _ in range(TRIES):
+            try:
                 self._post("metadata", body)
-        except Refused as refused:
-            raise SourceError(
-                f"the settings of secret {self.name!r} were refused (status {refused.status})",
-                hint="Somebody may be writing to it. Look at its metadata, then restore it again.",
-            ) from None
+            except Ambiguous:
+                info = self.info() or KeyInfo()
+                if info.current_metadata_version in (0, body["metadata_cas"]):
+                    continue
+            except Refused as refused:
+                raise SourceError(
+                    f"the settings of secret {self.name!r} were refused (status {refused.status})",
+                    hint="Somebody may be writing to it. Look at its metadata, then restore it again.",
+                ) from None
+            return
+        raise Ambiguous(_LOST)
 
     def mark(self, kind: str, numbers: Iterable[int]) -> None:
         """``delete`` or ``destroy`` versions; twice is the same as once."""

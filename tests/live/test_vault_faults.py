@@ -1,0 +1,394 @@
+"""The Vault source when the server, the way there, or somebody else interferes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from strongroom.errors import Conflict, SourceError, SourceUnavailable
+from strongroom.model import Media, Secret, SecretBytes, Version, VersionState
+from strongroom.sources import Change
+from strongroom.sources.vault import VaultSource, listing
+from strongroom.vault.client import Vault
+from tests.live.certificates import server_context
+from tests.live.openbao import OpenBao, RaftServer
+from tests.live.proxy import Answer, Call, FaultyProxy, LoseReply, Request, Reset, Truncate, method
+from tests.sources.conformance import in_a_child
+
+COUNT = 40
+REQUESTS = 8
+DATA = method("GET", path="/data/")
+METADATA = method("GET", path="/metadata/")
+
+
+def fill(server: OpenBao, mount: str, *, count: int = COUNT) -> None:
+    for number in range(count):
+        server.put(mount, f"app/{number:03}", {"value": f"CANARY-{number}"})
+
+
+@pytest.fixture(scope="module")
+def kv(openbao: OpenBao) -> Iterator[str]:
+    mount = openbao.mount("faults")
+    fill(openbao, mount)
+    yield mount
+    openbao.unmount(mount)
+
+
+@pytest.fixture
+def own(openbao: OpenBao) -> Iterator[str]:
+    """An empty mount."""
+    yield openbao.mount("own")
+    openbao.unmount("own")
+
+
+@dataclass(frozen=True)
+class Site:
+    """The shared server, and a way there that fails on purpose."""
+
+    server: OpenBao
+    proxy: FaultyProxy
+    folder: Path
+
+    def source(self, mount: str, **settings: Any) -> VaultSource:
+        """Return a source that reaches one mount of the server through the proxy."""
+        connection = self.server.connection(self.folder, **({"patience_seconds": 5.0} | settings))
+        vault = Vault(replace(connection, address=self.proxy.url))
+        return VaultSource(vault, mounts=(mount,), system=False)
+
+
+@pytest.fixture
+def site(openbao: OpenBao, tmp_path: Path) -> Iterator[Site]:
+    with FaultyProxy(openbao.process.port) as proxy:
+        yield Site(openbao, proxy, tmp_path)
+
+
+def values(source: VaultSource) -> list[bytes]:
+    found = source.read(sorted(source.list(), key=lambda entry: entry.name))
+    return [secret.current.value.reveal() for secret in found if secret and secret.current.value]
+
+
+ALL = [b'{"value":"CANARY-%d"}' % number for number in range(COUNT)]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Answer(503, {"Retry-After": "0"}), id="503"),
+        pytest.param(Answer(429, {"Retry-After": "0"}), id="429"),
+        pytest.param(Answer(412), id="a stale replica"),
+        pytest.param(Answer(472), id="a recovery replica"),
+        pytest.param(Answer(473), id="a standby"),
+        pytest.param(Answer(502), id="a proxy without a server"),
+        pytest.param(Reset(), id="a reset"),
+        pytest.param(Truncate(40), id="an answer cut short"),
+    ],
+)
+@pytest.mark.parametrize("when", [method("GET", path="/detailed-metadata/"), DATA], ids=["list", "read"])
+def test_passing_trouble_passes(site: Site, kv: str, fault: Any, when: Any) -> None:
+    rule = site.proxy.fail(fault, when=when, times=2)
+    assert values(site.source(kv)) == ALL
+    assert rule.met == 2
+
+
+def test_trouble_that_does_not_pass_is_told_as_such(
+    site: Site,
+    kv: str,
+) -> None:
+    site.proxy.fail(Answer(503), when=DATA, times=None)
+    with pytest.raises(SourceUnavailable, match="status 503"):
+        values(site.source(kv, patience_seconds=0.5))
+
+
+def test_a_quota_of_twenty_requests_a_second_slows_us_down_and_loses_nothing(
+    site: Site,
+    kv: str,
+) -> None:
+    site.server.quota("slow", 20, kv)
+    try:
+        assert values(site.source(kv, patience_seconds=60.0)) == ALL
+    finally:
+        site.server.quota("slow", 0)
+    assert len(site.proxy.seen(DATA)) > COUNT
+
+
+def test_a_rate_of_our_own_keeps_below_the_quota(
+    site: Site,
+    kv: str,
+) -> None:
+    source = site.source(kv)
+    values(source)
+    needed = len(site.proxy.seen())
+    site.server.quota("slow", 60, kv)
+    try:
+        assert values(site.source(kv, requests_per_second=30)) == ALL
+    finally:
+        site.server.quota("slow", 0)
+    assert len(site.proxy.seen()) == 2 * needed
+
+
+def test_a_redirect_to_a_node_that_is_named_is_followed(
+    site: Site,
+    kv: str,
+) -> None:
+    there = site.server.address.removeprefix("http://")
+    path = "/v1/faults/data/app/007"
+    site.proxy.fail(
+        Answer(307, {"Location": site.server.address + path}), when=method("GET", path=path), times=None
+    )
+    source = site.source(kv, redirect_hosts=frozenset({there}))
+    assert values(source) == ALL
+
+
+def test_a_redirect_elsewhere_is_refused_and_gets_no_token(
+    site: Site,
+    kv: str,
+) -> None:
+    with FaultyProxy(site.server.process.port) as elsewhere:
+        site.proxy.fail(Answer(307, {"Location": f"{elsewhere.url}/v1/faults/data/x"}), when=DATA, times=None)
+        with pytest.raises(SourceError, match="redirects to a host that is not allowed"):
+            values(site.source(kv))
+        assert elsewhere.seen() == []
+
+
+def test_an_expired_certificate_is_named(openbao: OpenBao, kv: str, tmp_path: Path) -> None:
+    context, trusted = server_context(tmp_path, expired=True)
+    with (
+        FaultyProxy(openbao.process.port, tls=context) as proxy,
+        pytest.raises(SourceError, match="certificate has expired"),
+    ):
+        values(Site(openbao, proxy, tmp_path).source(kv, ca_file=trusted))
+
+
+def test_a_server_that_is_sealed_meanwhile_is_told_at_once(raft_server: RaftServer, tmp_path: Path) -> None:
+    fill(raft_server, "secret/")
+    with FaultyProxy(raft_server.process.port) as proxy:
+        source = Site(raft_server, proxy, tmp_path).source("secret", patience_seconds=600.0)
+        proxy.fail(Call(lambda _: raft_server.seal()), when=method("GET", path="/data/app/020"))
+        with pytest.raises(SourceUnavailable, match="it is sealed"):
+            values(source)
+        raft_server.unseal()
+        assert values(source) == ALL
+
+
+def test_a_token_that_ends_meanwhile_is_replaced_once(
+    site: Site,
+    kv: str,
+) -> None:
+    site.server.policy(
+        "faults",
+        f'path "sys/mounts" {{ capabilities = ["read"] }} path "{kv}*" {{ capabilities = ["read", "list"] }}',
+    )
+    login = site.server.app_role(site.folder, "faults", ["faults"])
+    source = site.source(kv, login=login)
+    site.proxy.fail(
+        Call(lambda request: _revoke(site.server, request)), when=method("GET", path="/data/app/020")
+    )
+    assert values(source) == ALL
+    assert len(site.proxy.seen(method("POST", path="/login"))) == 2
+
+
+def test_a_token_that_ends_for_good_is_told(
+    site: Site,
+    kv: str,
+) -> None:
+    login = site.server.token_file(site.folder, "root")
+    source = site.source(kv, login=login)
+    site.proxy.fail(
+        Call(lambda request: _revoke(site.server, request)), when=method("GET", path="/data/app/020")
+    )
+    with pytest.raises(SourceError, match="not valid"):
+        values(source)
+
+
+def _revoke(server: OpenBao, request: Request) -> None:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    server.call("POST", "auth/token/revoke", {"token": headers["x-vault-token"]})
+
+
+def test_children_that_share_a_used_source_get_their_own_answers(
+    openbao: OpenBao, kv: str, tmp_path: Path
+) -> None:
+    source = VaultSource(Vault(openbao.connection(tmp_path)), mounts=(kv,), system=False)
+    assert values(source) == ALL
+    held: list[bool] = []
+    threads = [
+        threading.Thread(
+            target=lambda: held.append(in_a_child(lambda: all(values(source) == ALL for _ in range(5))))
+        )
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert held == [True] * 4
+
+
+def test_a_folder_that_comes_in_pages_is_listed_whole(
+    openbao: OpenBao, kv: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "PAGE", 7)
+    assert values(VaultSource(Vault(openbao.connection(tmp_path)), mounts=(kv,), system=False)) == ALL
+
+
+# -- a secret that moves while it is read --------------------------------------
+
+
+Write = Callable[[OpenBao, str], object]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "numbers", "custom"),
+    [
+        pytest.param(lambda s, m: s.put(m, "a", {"v": 4}), [1, 2, 3, 4], None, id="written"),
+        pytest.param(
+            lambda s, m: s.call("POST", f"{m}delete/a", {"versions": [3]}), [1, 2, 3], None, id="deleted"
+        ),
+        pytest.param(
+            lambda s, m: s.call("POST", f"{m}destroy/a", {"versions": [1]}), [1, 2, 3], None, id="destroyed"
+        ),
+        pytest.param(
+            lambda s, m: s.call("POST", f"{m}metadata/a", {"custom_metadata": {"k": "v"}}),
+            [1, 2, 3],
+            {"k": "v"},
+            id="described",
+        ),
+        pytest.param(
+            lambda s, m: (s.call("DELETE", f"{m}metadata/a"), s.put(m, "a", {"v": 9})),
+            [1],
+            None,
+            id="made anew",
+        ),
+    ],
+)
+def test_a_secret_that_moves_is_read_as_of_one_moment(
+    site: Site,
+    own: str,
+    meanwhile: Write,
+    numbers: list[int],
+    custom: Any,
+) -> None:
+    for number in (1, 2, 3):
+        site.server.put(own, "a", {"v": number})
+    source = site.source(own)
+    entries = list(source.list())
+    site.proxy.fail(Call(lambda _: meanwhile(site.server, own)), when=method("GET", path="/data/a"))
+    (found,) = source.read(entries)
+    assert found is not None
+    assert [version.number for version in found.versions] == numbers
+    assert found.metadata["vault"].get("custom_metadata") == custom
+    (again,) = source.read(entries)
+    assert found == again
+
+
+def test_a_secret_that_vanishes_meanwhile_reads_as_none(
+    site: Site,
+    own: str,
+) -> None:
+    site.server.put(own, "a", {"v": 1})
+    source = site.source(own)
+    entries = list(source.list())
+    site.proxy.fail(Call(lambda _: site.server.call("DELETE", f"{own}metadata/a")), when=DATA)
+    assert list(source.read(entries)) == [None]
+
+
+def test_a_secret_that_never_rests_is_told(
+    site: Site,
+    own: str,
+) -> None:
+    site.server.put(own, "a", {"v": 1})
+    source = site.source(own)
+    entries = list(source.list())
+    site.proxy.fail(Call(lambda _: site.server.put(own, "a", {"v": 2})), when=DATA, times=None)
+    with pytest.raises(SourceError, match="changed 5 times"):
+        list(source.read(entries))
+
+
+# -- writes whose reply is lost ------------------------------------------------
+
+
+def history(name: str) -> Secret:
+    """Return a secret whose restore takes every kind of write: eight requests."""
+    live = [
+        Version(number=n, value=SecretBytes(b'{"v":"CANARY-%d"}' % n), media=Media.JSON) for n in range(1, 6)
+    ]
+    live[1] = Version(number=2, state=VersionState.DELETED)
+    live[3] = Version(number=4, state=VersionState.DESTROYED)
+    return Secret(name=name, versions=tuple(live), tags={"a": "b"})
+
+
+CHECKED = ["/metadata/a", "/data/a"]
+MARKS = ["/delete/a", "/destroy/a"]
+FAULTS = {"reply": LoseReply(), "request": Reset(), "503": Answer(503), "500": Answer(500)}
+
+
+@pytest.mark.parametrize(
+    ("lost", "fault"),
+    [(path, fault) for path in CHECKED for fault in FAULTS]
+    # A mark that fails for good is told and not repeated: nobody knows whether it failed.
+    + [(path, fault) for path in MARKS for fault in FAULTS if fault != "500"],
+)
+def test_a_lost_reply_writes_nothing_twice(site: Site, own: str, lost: str, fault: str) -> None:
+    source = site.source(own)
+    rule = site.proxy.fail(FAULTS[fault], when=method("POST", path=lost), times=2)
+    assert source.write([Change(secret=history(f"{own}a"), expected=None)]) == 1
+    assert rule.met == min(2, len(site.proxy.seen(method("POST", path=lost))))
+    (found,) = source.read(list(source.list()))
+    assert found is not None
+    assert source.kept(found) == source.kept(history(f"{own}a"))
+
+
+def test_somebody_elses_version_is_not_taken_for_ours(
+    site: Site,
+    own: str,
+) -> None:
+    """Our request was lost, and somebody wrote just then."""
+    source = site.source(own)
+
+    def interfere(_: Request) -> None:
+        site.server.put(own, "a", {"v": "theirs"})
+
+    site.proxy.fail(Call(interfere), when=method("POST", path="/data/a"))
+    with pytest.raises(Conflict, match="somebody else wrote version 1"):
+        source.write([Change(secret=replace(history(f"{own}a"), tags={}), expected=None)])
+    assert site.server.data(f"{own}data/a")["data"] == {"v": "theirs"}
+
+
+def test_a_restore_that_was_interrupted_goes_on_where_it_stopped(site: Site, own: str) -> None:
+    wanted = history(f"{own}a")
+    source = site.source(own, patience_seconds=0.2)
+    whole = _metadata_after(site.server, own, source, wanted)
+    for step in range(1, REQUESTS + 1):
+        site.server.call("DELETE", f"{own}metadata/a")
+        site.proxy.heal()
+        site.proxy.fail(Call(lambda _: None), when=method("POST", path=f"/{own}"), times=step)
+        site.proxy.fail(Answer(400), when=method("POST", path=f"/{own}"), times=None)
+        try:
+            source.write([Change(secret=wanted, expected=None)])
+        except SourceError:
+            site.proxy.heal()
+            heads = source.heads([wanted.name])
+            source.write([Change(secret=wanted, expected=heads.get(wanted.name))])
+            assert _metadata(site.server, own) == whole
+        else:
+            break
+    assert step == REQUESTS
+
+
+def _metadata_after(server: OpenBao, mount: str, source: VaultSource, wanted: Secret) -> object:
+    source.write([Change(secret=wanted, expected=None)])
+    return _metadata(server, mount)
+
+
+def _metadata(server: OpenBao, mount: str) -> object:
+    found = server.data(f"{mount}metadata/a")
+    versions = {
+        number: (at["destroyed"], bool(at["deletion_time"])) for number, at in found["versions"].items()
+    }
+    return versions, found["current_version"], found["oldest_version"], found["custom_metadata"]
