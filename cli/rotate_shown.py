@@ -17,22 +17,25 @@ if TYPE_CHECKING:
 
 
 class Done(NamedTuple):
-    """A rotation that is over: ``backups`` are its runs' results, ``anew`` is for re-encryption."""
+    """A rotation that is over: ``backups`` are its runs' results, ``anew`` is for re-encryption.
 
-    old: Path
-    new: Path
-    made: bool
+    ``old`` and ``new`` are the files of a key and of what took its place, if that was asked for.
+    """
+
     anew: bool
     runs: Sequence[Run]
     backups: Sequence[Mapping[str, Any]]
-    files: Sequence[FileRotated]
-    failed: Sequence[tuple[Path, StrongroomError]]
+    files: Sequence[FileRotated] = ()
+    failed: Sequence[tuple[Path, StrongroomError]] = ()
+    old: Path | None = None
+    new: Path | None = None
+    made: bool = False
 
     def document(self) -> dict[str, Any]:
         """Return all of it for machines."""
         return {
             "mode": "re-encrypt" if self.anew else "re-wrap",
-            "new_key": str(self.new),
+            "new_key": str(self.new) if self.new else None,
             "new_key_made": self.made,
             "runs": [
                 {"id": r.id, "policy": r.spec.policy, "state": r.state, "error": r.error} for r in self.runs
@@ -56,7 +59,7 @@ class Done(NamedTuple):
         for path, error in self.failed:
             yield f"{path}: not rotated: {error.code}: {error.message}"
         if not (self.backups or self.files or self.failed):
-            yield "Nothing to rotate: no backup that is known here is sealed for the current key."
+            yield "Nothing to rotate: there is no backup that this is about."
             return
         yield from self._left()
 
@@ -69,7 +72,9 @@ class Done(NamedTuple):
         return [{"file": name, "until": ""} for name in left if name]
 
     def _left(self) -> Iterator[str]:
-        old = self.old
+        if not (self._kept_backups() or self._old_files()):
+            return
+        old = self.old or "a key that was rotated away"
         yield ""
         yield f"What {old} still opens:"
         for one in self._kept_backups():
@@ -78,7 +83,7 @@ class Done(NamedTuple):
         yield from (f"  {one['file']}, until it is deleted" for one in self._old_files())
         yield "  every copy that was taken of any of these: offline media, old versions, snapshots"
         yield "If the old key may be in wrong hands, rotate the secrets themselves too."
-        if self.runs:
+        if self.runs and self.new:
             yield f"In strongroom.toml, put {self.new} in the place of {old}: new backups go by it."
 
 

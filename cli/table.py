@@ -41,6 +41,8 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Keys": {
         "generate-backup-key": Entry("cli.keys", "make a key file that seals and opens"),
+        "keys": Entry("cli.keys_list", "show what each key opens and what would be lost without it"),
+        "rotate": Entry("cli.rotate_policy", "bring backups to the recipients that their policies name now"),
         "rotate-backup-key": Entry("cli.rotate", "put a new key in the place of one, over all backups"),
         "keygen": Entry("cli.keys", "make a key pair: the public half seals, the private half opens"),
     },

@@ -336,6 +336,13 @@ class RunCancelled(StateError):
     exit_code = 55
 
 
+class KeyStillNeeded(StateError):
+    """Without this key a backup that is kept could not be opened any more."""
+
+    exit_code = 59
+    default_hint = "Nothing was changed. Rotate to another key first ('strongroom rotate'), then retire this one."
+
+
 class RotationContended(StateError):
     """Another rotation of the same key went on at the same time; trying again can help."""
 

@@ -14,13 +14,21 @@ from workers.base import define
 
 @define(names.ROTATE_KEYS)
 def rotate_keys(
-    *, policy: str, reencrypt: bool = False, backups: Sequence[str] = (), rate: float | None = None
+    *,
+    policy: str,
+    reencrypt: bool = False,
+    renew: bool = False,
+    backups: Sequence[str] = (),
+    rate: float | None = None,
 ) -> str:
-    """Re-wrap (or seal anew) all backups of a policy, or those named; ``rate`` a second at most."""
+    """Re-wrap (or seal anew) all backups of a policy, or those named; ``rate`` a second at most.
+
+    ``renew`` does so for what opens for just these recipients too: a keeper has a new key version.
+    """
     from strongroom.operations.rotate import RotateOptions  # noqa: PLC0415
     from strongroom.operations.rotation import submit_rotation  # noqa: PLC0415
 
-    options = RotateOptions(reencrypt=reencrypt, backups=tuple(backups), rate=rate)
+    options = RotateOptions(reencrypt=reencrypt, renew=renew, backups=tuple(backups), rate=rate)
     return submit(
         lambda services, request: submit_rotation(
             services, policy=policy, options=options, request_id=request

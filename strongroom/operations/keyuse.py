@@ -1,31 +1,211 @@
-"""Which key opens what: stanzas and recipients by one public name."""
+"""Which key opens what: stanzas and recipients by one public name, and what would be lost without."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
+from msgspec import Struct
+
+from strongroom.container import canonical
+from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
+from strongroom.errors import MissingPiece, StrongroomError
+from strongroom.keys import allof, passphrase
+from strongroom.operations.envelopes import find_newest, own_record, wrapping_keys
+from strongroom.operations.open import ObjectReader, read_manifest, readable_container
+from strongroom.operations.services import Services
+from strongroom.state.records import CatalogEntry, RecipientPin
+from strongroom.targets import Target
+
+READERS = 8
+"""Targets answer slowly, and independently: so many backups are looked at together."""
 
 
-def stanza_fingerprint(stanza: Stanza) -> str:
-    """Return the fingerprint of the recipient that a stanza was wrapped for.
+BY_LABEL = frozenset({passphrase.TYPE, "kms", "transit"})
+"""Kinds whose stanzas do not carry their recipient's fingerprint: a passphrase has none (whatever
+could be computed from it would help to guess it), and what keepers call a key may change."""
 
-    Every kind whose key has a public name puts it into ``key``; a passphrase has none, for
-    whatever could be computed from it would help to guess it, so its label has to do.
-    """
+
+def stanza_key(stanza: Stanza) -> str:
+    """Return which key a stanza was wrapped for: its recipient's fingerprint, or type and label."""
+    if stanza.type == allof.TYPE:
+        return _composed([[stanza_key(one) for one in leg] for leg in allof.inner(stanza)])
     key = stanza.args.get("key")
-    return f"{stanza.type}:{key if isinstance(key, str) else stanza.label}"
+    named = isinstance(key, str) and stanza.type not in BY_LABEL
+    return f"{stanza.type}:{key if named else stanza.label}"
 
 
-def fingerprints_of(record: WrappingKeyRecord) -> frozenset[str]:
-    """Return the fingerprints of all who can open a record."""
-    return frozenset(stanza_fingerprint(stanza) for stanza in record.stanzas)
+def recipient_key(recipient: Recipient) -> str:
+    """Return what :func:`stanza_key` says of a stanza for this recipient."""
+    if isinstance(recipient, allof.AllOfRecipient):
+        return _composed([[recipient_key(one) for one in leg] for leg in recipient.legs])
+    by_label = recipient.type in BY_LABEL
+    return f"{recipient.type}:{recipient.label}" if by_label else recipient.fingerprint
+
+
+def pinned_key(recipient: ManifestRecipient | RecipientPin) -> str:
+    """Return what :func:`recipient_key` says of a recipient that a manifest or a policy names."""
+    by_label = recipient.type in BY_LABEL
+    return f"{recipient.type}:{recipient.name}" if by_label else recipient.fingerprint
+
+
+def _composed(legs: Sequence[Sequence[str]]) -> str:
+    return f"{allof.TYPE}:{hashlib.sha256(canonical.encode(legs)).hexdigest()}"
+
+
+def keys_of(record: WrappingKeyRecord) -> frozenset[str]:
+    """Return the keys of all who can open a record."""
+    return frozenset(stanza_key(stanza) for stanza in record.stanzas)
 
 
 def is_for(record: WrappingKeyRecord, recipients: Sequence[Recipient]) -> bool:
     """Tell whether a record opens for exactly these recipients.
 
-    Two passphrases of one label look the same, so a new passphrase needs a new label.
+    What has only a label looks the same under a new key of the old label: a new passphrase
+    needs a new one, and a keeper's new key version has to be asked for (``renew``).
     """
-    return fingerprints_of(record) == frozenset(recipient.fingerprint for recipient in recipients)
+    return keys_of(record) == frozenset(recipient_key(recipient) for recipient in recipients)
+
+
+class Opens(Struct, frozen=True, kw_only=True):
+    """What opens one backup now: for each of its wrapping keys, the stanzas of its newest record.
+
+    ``first`` are the keys that its containers' own envelopes open for: whoever has one
+    of those keys and a copy of the backup opens it for ever.
+    """
+
+    backup: str
+    policy: str
+    created_at: str
+    records: tuple[WrappingKeyRecord, ...]
+    first: frozenset[str]
+
+
+class KeyUse(Struct, frozen=True, kw_only=True):
+    """One key, as :func:`stanza_key` names it, and what it opens among the retained backups.
+
+    ``versions`` are the versions of it that stanzas name, if its kind has any. ``backups`` open
+    with it now, by so many ``wrapping_keys``; ``only`` would be unreadable without it; ``by_copy``
+    open with it by their containers' own envelope alone, since a rotation took it away. Times
+    are those of the oldest and newest backup that it opens, RFC 3339.
+    """
+
+    key: str
+    type: str
+    labels: tuple[str, ...]
+    versions: tuple[int, ...]
+    backups: tuple[str, ...]
+    wrapping_keys: int
+    only: tuple[str, ...]
+    by_copy: tuple[str, ...]
+    oldest: str
+    newest: str
+
+
+class Survey(Struct, frozen=True, kw_only=True):
+    """The keys of all backups that were looked at, and the backups that no target gave, with why."""
+
+    keys: tuple[KeyUse, ...]
+    backups: int
+    unread: dict[str, str]
+
+    def of(self, key: str) -> KeyUse | None:
+        """Return one key's use, or ``None`` if it opens nothing."""
+        return next((use for use in self.keys if use.key == key), None)
+
+
+def survey(
+    services: Services, entries: Iterable[CatalogEntry], *, progress: Callable[[int], object] | None = None
+) -> Survey:
+    """Look at what opens each of these backups, on the first target that answers.
+
+    No key is used. An envelope of a signer that is not trusted here does not count.
+    """
+    found: list[Opens] = []
+    unread: dict[str, str] = {}
+    with ThreadPoolExecutor(READERS) as pool:
+        for entry, opens in pool.map(lambda entry: (entry, _attempt(services, entry)), entries):
+            if isinstance(opens, Opens):
+                found.append(opens)
+            elif opens is not None:
+                unread[entry.backup] = f"{opens.code}: {opens.message}"
+            if progress is not None:
+                progress(1)
+    return Survey(keys=tuple(_uses(found)), backups=len(found), unread=unread)
+
+
+def _attempt(services: Services, entry: CatalogEntry) -> Opens | StrongroomError | None:
+    try:
+        return opens(services, entry.backup)
+    except StrongroomError as error:
+        return error
+
+
+def opens(services: Services, backup: str) -> Opens | None:
+    """Say what opens a backup; ``None`` if it is not sealed.
+
+    Raises:
+        StrongroomError: no target gave its manifest and envelopes: what the first of them said.
+    """
+    replicas = sorted(services.store.replicas(backup), key=lambda replica: not replica.good)
+    names = [replica.target for replica in replicas if replica.target in services.targets]
+    failures: list[StrongroomError] = []
+    for name in names or services.targets:
+        target = services.targets[name]
+        try:
+            manifest = read_manifest(target, backup, trusted=services.signer_fingerprints)
+            return _opens(target, manifest, services.signer_fingerprints) if manifest.sealed else None
+        except StrongroomError as error:
+            failures.append(error)
+    raise failures[0] if failures else MissingPiece(f"no configured target holds backup {backup}")
+
+
+def _opens(target: Target, manifest: Manifest, trusted: frozenset[str]) -> Opens:
+    records = []
+    for key, entry in wrapping_keys(manifest).items():
+        newest = find_newest(target, key, trusted=trusted).newest
+        name = "" if newest else readable_container(target, manifest.backup_id, entry)
+        records.append(newest or own_record(ObjectReader(target, name), signer=entry.signer_fingerprint))
+    return Opens(
+        backup=manifest.backup_id,
+        policy=manifest.policy,
+        created_at=manifest.created_at,
+        records=tuple(records),
+        first=frozenset(pinned_key(one) for one in manifest.recipients),
+    )
+
+
+def _uses(found: Sequence[Opens]) -> Iterator[KeyUse]:
+    stanzas: dict[str, list[Stanza]] = defaultdict(list)
+    backups: dict[str, list[Opens]] = defaultdict(list)
+    for one in found:
+        now = [stanza for record in one.records for stanza in record.stanzas]
+        for stanza in now:
+            stanzas[stanza_key(stanza)].append(stanza)
+        for key in {stanza_key(stanza) for stanza in now} | one.first:
+            backups[key].append(one)
+    for key in sorted(backups):
+        yield _use(key, stanzas[key], backups[key])
+
+
+def _use(key: str, stanzas: Sequence[Stanza], backups: Sequence[Opens]) -> KeyUse:
+    now = [one for one in backups if any(key in keys_of(record) for record in one.records)]
+    only = [one for one in now if any(keys_of(record) == {key} for record in one.records)]
+    times = sorted(one.created_at for one in backups)
+    versions = {stanza.args.get("version") for stanza in stanzas}
+    return KeyUse(
+        key=key,
+        type=key.partition(":")[0],
+        labels=tuple(sorted({stanza.label for stanza in stanzas if stanza.label})),
+        versions=tuple(sorted(version for version in versions if isinstance(version, int))),
+        backups=tuple(one.backup for one in now),
+        wrapping_keys=len(stanzas),
+        only=tuple(one.backup for one in only),
+        by_copy=tuple(one.backup for one in backups if one not in now),
+        oldest=times[0],
+        newest=times[-1],
+    )

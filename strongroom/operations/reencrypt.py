@@ -67,7 +67,7 @@ def reencrypt_backup(
     Raises:
         QuorumNotMet: too few targets took it. There is no new backup, the old one is untouched.
     """
-    if is_sealed_only_for(manifest, targets, rotation):
+    if is_sealed_only_for(manifest, targets, rotation) and not rotation.renew:
         return {"still": []}
     rotation.pace()
     new, depth, missed = _Work(run, manifest, targets, rotation, services).finish()

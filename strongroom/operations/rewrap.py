@@ -51,6 +51,7 @@ class Rotation(Struct, frozen=True, kw_only=True):
         trusted: whose envelopes count, this signer among them.
         until: locks the new envelope on targets that lock; ``None`` for no lock.
         pace: is called before each wrapping key, and returns when it may go on.
+        renew: wrap anew even what opens for just these recipients, for a keeper's new key version.
         keep_older: whether older detached envelopes stay even when the new one is verified.
     """
 
@@ -60,6 +61,7 @@ class Rotation(Struct, frozen=True, kw_only=True):
     trusted: frozenset[str]
     until: datetime | None = None
     pace: Callable[[], object] = lambda: None
+    renew: bool = False
     keep_older: bool = False
 
 
@@ -165,7 +167,7 @@ class _Key:
 
     def _wanted(self, before: WrappingKeyRecord) -> tuple[WrappingKeyRecord, bool]:
         """Return the generation for the wanted recipients, on every target that took it."""
-        done = is_for(before, self._rotation.recipients)
+        done = is_for(before, self._rotation.recipients) and not self._rotation.renew
         if done and (before.generation == 1 or self._carry(before, lambda _: False)):
             return before, False
         held = unlock(before, self._rotation.identities)

@@ -35,12 +35,14 @@ class RotateOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ``reencrypt`` seals anew under new keys, for a key that leaked; else envelopes are
     re-wrapped. ``backups`` names some instead of all. ``rate`` bounds the wrapping keys a
-    second, over the processes of a host. ``keep_older`` keeps older detached envelopes.
+    second, over the processes of a host. ``renew`` and ``keep_older`` are those of
+    :class:`~strongroom.operations.rewrap.Rotation`.
     """
 
     reencrypt: bool = False
     backups: tuple[str, ...] = ()
     rate: float | None = None
+    renew: bool = False
     keep_older: bool = False
 
 
@@ -140,6 +142,7 @@ def _rotation(run: Run, manifest: Manifest, pinned: Pinned, services: Services) 
         trusted=services.signer_fingerprints,
         until=lock_until(manifest, pinned.spec.keep_days),
         pace=Pace(options.rate, shared=services.state_dir / "rotate.pace").wait,
+        renew=options.renew,
         keep_older=options.keep_older,
     )
 
@@ -150,7 +153,7 @@ def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
     bad = [row for row in rows if row.state is not StepState.DONE]
     short = [row for row in rows if (row.result or {}).get("missed")]
     if bad and len(bad) == len(rows):
-        return RunState.FAILED, f"no backup was rotated; the first: {bad[0].error}"
+        return RunState.FAILED, f"{bad[0].error} (no backup was rotated)"
     if bad:
         return RunState.DEGRADED, f"{len(bad)} of {len(rows)} backups were not rotated: {bad[0].error}"
     if short:

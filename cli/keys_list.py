@@ -1,0 +1,192 @@
+"""keys: which keys there are, what each opens, and what would be lost without it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cli.command import Command
+from cli.output import Output, plural, table
+from cli.progress import counting
+from strongroom.errors import KeyStillNeeded, StrongroomError, UsageError
+
+if TYPE_CHECKING:
+    from strongroom.config import Settings
+    from strongroom.operations.keyuse import KeyUse, Survey
+    from strongroom.operations.services import Services
+
+EVERY = 1_000_000
+SHOWN = 10
+
+
+class Configured(NamedTuple):
+    """A key of the configuration: what stanzas call it, in words who opens, and for which policies."""
+
+    key: str
+    describes: str
+    policies: tuple[str, ...]
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--policy", metavar="NAME", help="only what opens the backups of this policy")
+    parser.add_argument(
+        "--retire", metavar="KEY", help="record that a configured key is no longer used, if nothing needs it"
+    )
+
+
+def _keys(arguments: Namespace, output: Output) -> None:
+    from cli.settings import services, settings  # noqa: PLC0415 - the run store
+    from strongroom.operations.keyuse import survey  # noqa: PLC0415
+
+    found = settings()
+    built = services(found)
+    if arguments.retire and arguments.policy:
+        raise UsageError("--retire looks at every backup, so it does not go with --policy.")
+    configured, broken = _configured(found)
+    entries = built.store.backups(policy=arguments.policy, limit=EVERY)
+    with counting(output, "backups", len(entries)) as advance:
+        looked = survey(built, entries, progress=advance)
+    if arguments.retire:
+        _retire(arguments.retire, configured, looked, built, output)
+    else:
+        output.answer(_document(configured, broken, looked), _lines(configured, broken, looked))
+
+
+def _configured(found: Settings) -> tuple[dict[str, Configured], dict[str, str]]:
+    """Return the configured keys by name; those that cannot be told, with why."""
+    from cli.settings import asking  # noqa: PLC0415
+    from strongroom.operations.keyuse import pinned_key  # noqa: PLC0415
+    from strongroom.wiring.keys import pin  # noqa: PLC0415
+
+    keys: dict[str, Configured] = {}
+    broken: dict[str, str] = {}
+    for name in found.keys:
+        try:
+            recipient = pin(name, found, asking())
+        except StrongroomError as error:
+            broken[name] = f"{error.code}: {error.message}"
+            continue
+        used = tuple(policy for policy, one in found.policies.items() if name in one.recipients)
+        keys[name] = Configured(pinned_key(recipient), recipient.describes, used)
+    return keys, broken
+
+
+# -- retiring ------------------------------------------------------------------
+
+
+def _retire(
+    name: str, configured: Mapping[str, Configured], looked: Survey, built: Services, output: Output
+) -> None:
+    if name not in configured:
+        known = ", ".join(configured) or "none"
+        raise UsageError(f"There is no usable key '{name}'.", hint=f"Configured: {known}.")
+    key = configured[name]
+    _refuse(name, key, looked)
+    use = looked.of(key.key)
+    built.store.event("key.retired", key=key.key, name=name)
+    spare = len(use.backups) if use else 0
+    copies = len(use.by_copy) if use else 0
+    words = [f"'{name}' is retired: every backup that is kept opens without it. That is on record."]
+    if spare:
+        words.append(f"It was a further way into {plural(spare, 'backup')}, which have one way fewer now.")
+    if copies:
+        words.append(
+            f"Whoever has it still opens {plural(copies, 'backup')} by the containers' own envelopes."
+        )
+    words.append(f"Take [keys.{name}] out of strongroom.toml, then destroy the key where it lies.")
+    document = {"retired": name, "key": key.key, "spare_of": spare, "still_opens_copies_of": copies}
+    output.answer(document, words)
+
+
+def _refuse(name: str, key: Configured, looked: Survey) -> None:
+    if key.policies:
+        raise KeyStillNeeded(
+            f"Policy '{key.policies[0]}' seals for '{name}': its next backup would need it.",
+            hint="Nothing was changed. Take it out of the policy's recipients, rotate, then retire it.",
+        )
+    if looked.unread:
+        backup, why = next(iter(looked.unread.items()))
+        raise KeyStillNeeded(
+            f"{plural(len(looked.unread), 'backup')} could not be looked at, so they may need '{name}'; "
+            f"{backup}: {why}",
+            hint="Nothing was changed. Bring their targets back, or repair them, then repeat.",
+        )
+    use = looked.of(key.key)
+    if use and use.only:
+        raise KeyStillNeeded(
+            f"{plural(len(use.only), 'backup')} open with '{name}' alone: {', '.join(use.only[:SHOWN])}"
+            f"{' and more' if len(use.only) > SHOWN else ''}."
+        )
+
+
+# -- showing -------------------------------------------------------------------
+
+
+def _document(
+    configured: Mapping[str, Configured], broken: Mapping[str, str], looked: Survey
+) -> dict[str, Any]:
+    import msgspec  # noqa: PLC0415
+
+    names = {one.key: name for name, one in configured.items()}
+    return {
+        "backups": looked.backups,
+        "keys": [{"name": names.get(use.key), **msgspec.to_builtins(use)} for use in looked.keys],
+        "configured": {name: one._asdict() for name, one in configured.items()},
+        "unusable": dict(broken),
+        "unread": looked.unread,
+    }
+
+
+def _lines(configured: Mapping[str, Configured], broken: Mapping[str, str], looked: Survey) -> Iterator[str]:
+    head = ("KEY", "KIND", "VERSION", "POLICIES", "OPENS", "ONLY KEY OF", "BY COPY", "OLDEST", "NEWEST")
+    names = {one.key: name for name, one in configured.items()}
+    rows = [_row(names.get(use.key), use, configured) for use in looked.keys]
+    used = {use.key for use in looked.keys}
+    rows += [
+        (name, one.key.partition(":")[0], "", ", ".join(one.policies), 0, 0, 0, "", "")
+        for name, one in configured.items()
+        if one.key not in used
+    ]
+    yield from table(head, rows) if rows else ["There is no key: nothing is configured, nothing is sealed."]
+    yield from (f"keys.{name} cannot be used here: {why}" for name, why in broken.items())
+    for use in looked.keys:
+        if use.only:
+            yield _needed(names.get(use.key) or _unnamed(use), use)
+    yield from (f"{backup}: not looked at: {why}" for backup, why in looked.unread.items())
+
+
+def _row(name: str | None, use: KeyUse, configured: Mapping[str, Configured]) -> tuple[object, ...]:
+    policies = configured[name].policies if name else ()
+    return (
+        name or _unnamed(use),
+        use.type,
+        ", ".join(map(str, use.versions)),
+        ", ".join(policies),
+        len(use.backups),
+        len(use.only),
+        len(use.by_copy),
+        use.oldest[:10],
+        use.newest[:10],
+    )
+
+
+def _unnamed(use: KeyUse) -> str:
+    """Call a key that is not configured by its label and the beginning of its public name."""
+    public = use.key.partition(":")[2][:12]
+    return f"({' '.join((*use.labels, public))})"
+
+
+def _needed(name: str, use: KeyUse) -> str:
+    some = ", ".join(use.only[:SHOWN]) + (" …" if len(use.only) > SHOWN else "")
+    return f"Without {name}, {plural(len(use.only), 'backup')} could not be opened any more: {some}"
+
+
+COMMANDS = {
+    "keys": Command(
+        _arguments,
+        _keys,
+        "Read from the newest envelopes on the targets; no key is used. OPENS: by the newest envelope.\n"
+        "BY COPY: rotated away, but the containers' own envelope still opens for whoever has the key.",
+    )
+}

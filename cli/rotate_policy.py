@@ -1,0 +1,101 @@
+"""rotate: bring the backups of policies to the recipients that they name now."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Any
+
+from cli.command import Command
+from cli.output import Output
+from cli.rotate_shown import Done
+from strongroom.errors import UsageError
+from strongroom.state.records import Run, StepKind
+
+if TYPE_CHECKING:
+    from strongroom.config import Settings
+    from strongroom.operations.services import Services
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("policy", metavar="POLICY", nargs="*", help="which (default: all that seal)")
+    parser.add_argument(
+        "--backup", metavar="ID", action="append", default=[], help="only this one; repeatable"
+    )
+    parser.add_argument(
+        "--re-encrypt", action="store_true", help="seal anew under new keys (after a leak), not re-wrap"
+    )
+    parser.add_argument(
+        "--renew", action="store_true", help="also what opens for just these: a keeper has a new key version"
+    )
+    parser.add_argument("--rate", metavar="N", type=float, help="at most so many wrapping keys a second")
+    parser.add_argument("--on-cluster", action="store_true", help="hand it to the cluster's recover workers")
+
+
+def _rotate(arguments: Namespace, output: Output) -> None:
+    from cli.settings import services, settings  # noqa: PLC0415 - the run store
+
+    found = settings()
+    policies = _policies(arguments, found)
+    if arguments.on_cluster:
+        _submit(policies, arguments, output)
+        return
+    from cli.policy import require_good  # noqa: PLC0415
+
+    built = services(found)
+    runs = [_run(policy, arguments, built, output) for policy in policies]
+    results = [row.result for run in runs for row in built.store.rows(run.id, StepKind.ROTATE) if row.result]
+    done = Done(anew=arguments.re_encrypt, runs=runs, backups=results)
+    output.answer(done.document(), done.lines())
+    for run in runs:
+        require_good(run)
+
+
+def _policies(arguments: Namespace, found: Settings) -> list[str]:
+    sealing = [name for name, policy in found.policies.items() if policy.sealed]
+    if unknown := [name for name in arguments.policy if name not in sealing]:
+        known = ", ".join(sealing) or "none"
+        raise UsageError(f"There is no policy '{unknown[0]}' that seals.", hint=f"Those that do: {known}.")
+    if arguments.backup and len(arguments.policy) != 1:
+        raise UsageError("--backup needs the one policy that the backup belongs to.")
+    if not (chosen := arguments.policy or sealing):
+        raise UsageError("No policy seals anything, so there is nothing to rotate.", hint="")
+    return list(chosen)
+
+
+def _run(policy: str, arguments: Namespace, built: Services, output: Output) -> Run:
+    from cli.watching import by_ticket, watching  # noqa: PLC0415
+    from strongroom.operations.drive import drive  # noqa: PLC0415
+    from strongroom.operations.rotate import RotateOptions  # noqa: PLC0415
+    from strongroom.operations.rotation import submit_rotation  # noqa: PLC0415
+
+    options = RotateOptions(**_asked(arguments))
+    run, tickets = submit_rotation(built, policy=policy, options=options, take_over=True)
+    with watching(output, built.store) as watch:
+        return drive(run, tickets, built, watch=by_ticket(watch))
+
+
+def _asked(arguments: Namespace) -> dict[str, Any]:
+    return {
+        "reencrypt": arguments.re_encrypt,
+        "renew": arguments.renew,
+        "backups": tuple(arguments.backup),
+        "rate": arguments.rate,
+    }
+
+
+def _submit(policies: list[str], arguments: Namespace, output: Output) -> None:
+    from tasks.rotate import rotate_keys  # noqa: PLC0415
+
+    ids = {policy: rotate_keys.delay(policy=policy, **_asked(arguments)).id for policy in policies}
+    words = [f"Submitted. Follow it: strongroom status {one} --follow" for one in ids.values()]
+    output.answer({"ids": ids}, [*words, "The recover workers do it; they are normally stopped."])
+
+
+COMMANDS = {
+    "rotate": Command(
+        _arguments,
+        _rotate,
+        "Put the new key into the policy's recipients first, and leave the old one configured until it is\n"
+        "done. Needs a key that opens what there is. It may be repeated, and stopped, at any time.",
+    )
+}

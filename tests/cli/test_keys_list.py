@@ -1,0 +1,116 @@
+"""keys and rotate: what each key opens, what would be lost without it, and moving to another."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.program import Machine
+
+CONFIG = """
+[keys.old]
+kind = "hpke"
+public_key_file = "{home}/old.key.pub"
+identity_file = "{home}/old.key"
+
+[keys.new]
+kind = "hpke"
+public_key_file = "{home}/new.key.pub"
+identity_file = "{home}/new.key"
+
+[policies.all]
+kind = "full"
+targets = ["region-a", "region-b", "region-c"]
+recipients = [{recipients}]
+"""
+
+
+def configure(machine: Machine, *recipients: str) -> None:
+    named = ", ".join(f'"{name}"' for name in recipients)
+    machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home, recipients=named))
+
+
+@pytest.fixture
+def house(stocked: Machine) -> Machine:
+    for name in ("old", "new"):
+        stocked.ok("keygen", "--output", f"{name}.key")
+    configure(stocked, "old")
+    stocked.ok("backup", "--policy", "all", "--force")
+    return stocked
+
+
+def uses(machine: Machine) -> dict[str, dict]:  # type: ignore[type-arg]
+    return {use["name"]: use for use in machine.ok("keys", "--json").document["keys"]}
+
+
+def counts(use: dict) -> tuple[int, int, int]:  # type: ignore[type-arg]
+    return len(use["backups"]), len(use["only"]), len(use["by_copy"])
+
+
+def test_what_each_key_opens_before_and_after_a_rotation(house: Machine) -> None:
+    assert {name: counts(use) for name, use in uses(house).items()} == {"old": (1, 1, 0)}
+    configure(house, "new")
+    done = house.ok("rotate", "--json")
+    assert [key["generation"] for key in done.document["backups"][0]["keys"]] == [2]
+    assert {name: counts(use) for name, use in uses(house).items()} == {"old": (0, 0, 1), "new": (1, 1, 0)}
+    shown = house.ok("keys").out
+    assert "Without new, 1 backup could not be opened any more" in shown
+
+
+def test_a_key_that_a_backup_needs_is_not_retired(house: Machine) -> None:
+    refused = house.run("keys", "--retire", "old")
+    assert refused.code == 59
+    assert "Policy 'all' seals for 'old'" in refused.err
+    configure(house, "new")
+    refused = house.run("keys", "--retire", "old")
+    assert refused.code == 59
+    assert "open with 'old' alone" in refused.err
+    house.ok("rotate")
+    retired = house.ok("keys", "--retire", "old", "--json").document
+    assert retired["still_opens_copies_of"] == 1
+
+
+def test_no_key_is_retired_while_a_backup_cannot_be_looked_at(house: Machine) -> None:
+    configure(house, "new")
+    house.ok("rotate")
+    for region in ("a", "b", "c"):
+        for manifest in (house.state / "targets" / f"region-{region}" / "manifests").glob("*.json"):
+            manifest.unlink()
+    refused = house.run("keys", "--retire", "old")
+    assert refused.code == 59
+    assert "could not be looked at" in refused.err
+
+
+def test_rotating_again_does_nothing_unless_a_new_key_version_is_said_to_be_there(house: Machine) -> None:
+    configure(house, "new")
+    house.ok("rotate", "all")
+    [key] = house.ok("rotate", "all", "--json").document["backups"][0]["keys"]
+    assert (key["made"], key["generation"]) == (False, 2)
+    [key] = house.ok("rotate", "all", "--renew", "--json").document["backups"][0]["keys"]
+    assert (key["made"], key["generation"]) == (True, 3)
+
+
+def test_without_the_old_key_nothing_is_lost(house: Machine) -> None:
+    configure(house, "new")
+    hidden = house.path("old.key")
+    text = house.path("strongroom.toml").read_text()
+    house.path("strongroom.toml").write_text(text.replace(f'identity_file = "{hidden}"\n', ""))
+    done = house.run("rotate")
+    assert done.code == 10
+    assert "no backup was rotated" in done.err
+    configure(house, "new")
+    house.ok("rotate")
+
+
+def test_after_a_re_encryption_old_copies_are_named_until_they_are_deleted(
+    house: Machine, tmp_path: Path
+) -> None:
+    configure(house, "new")
+    done = house.ok("rotate", "--re-encrypt", "--json").document
+    assert done["backups"][0]["new"].endswith("-r1")
+    assert {one["target"] for one in done["old_key_still_opens"]} == {"region-a", "region-b", "region-c"}
+    assert {name: counts(use) for name, use in uses(house).items()} == {"old": (1, 1, 0), "new": (1, 1, 0)}
+
+
+@pytest.mark.parametrize("words", [["nothing"], ["--backup", "x"]])
+def test_what_is_not_there_is_refused(house: Machine, words: list[str]) -> None:
+    assert house.run("rotate", *words).code == 2
