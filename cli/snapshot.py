@@ -183,8 +183,9 @@ def _ask(wanted: str, about: About) -> str:
     """Have a person type which server is overwritten with which moment."""
     if not prompts.somebody_there():
         raise ConfirmationRequired(
-            f"Everything in the server would be replaced. That has to be confirmed with: --confirm {wanted}",
-            hint="Nothing was changed. Look at the cluster's name first, then repeat with that option.",
+            "Everything in the server would be replaced, and there is no terminal to ask on.",
+            hint="Nothing was changed. Look at the cluster's name and the index. If they are meant, "
+            f"repeat with:\n--confirm {wanted}",
         )
     print(*_lines(about), sep="\n", file=sys.stderr)
     print(f"Everything in the server will be replaced. To go on, type {wanted}: ", end="", file=sys.stderr)

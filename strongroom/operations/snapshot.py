@@ -89,8 +89,12 @@ def assembled(secrets: Iterable[Secret], folder: Path) -> Iterator[WholeSnapshot
 
 def look(vault: Vault) -> Server:
     """Ask which server that is. Raises SourceError if it is sealed: such a one takes no snapshot."""
-    with _explained("say which cluster it is"):
+    try:
         found = vault.get("sys/seal-status").read(_SERVER)
+    except Sealed:  # so it answers no login either
+        found = Server()
+    except VaultError as error:
+        raise _typed(error, "say which cluster it is") from None
     if found.sealed:
         raise SourceError("The server is sealed, or not initialised.", hint=_INITIALISE)
     return found

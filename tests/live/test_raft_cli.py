@@ -1,0 +1,185 @@
+"""A server's snapshot backed up and put back by command lines alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from strongroom.errors import (
+    ConfirmationRequired,
+    NotABackup,
+    SourceError,
+    Tampered,
+    UntrustedSigner,
+    UsageError,
+    WouldOverwrite,
+)
+from tests.cli.program import PASSPHRASE, Machine
+from tests.live.openbao import RaftServer
+from tests.live.raft_parts import shipped
+
+CONFIG = """
+[vaults.main]
+address = "{address}"
+token_file = "{token}"
+
+[sources.server]
+kind = "raft"
+vault = "main"
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RaftServer]:
+    with RaftServer() as running:
+        running.initialise()
+        shipped(running, "raft-snapshot")
+        shipped(running, "raft-restore")
+        running.put("secret/", "app", {"password": "CANARY-first"})
+        yield running
+
+
+@pytest.fixture
+def machine(server: RaftServer, tmp_path: Path) -> Machine:
+    """A machine that backs the server up, and one backup in ``full.sr``."""
+    made = Machine(tmp_path / "machine", env={"STRONGROOM_PASSPHRASE": PASSPHRASE})
+    token(made, server, "token", "raft-snapshot")
+    token(made, server, "restore-token", "raft-restore")
+    made.path("strongroom.toml").write_text(CONFIG.format(address=server.address, token=made.path("token")))
+    made.ok("backup", "full.sr", "--source", "server", "--include-values", "--force")
+    return made
+
+
+def token(machine: Machine, server: RaftServer, name: str, *policies: str) -> None:
+    path = machine.path(name)
+    path.write_text(server.new_token(*policies))
+    path.chmod(0o600)
+
+
+def to(server: RaftServer) -> list[str]:
+    return ["--address", server.address, "--token-file", "restore-token"]
+
+
+def asked_for(machine: Machine, server: RaftServer) -> str:
+    """What has to be typed, as the refusal says it."""
+    done = machine.run("restore-snapshot", "--backup-file", "full.sr", *to(server))
+    assert done.code == ConfirmationRequired.exit_code
+    found = done.err.partition("--confirm ")[2].split()[0]
+    assert found.startswith(server.call("GET", "sys/seal-status", token="")["cluster_name"] + "@")
+    return found
+
+
+def test_a_snapshot_is_backed_up_checked_and_put_back_and_so_is_what_was_there(
+    server: RaftServer, machine: Machine
+) -> None:
+    checked = machine.ok("restore-snapshot", "--backup-file", "full.sr", "--check", "--json").document
+    assert checked["restored"] is False
+    assert checked["snapshot"]["cluster_id"] == server.call("GET", "sys/seal-status", token="")["cluster_id"]
+    server.put("secret/", "app", {"password": "CANARY-second"})
+
+    words = ["--backup-file", "full.sr", *to(server), "--confirm", asked_for(machine, server)]
+    assert server.data("secret/data/app")["data"] == {"password": "CANARY-second"}
+    done = machine.ok("restore-snapshot", *words)
+
+    assert server.data("secret/data/app")["data"] == {"password": "CANARY-first"}
+    assert "The next time it is unsealed, it needs 1 of the 1 unseal keys of generation" in done.out
+    (folder,) = (machine.state / "undo").iterdir()
+    assert str(folder) in done.out
+    assert list((machine.state / "tmp").iterdir()) == []
+
+    token(machine, server, "restore-token", "raft-restore")  # the old one is younger than the snapshot
+    files = sorted(folder.iterdir())
+    refused = machine.run("restore-snapshot", "--backup-file", *files, *to(server), "--no-way-back")
+    confirm = refused.err.partition("--confirm ")[2].split()[0]
+    back = machine.ok(
+        "restore-snapshot",
+        "--backup-file",
+        *files,
+        *to(server),
+        "--no-way-back",
+        "--confirm",
+        confirm,
+        "--json",
+    ).document
+    assert (back["restored"], back["sealed"], back["way_back"]) == (True, False, None)
+    assert server.data("secret/data/app")["data"] == {"password": "CANARY-second"}
+
+
+def test_a_configured_server_is_named(server: RaftServer, machine: Machine) -> None:
+    done = machine.run("restore-snapshot", "--backup-file", "full.sr", "--vault", "main", "--confirm", "yes")
+    assert done.code == ConfirmationRequired.exit_code
+    done = machine.run("restore-snapshot", "--backup-file", "full.sr", "--vault", "none")
+    assert done.code == UsageError.exit_code
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--backup-file", "full.sr"),
+        ("--backup-file", "full.sr", "--address", "http://127.0.0.1:1"),
+        ("--backup-file", "full.sr", "--address", "http://127.0.0.1:1", "--vault", "main"),
+        ("--backup-file", "full.sr", "--force"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_said_by_halves_is_refused(machine: Machine, words: tuple[str, ...]) -> None:
+    assert machine.run("restore-snapshot", *words).code == UsageError.exit_code
+
+
+def test_no_word_goes_on_but_the_cluster_and_the_index(server: RaftServer, machine: Machine) -> None:
+    before = server.data("secret/data/app")
+    for word in ("yes", "y", "--force", ""):
+        done = machine.run("restore-snapshot", "--backup-file", "full.sr", *to(server), f"--confirm={word}")
+        assert done.code == ConfirmationRequired.exit_code
+        assert "Traceback" not in done.err
+    assert server.data("secret/data/app") == before
+
+
+def test_a_backup_of_secrets_a_foreign_signer_and_a_changed_file_are_refused(
+    server: RaftServer, machine: Machine, tmp_path: Path
+) -> None:
+    machine.set("APP", "CANARY-secret")
+    machine.seal("secrets.sr")
+    other = Machine(tmp_path / "other", env={"STRONGROOM_PASSPHRASE": PASSPHRASE})
+    changed = bytearray(machine.path("full.sr").read_bytes())
+    changed[len(changed) // 2] ^= 1
+    machine.path("changed.sr").write_bytes(changed)
+
+    assert (
+        machine.run("restore-snapshot", "--backup-file", "secrets.sr", "--check").code == NotABackup.exit_code
+    )
+    assert (
+        machine.run("restore-snapshot", "--backup-file", "changed.sr", "--check").code == Tampered.exit_code
+    )
+    foreign = other.run("restore-snapshot", "--backup-file", machine.path("full.sr"), "--check")
+    assert foreign.code == UntrustedSigner.exit_code
+
+
+def test_another_cluster_has_to_be_meant_and_is_sealed_then(server: RaftServer, machine: Machine) -> None:
+    with RaftServer() as new:
+        new.initialise()
+        machine.path("restore-token").write_text(new.token)
+        name = new.call("GET", "sys/seal-status", token="")["cluster_name"]
+        about = json.loads(
+            machine.ok("restore-snapshot", "--backup-file", "full.sr", "--check", "--json").out
+        )
+        index = about["snapshot"]["index"]
+        words = ["--backup-file", "full.sr", *to(new), "--confirm", f"{name}@{index}"]
+
+        assert machine.run("restore-snapshot", *words).code == WouldOverwrite.exit_code
+        done = machine.ok("restore-snapshot", *words, "--foreign-keys")
+        assert "SEALED" in done.out
+        assert "restart its process" in done.out
+
+        again = machine.run("restore-snapshot", *words, "--foreign-keys")
+        assert again.code == SourceError.exit_code
+        assert "sealed" in again.err
+        new.kill()
+        new.start()
+        new.keys, new.token = server.keys, server.token
+        new.unseal()
+        assert new.data("secret/data/app")["data"]["password"].startswith("CANARY")
