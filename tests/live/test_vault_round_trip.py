@@ -8,13 +8,18 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.bundle import BundleReader
+from strongroom.errors import SourceError
+from strongroom.model import Entry, Media, Secret, SecretBytes, Version
 from strongroom.operations.backup_file import backup_to_file
 from strongroom.operations.open import open_backup
 from strongroom.operations.restore import Restored, chosen, restore
+from strongroom.sources import Change
 from strongroom.sources.vault import VaultSource
 from strongroom.sources.vault.writing import TIMES
+from strongroom.state.records import RunState
+from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao, dev_server
-from tests.live.vault_parts import READ, RESTORE, source_of, with_policies
+from tests.live.vault_parts import READ, RESTORE, shipped, source_of, with_policies
 from tests.live.vault_seeds import Seeds, everything
 from tests.operations.world import World, make_world
 
@@ -51,6 +56,114 @@ def test_a_lost_server_comes_back_as_it_was(
     assert after.keys() == before.keys()
     assert done.compared == done.created
     assert_losses(destination.losses(), openbao_seeded)
+
+
+def test_bringing_back_twice_changes_nothing(openbao_seeded: Seeds, world: World, tmp_path: Path) -> None:
+    server = openbao_seeded.server
+    back_up(world, source_of(server, tmp_path, *READ), tmp_path / "backup")
+    before = everything(server)
+    destination = source_of(server, tmp_path, *RESTORE)
+    done = bring_back(world, tmp_path / "backup", destination, overwrite=True)
+    assert (done.created, done.changed, done.left) == (0, 0, 0)
+    assert everything(server) == before
+    assert destination.losses() == ()
+
+
+def test_a_policy_that_hides_names_makes_the_backup_degraded(
+    own_openbao: OpenBao, world: World, tmp_path: Path
+) -> None:
+    for number in range(20):
+        own_openbao.put("secret/", f"app/{number}", {"value": "CANARY"})
+    own_openbao.policy("all", shipped("backup-read"))
+    login = own_openbao.app_role(tmp_path, "backup", ["all"])
+    source = VaultSource(Vault(own_openbao.connection(tmp_path, login=login)), system=False)
+    services = world.services(sources={"vault": source})
+    assert world.back_up(services).state is RunState.DONE
+    own_openbao.policy("all", shipped("backup-read") + HIDING)
+    run = world.back_up(services)
+    assert run.state is RunState.DEGRADED
+    assert "holds 9 secrets where 20 were expected" in (run.error or "")
+
+
+HIDING = """
+path "secret/metadata/app/" {
+  capabilities = ["list"]
+  list_scan_response_keys_filter_path = "secret/data/app/{{ .key }}"
+}
+path "secret/detailed-metadata/app/" {
+  capabilities = ["list"]
+  list_scan_response_keys_filter_path = "secret/data/app/{{ .key }}"
+}
+path "secret/data/app/1*" { capabilities = ["deny"] }
+"""
+"""Eleven of twenty names are not listed any more, and nobody is told."""
+
+
+def test_what_no_backup_holds_is_said(own_openbao: OpenBao, tmp_path: Path) -> None:
+    own_openbao.call("POST", "sys/mounts/pki", {"type": "pki"})
+    own_openbao.call("POST", "sys/mounts/lock", {"type": "transit"})
+    own_openbao.mount("scratch")
+    own_openbao.mount("backups")
+    source = source_of(
+        own_openbao, tmp_path, exclude_mounts=("scratch",), leave_out=("backups",), system=False
+    )
+    said = source.not_contained()
+    for words in ("pki/: certificate", "lock/: transit keys", "scratch/: a KV mount", "backups/: a KV mount"):
+        assert any(line.startswith(words) for line in said), words
+    for words in ("tokens, leases", "identity entities", "policies, auth methods"):
+        assert any(line.startswith(words) for line in said), words
+
+
+def test_a_mount_that_is_asked_for_and_not_there_is_no_empty_backup(
+    own_openbao: OpenBao, tmp_path: Path
+) -> None:
+    with pytest.raises(SourceError, match="'missing/'"):
+        list(source_of(own_openbao, tmp_path, mounts=("secret", "missing")).list())
+
+
+def test_what_a_mount_forgets_by_itself_is_said(own_openbao: OpenBao, tmp_path: Path) -> None:
+    """``undelete`` stamps a new time of deletion as long as the mount says so: it cannot take one away."""
+    own_openbao.call("POST", "secret/config", {"delete_version_after": "24h"})
+    destination = source_of(own_openbao, tmp_path)
+    live = tuple(Version(number=n, value=SecretBytes(b"{}"), media=Media.JSON) for n in (1, 2))
+    destination.write([Change(secret=Secret(name="secret/a", versions=live), expected=None)])
+    own_openbao.call("POST", "secret/undelete/a", {"versions": [1, 2]})
+    versions = own_openbao.data("secret/metadata/a")["versions"]
+    assert all(version["deletion_time"] for version in versions.values())
+    assert destination.losses() == (
+        "'secret/a', version 1-2: will delete itself 24h0m0s from now, as the mount says for all",
+    )
+
+
+def test_history_is_not_pushed_out_by_what_is_restored_on_top(own_openbao: OpenBao, tmp_path: Path) -> None:
+    for number in range(1, 11):
+        own_openbao.put("secret/", "a", {"v": number})
+    live = tuple(Version(number=n, value=SecretBytes(b"{}"), media=Media.JSON) for n in range(1, 6))
+    destination = source_of(own_openbao, tmp_path)
+    destination.write([Change(secret=Secret(name="secret/a", versions=live), expected=10)])
+    found = own_openbao.data("secret/metadata/a")
+    assert sorted(map(int, found["versions"])) == list(range(1, 16))
+    assert found["max_versions"] == 0
+
+
+def test_a_secret_that_kv_version_1_cannot_keep_is_refused(own_openbao: OpenBao, tmp_path: Path) -> None:
+    own_openbao.mount("kv1", version=1)
+    version = Version(number=1, value=SecretBytes(b"CANARY"))
+    change = Change(secret=Secret(name="kv1/a", versions=(version,)), expected=None)
+    with pytest.raises(SourceError, match="KV version 1 cannot keep"):
+        source_of(own_openbao, tmp_path).write([change])
+
+
+def test_custom_metadata_beyond_the_limits_is_said(own_openbao: OpenBao, tmp_path: Path) -> None:
+    version = Version(number=1, value=SecretBytes(b"{}"), media=Media.JSON)
+    secret = Secret(name="secret/a", versions=(version,), tags={"good": "x", "long": "y" * 600})
+    destination = source_of(own_openbao, tmp_path)
+    destination.write([Change(secret=secret, expected=None)])
+    (found,) = destination.read([Entry("secret/a", 0)])
+    assert found is not None
+    assert found.tags == {"good": "x"}
+    assert destination.kept(found) == destination.kept(secret)
+    assert any("'tag.long'" in line for line in destination.losses())
 
 
 def assert_losses(losses: tuple[str, ...], seeds: Seeds) -> None:
