@@ -11,6 +11,11 @@ be brought on a stick as wheels (see README.md beside this file):
     python3 recover.py weekly.strongroom --private-key recovery.key --get PAYMENTS_API_KEY
     python3 recover.py weekly.strongroom --private-key recovery.key --out DIRECTORY
     python3 recover.py containers/ID/* --passphrase --jsonl > secrets.jsonl
+    python3 recover.py emergency.strongroom --shares --hsm MODULE.so --token backup --out DIRECTORY
+
+What people hold is asked for: --shares takes a quorum's shares one by one. A key in an HSM needs the package
+python-pkcs11 beside the two above. Of a key in Vault or AWS KMS, the program says which command to give
+there; hand the answer in with --answer. Keys that are needed together are given together.
 
 FILE is a backup file, a container, a manifest, a metadata document, or with --legacy an old
 file. A name in --get may hold a value you do not want on a screen: redirect the output.
@@ -31,19 +36,21 @@ import sys
 import unicodedata
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives import hpke
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 try:
     import zstandard
@@ -208,6 +215,9 @@ class Keys:
     passphrases: tuple[str, ...] = ()
     files: tuple[bytes, ...] = ()
     private: tuple[tuple[str, bytes], ...] = ()
+    quorums: tuple[bytes, ...] = ()
+    hsms: tuple[Hsm, ...] = ()
+    answers: tuple[bytes, ...] = ()
     signers: frozenset[str] = frozenset()
     derived: dict[tuple[str, bytes, int], bytes] = field(default_factory=dict)
 
@@ -217,14 +227,26 @@ class Keys:
 
     def unwrap(self, stanza: dict[str, Any], context: bytes) -> bytes | None:
         """Try every key on one stanza; None if none fits."""
-        openers = {"passphrase": self._passphrase, "keyfile": self._file, "hpke": self._hpke}
+        openers: dict[str, Callable[[dict[str, Any], bytes], bytes | None]] = {
+            "passphrase": self._passphrase,
+            "keyfile": self._file,
+            "hpke": lambda args, context: self._hpke(args, b"hpke/" + context, self.private),
+            "quorum": lambda args, context: self._hpke(
+                args, b"quorum/" + context, tuple(("mlkem768-x25519", seed) for seed in self.quorums)
+            ),
+            "pkcs11-ec": self._ec,
+            "pkcs11-aes": self._aes,
+            "transit": self._transit,
+            "kms": self._kms,
+            "all-of": self._all_of,
+        }
         opener = openers.get(stanza["type"])
         return opener(stanza["args"], context) if opener else None
 
     def _passphrase(self, args: dict[str, Any], context: bytes) -> bytes | None:
         if not self.passphrases:
             return None
-        sound(sorted(args) == ["iterations", "kdf_salt", "salt", "wrapped"], "A stanza is not as it must be.")
+        members(args, "iterations", "kdf_salt", "salt", "wrapped")
         rounds, salt = args["iterations"], unhex(args["kdf_salt"], 32)
         need(
             type(rounds) is int and 100_000 <= rounds <= 10_000_000, "Malformed", "Iterations out of bounds."
@@ -243,30 +265,102 @@ class Keys:
     def _file(self, args: dict[str, Any], context: bytes) -> bytes | None:
         if not self.files:
             return None
-        sound(sorted(args) == ["key", "salt", "wrapped"], "A stanza is not as it must be.")
+        members(args, "key", "salt", "wrapped")
         name = unhex(args["key"], 16)
         for key in self.files:
             if hkdf(key, b"", b"strongroom/v1/keyfile-fingerprint")[:16] == name:
                 return unwrap(key, args, b"strongroom/v1/wrap/keyfile/" + context)
         return None
 
-    def _hpke(self, args: dict[str, Any], context: bytes) -> bytes | None:
-        if not self.private:
+    def _hpke(
+        self, args: dict[str, Any], info: bytes, private: tuple[tuple[str, bytes], ...]
+    ) -> bytes | None:
+        if not private:
             return None
-        sound(sorted(args) == ["kem", "key", "sealed"], "A stanza is not as it must be.")
-        name, info = unhex(args["key"], 32), b"strongroom/v1/wrap/hpke/" + context
-        for kind, seed in self.private:
-            number, kem, private, public = hpke_key(kind, seed)
+        members(args, "kem", "key", "sealed")
+        name = unhex(args["key"], 32)
+        for kind, seed in private:
+            number, kem, key, public = hpke_key(kind, seed)
             if number != args["kem"] or sha256(public) != name:
                 continue
             sealed = unhex(args["sealed"], (1120 if kind == "mlkem768-x25519" else 32) + 48)
             try:
                 return hpke.Suite(kem, hpke.KDF.HKDF_SHA512, hpke.AEAD.AES_256_GCM).decrypt(
-                    sealed, private, info=info
+                    sealed, key, info=b"strongroom/v1/wrap/" + info
                 )
             except InvalidTag:
                 return None
         return None
+
+    def _ec(self, args: dict[str, Any], context: bytes) -> bytes | None:
+        if not self.hsms:
+            return None
+        members(args, "kem", "key", "sealed", "version")
+        version, name = number(args["version"]), unhex(args["key"], 32)
+        point = {16: 65, 17: 97}.get(args["kem"])
+        if point is None:
+            return None
+        sealed = unhex(args["sealed"], point + 48)
+        info = b"strongroom/v1/wrap/pkcs11-ec/" + version.to_bytes(2, "big") + context
+        for hsm in self.hsms:
+            found = hsm.agree(name, version, sealed[:point])
+            if found is not None:
+                return open_ec(*found, args["kem"], sealed, info)
+        return None
+
+    def _aes(self, args: dict[str, Any], context: bytes) -> bytes | None:
+        members(args, "data_key", "key", "salt", "version", "wrapped")
+        version, wrapped = number(args["version"]), unhex(args["data_key"], 40)
+        info = b"strongroom/v1/wrap/pkcs11-aes/" + version.to_bytes(2, "big") + context
+        found = [*self.answers, *(key for hsm in self.hsms if (key := hsm.unwrap(version, wrapped)))]
+        return next((key for each in found if (key := unwrap(each, args, info))), None)
+
+    def _transit(self, args: dict[str, Any], context: bytes) -> bytes | None:
+        members(args, "data_key", "key", "salt", "version", "wrapped")
+        unhex(args["data_key"], 60)
+        info = b"strongroom/v1/wrap/transit/" + context
+        return next((key for each in self.answers if (key := unwrap(each, args, info))), None)
+
+    def _kms(self, args: dict[str, Any], context: bytes) -> bytes | None:  # noqa: ARG002
+        """Take the answer as it is: that it is the right one, the record's MAC shows."""
+        members(args, "arn", "blob")
+        return self.answers[0] if len(self.answers) == 1 else None
+
+    def _all_of(self, args: dict[str, Any], context: bytes) -> bytes | None:
+        legs, data = legs_of(args)
+        shares = []
+        for place, leg in enumerate(legs):
+            bound = b"strongroom/v1/wrap/all-of/leg/" + bytes([place, len(legs)]) + context
+            share = next((found for stanza in leg if (found := self.unwrap(stanza, bound))), None)
+            if share is None:
+                return None
+            shares.append(share)
+        return unwrap(b"".join(shares), args, b"strongroom/v1/wrap/all-of/" + sha256(data) + context)
+
+
+def members(args: dict[str, Any], *names: str) -> None:
+    sound(sorted(args) == list(names), "A stanza is not as it must be.")
+
+
+def number(value: object) -> int:
+    sound(type(value) is int and 1 <= value < 1 << 31, "A version is out of bounds.")
+    return int(str(value))
+
+
+def legs_of(args: dict[str, Any]) -> tuple[list[list[dict[str, Any]]], bytes]:
+    """Return the stanzas of an all-of stanza by leg, and their encoding."""
+    members(args, "legs", "salt", "wrapped")
+    data = unhex(args["legs"], len(str(args["legs"])) // 2)
+    try:
+        legs = json.loads(data)
+    except (ValueError, RecursionError):
+        raise Failure("Malformed", "The legs are not JSON.") from None
+    sound(isinstance(legs, list) and 2 <= len(legs) <= 8 and canonical(legs) == data, "The legs are bad.")
+    sound(all(isinstance(leg, list) and 1 <= len(leg) <= 8 for leg in legs), "A leg is bad.")
+    for stanza in (stanza for leg in legs for stanza in leg):
+        check_stanza(stanza)
+        sound(stanza["type"] != "all-of", "An all-of is inside another.")
+    return legs, data
 
 
 def unwrap(kek: bytes, args: dict[str, Any], info: bytes) -> bytes | None:
@@ -297,12 +391,71 @@ def unlock(record: dict[str, Any], keys: Keys) -> bytes:
     context = b"strongroom/v1/wrapping-key/" + name
     key = next((found for stanza in stanzas if (found := keys.unwrap(stanza, context))), None)
     if key is None:
-        who = ", ".join(f"{s['type']} {s['label']}".strip() for s in stanzas)
-        raise Failure("WrongKey", f"Sealed for: {who}. Nothing at hand opens it.")
+        who = "".join(f"\n- {line}" for stanza in stanzas for line in todo(stanza, context))
+        raise Failure("WrongKey", f"Nothing at hand opens it. It was sealed for any of:{who}")
     message = canonical({name: value for name, value in record.items() if name != "mac"})
     right = hmac.digest(hkdf(key, name, b"strongroom/v1/wrapping-record"), message, "sha256")
-    genuine(hmac.compare_digest(right, mac), "The list of recipients was changed.")
+    wrong = "The list of recipients was changed" + (
+        ", or --answer is another key's." if keys.answers else "."
+    )
+    genuine(hmac.compare_digest(right, mac), wrong)
     return key
+
+
+def todo(stanza: dict[str, Any], context: bytes) -> list[str]:
+    """Say who or what opens a stanza, and what to do for it."""
+    kind, args, label = stanza["type"], stanza["args"], stanza["label"]
+    name = f"{kind} {label}".strip()
+    if kind == "all-of":
+        lines = [f"{name}, all of these together:"]
+        for place, leg in enumerate(legs_of(args)[0], 1):
+            bound = b"strongroom/v1/wrap/all-of/leg/" + bytes([place - 1, len(legs_of(args)[0])]) + context
+            lines += [f"    {place}. {line}" for each in leg for line in todo(each, bound)]
+        return lines
+    try:
+        return [f"{name}: {HELP.get(kind, _unknown)(args, context)}"]
+    except (KeyError, ValueError, TypeError):  # nobody has checked this stanza yet
+        return [f"{name}: it is malformed"]
+
+
+def _unknown(args: dict[str, Any], context: bytes) -> str:
+    return "use a newer recover.py"
+
+
+def _in_hsm(args: dict[str, Any], context: bytes) -> str:
+    return f"plug in the HSM (its key has the id {args['version']:04x}); give --hsm MODULE --token LABEL"
+
+
+def _in_transit(args: dict[str, Any], context: bytes) -> str:
+    ciphertext = base64.b64encode(bytes.fromhex(args["data_key"])).decode()
+    return (
+        "run 'vault write -field=plaintext transit/decrypt/KEY ciphertext=vault:v"
+        f"{args['version']}:{ciphertext}' (KEY: see the recovery kit), and give what it prints with --answer"
+    )
+
+
+def _in_kms(args: dict[str, Any], context: bytes) -> str:
+    arn = re.fullmatch(rb"arn:[a-z-]+:kms:([a-z0-9-]+):[0-9]+:key/[A-Za-z0-9-]+", bytes.fromhex(args["arn"]))
+    if arn is None:  # whoever wrote it may want a command of theirs to be typed
+        return "it names no key of AWS KMS"
+    blob = base64.b64encode(bytes.fromhex(args["blob"])).decode()
+    return (
+        f"run 'aws kms decrypt --region {arn[1].decode()} --key-id {arn[0].decode()} --encryption-context "
+        f"strongroom={context.hex()} --cli-binary-format base64 --ciphertext-blob {blob} --output text "
+        "--query Plaintext', and give what it prints with --answer"
+    )
+
+
+HELP: dict[str, Callable[[dict[str, Any], bytes], str]] = {
+    "passphrase": lambda args, context: "give --passphrase",
+    "keyfile": lambda args, context: "give --key-file FILE",
+    "hpke": lambda args, context: "give --private-key FILE",
+    "quorum": lambda args, context: "bring custodians together; give --shares",
+    "pkcs11-ec": _in_hsm,
+    "pkcs11-aes": _in_hsm,
+    "transit": _in_transit,
+    "kms": _in_kms,
+}
 
 
 def check_record(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -327,6 +480,249 @@ def check_stanza(stanza: object) -> None:
     )
     sound(isinstance(args, dict) and list(args) == sorted(args), "A stanza's args are bad.")
     sound(all(type(value) in (str, int) for value in args.values()), "A stanza's args are bad.")
+
+
+# -- keys in an HSM, or its copy in a safe ----------------------------------------
+
+
+@dataclass(frozen=True)
+class Hsm:
+    """Something that does a Diffie-Hellman, and maybe unwraps, with keys that it keeps.
+
+    ``agree`` takes the SHA-256 of a public point, a version and the other side's point; it returns the
+    shared x-coordinate and our public point, or None if it has no such key.
+    """
+
+    agree: Callable[[bytes, int, bytes], tuple[bytes, bytes] | None]
+    unwrap: Callable[[int, bytes], bytes | None] = lambda version, wrapped: None
+
+
+def software(private: ec.EllipticCurvePrivateKey) -> Hsm:
+    """Use a copy of the private key in the HSM's place."""
+    public = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+    def agree(name: bytes, version: int, enc: bytes) -> tuple[bytes, bytes] | None:
+        if sha256(public) != name or len(enc) != len(public):
+            return None
+        try:
+            other = ec.EllipticCurvePublicKey.from_encoded_point(private.curve, enc)
+        except ValueError:
+            return None
+        return private.exchange(ec.ECDH(), other), public
+
+    return Hsm(agree)
+
+
+def pkcs11_token(module: str, label: str, pin: str) -> Hsm:
+    """Log in to a token, once: a wrong PIN is not tried again."""
+    import pkcs11  # noqa: PLC0415 - only where there is an HSM
+
+    attribute, kind = pkcs11.Attribute, pkcs11.ObjectClass
+    session = pkcs11.lib(module).get_token(token_label=label).open(user_pin=pin)
+
+    def find(**wanted: Any) -> list[Any]:
+        return list(session.get_objects({attribute[name]: value for name, value in wanted.items()}))
+
+    def agree(name: bytes, version: int, enc: bytes) -> tuple[bytes, bytes] | None:
+        for public in find(CLASS=kind.PUBLIC_KEY, ID=version.to_bytes(2, "big")):
+            point = bytes(public[attribute.EC_POINT])[-len(enc) :]  # after the DER octet string's head
+            if sha256(point) != name:
+                continue
+            (private,) = find(CLASS=kind.PRIVATE_KEY, ID=version.to_bytes(2, "big"), LABEL=public.label)
+            secret = private.derive_key(
+                pkcs11.KeyType.GENERIC_SECRET,
+                8 * (len(enc) // 2),
+                mechanism=pkcs11.Mechanism.ECDH1_DERIVE,
+                mechanism_param=(pkcs11.KDF.NULL, None, enc),
+                template={attribute.SENSITIVE: False, attribute.EXTRACTABLE: True},
+            )
+            return bytes(secret[attribute.VALUE]), point
+        return None
+
+    def unwrap_(version: int, wrapped: bytes) -> bytes | None:
+        for key in find(CLASS=kind.SECRET_KEY, ID=version.to_bytes(2, "big")):
+            try:
+                made = key.unwrap_key(
+                    kind.SECRET_KEY,
+                    pkcs11.KeyType.GENERIC_SECRET,
+                    wrapped,
+                    mechanism=pkcs11.Mechanism.AES_KEY_WRAP,
+                    template={
+                        attribute.TOKEN: False,
+                        attribute.SENSITIVE: False,
+                        attribute.EXTRACTABLE: True,
+                    },
+                )
+            except pkcs11.PKCS11Error:
+                continue
+            return bytes(made[attribute.VALUE])
+        return None
+
+    return Hsm(agree, unwrap_)
+
+
+def open_ec(dh: bytes, public: bytes, kem: int, sealed: bytes, info: bytes) -> bytes | None:
+    """Finish HPKE's Decap and open (RFC 9180 4.1, 5.1, 5.2): the HSM did the Diffie-Hellman alone."""
+    enc, wrapped = sealed[: len(public)], sealed[len(public) :]
+    inner, size = ("sha256", 32) if kem == 16 else ("sha384", 48)
+    suite = b"KEM" + kem.to_bytes(2, "big")
+    prk = labeled_extract(inner, suite, b"", b"eae_prk", dh)
+    secret = labeled_expand(inner, suite, prk, b"shared_secret", enc + public, size)
+    suite = b"HPKE" + kem.to_bytes(2, "big") + b"\x00\x03\x00\x02"
+    empty = labeled_extract("sha512", suite, b"", b"psk_id_hash", b"")
+    context = b"\x00" + empty + labeled_extract("sha512", suite, b"", b"info_hash", info)
+    prk = labeled_extract("sha512", suite, secret, b"secret", b"")
+    key = labeled_expand("sha512", suite, prk, b"key", context, 32)
+    nonce = labeled_expand("sha512", suite, prk, b"base_nonce", context, 12)
+    try:
+        return AESGCM(key).decrypt(nonce, wrapped, None)
+    except InvalidTag:
+        return None
+
+
+def labeled_extract(name: str, suite: bytes, salt: bytes, label: bytes, ikm: bytes) -> bytes:
+    return hmac.digest(salt or bytes(hashlib.new(name).digest_size), b"HPKE-v1" + suite + label + ikm, name)
+
+
+def labeled_expand(  # noqa: PLR0917 - as the RFC has it
+    name: str, suite: bytes, prk: bytes, label: bytes, info: bytes, size: int
+) -> bytes:
+    """HKDF-Expand, of which one block is enough here."""
+    return hmac.digest(prk, size.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info + b"\x01", name)[
+        :size
+    ]
+
+
+# -- shares of a quorum (SLIP-39) ---------------------------------------------------
+
+# Every word of SLIP-39's list begins with four letters of its own; these are they, in order.
+WORDS = """
+acadacidacneacquacroactiactradapadeqadjuadmiadoraduladvaadvoafraagaiagenagreaideaircairlairpajar
+alaralbualcoaliealivalphalrealtoalumalwaamazambiamouamusanalanatanceanciangeangranimanswanteanxi
+aparaquaarcaarenarguarmeartiartwaspeauctauguauntaveraviaavoiawarawayaxisaxlebeambearbeavbecobedr
+behabeinbelibelobenebestbeyobikebiolbirtbishblacblanblesblimblinbluebodyboltboribornbothbounbrac
+branbravbreabriebrokbrotbrowbuckbudgbuilbulbbulgbumpbundburdburnbusybuyecagecalccamecampcanycapa
+capicaptcarbcardcarecargcarpcarvcatecausceilcentcerachamchancharchecchemcheschewchubcineciviclas
+claycleaclieclimclinclocclogclosclotclubcluscoalcoascodicolucompcorncostcouncourcovecowbcradcraf
+crazcredcriccrimcriscritcrowcruccruncruscryscubicultcuricurlcustcylidaisdamadancdarkdatadaugdead
+dealdebrdebudecedecidecldecodecrdelidemadensdenydepadepedepidepldescdesedesideskdestdetadetedevi
+devodiagdictdietdiledimidinidipldisadiscdisedishdismdispdistdivedivodocudomadomedomidougdowndrag
+dramdreadresdrifdrindrovdrugdryeduckdukeduradwardynaearlearteaseeasyechoecliecoledgeediteduceith
+elboeldeelecelegelemelepelevelitelseemaiemeremisempeemphemplemptendiendlendoenemenerenfoengaenjo
+enlaentrenveenvyepidepisequaequieraserodescaestaestievalevenevidevilevokexacexamexceexchexclexcu
+execexerexhaexotexpaexpeexplexprexteextreyebfacifactfailfainfakefalsfamifamofancfangfantfatafati
+favofawnfibefictfiltfinafindfingfirefirmfiscfishfitnflamflasflavfleaflexflipfloaflorfluffocuforb
+forcforeforgformfortforwfounfracfragfreqfresfriafridfriefrosfrotfrozfumefundfurlfusegalagamegarb
+gardgarlgasogathgenegenigenrgenugeolgestgladglanglasglenglimgoatgoldgradgrangrasgravgraygreagrie
+grilgringrocgrosgrougrowgrumguarguesguilguitgumshairhamshandhangharvhavehavohawkhazaheadhealhear
+heathelpheraherdhesihoboholiholyhomehormhosphourhugehumahumihunthusbhushhuskhybrideaidenidleimag
+impaimplimprimpuinclincoincrindeindiinduinfainfoinheinjuinmainseinsiinstinteintiinvainvoirisisla
+isolitemivorjackjerkjewejoinjudijuicjumpjuncjunijunkjuryjustkernkeybkidnkindkitcknifknitladeladl
+ladylairlamplanglarglaselaunlawsleadleaflearleavlectlegalegelegslendlenglevelibelibrliceliftlike
+lilalilylipsliqulistlitelivilizaloanlobelocalosiloudloyalucklunalunclungluxulyinlyrimachmagamaid
+mailmainmakemakimamamanamandmansmanumaramarcmarkmarvmasomatemathmaximayomeanmedamedimembmemoment
+mercmerimethmetrmidsmildmilimineminimiramixemixtmobimodemodimoismomemornmortmothmounmousmovemuch
+mulemultmuscmusemusimustnailnatineckneganervnetwnewsnuclnumbnumenylooasiobesobjeobseobtaoceaofte
+olymomitoraloranorbiordeordiorgaouncovenoverownepacepacipackpaidpainpajapancpantpapapapeparcpark
+partpatepatrpaympayrpeacpeanpeaspecapenapencpercperfpermpetiphanpharphotphraphyspickpictpiecpile
+pinkpipepistpitcplaiplanplasplatplaypleaplotplunpracpraypreapredpregprempreppresprevprieprimprio
+prisprivprizprobprocprofprogpromprosprovprunpublpulspumppunipunypupapurcpurppythquanquarquicquie
+raceraciradarailrainraisrandrankrapiraspreacrealreboreburecarecerecoregrregurejerelaremeremiremo
+rendreparepereplrequrescreseresirespresuretaretrreunreverevirewarhymrhytrichrivariverobirockroma
+romprostrounroyaruinrulerumosacksafasalasalosaltsatisatosavesaysscanscarscatscenschosciescouscra
+screscriscroseafseassecrsecusegmsenishadshafshamshapsharshelshershorshoushrisidesilesilvsimisimp
+singsistskinskunslapslavsledslicslimslowslussmarsmeasmelsmirsmitsmoksmugsnaksnapsnifsocisoftsold
+solusoulsourspacsparspeaspecspelspenspewspidspilspinspirspitsprasprisquasquestadstafstanstarstat
+staysteastepsticstilstorstrastristylsubjsubmsugasuitsunlsupesurfsurpsurvsweaswimswinswitsymbsymp
+syndsysttacktacttadptaletasktasttaugtaxiteacteamteastemptenatendtenstermtesttextthanthattheatheo
+therthorthrethumthunticktidytimbtimetingtofutogetoletotatoxitractraftraitrantrastravtreatrentria
+trictriptriutroutruetrustwictwintypetypiuglyultiumbruncoundeunfaunfounhauniounivunkiunknunusunwr
+upgrupstuserusheusuavalivaluvampvanivarivegavelvventverdveriveryvetevexevictvideviewvintviolvira
+visivisuvitavocavoicvoluvotevotiwalnwarmwarnwatcwavywealweapwebcwelcwelfwestwidtwildwindwinewire
+wisdwithwitswolfwomaworkwortwrapwriswritwrotyearyelpyielyogazero
+""".replace("\n", "")
+PLACES = {WORDS[at : at + 4]: at // 4 for at in range(0, len(WORDS), 4)}
+
+
+def read_share(text: str) -> tuple[tuple[int, int, int], int, bytes]:
+    """Return what all shares of a set have in common (id, exponent, threshold), the number and the value."""
+    typed = text.lower().split()
+    wrong = [str(at) for at, word in enumerate(typed, 1) if word[:4] not in PLACES]
+    need(not wrong, "WrongKey", f"Word {', '.join(wrong)} of a share is no word of a share.")
+    need(len(typed) == 33, "WrongKey", f"A share has 33 words, and {len(typed)} were given.")
+    places = [PLACES[word[:4]] for word in typed]
+    need(rs1024([*b"shamir_extendable", *places]) == 1, "WrongKey", "A word of a share is wrong: look again.")
+    bits = 0
+    for place in places[:30]:
+        bits = bits << 10 | place
+    value, head = bits & ((1 << 256) - 1), bits >> 260
+    # The head: id 15, extendable 1, exponent 4; group's index, threshold and count, index, threshold: 4 each.
+    need(
+        head >> 24 & 1 and not head >> 8 & 0xFFF and not bits >> 256 & 15,
+        "WrongKey",
+        "It is another kind of share.",
+    )
+    return (head >> 25, head >> 20 & 15, (head & 15) + 1), head >> 4 & 15, value.to_bytes(32, "big")
+
+
+def rs1024(values: Sequence[int]) -> int:
+    """The checksum of SLIP-39, which is 1 if all is right."""
+    generator = (
+        0xE0E040, 0x1C1C080, 0x3838100, 0x7070200, 0xE0E0009,
+        0x1C0C2412, 0x38086C24, 0x3090FC48, 0x21B1F890, 0x3F3F120,
+    )  # fmt: skip
+    check = 1
+    for value in values:
+        top, check = check >> 20, (check & 0xFFFFF) << 10 ^ value
+        for bit, factor in enumerate(generator):
+            check ^= factor if top >> bit & 1 else 0
+    return check
+
+
+def join_shares(texts: Sequence[str]) -> bytes:
+    """Put the shares of a quorum together; return the private key's seed."""
+    read = [read_share(text) for text in texts]
+    need(len({common for common, _, _ in read}) == 1, "WrongKey", "The shares are of different quorums.")
+    _, exponent, threshold = read[0][0]
+    points = {place: value for _, place, value in read}
+    need(len(points) == len(texts), "WrongKey", "A share was given twice.")
+    need(len(points) == threshold, "WrongKey", f"{threshold} shares are needed, {len(points)} were given.")
+    secret, check = interpolate(points, 255), interpolate(points, 254)
+    right = hmac.digest(check[4:], secret, "sha256")[:4]
+    need(right == check[:4], "WrongKey", "The shares are whole, and do not belong together.")
+    left, other = secret[:16], secret[16:]
+    for step in (3, 2, 1, 0):
+        mask = hashlib.pbkdf2_hmac("sha256", bytes([step]), other, (10_000 << exponent) // 4, 16)
+        left, other = other, bytes(a ^ b for a, b in zip(left, mask, strict=True))
+    return other + left
+
+
+def interpolate(points: dict[int, bytes], at: int) -> bytes:
+    """Lagrange's interpolation over GF(256), byte by byte."""
+    result = bytes(32)
+    for place, value in points.items():
+        factor = 1
+        for other in points:
+            if other != place:
+                factor = times(factor, times(at ^ other, inverse(place ^ other)))
+        result = bytes(a ^ times(factor, b) for a, b in zip(result, value, strict=True))
+    return result
+
+
+def times(a: int, b: int) -> int:
+    """Multiply in GF(256) with the polynomial of AES."""
+    product = 0
+    while b:
+        product ^= a if b & 1 else 0
+        a, b = a << 1 ^ (0x11B if a & 0x80 else 0), b >> 1
+    return product
+
+
+def inverse(a: int) -> int:
+    power = a
+    for _ in range(253):  # a to the 254th
+        power = times(power, a)
+    return power
 
 
 # -- containers ----------------------------------------------------------------
@@ -710,7 +1106,7 @@ def _secrets_in_file(
     for entry in manifest["containers"]:
         name = f"containers/{manifest['backup_id']}/{entry['sha256']}"
         need(name in held, "MissingPiece", f"'{name}' is not there.")
-        trusted = Keys(keys.passphrases, keys.files, keys.private, frozenset(), keys.derived)
+        trusted = replace(keys, signers=frozenset())
         if not manifest["sealed"]:
             yield from secrets_in(held[name], keys, None)
             continue
@@ -793,7 +1189,45 @@ def gather(arguments: argparse.Namespace) -> Keys:
     passphrases += [path.read_text().rstrip("\r\n") for path in arguments.passphrase_file]
     files = [key_line(path, "strongroom-key-1")[1] for path in arguments.key_file]
     private = [key_line(path, "strongroom-private-key-1") for path in arguments.private_key]
-    return Keys(tuple(passphrases), tuple(files), tuple(private), frozenset(arguments.signer))
+    return Keys(
+        passphrases=tuple(passphrases),
+        files=tuple(files),
+        private=tuple(private),
+        quorums=tuple(gather_quorums(arguments)),
+        hsms=tuple(gather_hsms(arguments)),
+        answers=tuple(base64.b64decode(text, validate=True) for text in arguments.answer),
+        signers=frozenset(arguments.signer),
+    )
+
+
+def gather_quorums(arguments: argparse.Namespace) -> Iterator[bytes]:
+    """Read shares from files, a line each, or ask for them one by one; a slip loses no other."""
+    for path in arguments.share_file:
+        yield join_shares([line for line in path.read_text().splitlines() if line.strip()])
+    given: list[str] = []
+    while arguments.shares:
+        try:
+            given.append(getpass.getpass(f"Share {len(given) + 1}: "))
+            (_, _, threshold), _, _ = read_share(given[-1])
+        except Failure as failure:
+            note(f"{failure} Type it again.")
+            given.pop()
+            continue
+        if len(given) == threshold:
+            yield join_shares(given)
+            return
+
+
+def gather_hsms(arguments: argparse.Namespace) -> Iterator[Hsm]:
+    for path in arguments.hsm_private_key:
+        key = load_pem_private_key(path.read_bytes(), None)
+        need(isinstance(key, ec.EllipticCurvePrivateKey), "WrongKey", f"'{path}' is no EC private key.")
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        yield software(key)
+    if arguments.hsm:
+        path = arguments.pin_file
+        pin = path.read_text().rstrip("\r\n") if path else getpass.getpass("PIN: ")
+        yield pkcs11_token(arguments.hsm, arguments.token, pin)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -803,6 +1237,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--passphrase-file", type=Path, action="append", default=[])
     made.add_argument("--key-file", type=Path, action="append", default=[])
     made.add_argument("--private-key", type=Path, action="append", default=[])
+    made.add_argument("--shares", action="store_true", help="ask for a quorum's shares")
+    made.add_argument("--share-file", type=Path, action="append", default=[], help="shares, a line each")
+    made.add_argument("--hsm", metavar="MODULE", help="an HSM's PKCS#11 library (needs python-pkcs11)")
+    made.add_argument("--token", metavar="LABEL", help="which of its tokens")
+    made.add_argument("--pin-file", type=Path, help="its PIN; asked for otherwise")
+    made.add_argument(
+        "--hsm-private-key", type=Path, action="append", default=[], help="a copy of its key, PEM"
+    )
+    made.add_argument("--answer", action="append", default=[], help="what Vault or KMS printed")
     made.add_argument("--signer", action="append", default=[], help="trust this fingerprint only")
     made.add_argument("--newer", type=Path, help="a detached envelope, after a rotation")
     made.add_argument("--legacy", action="store_true", help="the file is an old one")

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 
 from strongroom.container import canonical
 from strongroom.container.bundle import check_objects, read_index
@@ -20,9 +21,13 @@ from strongroom.container.reader import Container
 from strongroom.container.rows import encode_rows, to_row
 from strongroom.container.stanza import Identity
 from strongroom.errors import StrongroomError
+from strongroom.keys.allof import with_all_of
+from strongroom.keys.ec import EcIdentity
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity
+from strongroom.keys.quorum.gathering import open_together
+from strongroom.keys.quorum.record import decode as decode_quorum
 from tests.vectors.generate import vectors
 from tests.vectors.vector import Vector, stored
 from tests.vectors.vector import parse as parse_vector
@@ -44,7 +49,16 @@ def identities(vector: Vector) -> list[Identity]:
     for text in vector.all("hpke"):
         kem, _, seed = text.partition(" ")
         found.append(HpkeIdentity(bytes.fromhex(seed), kem=Kem(kem)))
-    return found
+    found += [hsm(text) for text in vector.all("ec")]
+    for text in vector.all("quorum"):
+        found.append(open_together(decode_quorum(base64.b64decode(text)), vector.all("share")))
+    return with_all_of(found)
+
+
+def hsm(text: str) -> EcIdentity:
+    """Return an HSM's private key, which these vectors publish."""
+    _, version, scalar = text.split()
+    return EcIdentity(derive_private_key(int(scalar, 16), SECP256R1()), version=int(version))
 
 
 def trusted(vector: Vector) -> frozenset[str] | None:

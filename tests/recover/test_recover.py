@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.operations.backup_file import backup_to_file
@@ -39,11 +40,23 @@ recover: Any = load()
 
 def keys_of(vector: Vector) -> Any:
     private = tuple(text.split(" ") for text in vector.all("hpke"))
+    shares = vector.all("share")
     return recover.Keys(
-        tuple(vector.all("passphrase")),
-        tuple(bytes.fromhex(text) for text in vector.all("keyfile")),
-        tuple((kind, bytes.fromhex(seed)) for kind, seed in private),
-        frozenset(vector.all("trusted")),
+        passphrases=tuple(vector.all("passphrase")),
+        files=tuple(bytes.fromhex(text) for text in vector.all("keyfile")),
+        private=tuple((kind, bytes.fromhex(seed)) for kind, seed in private),
+        quorums=(recover.join_shares(shares),) if shares else (),
+        hsms=tuple(hsm(text) for text in vector.all("ec")),
+        signers=frozenset(vector.all("trusted")),
+    )
+
+
+def hsm(text: str) -> Any:
+    """Return an HSM's key, which is held to the version that it is under in the token."""
+    _, own, scalar = text.split()
+    soft = recover.software(derive_private_key(int(scalar, 16), SECP256R1()))
+    return recover.Hsm(
+        lambda name, version, enc: soft.agree(name, version, enc) if version == int(own) else None
     )
 
 

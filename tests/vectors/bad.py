@@ -44,7 +44,7 @@ def container(name: str, expect: str, comment: str, body: bytes, *fields: tuple[
     """Publish a container, with the right key and signer at hand unless ``fields`` differ."""
     named = {field for field, _ in fields}
     rest = () if named & {"trusted", "no-trust"} else (TRUSTED,)
-    keys = () if named & {"passphrase", "keyfile", "hpke"} else (m.KEY_FILE_LINE,)
+    keys = () if named & {"passphrase", "keyfile", "hpke", "ec", "share"} else (m.KEY_FILE_LINE,)
     kept = tuple(pair for pair in fields if pair[0] != "no-trust")
     refused(f"container-{name}", expect, comment, body, *rest, *keys, *kept)
 
@@ -121,6 +121,16 @@ def wrong_keys() -> None:
     container("keyfile-wrong", "WrongKey", "another key file", one(), ("keyfile", "00" * 32))
     seed = ("hpke", f"mlkem768-x25519 {'00' * 32}")
     container("hpke-wrong", "WrongKey", "another private key", data, seed)
+    together = m.container("all of", m.few(), good.together)
+    container(
+        "all-of-leg-missing", "WrongKey", "all-of, and nobody of the quorum is there", together, m.HSM_LINE
+    )
+    container("all-of-other-leg-missing", "WrongKey", "all-of, without the HSM", together, *m.QUORUM_LINES)
+    hsm = m.container("hsm", m.few(), lambda _: [m.hsm("backup v3")])
+    other = m.HSM_LINE[1].replace("p256 3 ", "p256 4 ")
+    container(
+        "hsm-version-wrong", "WrongKey", "the HSM's key, taken for its next version", hsm, ("ec", other)
+    )
     container("kind-of-key-wrong", "WrongKey", "a key file, for a passphrase", data, m.KEY_FILE_LINE)
     container("signer-unknown", "UntrustedSigner", "signed by a stranger", resigned(one(), m.STRANGER))
 

@@ -26,6 +26,7 @@ from strongroom.container.metadata import DocumentAbout, to_metadata, write_docu
 from strongroom.container.rows import encode_rows, to_row
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKey
+from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.model import Secret
 from tests.vectors import material as m
@@ -92,6 +93,70 @@ def container_xwing() -> Vector:
 @scenario
 def container_x25519() -> Vector:
     return of_container("x25519", "HPKE, X25519", lambda _: [m.hpke(m.X25519, "recovery")], m.X25519_LINE)
+
+
+@scenario
+def container_hsm() -> Vector:
+    comment = "HPKE on P-256, whose private half is in an HSM; here it is published"
+    return of_container("hsm", comment, lambda _: [m.hsm("backup v3")], m.HSM_LINE)
+
+
+@scenario
+def container_quorum() -> Vector:
+    comment = "any 3 of 5 custodians; three shares and the quorum file are at hand"
+    return of_container("quorum", comment, lambda _: [m.board("board")], *m.QUORUM_LINES)
+
+
+def together(random: Random) -> list[Recipient]:
+    legs: list[list[Recipient]] = [[m.hsm("backup v3"), m.key_file(random)], [m.board("board")]]
+    return [AllOfRecipient(legs, label="emergency", random=random)]
+
+
+@scenario
+def container_all_of() -> Vector:
+    comment = "all of an HSM (a key file is its spare) and a quorum; the HSM and three shares are at hand"
+    return of_container("all of", comment, together, m.HSM_LINE, *m.QUORUM_LINES)
+
+
+@scenario
+def container_all_of_spare() -> Vector:
+    comment = "the same, opened with the spare key file in the HSM's place"
+    return of_container("all of", comment, together, m.KEY_FILE_LINE, *m.QUORUM_LINES)
+
+
+class Service:
+    """A recipient whose key is kept by a service: its stanza is made up, nothing here opens it."""
+
+    label = "service"
+    fingerprint = "service"
+    post_quantum = True
+
+    def __init__(self, type_: str, args: dict[str, str | int]) -> None:
+        self.type = type_
+        self._args = args
+
+    def describe(self) -> str:
+        return f"whoever may use the {self.type}"
+
+    def wrap(self, key: bytes, *, context: bytes) -> Stanza:  # noqa: ARG002  # the Protocol's
+        return Stanza(type=self.type, label=self.label, args=self._args)
+
+
+def services() -> list[Recipient]:
+    salted: dict[str, str | int] = {"salt": m.fixed("salt").hex(), "wrapped": m.fixed("wrapped", 48).hex()}
+    named: dict[str, str | int] = {"key": m.fixed("key", 16).hex(), "version": 3}
+    arn = "arn:aws:kms:eu-central-1:123456789012:key/3f9a0c1d-0000-4000-8000-000000000000"
+    return [
+        Service("pkcs11-aes", {"data_key": m.fixed("data key", 40).hex(), **named, **salted}),
+        Service("transit", {"data_key": m.fixed("data key", 60).hex(), **named, **salted}),
+        Service("kms", {"arn": arn.encode().hex(), "blob": m.fixed("blob", 152).hex()}),
+    ]
+
+
+@scenario
+def container_services_away() -> Vector:
+    comment = "an HSM's AES key, a transit key and a KMS key, none at hand; and a key file that is"
+    return of_container("services", comment, lambda r: [*services(), m.key_file(r)], m.KEY_FILE_LINE)
 
 
 def everybody(random: Random) -> list[Recipient]:
@@ -241,7 +306,9 @@ def manifest_record(*containers: ContainerEntry) -> Manifest:
                 describes="the holder of the private key `recovery`",
             ),
         ),
-        targets=(ManifestTarget(name="a", address="/backups/a", region="eu", provider="directory", counts=True),),
+        targets=(
+            ManifestTarget(name="a", address="/backups/a", region="eu", provider="directory", counts=True),
+        ),
         quorum=1,
         regions=1,
         providers=1,

@@ -5,10 +5,15 @@ None of it is secret: it is published with the files that it opens.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
+from cryptography.hazmat.primitives.hpke import Suite
 
 from strongroom.container.about import About
 from strongroom.container.derive import Random
@@ -17,9 +22,13 @@ from strongroom.container.signing import Signer
 from strongroom.container.stanza import Recipient
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import write_container
+from strongroom.keys.ec import SUITES as EC_SUITES
+from strongroom.keys.ec import EcIdentity, EcRecipient
 from strongroom.keys.hpke import SUITES, HpkeIdentity, HpkeRecipient, Kem
 from strongroom.keys.keyfile import KeyFileRecipient
 from strongroom.keys.passphrase import PassphraseRecipient
+from strongroom.keys.quorum import QuorumRecipient
+from strongroom.keys.quorum.record import decode as decode_quorum
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
 
 RECORDED = Path(__file__).with_name("hpke_recorded.json")
@@ -54,10 +63,19 @@ KEY_FILE = fixed("key file")
 XWING = HpkeIdentity(fixed("x-wing seed"), kem=Kem.XWING)
 X25519 = HpkeIdentity(fixed("x25519 scalar"), kem=Kem.X25519)
 
+HSM = EcIdentity(derive_private_key(int.from_bytes(fixed("hsm")) >> 1, SECP256R1()), version=3)
+QUORUM_MADE: dict[str, Any] = json.loads(Path(__file__).with_name("quorum_recorded.json").read_text("utf-8"))
+QUORUM = decode_quorum(QUORUM_MADE["file"].encode())
+
 PASSPHRASE_LINE = ("passphrase", PASSPHRASE)
 KEY_FILE_LINE = ("keyfile", KEY_FILE.hex())
 XWING_LINE = ("hpke", f"{Kem.XWING.value} {fixed('x-wing seed').hex()}")
 X25519_LINE = ("hpke", f"{Kem.X25519.value} {fixed('x25519 scalar').hex()}")
+HSM_LINE = ("ec", f"p256 {HSM.version} {int.from_bytes(fixed('hsm')) >> 1:064x}")
+QUORUM_LINES = (
+    ("quorum", base64.b64encode(QUORUM.encode()).decode()),
+    *(("share", share) for share in QUORUM_MADE["shares"][1:4]),
+)
 
 
 def passphrase(random: Random, *, label: str = "recovery") -> PassphraseRecipient:
@@ -69,10 +87,28 @@ def key_file(random: Random) -> KeyFileRecipient:
 
 
 def hpke(identity: HpkeIdentity, label: str) -> HpkeRecipient:
-    return HpkeRecipient(identity.public, label=label, seal=recorded(identity))
+    return HpkeRecipient(
+        identity.public, label=label, seal=recorded(identity.public.raw, SUITES[identity.public.kem])
+    )
 
 
-def recorded(identity: HpkeIdentity) -> Callable[..., bytes]:
+def hsm(label: str) -> EcRecipient:
+    public = HSM.public
+    return EcRecipient(
+        public,
+        key="backup",
+        version=HSM.version,
+        label=label,
+        seal=recorded(public.raw, EC_SUITES[public.curve]),
+    )
+
+
+def board(label: str) -> QuorumRecipient:
+    public = QUORUM.public
+    return QuorumRecipient(QUORUM, label=label, seal=recorded(public.raw, SUITES[public.kem]))
+
+
+def recorded(public: bytes, suite: Suite) -> Callable[..., bytes]:
     """Return an HPKE seal that answers from the record: its library takes no randomness.
 
     What is not yet recorded is sealed afresh and added.
@@ -80,9 +116,9 @@ def recorded(identity: HpkeIdentity) -> Callable[..., bytes]:
 
     def seal(key: bytes, handle: object, *, info: bytes) -> bytes:
         known: dict[str, str] = json.loads(RECORDED.read_text("utf-8")) if RECORDED.exists() else {}
-        question = hashlib.sha256(b"\x00".join((identity.public.raw, info, key))).hexdigest()
+        question = hashlib.sha256(b"\x00".join((public, info, key))).hexdigest()
         if question not in known:
-            known[question] = SUITES[identity.public.kem].encrypt(key, handle, info=info).hex()
+            known[question] = suite.encrypt(key, handle, info=info).hex()
             RECORDED.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", "utf-8")
         return bytes.fromhex(known[question])
 

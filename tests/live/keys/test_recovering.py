@@ -1,0 +1,90 @@
+"""The one-file decryptor on live keepers of keys, when nothing of Strongroom is left."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+import pytest
+
+from strongroom.container.stanza import Recipient
+from strongroom.keys.allof import AllOfRecipient
+from strongroom.keys.ec import EcRecipient
+from strongroom.keys.kms import KmsRecipient
+from strongroom.keys.pkcs11.aes import HsmAesKey, Pkcs11AesRecipient
+from strongroom.keys.quorum import QuorumRecipient
+from strongroom.keys.transit import TransitRecipient
+from tests.keys.quorum.made import made
+from tests.live import nss, softhsm
+from tests.live.keys.conftest import AES, EC, Hsm
+from tests.live.keys.test_kms import make_key, of
+from tests.live.keys.test_transit import Transit
+from tests.live.moto import Moto
+from tests.live.openbao import OpenBao
+from tests.recover.test_keys import sealed, shares_file
+from tests.recover.test_recover import run
+
+VALUE = b"CANARY-0001-" + b"x" * 40
+
+
+def hsm_arguments(hsm: Hsm, folder: Path) -> list[str | Path]:
+    module, label, pin = (
+        (softhsm.module(), "backup", softhsm.PIN)
+        if hsm.name == "SoftHSM"
+        else (nss.module(), nss.LABEL, nss.PIN)
+    )
+    return ["--hsm", module, "--token", label, "--pin-file", softhsm.file_with(folder / "pin", f"{pin}\n")]
+
+
+@pytest.mark.parametrize("kind", ["ec", "aes"])
+def test_an_hsm_opens(hsm: Hsm, tmp_path: Path, kind: str) -> None:
+    aes = HsmAesKey(hsm.token(), key="backup", version=AES)
+    recipient: Recipient = Pkcs11AesRecipient(aes)
+    if kind == "ec":
+        recipient = EcRecipient(hsm.public[EC], key="backup", version=EC)
+
+    done = run(sealed(tmp_path, recipient), *hsm_arguments(hsm, tmp_path), "--get", "app/0001")
+
+    assert (done.returncode, done.stdout) == (0, VALUE), done.stderr
+
+
+def test_an_hsm_and_three_shares_open_what_needs_both(hsm: Hsm, tmp_path: Path) -> None:
+    quorum, papers = made()
+    leg = EcRecipient(hsm.public[EC], key="backup", version=EC)
+    path = sealed(tmp_path, AllOfRecipient([[leg], [QuorumRecipient(quorum)]], label="emergency"))
+    shares: list[str | Path] = ["--share-file", shares_file(tmp_path, *papers[:3])]
+
+    done = run(path, *hsm_arguments(hsm, tmp_path), *shares, "--get", "app/0001")
+    assert (done.returncode, done.stdout) == (0, VALUE), done.stderr
+    assert run(path, *shares, "--list").returncode == 10
+
+
+def test_what_vault_answers_to_the_command_that_was_shown_opens(openbao: OpenBao, tmp_path: Path) -> None:
+    transit = Transit(openbao, tmp_path)
+    path = sealed(tmp_path, TransitRecipient(transit.key("seal")))
+    shown = re.search(r"transit/decrypt/KEY ciphertext=(vault:\S+)'", run(path, "--list").stderr.decode())
+    assert shown is not None
+
+    answer = transit.tell("POST", "decrypt/strongroom", {"ciphertext": shown[1]})["data"]["plaintext"]
+
+    assert run(path, "--answer", answer, "--get", "app/0001").stdout == VALUE
+
+
+def test_what_kms_answers_to_the_command_that_was_shown_opens(moto: Moto, tmp_path: Path) -> None:
+    path = sealed(tmp_path, KmsRecipient(of(moto, make_key(moto))))
+    shown = re.search(
+        r"--region (\S+) --key-id (\S+) --encryption-context strongroom=(\S+) .*--ciphertext-blob (\S+)",
+        run(path, "--list").stderr.decode(),
+    )
+    assert shown is not None
+    region, arn, context, blob = shown.groups()
+
+    answer = moto.client("kms", region_name=region).decrypt(
+        KeyId=arn, CiphertextBlob=base64.b64decode(blob), EncryptionContext={"strongroom": context}
+    )["Plaintext"]
+
+    assert run(path, "--answer", base64.b64encode(answer).decode(), "--get", "app/0001").stdout == VALUE
+    wrong = run(path, "--answer", base64.b64encode(bytes(32)).decode(), "--list")
+    assert wrong.returncode == 15
+    assert b"--answer is another key's" in wrong.stderr

@@ -1,0 +1,132 @@
+"""The one-file decryptor with keys that people or services keep: shares, copies, answers, instructions."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from strongroom.container.stanza import Recipient
+from strongroom.keys.allof import AllOfRecipient
+from strongroom.keys.ec import EcIdentity
+from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.keys.quorum import QuorumRecipient
+from strongroom.keys.quorum.shares import split
+from strongroom.operations.backup_file import backup_to_file
+from tests.keys.quorum.made import made
+from tests.operations.world import made_up, make_world
+from tests.recover.test_recover import recover, run
+from tests.vectors.vector import parse, stored
+
+QUORUM, PAPERS = made()
+
+
+def sealed(folder: Path, *recipients: Recipient) -> Path:
+    """Return a backup file of two secrets, made by the product."""
+    world = make_world(folder, secrets=made_up(2))
+    path = folder / "weekly.strongroom"
+    backup_to_file(path, source=world.source, recipients=list(recipients), services=world.services())
+    return path
+
+
+def shares_file(folder: Path, *papers: str) -> Path:
+    path = folder / "shares"
+    path.write_text("\n\n".join(papers) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(("threshold", "count"), [(2, 3), (3, 5), (5, 16), (16, 16)])
+def test_shares_that_the_product_made_join_by_slip39_alone(threshold: int, count: int) -> None:
+    chooser = random.Random(count)
+    for _ in range(3):
+        seed = chooser.randbytes(32)
+        papers = [share.mnemonic for share in split(seed, threshold=threshold, count=count)]
+        assert recover.join_shares(chooser.sample(papers, threshold)) == seed
+
+
+def test_the_first_four_letters_of_each_word_are_enough() -> None:
+    short = [" ".join(word[:4] for word in paper.split()) for paper in PAPERS[:3]]
+    assert recover.join_shares(short) == bytes(range(32))
+
+
+@pytest.mark.parametrize(
+    ("papers", "said"),
+    [
+        (PAPERS[:2], "3 shares are needed, 2 were given"),
+        (PAPERS[:4], "3 shares are needed, 4 were given"),
+        ((PAPERS[0], PAPERS[0], PAPERS[1]), "given twice"),
+        ((*PAPERS[:2], made(bytes(32))[1][2]), "different quorums"),
+        ((PAPERS[0].replace(" ", " CANARY ", 1), *PAPERS[1:3]), "Word 2"),
+        ((PAPERS[0].rpartition(" ")[0], *PAPERS[1:3]), "33 words"),
+        ((" ".join(reversed(PAPERS[0].split())), *PAPERS[1:3]), "look again"),
+    ],
+)
+def test_shares_that_do_not_open_are_told_apart(papers: tuple[str, ...], said: str) -> None:
+    with pytest.raises(recover.Failure, match=said) as caught:
+        recover.join_shares(papers)
+    assert caught.value.kind == "WrongKey"
+    assert "canary" not in str(caught.value).lower()
+
+
+def test_three_shares_open_a_backup_for_the_quorum(tmp_path: Path) -> None:
+    path = sealed(tmp_path, QuorumRecipient(QUORUM))
+
+    done = run(path, "--share-file", shares_file(tmp_path, *PAPERS[2:]), "--get", "app/0001")
+
+    assert (done.returncode, done.stdout) == (0, b"CANARY-0001-" + b"x" * 40)
+
+
+@pytest.mark.parametrize("some", list(combinations(("shares", "key", "pem"), 2)), ids="-".join)
+def test_all_of_opens_with_a_key_of_every_leg(tmp_path: Path, some: tuple[str, ...]) -> None:
+    pem = generate_private_key(SECP384R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "pem").write_bytes(pem)
+    key = KeyFileIdentity(bytes(range(32)))
+    hsm = EcIdentity.from_pem(pem, version=2)
+    path = sealed(
+        tmp_path,
+        AllOfRecipient([[QuorumRecipient(QUORUM)], [hsm.recipient(), key.recipient()]], label="both"),
+    )
+    arguments: dict[str, list[str | Path]] = {
+        "shares": ["--share-file", shares_file(tmp_path, *PAPERS[:3])],
+        "pem": ["--hsm-private-key", tmp_path / "pem"],
+        "key": ["--key-file", _key_file(tmp_path / "key")],
+    }
+    done = run(path, *(each for name in some for each in arguments[name]), "--list")
+
+    assert done.returncode == (0 if "shares" in some else 10)
+    if "shares" not in some:
+        assert b"all of these together:\n-     1. quorum board: bring custodians" in done.stderr
+
+
+def _key_file(path: Path) -> Path:
+    from strongroom.keys import privatefile  # noqa: PLC0415
+
+    privatefile.write_line(path, kind="strongroom-key-1", variety="AES256", content=bytes(range(32)))
+    return path
+
+
+def test_for_every_key_that_is_kept_elsewhere_it_is_said_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "away").write_bytes(parse(stored()["container-services-away"]).body)
+
+    done = run(tmp_path / "away", "--list")
+
+    said = done.stderr.decode()
+    assert done.returncode == 10
+    assert "its key has the id 0003); give --hsm MODULE" in said
+    assert "vault write -field=plaintext transit/decrypt/KEY ciphertext=vault:v3:" in said
+    assert (
+        "aws kms decrypt --region eu-central-1 --key-id arn:aws:kms:eu-central-1:123456789012:key/3f9a"
+        in said
+    )
+    assert "keyfile safe: give --key-file FILE" in said
+
+
+@pytest.mark.parametrize("arn", ["arn:aws:kms:x:1:key/a'; rm -rf ~; '", "\x1b[2J", ""])
+def test_an_arn_that_is_a_command_is_not_shown(arn: str) -> None:
+    stanza = {"type": "kms", "label": "x", "args": {"arn": arn.encode().hex(), "blob": "00"}}
+    assert recover.todo(stanza, b"") == ["kms x: it names no key of AWS KMS"]
+    assert recover.todo({"type": "transit", "label": "", "args": {}}, b"") == ["transit: it is malformed"]
