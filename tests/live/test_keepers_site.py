@@ -1,0 +1,215 @@
+"""Every keeper of keys through the command line: an HSM, Vault, KMS in two regions, and people.
+
+Then the worst day: a backup that needs the HSM *and* three of five custodians, an installation
+that is gone, and nothing at hand but the medium, the token and three pieces of paper.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from strongroom.keys.pkcs11.provision import generate_aes, generate_ec
+from strongroom.keys.quorum.ceremony import Ceremony
+from tests.cli.conftest import stock
+from tests.cli.program import Machine
+from tests.live.moto import CREDENTIALS, Moto
+from tests.live.openbao import OpenBao
+from tests.live.softhsm import PIN, SoftHsm, module
+
+LOG_IN = "import pkcs11, sys as s; pkcs11.lib(s.argv[1]).get_token(token_label='site').open(user_pin=s.argv[2])"
+    "import pkcs11, sys; pkcs11.lib(sys.argv[1]).get_token(token_label='site').open(user_pin=sys.argv[2])"
+)
+
+CUSTODIANS = ["Ada", "Ben", "Cleo", "Dan", "Eve"]
+
+CONFIG = """
+[vaults.keys]
+address = "{bao}"
+token_file = "{folder}/token"
+
+[keys.hsm]
+kind = "pkcs11"
+label = "strongroom"
+version = 3
+public_key_file = "hsm.pub"
+module = "{module}"
+token = "site"
+pin_file = "pin"
+
+[keys.hsm-aes]
+kind = "pkcs11"
+mechanism = "aes"
+label = "strongroom"
+version = 4
+key_id = "{aes_id}"
+module = "{module}"
+token = "site"
+pin_file = "pin"
+
+[keys.bao]
+kind = "transit"
+vault = "keys"
+key = "backup"
+
+[keys.kms-eu]
+kind = "kms"
+key_id = "{kms_eu}"
+region = "eu-central-1"
+endpoint_url = "{moto}"
+
+[keys.kms-us]
+kind = "kms"
+key_id = "{kms_us}"
+region = "us-east-1"
+endpoint_url = "{moto}"
+
+[keys.board]
+kind = "quorum"
+file = "board.quorum"
+
+[keys.emergency]
+kind = "all-of"
+legs = [["hsm"], ["board"]]
+"""
+
+
+@pytest.fixture(scope="module")
+def hsm() -> Iterator[SoftHsm]:
+    with SoftHsm() as made:
+        made.make_token("site")
+        yield made
+
+
+@pytest.fixture
+def site(hsm: SoftHsm, own_openbao: OpenBao, moto: Moto, tmp_path: Path) -> Machine:
+    """A machine that holds every kind of key, and a few secrets."""
+    machine = Machine(tmp_path / "machine")
+    machine.env |= hsm.env | {name.upper(): value for name, value in CREDENTIALS.items()}
+    token = hsm.token("site")
+    version_3 = _once(hsm, "ec", lambda: str(generate_ec(token, key="strongroom", version=3)))
+    version_4 = _once(hsm, "aes", lambda: generate_aes(token, key="strongroom", version=4))
+    machine.path("hsm.pub").write_text(version_3)
+    shutil.copy(hsm.pin_file, machine.path("pin"))
+    hold_ceremony(machine)
+    own_openbao.call("POST", "sys/mounts/transit", {"type": "transit"})
+    own_openbao.call("POST", "transit/keys/backup", {})
+    own_openbao.token_file(tmp_path)
+    keys = {
+        region: moto.client("kms", region_name=region).create_key()
+        for region in ("eu-central-1", "us-east-1")
+    }
+    machine.path("strongroom.toml").write_text(
+        CONFIG.format(
+            bao=own_openbao.address,
+            folder=tmp_path,
+            module=module(),
+            aes_id=version_4,
+            kms_eu=keys["eu-central-1"]["KeyMetadata"]["Arn"],
+            kms_us=keys["us-east-1"]["KeyMetadata"]["Arn"],
+            moto=moto.endpoint,
+        )
+    )
+    machine.ok("config", "check")
+    return stock(machine)
+
+
+def _once(hsm: SoftHsm, name: str, make: Callable[[], str]) -> str:
+    """Make a key in the token the first time, and remember what is public of it."""
+    kept = hsm.folder / name
+    if not kept.exists():
+        kept.write_text(make())
+    return kept.read_text()
+
+
+def hold_ceremony(machine: Machine) -> None:
+    """Make the quorum: its file stays with the machine, each paper in a folder of its own."""
+    ceremony = Ceremony(name="board", custodians=CUSTODIANS, threshold=3, created_at="2026-11-25T00:00:00Z")
+    papers = machine.home.parent / "papers"
+    papers.mkdir()
+    for who in ceremony.custodians:
+        words = " ".join(ceremony.show())
+        ceremony.confirm(words)
+        (papers / who).write_text(words)
+        (papers / who).chmod(0o600)
+    machine.path("board.quorum").write_bytes(ceremony.finish().encode())
+    machine.path("board.quorum").chmod(0o644)
+
+
+def shares(machine: Machine, *names: str) -> list[str | Path]:
+    papers = machine.home.parent / "papers"
+    return [word for name in names for word in ("--share", papers / name)]
+
+
+@pytest.mark.parametrize("key", ["hsm", "hsm-aes", "bao", "kms-eu", "kms-us"])
+def test_each_keeper_alone_opens_what_is_sealed_for_it(site: Machine, key: str) -> None:
+    site.ok("backup", "b.sr", "--include-values", "--force", "--recipient", key)
+    found = site.ok("get", "JWT_SECRET_KEY", "--backup-file", "b.sr", "--show-value", "--json").document
+    assert found["value"] == "CANARY-JWT"
+
+
+def test_a_region_of_kms_that_is_lost_loses_nothing(site: Machine, moto: Moto) -> None:
+    both = ("--recipient", "kms-eu", "--recipient", "kms-us")
+    site.ok("backup", "b.sr", "--include-values", "--force", *both)
+    client = moto.client("kms", region_name="eu-central-1")
+    [key] = client.list_keys()["Keys"]
+    client.disable_key(KeyId=key["KeyId"])
+    assert site.ok("test-decrypt", "b.sr", "--json").document["secrets"] == 3
+
+
+def test_a_wrong_pin_is_tried_once_and_a_good_login_by_hand_makes_it_right(
+    site: Machine, hsm: SoftHsm
+) -> None:
+    site.ok("backup", "b.sr", "--include-values", "--force", "--recipient", "hsm", "--recipient", "bao")
+    right = site.path("pin").read_text()
+    site.path("pin").write_text("CANARY-wrong\n")
+    assert site.ok("test-decrypt", "b.sr", "--json").document["secrets"] == 3, "Vault opens it too"
+    site.ok("backup", "hsm.sr", "--include-values", "--force", "--recipient", "hsm")
+    site.path("pin").write_text(right)
+    assert site.run("test-decrypt", "hsm.sr").code == 78, "a second try might lock the token"
+    log_in_by_hand(hsm)
+    assert site.ok("test-decrypt", "hsm.sr", "--json").document["secrets"] == 3
+
+
+def log_in_by_hand(hsm: SoftHsm) -> None:
+    """Log in as a person would, with another program: a good login sets the token's counter back."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOG_IN, module(), PIN],
+        env=os.environ | hsm.env,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_emergency_backup_comes_back_with_token_papers_and_medium_alone(
+    site: Machine, hsm: SoftHsm
+) -> None:
+    other = Machine(site.home.parent / "other")
+    medium = site.home.parent / "medium"
+    medium.mkdir()
+    site.ok("backup", medium / "all.sr", "--include-values", "--force", "--recipient", "emergency")
+    signer = site.ok("backup-info", medium / "all.sr", "--json").document["signer"]
+    shutil.copy(site.path("board.quorum"), medium)
+    shutil.rmtree(site.home)
+    other.env |= hsm.env
+    other.path("pin").write_text(hsm.pin_file.read_text())
+    other.path("pin").chmod(0o600)
+    other.path("strongroom.toml").write_text(
+        '[keys.hsm]\nkind = "pkcs11"\nlabel = "strongroom"\nversion = 3\n'
+        f'module = "{module()}"\ntoken = "site"\npin_file = "pin"\n'
+    )
+    words = ("restore", "--backup-file", medium / "all.sr", "--full-restore", "--signer", signer, "--json")
+    quorum = ("--quorum", medium / "board.quorum")
+    few = other.run(*words, *quorum, *shares(site, "Ada", "Eve"))
+    assert few.code == 85, few
+    done = other.ok(*words, *quorum, *shares(site, "Ada", "Cleo", "Eve")).document
+    assert (done["created"], done["compared"]) == (3, 3)
+    assert other.ok("get", "DATABASE_PASSWORD", "--show-value", "--json").document["value"] == "CANARY-DB"
