@@ -1,0 +1,329 @@
+"""The shipped S3 policies are enough for each role, and each action in them is needed.
+
+On moto, which enforces a user's actions and resources. It has no conditions, and knows none
+of the actions of locks: see ``ops/aws/README.md`` for what is not shown. It also wants an
+action for HEAD on a bucket that AWS does not have; each test grants that besides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from strongroom.errors import StrongroomError, TargetReadOnly, TargetUnavailable, VerificationFailed
+from strongroom.model import Depth
+from strongroom.operations.drive import drive
+from strongroom.operations.probe import probe_rights
+from strongroom.operations.submit import submit_repair, submit_verify
+from strongroom.state.records import RunState
+from strongroom.targets import Target
+from strongroom.targets.resilient import resilient
+from strongroom.targets.s3 import Lock, LockMode, S3Options, S3Target
+from tests.live import shipped
+from tests.live.ministack import MiniStack
+from tests.live.moto import Moto
+from tests.live.regions import credentials_file, s3_region
+from tests.operations.world import made_up, make_world, names_on
+from tests.targets.conformance import MIB, SharedConformance, get, names, put
+
+REGION = "eu-central-1"
+BIG = os.urandom(6 * MIB)
+BIG_SHA256 = hashlib.sha256(BIG).digest()
+HEAD_BUCKET = "s3:HeadBucket"
+
+NOT_ENFORCED = frozenset(
+    {
+        "s3:PutObjectRetention",
+        "s3:GetObjectRetention",
+        "s3:GetObjectLegalHold",
+        "s3:GetBucketObjectLockConfiguration",
+        "s3:ListMultipartUploadParts",
+    }
+)
+"""Actions of which taking one away changes nothing here: this server knows nothing of locks, and
+dates every upload to 2010, so that none is young enough to be gone on with."""
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[Moto]:
+    with Moto() as server:
+        server.enforce(after="inf")
+        yield server
+
+
+class Account:
+    """A bucket, and users whose policies are the shipped ones."""
+
+    def __init__(self, moto: Moto, folder: Path) -> None:
+        self._moto = moto
+        self._folder = folder
+        moto.enforce(after="inf")
+        self.bucket = f"sr-{secrets.token_hex(6)}"
+        client = moto.client("s3")
+        client.create_bucket(Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+        client.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
+
+    def target(self, policy: str, *, lacks: str = "", name: str = "eu") -> S3Target:
+        """Return the target as somebody who has a shipped policy, or all of it but one action."""
+        self._moto.enforce(after="inf")
+        document = shipped.without(shipped.shipped(policy, self.bucket), lacks)
+        document["Statement"].append(
+            {"Effect": "Allow", "Action": [HEAD_BUCKET], "Resource": f"arn:aws:s3:::{self.bucket}"}
+        )
+        user = self._moto.user(document)
+        self._moto.enforce()
+        file = credentials_file(
+            self._folder / f"{secrets.token_hex(4)}.aws",
+            key=user["AWS_ACCESS_KEY_ID"],
+            secret=user["AWS_SECRET_ACCESS_KEY"],
+        )
+        options = S3Options(
+            bucket=self.bucket,
+            region=REGION,
+            endpoint_url=self._moto.endpoint,
+            credentials_file=file,
+            max_attempts=1,
+            part_bytes=5 * MIB,
+        )
+        return S3Target(options, name=name, region=name)
+
+
+@pytest.fixture
+def account(moto: Moto, tmp_path: Path) -> Account:
+    return Account(moto, tmp_path)
+
+
+# -- each policy is enough -------------------------------------------------------------
+
+
+class TestTheSuiteOfTargetsUnderTheControlPolicy(SharedConformance):
+    @pytest.fixture
+    def target(self, account: Account) -> Target:
+        return account.target("s3-control.json")
+
+
+def uploads(target: Target) -> None:
+    """Do all that a transfer worker does, an interrupted upload and a wrong one included."""
+
+    def interrupted() -> Iterator[bytes]:
+        yield BIG[: 5 * MIB + 1]
+        raise TargetUnavailable("the stage did not answer")
+
+    def put_big(chunks: Iterable[bytes], name: str = "containers/r/b") -> bool:
+        return target.put(name, chunks, size=len(BIG), sha256=BIG_SHA256)
+
+    _expect(TargetUnavailable, lambda: put_big(interrupted()))
+    assert put_big([BIG]) is True
+    target.abort_incomplete("")
+    _expect(VerificationFailed, lambda: put_big([BIG[:-1] + b"x"], "containers/r/wrong"))
+    assert target.abort_incomplete("") == 0, "a wrong upload was left"
+    assert put(target, "containers/r/a", b"content") is True
+    _reads(target)
+
+
+def sweeps(target: Target) -> None:
+    """Do what a control worker does besides."""
+    uploads(target)
+    target.delete("containers/r/a")
+    assert names(target) == ["containers/r/0", "containers/r/b"]
+    _looks(target)
+
+
+def verifies(target: Target) -> None:
+    """Do what a verify worker does with what lies there."""
+    _reads(target)
+    _looks(target)
+
+
+def _reads(target: Target) -> None:
+    assert get(target, names(target)[0]) == b"content"
+    assert target.stat("never") is None
+
+
+def _looks(target: Target) -> None:
+    assert isinstance(target, S3Target)
+    assert [check.what for check in target.settings() if check.outcome == "not shown"] == []
+
+
+def _expect(kind: type[StrongroomError], work: Callable[[], object]) -> None:
+    try:
+        work()
+    except kind:
+        return
+    raise AssertionError(f"no {kind.__name__}")
+
+
+WORK: dict[str, Callable[[Target], None]] = {
+    "s3-transfer.json": uploads,
+    "s3-control.json": sweeps,
+    "s3-repair.json": uploads,
+    "s3-verify.json": verifies,
+}
+
+
+@pytest.mark.parametrize("policy", WORK)
+def test_each_policy_is_enough_for_its_work(account: Account, policy: str) -> None:
+    put(account.target("s3-control.json"), "containers/r/0", b"content")
+
+    WORK[policy](account.target(policy))
+
+
+@pytest.mark.parametrize(
+    ("policy", "action"),
+    [(policy, action) for policy in WORK for action in shipped.actions_of(shipped.shipped(policy, "b"))],
+)
+def test_without_any_one_of_its_actions_it_is_not(account: Account, policy: str, action: str) -> None:
+    put(account.target("s3-control.json"), "containers/r/0", b"content")
+    missed = False
+    try:
+        WORK[policy](account.target(policy, lacks=action))
+    except (StrongroomError, AssertionError):
+        missed = True
+
+    assert missed is (action not in NOT_ENFORCED)
+
+
+# -- and grants nothing more -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["transfer", "control", "verify"])
+def test_the_probe_finds_nothing_missing_and_nothing_too_many(account: Account, role: str) -> None:
+    put(account.target("s3-control.json"), "containers/r/0", b"content")
+
+    probe = probe_rights(account.target(f"s3-{role}.json"), role=role)
+
+    assert [check for check in probe.checks if check.failed] == []
+
+
+def test_the_probe_finds_the_policy_of_another_role_too_much_or_too_little(account: Account) -> None:
+    def failed(policy: str, role: str) -> set[tuple[str, str]]:
+        probe = probe_rights(account.target(policy), role=role)
+        return {(check.what, check.outcome.value) for check in probe.checks if check.failed}
+
+    assert failed("s3-control.json", "transfer") == {("delete", "too many")}
+    assert failed("s3-transfer.json", "verify") == {("put", "too many")}
+    assert failed("s3-transfer.json", "control") == {("delete an object", "missing")}
+    assert failed("s3-verify.json", "transfer") == {("put", "missing")}
+
+
+@pytest.mark.parametrize("policy", ["s3-transfer.json", "s3-repair.json", "s3-verify.json"])
+def test_who_has_it_can_hide_or_destroy_nothing(account: Account, policy: str) -> None:
+    put(account.target("s3-control.json"), "containers/r/0", b"content")
+    target = account.target(policy)
+
+    with pytest.raises(TargetReadOnly):
+        target.delete("containers/r/0")
+    version = target.bucket.head("containers/r/0")
+    assert version is not None
+    with pytest.raises(TargetReadOnly):
+        target.bucket.call(
+            "delete_object", "destroy it", writing=True, Key="containers/r/0", VersionId=version.version
+        )
+    assert get(target, "containers/r/0") == b"content"
+
+
+def test_a_policy_is_for_one_bucket_only(account: Account, moto: Moto, tmp_path: Path) -> None:
+    other = Account(moto, tmp_path)
+    foreign = other.target("s3-control.json")
+    target = S3Target(
+        S3Options(
+            bucket=account.bucket,
+            region=REGION,
+            endpoint_url=moto.endpoint,
+            credentials_file=foreign.bucket.options.credentials_file,
+            max_attempts=1,
+        ),
+        name="foreign",
+    )
+
+    for call in (lambda: put(target, "a", b"x"), lambda: names(target)):
+        with pytest.raises(StrongroomError):
+            call()
+
+
+# -- a whole backup under them ---------------------------------------------------------
+
+
+def test_a_backup_is_made_verified_and_repaired_under_the_policies(moto: Moto, tmp_path: Path) -> None:
+    accounts = {name: Account(moto, tmp_path) for name in ("eu", "us", "ap")}
+
+    def targets(policy: str) -> dict[str, Target]:
+        return {name: resilient(found.target(policy, name=name)) for name, found in accounts.items()}
+
+    world = make_world(tmp_path, secrets=made_up(6), pieces=1).with_targets(targets("s3-control.json"))
+    run = world.back_up(world.services(targets=targets("s3-transfer.json")))
+    assert run.state is RunState.DONE, run.error
+
+    _damage(moto, accounts["us"].bucket, run.id)
+    repairing = world.services(targets=targets("s3-repair.json"))
+    ended, tickets = submit_repair(repairing, backup=run.id)
+    repaired = drive(ended, tickets, repairing, processes=1)
+    assert repaired.state is RunState.DONE, repaired.error
+    verifying = world.services(targets=targets("s3-verify.json"))
+    ended, tickets = submit_verify(verifying, backup=run.id, depth=Depth.COMPARED)
+    verified = drive(ended, tickets, verifying, processes=1)
+    assert verified.state is RunState.DONE, verified.error
+    assert any(name.endswith(".r1") for name in names_on(verifying.target("us")))
+
+
+def _damage(moto: Moto, bucket: str, backup: str) -> None:
+    moto.enforce(after="inf")
+    client = moto.client("s3")
+    [found] = client.list_objects_v2(Bucket=bucket, Prefix=f"containers/{backup}/")["Contents"]
+    client.put_object(Bucket=bucket, Key=found["Key"], Body=b"CANARY-damaged")
+    moto.enforce()
+
+
+# -- the bucket's settings, and what all files have in common ---------------------------
+
+
+def test_the_bucket_s_settings_are_taken_as_they_are_shipped_and_a_locked_backup_fits_them(
+    ministack: MiniStack, tmp_path: Path
+) -> None:
+    lock = Lock(mode=LockMode.COMPLIANCE, days=1)
+    region = s3_region(
+        ministack, tmp_path, name="eu", locking=True, lock=lock, sse="aws:kms", kms_key_id=shipped.KEY
+    )
+    target = region.make(region.url)
+    assert isinstance(target, S3Target)
+    bucket, client = target.bucket.options.bucket, ministack.client()
+
+    shipped.apply_settings(client, bucket)
+
+    assert client.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    kept = client.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
+    assert {rule["ID"] for rule in kept} == {
+        rule["ID"] for rule in shipped.shipped("bucket/lifecycle.json", bucket)["Rules"]
+    }
+    rules = client.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rules[0]["ApplyServerSideEncryptionByDefault"]["KMSMasterKeyID"] == shipped.KEY
+    assert put(target, "a", b"content") is True
+    assert target.locked_until("a") is not None
+    assert [check for check in target.settings() if check.failed] == []
+
+
+def test_what_destroys_is_only_in_policies_that_demand_a_second_factor() -> None:
+    destroys = {"s3:DeleteObjectVersion", "s3:BypassGovernanceRetention", "s3:PutObjectLegalHold"}
+    for name in shipped.names():
+        for statement in shipped.shipped(name, "b").get("Statement", ()):
+            if statement["Effect"] == "Allow" and destroys & set(statement["Action"]):
+                assert statement["Condition"]["Bool"]["aws:MultiFactorAuthPresent"] == "true", name
+
+
+def test_who_restores_or_deletes_needs_a_second_factor_for_all_of_it() -> None:
+    for name in ("s3-restore.json", "s3-retention.json"):
+        for statement in shipped.shipped(name, "b")["Statement"]:
+            assert statement["Condition"]["Bool"]["aws:MultiFactorAuthPresent"] == "true"
+
+
+def test_no_shipped_policy_grants_more_than_single_named_actions_on_the_bucket() -> None:
+    for name in shipped.names():
+        for statement in shipped.shipped(name, "bucket").get("Statement", ()):
+            if statement["Effect"] == "Allow":
+                assert not any("*" in action for action in statement["Action"]), name
+                assert statement["Resource"] in {"arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*", shipped.KEY}
