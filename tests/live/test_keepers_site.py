@@ -23,7 +23,7 @@ from tests.live.moto import CREDENTIALS, Moto
 from tests.live.openbao import OpenBao
 from tests.live.softhsm import PIN, SoftHsm, module
 
-LOG_IN = "import pkcs11, sys as s; pkcs11.lib(s.argv[1]).get_token(token_label='site').open(user_pin=s.argv[2])"
+LOG_IN = (
     "import pkcs11, sys; pkcs11.lib(sys.argv[1]).get_token(token_label='site').open(user_pin=sys.argv[2])"
 )
 
