@@ -147,11 +147,22 @@ def test_a_state_without_the_keyring_is_refused_since_no_key_opens_it(members: d
         (varint(3) + b"\x0a\x05a", Malformed),
         (varint(2) + b"\x0b\x00", Malformed),
         (varint(1 << 40), Malformed),
+        (varint(1 << 30), Malformed),
         (b"\xff" * 11, Malformed),
         (varint(11) + b"\xff" * 11, Malformed),
         (varint(3) + b"\x0d\x00\x00", Malformed),
     ],
-    ids=["cut", "cut length", "field too long", "group", "endless", "long varint", "long tag", "cut number"],
+    ids=[
+        "cut",
+        "cut length",
+        "field too long",
+        "group",
+        "endless",
+        "too large",
+        "long varint",
+        "long tag",
+        "cut number",
+    ],
 )
 def test_a_state_that_is_not_made_of_entries_is_refused(
     members: dict[str, bytes], more: bytes, kind: type[FormatError]

@@ -18,6 +18,7 @@ from strongroom.errors import (
     WouldOverwrite,
 )
 from tests.cli.program import PASSPHRASE, Machine
+from tests.cli.test_store import on_a_terminal
 from tests.live.openbao import RaftServer
 from tests.live.raft_parts import shipped
 
@@ -136,6 +137,18 @@ def test_no_word_goes_on_but_the_cluster_and_the_index(server: RaftServer, machi
         done = machine.run("restore-snapshot", "--backup-file", "full.sr", *to(server), f"--confirm={word}")
         assert done.code == ConfirmationRequired.exit_code
         assert "Traceback" not in done.err
+    assert server.data("secret/data/app") == before
+
+
+def test_on_a_terminal_the_cluster_is_asked_for_after_what_would_come_back(
+    server: RaftServer, machine: Machine
+) -> None:
+    before = server.data("secret/data/app")
+    words = ("restore-snapshot", "--backup-file", "full.sr", *to(server))
+    code, shown = on_a_terminal(machine, *words, typed=b"yes\n")
+
+    assert code == ConfirmationRequired.exit_code
+    assert "1 of the 1 unseal keys of generation" in shown.partition("To go on, type")[0]
     assert server.data("secret/data/app") == before
 
 
