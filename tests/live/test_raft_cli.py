@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from strongroom.config import load_settings
 from strongroom.errors import (
     ConfirmationRequired,
     NotABackup,
@@ -17,10 +19,10 @@ from strongroom.errors import (
     UsageError,
     WouldOverwrite,
 )
-from tests.cli.program import PASSPHRASE, Machine
+from tests.cli.program import PASSPHRASE, ROOT, Machine
 from tests.cli.test_store import on_a_terminal
 from tests.live.openbao import RaftServer
-from tests.live.raft_parts import shipped
+from tests.live.raft_parts import POLICIES, shipped
 
 CONFIG = """
 [vaults.main]
@@ -31,6 +33,26 @@ token_file = "{token}"
 kind = "raft"
 vault = "main"
 """
+
+
+@pytest.mark.parametrize("document", ["raft.md", "vault-target.md"])
+def test_the_documents_settings_are_sound(document: str, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / document).read_text().partition("```toml\n")[2].partition("```")[0]
+    file = tmp_path / "strongroom.toml"
+    file.write_text(text)
+
+    found = load_settings({"HOME": str(tmp_path), "STRONGROOM_CONFIG": str(file)})
+    assert {"server", "vault-eu"} & {*found.sources, *found.targets}
+
+
+@pytest.mark.parametrize("document", ["raft.md", "vault-target.md"])
+def test_every_policy_that_a_document_names_is_shipped_and_named(document: str) -> None:
+    words = (ROOT / "docs" / document).read_text()
+    named = set(re.findall(r"[a-z-]+\.hcl", words))
+    shipped_files = {
+        path.name for path in POLICIES.glob({"raft.md": "raft-*", "vault-target.md": "kv-*"}[document])
+    }
+    assert named == shipped_files != set()
 
 
 @pytest.fixture(scope="module")
