@@ -1,0 +1,122 @@
+"""The shipped rights of SAS tokens are enough for each role, and each letter in them is needed."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from azure.storage.blob import ContainerClient, generate_container_sas
+
+from strongroom.errors import StrongroomError
+from strongroom.operations.probe import probe_rights
+from strongroom.targets import Target
+from strongroom.targets.azure import Account, AzureTarget
+from tests.live.azurite import ACCOUNT, Azurite
+from tests.live.process import ROOT
+from tests.targets.conformance import MIB, SharedConformance, get, names, put
+
+SAS: dict[str, str] = json.loads((ROOT / "ops" / "azure" / "sas.json").read_text(encoding="utf-8"))
+NOT_ENFORCED = frozenset("i")
+"""Azurite has no immutability, so that nobody needs the right to set it."""
+EITHER = frozenset("c")
+"""To write a blob that is not there, the service takes ``c`` or ``w``; blocks need ``w``."""
+
+
+class Place:
+    """A container, and targets whose tokens have the letters that are given."""
+
+    def __init__(self, azurite: Azurite, folder: Path) -> None:
+        self._azurite = azurite
+        self._folder = folder
+        self._container = f"sas-{secrets.token_hex(6)}"
+        with ContainerClient.from_connection_string(azurite.connection_string(), self._container) as client:
+            client.create_container()
+
+    def target(self, letters: str) -> AzureTarget:
+        token = generate_container_sas(
+            ACCOUNT,
+            self._container,
+            account_key=self._azurite.key,
+            permission=letters,
+            expiry=datetime.now(UTC) + timedelta(hours=1),
+        )
+        file = self._azurite.key_file(self._folder / f"{secrets.token_hex(4)}.sas", token)
+        account = Account(
+            url=self._azurite.account_url, container=self._container, credential_file=file, retries=0
+        )
+        return AzureTarget(account, name="azure", region="westeurope", block_bytes=MIB)
+
+
+@pytest.fixture
+def place(azurite: Azurite, tmp_path: Path) -> Place:
+    return Place(azurite, tmp_path)
+
+
+class TestTheSuiteOfTargetsWithTheControlToken(SharedConformance):
+    @pytest.fixture
+    def target(self, place: Place) -> Iterator[Target]:
+        made = place.target(SAS["control"])
+        yield made
+        made.close()
+
+
+def uploads(target: Target) -> None:
+    assert put(target, "containers/r/a", b"content") is True
+    assert put(target, "containers/r/b", bytes(3 * MIB)) is True
+    reads(target)
+
+
+def sweeps(target: Target) -> None:
+    uploads(target)
+    target.delete("containers/r/a")
+    assert target.abort_incomplete("") == 0
+
+
+def reads(target: Target) -> None:
+    assert get(target, names(target)[0]) == b"content"
+    assert target.stat("never") is None
+
+
+WORK: dict[str, Callable[[Target], None]] = {
+    "transfer": uploads,
+    "repair": uploads,
+    "control": sweeps,
+    "verify": reads,
+    "restore": reads,
+}
+
+
+def test_every_role_that_is_shipped_has_its_work() -> None:
+    assert SAS.keys() == WORK.keys()
+
+
+@pytest.mark.parametrize("role", WORK)
+def test_each_token_is_enough_for_its_work(place: Place, role: str) -> None:
+    put(place.target(SAS["control"]), "containers/r/0", b"content")
+
+    WORK[role](place.target(SAS[role]))
+
+
+@pytest.mark.parametrize(("role", "letter"), [(role, letter) for role in WORK for letter in SAS[role]])
+def test_without_any_one_of_its_letters_it_is_not(place: Place, role: str, letter: str) -> None:
+    put(place.target(SAS["control"]), "containers/r/0", b"content")
+    missed = False
+    try:
+        WORK[role](place.target(SAS[role].replace(letter, "")))
+    except (StrongroomError, AssertionError):
+        missed = True
+
+    assert missed is (letter not in NOT_ENFORCED | EITHER)
+
+
+@pytest.mark.parametrize("role", ["transfer", "control", "verify"])
+def test_the_probe_finds_nothing_missing_and_nothing_too_many(place: Place, role: str) -> None:
+    put(place.target(SAS["control"]), "containers/r/0", b"content")
+
+    probe = probe_rights(place.target(SAS[role]), role=role)
+
+    assert [check for check in probe.checks if check.failed] == []
