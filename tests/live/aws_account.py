@@ -6,7 +6,7 @@ import io
 import json
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -18,11 +18,11 @@ POLICY = {"Version": "2012-10-17", "Statement": [{"Sid": "Nobody", "Effect": "De
 FUNCTION = "arn:aws:lambda:eu-central-1:123456789012:function:turn"
 
 
-def fill(moto: Moto, count: int) -> list[str]:
-    """Make so many secrets, no two kinds of trouble alike; return their names."""
+def fill(moto: Moto, numbers: Iterable[int]) -> list[str]:
+    """Make the secrets of these numbers, which decide what is odd about each; return their names."""
     client = moto.client()
     make_function(moto)
-    return [_make(client, number) for number in range(count)]
+    return [_make(client, number) for number in numbers]
 
 
 def _make(client: Any, number: int) -> str:
@@ -124,13 +124,14 @@ def _names(client: Any) -> Iterator[str]:
 
 
 def _told(client: Any, name: str) -> dict[str, Any]:
+    """Labels are sets: moto lists one that was moved twice, twice."""
     found = _without_trace(client.describe_secret(SecretId=name))
     listed = client.list_secret_version_ids(SecretId=name, IncludeDeprecated=True)["Versions"]
     found["Versions"] = {one["VersionId"]: _version(client, name, one) for one in listed}
     found["ResourcePolicy"] = client.get_resource_policy(SecretId=name).get("ResourcePolicy")
     found["Tags"] = {tag["Key"]: tag["Value"] for tag in found.get("Tags", ())}
     found["VersionIdsToStages"] = {
-        id_: sorted(labels) for id_, labels in found.get("VersionIdsToStages", {}).items()
+        id_: sorted(set(labels)) for id_, labels in found.get("VersionIdsToStages", {}).items()
     }
     found["Current"] = _asked(client, SecretId=name, VersionStage="AWSCURRENT")
     return found
@@ -138,7 +139,7 @@ def _told(client: Any, name: str) -> dict[str, Any]:
 
 def _version(client: Any, name: str, listed: dict[str, Any]) -> dict[str, Any]:
     return {
-        "stages": sorted(listed["VersionStages"]),
+        "stages": sorted(set(listed["VersionStages"])),
         "listed": listed["CreatedDate"],
         "value": _asked(client, SecretId=name, VersionId=listed["VersionId"]),
     }
@@ -149,7 +150,7 @@ def _asked(client: Any, **which: str) -> dict[str, Any]:
         answer = client.get_secret_value(**which)
     except ClientError as error:
         return {"refused": error.response["Error"]["Code"]}
-    return _without_trace(answer) | {"VersionStages": sorted(answer["VersionStages"])}
+    return _without_trace(answer) | {"VersionStages": sorted(set(answer["VersionStages"]))}
 
 
 def _without_trace(answer: dict[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def _value(value: dict[str, Any]) -> dict[str, Any]:
 def test_a_wiped_account_comes_back_as_the_api_told_it(
     world: World, own_moto: Moto, empty_moto: Moto, tmp_path: Path
 ) -> None:
-    aws_account.fill(own_moto, COUNT)
+    aws_account.fill(own_moto, range(COUNT))
     before, copies = aws_account.told(own_moto), aws_account.replicas(own_moto)
     assert back_up(world, own_moto, tmp_path / "backup") == COUNT
     own_moto.kill()
@@ -122,7 +122,7 @@ def told_losses(destination: AwsSource) -> set[str]:
 def test_rotation_is_switched_on_again_where_that_was_asked_for(
     world: World, own_moto: Moto, empty_moto: Moto, tmp_path: Path
 ) -> None:
-    aws_account.fill(own_moto, 11)
+    aws_account.fill(own_moto, range(11))
     before = aws_account.told(own_moto)
     back_up(world, own_moto, tmp_path / "backup")
     aws_account.make_function(empty_moto)
@@ -141,7 +141,7 @@ def test_rotation_is_switched_on_again_where_that_was_asked_for(
 
 
 def test_restoring_again_changes_nothing(world: World, moto: Moto, tmp_path: Path) -> None:
-    aws_account.fill(moto, 30)
+    aws_account.fill(moto, range(30))
     back_up(world, moto, tmp_path / "backup")
     before = aws_account.told(moto)
     done = bring_back(world, tmp_path / "backup", AwsSource(moto.options(), name="aws"), overwrite=True)

@@ -1,7 +1,7 @@
 """The service as the adapter uses it: ask, be answered, or get a typed error.
 
 One client a process, made on first use after the fork; its connections are shared by threads.
-Every request may be repeated: reads change nothing, writes carry a token or come out the same twice.
+Nearly every request may be repeated: reads change nothing, writes carry a token or come out the same.
 """
 
 from __future__ import annotations
@@ -9,17 +9,32 @@ from __future__ import annotations
 import logging
 import random
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any, TypeVar
 
-from strongroom.errors import SourceError
+import msgspec
+
+from strongroom.errors import SourceError, SourceUnavailable
 from strongroom.sources.aws import failures
 from strongroom.sources.aws.options import AwsOptions
 from strongroom.vault.pace import Pace
 from strongroom.vault.process import PerProcess
 
+A = TypeVar("A")
+B = TypeVar("B")
+
 ATTEMPTS = 6
 """Of one request. Being throttled does not count: that passes, so only time does."""
+_ALWAYS = {
+    "list_secrets": ("SecretList",),
+    "describe_secret": ("ARN", "Name"),
+    "list_secret_version_ids": ("ARN", "Versions"),
+    "get_secret_value": ("ARN", "VersionId"),
+    "batch_get_secret_value": ("SecretValues",),
+    "get_resource_policy": ("ARN", "Name"),
+}
+"""What an answer always has: without it, nothing must be taken for "there is none"."""
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
 
@@ -41,6 +56,15 @@ class Api:
         Raises:
             SourceError: see :mod:`strongroom.sources.aws.failures`.
         """
+        return self._patiently(operation, doing, parameters, attempts=ATTEMPTS)
+
+    def ask_once(self, operation: str, doing: str, **parameters: object) -> dict[str, Any]:
+        """Call an operation that must not happen twice: a lost reply is an error, a throttle is not."""
+        return self._patiently(operation, doing, parameters, attempts=1)
+
+    def _patiently(
+        self, operation: str, doing: str, parameters: Mapping[str, object], *, attempts: int
+    ) -> dict[str, Any]:
         link = self._process.get()
         what = f"source '{self._source}' could not {doing}"
         failed, tried, ends = 0, 0, time.monotonic() + self.options.patience
@@ -52,12 +76,26 @@ class Api:
             throttled = isinstance(answer, failures.Throttled)
             failed, tried = failed + (not throttled), tried + 1
             delay = _delay(tried)
-            if not answer.transient or failed >= ATTEMPTS or time.monotonic() + delay > ends:
+            if not answer.transient or failed >= attempts or time.monotonic() + delay > ends:
                 raise answer
             if throttled:
                 link.pace.pause(delay)  # the quota is everybody's: so is the pause
             else:
                 time.sleep(delay)
+
+    def each(self, work: Callable[[A], B], items: Iterable[A]) -> list[B]:
+        """Return ``work(item)`` for each item, many at once.
+
+        If one fails, those not begun are left, and those under way are waited for: nothing is
+        still being written when the error arrives.
+        """
+        running = [self.threads.submit(work, item) for item in items]
+        try:
+            return [future.result() for future in running]
+        finally:
+            for future in running:
+                future.cancel()
+            wait(running)
 
     @property
     def threads(self) -> ThreadPoolExecutor:
@@ -73,13 +111,17 @@ class _Link:
         self.threads = ThreadPoolExecutor(options.in_flight, thread_name_prefix="aws")
         self._client = make_client(options)
 
-    def call(self, operation: str, what: str, parameters: dict[str, object]) -> dict[str, Any] | SourceError:
+    def call(
+        self, operation: str, what: str, parameters: Mapping[str, object]
+    ) -> dict[str, Any] | SourceError:
         """Return the answer, or the error: raised here, it would carry the SDK's, which quotes values."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see make_client
         from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
         try:
-            return dict(getattr(self._client, operation)(**parameters))
+            return _whole(operation, what, getattr(self._client, operation)(**parameters))
+        except _Garbled:
+            return SourceUnavailable(f"{what}: its answer was cut or is not JSON")
         except ClientError as error:
             return failures.of_reply(error.response, what)
         except (BotoCoreError, ResponseParserError, OSError) as error:
@@ -100,13 +142,40 @@ def make_client(options: AwsOptions, **credentials: str) -> Any:
         tcp_keepalive=True,
         user_agent_extra="strongroom",
     )
-    return Session(profile=options.profile).create_client(
+    client = Session(profile=options.profile).create_client(
         "secretsmanager",
         region_name=options.region,
         endpoint_url=options.endpoint_url,
         config=config,
         **credentials,
     )
+    client.meta.events.register("before-parse.secrets-manager", _check_body)
+    return client
+
+
+class _Garbled(Exception):
+    """The answer is not what the service sent."""
+
+
+def _check_body(response_dict: Mapping[str, Any], **_: object) -> None:
+    """Refuse a good answer that is not JSON: the SDK takes a cut one for an empty one, and a listing
+    that was cut would be an empty source."""
+    if response_dict["status_code"] >= 300:
+        return
+    try:
+        msgspec.json.decode(response_dict["body"], type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        problem = _Garbled()
+    else:
+        return
+    raise problem
+
+
+def _whole(operation: str, what: str, answer: dict[str, Any]) -> dict[str, Any] | SourceError:
+    lacking = [name for name in _ALWAYS.get(operation, ()) if name not in answer]
+    if lacking:
+        return SourceUnavailable(f"{what}: its answer lacks {', '.join(lacking)}")
+    return answer
 
 
 def _quieten() -> None:

@@ -139,7 +139,7 @@ class Reader:
         )
 
     def _version(self, found: Described, version: Held, values: _Values) -> Version | None:
-        """Return a version with its value. One that is labelled may have none yet: it has been announced."""
+        """Return a version with its value. One that is labelled may have none: it was only announced."""
         read = values.get(found.arn)
         if read is not None and read[0] == version.id:
             return read[1]
@@ -147,7 +147,8 @@ class Reader:
         try:
             answer = self._api.ask("get_secret_value", doing, SecretId=found.arn, VersionId=version.id)
         except Missing:
-            if not version.stages:
+            again = self.describe(found.name)
+            if again is None or again.arn != found.arn or version.id not in again.stages:
                 raise Moved from None
             return None
         if answer["ARN"] != found.arn or answer["VersionId"] != version.id:

@@ -129,7 +129,9 @@ def kept(secret: Secret) -> Secret:
     """
     facts = facts_of(secret)
     versions = tuple(replace(version, created_at=None) for version in live(secret))
-    said = {DESCRIPTION: description_of(secret), "policy": facts.policy if facts else None}
+    said = {DESCRIPTION: description_of(secret)}
+    if facts is not None:
+        said |= {"policy": facts.policy or "", "deletion": "scheduled" if facts.deleted else ""}
     return replace(
         secret,
         versions=versions or (EMPTY,),

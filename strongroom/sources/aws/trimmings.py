@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from strongroom.errors import SourceUnavailable
 from strongroom.model import Secret
-from strongroom.sources.aws.client import Api
+from strongroom.sources.aws.client import ATTEMPTS, Api
 from strongroom.sources.aws.convention import RESERVED
 from strongroom.sources.aws.described import Described, Replica, Turning
 from strongroom.sources.aws.failures import Invalid
@@ -74,16 +75,29 @@ class Trimmings:
         self._ask("put_resource_policy", doing, name, ResourcePolicy=policy)
 
     def _replicate(self, name: str, replicas: list[Replica]) -> None:
+        """Replicate into regions that have no replica yet. Asked for twice, one would be refused."""
         doing = f"replicate secret '{name}'"
-        answer = self._ask("describe_secret", doing, name)
+        for left in reversed(range(ATTEMPTS)):
+            missing = self._missing_regions(name, replicas)
+            if not missing:
+                return
+            try:
+                answer = self._api.ask_once(
+                    "replicate_secret_to_regions", doing, SecretId=name, AddReplicaRegions=missing
+                )
+            except SourceUnavailable:  # it may have been done, and the reply lost
+                if not left:
+                    raise
+                continue
+            if any(status.get("Status") == "Failed" for status in answer.get("ReplicationStatus") or ()):
+                self._losses.add("a region refused the replica: it may hold one of that name still", name)
+            return
+
+    def _missing_regions(self, name: str, replicas: list[Replica]) -> list[dict[str, str]]:
+        answer = self._ask("describe_secret", f"look for the replicas of secret '{name}'", name)
         there = {status["Region"] for status in answer.get("ReplicationStatus") or ()}
         there.add(self._api.options.region)
-        missing = [_region(replica) for replica in replicas if replica.region not in there]
-        if not missing:
-            return
-        answer = self._ask("replicate_secret_to_regions", doing, name, AddReplicaRegions=missing)
-        if any(status.get("Status") == "Failed" for status in answer.get("ReplicationStatus") or ()):
-            self._losses.add("a region refused the replica: it may hold one of that name still", name)
+        return [_region(replica) for replica in replicas if replica.region not in there]
 
     def rearm(self, name: str, turning: Turning) -> bool:
         """Switch rotation on again; the service calls its function, to test it."""

@@ -66,14 +66,13 @@ class Writer:
 
     def heads(self, names: Sequence[str]) -> dict[str, int]:
         """Return current version numbers, and remember the ids behind them for the next write."""
-        found = dict(zip(names, self._api.threads.map(self._head, names), strict=True))
+        found = dict(zip(names, self._api.each(self._head, names), strict=True))
         self._seen = {name: head[1] for name, head in found.items() if head is not None}
         return {name: head[0] for name, head in found.items() if head is not None}
 
     def write(self, changes: Sequence[Change]) -> int:
         """Write changes of distinct names: all are checked before the first is written."""
-        planned = list(self._api.threads.map(self._plan, changes))
-        return sum(self._api.threads.map(self._apply, planned))
+        return sum(self._api.each(self._apply, self._api.each(self._plan, changes)))
 
     def rearm(self, secrets: Iterable[Secret]) -> int:
         """Switch rotation on again where it was on; return how many secrets had it on."""
@@ -219,9 +218,6 @@ class Writer:
         try:
             self._move(name, CURRENT, old, new)
         except Invalid:
-            found = self._reader.describe(name)
-            if found is not None and found.holder(CURRENT) == new:
-                return  # it was done, and the reply was lost
             raise Conflict(
                 f"secret {name!r} got another current version meanwhile",
                 hint="What was written beside it has no label and is not current. Look at it, then repeat.",
@@ -249,14 +245,16 @@ class Writer:
         return found
 
     def _move(self, name: str, stage: str, old: str | None, new: str | None) -> None:
+        """Move a label from one version to another; refused if it is not on the first one."""
         places = {"RemoveFromVersionId": old, "MoveToVersionId": new}
-        self._api.ask(
-            "update_secret_version_stage",
-            f"move label '{stage}' of secret '{name}'",
-            SecretId=name,
-            VersionStage=stage,
-            **{place: id_ for place, id_ in places.items() if id_ is not None},
-        )
+        those = {place: id_ for place, id_ in places.items() if id_ is not None}
+        doing = f"move label '{stage}' of secret '{name}'"
+        try:
+            self._api.ask("update_secret_version_stage", doing, SecretId=name, VersionStage=stage, **those)
+        except Invalid:
+            if self._labelled(name).holder(stage) != new:
+                raise
+            # It was done, and the reply was lost.
 
     def _tags(self, secret: Secret, facts: Facts | None) -> dict[str, str]:
         return spelled(secret, rotation=own_rotation(secret, facts))

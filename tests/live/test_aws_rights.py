@@ -1,0 +1,161 @@
+"""The shipped policies give what a backup and a restore need, and not one right more.
+
+moto enforces actions, each as if on "*", so the policies are widened to that; and no conditions. That a
+second factor is asked for, that nothing is deleted for good, and which secrets a policy reaches is
+*not shown* here. Nor are KMS's own rights: moto asks for none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strongroom.errors import SourceError
+from strongroom.model import Secret
+from strongroom.operations.restore import restore
+from strongroom.sources.aws import AwsSource
+from tests.live import aws_account
+from tests.live.moto import FOR_EVER, Moto
+
+POLICIES = Path(__file__).resolve().parents[2] / "ops" / "aws" / "secrets-manager"
+SERVICE = "secretsmanager:"
+NUMBERS = (3, 6, 12, 19, 21, 30)
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """Return a policy as it is shipped, but on every resource."""
+    policy: dict[str, Any] = json.loads((POLICIES / f"{name}.json").read_text())
+    return policy | {"Statement": [statement | {"Resource": "*"} for statement in policy["Statement"]]}
+
+
+def actions(policy: dict[str, Any]) -> list[str]:
+    """Return what a policy allows of Secrets Manager."""
+    found: list[str] = []
+    for statement in policy["Statement"]:
+        given = statement["Action"]
+        found += [given] if isinstance(given, str) else given
+    return sorted(action for action in found if action.startswith(SERVICE))
+
+
+def less(policy: dict[str, Any], action: str) -> dict[str, Any]:
+    """Take one action away."""
+    kept = []
+    for statement in policy["Statement"]:
+        given = statement["Action"]
+        left = [one for one in ([given] if isinstance(given, str) else given) if one != action]
+        kept += [statement | {"Action": left}] if left else []
+    return policy | {"Statement": kept}
+
+
+@pytest.fixture
+def guarded(moto: Moto) -> Iterator[Moto]:
+    """A server on which IAM decides, with secrets of every kind in it."""
+    yield moto
+    moto.enforce(after=FOR_EVER)
+
+
+def act_as(moto: Moto, policy: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in moto.user(policy).items():
+        monkeypatch.setenv(name, value)
+    moto.enforce()
+
+
+def read_all(moto: Moto) -> list[Secret]:
+    source = AwsSource(moto.options(in_flight=1), name="aws")
+    return [held for held in source.read(list(source.list())) if held is not None]
+
+
+def test_a_backup_needs_no_more_than_its_policy(guarded: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
+    aws_account.fill(guarded, NUMBERS)
+    act_as(guarded, shipped("backup"), monkeypatch)
+    assert len(read_all(guarded)) == len(NUMBERS)
+
+
+@pytest.mark.parametrize("action", actions(shipped("backup")))
+def test_a_backup_without_one_right_says_so(
+    guarded: Moto, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    aws_account.fill(guarded, NUMBERS)
+    act_as(guarded, less(shipped("backup"), action), monkeypatch)
+    with pytest.raises(SourceError, match="403") as caught:
+        read_all(guarded)
+    assert "ops/aws/secrets-manager" in caught.value.hint
+
+
+def test_a_backup_cannot_write(guarded: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
+    aws_account.fill(guarded, (1,))
+    held = read_all(guarded)
+    guarded.reset()
+    act_as(guarded, shipped("backup"), monkeypatch)
+    with pytest.raises(SourceError, match="could not create secret"):
+        restore(lambda: iter(held), AwsSource(guarded.options(), name="aws"), overwrite=True)
+
+
+@pytest.fixture
+def backed_up(guarded: Moto) -> list[Secret]:
+    """Secrets of every kind, read; what is there in their place needs every other kind of write."""
+    names = aws_account.fill(guarded, NUMBERS)
+    held = read_all(guarded)
+    guarded.reset()
+    client = guarded.client()
+    for number, name in zip(NUMBERS, names, strict=True):
+        if number in (6, 12):
+            client.create_secret(Name=name, SecretString="CANARY", Tags=[{"Key": "strange", "Value": ""}])
+        if number == 21:  # moto cannot take a description away, but change it
+            client.create_secret(Name=name, SecretString="CANARY", Description="strange")
+    client.delete_secret(SecretId=names[NUMBERS.index(6)])
+    without = next(one for one in held if one.name == names[NUMBERS.index(30)])
+    client.create_secret(Name=without.name, SecretString="CANARY")
+    client.put_resource_policy(SecretId=names[NUMBERS.index(12)], ResourcePolicy="{}")
+    held[held.index(_of(held, names[2]))] = _bare(_of(held, names[2]))
+    return held
+
+
+def _of(held: list[Secret], name: str) -> Secret:
+    return next(one for one in held if one.name == name)
+
+
+def _bare(held: Secret) -> Secret:
+    """Return a secret without its resource policy, and with a tag."""
+    metadata = json.loads(json.dumps(held.metadata))
+    metadata["aws"].pop("policy")
+    return Secret(name=held.name, versions=held.versions, tags={"team": "blue"}, metadata=metadata)
+
+
+def test_a_restore_needs_no_more_than_its_policy(
+    guarded: Moto, backed_up: list[Secret], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act_as(guarded, shipped("restore"), monkeypatch)
+    destination = AwsSource(guarded.options(), name="aws")
+    done = restore(lambda: iter(backed_up), destination, overwrite=True)
+    assert (done.created, done.changed) == (2, 4)
+
+
+@pytest.mark.parametrize("action", actions(shipped("restore")))
+def test_a_restore_without_one_right_says_so(
+    guarded: Moto, backed_up: list[Secret], monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    act_as(guarded, less(shipped("restore"), action), monkeypatch)
+    destination = AwsSource(guarded.options(in_flight=1), name="aws")
+    if action == f"{SERVICE}ListSecrets":
+        with pytest.raises(SourceError, match="403"):
+            list(destination.list())
+        return
+    with pytest.raises(SourceError, match="403"):
+        restore(lambda: iter(backed_up), destination, overwrite=True)
+
+
+def test_switching_rotation_on_needs_a_right_of_its_own(
+    guarded: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws_account.fill(guarded, (10,))
+    held = read_all(guarded)
+    act_as(guarded, shipped("restore"), monkeypatch)
+    destination = AwsSource(guarded.options(), name="aws")
+    with pytest.raises(SourceError, match="could not switch on the rotation"):
+        destination.rearm(held)
+    assert actions(shipped("rearm")) == ["secretsmanager:RotateSecret"]
