@@ -18,6 +18,8 @@ class Entry(NamedTuple):
 GROUPS: Final[dict[str, dict[str, Entry]]] = {
     "Back up": {
         "backup": Entry("cli.backup", "back secrets up, into a file or by a policy"),
+        "emergency-backup": Entry("cli.emergency", "back up onto a medium for the safe, with all that opens it"),
+        "recovery-kit": Entry("cli.kit", "write a page to print: who opens what, where it lies, what to type"),
         "escrow": Entry("cli.escrow", "seal the store's master key and the configuration to a recipient"),
     },
     "Look into a backup": {
@@ -45,6 +47,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "rotate": Entry("cli.rotate_policy", "bring backups to the recipients that their policies name now"),
         "rotate-backup-key": Entry("cli.rotate", "put a new key in the place of one, over all backups"),
         "keygen": Entry("cli.keys", "make a key pair: the public half seals, the private half opens"),
+        "quorum": Entry("cli.quorum", "split a key among custodians, any few of whom open together"),
     },
     "Cluster and runs": {
         "up": Entry("cli.cluster", "run the whole cluster on this machine"),

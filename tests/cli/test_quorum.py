@@ -1,0 +1,226 @@
+"""A quorum by command line: the ceremony on a real terminal, its shares tried, its custodians replaced."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import subprocess
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from strongroom.keys.quorum import record
+from strongroom.keys.quorum.gathering import open_together
+from tests.cli.program import Machine, command
+
+NAMES = ["Ada", "Björn", "Chi"]
+CLEARED = "\x1b[2J"
+
+
+class Table:
+    """The people at the terminal: they press Enter, write down what they see, and read it back."""
+
+    def __init__(self, *, slips: dict[str, int] | None = None, leaves: str | None = None) -> None:
+        self.papers: dict[str, list[str]] = {}
+        self.turns: list[str] = []
+        self._slips = slips or {}
+        self._leaves = leaves
+
+    def answer(self, screen: str) -> bytes | None:
+        """Return what is typed at this screen; ``None`` while there is nothing to answer."""
+        if screen.endswith("camera sees the screen. "):
+            self.turns.append(re.findall(r"\x1b\[H(\w+) to the screen", screen)[-1])
+            return b"\x03" if self.turns[-1] == self._leaves else b"\n"
+        if screen.endswith("shown again. "):
+            self.papers[self.turns[-1]] = re.findall(r"\d+  ([a-z]+)", screen.rpartition(CLEARED)[2])
+            return b"\n"
+        if screen.endswith("> "):
+            return " ".join(self._typed(self.turns[-1])).encode() + b"\n"
+        return None
+
+    def _typed(self, name: str) -> list[str]:
+        words = list(self.papers[name])
+        if self._slips.get(name):
+            self._slips[name] -= 1
+            words[4] = "zero" if words[4] != "zero" else "acid"
+        return words
+
+
+def at_table(machine: Machine, *words: str | Path, answer: Callable[[str], bytes | None]) -> tuple[int, str]:
+    """Run a command on a terminal; answer whenever ``answer`` has something to say to the screen."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        command(*words),
+        cwd=machine.home,
+        env=machine.env | {"TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one thread
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while block := os.read(ours, 4096):
+            shown += block
+            typed = answer(shown.decode(errors="replace"))
+            if typed is not None:
+                os.write(ours, typed)
+                shown += b"\n"
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    return process.wait(timeout=60), shown.decode(errors="replace")
+
+
+def create(machine: Machine, table: Table, file: str = "board.quorum") -> tuple[int, str]:
+    custodians = [word for name in NAMES for word in ("--custodian", name)]
+    words = ("quorum", "create", file, *custodians, "--threshold", "2")
+    return at_table(machine, *words, answer=table.answer)
+
+
+def test_a_ceremony_makes_a_quorum_that_its_papers_open(machine: Machine) -> None:
+    table = Table(slips={"Chi": 2})
+    code, shown = create(machine, table)
+
+    assert code == 0, shown
+    assert table.turns == NAMES
+    assert "Not yet right: word 5 is not what was shown." in shown
+    quorum = record.load(machine.path("board.quorum"))
+    assert (quorum.name, quorum.threshold) == ("board", 2)
+    assert open_together(quorum, [" ".join(table.papers[name]) for name in ("Chi", "Ada")])
+    assert "any 2 of 3 custodians of the quorum `board`: Ada, Björn, Chi" in shown
+    assert 'kind = "quorum"' in shown
+
+
+def test_every_share_is_gone_from_the_screen_before_anybody_else_comes_to_it(machine: Machine) -> None:
+    table = Table()
+    _, shown = create(machine, table)
+
+    assert shown.count("\x1b[?1049h") == shown.count("\x1b[?1049l") == 1
+    for name, paper in table.papers.items():
+        # The first words are those of all shares of a quorum.
+        row = "".join(rf"{number} +{paper[number - 1]} *" for number in range(9, 13))
+        screens = [screen for screen in shown.split(CLEARED) if re.search(row, screen)]
+        assert len(screens) == 1
+        assert f"The share of {name}" in screens[0]
+    after = shown.rpartition("\x1b[?1049l")[2]
+    assert not [word for paper in table.papers.values() for word in paper[6:12] if f" {word} " in after]
+
+
+def test_no_share_is_in_any_file(machine: Machine) -> None:
+    table = Table()
+    create(machine, table)
+    pairs = [" ".join(paper[at : at + 2]).encode() for paper in table.papers.values() for at in range(32)]
+    for path in (path for path in machine.home.rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        assert not [pair for pair in pairs if pair in data], path
+
+
+def test_a_ceremony_that_is_left_makes_no_quorum_and_clears_the_screen(machine: Machine) -> None:
+    code, shown = create(machine, Table(leaves="Chi"))
+
+    assert code != 0
+    assert not machine.path("board.quorum").exists()
+    assert shown.rpartition("\x1b[?1049l")[1]
+
+
+def test_without_a_terminal_no_share_is_shown(machine: Machine) -> None:
+    words = ["quorum", "create", "q", "--custodian", "Ada", "--custodian", "Chi", "--threshold", "2"]
+    done = machine.run(*words)
+
+    assert done.code == 2
+    assert "needs a terminal" in done.err
+    assert not machine.path("q").exists()
+
+
+def test_an_existing_file_is_left_alone_before_anybody_has_a_share(machine: Machine) -> None:
+    machine.path("board.quorum").write_text("something")
+    table = Table()
+    code, _ = create(machine, table)
+
+    assert code == 24
+    assert not table.turns
+    assert machine.path("board.quorum").read_text() == "something"
+
+
+@pytest.fixture
+def papers(machine: Machine) -> dict[str, Path]:
+    """A quorum `board.quorum`, and each custodian's share in a file."""
+    table = Table()
+    assert create(machine, table)[0] == 0
+    made = {}
+    for name, words in table.papers.items():
+        made[name] = machine.path(f"share-{name}")
+        made[name].write_text(" ".join(words))
+        made[name].chmod(0o600)
+    return made
+
+
+def test_shares_are_tried_without_writing_anything(machine: Machine, papers: dict[str, Path]) -> None:
+    before = sorted(machine.home.rglob("*"))
+    done = machine.ok(
+        "quorum", "combine", "board.quorum", "--share", papers["Ada"], "--share", papers["Chi"], "--json"
+    )
+    assert done.document["opened_by"] == ["Ada", "Chi"]
+    assert sorted(machine.home.rglob("*")) == before
+
+
+def test_shares_that_do_not_open_have_exit_codes_of_their_own(
+    machine: Machine, papers: dict[str, Path]
+) -> None:
+    def combine(*shares: Path) -> tuple[int, str]:
+        words: list[str | Path] = [word for share in shares for word in ("--share", share)]
+        done = machine.run("quorum", "combine", "board.quorum", *words)
+        return done.code, done.err
+
+    words = papers["Ada"].read_text().split()
+    mistyped = machine.path("mistyped")
+    mistyped.write_text(" ".join([*words[:7], "zero" if words[7] != "zero" else "acid", *words[8:]]))
+    mistyped.chmod(0o600)
+
+    assert combine(papers["Ada"])[0] == 85
+    assert combine(*papers.values())[0] == 86
+    assert combine(papers["Ada"], papers["Ada"])[0] == 87
+    code, said = combine(papers["Chi"], mistyped)
+    assert (code, "word 8 of the share is wrong" in said.lower()) == (89, True)
+
+
+def test_typed_shares_are_not_shown_and_a_slip_costs_only_a_repetition(
+    machine: Machine, papers: dict[str, Path]
+) -> None:
+    texts = [papers["Björn"].read_text(), "no share at all", papers["Ada"].read_text()]
+
+    def answer(screen: str) -> bytes | None:
+        return texts.pop(0).encode() + b"\n" if screen.endswith("more): ") and texts else None
+
+    code, shown = at_table(machine, "quorum", "combine", "board.quorum", answer=answer)
+
+    assert code == 0, shown
+    assert "The shares of Björn, Ada open" in shown
+    assert "is not a word that shares are made of" in shown
+    assert papers["Ada"].read_text()[:40] not in shown
+
+
+def test_a_custodian_is_replaced_by_a_new_quorum_that_names_the_old_one(
+    machine: Machine, papers: dict[str, Path]
+) -> None:
+    table = Table()
+    words = ("quorum", "replace", "board.quorum", "new.quorum", "--without", "Chi", "--custodian", "Dana")
+    code, shown = at_table(machine, *words, answer=table.answer)
+
+    assert code == 0, shown
+    assert table.turns == ["Ada", "Björn", "Dana"]
+    old = machine.ok("quorum", "show", "board.quorum", "--json").document
+    new = machine.ok("quorum", "show", "new.quorum", "--json").document
+    assert (new["replaces"], new["threshold"], new["name"]) == (old["id"], 2, "board")
+    done = machine.run("quorum", "combine", "new.quorum", "--share", papers["Ada"])
+    assert done.code == 88
+    done = machine.run("quorum", "replace", "board.quorum", "x", "--without", "Zoe")
+    assert done.code == 2
+    assert "has no share of this quorum" in done.err
