@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,7 @@ from tests.live.proxy import (
     method,
 )
 from tests.targets.conformance import MIB, SharedConformance, get, killed_putter, names, put
+from tests.targets.disks import small_disk
 
 POLICY = Path(__file__).resolve().parents[2] / "ops" / "vault" / "kv-target.hcl"
 
@@ -761,3 +763,43 @@ def test_chunks_of_the_largest_size_that_the_settings_allow_fit(raft: RaftServer
 
     assert put(target, "fits/a", content) is True
     assert get(target, "fits/a") == content
+
+
+@pytest.mark.platform
+def test_a_full_disk_takes_nothing_half_and_goes_on_once_there_is_room(tmp_path: Path) -> None:
+    server = RaftServer()
+    data = server.process.folder / "data"
+    data.mkdir()
+    with small_disk(data, size=20 * MIB) as mounted, server:
+        if not mounted:
+            pytest.skip("no right to mount a small disk")
+        server.initialise()
+        new_mount(server)
+        connection = replace(server.connection(tmp_path), patience_seconds=1.0)
+        target = VaultTarget(Vault(connection), mount="strongroom", name="small", region="r")
+        content = os.urandom(MIB)
+
+        held = until_full(target, content)
+        subprocess.run(["mount", "-o", "remount,size=128m", str(data)], check=True)
+        server.kill()
+        server.start()
+        server.unseal()
+
+        target.abort_incomplete("")
+        assert 0 < len(held) < 20
+        assert names(target) == held
+        assert all(get(target, name) == content for name in held)
+        assert put(target, f"c/{len(held):02}", content) is True
+        assert target.abort_incomplete("") == 0
+
+
+def until_full(target: VaultTarget, content: bytes) -> list[str]:
+    """Put until there is no room; return the names of what was put. Raft has its own words for that."""
+    held: list[str] = []
+    try:
+        while True:
+            name = f"c/{len(held):02}"
+            assert put(target, name, content) is True
+            held.append(name)
+    except (TargetFull, TargetUnavailable):
+        return held
