@@ -128,10 +128,11 @@ class VaultTarget:
     def delete(self, name: str) -> None:
         """Destroy an object, its head first; a missing one is fine."""
         check_name(name)
-        with contextlib.suppress(ForeignEntry):
-            self._remove(name, self._head(name))
-            return
-        self._entries.destroy(OBJECTS + name, doing=f"delete {name}")
+        try:
+            head = self._head(name)
+        except ForeignEntry:  # whatever it is, it goes
+            head = None
+        self._remove(name, head)
 
     def abort_incomplete(self, prefix: str) -> int:
         """Destroy chunks that no head names; return of how many puts.
