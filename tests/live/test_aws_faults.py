@@ -15,7 +15,7 @@ from strongroom.model import Entry, Secret
 from strongroom.operations.backup_file import backup_to_file
 from strongroom.operations.restore import restore
 from strongroom.sources import Change
-from strongroom.sources.aws import AwsSource
+from strongroom.sources.aws import AwsSource, restore_seconds
 from strongroom.targets.directory import DirectoryTarget
 from tests.live import aws_account
 from tests.live.certificates import server_context
@@ -33,7 +33,7 @@ from tests.live.proxy import (
     When,
 )
 from tests.operations.world import make_world
-from tests.sources.conformance import secret
+from tests.sources.conformance import secret, versions
 
 THROTTLED = Answer(400, {}, b'{"__type": "ThrottlingException", "message": "Rate exceeded"}')
 DENIED = Answer(400, {}, b'{"__type": "AccessDeniedException", "Message": "CANARY words of the server"}')
@@ -337,3 +337,9 @@ def test_a_secret_created_meanwhile_is_a_conflict(moto: Moto, proxy: FaultyProxy
     with pytest.raises(Conflict, match="'A' was created meanwhile"):
         source.write([Change(secret=secret("A"), expected=None)])
     assert client.get_secret_value(SecretId="A")["SecretString"] == "CANARY-faster"
+
+
+def test_the_estimate_counts_the_requests_of_a_restore(moto: Moto, proxy: FaultyProxy) -> None:
+    held = [Secret(name=f"s{number:02}", versions=versions(1, 2)) for number in range(40)]
+    write_all(AwsSource(moto.options(endpoint_url=proxy.url, in_flight=2), name="aws"), held)
+    assert restore_seconds(40, 80, requests_per_second=1) == len(proxy.seen())

@@ -24,13 +24,14 @@ def restore_seconds(count: int, versions: int, *, requests_per_second: float | N
         requests_per_second: our own limit, which counts all requests together.
     """
     further = max(0, versions - count)
+    policies = count  # each is read back; those of unknown number that are put come on top
     groups = (
         (count, WRITING),  # CreateSecret
-        (further + min(further, count), WRITING),  # PutSecretValue, and a label put right
-        (min(further, count), WRITING),  # the mark of an unfinished restore, taken off
-        (2 * count, WRITING),  # resource policies: read back, and put where there is one
+        (further, WRITING),  # PutSecretValue; labels fall into place, but for those of a team's own
+        (count, WRITING),  # UntagResource: the mark of an unfinished restore
+        (policies, WRITING),
         (count, WRITING),  # ListSecretVersionIds, to read back
-        (3 * count + further, READING),  # DescribeSecret, and each older version read back
+        (4 * count + further, READING),  # DescribeSecret, and each older version read back
         (-(-count // BATCH), BATCHES),
     )
     least = max(requests / rate for requests, rate in groups)
