@@ -34,6 +34,25 @@ kind = "raft"
 vault = "main"
 """
 
+TARGET = """
+[targets.{name}]
+kind = "directory"
+path = "{path}"
+region = "{name}"
+create = true
+"""
+POLICY = """
+[keys.recovery]
+kind = "hpke"
+public_key_file = "recovery.pub"
+
+[policies.server]
+kind = "full"
+source = "server"
+targets = ["a", "b"]
+recipients = ["recovery"]
+"""
+
 
 @pytest.mark.parametrize("document", ["raft.md", "vault-target.md"])
 def test_the_documents_settings_are_sound(document: str, tmp_path: Path) -> None:
@@ -129,6 +148,21 @@ def test_a_snapshot_is_backed_up_checked_and_put_back_and_so_is_what_was_there(
     ).document
     assert (back["restored"], back["sealed"], back["way_back"]) == (True, False, None)
     assert server.data("secret/data/app")["data"] == {"password": "CANARY-second"}
+
+
+def test_a_policy_places_it_on_targets_and_each_of_them_gives_it_back(
+    server: RaftServer, machine: Machine
+) -> None:
+    machine.ok("keygen", "--output", "recovery")
+    config = machine.path("strongroom.toml")
+    targets = "".join(TARGET.format(name=name, path=machine.path(name)) for name in ("a", "b"))
+    config.write_text(f"{config.read_text()}\n{targets}\n{POLICY}")
+    machine.ok("backup", "--policy", "server", "--force")
+
+    for target in ("a", "b"):
+        words = ("--from-target", target, "--identity", "recovery", "--check", "--json")
+        about = machine.ok("restore-snapshot", *words).document["snapshot"]
+        assert about["entries"] > about["logical"] > 0
 
 
 def test_a_configured_server_is_named(server: RaftServer, machine: Machine) -> None:
