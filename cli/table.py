@@ -47,6 +47,8 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "rotate": Entry("cli.rotate_policy", "bring backups to the recipients that their policies name now"),
         "rotate-backup-key": Entry("cli.rotate", "put a new key in the place of one, over all backups"),
         "keygen": Entry("cli.keys", "make a key pair: the public half seals, the private half opens"),
+        "diagnose-backup-encryption": Entry("cli.diagnose", "try every key with a real wrap and unwrap"),
+        "hsm": Entry("cli.hsm", "make keys in an HSM, list them, log in by hand after a wrong PIN"),
         "quorum": Entry("cli.quorum", "split a key among custodians, any few of whom open together"),
     },
     "Cluster and runs": {

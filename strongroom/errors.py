@@ -340,7 +340,9 @@ class KeyStillNeeded(StateError):
     """Without this key a backup that is kept could not be opened any more."""
 
     exit_code = 59
-    default_hint = "Nothing was changed. Rotate to another key first ('strongroom rotate'), then retire this one."
+    default_hint = (
+        "Nothing was changed. Rotate to another key first ('strongroom rotate'), then retire this one."
+    )
 
 
 class RotationContended(StateError):
@@ -478,6 +480,13 @@ class KeyExists(KeyServiceError):
 
 
 # -- shares of a quorum --------------------------------------------------------
+
+
+class BackupOverdue(StrongroomError):
+    """An emergency backup should have been made by now, and its medium has not come."""
+
+    exit_code = 93
+    default_hint = "Fetch the medium, mount it, and run 'strongroom emergency-backup'."
 
 
 class SharesTooFew(StrongroomError):

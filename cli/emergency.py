@@ -1,0 +1,164 @@
+"""emergency-backup: onto a medium that lies in a safe, with all that opens and explains it."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from cli import prompts, run_shown
+from cli.command import Command
+from cli.output import Output, plural
+from strongroom.errors import BackupOverdue, ConfigError, TargetUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from strongroom.config import PolicySettings, Settings
+    from strongroom.operations.emergency import Standing
+    from strongroom.operations.services import Services
+    from strongroom.state.records import Run
+
+LOOK = 2.0
+"""Seconds between looks for the medium: nothing announces that a disk was mounted."""
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("policy", metavar="POLICY", help="the policy whose targets are the offline media")
+    parser.add_argument("--status", action="store_true", help="only say whether one is due, and what is away")
+    parser.add_argument("--wait", action="store_true", help="wait until every medium is there")
+    parser.add_argument("--force", action="store_true", help="do not ask before values are sealed onto it")
+
+
+def _emergency(arguments: Namespace, output: Output) -> None:
+    from cli.settings import services, settings  # noqa: PLC0415 - the run store
+
+    found = settings()
+    policy = _policy(arguments.policy, found)
+    built = services(found, output=None if arguments.status else output)
+    if arguments.status:
+        _status(_standing(arguments.policy, policy, built), built, output)
+        return
+    if policy.kind == "full":
+        where = ", ".join(policy.targets)
+        prompts.confirm(
+            f"This puts every value that '{arguments.policy}' selects, sealed, on {where}",
+            force=arguments.force,
+        )
+    _await_media(arguments, policy, built, output)
+    run = _back_up(arguments.policy, built, output)
+    names = _furnish(run, found, built)
+    rows = run_shown.rows_of(built.store, run)
+    document = {**run_shown.as_document(run, rows), "beside": names}
+    output.answer(document, [*run_shown.lines_of(run, rows), *_lines(names)])
+
+
+def _policy(name: str, found: Settings) -> PolicySettings:
+    policy = found.policies.get(name)
+    if policy is None:
+        raise ConfigError(f"There is no policy '{name}'.", hint=f"Known: {', '.join(found.policies)}.")
+    if not policy.sealed:
+        raise UsageError(f"Policy '{name}' does not seal: what lies in a safe has to.", hint="")
+    return policy
+
+
+def _standing(name: str, policy: PolicySettings, built: Services) -> Standing:
+    from strongroom.operations.emergency import standing  # noqa: PLC0415
+
+    return standing(built, policy=name, schedule=policy.schedule)
+
+
+def _status(found: Standing, built: Services, output: Output) -> None:
+    from strongroom.operations.emergency import State, remind  # noqa: PLC0415
+
+    remind(built, found)
+    document = {
+        "policy": found.policy,
+        "state": found.state,
+        "due_at": found.due_at,
+        "newest": found.backup or None,
+        "absent": dict(found.absent),
+    }
+    output.answer(document, _standing_lines(found))
+    if found.state is State.OVERDUE:
+        raise BackupOverdue(
+            f"The emergency backup '{found.policy}' is overdue since {run_shown.stamp(found.due_at or 0)}."
+        )
+
+
+def _standing_lines(found: Standing) -> Iterator[str]:
+    due = f", due since {run_shown.stamp(found.due_at)}" if found.due_at and found.state != "done" else ""
+    yield f"emergency policy '{found.policy}': {found.state}{due}"
+    yield f"  newest backup: {found.backup or 'none yet'}"
+    yield from (f"  medium '{name}' is away: {why}" for name, why in found.absent.items())
+    if found.can_run:
+        yield f"  every medium is there: run 'strongroom emergency-backup {found.policy}'"
+
+
+def _await_media(arguments: Namespace, policy: PolicySettings, built: Services, output: Output) -> None:
+    from strongroom.operations.emergency import absent, remind  # noqa: PLC0415
+
+    told: dict[str, str] = {}
+    while away := absent(built, arguments.policy):
+        if not arguments.wait:
+            name, why = next(iter(away.items()))
+            raise TargetUnavailable(
+                f"The medium '{name}' is away: {why}", hint="Nothing was captured. Bring it, or give --wait."
+            )
+        if away != told:
+            output.note(f"waiting for {', '.join(away)}; nothing is captured until then")
+            told = away
+        remind(built, _standing(arguments.policy, policy, built))
+        time.sleep(LOOK)
+
+
+def _back_up(policy: str, built: Services, output: Output) -> Run:
+    from cli.policy import require_good  # noqa: PLC0415
+    from cli.watching import by_ticket, watching  # noqa: PLC0415
+    from strongroom.operations.drive import drive  # noqa: PLC0415
+    from strongroom.operations.submit import submit_backup  # noqa: PLC0415
+
+    run_id, tickets = submit_backup(built, policy=policy)
+    with watching(output, built.store) as watch:
+        run = drive(run_id, tickets, built, watch=by_ticket(watch))
+    require_good(run)
+    return run
+
+
+def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
+    """Put tool, format, runbook, kit and quorum files beside the backup, on each medium."""
+    from cli.kit import rendered  # noqa: PLC0415
+    from cli.kit_facts import quorum_files  # noqa: PLC0415
+    from strongroom.operations.emergency import furnish  # noqa: PLC0415
+    from strongroom.operations.emergency_files import recovery_files, runbook  # noqa: PLC0415
+    from strongroom.operations.open import read_manifest  # noqa: PLC0415
+
+    files = {**recovery_files(), **quorum_files(found), "kit.html": rendered(found, built).encode()}
+    names: list[str] = []
+    for pin in run.spec.targets:
+        target = built.target(pin.name)
+        manifest = read_manifest(target, run.id, trusted=built.signer_fingerprints)
+        files["RUNBOOK.md"] = runbook(
+            backup=run.id,
+            medium=pin.name,
+            signers=tuple(sorted(built.signer_fingerprints)),
+            sealers=tuple(sorted({entry.signer_fingerprint for entry in manifest.containers})),
+            opens_for=tuple(recipient.describes for recipient in manifest.recipients),
+        )
+        names += [f"{pin.name}: {name}" for name in furnish(target, manifest, files)]
+    return names
+
+
+def _lines(names: list[str]) -> Iterator[str]:
+    yield f"Beside it lie {plural(len(names), 'file')}:"
+    yield from (f"  {name}" for name in names)
+    yield "Print kit.html, unmount the medium, and put both into the safe, apart from the HSM and its PIN."
+
+
+COMMANDS = {
+    "emergency-backup": Command(
+        _arguments,
+        _emergency,
+        "Nothing is captured before every medium of the policy is there. Beside the backup go the one-file\n"
+        "recovery program, the format, a runbook, the recovery kit and checksums.",
+    )
+}

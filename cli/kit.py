@@ -1,0 +1,54 @@
+"""recovery-kit: a page to print, with what recovery needs and no secret on it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli import place
+from cli.command import Command
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from strongroom.config import Settings
+    from strongroom.operations.services import Services
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="the HTML file to write")
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+
+
+def _kit(arguments: Namespace, output: Output) -> None:
+    from cli.settings import services, settings  # noqa: PLC0415 - the run store
+    from strongroom.operations.placing import write_whole  # noqa: PLC0415
+
+    found = settings()
+    html = rendered(found, services(found))
+    write_whole(arguments.output, html.encode(), replace=arguments.force)
+    words = [
+        f"{arguments.output} is the recovery kit. Print it, fill in what is blank, keep it with each medium.",
+        "There is no secret on it. Print it anew when keys, custodians, targets or signers change.",
+    ]
+    output.answer({"file": str(arguments.output)}, words)
+
+
+def rendered(found: Settings, built: Services) -> str:
+    """Return the kit as HTML."""
+    from cli.kit_facts import kit  # noqa: PLC0415
+    from strongroom.container.signing import fingerprint  # noqa: PLC0415
+    from strongroom.keys import roles  # noqa: PLC0415
+    from strongroom.operations.kit import render  # noqa: PLC0415
+
+    known = {role: fingerprint(key) for role, key in roles.trusted(place.find().role_keys).items()}
+    made_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return render(kit(found, built, known, made_at=made_at))
+
+
+COMMANDS = {
+    "recovery-kit": Command(
+        _arguments, _kit, "Who can open what, where it lies, whose signature to believe, what to type."
+    )
+}

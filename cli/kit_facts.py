@@ -1,0 +1,196 @@
+"""What goes onto the recovery kit, gathered from configuration, keys and catalog; nothing secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from strongroom.errors import StrongroomError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from strongroom.config import Settings
+    from strongroom.config.keys import Pkcs11Key, QuorumKey
+    from strongroom.keys.quorum.record import Quorum
+    from strongroom.operations.kit import Kit, Section
+    from strongroom.operations.services import Services
+
+NEWEST = 3
+_UNKNOWN = "not seen here; write it down"
+
+
+def kit(settings: Settings, built: Services, roles: Mapping[str, str], *, made_at: str) -> Kit:
+    """Gather a recovery kit.
+
+    Args:
+        roles: the fingerprint of each role's signing key.
+        made_at: RFC 3339.
+    """
+    from strongroom.operations.kit import Kit, Section  # noqa: PLC0415
+
+    sections = (
+        _who(settings, built),
+        Section(
+            title="Where backups lie",
+            head=("target", "kind", "address", "region", "provider"),
+            rows=tuple(_targets(settings, built)),
+        ),
+        Section(
+            title="Whose signature to believe",
+            words=("Compare every digit. A backup that somebody else signed is not yours.",),
+            head=("role", "fingerprint"),
+            rows=tuple(sorted(roles.items())),
+        ),
+        *_hsm(settings),
+        *_quorums(settings),
+        _newest(settings, built),
+        _commands(settings, roles),
+        Section(
+            title="To fill in by hand",
+            words=("Never a PIN, a passphrase or a share: those lie elsewhere, each with its keeper.",),
+            blanks=(
+                "where the media lie",
+                "where the HSM token lies",
+                "who keeps its PIN",
+                "first call",
+                "second call",
+            ),
+        ),
+    )
+    return Kit(title="Strongroom recovery kit", made_at=made_at, sections=sections)
+
+
+def quorum_files(settings: Settings) -> dict[str, bytes]:
+    """Return the public files of the configured quorums: a restore asks for them."""
+    return {f"{name}.quorum": key.file.read_bytes() for name, key in _quorum_keys(settings)}
+
+
+def _who(settings: Settings, built: Services) -> Section:
+    from strongroom.operations.kit import Section  # noqa: PLC0415
+
+    rows = []
+    for name, policy in settings.policies.items():
+        pins = built.pinned(name).spec.recipients
+        opens = "; or ".join(pin.describes for pin in pins) or "nobody has to: it is not sealed"
+        rows.append((name, policy.source, ", ".join(policy.targets), opens))
+    return Section(
+        title="Who can open what",
+        words=("Any one of those that 'or' divides is enough.",),
+        head=("policy", "source", "targets", "opens for"),
+        rows=tuple(rows),
+    )
+
+
+def _targets(settings: Settings, built: Services) -> Iterator[tuple[str, ...]]:
+    for name, target in built.targets.items():
+        kind = settings.targets[name].kind
+        yield name, kind, target.address, target.region, target.provider
+
+
+def _hsm(settings: Settings) -> Iterator[Section]:
+    from strongroom.config.keys import Pkcs11Key  # noqa: PLC0415
+    from strongroom.operations.kit import Section  # noqa: PLC0415
+
+    keys = {name: key for name, key in settings.keys.items() if isinstance(key, Pkcs11Key)}
+    if keys:
+        yield Section(
+            title="Keys in an HSM",
+            words=("The key never leaves the device. Without it, its spare or its own backup, it is gone.",),
+            head=("key", "label", "version", "token", "serial number", "module"),
+            rows=tuple(_hsm_row(name, key) for name, key in keys.items()),
+        )
+
+
+def _hsm_row(name: str, key: Pkcs11Key) -> tuple[str, ...]:
+    serial = _serial(key.module, key.token) if key.module and key.token else None
+    return name, key.label, str(key.version), key.token or "", serial or _UNKNOWN, str(key.module or "")
+
+
+def _serial(module: Path, label: str) -> str | None:
+    """Ask the module for a token's serial number; that needs no PIN."""
+    from strongroom.keys.pkcs11.library import library  # noqa: PLC0415
+    from strongroom.keys.pkcs11.lock import one_at_a_time  # noqa: PLC0415
+
+    with suppress(StrongroomError), one_at_a_time():
+        for slot in library(module).handle().get_slots(token_present=True):
+            token = slot.get_token()
+            if str(token.label).strip() == label:
+                return str(token.serial.decode("ascii", "replace").strip("\0 "))
+    return None
+
+
+def _quorum_keys(settings: Settings) -> Iterator[tuple[str, QuorumKey]]:
+    from strongroom.config.keys import QuorumKey  # noqa: PLC0415
+
+    return ((name, key) for name, key in settings.keys.items() if isinstance(key, QuorumKey))
+
+
+def _quorums(settings: Settings) -> Iterator[Section]:
+    from strongroom.keys.quorum import record  # noqa: PLC0415
+    from strongroom.operations.kit import Section  # noqa: PLC0415
+
+    for name, key in _quorum_keys(settings):
+        found: Quorum = record.load(key.file)
+        yield Section(
+            title=f"Quorum '{found.name}'",
+            words=(
+                f"Key {name}, id {found.id}, made {found.created_at}.",
+                f"Any {found.threshold} of these {len(found.custodians)} people, each with their paper:",
+            ),
+            head=("custodian", "reached at"),
+            rows=tuple((custodian.name, "") for custodian in found.custodians),
+        )
+
+
+def _newest(settings: Settings, built: Services) -> Section:
+    from strongroom.operations.kit import Section  # noqa: PLC0415
+
+    entries = [
+        entry for name in settings.policies for entry in built.store.backups(policy=name, limit=NEWEST)
+    ]
+    return Section(
+        title="The newest backups when this was printed",
+        words=("An older manifest than the newest of these, on every target at once, is a rollback.",),
+        head=("backup", "policy", "made", "secrets", "SHA-256 of its manifest"),
+        rows=tuple((e.backup, e.policy, e.created_at, str(e.secrets), e.manifest_sha256) for e in entries),
+    )
+
+
+def _commands(settings: Settings, roles: Mapping[str, str]) -> Section:
+    from strongroom.operations.kit import Section  # noqa: PLC0415
+
+    trust = " ".join(f"--signer {roles[role]}" for role in ("control", "recover") if role in roles)
+    lines = [
+        "# on a clean machine with Strongroom, from a mounted medium or a copy of a target:",
+        f"strongroom restore --from-target /mnt/medium --full-restore {trust}",
+        "",
+        "# what it holds, and whether it is whole, without any key:",
+        "strongroom verify-backup /mnt/medium",
+        "(cd /mnt/medium && sha256sum --check emergency/*/SHA256SUMS)",
+        "",
+        "# without Strongroom, from the medium itself:",
+        "cd /mnt/medium && python3 emergency/ID/recover.py containers/ID/* --list",
+        *_snippets(settings),
+    ]
+    return Section(title="What to type", commands=tuple(lines))
+
+
+def _snippets(settings: Settings) -> Iterator[str]:
+    """Yield what a new machine's strongroom.toml needs to reach the HSM's keys."""
+    from strongroom.config.keys import Pkcs11Key  # noqa: PLC0415
+
+    for name, key in settings.keys.items():
+        if isinstance(key, Pkcs11Key) and key.module:
+            yield from (
+                "",
+                "# strongroom.toml on the new machine; the PIN is asked for:",
+                f"[keys.{name}]",
+                'kind = "pkcs11"',
+                f'mechanism = "{key.mechanism}"',
+                f'label = "{key.label}"',
+                f"version = {key.version}",
+                f'module = "{key.module}"',
+                f'token = "{key.token}"',
+            )

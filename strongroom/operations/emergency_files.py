@@ -1,0 +1,99 @@
+"""What lies beside an emergency backup, so that it can be opened when nothing else is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import strongroom
+from strongroom.errors import ConfigError
+
+TOOL = ("recover.py", "requirements.txt", "README.md")
+_HERE = Path(strongroom.__file__).parent
+_PLACES = (_HERE / "recover", _HERE.parent / "ops" / "recover")
+"""Where the one-file program lies: in an installed package, and in the sources."""
+
+
+def recovery_files() -> dict[str, bytes]:
+    """Return the one-file recovery program, what it needs, and the format's description.
+
+    Raises:
+        ConfigError: this installation came without them.
+    """
+    folder = next((place for place in _PLACES if all((place / name).is_file() for name in TOOL)), None)
+    if folder is None:
+        raise ConfigError(
+            "this installation came without the one-file recovery program",
+            hint="Take 'ops/recover' from the sources of this version and put it beside the backup.",
+        )
+    found = {name: (folder / name).read_bytes() for name in TOOL}
+    return {**found, "FORMAT.md": (_HERE / "container" / "FORMAT.md").read_bytes()}
+
+
+def runbook(
+    *,
+    backup: str,
+    medium: str,
+    signers: tuple[str, ...],
+    sealers: tuple[str, ...],
+    opens_for: tuple[str, ...],
+) -> bytes:
+    """Return the runbook for one backup on a medium: what to type, in order.
+
+    Args:
+        signers: fingerprints of whoever signs manifests here.
+        sealers: those of whoever sealed its containers.
+    """
+    text = _RUNBOOK.format(
+        backup=backup,
+        medium=medium,
+        signers="\n".join(f"       {signer}" for signer in dict.fromkeys((*signers, *sealers))),
+        opens_for="\n".join(f"   - {words}" for words in opens_for),
+        trust=_trust(signers),
+        trust_sealers=_trust(sealers),
+    )
+    return text.encode()
+
+
+def _trust(fingerprints: tuple[str, ...]) -> str:
+    return " ".join(f"--signer {one}" for one in fingerprints)
+
+
+_RUNBOOK = """# Recovering from this medium
+
+Backup {backup}, target `{medium}`. Plain words, in the order in which to do it. Nobody should do it alone.
+
+1. **Check the medium.** From its top folder:
+
+       sha256sum --check emergency/{backup}/SHA256SUMS
+
+   One line that is not `OK`: stop, take another copy, and keep this one as evidence.
+
+2. **Bring together who can open it.** Needed:
+
+{opens_for}
+
+3. **Compare the signers.** On the printed recovery kit and here must stand the same:
+
+{signers}
+
+   If they differ, somebody else made this backup: do not restore it.
+
+4. **With Strongroom**, installed on a clean machine. For an HSM write its key into a `strongroom.toml` as the
+   kit shows; give each quorum's file with `--quorum`:
+
+       strongroom restore --from-target . --backup {backup} --full-restore {trust} \\
+           --quorum emergency/{backup}/NAME.quorum
+
+   It asks for the HSM's PIN and the custodians' words, restores, reads back and compares.
+
+5. **Without Strongroom**, with Python 3.11 and the two packages in `requirements.txt`:
+
+       python3 emergency/{backup}/recover.py containers/{backup}/* {trust_sealers} --list
+       python3 emergency/{backup}/recover.py containers/{backup}/* {trust_sealers} --out recovered
+
+   Add what opens: `--hsm MODULE --token LABEL`, `--shares`, `--private-key FILE`. If there are files under
+   `keys/`, add the last of them with `--newer`. `CONTENTS.json` says how many secrets must come out.
+
+6. **Afterwards**: change every secret that may have been seen, make a new emergency backup, put the medium
+   back.
+"""
