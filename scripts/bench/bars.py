@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PEAK_MIB = 150
 SEAL_GB_PER_SECOND = 1.0
+REGIONS = 1.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +142,13 @@ def judge(session: Session) -> list[Verdict]:
         _peak_verdict(session.results, f"peak memory of any process, {session.secrets:,} secrets"),
         _peak_verdict(many, "peak memory of any process, many secrets"),
         *_reads_verdicts(session),
+        _number(
+            "upload to three regions",
+            f"at most {REGIONS} × the slowest one alone",
+            session.regions.ratio if session.regions else None,
+            "×",
+            lambda ratio: ratio <= REGIONS,
+        ),
         _number(
             "sealing on one core", "at least 1 GB/s", rate, "GB/s", lambda found: found >= SEAL_GB_PER_SECOND
         ),

@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("--seal-processes", type=int, default=1)
     arguments = parser.parse_args()
     settings = _settings(arguments.file, arguments.seal_processes)
-    run, seconds = _alone(settings) if arguments.in_process else _on_cluster(settings)
+    run, seconds = _alone(settings) if arguments.in_process else on_cluster(settings)
     if run.state is not RunState.DONE:
         print(run.error, file=sys.stderr)
         return 1
@@ -76,7 +76,8 @@ def _alone(settings: Settings) -> tuple[Run, float]:
     return ended, time.monotonic() - began
 
 
-def _on_cluster(settings: Settings) -> tuple[Run, float]:
+def on_cluster(settings: Settings) -> tuple[Run, float]:
+    """Run the policy on a cluster that lives for this alone; return the run and its seconds."""
     found: list[tuple[Run, float]] = []
 
     def work(cluster: Cluster) -> None:

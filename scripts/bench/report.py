@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from scripts.bench.bars import Verdict
+from scripts.bench.regions import DELAY, RATE
 from scripts.bench.rounds import ORDER, Results
 from scripts.bench.tools import Job
 
@@ -136,6 +137,19 @@ def _pipeline(session: Session) -> Iterator[str]:
     yield from _table(["", "step", "seconds in all"], steps)
 
 
+def _regions(session: Session) -> Iterator[str]:
+    if session.regions is None:
+        return
+    yield "## Three regions"
+    yield ""
+    yield f"One S3 server a region, each behind a link of {RATE / 1e6:.0f} MB/s and {DELAY * 1000:.0f} ms:"
+    yield "on one machine the servers share its processors, and a backup to far regions waits for wires."
+    yield "Seconds from the first upload's start to the last one's end, on the cluster, read back included."
+    yield ""
+    rows = [[name, f"{seconds:.2f}"] for name, seconds in session.regions.alone.items()]
+    yield from _table(["", "seconds"], [*rows, ["all three at once", f"{session.regions.together:.2f}"]])
+
+
 def _machine(session: Session) -> Iterator[str]:
     yield from _table(["", ""], [[label, value] for label, value in session.machine.items()], text=2)
     yield from _table(["tool", "version"], [list(pair) for pair in session.versions.items()], text=2)
@@ -174,6 +188,7 @@ def _parts(session: Session) -> Iterator[str]:
     yield from _memory(session)
     yield from _reads(session)
     yield from _pipeline(session)
+    yield from _regions(session)
 
 
 def markdown(session: Session) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from scripts.bench.bars import Verdict
 from scripts.bench.pipeline import PipelineRun
 from scripts.bench.reads import Reads
+from scripts.bench.regions import RegionRun
 from scripts.bench.rounds import Results
 
 
@@ -33,4 +34,5 @@ class Session:
     memory: Memory | None = None
     seal_rate: float | None = None
     pipeline: list[PipelineRun] = field(default_factory=list)
+    regions: RegionRun | None = None
     verdicts: list[Verdict] = field(default_factory=list)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from scripts.bench import bars, gen, measure, reads, report, rounds
+from scripts.bench.link import Link
+from scripts.bench.regions import RegionRun
 from scripts.bench.session import Session
 from scripts.bench.tools import TOOLS, Job, Place, Tool, jobs
 
@@ -117,3 +119,24 @@ def test_the_peers_do_what_the_table_says(tmp_path: Path) -> None:
     place.passphrase_file.write_text("made up")
     done = rounds.measure(jobs(), peers, place, repeat=0)
     assert done.failed == {}
+
+
+def test_three_regions_are_held_against_the_slowest_one_alone() -> None:
+    found = session(results())
+    found.regions = RegionRun(alone={"eu": 4.0, "us": 5.0, "ap": 4.5}, together=6.0)
+    judged = {verdict.what: verdict for verdict in bars.judge(found)}
+
+    assert judged["upload to three regions"].reached == "1.2 ×"
+    assert judged["upload to three regions"].met is True
+    found.regions = RegionRun(alone={"eu": 4.0, "us": 5.0, "ap": 4.5}, together=7.0)
+    assert {v.what: v for v in bars.judge(found)}["upload to three regions"].met is False
+    assert "all three at once" in report.markdown(found)
+
+
+def test_a_link_carries_both_ways_at_its_rate_and_after_its_delay() -> None:
+    link = Link(upstream=0, rate=1000.0, delay=0.5)
+
+    first, second = link._turn(100), link._turn(100)
+
+    assert 0.55 < first <= 0.6
+    assert 0.65 < second <= 0.7
