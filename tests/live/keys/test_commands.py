@@ -1,0 +1,147 @@
+"""Keys by command line on live keepers: made in an HSM, tried by diagnose, sealed for and opened with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import stock
+from tests.cli.program import Machine
+from tests.cli.test_quorum import at_table
+from tests.live.keys.test_kms import make_key
+from tests.live.keys.test_transit import Transit
+from tests.live.moto import CREDENTIALS, REGION, Moto
+from tests.live.openbao import OpenBao
+from tests.live.softhsm import PIN, SoftHsm, file_with, module
+
+HSM = """
+[keys.{name}]
+kind = "pkcs11"
+label = "backup"
+version = {version}
+mechanism = "{mechanism}"
+module = "{module}"
+token = "{token}"
+pin_file = "{pin}"
+{more}
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path, softhsm: SoftHsm) -> Machine:
+    """A machine whose processes see the tokens of the test run."""
+    return Machine(tmp_path / "machine", {**softhsm.env})
+
+
+def hsm_key(
+    machine: Machine, softhsm: SoftHsm, *, name: str, token: str, version: int = 1, **settings: Any
+) -> str:
+    values = {"mechanism": "ec", "pin": softhsm.pin_file, "more": ""} | settings
+    return HSM.format(name=name, token=token, version=version, module=module(), **values)
+
+
+def configure(machine: Machine, *parts: str) -> None:
+    machine.path("strongroom.toml").write_text("\n".join(parts))
+
+
+def test_a_key_is_made_in_the_hsm_and_seals_without_it_and_opens_with_it(
+    machine: Machine, softhsm: SoftHsm
+) -> None:
+    softhsm.make_token("made-by-command")
+    more = 'public_key_file = "hsm.pub"'
+    configure(machine, hsm_key(softhsm, name="safe", token="made-by-command", more=more))
+    stock(machine)
+    machine.ok("hsm", "create", "safe")
+
+    assert machine.ok("hsm", "list", "safe", "--json").document["keys"] == [
+        {"label": "backup", "version": 1, "mechanism": "ec"}
+    ]
+    sealing = {"SOFTHSM2_CONF": os.devnull}
+    machine.ok("backup", "full.sr", "--include-values", "--force", "--recipient", "safe", **sealing)
+    done = machine.ok("test-decrypt", "full.sr", "--json")
+    assert done.document
+    assert machine.run("hsm", "create", "safe").code == 24
+    machine.path("hsm.pub").unlink()
+    assert machine.run("hsm", "create", "safe").code == 82
+
+
+def test_a_wrong_pin_is_tried_once_over_commands_until_somebody_logs_in(
+    machine: Machine, softhsm: SoftHsm, tmp_path: Path
+) -> None:
+    softhsm.make_token("pin-by-command")
+    pin = file_with(tmp_path / "pin", "CANARY-9999")
+    configure(machine, hsm_key(softhsm, name="safe", token="pin-by-command", pin=pin))
+
+    first, second = (machine.run("hsm", "list", "safe") for _ in range(2))
+    assert (first.code, second.code) == (78, 78)
+    assert "does not take the PIN" in first.err
+    assert "is not tried" in second.err
+    file_with(pin, PIN)
+    assert machine.run("hsm", "list", "safe").code == 78  # a good one is not tried either, unattended
+
+    code, shown = at_table(
+        machine, "hsm", "login", "safe",
+        answer=lambda screen: f"{PIN}\n".encode() if screen.endswith("good login: ") else None,
+    )  # fmt: skip
+    assert code == 0, shown
+    assert PIN not in shown
+    assert machine.ok("hsm", "list", "safe").out
+
+
+def test_diagnose_tries_every_key_and_names_what_is_wrong(
+    machine: Machine, softhsm: SoftHsm, openbao: OpenBao, moto: Moto, tmp_path: Path
+) -> None:
+    softhsm.make_token("diagnosed")
+    transit = Transit(openbao, tmp_path)
+    token = transit.key("seal", "open")._vault.connection.login.path  # type: ignore[attr-defined]
+    arn = make_key(moto)
+    moto.client("kms").schedule_key_deletion(KeyId=arn.rpartition("/")[2], PendingWindowInDays=7)
+    machine.ok("keygen", "--output", "one.key")
+    machine.ok("keygen", "--output", "other.key")
+    configure(
+        machine,
+        hsm_key(softhsm, name="hsm", token="diagnosed", version=1),
+        hsm_key(softhsm, name="hsm-aes", token="diagnosed", version=2, mechanism="aes"),
+        hsm_key(softhsm, name="hsm-missing", token="diagnosed", version=9),
+        f'[vaults.keys]\naddress = "{openbao.address}"\ntoken_file = "{token}"\n',
+        f'[keys.transit]\nkind = "transit"\nvault = "keys"\nkey = "strongroom"\nmount = "{transit.mount}"\n',
+        f'[keys.kms]\nkind = "kms"\nkey_id = "{arn}"\nregion = "{REGION}"\nendpoint_url = "{moto.endpoint}"\n',
+        '[keys.pair]\nkind = "hpke"\npublic_key_file = "one.key.pub"\nidentity_file = "other.key"\n',
+        '[keys.away]\nkind = "hpke"\npublic_key_file = "other.key.pub"\n',
+        '[keys.same]\nkind = "hpke"\npublic_key_file = "other.key.pub"\n',
+        '[keys.both]\nkind = "all-of"\nlegs = [["hsm"], ["transit"]]\n',
+    )
+    for name in ("hsm", "hsm-aes"):
+        machine.ok("hsm", "create", name)
+    environment = {name.upper(): value for name, value in CREDENTIALS.items()}
+
+    done = machine.run("diagnose-backup-encryption", "--json", **environment)
+
+    found = {key["name"]: key for key in done.document["keys"]}
+    states = {name: (key["problem"] or {}).get("code") or key["opens_here"] for name, key in found.items()}
+    assert states == {
+        "hsm": True,
+        "hsm-aes": True,
+        "hsm-missing": "KeyNotFound",
+        "transit": True,
+        "kms": "KeyPendingDeletion",
+        "pair": "KeyServiceError",
+        "away": False,
+        "same": False,
+        "both": True,
+    }
+    assert done.code == 72
+    assert all(key["wrap_ms"] > 0 and key["unwrap_ms"] > 0 for key in found.values() if key["opens_here"])
+    remarks = [remark for remark in done.document["remarks"] if remark["wrong"]]
+    assert remarks == [
+        {"about": "keys.same", "text": "is the same key as keys.away: losing it loses both", "wrong": True}
+    ]
+
+    shown = machine.run("diagnose-backup-encryption", "--key", "hsm", "--key", "pair", **environment)
+    assert shown.code == 70
+    assert "seals and opens" in shown.out
+    assert "does not open with what this host has for it" in shown.out
+    assert machine.run("diagnose-backup-encryption", "--key", "none").code == 2
