@@ -295,5 +295,5 @@ class AzureTarget:
 
 
 _REFUSED = frozenset({401, 403})
-_LOCK = "Turn on version-level immutability for the container, or take the lock away: docs/azure.md."
+_LOCK = "Turn on version-level immutability for the container, or take the lock away: docs/targets.md."
 _ORDER = "An account with a hierarchical namespace does that. Use one without."

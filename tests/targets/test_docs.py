@@ -1,0 +1,33 @@
+"""The example in docs/targets.md is a configuration that loads, and its targets can be made."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from strongroom.config import load_settings
+from strongroom.targets import Locking
+from strongroom.wiring import places
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "targets.md"
+
+
+def test_the_example_of_the_document_makes_targets_that_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [example] = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    file = tmp_path / "strongroom.toml"
+    file.write_text(example)
+    monkeypatch.setenv("STRONGROOM_CONFIG", str(file))
+    monkeypatch.setenv("STRONGROOM_STATE_DIR", str(tmp_path / "state"))
+    settings = load_settings()
+
+    made = {name: places.target(name, settings, prepare=False) for name in settings.targets}
+
+    assert {name: target.address for name, target in made.items()} == {
+        "eu": "s3://acme-strongroom-eu@eu-central-1",
+        "west": "https://acmestrongroom.blob.core.windows.net/strongroom",
+    }
+    assert all(isinstance(target, Locking) and target.locks for target in made.values())
