@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scripts.bench import bars, pipeline, reads, regions, report, rounds
+from scripts.bench import bars, pipeline, reads, regions, report, rounds, vault
 from scripts.bench.machine import describe
 from scripts.bench.session import Memory, Session
 from scripts.bench.tools import PASSPHRASE, TOOLS, Place, Tool, at_hand, base_env, jobs
@@ -87,6 +87,8 @@ def _compare(session: Session, place: Place, tools: dict[str, Tool], arguments: 
         session.pipeline = pipeline.measure(place, repeat=arguments.repeat)
     if arguments.regions:
         session.regions = regions.measure(place, repeat=arguments.repeat)
+    if arguments.vault:
+        session.vault = vault.measure(secrets=vault.SECRETS, repeat=arguments.repeat)
     session.verdicts = bars.judge(session)
 
 
@@ -118,6 +120,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--bars", action="store_true", help="only what the bars compare: minutes less")
     parser.add_argument("--pipeline", action="store_true", help="also measure the pipeline on Celery")
+    parser.add_argument(
+        "--vault", action="store_true", help="also measure reading 10,000 secrets of a live OpenBao"
+    )
     parser.add_argument(
         "--regions", action="store_true", help="also measure uploads to three S3 regions ('make live' first)"
     )

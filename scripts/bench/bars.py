@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 PEAK_MIB = 150
 SEAL_GB_PER_SECOND = 1.0
 REGIONS = 1.3
+BESIDE_POOLED = 0.85
+BESIDE_SINGLE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +120,18 @@ def _peak_verdict(results: Results | None, what: str) -> Verdict:
     )
 
 
-def _number(what: str, bar: str, value: float | None, unit: str, holds: Callable[[float], bool]) -> Verdict:
+def _number(
+    what: str,
+    bar: str,
+    value: float | None,
+    unit: str,
+    holds: Callable[[float], bool],
+    *,
+    digits: int = 1,
+) -> Verdict:
     if value is None:
         return Verdict(what=what, bar=bar, reached="not measured", met=None)
-    return Verdict(what=what, bar=bar, reached=f"{value:,.1f} {unit}", met=holds(value))
+    return Verdict(what=what, bar=bar, reached=f"{value:,.{digits}f} {unit}", met=holds(value))
 
 
 def _reads_verdicts(session: Session) -> Iterator[Verdict]:
@@ -133,6 +143,25 @@ def _reads_verdicts(session: Session) -> Iterator[Verdict]:
     yield _number("one secret of many: more reads", "none", calls, "more", lambda more: more <= 0)
 
 
+def _vault_verdicts(session: Session) -> Iterator[Verdict]:
+    found = session.vault
+    yield _number(
+        "requests a second to Vault",
+        f"at least {BESIDE_POOLED} × a plain pooled client",
+        found.beside_pooled if found else None,
+        "×",
+        lambda ratio: ratio >= BESIDE_POOLED,
+        digits=2,
+    )
+    yield _number(
+        "secrets a second from Vault, with all metadata",
+        f"at least {BESIDE_SINGLE:.0f} × hvac, one at a time",
+        found.beside_hvac if found else None,
+        "×",
+        lambda ratio: ratio >= BESIDE_SINGLE,
+    )
+
+
 def judge(session: Session) -> list[Verdict]:
     """Hold all that was measured against the bars."""
     many = session.memory.results if session.memory else None
@@ -142,6 +171,7 @@ def judge(session: Session) -> list[Verdict]:
         _peak_verdict(session.results, f"peak memory of any process, {session.secrets:,} secrets"),
         _peak_verdict(many, "peak memory of any process, many secrets"),
         *_reads_verdicts(session),
+        *_vault_verdicts(session),
         _number(
             "upload to three regions",
             f"at most {REGIONS} × the slowest one alone",

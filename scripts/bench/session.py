@@ -9,6 +9,7 @@ from scripts.bench.pipeline import PipelineRun
 from scripts.bench.reads import Reads
 from scripts.bench.regions import RegionRun
 from scripts.bench.rounds import Results
+from scripts.bench.vault import VaultReads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,4 +36,5 @@ class Session:
     seal_rate: float | None = None
     pipeline: list[PipelineRun] = field(default_factory=list)
     regions: RegionRun | None = None
+    vault: VaultReads | None = None
     verdicts: list[Verdict] = field(default_factory=list)

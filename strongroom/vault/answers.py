@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """Status, headers (names in lower case) and body. It has no ``repr``: the body is secret."""
+    """Status, headers (whatever the case of their names) and body. It has no ``repr``: the body is secret."""
 
     status: int
     headers: Mapping[str, str]

@@ -35,6 +35,7 @@ ATTEMPTS = 6
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
 HOPS = 3
+KEPT_HEADERS = 64
 
 
 class Vault:
@@ -111,7 +112,7 @@ class _Link:
         self._connection = connection
         self._transport = Transport(connection)
         self._pace = Pace(connection.requests_per_second, shared=connection.pace_file)
-        self._headers: dict[str, dict[str, str]] = {}
+        self._headers: dict[tuple[str | None, str], dict[str, str]] = {}
         self.tokens = Tokens(connection.login, self._with_token)
         self.streams = Streams(connection, self._transport, self.tokens)
         self.threads = ThreadPoolExecutor(connection.in_flight, thread_name_prefix="vault")
@@ -151,7 +152,16 @@ class _Link:
             if answer.status == 429:
                 self._pace.pause(pause)  # the quota is everybody's: so is the pause
 
-    def _headers_for(self, token: str | None, namespace: str) -> dict[str, str]:
+    def _headers_for(self, token: str | None, namespace: str) -> Mapping[str, str]:
+        """Return the same again for the same token: it is asked for with each request."""
+        found = self._headers.get((token, namespace))
+        if found is None:
+            if len(self._headers) >= KEPT_HEADERS:
+                self._headers = {}  # old tokens must not pile up
+            found = self._headers[token, namespace] = self._new_headers(token, namespace)
+        return found
+
+    def _new_headers(self, token: str | None, namespace: str) -> dict[str, str]:
         headers = {"X-Vault-Request": "true", "Accept-Encoding": "identity"}
         whole = paths.folder(self._connection.namespace) + namespace
         if whole:

@@ -42,7 +42,7 @@ class VaultError(Exception):
         super().__init__(message)
         self.message = message
         self.status = status
-        self.headers = dict(headers or {})
+        self.headers = {name.lower(): value for name, value in (headers or {}).items()}
         self.hint = hint
         self.reason = reason
 

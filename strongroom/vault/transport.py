@@ -97,9 +97,7 @@ class Transport:
             content = _content(response, deadline)
         except (HTTPError, OSError) as error:
             raise explained(error) from None
-        return Answer(
-            response.status, {name.lower(): value for name, value in response.headers.items()}, content
-        )
+        return Answer(response.status, response.headers, content)
 
     def close(self) -> None:
         """Close idle connections."""
@@ -109,6 +107,8 @@ class Transport:
 def _content(response: Any, deadline: float) -> bytes:
     """Read to the end. The library's own limit counts each read anew: a server that drips
     would hold us for ever."""
+    if response.length_remaining is not None and response.length_remaining <= CHUNK:
+        return bytes(response.read())  # one chunk, which no deadline would interrupt either
     pieces: list[bytes] = []
     size = 0
     while piece := response.read(CHUNK):

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench import bars, gen, measure, reads, report, rounds
+from scripts.bench import bars, gen, measure, reads, report, rounds, vault
 from scripts.bench.link import Link
 from scripts.bench.regions import RegionRun
 from scripts.bench.session import Session
 from scripts.bench.tools import TOOLS, Job, Place, Tool, jobs
+from scripts.bench.vault import HVAC, OURS, POOLED, SINGLE, VaultReads
 
 ENV = {"PATH": os.environ["PATH"]}
 
@@ -131,6 +132,29 @@ def test_three_regions_are_held_against_the_slowest_one_alone() -> None:
     found.regions = RegionRun(alone={"eu": 4.0, "us": 5.0, "ap": 4.5}, together=7.0)
     assert {v.what: v for v in bars.judge(found)}["upload to three regions"].met is False
     assert "all three at once" in report.markdown(found)
+
+
+def test_reading_vault_is_held_against_a_pooled_client_and_one_at_a_time() -> None:
+    found = session(results())
+    ways = {"requests": {POOLED: 1.0, OURS: 1.0, SINGLE: 1.0, HVAC: 2.0}, "seconds": {}}
+    rates = {POOLED: 2000.0, OURS: 1700.0, SINGLE: 900.0, HVAC: 600.0}
+    found.vault = VaultReads(secrets=10, in_flight=2, rates=rates, **ways)
+    judged = {verdict.what: verdict for verdict in bars.judge(found)}
+    assert judged["requests a second to Vault"].reached == "0.85 ×"
+    assert judged["requests a second to Vault"].met is True
+    assert judged["secrets a second from Vault, with all metadata"].met is True
+    found.vault = VaultReads(secrets=10, in_flight=2, rates=rates | {OURS: 1400.0}, **ways)
+    judged = {verdict.what: verdict for verdict in bars.judge(found)}
+    assert judged["requests a second to Vault"].met is False
+    assert judged["secrets a second from Vault, with all metadata"].met is False
+    assert "1.6 × the plain client" in report.markdown(found)
+
+
+def test_reading_vault_is_really_measured() -> None:
+    found = vault.measure(secrets=60, repeat=1)
+    assert set(found.rates) == set(vault.WAYS)
+    assert all(rate > 0 for rate in found.rates.values())
+    assert 1.0 < found.requests[OURS] < 2.0
 
 
 def test_a_link_carries_both_ways_at_its_rate_and_after_its_delay() -> None:

@@ -46,6 +46,8 @@ class Meaning(Struct, frozen=True):
 
 def understood(custom: Mapping[str, str], *, tag_keys: Collection[str] = ()) -> Meaning:
     """Take custom metadata apart."""
+    if not custom:
+        return Meaning()
     rest = dict(custom)
     kind = rest.pop("type", GENERIC) if custom.get("type") != GENERIC else GENERIC
     expires = rest.pop("expires_at") if _DATE.fullmatch(custom.get("expires_at", "")) else None

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from strongroom.model import Secret, Version, VersionState, prepare
 from strongroom.sources.vault import wrapping
@@ -110,8 +109,10 @@ def data_of(version: Version, *, wrap: bool) -> bytes:
 
 def free_of(custom: dict[str, str]) -> dict[str, Any]:
     """Take free-form metadata out of custom metadata, if it is there and whole."""
+    if FREE not in custom:
+        return {}
     try:
-        found = msgspec.json.decode(custom.get(FREE, ""))
+        found = msgspec.json.decode(custom[FREE])
     except msgspec.DecodeError:
         return {}
     if not isinstance(found, dict) or VAULT in found:
@@ -121,19 +122,18 @@ def free_of(custom: dict[str, str]) -> dict[str, Any]:
 
 
 def _facts(mount: Mount, config: MountConfig, info: KeyInfo, rest: Mapping[str, str] | None) -> Facts:
-    facts = Facts(namespace=mount.namespace, mount=mount.path, kv=mount.version)
     if mount.version == 1:
-        return facts
-    times = {str(number): at.deletion_time for number, at in sorted(info.versions.items())}
-    return replace(
-        facts,
+        return Facts(namespace=mount.namespace, mount=mount.path, kv=1)
+    return Facts(
+        namespace=mount.namespace,
+        mount=mount.path,
         max_versions=info.max_versions,
         cas_required=info.cas_required,
         metadata_cas_required=info.metadata_cas_required,
         delete_version_after=info.delete_version_after,
         oldest_version=info.oldest_version,
         current_metadata_version=info.current_metadata_version,
-        deletion_times={number: time for number, time in times.items() if time},
+        deletion_times={str(n): at.deletion_time for n, at in info.versions.items() if at.deletion_time},
         custom_metadata=None if rest is None else dict(rest),
         mount_max_versions=config.max_versions,
         mount_delete_version_after=config.delete_version_after,

@@ -104,12 +104,15 @@ class VaultSource:
         with explained(self._name, "look around"):
             scope = self._scope()
         places = [scope.find(entry.name) for entry in entries]
-        details = Details(self._vault, map(_wanted, entries, places))
+        wanted = list(map(_wanted, entries, places))
+        details = Details(self._vault, wanted)
 
         def one(at: int) -> Secret | None:
-            entry, place = entries[at], places[at]
-            with explained(self._name, f"read {entry.name!r}"):
-                return scope.read(place, details.known(_wanted(entry, place))) if place else None
+            place = places[at]
+            if place is None:
+                return None
+            with explained(self._name, f"read {place.name!r}"):
+                return scope.read(place, details.known(wanted[at]))
 
         yield from self._in_flight(one, range(len(entries)), weigh=size_of)
 
