@@ -679,8 +679,8 @@ def rs1024(values: Sequence[int]) -> int:
     return check
 
 
-def join_shares(texts: Sequence[str]) -> bytes:
-    """Put the shares of a quorum together; return the private key's seed."""
+def join_shares(texts: Sequence[str], passphrase: bytes = b"") -> bytes:
+    """Put the shares of a quorum together; return the private key's seed. Ours have no passphrase."""
     read = [read_share(text) for text in texts]
     need(len({common for common, _, _ in read}) == 1, "WrongKey", "The shares are of different quorums.")
     _, exponent, threshold = read[0][0]
@@ -692,7 +692,7 @@ def join_shares(texts: Sequence[str]) -> bytes:
     need(right == check[:4], "WrongKey", "The shares are whole, and do not belong together.")
     left, other = secret[:16], secret[16:]
     for step in (3, 2, 1, 0):
-        mask = hashlib.pbkdf2_hmac("sha256", bytes([step]), other, (10_000 << exponent) // 4, 16)
+        mask = hashlib.pbkdf2_hmac("sha256", bytes([step]) + passphrase, other, (10_000 << exponent) // 4, 16)
         left, other = other, bytes(a ^ b for a, b in zip(left, mask, strict=True))
     return other + left
 

@@ -48,7 +48,7 @@ def test_what_a_keeper_refuses_is_kept_to_its_key(when: str) -> None:
         raise KeyDenied("the token says no")
 
     if when == "recipient":
-        found = diagnose("hsm", "pkcs11", lambda: refuse()[0], lambda: [])  # type: ignore[arg-type,return-value]
+        found = diagnose("hsm", "pkcs11", lambda: refuse()[0], list)  # type: ignore[arg-type,return-value]
     else:
         found = diagnose("hsm", "pkcs11", FILE.recipient, refuse)
 

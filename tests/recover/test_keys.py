@@ -48,6 +48,24 @@ def test_shares_that_the_product_made_join_by_slip39_alone(threshold: int, count
         assert recover.join_shares(chooser.sample(papers, threshold)) == seed
 
 
+def test_the_published_vector_of_slip39_joins() -> None:
+    """SLIP-39's vector 45: extendable, 2 of 3, 256 bits, with the passphrase of all its vectors."""
+    shares = [
+        (
+            "western apart academic always artist resident briefing sugar woman oven coding "
+            "club ajar merit pecan answer prisoner artist fraction amount desktop mild "
+            "false necklace muscle photo wealthy alpha category unwrap spew losing making"
+        ),
+        (
+            "western apart academic acid answer ancient auction flip image penalty oasis "
+            "beaver multiple thunder problem switch alive heat inherit superior teaspoon explain "
+            "blanket pencil numb lend punish endless aunt garlic humidity kidney observe"
+        ),
+    ]
+    secret = "8dc652d6d6cd370d8c963141f6d79ba440300f25c467302c1d966bff8f62300d"
+    assert recover.join_shares(shares, b"TREZOR").hex() == secret
+
+
 def test_the_first_four_letters_of_each_word_are_enough() -> None:
     short = [" ".join(word[:4] for word in paper.split()) for paper in PAPERS[:3]]
     assert recover.join_shares(short) == bytes(range(32))

@@ -108,7 +108,8 @@ def test_diagnose_tries_every_key_and_names_what_is_wrong(
         hsm_key(softhsm, name="hsm-missing", token="diagnosed", version=9),
         f'[vaults.keys]\naddress = "{openbao.address}"\ntoken_file = "{token}"\n',
         f'[keys.transit]\nkind = "transit"\nvault = "keys"\nkey = "strongroom"\nmount = "{transit.mount}"\n',
-        f'[keys.kms]\nkind = "kms"\nkey_id = "{arn}"\nregion = "{REGION}"\nendpoint_url = "{moto.endpoint}"\n',
+        f'[keys.kms]\nkind = "kms"\nkey_id = "{arn}"\nregion = "{REGION}"\n'
+        f'endpoint_url = "{moto.endpoint}"\n',
         '[keys.pair]\nkind = "hpke"\npublic_key_file = "one.key.pub"\nidentity_file = "other.key"\n',
         '[keys.away]\nkind = "hpke"\npublic_key_file = "other.key.pub"\n',
         '[keys.same]\nkind = "hpke"\npublic_key_file = "other.key.pub"\n',
