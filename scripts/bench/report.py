@@ -156,17 +156,18 @@ def _vault(session: Session) -> Iterator[str]:
         return
     yield "## Reading Vault"
     yield ""
-    yield f"{found.secrets:,} KV v2 secrets of one version in a live OpenBao on this machine, {found.in_flight} requests"
-    yield "in flight, in turns. *hvac* asks for metadata and data of each secret, the plain clients for data"
-    yield "only; Strongroom has both. There is no wire between, and client and server share the processors:"
-    yield "so many requests in flight gain least here. With a network between they gain more."
+    yield f"{found.secrets:,} KV v2 secrets of one version in a live OpenBao on this machine, read in turns,"
+    yield f"{found.in_flight} requests in flight. *hvac* asks for metadata and data of each secret, the plain"
+    yield "clients for data only; Strongroom has both. There is no wire between, and client and server share"
+    yield "the processors, so many requests in flight gain least here. With a network between they gain more."
     yield ""
     rows = [
         [way, f"{rate:,.0f}", f"{found.requests[way]:.3f}", f"{found.secret_rate(way):,.0f}"]
         for way, rate in found.rates.items()
     ]
     yield from _table(["", "requests/s", "requests a secret", "secrets/s"], rows)
-    yield f"In requests, Strongroom reaches {found.beside_single:.1f} × the plain client that sends one at a time."
+    yield f"In requests, Strongroom reaches {found.beside_single:.1f} × the plain client that sends one at a"
+    yield "time."
     yield ""
 
 

@@ -172,10 +172,11 @@ class _Link:
 
     def _followed(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         answer = self._transport.send(method, target, body, headers)
-        for _ in range(HOPS):
-            if answer.status not in REDIRECTS:
-                return answer
+        hops = 0
+        while answer.status in REDIRECTS:
             url = answer.headers.get("location", "")
+            if hops == HOPS:
+                raise NotVault("it redirects without end", status=answer.status)
             if not self._connection.allows(url):
                 raise NotVault(
                     "it redirects to a host that is not allowed",
@@ -183,7 +184,8 @@ class _Link:
                     hint="If that is another node of the cluster, add it to 'redirect_hosts'.",
                 )
             answer = self._transport.send_to(url, method, body, headers)
-        raise NotVault("it redirects without end", status=answer.status)
+            hops += 1
+        return answer
 
     def _is_sealed(self) -> bool:
         """Ask why there is no service. What is sealed stays so until a person comes."""
