@@ -21,15 +21,30 @@ class _Circuit:
 
     lock: Lock = field(default_factory=Lock)
     failures: int = 0
+    turn: int = 0
     since: datetime | None = None
     open_until: float | None = None
     probing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passage:
+    """A call that was let through.
+
+    ``turn`` counts the failures that were counted before it began; ``probe`` tells whether it is
+    the one that tries an open circuit.
+    """
+
+    turn: int
+    probe: bool
 
 
 class Breaker:
     """Opens after so many transient failures in a row, and lets one call try after a while.
 
     While it is open, and while that one call is under way, all others are refused at once.
+    Failures of calls that ran side by side count once: eight threads that meet the same
+    hiccup, or the same request to slow down, are no dead target.
     Threads share what it knows; a forked child starts with a closed one of its own, since
     a lock that a thread held during the fork would stay held.
 
@@ -56,8 +71,8 @@ class Breaker:
         self._now = now
         self._circuits: dict[int, _Circuit] = {}
 
-    def enter(self, title: str) -> bool:
-        """Let a call pass, or refuse it; return whether it is the one that tries an open circuit.
+    def enter(self, title: str) -> Passage:
+        """Let a call pass, or refuse it.
 
         Every call that passes must be followed by exactly one of :meth:`succeeded`,
         :meth:`failed` and :meth:`left`.
@@ -68,12 +83,12 @@ class Breaker:
         circuit = self._circuit()
         with circuit.lock:
             if circuit.open_until is None:
-                return False
+                return Passage(turn=circuit.turn, probe=False)
             left = circuit.open_until - self._monotonic()
             if left > 0 or circuit.probing:
                 raise self._refusal(title, circuit, max(left, 0.0))
             circuit.probing = True
-            return True
+            return Passage(turn=circuit.turn, probe=True)
 
     def succeeded(self) -> None:
         """Note that the target answered, be it with a refusal."""
@@ -82,22 +97,23 @@ class Breaker:
             circuit.failures, circuit.since = 0, None
             circuit.open_until, circuit.probing = None, False
 
-    def failed(self, *, probe: bool, retry_after: float | None = None) -> None:
+    def failed(self, passage: Passage, *, retry_after: float | None = None) -> None:
         """Note a transient failure; the target may ask for a longer pause than ours."""
         circuit = self._circuit()
         with circuit.lock:
-            circuit.failures += 1
+            if passage.turn == circuit.turn:
+                circuit.failures, circuit.turn = circuit.failures + 1, circuit.turn + 1
             circuit.since = circuit.since or self._now()
-            if probe:
+            if passage.probe:
                 circuit.probing = False
             if circuit.failures >= self._limit:
                 circuit.open_until = self._monotonic() + max(self._pause, retry_after or 0.0)
 
-    def left(self, *, probe: bool) -> None:
+    def left(self, passage: Passage) -> None:
         """Note that a call ended without showing anything of the target."""
         circuit = self._circuit()
         with circuit.lock:
-            if probe:
+            if passage.probe:
                 circuit.probing = False
 
     @property

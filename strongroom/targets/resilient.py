@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
@@ -298,7 +298,7 @@ class _Attempt:
         self._breaker = breaker
         self._taken = taken
         self._settled = False
-        self._probe = breaker.enter(title)
+        self._passage = breaker.enter(title)
 
     def answered(self) -> None:
         """Note that the target answered, as soon as it did: a slow reader holds nobody up."""
@@ -312,17 +312,17 @@ class _Attempt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        probe = self._probe and not self._settled
+        passage = replace(self._passage, probe=self._passage.probe and not self._settled)
         if error is None:
             self.answered()
         elif self._taken is not None and error is self._taken.error:
-            self._breaker.left(probe=probe)
+            self._breaker.left(passage)
         elif isinstance(error, TargetUnavailable):
-            self._breaker.failed(probe=probe, retry_after=error.retry_after)
+            self._breaker.failed(passage, retry_after=error.retry_after)
         elif isinstance(error, TargetError | MissingPiece):
             self.answered()
         else:
-            self._breaker.left(probe=probe)
+            self._breaker.left(passage)
 
 
 class _Taken:

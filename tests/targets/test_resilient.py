@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Event
+from threading import Barrier, Event
 
 import pytest
 
@@ -421,6 +421,24 @@ def test_a_reader_that_takes_its_time_holds_nobody_up(clock: Clock) -> None:
     next(reading)
 
     assert target.stat("a") is not None
+
+
+def test_failures_side_by_side_are_one_failure(clock: Clock) -> None:
+    all_in = Barrier(8)
+
+    class Hiccup(FlakyTarget):
+        def stat(self, name: str) -> None:
+            all_in.wait(30)
+            raise gone() if name else AssertionError
+
+    target = around(Hiccup(), clock, attempts=1, failures=2)
+    with ThreadPoolExecutor(8) as pool:
+        clock.seconds = 1.0
+        calls = [pool.submit(target.stat, "a") for _ in range(8)]
+        errors = [call.exception(30) for call in calls]
+
+    assert all("did not answer" in str(error) for error in errors)
+    assert not target._breaker.is_open
 
 
 def test_failures_that_are_not_in_a_row_open_nothing(clock: Clock) -> None:

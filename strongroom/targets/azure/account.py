@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
 
 CONNECT_SECONDS = 5.0
-READ_SECONDS = 30.0
-RETRIES = 2
+READ_SECONDS = 10.0
+RETRIES = 0
+"""By the library. Attempts are the business of :mod:`strongroom.targets.resilient`: two layers of them
+multiply, and a dead region would cost minutes."""
 BLOCK_BYTES = 4 * 1024 * 1024
 """Of one request that writes."""
 READ_BYTES = 1024 * 1024
@@ -48,7 +50,7 @@ class Account(Struct, frozen=True, kw_only=True):
         ca_file: certificates to trust instead of the system's.
         connect_seconds: how long a connection may take.
         read_seconds: how long the service may be silent.
-        retries: how often the library repeats one request (1 s, then 3 s later, with jitter).
+        retries: how often the library itself repeats one request.
     """
 
     url: str

@@ -56,7 +56,10 @@ class S3Options(Struct, frozen=True, kw_only=True):
         expected_bucket_owner: 12 digits; sent with every request, so that a bucket which
             somebody else took over under the same name gets nothing.
         sse: ``AES256`` or ``aws:kms`` (then with ``kms_key_id``); ``None`` leaves it to the bucket.
-        max_attempts: of one request, by the SDK, the first included.
+        read_timeout: how long the server may be silent.
+        max_attempts: of one request, by the SDK, the first included. More attempts are the
+            business of :mod:`strongroom.targets.resilient`: two layers of them multiply, and a dead
+            region would cost minutes.
         part_bytes: what is larger goes up in parts of this size, each held in memory.
     """
 
@@ -72,8 +75,8 @@ class S3Options(Struct, frozen=True, kw_only=True):
     lock: Lock | None = None
     ca_bundle: Path | None = None
     connect_timeout: float = 5.0
-    read_timeout: float = 30.0
-    max_attempts: int = 2
+    read_timeout: float = 10.0
+    max_attempts: int = 1
     part_bytes: int = 8 * MIB
 
     def __post_init__(self) -> None:
