@@ -21,7 +21,7 @@ from strongroom.errors import StrongroomError, VerificationFailed
 from strongroom.operations.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.services import Services
-from strongroom.operations.submit import last_slot
+from strongroom.operations.submit import Scheduled, last_slot
 from strongroom.targets import Target
 
 DAY = 86_400.0
@@ -106,6 +106,16 @@ def remind(services: Services, found: Standing) -> bool:
     )
     services.store.heartbeat(name)
     return True
+
+
+def remind_all(services: Services, scheduled: Iterable[Scheduled]) -> list[str]:
+    """Remind of every offline policy that waits for its medium; return their names."""
+    found = [
+        standing(services, policy=entry.policy, schedule=entry.schedule)
+        for entry in scheduled
+        if getattr(entry, "offline", False)
+    ]
+    return [one.policy for one in found if remind(services, one)]
 
 
 # -- beside the backup ---------------------------------------------------------
