@@ -1,8 +1,9 @@
-"""Files as a source: ``.env``, JSON, JSONL, and directories of secret files."""
+"""Files as a source: ``.env``, JSON, JSONL, manifests, SOPS files, and directories of secret files."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from strongroom.sources import Source
 from strongroom.sources.document import Document
 from strongroom.sources.dotenv import Dotenv
 from strongroom.sources.jsonl import Jsonl, holds_records
+from strongroom.sources.kubernetes import kubernetes
+from strongroom.sources.passtree import MARK, PassTree
 from strongroom.sources.slices import SlicedFile, opened
+from strongroom.sources.sops import sops
 from strongroom.sources.tree import SecretTree
 
 _SNIFFED = 1 << 16
@@ -21,8 +25,14 @@ _MAKERS: dict[str, Callable[[str, str], Source]] = {
     "json": lambda path, name: SlicedFile(path, Document(), name=name),
     "jsonl": lambda path, name: SlicedFile(path, Jsonl(), name=name),
     "tree": lambda path, name: SecretTree(path, name=name),
+    "pass": lambda path, name: PassTree(path, name=name),
+    "kubernetes": lambda path, name: kubernetes(path, name=name),
+    "sops": lambda path, name: sops(path, name=name),
 }
 FORMATS = tuple(_MAKERS)
+_HINT = f"Give its format: {', '.join(FORMATS)}."
+_SOPS = re.compile(rb"^sops:\s*$", re.MULTILINE)
+_MANIFEST = re.compile(rb"^(?:- |  )?kind:\s*[\"']?(?:Secret|List|SecretList)[\"']?\s*$", re.MULTILINE)
 
 
 def open_files(
@@ -74,15 +84,31 @@ def detect(path: str) -> str:
         SourceError: there is nothing, it may not be read, or it is none of the formats.
     """
     if Path(path).is_dir():
-        return "tree"
+        return "pass" if Path(path, MARK).is_file() else "tree"
     base = Path(path).name
+    if ".sops." in base[1:]:  # and not .sops.yaml, which is sops' own configuration
+        return "sops"
     if base.endswith((".jsonl", ".ndjson")):
         return "jsonl"
     if base.endswith(".json"):
         return "json"
     if base == ".env" or base.startswith(".env.") or base.endswith(".env"):
         return "env"
-    return _sniff(path)
+    return _sniff_yaml(path) if base.endswith((".yaml", ".yml")) else _sniff(path)
+
+
+def _sniff_yaml(path: str) -> str:
+    """A file that sops sealed ends with what it needs to open it; a manifest says its kind."""
+    with opened(path) as fd:
+        start, end = (
+            os.pread(fd, _SNIFFED, 0),
+            os.pread(fd, _SNIFFED, max(0, os.fstat(fd).st_size - _SNIFFED)),
+        )
+    if _SOPS.search(end):
+        return "sops"
+    if _MANIFEST.search(start):
+        return "kubernetes"
+    raise SourceError(f"'{path}' is neither a Secret manifest nor sealed by sops", hint=_HINT)
 
 
 def _sniff(path: str) -> str:
@@ -92,4 +118,4 @@ def _sniff(path: str) -> str:
         return "jsonl" if holds_records(start) else "json"
     if Dotenv().starts(start):
         return "env"
-    raise SourceError(f"'{path}' is of no format known here", hint=f"Give its format: {', '.join(FORMATS)}.")
+    raise SourceError(f"'{path}' is of no format known here", hint=_HINT)

@@ -49,7 +49,7 @@ class SecretTree:
         """
         tags: dict[str, str] | None = {} if with_tags else None
         entry = None
-        for name, size in _Walk(self._path).files():
+        for name, size in Walk(self._path).files():
             entry = Entry(name, size, (), tags)
             yield entry
         if entry is None:
@@ -57,7 +57,7 @@ class SecretTree:
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
         """Yield each file's secret, or ``None`` if there is no such file (any more)."""
-        directories = _Directories(self._path)
+        directories = Directories(self._path)
         try:
             for entry in entries:
                 value = self._value(directories, entry.name)
@@ -65,11 +65,11 @@ class SecretTree:
         finally:
             directories.close()
 
-    def _value(self, directories: _Directories, name: str) -> bytes | None:
+    def _value(self, directories: Directories, name: str) -> bytes | None:
         try:
             descriptor = directories.open_file(name)
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno in GONE:
                 return None
             raise refusal(os.path.join(self._path, name), error) from None
         if descriptor is None:
@@ -82,7 +82,8 @@ class SecretTree:
             os.close(descriptor)
 
 
-_GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG))
+GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG))
+"""What opening a path says when there is no such file (any more)."""
 
 
 def contents(descriptor: int, name: str) -> bytes | None:
@@ -103,7 +104,7 @@ def contents(descriptor: int, name: str) -> bytes | None:
     return value
 
 
-class _Walk:
+class Walk:
     """Lists a tree's files; holds one directory's listing at a time."""
 
     def __init__(self, path: str) -> None:
@@ -158,7 +159,7 @@ def room() -> int:
     return max(16, min(1024, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
 
 
-class _Directories:
+class Directories:
     """Opens files below a root; keeps the directories it went through open."""
 
     def __init__(self, root: str) -> None:

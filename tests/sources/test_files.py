@@ -477,6 +477,11 @@ def test_a_pipe_is_refused_and_does_not_hang(file: Path) -> None:
         ("plain", '{"a": 1}', "json"),
         ("plain", '{"name": "a",\n "value": "b"}', "json"),
         ("plain", "[1]", "json"),
+        ("prod.sops.yaml", "", "sops"),
+        ("prod.sops.json", "", "sops"),
+        ("prod.yaml", "a: ENC[x]\nsops:\n    age: []\n", "sops"),
+        ("prod.yaml", "apiVersion: v1\nkind: Secret\n", "kubernetes"),
+        ("prod.yml", "---\nkind: 'List'\nitems: []\n", "kubernetes"),
     ],
 )
 def test_the_format_is_found_out(tmp_path: Path, name: str, content: str, found: str) -> None:
@@ -486,6 +491,18 @@ def test_the_format_is_found_out(tmp_path: Path, name: str, content: str, found:
 
 def test_a_directory_is_a_tree(tmp_path: Path) -> None:
     assert detect(os.fspath(tmp_path)) == "tree"
+
+
+def test_a_directory_that_says_whose_keys_seal_it_is_a_store_of_pass(tmp_path: Path) -> None:
+    (tmp_path / ".gpg-id").write_text("CANARY\n")
+    assert detect(os.fspath(tmp_path)) == "pass"
+
+
+@pytest.mark.parametrize("name", ["values.yaml", ".sops.yaml"])
+def test_yaml_of_no_known_kind_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("password: CANARY\n")
+    with pytest.raises(SourceError, match="neither a Secret manifest nor sealed by sops"):
+        list(open_files(tmp_path / name).list())
 
 
 def test_an_unknown_format_is_refused(file: Path) -> None:

@@ -1,0 +1,102 @@
+"""Runs a program that decrypts: what it says goes through pipes into memory, and nowhere else.
+
+Its standard error is looked at and never repeated: gpg and sops quote what they could not read, and
+that can be a value.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import IO
+
+from msgspec import Struct
+
+from strongroom.errors import SourceError, SourceUnavailable
+
+SECONDS = 120.0
+_ERRORS = 1 << 16
+_BLOCK = 1 << 16
+
+
+class Ended(Struct, frozen=True):
+    """How a program ended and what it said."""
+
+    status: int
+    output: bytes
+    errors: bytes
+
+
+def run(command: Sequence[str], *, about: str, stdin: int | None = None, limit: int) -> Ended:
+    """Run a program to its end.
+
+    Args:
+        about: what it reads, for messages.
+        stdin: a descriptor that it reads from; nothing, if left out.
+        limit: how many bytes it may say: a few kilobytes can unpack to any size.
+
+    Raises:
+        SourceError: the program is not there, or said more than ``limit``.
+        SourceUnavailable: it did not end in time; a smart card or a key server may be slow.
+    """
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"LC_ALL": "C"},
+            start_new_session=True,  # it, and what it starts, can be ended together
+        )
+    except OSError:
+        process = None
+    if process is None:
+        raise SourceError(
+            f"{about} is read by the program '{command[0]}', which is not to be found here",
+            hint=f"Install {command[0]} for the user that makes backups, or give another format.",
+        )
+    with process:
+        try:
+            output, errors = _said(process, about, limit)
+            return Ended(process.wait(), output, errors)
+        finally:
+            _end(process)
+
+
+def _said(process: subprocess.Popen[bytes], about: str, limit: int) -> tuple[bytes, bytes]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    said = {process.stdout: bytearray(), process.stderr: bytearray()}
+    most = {process.stdout: limit, process.stderr: _ERRORS}
+    ends = time.monotonic() + SECONDS
+    with selectors.DefaultSelector() as waiting:
+        for pipe in said:
+            waiting.register(pipe, selectors.EVENT_READ)
+        while waiting.get_map():
+            ready = waiting.select(max(0.0, ends - time.monotonic()))
+            if not ready:
+                raise SourceUnavailable(
+                    f"the program that reads {about} did not end in {SECONDS:.0f} seconds"
+                )
+            for key, _ in ready:
+                pipe: IO[bytes] = key.fileobj  # type: ignore[assignment]
+                block = os.read(pipe.fileno(), _BLOCK)
+                if not block:
+                    waiting.unregister(pipe)
+                elif len(said[pipe]) <= most[pipe]:
+                    said[pipe] += block
+                if pipe is process.stdout and len(said[pipe]) > limit:
+                    raise SourceError(f"{about} holds more than {limit >> 20} MiB", hint="Exclude it.")
+    return bytes(said[process.stdout]), bytes(said[process.stderr])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,116 @@
+"""Files that SOPS sealed, opened by the ``sops`` command: YAML, JSON, dotenv, INI, or anything else.
+
+What is at the top of a file is a secret each: its name is the key; its value the text, or, for
+a mapping or a list, its JSON. Any other file is one secret, named like the file. YAML is asked for as
+YAML, since as JSON sops would give its first document alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from strongroom.errors import SourceError
+from strongroom.model import Media, Secret, SecretBytes, Version
+from strongroom.sources.history import only
+from strongroom.sources.parsed import ParsedFiles
+from strongroom.sources.program import Ended, run
+from strongroom.sources.records import BadRecordError, attempt, parse_value
+from strongroom.sources.slices import LARGEST, opened
+from strongroom.sources.yamlnodes import BadYamlError, Node, documents
+
+_KINDS = ((".yaml", "yaml"), (".yml", "yaml"), (".json", "json"), (".env", "dotenv"), (".ini", "ini"))
+_NAMED = re.compile(r"\.(sops|enc)(?=\.|$)")
+_pairs = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_HINT_KEY = "Give the user that makes backups a key of the file's (age, PGP, KMS), or exclude the file."
+_HINT_CHANGED = "Somebody changed it without sops, or it was damaged. Compare with its history."
+# github.com/getsops/sops, cmd/sops/codes
+_PROBLEMS = {
+    128: ("sops found no key that opens it", _HINT_KEY),
+    51: ("its checksum is not the one that sops wrote", _HINT_CHANGED),
+    52: ("its checksum is missing", _HINT_CHANGED),
+    25: ("a value of it does not open", _HINT_CHANGED),
+    2: ("sops could not read it", "Check that it is a file that sops sealed."),
+}
+
+
+def sops(path: str, *, name: str) -> ParsedFiles:
+    """Return the source over a file that SOPS sealed."""
+    return ParsedFiles(lambda: _secrets(path), name=name, nothing=f"'{path}' holds no secret")
+
+
+def _secrets(path: str) -> Iterator[Secret]:
+    kind = kind_of(path)
+    with opened(path):
+        pass  # a file that is missing is told by us, and by its name
+    output = {"yaml": "yaml", "binary": "binary"}.get(kind, "json")
+    command = ("sops", "--decrypt", "--input-type", kind, "--output-type", output, os.path.abspath(path))  # noqa: PTH100
+    text = _checked(path, run(command, about=f"'{path}'", limit=LARGEST))
+    problem = None
+    try:
+        yield from _parsed(path, kind, text)
+    except BadYamlError as error:
+        problem = f"line {error.line} of what sops made of '{path}': {error}"
+    except BadRecordError as error:
+        problem = f"what sops made of '{path}': {error}"
+    if problem is not None:  # outside of the handler: what was caught may hold a value
+        raise SourceError(problem)
+
+
+def kind_of(path: str) -> str:
+    """Return how sops is to read a file, by its name as sops itself tells."""
+    return next((kind for ending, kind in _KINDS if path.endswith(ending)), "binary")
+
+
+def _checked(path: str, ended: Ended) -> bytes:
+    if ended.status == 0:
+        return ended.output
+    problem, hint = _PROBLEMS.get(ended.status, (f"sops could not open it (status {ended.status})", None))
+    raise SourceError(f"'{path}': {problem}", hint=hint)
+
+
+def _parsed(path: str, kind: str, text: bytes) -> Iterator[Secret]:
+    if kind == "binary":
+        yield only(_NAMED.sub("", Path(path).name), text)
+    elif kind == "yaml":
+        for document in documents(text):
+            for key, node in document.members("the file").items():
+                yield _of_yaml(key, node)
+    else:
+        yield from (_of_json(key, value) for key, value in _members(text))
+
+
+def _of_yaml(key: str, node: Node) -> Secret:
+    if node.is_scalar:
+        return only(_named(key), node.written().encode())
+    value = SecretBytes(msgspec.json.encode(node.plain()))
+    return Secret(name=_named(key), versions=(Version(number=1, value=value, media=Media.JSON),))
+
+
+def _of_json(key: str, value: msgspec.Raw) -> Secret:
+    return parse_value(_named(key), value)
+
+
+def _members(text: bytes) -> Iterator[tuple[str, msgspec.Raw]]:
+    """Yield what is at the top; a key that is there twice hides a secret, at whatever depth."""
+    pairs = attempt(_pairs, text)
+    json.loads(text, object_pairs_hook=_once)
+    yield from pairs.items()
+
+
+def _once(pairs: list[tuple[str, object]]) -> None:
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadRecordError(f"the key {name!r} is there twice")
+
+
+def _named(key: str) -> str:
+    if not key:
+        raise BadRecordError("a secret has no name")
+    return key
