@@ -44,6 +44,7 @@ _AWAY = frozenset(
 )
 _DENIED = frozenset(
     {
+        "403",  # an answer without a code of the service's own: something before it refuses
         "AccessDenied",
         "AccessDeniedException",
         "ExpiredTokenException",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ from strongroom.errors import (
 from strongroom.keys.kms import KmsIdentity, KmsRecipient, arn_of
 from strongroom.keys.kms.service import Kms, KmsOptions
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome
-from tests.live.moto import REGION, Moto
+from tests.live.moto import FOR_EVER, REGION, Moto
 from tests.live.proxy import Answer, FaultyProxy, always
+from tests.live.shipped import shipped, without
 
 OTHER_REGION = "us-east-1"
 
@@ -183,3 +185,55 @@ def test_without_credentials_it_says_so(moto: Moto, arn: str, monkeypatch: pytes
         monkeypatch.delenv(name)
     with pytest.raises(KeyDenied, match="no credentials"):
         KmsRecipient(of(moto, arn)).wrap(KEY, context=CONTEXT)
+
+
+# -- the shipped policies: the server enforces their actions, not resources or conditions ------
+
+
+@pytest.fixture
+def enforced(moto: Moto) -> Iterator[Moto]:
+    yield moto
+    moto.enforce(after=FOR_EVER)
+
+
+def as_user(server: Moto, policy: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go on as a user who has that policy alone."""
+    server.enforce(after=FOR_EVER)
+    for name, value in server.user(policy).items():
+        monkeypatch.setenv(name, value)
+    server.enforce()
+
+
+def test_under_the_shipped_policies_who_seals_cannot_open_and_who_opens_cannot_seal(
+    enforced: Moto, arn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_user(enforced, shipped("kms-seal.json", ""), monkeypatch)
+    stanza = KmsRecipient(of(enforced, arn)).wrap(KEY, context=CONTEXT)
+    with pytest.raises(KeyDenied):
+        KmsIdentity(of(enforced, arn)).unwrap(stanza, context=CONTEXT)
+
+    as_user(enforced, shipped("kms-open.json", ""), monkeypatch)
+    assert KmsIdentity(of(enforced, arn)).unwrap(stanza, context=CONTEXT) == KEY
+    with pytest.raises(KeyDenied):
+        KmsRecipient(of(enforced, arn)).wrap(KEY, context=CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("policy", "action"),
+    [
+        ("kms-seal.json", "kms:Encrypt"),
+        ("kms-seal.json", "kms:DescribeKey"),
+        ("kms-open.json", "kms:Decrypt"),
+    ],
+)
+def test_a_right_that_is_taken_away_is_missed(
+    enforced: Moto, arn: str, monkeypatch: pytest.MonkeyPatch, policy: str, action: str
+) -> None:
+    stanza = KmsRecipient(of(enforced, arn)).wrap(KEY, context=CONTEXT)
+    as_user(enforced, without(shipped(policy, ""), action), monkeypatch)
+    use: dict[str, Callable[[], object]] = {
+        "kms-seal.json": lambda: KmsRecipient(of(enforced, arn)).wrap(KEY, context=CONTEXT),
+        "kms-open.json": lambda: KmsIdentity(of(enforced, arn)).unwrap(stanza, context=CONTEXT),
+    }
+    with pytest.raises(KeyDenied):
+        use[policy]()
