@@ -29,10 +29,12 @@ class FilesSource(Section):
     path: AbsolutePath = Field(
         description="The file, or the directory of secret files.", examples=["/run/secrets"]
     )
-    format: Literal["env", "json", "jsonl", "tree"] | None = Field(
+    format: Literal["env", "json", "jsonl", "tree", "pass", "kubernetes", "sops"] | None = Field(
         default=None,
         description="How to read it: `env` for `NAME=value` lines, `json`, `jsonl` for one JSON object a "
-        "line, `tree` for a directory with one file a secret.",
+        "line, `tree` for a directory with one file a secret, `pass` for a store of pass (through gpg), "
+        "`kubernetes` for Secret manifests, a file or a directory of them, `sops` for a file that SOPS "
+        "sealed (through the sops command).",
         examples=["tree"],
         json_schema_extra={"default": "told by the name, else by the content"},
     )
@@ -90,6 +92,12 @@ class AwsSource(Section):
     )
     requests_per_second: int = Field(
         default=40, ge=1, le=10_000, description="What the service may be asked for at most.", examples=[100]
+    )
+    kms_key_id: Text | None = Field(
+        default=None,
+        description="Key that seals what is restored here: for an account that has not the secrets' own.",
+        examples=["alias/secrets"],
+        json_schema_extra={"default": "the key that each secret had"},
     )
 
 

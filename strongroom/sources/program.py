@@ -13,7 +13,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from typing import IO
 
 from msgspec import Struct
 
@@ -84,14 +83,14 @@ def _said(process: subprocess.Popen[bytes], about: str, limit: int) -> tuple[byt
                     f"the program that reads {about} did not end in {SECONDS:.0f} seconds"
                 )
             for key, _ in ready:
-                pipe: IO[bytes] = key.fileobj  # type: ignore[assignment]
-                block = os.read(pipe.fileno(), _BLOCK)
+                ready_pipe = process.stdout if key.fileobj is process.stdout else process.stderr
+                block = os.read(ready_pipe.fileno(), _BLOCK)
                 if not block:
-                    waiting.unregister(pipe)
-                elif len(said[pipe]) <= most[pipe]:
-                    said[pipe] += block
-                if pipe is process.stdout and len(said[pipe]) > limit:
-                    raise SourceError(f"{about} holds more than {limit >> 20} MiB", hint="Exclude it.")
+                    waiting.unregister(ready_pipe)
+                elif len(said[ready_pipe]) <= most[ready_pipe]:
+                    said[ready_pipe] += block
+            if len(said[process.stdout]) > limit:
+                raise SourceError(f"{about} holds more than {limit >> 20} MiB", hint="Exclude it.")
     return bytes(said[process.stdout]), bytes(said[process.stderr])
 
 

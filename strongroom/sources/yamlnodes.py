@@ -37,7 +37,7 @@ class Node:
     @property
     def is_text(self) -> bool:
         """Say whether it is a scalar that is text, and not a number, a date, ``yes`` or nothing."""
-        return self._node.id == "scalar" and self._node.tag == _STR
+        return bool(self._node.id == "scalar" and self._node.tag == _STR)
 
     @property
     def is_scalar(self) -> bool:
