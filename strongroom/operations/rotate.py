@@ -13,17 +13,18 @@ from typing import Any
 import msgspec
 
 from strongroom.container.manifest import Manifest, parse_manifest
-from strongroom.errors import ConfigError, MissingPiece, RecordRefused, StrongroomError
+from strongroom.errors import ConfigError, MissingPiece, RecordRefused, StrongroomError, Tampered
 from strongroom.model import prepare
 from strongroom.operations import pins
 from strongroom.operations.exposure import still_opens
+from strongroom.operations.layout import manifest_name
 from strongroom.operations.locks import lock_until
-from strongroom.operations.open import manifest_bytes
 from strongroom.operations.reencrypt import reencrypt_backup
 from strongroom.operations.rewrap import Rotation, rewrap_backup
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import Run, RunState, Step, StepKind, StepState
 from strongroom.targets import Target
+from strongroom.targets.repaired import sound_copy
 from strongroom.vault.pace import Pace
 
 EVERY = 1_000_000
@@ -105,30 +106,40 @@ def held(run: Run, backup: str, services: Services) -> tuple[Manifest, list[Targ
     """
     entry = services.store.backup(backup)
     recorded = entry.manifest_sha256 if entry else None
+    known: dict[bytes, Manifest] = {}
     found: dict[str, Manifest] = {}
     missed: dict[str, StrongroomError] = {}
     for pin in run.spec.targets:
         try:
             target = pins.check_target(run, pin.name, services)
-            found[pin.name] = _manifest(target, backup, recorded, services)
+            found[pin.name] = _manifest(target, backup, recorded, known, services)
         except StrongroomError as error:
             missed[pin.name] = error
     if not found:
         passing = next((error for error in missed.values() if error.transient), None)
         raise passing or MissingPiece(f"no target gave the manifest of {backup} that the catalog knows")
     manifest = next(iter(found.values()))
-    if manifest.policy != run.spec.policy:
+    if manifest.policy != run.spec.policy or manifest.backup_id != backup:
         raise RecordRefused(f"backup {backup} is not one of policy '{run.spec.policy}'")
     said = {name: f"{error.code}: {error.message}" for name, error in missed.items()}
     return manifest, [services.target(name) for name in found], said
 
 
-def _manifest(target: Target, backup: str, recorded: str | None, services: Services) -> Manifest:
-    trusted = services.signer_fingerprints
-    content = manifest_bytes(target, backup, trusted=trusted)
-    if recorded is not None and hashlib.sha256(content).hexdigest() != recorded:
-        raise RecordRefused(f"target '{target.name}' holds another manifest of {backup} than was recorded")
-    return parse_manifest(content, trusted=trusted)
+def _manifest(
+    target: Target, backup: str, recorded: str | None, known: dict[bytes, Manifest], services: Services
+) -> Manifest:
+    """Return a target's manifest; one that another target gave too is not parsed again."""
+
+    def parsed(content: bytes) -> Manifest:
+        digest = hashlib.sha256(content)
+        if recorded is not None and digest.hexdigest() != recorded:
+            raise Tampered(f"target '{target.name}' holds another manifest of {backup} than was recorded")
+        key = digest.digest()
+        if key not in known:
+            known[key] = parse_manifest(content, trusted=services.signer_fingerprints)
+        return known[key]
+
+    return sound_copy(target, manifest_name(backup), parsed)
 
 
 def _rotation(run: Run, manifest: Manifest, pinned: Pinned, services: Services) -> Rotation:
