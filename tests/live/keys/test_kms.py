@@ -23,6 +23,7 @@ from strongroom.keys.kms.service import Kms, KmsOptions
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome
 from tests.live.moto import FOR_EVER, REGION, Moto
 from tests.live.proxy import Answer, FaultyProxy, always
+from tests.live.shipped import KEY as SHIPPED_KEY
 from tests.live.shipped import shipped, without
 
 OTHER_REGION = "us-east-1"
@@ -196,6 +197,12 @@ def enforced(moto: Moto) -> Iterator[Moto]:
     moto.enforce(after=FOR_EVER)
 
 
+def actions_of(name: str) -> dict[str, Any]:
+    """Return a shipped policy for any key: this server knows no key by its ARN when it looks at rights."""
+    found: dict[str, Any] = json.loads(json.dumps(shipped(name, "")).replace(SHIPPED_KEY, "*"))
+    return found
+
+
 def as_user(server: Moto, policy: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Go on as a user who has that policy alone."""
     server.enforce(after=FOR_EVER)
@@ -207,12 +214,12 @@ def as_user(server: Moto, policy: dict[str, Any], monkeypatch: pytest.MonkeyPatc
 def test_under_the_shipped_policies_who_seals_cannot_open_and_who_opens_cannot_seal(
     enforced: Moto, arn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    as_user(enforced, shipped("kms-seal.json", ""), monkeypatch)
+    as_user(enforced, actions_of("kms-seal.json"), monkeypatch)
     stanza = KmsRecipient(of(enforced, arn)).wrap(KEY, context=CONTEXT)
     with pytest.raises(KeyDenied):
         KmsIdentity(of(enforced, arn)).unwrap(stanza, context=CONTEXT)
 
-    as_user(enforced, shipped("kms-open.json", ""), monkeypatch)
+    as_user(enforced, actions_of("kms-open.json"), monkeypatch)
     assert KmsIdentity(of(enforced, arn)).unwrap(stanza, context=CONTEXT) == KEY
     with pytest.raises(KeyDenied):
         KmsRecipient(of(enforced, arn)).wrap(KEY, context=CONTEXT)
@@ -230,7 +237,7 @@ def test_a_right_that_is_taken_away_is_missed(
     enforced: Moto, arn: str, monkeypatch: pytest.MonkeyPatch, policy: str, action: str
 ) -> None:
     stanza = KmsRecipient(of(enforced, arn)).wrap(KEY, context=CONTEXT)
-    as_user(enforced, without(shipped(policy, ""), action), monkeypatch)
+    as_user(enforced, without(actions_of(policy), action), monkeypatch)
     use: dict[str, Callable[[], object]] = {
         "kms-seal.json": lambda: KmsRecipient(of(enforced, arn)).wrap(KEY, context=CONTEXT),
         "kms-open.json": lambda: KmsIdentity(of(enforced, arn)).unwrap(stanza, context=CONTEXT),
