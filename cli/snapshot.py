@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from cli import identities, opening, place, prompts, trust
 from cli.command import Command
@@ -24,9 +24,10 @@ from strongroom.keys import Opener
 from strongroom.operations.open import Backup, Objects
 
 if TYPE_CHECKING:
+    from strongroom.container.manifest import Manifest
     from strongroom.operations.restore import Undo
     from strongroom.operations.snapshot import Outcome
-    from strongroom.sources import Destination, Source
+    from strongroom.sources import Source
     from strongroom.sources.raft.about import About
     from strongroom.sources.raft.whole import WholeSnapshot
     from strongroom.vault.client import Vault
@@ -88,7 +89,7 @@ def _restore(arguments: Namespace, output: Output) -> None:
                 if vault is None:
                     output.answer(_document(whole.about), _lines(whole.about))
                 else:
-                    way_back = None if arguments.no_way_back else _WayBack(here, openers)
+                    way_back = None if arguments.no_way_back else _WayBack(here, openers, backups[0].manifest)
                     _put_back(whole, vault, arguments, output, way_back)
         except WrongKey as error:
             raise opening.explained(error) from None
@@ -157,11 +158,12 @@ def _put_back(
 class _WayBack:
     """What the server holds now, sealed for whoever opens the backup that replaces it."""
 
-    def __init__(self, here: Place, openers: list[Opener]) -> None:
+    def __init__(self, here: Place, openers: list[Opener], manifest: Manifest) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         self.folder = here.state_dir / "undo" / f"{stamp}-{token_hex(4)}"
         self._here = here
         self._openers = openers
+        self._manifest = manifest
 
     def keep(self, vault: Vault) -> None:
         """Take a snapshot of the server and seal it into files."""
@@ -174,9 +176,8 @@ class _WayBack:
         from strongroom.operations.undo import undo_into  # noqa: PLC0415
 
         signer = load_or_create_role(self._here.role_keys, "recover")
-        # An undo reads what it keeps, and never writes there.
-        reader = cast("Destination", source)
-        return undo_into(self.folder, reader, identities.at_hand(self._openers), signer)
+        openers = identities.at_hand(self._openers)
+        return undo_into(self.folder, source, openers, signer, manifest=self._manifest)
 
 
 def _ask(wanted: str, about: About) -> str:

@@ -18,8 +18,8 @@ class Entry(NamedTuple):
 GROUPS: Final[dict[str, dict[str, Entry]]] = {
     "Back up": {
         "backup": Entry("cli.backup", "back secrets up, into a file or by a policy"),
-        "emergency-backup": Entry("cli.emergency", "back up onto a medium for the safe, with all that opens it"),
-        "recovery-kit": Entry("cli.kit", "write a page to print: who opens what, where it lies, what to type"),
+        "emergency-backup": Entry("cli.emergency", "back up onto a medium for the safe, with what opens it"),
+        "recovery-kit": Entry("cli.kit", "write a page to print: who opens what, where it is, what to type"),
         "escrow": Entry("cli.escrow", "seal the store's master key and the configuration to a recipient"),
     },
     "Look into a backup": {

@@ -11,13 +11,16 @@ from itertools import islice
 
 from msgspec import Struct
 
-from strongroom.errors import SecretNotFound, VerificationFailed
+from strongroom.errors import SecretNotFound, UsageError, VerificationFailed
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.open import Backup
 from strongroom.sources import Change, Destination, Layered, Lossy
 from strongroom.sources.select import matches
 
 BATCH = 1000
+SNAPSHOT = "raft-snapshot"
+"""The type of what a snapshot's parts are kept as (:mod:`strongroom.sources.raft.about`)."""
+
 Choose = Callable[[], Iterable[Secret]]
 """Gives the secrets to restore, anew each time: some destinations need them in an order."""
 
@@ -175,4 +178,9 @@ def _in_order(choose: Choose, destination: Destination) -> Iterator[list[Secret]
 def _batches(secrets: Iterable[Secret]) -> Iterator[list[Secret]]:
     iterator = iter(secrets)
     while batch := list(islice(iterator, BATCH)):
+        if any(secret.type == SNAPSHOT for secret in batch):
+            raise UsageError(
+                "This backup holds a snapshot of a whole server, in parts, and no secrets one by one.",
+                hint="Nothing was written. Bring it back with 'strongroom restore-snapshot'.",
+            )
         yield batch

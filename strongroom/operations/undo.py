@@ -33,12 +33,12 @@ from strongroom.model import Entry
 from strongroom.operations.layout import container_entry, container_name, manifest_name, sealed_receipt
 from strongroom.operations.restore import Undo
 from strongroom.operations.times import rfc3339
-from strongroom.sources import Destination
+from strongroom.sources import Source
 
 
 def undo_into(
     folder: Path,
-    destination: Destination,
+    source: Source,
     identities: Sequence[Opener],
     signer: Signer,
     *,
@@ -61,9 +61,7 @@ def undo_into(
         nonlocal written
         written += 1
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        seal_to_file(
-            folder / f"{written:04}.strongroom", destination, names, recipients=recipients, signer=signer
-        )
+        seal_to_file(folder / f"{written:04}.strongroom", source, names, recipients=recipients, signer=signer)
 
     return keep
 
@@ -80,7 +78,7 @@ def _recipients(identities: Sequence[Opener], manifest: Manifest | None) -> list
 
 
 def seal_to_file(
-    path: Path, source: Destination, names: Sequence[str], *, recipients: Sequence[Recipient], signer: Signer
+    path: Path, source: Source, names: Sequence[str], *, recipients: Sequence[Recipient], signer: Signer
 ) -> None:
     """Seal the named secrets as they are now into one single-file backup."""
     about = _about(source.name)

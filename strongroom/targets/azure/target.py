@@ -15,8 +15,9 @@ from strongroom.errors import MissingPiece, StrongroomError, TargetError, Target
 from strongroom.targets import ObjectInfo
 from strongroom.targets.azure import locks
 from strongroom.targets.azure.account import BLOCK_BYTES, Account, Client, canonical_prefix
-from strongroom.targets.azure.blocks import block_size, checked
+from strongroom.targets.azure.blocks import block_size
 from strongroom.targets.azure.locks import Lock
+from strongroom.targets.blocks import checked
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
 from strongroom.targets.probing import Check
 

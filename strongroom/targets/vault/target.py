@@ -9,7 +9,7 @@ from msgspec import structs
 
 from strongroom.errors import MissingPiece, TargetError, TargetUnavailable
 from strongroom.targets import ObjectInfo
-from strongroom.targets.azure.blocks import checked
+from strongroom.targets.blocks import checked
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
 from strongroom.targets.probing import Check
 from strongroom.targets.vault import probing
