@@ -25,6 +25,7 @@ COUNT = 40
 REQUESTS = 8
 DATA = method("GET", path="/data/")
 METADATA = method("GET", path="/metadata/")
+DETAILS = method("GET", path="/detailed-metadata/")
 
 
 def fill(server: OpenBao, mount: str, *, count: int = COUNT) -> None:
@@ -89,7 +90,7 @@ ALL = [b'{"value":"CANARY-%d"}' % number for number in range(COUNT)]
         pytest.param(Truncate(40), id="an answer cut short"),
     ],
 )
-@pytest.mark.parametrize("when", [method("GET", path="/detailed-metadata/"), DATA], ids=["list", "read"])
+@pytest.mark.parametrize("when", [METADATA, DETAILS, DATA], ids=["list", "describe", "read"])
 def test_passing_trouble_passes(site: Site, kv: str, fault: Any, when: Any) -> None:
     rule = site.proxy.fail(fault, when=when, times=2)
     assert values(site.source(kv)) == ALL

@@ -9,15 +9,13 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from strongroom.sources.vault.listing import Folder, Lister
+from strongroom.sources.vault.listing import LARGEST, Folder, Lister
 from strongroom.sources.vault.records import KeyInfo, Mount
 from strongroom.vault.client import Vault
 
 SHARE = 4
 """A folder is listed when at least one in so many of its keys is wanted: listing costs the server
 about a fifth of a request for each key."""
-LARGEST = 20_000
-"""Keys of a folder whose metadata is held at once, some 20 MB."""
 
 
 class Wanted(Struct, frozen=True, gc=False):
@@ -59,7 +57,7 @@ class Details:
         folder = wanted.folder
         with self._locks[folder]:
             if folder not in self._held:
-                self._held[folder] = Lister(self._vault, wanted.mount).details(folder[1])
+                self._held[folder] = Lister(self._vault, wanted.mount, detailed=True).details(folder[1])
             listed = self._held[folder]
             self._left[folder] -= 1
             if not self._left[folder]:

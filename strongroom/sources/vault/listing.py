@@ -21,6 +21,8 @@ from strongroom.vault.failures import Denied, Refused
 
 PAGE = 10_000
 """Keys of a page. The server decrypts and sorts a whole folder for each page, so they are large."""
+LARGEST = 20_000
+"""Keys of a folder whose metadata is held at once, some 20 MB."""
 DEEPEST = 256
 """Folders in folders: more is a loop, or somebody's joke."""
 
@@ -42,20 +44,26 @@ class Folder(Struct, gc=False):
 
 
 class Lister:
-    """Lists one mount. OpenBao gives all metadata of a folder in one answer, if it is allowed."""
+    """Lists one mount.
 
-    def __init__(self, vault: Vault, mount: Mount) -> None:
+    Args:
+        detailed: whether metadata is wanted too. OpenBao gives that of a whole folder in one answer,
+            if it is allowed; of a folder larger than :data:`LARGEST` it would take too much memory.
+    """
+
+    def __init__(self, vault: Vault, mount: Mount, *, detailed: bool) -> None:
         self._vault = vault
         self._mount = mount
-        self.detailed = mount.version == 2
+        self._detailed = detailed and mount.version == 2
 
     def folder(self, folder: str) -> Folder:
         """Return the keys of one folder; those that are folders end with a slash."""
-        found = self.details(folder) if self.detailed else None
-        if found is not None:
-            return found
-        self.detailed = False
-        return _folder(self._list("metadata" if self._mount.version == 2 else "", folder))
+        names = _folder(self._list("metadata" if self._mount.version == 2 else "", folder))
+        if not self._detailed or not 0 < len(names.keys) <= LARGEST:
+            return names
+        found = self.details(folder)
+        self._detailed = found is not None
+        return found or names
 
     def details(self, folder: str) -> Folder | None:
         """Return all pages, or ``None`` where this kind of listing is unknown or not allowed."""
@@ -82,9 +90,9 @@ class Lister:
         return self._vault.list(mount.path, kind, folder, namespace=mount.namespace, **parameters)
 
 
-def walk(vault: Vault, mount: Mount, *, in_flight: int) -> Iterator[Found]:
+def walk(vault: Vault, mount: Mount, *, in_flight: int, detailed: bool) -> Iterator[Found]:
     """Yield every key of a mount, in any order. The deepest folders go first, so few are waiting."""
-    lister = Lister(vault, mount)
+    lister = Lister(vault, mount, detailed=detailed)
     waiting, running = [""], dict[Future[Folder], str]()
     try:
         while waiting or running:

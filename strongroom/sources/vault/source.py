@@ -180,8 +180,9 @@ class VaultSource:
 
     def _list_mount(self, scope: Scope, mount: Mount, *, with_tags: bool) -> Iterator[Entry]:
         reader = scope.reader(mount)
-        sizes = Sizes(self._vault.threads, in_flight=self._vault.connection.in_flight)
-        keys = walk(self._vault, mount, in_flight=self._vault.connection.in_flight)
+        in_flight = self._vault.connection.in_flight
+        sizes = Sizes(self._vault.threads, in_flight=in_flight)
+        keys = walk(self._vault, mount, in_flight=in_flight, detailed=with_tags)
 
         def sample(path: str) -> Secret | None:
             try:
