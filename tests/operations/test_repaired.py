@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import Tampered, TargetReadOnly
+from strongroom.errors import Tampered, TargetReadOnly, TargetUnavailable
 from strongroom.evidence.catalog import rebuild
 from strongroom.model import Depth
 from strongroom.operations.drive import drive
@@ -19,7 +19,8 @@ from strongroom.operations.services import Services
 from strongroom.operations.submit import Submitted, submit_repair, submit_verify
 from strongroom.operations.sweep import sweep_targets
 from strongroom.operations.upload import place
-from strongroom.state.records import Run, RunState
+from strongroom.state.records import Run, RunState, StepKind
+from strongroom.targets import ObjectInfo
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import World, made_up, make_world, names_on
 from tests.targets.flaky import LockingTarget
@@ -33,6 +34,19 @@ class LockedRegion(LockingTarget):
 
     def locked_until(self, name: str) -> datetime | None:
         return self._locks.get(name)
+
+
+class Dead(MemoryTarget):
+    """A region that does not answer, at the address of one that did."""
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        raise TargetUnavailable(f"{name} {offset} {length}: no answer")
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        raise TargetUnavailable(f"{name}: no answer")
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        raise TargetUnavailable(f"{prefix}: no answer")
 
 
 @pytest.fixture
@@ -102,6 +116,55 @@ def test_a_repair_is_locked_as_long_as_what_it_stands_for(world: World) -> None:
     finish(submit_repair(services, backup=backup), services)
 
     assert us.locked_until(f"{name}.r1") == us.locked_until(name) is not None
+
+
+def test_a_repaired_container_that_was_cut_short_counts_as_there_when_the_catalog_is_rebuilt(
+    world: World,
+) -> None:
+    backup = world.back_up().id
+    us = world.targets["us"]
+    name = container_on(us)
+    assert isinstance(us, MemoryTarget)
+    us._objects[name] = us._objects[name][:-1]
+    services = world.services()
+    assert rebuild(services.store, us, trusted=services.signer_fingerprints).incomplete == (backup,)
+
+    finish(submit_repair(services, backup=backup), services)
+
+    assert rebuild(services.store, us, trusted=services.signer_fingerprints).incomplete == ()
+
+
+def test_a_dead_region_does_not_keep_another_from_being_repaired_from_a_third(world: World) -> None:
+    backup = world.back_up().id
+    us = world.targets["us"]
+    name = container_on(us)
+    damage(us, name)
+    dead = Dead(name="eu", region="eu")
+    services = world.services(targets={**world.targets, "eu": dead})
+
+    run = finish(submit_repair(services, backup=backup), services)
+
+    assert f"{name}.r1" in names_on(us)
+    assert run.state is RunState.DEGRADED  # of the dead one nothing is claimed
+    assert {one.target for one in services.store.replicas(backup) if one.good} >= {"us", "ap"}
+
+
+def test_if_the_only_whole_copies_do_not_answer_a_repair_says_that_and_not_that_all_is_lost(
+    world: World,
+) -> None:
+    backup = world.back_up().id
+    us, ap = world.targets["us"], world.targets["ap"]
+    name = container_on(us)
+    for target in (us, ap):
+        damage(target, name)
+    services = world.services(targets={**world.targets, "eu": Dead(name="eu", region="eu")})
+
+    run = finish(submit_repair(services, backup=backup), services)
+
+    rows = services.store.rows(run.id, StepKind.REPAIR)
+    errors = [row.error or "" for row in rows if row.step.target == "us"]
+    assert any("TargetUnavailable" in error for error in errors)
+    assert not any("MissingPiece" in error for error in errors)
 
 
 def test_repairing_twice_adds_nothing(world: World) -> None:
