@@ -89,11 +89,11 @@ class Opened(Struct, frozen=True, kw_only=True):
 class Kms:
     """One key of KMS. Making one calls nothing."""
 
-    __slots__ = ("_clients", "options")
+    __slots__ = ("_process", "options")
 
     def __init__(self, options: KmsOptions) -> None:
         self.options = options
-        self._clients: PerProcess[Any] = PerProcess(lambda: _client(options))
+        self._process = PerProcess(lambda: _Link(options))
 
     def describe(self) -> str:
         return f"the KMS key `{self.options.key_id}` in {self.options.region}"
@@ -136,15 +136,22 @@ class Kms:
     def require_usable(self) -> None:
         """Refuse a key that is off, on its way out, or of a kind that is not used here.
 
+        Looked at once a process, so that sealing costs one request: of a state that changes later
+        KMS's own refusal tells.
+
         Raises:
             KeyDisabled, KeyPendingDeletion, MechanismMissing: what is wrong with it.
         """
+        link = self._process.get()
+        if link.looked_at:
+            return
         found = self.state()
         problem = self._trouble(found)
         if problem is not None:
             raise problem
         if found.get("KeySpec", found.get("CustomerMasterKeySpec")) != "SYMMETRIC_DEFAULT":
             raise MechanismMissing(f"{self.describe()} is not symmetric", hint="Use a symmetric key.")
+        link.looked_at = True
 
     def _trouble(self, found: dict[str, Any]) -> KeyServiceError | None:
         state = found.get("KeyState")
@@ -160,7 +167,7 @@ class Kms:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         try:
-            return call(self._clients.get())
+            return call(self._process.get().client)
         except ClientError as error:
             code, words = _said(error.response)
         except BotoCoreError as error:
@@ -178,6 +185,14 @@ class Kms:
         except KeyServiceError:
             problem = None
         return problem or KeyDisabled(f"{self.describe()} cannot be used in its state ({code})")
+
+
+class _Link:
+    """What belongs to one process."""
+
+    def __init__(self, options: KmsOptions) -> None:
+        self.client = _client(options)
+        self.looked_at = False
 
 
 class _Foreign(KeyServiceError):

@@ -22,7 +22,7 @@ from strongroom.keys.kms import KmsIdentity, KmsRecipient, arn_of
 from strongroom.keys.kms.service import Kms, KmsOptions
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome
 from tests.live.moto import FOR_EVER, REGION, Moto
-from tests.live.proxy import Answer, FaultyProxy, always
+from tests.live.proxy import Answer, Call, FaultyProxy, always
 from tests.live.shipped import KEY as SHIPPED_KEY
 from tests.live.shipped import shipped, without
 
@@ -114,17 +114,33 @@ def test_a_region_that_is_not_ours_is_not_asked(moto: Moto, arn: str) -> None:
 
 
 def test_nothing_is_sealed_for_a_key_that_is_off_or_on_its_way_out(moto: Moto, arn: str) -> None:
-    kms, admin = of(moto, arn), moto.client("kms")
+    admin = moto.client("kms")
     admin.disable_key(KeyId=bare(arn))
     with pytest.raises(KeyDisabled, match="switched off"):
-        KmsRecipient(kms).wrap(KEY, context=CONTEXT)
+        KmsRecipient(of(moto, arn)).wrap(KEY, context=CONTEXT)
     admin.enable_key(KeyId=bare(arn))
-    assert KmsRecipient(kms).wrap(KEY, context=CONTEXT).type == "kms"
+    assert KmsRecipient(of(moto, arn)).wrap(KEY, context=CONTEXT).type == "kms"
 
     admin.schedule_key_deletion(KeyId=bare(arn), PendingWindowInDays=7)
     with pytest.raises(KeyPendingDeletion, match=r"going to be deleted on 20\d\d-") as caught:
-        KmsRecipient(kms).wrap(KEY, context=CONTEXT)
+        KmsRecipient(of(moto, arn)).wrap(KEY, context=CONTEXT)
     assert "Cancel the deletion" in caught.value.hint
+
+
+def test_a_state_that_changes_while_a_process_runs_is_told_by_kms_itself(moto: Moto, arn: str) -> None:
+    with FaultyProxy(moto.port) as proxy:
+        recipient = KmsRecipient(of(moto, arn, endpoint_url=f"http://127.0.0.1:{proxy.port}"))
+        asked: list[str] = []
+        proxy.fail(Call(lambda request: asked.append(request.headers["X-Amz-Target"])), when=always, times=4)
+        for _ in range(3):
+            recipient.wrap(KEY, context=CONTEXT)
+        assert [target.rpartition(".")[2] for target in asked] == ["DescribeKey"] + ["Encrypt"] * 3
+
+        moto.client("kms").disable_key(KeyId=bare(arn))
+        body = json.dumps({"__type": "DisabledException"}).encode()
+        proxy.fail(Answer(400, {"Content-Type": "application/x-amz-json-1.1"}, body), when=always)
+        with pytest.raises(KeyDisabled, match="switched off"):
+            recipient.wrap(KEY, context=CONTEXT)
 
 
 def test_a_key_that_is_not_there_or_cannot_do_it_is_named(moto: Moto) -> None:
