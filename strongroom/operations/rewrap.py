@@ -18,6 +18,7 @@ from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, unlock
 from strongroom.errors import (
     FormatError,
+    KeyServiceError,
     MissingPiece,
     RotationContended,
     StrongroomError,
@@ -247,7 +248,7 @@ def _openers(record: WrappingKeyRecord, identities: Sequence[Identity]) -> tuple
     for identity in identities:
         try:
             unlock(record, [identity])
-        except WrongKey:
+        except (WrongKey, KeyServiceError):  # a keeper that is away opens nothing now, and that is all
             continue
         found.append(identity.describe())
     return tuple(found)
