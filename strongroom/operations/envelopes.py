@@ -52,10 +52,14 @@ class Aside(Struct, frozen=True, kw_only=True):
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """What lies on one place of one wrapping key: generations that count, and what was left aside."""
+    """What lies on one place of one wrapping key: generations that count, and what was left aside.
+
+    ``names`` is all that lies there, each name with its generation, whatever it is.
+    """
 
     records: dict[int, WrappingKeyRecord]
     aside: tuple[Aside, ...] = ()
+    names: tuple[tuple[str, int], ...] = ()
 
     @property
     def newest(self) -> WrappingKeyRecord | None:
@@ -97,14 +101,15 @@ def find_all(place: Readable, key: str, *, trusted: frozenset[str] | None) -> Fo
 def _find(place: Readable, key: str, *, trusted: frozenset[str] | None, every: bool) -> Found:
     records: dict[int, WrappingKeyRecord] = {}
     aside: list[Aside] = []
-    for name, generation in named(place, key):
+    names = named(place, key)
+    for name, generation in names:
         try:
             records.setdefault(generation, read_envelope(place, name, key, generation, trusted))
         except FormatError as error:
             aside.append(Aside(name=name, code=error.code, reason=error.message))
         if records and not every:
             break
-    return Found(records=records, aside=tuple(aside))
+    return Found(records=records, aside=tuple(aside), names=tuple(names))
 
 
 def named(place: Readable, key: str) -> list[tuple[str, int]]:
@@ -179,11 +184,6 @@ def own_record(reader: RangeReader, *, signer: str) -> WrappingKeyRecord:
 def newest_of(records: Iterable[WrappingKeyRecord | None]) -> WrappingKeyRecord | None:
     """Return the record of the highest generation."""
     return max((one for one in records if one is not None), key=lambda one: one.generation, default=None)
-
-
-def taken(place: Readable, key: str) -> frozenset[int]:
-    """Return the generations under whose names something lies, whatever it is."""
-    return frozenset(generation for _, generation in named(place, key))
 
 
 class Elsewhere:

@@ -28,6 +28,8 @@ def place_envelope(
     content = write_detached(record, signer)
     name = envelope_name(record.id, record.generation)
     target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+    if b"".join(target.read(name, length=len(content) + 1)) == content:
+        return record  # what was just signed need not be taken apart again
     try:
         return read_envelope(target, name, record.id, record.generation, trusted)
     except FormatError:
@@ -78,13 +80,16 @@ def _whole_name(place: Target, key: str, generation: int, trusted: frozenset[str
     raise MissingPiece(f"the envelope of wrapping key {key}, generation {generation}, went away")
 
 
-def remove_older(target: Target, key: str, newest: int, *, locked: Callable[[str], object]) -> int:
-    """Delete the generations before ``newest``; tell ``locked`` the names of those that stay.
+def remove_older(
+    target: Target, names: Iterable[tuple[str, int]], newest: int, *, locked: Callable[[str], object]
+) -> int:
+    """Delete those of the envelopes listed that are older than ``newest``; return how many went.
 
-    Returns how many went. The containers' own records stay for ever: they are part of them.
+    ``locked`` is told the names of those that stay. The containers' own records stay for ever:
+    they are part of them.
     """
     removed = 0
-    for name, generation in named(target, key):
+    for name, generation in names:
         if generation >= newest:
             continue
         try:

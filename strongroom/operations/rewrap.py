@@ -32,7 +32,6 @@ from strongroom.operations.envelopes import (
     find_newest,
     newest_of,
     own_record,
-    taken,
     wrapping_keys,
 )
 from strongroom.operations.envelopes_placed import lock_envelope, place_envelope, remove_older
@@ -117,6 +116,7 @@ class _Key:
         self._rotation = rotation
         self._missed: dict[str, StrongroomError] = {}
         self._found: dict[str, Found] = {}
+        self._lost: list[int] = []
         self._targets = list(targets)
         self._targets = [target for target in targets if self._reached(target, self._look)]
 
@@ -183,8 +183,8 @@ class _Key:
         return lambda other: is_for(other, self._rotation.recipients) and held.vouches_for(other)
 
     def _wrapped(self, held: WrappingKey) -> WrappingKeyRecord:
-        used = frozenset().union(*(taken(target, self._key) for target in self._targets))
-        generation = held.record.generation + 1
+        used = {number for found in self._found.values() for _, number in found.names}
+        generation = max(held.record.generation, *self._lost, 0) + 1
         while generation in used:  # another rotation's, or what somebody put there
             generation += 1
         return held.rewrap(self._rotation.recipients, generation=generation).record
@@ -210,6 +210,7 @@ class _Key:
         try:
             self._targets = [target for target in self._targets if self._reached(target, put)]
         except _Lost:
+            self._lost.append(record.generation)
             return None
         if not self._targets:
             failures = list(self._missed.values())
@@ -224,6 +225,9 @@ class _Key:
             return False
         return True
 
+    def _names(self, target: Target) -> Sequence[tuple[str, int]]:
+        return self._found[target.name].names
+
     # -- afterwards ------------------------------------------------------------
 
     def _tidied(self, record: WrappingKeyRecord) -> tuple[int, tuple[str, ...]]:
@@ -232,7 +236,7 @@ class _Key:
             return 0, ()
         locked: list[str] = []
         removed = sum(
-            remove_older(target, self._key, record.generation, locked=locked.append)
+            remove_older(target, self._names(target), record.generation, locked=locked.append)
             for target in self._targets
         )
         return removed, tuple(dict.fromkeys(locked))

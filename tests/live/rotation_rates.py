@@ -8,6 +8,7 @@ in the state database besides, as the workers do.
 
 from __future__ import annotations
 
+import gc
 import sys
 import tempfile
 import time
@@ -81,6 +82,8 @@ class Bench:
 
     def prepare(self) -> None:
         """Make a wrapping key, and log in wherever that is needed."""
+        gc.collect()
+        gc.freeze()  # what lies on a target in memory is not this program's to look through again
         self._key = WrappingKey.create([self.old.recipient])
         unlock(self._key.record, [self.old.identity])
         unlock(self._key.rewrap([self.new.recipient]).record, [self.new.identity])
