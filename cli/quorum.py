@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,9 @@ def _held(path: Path, name: str, custodians: list[str], threshold: int, *, repla
 
     ceremony.require_terminal()
     refuse_existing(path, replace=False)
+    if not os.access(path.absolute().parent, os.W_OK):
+        # Found out now, and not when everybody has written a share down.
+        raise UsageError(f"{path} cannot be written: its folder is not there, or closed to us.")
     held = Ceremony(
         name=name,
         custodians=custodians,

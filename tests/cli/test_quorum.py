@@ -149,6 +149,15 @@ def test_an_existing_file_is_left_alone_before_anybody_has_a_share(machine: Mach
     assert machine.path("board.quorum").read_text() == "something"
 
 
+def test_a_folder_that_is_not_there_is_found_out_before_anybody_has_a_share(machine: Machine) -> None:
+    table = Table()
+    code, shown = create(machine, table, "nowhere/board.quorum")
+
+    assert code == 2
+    assert "cannot be written" in shown
+    assert not table.turns
+
+
 @pytest.fixture
 def papers(machine: Machine) -> dict[str, Path]:
     """A quorum `board.quorum`, and each custodian's share in a file."""

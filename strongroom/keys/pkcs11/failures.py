@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from strongroom.errors import (
     KeyDenied,
     KeyServiceError,
@@ -33,8 +35,8 @@ LOST = frozenset(
         "UnwrappingKeyHandleInvalid",
         "UserNotLoggedIn",
         "WrappingKeyHandleInvalid",
-        # The binding has no class of its own for "not initialized".
-        "PKCS11Error",
+        "NotInitialized",
+        "VendorDefined",
     }
 )
 """After these, nothing that was opened counts any more: begin again."""
@@ -71,9 +73,20 @@ _KINDS: dict[str, tuple[type[KeyServiceError], str]] = {
 }
 
 
+_UNMAPPED = re.compile(r"0x[0-9a-f]+")
+_CODES = {0x68: "KeyFunctionNotPermitted", 0x190: "NotInitialized"}
+_VENDOR = 0x80000000
+
+
 def name_of(error: BaseException) -> str:
-    """Return the code's name in the binding."""
-    return type(error).__name__
+    """Return the code's name in the binding; for codes without a class of their own there, ours."""
+    name = type(error).__name__
+    found = _UNMAPPED.search(str(error)) if name == "PKCS11Error" else None
+    if found is None:
+        return name
+    code = int(found[0], 16)
+    # What a maker defines is mostly about the way to the device: begin again.
+    return "VendorDefined" if code >= _VENDOR else _CODES.get(code, f"code {found[0]}")
 
 
 def is_lost(error: BaseException) -> bool:
