@@ -7,6 +7,7 @@ key schedule (5.1) and the one message (5.2, sequence number 0) are done here.
 from __future__ import annotations
 
 import hmac
+from functools import cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -38,6 +39,14 @@ class _Labeled:
         return out[:size]
 
 
+@cache
+def _suite(kem: int, kdf: int, aead: int) -> tuple[_Labeled, bytes]:
+    """Return a suite's functions, and the hash of the empty PSK id, which is the suite's own."""
+    numbers = b"".join(number.to_bytes(2, "big") for number in (kem, kdf, aead))
+    labeled = _Labeled(b"HPKE" + numbers, _KDFS[kdf])
+    return labeled, labeled.extract(b"", b"psk_id_hash", b"")
+
+
 def shared_secret(dh: bytes, *, kem: int, kem_hash: str, enc: bytes, public: bytes) -> bytes:
     """Return ExtractAndExpand(dh, enc || public): the end of DHKEM's Decap."""
     labeled = _Labeled(b"KEM" + kem.to_bytes(2, "big"), kem_hash)
@@ -54,10 +63,9 @@ def open_base(
         secret: the KEM's shared secret.
         kem, kdf, aead: their numbers in IANA's registry; the AEAD is an AES-GCM.
     """
-    suite = b"HPKE" + b"".join(number.to_bytes(2, "big") for number in (kem, kdf, aead))
-    labeled = _Labeled(suite, _KDFS[kdf])
-    hashes = labeled.extract(b"", b"psk_id_hash", b"") + labeled.extract(b"", b"info_hash", info)
-    context, prk = b"\x00" + hashes, labeled.extract(secret, b"secret", b"")
+    labeled, no_psk = _suite(kem, kdf, aead)
+    context = b"\x00" + no_psk + labeled.extract(b"", b"info_hash", info)
+    prk = labeled.extract(secret, b"secret", b"")
     key = labeled.expand(prk, b"key", context, _AES_KEYS[aead])
     nonce = labeled.expand(prk, b"base_nonce", context, _NONCE)
     try:

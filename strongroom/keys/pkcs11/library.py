@@ -11,7 +11,7 @@ from strongroom.errors import ConfigError
 from strongroom.keys.pkcs11.failures import translate
 from strongroom.model import SecretBytes
 
-_libraries: dict[str, Library] = {}
+_libraries: dict[Path, Library] = {}
 
 
 class Library:
@@ -73,7 +73,8 @@ class Library:
 
 def library(path: Path) -> Library:
     """Return this process's one object for a library: two would finalize each other's sessions."""
-    return _libraries.setdefault(str(path), Library(path))
+    found = _libraries.get(path)
+    return found if found is not None else _libraries.setdefault(path, Library(path))
 
 
 def _load(path: Path) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,18 @@ def test_a_file_that_others_may_change_is_refused(tmp_path: Path) -> None:
         load(path)
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path / "none")
+
+
+def test_what_the_format_says_of_the_file_gives_its_check_values() -> None:
+    quorum, papers = made()
+    file = json.loads(quorum.encode())
+    public = hashlib.sha256(quorum.public.raw).digest()
+    shares = [
+        hashlib.sha256(b"strongroom/v1/quorum-share/" + public + paper.encode()).hexdigest()[:32]
+        for paper in papers
+    ]
+    text = json.dumps(file | {"check": ""}, ensure_ascii=False, separators=(",", ":"))
+
+    assert [custodian["share"] for custodian in file["custodians"]] == shares
+    assert file["check"] == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert quorum.id == public.hex()[:16]
