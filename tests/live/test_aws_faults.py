@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from tests.live.proxy import (
     Call,
     Fault,
     FaultyProxy,
+    Hold,
     LoseReply,
     Reply,
     Request,
@@ -88,6 +92,68 @@ def test_what_passes_is_asked_again(
     direct = AwsSource(moto.options(), name="aws")
     assert everything(source) == everything(direct)
     assert rule.met == 2
+
+
+class Quota(Fault):
+    """Let twenty requests a second through, as a service with a quota does."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._second, self._count = 0, 0
+
+    def before(self, request: Request) -> Request | Reply:
+        with self._lock:
+            now = int(time.monotonic())
+            self._second, self._count = now, self._count + 1 if now == self._second else 1
+            return request if self._count <= 20 else THROTTLED.before(request)
+
+
+def test_twenty_requests_a_second_are_enough(moto: Moto, proxy: FaultyProxy) -> None:
+    """Sixteen threads would ask for more; each throttle holds back all of them."""
+    names = aws_account.fill(moto, range(12))
+    source = AwsSource(moto.options(endpoint_url=proxy.url), name="aws")
+    rule = proxy.fail(Quota(), times=None)
+    assert sorted(everything(source)) == sorted(names)
+    assert rule.met > 36
+
+
+class Paged(Fault):
+    """Give an answer's list an item at a time."""
+
+    def __init__(self, member: str) -> None:
+        self._member = member
+        self._at = 0
+
+    def before(self, request: Request) -> Request:
+        asked = json.loads(request.body)
+        self._at = int(asked.pop("NextToken", 0))
+        return dataclasses.replace(request, body=json.dumps(asked).encode())
+
+    def after(self, reply: Reply) -> Reply:
+        said = json.loads(reply.body)
+        items = said[self._member]
+        said[self._member] = items[self._at : self._at + 1]
+        said["NextToken"] = str(self._at + 1) if self._at + 1 < len(items) else None
+        return dataclasses.replace(reply, body=json.dumps(said).encode())
+
+
+@pytest.mark.parametrize(
+    ("operation", "member"),
+    [
+        ("ListSecrets", "SecretList"),
+        ("ListSecretVersionIds", "Versions"),
+        ("BatchGetSecretValue", "SecretValues"),
+    ],
+)
+def test_every_page_is_read(moto: Moto, proxy: FaultyProxy, operation: str, member: str) -> None:
+    aws_account.fill(moto, (0, 1, 5, 6, 7))
+    source = AwsSource(moto.options(endpoint_url=proxy.url, in_flight=1), name="aws")
+    rule = proxy.fail(Paged(member), when=op(operation), times=None)
+    found = everything(source)
+    assert found == everything(AwsSource(moto.options(), name="aws"))
+    assert rule.met >= 5
+    older = sum(len(held.versions) - 1 for held in found.values() if held)
+    assert len(proxy.seen(op("GetSecretValue"))) == older
 
 
 def test_a_throttle_that_lasts_is_given_time_and_then_said(moto: Moto, proxy: FaultyProxy) -> None:
@@ -328,6 +394,42 @@ def test_a_writer_between_plan_and_write_is_a_conflict(moto: Moto, source: AwsSo
     assert AwsSource(moto.options(), name="aws").heads(["A"]) == {"A": 2}
     with pytest.raises(Conflict, match="another current version than the writer saw"):
         source.write([Change(secret=secret("A"), expected=2)])
+
+
+def test_nothing_is_still_being_written_when_the_error_arrives(moto: Moto, proxy: FaultyProxy) -> None:
+    source = AwsSource(moto.options(endpoint_url=proxy.url, in_flight=2), name="aws")
+    denied = threading.Event()
+    proxy.fail(hold := Hold(), when=op("CreateSecret", about="held"))
+    proxy.fail(Refuse(denied), when=op("CreateSecret", about="denied"))
+    errors: list[SourceError] = []
+
+    def write() -> None:
+        try:
+            source.write([Change(secret=secret(name), expected=None) for name in ("denied", "held")])
+        except SourceError as error:
+            errors.append(error)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert hold.reached.wait(60)
+    assert denied.wait(60)
+    writer.join(0.5)  # it ends here if it does not wait for the other
+    assert not errors
+    hold.release()
+    writer.join(60)
+    assert len(errors) == 1
+    assert source.heads(["held", "denied"]) == {"held": 1}
+
+
+class Refuse(Fault):
+    """Deny, and tell the test."""
+
+    def __init__(self, done: threading.Event) -> None:
+        self._done = done
+
+    def before(self, request: Request) -> Reply:
+        self._done.set()
+        return DENIED.before(request)
 
 
 def test_a_secret_created_meanwhile_is_a_conflict(moto: Moto, proxy: FaultyProxy, source: AwsSource) -> None:
