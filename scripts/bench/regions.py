@@ -21,7 +21,7 @@ from scripts.bench.servers import Server, at_hand, running
 from scripts.bench.tools import Place, base_env
 
 NAMES = ("eu-central-1", "us-east-2", "ap-south-1")
-RATE = 8e6
+RATE = 4e6
 DELAY = 0.01
 
 

@@ -227,6 +227,25 @@ def test_who_has_it_can_hide_or_destroy_nothing(account: Account, policy: str) -
     assert get(target, "containers/r/0") == b"content"
 
 
+@pytest.mark.parametrize(
+    ("lacks", "work"),
+    [
+        ("s3:PutObject", lambda target: put(target, "a", b"x")),
+        ("s3:GetObject", lambda target: get(target, "containers/r/0")),
+        ("s3:ListBucket", names),
+        ("s3:DeleteObject", lambda target: target.delete("containers/r/0")),
+        ("s3:ListBucketMultipartUploads", lambda target: target.abort_incomplete("")),
+    ],
+)
+def test_a_right_that_is_missing_is_named(
+    account: Account, lacks: str, work: Callable[[Target], object]
+) -> None:
+    put(account.target("s3-control.json"), "containers/r/0", b"content")
+
+    with pytest.raises(StrongroomError, match=f"it needs {lacks}"):
+        work(account.target("s3-control.json", lacks=lacks))
+
+
 def test_a_policy_is_for_one_bucket_only(account: Account, moto: Moto, tmp_path: Path) -> None:
     other = Account(moto, tmp_path)
     foreign = other.target("s3-control.json")

@@ -69,6 +69,19 @@ _ELSEWHERE = frozenset(
     }
 )
 
+_RIGHTS = {
+    "HeadObject": "GetObject",
+    "HeadBucket": "ListBucket",
+    "ListObjectsV2": "ListBucket",
+    "ListMultipartUploads": "ListBucketMultipartUploads",
+    "ListParts": "ListMultipartUploadParts",
+    "CreateMultipartUpload": "PutObject",
+    "UploadPart": "PutObject",
+    "CompleteMultipartUpload": "PutObject",
+    "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
+}
+"""IAM actions that are not called as their operation is (Service Authorization Reference, Amazon S3)."""
+
 _HINT_CREDENTIALS = "Nothing on the target changed. Renew its credentials, or name the right profile."
 _HINT_PLACE = "Nothing was read or written. Check the target's bucket, region and endpoint."
 _HINT_CLOCK = "No backup is affected. Set this host's clock (NTP), then run 'strongroom retry'."
@@ -88,13 +101,16 @@ def translated(title: str, doing: str, *, writing: bool = False) -> Iterator[Non
     try:
         yield
     except ClientError as error:
-        raise of_reply(error.response, f"{title} could not {doing}", writing=writing) from error
+        what = f"{title} could not {doing}"
+        raise of_reply(error.response, what, writing=writing, operation=error.operation_name) from error
     except (BotoCoreError, ResponseParserError, OSError) as error:
         raise of_transport(error, f"{title} could not {doing}") from error
 
 
-def of_reply(response: Mapping[str, Any], what: str, *, writing: bool) -> StrongroomError:
-    """Class an error that the server answered with."""
+def of_reply(
+    response: Mapping[str, Any], what: str, *, writing: bool, operation: str = ""
+) -> StrongroomError:
+    """Class an error that the server answered with, to an operation as the SDK calls it."""
     meta = response.get("ResponseMetadata", {})
     status = int(meta.get("HTTPStatusCode", 0))
     code = _printable(str(response.get("Error", {}).get("Code", "")))
@@ -106,7 +122,7 @@ def of_reply(response: Mapping[str, Any], what: str, *, writing: bool) -> Strong
     if _passes(code, status):
         return Unavailable(said, retry_after=_retry_after(headers))
     if status == FORBIDDEN:
-        return _forbidden(code, said, headers, writing=writing)
+        return _forbidden(code, f"{said}; it needs {right_for(operation)}", headers, writing=writing)
     return TargetError(said)
 
 
@@ -132,6 +148,11 @@ def _lasting(code: str, status: int, said: str, headers: Mapping[str, str]) -> S
     if code in _ELSEWHERE:
         return TargetError(said, hint=_HINT_PLACE)
     return TargetError(said, hint=_HINT_ARCHIVED) if code == "InvalidObjectState" else None
+
+
+def right_for(operation: str) -> str:
+    """Return the IAM action that an operation needs."""
+    return f"s3:{_RIGHTS.get(operation, operation)}"
 
 
 def _forbidden(code: str, said: str, headers: Mapping[str, str], *, writing: bool) -> StrongroomError:
