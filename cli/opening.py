@@ -14,14 +14,13 @@ from cli.place import Place
 from strongroom.container.manifest import SignedManifest, open_manifest
 from strongroom.errors import UntrustedSigner, WrongKey
 from strongroom.keys import Identity
-from strongroom.operations.layout import manifest_name
-from strongroom.operations.open import Backup, Objects, read_manifest
+from strongroom.operations.open import Backup, Objects, manifest_bytes, read_manifest
 
 
 def signed_manifest(objects: Objects, backup: str | None = None) -> SignedManifest:
     """Return a backup's manifest with its signer, whoever that is."""
     wanted = read_manifest(objects, backup, trusted=None).backup_id
-    return open_manifest(b"".join(objects.read(manifest_name(wanted))), trusted=None)
+    return open_manifest(manifest_bytes(objects, wanted, trusted=None), trusted=None)
 
 
 @contextmanager

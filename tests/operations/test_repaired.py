@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.opening import signed_manifest
 from strongroom.errors import Tampered, TargetReadOnly, TargetUnavailable
 from strongroom.evidence.catalog import rebuild
 from strongroom.model import Depth
@@ -96,6 +97,7 @@ def test_a_damaged_locked_object_is_repaired_beside_it_and_every_reader_finds_th
     verified = finish(submit_verify(services, backup=backup, depth=Depth.COMPARED), services)
     assert verified.state is RunState.DONE
     assert backup_ids(us) == [backup]
+    assert signed_manifest(us, backup).manifest.backup_id == backup
     opened = open_backup(us, identities=[world.identity], trusted=services.signer_fingerprints)
     assert sorted(secret.name for secret in opened.secrets()) == [secret.name for secret in made_up(30)]
     assert opened.find("app/0007") == made_up(30)[7]
