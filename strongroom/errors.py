@@ -489,6 +489,13 @@ class BackupOverdue(StrongroomError):
     default_hint = "Fetch the medium, mount it, and run 'strongroom emergency-backup'."
 
 
+class KeyUnproven(StrongroomError):
+    """A key failed its trial, or was not proven for too long; backups may depend on it."""
+
+    exit_code = 94
+    default_hint = "Try it ('strongroom key-health'), or have its keeper answer a challenge."
+
+
 class SharesTooFew(StrongroomError):
     """Fewer shares than the quorum needs; they reveal nothing of the key."""
 

@@ -125,6 +125,14 @@ def survey(
 
     No key is used. An envelope of a signer that is not trusted here does not count.
     """
+    found, unread = look(services, entries, progress=progress)
+    return Survey(keys=tuple(_uses(found)), backups=len(found), unread=unread)
+
+
+def look(
+    services: Services, entries: Iterable[CatalogEntry], *, progress: Callable[[int], object] | None = None
+) -> tuple[list[Opens], dict[str, str]]:
+    """Return what opens each sealed backup, and why others could not be looked at."""
     found: list[Opens] = []
     unread: dict[str, str] = {}
     with ThreadPoolExecutor(READERS) as pool:
@@ -135,7 +143,7 @@ def survey(
                 unread[entry.backup] = f"{opens.code}: {opens.message}"
             if progress is not None:
                 progress(1)
-    return Survey(keys=tuple(_uses(found)), backups=len(found), unread=unread)
+    return found, unread
 
 
 def _attempt(services: Services, entry: CatalogEntry) -> Opens | StrongroomError | None:

@@ -1,0 +1,145 @@
+"""key-health: every key that a kept backup depends on, tried before it is needed."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli import identities, place, recipients
+from cli.command import Command
+from cli.output import Output, table
+from cli.parser import Parser
+from cli.progress import counting
+from cli.run_shown import stamp
+from strongroom.errors import KeyUnproven
+
+if TYPE_CHECKING:
+    from strongroom.operations.keyhealth import Due, Tried
+
+EVERY = 1_000_000
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    commands.add_parser(
+        "check", help="try every key at hand on a backup of each class, and say what is overdue"
+    )
+    ask = commands.add_parser("challenge", help="seal a question for a key that lies elsewhere")
+    ask.add_argument("key", metavar="KEY", help="a configured key")
+    ask.add_argument("--output", metavar="FILE", type=Path, required=True, help="the file for its keeper")
+    answer = commands.add_parser("answer", help="open a challenge, where the key is, and show the code")
+    answer.add_argument("file", metavar="FILE", type=Path, help="the challenge")
+    identities.add_arguments(answer)
+    confirm = commands.add_parser("confirm", help="take the code that the keeper read out")
+    confirm.add_argument("key", metavar="KEY", help="the configured key")
+    confirm.add_argument("code", metavar="CODE", help="the code; it is no secret any more")
+
+
+def _key_health(arguments: Namespace, output: Output) -> None:
+    {"check": _check, "challenge": _challenge, "answer": _answer, "confirm": _confirm}[arguments.action](
+        arguments, output
+    )
+
+
+def _check(arguments: Namespace, output: Output) -> None:
+    from cli.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.keyhealth import Outcome, due, note, proofs, try_keys  # noqa: PLC0415
+    from strongroom.operations.keyuse import look  # noqa: PLC0415
+
+    built = services()
+    entries = built.store.backups(limit=EVERY)
+    with counting(output, "backups", len(entries)) as advance:
+        found, unread = look(built, entries, progress=advance)
+    tried = try_keys(found, built.identities())
+    note(built, tried)
+    late = due(tried, proofs(built), now=time.time())
+    document = {
+        "tried": [_document(one) for one in tried],
+        "due": [{"key": d.key, "label": d.label, "last": d.last, "overdue": d.overdue} for d in late],
+        "unread": unread,
+    }
+    output.answer(document, _lines(tried, late, unread))
+    bad = [one.label or one.key for one in tried if one.outcome is Outcome.FAILED]
+    bad += [one.label or one.key for one in late if one.overdue]
+    if bad or unread:
+        what = ", ".join(dict.fromkeys(bad)) or f"{len(unread)} backups that no target gave"
+        raise KeyUnproven(f"Not proven: {what}.")
+
+
+def _document(one: Tried) -> dict[str, object]:
+    from msgspec import to_builtins  # noqa: PLC0415
+
+    made: dict[str, object] = to_builtins(one)
+    return made
+
+
+def _lines(tried: Sequence[Tried], late: Sequence[Due], unread: dict[str, str]) -> Iterator[str]:
+    if not tried:
+        yield "No sealed backup is kept, so no key is needed yet."
+    rows = [
+        (
+            one.label or one.key,
+            one.policy,
+            one.backups,
+            one.outcome.value,
+            f"{one.seconds:.3f} s",
+            one.by or one.why,
+        )
+        for one in tried
+    ]
+    yield from table(("KEY", "POLICY", "BACKUPS", "OUTCOME", "TOOK", "BY"), rows) if rows else ()
+    for one in late:
+        last = f"last proven {stamp(one.last)}" if one.last else "never proven"
+        yield f"{one.label or one.key}: {'overdue' if one.overdue else 'due soon'}, {last}"
+    yield from (f"{backup}: not looked at: {why}" for backup, why in unread.items())
+
+
+def _challenge(arguments: Namespace, output: Output) -> None:
+    from cli.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.keyhealth import make_challenge  # noqa: PLC0415
+    from strongroom.operations.placing import refuse_existing, write_whole  # noqa: PLC0415
+
+    refuse_existing(arguments.output, replace=False)
+    recipient = recipients.recipient_of(arguments.key, output, place.find())
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    content = make_challenge(services(), recipient, name=arguments.key, created_at=created)
+    write_whole(arguments.output, content)
+    words = [
+        f"{arguments.output} is sealed for {recipient.describe()}. There is no secret in it.",
+        f"Where the key is: strongroom key-health answer {arguments.output.name} --identity FILE",
+        f"Then here: strongroom key-health confirm {arguments.key} CODE",
+    ]
+    output.answer({"file": str(arguments.output), "key": arguments.key}, words)
+
+
+def _answer(arguments: Namespace, output: Output) -> None:
+    from strongroom.operations.keyhealth import answer_challenge  # noqa: PLC0415
+
+    found = identities.identities_of(arguments, output, place.find())
+    challenge, code = answer_challenge(arguments.file.read_bytes(), found)
+    spaced = " ".join(code[at : at + 5] for at in range(0, len(code), 5))
+    output.answer({"name": challenge.name, "code": code}, [f"'{challenge.name}' opens. The code: {spaced}"])
+
+
+def _confirm(arguments: Namespace, output: Output) -> None:
+    from cli.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.keyhealth import confirm  # noqa: PLC0415
+
+    key = confirm(services(), name=arguments.key, code=arguments.code)
+    output.answer(
+        {"key": key, "name": arguments.key}, [f"'{arguments.key}' is proven, and that is on record."]
+    )
+
+
+COMMANDS = {
+    "key-health": Command(
+        _arguments,
+        _key_health,
+        "Once a quarter. 'check' uses every key this host has; custodians and keys that lie offline answer\n"
+        "a challenge. A key that failed, or was not proven for 92 days, is exit code 94.",
+    )
+}

@@ -1,0 +1,52 @@
+"""key-health, as a person runs it on two machines."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.program import Machine
+
+CONFIG = """
+[keys.here]
+kind = "hpke"
+public_key_file = "{home}/here.key.pub"
+identity_file = "{home}/here.key"
+
+[keys.offline]
+kind = "hpke"
+public_key_file = "{home}/offline.key.pub"
+
+[policies.all]
+kind = "full"
+targets = ["region-a", "region-b", "region-c"]
+recipients = ["here", "offline"]
+"""
+
+
+@pytest.fixture
+def house(stocked: Machine) -> Machine:
+    for name in ("here", "offline"):
+        stocked.ok("keygen", "--output", f"{name}.key")
+    stocked.path("strongroom.toml").write_text(CONFIG.format(home=stocked.home))
+    stocked.ok("backup", "--policy", "all", "--force")
+    return stocked
+
+
+def test_a_key_elsewhere_is_overdue_until_it_answers(house: Machine, other: Machine) -> None:
+    done = house.run("key-health", "check", "--json")
+    assert (done.code, {one["label"]: one["outcome"] for one in done.document["tried"]}) == (
+        94,
+        {"here": "opened", "offline": "away"},
+    )
+    assert "offline" in done.err
+    house.ok("key-health", "challenge", "offline", "--output", "question.json")
+    for name in ("question.json", "offline.key"):
+        house.path(name).rename(other.path(name))
+    answer = other.ok("key-health", "answer", "question.json", "--identity", "offline.key", "--json").document
+    assert house.run("key-health", "confirm", "offline", "AAAAA AAAAA AAAAA AAAAA").code == 2
+    house.ok("key-health", "confirm", "offline", answer["code"])
+    assert house.ok("key-health", "check", "--json").document["due"] == []
+
+
+def test_without_a_backup_no_key_is_needed(stocked: Machine) -> None:
+    assert "no key is needed" in stocked.ok("key-health", "check").out
