@@ -109,6 +109,7 @@ def test_every_share_is_gone_from_the_screen_before_anybody_else_comes_to_it(mac
         screens = [screen for screen in shown.split(CLEARED) if re.search(row, screen)]
         assert len(screens) == 1
         assert f"The share of {name}" in screens[0]
+        assert "from the paper" not in screens[0]
     after = shown.rpartition("\x1b[?1049l")[2]
     assert not [word for paper in table.papers.values() for word in paper[6:12] if f" {word} " in after]
 

@@ -96,6 +96,9 @@ def test_a_share_does_not_open_by_itself_or_in_another_legs_place() -> None:
     assert AllOfIdentity([FILE]).unwrap(stanza, context=CONTEXT) == KEY
     first, second = inner(stanza)
     assert FILE.unwrap(first[0], context=CONTEXT) is None
+    legs = [b"strongroom/v1/wrap/all-of/leg/" + bytes([number, 2]) + CONTEXT for number in range(2)]
+    assert FILE.unwrap(first[0], context=legs[0]) is not None
+    assert FILE.unwrap(first[0], context=legs[1]) is None
 
     swapped = msgspec.json.encode((second, first), order="deterministic").hex()
     twice = msgspec.json.encode((first, first), order="deterministic").hex()

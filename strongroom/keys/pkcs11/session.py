@@ -9,7 +9,6 @@ from typing import Any, NoReturn, TypeVar
 
 from strongroom.errors import (
     ConfigError,
-    KeyNotFound,
     KeyServiceError,
     KeyServiceUnavailable,
     PinLocked,
@@ -99,18 +98,13 @@ class Token:
             library(self.module).lose()
 
     def _once_more(self, run: Callable[[], T]) -> T:
-        """Begin again at once if what fails was begun before: a device that was away is back.
-
-        A token that was taken out shows no keys in some libraries, so "no such key" is
-        believed of a fresh look only.
-        """
+        """Begin again at once if what fails was begun before: a device that was away is back."""
         begun = library(self.module).generation
         try:
             return self._guarded(run)
-        except (KeyServiceUnavailable, KeyNotFound):
+        except KeyServiceUnavailable:
             if begun != library(self.module).generation:
                 raise
-            self._lose()
         return self._guarded(run)
 
     def _guarded(self, run: Callable[[], T]) -> T:

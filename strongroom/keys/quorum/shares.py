@@ -88,9 +88,10 @@ def _check(indices: list[int]) -> None:
     """
     if _syndrome(indices) == 0:
         return
-    places = [place for place in range(WORDS) if _explains(indices, place)]
-    if len(places) == 1:
-        raise ShareMistyped(f"word {places[0] + 1} of the share is wrong")
+    # At most one place can: the checksum tells any two changes of one word apart.
+    place = next((place for place in range(WORDS) if _explains(indices, place)), None)
+    if place is not None:
+        raise ShareMistyped(f"word {place + 1} of the share is wrong")
     raise ShareMistyped("two or more words of the share are wrong, or in another order")
 
 

@@ -21,6 +21,7 @@ from strongroom.errors import (
     TokenFull,
 )
 from strongroom.keys.ec import EcRecipient
+from strongroom.keys.pkcs11 import provision
 from strongroom.keys.pkcs11.aes import HsmAesKey, Pkcs11AesIdentity
 from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
 from strongroom.keys.pkcs11.objects import versions
@@ -217,6 +218,27 @@ def test_a_full_token_keeps_no_key_and_says_so_and_its_old_keys_still_open(tmp_p
             generate_ec(token, key="backup", version=4)
             assert old.unwrap(stanza, context=CONTEXT) == KEY
         token.begin_again()
+
+
+def test_a_key_that_the_token_reports_and_has_not_kept_is_noticed(
+    softhsm: SoftHsm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library would go on using the key that it remembers."""
+    softhsm.make_token("forgetful")
+    token = softhsm.token("forgetful")
+    make = provision._secret
+
+    def make_and_lose(session: object, key: str, version: int) -> None:
+        before = set(softhsm.tokens.rglob("*.object"))
+        make(session, key, version)
+        for path in set(softhsm.tokens.rglob("*.object")) - before:
+            path.unlink()
+
+    monkeypatch.setattr(provision, "_secret", make_and_lose)
+    with pytest.raises(TokenFull, match="has not kept it"):
+        generate_aes(token, key="backup", version=1)
+    monkeypatch.undo()
+    assert generate_aes(token, key="backup", version=1)
 
 
 # -- which key ---------------------------------------------------------------------

@@ -20,7 +20,7 @@ from strongroom.errors import (
 )
 from strongroom.keys.kms import KmsIdentity, KmsRecipient, arn_of
 from strongroom.keys.kms.service import Kms, KmsOptions
-from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome
+from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome, with_arg
 from tests.live.moto import FOR_EVER, REGION, Moto
 from tests.live.proxy import Answer, Call, FaultyProxy, always
 from tests.live.shipped import KEY as SHIPPED_KEY
@@ -104,6 +104,18 @@ def test_the_key_that_sealed_is_named_in_the_stanza_whatever_it_was_called(moto:
         assert KmsIdentity(of(moto, name)).unwrap(stanza, context=CONTEXT) == KEY
     moto.client("kms").create_alias(AliasName="alias/other", TargetKeyId=make_key(moto))
     assert outcome(KmsIdentity(of(moto, "alias/other")), stanza) in (None, KeyDenied)
+
+
+def test_a_stanza_that_names_another_key_than_the_one_that_opened_it_is_not_ours(
+    moto: Moto, arn: str
+) -> None:
+    moto.client("kms").create_alias(AliasName="alias/backup", TargetKeyId=arn)
+    kms = of(moto, "alias/backup")
+    stanza = KmsRecipient(kms).wrap(KEY, context=CONTEXT)
+    renamed = with_arg(stanza, "arn", make_key(moto).encode().hex())
+
+    assert KmsIdentity(kms).unwrap(stanza, context=CONTEXT) == KEY
+    assert KmsIdentity(kms).unwrap(renamed, context=CONTEXT) is None
 
 
 def test_a_region_that_is_not_ours_is_not_asked(moto: Moto, arn: str) -> None:
