@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import threading
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,11 @@ from strongroom.sources.vault import VaultSource, listing
 from strongroom.vault.client import Vault
 from tests.live.certificates import server_context
 from tests.live.openbao import OpenBao, RaftServer
-from tests.live.proxy import Answer, Call, FaultyProxy, LoseReply, Request, Reset, Truncate, method
-from tests.sources.conformance import in_a_child
+from tests.live.proxy import Answer, Call, Fault, FaultyProxy, LoseReply, Request, Reset, Truncate, method
 
 COUNT = 40
 REQUESTS = 8
+LIMIT_SECONDS = 30
 DATA = method("GET", path="/data/")
 METADATA = method("GET", path="/metadata/")
 DETAILS = method("GET", path="/detailed-metadata/")
@@ -217,18 +218,22 @@ def test_children_that_share_a_used_source_get_their_own_answers(
 ) -> None:
     source = VaultSource(Vault(openbao.connection(tmp_path)), mounts=(kv,), system=False)
     assert values(source) == ALL
-    held: list[bool] = []
-    threads = [
-        threading.Thread(
-            target=lambda: held.append(in_a_child(lambda: all(values(source) == ALL for _ in range(5))))
-        )
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert held == [True] * 4
+    children = [_child(lambda: all(values(source) == ALL for _ in range(5))) for _ in range(4)]
+    assert values(source) == ALL
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+
+
+def _child(check: Callable[[], bool]) -> int:
+    """Fork a child that checks, and that the kernel ends should it hang."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.alarm(LIMIT_SECONDS)
+            status = 0 if check() else 1
+        finally:
+            os._exit(status)
+    return child
 
 
 def test_a_folder_that_comes_in_pages_is_listed_whole(
@@ -343,6 +348,24 @@ def test_a_lost_reply_writes_nothing_twice(site: Site, own: str, lost: str, faul
     (found,) = source.read(list(source.list()))
     assert found is not None
     assert source.kept(found) == source.kept(history(f"{own}a"))
+
+
+class Overtaken(Fault):
+    """Somebody else writes, and our request is lost on its way."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+
+    def before(self, request: Request) -> None:  # noqa: ARG002
+        self._work()
+
+
+def test_somebody_elses_version_is_not_taken_for_ours_when_our_request_is_lost(site: Site, own: str) -> None:
+    theirs = Overtaken(lambda: site.server.put(own, "a", {"v": "theirs"}))
+    site.proxy.fail(theirs, when=method("POST", path="/data/a"))
+    with pytest.raises(Conflict, match="somebody else wrote version 1"):
+        site.source(own).write([Change(secret=replace(history(f"{own}a"), tags={}), expected=None)])
+    assert site.server.data(f"{own}data/a")["data"] == {"v": "theirs"}
 
 
 def test_somebody_elses_version_is_not_taken_for_ours(
