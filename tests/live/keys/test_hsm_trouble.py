@@ -24,12 +24,16 @@ from strongroom.keys.ec import EcRecipient
 from strongroom.keys.pkcs11 import provision
 from strongroom.keys.pkcs11.aes import HsmAesKey, Pkcs11AesIdentity
 from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
+from strongroom.keys.pkcs11.library import library
 from strongroom.keys.pkcs11.objects import versions
 from strongroom.keys.pkcs11.pin import PinFile, PinPrompt
 from strongroom.keys.pkcs11.provision import generate_aes, generate_ec, next_version
 from strongroom.keys.pkcs11.session import Token
 from tests.keys.conformance import CONTEXT, KEY
 from tests.live.keys.conftest import AES, EC, EC_OTHER, Hsm
+from tests.live.nss import LABEL as NSS_LABEL
+from tests.live.nss import Nss
+from tests.live.nss import module as nss_module
 from tests.live.p11kit import P11Kit
 from tests.live.softhsm import PIN, SoftHsm, file_with, module
 from tests.targets.disks import small_disk
@@ -120,6 +124,17 @@ def test_a_file_that_is_no_pin_is_not_tried(
 
     with pytest.raises(ConfigError, match=said):
         next_version(softhsm.token(f"file-{mode:o}-{len(content)}", pin=PinFile(path)))
+
+
+def test_nss_too_takes_a_good_pin_after_a_wrong_one_was_refused(nss: Nss, tmp_path: Path) -> None:
+    wrong = file_with(tmp_path / "pin", WRONG)
+    command = [sys.executable, "-m", LOGIN, "login", str(nss_module()), NSS_LABEL]
+    told = [
+        subprocess.run([*command, str(pin)], capture_output=True, text=True, check=True).stdout
+        for pin in (wrong, nss.pin_file, wrong)
+    ]
+
+    assert told == ["refused", "in", "refused"]
 
 
 # -- away and back ---------------------------------------------------------------
@@ -238,7 +253,9 @@ def test_a_key_that_the_token_reports_and_has_not_kept_is_noticed(
     with pytest.raises(TokenFull, match="has not kept it"):
         generate_aes(token, key="backup", version=1)
     monkeypatch.undo()
+    begun = library(module()).generation
     assert generate_aes(token, key="backup", version=1)
+    assert library(module()).generation > begun  # read back by a library that remembers nothing
 
 
 # -- which key ---------------------------------------------------------------------
