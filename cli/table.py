@@ -44,6 +44,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     "Keys": {
         "generate-backup-key": Entry("cli.keys", "make a key file that seals and opens"),
         "keys": Entry("cli.keys_list", "show what each key opens and what would be lost without it"),
+        "incident": Entry("cli.incident", "quarantine and seal anew what a leaked key opens, on record"),
         "key-health": Entry("cli.key_health", "try every key that backups depend on; challenge those away"),
         "rotate": Entry("cli.rotate_policy", "bring backups to the recipients that their policies name now"),
         "rotate-backup-key": Entry("cli.rotate", "put a new key in the place of one, over all backups"),

@@ -496,6 +496,15 @@ class KeyUnproven(StrongroomError):
     default_hint = "Try it ('strongroom key-health'), or have its keeper answer a challenge."
 
 
+class BackupQuarantined(StrongroomError):
+    """The backup was set aside in an incident, and is not restored from until it is released."""
+
+    exit_code = 95
+    default_hint = (
+        "Restore another one, such as what it was sealed anew as. 'strongroom incident' releases it."
+    )
+
+
 class SharesTooFew(StrongroomError):
     """Fewer shares than the quorum needs; they reveal nothing of the key."""
 

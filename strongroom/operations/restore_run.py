@@ -8,6 +8,7 @@ import msgspec
 
 from strongroom.errors import ConfigError, MissingPiece, StrongroomError
 from strongroom.model import prepare
+from strongroom.operations import quarantine
 from strongroom.operations.envelopes import Elsewhere, wrapping_keys
 from strongroom.operations.open import Backup, open_backup
 from strongroom.operations.pins import check_target
@@ -55,6 +56,7 @@ def open_anywhere(run: Run, services: Services) -> Backup:
     """Open the run's backup (the newest, if it names none) from the first target that can."""
     if not services.identities():
         raise ConfigError("this process holds no identity that opens backups")
+    quarantine.check(services, run.spec.backup)
     reasons = []
     for pin in run.spec.targets:
         target = check_target(run, pin.name, services)

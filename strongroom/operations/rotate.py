@@ -56,12 +56,12 @@ def options_of(run: Run) -> RotateOptions:
 
 
 def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
-    """List the backups that are to be rotated, the oldest first; those replaced already are not."""
+    """List the backups that are to be rotated: those named, in their order; else all, the oldest first."""
     wanted = options_of(run).backups
     known = [entry.backup for entry in services.store.backups(policy=run.spec.policy, limit=EVERY)]
     if missing := sorted(set(wanted) - set(known)):
         raise MissingPiece(f"the catalog has no backup of policy '{run.spec.policy}' named {missing[0]}")
-    found = [backup for backup in reversed(known) if not wanted or backup in wanted]
+    found = list(dict.fromkeys(wanted or reversed(known)))
     return {"plan": {"pieces": len(found)}, "backups": found}
 
 

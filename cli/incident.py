@@ -1,0 +1,139 @@
+"""incident: quarantine what a leaked key opens, seal it anew in order of exposure, write it down."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli import prompts
+from cli.command import Command
+from cli.output import Output, encode, plural
+from cli.parser import Parser
+from strongroom.errors import UsageError
+from strongroom.state.records import Run, StepKind
+
+if TYPE_CHECKING:
+    from strongroom.operations.incident import Incident
+    from strongroom.operations.services import Services
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    opening = commands.add_parser("open", help="quarantine and seal anew what a key opens, or what is named")
+    what = opening.add_mutually_exclusive_group(required=True)
+    what.add_argument("--key", metavar="KEY", help="a configured key, or what 'keys --json' calls its key")
+    what.add_argument("--backup", metavar="ID", action="append", default=[], help="a backup; repeatable")
+    opening.add_argument("--reason", metavar="TEXT", required=True, help="what is known; it goes on record")
+    opening.add_argument("--output", metavar="FILE", type=Path, required=True, help="the incident record")
+    opening.add_argument("--quarantine-only", action="store_true", help="seal nothing anew yet")
+    opening.add_argument("--force", action="store_true", help="do not ask first")
+    commands.add_parser("list", help="show what is in quarantine")
+    release = commands.add_parser("release", help="let a backup be restored from again")
+    release.add_argument("backup", metavar="BACKUP", nargs="+")
+    release.add_argument("--reason", metavar="TEXT", required=True, help="why; it goes on record")
+
+
+def _incident(arguments: Namespace, output: Output) -> None:
+    {"open": _open, "list": _list, "release": _release}[arguments.action](arguments, output)
+
+
+def _open(arguments: Namespace, output: Output) -> None:
+    from cli.policy import require_good  # noqa: PLC0415
+    from cli.settings import services, settings  # noqa: PLC0415 - the run store
+    from strongroom.operations.incident import open_incident, record  # noqa: PLC0415
+    from strongroom.operations.placing import refuse_existing, write_whole  # noqa: PLC0415
+    from strongroom.operations.times import rfc3339  # noqa: PLC0415
+
+    refuse_existing(arguments.output, replace=False)
+    found = settings()
+    built = services(found)
+    prompts.confirm("This quarantines backups and seals them anew", force=arguments.force)
+    made = open_incident(
+        built,
+        name=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}",
+        by=f"{getpass.getuser()}@{socket.gethostname()}",
+        reason=arguments.reason,
+        key=_key(arguments.key, found) if arguments.key else "",
+        backups=arguments.backup,
+    )
+    runs = (
+        [] if arguments.quarantine_only else [_run(policy, made, built, output) for policy in made.policies]
+    )
+    results = [row.result for run in runs for row in built.store.rows(run.id, StepKind.ROTATE) if row.result]
+    document = record(made, results, closed_at=rfc3339(time.time()))
+    write_whole(arguments.output, encode(document))
+    built.store.event("incident.recorded", incident=made.id, sealed_anew=len(document["sealed_anew"]))
+    output.answer(document, _lines(made, document, arguments.output))
+    for run in runs:
+        require_good(run)
+
+
+def _key(word: str, found: Any) -> str:
+    from cli.settings import asking  # noqa: PLC0415
+    from strongroom.operations.keyuse import pinned_key  # noqa: PLC0415
+    from strongroom.wiring.keys import pin  # noqa: PLC0415
+
+    if word in found.keys:
+        return pinned_key(pin(word, found, asking()))
+    if ":" not in word:
+        known = ", ".join(found.keys) or "none"
+        raise UsageError(f"There is no key '{word}'.", hint=f"Configured: {known}. Others: 'keys --json'.")
+    return word
+
+
+def _run(policy: str, made: Incident, built: Services, output: Output) -> Run:
+    from cli.watching import by_ticket, watching  # noqa: PLC0415
+    from strongroom.operations.drive import drive  # noqa: PLC0415
+    from strongroom.operations.incident import submit_reencryption  # noqa: PLC0415
+
+    run, tickets = submit_reencryption(built, made, policy, take_over=True)
+    with watching(output, built.store) as watch:
+        return drive(run, tickets, built, watch=by_ticket(watch))
+
+
+def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[str]:
+    yield f"incident {made.id}: {plural(len(made.affected), 'backup')} in quarantine"
+    for one in document["sealed_anew"]:
+        yield f"  {one['backup']} is sealed anew as {one['new']} (verified: {one['verified']})"
+    for one in document["still_open"]:
+        yield f"  {one['backup']} on {one['target']} is still open, until {one['until'] or 'it is deleted'}"
+    yield from (f"  {backup}: not looked at: {why}" for backup, why in made.unread.items())
+    yield from document["left_to_do"]
+    yield f"The record is in {path}."
+
+
+def _list(arguments: Namespace, output: Output) -> None:
+    from cli.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.quarantine import quarantined  # noqa: PLC0415
+
+    found = quarantined(services())
+    words = [f"{backup}  since incident {incident}" for backup, incident in sorted(found.items())]
+    output.answer({"quarantined": found}, words or ["Nothing is in quarantine."])
+
+
+def _release(arguments: Namespace, output: Output) -> None:
+    from cli.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.quarantine import quarantined, release  # noqa: PLC0415
+
+    built = services()
+    held = quarantined(built)
+    if unknown := [backup for backup in arguments.backup if backup not in held]:
+        raise UsageError(f"Backup {unknown[0]} is not in quarantine.", hint="See 'strongroom incident list'.")
+    release(built, arguments.backup, reason=arguments.reason)
+    output.answer({"released": arguments.backup}, [f"{one} is released." for one in arguments.backup])
+
+
+COMMANDS = {
+    "incident": Command(
+        _arguments,
+        _incident,
+        "Take the key out of the policies first: a policy that still seals for it is refused. Restore and\\n"
+        "drill runs refuse what is in quarantine.",
+    )
+}

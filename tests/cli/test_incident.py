@@ -1,0 +1,63 @@
+"""incident, as a person runs it on a bad day."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.program import Machine
+from tests.cli.test_keys_list import configure
+
+
+@pytest.fixture
+def house(stocked: Machine) -> Machine:
+    for name in ("old", "new"):
+        stocked.ok("keygen", "--output", f"{name}.key")
+    configure(stocked, "old")
+    stocked.ok("backup", "--policy", "all", "--force")
+    return stocked
+
+
+WORDS = (
+    "incident",
+    "open",
+    "--key",
+    "old",
+    "--reason",
+    "a laptop was lost",
+    "--force",
+    "--output",
+    "record.json",
+)
+
+
+def test_a_key_that_policies_still_seal_for_is_refused(house: Machine) -> None:
+    refused = house.run(*WORDS)
+    assert (refused.code, house.path("record.json").exists()) == (59, False)
+
+
+def test_one_command_sets_aside_seals_anew_and_writes_it_down(house: Machine) -> None:
+    configure(house, "new")
+    house.ok(*WORDS)
+    record = json.loads(house.path("record.json").read_text())
+    [done] = record["sealed_anew"]
+    assert (record["reason"], done["verified"]) == ("a laptop was lost", "compared")
+    assert list(house.ok("incident", "list", "--json").document["quarantined"]) == [done["backup"]]
+    words = ["restore", "--from-target", "region-a", "--full-restore", "--dry-run", "--identity", "new.key"]
+    assert house.ok(*words, "--backup", done["new"]).code == 0
+    house.ok("incident", "release", done["backup"], "--reason", "deleted by hand")
+    assert house.ok("incident", "list", "--json").document["quarantined"] == {}
+
+
+def test_to_set_aside_alone_seals_nothing(house: Machine) -> None:
+    configure(house, "new")
+    house.ok(*WORDS, "--quarantine-only")
+    assert json.loads(house.path("record.json").read_text())["sealed_anew"] == []
+
+
+def test_nothing_is_done_without_a_yes(house: Machine) -> None:
+    configure(house, "new")
+    done = house.run(*(word for word in WORDS if word != "--force"))
+    assert done.code == 4
+    assert house.ok("incident", "list", "--json").document["quarantined"] == {}

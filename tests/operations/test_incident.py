@@ -1,0 +1,111 @@
+"""An incident: what a leaked key opens is set aside, sealed anew in order of exposure, written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from strongroom.errors import BackupQuarantined, KeyStillNeeded, NothingSelected
+from strongroom.operations.drive import drive
+from strongroom.operations.incident import (
+    Incident,
+    affected_by,
+    open_incident,
+    record,
+    submit_reencryption,
+)
+from strongroom.operations.keyuse import recipient_key
+from strongroom.operations.quarantine import check, quarantined, release
+from strongroom.operations.restore_run import RestoreOptions
+from strongroom.operations.rewrap import rewrap_backup
+from strongroom.operations.services import Services
+from strongroom.operations.submit import submit_restore
+from strongroom.state.records import RunState, StepKind
+from tests.operations.rotating import Rotated
+from tests.operations.world import POLICY
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Rotated:
+    return Rotated(tmp_path)
+
+
+def leaked(at: Rotated) -> str:
+    return recipient_key(at.old.recipient())
+
+
+def opened(at: Rotated, services: Services, **fields: object) -> Incident:
+    return open_incident(services, name="i1", by="ops@here", reason="a laptop was lost", **fields)  # type: ignore[arg-type]
+
+
+def test_what_opens_with_the_key_now_comes_before_what_only_a_copy_opens(at: Rotated) -> None:
+    rotated, fresh = at.back_up(), at.back_up()
+    list(rewrap_backup(at.manifest(rotated), at.all_targets(), at.rotation()))
+    found, unread = affected_by(at.services(at.old, at.new), key=leaked(at))
+    assert [(one.backup, one.opens_now) for one in found] == [(fresh, True), (rotated, False)]
+    assert unread == {}
+
+
+def test_everything_affected_is_sealed_anew_and_the_record_says_what_is_still_open(at: Rotated) -> None:
+    backups = [at.back_up() for _ in range(2)]
+    services = at.services(at.old, at.new)
+    incident = opened(at, services, key=leaked(at))
+    run, tickets = submit_reencryption(services, incident, POLICY)
+    done = drive(run, tickets, services, processes=1)
+    assert (done.state, done.facts["backups"]) == (RunState.DONE, list(incident.policies[POLICY]))
+    rows = [row.result for row in services.store.rows(run, StepKind.ROTATE) if row.result]
+    written = record(incident, rows, closed_at="2026-11-25T00:00:00Z")
+    assert {one["new"] for one in written["sealed_anew"]} == {f"{backup}-r1" for backup in backups}
+    assert {(one["backup"], one["target"]) for one in written["still_open"]} == {
+        (backup, target) for backup in backups for target in ("eu", "us", "ap")
+    }
+
+
+def test_nothing_is_restored_from_quarantine_until_it_is_released(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    opened(at, services, backups=[backup])
+    assert quarantined(services) == {backup: "i1"}
+    with pytest.raises(BackupQuarantined, match="i1"):
+        check(services, backup)
+    restore = submit_restore(services, backup=backup, options=RestoreOptions(destination="vault"))
+    run = drive(*restore, services, processes=1)
+    assert run.state is RunState.FAILED
+    assert "BackupQuarantined" in str(run.error)
+    release(services, [backup], reason="it was a false alarm")
+    assert quarantined(services) == {}
+    restore = submit_restore(services, backup=backup, options=RestoreOptions(destination="vault"))
+    assert drive(*restore, services, processes=1).state is RunState.DONE
+
+
+def test_what_is_set_aside_again_after_a_release_stays_aside(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    opened(at, services, backups=[backup])
+    release(services, [backup], reason="looked at")
+    opened(at, services, backups=[backup])
+    assert quarantined(services) == {backup: "i1"}
+
+
+def test_a_policy_that_still_seals_for_the_key_is_refused_and_nothing_is_set_aside(at: Rotated) -> None:
+    at.back_up()
+    services = at.world.services(signer_fingerprints=at.trusted)
+    with pytest.raises(KeyStillNeeded, match="still seals"):
+        opened(at, services, key=leaked(at))
+    assert quarantined(services) == {}
+
+
+def test_a_key_that_opens_nothing_makes_no_incident(at: Rotated) -> None:
+    at.back_up()
+    with pytest.raises(NothingSelected):
+        opened(at, at.services(at.old), key="keyfile:ffff")
+
+
+def test_a_backup_that_no_target_gives_counts_as_affected_until_it_is_looked_at(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    for target in at.all_targets():
+        target.delete(f"manifests/{backup}.json")
+    incident = opened(at, services, key=leaked(at))
+    assert list(incident.unread) == [backup]
