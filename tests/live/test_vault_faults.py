@@ -5,24 +5,20 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
-from strongroom.errors import Conflict, SourceError, SourceUnavailable
-from strongroom.model import Media, Secret, SecretBytes, Version, VersionState
-from strongroom.sources import Change
+from strongroom.errors import SourceError, SourceUnavailable
 from strongroom.sources.vault import VaultSource, listing
 from strongroom.vault.client import Vault
 from tests.live.certificates import server_context
 from tests.live.openbao import OpenBao, RaftServer
-from tests.live.proxy import Answer, Call, Fault, FaultyProxy, LoseReply, Request, Reset, Truncate, method
+from tests.live.proxy import Answer, Call, FaultyProxy, Request, Reset, Truncate, method
+from tests.live.vault_parts import Site
 
 COUNT = 40
-REQUESTS = 8
 LIMIT_SECONDS = 30
 DATA = method("GET", path="/data/")
 METADATA = method("GET", path="/metadata/")
@@ -47,21 +43,6 @@ def own(openbao: OpenBao) -> Iterator[str]:
     """An empty mount."""
     yield openbao.mount("own")
     openbao.unmount("own")
-
-
-@dataclass(frozen=True)
-class Site:
-    """The shared server, and a way there that fails on purpose."""
-
-    server: OpenBao
-    proxy: FaultyProxy
-    folder: Path
-
-    def source(self, mount: str, **settings: Any) -> VaultSource:
-        """Return a source that reaches one mount of the server through the proxy."""
-        connection = self.server.connection(self.folder, **({"patience_seconds": 5.0} | settings))
-        vault = Vault(replace(connection, address=self.proxy.url))
-        return VaultSource(vault, mounts=(mount,), system=False)
 
 
 @pytest.fixture
@@ -314,105 +295,3 @@ def test_a_secret_that_never_rests_is_told(
     site.proxy.fail(Call(lambda _: site.server.put(own, "a", {"v": 2})), when=DATA, times=None)
     with pytest.raises(SourceError, match="changed 5 times"):
         list(source.read(entries))
-
-
-# -- writes whose reply is lost ------------------------------------------------
-
-
-def history(name: str) -> Secret:
-    """Return a secret whose restore takes every kind of write: eight requests."""
-    live = [
-        Version(number=n, value=SecretBytes(b'{"v":"CANARY-%d"}' % n), media=Media.JSON) for n in range(1, 6)
-    ]
-    live[1] = Version(number=2, state=VersionState.DELETED)
-    live[3] = Version(number=4, state=VersionState.DESTROYED)
-    return Secret(name=name, versions=tuple(live), tags={"a": "b"})
-
-
-CHECKED = ["/metadata/a", "/data/a"]
-MARKS = ["/delete/a", "/destroy/a"]
-FAULTS = {"reply": LoseReply(), "request": Reset(), "503": Answer(503), "500": Answer(500)}
-
-
-@pytest.mark.parametrize(
-    ("lost", "fault"),
-    [(path, fault) for path in CHECKED for fault in FAULTS]
-    # A mark that fails for good is told and not repeated: nobody knows whether it failed.
-    + [(path, fault) for path in MARKS for fault in FAULTS if fault != "500"],
-)
-def test_a_lost_reply_writes_nothing_twice(site: Site, own: str, lost: str, fault: str) -> None:
-    source = site.source(own)
-    rule = site.proxy.fail(FAULTS[fault], when=method("POST", path=lost), times=2)
-    assert source.write([Change(secret=history(f"{own}a"), expected=None)]) == 1
-    assert rule.met == min(2, len(site.proxy.seen(method("POST", path=lost))))
-    (found,) = source.read(list(source.list()))
-    assert found is not None
-    assert source.kept(found) == source.kept(history(f"{own}a"))
-
-
-class Overtaken(Fault):
-    """Somebody else writes, and our request is lost on its way."""
-
-    def __init__(self, work: Callable[[], object]) -> None:
-        self._work = work
-
-    def before(self, request: Request) -> None:  # noqa: ARG002
-        self._work()
-
-
-def test_somebody_elses_version_is_not_taken_for_ours_when_our_request_is_lost(site: Site, own: str) -> None:
-    theirs = Overtaken(lambda: site.server.put(own, "a", {"v": "theirs"}))
-    site.proxy.fail(theirs, when=method("POST", path="/data/a"))
-    with pytest.raises(Conflict, match="somebody else wrote version 1"):
-        site.source(own).write([Change(secret=replace(history(f"{own}a"), tags={}), expected=None)])
-    assert site.server.data(f"{own}data/a")["data"] == {"v": "theirs"}
-
-
-def test_somebody_elses_version_is_not_taken_for_ours(
-    site: Site,
-    own: str,
-) -> None:
-    """Our request was lost, and somebody wrote just then."""
-    source = site.source(own)
-
-    def interfere(_: Request) -> None:
-        site.server.put(own, "a", {"v": "theirs"})
-
-    site.proxy.fail(Call(interfere), when=method("POST", path="/data/a"))
-    with pytest.raises(Conflict, match="somebody else wrote version 1"):
-        source.write([Change(secret=replace(history(f"{own}a"), tags={}), expected=None)])
-    assert site.server.data(f"{own}data/a")["data"] == {"v": "theirs"}
-
-
-def test_a_restore_that_was_interrupted_goes_on_where_it_stopped(site: Site, own: str) -> None:
-    wanted = history(f"{own}a")
-    source = site.source(own, patience_seconds=0.2)
-    whole = _metadata_after(site.server, own, source, wanted)
-    for step in range(1, REQUESTS + 1):
-        site.server.call("DELETE", f"{own}metadata/a")
-        site.proxy.heal()
-        site.proxy.fail(Call(lambda _: None), when=method("POST", path=f"/{own}"), times=step)
-        site.proxy.fail(Answer(400), when=method("POST", path=f"/{own}"), times=None)
-        try:
-            source.write([Change(secret=wanted, expected=None)])
-        except SourceError:
-            site.proxy.heal()
-            heads = source.heads([wanted.name])
-            source.write([Change(secret=wanted, expected=heads.get(wanted.name))])
-            assert _metadata(site.server, own) == whole
-        else:
-            break
-    assert step == REQUESTS
-
-
-def _metadata_after(server: OpenBao, mount: str, source: VaultSource, wanted: Secret) -> object:
-    source.write([Change(secret=wanted, expected=None)])
-    return _metadata(server, mount)
-
-
-def _metadata(server: OpenBao, mount: str) -> object:
-    found = server.data(f"{mount}metadata/a")
-    versions = {
-        number: (at["destroyed"], bool(at["deletion_time"])) for number, at in found["versions"].items()
-    }
-    return versions, found["current_version"], found["oldest_version"], found["custom_metadata"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from strongroom.sources import Change
 from strongroom.sources.vault import VaultSource
 from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao
+from tests.live.proxy import FaultyProxy
 
 POLICIES = Path(__file__).resolve().parents[2] / "ops" / "vault"
 READ = ("backup-read",)
@@ -102,3 +104,18 @@ class Within:
         kept = self.inner.kept(found)
         versions = tuple(v for v in kept.versions if v.state is not VersionState.DESTROYED)
         return replace(kept, name=found.name.removeprefix(self._mount), versions=versions)
+
+
+@dataclass(frozen=True)
+class Site:
+    """The shared server, and a way there that fails on purpose."""
+
+    server: OpenBao
+    proxy: FaultyProxy
+    folder: Path
+
+    def source(self, mount: str, **settings: Any) -> VaultSource:
+        """Return a source that reaches one mount of the server through the proxy."""
+        connection = self.server.connection(self.folder, **({"patience_seconds": 5.0} | settings))
+        vault = Vault(replace(connection, address=self.proxy.url))
+        return VaultSource(vault, mounts=(mount,), system=False)
