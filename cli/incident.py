@@ -31,6 +31,9 @@ def _arguments(parser: ArgumentParser) -> None:
     what.add_argument("--backup", metavar="ID", action="append", default=[], help="a backup; repeatable")
     opening.add_argument("--reason", metavar="TEXT", required=True, help="what is known; it goes on record")
     opening.add_argument("--output", metavar="FILE", type=Path, required=True, help="the incident record")
+    opening.add_argument(
+        "--secrets", metavar="FILE", type=Path, help="also write which secrets to change, by name, mode 0600"
+    )
     opening.add_argument("--quarantine-only", action="store_true", help="seal nothing anew yet")
     opening.add_argument("--force", action="store_true", help="do not ask first")
     commands.add_parser("list", help="show what is in quarantine")
@@ -46,11 +49,12 @@ def _incident(arguments: Namespace, output: Output) -> None:
 def _open(arguments: Namespace, output: Output) -> None:
     from cli.policy import require_good  # noqa: PLC0415
     from cli.settings import services, settings  # noqa: PLC0415 - the run store
-    from strongroom.operations.incident import open_incident, record  # noqa: PLC0415
+    from strongroom.operations.incident import open_incident, record, secrets_of  # noqa: PLC0415
     from strongroom.operations.placing import refuse_existing, write_whole  # noqa: PLC0415
     from strongroom.operations.times import rfc3339  # noqa: PLC0415
 
-    refuse_existing(arguments.output, replace=False)
+    for path in filter(None, (arguments.output, arguments.secrets)):
+        refuse_existing(path, replace=False)
     found = settings()
     built = services(found)
     prompts.confirm("This quarantines backups and seals them anew", force=arguments.force)
@@ -68,6 +72,8 @@ def _open(arguments: Namespace, output: Output) -> None:
     results = [row.result for run in runs for row in built.store.rows(run.id, StepKind.ROTATE) if row.result]
     document = record(made, results, closed_at=rfc3339(time.time()))
     write_whole(arguments.output, encode(document))
+    if arguments.secrets:
+        write_whole(arguments.secrets, encode(secrets_of(built, made)))
     built.store.event("incident.recorded", incident=made.id, sealed_anew=len(document["sealed_anew"]))
     output.answer(document, _lines(made, document, arguments.output))
     for run in runs:

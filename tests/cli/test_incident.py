@@ -19,17 +19,7 @@ def house(stocked: Machine) -> Machine:
     return stocked
 
 
-WORDS = (
-    "incident",
-    "open",
-    "--key",
-    "old",
-    "--reason",
-    "a laptop was lost",
-    "--force",
-    "--output",
-    "record.json",
-)
+WORDS = ("incident", "open", "--key", "old", "--reason", "lost laptop", "--output", "record.json", "--force")
 
 
 def test_a_key_that_policies_still_seal_for_is_refused(house: Machine) -> None:
@@ -39,10 +29,15 @@ def test_a_key_that_policies_still_seal_for_is_refused(house: Machine) -> None:
 
 def test_one_command_sets_aside_seals_anew_and_writes_it_down(house: Machine) -> None:
     configure(house, "new")
-    house.ok(*WORDS)
+    house.ok(*WORDS, "--secrets", "names.json")
+    names = house.path("names.json")
+    assert (sorted(json.loads(names.read_text())), names.stat().st_mode & 0o777) == (
+        ["DATABASE_PASSWORD", "JWT_SECRET_KEY", "REDIS_PASSWORD"],
+        0o600,
+    )
     record = json.loads(house.path("record.json").read_text())
     [done] = record["sealed_anew"]
-    assert (record["reason"], done["verified"]) == ("a laptop was lost", "compared")
+    assert (record["reason"], done["verified"]) == ("lost laptop", "compared")
     assert list(house.ok("incident", "list", "--json").document["quarantined"]) == [done["backup"]]
     words = ["restore", "--from-target", "region-a", "--full-restore", "--dry-run", "--identity", "new.key"]
     assert house.ok(*words, "--backup", done["new"]).code == 0
