@@ -206,6 +206,28 @@ def test_an_expired_token_and_a_wrong_key_are_refused_for_good(azurite: Azurite,
         target.close()
 
 
+def test_a_token_that_a_clock_ten_minutes_ahead_has_signed_is_refused_and_the_clock_named(
+    azurite: Azurite, account: Account
+) -> None:
+    ahead = datetime.now(UTC) + timedelta(minutes=10)
+    token = generate_container_sas(
+        ACCOUNT,
+        account.container,
+        account_key=azurite.key,
+        permission="rcwdl",
+        start=ahead,
+        expiry=ahead + timedelta(hours=1),
+    )
+    target = with_credential(azurite, account, token)
+
+    with pytest.raises(TargetError) as caught:
+        put(target, "a", b"content")
+
+    assert not caught.value.transient
+    assert "clock" in caught.value.hint
+    target.close()
+
+
 def test_a_renewed_credential_file_is_read_after_a_refusal(azurite: Azurite, account: Account) -> None:
     target = with_credential(azurite, account, sas(azurite, account.container, "rcwdl", hours=-1))
     with pytest.raises(TargetError):

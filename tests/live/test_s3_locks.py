@@ -250,6 +250,26 @@ def test_a_commit_locks_all_of_a_backup_for_as_long_as_the_policy_keeps_it(world
         assert all(end is not None and end > now() + 29 * DAY for end in ends)
 
 
+def test_a_backup_by_hosts_whose_clocks_are_ten_minutes_off_is_whole_and_locked(
+    ministack: MiniStack, other_ministack: MiniStack, tmp_path: Path
+) -> None:
+    off = timedelta(minutes=10)
+    targets: dict[str, Target] = {
+        "eu": resilient(locked_target(ministack, tmp_path, clock=lambda: now() - off)),
+        "us": resilient(locked_target(other_ministack, tmp_path, name="us", clock=lambda: now() + off)),
+    }
+    built = make_world(tmp_path, secrets=made_up(6), pieces=1)
+    world = built.with_targets(targets).with_spec(keep_days=30)
+
+    run = world.back_up()
+
+    assert run.state is RunState.DONE, run.error
+    for target in targets.values():
+        assert isinstance(target, Locking)
+        ends = [target.locked_until(one) for one in names_on(target)]
+        assert all(end is not None and end > now() + 29 * DAY for end in ends)
+
+
 @pytest.mark.parametrize("kind", ["containers/", "manifests/"])
 def test_a_damaged_locked_object_is_repaired_beside_it_and_read_from_there(
     world: World, other_ministack: MiniStack, kind: str

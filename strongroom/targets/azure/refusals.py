@@ -123,7 +123,7 @@ _CERTIFICATE = "Nothing was sent. Renew the certificate, or check this host's cl
 _CONTAINER = "Create it, and check 'container' and 'url'. A target never makes its container by itself."
 _CREDENTIAL = "Check the credential file and this host's clock: the service refuses one 15 minutes off."
 _RIGHTS = (
-    "A SAS token needs c and w to put, d to delete, i to lock, r and l for all else; or the account's "
-    "network rules keep this host out. See docs/targets.md."
+    "A SAS token needs c and w to put, d to delete, i to lock, r and l for all else, and a clock that agrees "
+    "on its time; or the account's network rules keep this host out. See docs/targets.md."
 )
 _FEATURE = "See docs/targets.md for what an account needs."
