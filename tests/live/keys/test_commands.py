@@ -36,9 +36,7 @@ def machine(tmp_path: Path, softhsm: SoftHsm) -> Machine:
     return Machine(tmp_path / "machine", {**softhsm.env})
 
 
-def hsm_key(
-    machine: Machine, softhsm: SoftHsm, *, name: str, token: str, version: int = 1, **settings: Any
-) -> str:
+def hsm_key(softhsm: SoftHsm, *, name: str, token: str, version: int = 1, **settings: Any) -> str:
     values = {"mechanism": "ec", "pin": softhsm.pin_file, "more": ""} | settings
     return HSM.format(name=name, token=token, version=version, module=module(), **values)
 
