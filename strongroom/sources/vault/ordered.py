@@ -24,12 +24,16 @@ def ordered(
     *,
     in_flight: int,
     weigh: Callable[[B], int],
+    together: int = SLICE,
 ) -> Iterator[B]:
     """Yield ``work(item)`` for each of ``items``, in order.
 
     What is finished and waits for its turn is at most :data:`WAITING_BYTES`, and what is in flight.
+
+    Args:
+        together: how many items one thread takes at once, at most; 1 where they are large.
     """
-    flight = _Flight(threads, work, items, in_flight=in_flight, weigh=weigh)
+    flight = _Flight(threads, work, items, in_flight=in_flight, weigh=weigh, together=together)
     try:
         flight.fill()
         while flight.running:
@@ -51,13 +55,14 @@ class _Flight(Generic[A, B]):
         *,
         in_flight: int,
         weigh: Callable[[B], int],
+        together: int,
     ) -> None:
         self._threads = threads
         self._work = work
         self._items = items
         self._weigh = weigh
         self._most = 2 * in_flight
-        self._step = max(1, min(SLICE, len(items) // self._most))
+        self._step = max(1, min(together, len(items) // self._most))
         self._starts = iter(range(0, len(items), self._step))
         self.running: deque[Future[_Done[B]]] = deque()
 

@@ -15,7 +15,7 @@ from strongroom.sources.vault.details import Details, Wanted
 from strongroom.sources.vault.explain import explained
 from strongroom.sources.vault.listing import Found, walk
 from strongroom.sources.vault.losses import Losses
-from strongroom.sources.vault.ordered import ordered
+from strongroom.sources.vault.ordered import SLICE, ordered
 from strongroom.sources.vault.reading import KeyReader
 from strongroom.sources.vault.records import Mount
 from strongroom.sources.vault.rights import needs
@@ -29,6 +29,8 @@ from strongroom.vault.rights import Right, rights
 
 CHUNK = 1_024
 """Keys that are listed before their sizes are looked at."""
+SMALL = 16_384
+"""Bytes of a secret up to which a thread takes several: what is in flight is all held at once."""
 NEVER = (
     "identity entities, groups and aliases",
     "tokens, leases and AppRole secret ids",
@@ -114,7 +116,8 @@ class VaultSource:
             with explained(self._name, f"read {place.name!r}"):
                 return scope.read(place, details.known(wanted[at]))
 
-        yield from self._in_flight(one, range(len(entries)), weigh=size_of)
+        together = SLICE if sum(entry.size for entry in entries) < SMALL * len(entries) else 1
+        yield from self._in_flight(one, range(len(entries)), weigh=size_of, together=together)
 
     def heads(self, names: Sequence[str]) -> dict[str, int]:
         """Return the current version number of each name that exists; 0 for a key without versions,
@@ -230,9 +233,10 @@ class VaultSource:
         items: Sequence[A],
         *,
         weigh: Callable[[B], int] = _weightless,
+        together: int = SLICE,
     ) -> Iterator[B]:
         many = self._vault.connection.in_flight
-        return ordered(self._vault.threads, work, items, in_flight=many, weigh=weigh)
+        return ordered(self._vault.threads, work, items, in_flight=many, weigh=weigh, together=together)
 
 
 def _by_layer(batch: Sequence[Change]) -> Iterator[tuple[bool, list[Change]]]:

@@ -45,13 +45,10 @@ class Choice(Struct, frozen=True, kw_only=True):
     Args:
         mounts: full names (``team/secret/``) of the KV mounts to take; all, if there is none.
         exclude_mounts: full names of mounts to leave out, above all the one that backups lie in.
-        namespaces: namespaces to look into, ``""`` for the connection's own; ``None`` for that
-            one and all below.
     """
 
     mounts: tuple[str, ...] = ()
     exclude_mounts: tuple[str, ...] = ()
-    namespaces: tuple[str, ...] | None = None
 
     def takes(self, name: str) -> bool:
         """Say whether the mount of this full name is meant."""
@@ -102,9 +99,6 @@ class Survey:
             return self._auths[namespace]
 
     def _namespaces(self) -> Iterator[str]:
-        if self._choice.namespaces is not None:
-            yield from map(paths.folder, self._choice.namespaces)
-            return
         waiting = [""]
         while waiting:
             namespace = waiting.pop()
