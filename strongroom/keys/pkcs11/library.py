@@ -20,13 +20,15 @@ class Library:
     ``generation`` changes whenever it was initialized: what was opened before is void.
     """
 
-    __slots__ = ("_handle", "_lost", "_pid", "generation", "path", "refused")
+    __slots__ = ("_handle", "_lost", "_pid", "generation", "logged_in", "path", "refused")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.generation = 0
         # The PIN that a token refused, by label and serial number: it is not tried again.
         self.refused: dict[tuple[str | None, str | None], SecretBytes] = {}
+        # Serial numbers of tokens that this process is logged in to: a login is not the session's.
+        self.logged_in: set[bytes] = set()
         self._handle: Any = None
         self._lost = False
         self._pid = 0
@@ -68,6 +70,7 @@ class Library:
         if problem is not None:
             raise problem
         self.generation += 1
+        self.logged_in.clear()
         self._pid, self._lost = os.getpid(), False
 
 

@@ -173,7 +173,7 @@ class Token:
             PinLocked: the token takes no PIN any more.
         """
         token = self._find(handle)
-        if not pins.needs_login(token):
+        if not pins.needs_login(token) or token.serial in library(self.module).logged_in:
             return token.open()
         self._before_pin(token)
         pin = self._ask(token)
@@ -209,6 +209,7 @@ class Token:
         )
         try:
             session, self._accepted = token.open(user_pin=_text(pin)), pin
+            library(self.module).logged_in.add(token.serial)
             return session
         except exceptions.UserAlreadyLoggedIn:
             return token.open()  # the login is the process's, not the session's

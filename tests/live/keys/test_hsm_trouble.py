@@ -96,6 +96,17 @@ def test_workers_that_start_with_a_wrong_pin_burn_one_try_between_them(
     assert sorted(told) == ["not tried", "not tried", "not tried", "refused"]
 
 
+def test_a_process_that_is_logged_in_goes_on_whatever_pin_another_gave(
+    softhsm: SoftHsm, tmp_path: Path
+) -> None:
+    softhsm.make_token("logged-in")
+    assert next_version(softhsm.token("logged-in")) == 1
+    assert log_in_elsewhere(softhsm, "logged-in", file_with(tmp_path / "pin", WRONG)) == ["refused"]
+
+    assert next_version(softhsm.token("logged-in")) == 1
+    assert log_in_elsewhere(softhsm, "logged-in", softhsm.pin_file) == ["not tried"]
+
+
 def test_a_person_is_told_how_the_counter_stands_before_typing(softhsm: SoftHsm, tmp_path: Path) -> None:
     softhsm.make_token("typed-pin")
     assert log_in_elsewhere(softhsm, "typed-pin", file_with(tmp_path / "pin", WRONG)) == ["refused"]
