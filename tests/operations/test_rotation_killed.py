@@ -15,8 +15,10 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import WrongKey
 from strongroom.keys import Identity
 from strongroom.operations.drive import drive
-from strongroom.operations.open import Backup
+from strongroom.operations.layout import container_name
+from strongroom.operations.open import Backup, read_manifest
 from strongroom.operations.pins import pin_target
+from strongroom.operations.rotate import RotateOptions
 from strongroom.operations.rotation import submit_rotation
 from strongroom.operations.services import Services
 from strongroom.state.records import RunState
@@ -52,10 +54,10 @@ class Told:
 
 
 class House:
-    """200 backups on two directories, sealed for the old key."""
+    """Backups on two directories, sealed for the old key."""
 
-    def __init__(self, folder: Path) -> None:
-        self.at = Rotated(folder)
+    def __init__(self, folder: Path, backups: int) -> None:
+        self.at, self._backups = Rotated(folder), backups
         self.targets = {name: DirectoryTarget(folder / name, name=name, region=name) for name in ("eu", "us")}
         for target in self.targets.values():
             target.prepare()
@@ -69,7 +71,7 @@ class House:
             make_backup(
                 number, recipients=[self.at.old.recipient()], spec=self.at.world.spec, signers=signers
             )
-            for number in range(BACKUPS)
+            for number in range(self._backups)
         ]
         for manifest, objects in made:
             for target in self.targets.values():
@@ -80,11 +82,12 @@ class House:
     def services(self, **changed: object) -> Services:
         return self.at.services(self.at.old, self.at.new, **changed)
 
-    def rotate(self, told: Connection) -> None:
+    def rotate(self, told: Connection, *, reencrypt: bool = False) -> None:
         """Take over what a dead process began; runs in a process of its own until it is killed."""
         targets = {name: Told(target, lambda: told.send_bytes(b".")) for name, target in self.targets.items()}
         services = self.services(targets=targets)
-        run, tickets = submit_rotation(services, policy=POLICY, take_over=True)
+        options = RotateOptions(reencrypt=reencrypt)
+        run, tickets = submit_rotation(services, policy=POLICY, options=options, take_over=True)
         drive(run, tickets, services, processes=1)
         told.send_bytes(b"end")
 
@@ -124,7 +127,7 @@ def kill_after(calls: int, work: Callable[[Connection], None]) -> bool:
 
 
 def test_killed_twenty_times_every_backup_opens_throughout_and_a_rerun_finishes(tmp_path: Path) -> None:
-    house, chance = House(tmp_path), random.Random(SEED)
+    house, chance = House(tmp_path, BACKUPS), random.Random(SEED)
     whole = BACKUPS * len(house.targets)
     rotated = []
     for _ in range(KILLS):
@@ -139,3 +142,24 @@ def test_killed_twenty_times_every_backup_opens_throughout_and_a_rerun_finishes(
     assert drive(going, [], services, processes=1).state is RunState.DONE
     assert house.openable(house.at.new) == whole
     assert house.openable(house.at.old) == 0
+
+
+def test_killed_while_sealing_anew_there_is_always_a_whole_backup_and_nothing_half_made_stays(
+    tmp_path: Path,
+) -> None:
+    house, chance = House(tmp_path, 12), random.Random(SEED)
+    whole = 12 * len(house.targets)
+    for _ in range(8):
+        # Twelve backups, two targets, a container and a manifest, told twice a put: twelve calls a life.
+        ended = kill_after(chance.randrange(2, 14), lambda told: house.rotate(told, reencrypt=True))
+        assert not ended
+        assert house.openable(house.at.old) == whole
+    services = house.services()
+    [going] = [run.id for run in services.store.runs() if not run.state.final]
+    assert drive(going, [], services, processes=1).state is RunState.DONE
+    for target in house.targets.values():
+        for old in house.manifests:
+            new = read_manifest(target, f"{old.backup_id}-r1", trusted=house.at.trusted)
+            lying = {info.name for info in target.list(f"containers/{new.backup_id}/")}
+            assert lying == {container_name(new.backup_id, entry.sha256) for entry in new.containers}
+            assert house.at.opened(new.backup_id, target, house.at.new) == 1
