@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from strongroom.errors import Conflict, RunFailed, SourceChanged, SourceError, SourceUnavailable
-from strongroom.model import Entry, Secret
+from strongroom.model import Entry, Secret, SecretBytes
 from strongroom.operations.backup_file import backup_to_file
 from strongroom.operations.restore import restore
 from strongroom.sources import Change
@@ -375,6 +376,50 @@ def test_a_writer_that_was_faster_is_a_conflict_and_stays_current(
     with pytest.raises(Conflict, match="'A' got another current version meanwhile"):
         source.write([Change(secret=secret("A", "CANARY-restored"), expected=1)])
     assert client.get_secret_value(SecretId="A")["SecretString"] == "CANARY-faster"
+    stages = client.describe_secret(SecretId="A")["VersionIdsToStages"].values()
+    assert sorted(label for labels in stages for label in labels) == ["AWSCURRENT", "AWSPREVIOUS"]
+
+
+def test_a_writer_that_comes_after_is_not_overtaken(
+    moto: Moto, proxy: FaultyProxy, source: AwsSource
+) -> None:
+    client = moto.client()
+    client.create_secret(Name="A", SecretString="CANARY-old")
+
+    def write(request: Request) -> None:
+        """Move the label by hand: moto's own put forgets where it is after it was moved."""
+        told = client.put_secret_value(SecretId="A", SecretString="CANARY-later", VersionStages=["later"])
+        current = client.get_secret_value(SecretId="A", VersionStage="AWSCURRENT")["VersionId"]
+        places = {"RemoveFromVersionId": current, "MoveToVersionId": told["VersionId"]}
+        client.update_secret_version_stage(SecretId="A", VersionStage="AWSCURRENT", **places)
+
+    moved = op("UpdateSecretVersionStage", about="AWSCURRENT")
+    proxy.fail(
+        Call(write), when=lambda request: op("DescribeSecret")(request) and any(map(moved, proxy.requests))
+    )
+    source.write([Change(secret=secret("A", "CANARY-restored"), expected=1)])
+    current = client.get_secret_value(SecretId="A", VersionStage="AWSCURRENT")
+    assert current["SecretString"] == "CANARY-later"
+
+
+def test_another_backup_is_not_mixed_with_an_unfinished_restore(
+    moto: Moto, proxy: FaultyProxy, source: AwsSource
+) -> None:
+    older = Secret(name="A", versions=versions(1, 2, 3))
+    newer = replace(older, versions=tuple(replace(v, value=SecretBytes(b"CANARY-b")) for v in older.versions))
+    proxy.fail(DENIED, when=after([2]), times=None)
+    with pytest.raises(SourceError):
+        write_all(source, [older])
+    proxy.heal()
+    write_all(source, [newer])
+    (found,) = source.read([Entry("A", 0)])
+    assert found is not None
+    assert [v.value.reveal() for v in found.versions if v.value] == [
+        b"CANARY-1",
+        b"CANARY-2",
+        *[b"CANARY-b"] * 3,
+    ]
+    assert not found.tags
 
 
 def test_a_writer_between_plan_and_write_is_a_conflict(moto: Moto, source: AwsSource) -> None:

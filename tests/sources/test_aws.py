@@ -40,9 +40,9 @@ def test_an_id_of_our_own_says_number_and_media() -> None:
     assert media_of(UUIDS[0]) is None
 
 
-def test_ids_differ_by_name_number_and_what_they_lie_on() -> None:
+def test_ids_differ_by_name_number_and_salt() -> None:
     made = {
-        own_id(name, number, Media.TEXT, above=above) for name in "AB" for number in (1, 2) for above in "xy"
+        own_id(name, number, Media.TEXT, salt=salt) for name in "AB" for number in (1, 2) for salt in "xy"
     }
     assert len(made) == 8
 

@@ -35,12 +35,12 @@ class Held(Struct, frozen=True, gc=False):
     valued: bool = True
 
 
-def own_id(name: str, number: int, media: Media, *, above: str = "") -> str:
-    """Make an id. ``above`` is the id that was current before, so that each restore makes others.
+def own_id(name: str, number: int, media: Media, *, salt: str = "") -> str:
+    """Make an id; the same one for the same arguments.
 
     Nothing of the value goes in: a digest of a weak one could be guessed from the id.
     """
-    place = "\0".join((name, str(number), above)).encode()
+    place = "\0".join((name, str(number), salt)).encode()
     return f"strongroom-{number:016d}-{_LETTERS[media]}-{hashlib.sha256(place).hexdigest()[:32]}"
 
 

@@ -1,7 +1,8 @@
 """Writes secrets back.
 
 One that is absent comes back exactly: ids, labels, order. It carries a mark until it is whole, so a
-restore that died goes on where it stopped instead of putting a second history on top of half a one.
+restore that died goes on where it stopped instead of putting a second history on top of half a one;
+until then it belongs to the restore, which does not look out for other writers.
 
 One that exists keeps its history. New versions come under a label of our own; then AWSCURRENT is
 taken from the version that the writer saw, by name: the service refuses if it is another by now.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from secrets import token_hex
 from typing import Any
 
 from msgspec import Struct
@@ -96,13 +98,26 @@ class Writer:
             return Planned(secret=secret, facts=facts, found=None)
         found, held = there
         head = head_of(held)
-        ours = found.tags.get(MARK) == _fingerprint(secret)
+        ours = found.tags.get(MARK) == _fingerprint(secret) and self._agrees(secret, facts)
         if not (ours and change.expected is None):
             check_expected(change, head[0])
         if self._seen.get(secret.name, head[1]) != head[1]:
             raise Conflict(f"secret {secret.name!r} has another current version than the writer saw")
         check_place(secret, found, self._api.options.region)
         return Planned(secret=secret, facts=facts, found=found, head=head, ours=ours)
+
+    def _agrees(self, secret: Secret, facts: Facts | None) -> bool:
+        """Say whether what an unfinished restore left is the beginning of just this secret.
+
+        Two backups of one secret from elsewhere give the same ids to other values.
+        """
+        there = self._reader.read([secret.name])[0]
+        found = facts_of(there) if there else None
+        if there is None or found is None:
+            return True
+        values = {found.versions[str(version.number)].id: version.value for version in live(there)}
+        ids = _ids(Planned(secret=secret, facts=facts, found=None), live(secret))
+        return all(values.get(ids[v.number], v.value) == v.value for v in live(secret))
 
     # -- writing -------------------------------------------------------------------
 
@@ -171,12 +186,13 @@ class Writer:
         if found.deleted:
             self._undelete(found)
         versions = on_top(live(secret), number)
-        ids = {v.number: own_id(secret.name, v.number, v.media, above=head) for v in versions}
-        for version in versions:
-            self._put(secret.name, ids[version.number], version, LABEL)
-        newest = ids[versions[-1].number]
-        self._make_current(secret.name, head, newest)
-        self._label(secret.name, {CURRENT: newest} | self._custom(planned, list(ids.values())), drop={LABEL})
+        salt = token_hex()  # an earlier attempt's ids may hold another backup's values
+        ids = [own_id(secret.name, v.number, v.media, salt=salt) for v in versions]
+        for id_, version in zip(ids, versions, strict=True):
+            self._put(secret.name, id_, version, LABEL)
+        # Where there was no version at all, the first one that came is current by itself.
+        self._make_current(secret.name, head or ids[0], ids[-1])
+        self._label(secret.name, self._custom(planned, ids), drop={LABEL})
         self._trimmings.replace(secret, planned.facts, found, self._tags(secret, planned.facts))
 
     def _custom(self, planned: Planned, ids: Sequence[str]) -> dict[str, str]:
@@ -213,11 +229,12 @@ class Writer:
 
     def _make_current(self, name: str, old: str, new: str) -> None:
         """Take AWSCURRENT from one version to another: fails if it is not where the writer saw it."""
-        if not old:  # there was no version at all, and the first one is current by itself
+        if old == new:
             return
         try:
             self._move(name, CURRENT, old, new)
         except Invalid:
+            self._label(name, {}, drop={LABEL})
             raise Conflict(
                 f"secret {name!r} got another current version meanwhile",
                 hint="What was written beside it has no label and is not current. Look at it, then repeat.",
