@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
+from strongroom.errors import SourceError
 from strongroom.model import Secret
 from strongroom.sources import Destination
 from strongroom.sources.aws import AwsSource
@@ -46,3 +49,17 @@ class TestAwsSource(DestinationConformance):
             updated_at=None,
             metadata={key: value for key, value in found.metadata.items() if key != ADDED},
         )
+
+
+def test_a_rate_is_shared_through_a_file_that_need_not_be_there(moto: Moto, tmp_path: Path) -> None:
+    pace = tmp_path / "state" / "aws.pace"
+    source = AwsSource(moto.options(requests_per_second=1_000, pace_file=pace), name="aws")
+    assert list(source.list()) == []
+    assert pace.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_rate_that_cannot_be_shared_is_said(moto: Moto, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("in the way")
+    options = moto.options(requests_per_second=1_000, pace_file=tmp_path / "state" / "aws.pace")
+    with pytest.raises(SourceError, match=r"aws\.pace', through which processes share a rate"):
+        list(AwsSource(options, name="aws").list())

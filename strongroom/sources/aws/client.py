@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -107,7 +108,7 @@ class _Link:
     """What belongs to one process: client, pace, threads."""
 
     def __init__(self, options: AwsOptions) -> None:
-        self.pace = Pace(options.requests_per_second, shared=options.pace_file)
+        self.pace = Pace(options.requests_per_second, shared=_ready(options.pace_file))
         self.threads = ThreadPoolExecutor(options.in_flight, thread_name_prefix="aws")
         self._client = make_client(options)
 
@@ -151,6 +152,19 @@ def make_client(options: AwsOptions, **credentials: str) -> Any:
     )
     client.meta.events.register("before-parse.secrets-manager", _check_body)
     return client
+
+
+def _ready(pace_file: Path | None) -> Path | None:
+    """Make the folder of the pace file: a first listing may come before there is any state."""
+    if pace_file is not None:
+        try:
+            pace_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SourceError(
+                f"'{pace_file}', through which processes share a rate, cannot be made: {error.strerror}",
+                hint="Check the state directory's owner and mode.",
+            ) from None
+    return pace_file
 
 
 class _Garbled(Exception):
