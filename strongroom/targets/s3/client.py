@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from threading import Lock
 from typing import Any
 
@@ -46,6 +47,7 @@ def make_client(options: S3Options, **credentials: str) -> Any:
     # Only a profile that is named on the session itself keeps the environment from coming first.
     profile = options.profile or ("default" if options.credentials_file else None)
     core = Session(profile=profile)
+    core.register_component("data_loader", _loader())
     if options.credentials_file is not None:
         read_private(options.credentials_file)  # for its check of who may read it
         core.set_config_variable("credentials_file", str(options.credentials_file))
@@ -57,6 +59,15 @@ def make_client(options: S3Options, **credentials: str) -> Any:
         config=_config(options),
         **credentials,
     )
+
+
+@cache
+def _loader() -> Any:
+    """Return the reader of the SDK's own descriptions of services: one, since they are megabytes of
+    JSON that each session would read and hold anew."""
+    from botocore.loaders import create_loader  # noqa: PLC0415
+
+    return create_loader()
 
 
 def _config(options: S3Options) -> Any:
