@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cli.command import Command
@@ -27,6 +28,11 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--renew", action="store_true", help="also what opens for just these: a keeper has a new key version"
     )
+    parser.add_argument(
+        "--remove-replaced",
+        action="store_true",
+        help="with --re-encrypt: delete the old backups, where the new ones are good and nothing locks",
+    )
     parser.add_argument("--rate", metavar="N", type=float, help="at most so many wrapping keys a second")
     parser.add_argument("--on-cluster", action="store_true", help="hand it to the cluster's recover workers")
 
@@ -35,6 +41,8 @@ def _rotate(arguments: Namespace, output: Output) -> None:
     from cli.settings import services, settings  # noqa: PLC0415 - the run store
 
     found = settings()
+    if arguments.remove_replaced and (arguments.on_cluster or not arguments.re_encrypt):
+        raise UsageError("--remove-replaced goes with --re-encrypt, in this process.")
     policies = _policies(arguments, found)
     if arguments.on_cluster:
         _submit(policies, arguments, output)
@@ -44,10 +52,23 @@ def _rotate(arguments: Namespace, output: Output) -> None:
     built = services(found)
     runs = [_run(policy, arguments, built, output) for policy in policies]
     results = [row.result for run in runs for row in built.store.rows(run.id, StepKind.ROTATE) if row.result]
+    if arguments.remove_replaced:
+        results = [_removed(result, built) for result in results]
     done = Done(anew=arguments.re_encrypt, runs=runs, backups=results)
     output.answer(done.document(), done.lines())
     for run in runs:
         require_good(run)
+
+
+def _removed(result: Mapping[str, Any], built: Services) -> Mapping[str, Any]:
+    """Remove what a backup's new one replaces; what is gone does not open any more."""
+    from strongroom.operations.replaced import remove_replaced  # noqa: PLC0415
+
+    if not result.get("new"):
+        return result
+    removed = remove_replaced(built, result["backup"])
+    still = [one for one in result["still"] if one["target"] not in removed.gone]
+    return {**result, "still": still, "removed": list(removed.gone), "kept": removed.kept}
 
 
 def _policies(arguments: Namespace, found: Settings) -> list[str]:

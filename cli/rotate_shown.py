@@ -89,7 +89,8 @@ class Done(NamedTuple):
 
 def _backup_line(result: Mapping[str, Any]) -> str:
     if new := result.get("new"):
-        return f"  backup {result['backup']}: sealed anew as {new} (verified: {result['verified']})"
+        gone = f"; the old one is gone from {', '.join(result['removed'])}" if result.get("removed") else ""
+        return f"  backup {result['backup']}: sealed anew as {new} (verified: {result['verified']}){gone}"
     keys = result.get("keys", ())
     if not any(key["made"] for key in keys):
         return f"  backup {result['backup']}: nothing to do"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from strongroom.state import codec, sql, tables
 from strongroom.state.records import CatalogEntry, Replica
@@ -21,6 +21,15 @@ def put(conn: Connection, entry: CatalogEntry, replicas: Sequence[Replica]) -> N
 def put_replica(conn: Connection, replica: Replica) -> None:
     """Record what is known of one replica of a backup in the catalog."""
     sql.put(conn, tables.replicas, [codec.replica_row(replica)])
+
+
+def drop_replica(conn: Connection, name: str, target: str) -> bool:
+    """Forget a replica that was removed; with the last one, the backup. Tell whether it was that."""
+    conn.execute(delete(tables.replicas).where(_replicas.backup == name, _replicas.target == target))
+    if conn.execute(select(_replicas.target).where(_replicas.backup == name).limit(1)).first():
+        return False
+    conn.execute(delete(tables.catalog).where(_catalog.backup == name))
+    return True
 
 
 def backups(conn: Connection, *, policy: str | None, limit: int) -> list[CatalogEntry]:

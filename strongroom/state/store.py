@@ -265,6 +265,12 @@ class RunStore:
         with self._database.writing() as conn:
             catalog.put_replica(conn, replica)
 
+    def drop_replica(self, backup: str, target: str) -> bool:
+        """Forget a replica that was removed from its target; return whether it was the last one,
+        and the backup is forgotten with it."""
+        with self._database.writing() as conn:
+            return catalog.drop_replica(conn, backup, target)
+
     def replicas(self, backup: str) -> list[Replica]:
         """Return the replicas of a backup, by target."""
         with self._database.reading() as conn:

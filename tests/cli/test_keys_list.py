@@ -112,3 +112,13 @@ def test_after_a_re_encryption_old_copies_are_named_until_they_are_deleted(house
 @pytest.mark.parametrize("words", [["nothing"], ["--backup", "x"]])
 def test_what_is_not_there_is_refused(house: Machine, words: list[str]) -> None:
     assert house.run("rotate", *words).code == 2
+
+
+def test_what_is_replaced_is_deleted_only_when_asked(house: Machine) -> None:
+    configure(house, "new")
+    assert house.run("rotate", "--remove-replaced").code == 2
+    done = house.ok("rotate", "--re-encrypt", "--remove-replaced", "--json").document
+    [result] = done["backups"]
+    assert sorted(result["removed"]) == ["region-a", "region-b", "region-c"]
+    assert done["old_key_still_opens"] == []
+    assert {name: counts(use) for name, use in uses(house).items()} == {"new": (1, 1, 0)}

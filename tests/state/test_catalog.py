@@ -114,3 +114,16 @@ def test_the_age_of_a_heartbeat_is_known(store: RunStore) -> None:
     assert set(ages) == {"beat", "reconcile"}
     assert ages["beat"] < 50
     assert 100 <= ages["reconcile"] < 150
+
+
+def test_a_backup_is_forgotten_with_its_last_replica(store: RunStore) -> None:
+    replicas = [
+        Replica(backup="b1", target=target, good=True, verified=None, verified_at=None)
+        for target in ("eu", "us")
+    ]
+    store.put_backup(entry("b1"), replicas)
+    assert not store.drop_replica("b1", "eu")
+    assert [replica.target for replica in store.replicas("b1")] == ["us"]
+    assert not store.drop_replica("b1", "eu")
+    assert store.drop_replica("b1", "us")
+    assert store.backup("b1") is None
