@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 
 CHUNK = 32 * 1024
 
@@ -16,10 +17,13 @@ CHUNK = 32 * 1024
 class Link:
     """A rate that all connections share: each chunk waits for its turn on the wire."""
 
-    def __init__(self, upstream: int, rate: float, delay: float) -> None:
+    def __init__(
+        self, upstream: int, rate: float, delay: float, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._upstream = upstream
         self._rate = rate
         self._delay = delay
+        self._monotonic = monotonic
         self._free_at = 0.0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,7 +45,7 @@ class Link:
 
     def _turn(self, size: int) -> float:
         """Take the next place on the wire; return how long until it is over."""
-        now = time.monotonic()
+        now = self._monotonic()
         self._free_at = max(self._free_at, now) + size / self._rate
         return self._free_at - now + self._delay
 
