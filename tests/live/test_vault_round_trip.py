@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from strongroom.container.bundle import BundleReader
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Media, Secret, SecretBytes, Version
+from strongroom.model import Entry, Media, Secret, SecretBytes, Version, VersionState
 from strongroom.operations.backup_file import backup_to_file
 from strongroom.operations.open import open_backup
 from strongroom.operations.restore import Restored, chosen, restore
 from strongroom.sources import Change
-from strongroom.sources.vault import VaultSource
+from strongroom.sources.vault import VaultSource, listing, reading
 from strongroom.sources.vault.writing import TIMES
 from strongroom.state.records import RunState
 from strongroom.vault.client import Vault
@@ -112,6 +114,28 @@ def test_what_no_backup_holds_is_said(own_openbao: OpenBao, tmp_path: Path) -> N
         assert any(line.startswith(words) for line in said), words
     for words in ("tokens, leases", "identity entities", "policies, auth methods"):
         assert any(line.startswith(words) for line in said), words
+
+
+@pytest.mark.parametrize("minutes", [10, -10])
+def test_a_clock_that_is_wrong_here_changes_nothing(
+    own_openbao: OpenBao, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    """Whether a version is gone the server's clock decides."""
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(minutes=minutes)
+
+    for module in (reading, listing):
+        monkeypatch.setattr(module, "datetime", Wrong)
+    own_openbao.call("POST", "secret/metadata/soon", {"delete_version_after": "5m"})
+    for name in ("soon", "gone"):
+        own_openbao.put("secret/", name, {"value": "CANARY"})
+    own_openbao.call("DELETE", "secret/data/gone")
+    source = source_of(own_openbao, tmp_path, system=False)
+    found = {secret.name: secret.current.state for secret in source.read(list(source.list())) if secret}
+    assert found == {"secret/soon": VersionState.LIVE, "secret/gone": VersionState.DELETED}
 
 
 def test_a_mount_that_is_asked_for_and_not_there_is_no_empty_backup(

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.errors import Conflict, SourceError
-from strongroom.model import Media, Secret, SecretBytes, Version, VersionState
+from strongroom.model import Entry, Media, Secret, SecretBytes, Version, VersionState
 from strongroom.sources import Change
 from strongroom.sources.vault import VaultSource
 from tests.live.openbao import OpenBao
@@ -116,6 +116,29 @@ def test_a_restore_that_was_interrupted_goes_on_where_it_stopped(site: Site, own
         else:
             break
     assert step == REQUESTS
+
+
+@pytest.mark.parametrize("taken", ["destroy", "delete"])
+def test_a_version_that_was_taken_away_since_comes_back_on_top(site: Site, own: str, taken: str) -> None:
+    """What is there is no mere beginning of what is wanted, even if all else is the same."""
+    wanted, source = history(f"{own}a"), site.source(own)
+    source.write([Change(secret=wanted, expected=None)])
+    site.server.call("POST", f"{own}{taken}/a", {"versions": [3]})
+    source.write([Change(secret=wanted, expected=5)])
+    (found,) = source.read([Entry(wanted.name, 0)])
+    assert found is not None
+    values = {version.number: version.value.reveal() for version in found.versions if version.value}
+    assert values[8] == b'{"v":"CANARY-3"}'
+    assert found.current.number == 10
+
+
+def test_only_metadata_is_written_where_only_that_differs(site: Site, own: str) -> None:
+    wanted, source = history(f"{own}a"), site.source(own)
+    source.write([Change(secret=replace(wanted, tags={"other": "tag"}), expected=None)])
+    source.write([Change(secret=wanted, expected=5)])
+    (found,) = source.read([Entry(wanted.name, 0)])
+    assert found is not None
+    assert source.kept(found) == source.kept(wanted)
 
 
 def _metadata_after(server: OpenBao, mount: str, source: VaultSource, wanted: Secret) -> object:

@@ -57,18 +57,22 @@ def plan(secret: Secret, found: Secret | None, config: MountConfig) -> Plan:
 
 def is_unfinished(wanted: Secret, found: Secret) -> bool:
     """Say whether what is there is the beginning of what is wanted: a restore that was interrupted,
-    or a key that has not been written to since an earlier time."""
-    goal = {version.number: version for version in kept(wanted).versions}
-    there = kept(found)
-    if found.current.number > wanted.current.number or there == kept(wanted):
+    or a key that has not been written to since an earlier time. Of what is wanted nothing may be missing
+    so far: what was deleted since has to come back on top."""
+    goal, there = kept(wanted), kept(found)
+    head = found.current.number
+    if head > wanted.current.number or there == goal:
         return False
-    return all(_fits(version, goal.get(version.number)) for version in there.versions)
+    goals = {version.number: version for version in goal.versions if version.number <= head}
+    held = {version.number: version for version in there.versions}
+    return all(_fits(held.get(number), goals.get(number)) for number in goals | held)
 
 
-def _fits(there: Version, goal: Version | None) -> bool:
-    if goal is None or goal.state is not VersionState.LIVE:
-        return there.value is None or there.value.reveal() == PLACEHOLDER
-    return there.value == goal.value and there.media == goal.media
+def _fits(there: Version | None, goal: Version | None) -> bool:
+    value = there.value if there else None
+    if goal is None or goal.value is None:
+        return value is None or value.reveal() == PLACEHOLDER
+    return there is not None and (value, there.media) == (goal.value, goal.media)
 
 
 def _whole(secret: Secret, head: int, facts: Facts, config: MountConfig) -> Plan:
