@@ -24,6 +24,8 @@ from strongroom.model import SecretBytes
 
 T = TypeVar("T")
 
+_ATTEMPTS = 4
+
 
 class Token:
     """A token and how to log in to it. Making one calls nothing.
@@ -34,7 +36,17 @@ class Token:
         pin: where the PIN comes from.
     """
 
-    __slots__ = ("_accepted", "_generation", "_keys", "_pin", "_session", "label", "module", "serial")
+    __slots__ = (
+        "_accepted",
+        "_generation",
+        "_keys",
+        "_lost",
+        "_pin",
+        "_session",
+        "label",
+        "module",
+        "serial",
+    )
 
     def __init__(
         self, *, module: Path, pin: Pin, label: str | None = None, serial: str | None = None
@@ -47,6 +59,7 @@ class Token:
         self._pin = pin
         self._session: Any = None
         self._accepted: SecretBytes | None = None
+        self._lost = False
         self._generation = 0
         self._keys: dict[object, Any] = {}
 
@@ -98,13 +111,18 @@ class Token:
             library(self.module).lose()
 
     def _once_more(self, run: Callable[[], T]) -> T:
-        """Begin again at once if what fails was begun before: a device that was away is back."""
-        begun = library(self.module).generation
-        try:
-            return self._guarded(run)
-        except KeyServiceUnavailable:
-            if begun != library(self.module).generation:
-                raise
+        """Begin again at once after a loss, a few times: a device that was away is back.
+
+        More than once, since a token that others log in to meanwhile may answer with nonsense (see
+        :meth:`_opened`). A device that is not there is looked for anew only if it was there before.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            begun, self._lost = library(self.module).generation, False
+            try:
+                return self._guarded(run)
+            except KeyServiceUnavailable:
+                if begun != library(self.module).generation and not self._lost:
+                    raise
         return self._guarded(run)
 
     def _guarded(self, run: Callable[[], T]) -> T:
@@ -120,6 +138,7 @@ class Token:
         except PKCS11Error as error:
             problem = translate(error, self.describe())
             if is_lost(error):
+                self._lost = True
                 self._lose()
         raise problem
 
