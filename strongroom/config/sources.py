@@ -99,6 +99,12 @@ class AwsSource(Section):
         examples=["alias/secrets"],
         json_schema_extra={"default": "the key that each secret had"},
     )
+    resource_policies: bool = Field(
+        default=True,
+        description="Whether a restore puts resource policies back. Another account refuses those that name "
+        "people and roles which it has not.",
+        examples=[False],
+    )
 
 
 SourceSettings = Annotated[

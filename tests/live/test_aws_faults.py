@@ -485,3 +485,17 @@ def test_the_estimate_counts_the_requests_of_a_restore(moto: Moto, proxy: Faulty
     held = [Secret(name=f"s{number:02}", versions=versions(1, 2)) for number in range(20)]
     write_all(AwsSource(moto.options(endpoint_url=proxy.url, in_flight=1), name="aws"), held)
     assert restore_seconds(20, 40, requests_per_second=1) == len(proxy.seen())
+
+
+def test_a_policy_that_another_account_refuses_can_be_left_out(
+    moto: Moto, proxy: FaultyProxy, backed_up: list[Secret]
+) -> None:
+    refused = Answer(400, {}, b'{"__type": "MalformedPolicyDocumentException", "Message": "CANARY"}')
+    proxy.fail(refused, when=op("PutResourcePolicy"), times=None)
+    with pytest.raises(SourceError, match="could not put the resource policy") as caught:
+        write_all(AwsSource(moto.options(endpoint_url=proxy.url), name="aws"), backed_up)
+    assert "resource_policies = false" in caught.value.hint
+    destination = AwsSource(moto.options(endpoint_url=proxy.url, resource_policies=False), name="aws")
+    write_all(destination, backed_up)
+    assert any(line.startswith("resource policies were not put back") for line in destination.losses())
+    assert {told["ResourcePolicy"] for told in aws_account.told(moto).values()} == {None}

@@ -26,6 +26,8 @@ class AwsOptions(Struct, frozen=True, kw_only=True):
         in_flight: requests at once.
         patience: how long one request is tried again before it counts as failed.
         kms_key_id: seals what is restored, in place of each secret's own key: for another account.
+        resource_policies: whether resource policies are put back. They name people and roles, and are
+            refused where those are not: in another account.
         recovery_days: how long what is deleted can be taken back; ``None`` deletes for good.
     """
 
@@ -39,6 +41,7 @@ class AwsOptions(Struct, frozen=True, kw_only=True):
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
     kms_key_id: str | None = None
+    resource_policies: bool = True
     recovery_days: int | None = LONGEST_WINDOW
 
     def __post_init__(self) -> None:

@@ -120,18 +120,20 @@ def own_rotation(secret: Secret, facts: Facts | None) -> Rotation | None:
     return None if turned else secret.rotation
 
 
-def kept(secret: Secret) -> Secret:
+def kept(secret: Secret, *, policies: bool) -> Secret:
     """Return what of a secret comes back from a restore, alike for backup and for what was read back.
 
     Left out are times, ids and labels (an existing secret's are its own), replicas and the key that it
     is sealed under, versions without a value, metadata that the service has no place for, tags that
-    only AWS can set, and the service's own rotation, which a restore leaves switched off.
+    only AWS can set, the service's own rotation, which a restore leaves switched off, and resource
+    policies unless they are put back.
     """
     facts = facts_of(secret)
     versions = tuple(replace(version, created_at=None) for version in live(secret))
     said = {DESCRIPTION: description_of(secret)}
     if facts is not None:
-        said |= {"policy": facts.policy or "", "deletion": "scheduled" if facts.deleted else ""}
+        said["deletion"] = "scheduled" if facts.deleted else ""
+        said["policy"] = (policies and facts.policy) or ""
     return replace(
         secret,
         versions=versions or (EMPTY,),

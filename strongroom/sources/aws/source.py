@@ -118,7 +118,7 @@ class AwsSource:
 
     def kept(self, secret: Secret) -> Secret:
         """Return what of a secret a restore brings back, to compare a backup's with what was read."""
-        return secrets.kept(secret)
+        return secrets.kept(secret, policies=self._api.options.resource_policies)
 
     def _pages(self) -> Iterator[Page]:
         more: dict[str, str] = {}

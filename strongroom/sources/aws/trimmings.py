@@ -25,6 +25,12 @@ ASLEEP = "rotation is not switched on again"
 UNSET = "the settings of a rotation that was switched off are not made again"
 
 
+_HINT_POLICY = (
+    "It names people or roles that are not there. Make them, or restore without resource policies: "
+    "resource_policies = false in the source's settings."
+)
+
+
 class Trimmings:
     """Puts them back."""
 
@@ -67,12 +73,18 @@ class Trimmings:
         answer = self._ask("get_resource_policy", f"read the resource policy of secret '{name}'", name)
         if policy and answer.get("ResourcePolicy") != policy:
             self._put_policy(name, policy)
-        elif not policy and answer.get("ResourcePolicy"):
+        elif not policy and answer.get("ResourcePolicy") and self._api.options.resource_policies:
             self._ask("delete_resource_policy", f"remove the resource policy of secret '{name}'", name)
 
     def _put_policy(self, name: str, policy: str) -> None:
+        if not self._api.options.resource_policies:
+            self._losses.add("resource policies were not put back, as the settings say", name)
+            return
         doing = f"put the resource policy of secret '{name}'"
-        self._ask("put_resource_policy", doing, name, ResourcePolicy=policy)
+        try:
+            self._ask("put_resource_policy", doing, name, ResourcePolicy=policy)
+        except Invalid as error:
+            raise Invalid(error.message, hint=_HINT_POLICY) from None
 
     def _replicate(self, name: str, replicas: list[Replica]) -> None:
         """Replicate into regions that have no replica yet. Asked for twice, one would be refused."""
