@@ -83,8 +83,9 @@ def _drive(services: Services, spec: Spec, watch: Watch | None) -> Run:
     WrappingKey.create(services.pinned(spec.policy).recipients)
     try:
         tickets = services.store.take_ready(run.id, window=services.limits.window)
-        # The file is open in this process only, so nothing but captures leaves it.
-        run = drive(run.id, tickets, services, watch=watch, spread=frozenset({StepKind.CAPTURE}))
+        # The file is open in this process only, and written by one at a time.
+        spread, overlap = frozenset({StepKind.CAPTURE}), frozenset[StepKind]()
+        run = drive(run.id, tickets, services, watch=watch, spread=spread, overlap=overlap)
     except KeyboardInterrupt:
         services.store.cancel(run.id, error="interrupted")
         drive(run.id, services.store.take_ready(run.id, window=1), services, processes=1)

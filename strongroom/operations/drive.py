@@ -1,8 +1,8 @@
 """The in-process driver: the same steps, without a broker.
 
-Captures and verifications are spread over forked processes when there are several; all
-else, which mostly waits for disks, runs here. Records go through the same run store, so a
-run that is killed here is resumed by whoever drives it next.
+Captures and verifications are spread over forked processes when there are several; uploads
+and repairs, which mostly wait for a network, overlap in threads; all else runs here. Records
+go through the same run store, so a run that is killed here is resumed by whoever drives it next.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from multiprocessing import get_context
 
 from strongroom.operations.listing import die_with_parent, may_fork
@@ -20,6 +20,11 @@ from strongroom.state.records import Run, StepKind, Ticket
 
 SPREAD = frozenset({StepKind.CAPTURE, StepKind.VERIFY})
 """What is worth a process of its own: it computes, and shares nothing with its siblings."""
+
+OVERLAP = frozenset({StepKind.UPLOAD, StepKind.REPAIR})
+"""What waits for others: done one after the other, three regions would take as long as their sum."""
+
+THREADS = 8
 
 Watch = Callable[[Ticket], None]
 
@@ -32,6 +37,7 @@ def drive(
     watch: Watch | None = None,
     processes: int = 0,
     spread: frozenset[StepKind] = SPREAD,
+    overlap: frozenset[StepKind] = OVERLAP,
 ) -> Run:
     """Perform a run to its end and return it.
 
@@ -39,8 +45,9 @@ def drive(
         watch: is told of each ticket when its step is over.
         processes: how many to spread over; 0 means one a core, 1 keeps all in this one.
         spread: the kinds of steps that may run in a process of their own.
+        overlap: the kinds that may run in a thread of their own.
     """
-    pool = _Pool(services, processes or os.cpu_count() or 1, spread)
+    pool = _Pool(services, processes or os.cpu_count() or 1, spread, overlap)
     try:
         queue = list(tickets)
         while not services.store.load(run_id).state.final or queue or pool.busy:
@@ -80,9 +87,13 @@ def _overdue(run_id: str, services: Services) -> list[Ticket]:
 class _Pool:
     """Forked workers, started on first use; none where forking is not safe."""
 
-    def __init__(self, services: Services, processes: int, spread: frozenset[StepKind]) -> None:
+    def __init__(
+        self, services: Services, processes: int, spread: frozenset[StepKind], overlap: frozenset[StepKind]
+    ) -> None:
         self._services = services
         self._spread = spread
+        self._overlap = overlap if processes > 1 else frozenset[StepKind]()
+        self._threads: ThreadPoolExecutor | None = None
         self._processes = processes if may_fork() else 1
         self._executor: ProcessPoolExecutor | None = None
         self._futures: dict[Future[list[Ticket]], Ticket] = {}
@@ -92,12 +103,31 @@ class _Pool:
         return bool(self._futures)
 
     def take(self, ticket: Ticket, queued: int) -> bool:
-        """Take a ticket if forking pays for it: a single step is faster here."""
+        """Take a ticket if a process or thread pays for it: a single step is faster here."""
         worth = self._processes > 1 and (queued > 1 or self._executor is not None)
-        if worth and ticket.step.kind in self._spread:
+        if ticket.step.kind in self._overlap and (queued > 1 or self._futures):
+            self._overlapped(ticket)
+        elif worth and ticket.step.kind in self._spread and self._may_fork():
             self._submit(ticket)
+        else:
+            return False
+        return True
+
+    def _overlapped(self, ticket: Ticket) -> None:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="drive")
+        self._futures[self._threads.submit(perform, ticket, self._services)] = ticket
+
+    def _may_fork(self) -> bool:
+        """Tell whether no thread is left that may hold a lock, which a child would wait for for ever."""
+        if self._executor is not None:  # all its processes were started with the first ticket
             return True
-        return False
+        if self._futures:
+            return False
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
+        return True
 
     def _submit(self, ticket: Ticket) -> None:
         if self._executor is None:
@@ -118,8 +148,9 @@ class _Pool:
         return [(self._futures.pop(future), future.result()) for future in done]
 
     def close(self) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
+        for executor in (self._executor, self._threads):
+            if executor is not None:
+                executor.shutdown(cancel_futures=True)
 
 
 class _Forked:

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from strongroom.errors import ClaimLost, StrongroomError
+from strongroom.errors import ClaimLost, StrongroomError, TargetUnavailable
 from strongroom.operations import drill, repair, restore_run, rotate
 from strongroom.operations.capture import capture, discard
 from strongroom.operations.commit import commit, complete_targets, missing_from_quorum
@@ -122,7 +122,7 @@ def _work(run: Run, claim: Claim, services: Services) -> None:
         with kept_alive(services.store, claim, lease=services.limits.lease):
             result = _action(run, step)(run, step, services)
     except StrongroomError as error:
-        _record_failure(run, claim, services, error.code, str(error), transient=error.transient)
+        _record_failure(run, claim, services, error.code, str(error), wait=_asked(error))
     except KeyboardInterrupt:
         # Handed back at once, so that whoever sweeps or goes on need not wait for the lease.
         services.store.fail(claim, "interrupted", retry_in=0.0, decide=decide_given_up)
@@ -131,7 +131,7 @@ def _work(run: Run, claim: Claim, services: Services) -> None:
         log.error(
             "step-crashed run=%s step=%s error=%s at=%s", run.id, step, type(error).__name__, _place(error)
         )
-        _record_failure(run, claim, services, type(error).__name__, "unexpected; see the log", transient=True)
+        _record_failure(run, claim, services, type(error).__name__, "unexpected; see the log", wait=0.0)
     else:
         _record_success(run, claim, services, result)
     if step.kind is StepKind.UPLOAD:
@@ -170,18 +170,31 @@ def _undo(run: Run, step: Step, result: dict[str, Any], services: Services) -> N
 
 
 def _record_failure(
-    run: Run, claim: Claim, services: Services, code: str, message: str, *, transient: bool
+    run: Run, claim: Claim, services: Services, code: str, message: str, *, wait: float | None
 ) -> None:
+    """Record a failure. ``wait``: seconds to leave alone what failed; ``None``: for good."""
     step = claim.ticket.step
-    again = transient and claim.attempt < services.limits.attempts and not _given_up(run, step, services)
+    again = (
+        wait is not None and claim.attempt < services.limits.attempts and not _given_up(run, step, services)
+    )
     log.info("step-failed run=%s step=%s error=%s again=%s", run.id, step, code, again)
     services.store.fail(
         claim,
         f"{code}: {message}",
-        retry_in=_backoff(claim.attempt, services.limits.backoff) if again else None,
+        retry_in=_backoff(claim.attempt, services.limits.backoff) + (wait or 0.0) if again else None,
         settle=None if again else exhausted(step),
         decide=decide_given_up,
     )
+
+
+def _asked(error: StrongroomError) -> float | None:
+    """Return how long an error's cause asks to be left alone, or ``None`` if it is no passing one.
+
+    A target's circuit breaker says so: tries within its pause would all be spent in vain.
+    """
+    if not error.transient:
+        return None
+    return error.retry_after or 0.0 if isinstance(error, TargetUnavailable) else 0.0
 
 
 def _given_up(run: Run, step: Step, services: Services) -> bool:
