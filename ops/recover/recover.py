@@ -513,12 +513,25 @@ def software(private: ec.EllipticCurvePrivateKey) -> Hsm:
     return Hsm(agree)
 
 
-def pkcs11_token(module: str, label: str, pin: str) -> Hsm:
+def pkcs11_session(module: str, label: str, pin: str) -> Any:
     """Log in to a token, once: a wrong PIN is not tried again."""
+    try:
+        import pkcs11  # noqa: PLC0415 - only where there is an HSM
+    except ImportError:
+        raise Failure("WrongKey", "An HSM needs the package python-pkcs11: see README.md.") from None
+    try:
+        return pkcs11.lib(module).get_token(token_label=label).open(user_pin=pin)
+    except pkcs11.PKCS11Error as error:
+        kinds = f"{type(error).__name__} {error}".strip()
+        raise Failure("WrongKey", f"The HSM does not let us in ({kinds}). Nothing was tried twice.") from None
+
+
+def pkcs11_token(module: str, label: str, pin: str) -> Hsm:
+    """Return what an HSM does with the keys of a token that never leave it."""
+    session = pkcs11_session(module, label, pin)
     import pkcs11  # noqa: PLC0415 - only where there is an HSM
 
     attribute, kind = pkcs11.Attribute, pkcs11.ObjectClass
-    session = pkcs11.lib(module).get_token(token_label=label).open(user_pin=pin)
 
     def find(**wanted: Any) -> list[Any]:
         return list(session.get_objects({attribute[name]: value for name, value in wanted.items()}))
@@ -528,8 +541,9 @@ def pkcs11_token(module: str, label: str, pin: str) -> Hsm:
             point = bytes(public[attribute.EC_POINT])[-len(enc) :]  # after the DER octet string's head
             if sha256(point) != name:
                 continue
-            (private,) = find(CLASS=kind.PRIVATE_KEY, ID=version.to_bytes(2, "big"), LABEL=public.label)
-            secret = private.derive_key(
+            private = find(CLASS=kind.PRIVATE_KEY, ID=version.to_bytes(2, "big"), LABEL=public.label)
+            need(private, "WrongKey", f"The HSM has the public half of '{public.label}' alone.")
+            secret = private[0].derive_key(
                 pkcs11.KeyType.GENERIC_SECRET,
                 8 * (len(enc) // 2),
                 mechanism=pkcs11.Mechanism.ECDH1_DERIVE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,29 @@ def test_an_hsm_that_is_unplugged_is_named_and_works_again_once_it_is_back(softh
         server.unplug()
         server.plug()
         assert identity.unwrap(stanza, context=CONTEXT) == KEY
+
+
+def test_a_token_that_answers_with_nonsense_for_a_moment_is_asked_again(softhsm_keys: Hsm) -> None:
+    """As one does that another process is logging in to; after a few times it is believed."""
+    from pkcs11.exceptions import DeviceError, GeneralError  # noqa: PLC0415
+
+    token, begun = softhsm_keys.token(), library(module()).generation
+
+    def answering(*problems: type[Exception]) -> Callable[[object], str]:
+        left = list(problems)
+
+        def action(session: object) -> str:
+            if left:
+                raise left.pop(0)
+            return "answered"
+
+        return action
+
+    assert token.do(answering(GeneralError, DeviceError, GeneralError)) == "answered"
+    assert library(module()).generation >= begun + 3
+    with pytest.raises(KeyServiceUnavailable):
+        token.do(answering(*[GeneralError] * 4))
+    assert token.do(answering()) == "answered"
 
 
 def test_a_token_that_is_taken_out_is_missed_and_found_again(softhsm: SoftHsm, softhsm_keys: Hsm) -> None:

@@ -22,6 +22,7 @@ from tests.live.keys.test_kms import make_key, of
 from tests.live.keys.test_transit import Transit
 from tests.live.moto import Moto
 from tests.live.openbao import OpenBao
+from tests.live.softhsm import SoftHsm, file_with
 from tests.recover.test_keys import sealed, shares_file
 from tests.recover.test_recover import run
 
@@ -47,6 +48,21 @@ def test_an_hsm_opens(hsm: Hsm, tmp_path: Path, kind: str) -> None:
     done = run(sealed(tmp_path, recipient), *hsm_arguments(hsm, tmp_path), "--get", "app/0001")
 
     assert (done.returncode, done.stdout) == (0, VALUE), done.stderr
+
+
+def test_a_wrong_pin_and_a_missing_token_are_told_without_a_traceback(
+    softhsm: SoftHsm, softhsm_keys: Hsm, tmp_path: Path
+) -> None:
+    path = sealed(tmp_path, EcRecipient(softhsm_keys.public[EC], key="backup", version=EC))
+    softhsm.make_token("recover-pin")
+    arguments = hsm_arguments(softhsm_keys, tmp_path)
+    wrong = file_with(tmp_path / "wrong", "CANARY-9999")
+    for token, said in (("recover-pin", b"PinIncorrect"), ("nowhere", b"NoSuchToken")):
+        done = run(path, *arguments[:2], "--token", token, "--pin-file", wrong, "--list")
+        assert done.returncode == 10
+        assert said in done.stderr
+        assert b"Traceback" not in done.stderr
+        assert b"CANARY" not in done.stderr
 
 
 def test_an_hsm_and_three_shares_open_what_needs_both(hsm: Hsm, tmp_path: Path) -> None:
