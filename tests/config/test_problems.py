@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -460,7 +461,7 @@ TOGETHER = {
     "scheduled policy that a lost key would end": (
         policy(FULL + 'schedule = "0 3 * * 0"'),
         "policies.p.recipients",
-        "one key alone can open these backups",
+        "for ever: that of keys.recovery",
         "single_recipient_reason",
     ),
     "scheduled policy with a leg that has no spare": (
@@ -469,7 +470,35 @@ TOGETHER = {
         + '[keys.both]\nkind = "all-of"\nlegs = [["recovery"], ["q"]]\n'
         + policy(FULL.replace("recovery", "both") + 'schedule = "0 3 * * 0"').removeprefix(KEY),
         "policies.p.recipients",
-        "one key alone can open these backups",
+        "for ever: that of keys.recovery",
+        "Name a second key",
+    ),
+    "scheduled policy whose second way in needs the first key too": (
+        KEY
+        + '[keys.q]\nkind = "quorum"\nfile = "q"\n'
+        + '[keys.both]\nkind = "all-of"\nlegs = [["recovery"], ["q"]]\n'
+        + policy(FULL.replace('"recovery"', '"recovery", "both"') + 'schedule = "0 3 * * 0"').removeprefix(
+            KEY
+        ),
+        "policies.p.recipients",
+        "for ever: that of keys.recovery",
+        "Name a second key",
+    ),
+    "scheduled policy with one key under two names": (
+        '[keys.other]\nkind = "passphrase"\n'
+        + policy(FULL.replace('"recovery"', '"recovery", "other"') + 'schedule = "0 3 * * 0"'),
+        "policies.p.recipients",
+        "for ever: that of keys.other and keys.recovery",
+        "Name a second key",
+    ),
+    "scheduled policy with two keys in one token": (
+        "".join(
+            f'[keys.h{n}]\nkind = "pkcs11"\nlabel = "b"\nversion = {n}\nmodule = "/m.so"\ntoken = "t"\n'
+            for n in (1, 2)
+        )
+        + policy(FULL.replace('"recovery"', '"h1", "h2"') + 'schedule = "0 3 * * 0"').removeprefix(KEY),
+        "policies.p.recipients",
+        "for ever: that of keys.h1 and keys.h2",
         "Name a second key",
     ),
     "login to a target that lies in the source": (
@@ -481,6 +510,15 @@ TOGETHER = {
     "all-of with one leg": ('[keys.k]\nkind = "all-of"\nlegs = [["a"]]\n', "keys.k.legs", "", ""),
     "policy that only its own Vault could open": (
         VAULT + SEALED_IN_VAULT + 'source = "s"\ntargets = ["a"]\nrecipients = ["k"]\nquorum = 1\n',
+        "policies.p.recipients",
+        "only the Vault that is backed up could open the backup",
+        "Add a recipient that does not need this Vault.",
+    ),
+    "policy that its own Vault has to help to open": (
+        VAULT
+        + '[keys.both]\nkind = "all-of"\nlegs = [["k"], ["f"]]\n'
+        + SEALED_IN_VAULT
+        + 'source = "s"\ntargets = ["a"]\nrecipients = ["k", "both"]\nquorum = 1\n',
         "policies.p.recipients",
         "only the Vault that is backed up could open the backup",
         "Add a recipient that does not need this Vault.",
@@ -758,7 +796,18 @@ def test_a_problem_reads_as_where_key_what_right() -> None:
 def test_a_scheduled_policy_whose_keys_have_a_spare_is_right(place: Place, more: str) -> None:
     keys = (
         '[keys.q]\nkind = "quorum"\nfile = "q"\n'
-        '[keys.other]\nkind = "passphrase"\n'
+        '[keys.other]\nkind = "passphrase"\nfile = "words"\n'
         '[keys.both]\nkind = "all-of"\nlegs = [["recovery", "other"], ["q"]]\n'
     )
     place.load(keys + policy(more + 'schedule = "0 3 * * 0"\n'))
+
+
+@pytest.mark.parametrize(("threshold", "right"), [(2, True), (3, False)])
+def test_a_quorum_that_needs_every_custodian_has_no_spare(place: Place, threshold: int, right: bool) -> None:
+    custodians = [{"name": name, "share": ""} for name in ("Ada", "Chi", "Dana")]
+    (place.path / "q").write_text(json.dumps({"threshold": threshold, "custodians": custodians}))
+    text = '[keys.q]\nkind = "quorum"\nfile = "q"\n' + policy(FULL.replace("recovery", "q"))
+
+    found = [problem.key for problem in place.problems(text + 'schedule = "0 3 * * 0"\n')]
+
+    assert found == ([] if right else ["policies.p.recipients"])

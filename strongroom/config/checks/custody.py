@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from strongroom.config.checks.found import Finding, Found
 from strongroom.config.checks.secrets import secret_files
-from strongroom.config.keys import AllOfKey, QuorumKey
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
 from strongroom.config.sources import FilesSource, LocalSource
+from strongroom.config.ways import called, ways_of
+from strongroom.spares import indispensable
 
 
 def check(found: Found) -> Iterator[Finding]:
@@ -26,26 +27,15 @@ def _spare(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]
         return
     if any(name not in found.settings.keys for name in policy.recipients):
         return  # what they are to be is not known
-    if policy.single_recipient_reason or has_spare(found.settings, policy.recipients):
+    needed = indispensable(ways_of(found.settings, policy.recipients))
+    if policy.single_recipient_reason or not needed:
         return
+    what = called(found.settings, needed[0])
     yield Finding(
         at,
-        "one key alone can open these backups, and it has no spare: if it is lost, they are",
+        f"one loss would close these backups for ever: that of {what}",
         "Name a second key (or a quorum), or say in single_recipient_reason where the spare of this one is.",
     )
-
-
-def has_spare(settings: Settings, names: tuple[str, ...]) -> bool:
-    """Say whether a backup for these keys still opens when any one of them is lost.
-
-    A quorum is its own spare: fewer custodians than there are can open.
-    """
-    if len(set(names)) > 1:
-        return True
-    key = settings.keys.get(names[0]) if names else None
-    if isinstance(key, AllOfKey):
-        return all(has_spare(settings, leg) for leg in key.legs)
-    return isinstance(key, QuorumKey)
 
 
 def _only_in_source(settings: Settings) -> Iterator[Finding]:

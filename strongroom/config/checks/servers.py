@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from strongroom.config.checks.found import Finding, Found
 from strongroom.config.domains import is_lost_with, server
@@ -12,6 +12,8 @@ from strongroom.config.policies import PolicySettings
 from strongroom.config.sources import RaftSource, VaultSource
 from strongroom.config.targets import S3TargetSettings, VaultTargetSettings
 from strongroom.config.vaults import VaultSettings
+from strongroom.config.ways import server_of, ways_of
+from strongroom.spares import outlive
 
 _LOGIN_NEEDS = {
     "token": ("token_file",),
@@ -77,6 +79,21 @@ def _legs(found: Found) -> Iterator[Finding]:
                     yield Finding((*at, index), f"'{other}' is itself all-of", "Name its keys here.")
 
 
+SHUT_IN = (
+    "only the Vault that is backed up could open the backup: if it is lost, so is the backup",
+    "Add a recipient that does not need this Vault.",
+)
+
+
+def needs_its_source(settings: Settings, source: str, keys: Sequence[str]) -> bool:
+    """Say whether a backup of a Vault would open for these keys only while that Vault is there."""
+    found = settings.sources.get(source)
+    ways = ways_of(settings, keys)
+    if not isinstance(found, (VaultSource, RaftSource)) or not ways:
+        return False
+    return not outlive(ways, server_of(settings, found.vault))
+
+
 def _shared_fate(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
     """A Vault that is lost takes its transit keys and the backups in it along."""
     settings = found.settings
@@ -84,13 +101,8 @@ def _shared_fate(found: Found, name: str, policy: PolicySettings) -> Iterator[Fi
     if not isinstance(source, (VaultSource, RaftSource)) or found.is_bad("policies", name):
         return
     home = server(settings, source.vault)
-    keys = [settings.keys[key] for key in policy.recipients if key in settings.keys]
-    if keys and all(isinstance(key, TransitKey) and server(settings, key.vault) == home for key in keys):
-        yield Finding(
-            ("policies", name, "recipients"),
-            "only the Vault that is backed up could open the backup: if it is lost, so is the backup",
-            "Add a recipient that does not need this Vault.",
-        )
+    if needs_its_source(settings, policy.source, policy.recipients):
+        yield Finding(("policies", name, "recipients"), *SHUT_IN)
     apart = [target for target in policy.targets if not is_lost_with(settings, target, home)]
     if len(apart) < policy.quorum and all(target in settings.targets for target in policy.targets):
         yield Finding(
