@@ -51,6 +51,27 @@ class ConfigError(StrongroomError):
     default_hint = "Run 'strongroom config check' to see every problem at once."
 
 
+class KeyFileUnreadable(ConfigError):
+    """A file that is to hold a key, a PIN or a share cannot be read, or what is in it is not whole."""
+
+    exit_code = 62
+    default_hint = "Check the path, or bring the file back from its copy. No backup is affected."
+
+
+class KeyFileExposed(ConfigError):
+    """Others on this machine may use a key's file, so it is not used."""
+
+    exit_code = 63
+    default_hint = "Close the file to others (chmod 600). If somebody may have read it, make a new key."
+
+
+class UnsafeSetup(ConfigError):
+    """What was asked for would be lost, or lie open, together with what it is to protect; it is refused."""
+
+    exit_code = 64
+    default_hint = "There is no option that allows it: keep the two apart."
+
+
 class ConfirmationRequired(StrongroomError):
     """A person has to agree first, and did not."""
 
@@ -218,6 +239,49 @@ class SourceChanged(SourceError):
 
     exit_code = 32
     transient = True
+
+
+# -- shredding -----------------------------------------------------------------
+
+
+class BackupShredded(StrongroomError):
+    """The backup was shredded, or is being shredded: it is not to be brought back."""
+
+    exit_code = 33
+    default_hint = "Nothing was written. 'strongroom shred --status' shows what was destroyed, and when."
+
+
+class NotErasable(StrongroomError):
+    """The policy's backups may not be shredded, or what is asked for cannot be destroyed."""
+
+    exit_code = 34
+    default_hint = "Nothing was changed. See docs/shredding.md for what makes a policy erasable."
+
+
+class OnLegalHold(StrongroomError):
+    """A legal hold keeps what was to be shredded."""
+
+    exit_code = 35
+    default_hint = "Nothing was changed. Whoever set the hold lifts it: policies.NAME.legal_hold."
+
+
+class KeyShared(StrongroomError):
+    """The key that would be destroyed also opens what was not to be shredded."""
+
+    exit_code = 36
+    default_hint = (
+        "Nothing was changed. Shred those too, or rotate first: to the key's next version with "
+        "'strongroom rotate POLICY --renew', or to another key."
+    )
+
+
+class ShredPending(StrongroomError):
+    """Something that was to be shredded could still be opened, or lies where nobody could look."""
+
+    exit_code = 37
+    default_hint = (
+        "What was done stays done. The rest is tried again every hour, and by 'strongroom shred --resume'."
+    )
 
 
 # -- targets -----------------------------------------------------------------
@@ -477,6 +541,13 @@ class KeyExists(KeyServiceError):
 
     exit_code = 82
     default_hint = "What was sealed for it could not be opened any more. Take the next version."
+
+
+class KeyNotDestroyed(KeyServiceError):
+    """A keeper did not destroy a key, or could not be made to."""
+
+    exit_code = 38
+    default_hint = "The backups still open. Have the right to destroy granted, or do it by hand, then resume."
 
 
 # -- shares of a quorum --------------------------------------------------------

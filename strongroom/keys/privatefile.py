@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from strongroom.errors import ConfigError, UsageError
+from strongroom.errors import ConfigError, KeyFileExposed, KeyFileUnreadable, UsageError
 
 LIMIT = 16 * 1024
 CHECKSUM = 8
@@ -55,23 +55,29 @@ def read_line(path: Path, *, kind: str) -> tuple[str, bytes]:
     """Return variety and content of a file that :func:`write_line` wrote.
 
     Raises:
-        ConfigError: it is missing, open to others, of another kind, cut short, or damaged.
+        KeyFileUnreadable: it is missing, of another kind, cut short, or damaged.
+        KeyFileExposed: it is open to others.
     """
     words = read_private(path).split()
     if not words or words[0] != kind:
-        raise ConfigError(f"'{path}' is not a {kind} file", hint="Check the path.")
+        raise KeyFileUnreadable(f"'{path}' is not a {kind} file", hint="Check the path.")
     if len(words) < 4 or len(words[3]) < CHECKSUM:
-        raise ConfigError(f"'{path}' is cut short", hint=_AGAIN)
+        raise KeyFileUnreadable(f"'{path}' is cut short", hint=_AGAIN)
     if len(words) > 4 or words[3] != _checksum(" ".join(words[:3])):
-        raise ConfigError(f"'{path}' is damaged or mistyped: its checksum is wrong", hint=_AGAIN)
-    return words[1], bytes.fromhex(words[2])
+        raise KeyFileUnreadable(f"'{path}' is damaged or mistyped: its checksum is wrong", hint=_AGAIN)
+    try:
+        return words[1], bytes.fromhex(words[2])
+    except ValueError:  # its message has the position, its cause the digits
+        problem = KeyFileUnreadable(f"'{path}' holds a key that is not written in hex", hint=_AGAIN)
+    raise problem
 
 
 def read_private(path: Path) -> str:
     """Return the text of a small file that nobody else may read or change.
 
     Raises:
-        ConfigError: it cannot be read, is no regular text file, or is open to others.
+        KeyFileUnreadable: it cannot be read, or is no regular text file.
+        KeyFileExposed: it is open to others.
     """
     try:
         # Without O_NONBLOCK, a pipe that nobody writes to would hang here.
@@ -80,11 +86,14 @@ def read_private(path: Path) -> str:
             mode = os.fstat(descriptor).st_mode
             data = file.read(LIMIT + 1) if stat.S_ISREG(mode) else b""
     except OSError as error:
-        raise ConfigError(
+        raise KeyFileUnreadable(
             f"'{path}' cannot be read: {error.strerror}", hint="Check the path and its rights."
         ) from None
     if stat.S_ISREG(mode) and stat.S_IMODE(mode) & 0o077:
-        raise ConfigError(f"others may use the key in '{path}'", hint=f"Run: chmod 600 '{path}'")
+        raise KeyFileExposed(
+            f"others may use the key in '{path}'",
+            hint=f"Run: chmod 600 '{path}'. If somebody may have read it, make a new key.",
+        )
     return _text(path, data, regular=stat.S_ISREG(mode))
 
 
@@ -142,7 +151,7 @@ def _text(path: Path, data: bytes, *, regular: bool) -> str:
     # Replaced, not raised: a decoding error carries the bytes it failed on.
     text = data.decode("utf-8", "replace")
     if not regular or len(data) > LIMIT or "\ufffd" in text:
-        raise ConfigError(f"'{path}' is not a small text file", hint="Check the path.")
+        raise KeyFileUnreadable(f"'{path}' is not a small text file", hint="Check the path.")
     return text
 
 

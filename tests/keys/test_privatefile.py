@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import stat
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import ConfigError, UsageError
+from strongroom.errors import ConfigError, KeyFileExposed, KeyFileUnreadable, UsageError
 from strongroom.keys import privatefile
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import generate_key_file, load_key_file
@@ -34,9 +35,9 @@ def path(tmp_path: Path) -> Path:
     return made
 
 
-def refused(path: Path) -> ConfigError:
+def refused(path: Path, kind: type[ConfigError] = KeyFileUnreadable) -> ConfigError:
     """Read, expect a refusal that shows nothing of the key, and return it."""
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(kind) as caught:
         read(path)
     said = str(caught.value) + caught.value.hint + repr(caught.value.__context__)
     assert CONTENT.hex()[:8] not in said
@@ -162,6 +163,13 @@ def test_another_kind_of_file_is_named_as_such(path: Path, content: bytes) -> No
     assert f"not a {KIND} file" in refused(path).message
 
 
+def test_a_key_that_is_no_hex_is_refused_though_its_checksum_is_right(path: Path) -> None:
+    body = f"{KIND} thing {'0g' * 32}"
+    path.write_text(f"{body} {hashlib.sha256(body.encode()).hexdigest()[: privatefile.CHECKSUM]}\n")
+
+    assert "not written in hex" in refused(path).message
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"x" * 20_000, b"\x80" * 100])
 def test_a_file_that_is_no_small_text_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
@@ -176,7 +184,7 @@ def test_a_long_private_text_is_refused_and_not_cut_off(tmp_path: Path) -> None:
     assert privatefile.read_private(path) == "x" * privatefile.LIMIT
 
     path.write_text("x" * (privatefile.LIMIT + 1))
-    with pytest.raises(ConfigError, match="small text"):
+    with pytest.raises(KeyFileUnreadable, match="small text"):
         privatefile.read_private(path)
 
 
@@ -187,7 +195,7 @@ def test_a_long_private_text_is_refused_and_not_cut_off(tmp_path: Path) -> None:
 def test_a_file_that_others_may_use_is_refused_with_the_way_to_mend_it(path: Path, mode: int) -> None:
     path.chmod(mode)
 
-    assert refused(path).hint == f"Run: chmod 600 '{path}'"
+    assert refused(path, KeyFileExposed).hint.startswith(f"Run: chmod 600 '{path}'.")
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o700])
@@ -203,7 +211,7 @@ def test_a_link_counts_as_what_it_leads_to(path: Path) -> None:
     assert read(link) == ("thing", CONTENT)
 
     path.chmod(0o644)
-    refused(link)
+    refused(link, KeyFileExposed)
 
 
 def test_a_missing_file_a_folder_and_a_pipe_are_refused_at_once(tmp_path: Path) -> None:
@@ -212,7 +220,7 @@ def test_a_missing_file_a_folder_and_a_pipe_are_refused_at_once(tmp_path: Path) 
 
     for name in ("missing", "folder", "pipe"):
         refused(tmp_path / name)
-        with pytest.raises(ConfigError):
+        with pytest.raises(KeyFileUnreadable):
             privatefile.read_private(tmp_path / name)
 
 
@@ -221,5 +229,5 @@ def test_a_key_file_is_refused_in_the_same_way(tmp_path: Path) -> None:
     generate_key_file(path)
     path.chmod(0o644)
 
-    with pytest.raises(ConfigError, match="others may use"):
+    with pytest.raises(KeyFileExposed, match="others may use"):
         load_key_file(path)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from strongroom.errors import ConfigError
+from strongroom.errors import KeyFileUnreadable
 from strongroom.keys import privatefile
 from strongroom.model import SecretBytes
 
@@ -48,10 +48,10 @@ class PinFile:
         self._path = path
 
     def ask(self, words: str) -> SecretBytes:  # noqa: ARG002  # the Protocol's
-        """Return the PIN. Raises ConfigError: missing, open to others, or empty."""
+        """Return the PIN. Raises KeyFileUnreadable (empty, too), KeyFileExposed."""
         pin = privatefile.read_private(self._path).rstrip("\r\n")
         if not pin or "\n" in pin:
-            raise ConfigError(f"'{self._path}' does not hold a PIN", hint="It is to have one line.")
+            raise KeyFileUnreadable(f"'{self._path}' does not hold a PIN", hint="It is to have one line.")
         return SecretBytes(pin.encode())
 
     @contextmanager
@@ -60,7 +60,7 @@ class PinFile:
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
-            raise ConfigError(f"'{self._path}' cannot be read: {error.strerror}") from None
+            raise KeyFileUnreadable(f"'{self._path}' cannot be read: {error.strerror}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
