@@ -165,7 +165,8 @@ class _Link:
         headers = {"X-Vault-Request": "true", "Accept-Encoding": "identity"}
         whole = paths.folder(self._connection.namespace) + namespace
         if whole:
-            headers["X-Vault-Namespace"] = whole
+            # Header values are bytes, which the library spells as Latin-1, and the server reads as UTF-8.
+            headers["X-Vault-Namespace"] = whole.encode().decode("latin-1")
         if token is not None:
             headers["X-Vault-Token"] = token
         return headers

@@ -17,6 +17,8 @@ from strongroom.vault.client import Vault
 BATCH = 200
 """Paths in one question. OpenBao refuses bodies with more than 1,000 strings."""
 ROOT = "root"
+EVERYWHERE = "*"
+"""The one path that is told of a token that may do everything."""
 CHANGING = frozenset({"create", "update", "patch", "delete", "sudo"})
 
 
@@ -55,14 +57,14 @@ def rights(vault: Vault, needs: Iterable[Need]) -> tuple[Right, ...]:
         body = {"paths": [need.path for need in batch]}
         # Asked in our own namespace: 'default' allows the question there, and not below.
         has = vault.post("sys/capabilities-self", body=body, repeatable=True).data()
+        if any(ROOT in has.get(need.path, ()) for need in batch):
+            return (Right(EVERYWHERE, excess=(ROOT,)),)
         found += (_compared(need, has) for need in batch)
     return tuple(found)
 
 
 def _compared(need: Need, found: Mapping[str, Any]) -> Right:
     has = {str(each) for each in found.get(need.path, ())}
-    if ROOT in has:
-        return Right(need.path, excess=(ROOT,))
     return Right(
         need.path,
         missing=tuple(sorted(need.capabilities - has)),

@@ -26,6 +26,7 @@ from strongroom.vault.process import PerProcess
 from tests.live.certificates import make_certificate
 from tests.live.openbao import OpenBao
 from tests.live.proxy import Answer, FaultyProxy, method
+from tests.live.vault_parts import source_of
 from tests.sources.conformance import in_a_child
 
 LIMIT = 60.0
@@ -174,6 +175,19 @@ def test_a_name_reaches_the_server_as_it_is(server: OpenBao, tmp_path: Path, nam
     vault.post("secret", "data", f"odd/{name}", body={"data": {"is": name}})
     assert vault.get("secret", "data", f"odd/{name}").data()["data"] == {"is": name}
     assert name in vault.list("secret", "metadata", "odd/").data()["keys"]
+
+
+@pytest.mark.parametrize("name", ["plain", "équipe", "日本"])
+def test_a_namespace_reaches_the_server_as_it_is(own_openbao: OpenBao, tmp_path: Path, name: str) -> None:
+    Vault(own_openbao.connection(tmp_path)).post("sys/namespaces", name, body={})
+    inner = Vault(own_openbao.connection(tmp_path, namespace=name))
+    inner.post("sys/mounts/secret", body={"type": "kv"})
+    inner.post("secret/a", body={"is": name})
+    source = source_of(own_openbao, tmp_path, system=False)
+    found = {secret.name: secret.current.value for secret in source.read(list(source.list())) if secret}
+    value = found[f"{name}/secret/a"]
+    assert value is not None
+    assert json.loads(value.reveal()) == {"is": name}
 
 
 # -- what comes back -----------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -137,6 +138,17 @@ def test_a_redirect_elsewhere_is_refused_and_gets_no_token(
         with pytest.raises(SourceError, match="redirects to a host that is not allowed"):
             values(site.source(kv))
         assert elsewhere.seen() == []
+
+
+@pytest.mark.parametrize("name", ["../", "a\r\nX-Vault-Token: b/", "\udcff/"])
+def test_a_namespace_that_would_say_more_than_its_name_is_not_asked_for(
+    site: Site, kv: str, name: str
+) -> None:
+    """The name goes into a header, and a server may say what it likes."""
+    body = json.dumps({"data": {"keys": [name]}}).encode()
+    site.proxy.fail(Answer(200, {}, body), when=method("GET", path="/sys/namespaces/"), times=None)
+    with pytest.raises(SourceError, match="cannot be asked for"):
+        values(site.source(kv))
 
 
 def test_an_expired_certificate_is_named(openbao: OpenBao, kv: str, tmp_path: Path) -> None:

@@ -113,7 +113,13 @@ class Survey:
             self.missing.append(f"namespaces below '{namespace or '/'}': no right to list them")
             return []
         found = answer.read(KEYS).data if answer.found else None  # Vault without namespaces: 404
-        return found.keys if found else []
+        keys = found.keys if found else []
+        if odd := [key for key in keys if not paths.addressable(key.removesuffix("/"))]:
+            raise SourceError(
+                f"a namespace in '{namespace or '/'}' has a name that cannot be asked for: {odd[0]!r}",
+                hint="Ask who runs the server what it is; it cannot be backed up as it is.",
+            )
+        return keys
 
     def _kv(self, namespace: str) -> Iterator[Mount]:
         for path, info in self.tables[namespace].items():
