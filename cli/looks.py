@@ -27,7 +27,7 @@ from strongroom.operations.read_back import Keys, open_all, read_back
 
 class Look(Struct, frozen=True, kw_only=True):
     """What was found. ``depth`` is how deep it was looked; ``signer_known`` whether this
-    installation trusts the signer (``None``: nothing is signed)."""
+    installation trusts the signer (``None``: nothing is signed), ``signer_doubt`` why it does not."""
 
     kind: str
     depth: Depth
@@ -44,6 +44,7 @@ class Look(Struct, frozen=True, kw_only=True):
     recipients: Sequence[ManifestRecipient] = ()
     signer: str | None = None
     signer_known: bool | None = None
+    signer_doubt: str = ""
     not_contained: Sequence[str] = ()
 
 
@@ -110,6 +111,7 @@ def digest_key(means: Means) -> bytes | None:
 
 def _of_manifest(signed: SignedManifest, means: Means) -> Look:
     manifest = signed.manifest
+    doubt = trust.doubt(signed, trust.trusted(means.place, means.typed))
     return Look(
         kind="backup",
         depth=means.depth,
@@ -125,7 +127,8 @@ def _of_manifest(signed: SignedManifest, means: Means) -> Look:
         size=manifest.counts.size,
         recipients=manifest.recipients,
         signer=signed.fingerprint,
-        signer_known=signed.fingerprint in trust.trusted(means.place, means.typed),
+        signer_known=not doubt,
+        signer_doubt=doubt,
         not_contained=manifest.not_contained,
     )
 

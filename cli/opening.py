@@ -12,7 +12,7 @@ from cli.identities import identities_of
 from cli.output import Output
 from cli.place import Place
 from strongroom.container.manifest import SignedManifest, open_manifest
-from strongroom.errors import UntrustedSigner, WrongKey
+from strongroom.errors import WrongKey
 from strongroom.keys import Identity
 from strongroom.operations.open import Backup, Objects, manifest_bytes, read_manifest
 
@@ -41,16 +41,16 @@ def open_trusted(objects: Objects, arguments: Namespace, openers: Sequence[Ident
         UntrustedSigner: says which fingerprint it is, and how to go on.
     """
     found = signed_manifest(objects, getattr(arguments, "backup", None))
-    if found.fingerprint not in trust.trusted(place, arguments.signer):
-        raise trust.explained(UntrustedSigner(f"Signed by {found.fingerprint}."))
-    return Backup(objects, found.manifest, openers)
+    known = trust.trusted(place, arguments.signer)
+    trust.require(found, known)
+    return Backup(objects, found.manifest, openers, trusted=known)
 
 
 def open_to_look(objects: Objects, arguments: Namespace, output: Output, place: Place) -> Backup:
     """Open a backup to look into; an unknown signer is said, not refused."""
     found = signed_manifest(objects, getattr(arguments, "backup", None))
-    if found.fingerprint not in trust.trusted(place, getattr(arguments, "signer", ())):
-        output.note(f"note: the signer {found.fingerprint} is not known to this installation.")
+    if doubt := trust.doubt(found, trust.trusted(place, getattr(arguments, "signer", ()))):
+        output.note(f"note: {doubt}")
     return Backup(objects, found.manifest, identities_of(arguments, output, place))
 
 

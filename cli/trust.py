@@ -7,12 +7,10 @@ from argparse import _ActionsContainer as Arguments
 from collections.abc import Sequence
 
 from cli.place import Place, trusted_in_file
-from strongroom.container.signing import fingerprint
+from strongroom.container.manifest import SignedManifest
+from strongroom.container.signing import Signers, require_in_time, require_trusted
 from strongroom.errors import UntrustedSigner, UsageError
 from strongroom.keys import roles
-
-MANIFEST_SIGNERS = ("control", "recover")
-"""The roles whose signature makes a manifest: a backup's, and an undo file's."""
 
 _FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
 
@@ -28,18 +26,31 @@ def add_signer_argument(parser: Arguments) -> None:
     )
 
 
-def trusted(place: Place, typed: Sequence[str] = ()) -> frozenset[str]:
-    """Return the fingerprints that count here."""
+def trusted(place: Place, typed: Sequence[str] = ()) -> Signers:
+    """Return the fingerprints that count here; one that is typed does, whatever is known of it."""
     for word in typed:
         if not _FINGERPRINT.fullmatch(word):
             raise UsageError("--signer needs a fingerprint.", hint="It is 'sr1:' and 64 hexadecimal digits.")
-    return frozenset({*typed, *trusted_in_file(place), *own(place)})
+    known = roles.believed(place.role_keys) | frozenset(trusted_in_file(place))
+    return known.with_named(typed)
 
 
-def own(place: Place) -> frozenset[str]:
-    """Return the fingerprints of this installation itself; none if it has no keys yet."""
-    known = roles.trusted(place.role_keys)
-    return frozenset(fingerprint(known[role]) for role in MANIFEST_SIGNERS if role in known)
+def require(found: SignedManifest, known: Signers) -> None:
+    """Refuse a backup whose signer does not count, or not for one of that date."""
+    if found.fingerprint not in known and found.fingerprint not in known.distrusted:
+        raise explained(UntrustedSigner(f"Signed by {found.fingerprint}."))
+    require_trusted(found.signer, known)
+    require_in_time(found.signer, found.manifest.created_at, known)
+
+
+def doubt(found: SignedManifest, known: Signers) -> str:
+    """Say why a backup's signer does not count here; nothing if it does."""
+    try:
+        require_trusted(found.signer, known)
+        require_in_time(found.signer, found.manifest.created_at, known)
+    except UntrustedSigner as error:
+        return error.message
+    return ""
 
 
 def explained(error: UntrustedSigner) -> UntrustedSigner:

@@ -53,4 +53,8 @@ def _holds(found: Look) -> str:
 def _signer(found: Look) -> str:
     if found.signer is None:
         return ""
-    return f"{found.signer} ({'known here' if found.signer_known else 'NOT known to this installation'})"
+    if found.signer_known:
+        return f"{found.signer} (known here)"
+    unknown = not found.signer_doubt or found.signer_doubt.endswith("is not trusted here.")
+    why = "known to this installation" if unknown else f"believed: {found.signer_doubt}"
+    return f"{found.signer} (NOT {why})"

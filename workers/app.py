@@ -13,10 +13,10 @@ from celery import Celery
 
 from strongroom.config import Settings, load_settings
 from strongroom.errors import ConfigError
+from strongroom.keys.keyring import Keyring
 from workers import transport
 from workers.broker import broker_url, tls_options
 from workers.celery_settings import celery_settings
-from workers.keyring import Keyring
 from workers.messages import register_envelope
 from workers.names import BEAT, ROLES, SUBMIT
 from workers.paths import role_keys

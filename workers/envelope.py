@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from strongroom.container.signing import SIGNATURE, Signer, verify
+from strongroom.container.signing import SIGNATURE, Signer, verify_any
 from strongroom.errors import MessageRefused, Tampered
 
 CONTENT_TYPE: Final = "application/x-strongroom-signed"
@@ -49,11 +49,11 @@ def seal(data: Any, *, role: str, signer: Signer, encode: Callable[[Any], str]) 
     return b".".join([head, signature, body]).decode()
 
 
-def open_(raw: str | bytes, *, trusted: Callable[[str], bytes | None]) -> Opened:
+def open_(raw: str | bytes, *, trusted: Callable[[str], Sequence[bytes]]) -> Opened:
     """Return what was signed.
 
     Args:
-        trusted: the public key of a role, or ``None`` for one that is not known.
+        trusted: the public keys of a role whose signatures count now; none for one that is not known.
 
     Raises:
         MessageRefused: unsigned, altered, or signed by nobody known.
@@ -62,11 +62,11 @@ def open_(raw: str | bytes, *, trusted: Callable[[str], bytes | None]) -> Opened
     if len(data) > LIMIT:
         raise MessageRefused(f"a message of {len(data)} bytes")
     role, head, signature, body = _parts(data)
-    public = trusted(role)
-    if public is None:
+    publics = trusted(role)
+    if not publics:
         raise MessageRefused(f"a message signed by the unknown role '{role}'")
     try:
-        verify(public, DOMAIN, head + b"." + body, signature)
+        verify_any(publics, DOMAIN, head + b"." + body, signature)
     except Tampered:
         raise MessageRefused(f"a message whose signature is not of role '{role}'") from None
     return _opened(body, role)

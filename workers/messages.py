@@ -18,8 +18,8 @@ from kombu.utils.json import dumps as _kombu_dumps
 from kombu.utils.objects import cached_property
 
 from strongroom.errors import MessageRefused
+from strongroom.keys.keyring import Keyring
 from workers.envelope import CONTENT_TYPE, SERIALIZER, Opened, SignedDict, SignedList, open_, seal
-from workers.keyring import Keyring
 from workers.names import QUEUE_OF
 from workers.rights import MAY_COMMAND, MAY_SEND
 
@@ -75,7 +75,7 @@ def register_envelope(role: str, keyring: Keyring) -> None:
         return seal(data, role=role, signer=keyring.signer(role), encode=dumps)
 
     def decode(raw: str | bytes) -> Opened:
-        return open_(raw, trusted=keyring.public)
+        return open_(raw, trusted=keyring.accepted)
 
     register(  # type: ignore[no-untyped-call]
         SERIALIZER, encode, decode, content_type=CONTENT_TYPE, content_encoding="utf-8"

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.config import Settings
 from strongroom.errors import StrongroomError
+from strongroom.keys.keyring import Stamp, stamp
+from workers.paths import role_keys
 
 if TYPE_CHECKING:
     from strongroom.operations.services import Services
@@ -18,22 +20,25 @@ class PerProcess:
     """Builds services once a process and closes them at its end.
 
     A connection or file handle that crosses a fork is shared by two processes that do not
-    know of each other; a process id that changed therefore means: build anew.
+    know of each other; a process id that changed therefore means: build anew. So does a changed
+    list of signers: one that leaked must not be believed until somebody restarts the workers.
     """
 
     def __init__(self, settings: Settings, *, role: str) -> None:
         self._settings = settings
         self._role = role
         self._lock = threading.Lock()
-        self._made: tuple[int, Services] | None = None
+        self._made: tuple[int, Stamp, Services] | None = None
         os.register_at_fork(after_in_child=self._forget)
 
     def get(self) -> Services:
         """Return this process's services. Raises ConfigError or StateError."""
         with self._lock:
-            if self._made is None or self._made[0] != os.getpid():
-                self._made = (os.getpid(), self._build())
-            return self._made[1]
+            now = (os.getpid(), stamp(role_keys(self._settings.state_dir)))
+            if self._made is None or self._made[:2] != now:
+                made = self._build()  # which makes keys, and lists them, where there are none
+                self._made = (now[0], stamp(role_keys(self._settings.state_dir)), made)
+            return self._made[2]
 
     def close(self) -> None:
         """Close what this process opened."""
@@ -41,7 +46,7 @@ class PerProcess:
             made, self._made = self._made, None
         if made is not None and made[0] == os.getpid():
             with suppress(StrongroomError):
-                made[1].store.close()
+                made[2].store.close()
 
     def record(self, kind: str, **detail: Any) -> None:
         """Append an event to the run store."""

@@ -10,7 +10,7 @@ from strongroom.container import canonical, document
 from strongroom.container.canonical import unhex
 from strongroom.container.digests import SIZE
 from strongroom.container.document import Kind
-from strongroom.container.signing import Signer, fingerprint
+from strongroom.container.signing import Signer, fingerprint, require_in_time
 from strongroom.errors import Malformed
 from strongroom.model import prepare
 
@@ -140,12 +140,13 @@ def open_manifest(data: bytes, *, trusted: frozenset[str] | None) -> SignedManif
     """Parse strictly, check the signature, and return the signer too.
 
     Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered,
-    UntrustedSigner, Malformed. ``trusted=None`` leaves the signer unchecked, and the
-    caller has to say so.
+    UntrustedSigner, Malformed, and UntrustedSigner again if a retired signer made it after
+    its time. ``trusted=None`` leaves the signer unchecked, and the caller has to say so.
     """
     parsed = document.parse(MANIFEST, data, trusted=trusted)
     manifest = canonical.decode(parsed.body, Manifest, "The manifest")
     check_manifest(manifest)
+    require_in_time(parsed.signer, manifest.created_at, trusted)
     return SignedManifest(manifest, parsed.signer)
 
 

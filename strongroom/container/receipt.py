@@ -5,10 +5,12 @@ The state database only carries it, so an edited row can swap no container.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from strongroom.container import canonical
-from strongroom.container.signing import Signer, verify
+from strongroom.container.signing import Signer, verify_any
 
 DOMAIN = b"strongroom/v1/receipt"
 
@@ -32,6 +34,8 @@ def sign_receipt(receipt: Receipt, signer: Signer) -> str:
     return signer.sign(DOMAIN, canonical.encode(receipt)).hex()
 
 
-def verify_receipt(receipt: Receipt, signature: str, public: bytes) -> None:
-    """Return if ``signature`` is this receipt's; raise Tampered or Malformed if not."""
-    verify(public, DOMAIN, canonical.encode(receipt), canonical.unhex(signature, 64, "A receipt's signature"))
+def verify_receipt(receipt: Receipt, signature: str, publics: Sequence[bytes]) -> bytes:
+    """Return which of these keys signed this receipt; raise Tampered or Malformed if none did."""
+    return verify_any(
+        publics, DOMAIN, canonical.encode(receipt), canonical.unhex(signature, 64, "A receipt's signature")
+    )

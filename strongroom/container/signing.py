@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NoReturn
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+from typing import NoReturn, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -62,10 +65,95 @@ def verify(public: bytes, domain: bytes, message: bytes, signature: bytes) -> No
         raise Tampered("A signature does not fit what it signs.") from None
 
 
+def verify_any(publics: Sequence[bytes], domain: bytes, message: bytes, signature: bytes) -> bytes:
+    """Return which of several keys made a signature, a role's versions; raise Tampered if none did."""
+    for public in publics:
+        try:
+            verify(public, domain, message, signature)
+        except Tampered:
+            continue
+        return public
+    raise Tampered("A signature does not fit what it signs.")
+
+
+class Signers(frozenset[str]):
+    """Fingerprints of whose signatures count, and what is known of some of them.
+
+    ``retired`` says until when what a signer makes counts (RFC 3339): a key that was rotated away
+    stays good for what it signed then. ``distrusted`` are those that do not count any more, with
+    since when and why.
+    """
+
+    retired: Mapping[str, str]
+    distrusted: Mapping[str, str]
+
+    def __new__(
+        cls,
+        trusted: Iterable[str] = (),
+        *,
+        retired: Mapping[str, str] | None = None,
+        distrusted: Mapping[str, str] | None = None,
+    ) -> Self:
+        made = super().__new__(cls, trusted)
+        made.retired, made.distrusted = dict(retired or {}), dict(distrusted or {})
+        return made
+
+    def __or__(self, other: AbstractSet[object]) -> Signers:
+        """Return these and others; whoever is in both counts as here, and distrust wins."""
+        more = other if isinstance(other, Signers) else Signers(str(one) for one in other)
+        distrusted = {**more.distrusted, **self.distrusted}
+        return Signers(
+            {*self, *more} - distrusted.keys(),
+            retired={**more.retired, **self.retired},
+            distrusted=distrusted,
+        )
+
+    __ror__ = __or__
+
+    def with_named(self, fingerprints: Iterable[str]) -> Signers:
+        """Return these and those that a person named: that decision outweighs what is known."""
+        named = frozenset(fingerprints)
+        return Signers(
+            {*self, *named},
+            retired={one: until for one, until in self.retired.items() if one not in named},
+            distrusted={one: why for one, why in self.distrusted.items() if one not in named},
+        )
+
+
+def ever_trusted(trusted: frozenset[str]) -> frozenset[str]:
+    """Return these signers and those that are distrusted by now, without any bound in time."""
+    return frozenset({*trusted, *trusted.distrusted}) if isinstance(trusted, Signers) else trusted
+
+
 def require_trusted(public: bytes, trusted: frozenset[str] | None) -> None:
     """Refuse a signer whose fingerprint nobody here trusts; ``None`` leaves it unchecked."""
-    if trusted is not None and fingerprint(public) not in trusted:
-        raise UntrustedSigner(f"Signed by {fingerprint(public)}, which is not trusted here.")
+    signer = fingerprint(public)
+    if trusted is None or signer in trusted:
+        return
+    if isinstance(trusted, Signers) and signer in trusted.distrusted:
+        raise UntrustedSigner(
+            f"Signed by {signer}, which is distrusted here since {trusted.distrusted[signer]}.",
+            hint="What was made before that may be good: see 'strongroom signers resign'.",
+        )
+    raise UntrustedSigner(f"Signed by {signer}, which is not trusted here.")
+
+
+def require_in_time(public: bytes, made_at: str, trusted: frozenset[str] | None) -> None:
+    """Refuse what a retired signer is said to have made after its time."""
+    ends = trusted.retired.get(fingerprint(public)) if isinstance(trusted, Signers) else None
+    if ends is not None and not _made_by(made_at, datetime.fromisoformat(ends)):
+        raise UntrustedSigner(
+            f"Signed by {fingerprint(public)}, which nothing counts of that was made after {ends}; "
+            f"this says {made_at}.",
+            hint="Somebody may hold a key that was rotated away. Take another backup, and distrust the key.",
+        )
+
+
+def _made_by(made_at: str, ends: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(made_at) <= ends
+    except (ValueError, TypeError):  # no time, or one of no zone: whoever signs new things writes better
+        return False
 
 
 def _bound(domain: bytes, message: bytes) -> bytes:

@@ -33,12 +33,15 @@ from strongroom.state.records import Replica, Run, Spec, Step, StepKind, StepSta
 from strongroom.targets import Target
 
 
-def complete_targets(spec: Spec, tally: Tally, pieces: int) -> tuple[str, ...]:
-    """Name the targets that hold every container."""
+def complete_targets(
+    spec: Spec, tally: Tally, pieces: int, *, kind: StepKind = StepKind.UPLOAD
+) -> tuple[str, ...]:
+    """Name the targets that are through with a kind of step: after the uploads, those that hold
+    every container."""
     return tuple(
         pin.name
         for pin in spec.targets
-        if tally.of(StepKind.UPLOAD, target=pin.name, states=(StepState.DONE,)) == pieces
+        if tally.of(kind, target=pin.name, states=(StepState.DONE,)) == pieces
     )
 
 
@@ -117,7 +120,7 @@ def _same(record: msgspec.Struct, kind: type[T]) -> T:
 def _containers(run: Run, services: Services) -> tuple[ContainerEntry, ...]:
     rows = sorted(services.store.rows(run.id, StepKind.CAPTURE), key=lambda row: row.step.piece)
     signed = [pins.receipt_of(run, row.step.piece, row.result, services) for row in rows]
-    entries = [container_entry(one.receipt, one.signature, services.trusted("seal")) for one in signed]
+    entries = [container_entry(one.receipt, one.signature, one.signer) for one in signed]
     if len(entries) != checked_plan(run, services).pieces:
         raise RecordRefused(f"run {run.id} does not record one capture for each piece of its plan")
     return tuple(entries)

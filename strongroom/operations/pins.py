@@ -50,10 +50,11 @@ def check_quorum(run: Run, services: Services) -> None:
 
 
 class Signed(msgspec.Struct, frozen=True, kw_only=True):
-    """A receipt as a capture's result keeps it."""
+    """A receipt as a capture's result keeps it, and the public key that it was found to be of."""
 
     receipt: Receipt
     signature: str
+    signer: bytes = b""
 
 
 prepare(Signed)
@@ -63,12 +64,12 @@ def receipt_of(run: Run, piece: int, result: Mapping[str, Any] | None, services:
     """Return a capture's receipt, refusing one that the seal role did not sign for this piece."""
     try:
         signed = msgspec.convert({key: (result or {})[key] for key in ("receipt", "signature")}, Signed)
-        verify_receipt(signed.receipt, signed.signature, services.trusted("seal"))
+        signer = verify_receipt(signed.receipt, signed.signature, services.trusted("seal"))
     except (KeyError, msgspec.ValidationError, Tampered, Malformed):
         raise RecordRefused(f"the receipt of piece {piece} of run {run.id} is not the seal role's") from None
     if (signed.receipt.run, signed.receipt.piece) != (run.id, piece):
         raise RecordRefused(f"the receipt of piece {piece} of run {run.id} belongs elsewhere")
-    return signed
+    return msgspec.structs.replace(signed, signer=signer)
 
 
 def pin_recipient(name: str, recipient: Recipient) -> RecipientPin:

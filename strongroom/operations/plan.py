@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from strongroom.container import cobblestone
-from strongroom.container.signing import verify
+from strongroom.container.signing import verify_any
 from strongroom.errors import EmptySource, NothingSelected, RecordRefused, Tampered
 from strongroom.model import Selection, prepare
 from strongroom.operations import names, pins
@@ -75,7 +75,7 @@ def checked_plan(run: Run, services: Services) -> Plan:
     made = planned(run)
     signature = bytes.fromhex(run.facts["plan_signature"])
     try:
-        verify(services.trusted("control"), _DOMAIN, _signed_bytes(run.id, made), signature)
+        verify_any(services.trusted("control"), _DOMAIN, _signed_bytes(run.id, made), signature)
     except Tampered:
         raise RecordRefused(f"the plan of run {run.id} is not the one that the control role signed") from None
     return made

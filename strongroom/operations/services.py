@@ -50,7 +50,8 @@ class Services:
     """Everything an operation may touch. Adapters connect on first use, after any fork.
 
     ``pinned`` looks a policy up in this process's own configuration. ``signers`` gives the
-    private key of a role this process may act in, ``trusted`` the public half of any role.
+    private key of a role this process may act in, ``trusted`` the public keys of any role whose
+    new signatures count, the newest first.
     ``work_key`` seals what lies on the stage, ``digest_key`` keys the digests of values.
     """
 
@@ -62,7 +63,7 @@ class Services:
     sources: Mapping[str, Source]
     pinned: Callable[[str], Pinned]
     signers: Callable[[str], Signer]
-    trusted: Callable[[str], bytes]
+    trusted: Callable[[str], Sequence[bytes]]
     signer_fingerprints: frozenset[str]
     identities: Callable[[], Sequence[Opener]]
     work_key: bytes

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from strongroom.container.manifest import Manifest
+from strongroom.container.signing import ever_trusted
 from strongroom.errors import StrongroomError
 from strongroom.operations.layout import container_name, containers_prefix, manifest_name, staged_prefix
 from strongroom.operations.open import read_manifest
@@ -51,7 +52,10 @@ def _kept(run: Run, services: Services) -> frozenset[str] | None:
 
 def _manifest(place: str, backup: str, services: Services) -> Manifest | None:
     try:
-        return read_manifest(services.target(place), backup, trusted=services.signer_fingerprints)
+        # One whose signer is distrusted by now still keeps what it names: doubt removes nothing.
+        return read_manifest(
+            services.target(place), backup, trusted=ever_trusted(services.signer_fingerprints)
+        )
     except StrongroomError:
         return None
 

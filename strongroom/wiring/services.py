@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from strongroom.config import Settings
 from strongroom.keys import clusterkeys, privatefile
+from strongroom.keys.keyring import Keyring
 from strongroom.operations.services import Limits, Services
 from strongroom.state.store import Patience, RunStore
 from strongroom.wiring import keys, places, policies, signers
@@ -33,7 +34,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         ConfigError: a key file is missing, damaged or open to others.
     """
     folder = settings.state_dir / "keys"
-    own = signers.signers(folder / "roles", role)
+    keyring = Keyring(folder / "roles")
     targets = {name: places.target(name, settings, prepare=role in PREPARES) for name in settings.targets}
     reads, writes = role in READS_SOURCES, role in WRITES_SOURCES
     return Services(
@@ -45,8 +46,8 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         sources={name: places.source(name, settings) for name in settings.sources} if reads else {},
         destinations=places.destinations(settings) if writes else {},
         pinned=policies.pinned(settings, targets, seals=role in SEALS, ask=ask),
-        signers=own,
-        trusted=lambda wanted: signers.trusted(folder / "roles", wanted),
+        signers=signers.signers(keyring, role),
+        trusted=lambda wanted: signers.trusted(keyring, wanted),
         signer_fingerprints=signers.fingerprints(settings, folder / "roles"),
         identities=cache(lambda: keys.identities(settings, ask) if role in OPENS else ()),
         work_key=clusterkeys.load_or_create(folder, "work"),

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cli import place, trust
+from cli import place
 from cli.reference import kinds, reference_markdown
 from cli.table import COMMANDS
 from strongroom.config import load_settings
-from strongroom.wiring.signers import MANIFEST_SIGNERS
 from tests.cli.program import ROOT
 
 PROCEDURES = {
@@ -87,7 +86,3 @@ def test_the_lenient_settings_read_the_same_file(tmp_path: Path, monkeypatch: py
     assert list(place.trusted_in_file(found)) == [signer]
     assert found.path(found.section("targets")["far"]["path"]) == settings.targets["far"].path
     assert found.path(found.section("sources")["mounted"]["path"]) == settings.sources["mounted"].path
-
-
-def test_who_signs_manifests_is_the_same_here_and_there() -> None:
-    assert trust.MANIFEST_SIGNERS == MANIFEST_SIGNERS

@@ -88,15 +88,15 @@ RECEIPT = Receipt(
 
 def test_a_receipt_is_valid_for_what_was_signed_alone() -> None:
     signature = sign_receipt(RECEIPT, SIGNER)
-    verify_receipt(RECEIPT, signature, SIGNER.public)
+    verify_receipt(RECEIPT, signature, [SIGNER.public])
     for field in RECEIPT.__struct_fields__:
         other = getattr(RECEIPT, field) * 2
         with pytest.raises(Tampered):
-            verify_receipt(msgspec.structs.replace(RECEIPT, **{field: other}), signature, SIGNER.public)
+            verify_receipt(msgspec.structs.replace(RECEIPT, **{field: other}), signature, [SIGNER.public])
     with pytest.raises(Tampered):
-        verify_receipt(RECEIPT, signature, Signer.generate().public)
+        verify_receipt(RECEIPT, signature, [Signer.generate().public])
     with pytest.raises(Malformed):
-        verify_receipt(RECEIPT, signature.upper(), SIGNER.public)
+        verify_receipt(RECEIPT, signature.upper(), [SIGNER.public])
 
 
 def test_a_signature_holds_in_its_domain_only() -> None:

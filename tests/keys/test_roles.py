@@ -45,7 +45,7 @@ def test_every_role_has_a_key_of_its_own(folder: Path) -> None:
 
     assert len(set(made.values())) == len(ROLES)
     assert trusted(folder) == made
-    assert roles.fingerprints(folder) == {fingerprint(public) for public in made.values()}
+    assert roles.believed(folder, ROLES) == {fingerprint(public) for public in made.values()}
 
 
 def test_private_halves_are_their_owners_alone_and_public_ones_are_public(folder: Path) -> None:
@@ -66,7 +66,7 @@ def test_there_are_no_other_roles(folder: Path, role: str) -> None:
 
 def test_without_a_list_nobody_is_trusted(folder: Path) -> None:
     assert trusted(folder) == {}
-    assert roles.fingerprints(folder) == frozenset()
+    assert roles.believed(folder) == frozenset()
 
 
 def _race(folder: Path, index: int, out: multiprocessing.SimpleQueue[tuple[str, str]]) -> None:

@@ -71,7 +71,7 @@ class World:
             destinations={self.source.name: self.source},
             pinned=lambda policy: Pinned(spec=self.spec, recipients=(recipient,)),
             signers=lambda role: self.signers[role],
-            trusted=lambda role: self.signers[role].public,
+            trusted=lambda role: (self.signers[role].public,),
             signer_fingerprints=frozenset({self.signers["control"].fingerprint}),
             identities=lambda: (self.identity,),
             work_key=self.work_key,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.keys.keyring import Keyring
 from tests.workers.cluster import RunningCluster
 from workers import names
-from workers.keyring import Keyring
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from workers.envelope import SignedDict, SignedList, open_, seal
 
 SIGNER = Signer.generate()
 OTHER = Signer.generate()
-KEYS = {"seal": SIGNER.public, "transfer": OTHER.public}
+KEYS = {"seal": (SIGNER.public,), "transfer": (OTHER.public,)}
 BODY = [[], {"run": "r", "dispatch": 7}, {}]
 
 
@@ -21,7 +21,7 @@ def sealed(data: object = BODY, *, role: str = "seal", signer: Signer = SIGNER) 
 
 
 def opened(raw: str | bytes) -> SignedList | SignedDict:
-    return open_(raw, trusted=KEYS.get)
+    return open_(raw, trusted=lambda role: KEYS.get(role, ()))
 
 
 def test_a_signed_body_comes_back_with_its_senders_role() -> None:

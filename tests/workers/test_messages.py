@@ -14,10 +14,10 @@ from kombu.utils.json import dumps, loads
 
 from strongroom.config import BrokerSettings, load_settings
 from strongroom.errors import MessageRefused
+from strongroom.keys.keyring import Keyring
 from strongroom.state.records import Step, StepKind, Ticket
 from tests.redis_server import RedisServer
 from workers.app import Strongroom
-from workers.keyring import Keyring
 from workers.messages import HIDDEN, check_task, register_envelope
 from workers.send import send_tickets
 

@@ -15,12 +15,12 @@ import pytest
 from kombu.utils.json import dumps
 from redis import Redis
 
+from strongroom.keys.keyring import Keyring
 from strongroom.state.records import Event
 from strongroom.state.store import RunStore
 from tests.workers.cluster import RunningCluster, until
 from workers import names, paths
 from workers.envelope import CONTENT_TYPE, seal
-from workers.keyring import Keyring
 from workers.messages import header_digest
 
 POOLS = 5

@@ -1,0 +1,56 @@
+"""A process's signing keys and those that it believes, read again when their list changes."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+from strongroom.container.signing import Signer
+from strongroom.keys import rolelist, roles
+
+Stamp = tuple[int, int] | None
+
+
+class Keyring:
+    """Private keys of roles, and the public halves of all versions.
+
+    ``strongroom up`` makes keys for roles that have none yet, a shell makes its own, and a rotation
+    changes them: so a worker looks again when the list changed, and needs no restart.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._signers: dict[str, Signer] = {}
+        self._listed: rolelist.Listed = {}
+        self._seen: Stamp = None
+
+    def signer(self, role: str) -> Signer:
+        """Return the key that a role signs with now, made if there is none."""
+        with self._lock:
+            self._look()
+            if role not in self._signers:
+                self._signers[role] = roles.load_or_create_role(self._folder, role)
+            return self._signers[role]
+
+    def accepted(self, role: str) -> tuple[bytes, ...]:
+        """Return the public keys of a role whose new signatures count, the newest first."""
+        with self._lock:
+            self._look()
+            now = datetime.now(UTC)
+            return tuple(key.raw for key in reversed(self._listed.get(role, ())) if key.accepts(now))
+
+    def _look(self) -> None:
+        if (seen := stamp(self._folder)) != self._seen:
+            self._listed, self._seen = rolelist.read(self._folder), seen
+            self._signers.clear()
+
+
+def stamp(folder: Path) -> Stamp:
+    """Return what changes when the list of keys does; ``None`` if there is no list."""
+    try:
+        found = (folder / rolelist.TRUSTED).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns

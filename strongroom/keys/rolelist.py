@@ -1,0 +1,132 @@
+"""The list of the roles' public keys: every version there ever was, and what it still counts for.
+
+A key that was retired stays listed for what it signed, with the time after which nothing new of
+it counts. One that leaked stays listed too, as distrusted, so that what it signed is named.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.container.signing import PUBLIC, fingerprint
+from strongroom.errors import ConfigError
+from strongroom.keys import privatefile
+
+TRUSTED = "trusted.json"
+LIMIT = 1024 * 1024
+
+
+class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One version of a role's signing key; ``public`` in hex, times RFC 3339, empty if there is none.
+
+    ``announced``: others shall know it before it signs. ``until``: nothing that is made later
+    counts. ``distrusted``: since when nothing of it counts at all, with the ``reason``.
+    """
+
+    version: int
+    public: str
+    since: str = ""
+    announced: bool = False
+    until: str = ""
+    distrusted: str = ""
+    reason: str = ""
+
+    @property
+    def raw(self) -> bytes:
+        """The raw public key."""
+        return bytes.fromhex(self.public)
+
+    @property
+    def fingerprint(self) -> str:
+        """What people compare."""
+        return fingerprint(self.raw)
+
+    @property
+    def signs(self) -> bool:
+        """Whether it is the version that its role signs with now."""
+        return not (self.announced or self.until or self.distrusted)
+
+    def accepts(self, now: datetime) -> bool:
+        """Tell whether what it signs now counts: messages, plans, receipts."""
+        return not self.distrusted and (not self.until or now <= datetime.fromisoformat(self.until))
+
+
+Listed = Mapping[str, tuple[RoleKey, ...]]
+
+
+def read(folder: Path) -> Listed:
+    """Return every role's keys, the oldest version first; nothing if there is no list.
+
+    Raises:
+        ConfigError: the list is damaged, or others may change it: whoever can adds a signer.
+    """
+    path = folder / TRUSTED
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            mode, text = os.fstat(file.fileno()).st_mode, file.read(LIMIT)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"'{path}' cannot be read: {error.strerror}") from None
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(f"others may change '{path}'", hint=f"Run: chmod go-w '{path}'")
+    return _parse(path, text)
+
+
+def write(folder: Path, listed: Listed) -> None:
+    """Put a new list in the old one's place, durably; the caller holds the folder's lock."""
+    provisional = folder / f".{TRUSTED}.new"
+    plain = {role: msgspec.to_builtins(keys) for role, keys in sorted(listed.items())}
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        with os.fdopen(os.open(provisional, flags, 0o644), "w", encoding="ascii") as file:
+            file.write(json.dumps(plain, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        provisional.replace(folder / TRUSTED)
+        privatefile.sync(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"'{folder / TRUSTED}' cannot be written: {error.strerror}",
+            hint="The list is as it was. Free space or mend the rights, then repeat.",
+        ) from None
+
+
+def current(keys: tuple[RoleKey, ...]) -> RoleKey | None:
+    """Return the version that signs; ``None`` if every one is retired or distrusted."""
+    return next((key for key in reversed(keys) if key.signs), None)
+
+
+def _parse(path: Path, text: str) -> Listed:
+    try:
+        found = {str(role): _versions(entry) for role, entry in json.loads(text).items()}
+        for key in (key for keys in found.values() for key in keys):
+            _check(key)
+    except (ValueError, AttributeError, TypeError, msgspec.ValidationError):
+        raise ConfigError(f"'{path}' is damaged", hint="Bring it back from another host.") from None
+    if any(len(key.raw) != PUBLIC for keys in found.values() for key in keys):
+        raise ConfigError(f"'{path}' holds something that is not a public key")
+    return found
+
+
+def _versions(entry: Any) -> tuple[RoleKey, ...]:
+    """Return a role's keys; its key alone is how a list without versions names the first."""
+    if isinstance(entry, str):
+        return (RoleKey(version=1, public=entry),)
+    return msgspec.convert(entry, tuple[RoleKey, ...])
+
+
+def _check(key: RoleKey) -> None:
+    for moment in filter(None, (key.since, key.until, key.distrusted)):
+        if datetime.fromisoformat(moment).tzinfo is None:
+            raise ValueError(moment)
+    bytes.fromhex(key.public)
