@@ -8,45 +8,24 @@ from __future__ import annotations
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from secrets import token_hex
 
-from cli import identities, legacy, opening, place, prompts, sources, trust
+from cli import estimate, identities, place, prompts, sources
+from cli import origin as origins
 from cli.command import Command
-from cli.inputs import kind_of
+from cli.origin import Origin
 from cli.output import Output, plural
 from cli.place import Place
 from cli.progress import counting
-from strongroom.container.kinds import FileKind
-from strongroom.container.manifest import Manifest
 from strongroom.errors import (
     NothingSelected,
-    SecretNotFound,
     UsageError,
     VerificationFailed,
     WouldOverwrite,
-    WrongKey,
 )
-from strongroom.keys import Opener
-from strongroom.model import Secret, Selection
-from strongroom.operations.open import Backup
-from strongroom.operations.restore import Choose, Restored, Undo, chosen, plan_restore, restore
+from strongroom.model import Selection
+from strongroom.operations.restore import Choose, Restored, Undo, plan_restore, restore
 from strongroom.sources import Destination
-from strongroom.sources.select import matches
-
-
-def _from_arguments(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("what to restore from")
-    where = group.add_mutually_exclusive_group(required=True)
-    where.add_argument("--backup-file", metavar="FILE", type=Path, help="a single-file backup")
-    where.add_argument(
-        "--from-target", metavar="TARGET", help="a target: its directory, or its configured name"
-    )
-    group.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
-    identities.add_arguments(parser)
-    trust.add_signer_argument(parser)
-    legacy.add_argument(parser)
 
 
 def _to_argument(parser: ArgumentParser) -> None:
@@ -59,7 +38,7 @@ def _to_argument(parser: ArgumentParser) -> None:
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    _from_arguments(parser)
+    origins.add_arguments(parser)
     sources.add_selection_arguments(parser)
     parser.add_argument("--full-restore", action="store_true", help="restore everything")
     _to_argument(parser)
@@ -78,7 +57,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _one_arguments(parser: ArgumentParser) -> None:
-    _from_arguments(parser)
+    origins.add_arguments(parser)
     _to_argument(parser)
     parser.add_argument("--secret-name", metavar="NAME", required=True, help="the secret to restore")
     parser.add_argument(
@@ -93,7 +72,7 @@ def _restore(arguments: Namespace, output: Output) -> None:
     here = place.find()
     if arguments.to != sources.LOCAL and not arguments.dry_run:
         prompts.confirm(f"Secrets will be written into '{arguments.to}'", force=arguments.force)
-    with _chosen_from(arguments, output, here) as origin:
+    with origins.chosen_from(arguments, output, here) as origin:
         job = _Job(arguments, output, here, origin, overwrite=arguments.overwrite_existing)
         done = job.do(lambda: origin.select(selection))
         if not sum((done.created, done.changed, done.unchanged, done.left)):
@@ -106,7 +85,7 @@ def _restore(arguments: Namespace, output: Output) -> None:
 
 def _restore_one(arguments: Namespace, output: Output) -> None:
     here = place.find()
-    with _chosen_from(arguments, output, here) as origin:
+    with origins.chosen_from(arguments, output, here) as origin:
         job = _Job(arguments, output, here, origin, overwrite=arguments.confirm_overwrite)
         secret = origin.find(arguments.secret_name)
         if (
@@ -132,89 +111,16 @@ def _check_what(arguments: Namespace, selection: Selection) -> None:
         )
 
 
-class _Origin:
-    """What is restored from: a backup, or the secrets of an old file."""
-
-    def __init__(
-        self, name: str, openers: list[Opener], backup: Backup | None, secrets: list[Secret]
-    ) -> None:
-        self.name = name
-        self.openers = openers
-        self._backup = backup
-        self._secrets = secrets
-
-    @property
-    def manifest(self) -> Manifest | None:
-        return self._backup.manifest if self._backup else None
-
-    @property
-    def total(self) -> int:
-        return self._backup.manifest.counts.secrets if self._backup else len(self._secrets)
-
-    def select(self, selection: Selection) -> Iterator[Secret]:
-        if self._backup is not None:
-            return chosen(self._backup, selection=selection)
-        return (secret for secret in self._secrets if matches(selection, secret))
-
-    def find(self, name: str) -> Secret:
-        if self._backup is not None:
-            return next(chosen(self._backup, names=[name]))
-        found = next((secret for secret in self._secrets if secret.name == name), None)
-        if found is None:
-            raise SecretNotFound(
-                f"{self.name} holds no secret '{name}'.", hint="See what it holds with 'test-decrypt'."
-            )
-        return found
-
-
-@contextmanager
-def _chosen_from(arguments: Namespace, output: Output, here: Place) -> Iterator[_Origin]:
-    if here.problem:
-        output.note(f"note: {here.problem}")
-    file = arguments.backup_file
-    kind = None if file is None or file.is_dir() else kind_of(file)
-    if kind is FileKind.METADATA:
-        raise _without_values()
-    if kind is FileKind.LEGACY:
-        secrets = legacy.secrets_of(file, arguments, output)
-        yield _Origin(str(file), identities.identities_of(arguments, output, here), None, secrets)
-        return
-    with opening.objects_named(arguments, here) as objects:
-        openers = identities.identities_of(arguments, output, here)
-        backup = opening.open_trusted(objects, arguments, openers, here)
-        _refuse_without_values(backup)
-        try:
-            yield _Origin(f"backup {backup.manifest.backup_id}", openers, backup, [])
-        except WrongKey as error:
-            raise opening.explained(error) from None
-
-
-def _refuse_without_values(backup: Backup) -> None:
-    if backup.manifest.source == ESCROW:
-        raise UsageError(
-            "This is an escrow, not a backup of secrets.",
-            hint="Open it with 'strongroom escrow --open FILE'.",
-        )
-    if not backup.manifest.values:
-        raise _without_values()
-
-
-def _without_values() -> UsageError:
-    return UsageError(
-        "This backup holds no values, so nothing can be restored from it.",
-        hint="Restore from a full one (made with --include-values).",
-    )
-
-
 class _Job:
     """One restore into the local store, or wherever a person said."""
 
     def __init__(
-        self, arguments: Namespace, output: Output, here: Place, origin: _Origin, *, overwrite: bool
+        self, arguments: Namespace, output: Output, here: Place, origin: Origin, *, overwrite: bool
     ) -> None:
         self.to = arguments.to
         self.destination: Destination = sources.destination_of(arguments.to, here)
         self.dry = arguments.dry_run
+        self._whole = getattr(arguments, "full_restore", False)
         self._output = output
         self._here = here
         self._origin = origin
@@ -227,10 +133,24 @@ class _Job:
         """Restore, or say what that would do."""
         if self.dry:
             return plan_restore(secrets, self.destination, overwrite=self._overwrite)
+        if self._whole:
+            self._warn(self._origin.total, self._origin.versions)
         with counting(self._output, "restoring", self._origin.total) as advance:
             return restore(
                 secrets, self.destination, overwrite=self._overwrite, undo=self._keep, progress=advance
             )
+
+    def least(self, done: Restored) -> float | None:
+        """Return how long it takes at the least to write so much there."""
+        written = done.created + done.changed
+        return estimate.least_seconds(self.destination, secrets=written, versions=done.versions)
+
+    def _warn(self, secrets: int, versions: int) -> None:
+        """Say beforehand how long everything may take: who sees nothing move ends it half-way."""
+        seconds = estimate.least_seconds(self.destination, secrets=secrets, versions=versions)
+        if seconds is not None and seconds >= WORTH_SAYING:
+            said = estimate.sentence(self.to, seconds, secrets=secrets, versions=versions)
+            self._output.note(f"{said}. What is there already takes less.")
 
     def verify(self, secrets: Choose) -> int:
         """Compare everything with the backup once more; return how many are the same."""
@@ -254,7 +174,7 @@ class _Job:
         self._undo(names)
 
 
-def _answer(output: Output, origin: _Origin, done: Restored, job: _Job, *, verified: int | None) -> None:
+def _answer(output: Output, origin: Origin, done: Restored, job: _Job, *, verified: int | None) -> None:
     undo = str(job.undo_folder) if done.changed and not job.dry else None
     document = {
         "from": origin.name,
@@ -267,13 +187,14 @@ def _answer(output: Output, origin: _Origin, done: Restored, job: _Job, *, verif
         "verified": verified,
         "undo": undo,
         "to": job.to,
+        "least_seconds": job.least(done),
         "losses": list(job.destination.losses()),
     }
     output.answer(document, _lines(origin, done, job, verified, undo))
 
 
 def _lines(
-    origin: _Origin, done: Restored, job: _Job, verified: int | None, undo: str | None
+    origin: Origin, done: Restored, job: _Job, verified: int | None, undo: str | None
 ) -> Iterator[str]:
     would = "would be " if job.dry else ""
     yield f"{'Nothing was written. ' if job.dry else ''}From {origin.name} into {_words(job.to)}:"
@@ -289,6 +210,9 @@ def _lines(
         yield f"  {plural(done.compared, 'secret')} read back and compared with the backup"
     if verified is not None:
         yield f"  {plural(verified, 'secret')} compared once more at the end: all equal"
+    if job.dry and (seconds := job.least(done)) is not None:
+        written = done.created + done.changed
+        yield f"  {estimate.sentence(job.to, seconds, secrets=written, versions=done.versions)}"
     for loss in job.destination.losses():
         yield f"  not as it was: {loss}"
     if undo:
@@ -299,7 +223,8 @@ def _words(name: str) -> str:
     return "the local store" if name == sources.LOCAL else f"'{name}'"
 
 
-ESCROW = "escrow"
+WORTH_SAYING = 10.0
+"""Seconds: below, nobody wonders."""
 
 _FILTER = "Check the filter: 'strongroom get NAME --backup-file FILE' shows a secret's tags."
 

@@ -105,6 +105,12 @@ class AwsSource(Section):
         "people and roles which it has not.",
         examples=[False],
     )
+    rearm_rotation: bool = Field(
+        default=False,
+        description="Whether a restore switches rotation on again where it was on, after it compared what it "
+        "wrote. AWS calls the secret's function then, to test it, so that has to be there.",
+        examples=[True],
+    )
 
 
 SourceSettings = Annotated[

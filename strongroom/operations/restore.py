@@ -14,7 +14,7 @@ from msgspec import Struct
 from strongroom.errors import SecretNotFound, UsageError, VerificationFailed
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.open import Backup
-from strongroom.sources import Change, Destination, Layered, Lossy
+from strongroom.sources import Change, Destination, Layered, Lossy, Settling
 from strongroom.sources.select import matches
 
 BATCH = 1000
@@ -32,7 +32,8 @@ class Restored(Struct, frozen=True, kw_only=True):
     """What a restore did (or, as a plan, would do), in numbers of secrets.
 
     ``left`` exist already and were not to be overwritten. ``compared`` were read back and
-    are equal to what the backup holds.
+    are equal to what the backup holds. ``versions`` is how many versions with a value the
+    created and the changed ones have.
     """
 
     created: int = 0
@@ -40,6 +41,7 @@ class Restored(Struct, frozen=True, kw_only=True):
     unchanged: int = 0
     left: int = 0
     compared: int = 0
+    versions: int = 0
 
     def plus(self, other: Restored) -> Restored:
         """Add two counts."""
@@ -91,6 +93,8 @@ def restore(
             undo(batch.changing)
         destination.write(batch.changes)
         compared = batch.compare_written()
+        if isinstance(destination, Settling):
+            destination.settle(batch.back)
         total = total.plus(batch.counts).plus(Restored(compared=compared))
         if progress is not None:
             progress(len(secrets))
@@ -109,6 +113,7 @@ class _Batch:
         fresh = [s for s in secrets if s.name not in heads]
         over = [s for s in secrets if s.name in heads and s.name not in same]
         written = fresh + (over if overwrite else [])
+        self.back = [s for s in secrets if s.name in same] + written
         self.changes = [Change(secret=s, expected=heads.get(s.name)) for s in written]
         self.changing = [s.name for s in over] if overwrite else []
         self.counts = Restored(
@@ -116,6 +121,7 @@ class _Batch:
             changed=len(self.changing),
             unchanged=len(same),
             left=0 if overwrite else len(over),
+            versions=sum(version.value is not None for s in written for version in s.versions),
         )
 
     def compare_written(self) -> int:

@@ -83,6 +83,28 @@ class Lossy(Protocol):
         ...
 
 
+@runtime_checkable
+class Settling(Protocol):
+    """A destination that has something left to do for secrets that are back."""
+
+    def settle(self, secrets: Sequence[Secret]) -> None:
+        """Finish what may only come after secrets were read back and found equal.
+
+        Is told of those that were equal before, too: a restore that died before this step is
+        finished by the next one. What could not be done is among :meth:`Destination.losses`.
+        """
+        ...
+
+
+@runtime_checkable
+class Rationed(Protocol):
+    """A destination that lets only so many writes through."""
+
+    def least_seconds(self, *, secrets: int, versions: int) -> float:
+        """Return how long a restore of so many takes at the least. Asks nobody."""
+        ...
+
+
 class Change(Struct, frozen=True, kw_only=True):
     """A write with check-and-set: ``expected`` is the current version number that the
     writer saw, or ``None`` if there was no such secret."""

@@ -113,6 +113,9 @@ def _aws_source(name: str, found: AwsSource, settings: Settings) -> Destination:
         profile=found.profile,
         requests_per_second=found.requests_per_second,
         pace_file=settings.state_dir / f"{name}.pace",
+        kms_key_id=found.kms_key_id,
+        resource_policies=found.resource_policies,
+        rearm_rotation=found.rearm_rotation,
     )
     return Reader(options, name=name)
 

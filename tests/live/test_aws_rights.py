@@ -155,7 +155,11 @@ def test_switching_rotation_on_needs_a_right_of_its_own(
     aws_account.fill(guarded, (10,))
     held = read_all(guarded)
     act_as(guarded, shipped("restore"), monkeypatch)
-    destination = AwsSource(guarded.options(), name="aws")
-    with pytest.raises(SourceError, match="could not switch on the rotation"):
-        destination.rearm(held)
+    destination = AwsSource(guarded.options(rearm_rotation=True), name="aws")
+    guarded.enforce(after=FOR_EVER)
+    guarded.client().cancel_rotate_secret(SecretId=held[0].name)
+    guarded.enforce()
+    destination.settle(held)
+    (line,) = destination.losses()
+    assert line.startswith("rotation could not be switched on again")
     assert actions(shipped("rearm")) == ["secretsmanager:RotateSecret"]

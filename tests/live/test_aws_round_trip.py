@@ -122,22 +122,44 @@ def told_losses(destination: AwsSource) -> set[str]:
 def test_rotation_is_switched_on_again_where_that_was_asked_for(
     world: World, own_moto: Moto, empty_moto: Moto, tmp_path: Path
 ) -> None:
+    """At once, or by a second restore, as after one that died before it."""
     aws_account.fill(own_moto, range(11))
     before = aws_account.told(own_moto)
     back_up(world, own_moto, tmp_path / "backup")
     aws_account.make_function(empty_moto)
-    destination = AwsSource(empty_moto.options(), name="aws")
-    bring_back(world, tmp_path / "backup", destination)
-    assert ASLEEP in told_losses(destination)
-    with BundleReader(tmp_path / "backup") as bundle:
-        backup = open_backup(bundle, identities=[world.identity], trusted=None)
-        assert destination.rearm(chosen(backup)) == 2
-    after = aws_account.told(empty_moto)
     turned = [name for name, told in before.items() if told.get("RotationEnabled")]
     assert len(turned) == 2
-    for name in turned:
-        assert {key: after[name][key] for key in ROTATION} == {key: before[name][key] for key in ROTATION}
-    assert ASLEEP not in told_losses(destination)
+    empty_moto.client().create_secret(Name=turned[0], SecretString="CANARY-other")
+
+    asleep = AwsSource(empty_moto.options(), name="aws")
+    bring_back(world, tmp_path / "backup", asleep)
+    assert not rotating(empty_moto)
+    awake = AwsSource(empty_moto.options(rearm_rotation=True), name="aws")
+    done = bring_back(world, tmp_path / "backup", awake, overwrite=True)
+
+    assert (done.changed, done.unchanged) == (1, 10)
+    assert rotating(empty_moto) == {name: {key: before[name][key] for key in ROTATION} for name in turned}
+    assert ASLEEP in told_losses(asleep)
+    assert not [line for line in awake.losses() if "rotation" in line]
+
+
+def rotating(moto: Moto) -> dict[str, dict[str, Any]]:
+    return {
+        name: {key: told[key] for key in ROTATION}
+        for name, told in aws_account.told(moto).items()
+        if told.get("RotationEnabled")
+    }
+
+
+def test_a_function_that_is_not_there_ends_no_restore(
+    world: World, own_moto: Moto, empty_moto: Moto, tmp_path: Path
+) -> None:
+    aws_account.fill(own_moto, range(11))
+    back_up(world, own_moto, tmp_path / "backup")
+    destination = AwsSource(empty_moto.options(rearm_rotation=True), name="aws")
+    assert bring_back(world, tmp_path / "backup", destination).compared == 11
+    (line,) = [line for line in destination.losses() if line.startswith("rotation could not")]
+    assert ": 2 (prod/team-" in line
 
 
 def test_restoring_again_changes_nothing(world: World, moto: Moto, tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from strongroom.config import AwsSource as AwsSettings
 from strongroom.errors import ConfigError, SourceError
 from strongroom.model import Media, Rotation, Secret, Version, VersionState
 from strongroom.sources.aws import AwsOptions, AwsSource, restore_seconds
@@ -16,6 +20,8 @@ from strongroom.sources.aws.checks import check
 from strongroom.sources.aws.convention import spelled, understood
 from strongroom.sources.aws.losses import Losses
 from strongroom.sources.aws.versions import CURRENT, Held, in_order, media_of, numbered, own_id
+from strongroom.wiring import places
+from tests.config.loading import Place
 from tests.sources.conformance import secret, versions
 
 UUIDS = [f"00000000-0000-0000-0000-{number:012}" for number in range(5)]
@@ -156,11 +162,31 @@ def test_the_slowest_quota_decides_how_long_a_restore_takes() -> None:
     assert restore_seconds(100, 10_100) == 200
 
 
-def test_losses_are_counted_and_can_be_made_good() -> None:
+def test_losses_are_counted_and_the_first_are_named() -> None:
     losses = Losses()
     for number in range(7):
         losses.add("lost", f"s{number}")
-    assert losses.lines() == ("lost: 7 (s0, s1, s2, s3, s4, …)",)
-    for number in range(7):
-        losses.made_good("lost", f"s{number}")
-    assert losses.lines() == ()
+    losses.add("also", "t")
+    assert losses.lines() == ("also: 1 (t)", "lost: 7 (s0, s1, s2, s3, s4, …)")
+
+
+CONFIGURED = {
+    "region": "eu-north-1",
+    "endpoint_url": "https://vpce.example.org",
+    "profile": "backup",
+    "requests_per_second": 7,
+    "kms_key_id": "alias/secrets",
+    "resource_policies": False,
+    "rearm_rotation": True,
+}
+
+
+def test_every_setting_of_a_source_reaches_it(tmp_path: Path) -> None:
+    assert CONFIGURED.keys() == AwsSettings.model_fields.keys() - {"kind"}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in CONFIGURED.items()]
+    settings = Place(tmp_path).load("\n".join(["[sources.aws]", 'kind = "aws"', *lines]))
+    made = places.destination("aws", settings)
+    assert isinstance(made, AwsSource)
+    options = msgspec.structs.asdict(made._api.options)
+    assert {key: options[key] for key in CONFIGURED} == CONFIGURED
+    assert options["pace_file"] == settings.state_dir / "aws.pace"

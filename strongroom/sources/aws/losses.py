@@ -20,13 +20,6 @@ class Losses:
             count, names = self._found.get(what, (0, ()))
             self._found[what] = (count + 1, names if len(names) == SHOWN else (*names, name))
 
-    def made_good(self, what: str, name: str) -> None:
-        """Take back a loss that was noted of a secret."""
-        with self._lock:
-            count, names = self._found.pop(what, (0, ()))
-            if count > 1:
-                self._found[what] = (count - 1, tuple(other for other in names if other != name))
-
     def lines(self) -> tuple[str, ...]:
         """Return a line for each kind."""
         with self._lock:

@@ -28,6 +28,7 @@ class AwsOptions(Struct, frozen=True, kw_only=True):
         kms_key_id: seals what is restored, in place of each secret's own key: for another account.
         resource_policies: whether resource policies are put back. They name people and roles, and are
             refused where those are not: in another account.
+        rearm_rotation: whether rotation that was on is switched on again, after the compare.
         recovery_days: how long what is deleted can be taken back; ``None`` deletes for good.
     """
 
@@ -42,6 +43,7 @@ class AwsOptions(Struct, frozen=True, kw_only=True):
     read_timeout: float = 30.0
     kms_key_id: str | None = None
     resource_policies: bool = True
+    rearm_rotation: bool = False
     recovery_days: int | None = LONGEST_WINDOW
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from strongroom.sources.aws.checks import LARGEST
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.convention import understood
 from strongroom.sources.aws.described import tags_of
+from strongroom.sources.aws.estimate import restore_seconds
 from strongroom.sources.aws.failures import Missing
 from strongroom.sources.aws.losses import Losses
 from strongroom.sources.aws.options import AwsOptions
@@ -95,13 +96,19 @@ class AwsSource:
         """
         return sum(self._delete(name) for name in set(names))
 
-    def rearm(self, secrets: Iterable[Secret]) -> int:
-        """Switch on the rotation of secrets that were restored, as it was; return how many.
+    def settle(self, secrets: Sequence[Secret]) -> None:
+        """Switch on the rotation of secrets that are back, as it was, if the settings want that.
 
-        For after the restore was compared: the service calls the secret's function, to test it,
-        and makes a version for that. It is not told to rotate now.
+        The service calls the secret's function, to test it, and makes a version for that; so it
+        comes after the compare. It is not told to rotate now.
         """
-        return self._writer.rearm(secrets)
+        if self._api.options.rearm_rotation:
+            self._writer.rearm(secrets)
+
+    def least_seconds(self, *, secrets: int, versions: int) -> float:
+        """Return how long a restore of so many takes at the least: by the service's quotas and our rate."""
+        limit = self._api.options.requests_per_second
+        return restore_seconds(secrets, versions, requests_per_second=limit)
 
     def losses(self) -> tuple[str, ...]:
         """Return what the writes of this instance could not reproduce."""

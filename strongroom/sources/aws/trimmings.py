@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from strongroom.errors import SourceUnavailable
+from strongroom.errors import SourceError, SourceUnavailable
 from strongroom.model import Secret
 from strongroom.sources.aws.client import ATTEMPTS, Api
 from strongroom.sources.aws.convention import RESERVED
@@ -23,8 +23,10 @@ from strongroom.sources.aws.secrets import Facts, description_of
 DEFAULT_KEY = "alias/aws/secretsmanager"
 ASLEEP = "rotation is not switched on again"
 UNSET = "the settings of a rotation that was switched off are not made again"
-
-
+FAILED = (
+    "rotation could not be switched on again (look at its function and its role, and at the right in "
+    "ops/aws/secrets-manager/rearm.json, then restore once more)"
+)
 _HINT_POLICY = (
     "It names people or roles that are not there. Make them, or restore without resource policies: "
     "resource_policies = false in the source's settings."
@@ -46,7 +48,7 @@ class Trimmings:
         if facts is not None and facts.replicas:
             self._replicate(name, facts.replicas)
         self._ask("untag_resource", f"take the mark off secret '{name}'", name, TagKeys=[mark])
-        if facts is not None and facts.turning is not None:
+        if facts is not None and facts.turning is not None and not self._is_rearmed(facts.turning):
             self._losses.add(ASLEEP if facts.turning.enabled else UNSET, name)
         if facts is not None and facts.deleted:
             self._schedule_deletion(name, facts.deleted)
@@ -66,8 +68,12 @@ class Trimmings:
             self._replace_policy(name, facts.policy)
             if facts.kms_key_id != found.kms_key_id:
                 self._losses.add("secrets that exist stay under the key that seals them now", name)
-            if facts.turning != found.turning:
+            if facts.turning != found.turning and not self._is_rearmed(facts.turning):
                 self._losses.add("secrets that exist keep the rotation settings that they have now", name)
+
+    def _is_rearmed(self, turning: Turning | None) -> bool:
+        """Say whether :meth:`rearm` will see to it."""
+        return self._api.options.rearm_rotation and turning is not None and turning.enabled
 
     def _replace_policy(self, name: str, policy: str | None) -> None:
         answer = self._ask("get_resource_policy", f"read the resource policy of secret '{name}'", name)
@@ -111,14 +117,21 @@ class Trimmings:
         there.add(self._api.options.region)
         return [_region(replica) for replica in replicas if replica.region not in there]
 
-    def rearm(self, name: str, turning: Turning) -> bool:
-        """Switch rotation on again; the service calls its function, to test it."""
+    def rearm(self, name: str, turning: Turning) -> None:
+        """Switch rotation on again; the service calls its function, to test it.
+
+        The values are back and compared by now: what is wrong with a function must not end a
+        restore of thousands half-way, so it is noted and the restore goes on.
+        """
         given: dict[str, Any] = {"RotateImmediately": False, "RotationRules": _rules(turning.rules)}
         if turning.lambda_arn:
             given["RotationLambdaARN"] = turning.lambda_arn
-        self._ask("rotate_secret", f"switch on the rotation of secret '{name}'", name, **given)
-        self._losses.made_good(ASLEEP, name)
-        return True
+        try:
+            self._ask("rotate_secret", f"switch on the rotation of secret '{name}'", name, **given)
+        except SourceUnavailable:
+            raise
+        except SourceError:
+            self._losses.add(FAILED, name)
 
     def _schedule_deletion(self, name: str, day: str) -> None:
         self._losses.add("secrets that were scheduled for deletion came back without values, and so", name)

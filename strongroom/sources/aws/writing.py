@@ -12,12 +12,9 @@ between several secrets, and for tags, description and other labels, the last wr
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from secrets import token_hex
 from typing import Any
-
-from msgspec import Struct
 
 from strongroom.errors import Conflict, SourceError
 from strongroom.model import Secret, Version
@@ -25,9 +22,10 @@ from strongroom.sources import Change
 from strongroom.sources.aws.checks import check, check_place, given
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.convention import PREFIX, RESERVED, spelled
-from strongroom.sources.aws.described import Described
+from strongroom.sources.aws.described import Described, Turning
 from strongroom.sources.aws.failures import Exists, Invalid
 from strongroom.sources.aws.losses import Losses
+from strongroom.sources.aws.planned import LABEL, Planned, fingerprint_of, ids_of, labels_of
 from strongroom.sources.aws.reading import Reader
 from strongroom.sources.aws.secrets import (
     Facts,
@@ -42,18 +40,6 @@ from strongroom.sources.aws.versions import CURRENT, PENDING, PREVIOUS, own_id
 from strongroom.sources.history import check_expected, on_top
 
 MARK = PREFIX + "restoring"
-LABEL = "strongroom-restoring"
-"""What a version is labelled with while it has no other label: the service wants one."""
-
-
-class Planned(Struct, frozen=True, kw_only=True):
-    """A change that was checked. ``found`` is the secret as it is; ``ours``, half written by us."""
-
-    secret: Secret
-    facts: Facts | None
-    found: Described | None
-    head: tuple[int, str] = (0, "")
-    ours: bool = False
 
 
 class Writer:
@@ -76,12 +62,17 @@ class Writer:
         """Write changes of distinct names: all are checked before the first is written."""
         return sum(self._api.each(self._apply, self._api.each(self._plan, changes)))
 
-    def rearm(self, secrets: Iterable[Secret]) -> int:
-        """Switch rotation on again where it was on; return how many secrets had it on."""
-        turning = ((secret.name, facts.turning) for secret in secrets if (facts := facts_of(secret)))
-        return sum(
-            self._trimmings.rearm(name, how) for name, how in turning if how is not None and how.enabled
-        )
+    def rearm(self, secrets: Iterable[Secret]) -> None:
+        """Switch rotation on again where it was on."""
+        found = ((secret.name, facts_of(secret)) for secret in secrets)
+        turned = [(name, facts.turning) for name, facts in found if facts and facts.turning]
+        self._api.each(self._rearm, [(name, how) for name, how in turned if how.enabled])
+
+    def _rearm(self, turned: tuple[str, Turning]) -> None:
+        name, how = turned
+        found = self._reader.describe(name)
+        if found is not None and not found.deleted and found.turning != how:
+            self._trimmings.rearm(name, how)
 
     def _head(self, name: str) -> tuple[int, str] | None:
         found = self._reader.head(name)
@@ -98,7 +89,7 @@ class Writer:
             return Planned(secret=secret, facts=facts, found=None)
         found, held = there
         head = head_of(held)
-        ours = found.tags.get(MARK) == _fingerprint(secret) and self._agrees(secret, facts)
+        ours = found.tags.get(MARK) == fingerprint_of(secret) and self._agrees(secret, facts)
         if not (ours and change.expected is None):
             check_expected(change, head[0])
         if self._seen.get(secret.name, head[1]) != head[1]:
@@ -116,7 +107,7 @@ class Writer:
         if there is None or found is None:
             return True
         values = {found.versions[str(version.number)].id: version.value for version in live(there)}
-        ids = _ids(Planned(secret=secret, facts=facts, found=None), live(secret))
+        ids = ids_of(Planned(secret=secret, facts=facts, found=None), live(secret))
         return all(values.get(ids[v.number], v.value) == v.value for v in live(secret))
 
     # -- writing -------------------------------------------------------------------
@@ -132,7 +123,7 @@ class Writer:
 
     def _restore_exactly(self, planned: Planned) -> None:
         secret, versions = planned.secret, live(planned.secret)
-        ids = _ids(planned, versions)
+        ids = ids_of(planned, versions)
         here = set(list(ids.values())[:1])
         if planned.found is None:
             self._create(planned, ids)
@@ -142,7 +133,7 @@ class Writer:
             if ids[version.number] not in here:
                 last = version is versions[-1]
                 self._put(secret.name, ids[version.number], version, CURRENT if last else LABEL)
-        self._label(secret.name, _labels(planned, versions, ids), drop={PREVIOUS, LABEL})
+        self._label(secret.name, labels_of(planned, versions, ids), drop={PREVIOUS, LABEL})
         self._trimmings.finish(secret, planned.facts, mark=MARK)
 
     def _take_up(self, found: Described, *, wanted: bool) -> set[str]:
@@ -161,8 +152,8 @@ class Writer:
         first = given(versions[0]) if versions else {}
         parameters: dict[str, Any] = {
             "Name": secret.name,
-            "ClientRequestToken": ids[versions[0].number] if versions else _fingerprint(secret),
-            "Tags": listed(self._tags(secret, planned.facts) | {MARK: _fingerprint(secret)}),
+            "ClientRequestToken": ids[versions[0].number] if versions else fingerprint_of(secret),
+            "Tags": listed(self._tags(secret, planned.facts) | {MARK: fingerprint_of(secret)}),
             **first,
         }
         if description := description_of(secret):
@@ -174,7 +165,7 @@ class Writer:
         except Exists:
             # The reply of a create that was repeated may be lost; anybody else's secret has no such mark.
             found = self._reader.describe(secret.name)
-            if found is not None and found.tags.get(MARK) == _fingerprint(secret):
+            if found is not None and found.tags.get(MARK) == fingerprint_of(secret):
                 return
             raise Conflict(f"secret {secret.name!r} was created meanwhile") from None
 
@@ -289,34 +280,3 @@ class Writer:
             self._losses.add("replicas of another region's secret became secrets of their own", secret.name)
         if facts is not None and facts.owner:
             self._losses.add("secrets that an AWS service manages are now managed by nobody", secret.name)
-
-
-def _ids(planned: Planned, versions: Sequence[Version]) -> dict[int, str]:
-    """Return each version's id by number: its own where it has one."""
-    kept = planned.facts.versions if planned.facts else {}
-    return {
-        version.number: kept[str(version.number)].id
-        if str(version.number) in kept
-        else own_id(planned.secret.name, version.number, version.media)
-        for version in versions
-    }
-
-
-def _labels(planned: Planned, versions: Sequence[Version], ids: Mapping[int, str]) -> dict[str, str]:
-    """Return which version every label belongs on; of a secret from elsewhere, the newest two have one."""
-    if not versions:
-        return {}
-    kept = planned.facts.versions if planned.facts else {}
-    labels = {stage: one.id for one in kept.values() for stage in one.stages if one.id in ids.values()}
-    if planned.facts is None and len(versions) > 1:
-        labels[PREVIOUS] = ids[versions[-2].number]
-    return {stage: id_ for stage, id_ in labels.items() if stage != LABEL} | {
-        CURRENT: ids[versions[-1].number]
-    }
-
-
-def _fingerprint(secret: Secret) -> str:
-    """Return what tells this restore's unfinished secret from any other: ids, and nothing of values."""
-    planned = Planned(secret=secret, facts=facts_of(secret), found=None)
-    ids = _ids(planned, live(secret))
-    return hashlib.sha256("\0".join((secret.name, *ids.values())).encode()).hexdigest()[:32]
