@@ -8,7 +8,7 @@ from cli import prompts, run_shown
 from cli.output import Output
 from cli.settings import services, settings
 from cli.watching import by_ticket, watching
-from strongroom.errors import ConfigError, RunFailed, UsageError
+from strongroom.errors import ConfigError, RunDegraded, RunFailed, UsageError
 from strongroom.operations import failures
 from strongroom.operations.drive import drive
 from strongroom.operations.services import Services
@@ -53,7 +53,7 @@ def finish(run_id: str, tickets: list[Ticket], built: Services, output: Output) 
     Ctrl-C cancels it first, so that nothing half-made stays on stage or target.
 
     Raises:
-        StrongroomError: what the run failed of.
+        StrongroomError: what the run failed of, or falls short of.
     """
     try:
         with watching(output, built.store) as watch:
@@ -65,6 +65,7 @@ def finish(run_id: str, tickets: list[Ticket], built: Services, output: Output) 
     require_good(run)
     rows = run_shown.rows_of(built.store, run)
     output.answer(run_shown.as_document(run, rows), run_shown.lines_of(run, rows))
+    require_whole(run)
 
 
 def require_good(run: Run) -> None:
@@ -72,3 +73,12 @@ def require_good(run: Run) -> None:
     if run.state in (RunState.DONE, RunState.DEGRADED):
         return
     raise failures.typed(run.error) or RunFailed(f"run {run.id} {run.state}: {run.error}")
+
+
+def require_whole(run: Run) -> None:
+    """Return if a run did all that it was to do: who only looks at the exit code has to learn, too,
+    that a backup holds less than expected or lacks a replica."""
+    require_good(run)
+    if run.state is RunState.DEGRADED:
+        happened, hint = failures.apart(run.error)
+        raise RunDegraded(f"run {run.id} is degraded: {happened}", hint=hint or None)

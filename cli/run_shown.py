@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cli.output import fields, plural, size
+from strongroom.operations import failures
 from strongroom.state.records import Run, StepKind, StepRow, StepState
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _BACKUP = "backup"
 
 def as_document(run: Run, rows: list[StepRow]) -> dict[str, Any]:
     """Return a run for machines."""
+    happened, to_do = failures.apart(run.error)
     return {
         "id": run.id,
         "request_id": run.request_id,
@@ -35,9 +37,11 @@ def as_document(run: Run, rows: list[StepRow]) -> dict[str, Any]:
         "created_at": run.created_at,
         "finished_at": run.finished_at,
         "seconds": seconds(run),
-        "error": run.error,
+        "error": happened or None,
+        "to_do": to_do or None,
         "secrets": _counts(run).get("secrets"),
         "size": _counts(run).get("size"),
+        "fewer": run.facts.get("report", {}).get("fewer"),
         "steps": steps(rows),
         "unfinished": [as_step(row) for row in rows if row.error],
     }
@@ -45,7 +49,8 @@ def as_document(run: Run, rows: list[StepRow]) -> dict[str, Any]:
 
 def as_step(row: StepRow) -> dict[str, Any]:
     """Return a step that had trouble."""
-    return {"step": str(row.step), "state": row.state, "attempts": row.attempts, "error": row.error}
+    happened, _ = failures.apart(row.error)
+    return {"step": str(row.step), "state": row.state, "attempts": row.attempts, "error": happened}
 
 
 def steps(rows: list[StepRow]) -> dict[str, dict[str, Any]]:
@@ -67,7 +72,9 @@ def lines_of(run: Run, rows: list[StepRow]) -> Iterator[str]:
     yield from (f"  {line}" for line in fields(_pairs(run, rows)))
     for row in rows:
         if row.error and row.state is not StepState.DONE:
-            yield f"  {row.step} ({row.state}, {plural(row.attempts, 'attempt')}): {row.error}"
+            happened, _ = failures.apart(row.error)
+            tries = plural(row.attempts, "attempt")
+            yield f"  {row.step} ({row.state}, {tries}): {happened}"
 
 
 def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
@@ -77,6 +84,8 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
     yield "took" if run.finished_at else "so far", f"{seconds(run):,.1f} s"
     if counts := _counts(run):
         yield "holds", f"{plural(counts['secrets'], 'secret')}, {size(counts['size'])}"
+    if fewer := run.facts.get("report", {}).get("fewer"):
+        yield "lacks", f"{plural(fewer, 'secret')} of those listed, or of those that the backup before holds"
     for kind, entry in steps(rows).items():
         yield (
             kind,
@@ -84,7 +93,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
             + (f", {entry['seconds']:,.1f} s of work" if entry["seconds"] else ""),
         )
     yield from _outcome(run)
-    yield "error", run.error
+    yield from zip(("error", "to do"), failures.apart(run.error), strict=True)
 
 
 def _outcome(run: Run) -> Iterator[tuple[str, object]]:

@@ -32,14 +32,14 @@ def _status(arguments: Namespace, output: Output) -> int | None:
     if arguments.id is None:
         _list(output, arguments.limit)
         return None
-    from cli.policy import require_good  # noqa: PLC0415 - what drives runs
+    from cli.policy import require_whole  # noqa: PLC0415 - what drives runs
 
     store = run_store()
     run = follow(output, arguments.id) if arguments.follow else store.find(arguments.id)
     rows = run_shown.rows_of(store, run)
     output.answer(run_shown.as_document(run, rows), run_shown.lines_of(run, rows))
     if arguments.follow:
-        require_good(run)
+        require_whole(run)
     return None
 
 

@@ -33,13 +33,13 @@ def _submit(arguments: Namespace, output: Output) -> None:
         words = [f"Submitted. Follow it: strongroom status {request} --follow"]
         output.answer({"id": request}, words)
         return
-    from cli.policy import require_good  # noqa: PLC0415
+    from cli.policy import require_whole  # noqa: PLC0415
     from cli.runs import follow  # noqa: PLC0415
 
     run = follow(output, request)
     rows = run_shown.rows_of(run_store(), run)
     output.answer(run_shown.as_document(run, rows), run_shown.lines_of(run, rows))
-    require_good(run)
+    require_whole(run)
 
 
 def _task(arguments: Namespace, found: Settings) -> tuple[Any, dict[str, str]]:

@@ -394,6 +394,15 @@ class RunFailed(StateError):
     default_hint = "The last good backup is untouched. See 'strongroom status RUN', then 'strongroom retry'."
 
 
+class RunDegraded(StateError):
+    """The run made something good, and less than it was to make."""
+
+    exit_code = 96
+    default_hint = (
+        "What there is can be restored. See 'strongroom status RUN'; docs/runbooks.md has each case."
+    )
+
+
 class RunCancelled(StateError):
     """The run was cancelled; what it had staged is removed."""
 

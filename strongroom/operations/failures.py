@@ -1,4 +1,4 @@
-"""Recorded failures, turned back into typed errors for whoever waits for a run."""
+"""Failures as a run records them, and back: typed errors for whoever waits for the run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,26 @@ import re
 from strongroom import errors
 
 _RECORDED = re.compile(r"^(?:\S+: )?(?P<code>[A-Za-z]+): (?P<message>.*)$", re.DOTALL)
+_TO_DO = "\nWhat to do: "
 
 
-def typed(recorded: str | None) -> errors.StrongroomError | None:
+def said(error: errors.StrongroomError) -> str:
+    """Return what a run records of an error beside its code: what happened, and what it alone says to do."""
+    hint = "" if error.hint == error.default_hint else error.hint
+    return error.message + (f"{_TO_DO}{hint}" if hint else "")
+
+
+def apart(text: str | None) -> tuple[str, str]:
+    """Return what happened and what to do, of what a run recorded."""
+    happened, _, hint = (text or "").partition(_TO_DO)
+    return happened, hint
+
+
+def typed(text: str | None) -> errors.StrongroomError | None:
     """Return the error that a run recorded as ``step: Code: message``, if it is one of ours."""
-    match = _RECORDED.match(recorded or "")
+    happened, hint = apart(text)
+    match = _RECORDED.match(happened)
     kind = getattr(errors, match["code"], None) if match else None
     if match is None or not isinstance(kind, type) or not issubclass(kind, errors.StrongroomError):
         return None
-    return kind(match["message"])
+    return kind(match["message"], hint=hint or None)

@@ -20,7 +20,8 @@ def report(run: Run, step: Step, services: Services) -> dict[str, Any]:
     unswept = _sweep(run, services)
     good = _record_replicas(run, services)
     state, error = _outcome(run, good, services)
-    return {"state": state.value, "error": error, "good": sorted(good), "unswept": unswept}
+    fewer = _fewer(run, services)
+    return {"state": state.value, "error": error, "good": sorted(good), "unswept": unswept, "fewer": fewer}
 
 
 Outcome = tuple[RunState, str | None]
@@ -65,13 +66,21 @@ def _said_unlocked(unlocked: Mapping[str, str]) -> str:
 def _short(run: Run, services: Services) -> str | None:
     """Say if a backup holds much less than was expected: a source that answers with too little
     looks just like one from which much was deleted (invariant 7)."""
-    if run.spec.kind is not RunKind.BACKUP:
+    if not (fewer := _fewer(run, services)):
         return None
     held = run.facts["counts"]["secrets"]
-    expected = max(run.facts["plan"]["secrets"], _held_before(run, services))
+    expected = held + fewer
     if held >= FLOOR * expected:
         return None
     return f"whole, but it holds {held} secrets where {expected} were expected; look at the source"
+
+
+def _fewer(run: Run, services: Services) -> int:
+    """Return how many secrets a backup lacks of those that were listed, or that the one before has."""
+    if run.spec.kind is not RunKind.BACKUP or "counts" not in run.facts:
+        return 0
+    expected = max(run.facts["plan"]["secrets"], _held_before(run, services))
+    return max(0, int(expected - run.facts["counts"]["secrets"]))
 
 
 def _held_before(run: Run, services: Services) -> int:

@@ -73,6 +73,26 @@ def test_a_metadata_policy_is_plain_and_holds_no_value(configured: Machine) -> N
     assert b"CANARY" not in container.read_bytes()
 
 
+def test_a_backup_that_lacks_secrets_is_an_alarm_for_whoever_only_looks_at_the_exit_code(
+    configured: Machine,
+) -> None:
+    for number in range(20):
+        configured.set(f"app/{number}", "CANARY")
+    back_up(configured)
+    configured.ok("delete", "app/0", "--force")
+    few = back_up(configured)
+    assert (few["state"], few["fewer"]) == ("done", 1)
+    configured.ok("delete", *(f"app/{number}" for number in range(1, 20)), "--force")
+    done = configured.run("backup", "--policy", "full", "--force")
+    assert done.code == 96
+    assert "holds 3 secrets where 22 were expected" in done.out
+    assert "lacks    19 secrets" in done.out
+    assert "strongroom: RunDegraded" in done.err
+    run = configured.ok("status", "--json").document["runs"][0]["id"]
+    assert configured.run("status", run, "--follow").code == 96
+    assert configured.ok("status", run).out == done.out
+
+
 def test_a_target_is_named_by_its_configured_name(configured: Machine) -> None:
     back_up(configured)
     words = (

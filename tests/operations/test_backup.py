@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import EmptySource, NothingSelected, TargetUnavailable, UsageError
+from strongroom.errors import EmptySource, NothingSelected, SourceError, TargetUnavailable, UsageError
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations import failures
 from strongroom.operations.drive import drive
@@ -173,6 +173,20 @@ def test_a_source_that_loses_secrets_between_listing_and_reading_is_called_degra
     run = world.back_up(world.services(sources={"vault": _Losing(made_up(30), name="vault")}))
     assert run.state is RunState.DEGRADED
     assert "holds 15 secrets where 30 were expected" in (run.error or "")
+
+
+def test_what_a_failed_run_says_to_do_is_what_the_source_said(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    run = world.back_up(world.services(sources={"vault": _Refusing(made_up(3), name="vault")}))
+    assert failures.apart(run.error) == ("plan: SourceError: it is sealed", "Unseal it.")
+    error = failures.typed(run.error)
+    assert isinstance(error, SourceError)
+    assert (error.message, error.hint) == ("it is sealed", "Unseal it.")
+
+
+class _Refusing(MemoryStore):
+    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:  # noqa: ARG002
+        raise SourceError("it is sealed", hint="Unseal it.")
 
 
 class _Losing(MemoryStore):
