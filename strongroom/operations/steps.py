@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from strongroom.errors import ClaimLost, StrongroomError, TargetUnavailable
-from strongroom.operations import drill, repair, restore_run, rotate
+from strongroom.operations import drill, failures, repair, restore_run, rotate
 from strongroom.operations.capture import capture, discard
 from strongroom.operations.commit import commit, complete_targets, missing_from_quorum
 from strongroom.operations.lease import kept_alive
@@ -122,7 +122,7 @@ def _work(run: Run, claim: Claim, services: Services) -> None:
         with kept_alive(services.store, claim, lease=services.limits.lease):
             result = _action(run, step)(run, step, services)
     except StrongroomError as error:
-        _record_failure(run, claim, services, error.code, str(error), wait=_asked(error))
+        _record_failure(run, claim, services, error.code, failures.said(error), wait=_asked(error))
     except KeyboardInterrupt:
         # Handed back at once, so that whoever sweeps or goes on need not wait for the lease.
         services.store.fail(claim, "interrupted", retry_in=0.0, decide=decide_given_up)
