@@ -119,6 +119,13 @@ class TransitKey:
             raise self._missing()
         return answer.data()
 
+    def change(self, what: str, body: dict[str, object]) -> None:
+        """Have Vault ``rotate``, ``config`` or ``trim`` the key. Raises KeyServiceError."""
+        try:
+            self._post("keys", self.key, what, body=body)
+        except failures.Refused as error:
+            raise KeyServiceError(f"{self.describe()} ({what}): {error.message}") from None
+
     def _require_opens(self, version: int) -> None:
         """Raise if Vault refuses for the version's sake: its words are not read, they may quote us."""
         settings = self.settings()
@@ -140,7 +147,7 @@ class TransitKey:
         return KeyNotFound(f"there is no {self.describe().removeprefix('the ')}, or no mount '{self.mount}'")
 
     def _post(self, *path: str, body: dict[str, object]) -> Answer:
-        """Ask, and ask again where the answer was lost: neither request changes anything."""
+        """Ask, and ask again where the answer was lost: done twice, each request is as good as once."""
         return self._guarded(lambda: self._vault.post(self.mount, *path, body=body, repeatable=True))
 
     def _guarded(self, ask: Callable[[], Answer]) -> Answer:

@@ -30,9 +30,9 @@ def recipient(name: str, key: KeptKey, settings: Settings, ask: Ask | None) -> R
         case Pkcs11Key():
             return _hsm_recipient(name, key, ask)
         case TransitKey():
-            return TransitRecipient(_transit(key, settings), label=name)
+            return TransitRecipient(transit_key(key, settings), label=name)
         case KmsKey():
-            return KmsRecipient(_kms(key), label=name)
+            return KmsRecipient(kms(key), label=name)
 
 
 def identity(name: str, key: KeptKey, settings: Settings, ask: Ask | None) -> Iterator[Opener]:
@@ -42,17 +42,19 @@ def identity(name: str, key: KeptKey, settings: Settings, ask: Ask | None) -> It
             if key.module is not None:
                 yield _hsm_identity(name, key, ask)
         case TransitKey():
-            yield TransitIdentity(_transit(key, settings))
+            yield TransitIdentity(transit_key(key, settings))
         case KmsKey():
-            yield KmsIdentity(_kms(key))
+            yield KmsIdentity(kms(key))
 
 
-def _transit(key: TransitKey, settings: Settings) -> transit.TransitKey:
+def transit_key(key: TransitKey, settings: Settings) -> transit.TransitKey:
+    """Return a transit key of a configured server."""
     server = places.vault(key.vault, settings)
     return transit.TransitKey(server, key=key.key, mount=key.mount, server=key.vault)
 
 
-def _kms(key: KmsKey) -> Kms:
+def kms(key: KmsKey) -> Kms:
+    """Return a key of KMS."""
     return Kms(
         KmsOptions(key_id=key.key_id, region=key.region, endpoint_url=key.endpoint_url, profile=key.profile)
     )

@@ -24,6 +24,7 @@ from strongroom.config import (
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient, passphrase, privatefile
 from strongroom.keys.allof import LEAST_LEGS, AllOfIdentity, AllOfRecipient
+from strongroom.keys.destroying.files import is_destroyed
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, PublicKey
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient, load_key_file
 from strongroom.keys.quorum import QuorumRecipient, record
@@ -89,6 +90,8 @@ def identity(name: str, settings: Settings, ask: Ask | None = None) -> Iterator[
     match settings.keys[name]:
         case PassphraseKey() as key:
             yield passphrase.PassphraseIdentity(_passphrase(key, ask))
+        case KeyFileKey(file=file) | HpkeKey(identity_file=Path() as file) if is_destroyed(file):
+            return  # on purpose: whatever else is sealed still opens with the other keys
         case KeyFileKey() as key:
             yield KeyFileIdentity(load_key_file(key.file))
         case HpkeKey(identity_file=Path() as file):

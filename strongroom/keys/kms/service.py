@@ -25,6 +25,9 @@ T = TypeVar("T")
 CONTEXT = "strongroom"
 """The encryption context's one name; its value is what a recipient binds, in hex."""
 
+SHORTEST_WAIT = 7
+"""Days that a key at least waits for its deletion."""
+
 _FOREIGN = frozenset({"InvalidCiphertextException", "IncorrectKeyException", "InvalidCiphertext"})
 _OTHERS = "The ciphertext refers to a customer master key that"
 """How KMS begins its refusal, an AccessDeniedException, of what another key made."""
@@ -132,6 +135,14 @@ class Kms:
         """Return what KMS says of the key (``KeyMetadata``). Raises KeyServiceError."""
         answer = self._ask(lambda client: client.describe_key(KeyId=self.options.key_id))
         return dict(answer["KeyMetadata"])
+
+    def schedule_deletion(self) -> None:
+        """Have the key deleted, after the shortest time that KMS allows. Raises KeyServiceError."""
+        self._ask(
+            lambda client: client.schedule_key_deletion(
+                KeyId=self.options.key_id, PendingWindowInDays=SHORTEST_WAIT
+            )
+        )
 
     def require_usable(self) -> None:
         """Refuse a key that is off, on its way out, or of a kind that is not used here.

@@ -130,6 +130,10 @@ class AzureTarget:
         with contextlib.suppress(MissingPiece):
             self._ask(f"delete {name}", lambda: self._delete(name), writing=True)
 
+    def purge(self, prefix: str) -> None:
+        """Say that it cannot be told what a deletion leaves: versions and soft deletion are the
+        account's settings, which a credential for one container does not see."""
+
     def abort_incomplete(self, prefix: str) -> int:
         """Drop the staged blocks of blobs that were never committed; return of how many.
 

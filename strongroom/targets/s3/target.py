@@ -16,6 +16,7 @@ from strongroom.targets.s3.probing import Prober
 from strongroom.targets.s3.putting import Putter
 from strongroom.targets.s3.reading import Reader
 from strongroom.targets.s3.uploads import abort_all
+from strongroom.targets.s3.versions import purge
 
 
 class S3Target:
@@ -97,6 +98,10 @@ class S3Target:
             return
         self._locks.check_free(name, found)
         self.bucket.call("delete_object", f"delete {name}", writing=True, Key=self.bucket.key(name))
+
+    def purge(self, prefix: str) -> int:
+        """Remove every version under a prefix for good; see :class:`strongroom.targets.purging.Hiding`."""
+        return purge(self.bucket, check_prefix(prefix))
 
     def abort_incomplete(self, prefix: str) -> int:
         """Remove multipart uploads under ``prefix``; return how many there were.

@@ -1,0 +1,104 @@
+"""Destroying keys at their keepers, so that nothing sealed for them opens any more.
+
+A *version* is what can be destroyed by itself: of a transit key one of several, of any other kind
+the whole key (0, or the version that its stanzas carry). No keeper is believed because it said
+"done": :meth:`Destroyer.look` asks how the key stands, and :meth:`Destroyer.opens` tries it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Protocol
+
+from msgspec import Struct
+
+from strongroom.container.stanza import Identity, Stanza
+from strongroom.errors import KeyServiceError, StrongroomError
+
+__all__ = ["Destroyer", "Fate", "Standing", "attempt"]
+
+
+class Fate(StrEnum):
+    """How a key version stands with its keeper."""
+
+    THERE = "there"
+    PENDING = "pending"
+    GONE = "gone"
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """What a keeper says of a key version; all of it public.
+
+    Args:
+        where: which keeper answered: another one of the same name proves nothing.
+        until: when a pending deletion is due (RFC 3339), empty if nobody says.
+        absent: that it is gone is told by its absence alone, which a wrong keeper shows as well:
+            it counts only where the key was seen before.
+        doubts: why a copy of the key may be left all the same; with one, nothing is proven.
+        answer: the keeper's own words, for the record.
+    """
+
+    fate: Fate
+    where: str
+    until: str = ""
+    absent: bool = False
+    doubts: tuple[str, ...] = ()
+    answer: Mapping[str, str | int | bool] = {}
+
+
+class Destroyer(Protocol):
+    """A configured key whose versions can be destroyed. Making one calls nothing."""
+
+    @property
+    def name(self) -> str:
+        """What the configuration calls the key."""
+        ...
+
+    @property
+    def renews(self) -> bool:
+        """Whether the key goes on under a new version, so that policies may keep naming it."""
+        ...
+
+    def owns(self, stanza: Stanza) -> bool:
+        """Say whether a stanza was wrapped for this key, of whatever version."""
+        ...
+
+    def takes(self, version: int, other: int) -> bool:
+        """Say whether destroying ``version`` destroys ``other`` too."""
+        ...
+
+    def look(self, version: int) -> Standing:
+        """Ask the keeper. Raises KeyServiceError if it does not answer."""
+        ...
+
+    def prepare(self, version: int) -> None:
+        """See to it that nothing new is sealed under ``version``. Destroys nothing."""
+        ...
+
+    def destroy(self, version: int) -> None:
+        """Destroy it; one that is gone already is fine. Raises KeyServiceError."""
+        ...
+
+    def identity(self, version: int) -> Identity:
+        """Return what opened, for a real attempt. Raises StrongroomError where nothing is left."""
+        ...
+
+
+def attempt(destroyer: Destroyer, version: int, stanza: Stanza, context: bytes) -> tuple[bool, str]:
+    """Try to open a stanza with a key that is to be gone; return whether it did, and what was said.
+
+    A keeper that is away has not refused: that is raised.
+
+    Raises:
+        KeyServiceError: transient; nothing is known.
+    """
+    try:
+        opened = destroyer.identity(version).unwrap(stanza, context=context) is not None
+    except KeyServiceError as error:
+        if error.transient:
+            raise
+        return False, error.code
+    except StrongroomError as error:
+        return False, error.code
+    return opened, "opened" if opened else "refused"
