@@ -104,6 +104,17 @@ class PolicySettings(Section):
         description="Why a full policy may keep its backups for less than a year.",
         examples=["contract 4711 demands deletion after 90 days"],
     )
+    erasable: bool = Field(
+        default=False,
+        description="Whether its backups may be shredded (`strongroom shred`): every key that opens them can "
+        "then be destroyed, and no target locks them. Left out, they are immutable.",
+        examples=[True],
+    )
+    legal_hold: Text | None = Field(
+        default=None,
+        description="Why nothing of an erasable policy may be shredded for now.",
+        examples=["case 4711, until the court says otherwise"],
+    )
     encrypt: bool = Field(
         default=False,
         description="Whether to seal a metadata backup too. Full backups are always sealed.",

@@ -77,7 +77,7 @@ class AllOfRecipient(KeyHolder):
         require_key(key, "key to wrap")
         shares = [self._random(KEY_SIZE) for _ in self.legs]
         legs = tuple(
-            tuple(each.wrap(share, context=_leg(number, len(self.legs), context)) for each in leg)
+            tuple(each.wrap(share, context=leg_context(number, len(self.legs), context)) for each in leg)
             for number, (leg, share) in enumerate(zip(self.legs, shares, strict=True))
         )
         encoded = canonical.encode(legs)
@@ -118,7 +118,7 @@ class AllOfIdentity(KeyHolder):
         keywrap.hex_arg(stanza.args, "wrapped", keywrap.WRAPPED)
         shares = []
         for number, leg in enumerate(legs):
-            share = self._share(leg, _leg(number, len(legs), context))
+            share = self._share(leg, leg_context(number, len(legs), context))
             if share is None:
                 return None
             shares.append(share)
@@ -171,7 +171,7 @@ def _label(legs: bytes) -> bytes:
     return LABEL + hashlib.sha256(legs).digest()
 
 
-def _leg(number: int, count: int, context: bytes) -> bytes:
+def leg_context(number: int, count: int, context: bytes) -> bytes:
     """Bind a share to its leg: it neither opens as a stanza of its own nor in another leg's place."""
     return LEG + bytes([number, count]) + context
 

@@ -56,6 +56,12 @@ def successor_of(backup: str) -> str:
     return f"{match[1]}-r{int(match[2]) + 1}" if match else f"{backup}-r1"
 
 
+def base_of(backup: str) -> str:
+    """Return the id of what a backup was first, however often it was sealed anew since."""
+    match = _SUCCESSOR.fullmatch(backup)
+    return match[1] if match else backup
+
+
 def reencrypt_backup(
     run: Run, manifest: Manifest, targets: Sequence[Target], rotation: Rotation, services: Services
 ) -> dict[str, Any]:

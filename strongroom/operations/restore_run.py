@@ -8,7 +8,7 @@ import msgspec
 
 from strongroom.errors import ConfigError, MissingPiece, StrongroomError
 from strongroom.model import prepare
-from strongroom.operations import quarantine
+from strongroom.operations import quarantine, shred_record
 from strongroom.operations.envelopes import Elsewhere, wrapping_keys
 from strongroom.operations.open import Backup, open_backup
 from strongroom.operations.pins import check_target
@@ -57,6 +57,7 @@ def open_anywhere(run: Run, services: Services) -> Backup:
     if not services.identities():
         raise ConfigError("this process holds no identity that opens backups")
     quarantine.check(services, run.spec.backup)
+    shred_record.check(services, run.spec.backup)
     reasons = []
     for pin in run.spec.targets:
         target = check_target(run, pin.name, services)

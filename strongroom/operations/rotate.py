@@ -15,7 +15,7 @@ import msgspec
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import ConfigError, MissingPiece, RecordRefused, StrongroomError, Tampered
 from strongroom.model import prepare
-from strongroom.operations import pins
+from strongroom.operations import pins, shred_record
 from strongroom.operations.exposure import still_opens
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.locks import lock_until
@@ -58,7 +58,9 @@ def options_of(run: Run) -> RotateOptions:
 def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """List the backups that are to be rotated: those named, in their order; else all, the oldest first."""
     wanted = options_of(run).backups
-    known = [entry.backup for entry in services.store.backups(policy=run.spec.policy, limit=EVERY)]
+    shredding = shred_record.asked(services)  # under a new key it could be brought back
+    entries = services.store.backups(policy=run.spec.policy, limit=EVERY)
+    known = [entry.backup for entry in entries if entry.backup not in shredding]
     if missing := sorted(set(wanted) - set(known)):
         raise MissingPiece(f"the catalog has no backup of policy '{run.spec.policy}' named {missing[0]}")
     found = list(dict.fromkeys(wanted or reversed(known)))

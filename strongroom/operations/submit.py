@@ -13,6 +13,7 @@ from cronsim import CronSim
 
 from strongroom.errors import ConfigError, MissingPiece, UsageError
 from strongroom.model import Depth, Selection
+from strongroom.operations import shred_record
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.services import Services
 from strongroom.operations.steps import FIRST, decide
@@ -133,8 +134,11 @@ def open_repairs(services: Services, schedule: str, *, now: float | None = None)
 def degraded(services: Services) -> list[str]:
     """Return the backups that have a bad replica, by the catalog."""
     store = services.store
+    shredding = shred_record.asked(services)
     return [
-        b.backup for b in store.backups() if any(not replica.good for replica in store.replicas(b.backup))
+        b.backup
+        for b in store.backups()
+        if b.backup not in shredding and any(not replica.good for replica in store.replicas(b.backup))
     ]
 
 
@@ -170,7 +174,12 @@ def _create(services: Services, spec: Spec, *, request_id: str | None) -> Submit
 
 
 def _about(services: Services, kind: RunKind, backup: str, **fields: Any) -> Spec:
-    """Return the spec of a run about an existing backup: its policy's targets and quorum."""
+    """Return the spec of a run about an existing backup: its policy's targets and quorum.
+
+    Raises:
+        BackupShredded: nothing brings it up or back.
+    """
+    shred_record.check(services, backup)
     entry = services.store.backup(backup)
     if entry is None:
         raise MissingPiece(f"the catalog has no backup '{backup}'")

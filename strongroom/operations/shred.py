@@ -1,0 +1,208 @@
+"""shred: destroy the keys of backups, prove it, remove what lies on targets, and say what is left.
+
+The intent is on record before anything is destroyed. Every step may be done again: whoever comes
+after a process that died goes on by the record. *Shredded* is said of a backup if on every target
+nothing of it is left, or all that is left opens for keys that are proven to be destroyed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+
+from strongroom.container import canonical
+from strongroom.errors import KeyShared, StrongroomError
+from strongroom.keys.destroying import Destroyer, Fate, Standing, attempt
+from strongroom.operations.services import Services
+from strongroom.operations.shred_epochs import Epoch
+from strongroom.operations.shred_judge import judge
+from strongroom.operations.shred_objects import remove
+from strongroom.operations.shred_plan import Plan, make_plan, require_alone
+from strongroom.operations.shred_record import (
+    INTENT,
+    KEY,
+    TARGET,
+    VERDICT,
+    Intent,
+    KeyNow,
+    MeantKey,
+    Record,
+    Shredding,
+    read,
+    write,
+)
+from strongroom.operations.shred_scope import Scope
+from strongroom.operations.times import rfc3339
+
+
+def begin(services: Services, scope: Scope, plan: Plan, *, by: str) -> Intent:
+    """Write down what is to be destroyed, as the plan that a person confirmed has it.
+
+    A key that goes on gets its next version first, so that nothing new comes under the old one
+    meanwhile; then it is looked once more whether anything else needs what will be destroyed.
+
+    Raises:
+        KeyShared: something came since the plan that would be lost.
+    """
+    for key in plan.keys:
+        scope.destroyers[key.name].prepare(key.epoch.version)
+    names = tuple(one.backup for one in plan.backups)
+    again = make_plan(services, scope, policy=plan.policy, backups=names)
+    if digest(again) != digest(plan):
+        raise KeyShared(
+            "Something changed since this was planned.", hint="Nothing was destroyed. Plan again."
+        )
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    intent = Intent(
+        shred=f"{moment}-{os.urandom(4).hex()}",
+        policy=plan.policy,
+        by=by,
+        keys=plan.keys,
+        backups=plan.backups,
+    )
+    write(services, INTENT, intent)
+    return intent
+
+
+def digest(plan: Plan) -> str:
+    """Return what tells whether two plans destroy the same."""
+    same = ([(key.epoch, key.name, key.where) for key in plan.keys], plan.backups)
+    return hashlib.sha256(canonical.encode(same)).hexdigest()
+
+
+def advance(services: Services, scope: Scope, *, now: float | None = None) -> list[Shredding]:
+    """Go on with whatever is not finished, as far as it goes today; return those backups.
+
+    Nothing is raised for one key or target that does not answer: it is on record, and the others
+    go on. A policy that is under a legal hold since, or no longer erasable, is left alone.
+    """
+    moment = time.time() if now is None else now
+    record = read(services)
+    pending = record.pending
+    held = {one.policy: why for one in pending if (why := _held(scope, one.policy))}
+    going = [one for one in pending if one.policy not in held]
+    for epoch in sorted({epoch for one in going for epoch in one.meant.epochs}):
+        _key(services, scope, record, epoch, moment, policy=_policy_of(going, epoch))
+    for one in going:
+        _targets(services, record, one)
+    for one in pending:
+        _judge(services, record, one, held.get(one.policy, ""))
+    return pending
+
+
+def _held(scope: Scope, policy: str) -> str:
+    try:
+        scope.require(policy)
+    except StrongroomError as error:
+        return f"{error.code}: {error.message}"
+    return ""
+
+
+def _policy_of(going: list[Shredding], epoch: Epoch) -> str:
+    return next(one.policy for one in going if epoch in one.meant.epochs)
+
+
+# -- keys ----------------------------------------------------------------------
+
+
+def _key(services: Services, scope: Scope, record: Record, epoch: Epoch, now: float, *, policy: str) -> None:
+    """Destroy one key version, unless that is proven already, and put on record how it stands."""
+    before = record.now.get(epoch)
+    if before is not None and before.proven:
+        return
+    meant = record.keys[epoch]
+    try:
+        after = _destroyed(services, scope, record, meant, now, policy=policy)
+    except StrongroomError as error:
+        after = KeyNow(
+            epoch=epoch, until=before.until if before else "", why=(f"{error.code}: {error.message}",)
+        )
+    if after != before:
+        write(services, KEY, after)
+        record.now[epoch] = after
+
+
+def _destroyed(
+    services: Services, scope: Scope, record: Record, meant: MeantKey, now: float, *, policy: str
+) -> KeyNow:
+    destroyer = scope.destroyers.get(meant.name)
+    if destroyer is None:
+        return KeyNow(epoch=meant.epoch, why=(f"key '{meant.name}' is not configured here any more",))
+    version = meant.epoch.version
+    standing = destroyer.look(version)
+    if standing.fate is Fate.THERE:
+        _require_same(meant, standing)
+        require_alone(services, scope, {meant.epoch: meant}, policy=policy, asked=record.backups)
+        destroyer.destroy(version)
+        standing = destroyer.look(version)
+    return _tried(destroyer, meant, standing, record.now.get(meant.epoch), now)
+
+
+def _require_same(meant: MeantKey, standing: Standing) -> None:
+    if standing.where != meant.where:
+        raise KeyShared(
+            f"'{meant.name}' is another key now ({standing.where}) than was confirmed ({meant.where})."
+        )
+
+
+def _tried(
+    destroyer: Destroyer, meant: MeantKey, standing: Standing, before: KeyNow | None, now: float
+) -> KeyNow:
+    opened, said = False, ""
+    if meant.witness is not None:
+        context = bytes.fromhex(meant.witness.context)
+        opened, said = attempt(destroyer, meant.epoch.version, meant.witness.stanza, context)
+    why = tuple(_against(meant, standing, before, now, opened=opened))
+    return KeyNow(
+        epoch=meant.epoch,
+        fate=standing.fate,
+        until=standing.until or (before.until if before and standing.fate is Fate.GONE else ""),
+        proven=not why,
+        tried=said,
+        why=why,
+        answer=standing.answer,
+    )
+
+
+def _against(
+    meant: MeantKey, standing: Standing, before: KeyNow | None, now: float, *, opened: bool
+) -> Iterator[str]:
+    """Yield what stands against calling a key version destroyed."""
+    if standing.fate is Fate.THERE:
+        yield "its keeper still has it"
+    if standing.fate is Fate.PENDING:
+        yield f"its keeper deletes it on {standing.until or 'a day that it does not tell'}"
+    if opened and standing.fate is not Fate.PENDING:
+        yield "it still opens"
+    if standing.where != meant.where:
+        yield f"another keeper answered ({standing.where}) than before ({meant.where})"
+    if standing.absent and not meant.seen:
+        yield "it was not there before either, as it would not be with a wrong keeper"
+    if standing.absent and before is not None and before.until > rfc3339(now):
+        yield f"it is called gone before the day that was told, {before.until}"
+    yield from dict.fromkeys((*meant.doubts, *standing.doubts))
+
+
+# -- targets -------------------------------------------------------------------
+
+
+def _targets(services: Services, record: Record, one: Shredding) -> None:
+    """Remove a backup wherever it lies, and put on record what changed."""
+    wanted = set(one.meant.epochs)
+    for name in one.meant.targets:
+        last = one.targets.get(name)
+        after = remove(services, one.meant, name, closes=wanted.__contains__, last=last)
+        if after.gone:
+            services.store.drop_replica(one.meant.backup, name)
+        if after != last and not (last and last.gone and after.gone):
+            write(services, TARGET, after)
+            one.targets[name] = after
+
+
+def _judge(services: Services, record: Record, one: Shredding, held: str) -> None:
+    judged = judge(one, record.now, held=held)
+    if judged != one.judged:
+        write(services, VERDICT, judged)
+        one.judged = judged

@@ -1,0 +1,126 @@
+"""Removing a backup from a target, whatever of it can be removed, and saying what stays.
+
+The manifest goes first, so that no half of a backup is ever visible. A delete is not believed: what
+is listed afterwards is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from strongroom.errors import MissingPiece, StrongroomError, TargetLocked
+from strongroom.operations.emergency import FOLDER
+from strongroom.operations.envelopes import envelopes_prefix
+from strongroom.operations.layout import containers_prefix, manifest_name
+from strongroom.operations.services import Services
+from strongroom.operations.shred_epochs import Gone, envelopes_on, is_closed
+from strongroom.operations.shred_record import MeantBackup, TargetNow
+from strongroom.targets import Locking, Target
+from strongroom.targets.purging import purge
+from strongroom.targets.repaired import copies
+
+
+def remove(
+    services: Services, meant: MeantBackup, name: str, *, closes: Gone, last: TargetNow | None
+) -> TargetNow:
+    """Remove a backup from one target; a target that is away is said, not raised.
+
+    Args:
+        closes: whether a key version is among those to be destroyed.
+        last: what was known of this target before.
+    """
+    try:
+        return _removed(services, meant, services.target(name), closes, last)
+    except StrongroomError as error:
+        # Words that change from hour to hour would fill the record.
+        why = f"it does not answer ({error.code})" if error.transient else f"{error.code}: {error.message}"
+        if last is not None and last.seen:  # what was read there stays known
+            return msgspec.structs.replace(last, why=why)
+        return TargetNow(backup=meant.backup, target=name, why=why)
+
+
+def _removed(
+    services: Services, meant: MeantBackup, target: Target, closes: Gone, last: TargetNow | None
+) -> TargetNow:
+    opened = _opens(services, meant, target, closes)
+    before = list(_names(target, meant))
+    locked = [name for name in before if not _deleted(target, name)]
+    target.abort_incomplete(containers_prefix(meant.backup))
+    hidden = _purged(target, meant)
+    opens = _opens(services, meant, target, closes)
+    if hidden:  # what was deleted may come back: it still counts
+        opens += [*opened, *(last.opens if last else ())]
+    left = list(_names(target, meant))
+    return TargetNow(
+        backup=meant.backup,
+        target=target.name,
+        gone=not left and hidden == 0,
+        seen=True,
+        deleted=len(before) - len(left),
+        left=len(left),
+        hidden=hidden,
+        opens=tuple(dict.fromkeys(opens)),
+        until=_until(target, left) if locked else "",
+        why=_why(left, locked, hidden),
+    )
+
+
+def _opens(services: Services, meant: MeantBackup, target: Target, closes: Gone) -> list[str]:
+    """Return for whom an envelope on a target opens whose key is not to be destroyed."""
+    records, aside = envelopes_on(target, meant.wrapping_keys, services)
+    stanzas = [stanza for record in records for stanza in record.stanzas]
+    opens = [stanza.label or stanza.type for stanza in stanzas if not is_closed(stanza, closes)]
+    # Anybody who may write could have put those there: they direct no destruction, and are removed.
+    return opens + [f"whoever {one.name} is for ({one.code})" for one in aside]
+
+
+def _names(target: Target, meant: MeantBackup) -> Iterator[str]:
+    yield from copies(target, manifest_name(meant.backup))
+    for prefix in _folders(meant):
+        yield from [info.name for info in target.list(prefix)]
+
+
+def _folders(meant: MeantBackup) -> Sequence[str]:
+    keys = [envelopes_prefix(key) for key in meant.wrapping_keys]
+    return [*keys, containers_prefix(meant.backup), f"{FOLDER}{meant.backup}/"]
+
+
+def _deleted(target: Target, name: str) -> bool:
+    try:
+        target.delete(name)
+    except TargetLocked:
+        return False
+    return True
+
+
+def _purged(target: Target, meant: MeantBackup) -> int:
+    stay = [purge(target, prefix) for prefix in (manifest_name(meant.backup), *_folders(meant))]
+    known = [number for number in stay if number is not None]
+    return sum(known) if len(known) == len(stay) else -1
+
+
+def _until(target: Target, names: Sequence[str]) -> str:
+    """Return when the last lock ends; empty if one target does not say."""
+    if not isinstance(target, Locking):
+        return ""
+    ends = [_asked(target.locked_until, name) for name in names]
+    known = [end for end in ends if end is not None]
+    return max(known).strftime("%Y-%m-%dT%H:%M:%SZ") if known and len(known) == len(ends) else ""
+
+
+def _asked(locked_until: Callable[[str], datetime | None], name: str) -> datetime | None:
+    try:
+        return locked_until(name)
+    except MissingPiece:
+        return None
+
+
+def _why(left: Sequence[str], locked: Sequence[str], hidden: int) -> str:
+    if left:
+        return f"{len(left)} objects stay" + (f", {len(locked)} of them locked" if locked else "")
+    if hidden > 0:
+        return f"{hidden} versions are hidden, and may not be removed by this credential or not yet"
+    return "what the target keeps of deleted objects cannot be told" if hidden else ""

@@ -1,0 +1,137 @@
+"""What tests of shredding share: a world whose keys are kept by a keeper that can destroy them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from strongroom.container.stanza import Identity
+from strongroom.errors import StrongroomError
+from strongroom.keys.destroying import Fate, Standing
+from strongroom.keys.destroying.files import FileDestroyer
+from strongroom.keys.keyfile import TYPE, KeyFileIdentity, KeyFileRecipient, generate_key_file, load_key_file
+from strongroom.operations.drive import drive
+from strongroom.operations.open import open_backup
+from strongroom.operations.pins import pin_recipient
+from strongroom.operations.rotate import RotateOptions
+from strongroom.operations.rotation import submit_rotation
+from strongroom.operations.services import Pinned, Services
+from strongroom.operations.shred import advance, begin
+from strongroom.operations.shred_plan import make_plan
+from strongroom.operations.shred_record import Shredding, read
+from strongroom.operations.shred_scope import ErasurePolicy, Scope
+from strongroom.targets import Target
+from tests.operations.world import POLICY, World, make_world
+
+
+class Keeper(FileDestroyer):
+    """Keeps a key where nobody else has a copy, so that its destruction can be proven."""
+
+    def look(self, version: int) -> Standing:
+        return msgspec.structs.replace(super().look(version), doubts=())
+
+
+class Waiting(Keeper):
+    """One that deletes on a day of its own choosing, as KMS does."""
+
+    day = "2026-12-03T00:00:00Z"
+    asked = False
+
+    def look(self, version: int) -> Standing:
+        found = super().look(version)
+        if self.asked and found.fate is Fate.THERE:
+            return msgspec.structs.replace(found, fate=Fate.PENDING, until=self.day)
+        return found
+
+    def destroy(self, version: int) -> None:
+        del version
+        self.asked = True
+
+    def day_comes(self) -> None:
+        super().destroy(0)
+
+
+class Vault:
+    """A folder of keys, a world that seals for one of them, and what shreds its backups."""
+
+    def __init__(self, folder: Path, *, keeper: type[FileDestroyer] = Keeper) -> None:
+        self.folder = folder
+        self.world: World = make_world(folder)
+        self.keys: dict[str, FileDestroyer] = {}
+        self.current = "k1"
+        self.hold = ""
+        for name in ("k1", "k2", "k3"):
+            generate_key_file(folder / name)
+            self.keys[name] = keeper(
+                name, folder / name, type=TYPE, public=partial(self.public, name), load=load
+            )
+
+    def public(self, name: str) -> str:
+        return self.recipient(name).fingerprint
+
+    def recipient(self, name: str) -> KeyFileRecipient:
+        return KeyFileRecipient(load_key_file(self.folder / name), label=name)
+
+    def scope(self, **changed: object) -> Scope:
+        policy = ErasurePolicy(erasable=True, legal_hold=self.hold, seals_for=frozenset({self.current}))
+        return msgspec.structs.replace(
+            Scope(policies={POLICY: policy}, destroyers=self.keys),
+            **changed,
+        )
+
+    def identities(self) -> Sequence[KeyFileIdentity]:
+        there = [self.folder / name for name in self.keys if (self.folder / name).exists()]
+        return [KeyFileIdentity(load_key_file(path)) for path in there]
+
+    def services(self, **changed: object) -> Services:
+        recipient = self.recipient(self.current)
+        spec = self.world.with_spec(recipients=(pin_recipient(self.current, recipient),)).spec
+        roles = ("control", "recover")
+        return self.world.services(
+            pinned=lambda _: Pinned(spec=spec, recipients=(recipient,)),
+            identities=self.identities,
+            signer_fingerprints=frozenset(self.world.signers[role].fingerprint for role in roles),
+            **changed,
+        )
+
+    def back_up(self) -> str:
+        return self.world.back_up(self.services()).id
+
+    def rotate(self, backup: str) -> None:
+        options = RotateOptions(backups=(backup,))
+        services = self.services()
+        run, tickets = submit_rotation(services, policy=POLICY, options=options)
+        drive(run, tickets, services, processes=1)
+
+    def shred(self, *backups: str, services: Services | None = None) -> dict[str, Shredding]:
+        """Plan, begin and go as far as it goes."""
+        services = services or self.services()
+        plan = make_plan(services, self.scope(), policy=POLICY, backups=backups)
+        begin(services, self.scope(), plan, by="test")
+        return self.go_on(services)
+
+    def go_on(self, services: Services | None = None, *, now: float | None = None) -> dict[str, Shredding]:
+        services = services or self.services()
+        advance(services, self.scope(), now=now)
+        return read(services).backups
+
+    def with_target(self, name: str, target: Target) -> None:
+        self.world = replace(self.world, targets={**self.world.targets, name: target})
+
+    def opens(self, backup: str, target: Target) -> bool:
+        services = self.services()
+        try:
+            found = open_backup(
+                target, backup, identities=self.identities(), trusted=services.signer_fingerprints
+            )
+            return sum(1 for _ in found.secrets()) > 0
+        except StrongroomError:
+            return False
+
+
+def load(path: Path) -> Identity:
+    return KeyFileIdentity(load_key_file(path))

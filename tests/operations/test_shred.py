@@ -1,0 +1,346 @@
+"""Shredding: said only of what nobody opens any more, and refused where others would lose with it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from strongroom.errors import (
+    BackupShredded,
+    KeyShared,
+    MissingPiece,
+    NotErasable,
+    NothingSelected,
+    OnLegalHold,
+    TargetLocked,
+    TargetUnavailable,
+)
+from strongroom.keys.destroying.files import FileDestroyer
+from strongroom.operations.restore_run import RestoreOptions
+from strongroom.operations.shred import advance, begin
+from strongroom.operations.shred_plan import make_plan
+from strongroom.operations.shred_record import asked, events, read
+from strongroom.operations.shred_scope import ErasurePolicy
+from strongroom.operations.submit import degraded, submit_backup, submit_repair, submit_restore
+from strongroom.state.records import Replica
+from strongroom.targets.memory import MemoryTarget
+from tests.operations.shredding import Vault, Waiting
+from tests.operations.world import POLICY, names_on
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Vault:
+    return Vault(tmp_path)
+
+
+def left_of(at: Vault, backup: str) -> list[str]:
+    return [name for target in at.world.targets.values() for name in names_on(target) if backup in name]
+
+
+def test_the_key_is_destroyed_nothing_is_left_and_the_proof_says_so(at: Vault) -> None:
+    backup = at.back_up()
+    at.current = "k2"
+    kept = at.back_up()
+    found = at.shred(backup)[backup]
+    assert (found.judged.verdict, found.judged.reasons) == ("shredded", ())
+    assert not (at.folder / "k1").exists()
+    assert left_of(at, backup) == []
+    assert at.opens(kept, at.world.targets["eu"])
+    services = at.services()
+    assert services.store.backup(backup) is None
+    kinds = [event.kind for event in events(services)]
+    assert (kinds[0], kinds[1], kinds[-1]) == ("shred.intent", "shred.key", "shred.verdict")
+    [now] = read(services).now.values()
+    assert (now.fate, now.proven, now.tried) == ("gone", True, "KeyFileUnreadable")
+
+
+def test_a_key_that_also_opens_what_was_not_asked_for_is_kept_and_those_are_named(at: Vault) -> None:
+    first, second = at.back_up(), at.back_up()
+    at.current = "k2"
+    with pytest.raises(KeyShared, match=second):
+        at.shred(first)
+    assert (at.folder / "k1").exists()
+    assert list(events(at.services())) == []
+    assert at.opens(first, at.world.targets["eu"])
+
+
+def test_what_is_rotated_first_is_kept_and_the_other_goes(at: Vault) -> None:
+    first, second = at.back_up(), at.back_up()
+    at.current = "k2"
+    at.rotate(second)
+    assert at.shred(first)[first].done
+    assert at.opens(second, at.world.targets["eu"])
+
+
+def test_every_generation_of_a_rotated_backup_has_its_key_destroyed(at: Vault) -> None:
+    backup = at.back_up()
+    at.current = "k2"
+    at.rotate(backup)
+    at.current = "k3"
+    found = at.shred(backup)[backup]
+    assert found.done
+    assert not (at.folder / "k1").exists(), "its containers' own envelope was under that"
+    assert not (at.folder / "k2").exists()
+
+
+# -- refusals ------------------------------------------------------------------------------
+
+
+def test_an_immutable_policy_and_one_on_legal_hold_are_refused(at: Vault) -> None:
+    backup = at.back_up()
+    at.current = "k2"
+    services = at.services()
+    immutable = at.scope(policies={POLICY: ErasurePolicy(erasable=False)})
+    with pytest.raises(NotErasable, match="immutable"):
+        make_plan(services, immutable, policy=POLICY)
+    at.hold = "case 4711"
+    with pytest.raises(OnLegalHold, match="case 4711"):
+        at.shred(backup)
+    assert at.opens(backup, at.world.targets["eu"])
+    assert list(events(services)) == []
+
+
+def test_a_key_that_the_policy_still_seals_for_is_kept(at: Vault) -> None:
+    backup = at.back_up()
+    with pytest.raises(KeyShared, match="still seals for 'k1'"):
+        at.shred(backup)
+    assert (at.folder / "k1").exists()
+
+
+def test_while_a_backup_is_being_made_no_key_goes(at: Vault) -> None:
+    backup = at.back_up()
+    submit_backup(at.services(), policy=POLICY)
+    at.current = "k2"
+    with pytest.raises(KeyShared, match="is going on"):
+        at.shred(backup)
+
+
+def test_a_backup_that_nobody_could_look_at_may_need_the_key(at: Vault) -> None:
+    first, second = at.back_up(), at.back_up()
+    at.current = "k2"
+    at.rotate(second)
+    for target in at.world.targets.values():
+        target.delete(f"manifests/{second}.json")
+    with pytest.raises(KeyShared, match="could not be looked at"):
+        at.shred(first)
+
+
+def test_what_came_since_the_plan_stops_it(at: Vault) -> None:
+    backup = at.back_up()
+    at.current = "k2"
+    services = at.services()
+    plan = make_plan(services, at.scope(), policy=POLICY, backups=[backup])
+    at.rotate(backup)
+    with pytest.raises(KeyShared):
+        begin(services, at.scope(), plan, by="test")
+    assert list(events(services)) == []
+
+
+def test_what_is_not_there_cannot_be_asked_for(at: Vault) -> None:
+    backup = at.back_up()
+    at.current = "k2"
+    with pytest.raises(MissingPiece):
+        at.shred("20000101T000000Z-00000000")
+    with pytest.raises(NothingSelected):
+        make_plan(at.services(), at.scope(), policy=POLICY, before="2001-01-01T00:00:00Z")
+    at.shred(backup)
+    with pytest.raises(NothingSelected):
+        at.shred(backup)
+
+
+# -- pending -------------------------------------------------------------------------------
+
+
+class Away(MemoryTarget):
+    """A target that is dead for a time."""
+
+    dead = False
+
+    def list(self, prefix: str = ""):  # type: ignore[no-untyped-def]
+        if self.dead:
+            raise TargetUnavailable("nobody answers there")
+        return super().list(prefix)
+
+
+def test_with_a_target_away_it_is_pending_and_finished_when_that_is_back(at: Vault) -> None:
+    away = Away(name="ap", region="ap")
+    at.with_target("ap", away)
+    backup = at.back_up()
+    at.current = "k2"
+    away.dead = True
+    found = at.shred(backup)[backup]
+    assert (found.judged.verdict, found.judged.until) == ("pending", "")
+    assert any("target 'ap': it does not answer" in reason for reason in found.judged.reasons)
+    assert not (at.folder / "k1").exists(), "what can be done is done"
+    away.dead = False
+    found = at.go_on()[backup]
+    assert found.done
+    assert left_of(at, backup) == []
+
+
+def test_an_envelope_for_another_key_on_a_target_that_was_away_is_no_surprise(at: Vault) -> None:
+    """Generation 2 lies on one target alone, under a key that nobody meant to destroy."""
+    away = Away(name="ap", region="ap")
+    at.with_target("ap", away)
+    backup = at.back_up()
+    at.current = "k2"
+    at.rotate(backup)
+    for name in ("eu", "us"):
+        for info in list(at.world.targets[name].list("keys/")):
+            at.world.targets[name].delete(info.name)
+    at.current = "k3"
+    away.dead = True
+    found = at.shred(backup)[backup]
+    assert not found.done, "what opens on the dead target is not known"
+    assert (at.folder / "k2").exists()
+    away.dead = False
+    at.go_on()
+    assert read(at.services()).backups[backup].done
+    assert names_on(away) == []
+
+
+class Locked(MemoryTarget):
+    """Locks what lies on it until a day."""
+
+    until = datetime(2027, 1, 1, tzinfo=UTC)
+    locks = True
+    locked = False
+
+    def extend_lock(self, name: str, until: datetime) -> datetime:
+        del name, until
+        return self.until
+
+    def locked_until(self, name: str) -> datetime | None:
+        del name
+        return self.until if self.locked else None
+
+    def delete(self, name: str) -> None:
+        if self.locked:
+            raise TargetLocked(f"{name} is locked")
+        super().delete(name)
+
+
+def test_under_a_lock_it_is_shredded_by_its_key(at: Vault) -> None:
+    locked = Locked(name="ap", region="ap")
+    at.with_target("ap", locked)
+    backup = at.back_up()
+    at.current, locked.locked = "k2", True
+    found = at.shred(backup)[backup]
+    assert found.done
+    assert not at.opens(backup, locked)
+    assert names_on(locked), "the locked copy lies there, and nobody opens it"
+
+
+def test_a_key_file_is_never_proven_so_a_lock_keeps_it_pending_until_it_ends(tmp_path: Path) -> None:
+    at = Vault(tmp_path, keeper=FileDestroyer)
+    locked = Locked(name="ap", region="ap")
+    at.with_target("ap", locked)
+    backup = at.back_up()
+    at.current, locked.locked = "k2", True
+    found = at.shred(backup)[backup]
+    assert (found.judged.verdict, found.judged.until) == ("pending", "2027-01-01T00:00:00Z")
+    assert not (tmp_path / "k1").exists()
+    locked.locked = False
+    assert at.go_on()[backup].done
+
+
+def test_a_keeper_that_deletes_on_a_day_makes_it_pending_until_then(tmp_path: Path) -> None:
+    at = Vault(tmp_path, keeper=Waiting)
+    locked = Locked(name="ap", region="ap")
+    at.with_target("ap", locked)
+    backup = at.back_up()
+    at.current, locked.locked = "k2", True
+    found = at.shred(backup)[backup]
+    assert (found.judged.verdict, found.judged.until) == ("pending", Waiting.day)
+    keeper = at.keys["k1"]
+    assert isinstance(keeper, Waiting)
+    keeper.day_comes()
+    early = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
+    found = at.go_on(now=early)[backup]
+    assert not found.done, "gone before its day: that may be another account that answers"
+    assert at.go_on(now=datetime(2026, 12, 4, tzinfo=UTC).timestamp())[backup].done
+
+
+def test_a_keeper_that_only_says_so_is_not_believed(tmp_path: Path) -> None:
+    class Liar(FileDestroyer):
+        def destroy(self, version: int) -> None:
+            del version
+
+    at = Vault(tmp_path, keeper=Liar)
+    locked = Locked(name="ap", region="ap")
+    at.with_target("ap", locked)
+    backup = at.back_up()
+    at.current, locked.locked = "k2", True
+    found = at.shred(backup)[backup]
+    assert not found.done
+    assert any("still has it" in reason and "it still opens" in reason for reason in found.judged.reasons)
+
+
+def test_a_legal_hold_that_comes_later_stops_what_is_left(at: Vault) -> None:
+    away = Away(name="ap", region="ap")
+    at.with_target("ap", away)
+    backup = at.back_up()
+    at.current, away.dead = "k2", True
+    at.shred(backup)
+    away.dead, at.hold = False, "case 4711"
+    found = at.go_on()[backup]
+    assert (found.done, found.judged.until) == (False, "")
+    assert "case 4711" in found.judged.reasons[0]
+    assert names_on(away), "nothing was touched"
+    at.hold = ""
+    assert at.go_on()[backup].done
+
+
+def test_what_needs_the_key_since_stops_its_destruction(tmp_path: Path) -> None:
+    """Killed after the intent; before it is taken up again, the key is in use once more."""
+    at = Vault(tmp_path)
+    backup = at.back_up()
+    at.current = "k2"
+    services = at.services()
+    plan = make_plan(services, at.scope(), policy=POLICY, backups=[backup])
+    begin(services, at.scope(), plan, by="test")
+    at.current = "k1"
+    other = at.back_up()
+    at.current = "k2"
+    found = at.go_on()[backup]
+    assert (at.folder / "k1").exists()
+    assert at.opens(other, at.world.targets["eu"])
+    assert found.done, "nothing of it is left on any target, so it is gone all the same"
+
+
+# -- nothing brings it back ----------------------------------------------------------------
+
+
+def test_neither_repair_nor_restore_nor_rotation_brings_it_back(at: Vault) -> None:
+    away = Away(name="ap", region="ap")
+    at.with_target("ap", away)
+    backup = at.back_up()
+    at.current, away.dead = "k2", True
+    at.shred(backup)
+    away.dead = False
+    services = at.services()
+    services.store.set_replica(
+        Replica(backup=backup, target="ap", good=False, verified=None, verified_at=None)
+    )
+    assert backup not in degraded(services)
+    with pytest.raises(BackupShredded, match="is being shredded"):
+        submit_repair(services, backup=backup)
+    at.go_on()
+    with pytest.raises(BackupShredded, match="was shredded"):
+        submit_restore(services, backup=backup, options=RestoreOptions(destination="vault"))
+    assert asked(services) == {backup}
+
+
+def test_a_second_pass_changes_nothing_and_writes_nothing(at: Vault) -> None:
+    away = Away(name="ap", region="ap")
+    at.with_target("ap", away)
+    backup = at.back_up()
+    at.current, away.dead = "k2", True
+    at.shred(backup)
+    services = at.services()
+    before = [event.id for event in events(services)]
+    assert [one.meant.backup for one in advance(services, at.scope())] == [backup]
+    assert [event.id for event in events(services)] == before
+    assert not [event for event in events(services) if "app/0" in str(event.detail)], "no secret's name"
