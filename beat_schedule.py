@@ -17,6 +17,7 @@ from strongroom.config import Settings
 
 TICK_SECONDS: Final = 30.0
 RECONCILE_SECONDS: Final = 5.0
+SHRED_SECONDS: Final = 3600.0
 
 
 def entries(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -30,6 +31,7 @@ def entries(settings: Settings) -> dict[str, dict[str, Any]]:
         },
         "repair degraded": at(settings.repair.schedule, "strongroom.tick", repair="degraded"),
         **drill(settings),
+        **shredding(settings),
     }
 
 
@@ -41,9 +43,16 @@ def drill(settings: Settings) -> dict[str, dict[str, Any]]:
     return {f"drill {policy}": at(cron, "strongroom.tick", drill=policy)}
 
 
-def every(seconds: float, task: str) -> dict[str, Any]:
+def shredding(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return the entry that finishes what waits to be shredded, if a policy is erasable."""
+    if not any(policy.erasable for policy in settings.policies.values()):
+        return {}
+    return {"shred pending": every(SHRED_SECONDS, "strongroom.shred.pending", queue="verify")}
+
+
+def every(seconds: float, task: str, *, queue: str = "control") -> dict[str, Any]:
     """A check that runs again and again; one that waited through the next is dropped."""
-    return {"task": task, "schedule": seconds, "options": {"queue": "control", "expires": seconds * 2}}
+    return {"task": task, "schedule": seconds, "options": {"queue": queue, "expires": seconds * 2}}
 
 
 def at(cron: str, task: str, **arguments: str) -> dict[str, Any]:

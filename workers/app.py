@@ -29,6 +29,7 @@ TASK_MODULES = (
     "tasks.housekeeping",
     "tasks.repair",
     "tasks.restore",
+    "tasks.shred",
     "tasks.steps",
     "tasks.verify",
 )

@@ -25,6 +25,7 @@ RECOVERY_DRILL: Final = "strongroom.drill"
 ROTATE_KEYS: Final = "strongroom.rotate"
 TICK: Final = "strongroom.tick"
 RECONCILE: Final = "strongroom.reconcile"
+SHRED_PENDING: Final = "strongroom.shred.pending"
 
 ENTRY_TASKS: Final = frozenset(
     {
@@ -37,7 +38,7 @@ ENTRY_TASKS: Final = frozenset(
         ROTATE_KEYS,
     }
 )
-BEAT_TASKS: Final = frozenset({TICK, RECONCILE, RECOVERY_DRILL})
+BEAT_TASKS: Final = frozenset({TICK, RECONCILE, RECOVERY_DRILL, SHRED_PENDING})
 
 
 def step_task(kind: StepKind) -> str:
@@ -49,5 +50,6 @@ STEP_TASKS: Final = frozenset(step_task(kind) for kind in StepKind)
 
 QUEUE_OF: Final[Mapping[str, str]] = {
     **dict.fromkeys(ENTRY_TASKS | BEAT_TASKS, CONTROL),
+    SHRED_PENDING: VERIFY,  # it tries whether a key still opens, which no other pool can that always runs
     **{step_task(kind): kind.queue for kind in StepKind},
 }
