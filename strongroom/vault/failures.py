@@ -13,7 +13,8 @@ from typing import ClassVar
 TOO_LARGE = "too large"
 NO_SPACE = "no space left on device"
 TOO_OLD = "disallowed by policy (too old)"
-REASONS = (TOO_LARGE, NO_SPACE, TOO_OLD)
+MANY_STRINGS = "exceeded maximum number of strings"
+REASONS = (TOO_LARGE, NO_SPACE, TOO_OLD, MANY_STRINGS)
 """All that is ever taken over of a server's words: these, where it says them."""
 
 

@@ -146,6 +146,22 @@ def test_what_is_missing_and_what_is_too_much_is_named(server: OpenBao, tmp_path
     }
 
 
+@pytest.mark.parametrize("path", ["sys/auth", "sys/mounts", "sys/namespaces/", "+/sys/auth"])
+def test_a_right_without_which_others_are_unknown_is_named_like_any_other(
+    server: OpenBao, tmp_path: Path, path: str
+) -> None:
+    (capability,) = [each for found, each in _lines("backup-read") if found == path]
+    text = without("backup-read", path, capability)
+    missing = {right.path for right in source_with(server, tmp_path, text).rights() if right.missing}
+    assert path.replace("+/", "team/") in missing
+
+
+def _lines(name: str) -> Iterator[tuple[str, str]]:
+    for each in capabilities(name):
+        path, capability = each.values
+        yield path, capability
+
+
 def test_the_root_policy_is_too_much_and_is_said_once(server: OpenBao, tmp_path: Path) -> None:
     source = VaultSource(Vault(server.connection(tmp_path)))
     assert source.rights() == (Right("*", excess=("root",)),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -152,3 +153,58 @@ def _metadata(server: OpenBao, mount: str) -> object:
         number: (at["destroyed"], bool(at["deletion_time"])) for number, at in found["versions"].items()
     }
     return versions, found["current_version"], found["oldest_version"], found["custom_metadata"]
+
+
+# -- what the server does not take ---------------------------------------------
+
+
+def of_strings(name: str, count: int) -> Change:
+    """Return a change to a secret of so many strings, one of them a key that has a number."""
+    fields = {f"key-{number}": "CANARY" for number in range(count // 2)} | ({"odd": 1} if count % 2 else {})
+    return live(name, json.dumps(fields).encode())
+
+
+def live(name: str, value: bytes) -> Change:
+    version = Version(number=1, value=SecretBytes(value), media=Media.JSON)
+    return Change(secret=Secret(name=name, versions=(version,)), expected=None)
+
+
+@pytest.mark.parametrize("count", [997, 998, 999])
+def test_a_secret_of_as_many_strings_as_the_server_takes_is_restored(
+    site: Site, own: str, count: int
+) -> None:
+    """Check-and-set needs two more, so the last two go without."""
+    source = site.source(own)
+    assert source.write([of_strings(f"{own}a", count)]) == 1
+    assert len(site.server.data(f"{own}data/a")["data"]) == (count + 1) // 2
+
+
+def test_somebody_elses_version_is_not_taken_for_ours_without_check_and_set_either(
+    site: Site, own: str
+) -> None:
+    source = site.source(own)
+    theirs = Call(lambda _: site.server.put(own, "a", {"somebody": "else"}))
+    site.proxy.fail(theirs, when=lambda request: request.body.startswith(b'{"data"'))
+    with pytest.raises(Conflict, match="version 1"):
+        source.write([of_strings(f"{own}a", 999)])
+    assert site.server.data(f"{own}data/a?version=1")["data"] == {"somebody": "else"}
+
+
+def test_a_secret_of_more_strings_is_named_and_the_rest_can_be_had(site: Site, own: str) -> None:
+    with pytest.raises(SourceError, match=r"version 1 of secret 'own/a' was refused") as caught:
+        site.source(own).write([of_strings(f"{own}a", 1_000)])
+    assert "--exclude" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"), [("value too large", "--exclude"), ("no space left on device", "--overwrite-existing")]
+)
+def test_an_entry_that_the_storage_does_not_take_is_named_and_not_called_a_lost_reply(
+    site: Site, own: str, words: str, hint: str
+) -> None:
+    body = json.dumps({"errors": [words]}).encode()
+    rule = site.proxy.fail(Answer(500, body=body), when=method("POST", path="/data/a"), times=None)
+    with pytest.raises(SourceError, match="was not stored") as caught:
+        site.source(own).write([live(f"{own}a", b"{}")])
+    assert hint in caught.value.hint
+    assert rule.met == 1

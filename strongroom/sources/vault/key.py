@@ -10,11 +10,15 @@ from msgspec.structs import replace
 from strongroom.errors import Conflict, SourceError
 from strongroom.sources.vault.keeping import canonical
 from strongroom.sources.vault.records import DATA, KEY, KeyInfo, Mount
+from strongroom.vault.answers import Answer
 from strongroom.vault.client import Vault
-from strongroom.vault.failures import Ambiguous, Refused
+from strongroom.vault.failures import MANY_STRINGS, NO_SPACE, Ambiguous, Refused
 
 TRIES = 3
 _LOST = "replies to writes get lost again and again"
+_REST = "Restore all others with --exclude."
+_LARGE = "Most storages take 1 MiB in one entry, Consul 512 KiB. "
+_FULL = "Give the server's disk room, then repeat with --overwrite-existing: it goes on where it stopped."
 PADDING = 64
 """Writes of metadata that are spent on reproducing how often it was written."""
 
@@ -46,13 +50,29 @@ class Key:
         for _ in range(TRIES):
             try:
                 self._post("data", body)
-            except Ambiguous:
+            except Ambiguous as lost:
+                if lost.reason is not None:
+                    raise self._no_room(number, lost) from None
                 if not self._is_written(number, data):
                     continue
             except Refused as refused:
+                if refused.reason == MANY_STRINGS and self._is_next(number):
+                    return self._put_bare(number, data)
                 raise self._why(number, refused) from None
-            return
+            return None
         raise Ambiguous(_LOST)
+
+    def _put_bare(self, number: int, data: bytes) -> None:
+        """Write without check-and-set, whose two strings are too many beside a secret of nearly a thousand.
+
+        The answer says which version it became. If somebody was faster, theirs stays where it is.
+        """
+        try:
+            answer = self._post("data", b'{"data":%b}' % data)
+        except Refused as refused:
+            raise self._why(number, refused) from None
+        if answer.data().get("version") != number:
+            raise self._taken(number)
 
     def configure(self, body: dict[str, Any]) -> None:
         """Write metadata. What is written is the state and no step, so it may be repeated."""
@@ -77,8 +97,8 @@ class Key:
         if versions:
             self._post(kind, {"versions": versions}, repeatable=True)
 
-    def _post(self, kind: str, body: object, *, repeatable: bool = False) -> None:
-        self._vault.post(
+    def _post(self, kind: str, body: object, *, repeatable: bool = False) -> Answer:
+        return self._vault.post(
             self._mount.path,
             kind,
             self._path,
@@ -101,13 +121,22 @@ class Key:
 
     def _why(self, number: int, refused: Refused) -> Exception:
         """A refusal means "not the next version" and "I do not take such data" alike."""
-        info = self.info() or KeyInfo()
-        if info.current_version != number - 1:
+        if not self._is_next(number):
             return self._taken(number)
         return SourceError(
-            f"version {number} of secret {self.name!r} was refused (status {refused.status})",
-            hint="OpenBao takes at most 1,000 strings in one secret, and 1 MiB in most storages.",
+            f"version {number} of secret {self.name!r} was refused (status {refused.status}"
+            + (f": {refused.reason})" if refused.reason else ")"),
+            hint="OpenBao takes at most 1,000 strings in one secret, Vault 1 MiB in one string. " + _REST,
         )
+
+    def _no_room(self, number: int, lost: Ambiguous) -> SourceError:
+        return SourceError(
+            f"version {number} of secret {self.name!r} was not stored: {lost.reason}",
+            hint=_FULL if lost.reason == NO_SPACE else _LARGE + _REST,
+        )
+
+    def _is_next(self, number: int) -> bool:
+        return (self.info() or KeyInfo()).current_version == number - 1
 
     def _taken(self, number: int) -> Conflict:
         return Conflict(f"somebody else wrote version {number} of secret {self.name!r} meanwhile")
