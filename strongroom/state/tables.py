@@ -21,7 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    literal_column,
+    text,
 )
 
 metadata: Final = MetaData(
@@ -50,7 +50,7 @@ runs: Final = Table(
     Index("ix_runs_created_at", "created_at"),
 )
 
-ACTIVE: Final = literal_column("runs.state = 'active'", Boolean)
+ACTIVE: Final = text("runs.state = 'active'")
 """Spelt out, not bound: neither planner uses a partial index for a parameter."""
 
 Index("ix_runs_active", runs.c.id, sqlite_where=ACTIVE, postgresql_where=ACTIVE)
@@ -83,7 +83,7 @@ steps: Final = Table(
     Index("ix_steps_started", "kind", "started_at"),
 )
 
-UNSETTLED: Final = literal_column("steps.state IN ('ready', 'sent', 'running')", Boolean)
+UNSETTLED: Final = text("steps.state IN ('ready', 'sent', 'running')")
 """Steps that may still change; spelt out for the partial index, as above."""
 
 Index("ix_steps_unsettled", steps.c.run, sqlite_where=UNSETTLED, postgresql_where=UNSETTLED)

@@ -1,7 +1,7 @@
 """Brings a database to the schema of :mod:`strongroom.state.tables`.
 
-A start costs one SELECT. Alembic is imported only when that finds another revision than
-:data:`HEAD`, for its import is slow.
+A start costs one SELECT. An empty database gets the tables as they are; Alembic is imported only
+for one that has an older revision than :data:`HEAD`, for its import is slow.
 """
 
 from __future__ import annotations
@@ -9,13 +9,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, exc, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    exc,
+    inspect,
+    text,
+)
 
 from strongroom.errors import SchemaMismatch
+from strongroom.state import tables
 from strongroom.state.sql import begin_writing
 
 HEAD: Final = "0001"
 """The newest revision under ``versions/``; a test holds the two together."""
+
+_VERSION: Final = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""As Alembic makes it."""
 
 _LOCK: Final = 0x5374726F6E67  # any number of our own will do
 
@@ -47,13 +67,33 @@ def _no_such_table(error: exc.DBAPIError) -> bool:
 
 
 def _upgrade(conn: Connection) -> None:
+    # SQLite's write lock is held already. The second process finds nothing left to do.
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    if inspect(conn).has_table(_VERSION.name):
+        migrate(conn)
+    else:
+        _make(conn)
+
+
+def _make(conn: Connection) -> None:
+    """Make what all revisions together make; a test compares the two."""
+    tables.metadata.create_all(conn)
+    conn.execute(tables.counters.insert().values(name="dispatch", value=0))
+    _VERSION.create(conn)
+    conn.execute(_VERSION.insert().values(version_num=HEAD))
+
+
+def migrate(conn: Connection) -> None:
+    """Run the revisions that the database has not got yet.
+
+    Raises:
+        SchemaMismatch: the database is at a revision this version does not know.
+    """
     from alembic import command  # noqa: PLC0415  # a tenth of a second, seldom needed
     from alembic.config import Config  # noqa: PLC0415
     from alembic.util.exc import CommandError  # noqa: PLC0415
 
-    # SQLite's write lock is held already. The second process finds nothing left to do.
-    if conn.dialect.name == "postgresql":
-        conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = conn
