@@ -79,6 +79,10 @@ FIRST: Mapping[RunKind, Step] = {
 TOLERATED = frozenset({StepKind.UPLOAD, StepKind.VERIFY, StepKind.REPAIR, StepKind.ROTATE})
 
 
+LONGEST_PAUSE = 300.0
+"""Seconds that a run leaves a target alone at its request: hours, asked for, must not stop a backup."""
+
+
 def exhausted(step: Step) -> StepState:
     """Say what becomes of a step that was started too often without an outcome."""
     return StepState.MISSED if step.kind in TOLERATED else StepState.POISONED
@@ -174,9 +178,8 @@ def _record_failure(
 ) -> None:
     """Record a failure. ``wait``: seconds to leave alone what failed; ``None``: for good."""
     step = claim.ticket.step
-    again = (
-        wait is not None and claim.attempt < services.limits.attempts and not _given_up(run, step, services)
-    )
+    left = claim.attempt < services.limits.attempts
+    again = wait is not None and left and not _given_up(run, step, services, asleep=wait > 0)
     log.info("step-failed run=%s step=%s error=%s again=%s", run.id, step, code, again)
     services.store.fail(
         claim,
@@ -194,15 +197,33 @@ def _asked(error: StrongroomError) -> float | None:
     """
     if not error.transient:
         return None
-    return error.retry_after or 0.0 if isinstance(error, TargetUnavailable) else 0.0
+    asked = error.retry_after if isinstance(error, TargetUnavailable) else None
+    return min(asked or 0.0, LONGEST_PAUSE)
 
 
-def _given_up(run: Run, step: Step, services: Services) -> bool:
-    """Tell whether this target has already cost the run its retries: a dead region then
-    costs each further container one try, not five."""
+def _given_up(run: Run, step: Step, services: Services, *, asleep: bool) -> bool:
+    """Tell whether to try a target no more in this run.
+
+    One that has already cost the run its retries costs each further container one try, not
+    five. One that asks to be left alone (``asleep``) is waited for only if the run needs it:
+    a dead region costs seconds then, and the next repair brings it up.
+    """
     if step.kind not in TOLERATED or not step.target:
         return False
-    return services.store.tally(run.id).of(step.kind, target=step.target, states=(StepState.MISSED,)) > 0
+    tally = services.store.tally(run.id)
+    missed = tally.of(step.kind, target=step.target, states=(StepState.MISSED,)) > 0
+    return missed or (asleep and not _needed(run, step, tally))
+
+
+def _needed(run: Run, step: Step, tally: Tally) -> bool:
+    """Tell whether the policy's quorum is not met by the targets that are through with this kind of step.
+
+    A repair needs nobody: it comes again with the next slot.
+    """
+    if step.kind is StepKind.REPAIR:
+        return False
+    through = complete_targets(run.spec, tally, run.facts["plan"]["pieces"], kind=step.kind)
+    return missing_from_quorum(run.spec, through) is not None
 
 
 def _backoff(attempt: int, base: float) -> float:

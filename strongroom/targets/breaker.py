@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
@@ -27,6 +27,13 @@ class _Circuit:
     probing: bool = False
 
 
+def _inherited(parent: _Circuit | None) -> _Circuit:
+    """Return a child's circuit: open if its parent's is, so that no child finds that out anew."""
+    if parent is None:
+        return _Circuit()
+    return replace(parent, lock=Lock(), probing=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Passage:
     """A call that was let through.
@@ -45,8 +52,8 @@ class Breaker:
     While it is open, and while that one call is under way, all others are refused at once.
     Failures of calls that ran side by side count once: eight threads that meet the same
     hiccup, or the same request to slow down, are no dead target.
-    Threads share what it knows; a forked child starts with a closed one of its own, since
-    a lock that a thread held during the fork would stay held.
+    Threads share what it knows; a forked child starts with what its parent knew, under a lock of
+    its own, since one that a thread held during the fork would stay held.
 
     Args:
         failures: how many in a row open it.
@@ -122,7 +129,9 @@ class Breaker:
         return self._circuit().open_until is not None
 
     def _circuit(self) -> _Circuit:
-        return self._circuits.setdefault(os.getpid(), _Circuit())
+        pid = os.getpid()
+        found = self._circuits.get(pid)
+        return found or self._circuits.setdefault(pid, _inherited(self._circuits.get(os.getppid())))
 
     def _refusal(self, title: str, circuit: _Circuit, left: float) -> TargetUnavailable:
         since = circuit.since or self._now()

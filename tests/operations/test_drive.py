@@ -12,7 +12,7 @@ from strongroom.errors import TargetUnavailable
 from strongroom.operations.drive import drive
 from strongroom.operations.steps import perform
 from strongroom.operations.submit import submit_backup
-from strongroom.state.records import RunState, StepKind, StepState
+from strongroom.state.records import RunState, StepKind, StepRow, StepState
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, REGIONS, make_world
 
@@ -45,13 +45,28 @@ class Resting(MemoryTarget):
         raise TargetUnavailable("target 'us' is left alone", retry_after=60.0)
 
 
-def test_a_region_that_asks_for_a_pause_gets_it_before_the_next_try(tmp_path: Path) -> None:
-    world = make_world(tmp_path, pieces=1)
-    services = world.services(targets={**world.targets, "us": Resting(name="us", region="us")})
+def rests(folder: Path, name: str, **policy: int) -> StepRow:
+    """Back up with one resting region, and return how its upload stands once all else is done."""
+    world = make_world(folder, pieces=1, **policy)
+    services = world.services(targets={**world.targets, name: Resting(name=name, region=name)})
     run, tickets = submit_backup(services, policy=POLICY)
     while tickets:
         tickets += perform(tickets.pop(0), services)
-    [waiting] = [row for row in services.store.rows(run, StepKind.UPLOAD) if row.step.target == "us"]
+    [row] = [row for row in services.store.rows(run, StepKind.UPLOAD) if row.step.target == name]
+    return row
+
+
+def test_a_region_that_the_quorum_needs_gets_its_pause_before_the_next_try(tmp_path: Path) -> None:
+    waiting = rests(tmp_path, "us", quorum=3, regions=3)
     assert waiting.state is StepState.READY
     assert waiting.not_before is not None
-    assert waiting.not_before > time.time() + 30
+    assert time.time() + 30 < waiting.not_before < time.time() + 70
+
+
+def test_nobody_waits_for_a_resting_region_once_the_others_hold_all(tmp_path: Path) -> None:
+    """The uploads go in order of names: 'us' is last, and a quorum of two is there by then."""
+    assert rests(tmp_path, "us").state is StepState.MISSED
+
+
+def test_while_the_others_are_not_through_a_resting_region_is_not_given_up(tmp_path: Path) -> None:
+    assert rests(tmp_path, "ap").state is StepState.READY

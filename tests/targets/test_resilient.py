@@ -464,15 +464,17 @@ def test_the_target_may_ask_for_a_longer_pause_than_ours(clock: Clock) -> None:
         target.stat("a")
 
 
-def test_a_forked_child_starts_with_a_circuit_of_its_own(clock: Clock) -> None:
-    flaky = FlakyTarget()
-    target = broken(clock, flaky)
+def test_a_forked_child_knows_what_its_parent_found_dead_and_waits_for_no_lock_of_it(clock: Clock) -> None:
+    target = broken(clock, FlakyTarget())
     held = target._breaker._circuits[os.getpid()].lock
 
     with held:  # as a thread could hold it during the fork
 
         def ask() -> int:
-            target.stat("a")
+            with pytest.raises(TargetUnavailable, match="it was not asked"):
+                target.stat("a")
+            clock.seconds = 60.0
+            assert target.stat("a") is None
             return 0
 
         child = in_child(ask)
