@@ -163,3 +163,65 @@ def test_switching_rotation_on_needs_a_right_of_its_own(
     (line,) = destination.losses()
     assert line.startswith("rotation could not be switched on again")
     assert actions(shipped("rearm")) == ["secretsmanager:RotateSecret"]
+
+
+def told_rights(moto: Moto) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    return {
+        right.path: (right.missing, right.excess) for right in AwsSource(moto.options(), name="aws").rights()
+    }
+
+
+def test_a_credential_with_the_shipped_policy_is_just_right(
+    guarded: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws_account.fill(guarded, (1,))
+    act_as(guarded, shipped("backup"), monkeypatch)
+    assert told_rights(guarded) == {"all secrets": ((), ()), "secrets like prod/team-1/*": ((), ())}
+
+
+@pytest.mark.parametrize("action", actions(shipped("backup")))
+def test_each_right_that_a_backup_lacks_is_named(
+    guarded: Moto, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    aws_account.fill(guarded, (1,))
+    act_as(guarded, less(shipped("backup"), action), monkeypatch)
+    if action == f"{SERVICE}ListSecrets":
+        with pytest.raises(SourceError, match="403"):
+            told_rights(guarded)
+        return
+    missing = [name for named, _ in told_rights(guarded).values() for name in named]
+    assert missing == [action.removeprefix(SERVICE)]
+
+
+@pytest.mark.parametrize("action", sorted({*actions(shipped("restore")), f"{SERVICE}RotateSecret"}))
+def test_each_right_that_a_backup_has_too_many_is_named_and_nothing_is_changed(
+    guarded: Moto, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    aws_account.fill(guarded, (1,))
+    before = aws_account.told(guarded)
+    more = {"Effect": "Allow", "Action": action, "Resource": "*"}
+    policy = shipped("backup")
+    act_as(guarded, policy | {"Statement": [*policy["Statement"], more]}, monkeypatch)
+    excess = [name for _, named in told_rights(guarded).values() for name in named]
+    assert excess == ([] if action in actions(policy) else [action.removeprefix(SERVICE)])
+    guarded.enforce(after=FOR_EVER)
+    assert still(aws_account.told(guarded)) == still(before)
+
+
+def still(told: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what moto tells anew each time."""
+    return {
+        name: {key: one for key, one in about.items() if key != "Versions"} for name, about in told.items()
+    }
+
+
+def test_rights_to_change_are_found_on_an_account_that_holds_nothing(
+    guarded: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = less(shipped("restore"), f"{SERVICE}BatchGetSecretValue")
+    act_as(guarded, less(policy, f"{SERVICE}GetSecretValue"), monkeypatch)
+    found = told_rights(guarded)
+    assert found["all secrets"] == (("BatchGetSecretValue",), ())
+    missing, excess = found["secrets like *"]
+    assert not missing
+    assert "PutSecretValue" in excess

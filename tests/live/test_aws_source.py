@@ -11,7 +11,8 @@ from strongroom.errors import SourceError
 from strongroom.model import Secret
 from strongroom.sources import Destination
 from strongroom.sources.aws import AwsSource
-from tests.live.moto import Moto
+from tests.live.aws_account import OTHER_REGION
+from tests.live.moto import REGION, Moto
 from tests.sources.conformance import RICH, SECRETS, DestinationConformance, secret
 
 ADDED = "aws"
@@ -63,3 +64,16 @@ def test_a_rate_that_cannot_be_shared_is_said(moto: Moto, tmp_path: Path) -> Non
     options = moto.options(requests_per_second=1_000, pace_file=tmp_path / "state" / "aws.pace")
     with pytest.raises(SourceError, match=r"aws\.pace', through which processes share a rate"):
         list(AwsSource(options, name="aws").list())
+
+
+def test_a_region_that_holds_replicas_is_read(moto: Moto) -> None:
+    """A replica's resource policy is its primary's, and not to be had where it is."""
+    client = moto.client()
+    client.create_secret(Name="A", SecretString="CANARY", AddReplicaRegions=[{"Region": OTHER_REGION}])
+    client.put_resource_policy(SecretId="A", ResourcePolicy="{}")
+    source = AwsSource(moto.options(region=OTHER_REGION), name="aws")
+    (found,) = source.read(list(source.list()))
+    assert found is not None
+    assert found.current.value is not None
+    assert found.current.value.reveal() == b"CANARY"
+    assert found.metadata[ADDED]["primary_region"] == REGION

@@ -30,6 +30,8 @@ class Denied(SourceError):
 class Invalid(SourceError):
     """The request does not fit the secret's state."""
 
+    default_hint = "Look at the secret at AWS, then repeat: what was done stays done. Or exclude it."
+
 
 class Throttled(SourceUnavailable):
     """The service wants fewer requests."""

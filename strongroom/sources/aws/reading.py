@@ -121,15 +121,19 @@ class Reader:
         raise _restless(name)
 
     def policy(self, found: Described) -> str | None:
-        """Return the resource policy's JSON. That of a secret scheduled for deletion may be withheld."""
+        """Return the resource policy's JSON. That of a secret scheduled for deletion may be withheld,
+        and that of a replica is its primary's business."""
         doing = f"read the resource policy of secret '{found.name}'"
         try:
             answer = self._api.ask("get_resource_policy", doing, SecretId=found.arn)
         except Invalid:
-            if found.deleted is None:
+            if found.deleted is None and not self._is_replica(found):
                 raise
             return None
         return answer.get("ResourcePolicy")
+
+    def _is_replica(self, found: Described) -> bool:
+        return found.primary_region not in (None, self._api.options.region)
 
     def _secret(self, look: Look, values: _Values) -> Secret:
         found = look.found

@@ -19,8 +19,10 @@ from strongroom.sources.aws.failures import Missing
 from strongroom.sources.aws.losses import Losses
 from strongroom.sources.aws.options import AwsOptions
 from strongroom.sources.aws.reading import BATCH, Reader
+from strongroom.sources.aws.rights import rights
 from strongroom.sources.aws.writing import Writer
 from strongroom.sources.batches import batched
+from strongroom.vault.rights import Right
 
 PAGE = 100
 Page = list[dict[str, Any]]
@@ -122,6 +124,11 @@ class AwsSource:
             "values of secrets that are scheduled for deletion: the service gives them to nobody",
             "KMS keys, rotation functions (Lambda), and the IAM policies that let anybody use secrets",
         )
+
+    def rights(self) -> tuple[Right, ...]:
+        """Compare what the credential may do with what a backup needs; nothing is changed by it."""
+        entry = next(iter(self.list()), None)
+        return rights(self._api, entry.name if entry else None)
 
     def kept(self, secret: Secret) -> Secret:
         """Return what of a secret a restore brings back, to compare a backup's with what was read."""
