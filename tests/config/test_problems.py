@@ -35,6 +35,8 @@ SEALED_IN_VAULT = (
 )
 
 
+SNAPSHOTS = VAULT + '[sources.s]\nkind = "raft"\nvault = "main"\n' + policy('source = "s"\n')
+
 # text, key, what is wrong, what would be right
 BY_ITSELF = {
     "unknown section": ("[brokr]\n", "brokr", "unknown key", "'broker'"),
@@ -528,6 +530,42 @@ TOGETHER = {
         "policies.p.quorum",
         "of which those in the Vault that is backed up do not count",
         "At most 1",
+    ),
+    "snapshot of a namespace": (
+        VAULT + 'namespace = "team"\n[sources.s]\nkind = "raft"\nvault = "main"\n',
+        "sources.s.vault",
+        "a snapshot is of the whole server",
+        "without 'namespace'",
+    ),
+    "snapshot compared with what is live": (
+        SNAPSHOTS + FULL + 'verify = "live"\n',
+        "policies.p.verify",
+        "a moment that is over",
+        'At most verify = "compared"',
+    ),
+    "snapshot without values": (
+        SNAPSHOTS + META,
+        "policies.p.kind",
+        "bring no server back",
+        'kind = "full"',
+    ),
+    **{
+        f"part of a snapshot by {key}": (
+            SNAPSHOTS + FULL + f"{key} = {value}\n",
+            f"policies.p.{key}",
+            "brings nothing back",
+            "Leave it out",
+        )
+        for key, value in (("include", '["a"]'), ("exclude", '["a"]'), ("tags", '{a = "b"}'))
+    },
+    "snapshot into the server that it is of": (
+        SNAPSHOTS
+        + 'kind = "full"\ntargets = ["a", "w"]\nrecipients = ["recovery"]\nquorum = 1\n'
+        + directory("a", "a")
+        + '[targets.w]\nkind = "vault"\nvault = "main"\nmount = "m"\nregion = "r"\n',
+        "policies.p.targets[1]",
+        "each snapshot would hold all those before it",
+        "Name a target elsewhere",
     ),
     "fewer providers than asked for": (
         policy(META + "providers = 2"),

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.config.checks import custody, erasable, limits, paths, policies, schedules, secrets, servers
+from strongroom.config.checks import (
+    custody,
+    erasable,
+    limits,
+    paths,
+    policies,
+    schedules,
+    secrets,
+    servers,
+    snapshots,
+)
 from strongroom.config.checks.found import Finding, Found
 
 __all__ = ["Finding", "Found", "check"]
@@ -12,5 +22,5 @@ __all__ = ["Finding", "Found", "check"]
 
 def check(found: Found) -> Iterator[Finding]:
     """Yield what does not fit, each with its key and what would be right."""
-    for one in (policies, schedules, paths, secrets, servers, custody, erasable, limits):
+    for one in (policies, schedules, paths, secrets, servers, snapshots, custody, erasable, limits):
         yield from one.check(found)

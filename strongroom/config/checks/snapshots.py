@@ -1,0 +1,61 @@
+"""Snapshots of a whole server: one is restored whole, and compares with nothing that is live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from strongroom.config.checks.found import Finding, Found
+from strongroom.config.domains import home_of, is_lost_with
+from strongroom.config.policies import PolicySettings
+from strongroom.config.sources import RaftSource
+from strongroom.model import Depth
+
+_SELECTING = ("include", "exclude", "tags")
+
+
+def check(found: Found) -> Iterator[Finding]:
+    """Yield what does not fit about sources of snapshots and the policies that name one."""
+    for name, source in found.settings.sources.items():
+        if isinstance(source, RaftSource):
+            yield from _source(found, name, source)
+    for name, policy in found.settings.policies.items():
+        if isinstance(found.settings.sources.get(policy.source), RaftSource):
+            yield from _policy(found, name, policy)
+
+
+def _source(found: Found, name: str, source: RaftSource) -> Iterator[Finding]:
+    vault = found.settings.vaults.get(source.vault)
+    if vault is not None and vault.namespace.strip("/"):
+        yield Finding(
+            ("sources", name, "vault"),
+            f"a snapshot is of the whole server, and '{source.vault}' is a namespace of it",
+            "Name a server under [vaults] without 'namespace'.",
+        )
+
+
+def _policy(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
+    at = ("policies", name)
+    if policy.kind != "full":
+        yield Finding((*at, "kind"), "names without values bring no server back", 'Make it kind = "full".')
+    for key in _SELECTING:
+        if getattr(policy, key):
+            yield Finding((*at, key), "a snapshot that lacks a part brings nothing back", "Leave it out.")
+    if policy.verify is Depth.LIVE:
+        yield Finding(
+            (*at, "verify"),
+            "a snapshot is of a moment that is over: there is nothing live to compare it with",
+            'At most verify = "compared".',
+        )
+    if not found.is_bad(*at, "targets"):
+        yield from _inside(found, name, policy)
+
+
+def _inside(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
+    home = home_of(found.settings, policy.source)
+    for index, target in enumerate(policy.targets):
+        if is_lost_with(found.settings, target, home):
+            yield Finding(
+                ("policies", name, "targets", index),
+                "lies in the server itself: each snapshot would hold all those before it",
+                "Name a target elsewhere.",
+            )
