@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import place, prompts, recipients, sources
+from cli import apart, place, prompts, recipients, sources
 from cli.command import Command
 from cli.output import Output, fields, plural, size
 from cli.place import Place
@@ -94,6 +94,7 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
         )
     found = recipients.recipients_of(arguments, output, here)
     recipients.warn_of_no_spare(found, output)
+    apart.warn_of_keys_beside(path, output)
     with listed_ahead(source, selection) as ahead:
         from cli.settings import services  # noqa: PLC0415 - the run store, which a plain file needs not
         from cli.watching import by_ticket, watching  # noqa: PLC0415

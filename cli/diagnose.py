@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cli.command import Command
-from cli.output import Output, table
-from strongroom.errors import UsageError
+from cli.output import Output, in_line, table
+from strongroom.errors import StrongroomError, UnsafeSetup, UsageError
 
 if TYPE_CHECKING:
     from strongroom.config import Settings
@@ -33,10 +34,11 @@ def _diagnose(arguments: Namespace, output: Output) -> int:
     ask = asking()
     keys = [_tried(name, found, ask) for name in _names(arguments.key, found)]
     uses = [Use(policy=name, recipients=policy.recipients) for name, policy in found.policies.items()]
-    said = remarks(keys, uses) if not arguments.key else []
+    said = [] if arguments.key else [*remarks(keys, uses), *_strays(found)]
     document = {"keys": msgspec.to_builtins(keys), "remarks": msgspec.to_builtins(said)}
     output.answer(document, _lines(keys, said))
-    return next((key.problem.exit_code for key in keys if key.problem is not None), 0)
+    failed = next((key.problem.exit_code for key in keys if key.problem is not None), 0)
+    return failed or (UnsafeSetup.exit_code if any(remark.wrong for remark in said) else 0)
 
 
 def _names(wanted: Sequence[str], found: Settings) -> list[str]:
@@ -72,11 +74,35 @@ def _together(name: str, found: Settings, ask: Ask) -> Sequence[Identity]:
     return [AllOfIdentity([each for leg in legs for each in leg])] if all(legs) else []
 
 
+def _strays(found: Settings) -> list[Remark]:
+    """Look for keys where backups lie: on every target at once, for one may be dead."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    with ThreadPoolExecutor(max(1, len(found.targets))) as threads:
+        return [remark for some in threads.map(partial(_on_target, found), found.targets) for remark in some]
+
+
+def _on_target(found: Settings, name: str) -> list[Remark]:
+    from strongroom.operations.diagnose import Remark  # noqa: PLC0415
+    from strongroom.operations.stray import keys_on  # noqa: PLC0415
+    from strongroom.wiring import places  # noqa: PLC0415
+
+    about = f"targets.{name}"
+    try:
+        strays = keys_on(places.target(name, found, prepare=False))
+    except StrongroomError as error:
+        return [Remark(about=about, text=f"was not looked through for keys: {error.message}")]
+    text = "is a private key, and lies with the backups: whoever gets the target has both. Take it away"
+    return [Remark(about=about, text=f"{in_line(stray)} {text}", wrong=True) for stray in strays]
+
+
 def _lines(keys: Sequence[Diagnosed], said: Sequence[Remark]) -> list[str]:
     if not keys:
         return ["No key is configured."]
-    rows = [(key.name, key.kind, _time(key.wrap_ms), _opened(key), _state(key)) for key in keys]
-    lines = table(("KEY", "KIND", "WRAP", "UNWRAP", "STATE"), rows)
+    rows = [
+        (key.name, key.kind, _time(key.wrap_ms), _opened(key), _quantum(key), _state(key)) for key in keys
+    ]
+    lines = table(("KEY", "KIND", "WRAP", "UNWRAP", "QUANTUM", "STATE"), rows)
     lines += ["", *(f"{key.name}: {key.describes}" for key in keys if key.describes)]
     for key in keys:
         if key.problem is not None:
@@ -100,6 +126,10 @@ def _opened(key: Diagnosed) -> str:
     return _time(key.unwrap_ms) if key.opens_here else "-"
 
 
+def _quantum(key: Diagnosed) -> str:
+    return {None: "-", True: "withstands", False: "falls"}[key.post_quantum]
+
+
 def _state(key: Diagnosed) -> str:
     if key.problem is not None:
         return key.problem.code
@@ -111,6 +141,7 @@ COMMANDS = {
         _arguments,
         _diagnose,
         "A random key is wrapped for every configured key, and unwrapped where this host may. No backup is\n"
-        "touched. A key that fails gives its own exit code.",
+        "touched. A key that fails gives its own exit code. Targets are looked through for private keys:\n"
+        "one that lies with the backups, or a key or policy that is set up wrong, gives exit code 64.",
     )
 }

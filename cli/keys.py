@@ -6,6 +6,7 @@ import shlex
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from cli import apart, place
 from cli.command import Command
 from cli.output import Output
 from strongroom.errors import UsageError
@@ -23,6 +24,7 @@ def _file_arguments(parser: ArgumentParser) -> None:
 def _file(arguments: Namespace, output: Output) -> None:
     from strongroom.keys.keyfile import KeyFileIdentity, generate_key_file, load_key_file  # noqa: PLC0415
 
+    apart.refuse_on_target(arguments.output, place.find())
     generate_key_file(arguments.output, algorithm=arguments.algorithm)
     fingerprint = KeyFileIdentity(load_key_file(arguments.output)).recipient().fingerprint
     words = [f"{arguments.output} holds a new key ({fingerprint}). Whoever has it can seal and open.", _KEEP]
@@ -50,6 +52,7 @@ def _pair(arguments: Namespace, output: Output) -> None:
         raise UsageError("There is no such algorithm.", hint=f"Choose one of: {', '.join(Kem)}.")
     private: Path = arguments.output
     public = private.with_name(private.name + ".pub")
+    apart.refuse_on_target(private, place.find())
     refuse_existing(public, replace=False)
     identity = HpkeIdentity.generate(kem=Kem(arguments.algorithm))
     identity.save(private)

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cli import passphrases
+from cli import apart, passphrases
 from cli.output import Output
 from cli.place import Place
 from strongroom.errors import UsageError
 from strongroom.keys import Recipient
+from strongroom.spares import Way, indispensable
 
 
 def add_arguments(parser: Arguments) -> None:
@@ -41,20 +42,59 @@ def recipients_of(arguments: Namespace, output: Output, place: Place) -> list[Re
 
     Raises:
         UsageError: nobody could open the backup.
+        UnsafeSetup: only what is backed up itself could.
     """
+    apart.refuse_shut_in(arguments, _only_configured(arguments, output, place), place)
     typed = [recipient_of(word, output, place) for word in arguments.recipient]
     if arguments.passphrase_file is not None:
         typed.append(_passphrase(passphrases.read_file(arguments.passphrase_file, output), output))
     return typed or _by_default(output, place)
 
 
+def _only_configured(arguments: Namespace, output: Output, place: Place) -> list[str]:
+    """Return the names of the keys that are sealed for, if all are configured ones."""
+    keys = place.section("keys")
+    if arguments.recipient or arguments.passphrase_file is not None:
+        typed: list[str] = arguments.recipient
+        return typed if arguments.passphrase_file is None and all(word in keys for word in typed) else []
+    return [] if passphrases.from_environment(output) else list(keys)
+
+
 def warn_of_no_spare(found: Sequence[Recipient], output: Output) -> None:
-    """Say so if one accident could close the backup for ever. A quorum has spares of its own."""
-    if len(found) == 1 and found[0].type not in ("quorum", "all-of"):
+    """Say so if one accident could close the backup for ever."""
+    needed = indispensable([_way(recipient) for recipient in found])
+    if needed:
+        words = next(each.describe() for one in found for each in _keys_in(one) if each.fingerprint in needed)
         output.warn(
-            f"only {found[0].describe()} can open this. If that is lost, so is what is sealed here: "
+            f"nobody but {words} can open this. If that is lost, so is what is sealed here: "
             "--recipient may be given several times."
         )
+
+
+def _way(recipient: Recipient) -> Way:
+    """Return the keys that a recipient rests on; custodians are each other's spares unless all are needed."""
+    if recipient.type == "all-of":
+        return [[thing for each in leg for thing in _way(each)[0]] for leg in _legs(recipient)]
+    if recipient.type == "quorum":
+        from strongroom.keys.quorum import QuorumRecipient  # noqa: PLC0415 - few are one
+
+        assert isinstance(recipient, QuorumRecipient)
+        if recipient.quorum.threshold < len(recipient.quorum.custodians):
+            return [[None]]
+    return [[recipient.fingerprint]]
+
+
+def _keys_in(recipient: Recipient) -> list[Recipient]:
+    return [each for leg in _legs(recipient) for each in leg] or [recipient]
+
+
+def _legs(recipient: Recipient) -> Sequence[Sequence[Recipient]]:
+    if recipient.type != "all-of":
+        return ()
+    from strongroom.keys.allof import AllOfRecipient  # noqa: PLC0415 - few are one
+
+    assert isinstance(recipient, AllOfRecipient)
+    return recipient.legs
 
 
 def _by_default(output: Output, place: Place) -> list[Recipient]:

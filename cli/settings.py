@@ -40,7 +40,7 @@ def asking(output: Output | None = None) -> Ask:
     from strongroom.wiring.asking import Ask  # noqa: PLC0415 - sqlalchemy
 
     passphrase = cache(lambda: _ask() if output is None else passphrases.ask_new(output))
-    return Ask(passphrase=passphrase, pin=prompts.hidden)
+    return Ask(passphrase=passphrase, pin=lambda words: prompts.hidden(f"{words}: "))
 
 
 def run_store() -> RunStore:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from pathlib import Path
 from strongroom.errors import ConfigError, KeyFileExposed, KeyFileUnreadable, UsageError
 
 LIMIT = 16 * 1024
+BEGINNING = 64
+"""As many bytes tell a private key's file from anything else."""
+_KEY = re.compile(rb"\s*(strongroom-([a-z]+-)?key-[0-9]+ |-----BEGIN ([A-Z]+ )*PRIVATE KEY-----)")
 CHECKSUM = 8
 _AGAIN = "Type it again, or bring it back from its copy. No backup is affected."
 
@@ -95,6 +99,11 @@ def read_private(path: Path) -> str:
             hint=f"Run: chmod 600 '{path}'. If somebody may have read it, make a new key.",
         )
     return _text(path, data, regular=stat.S_ISREG(mode))
+
+
+def begins_a_key(data: bytes) -> bool:
+    """Whether a file that begins so holds a private key: one of Strongroom's, or PEM."""
+    return _KEY.match(data) is not None
 
 
 @contextmanager

@@ -1,0 +1,104 @@
+"""What must not be together is refused, or said, whatever a person answers or forces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import Machine
+
+TARGET = '[targets.t]\nkind = "directory"\npath = "target"\nregion = "r"\ncreate = true\n'
+VAULT = """
+[vaults.main]
+address = "http://127.0.0.1:9"
+token_file = "token"
+[sources.live]
+kind = "vault"
+vault = "main"
+[keys.own]
+kind = "transit"
+vault = "main"
+key = "k"
+[keys.pair]
+kind = "hpke"
+public_key_file = "pair.pub"
+[keys.both]
+kind = "all-of"
+legs = [["own"], ["pair"]]
+"""
+
+
+@pytest.mark.parametrize("command", ["keygen", "generate-backup-key"])
+@pytest.mark.parametrize("place", ["target", "target/deep", "link"])
+def test_a_key_is_not_made_where_backups_lie(machine: Machine, command: str, place: str) -> None:
+    machine.path("strongroom.toml").write_text(TARGET)
+    machine.path("target/deep").mkdir(parents=True)
+    machine.path("link").symlink_to("target/deep")
+
+    done = machine.run(command, "--output", f"{place}/some.key", "--json")
+
+    assert done.code == done.document["error"]["exit_code"] == 64
+    assert "would lie on the target 't'" in done.err
+    assert not list(machine.home.rglob("some.key*"))
+
+
+def test_a_key_beside_a_backup_file_is_named(stocked: Machine) -> None:
+    stocked.path("safe").mkdir()
+    stocked.ok("keygen", "--output", "safe/some.key")
+    words = ("--include-values", "--force", "--recipient", "safe/some.key.pub")
+
+    assert "is a private key" not in stocked.ok("backup", "full.sr", *words).err
+    said = stocked.ok("backup", "safe/full.sr", *words).err
+    assert f"some.key in {stocked.path('safe')} is a private key" in " ".join(said.split())
+
+
+def test_a_key_on_a_target_is_found_by_diagnose(machine: Machine) -> None:
+    machine.ok("keygen", "--output", "some.key")
+    machine.path("target").mkdir()
+    text = TARGET + '[keys.k]\nkind = "hpke"\npublic_key_file = "some.key.pub"\n'
+    machine.path("strongroom.toml").write_text(text)
+    assert machine.run("diagnose-backup-encryption").code == 0
+    machine.path("target/keys").mkdir()
+    Path(machine.path("some.key")).rename(machine.path("target/keys/old"))
+
+    done = machine.run("diagnose-backup-encryption", "--json")
+
+    assert done.code == 64
+    assert [(remark["about"], remark["wrong"]) for remark in done.document["remarks"]] == [
+        ("targets.t", True)
+    ]
+    assert "keys/old is a private key" in done.document["remarks"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    "recipients", [(), ("own",), ("both",), ("own", "both")], ids=["all", "own", "both", "own and both"]
+)
+def test_a_backup_of_a_vault_that_only_that_vault_could_open_is_refused(
+    machine: Machine, recipients: tuple[str, ...]
+) -> None:
+    machine.ok("keygen", "--output", "pair")
+    machine.path("token").write_text("CANARY-TOKEN")
+    machine.path("token").chmod(0o600)
+    text = VAULT if recipients else VAULT.partition("[keys.pair]")[0]
+    machine.path("strongroom.toml").write_text(text)
+    words = [word for name in recipients for word in ("--recipient", name)]
+
+    done = machine.run("backup", "full.sr", "--source", "live", "--include-values", "--force", *words)
+
+    assert done.code == 64, done
+    assert "Only the Vault that is backed up could open the backup" in done.err
+    assert not machine.path("full.sr").exists()
+    if recipients == ("both",):  # with another way in it goes on, to the key's server that is not there
+        other = machine.run(
+            "backup",
+            "full.sr",
+            "--source",
+            "live",
+            "--include-values",
+            "--force",
+            *words,
+            "--recipient",
+            "pair",
+        )
+        assert other.code == 71, other
