@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cli import identities, legacy, opening, trust
+from cli import identities, legacy, opening, shredded, trust
 from cli.inputs import kind_of
 from cli.output import Output
 from cli.place import Place
@@ -84,6 +84,7 @@ def chosen_from(arguments: Namespace, output: Output, here: Place) -> Iterator[O
 
     Raises:
         UsageError: it holds no values, or no secrets of a source.
+        BackupShredded: it is not to be brought back.
     """
     if here.problem:
         output.note(f"note: {here.problem}")
@@ -95,9 +96,13 @@ def chosen_from(arguments: Namespace, output: Output, here: Place) -> Iterator[O
         secrets = legacy.secrets_of(file, arguments, output)
         yield Origin(str(file), identities.identities_of(arguments, output, here), None, secrets)
         return
+    if arguments.backup:
+        shredded.refuse(here, arguments.backup)
     with opening.objects_named(arguments, here) as objects:
         openers = identities.identities_of(arguments, output, here)
         backup = opening.open_trusted(objects, arguments, openers, here)
+        if not arguments.backup_file:
+            shredded.refuse(here, backup.manifest.backup_id)
         _refuse_without_values(backup)
         try:
             yield Origin(f"backup {backup.manifest.backup_id}", openers, backup, [])

@@ -13,23 +13,26 @@ import time
 from collections.abc import Iterator
 
 from strongroom.container import canonical
-from strongroom.errors import KeyShared, StrongroomError
+from strongroom.errors import KeyShared, StrongroomError, UsageError
 from strongroom.keys.destroying import Destroyer, Fate, Standing, attempt
 from strongroom.operations.services import Services
 from strongroom.operations.shred_epochs import Epoch
 from strongroom.operations.shred_judge import judge
-from strongroom.operations.shred_objects import remove
+from strongroom.operations.shred_objects import look, remove
 from strongroom.operations.shred_plan import Plan, make_plan, require_alone
 from strongroom.operations.shred_record import (
     INTENT,
     KEY,
+    LOST,
     TARGET,
     VERDICT,
     Intent,
     KeyNow,
+    Lost,
     MeantKey,
     Record,
     Shredding,
+    TargetNow,
     read,
     write,
 )
@@ -62,8 +65,28 @@ def begin(services: Services, scope: Scope, plan: Plan, *, by: str) -> Intent:
         keys=plan.keys,
         backups=plan.backups,
     )
-    write(services, INTENT, intent)
+    write(services.store, INTENT, intent)
     return intent
+
+
+def note_lost(services: Services, target: str, *, by: str, reason: str) -> None:
+    """Put on record somebody's word that a medium is destroyed, which nobody can look at any more.
+
+    Raises:
+        UsageError: nothing that is pending waits for it, or it still shows what it is said to have lost.
+    """
+    waiting = [one for one in read(services.store).pending if target in one.meant.targets]
+    if not waiting:
+        raise UsageError(
+            f"Nothing that is pending waits for target '{target}'.", hint="See 'shred --status'."
+        )
+    for one in waiting:
+        closes = set(one.meant.epochs).__contains__
+        if look(services, one.meant, target, closes=closes, last=None).found:
+            raise UsageError(
+                f"Target '{target}' is there, and holds {one.meant.backup}.", hint="Let it answer."
+            )
+    write(services.store, LOST, Lost(target=target, by=by, reason=reason))
 
 
 def digest(plan: Plan) -> str:
@@ -79,14 +102,14 @@ def advance(services: Services, scope: Scope, *, now: float | None = None) -> li
     go on. A policy that is under a legal hold since, or no longer erasable, is left alone.
     """
     moment = time.time() if now is None else now
-    record = read(services)
+    record = read(services.store)
     pending = record.pending
     held = {one.policy: why for one in pending if (why := _held(scope, one.policy))}
     going = [one for one in pending if one.policy not in held]
     for epoch in sorted({epoch for one in going for epoch in one.meant.epochs}):
         _key(services, scope, record, epoch, moment, policy=_policy_of(going, epoch))
     for one in going:
-        _targets(services, record, one)
+        _targets(services, one)
     for one in pending:
         _judge(services, record, one, held.get(one.policy, ""))
     return pending
@@ -120,7 +143,7 @@ def _key(services: Services, scope: Scope, record: Record, epoch: Epoch, now: fl
             epoch=epoch, until=before.until if before else "", why=(f"{error.code}: {error.message}",)
         )
     if after != before:
-        write(services, KEY, after)
+        write(services.store, KEY, after)
         record.now[epoch] = after
 
 
@@ -188,21 +211,30 @@ def _against(
 # -- targets -------------------------------------------------------------------
 
 
-def _targets(services: Services, record: Record, one: Shredding) -> None:
-    """Remove a backup wherever it lies, and put on record what changed."""
-    wanted = set(one.meant.epochs)
+def _targets(services: Services, one: Shredding) -> None:
+    """Remove a backup wherever it lies, and put on record what was there and what is left."""
+    closes = set(one.meant.epochs).__contains__
     for name in one.meant.targets:
         last = one.targets.get(name)
-        after = remove(services, one.meant, name, closes=wanted.__contains__, last=last)
+        if last is not None and last.gone:
+            continue
+        found = look(services, one.meant, name, closes=closes, last=last)
+        if found.found and not (last and last.found and last.opens == found.opens):
+            _note(services, one, found)
+        after = remove(services, one.meant, name, closes=closes, last=found)
         if after.gone:
             services.store.drop_replica(one.meant.backup, name)
-        if after != last and not (last and last.gone and after.gone):
-            write(services, TARGET, after)
-            one.targets[name] = after
+        if after != last:
+            _note(services, one, after)
+
+
+def _note(services: Services, one: Shredding, now: TargetNow) -> None:
+    write(services.store, TARGET, now)
+    one.targets[now.target] = now
 
 
 def _judge(services: Services, record: Record, one: Shredding, held: str) -> None:
-    judged = judge(one, record.now, held=held)
+    judged = judge(one, record, held=held)
     if judged != one.judged:
-        write(services, VERDICT, judged)
+        write(services.store, VERDICT, judged)
         one.judged = judged

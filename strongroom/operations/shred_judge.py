@@ -11,6 +11,7 @@ from strongroom.operations.shred_record import (
     Judged,
     KeyNow,
     MeantBackup,
+    Record,
     Shredding,
     TargetNow,
 )
@@ -18,25 +19,33 @@ from strongroom.operations.shred_record import (
 UNKNOWN = ""
 
 
-def judge(one: Shredding, now: Mapping[Epoch, KeyNow], *, held: str = "") -> Judged:
+def judge(one: Shredding, record: Record, *, held: str = "") -> Judged:
     """Judge a backup by what is known of its keys and targets.
 
     Args:
         held: why nothing is done for now.
     """
-    keys = list(_keys(one.meant, now))
-    left = [_left(one, name, keys) for name in one.meant.targets]
+    keys = list(_keys(one.meant, record.now))
+    words = {name: lost for name, lost in record.lost.items() if _is_lost(one.targets.get(name))}
+    left = [_left(one, name, keys) for name in one.meant.targets if name not in words]
     open_ = [(reasons, until) for reasons, until in left if reasons]
     if not open_:
-        return Judged(backup=one.meant.backup, verdict=SHREDDED)
+        told = [words[name] for name in one.meant.targets if name in words]
+        reasons = tuple(f"target '{w.target}' is destroyed, by the word of {w.by}: {w.reason}" for w in told)
+        return Judged(backup=one.meant.backup, verdict=SHREDDED, reasons=reasons)
     ends = [until for _, until in open_]
-    reasons = [reason for found, _ in open_ for reason in found]
+    waits = [reason for found, _ in open_ for reason in found]
     return Judged(
         backup=one.meant.backup,
         verdict=PENDING,
         until=UNKNOWN if held or UNKNOWN in ends else max(ends),
-        reasons=tuple(dict.fromkeys([held, *reasons] if held else reasons)),
+        reasons=tuple(dict.fromkeys([held, *waits] if held else waits)),
     )
+
+
+def _is_lost(found: TargetNow | None) -> bool:
+    """A word about a medium counts only as long as the medium itself does not speak against it."""
+    return found is None or not found.left
 
 
 def _keys(meant: MeantBackup, now: Mapping[Epoch, KeyNow]) -> Iterator[tuple[str, str]]:

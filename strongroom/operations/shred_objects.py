@@ -23,49 +23,78 @@ from strongroom.targets.purging import purge
 from strongroom.targets.repaired import copies
 
 
-def remove(
+def look(
     services: Services, meant: MeantBackup, name: str, *, closes: Gone, last: TargetNow | None
 ) -> TargetNow:
-    """Remove a backup from one target; a target that is away is said, not raised.
+    """Say what of a backup lies on one target. On record before anything is removed, it tells an
+    emptied target from another medium in its place.
 
     Args:
         closes: whether a key version is among those to be destroyed.
         last: what was known of this target before.
     """
+    return _asked(meant, name, last, lambda: _seen(services, meant, services.target(name), closes, last))
+
+
+def remove(services: Services, meant: MeantBackup, name: str, *, closes: Gone, last: TargetNow) -> TargetNow:
+    """Remove a backup from one target, as far as that lets. As :func:`look`."""
+    return _asked(meant, name, last, lambda: _removed(services, meant, services.target(name), closes, last))
+
+
+def _asked(meant: MeantBackup, name: str, last: TargetNow | None, ask: Callable[[], TargetNow]) -> TargetNow:
+    """A target that is away is said, not raised; what was read there before stays known."""
     try:
-        return _removed(services, meant, services.target(name), closes, last)
+        return ask()
     except StrongroomError as error:
         # Words that change from hour to hour would fill the record.
         why = f"it does not answer ({error.code})" if error.transient else f"{error.code}: {error.message}"
-        if last is not None and last.seen:  # what was read there stays known
-            return msgspec.structs.replace(last, why=why)
-        return TargetNow(backup=meant.backup, target=name, why=why)
+        return msgspec.structs.replace(last or TargetNow(backup=meant.backup, target=name), why=why)
+
+
+def _seen(
+    services: Services, meant: MeantBackup, target: Target, closes: Gone, last: TargetNow | None
+) -> TargetNow:
+    there = list(_names(target, meant))
+    found = bool(there) or (last is not None and last.found)
+    return TargetNow(
+        backup=meant.backup,
+        target=target.name,
+        found=found,
+        seen=found or target.name not in meant.expected,
+        left=len(there),
+        hidden=last.hidden if last else 0,
+        opens=_united(_opens(services, meant, target, closes), last),
+        why="" if found else EXCHANGED,
+    )
 
 
 def _removed(
-    services: Services, meant: MeantBackup, target: Target, closes: Gone, last: TargetNow | None
+    services: Services, meant: MeantBackup, target: Target, closes: Gone, last: TargetNow
 ) -> TargetNow:
-    opened = _opens(services, meant, target, closes)
     before = list(_names(target, meant))
     locked = [name for name in before if not _deleted(target, name)]
     target.abort_incomplete(containers_prefix(meant.backup))
     hidden = _purged(target, meant)
-    opens = _opens(services, meant, target, closes)
-    if hidden:  # what was deleted may come back: it still counts
-        opens += [*opened, *(last.opens if last else ())]
     left = list(_names(target, meant))
-    return TargetNow(
-        backup=meant.backup,
-        target=target.name,
-        gone=not left and hidden == 0,
-        seen=True,
-        deleted=len(before) - len(left),
+    opens = _opens(services, meant, target, closes)
+    return msgspec.structs.replace(
+        last,
+        gone=last.seen and not left and hidden == 0,
+        deleted=last.deleted + len(before) - len(left),
         left=len(left),
         hidden=hidden,
-        opens=tuple(dict.fromkeys(opens)),
+        # What a delete only hid may come back: for whom that opens still counts.
+        opens=_united(opens, last if hidden else None),
         until=_until(target, left) if locked else "",
-        why=_why(left, locked, hidden),
+        why=_why(left, locked, hidden) if last.seen else EXCHANGED,
     )
+
+
+EXCHANGED = "nothing of it is there, and there was: another medium may be in its place"
+
+
+def _united(opens: Sequence[str], last: TargetNow | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*opens, *(last.opens if last else ())]))
 
 
 def _opens(services: Services, meant: MeantBackup, target: Target, closes: Gone) -> list[str]:
@@ -106,14 +135,14 @@ def _until(target: Target, names: Sequence[str]) -> str:
     """Return when the last lock ends; empty if one target does not say."""
     if not isinstance(target, Locking):
         return ""
-    ends = [_asked(target.locked_until, name) for name in names]
+    ends = [_lock_of(target, name) for name in names]
     known = [end for end in ends if end is not None]
     return max(known).strftime("%Y-%m-%dT%H:%M:%SZ") if known and len(known) == len(ends) else ""
 
 
-def _asked(locked_until: Callable[[str], datetime | None], name: str) -> datetime | None:
+def _lock_of(target: Locking, name: str) -> datetime | None:
     try:
-        return locked_until(name)
+        return target.locked_until(name)
     except MissingPiece:
         return None
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 import msgspec
 from msgspec import Struct
 
+from strongroom.container.manifest import Manifest
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import wrap_context
 from strongroom.errors import KeyShared, MissingPiece, NothingSelected
@@ -90,7 +91,7 @@ def _chosen(
     services: Services, policy: str, backups: Sequence[str], before: str | None
 ) -> list[CatalogEntry]:
     known = {entry.backup: entry for entry in services.store.backups(policy=policy, limit=EVERY)}
-    done = {name for name, one in read(services).backups.items() if one.done}
+    done = {name for name, one in read(services.store).backups.items() if one.done}
     if missing := [name for name in backups if name not in known and name not in done]:
         raise MissingPiece(f"the catalog has no backup of policy '{policy}' named {missing[0]}", hint="")
     found = [known[name] for name in dict.fromkeys(backups or known) if name in known]
@@ -161,7 +162,16 @@ def _meant(services: Services, found: Lying, policy: str, keys: Collection[Epoch
         stays=tuple(dict.fromkeys(s.label or s.type for s in stanzas if not _closed_by(s, keys))),
         gaps=found.gaps,
         targets=tuple(places_of(services, manifest.backup_id, policy, manifest)),
+        expected=tuple(sorted(_expected(services, manifest))),
     )
+
+
+def _expected(services: Services, manifest: Manifest) -> set[str]:
+    """Return the targets that had it: all that it was made for, but those known to have missed it."""
+    replicas = services.store.replicas(manifest.backup_id)
+    missed = {one.target for one in replicas if not one.good and one.verified is None}
+    named = {one.name for one in manifest.targets} | {one.target for one in replicas}
+    return named - missed
 
 
 def _closed_by(stanza: Stanza, keys: Collection[Epoch]) -> bool:
@@ -210,7 +220,7 @@ def require_alone(
 def _needing(
     services: Services, scope: Scope, keys: dict[Epoch, MeantKey], asked: Collection[str]
 ) -> tuple[list[str], dict[str, str]]:
-    shredding = set(read(services).backups) | set(asked)
+    shredding = set(read(services.store).backups) | set(asked)
     others = [entry for entry in services.store.backups(limit=EVERY) if entry.backup not in shredding]
     found, unread = look(services, others)
     return sorted(one.backup for one in found if _needs(one, scope, keys)), unread

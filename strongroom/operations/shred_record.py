@@ -16,11 +16,12 @@ from strongroom.container.stanza import Stanza
 from strongroom.errors import BackupShredded
 from strongroom.keys.destroying import Fate
 from strongroom.model import prepare
-from strongroom.operations.services import Services
 from strongroom.operations.shred_epochs import Epoch
 from strongroom.state.records import Event
+from strongroom.state.store import RunStore
 
 INTENT, KEY, TARGET, VERDICT = "shred.intent", "shred.key", "shred.target", "shred.verdict"
+LOST = "shred.lost"
 SHREDDED, PENDING = "shredded", "pending"
 _PAGE = 1000
 
@@ -49,7 +50,8 @@ class MeantBackup(Struct, frozen=True, kw_only=True):
     """A backup to shred, and all that is needed to go on once its manifest is gone.
 
     ``stays`` are recipients whose keys cannot be destroyed; ``gaps``: see
-    :class:`~strongroom.operations.shred_epochs.Lying`.
+    :class:`~strongroom.operations.shred_epochs.Lying`. ``targets`` may hold it, and ``expected`` are
+    those that did: one of these that shows nothing has lost it, or is another medium.
     """
 
     backup: str
@@ -60,6 +62,7 @@ class MeantBackup(Struct, frozen=True, kw_only=True):
     stays: tuple[str, ...]
     gaps: bool
     targets: tuple[str, ...]
+    expected: tuple[str, ...]
 
 
 class Intent(Struct, frozen=True, kw_only=True):
@@ -91,13 +94,15 @@ class KeyNow(Struct, frozen=True, kw_only=True):
 class TargetNow(Struct, frozen=True, kw_only=True):
     """What became of a backup on a target.
 
-    ``gone``: nothing of it is there any more, hidden or not. ``seen``: its envelopes were read, and
-    ``opens`` are those recipients for whom they open and whose keys are not to be destroyed.
+    ``found``: some of it was there, once at least. ``gone``: nothing of it is any more, hidden or
+    not. ``seen``: the envelopes of the copy that was expected there were read; ``opens`` are those
+    recipients for whom they open and whose keys are not to be destroyed.
     ``hidden`` is how many versions a delete left, -1 if that cannot be told.
     """
 
     backup: str
     target: str
+    found: bool = False
     gone: bool = False
     seen: bool = False
     deleted: int = 0
@@ -109,7 +114,9 @@ class TargetNow(Struct, frozen=True, kw_only=True):
 
 
 class Judged(Struct, frozen=True, kw_only=True):
-    """The verdict on a backup. ``until`` is empty if nobody knows when it will be shredded."""
+    """The verdict on a backup. ``until`` is empty if nobody knows when it will be shredded.
+
+    ``reasons`` say what it waits for; of one that is shredded, on whose word alone a medium is gone."""
 
     backup: str
     verdict: str
@@ -117,7 +124,15 @@ class Judged(Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...] = ()
 
 
-prepare(Intent, KeyNow, TargetNow, Judged)
+class Lost(Struct, frozen=True, kw_only=True):
+    """Somebody's word that a medium is destroyed, with all that lay on it."""
+
+    target: str
+    by: str
+    reason: str
+
+
+prepare(Intent, KeyNow, TargetNow, Judged, Lost)
 
 
 class Shredding(Struct, kw_only=True):
@@ -142,6 +157,7 @@ class Record(Struct, kw_only=True):
     backups: dict[str, Shredding]
     keys: dict[Epoch, MeantKey]
     now: dict[Epoch, KeyNow]
+    lost: dict[str, Lost]
 
     @property
     def pending(self) -> list[Shredding]:
@@ -149,40 +165,39 @@ class Record(Struct, kw_only=True):
         return [one for one in self.backups.values() if not one.done]
 
 
-def write(services: Services, kind: str, detail: Struct) -> None:
+def write(store: RunStore, kind: str, detail: Struct) -> None:
     """Append to the record."""
-    services.store.event(kind, **msgspec.to_builtins(detail))
+    store.event(kind, **msgspec.to_builtins(detail))
 
 
-def read(services: Services) -> Record:
+def read(store: RunStore) -> Record:
     """Return what is on record."""
-    record = Record(backups={}, keys={}, now={})
-    for event in events(services):
+    record = Record(backups={}, keys={}, now={}, lost={})
+    for event in events(store):
         _FOLDS[event.kind](record, event)
     return record
 
 
-def events(services: Services) -> Iterator[Event]:
+def events(store: RunStore) -> Iterator[Event]:
     """Yield every event of shredding, in order: the proof."""
-    kinds = (INTENT, KEY, TARGET, VERDICT)
-    yield from sorted((event for kind in kinds for event in _of(services, kind)), key=lambda event: event.id)
+    yield from sorted((event for kind in _FOLDS for event in _of(store, kind)), key=lambda event: event.id)
 
 
-def _of(services: Services, kind: str) -> Iterator[Event]:
+def _of(store: RunStore, kind: str) -> Iterator[Event]:
     after = 0
-    while page := services.store.events(kind=kind, after=after, limit=_PAGE):
+    while page := store.events(kind=kind, after=after, limit=_PAGE):
         yield from page
         after = page[-1].id
 
 
-def asked(services: Services) -> frozenset[str]:
+def asked(store: RunStore) -> frozenset[str]:
     """Return the backups that are shredded, or to be: nothing brings them up or back."""
-    return frozenset(one.backup for event in _of(services, INTENT) for one in _intent(event).backups)
+    return frozenset(one.backup for event in _of(store, INTENT) for one in _intent(event).backups)
 
 
-def check(services: Services, backup: str) -> None:
+def check(store: RunStore, backup: str) -> None:
     """Raise BackupShredded if a backup is not to be brought back."""
-    found = read(services).backups.get(backup)
+    found = read(store).backups.get(backup)
     if found is not None:
         raise BackupShredded(f"Backup {backup} {_said(found)}.")
 
@@ -228,6 +243,7 @@ def _joined(before: MeantBackup, after: MeantBackup) -> MeantBackup:
         epochs=tuple(sorted({*before.epochs, *after.epochs})),
         wrapping_keys=tuple(sorted({*before.wrapping_keys, *after.wrapping_keys})),
         targets=tuple(sorted({*before.targets, *after.targets})),
+        expected=tuple(sorted({*before.expected, *after.expected})),
         gaps=before.gaps or after.gaps,
     )
 
@@ -249,4 +265,15 @@ def _verdict(record: Record, event: Event) -> None:
         found.judged = judged
 
 
-_FOLDS: Mapping[str, Any] = {INTENT: _meant, KEY: _key, TARGET: _target, VERDICT: _verdict}
+def _lost(record: Record, event: Event) -> None:
+    lost = msgspec.convert(dict(event.detail), Lost)
+    record.lost[lost.target] = lost
+
+
+_FOLDS: Mapping[str, Any] = {
+    INTENT: _meant,
+    KEY: _key,
+    TARGET: _target,
+    VERDICT: _verdict,
+    LOST: _lost,
+}

@@ -134,7 +134,7 @@ def open_repairs(services: Services, schedule: str, *, now: float | None = None)
 def degraded(services: Services) -> list[str]:
     """Return the backups that have a bad replica, by the catalog."""
     store = services.store
-    shredding = shred_record.asked(services)
+    shredding = shred_record.asked(services.store)
     return [
         b.backup
         for b in store.backups()
@@ -179,7 +179,7 @@ def _about(services: Services, kind: RunKind, backup: str, **fields: Any) -> Spe
     Raises:
         BackupShredded: nothing brings it up or back.
     """
-    shred_record.check(services, backup)
+    shred_record.check(services.store, backup)
     entry = services.store.backup(backup)
     if entry is None:
         raise MissingPiece(f"the catalog has no backup '{backup}'")

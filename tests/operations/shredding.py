@@ -117,7 +117,7 @@ class Vault:
     def go_on(self, services: Services | None = None, *, now: float | None = None) -> dict[str, Shredding]:
         services = services or self.services()
         advance(services, self.scope(), now=now)
-        return read(services).backups
+        return read(services.store).backups
 
     def with_target(self, name: str, target: Target) -> None:
         self.world = replace(self.world, targets={**self.world.targets, name: target})

@@ -50,9 +50,9 @@ def test_the_key_is_destroyed_nothing_is_left_and_the_proof_says_so(at: Vault) -
     assert at.opens(kept, at.world.targets["eu"])
     services = at.services()
     assert services.store.backup(backup) is None
-    kinds = [event.kind for event in events(services)]
+    kinds = [event.kind for event in events(services.store)]
     assert (kinds[0], kinds[1], kinds[-1]) == ("shred.intent", "shred.key", "shred.verdict")
-    [now] = read(services).now.values()
+    [now] = read(services.store).now.values()
     assert (now.fate, now.proven, now.tried) == ("gone", True, "KeyFileUnreadable")
 
 
@@ -62,7 +62,7 @@ def test_a_key_that_also_opens_what_was_not_asked_for_is_kept_and_those_are_name
     with pytest.raises(KeyShared, match=second):
         at.shred(first)
     assert (at.folder / "k1").exists()
-    assert list(events(at.services())) == []
+    assert list(events(at.services().store)) == []
     assert at.opens(first, at.world.targets["eu"])
 
 
@@ -99,7 +99,7 @@ def test_an_immutable_policy_and_one_on_legal_hold_are_refused(at: Vault) -> Non
     with pytest.raises(OnLegalHold, match="case 4711"):
         at.shred(backup)
     assert at.opens(backup, at.world.targets["eu"])
-    assert list(events(services)) == []
+    assert list(events(services.store)) == []
 
 
 def test_a_key_that_the_policy_still_seals_for_is_kept(at: Vault) -> None:
@@ -135,7 +135,7 @@ def test_what_came_since_the_plan_stops_it(at: Vault) -> None:
     at.rotate(backup)
     with pytest.raises(KeyShared):
         begin(services, at.scope(), plan, by="test")
-    assert list(events(services)) == []
+    assert list(events(services.store)) == []
 
 
 def test_what_is_not_there_cannot_be_asked_for(at: Vault) -> None:
@@ -197,7 +197,7 @@ def test_an_envelope_for_another_key_on_a_target_that_was_away_is_no_surprise(at
     assert (at.folder / "k2").exists()
     away.dead = False
     at.go_on()
-    assert read(at.services()).backups[backup].done
+    assert read(at.services().store).backups[backup].done
     assert names_on(away) == []
 
 
@@ -330,7 +330,7 @@ def test_neither_repair_nor_restore_nor_rotation_brings_it_back(at: Vault) -> No
     at.go_on()
     with pytest.raises(BackupShredded, match="was shredded"):
         submit_restore(services, backup=backup, options=RestoreOptions(destination="vault"))
-    assert asked(services) == {backup}
+    assert asked(services.store) == {backup}
 
 
 def test_a_second_pass_changes_nothing_and_writes_nothing(at: Vault) -> None:
@@ -340,7 +340,7 @@ def test_a_second_pass_changes_nothing_and_writes_nothing(at: Vault) -> None:
     at.current, away.dead = "k2", True
     at.shred(backup)
     services = at.services()
-    before = [event.id for event in events(services)]
+    before = [event.id for event in events(services.store)]
     assert [one.meant.backup for one in advance(services, at.scope())] == [backup]
-    assert [event.id for event in events(services)] == before
-    assert not [event for event in events(services) if "app/0" in str(event.detail)], "no secret's name"
+    assert [event.id for event in events(services.store)] == before
+    assert not [event for event in events(services.store) if "app/0" in str(event.detail)], "no secret's name"

@@ -1,0 +1,39 @@
+"""Whether this installation has shredded what somebody wants to bring back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cli.place import Place
+from strongroom.errors import BackupShredded, StrongroomError
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
+
+
+def refuse(here: Place, backup: str) -> None:
+    """Raise BackupShredded if the record says so. Where there is no usable record, nothing is said:
+    bringing back must work without one."""
+    try:
+        if (store := _store(here)) is not None:
+            from strongroom.operations.shred_record import check  # noqa: PLC0415 - sqlalchemy
+
+            check(store, backup)
+    except BackupShredded:
+        raise
+    except StrongroomError:
+        return
+
+
+def _store(here: Place) -> RunStore | None:
+    state = here.tables.get("state")
+    if isinstance(state, dict) and "url" in state:
+        from cli.settings import run_store  # noqa: PLC0415 - the whole configuration
+
+        return run_store()
+    file = here.state_dir / "state.db"
+    if not file.is_file():
+        return None  # looking must not make one
+    from strongroom.state.store import RunStore  # noqa: PLC0415 - sqlalchemy
+
+    return RunStore(f"sqlite:///{file}")

@@ -1,0 +1,141 @@
+"""shred, as a person runs it: typed confirmation, a proof, and an exit code for what is pending."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.program import Machine
+
+CONFIG = """
+[keys.y2026]
+kind = "hpke"
+public_key_file = "y2026.key.pub"
+identity_file = "y2026.key"
+
+[keys.y2027]
+kind = "hpke"
+public_key_file = "y2027.key.pub"
+identity_file = "y2027.key"
+
+[policies.customers]
+kind = "full"
+targets = ["region-a", "region-b", "region-c"]
+recipients = ["{key}"]
+{more}
+"""
+
+
+def configure(machine: Machine, key: str, more: str = "erasable = true") -> None:
+    machine.path("strongroom.toml").write_text(CONFIG.format(key=key, more=more))
+
+
+@pytest.fixture
+def house(stocked: Machine) -> Machine:
+    for name in ("y2026", "y2027"):
+        stocked.ok("keygen", "--output", f"{name}.key")
+    configure(stocked, "y2026")
+    stocked.ok("backup", "--policy", "customers", "--force")
+    configure(stocked, "y2027")
+    return stocked
+
+
+def only_backup(machine: Machine) -> str:
+    [entry] = machine.ok("catalog", "list", "--json").document["backups"]
+    return str(entry["backup"])
+
+
+def test_it_is_planned_confirmed_by_name_done_and_proven(house: Machine) -> None:
+    backup = only_backup(house)
+    planned = house.ok("shred", "--policy", "customers", "--dry-run", "--json").document
+    assert [(one["backup"], one["secrets"]) for one in planned["backups"]] == [(backup, 3)]
+    assert house.run("shred", "--policy", "customers").code == 4
+    assert house.run("shred", "--policy", "customers", "--confirm", "custom").code == 4
+    assert house.path("y2026.key").exists()
+    done = house.ok("shred", "--policy", "customers", "--confirm", "customers", "--json")
+    assert [(one["backup"], one["verdict"]) for one in done.document["backups"]] == [(backup, "shredded")]
+    assert "become unreadable for good" in done.err
+    assert not house.path("y2026.key").exists()
+    status = house.ok("shred", "--status", "--json").document
+    assert next(event["kind"] for event in status["proof"]) == "shred.intent"
+    assert [key["proven"] for key in status["keys"]] == [False], "a file is as gone as its medium forgets it"
+    shown = json.dumps(status)
+    assert "DATABASE_PASSWORD" not in shown
+    assert "CANARY" not in shown
+
+
+def test_restoring_it_says_that_it_was_shredded_and_the_rest_goes_on(house: Machine) -> None:
+    backup = only_backup(house)
+    house.ok("backup", "--policy", "customers", "--force")
+    house.ok("shred", "--policy", "customers", "--backup", backup, "--confirm", "customers")
+    words = ("restore", "--from-target", "region-a", "--full-restore", "--dry-run")
+    refused = house.run(*words, "--backup", backup)
+    assert refused.code == 33, refused
+    assert "was shredded" in refused.err
+    assert house.ok(*words, "--backup", only_backup(house)).code == 0, (
+        "with the destroyed key still configured"
+    )
+    house.ok("backup", "--policy", "customers", "--force")
+
+
+def test_what_cannot_be_finished_is_pending_with_a_code_and_resumed(house: Machine) -> None:
+    place, away = house.state / "targets" / "region-b", house.state / "away"
+    place.rename(away)  # a new, empty one is made in its place
+    pending = house.run("shred", "--policy", "customers", "--confirm", "customers", "--json")
+    assert pending.code == 37, pending
+    [one] = pending.document["backups"]
+    assert (one["verdict"], one["until"]) == ("pending", None)
+    assert house.run("shred", "--resume").code == 37
+    assert "pending until a day that nobody knows" in house.ok("shred", "--status").out
+    assert "another medium may be in its place" in house.ok("shred", "--status").out
+    place.rename(house.state / "empty")
+    away.rename(place)
+    assert house.ok("shred", "--resume", "--json").document["backups"][0]["verdict"] == "shredded"
+    assert "Nothing is pending" in house.ok("shred", "--resume").out
+
+
+def test_a_medium_that_is_destroyed_is_somebodys_word_and_stays_on_record_as_that(house: Machine) -> None:
+    place = house.state / "targets" / "region-b"
+    words = ("shred", "--lost", "region-b", "--reason", "the disk was burnt")
+    assert house.run(*words).code == 2, "nothing waits for it"
+    place.rename(house.state / "away")
+    assert house.run("shred", "--policy", "customers", "--confirm", "customers").code == 37
+    [done] = house.ok(*words, "--json").document["backups"]
+    assert done["verdict"] == "shredded"
+    assert "the disk was burnt" in done["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [("", 34), ('erasable = true\nlegal_hold = "case 4711"', 35)],
+    ids=["immutable", "legal hold"],
+)
+def test_what_may_not_be_shredded_is_refused(house: Machine, more: str, code: int) -> None:
+    configure(house, "y2027", more)
+    assert house.run("shred", "--policy", "customers", "--confirm", "customers").code == code
+    assert house.path("y2026.key").exists()
+
+
+def test_a_key_that_the_policy_seals_for_is_kept(house: Machine) -> None:
+    configure(house, "y2026")
+    refused = house.run("shred", "--policy", "customers", "--confirm", "customers")
+    assert (refused.code, house.path("y2026.key").exists()) == (36, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--policy", "customers", "--before", "yesterday"],
+        ["--status", "--dry-run"],
+        ["--resume", "--backup", "x"],
+        ["--policy", "customers", "--status"],
+    ],
+)
+def test_words_that_do_not_fit_are_refused(house: Machine, words: list[str]) -> None:
+    assert house.run("shred", *words).code == 2
+
+
+def test_only_what_is_older_than_a_date_is_meant(house: Machine) -> None:
+    assert house.run("shred", "--policy", "customers", "--before", "2001-01-01", "--dry-run").code == 20
+    house.ok("shred", "--policy", "customers", "--before", "2101-01-01", "--dry-run")
