@@ -48,6 +48,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "key-health": Entry("cli.key_health", "try every key that backups depend on; challenge those away"),
         "rotate": Entry("cli.rotate_policy", "bring backups to the recipients that their policies name now"),
         "rotate-backup-key": Entry("cli.rotate", "put a new key in the place of one, over all backups"),
+        "shred": Entry("cli.shred", "destroy the keys of an erasable policy's backups, and prove it"),
         "keygen": Entry("cli.keys", "make a key pair: the public half seals, the private half opens"),
         "diagnose-backup-encryption": Entry("cli.diagnose", "try every key with a real wrap and unwrap"),
         "hsm": Entry("cli.hsm", "make keys in an HSM, list them, log in by hand after a wrong PIN"),
