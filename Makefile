@@ -12,6 +12,8 @@ RUNS ?= 50
 SEED ?= 1
 CHAOS ?=
 TESTS ?=
+# A file's tests stay together: its servers are started once.
+CORES ?= -n auto --maxprocesses 4 --dist loadfile
 
 export PYTHON
 
@@ -34,11 +36,11 @@ venv: $(DEMO_READY) ## make .venv with what Strongroom needs to run, hash-checke
 
 dev: $(DEV_READY) ## make .venv with what its tests and linters need too
 
-test: services live lint ## install what the tests drive, lint, and run every test (TESTS="-k name" for some)
-	@$(WITH_PATH) python -m pytest $(TESTS)
+test: services live lint ## install what the tests drive, lint, and run every test (TESTS="-k name" for some, CORES= for one by one)
+	@$(WITH_PATH) python -m pytest $(CORES) $(TESTS)
 
 test-live: services live ## the part of them that drives OpenBao, S3, Azure, KMS and HSM servers, which it starts
-	@$(WITH_PATH) python -m pytest tests/live $(TESTS)
+	@$(WITH_PATH) python -m pytest $(CORES) tests/live $(TESTS)
 
 services: ## install Redis, PostgreSQL, SoftHSM and so on, or say what is missing
 	@sh scripts/install-test-services
