@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import apart, place, prompts, recipients, sources
+from cli import apart, place, prompts, readers, recipients, sources
 from cli.command import Command
 from cli.output import Output, fields, plural, size
 from cli.place import Place
@@ -130,6 +130,7 @@ def _sealed(path: Path, manifest: Manifest, here: Place) -> tuple[dict[str, obje
         "versions": manifest.counts.versions,
         "size": path.stat().st_size,
         "recipients": [recipient.describes for recipient in manifest.recipients],
+        "post_quantum": all(recipient.post_quantum for recipient in manifest.recipients),
         "signer": signer,
         "verified": "digest",
     }
@@ -143,7 +144,7 @@ def _sealed_lines(path: Path, manifest: Manifest, signer: str) -> Iterator[str]:
     pairs = (
         ("backup", manifest.backup_id),
         ("holds", f"{holds}, {size(path.stat().st_size)}"),
-        ("opens for", "; ".join(recipient.describes for recipient in manifest.recipients)),
+        *readers.pairs(manifest.recipients),
         ("signer", signer),
     )
     yield from (f"  {line}" for line in fields(pairs))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from cli import readers
 from cli.output import fields, plural, size
 from strongroom.operations import failures
 from strongroom.state.records import Run, StepKind, StepRow, StepState
@@ -32,6 +33,8 @@ def as_document(run: Run, rows: list[StepRow]) -> dict[str, Any]:
         "kind": run.spec.kind,
         "policy": run.spec.policy,
         "backup": run.spec.backup or run.id,
+        "recipients": [pin.describes for pin in run.spec.recipients],
+        "post_quantum": all(pin.post_quantum for pin in run.spec.recipients) if run.spec.recipients else None,
         "state": run.state,
         "closing": run.closing,
         "created_at": run.created_at,
@@ -86,6 +89,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
         yield "holds", f"{plural(counts['secrets'], 'secret')}, {size(counts['size'])}"
     if fewer := run.facts.get("report", {}).get("fewer"):
         yield "lacks", f"{plural(fewer, 'secret')} of those listed, or of those that the backup before holds"
+    yield from readers.pairs(run.spec.recipients)
     for kind, entry in steps(rows).items():
         yield (
             kind,

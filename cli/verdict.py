@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cli import readers
 from cli.looks import Look
 from cli.output import fields, plural, size
 from strongroom.model import Depth
@@ -32,7 +33,7 @@ def _pairs(found: Look) -> Iterator[tuple[str, object]]:
     yield "source", found.source
     yield "holds", _holds(found)
     yield "sealed", "AES-256-GCM" if found.sealed else "no: names, types, dates and tags in plain text"
-    yield "opens for", "; ".join(recipient.describes for recipient in found.recipients)
+    yield from readers.pairs(found.recipients)
     yield "signer", _signer(found)
     yield (
         "depth",
