@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli.command import Command
 from cli.output import Output, plural, table
 from cli.progress import counting
+from cli.signers import as_document, known
+from cli.signers import lines as signer_lines
 from strongroom.errors import KeyStillNeeded, StrongroomError, UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +53,9 @@ def _keys(arguments: Namespace, output: Output) -> None:
     if arguments.retire:
         _retire(arguments.retire, configured, looked, built, output)
     else:
-        output.answer(_document(configured, broken, looked), _lines(configured, broken, looked))
+        signs = known(datetime.now(UTC))
+        document = {**_document(configured, broken, looked), "signers": [as_document(one) for one in signs]}
+        output.answer(document, [*_lines(configured, broken, looked), "", *signer_lines(signs)])
 
 
 def _configured(found: Settings) -> tuple[dict[str, Configured], dict[str, str]]:

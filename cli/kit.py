@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import place
 from cli.command import Command
 from cli.output import Output
+from cli.signers import known
 
 if TYPE_CHECKING:
     from strongroom.config import Settings
@@ -38,13 +38,11 @@ def _kit(arguments: Namespace, output: Output) -> None:
 def rendered(found: Settings, built: Services) -> str:
     """Return the kit as HTML."""
     from cli.kit_facts import kit  # noqa: PLC0415
-    from strongroom.container.signing import fingerprint  # noqa: PLC0415
-    from strongroom.keys import roles  # noqa: PLC0415
     from strongroom.operations.kit import render  # noqa: PLC0415
 
-    known = {role: fingerprint(key) for role, key in roles.trusted(place.find().role_keys).items()}
-    made_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return render(kit(found, built, known, made_at=made_at))
+    now = datetime.now(UTC)
+    made_at = now.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return render(kit(found, built, known(now), made_at=made_at))
 
 
 COMMANDS = {

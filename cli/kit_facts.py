@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from cli.signers import manifest_signers
 from strongroom.errors import StrongroomError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cli.signers import Known
     from strongroom.config import Settings
     from strongroom.config.keys import Pkcs11Key, QuorumKey
     from strongroom.keys.quorum.record import Quorum
@@ -21,11 +23,11 @@ NEWEST = 3
 _UNKNOWN = "not seen here; write it down"
 
 
-def kit(settings: Settings, built: Services, roles: Mapping[str, str], *, made_at: str) -> Kit:
+def kit(settings: Settings, built: Services, signs: Sequence[Known], *, made_at: str) -> Kit:
     """Gather a recovery kit.
 
     Args:
-        roles: the fingerprint of each role's signing key.
+        signs: every version of every role's signing key.
         made_at: RFC 3339.
     """
     from strongroom.operations.kit import Kit, Section  # noqa: PLC0415
@@ -40,13 +42,14 @@ def kit(settings: Settings, built: Services, roles: Mapping[str, str], *, made_a
         Section(
             title="Whose signature to believe",
             words=("Compare every digit. A backup that somebody else signed is not yours.",),
-            head=("role", "fingerprint"),
-            rows=tuple(sorted(roles.items())),
+            head=("role", "version", "state", "fingerprint"),
+            rows=tuple((o.role, str(o.key.version), o.state, o.key.fingerprint) for o in signs),
         ),
         *_hsm(settings),
         *_quorums(settings),
         _newest(settings, built),
-        _commands(settings, roles),
+        _record(built),
+        _commands(settings, signs),
         Section(
             title="To fill in by hand",
             words=("Never a PIN, a passphrase or a share: those lie elsewhere, each with its keeper.",),
@@ -158,10 +161,23 @@ def _newest(settings: Settings, built: Services) -> Section:
     )
 
 
-def _commands(settings: Settings, roles: Mapping[str, str]) -> Section:
+def _record(built: Services) -> Section:
+    from strongroom.operations.eventhead import event_head  # noqa: PLC0415
     from strongroom.operations.kit import Section  # noqa: PLC0415
 
-    trust = " ".join(f"--signer {roles[role]}" for role in ("control", "recover") if role in roles)
+    head = event_head(built.store)
+    return Section(
+        title="The head of the record of events when this was printed",
+        words=("A record that does not lead to this digest at this number was changed afterwards.",),
+        head=("number", "time", "event", "SHA-256 over all up to it"),
+        rows=((str(head.id), head.at, head.kind, head.sha256),) if head else (),
+    )
+
+
+def _commands(settings: Settings, signs: Sequence[Known]) -> Section:
+    from strongroom.operations.kit import Section  # noqa: PLC0415
+
+    trust = " ".join(f"--signer {one}" for one in manifest_signers(signs))
     lines = [
         "# on a clean machine with Strongroom, from a mounted medium or a copy of a target:",
         f"strongroom restore --from-target /mnt/medium --full-restore {trust}",

@@ -83,7 +83,8 @@ def look(arguments: Namespace, means: Means) -> Look:
 
 
 def _backup(objects: Objects, backup: str | None, means: Means) -> Look:
-    signed = opening.signed_manifest(objects, backup)
+    known = trust.trusted(means.place, means.typed)
+    signed = opening.signed_manifest(objects, backup, known=known)
     manifest = signed.manifest
     tools = Keys(identities=means.keys, digest_key=digest_key(means))
     try:

@@ -12,15 +12,21 @@ from cli.identities import identities_of
 from cli.output import Output
 from cli.place import Place
 from strongroom.container.manifest import SignedManifest, open_manifest
-from strongroom.errors import WrongKey
+from strongroom.errors import FormatError, WrongKey
 from strongroom.keys import Identity
 from strongroom.operations.open import Backup, Objects, manifest_bytes, read_manifest
 
 
-def signed_manifest(objects: Objects, backup: str | None = None) -> SignedManifest:
-    """Return a backup's manifest with its signer, whoever that is."""
+def signed_manifest(
+    objects: Objects, backup: str | None = None, *, known: frozenset[str] = frozenset()
+) -> SignedManifest:
+    """Return a backup's manifest with its signer: one of those known, if one of its copies has such."""
     wanted = read_manifest(objects, backup, trusted=None).backup_id
-    return open_manifest(manifest_bytes(objects, wanted, trusted=None), trusted=None)
+    try:
+        content = manifest_bytes(objects, wanted, trusted=known)
+    except FormatError:
+        content = manifest_bytes(objects, wanted, trusted=None)
+    return open_manifest(content, trusted=None)
 
 
 @contextmanager
@@ -40,16 +46,17 @@ def open_trusted(objects: Objects, arguments: Namespace, openers: Sequence[Ident
     Raises:
         UntrustedSigner: says which fingerprint it is, and how to go on.
     """
-    found = signed_manifest(objects, getattr(arguments, "backup", None))
     known = trust.trusted(place, arguments.signer)
+    found = signed_manifest(objects, getattr(arguments, "backup", None), known=known)
     trust.require(found, known)
     return Backup(objects, found.manifest, openers, trusted=known)
 
 
 def open_to_look(objects: Objects, arguments: Namespace, output: Output, place: Place) -> Backup:
     """Open a backup to look into; an unknown signer is said, not refused."""
-    found = signed_manifest(objects, getattr(arguments, "backup", None))
-    if doubt := trust.doubt(found, trust.trusted(place, getattr(arguments, "signer", ()))):
+    known = trust.trusted(place, getattr(arguments, "signer", ()))
+    found = signed_manifest(objects, getattr(arguments, "backup", None), known=known)
+    if doubt := trust.doubt(found, known):
         output.note(f"note: {doubt}")
     return Backup(objects, found.manifest, identities_of(arguments, output, place))
 

@@ -20,7 +20,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "backup": Entry("cli.backup", "back secrets up, into a file or by a policy"),
         "emergency-backup": Entry("cli.emergency", "back up onto a medium for the safe, with what opens it"),
         "recovery-kit": Entry("cli.kit", "write a page to print: who opens what, where it is, what to type"),
-        "escrow": Entry("cli.escrow", "seal the store's master key and the configuration to a recipient"),
+        "escrow": Entry("cli.escrow", "seal this installation's keys and configuration to a recipient"),
     },
     "Look into a backup": {
         "verify-backup": Entry("cli.reading", "read a backup back and say to which depth it is sound"),
@@ -51,6 +51,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "shred": Entry("cli.shred", "destroy the keys of an erasable policy's backups, and prove it"),
         "keygen": Entry("cli.keys", "make a key pair: the public half seals, the private half opens"),
         "diagnose-backup-encryption": Entry("cli.diagnose", "try every key with a real wrap and unwrap"),
+        "signers": Entry("cli.signers", "show, rotate or distrust the keys that sign backups and messages"),
         "hsm": Entry("cli.hsm", "make keys in an HSM, list them, log in by hand after a wrong PIN"),
         "quorum": Entry("cli.quorum", "split a key among custodians, any few of whom open together"),
     },

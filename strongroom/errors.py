@@ -569,6 +569,15 @@ class BackupOverdue(StrongroomError):
     default_hint = "Fetch the medium, mount it, and run 'strongroom emergency-backup'."
 
 
+class SignersUnsettled(StateError):
+    """Some backups could not be signed anew, so they are refused as long as their signer is distrusted."""
+
+    exit_code = 65
+    default_hint = (
+        "What is signed anew stays. Bring the targets back, then repeat 'strongroom signers resign'."
+    )
+
+
 class KeyUnproven(StrongroomError):
     """A key failed its trial, or was not proven for too long; backups may depend on it."""
 

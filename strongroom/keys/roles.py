@@ -99,8 +99,10 @@ def rotate(folder: Path, role: str, *, grace: timedelta = GRACE, now: datetime |
         return made
 
 
-def distrust(folder: Path, fingerprint: str, *, reason: str, now: datetime | None = None) -> RoleKey:
-    """Have nothing count any more that a key signs or signed; return it as it is listed now.
+def distrust(
+    folder: Path, fingerprint: str, *, reason: str, now: datetime | None = None
+) -> tuple[str, RoleKey]:
+    """Have nothing count any more that a key signs or signed; return its role, and its new entry.
 
     If it is the one that its role signs with, and that lies here, another takes its place.
 
@@ -121,7 +123,7 @@ def distrust(folder: Path, fingerprint: str, *, reason: str, now: datetime | Non
         if rolelist.current(keys) is None and _path(folder, role).exists():
             _announced(folder, role, moment)
             _begin(folder, role, ends=_stamp(moment))
-        return next(key for key in keys if key.fingerprint == fingerprint)
+        return role, next(key for key in keys if key.fingerprint == fingerprint)
 
 
 @contextmanager
@@ -238,13 +240,22 @@ def _trust(folder: Path, role: str, signer: Signer) -> None:
     now = rolelist.current(keys)
     if now is not None and now.raw == signer.public:
         return
-    raise ConfigError(_mistrusted(role, keys, signer), hint="Compare with another host before going on.")
+    raise _mistrusted(role, keys, signer)
 
 
-def _mistrusted(role: str, keys: tuple[RoleKey, ...], signer: Signer) -> str:
+def _mistrusted(role: str, keys: tuple[RoleKey, ...], signer: Signer) -> ConfigError:
     for key in keys:
         if key.raw == signer.public and key.distrusted:
-            return f"the private key of role '{role}' is distrusted since {key.distrusted}: {key.reason}"
+            return ConfigError(
+                f"the private key of role '{role}' is distrusted since {key.distrusted}: {key.reason}",
+                hint=f"Nothing is signed with it. Make another: 'strongroom signers rotate {role}'.",
+            )
         if key.raw == signer.public and key.until:
-            return f"the private key of role '{role}' is version {key.version}, which was rotated away"
-    return f"the private key of role '{role}' is not the one that is trusted here"
+            return ConfigError(
+                f"the private key of role '{role}' is version {key.version}, which was rotated away",
+                hint="Bring the present one back from its escrow, or rotate once more.",
+            )
+    return ConfigError(
+        f"the private key of role '{role}' is not the one that is trusted here",
+        hint="Somebody replaced one of the two. Compare with another host before going on.",
+    )

@@ -18,7 +18,6 @@ from strongroom.sources.memory import MemoryStore
 
 SOURCE = "escrow"
 CONFIGURATION = "strongroom.toml"
-MASTER_KEY = "keys/store.key"
 _PATTERNS = ("keys/*.key", "keys/roles/*.key", "keys/roles/trusted.json")
 _HINT = "Nothing was changed. Open the escrow into an empty state directory."
 
@@ -27,15 +26,15 @@ def gather(state_dir: Path, config_file: Path | None) -> MemoryStore:
     """Return everything that goes into an escrow, as a source.
 
     Raises:
-        EmptySource: there is no master key, so there is nothing to keep yet.
+        EmptySource: there is no key, so there is nothing to keep yet.
         ConfigError: a file cannot be read.
     """
-    if not (state_dir / MASTER_KEY).exists():
-        raise EmptySource(
-            f"There is no master key under {state_dir} yet: the local store was never used.",
-            hint="Nothing was written. Store a secret first, or check STRONGROOM_STATE_DIR.",
-        )
     paths = {str(path.relative_to(state_dir)): path for path in _own_files(state_dir)}
+    if not paths:
+        raise EmptySource(
+            f"There is no key under {state_dir} yet: nothing was stored or signed here.",
+            hint="Nothing was written. Check STRONGROOM_STATE_DIR.",
+        )
     if config_file is not None:
         paths[CONFIGURATION] = config_file
     return MemoryStore((_secret(name, path) for name, path in paths.items()), name=SOURCE)

@@ -1,0 +1,273 @@
+"""signers: the roles' signing keys, their versions, rotation, and what to do when one leaked."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cli import place, prompts
+from cli.command import Command
+from cli.output import Output, plural, table
+from cli.parser import Parser
+from strongroom.errors import SignersUnsettled, StrongroomError, UsageError
+from strongroom.keys import roles
+from strongroom.keys.rolelist import RoleKey, read
+
+if TYPE_CHECKING:
+    from strongroom.operations.resign import Resigned
+
+YEAR = timedelta(days=365)
+EVERY = 1_000_000
+_ESCROW = "Make a new escrow and print the recovery kit anew: both still have the old keys."
+
+
+class Known(NamedTuple):
+    """A role's key, and how it stands."""
+
+    role: str
+    key: RoleKey
+    state: str
+    old: bool
+
+
+def known(now: datetime) -> list[Known]:
+    """Return every version of every role's key that this host knows."""
+    listed = read(place.find().role_keys)
+    return [
+        Known(role, key, _state(key), _old(key, now)) for role, keys in sorted(listed.items()) for key in keys
+    ]
+
+
+def _state(key: RoleKey) -> str:
+    if key.distrusted:
+        return f"distrusted since {key.distrusted}: {key.reason}"
+    if key.announced:
+        return "announced, does not sign yet"
+    return f"retired, counts for what was made until {key.until}" if key.until else "signs"
+
+
+def _old(key: RoleKey, now: datetime) -> bool:
+    return key.signs and bool(key.since) and now - datetime.fromisoformat(key.since) > YEAR
+
+
+def lines(found: list[Known]) -> Iterator[str]:
+    """Yield the table of signers, and which of them are due for rotation."""
+    head = ("ROLE", "VERSION", "STATE", "SINCE", "FINGERPRINT")
+    rows = [(one.role, one.key.version, one.state, one.key.since[:10], one.key.fingerprint) for one in found]
+    yield from table(head, rows) if rows else ["There is no signing key yet: nothing was signed here."]
+    yield from (
+        f"'{one.role}' has signed with one key for over a year: rotate it." for one in found if one.old
+    )
+
+
+def manifest_signers(found: Iterable[Known]) -> list[str]:
+    """Return the fingerprints whose backups a recovery has to believe, the present ones first."""
+    counts = [o for o in found if o.role in roles.MANIFEST_SIGNERS and not o.key.distrusted]
+    return [one.key.fingerprint for one in sorted(counts, key=lambda one: bool(one.key.until))]
+
+
+def as_document(one: Known) -> dict[str, Any]:
+    """Return a signer for machines."""
+    from msgspec.structs import asdict  # noqa: PLC0415
+
+    plain = {name: value for name, value in asdict(one.key).items() if value not in ("", False)}
+    return {"role": one.role, "fingerprint": one.key.fingerprint, "state": one.state, "old": one.old, **plain}
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    commands.add_parser("list", help="show every version of every role's key and what it counts for")
+    rotate = commands.add_parser("rotate", help="have roles sign with new keys from now on; once a year")
+    rotate.add_argument("role", metavar="ROLE", nargs="*", help="which (default: all whose keys lie here)")
+    rotate.add_argument(
+        "--announce", action="store_true", help="only make and list the next keys, for the other hosts' lists"
+    )
+    rotate.add_argument(
+        "--grace",
+        metavar="HOURS",
+        type=float,
+        default=roles.GRACE / timedelta(hours=1),
+        help="how long what the old key signs is accepted as new: runs on their way (default: %(default)g)",
+    )
+    distrust = commands.add_parser("distrust", help="have nothing count any more that a leaked key signed")
+    distrust.add_argument("fingerprint", metavar="FINGERPRINT")
+    distrust.add_argument("--reason", metavar="TEXT", required=True, help="what is known; it goes on record")
+    distrust.add_argument("--force", action="store_true", help="do not ask first")
+    uses = commands.add_parser("uses", help="show which backups bear a signer's signature")
+    uses.add_argument("fingerprint", metavar="FINGERPRINT")
+    again = commands.add_parser("resign", help="sign anew what a distrusted key signed and the catalog knows")
+    again.add_argument("--backup", metavar="ID", action="append", default=[], help="only this; repeatable")
+    again.add_argument("--before", metavar="TIME", help="only what was made before this time, RFC 3339")
+    again.add_argument("--force", action="store_true", help="do not ask first")
+
+
+def _signers(arguments: Namespace, output: Output) -> None:
+    does: dict[str, Callable[[Namespace, Output], None]] = {
+        "list": _list,
+        "rotate": _rotate,
+        "distrust": _distrust,
+        "uses": _uses,
+        "resign": _resign,
+    }
+    does[arguments.action](arguments, output)
+
+
+def _list(arguments: Namespace, output: Output) -> None:
+    found = known(datetime.now(UTC))
+    output.answer({"signers": [as_document(one) for one in found]}, lines(found))
+
+
+# -- rotating ------------------------------------------------------------------
+
+
+def _rotate(arguments: Namespace, output: Output) -> None:
+    from cli.settings import run_store  # noqa: PLC0415 - the run store
+
+    folder = place.find().role_keys
+    if arguments.grace < 0:
+        raise UsageError("--grace is a number of hours, not below zero.")
+    here = [role for role in roles.ROLES if (folder / f"{role}.key").exists()]
+    if not (chosen := arguments.role or here):
+        raise UsageError(
+            "No role's private key lies here.", hint="Rotate it on the host where its role works."
+        )
+    store, made = run_store(), []
+    for role in chosen:
+        key = (
+            roles.announce(folder, role)
+            if arguments.announce
+            else roles.rotate(folder, role, grace=timedelta(hours=arguments.grace))
+        )
+        kind = "signer.announced" if arguments.announce else "signer.rotated"
+        store.event(kind, role=role, version=key.version, fingerprint=key.fingerprint)
+        made.append((role, key))
+    document = {"made": [{"role": r, "version": k.version, "fingerprint": k.fingerprint} for r, k in made]}
+    output.answer(document, _rotated(made, folder / roles.TRUSTED, announced=arguments.announce))
+
+
+def _rotated(made: list[tuple[str, RoleKey]], path: object, *, announced: bool) -> Iterator[str]:
+    for role, key in made:
+        yield f"{role}: version {key.version} {'is announced' if announced else 'signs'}: {key.fingerprint}"
+    if announced:
+        yield f"Copy {path} to every other host, then repeat without --announce."
+        return
+    yield "Running workers notice by themselves. What the old keys signed stays good."
+    yield f"Where roles work on other hosts, copy {path} there now: they refuse the new keys until then."
+    yield _ESCROW
+
+
+# -- leaks ---------------------------------------------------------------------
+
+
+def _distrust(arguments: Namespace, output: Output) -> None:
+    from cli.settings import run_store  # noqa: PLC0415 - the run store
+
+    folder = place.find().role_keys
+    prompts.confirm("Nothing that this key ever signed will be believed here", force=arguments.force)
+    role, key = roles.distrust(folder, arguments.fingerprint, reason=arguments.reason)
+    now = {name: public for name, public in roles.trusted(folder).items() if name == role}
+    run_store().event("signer.distrusted", role=role, fingerprint=key.fingerprint, reason=key.reason)
+    words = [f"Version {key.version} of role '{role}' is distrusted. {_successor(role, found=bool(now))}"]
+    words += _advice(role, folder / roles.TRUSTED)
+    output.answer({"role": role, "distrusted": key.fingerprint, "replaced": bool(now)}, words)
+
+
+def _successor(role: str, *, found: bool) -> str:
+    if found:
+        return "Another key signs now."
+    return f"Its private key is not here: run 'strongroom signers rotate {role}' where it is."
+
+
+def _advice(role: str, path: object) -> Iterator[str]:
+    yield f"Copy {path} to every other host: they believe the key until then."
+    if role in roles.MANIFEST_SIGNERS:
+        yield (
+            "Backups that it signed are refused from now on. Make a new one first. Then sign anew what was\n"
+            "made before the leak: strongroom signers resign --before TIME. The catalog's digests decide;\n"
+            "compare them with a printed recovery kit."
+        )
+    elif role == "seal":
+        yield (
+            "Backups stay good: a manifest counts by its own signer, who checked each container. Whoever\n"
+            "had this key and the state database could have swapped containers: compare backups made since\n"
+            "with their source (verify-backup --depth live)."
+        )
+    yield _ESCROW
+
+
+def _uses(arguments: Namespace, output: Output) -> None:
+    from msgspec import to_builtins  # noqa: PLC0415
+
+    from cli.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.resign import rests_on  # noqa: PLC0415
+
+    built = services()
+    found, unread = [], {}
+    for entry in built.store.backups(limit=EVERY):
+        try:
+            one = rests_on(built, entry, arguments.fingerprint)
+        except StrongroomError as error:
+            unread[entry.backup] = f"{error.code}: {error.message}"
+            continue
+        found += [one] if one.manifest or one.containers or one.envelopes else []
+    head = ("BACKUP", "MADE", "MANIFEST", "CONTAINERS", "ENVELOPES")
+    cells = [(o.backup, o.created_at, "yes" if o.manifest else "", o.containers, o.envelopes) for o in found]
+    words = list(table(head, cells)) if cells else ["No backup bears a signature of that signer."]
+    words += [f"{backup}: not looked at: {why}" for backup, why in unread.items()]
+    output.answer({"uses": to_builtins(found), "unread": unread}, words)
+
+
+def _resign(arguments: Namespace, output: Output) -> None:
+    from msgspec import to_builtins  # noqa: PLC0415
+
+    from cli.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.resign import resign_backup  # noqa: PLC0415
+
+    before = _moment(arguments.before) if arguments.before else None
+    built = services()
+    entries = [
+        entry
+        for entry in built.store.backups(limit=EVERY)
+        if (not arguments.backup or entry.backup in arguments.backup)
+        and (before is None or datetime.fromisoformat(entry.created_at) < before)
+    ]
+    prompts.confirm(
+        f"This vouches for {plural(len(entries), 'backup')} as the catalog has them", force=arguments.force
+    )
+    done, failed = [], {}
+    for entry in entries:
+        try:
+            done.append(resign_backup(built, entry))
+        except StrongroomError as error:
+            failed[entry.backup] = f"{error.code}: {error.message}"
+    output.answer({"resigned": to_builtins(done), "failed": failed}, _resigned(done, failed))
+    if failed or any(one.missed for one in done):
+        raise SignersUnsettled("Not everything could be signed anew.")
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError("--before needs a time such as 2026-11-26T08:00:00Z.") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _resigned(done: list[Resigned], failed: dict[str, str]) -> Iterator[str]:
+    changed = [one for one in done if one.manifest or one.envelopes]
+    yield f"{plural(len(changed), 'backup')} signed anew, {len(done) - len(changed)} needed nothing."
+    for one in done:
+        yield from (f"  {one.backup} on {name}: not yet: {why}" for name, why in one.missed.items())
+    yield from (f"  {backup}: not vouched for: {why}" for backup, why in failed.items())
+
+
+COMMANDS = {
+    "signers": Command(
+        _arguments,
+        _signers,
+        "What a retired key signed stays good for what was made in its time. A key that leaked is\n"
+        "distrusted: what it signed is refused until it is signed anew.",
+    )
+}

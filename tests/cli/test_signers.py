@@ -1,0 +1,148 @@
+"""signers: versions of the signing keys, on the command line, and what is believed afterwards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import PASSPHRASE, Machine
+
+CONFIG = """
+[keys.recovery]
+kind = "keyfile"
+file = "{home}/recovery.key"
+
+[policies.all]
+kind = "full"
+targets = ["region-a", "region-b", "region-c"]
+recipients = ["recovery"]
+"""
+
+
+@pytest.fixture
+def house(stocked: Machine) -> Machine:
+    stocked.ok("generate-backup-key", "--output", "recovery.key")
+    stocked.path("strongroom.toml").write_text(CONFIG.format(home=stocked.home))
+    stocked.ok("backup", "--policy", "all", "--force")
+    return stocked
+
+
+def signers(machine: Machine, role: str = "control") -> list[dict]:  # type: ignore[type-arg]
+    return [one for one in machine.ok("signers", "list", "--json").document["signers"] if one["role"] == role]
+
+
+def backup_id(machine: Machine) -> str:
+    found: list[dict[str, str]] = machine.ok("catalog", "list", "--json").document["backups"]
+    return found[0]["backup"]
+
+
+RESTORE = (
+    *("restore", "--from-target", "region-b", "--full-restore", "--dry-run"),
+    *("--identity", "recovery.key"),
+)
+
+
+def test_after_a_rotation_the_backups_before_and_after_it_are_believed(house: Machine) -> None:
+    done = house.ok("signers", "rotate")
+    assert "escrow" in done.out
+    assert [one["version"] for one in signers(house)] == [1, 2]
+    assert "signs" in signers(house)[1]["state"]
+    house.ok("backup", "--policy", "all", "--force")
+    for backup in house.ok("catalog", "list", "--json").document["backups"]:
+        house.ok(*RESTORE, "--backup", backup["backup"])
+    shown = house.ok("keys").out
+    assert "retired, counts for what was made until" in shown
+    house.ok("recovery-kit", "--output", "kit.html")
+    kit = house.path("kit.html").read_text()
+    for one in signers(house):
+        assert one["fingerprint"] in kit
+
+
+def test_what_a_distrusted_key_signed_is_refused_until_it_is_signed_anew(house: Machine) -> None:
+    leaked = signers(house)[0]["fingerprint"]
+    asked = house.run("signers", "distrust", leaked, "--reason", "laptop lost")
+    assert (asked.code, len(signers(house))) == (4, 1)
+    house.ok("signers", "distrust", leaked, "--reason", "laptop lost", "--force")
+
+    refused = house.run(*RESTORE)
+    assert refused.code == 18
+    assert "distrusted here since" in refused.err
+    assert "laptop lost" in refused.err
+    looked = house.run("verify-backup", house.state / "targets" / "region-b", "--json")
+    assert looked.document["signer_known"] is False
+    assert "laptop lost" in looked.document["signer_doubt"]
+    assert "laptop lost" in house.ok("keys").out
+    house.ok("recovery-kit", "--output", "kit.html")
+    assert "laptop lost" in house.path("kit.html").read_text()
+    assert house.ok(*RESTORE, "--signer", leaked).code == 0  # a person's decision
+
+    [use] = house.ok("signers", "uses", leaked, "--json").document["uses"]
+    assert use["manifest"] is True
+    assert (
+        house.ok("signers", "resign", "--before", "2020-01-01", "--force", "--json").document["resigned"]
+        == []
+    )
+    done = house.ok("signers", "resign", "--force", "--json").document
+    assert (done["failed"], [one["missed"] for one in done["resigned"]]) == ({}, [{}])
+    assert house.ok(*RESTORE).code == 0
+    house.ok("backup", "--policy", "all", "--force")
+    assert house.ok("repair", backup_id(house)).code == 0
+
+
+def test_what_cannot_be_vouched_for_is_named_and_is_an_error(house: Machine) -> None:
+    leaked = signers(house)[0]["fingerprint"]
+    for target in house.state.glob("targets/*/manifests/*"):
+        target.unlink()
+    house.ok("signers", "distrust", leaked, "--reason", "leak", "--force")
+    done = house.run("signers", "resign", "--force")
+    assert done.code == 65
+    assert "not vouched for" in done.out
+
+
+def test_an_announced_key_does_not_sign_yet(house: Machine) -> None:
+    done = house.ok("signers", "rotate", "control", "--announce", "--json")
+    [made] = done.document["made"]
+    assert [one["state"] for one in signers(house)] == ["signs", "announced, does not sign yet"]
+    house.ok("signers", "rotate", "control")
+    assert signers(house)[1]["fingerprint"] == made["fingerprint"]
+    assert len(signers(house)) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("rotate", "nobody"),
+        ("rotate", "--grace", "-1"),
+        ("distrust", "sr1:" + "0" * 64, "--reason", "x", "--force"),
+        ("resign", "--before", "yesterday"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(house: Machine, words: tuple[str, ...]) -> None:
+    done = house.run("signers", *words)
+    assert done.code in (2, 3)
+    assert "Traceback" not in done.err
+    assert len(signers(house)) == 1
+
+
+def test_an_escrow_brings_every_version_back(house: Machine, other: Machine) -> None:
+    house.ok("signers", "rotate")
+    house.ok("escrow", "away.sr", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    known = signers(house)
+    (other.home / "away.sr").write_bytes(house.path("away.sr").read_bytes())
+    everybody = (*known, *signers(house, "recover"))
+    trust = [word for one in everybody for word in ("--signer", one["fingerprint"])]
+
+    other.ok("escrow", "away.sr", "--open", *trust, STRONGROOM_PASSPHRASE=PASSPHRASE)
+    listed = json.loads(Path(other.state, "keys/roles/trusted.json").read_text())
+    assert [one["version"] for one in listed["control"]] == [1, 2]
+    assert signers(other) == known
+
+
+def test_an_installation_without_a_local_store_can_be_escrowed_too(other: Machine) -> None:
+    """A host that backs up a Vault alone has signing keys all the same."""
+    assert other.run("escrow", "away.sr", STRONGROOM_PASSPHRASE=PASSPHRASE).code == 21
+    other.ok("keys")
+    done = other.ok("escrow", "away.sr", "--json", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    assert "keys/roles/control.key" in done.document["holds"]
