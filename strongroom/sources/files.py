@@ -16,7 +16,7 @@ from strongroom.sources.jsonl import Jsonl, holds_records
 from strongroom.sources.kubernetes import kubernetes
 from strongroom.sources.passtree import MARK, PassTree
 from strongroom.sources.slices import SlicedFile, opened
-from strongroom.sources.sops import sops
+from strongroom.sources.sops import is_sealed, sops
 from strongroom.sources.tree import SecretTree
 
 _SNIFFED = 1 << 16
@@ -31,7 +31,6 @@ _MAKERS: dict[str, Callable[[str, str], Source]] = {
 }
 FORMATS = tuple(_MAKERS)
 _HINT = f"Give its format: {', '.join(FORMATS)}."
-_SOPS = re.compile(rb"^sops:\s*$", re.MULTILINE)
 _MANIFEST = re.compile(rb"^(?:- |  )?kind:\s*[\"']?(?:Secret|List|SecretList)[\"']?\s*$", re.MULTILINE)
 
 
@@ -86,29 +85,43 @@ def detect(path: str) -> str:
     if Path(path).is_dir():
         return "pass" if Path(path, MARK).is_file() else "tree"
     base = Path(path).name
-    if ".sops." in base[1:]:  # and not .sops.yaml, which is sops' own configuration
+    if base.endswith((".yaml", ".yml")):
+        return _sniff_yaml(path)
+    found = _by_name(base)
+    if found in ("json", "env") and is_sealed(_ends(path)[1]):
+        return "sops"  # what is written in it would pass for values
+    return found or _sniff(path)
+
+
+def _by_name(base: str) -> str | None:
+    if _names_sops(base):
         return "sops"
     if base.endswith((".jsonl", ".ndjson")):
         return "jsonl"
     if base.endswith(".json"):
         return "json"
-    if base == ".env" or base.startswith(".env.") or base.endswith(".env"):
-        return "env"
-    return _sniff_yaml(path) if base.endswith((".yaml", ".yml")) else _sniff(path)
+    return "env" if base == ".env" or base.startswith(".env.") or base.endswith(".env") else None
+
+
+def _names_sops(base: str) -> bool:
+    return ".sops." in base[1:]  # and not .sops.yaml, which is sops' own configuration
 
 
 def _sniff_yaml(path: str) -> str:
-    """A file that sops sealed ends with what it needs to open it; a manifest says its kind."""
-    with opened(path) as fd:
-        start, end = (
-            os.pread(fd, _SNIFFED, 0),
-            os.pread(fd, _SNIFFED, max(0, os.fstat(fd).st_size - _SNIFFED)),
-        )
-    if _SOPS.search(end):
-        return "sops"
+    """A file that sops sealed ends with what it needs to open it; a manifest says its kind, sealed too."""
+    start, end = _ends(path)
     if _MANIFEST.search(start):
         return "kubernetes"
+    if is_sealed(end) or _names_sops(Path(path).name):
+        return "sops"
     raise SourceError(f"'{path}' is neither a Secret manifest nor sealed by sops", hint=_HINT)
+
+
+def _ends(path: str) -> tuple[bytes, bytes]:
+    """Return a file's beginning and its end."""
+    with opened(path) as fd:
+        last = max(0, os.fstat(fd).st_size - _SNIFFED)
+        return os.pread(fd, _SNIFFED, 0), os.pread(fd, _SNIFFED, last)
 
 
 def _sniff(path: str) -> str:

@@ -3,7 +3,8 @@
 A secret's name is ``namespace/name/key`` (``default`` where a manifest names no namespace), so each
 key is backed up and restored by itself. ``data`` is base64, ``stringData`` is text and wins over it, as
 in the API server. Labels are tags, the manifest's type is the type; annotations and ``immutable``
-are metadata. Documents of another kind are passed over.
+are metadata. Documents of another kind are passed over. Files that SOPS sealed, as they lie in the
+repositories of clusters, are opened by it first: else what it made of a value would pass for one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from strongroom.model import Secret, SecretBytes, Version
 from strongroom.sources.history import media_of
 from strongroom.sources.parsed import ParsedFiles
 from strongroom.sources.slices import opened, refusal
+from strongroom.sources.sops import decrypted, is_sealed
 from strongroom.sources.tree import Directories, Walk, contents
 from strongroom.sources.yamlnodes import LARGEST, BadYamlError, Node, documents
 
@@ -42,14 +44,21 @@ def _secrets(path: str) -> Iterator[Secret]:
             for document in documents(text):
                 yield from _document(document)
         except BadYamlError as error:
-            problem = SourceError(f"'{file}', line {error.line}: {error}")
+            problem = SourceError(f"{file}, line {error.line}: {error}")
         if problem is not None:  # outside of the handler: what was caught may hold a value
             raise problem
 
 
 def _file(path: str) -> Iterator[tuple[str, bytes]]:
     with opened(path) as fd:
-        yield path, os.pread(fd, LARGEST + 1, 0)
+        yield _opened(path, os.pread(fd, LARGEST + 1, 0), fd)
+
+
+def _opened(path: str, text: bytes, descriptor: int) -> tuple[str, bytes]:
+    """Return what messages call the text, and the text; what sops sealed, opened."""
+    if is_sealed(text):
+        return f"what sops made of '{path}'", decrypted(path, descriptor)
+    return f"'{path}'", text
 
 
 def _directory(path: str) -> Iterator[tuple[str, bytes]]:
@@ -59,14 +68,14 @@ def _directory(path: str) -> Iterator[tuple[str, bytes]]:
         for name, _ in Walk(path).files():
             if not name.endswith(ENDINGS):
                 continue
-            text = _contents(directories, path, name)
-            if text is not None:
-                yield f"{path}/{name}", text
+            found = _contents(directories, path, name)
+            if found is not None:
+                yield found
     finally:
         directories.close()
 
 
-def _contents(directories: Directories, path: str, name: str) -> bytes | None:
+def _contents(directories: Directories, path: str, name: str) -> tuple[str, bytes] | None:
     try:
         descriptor = directories.open_file(name)
     except OSError as error:
@@ -74,7 +83,8 @@ def _contents(directories: Directories, path: str, name: str) -> bytes | None:
     if descriptor is None:
         return None
     try:
-        return contents(descriptor, name)
+        text = contents(descriptor, name)
+        return None if text is None else _opened(f"{path}/{name}", text, descriptor)
     finally:
         os.close(descriptor)
 

@@ -7,12 +7,18 @@ scalar keeps the text that was written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
+from msgspec import Raw
+
 LARGEST = 16 << 20
 DEEPEST = 64
-_STR, _BINARY = "tag:yaml.org,2002:str", "tag:yaml.org,2002:binary"
+_STR, _BOOL, _NULL = (f"tag:yaml.org,2002:{word}" for word in ("str", "bool", "null"))
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+"""As JSON spells one; what only YAML calls a number (``0x1f``, ``.inf``) is text to JSON."""
+_BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
 class BadYamlError(ValueError):
@@ -54,9 +60,14 @@ class Node:
         """Return a scalar as it was written, whatever it is."""
         return str(self._node.value)
 
+    @property
+    def is_nothing(self) -> bool:
+        """Say whether it is ``null``, however that is written; a text of that spelling is none."""
+        return bool(self.is_scalar and self._node.tag == _NULL and self._node.value in _NOTHING)
+
     def said(self) -> str | None:
         """Return a scalar as it was written, or ``None`` for nothing."""
-        return None if not self.is_scalar or self._node.value in _NOTHING else self.written()
+        return None if not self.is_scalar or self.is_nothing else self.written()
 
     def members(self, what: str) -> dict[str, Node]:
         """Return a mapping. Raises BadYamlError if it is none, or has a key twice or one that is no text."""
@@ -77,7 +88,7 @@ class Node:
         return [Node(item) for item in self._node.value]
 
     def plain(self) -> Any:
-        """Return what JSON can say of it; a date, and anything else that JSON has no word for, as text."""
+        """Return what JSON can say of it; anything that JSON has no word for, a date say, as text."""
         if self._node.id == "mapping":
             return {name: value.plain() for name, value in self.members("a mapping").items()}
         if self._node.id == "sequence":
@@ -89,19 +100,14 @@ class Node:
         return BadYamlError(problem, line=self.line)
 
     def _scalar(self) -> Any:
-        import yaml  # noqa: PLC0415 - see documents
-
-        if self._node.tag == _BINARY:
-            return self.written()
-        try:
-            found = yaml.constructor.SafeConstructor().construct_object(self._node)
-        except (yaml.YAMLError, ValueError):
-            found = None
-        return (
-            found
-            if isinstance(found, str | int | float | bool) or self.written() in _NOTHING
-            else self.written()
-        )
+        """A number stays as it is spelled: read and written anew, a long one would be another."""
+        written = self.written()
+        if self.is_nothing:
+            return None
+        if self._node.tag == _BOOL and written in _BOOLS:
+            return _BOOLS[written]
+        number = not self._node.style and _NUMBER.fullmatch(written)
+        return Raw(written.encode()) if number else written
 
 
 _NOTHING = ("", "~", "null", "Null", "NULL")

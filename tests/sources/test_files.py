@@ -482,6 +482,10 @@ def test_a_pipe_is_refused_and_does_not_hang(file: Path) -> None:
         ("prod.yaml", "a: ENC[x]\nsops:\n    age: []\n", "sops"),
         ("prod.yaml", "apiVersion: v1\nkind: Secret\n", "kubernetes"),
         ("prod.yml", "---\nkind: 'List'\nitems: []\n", "kubernetes"),
+        ("prod.yaml", "kind: Secret\nsops:\n    age: []\n", "kubernetes"),
+        ("prod.json", '{"a": "x",\n"sops": {\n"mac": "ENC[AES256_GCM,data"}}', "sops"),
+        ("prod.json", '{"sops": {"mac": "CANARY"}}', "json"),
+        ("prod.env", "A=ENC[x]\nsops_mac=ENC[AES256_GCM,data\n", "sops"),
     ],
 )
 def test_the_format_is_found_out(tmp_path: Path, name: str, content: str, found: str) -> None:

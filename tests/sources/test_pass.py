@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,8 +13,8 @@ from strongroom.model import Entry, Media, Secret
 from strongroom.sources import Source, passtree
 from strongroom.sources.files import open_files
 from tests.sources.conformance import Filled, SourceConformance
+from tests.sources.gpg import KEY, end_agent, gpg, gpg_home
 
-KEY = "canary@example.org"
 LOCKED = "locked@example.org"
 Seal = Callable[[Path, bytes], None]
 
@@ -24,33 +22,12 @@ Seal = Callable[[Path, bytes], None]
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
     """A home of gpg with a key without a passphrase, and one that nobody can unlock here."""
-    if shutil.which("gpg") is None:
-        pytest.skip("there is no gpg here")
-    with tempfile.TemporaryDirectory(prefix="sr-gpg-") as folder:  # an agent's socket has a short path
-        home = Path(folder)
-        _gpg(home, "--passphrase", "", "--quick-gen-key", KEY, "future-default", "default", "never")
-        _gpg(
-            home,
-            "--passphrase",
-            "CANARY-pass",
-            "--quick-gen-key",
-            LOCKED,
-            "future-default",
-            "default",
-            "never",
-        )
-        subprocess.run(["gpgconf", "--homedir", folder, "--kill", "gpg-agent"], check=True)
-        yield home
-        subprocess.run(["gpgconf", "--homedir", folder, "--kill", "gpg-agent"], check=False)
-
-
-def _gpg(home: Path, *words: str, said: bytes = b"") -> bytes:
-    command = ["gpg", "--homedir", str(home), "--batch", "--pinentry-mode", "loopback", "--quiet", *words]
-    return subprocess.run(command, input=said, check=True, capture_output=True).stdout
+    with gpg_home({KEY: "", LOCKED: "CANARY-pass"}) as made:
+        yield made
 
 
 def sealed(home: Path, value: bytes, *, to: str = KEY) -> bytes:
-    return _gpg(home, "--trust-model", "always", "--recipient", to, "--encrypt", said=value)
+    return gpg(home, "--trust-model", "always", "--recipient", to, "--encrypt", said=value)
 
 
 @pytest.fixture
@@ -139,7 +116,7 @@ def test_a_missing_key_is_said(
         monkeypatch.setenv("GNUPGHOME", other)
         with pytest.raises(SourceError, match="'a': gpg has no secret key that opens it"):
             read(store, "a")
-        subprocess.run(["gpgconf", "--homedir", other, "--kill", "gpg-agent"], check=False)
+        end_agent(Path(other))
 
 
 @pytest.mark.parametrize("at", [0.3, 0.6, 0.9, -1])

@@ -1,5 +1,5 @@
-"""SOPS files, with a stand-in for the ``sops`` program: it shows how the program is run and what is made
-of what it says. It is *not shown* against the real sops, which cannot be installed here.
+"""SOPS files, with a stand-in for the ``sops`` program: it shows how the program is run, and what is made
+of what the real one (``tests/live/test_pass_and_sops.py``) would say only if it were damaged.
 
 The stand-in takes the options that the real one has for this, opens what this test sealed (base64, and no
 secret to anybody), and ends with the codes that the real one has.
@@ -23,7 +23,8 @@ STAND_IN = f"""#!{sys.executable}
 import base64, sys
 words = sys.argv[1:]
 assert words[0] == "--decrypt" and words[1] == "--input-type" and words[3] == "--output-type", words
-lines = open(words[5]).read().splitlines()
+assert words[5] == "/dev/stdin", words
+lines = sys.stdin.read().splitlines()
 asked = (words[2], words[4])
 if "hang" in lines:
     import time
@@ -78,6 +79,7 @@ multi: |
 db:
     user: me
     ports: [1, 2.5, true, null, 2026-01-01]
+    odd: [1.50, 123456789012345678901234567890, 1e+06, 1e400, .inf, 0x1F, 1_000, 1:30, 0123, on, ~, !!int x]
 ---
 second: CANARY-2
 """
@@ -88,9 +90,16 @@ def test_the_top_of_a_yaml_file_is_a_secret_each_in_all_its_documents(tmp_path: 
         "password": (b"CANARY p#ss", Media.TEXT),
         "pin": (b"0123", Media.TEXT),
         "ratio": (b"1.50", Media.TEXT),
-        "nothing": (b"", Media.TEXT),
+        "nothing": (b"null", Media.JSON),
         "multi": (b"CANARY\nlines\n", Media.TEXT),
-        "db": (b'{"user":"me","ports":[1,2.5,true,null,"2026-01-01"]}', Media.JSON),
+        "db": (
+            (
+                b'{"user":"me","ports":[1,2.5,true,null,"2026-01-01"],'
+                b'"odd":[1.50,123456789012345678901234567890,1e+06,1e400,".inf","0x1F","1_000","1:30","0123",'
+                b'"on",null,"x"]}'
+            ),
+            Media.JSON,
+        ),
         "second": (b"CANARY-2", Media.TEXT),
     }
 
@@ -109,6 +118,13 @@ def test_others_with_keys_are_asked_for_as_json(tmp_path: Path, name: str, types
 def test_any_other_file_is_one_secret_byte_for_byte(tmp_path: Path) -> None:
     found = told(seal(tmp_path / "keystore.sops.jks", "binary,binary", b"CANARY\x00\xff\n"))
     assert found == {"keystore.jks": (b"CANARY\x00\xff\n", Media.BINARY)}
+
+
+def test_a_section_that_an_ini_file_has_not_is_no_secret(tmp_path: Path) -> None:
+    seal(tmp_path / "a.ini", "ini,json", '{"DEFAULT": {}, "s": {"A": "CANARY"}}')
+    assert told(tmp_path / "a.ini").keys() == {"s"}
+    seal(tmp_path / "a.ini", "ini,json", '{"DEFAULT": {"A": "CANARY"}}')
+    assert told(tmp_path / "a.ini").keys() == {"DEFAULT"}
 
 
 @pytest.mark.parametrize(
