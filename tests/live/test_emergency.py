@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.keys.pkcs11.provision import generate_ec
 from strongroom.targets.directory import MARKER
 from tests.cli.conftest import stock
 from tests.cli.program import Machine
@@ -66,9 +65,11 @@ def lost(hsm: SoftHsm, tmp_path: Path) -> tuple[Path, str]:
     quorum, _ = made()
     house.path("board.quorum").write_bytes(quorum.encode())
     public = house.path("hsm.pub")
-    public.write_text(str(generate_ec(hsm.token("backup"), key="backup", version=1)))
     where = {"home": house.home, "module": softhsm.module(), "pin": hsm.pin_file}
-    config = HSM.format(**where) + f'public_key_file = "{public}"\n' + CONFIG.format(**where)
+    config = HSM.format(**where) + f'public_key_file = "{public}"\n'
+    house.path("strongroom.toml").write_text(config)
+    house.ok("hsm", "create", "hsm")  # a process of its own: this one may hold another device's library
+    config += CONFIG.format(**where)
     house.path("strongroom.toml").write_text(config)
     house.path("medium").mkdir()
     (house.path("medium") / MARKER).touch()
