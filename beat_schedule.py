@@ -17,6 +17,8 @@ from strongroom.config import Settings
 
 TICK_SECONDS: Final = 30.0
 RECONCILE_SECONDS: Final = 5.0
+KEY_HEALTH_SECONDS: Final = 3600.0
+"""How often is asked whether the quarterly trial of the keys is due."""
 SHRED_SECONDS: Final = 3600.0
 
 
@@ -31,6 +33,8 @@ def entries(settings: Settings) -> dict[str, dict[str, Any]]:
         },
         "repair degraded": at(settings.repair.schedule, "strongroom.tick", repair="degraded"),
         **drill(settings),
+        **rotation(settings),
+        "key health": every(KEY_HEALTH_SECONDS, "strongroom.keys.health", queue="verify"),
         **shredding(settings),
     }
 
@@ -48,6 +52,12 @@ def shredding(settings: Settings) -> dict[str, dict[str, Any]]:
     if not any(policy.erasable for policy in settings.policies.values()):
         return {}
     return {"shred pending": every(SHRED_SECONDS, "strongroom.shred.pending", queue="verify")}
+
+
+def rotation(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return the entry of the rotation of keys, if one is scheduled."""
+    cron = settings.rotation.schedule
+    return {} if cron is None else {"rotate keys": at(cron, "strongroom.tick", rotate="due")}
 
 
 def every(seconds: float, task: str, *, queue: str = "control") -> dict[str, Any]:

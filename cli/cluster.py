@@ -24,10 +24,16 @@ def _arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="use a stand-in for the broker that keeps no queue over a restart",
     )
+    parser.add_argument(
+        "--with-recover",
+        action="store_true",
+        help="run the recover workers too: they restore and rotate, hold what opens, and normally rest",
+    )
 
 
 def _up(arguments: Namespace, output: Output) -> None:
-    from workers.supervisor import run_cluster  # noqa: PLC0415 - Celery
+    from workers.pools import POOLS  # noqa: PLC0415 - Celery
+    from workers.supervisor import run_cluster  # noqa: PLC0415
 
     found = settings()
     logs = found.state_dir / "logs"
@@ -37,6 +43,7 @@ def _up(arguments: Namespace, output: Output) -> None:
         found,
         flower=arguments.flower,
         ephemeral=arguments.ephemeral,
+        pools=[pool.role for pool in POOLS.values() if pool.always or arguments.with_recover],
         on_ready=lambda cluster: _ready(cluster, found, arguments, output),
         log_folder=logs,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -19,8 +18,6 @@ from strongroom.errors import KeyUnproven
 
 if TYPE_CHECKING:
     from strongroom.operations.keyhealth import Due, Tried
-
-EVERY = 1_000_000
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -47,27 +44,19 @@ def _key_health(arguments: Namespace, output: Output) -> None:
 
 def _check(arguments: Namespace, output: Output) -> None:
     from cli.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.keyhealth import Outcome, due, note, proofs, try_keys  # noqa: PLC0415
-    from strongroom.operations.keyuse import look  # noqa: PLC0415
+    from strongroom.operations.keytrial import EVERY, check  # noqa: PLC0415
 
     built = services()
-    entries = built.store.backups(limit=EVERY)
-    with counting(output, "backups", len(entries)) as advance:
-        found, unread = look(built, entries, progress=advance)
-    tried = try_keys(found, built.identities())
-    note(built, tried)
-    late = due(tried, proofs(built), now=time.time())
+    with counting(output, "backups", len(built.store.backups(limit=EVERY))) as advance:
+        health = check(built, progress=advance)
     document = {
-        "tried": [_document(one) for one in tried],
-        "due": [{"key": d.key, "label": d.label, "last": d.last, "overdue": d.overdue} for d in late],
-        "unread": unread,
+        "tried": [_document(one) for one in health.tried],
+        "due": [{"key": d.key, "label": d.label, "last": d.last, "overdue": d.overdue} for d in health.late],
+        "unread": health.unread,
     }
-    output.answer(document, _lines(tried, late, unread))
-    bad = [one.label or one.key for one in tried if one.outcome is Outcome.FAILED]
-    bad += [one.label or one.key for one in late if one.overdue]
-    if bad or unread:
-        what = ", ".join(dict.fromkeys(bad)) or f"{len(unread)} backups that no target gave"
-        raise KeyUnproven(f"Not proven: {what}.")
+    output.answer(document, _lines(health.tried, health.late, health.unread))
+    if health.bad:
+        raise KeyUnproven(f"Not proven: {', '.join(health.bad)}.")
 
 
 def _document(one: Tried) -> dict[str, object]:

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import logging
+
 from workers import names
 from workers.app import app
 from workers.base import define
 from workers.send import send_tickets
 
+log = logging.getLogger(__name__)
+
 
 @define(names.TICK)
-def tick(*, policy: str | None = None, drill: str | None = None, repair: str | None = None) -> int:
+def tick(
+    *,
+    policy: str | None = None,
+    drill: str | None = None,
+    repair: str | None = None,
+    rotate: str | None = None,
+) -> int:
     """Open every slot that has come due; return how many steps were sent."""
+    from strongroom.operations.emergency import remind_all  # noqa: PLC0415
+    from strongroom.operations.rotation import Rotations, open_rotations  # noqa: PLC0415
     from strongroom.operations.submit import open_due, open_repairs  # noqa: PLC0415
     from strongroom.wiring.policies import scheduled  # noqa: PLC0415
 
     services = app.services.get()
     services.store.heartbeat(names.BEAT)
-    sent = send_tickets(app, open_due(services, scheduled(app.settings)))
-    return sent + send_tickets(app, open_repairs(services, app.settings.repair.schedule))
+    settings, due = app.settings, scheduled(app.settings)
+    sent = send_tickets(app, open_due(services, due))
+    sent += send_tickets(app, open_repairs(services, settings.repair.schedule))
+    if settings.rotation.schedule is not None:
+        asked = Rotations(settings.rotation.schedule, settings.rotated, settings.rotation.rate)
+        sent += send_tickets(app, open_rotations(services, asked))
+    for waiting in remind_all(services, due):
+        log.warning("emergency-backup-waits", extra={"policy": waiting})
+    return sent
 
 
 @define(names.RECONCILE)

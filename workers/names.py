@@ -26,6 +26,7 @@ ROTATE_KEYS: Final = "strongroom.rotate"
 TICK: Final = "strongroom.tick"
 RECONCILE: Final = "strongroom.reconcile"
 SHRED_PENDING: Final = "strongroom.shred.pending"
+KEY_HEALTH: Final = "strongroom.keys.health"
 
 ENTRY_TASKS: Final = frozenset(
     {
@@ -38,7 +39,7 @@ ENTRY_TASKS: Final = frozenset(
         ROTATE_KEYS,
     }
 )
-BEAT_TASKS: Final = frozenset({TICK, RECONCILE, RECOVERY_DRILL, SHRED_PENDING})
+BEAT_TASKS: Final = frozenset({TICK, RECONCILE, RECOVERY_DRILL, SHRED_PENDING, KEY_HEALTH})
 
 
 def step_task(kind: StepKind) -> str:
@@ -50,6 +51,7 @@ STEP_TASKS: Final = frozenset(step_task(kind) for kind in StepKind)
 
 QUEUE_OF: Final[Mapping[str, str]] = {
     **dict.fromkeys(ENTRY_TASKS | BEAT_TASKS, CONTROL),
+    KEY_HEALTH: VERIFY,  # of the pools that always run, the one that holds identities
     SHRED_PENDING: VERIFY,  # it tries whether a key still opens, which no other pool can that always runs
     **{step_task(kind): kind.queue for kind in StepKind},
 }

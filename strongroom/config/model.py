@@ -18,6 +18,7 @@ from strongroom.config.keys import KeySettings
 from strongroom.config.policies import DrillSettings, PolicySettings, RepairSettings
 from strongroom.config.sources import LocalSource, SourceSettings
 from strongroom.config.targets import DirectoryTargetSettings, TargetSettings
+from strongroom.config.upkeep import KeyHealthSettings, RotationSettings
 from strongroom.config.vaults import VaultSettings
 
 
@@ -221,6 +222,8 @@ class Settings(Section):
     )
     repair: RepairSettings = Field(default_factory=RepairSettings)
     drill: DrillSettings = Field(default_factory=DrillSettings)
+    rotation: RotationSettings = Field(default_factory=RotationSettings)
+    key_health: KeyHealthSettings = Field(default_factory=KeyHealthSettings)
     trust: TrustSettings = Field(default_factory=TrustSettings)
     workers: WorkerSettings = Field(default_factory=WorkerSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
@@ -236,6 +239,11 @@ class Settings(Section):
     def stage_path(self) -> Path:
         """The stage's directory, with the default filled in."""
         return self.stage.path or self.state_dir / "stage"
+
+    @property
+    def rotated(self) -> tuple[str, ...]:
+        """The policies that scheduled rotations go over."""
+        return self.rotation.policies or tuple(name for name, one in self.policies.items() if one.sealed)
 
     @property
     def schedules(self) -> dict[str, str]:

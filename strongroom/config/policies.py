@@ -115,6 +115,12 @@ class PolicySettings(Section):
         description="Why nothing of an erasable policy may be shredded for now.",
         examples=["case 4711, until the court says otherwise"],
     )
+    offline: bool = Field(
+        default=False,
+        description="Whether its targets are media that are absent most of the time. Its slots then wait for "
+        "`strongroom emergency-backup`; until it has run people are reminded, and overdue is an alarm.",
+        examples=[True],
+    )
     encrypt: bool = Field(
         default=False,
         description="Whether to seal a metadata backup too. Full backups are always sealed.",

@@ -109,7 +109,7 @@ def _type_words(field: FieldInfo) -> str:
         return " or ".join(f'`"{word}"`' for word in get_args(annotation))
     if annotation is Depth:
         return " or ".join(f'`"{depth.value}"`' for depth in Depth)
-    plain = {str: "text", int: "whole number", bool: "true or false", Path: "path"}
+    plain = {str: "text", int: "whole number", bool: "true or false", float: "number", Path: "path"}
     if get_origin(annotation) is tuple and get_origin(inner(get_args(annotation)[0])) is tuple:
         return "list of lists of text"
     return plain.get(annotation) or {tuple: "list of text", dict: "table of text"}[get_origin(annotation)]

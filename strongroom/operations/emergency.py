@@ -113,7 +113,7 @@ def remind_all(services: Services, scheduled: Iterable[Scheduled]) -> list[str]:
     found = [
         standing(services, policy=entry.policy, schedule=entry.schedule)
         for entry in scheduled
-        if getattr(entry, "offline", False)
+        if entry.offline
     ]
     return [one.policy for one in found if remind(services, one)]
 

@@ -132,10 +132,11 @@ def note(services: Services, tried: Iterable[Tried]) -> None:
 
 def proofs(services: Services) -> dict[str, float]:
     """Return when each key was last proven (epoch seconds)."""
-    return {str(event.detail["key"]): event.at for event in _events(services, PROVEN)}
+    return {str(event.detail["key"]): event.at for event in events(services, PROVEN)}
 
 
-def _events(services: Services, kind: str) -> Iterator[Event]:
+def events(services: Services, kind: str) -> Iterator[Event]:
+    """Yield every event of a kind, in order."""
     after = 0
     while page := services.store.events(kind=kind, after=after, limit=_PAGE):
         yield from page
@@ -228,7 +229,7 @@ def confirm(services: Services, *, name: str, code: str, now: float | None = Non
     Raises:
         UsageError: there is no challenge of that name, it is too old, or the answer is wrong.
     """
-    asked = [event for event in _events(services, CHALLENGED) if event.detail["name"] == name]
+    asked = [event for event in events(services, CHALLENGED) if event.detail["name"] == name]
     if not asked:
         raise UsageError(f"Nobody asked '{name}'.", hint="Make a challenge first.")
     newest = asked[-1]

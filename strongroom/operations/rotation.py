@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,8 +14,21 @@ from strongroom.operations.drive import drive
 from strongroom.operations.rotate import RotateOptions
 from strongroom.operations.services import Services
 from strongroom.operations.steps import FIRST, recover
-from strongroom.operations.submit import Submitted
-from strongroom.state.records import Run, RunKind, StepKind, StepState
+from strongroom.operations.submit import Submitted, last_slot
+from strongroom.state.records import Run, RunKind, Spec, StepKind, StepState, Ticket
+
+
+class Rotations(NamedTuple):
+    """Rotations as a matter of course: when (five cron fields, UTC), of which policies, how fast."""
+
+    schedule: str
+    policies: Sequence[str]
+    rate: float | None = None
+
+
+DAY = 86_400.0
+WAITED = 7 * DAY
+"""How long a scheduled rotation waits for the recover workers before people are told, daily."""
 
 RECENT = 1000
 """How many runs back an unfinished rotation is looked for."""
@@ -40,14 +56,53 @@ def submit_rotation(
         raise UsageError(f"Policy '{policy}' seals nothing, so there is nothing to rotate.", hint="")
     for other in _others(services, policy, request_id):
         _end(other, services, take_over=take_over)
-    asked = msgspec.to_builtins(options or RotateOptions())
     run = services.store.create(
-        msgspec.structs.replace(spec, kind=RunKind.ROTATE, options=asked),
+        _rotating(spec, options or RotateOptions()),
         first=(FIRST[RunKind.ROTATE],),
         request_id=request_id,
     )
     assert run is not None  # only a slot can be taken already
     return run.id, services.store.take_ready(run.id, window=services.limits.window)
+
+
+def open_rotations(services: Services, asked: Rotations, *, now: float | None = None) -> list[Ticket]:
+    """Create the rotation of each policy whose slot has come and that has backups from before it.
+
+    They renew: what opens for the same keys is wrapped under the newest versions of them. One that
+    is going on already is left to end.
+    """
+    moment = time.time() if now is None else now
+    due = last_slot(asked.schedule, moment) or 0.0
+    tickets: list[Ticket] = []
+    for policy in asked.policies:
+        slot = f"rotate {policy}"
+        going_on = list(_others(services, policy, None))
+        _remind(services, going_on, moment)
+        if due <= (services.store.newest_slot(slot) or 0.0) or going_on or not _older(services, policy, due):
+            continue
+        spec = _rotating(services.pinned(policy).spec, RotateOptions(renew=True, rate=asked.rate))
+        if run := services.store.create(spec, first=(FIRST[RunKind.ROTATE],), slot=(slot, due)):
+            tickets += services.store.take_ready(run.id, window=services.limits.window)
+    return tickets
+
+
+def _rotating(spec: Spec, options: RotateOptions) -> Spec:
+    return msgspec.structs.replace(spec, kind=RunKind.ROTATE, options=msgspec.to_builtins(options))
+
+
+def _older(services: Services, policy: str, due: float) -> bool:
+    known = services.store.backups(policy=policy, limit=RECENT)
+    return any(datetime.fromisoformat(entry.created_at).timestamp() < due for entry in known)
+
+
+def _remind(services: Services, going_on: Sequence[Run], now: float) -> None:
+    """Leave an event, once a day, that a rotation waits: the recover workers are normally stopped."""
+    for run in going_on:
+        name = f"reminder rotation {run.spec.policy}"
+        if now - run.created_at < WAITED or services.store.heartbeats().get(name, DAY) < DAY:
+            continue
+        services.store.event("rotation.overdue", run=run.id, policy=run.spec.policy)
+        services.store.heartbeat(name)
 
 
 def _others(services: Services, policy: str, request_id: str | None) -> Iterator[Run]:

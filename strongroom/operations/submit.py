@@ -24,11 +24,12 @@ Submitted = tuple[str, list[Ticket]]
 
 class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
     """A policy's backups, or with an objective its drills, at the times of a cron expression
-    (five fields, UTC)."""
+    (five fields, UTC). The slots of an ``offline`` policy wait until its media are brought."""
 
     policy: str
     schedule: str
     objective_seconds: float | None = None
+    offline: bool = False
 
     @property
     def slot(self) -> str:
@@ -102,7 +103,7 @@ def open_due(services: Services, scheduled: Iterable[Scheduled], *, now: float |
     moment = time.time() if now is None else now
     tickets: list[Ticket] = []
     for entry in scheduled:
-        due = last_slot(entry.schedule, moment)
+        due = None if entry.offline else last_slot(entry.schedule, moment)
         if due is None or due <= (services.store.newest_slot(entry.slot) or 0.0):
             continue
         spec = _scheduled_spec(services, entry)

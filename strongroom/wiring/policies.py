@@ -74,7 +74,10 @@ def _target(
 
 def scheduled(settings: Settings) -> tuple[Scheduled, ...]:
     """Return what is due from time to time: policies, and the drill if there is one."""
-    due = [Scheduled(policy=name, schedule=cron) for name, cron in settings.schedules.items()]
+    due = [
+        Scheduled(policy=name, schedule=cron, offline=settings.policies[name].offline)
+        for name, cron in settings.schedules.items()
+    ]
     drill = settings.drill
     if drill.schedule is not None and drill.policy is not None:
         due.append(

@@ -9,6 +9,8 @@ import pytest
 
 from strongroom.errors import ConfigError
 from strongroom.operations.drive import drive
+from strongroom.operations.emergency import remind_all
+from strongroom.operations.rotation import Rotations, open_rotations
 from strongroom.operations.services import Pinned
 from strongroom.operations.submit import Scheduled, last_slot, open_due, open_repairs
 from strongroom.state.records import RunState, StepKind
@@ -103,3 +105,54 @@ def test_a_backup_of_a_policy_that_is_gone_is_left_alone(world: World) -> None:
         raise ConfigError(f"there is no policy '{policy}'")
 
     assert open_repairs(world.services(pinned=gone), "17 * * * *", now=NOON) == []
+
+
+# -- media that are brought, keys that are rotated ---------------------------------
+
+
+def test_the_slot_of_an_offline_policy_waits_for_its_medium_and_people_are_reminded_once_a_day(
+    world: World,
+) -> None:
+    services = world.services()
+    entry = Scheduled(policy=POLICY, schedule="0 2 * * *", offline=True)
+    assert open_due(services, [entry], now=NOON) == []
+    assert remind_all(services, [entry]) == [POLICY]
+    assert remind_all(services, [entry]) == []
+    world.back_up()
+    assert [event.kind for event in services.store.events() if "emergency" in event.kind] == [
+        "emergency.waiting"
+    ]
+
+
+YEARLY = Rotations("0 4 1 1 *", (POLICY,), 5.0)
+
+
+def test_a_yearly_rotation_renews_what_there_was_at_its_time_once(world: World) -> None:
+    services = world.services(signer_fingerprints=trusting(world))
+    assert open_rotations(services, YEARLY) == []  # nothing there yet
+    made = world.back_up().created_at
+    assert open_rotations(services, YEARLY, now=made) == []  # nothing that is older than the slot
+    later = made + 366 * DAY
+    tickets = open_rotations(services, YEARLY, now=later)
+    assert open_rotations(services, YEARLY, now=later) == []  # it is going on
+    done = drive(tickets[0].run, tickets, services, processes=1)
+    assert (done.state, done.error) == (RunState.DONE, None)
+    assert done.spec.options["rate"] == 5.0
+    [row] = services.store.rows(done.id, StepKind.ROTATE)
+    assert row.result is not None
+    assert [key["generation"] for key in row.result["keys"]] == [2]
+    assert open_rotations(services, YEARLY, now=later) == []
+    assert len(open_rotations(services, YEARLY, now=later + 366 * DAY)) == 1
+
+
+def test_a_rotation_that_waits_for_its_workers_is_told_once_a_day(world: World) -> None:
+    services = world.services()
+    made = world.back_up().created_at
+    open_rotations(services, YEARLY, now=made + 366 * DAY)
+    for _ in range(2):
+        assert open_rotations(services, YEARLY, now=made + 374 * DAY) == []
+    assert len(services.store.events(kind="rotation.overdue")) == 1
+
+
+def trusting(world: World) -> frozenset[str]:
+    return frozenset(world.signers[role].fingerprint for role in ("control", "recover"))

@@ -18,6 +18,7 @@ def check(found: Found) -> Iterator[Finding]:
         yield from _recipients(found, name, policy)
         yield from _retention(found, name, policy)
     yield from _drill(found)
+    yield from _rotation(found)
 
 
 def _references(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
@@ -93,6 +94,19 @@ def _retention(found: Found, name: str, policy: PolicySettings) -> Iterator[Find
             "full backups are to be kept for a year at least",
             f"At least {YEAR_DAYS}, or state why not in short_retention_reason.",
         )
+
+
+def _rotation(found: Found) -> Iterator[Finding]:
+    at = ("rotation", "policies")
+    names = found.settings.rotation.policies
+    if found.is_bad(*at):
+        return
+    yield from _each_once(at, names)
+    for index, name in enumerate(names):
+        yield from found.reference((*at, index), name, "policies")
+        policy = found.settings.policies.get(name)
+        if policy is not None and not policy.sealed:
+            yield Finding((*at, index), f"policy '{name}' seals nothing", "Name policies that seal.")
 
 
 def _drill(found: Found) -> Iterator[Finding]:

@@ -18,6 +18,8 @@ def check(found: Found) -> Iterator[Finding]:
     }
     written["repair", "schedule"] = found.settings.repair.schedule
     written["drill", "schedule"] = found.settings.drill.schedule
+    written["rotation", "schedule"] = found.settings.rotation.schedule
+    written["key_health", "schedule"] = found.settings.key_health.schedule
     for key, schedule in written.items():
         what = _wrong_with(schedule) if schedule else None
         if what:

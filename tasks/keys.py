@@ -1,0 +1,26 @@
+"""The quarterly trial of every key that backups depend on."""
+
+from __future__ import annotations
+
+import logging
+
+from workers import names
+from workers.app import app
+from workers.base import define
+
+log = logging.getLogger(__name__)
+
+
+@define(names.KEY_HEALTH)
+def key_health() -> int:
+    """Try the keys if that is due; return how many failed or are overdue.
+
+    What is overdue is an alarm in the log and an event, for custodians and offline keys too: they
+    answer a challenge (``strongroom key-health``).
+    """
+    from strongroom.operations.keytrial import check_due  # noqa: PLC0415
+
+    bad = check_due(app.services.get(), app.settings.key_health.schedule)
+    for key in bad:
+        log.error("key-unproven", extra={"key": key})
+    return len(bad)
