@@ -83,34 +83,61 @@ def _compare(session: Session, place: Place, tools: dict[str, Tool], arguments: 
     session.seal_rate = seal_rate()
     if arguments.many and "strongroom" in tools:
         session.memory = _memory(place.scratch, tools, arguments.many)
-    if arguments.pipeline:
-        session.pipeline = pipeline.measure(place, repeat=arguments.repeat)
-    if arguments.regions:
-        session.regions = regions.measure(place, repeat=arguments.repeat)
-    if arguments.vault:
-        session.vault = vault.measure(secrets=vault.SECRETS, repeat=arguments.repeat)
-    session.verdicts = bars.judge(session)
 
 
 def run(arguments: argparse.Namespace, scratch: Path) -> Session:
     """Make the data, measure all that was asked for, and judge it."""
     versions = {tool.name: version for tool in TOOLS if (version := at_hand(tool))}
     tools = {tool.name: tool for tool in TOOLS if tool.name in versions}
-    data = scratch / "data"
     session = Session(
         secrets=arguments.secrets,
         repeat=arguments.repeat,
-        generator=make_data(data, arguments.secrets),
+        generator="",
         machine=describe(scratch),
         versions=versions,
         results=rounds.Results(),
     )
-    _compare(session, make_place(scratch / "work", data), tools, arguments)
+    parts = _parts(arguments)
+    if parts != {"vault"}:
+        session.generator = make_data(scratch / "data", arguments.secrets)
+        _on_data(session, make_place(scratch / "work", scratch / "data"), tools, arguments)
+    if "vault" in parts:
+        session.vault = vault.measure(secrets=vault.SECRETS, repeat=arguments.repeat)
+    session.verdicts = bars.judge(session)
     return session
 
 
+def _on_data(session: Session, place: Place, tools: dict[str, Tool], arguments: argparse.Namespace) -> None:
+    parts = _parts(arguments)
+    if "peers" in parts:
+        _compare(session, place, tools, arguments)
+    if "pipeline" in parts:
+        session.pipeline = pipeline.measure(place, repeat=arguments.repeat)
+    if "regions" in parts:
+        session.regions = regions.measure(place, repeat=arguments.repeat)
+
+
+PARTS = {
+    "peers": "what is compared with restic, borg and age",
+    "pipeline": "the pipeline on Celery",
+    "regions": "uploads to three S3 regions ('make live' first)",
+    "vault": "reading 10,000 secrets of a live OpenBao",
+}
+
+
+def _parts(arguments: argparse.Namespace) -> set[str]:
+    """Return the parts that were asked for; all of them, if none was."""
+    return {part for part in PARTS if getattr(arguments, part)} or set(PARTS)
+
+
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make bench", description="Measure beside restic, borg and age.")
+    parser = argparse.ArgumentParser(
+        prog="make bench",
+        description="Measure beside restic, borg and age. Parts that are named are measured alone; "
+        "without the peers the document is printed and not written.",
+    )
+    for part, what in PARTS.items():
+        parser.add_argument(f"--{part}", action="store_true", help=f"measure {what}")
     parser.add_argument("--secrets", type=int, default=100_000, help="how many to compare with (%(default)s)")
     parser.add_argument(
         "--repeat", type=int, default=5, help="measured rounds after the warm-up (%(default)s)"
@@ -118,14 +145,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--many", type=int, default=0, metavar="N", help="also measure our memory at N, say 1000000"
     )
-    parser.add_argument("--bars", action="store_true", help="only what the bars compare: minutes less")
-    parser.add_argument("--pipeline", action="store_true", help="also measure the pipeline on Celery")
-    parser.add_argument(
-        "--vault", action="store_true", help="also measure reading 10,000 secrets of a live OpenBao"
-    )
-    parser.add_argument(
-        "--regions", action="store_true", help="also measure uploads to three S3 regions ('make live' first)"
-    )
+    parser.add_argument("--bars", action="store_true", help="of the peers only what the bars compare")
     parser.add_argument("--output", type=Path, default=DOCUMENT, help="where the document goes (%(default)s)")
     parser.add_argument(
         "--scratch", type=Path, help="a folder on the disk to measure (default: the temporary one)"
@@ -141,7 +161,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="strongroom-bench-", dir=arguments.scratch) as scratch:
         session = run(arguments, Path(scratch))
     document = report.markdown(session)
-    arguments.output.write_text(document)
+    if "peers" in _parts(arguments):
+        arguments.output.write_text(document)
     print(document)
     return 0
 

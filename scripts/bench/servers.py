@@ -51,7 +51,7 @@ def running(region: str, *, rate: float, delay: float) -> Iterator[Server]:
         place = {"MINISTACK_REGION": region, "S3_DATA_DIR": folder, "STATE_DIR": folder, "HOME": folder}
         command = [str(PROGRAM.resolve())]
         env = {"PATH": os.environ["PATH"]} | settings | place
-        with _process(command, env=env, cwd=folder), _linked(port, rate, delay) as link:
+        with _process(command, env=env, cwd=folder), linked(port, rate=rate, delay=delay) as link:
             _await(port)
             yield Server(region=region, port=port, link=link)
 
@@ -59,16 +59,16 @@ def running(region: str, *, rate: float, delay: float) -> Iterator[Server]:
 @contextlib.contextmanager
 def _process(command: list[str], **how: Any) -> Iterator[subprocess.Popen[bytes]]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | how
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, **quiet)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, **quiet) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @contextlib.contextmanager
-def _linked(port: int, rate: float, delay: float) -> Iterator[int]:
+def linked(port: int, *, rate: float, delay: float) -> Iterator[int]:
+    """Put a link of ``rate`` bytes a second and ``delay`` seconds each way before a port; yield its own."""
     command = [sys.executable, "-m", "scripts.bench.link", str(port), str(rate), str(delay)]
     with _process(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
