@@ -6,12 +6,16 @@ import io
 import json
 import uuid
 import zipfile
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
 from tests.live.moto import REGION, Moto
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 OTHER_REGION = "us-east-1"
 POLICY = {"Version": "2012-10-17", "Statement": [{"Sid": "Nobody", "Effect": "Deny", "Principal": "*"}]}
@@ -22,7 +26,13 @@ def fill(moto: Moto, numbers: Iterable[int]) -> list[str]:
     """Make the secrets of these numbers, which decide what is odd about each; return their names."""
     client = moto.client()
     make_function(moto)
-    return [_make(client, number) for number in numbers]
+    return _each(lambda number: _make(client, number), numbers)
+
+
+def _each(work: Callable[[A], B], items: Iterable[A]) -> list[B]:
+    """Do it for several at once: half of a request's time is the client's own."""
+    with ThreadPoolExecutor(4) as threads:
+        return list(threads.map(work, items))
 
 
 def _make(client: Any, number: int) -> str:
@@ -108,7 +118,7 @@ def _value(number: int, turn: int) -> dict[str, Any]:
 def told(moto: Moto) -> dict[str, dict[str, Any]]:
     """Return all that the service tells of each secret, by name."""
     client = moto.client()
-    return {name: _told(client, name) for name in _names(client)}
+    return dict(_each(lambda name: (name, _told(client, name)), _names(client)))
 
 
 def replicas(moto: Moto) -> dict[str, Any]:
@@ -133,7 +143,6 @@ def _told(client: Any, name: str) -> dict[str, Any]:
     found["VersionIdsToStages"] = {
         id_: sorted(set(labels)) for id_, labels in found.get("VersionIdsToStages", {}).items()
     }
-    found["Current"] = _asked(client, SecretId=name, VersionStage="AWSCURRENT")
     return found
 
 
