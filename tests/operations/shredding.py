@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from strongroom.container.stanza import Identity
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, TargetLocked
 from strongroom.keys.destroying import Fate, Standing
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import TYPE, KeyFileIdentity, KeyFileRecipient, generate_key_file, load_key_file
@@ -25,6 +26,7 @@ from strongroom.operations.shred_plan import make_plan
 from strongroom.operations.shred_record import Shredding, read
 from strongroom.operations.shred_scope import ErasurePolicy, Scope
 from strongroom.targets import Target
+from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, make_world
 
 
@@ -55,10 +57,32 @@ class Waiting(Keeper):
         super().destroy(0)
 
 
+class Locked(MemoryTarget):
+    """Locks what lies on it until a day."""
+
+    until = datetime(2027, 1, 1, tzinfo=UTC)
+    locks = True
+    locked = False
+
+    def extend_lock(self, name: str, until: datetime) -> datetime:
+        del name, until
+        return self.until
+
+    def locked_until(self, name: str) -> datetime | None:
+        del name
+        return self.until if self.locked else None
+
+    def delete(self, name: str) -> None:
+        if self.locked:
+            raise TargetLocked(f"{name} is locked")
+        super().delete(name)
+
+
 class Vault:
     """A folder of keys, a world that seals for one of them, and what shreds its backups."""
 
     def __init__(self, folder: Path, *, keeper: type[FileDestroyer] = Keeper) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.world: World = make_world(folder)
         self.keys: dict[str, FileDestroyer] = {}
@@ -101,8 +125,8 @@ class Vault:
     def back_up(self) -> str:
         return self.world.back_up(self.services()).id
 
-    def rotate(self, backup: str) -> None:
-        options = RotateOptions(backups=(backup,))
+    def rotate(self, backup: str, **asked: bool) -> None:
+        options = RotateOptions(backups=(backup,), **asked)
         services = self.services()
         run, tickets = submit_rotation(services, policy=POLICY, options=options)
         drive(run, tickets, services, processes=1)
@@ -110,9 +134,14 @@ class Vault:
     def shred(self, *backups: str, services: Services | None = None) -> dict[str, Shredding]:
         """Plan, begin and go as far as it goes."""
         services = services or self.services()
+        self.begin(*backups, services=services)
+        return self.go_on(services)
+
+    def begin(self, *backups: str, services: Services | None = None) -> None:
+        """Plan and begin: the intent is on record, and nothing is destroyed."""
+        services = services or self.services()
         plan = make_plan(services, self.scope(), policy=POLICY, backups=backups)
         begin(services, self.scope(), plan, by="test")
-        return self.go_on(services)
 
     def go_on(self, services: Services | None = None, *, now: float | None = None) -> dict[str, Shredding]:
         services = services or self.services()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,19 +15,20 @@ from strongroom.errors import (
     NotErasable,
     NothingSelected,
     OnLegalHold,
-    TargetLocked,
     TargetUnavailable,
+    UsageError,
 )
 from strongroom.keys.destroying.files import FileDestroyer
+from strongroom.operations.open import read_manifest
 from strongroom.operations.restore_run import RestoreOptions
-from strongroom.operations.shred import advance, begin
+from strongroom.operations.shred import advance, begin, note_lost
 from strongroom.operations.shred_plan import make_plan
 from strongroom.operations.shred_record import asked, events, read
 from strongroom.operations.shred_scope import ErasurePolicy
 from strongroom.operations.submit import degraded, submit_backup, submit_repair, submit_restore
 from strongroom.state.records import Replica
 from strongroom.targets.memory import MemoryTarget
-from tests.operations.shredding import Vault, Waiting
+from tests.operations.shredding import Locked, Vault, Waiting
 from tests.operations.world import POLICY, names_on
 
 
@@ -201,27 +203,6 @@ def test_an_envelope_for_another_key_on_a_target_that_was_away_is_no_surprise(at
     assert names_on(away) == []
 
 
-class Locked(MemoryTarget):
-    """Locks what lies on it until a day."""
-
-    until = datetime(2027, 1, 1, tzinfo=UTC)
-    locks = True
-    locked = False
-
-    def extend_lock(self, name: str, until: datetime) -> datetime:
-        del name, until
-        return self.until
-
-    def locked_until(self, name: str) -> datetime | None:
-        del name
-        return self.until if self.locked else None
-
-    def delete(self, name: str) -> None:
-        if self.locked:
-            raise TargetLocked(f"{name} is locked")
-        super().delete(name)
-
-
 def test_under_a_lock_it_is_shredded_by_its_key(at: Vault) -> None:
     locked = Locked(name="ap", region="ap")
     at.with_target("ap", locked)
@@ -231,6 +212,125 @@ def test_under_a_lock_it_is_shredded_by_its_key(at: Vault) -> None:
     assert found.done
     assert not at.opens(backup, locked)
     assert names_on(locked), "the locked copy lies there, and nobody opens it"
+
+
+class Hiding(MemoryTarget):
+    """Keeps what is deleted where this credential cannot reach it."""
+
+    hidden: int | None = 3
+
+    def purge(self, prefix: str) -> int | None:
+        return self.hidden if prefix.startswith("keys/") else 0
+
+
+@pytest.mark.parametrize("hidden", [3, None], ids=["hides some", "does not say"])
+def test_what_a_delete_only_hides_is_not_gone_and_opens_for_nobody_all_the_same(
+    at: Vault, tmp_path: Path, hidden: int | None
+) -> None:
+    hiding = Hiding(name="ap", region="ap")
+    hiding.hidden = hidden
+    at.with_target("ap", hiding)
+    backup = at.back_up()
+    at.current = "k2"
+    assert at.shred(backup)[backup].done, "its key is proven to be gone"
+    files = Vault(tmp_path / "files", keeper=FileDestroyer)
+    files.with_target("ap", hiding)
+    other = files.back_up()
+    files.current = "k2"
+    found = files.shred(other)[other]
+    assert (found.done, found.targets["ap"].gone, found.targets["eu"].gone) == (False, False, True)
+
+
+def test_an_envelope_that_was_removed_may_be_hidden_and_open_for_another_key(at: Vault) -> None:
+    """Rotations remove generations between the first and the last: a bucket may still have them."""
+    hiding = Hiding(name="ap", region="ap")
+    at.with_target("ap", hiding)
+    backup = at.back_up()
+    for at.current in ("k2", "k3"):
+        at.rotate(backup)
+    at.current = "k1"
+    at.rotate(backup)
+    at.current = "k2"
+    found = at.shred(backup)[backup]
+    assert not found.done
+    assert any("an older envelope was removed there" in reason for reason in found.judged.reasons)
+    hiding.hidden = 0
+    assert at.go_on()[backup].done
+
+
+def test_an_envelope_of_an_unknown_signer_destroys_no_key_and_is_removed(at: Vault) -> None:
+    """Whoever may write to a target could name any key in one."""
+    locked = Locked(name="ap", region="ap")
+    at.with_target("ap", locked)
+    backup = at.back_up()
+    [key] = {info.name.split("/")[1] for info in locked.list("keys/")} or {wrapping_key_of(at, backup)}
+    put(locked, f"keys/{key}/00000007", b"not an envelope")
+    at.current, locked.locked = "k2", True
+    found = at.shred(backup)[backup]
+    assert (at.folder / "k2").exists()
+    assert not found.done
+    assert any("00000007" in reason for reason in found.judged.reasons)
+    locked.locked = False
+    assert at.go_on()[backup].done
+    assert names_on(locked) == []
+
+
+def wrapping_key_of(at: Vault, backup: str) -> str:
+    trusted = at.services().signer_fingerprints
+    return read_manifest(at.world.targets["eu"], backup, trusted=trusted).containers[0].wrapping_key
+
+
+def put(target: MemoryTarget, name: str, content: bytes) -> None:
+    target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+
+
+def test_a_backup_under_a_key_that_cannot_be_destroyed_is_shredded_by_deletion_alone(at: Vault) -> None:
+    locked = Locked(name="ap", region="ap")
+    at.with_target("ap", locked)
+    backup = at.back_up()
+    at.current = "k2"
+    at.rotate(backup)
+    del at.keys["k2"]
+    at.current, locked.locked = "k3", True
+    plan = make_plan(at.services(), at.scope(), policy=POLICY, backups=[backup])
+    assert [key.name for key in plan.keys] == ["k1"]
+    found = at.shred(backup)[backup]
+    assert (found.done, found.judged.until) == (False, "2027-01-01T00:00:00Z")
+    assert any("also opens for k2" in reason for reason in found.judged.reasons)
+    locked.locked = False
+    assert at.go_on()[backup].done
+
+
+def test_an_empty_medium_in_the_place_of_the_one_that_held_it_proves_nothing(at: Vault) -> None:
+    backup = at.back_up()
+    at.current = "k2"
+    held = at.world.targets["ap"]
+    at.with_target("ap", MemoryTarget(name="ap", region="ap"))
+    found = at.shred(backup)[backup]
+    assert not found.done
+    assert any("another medium" in reason for reason in found.judged.reasons)
+    at.with_target("ap", held)
+    assert at.go_on()[backup].done
+    assert left_of(at, backup) == []
+
+
+def test_a_medium_that_is_said_to_be_destroyed_is_not_believed_while_it_speaks(at: Vault) -> None:
+    away = Away(name="ap", region="ap")
+    at.with_target("ap", away)
+    backup = at.back_up()
+    at.current, away.dead = "k2", True
+    at.shred(backup)
+    services = at.services()
+    away.dead = False
+    with pytest.raises(UsageError, match="is there, and holds"):
+        note_lost(services, "ap", by="ops", reason="burnt")
+    away.dead = True
+    note_lost(services, "ap", by="ops", reason="burnt")
+    found = at.go_on()[backup]
+    assert (found.done, found.judged.reasons) == (
+        True,
+        ("target 'ap' is destroyed, by the word of ops: burnt",),
+    )
 
 
 def test_a_key_file_is_never_proven_so_a_lock_keeps_it_pending_until_it_ends(tmp_path: Path) -> None:

@@ -14,9 +14,13 @@ from typing import Protocol
 from msgspec import Struct
 
 from strongroom.container.stanza import Identity, Stanza
-from strongroom.errors import KeyServiceError, StrongroomError
+from strongroom.errors import KeyDenied, KeyServiceError, PinLocked, PinRefused, StrongroomError
 
 __all__ = ["Destroyer", "Fate", "Standing", "attempt"]
+
+
+UNTRIED = (KeyDenied, PinLocked, PinRefused)
+"""Refusals that are about us, and say nothing of the key."""
 
 
 class Fate(StrEnum):
@@ -88,15 +92,13 @@ class Destroyer(Protocol):
 def attempt(destroyer: Destroyer, version: int, stanza: Stanza, context: bytes) -> tuple[bool, str]:
     """Try to open a stanza with a key that is to be gone; return whether it did, and what was said.
 
-    A keeper that is away has not refused: that is raised.
-
     Raises:
-        KeyServiceError: transient; nothing is known.
+        KeyServiceError: the keeper is away, or did not let us try: nothing is known.
     """
     try:
         opened = destroyer.identity(version).unwrap(stanza, context=context) is not None
     except KeyServiceError as error:
-        if error.transient:
+        if error.transient or isinstance(error, UNTRIED):
             raise
         return False, error.code
     except StrongroomError as error:

@@ -137,11 +137,13 @@ class Kms:
         return dict(answer["KeyMetadata"])
 
     def schedule_deletion(self) -> None:
-        """Have the key deleted, after the shortest time that KMS allows. Raises KeyServiceError."""
+        """Have the key deleted, after the shortest time that KMS allows. Raises KeyServiceError.
+
+        Named by the id that KMS just showed: only the key's own account may delete it.
+        """
+        shown = str(self.state()["KeyId"])
         self._ask(
-            lambda client: client.schedule_key_deletion(
-                KeyId=self.options.key_id, PendingWindowInDays=SHORTEST_WAIT
-            )
+            lambda client: client.schedule_key_deletion(KeyId=shown, PendingWindowInDays=SHORTEST_WAIT)
         )
 
     def require_usable(self) -> None:
