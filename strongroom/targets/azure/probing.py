@@ -16,7 +16,7 @@ from azure.core.exceptions import AzureError
 from azure.storage.blob import ImmutabilityPolicy
 
 from strongroom.errors import StrongroomError
-from strongroom.targets.azure.refusals import code_of, status_of
+from strongroom.targets.azure.refusals import NOT_AZURE, code_of, status_of
 from strongroom.targets.probing import Check, Outcome
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def locking(container: ContainerClient, *, wanted: bool) -> Check:
     what = "the container has version-level immutability"
     try:
         there = bool(container.get_container_properties().immutable_storage_with_versioning_enabled)
-    except AzureError as error:
+    except (AzureError, *NOT_AZURE) as error:
         return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=_said(error))
     if there:
         return Check(what=what)
@@ -102,7 +102,7 @@ def _words(letters: list[str]) -> str:
 def _tried(what: str, attempt: Callable[[], object], otherwise: str) -> Check:
     try:
         attempt()
-    except AzureError as error:
+    except (AzureError, *NOT_AZURE) as error:
         if status_of(error) in _REFUSED:
             return Check(what=what)
         return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=_said(error))
@@ -111,7 +111,7 @@ def _tried(what: str, attempt: Callable[[], object], otherwise: str) -> Check:
     return Check(what=what, outcome=Outcome.EXCESS, detail=otherwise)
 
 
-def _said(error: AzureError) -> str:
+def _said(error: Exception) -> str:
     """Only status and code: the library's own text can quote a token."""
     return f"the service answered {status_of(error) or 'nothing'} {code_of(error)}".rstrip()
 

@@ -24,6 +24,9 @@ from strongroom.errors import (
     TargetUnavailable,
 )
 
+NOT_AZURE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What the library raises at a reply that lacks what the service always says, or says it in another way."""
+RAISED = (AzureError, RequestException, *NOT_AZURE)
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _DAMAGED = frozenset({"Md5Mismatch", "Crc64Mismatch"})
 _DAMAGED_EMULATED = (400, "InvalidOperation")
@@ -35,34 +38,44 @@ _SIGNED_WRONG = frozenset(
 )
 
 
-def code_of(error: AzureError) -> str:
+def code_of(error: Exception) -> str:
     """Return the service's own name of a failure, or an empty string."""
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or "")
 
 
-def status_of(error: AzureError) -> int | None:
+def status_of(error: Exception) -> int | None:
     """Return the HTTP status, or ``None`` if there was no answer."""
     status = getattr(error, "status_code", None)
     return status if isinstance(status, int) else None
 
 
-def broken(error: RequestException, *, titled: str, doing: str) -> StrongroomError:
-    """Return the error of an answer that broke off where the library itself does not catch that."""
-    return TargetUnavailable(f"{titled} could not {doing}: the answer broke off ({type(error).__name__})")
-
-
-def typed(error: AzureError, *, titled: str, doing: str, writing: bool) -> StrongroomError:
-    """Return the error of ours that says what happened and what to do next."""
-    status, code = status_of(error), code_of(error)
+def typed(error: Exception, *, titled: str, doing: str, writing: bool) -> StrongroomError:
+    """Return the error of ours, for one of :data:`RAISED`, that says what happened and what to do next."""
     start = f"{titled} could not {doing}"
+    if isinstance(error, RequestException):  # where the library itself does not catch that
+        return TargetUnavailable(f"{start}: the answer broke off ({type(error).__name__})")
+    if not isinstance(error, AzureError):
+        return _strange(start)
+    return _of_service(error, titled, doing, writing=writing)
+
+
+def _of_service(error: AzureError, titled: str, doing: str, *, writing: bool) -> StrongroomError:
+    start = f"{titled} could not {doing}"
+    status, code = status_of(error), code_of(error)
     if status is None:
         return _no_answer(error, start)
+    if status < HTTPStatus.BAD_REQUEST:
+        return _strange(start)
     if status == HTTPStatus.NOT_FOUND:
-        return _not_found(code, titled, doing)
+        return _not_found(code, titled, doing) if code else _strange(start)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return _denied(code, start, writing=writing)
     return _passing(error, status, code, start) or _lasting(status, code, start)
+
+
+def _strange(start: str) -> TargetError:
+    return TargetError(f"{start}: what answers there does not speak Azure Storage", hint=_PLACE)
 
 
 def _no_answer(error: AzureError, start: str) -> TargetError:
@@ -120,6 +133,7 @@ def _retry_after(error: Any) -> float | None:
 
 
 _CERTIFICATE = "Nothing was sent. Renew the certificate, or check this host's clock and 'ca_file'."
+_PLACE = "Nothing was read or written. Check the account's 'url'."
 _CONTAINER = "Create it, and check 'container' and 'url'. A target never makes its container by itself."
 _CREDENTIAL = "Check the credential file and this host's clock: the service refuses one 15 minutes off."
 _RIGHTS = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from strongroom.errors import MissingPiece, StrongroomError, TargetError, TargetLocked, TargetUnavailable
@@ -22,9 +23,7 @@ from strongroom.targets.names import check_name, check_prefix, check_range, is_n
 from strongroom.targets.probing import Check
 
 if TYPE_CHECKING:
-    from azure.core.exceptions import AzureError
     from azure.storage.blob import BlobClient, BlobProperties
-    from requests.exceptions import RequestException
 
 T = TypeVar("T")
 
@@ -114,10 +113,9 @@ class AzureTarget:
         """Return what is there, or ``None``; staged blocks are nothing yet."""
         check_name(name)
         try:
-            found = self._ask(f"look at {name}", lambda: self._blob(name).get_blob_properties())
+            return self._ask(f"look at {name}", lambda: self._info(name))
         except MissingPiece:
             return None
-        return ObjectInfo(name=name, size=found.size)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield objects ascending by name; blobs of other names are passed over."""
@@ -242,6 +240,9 @@ class AzureTarget:
             offset=offset, length=length, max_concurrency=1, validate_content="md5"
         ).chunks()
 
+    def _info(self, name: str) -> ObjectInfo:
+        return ObjectInfo(name=name, size=index(self._blob(name).get_blob_properties().size))
+
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         last = ""
         for blob in self._each(f"list {prefix or 'everything'}", lambda: self._listed(prefix)):
@@ -266,34 +267,28 @@ class AzureTarget:
 
     def _ask(self, doing: str, call: Callable[[], T], *, writing: bool = False) -> T:
         """Call the service; what it refuses becomes an error of ours."""
-        from azure.core.exceptions import AzureError  # noqa: PLC0415 - slow
-        from requests.exceptions import RequestException  # noqa: PLC0415
+        from strongroom.targets.azure.refusals import RAISED  # noqa: PLC0415 - slow
 
         try:
             return call()
-        except (AzureError, RequestException) as error:
+        except RAISED as error:
             found = self._refused(error, doing, writing=writing)
         raise found  # outside of the handler, and of any "with": what was caught may quote a token
 
     def _each(self, doing: str, call: Callable[[], Iterable[T]]) -> Iterator[T]:
         """Yield what the service gives, page by page."""
-        from azure.core.exceptions import AzureError  # noqa: PLC0415 - slow
-        from requests.exceptions import RequestException  # noqa: PLC0415
+        from strongroom.targets.azure.refusals import RAISED  # noqa: PLC0415 - slow
 
         try:
             yield from call()
             return
-        except (AzureError, RequestException) as error:
+        except RAISED as error:
             found = self._refused(error, doing, writing=False)
         raise found
 
-    def _refused(self, error: AzureError | RequestException, doing: str, *, writing: bool) -> StrongroomError:
-        from azure.core.exceptions import AzureError  # noqa: PLC0415 - slow
+    def _refused(self, error: Exception, doing: str, *, writing: bool) -> StrongroomError:
+        from strongroom.targets.azure.refusals import status_of, typed  # noqa: PLC0415 - slow
 
-        from strongroom.targets.azure.refusals import broken, status_of, typed  # noqa: PLC0415 - slow
-
-        if not isinstance(error, AzureError):
-            return broken(error, titled=self._titled(), doing=doing)
         if status_of(error) in _REFUSED:
             self._client.forget()  # the file may hold a newer credential by now
         return typed(error, titled=self._titled(), doing=doing, writing=writing)

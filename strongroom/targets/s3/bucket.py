@@ -68,11 +68,13 @@ class Bucket:
 
     def head(self, name: str) -> Head | None:
         """Return what is there; a delete marker is nothing."""
+        doing = f"look at {name}"
         try:
-            reply = self.call("head_object", f"look at {name}", Key=self.key(name), ChecksumMode="ENABLED")
+            reply = self.call("head_object", doing, Key=self.key(name), ChecksumMode="ENABLED")
         except MissingPiece:
             return None
-        return _head(reply)
+        with translated(self.title, doing):
+            return _head(reply)
 
     def check_there(self) -> None:
         """Raise if there is no such bucket: a reply to HEAD does not say which of the two is missing."""

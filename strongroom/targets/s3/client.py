@@ -51,7 +51,7 @@ def make_client(options: S3Options, **credentials: str) -> Any:
     if options.credentials_file is not None:
         read_private(options.credentials_file)  # for its check of who may read it
         core.set_config_variable("credentials_file", str(options.credentials_file))
-    return boto3.Session(botocore_session=core).client(
+    client = boto3.Session(botocore_session=core).client(
         "s3",
         region_name=options.region,
         endpoint_url=options.endpoint_url,
@@ -59,6 +59,16 @@ def make_client(options: S3Options, **credentials: str) -> Any:
         config=_config(options),
         **credentials,
     )
+    client.meta.events.register("before-call.s3", _stay)
+    return client
+
+
+def _stay(*, context: dict[str, Any], **_: Any) -> None:
+    """Keep the SDK from following a bucket to another region: a policy counts the one that is configured.
+
+    It would not even end where a server redirects without naming a region.
+    """
+    context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 @cache

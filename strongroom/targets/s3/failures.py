@@ -19,6 +19,7 @@ from strongroom.errors import TargetUnavailable as Unavailable
 
 FORBIDDEN = 403
 CODE_LIMIT = 60
+BUCKET_REGION = "x-amz-bucket-region"
 RETRY_AFTER_LIMIT = 3600.0
 SKEW_SECONDS = 240.0
 """S3 refuses 900 s; a clock is suspected earlier."""
@@ -40,7 +41,9 @@ class UploadGone(Unavailable):
     """A multipart upload, or a part of it, is not what this writer left there."""
 
 
-_MISSING = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound"})
+_NOWHERE = frozenset({"404", "NotFound"})
+"""Said to HEAD, which has no body for a code; to a put it is no word of S3's."""
+_MISSING = frozenset({"NoSuchKey", "NoSuchVersion"}) | _NOWHERE
 _PASSING = frozenset(
     {
         *("SlowDown", "RequestTimeout", "RequestTimeoutException", "RequestLimitExceeded", "InternalError"),
@@ -64,10 +67,13 @@ _CREDENTIALS = frozenset(
 )
 _ELSEWHERE = frozenset(
     {
-        *("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"),
+        *("AuthorizationHeaderMalformed", "IllegalLocationConstraintException"),
         *("NoSuchBucket", "InvalidBucketName"),
     }
 )
+
+_NOT_S3 = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What comes of a reply that lacks what every S3 server says, or says it in another way."""
 
 _RIGHTS = {
     "HeadObject": "GetObject",
@@ -84,6 +90,7 @@ _RIGHTS = {
 
 _HINT_CREDENTIALS = "Nothing on the target changed. Renew its credentials, or name the right profile."
 _HINT_PLACE = "Nothing was read or written. Check the target's bucket, region and endpoint."
+_STRANGE = "what answers there does not speak S3"
 _HINT_CLOCK = "No backup is affected. Set this host's clock (NTP), then run 'strongroom retry'."
 _HINT_CERTIFICATE = (
     "Nothing was sent. Have the server's certificate renewed, or give its authority as 'ca_bundle'."
@@ -94,7 +101,8 @@ _HINT_ARCHIVED = "It lies in an archive class. Restore it there first, and keep 
 
 @contextlib.contextmanager
 def translated(title: str, doing: str, *, writing: bool = False) -> Iterator[None]:
-    """Turn what the SDK raises into ours; wrap only what the target itself does."""
+    """Turn what the SDK raises into ours, and what comes of reading a reply; wrap only what the
+    target itself does."""
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see client.py
     from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
@@ -103,8 +111,12 @@ def translated(title: str, doing: str, *, writing: bool = False) -> Iterator[Non
     except ClientError as error:
         what = f"{title} could not {doing}"
         raise of_reply(error.response, what, writing=writing, operation=error.operation_name) from error
-    except (BotoCoreError, ResponseParserError, OSError) as error:
+    except ResponseParserError as error:  # it may be the half of a reply
+        raise Unavailable(f"{title} could not {doing}: {_STRANGE}", hint=_HINT_PLACE) from error
+    except (BotoCoreError, OSError) as error:
         raise of_transport(error, f"{title} could not {doing}") from error
+    except _NOT_S3 as error:
+        raise TargetError(f"{title} could not {doing}: {_STRANGE}", hint=_HINT_PLACE) from error
 
 
 def of_reply(
@@ -116,7 +128,10 @@ def of_reply(
     code = _printable(str(response.get("Error", {}).get("Code", "")))
     headers = meta.get("HTTPHeaders", {})
     said = f"{what}: {code or status}" + (f" ({status})" if code and code != str(status) else "")
-    found = _conditional(code, status, said) or _lasting(code, status, said, headers)
+    if writing and code in _NOWHERE:
+        return TargetError(f"{said}; {_STRANGE}", hint=_HINT_PLACE)
+    found = _conditional(code, status, said) or _elsewhere(code, status, said, headers)
+    found = found or _lasting(code, status, said, headers)
     if found is not None:
         return found
     if _passes(code, status):
@@ -145,9 +160,17 @@ def _lasting(code: str, status: int, said: str, headers: Mapping[str, str]) -> S
         return TargetError(f"{said}; {_skew(headers)}", hint=_HINT_CLOCK)
     if code in _CREDENTIALS:
         return TargetError(said, hint=_HINT_CREDENTIALS)
-    if code in _ELSEWHERE:
-        return TargetError(said, hint=_HINT_PLACE)
     return TargetError(said, hint=_HINT_ARCHIVED) if code == "InvalidObjectState" else None
+
+
+def _elsewhere(code: str, status: int, said: str, headers: Mapping[str, str]) -> StrongroomError | None:
+    """Class the answer of a server that this bucket is not at. To HEAD it gives no code, but the region."""
+    region = _printable(headers.get(BUCKET_REGION, ""))
+    redirects = 300 <= status < 400
+    if code not in _ELSEWHERE and not redirects and not (status == 400 and region):
+        return None
+    where = f"; the bucket lies in {region}" if region else "; it points elsewhere" if redirects else ""
+    return TargetError(f"{said}{where}", hint=_HINT_PLACE)
 
 
 def right_for(operation: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from strongroom.errors import TargetError, TargetUnavailable, VerificationFailed
 from strongroom.targets.s3.bucket import Bucket, Head
 from strongroom.targets.s3.content import checksum, encoded, parts
-from strongroom.targets.s3.failures import Contended, Exists, UploadGone
+from strongroom.targets.s3.failures import Contended, Exists, UploadGone, translated
 from strongroom.targets.s3.locks import retain
 from strongroom.targets.s3.uploads import Part, Upload, find_upload
 
@@ -93,7 +93,8 @@ class Putter:
             ChecksumAlgorithm="SHA256",
             **self._about(sha256),
         )
-        return Upload(id=reply["UploadId"])
+        with translated(self._bucket.title, f"begin {name}"):
+            return Upload(id=reply["UploadId"])
 
     def _send(self, name: str, upload: Upload, number: int, data: bytearray) -> Part:
         sha256 = checksum(data)
@@ -110,7 +111,8 @@ class Putter:
             Body=data,
             ChecksumSHA256=sha256,
         )
-        return Part(number=number, etag=reply["ETag"], size=len(data), checksum=sha256)
+        with translated(self._bucket.title, f"write part {number} of {name}"):
+            return Part(number=number, etag=reply["ETag"], size=len(data), checksum=sha256)
 
     def _complete(self, name: str, upload: Upload, sent: list[Part]) -> dict[str, Any]:
         return self._bucket.call(

@@ -83,7 +83,7 @@ class Reader:
         if reply is None:
             return False
         digest = hashlib.sha256()
-        for chunk in self._body(name, reply, reply["ContentLength"]):
+        for chunk in self._body(name, reply, _expected_length(self._bucket, name, reply, 0, None)):
             digest.update(chunk)
         return bool(digest.hexdigest() == reply.get("Metadata", {}).get(DIGEST))
 
@@ -96,7 +96,8 @@ def _expected_length(
     bucket: Bucket, name: str, reply: dict[str, Any], offset: int, length: int | None
 ) -> int:
     """Return how many bytes the body must have; refuse a reply to another question."""
-    announced = int(reply["ContentLength"])
+    with translated(bucket.title, f"read {name}"):
+        announced = int(reply["ContentLength"])
     if offset == 0 and length is None:
         return announced
     found = _RANGE.fullmatch(reply.get("ContentRange", ""))

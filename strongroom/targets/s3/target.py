@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
 from strongroom.targets.probing import Check
 from strongroom.targets.s3.bucket import Bucket
+from strongroom.targets.s3.failures import translated
 from strongroom.targets.s3.locks import Locks
 from strongroom.targets.s3.options import S3Options
 from strongroom.targets.s3.probing import Prober
@@ -138,13 +140,26 @@ class S3Target:
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         last = ""
-        key = self.bucket.key(prefix)
-        for page in self.bucket.pages("list_objects_v2", f"list {prefix or 'everything'}", Prefix=key):
-            for found in page.get("Contents", ()):
-                name = self.bucket.name(found["Key"])
-                if name is None or not is_name(name) or not name.startswith(prefix):
-                    continue
-                if name <= last:
-                    raise TargetError(f"{self.bucket.title} does not list in order of names")
-                last = name
-                yield ObjectInfo(name=name, size=found["Size"])
+        for key, size in self._listed(prefix):
+            name = self.bucket.name(key)
+            if name is None or not is_name(name) or not name.startswith(prefix):
+                continue
+            if name <= last:
+                raise TargetError(f"{self.bucket.title} does not list in order of names")
+            last = name
+            yield ObjectInfo(name=name, size=size)
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, int]]:
+        doing = f"list {prefix or 'everything'}"
+        for page in self.bucket.pages("list_objects_v2", doing, Prefix=self.bucket.key(prefix)):
+            with translated(self.bucket.title, doing):
+                found = [(entry["Key"], entry["Size"]) for entry in page.get("Contents", ())]
+                _check_page(page)
+            yield from found
+
+
+def _check_page(page: Mapping[str, Any]) -> None:
+    """Raise ValueError for what is no listing of S3's: a web page has no entries either, and a page
+    that says there are more, and not where, would end the listing without a word."""
+    if "Name" not in page or (page.get("IsTruncated") and not page.get("NextContinuationToken")):
+        raise ValueError("this is no page of a listing")

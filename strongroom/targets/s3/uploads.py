@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from strongroom.errors import TargetError
 from strongroom.targets.s3.bucket import Bucket
-from strongroom.targets.s3.failures import UploadGone
+from strongroom.targets.s3.failures import UploadGone, translated
 
 RESUME_WITHIN = timedelta(hours=1)
 """An older upload's lock would end too soon, and tries of one step follow each other in minutes."""
@@ -42,10 +42,15 @@ class Started(Struct, frozen=True, kw_only=True):
 
 def started(bucket: Bucket, prefix: str) -> Iterator[Started]:
     """Yield the uploads of keys that start with ``prefix``, whatever else a server lists."""
-    for page in bucket.pages("list_multipart_uploads", f"list uploads under {prefix}", Prefix=prefix):
-        for found in page.get("Uploads", ()):
-            if found["Key"].startswith(prefix):
-                yield Started(key=found["Key"], id=found["UploadId"], at=found["Initiated"])
+    doing = f"list uploads under {prefix}"
+    for page in bucket.pages("list_multipart_uploads", doing, Prefix=prefix):
+        with translated(bucket.title, doing):
+            found = [_started(entry) for entry in page.get("Uploads", ())]
+        yield from (one for one in found if one.key.startswith(prefix))
+
+
+def _started(entry: dict[str, Any]) -> Started:
+    return Started(key=entry["Key"], id=entry["UploadId"], at=entry["Initiated"])
 
 
 def find_upload(bucket: Bucket, name: str, *, now: datetime) -> Upload | None:
@@ -67,8 +72,10 @@ def find_upload(bucket: Bucket, name: str, *, now: datetime) -> Upload | None:
 
 
 def _parts(bucket: Bucket, upload: Started) -> dict[int, Part]:
-    pages = bucket.pages("list_parts", "list the parts of an upload", Key=upload.key, UploadId=upload.id)
-    return {found["PartNumber"]: _part(found) for page in pages for found in page.get("Parts", ())}
+    doing = "list the parts of an upload"
+    pages = bucket.pages("list_parts", doing, Key=upload.key, UploadId=upload.id)
+    with translated(bucket.title, doing):
+        return {found["PartNumber"]: _part(found) for page in pages for found in page.get("Parts", ())}
 
 
 def _part(found: dict[str, Any]) -> Part:
