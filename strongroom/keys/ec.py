@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable
 from enum import StrEnum
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
     ECDH,
     SECP256R1,
@@ -255,7 +256,7 @@ class EcIdentity(KeyHolder):
         """Read an unencrypted PEM private key. Raises ConfigError."""
         try:
             private = load_pem_private_key(pem, None)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             raise ConfigError("that is not an unencrypted PEM private key") from None
         if not isinstance(private, EllipticCurvePrivateKey):
             raise ConfigError("the private key is not one of an elliptic curve")
@@ -284,7 +285,7 @@ _AGAIN = "Copy it again, whole, from where the key pair was made."
 def _pem(text: str) -> EllipticCurvePublicKey:
     try:
         key = load_pem_public_key(text.encode())
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, EllipticCurvePublicKey):
         raise ConfigError("that is not the PEM public key of an elliptic curve", hint=_AGAIN)
