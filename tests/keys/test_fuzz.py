@@ -1,4 +1,4 @@
-"""Whatever stands in a stanza, a share or a key's file: it is refused or passed over, and no more."""
+"""Whatever stands in a stanza, a share or a key's file: it is refused or passed over, and no more.
 
 The changes are drawn from one seed, so that what is found once is found again.
 """
