@@ -8,6 +8,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -218,19 +220,87 @@ def test_an_expired_certificate_is_said_and_nothing_is_sent(moto: Moto, tmp_path
 @pytest.mark.parametrize(
     ("code", "hint"),
     [
-        ("InvalidSignatureException", "clock"),
+        ("InvalidSignatureException", "credentials"),
         ("ExpiredTokenException", "credentials"),
         ("DecryptionFailure", "KMS"),
         ("LimitExceededException", "quota"),
     ],
 )
 def test_a_refusal_says_what_to_do(proxy: FaultyProxy, source: AwsSource, code: str, hint: str) -> None:
-    proxy.fail(Answer(400, {}, json.dumps({"__type": code, "message": "CANARY"}).encode()))
+    proxy.fail(Answer(400, {}, json.dumps({"__type": code, "message": "CANARY"}).encode()), times=None)
     with pytest.raises(SourceError, match=code) as caught:
         list(source.list())
     assert hint in caught.value.hint
     assert "CANARY" not in str(caught.value)
     assert not caught.value.transient
+
+
+@pytest.mark.parametrize(("minutes", "side"), [(-10, "ahead of"), (10, "behind")])
+def test_a_clock_that_is_ten_minutes_off_is_named(
+    proxy: FaultyProxy, source: AwsSource, minutes: int, side: str
+) -> None:
+    then = format_datetime(datetime.now(UTC) + timedelta(minutes=minutes), usegmt=True)
+    rule = proxy.fail(
+        Answer(400, {"Date": then}, b'{"__type": "InvalidSignatureException", "message": "CANARY"}'),
+        times=None,
+    )
+    with pytest.raises(SourceError, match=rf"clock is (60\d|59\d) s {side} the server's") as caught:
+        list(source.list())
+    assert "NTP" in caught.value.hint
+    assert rule.met == 1
+
+
+@pytest.fixture
+def key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keys in a file, as an agent renews them there; none in the environment."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "keys"))
+    write_key(tmp_path / "keys", "OLDKEY")
+    return tmp_path / "keys"
+
+
+def write_key(path: Path, name: str) -> None:
+    path.write_text(f"[default]\naws_access_key_id = {name}\naws_secret_access_key = CANARY-secret\n")
+
+
+def signed_with(name: str) -> When:
+    return lambda request: f"Credential={name}/" in request.headers.get("Authorization", "")
+
+
+EXPIRED = Answer(400, {}, b'{"__type": "ExpiredTokenException", "message": "CANARY"}')
+
+
+def test_credentials_that_expire_meanwhile_are_read_anew(
+    moto: Moto, key_file: Path, proxy: FaultyProxy, source: AwsSource
+) -> None:
+    names = aws_account.fill(moto, (0, 1, 5, 6, 7))
+    entries = list(source.list())
+    proxy.fail(Call(lambda request: write_key(key_file, "NEWKEY")), when=op("GetSecretValue"))
+    expired = proxy.fail(
+        EXPIRED, when=lambda request: signed_with("OLDKEY")(request) and renewed(key_file), times=None
+    )
+    found = [held.name for held in source.read(entries) if held]
+    assert sorted(found) == sorted(names)
+    assert expired.met
+    assert proxy.seen(signed_with("NEWKEY"))
+
+
+def renewed(key_file: Path) -> bool:
+    return "NEWKEY" in key_file.read_text()
+
+
+def test_credentials_that_stay_expired_are_tried_once_more_and_make_no_backup(
+    moto: Moto, key_file: Path, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    aws_account.fill(moto, range(5))
+    source = AwsSource(moto.options(endpoint_url=proxy.url, in_flight=1), name="aws")
+    entries = list(source.list())
+    rule = proxy.fail(EXPIRED, when=op("GetResourcePolicy"), times=None)
+    with pytest.raises(SourceError, match="ExpiredTokenException") as caught:
+        list(source.read(entries))
+    assert "Renew the credentials" in caught.value.hint
+    assert rule.met == 2
 
 
 # -- secrets that move ------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.errors import SourceError
+from strongroom.errors import ConfigError, SourceError
 from strongroom.model import Secret
 from strongroom.sources import Destination
 from strongroom.sources.aws import AwsSource
@@ -77,3 +77,25 @@ def test_a_region_that_holds_replicas_is_read(moto: Moto) -> None:
     assert found.current.value is not None
     assert found.current.value.reveal() == b"CANARY"
     assert found.metadata[ADDED]["primary_region"] == REGION
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"profile": "CANARY"}, "no profile 'CANARY'"),
+        ({"region": "eu central"}, "'eu central' cannot be a region"),
+    ],
+)
+def test_settings_that_the_sdk_does_not_take_are_said(
+    moto: Moto, settings: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        list(AwsSource(moto.options(**settings), name="aws").list())
+
+
+def test_without_credentials_it_is_said_what_to_do(moto: Moto, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with pytest.raises(SourceError, match="no usable credentials") as caught:
+        list(AwsSource(moto.options(), name="aws").list())
+    assert "Renew the credentials" in caught.value.hint

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
 
-from strongroom.errors import SourceError, SourceUnavailable
+from strongroom.errors import ConfigError, SourceError, SourceUnavailable
 from strongroom.sources.aws import failures
 from strongroom.sources.aws.options import AwsOptions
 from strongroom.vault.pace import Pace
@@ -67,13 +68,19 @@ class Api:
         self, operation: str, doing: str, parameters: Mapping[str, object], *, attempts: int
     ) -> dict[str, Any]:
         link = self._process.get()
+        renewed = False
         what = f"source '{self._source}' could not {doing}"
         failed, tried, ends = 0, 0, time.monotonic() + self.options.patience
         while True:
             link.pace.wait()
-            answer = link.call(operation, what, parameters)
+            client = link.client
+            answer = link.call(client, operation, what, parameters)
             if not isinstance(answer, SourceError):
                 return answer
+            if isinstance(answer, failures.Expired) and not renewed:
+                renewed = True
+                link.renew(client)
+                continue
             throttled = isinstance(answer, failures.Throttled)
             failed, tried = failed + (not throttled), tried + 1
             delay = _delay(tried)
@@ -105,28 +112,58 @@ class Api:
 
 
 class _Link:
-    """What belongs to one process: client, pace, threads."""
+    """What belongs to one process: client, pace, threads.
+
+    The SDK reads keys from files and the environment once; a worker lives for weeks, and keys may
+    not. So where they are refused, a client is made anew, which reads them afresh.
+    """
 
     def __init__(self, options: AwsOptions) -> None:
         self.pace = Pace(options.requests_per_second, shared=_ready(options.pace_file))
         self.threads = ThreadPoolExecutor(options.in_flight, thread_name_prefix="aws")
-        self._client = make_client(options)
+        self.client = _made(options)
+        self._options = options
+        self._renewing = Lock()
+
+    def renew(self, client: Any) -> None:
+        """Make a client in place of one whose credentials were refused, unless another thread has."""
+        with self._renewing:
+            if self.client is client:
+                self.client = _made(self._options)
 
     def call(
-        self, operation: str, what: str, parameters: Mapping[str, object]
+        self, client: Any, operation: str, what: str, parameters: Mapping[str, object]
     ) -> dict[str, Any] | SourceError:
         """Return the answer, or the error: raised here, it would carry the SDK's, which quotes values."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see make_client
         from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
         try:
-            return _whole(operation, what, getattr(self._client, operation)(**parameters))
+            return _whole(operation, what, getattr(client, operation)(**parameters))
         except _Garbled:
             return SourceUnavailable(f"{what}: its answer was cut or is not JSON")
         except ClientError as error:
             return failures.of_reply(error.response, what)
         except (BotoCoreError, ResponseParserError, OSError) as error:
             return failures.of_transport(error, what)
+
+
+def _made(options: AwsOptions) -> Any:
+    """Make a client; what is wrong with the settings shows only now."""
+    from botocore.exceptions import BotoCoreError, InvalidRegionError, ProfileNotFound  # noqa: PLC0415
+
+    try:
+        return make_client(options)
+    except ProfileNotFound:
+        problem = f"there is no profile {options.profile!r} in the AWS configuration"
+    except InvalidRegionError:
+        problem = f"{options.region!r} cannot be a region"
+    except (BotoCoreError, ValueError) as error:
+        problem = f"the SDK does not take the settings ({type(error).__name__})"
+    raise ConfigError(
+        f"Secrets Manager in region {options.region!r}: {problem}",
+        hint="Mend the source's settings, or the files of the AWS SDK.",
+    )
 
 
 def make_client(options: AwsOptions, **credentials: str) -> Any:

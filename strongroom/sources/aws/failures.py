@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from strongroom.errors import SourceError, SourceUnavailable
 
 CODE_LIMIT = 60
+SKEW_SECONDS = 240.0
+"""AWS refuses signatures that are 300 s off; a clock is suspected earlier."""
 
 
 class Missing(SourceError):
@@ -33,6 +37,10 @@ class Invalid(SourceError):
     default_hint = "Look at the secret at AWS, then repeat: what was done stays done. Or exclude it."
 
 
+class Expired(SourceError):
+    """The credentials are not taken: they may have been renewed where they come from."""
+
+
 class Throttled(SourceUnavailable):
     """The service wants fewer requests."""
 
@@ -40,6 +48,8 @@ class Throttled(SourceUnavailable):
 _THROTTLED = frozenset({"RequestLimitExceeded", "TooManyRequestsException", "SlowDown"})
 _PASSING = frozenset({"InternalServiceError", "InternalFailure", "ServiceUnavailable", "RequestTimeout"})
 _DENIED = frozenset({"AccessDeniedException", "AccessDenied", "UnauthorizedOperation"})
+_MISSING = frozenset({"ResourceNotFoundException"})
+_EXISTS = frozenset({"ResourceExistsException"})
 _INVALID = frozenset(
     {
         *("InvalidParameterException", "InvalidRequestException", "ValidationException"),
@@ -54,14 +64,24 @@ _CREDENTIALS = frozenset(
         *("IncompleteSignature", "OptInRequired", "NotAuthorized"),
     }
 )
+_UNUSABLE = frozenset(
+    {
+        *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "NoAuthTokenError"),
+        *("SSOError", "SSOTokenLoadError", "UnauthorizedSSOTokenError", "TokenRetrievalError"),
+        *("LoginError", "LoginRefreshRequired", "LoginTokenLoadError", "LoginInsufficientPermissions"),
+    }
+)
+"""What the SDK says when it finds no keys, or a person has to log in again."""
 _CLOCK = frozenset({"InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed"})
 
 _HINT_RIGHTS = (
     "Nothing of it is left out in silence: grant the right (ops/aws/secrets-manager), or exclude the secret."
 )
 _HINT_KMS = "Look at the secret's KMS key: it may be disabled, pending deletion, or not allowed to us."
-_HINT_CREDENTIALS = "Nothing was read or written. Renew the credentials, or name the right profile."
-_HINT_CLOCK = "Nothing was read or written. Check this host's clock (NTP), then the credentials."
+_HINT_CREDENTIALS = (
+    "Renew the credentials, or name the right profile; then repeat. What was written so far stays."
+)
+_HINT_CLOCK = "Set this host's clock (NTP), then repeat."
 _HINT_CERTIFICATE = "Nothing was sent. The server's certificate is not valid for that address."
 _HINT_LIMIT = "A quota of the account is used up. Ask AWS to raise it, or remove what is not needed."
 
@@ -75,22 +95,41 @@ def of_reply(response: Mapping[str, Any], what: str) -> SourceError:
         return Throttled(said)
     if code in _PASSING or status >= 500 or status == 408:
         return SourceUnavailable(said)
+    if code in _CLOCK:
+        return _of_signature(said, response)
     return _lasting(code, status, said)
 
 
 def _lasting(code: str, status: int, said: str) -> SourceError:
-    if code == "ResourceNotFoundException":
-        return Missing(said)
-    if code == "ResourceExistsException":
-        return Exists(said)
-    if code in _INVALID:
-        return Invalid(said)
-    for codes, hint in ((_KMS, _HINT_KMS), (_CREDENTIALS, _HINT_CREDENTIALS), (_CLOCK, _HINT_CLOCK)):
+    for codes, kind in ((_MISSING, Missing), (_EXISTS, Exists), (_INVALID, Invalid)):
         if code in codes:
-            return SourceError(said, hint=hint)
+            return kind(said)
+    if code in _CREDENTIALS:
+        return Expired(said, hint=_HINT_CREDENTIALS)
+    if code in _KMS:
+        return SourceError(said, hint=_HINT_KMS)
     if code in _DENIED or status == 403:
         return Denied(said, hint=_HINT_RIGHTS)
     return SourceError(said, hint=_HINT_LIMIT if code == "LimitExceededException" else None)
+
+
+def _of_signature(said: str, response: Mapping[str, Any]) -> SourceError:
+    """A signature does not fit if the key is wrong, or if it is of another time than the server's."""
+    ahead = _ahead(response)
+    if abs(ahead) < SKEW_SECONDS:
+        return Expired(said, hint=_HINT_CREDENTIALS)
+    side = "ahead of" if ahead > 0 else "behind"
+    clock = f"this host's clock is {abs(ahead):,.0f} s {side} the server's"
+    return SourceError(f"{said}; {clock}", hint=_HINT_CLOCK)
+
+
+def _ahead(response: Mapping[str, Any]) -> float:
+    """Return by how many seconds our clock is ahead of the server's; 0 if that says no time."""
+    said = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return (datetime.now(UTC) - parsedate_to_datetime(said)).total_seconds()
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def of_transport(error: Exception, what: str) -> SourceError:
@@ -100,8 +139,8 @@ def of_transport(error: Exception, what: str) -> SourceError:
     kind = type(error).__name__
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in _causes(error)):
         return SourceError(f"{what}: the server's certificate is not valid", hint=_HINT_CERTIFICATE)
-    if isinstance(error, sdk.NoCredentialsError | sdk.PartialCredentialsError | sdk.ProfileNotFound):
-        return SourceError(f"{what}: no usable credentials ({kind})", hint=_HINT_CREDENTIALS)
+    if kind in _UNUSABLE:
+        return Expired(f"{what}: no usable credentials ({kind})", hint=_HINT_CREDENTIALS)
     if isinstance(error, sdk.ParamValidationError):
         return Invalid(f"{what}: the service does not take such a request", hint="Compare with its limits.")
     return SourceUnavailable(f"{what}: {kind}")
