@@ -152,7 +152,7 @@ def _destroyed(
 ) -> KeyNow:
     destroyer = scope.destroyers.get(meant.name)
     if destroyer is None:
-        return KeyNow(epoch=meant.epoch, why=(f"key '{meant.name}' is not configured here any more",))
+        return KeyNow(epoch=meant.epoch, why=(f"key '{meant.name}' cannot be destroyed from here",))
     version = meant.epoch.version
     standing = destroyer.look(version)
     if standing.fate is Fate.THERE:

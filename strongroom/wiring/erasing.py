@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from strongroom.config import AllOfKey, HpkeKey, KeyFileKey, KmsKey, Pkcs11Key, Settings, TransitKey
+from strongroom.errors import ConfigError
 from strongroom.keys import hpke, keyfile
 from strongroom.keys.destroying import Destroyer
 from strongroom.keys.destroying.files import FileDestroyer
@@ -29,8 +30,8 @@ def scope(settings: Settings, ask: Ask | None = None) -> Scope:
         )
         for name, policy in settings.policies.items()
     }
-    made = {name: one for name in settings.keys if (one := destroyer(name, settings, ask)) is not None}
-    return Scope(policies=policies, destroyers=made)
+    made = {name: _reached(name, settings, ask) for name in settings.keys}
+    return Scope(policies=policies, destroyers={name: one for name, one in made.items() if one is not None})
 
 
 def _parts(name: str, settings: Settings) -> Iterator[str]:
@@ -38,6 +39,14 @@ def _parts(name: str, settings: Settings) -> Iterator[str]:
     key = settings.keys.get(name)
     if isinstance(key, AllOfKey):
         yield from (other for leg in key.legs for other in leg)
+
+
+def _reached(name: str, settings: Settings, ask: Ask | None) -> Destroyer | None:
+    """A key that needs a person here must not keep the others from being finished."""
+    try:
+        return destroyer(name, settings, ask)
+    except ConfigError:
+        return None
 
 
 def destroyer(name: str, settings: Settings, ask: Ask | None) -> Destroyer | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import KeyShared
+from strongroom.errors import KeyDenied, KeyShared
 from strongroom.keys import Opener, Recipient
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
 from strongroom.keys.destroying import Destroyer, Fate
@@ -26,7 +26,7 @@ from strongroom.operations.pins import pin_target
 from strongroom.operations.shred_record import read
 from strongroom.targets.s3 import S3Target
 from strongroom.vault.client import Vault as Server
-from tests.live.keys.test_kms import make_key, of
+from tests.live.keys.test_kms import actions_of, as_user, make_key, of
 from tests.live.keys.test_transit import Transit
 from tests.live.ministack import MiniStack
 from tests.live.moto import Moto
@@ -195,6 +195,19 @@ def test_a_cancelled_deletion_is_asked_for_again(moto: Moto, tmp_path: Path) -> 
     client.cancel_key_deletion(KeyId=arn.rpartition("/")[2])
     assert at.go_on()[backup].judged.verdict == "pending"
     assert client.describe_key(KeyId=arn)["KeyMetadata"]["KeyState"] == "PendingDeletion"
+
+
+def test_the_shipped_policy_schedules_and_the_one_that_opens_does_not(
+    own_moto: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arn = make_key(own_moto)
+    as_user(own_moto, actions_of("kms-open.json"), monkeypatch)
+    with pytest.raises(KeyDenied):
+        KmsDestroyer("k1", of(own_moto, arn)).destroy(0)
+    as_user(own_moto, actions_of("kms-shred.json"), monkeypatch)
+    destroyer = KmsDestroyer("k1", of(own_moto, arn))
+    destroyer.destroy(0)
+    assert destroyer.look(0).fate is Fate.PENDING
 
 
 def test_without_a_lock_nothing_waits_for_kms(moto: Moto, tmp_path: Path) -> None:

@@ -301,6 +301,20 @@ def test_a_backup_under_a_key_that_cannot_be_destroyed_is_shredded_by_deletion_a
     assert at.go_on()[backup].done
 
 
+def test_the_containers_own_envelope_counts_although_a_rotation_replaced_it(at: Vault) -> None:
+    locked = Locked(name="ap", region="ap")
+    at.with_target("ap", locked)
+    backup = at.back_up()
+    at.current = "k2"
+    at.rotate(backup)
+    del at.keys["k1"]
+    at.current, locked.locked = "k3", True
+    found = at.shred(backup)[backup]
+    assert not (at.folder / "k2").exists()
+    assert (found.done, found.judged.until) == (False, "2027-01-01T00:00:00Z")
+    assert any("'k1' opens it, and cannot be destroyed" in reason for reason in found.judged.reasons)
+
+
 def test_an_empty_medium_in_the_place_of_the_one_that_held_it_proves_nothing(at: Vault) -> None:
     backup = at.back_up()
     at.current = "k2"
