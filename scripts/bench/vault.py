@@ -138,7 +138,7 @@ def _plain(server: OpenBao, port: int, folder: Path, names: Sequence[str]) -> Ma
     vault = Vault(replace(connection, address=f"http://127.0.0.1:{port}"))
     source = VaultSource(vault, mounts=("secret",), system=False)
     entries = list(source.list())
-    random.Random(1).shuffle(entries)  # noqa: S311 - as a backup asks for them: pieces are cut by hash
+    random.Random(1).shuffle(entries)  # as a backup asks for them: pieces are cut by hash
 
     def ours() -> int:
         before = vault.requests
