@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cli import prompts, run_shown
 from cli.command import Command
 from cli.output import Output, plural
+from cli.signers import known, manifest_signers
 from strongroom.errors import BackupOverdue, ConfigError, TargetUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -127,12 +129,15 @@ def _back_up(policy: str, built: Services, output: Output) -> Run:
 def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
     """Put tool, format, runbook, kit and quorum files beside the backup, on each medium."""
     from cli.kit import rendered  # noqa: PLC0415
-    from cli.kit_facts import quorum_files  # noqa: PLC0415
+    from cli.kit_facts import configuration, quorum_files  # noqa: PLC0415
     from strongroom.operations.emergency import furnish  # noqa: PLC0415
     from strongroom.operations.emergency_files import recovery_files, runbook  # noqa: PLC0415
     from strongroom.operations.open import read_manifest  # noqa: PLC0415
 
-    files = {**recovery_files(), **quorum_files(found), "kit.html": rendered(found, built).encode()}
+    quorums, text = quorum_files(found), configuration(found)
+    files = {**recovery_files(), **quorums, "kit.html": rendered(found, built).encode()}
+    if text:
+        files["strongroom.toml"] = text.encode()
     names: list[str] = []
     for pin in run.spec.targets:
         target = built.target(pin.name)
@@ -140,9 +145,11 @@ def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
         files["RUNBOOK.md"] = runbook(
             backup=run.id,
             medium=pin.name,
-            signers=tuple(sorted(built.signer_fingerprints)),
+            signers=tuple(manifest_signers(known(datetime.now(UTC)))),
             sealers=tuple(sorted({entry.signer_fingerprint for entry in manifest.containers})),
             opens_for=tuple(recipient.describes for recipient in manifest.recipients),
+            quorums=tuple(quorums),
+            configured=bool(text),
         )
         names += [f"{pin.name}: {name}" for name in furnish(target, manifest, files)]
     return names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -93,17 +94,21 @@ def _targets(settings: Settings, built: Services) -> Iterator[tuple[str, ...]]:
 
 
 def _hsm(settings: Settings) -> Iterator[Section]:
-    from strongroom.config.keys import Pkcs11Key  # noqa: PLC0415
     from strongroom.operations.kit import Section  # noqa: PLC0415
 
-    keys = {name: key for name, key in settings.keys.items() if isinstance(key, Pkcs11Key)}
-    if keys:
+    if keys := dict(_hsm_keys(settings)):
         yield Section(
             title="Keys in an HSM",
             words=("The key never leaves the device. Without it, its spare or its own backup, it is gone.",),
             head=("key", "label", "version", "token", "serial number", "module"),
             rows=tuple(_hsm_row(name, key) for name, key in keys.items()),
         )
+
+
+def _hsm_keys(settings: Settings) -> Iterator[tuple[str, Pkcs11Key]]:
+    from strongroom.config.keys import Pkcs11Key  # noqa: PLC0415
+
+    return ((name, key) for name, key in settings.keys.items() if isinstance(key, Pkcs11Key))
 
 
 def _hsm_row(name: str, key: Pkcs11Key) -> tuple[str, ...]:
@@ -177,36 +182,66 @@ def _record(built: Services) -> Section:
 def _commands(settings: Settings, signs: Sequence[Known]) -> Section:
     from strongroom.operations.kit import Section  # noqa: PLC0415
 
-    trust = " ".join(f"--signer {one}" for one in manifest_signers(signs))
+    trust = [f"    --signer {one} \\" for one in manifest_signers(signs)]
+    opens = [f"    --quorum /mnt/medium/emergency/ID/{name}.quorum \\" for name, _ in _quorum_keys(settings)]
     lines = [
-        "# on a clean machine with Strongroom, from a mounted medium or a copy of a target:",
-        f"strongroom restore --from-target /mnt/medium --full-restore {trust}",
-        "",
-        "# what it holds, and whether it is whole, without any key:",
+        "# is the medium whole? without any key; ID is the backup's name:",
+        "cd /mnt/medium && sha256sum --check emergency/ID/SHA256SUMS",
         "strongroom verify-backup /mnt/medium",
-        "(cd /mnt/medium && sha256sum --check emergency/*/SHA256SUMS)",
+        "",
+        "# everything back, on a clean machine with Strongroom, from a medium or a copy of a target:",
+        *(
+            ["export STRONGROOM_CONFIG=/mnt/medium/emergency/ID/strongroom.toml"]
+            if configuration(settings)
+            else []
+        ),
+        "strongroom restore --from-target /mnt/medium --full-restore \\",
+        *opens,
+        *trust,
+        "    --verify-after-restore",
         "",
         "# without Strongroom, from the medium itself:",
-        "cd /mnt/medium && python3 emergency/ID/recover.py containers/ID/* --list",
+        f"cd /mnt/medium && python3 emergency/ID/recover.py containers/ID/*{_opening(settings)} --list",
         *_snippets(settings),
     ]
-    return Section(title="What to type", commands=tuple(lines))
+    return Section(
+        title="What to type",
+        words=("A signer that is retired signed older backups: add its --signer for those.",),
+        commands=tuple(lines),
+    )
+
+
+def _pointing(settings: Settings) -> Iterator[str]:
+    if configuration(settings):
+        yield "export STRONGROOM_CONFIG=/mnt/medium/emergency/ID/strongroom.toml"
+
+
+def _opening(settings: Settings) -> str:
+    """Return what the one-file program is told to open with."""
+    tokens = [f" --hsm {key.module} --token {key.token}" for _, key in _hsm_keys(settings) if key.token]
+    return "".join((*tokens[:1], *[" --shares" for _ in list(_quorum_keys(settings))[:1]]))
 
 
 def _snippets(settings: Settings) -> Iterator[str]:
-    """Yield what a new machine's strongroom.toml needs to reach the HSM's keys."""
-    from strongroom.config.keys import Pkcs11Key  # noqa: PLC0415
+    if text := configuration(settings):
+        yield from ("", "# that strongroom.toml, if the medium's cannot be read; the PIN is asked for:")
+        yield from text.splitlines()
 
-    for name, key in settings.keys.items():
-        if isinstance(key, Pkcs11Key) and key.module:
-            yield from (
-                "",
-                "# strongroom.toml on the new machine; the PIN is asked for:",
-                f"[keys.{name}]",
-                'kind = "pkcs11"',
-                f'mechanism = "{key.mechanism}"',
-                f'label = "{key.label}"',
-                f"version = {key.version}",
-                f'module = "{key.module}"',
-                f'token = "{key.token}"',
-            )
+
+def configuration(settings: Settings) -> str:
+    """Return what a new machine's strongroom.toml needs to reach the HSM's keys; nothing if there is none."""
+    return "\n".join(line for name, key in _hsm_keys(settings) for line in _toml(name, key))
+
+
+def _toml(name: str, key: Pkcs11Key) -> Iterator[str]:
+    yield f"[keys.{name}]"
+    fields = {
+        "kind": "pkcs11",
+        "mechanism": key.mechanism,
+        "label": key.label,
+        "version": key.version,
+        "module": str(key.module),
+        "token": key.token,
+    }
+    yield from (f"{field} = {json.dumps(value)}" for field, value in fields.items() if value is not None)
+    yield ""

@@ -63,9 +63,8 @@ def lines(found: list[Known]) -> Iterator[str]:
 
 
 def manifest_signers(found: Iterable[Known]) -> list[str]:
-    """Return the fingerprints whose backups a recovery has to believe, the present ones first."""
-    counts = [o for o in found if o.role in roles.MANIFEST_SIGNERS and not o.key.distrusted]
-    return [one.key.fingerprint for one in sorted(counts, key=lambda one: bool(one.key.until))]
+    """Return the fingerprints that a recovery of the newest backup has to believe."""
+    return [one.key.fingerprint for one in found if one.role in roles.MANIFEST_SIGNERS and one.key.signs]
 
 
 def as_document(one: Known) -> dict[str, Any]:

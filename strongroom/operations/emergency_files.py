@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import strongroom
@@ -36,22 +37,38 @@ def runbook(
     signers: tuple[str, ...],
     sealers: tuple[str, ...],
     opens_for: tuple[str, ...],
+    quorums: tuple[str, ...] = (),
+    configured: bool = False,
 ) -> bytes:
     """Return the runbook for one backup on a medium: what to type, in order.
 
     Args:
         signers: fingerprints of whoever signs manifests here.
         sealers: those of whoever sealed its containers.
+        quorums: the names of the quorums' files beside the backup.
+        configured: whether a strongroom.toml that names the HSM's keys lies there too.
     """
     text = _RUNBOOK.format(
         backup=backup,
         medium=medium,
         signers="\n".join(f"       {signer}" for signer in dict.fromkeys((*signers, *sealers))),
         opens_for="\n".join(f"   - {words}" for words in opens_for),
-        trust=_trust(signers),
+        restore="\n".join(_restore(backup, signers, quorums, configured=configured)),
         trust_sealers=_trust(sealers),
     )
     return text.encode()
+
+
+def _restore(
+    backup: str, signers: tuple[str, ...], quorums: tuple[str, ...], *, configured: bool
+) -> Iterator[str]:
+    folder = f"emergency/{backup}"
+    if configured:
+        yield f"       export STRONGROOM_CONFIG=$PWD/{folder}/strongroom.toml"
+    yield f"       strongroom restore --from-target . --backup {backup} --full-restore \\"
+    yield from (f"           --quorum {folder}/{name} \\" for name in quorums)
+    yield from (f"           --signer {signer} \\" for signer in signers)
+    yield "           --verify-after-restore"
 
 
 def _trust(fingerprints: tuple[str, ...]) -> str:
@@ -78,11 +95,10 @@ Backup {backup}, target `{medium}`. Plain words, in the order in which to do it.
 
    If they differ, somebody else made this backup: do not restore it.
 
-4. **With Strongroom**, installed on a clean machine. For an HSM write its key into a `strongroom.toml` as the
-   kit shows; give each quorum's file with `--quorum`:
+4. **With Strongroom**, installed on a clean machine. The HSM's module may lie elsewhere there; then copy
+   `strongroom.toml`, correct the copy, and name that:
 
-       strongroom restore --from-target . --backup {backup} --full-restore {trust} \\
-           --quorum emergency/{backup}/NAME.quorum
+{restore}
 
    It asks for the HSM's PIN and the custodians' words, restores, reads back and compares.
 

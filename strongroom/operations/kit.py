@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from html import escape
 
 from msgspec import Struct
 
-Pairs = Sequence[tuple[str, str]]
+LONG = 32
+"""Characters of the longest word that is never broken."""
 
 
 class Section(Struct, frozen=True, kw_only=True):
@@ -49,7 +50,12 @@ def _section(section: Section) -> Iterator[str]:
 
 
 def _row(cells: Iterable[str], tag: str) -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+    return "<tr>" + "".join(f"<{tag}{_class(cell)}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _class(cell: str) -> str:
+    """Mark a cell with a word that no column is wide enough for: digests, addresses."""
+    return " class=long" if any(len(word) > LONG for word in cell.split()) else ""
 
 
 _STYLE = """
@@ -58,8 +64,8 @@ body { font: 10.5pt/1.4 Georgia, serif; color: #000; background: #fff; max-width
 h1 { font-size: 17pt; margin: 0; } h2 { font-size: 12.5pt; margin: 1.2em 0 .3em; border-bottom: 1px solid; }
 section { break-inside: avoid; } p { margin: .3em 0; }
 table { border-collapse: collapse; width: 100%; font-size: 9.5pt; }
-th, td { border: 1px solid #666; padding: .2em .4em; text-align: left; vertical-align: top;
-  overflow-wrap: anywhere; }
+th, td { border: 1px solid #666; padding: .2em .4em; text-align: left; vertical-align: top; }
+.long { font: 8.5pt/1.4 "DejaVu Sans Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 thead { display: table-header-group; } tr { break-inside: avoid; }
 pre { font: 9pt/1.45 "DejaVu Sans Mono", Menlo, Consolas, monospace; white-space: pre-wrap;
   overflow-wrap: anywhere; border: 1px solid #666; padding: .5em; }

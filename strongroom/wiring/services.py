@@ -20,7 +20,8 @@ READS_SOURCES = frozenset({"control", "seal", "verify", OPERATOR})
 WRITES_SOURCES = frozenset({"recover", OPERATOR})
 OPENS = frozenset({"verify", "drill", "recover", OPERATOR})
 PREPARES = frozenset({"control", "transfer", OPERATOR})
-SEALS = frozenset({"seal", OPERATOR})
+SEALS = frozenset({"seal", "recover", OPERATOR})
+"""Who wraps keys: capturing, and rotating."""
 
 
 def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> Services:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from html import unescape
 from pathlib import Path
 
 import pytest
 
 from strongroom.targets.directory import MARKER
 from tests.cli.conftest import stock
-from tests.cli.program import Machine
+from tests.cli.program import SCRIPT, Machine
 from tests.keys.quorum.made import made
 from tests.live import softhsm
 from tests.live.softhsm import SoftHsm
@@ -46,6 +47,7 @@ kind = "full"
 targets = ["safe"]
 recipients = ["emergency"]
 schedule = "0 3 1 * *"
+offline = true
 single_recipient_reason = "the token has a twin in the bank, and any three of five can open"
 """
 NAMES = ["DATABASE_PASSWORD", "JWT_SECRET_KEY", "REDIS_PASSWORD"]
@@ -85,28 +87,60 @@ def papers(folder: Path, count: int) -> list[Path]:
     return [softhsm.file_with(folder / f"share{at}", f"{words[at]}\n") for at in range(count)]
 
 
-def signers(medium: Path, backup: str) -> list[str]:
-    """Take the restore line's words from the runbook, as a person would."""
-    lines = (medium / "emergency" / backup / "RUNBOOK.md").read_text().splitlines()
-    [line] = [line for line in lines if line.strip().startswith("strongroom restore")]
-    words = line.strip().rstrip("\\").split()
-    return [words[at + 1] for at, word in enumerate(words) if word == "--signer"]
+def typed(machine: Machine, folder: Path, lines: str) -> subprocess.CompletedProcess[str]:
+    """Type lines into a shell, as they stand on paper."""
+    program = f'set -e; strongroom() {{ "{sys.executable}" "{SCRIPT}" "$@"; }}\n'
+    return subprocess.run(
+        ["bash", "-c", program + lines],
+        cwd=folder,
+        env=machine.env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
 
 
-def test_with_strongroom_on_a_clean_machine(lost: tuple[Path, str], hsm: SoftHsm, tmp_path: Path) -> None:
+def printed(medium: Path, backup: str) -> str:
+    """Return what the kit says to type first, up to the restore, for a medium at this place."""
+    kit = (medium / "emergency" / backup / "kit.html").read_text()
+    block = unescape(kit[kit.index("<pre>") + 5 : kit.index("</pre>")])
+    return (
+        block[: block.index("# without")].replace("/mnt/medium", str(medium)).replace("/ID/", f"/{backup}/")
+    )
+
+
+def in_runbook(medium: Path, backup: str) -> str:
+    text = (medium / "emergency" / backup / "RUNBOOK.md").read_text()
+    return text[text.index("       export ") : text.index("   It asks for")]
+
+
+@pytest.mark.parametrize("lines_of", [printed, in_runbook])
+def test_what_is_printed_and_what_lies_on_the_medium_brings_everything_back_word_for_word(
+    lost: tuple[Path, str], hsm: SoftHsm, tmp_path: Path, lines_of: Callable[[Path, str], str]
+) -> None:
     medium, backup = lost
     clean = Machine(tmp_path / "clean", env=hsm.env)
-    where = {"module": softhsm.module(), "pin": hsm.pin_file}
-    clean.path("strongroom.toml").write_text(HSM.format(**where))
-    words = ["restore", "--from-target", medium, "--backup", backup, "--full-restore"]
-    words += [word for signer in signers(medium, backup) for word in ("--signer", signer)]
-    words += ["--quorum", medium / "emergency" / backup / "board.quorum"]
-    two = [word for paper in papers(tmp_path, 2) for word in ("--share", paper)]
-    assert clean.run(*words, *two).code != 0
-    three = [word for paper in papers(tmp_path, 3) for word in ("--share", paper)]
-    clean.ok(*words, *three)
+    own = medium / "emergency" / backup / "strongroom.toml"
+    # Nobody sits here who could be asked: the PIN and the papers come from files.
+    own.write_text(own.read_text() + f'pin_file = "{hsm.pin_file}"\n')
+    lines = lines_of(medium, backup)
+    restore = lines[lines.index("export ") :]
+    two, three = (" ".join(f"--share {paper}" for paper in papers(tmp_path, count)) for count in (2, 3))
+    assert typed(clean, medium, restore.replace("--verify", f"{two} --verify")).returncode != 0
+    done = typed(clean, medium, restore.replace("--verify", f"{three} --verify"))
+    assert done.returncode == 0, done
     assert sorted(one["name"] for one in clean.ok("list", "--json").document["secrets"]) == NAMES
     assert clean.ok("get", "JWT_SECRET_KEY", "--show-value").out.strip().endswith("CANARY-JWT")
+
+
+def test_the_checksums_hold_and_a_changed_medium_is_told(lost: tuple[Path, str]) -> None:
+    medium, backup = lost
+    words = ["sha256sum", "--check", "--quiet", f"emergency/{backup}/SHA256SUMS"]
+    assert subprocess.run(words, cwd=medium, capture_output=True, check=False).returncode == 0
+    runbook = medium / "emergency" / backup / "RUNBOOK.md"
+    runbook.write_text(runbook.read_text() + " ")
+    assert subprocess.run(words, cwd=medium, capture_output=True, check=False).returncode == 1
 
 
 def test_with_nothing_but_the_medium(lost: tuple[Path, str], hsm: SoftHsm, tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Keys rotated by real workers, and the workers' own signing keys rotated under them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from strongroom.keys import rolelist
+from strongroom.operations.keytrial import CHECKED
+from strongroom.state.records import RunKind, RunState, StepKind
+from tests.workers.cluster import RunningCluster, until
+from tests.workers.test_pipeline import CONFIG, Installation
+from tests.workers.test_worker_refuses import shell
+from workers import paths
+
+ROTATE = (
+    "from tasks.rotate import rotate_keys; "
+    "print(rotate_keys.delay(policy='weekly-critical', renew=True, reencrypt={anew}).id)"
+)
+
+
+@pytest.fixture
+def house(cluster: RunningCluster) -> Iterator[Installation]:
+    """A cluster whose recover workers run too."""
+    made = Installation(cluster)
+    (cluster.state_dir / "strongroom.toml").write_text(CONFIG)
+    made.start("control", "seal", "transfer", "verify", "recover")
+    yield made
+    made.store.close()
+
+
+def strongroom(house: Installation, *words: str) -> str:
+    command = [sys.executable, "-m", "cli", *words]
+    return subprocess.run(
+        command, env=house.cluster.environment, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+
+
+def test_the_workers_rotate_and_go_on_when_their_signing_keys_change_under_them(house: Installation) -> None:
+    """One cluster for all of it, since it takes seconds to start."""
+    made = house.finished(house.ask())
+    assert (made.state, made.error) == (RunState.DONE, None)
+
+    for anew in (False, True):
+        run = house.finished(shell(house.cluster, ROTATE.format(anew=anew)).strip())
+        assert (run.state, run.error, run.spec.kind) == (RunState.DONE, None, RunKind.ROTATE)
+        [row] = house.store.rows(run.id, StepKind.ROTATE)
+        assert row.result is not None
+        assert row.result.get("new") == (f"{made.id}-r1" if anew else None)
+    until(lambda: house.store.events(kind=CHECKED), what="the keys' first trial")
+
+    strongroom(house, "signers", "rotate")
+    after = house.finished(house.ask())
+    assert (after.state, after.error) == (RunState.DONE, None)
+    listed = rolelist.read(paths.role_keys(house.cluster.state_dir))
+    assert {len(keys) for keys in listed.values()} == {2}
+
+    leaked = listed["control"][-1].fingerprint
+    strongroom(house, "signers", "distrust", leaked, "--reason", "leak", "--force")
+    last = house.finished(house.ask())
+    assert (last.state, last.error) == (RunState.DONE, None)
+    uses = json.loads(strongroom(house, "signers", "uses", leaked, "--json"))["uses"]
+    assert [one["backup"] for one in uses if one["manifest"]] == [after.id]
+    assert "message-refused" not in house.cluster.log
