@@ -124,16 +124,17 @@ def _judge(probes: Sequence[Probe]) -> None:
     """Raise for what failed: what does not work first, for nothing is backed up there."""
     from strongroom.targets.probing import Outcome  # noqa: PLC0415
 
-    for outcome, error, words in (
-        (Outcome.MISSING, RightMissing, "what has to work does not"),
-        (Outcome.EXCESS, RefusalMissing, "what has to be refused is not"),
+    for outcome, error, words, hint in (
+        (Outcome.MISSING, RightMissing, "what has to work does not", _PUT_RIGHT),
+        (Outcome.EXCESS, RefusalMissing, "what has to be refused is not", None),
     ):
         failed = [f"{probe.name}: {check.what}" for probe in probes for check in probe.of(outcome)]
         if failed:
-            raise error(f"{words}, in {plural(len(failed), 'check')}: {'; '.join(failed)}")
+            raise error(f"{words}, in {plural(len(failed), 'check')}: {'; '.join(failed)}", hint=hint)
 
 
 LOCAL = "local"
+_PUT_RIGHT = "Put right what each line above says; where a right is missing, ops/ holds policies that fit."
 
 COMMANDS = {
     "test-backup-storage": Command(

@@ -103,8 +103,13 @@ def works(what: str, attempt: Callable[[], object]) -> Check:
     try:
         attempt()
     except StrongroomError as error:
-        return Check(what=what, outcome=Outcome.MISSING, detail=f"{error.message} {error.hint}".strip())
+        return Check(what=what, outcome=Outcome.MISSING, detail=said(error))
     return Check(what=what)
+
+
+def said(error: StrongroomError) -> str:
+    """Return what happened and what to do, in one line."""
+    return f"{error.message.rstrip('.')}. {error.hint}".strip()
 
 
 def _guarded(checks: Callable[[str], Iterator[Check]], name: str) -> Iterator[Check]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.probe import Probe, works
+from strongroom.operations.probe import Probe, said, works
 from strongroom.sources import Source
 from strongroom.targets.probing import Check, Outcome, of_mode
 
@@ -46,7 +46,7 @@ def _source(source: Source, path: Path | None) -> Iterator[Check]:
     try:
         entry = next(iter(source.list()), None)
     except StrongroomError as error:
-        yield Check(what="list", outcome=Outcome.MISSING, detail=f"{error.message} {error.hint}".strip())
+        yield Check(what="list", outcome=Outcome.MISSING, detail=said(error))
         return
     yield Check(what="list", detail="" if entry else "it holds no secret that this credential may list")
     if entry is None:

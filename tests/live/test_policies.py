@@ -14,8 +14,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from strongroom.errors import StrongroomError, TargetReadOnly, TargetUnavailable, VerificationFailed
+from strongroom.errors import (
+    StrongroomError,
+    TargetError,
+    TargetReadOnly,
+    TargetUnavailable,
+    VerificationFailed,
+)
 from strongroom.model import Depth
 from strongroom.operations.drive import drive
 from strongroom.operations.probe import probe_rights
@@ -244,6 +251,18 @@ def test_a_right_that_is_missing_is_named(
 
     with pytest.raises(StrongroomError, match=f"it needs {lacks}"):
         work(account.target("s3-control.json", lacks=lacks))
+
+
+def test_a_key_that_nobody_has_is_called_that_and_no_missing_right(account: Account, tmp_path: Path) -> None:
+    """To HEAD, which comes first, a server says 403 and not why."""
+    right = account.target("s3-transfer.json").bucket.options
+    unknown = credentials_file(tmp_path / "unknown.aws", key="AKIANOBODYHASTHIS000")
+    target = S3Target(structs.replace(right, credentials_file=unknown), name="eu")
+
+    for work in (lambda: put(target, "a", b"content"), lambda: target.stat("a"), lambda: names(target)):
+        with pytest.raises(TargetError, match="InvalidAccessKeyId") as caught:
+            work()
+        assert "Renew its credentials" in caught.value.hint
 
 
 def test_a_policy_is_for_one_bucket_only(account: Account, moto: Moto, tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def test_a_bucket_without_object_lock_takes_nothing_for_a_target_that_locks(
     with pytest.raises(TargetError) as caught:
         put(target, "a", b"content")
     assert not caught.value.transient
+    assert "Object Lock" in caught.value.hint
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])

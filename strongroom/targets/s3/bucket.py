@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from strongroom.errors import MissingPiece, TargetError
 from strongroom.targets.s3.client import Clients
-from strongroom.targets.s3.failures import translated
+from strongroom.targets.s3.failures import Unexplained, translated
 from strongroom.targets.s3.options import S3Options
 
 
@@ -73,6 +73,9 @@ class Bucket:
             reply = self.call("head_object", doing, Key=self.key(name), ChecksumMode="ENABLED")
         except MissingPiece:
             return None
+        except Unexplained:
+            self.call("get_object", doing, Key=self.key(name), Range="bytes=0-0")["Body"].close()
+            raise  # who may read and not look is refused all the same
         with translated(self.title, doing):
             return _head(reply)
 

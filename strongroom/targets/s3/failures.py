@@ -72,6 +72,11 @@ _ELSEWHERE = frozenset(
     }
 )
 
+
+class Unexplained(TargetError):
+    """Refused (403) without a word on why: a reply to HEAD has no body."""
+
+
 _NOT_S3 = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What comes of a reply that lacks what every S3 server says, or says it in another way."""
 
@@ -96,7 +101,22 @@ _HINT_CERTIFICATE = (
     "Nothing was sent. Have the server's certificate renewed, or give its authority as 'ca_bundle'."
 )
 _HINT_RIGHTS = "See what is missing with 'strongroom check-backup-permissions', and ops/aws for the policies."
-_HINT_ARCHIVED = "It lies in an archive class. Restore it there first, and keep backups out of such classes."
+_HINT_REACH = "Check the endpoint, and the network between. The other targets go on; repair brings this up."
+_HINTS = {
+    "InvalidObjectState": (
+        "It lies in an archive class. Restore it there first, and keep backups out of such classes."
+    ),
+    "InvalidRequest": (
+        "The target's settings ask for what the bucket does not have: Object Lock, most likely. Turn it on "
+        "(see ops/aws/bucket), or set 'lock' to none."
+    ),
+}
+_WORDS = {
+    "EndpointConnectionError": "it cannot be reached",
+    "ConnectTimeoutError": "it cannot be reached in time",
+    "ReadTimeoutError": "it did not answer in time",
+    "ConnectionClosedError": "it broke off the connection",
+}
 
 
 @contextlib.contextmanager
@@ -160,7 +180,7 @@ def _lasting(code: str, status: int, said: str, headers: Mapping[str, str]) -> S
         return TargetError(f"{said}; {_skew(headers)}", hint=_HINT_CLOCK)
     if code in _CREDENTIALS:
         return TargetError(said, hint=_HINT_CREDENTIALS)
-    return TargetError(said, hint=_HINT_ARCHIVED) if code == "InvalidObjectState" else None
+    return TargetError(said, hint=_HINTS[code]) if code in _HINTS else None
 
 
 def _elsewhere(code: str, status: int, said: str, headers: Mapping[str, str]) -> StrongroomError | None:
@@ -184,7 +204,8 @@ def _forbidden(code: str, said: str, headers: Mapping[str, str], *, writing: boo
         return TargetError(
             f"{said}; {_skew(headers)}", hint=f"{_HINT_CLOCK} If that is not it: {_HINT_RIGHTS}"
         )
-    return (TargetReadOnly if writing else TargetError)(said, hint=_HINT_RIGHTS)
+    unexplained = Unexplained if code in {"", str(FORBIDDEN)} else TargetError
+    return (TargetReadOnly if writing else unexplained)(said, hint=_HINT_RIGHTS)
 
 
 def _passes(code: str, status: int) -> bool:
@@ -203,7 +224,7 @@ def of_transport(error: Exception, what: str) -> StrongroomError:
         return TargetError(f"{what}: no usable credentials ({kind})", hint=_HINT_CREDENTIALS)
     if isinstance(error, (sdk.ParamValidationError, sdk.InvalidEndpointConfigurationError)):
         return TargetError(f"{what}: the SDK refused the request ({kind})", hint=_HINT_PLACE)
-    return Unavailable(f"{what}: {kind}")
+    return Unavailable(f"{what}: {_WORDS.get(kind, 'no whole answer')} ({kind})", hint=_HINT_REACH)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
