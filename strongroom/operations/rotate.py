@@ -61,6 +61,8 @@ def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
     shredding = shred_record.asked(services.store)  # under a new key it could be brought back
     entries = services.store.backups(policy=run.spec.policy, limit=EVERY)
     known = [entry.backup for entry in entries if entry.backup not in shredding]
+    for backup in shredding & set(wanted):
+        shred_record.check(services.store, backup)
     if missing := sorted(set(wanted) - set(known)):
         raise MissingPiece(f"the catalog has no backup of policy '{run.spec.policy}' named {missing[0]}")
     found = list(dict.fromkeys(wanted or reversed(known)))

@@ -234,7 +234,7 @@ def _note(services: Services, one: Shredding, now: TargetNow) -> None:
 
 
 def _judge(services: Services, record: Record, one: Shredding, held: str) -> None:
-    judged = judge(one, record, held=held)
+    judged = judge(one, record.now, held=held)
     if judged != one.judged:
         write(services.store, VERDICT, judged)
         one.judged = judged

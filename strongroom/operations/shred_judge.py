@@ -11,7 +11,6 @@ from strongroom.operations.shred_record import (
     Judged,
     KeyNow,
     MeantBackup,
-    Record,
     Shredding,
     TargetNow,
 )
@@ -19,14 +18,14 @@ from strongroom.operations.shred_record import (
 UNKNOWN = ""
 
 
-def judge(one: Shredding, record: Record, *, held: str = "") -> Judged:
+def judge(one: Shredding, now: Mapping[Epoch, KeyNow], *, held: str = "") -> Judged:
     """Judge a backup by what is known of its keys and targets.
 
     Args:
         held: why nothing is done for now.
     """
-    keys = list(_keys(one.meant, record.now))
-    words = {name: lost for name, lost in record.lost.items() if _is_lost(one.targets.get(name))}
+    keys = list(_keys(one.meant, now))
+    words = {name: lost for name, lost in one.lost.items() if _is_lost(one.targets.get(name))}
     left = [_left(one, name, keys) for name in one.meant.targets if name not in words]
     open_ = [(reasons, until) for reasons, until in left if reasons]
     if not open_:

@@ -136,13 +136,14 @@ prepare(Intent, KeyNow, TargetNow, Judged, Lost)
 
 
 class Shredding(Struct, kw_only=True):
-    """All that is on record of one backup."""
+    """All that is on record of one backup. ``lost`` are media that it was on, by somebody's word."""
 
     meant: MeantBackup
     policy: str
     shred: str
     asked_at: float
     targets: dict[str, TargetNow]
+    lost: dict[str, Lost]
     judged: Judged
 
     @property
@@ -157,7 +158,6 @@ class Record(Struct, kw_only=True):
     backups: dict[str, Shredding]
     keys: dict[Epoch, MeantKey]
     now: dict[Epoch, KeyNow]
-    lost: dict[str, Lost]
 
     @property
     def pending(self) -> list[Shredding]:
@@ -172,7 +172,7 @@ def write(store: RunStore, kind: str, detail: Struct) -> None:
 
 def read(store: RunStore) -> Record:
     """Return what is on record."""
-    record = Record(backups={}, keys={}, now={}, lost={})
+    record = Record(backups={}, keys={}, now={})
     for event in events(store):
         _FOLDS[event.kind](record, event)
     return record
@@ -227,6 +227,7 @@ def _meant(record: Record, event: Event) -> None:
             shred=intent.shred,
             asked_at=event.at,
             targets=before.targets if before else {},
+            lost=before.lost if before else {},
             judged=Judged(backup=one.backup, verdict=PENDING, reasons=("it was begun, and not finished",)),
         )
 
@@ -267,7 +268,9 @@ def _verdict(record: Record, event: Event) -> None:
 
 def _lost(record: Record, event: Event) -> None:
     lost = msgspec.convert(dict(event.detail), Lost)
-    record.lost[lost.target] = lost
+    for one in record.pending:  # of a medium that takes the name later, nothing was said
+        if lost.target in one.meant.targets:
+            one.lost[lost.target] = lost
 
 
 _FOLDS: Mapping[str, Any] = {

@@ -25,6 +25,7 @@ from strongroom.operations.shred import advance, begin
 from strongroom.operations.shred_plan import make_plan
 from strongroom.operations.shred_record import Shredding, read
 from strongroom.operations.shred_scope import ErasurePolicy, Scope
+from strongroom.state.records import Run
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, make_world
@@ -125,11 +126,11 @@ class Vault:
     def back_up(self) -> str:
         return self.world.back_up(self.services()).id
 
-    def rotate(self, backup: str, **asked: bool) -> None:
+    def rotate(self, backup: str, **asked: bool) -> Run:
         options = RotateOptions(backups=(backup,), **asked)
         services = self.services()
         run, tickets = submit_rotation(services, policy=POLICY, options=options)
-        drive(run, tickets, services, processes=1)
+        return drive(run, tickets, services, processes=1)
 
     def shred(self, *backups: str, services: Services | None = None) -> dict[str, Shredding]:
         """Plan, begin and go as far as it goes."""

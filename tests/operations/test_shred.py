@@ -347,6 +347,20 @@ def test_a_medium_that_is_said_to_be_destroyed_is_not_believed_while_it_speaks(a
     )
 
 
+def test_a_word_about_a_medium_does_not_cover_what_takes_its_name_later(at: Vault) -> None:
+    away = Away(name="ap", region="ap")
+    at.with_target("ap", away)
+    first = at.back_up()
+    at.current, away.dead = "k2", True
+    at.shred(first)
+    note_lost(at.services(), "ap", by="ops", reason="burnt")
+    assert at.go_on()[first].done
+    away.dead = False
+    second = at.back_up()
+    at.current, away.dead = "k3", True
+    assert not at.shred(second)[second].done
+
+
 def test_a_key_file_is_never_proven_so_a_lock_keeps_it_pending_until_it_ends(tmp_path: Path) -> None:
     at = Vault(tmp_path, keeper=FileDestroyer)
     locked = Locked(name="ap", region="ap")
@@ -445,6 +459,9 @@ def test_neither_repair_nor_restore_nor_rotation_brings_it_back(at: Vault) -> No
     with pytest.raises(BackupShredded, match="was shredded"):
         submit_restore(services, backup=backup, options=RestoreOptions(destination="vault"))
     assert asked(services.store) == {backup}
+    at.back_up()
+    run = at.rotate(backup)
+    assert "BackupShredded" in str(run.error)
 
 
 def test_a_second_pass_changes_nothing_and_writes_nothing(at: Vault) -> None:
