@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.errors import Conflict, SourceError
+from strongroom.errors import Conflict, SourceError, SourceUnavailable
 from strongroom.model import Entry, Media, Secret, SecretBytes, Version, VersionState
 from strongroom.sources import Change
 from strongroom.sources.vault import VaultSource
@@ -197,7 +197,7 @@ def test_a_secret_of_more_strings_is_named_and_the_rest_can_be_had(site: Site, o
 
 
 @pytest.mark.parametrize(
-    ("words", "hint"), [("value too large", "--exclude"), ("no space left on device", "--overwrite-existing")]
+    ("words", "hint"), [("value too large", "1 MiB"), ("no space left on device", "disk room")]
 )
 def test_an_entry_that_the_storage_does_not_take_is_named_and_not_called_a_lost_reply(
     site: Site, own: str, words: str, hint: str
@@ -208,3 +208,15 @@ def test_an_entry_that_the_storage_does_not_take_is_named_and_not_called_a_lost_
         site.source(own).write([live(f"{own}a", b"{}")])
     assert hint in caught.value.hint
     assert rule.met == 1
+
+
+def test_a_restore_that_stops_says_how_to_go_on_and_speaks_of_no_backup(site: Site, own: str) -> None:
+    site.proxy.fail(Answer(400), when=method("POST", path="/data/"), times=None)
+    with pytest.raises(SourceError, match="was refused") as refused:
+        site.source(own).write([live(f"{own}a", b"{}")])
+    site.proxy.fail(Answer(503), when=method("GET", path="/metadata/"), times=None)
+    with pytest.raises(SourceUnavailable) as away:
+        site.source(own, patience_seconds=0.2).write([live(f"{own}a", b"{}")])
+    for caught in (refused, away):
+        assert "--overwrite-existing" in caught.value.hint
+        assert "backup" not in caught.value.hint

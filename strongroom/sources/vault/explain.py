@@ -8,18 +8,30 @@ from contextlib import contextmanager
 from strongroom.errors import SourceError, SourceUnavailable
 from strongroom.vault.failures import Denied, VaultError
 
-_RIGHTS = "Compare the token's policies with ops/vault/*.hcl, or exclude what it may not see."
+GO_ON = (
+    "What was restored before stays, and nothing was lost. Put it right, or leave it out with --exclude; "
+    "then repeat with --overwrite-existing: it goes on where it stopped."
+)
+"""What to do when a restore stopped."""
+_READING = "Compare the token's policies with ops/vault/*.hcl, or exclude what it may not see."
+_WRITING = "The token's policies lack something of ops/vault/restore*.hcl. "
 
 
 @contextmanager
-def explained(source: str, doing: str) -> Iterator[None]:
-    """Say what failed while doing what. The server's own words are left out: they may quote values."""
+def explained(source: str, doing: str, *, writing: bool = False) -> Iterator[None]:
+    """Say what failed while doing what. The server's own words are left out: they may quote values.
+
+    Args:
+        writing: whether a restore stops here, which has another way to go on than a backup.
+    """
     try:
         yield
     except Denied as denied:
         raise SourceError(
-            f"source '{source}': no right to {doing}: {denied.message} (status 403)", hint=_RIGHTS
+            f"source '{source}': no right to {doing}: {denied.message} (status 403)",
+            hint=_WRITING + GO_ON if writing else _READING,
         ) from None
     except VaultError as error:
         kind = SourceUnavailable if error.transient else SourceError
-        raise kind(f"source '{source}' could not {doing}: {error.message}", hint=error.hint) from None
+        hint = GO_ON if writing else error.hint
+        raise kind(f"source '{source}' could not {doing}: {error.message}", hint=hint) from None

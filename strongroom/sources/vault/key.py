@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from strongroom.errors import Conflict, SourceError
+from strongroom.sources.vault.explain import GO_ON
 from strongroom.sources.vault.keeping import canonical
 from strongroom.sources.vault.records import DATA, KEY, KeyInfo, Mount
 from strongroom.vault.answers import Answer
@@ -16,9 +17,8 @@ from strongroom.vault.failures import MANY_STRINGS, NO_SPACE, Ambiguous, Refused
 
 TRIES = 3
 _LOST = "replies to writes get lost again and again"
-_REST = "Restore all others with --exclude."
 _LARGE = "Most storages take 1 MiB in one entry, Consul 512 KiB. "
-_FULL = "Give the server's disk room, then repeat with --overwrite-existing: it goes on where it stopped."
+_FULL = "Give the server's disk room. "
 PADDING = 64
 """Writes of metadata that are spent on reproducing how often it was written."""
 
@@ -86,7 +86,7 @@ class Key:
             except Refused as refused:
                 raise SourceError(
                     f"the settings of secret {self.name!r} were refused (status {refused.status})",
-                    hint="Somebody may be writing to it. Look at its metadata, then restore it again.",
+                    hint="Somebody may be writing to it: look at its metadata. " + GO_ON,
                 ) from None
             return
         raise Ambiguous(_LOST)
@@ -126,13 +126,13 @@ class Key:
         return SourceError(
             f"version {number} of secret {self.name!r} was refused (status {refused.status}"
             + (f": {refused.reason})" if refused.reason else ")"),
-            hint="OpenBao takes at most 1,000 strings in one secret, Vault 1 MiB in one string. " + _REST,
+            hint="OpenBao takes at most 1,000 strings in one secret, Vault 1 MiB in one string. " + GO_ON,
         )
 
     def _no_room(self, number: int, lost: Ambiguous) -> SourceError:
         return SourceError(
             f"version {number} of secret {self.name!r} was not stored: {lost.reason}",
-            hint=_FULL if lost.reason == NO_SPACE else _LARGE + _REST,
+            hint=(_FULL if lost.reason == NO_SPACE else _LARGE) + GO_ON,
         )
 
     def _is_next(self, number: int) -> bool:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from strongroom.errors import SourceError
 from strongroom.model import Secret
 from strongroom.sources import Change
+from strongroom.sources.vault.explain import GO_ON
 from strongroom.sources.vault.losses import Losses
 from strongroom.sources.vault.reading import KeyReader
 from strongroom.sources.vault.records import KeyInfo, Mount
@@ -76,7 +77,7 @@ class Scope:
         if place is None:
             raise SourceError(
                 f"there is no mount for secret {change.secret.name!r}",
-                hint="Restore the mounts first (names 'sys/mounts/…'), or make the mount by hand.",
+                hint="Restore the mounts first (names 'sys/mounts/…'), or make the mount by hand. " + GO_ON,
             )
         if place.mount is None:
             SystemWriter(self._vault, losses).write(change, place.namespace, place.path)

@@ -145,7 +145,7 @@ class VaultSource:
 
         def one(name: str) -> bool:
             place = scope.find(name) if name in heads else None
-            with explained(self._name, f"delete {name!r}"):
+            with explained(self._name, f"delete {name!r}", writing=True):
                 return place is not None and scope.delete(place, self._losses)
 
         return sum(self._in_flight(one, wanted))
@@ -204,7 +204,7 @@ class VaultSource:
 
     def _head(self, scope: Scope, name: str) -> int | None:
         place = scope.find(name)
-        with explained(self._name, f"look at {name!r}"):
+        with explained(self._name, f"look at {name!r}", writing=True):
             return scope.head(place) if place else None
 
     def _write_batch(self, batch: Sequence[Change]) -> int:
@@ -214,7 +214,7 @@ class VaultSource:
         for change in batch:
             check_expected(change, heads.get(change.secret.name))
         for is_below, group in _by_layer(batch):
-            with explained(self._name, "look around"):
+            with explained(self._name, "look around", writing=True):
                 scope = self._scope()  # what the layer below made is there now
             write = self._writing(scope)
             list(map(write, group) if is_below else self._in_flight(write, group))
@@ -222,7 +222,7 @@ class VaultSource:
 
     def _writing(self, scope: Scope) -> Callable[[Change], None]:
         def one(change: Change) -> None:
-            with explained(self._name, f"write {change.secret.name!r}"):
+            with explained(self._name, f"write {change.secret.name!r}", writing=True):
                 scope.write(change, self._losses)
 
         return one

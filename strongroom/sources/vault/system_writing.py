@@ -9,6 +9,7 @@ import msgspec
 from strongroom.errors import SourceError
 from strongroom.model import Secret
 from strongroom.sources import Change
+from strongroom.sources.vault.explain import GO_ON
 from strongroom.sources.vault.losses import Losses
 from strongroom.sources.vault.system import (
     AUTH,
@@ -51,8 +52,7 @@ class SystemWriter:
         except Refused as refused:
             raise SourceError(
                 f"the server does not take {change.secret.name!r} (status {refused.status})",
-                hint="It may need what no backup holds, as the password of an auth method. Set it by hand, "
-                "then restore the rest with --exclude.",
+                hint="It may need what no backup holds, as the password of an auth method. " + GO_ON,
             ) from None
         self._report(kind, change.secret.name, fields)
 

@@ -6,6 +6,7 @@ from strongroom.errors import SourceError
 from strongroom.model import Media, Secret
 from strongroom.sources import Change
 from strongroom.sources.vault import wrapping
+from strongroom.sources.vault.explain import GO_ON
 from strongroom.sources.vault.history import PLACEHOLDER, Plan, effective, plan
 from strongroom.sources.vault.keeping import fitting
 from strongroom.sources.vault.key import Key, Settings
@@ -85,7 +86,7 @@ class KeyWriter:
         if not _is_plain(secret):
             raise SourceError(
                 f"KV version 1 cannot keep secret {secret.name!r}: it holds one JSON object and nothing else",
-                hint="Make the mount one of KV version 2, then restore again.",
+                hint="Make the mount one of KV version 2. " + GO_ON,
             )
         if change.expected is not None:
             self._losses.add(
