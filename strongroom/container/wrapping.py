@@ -20,7 +20,7 @@ from strongroom.container import canonical, derive
 from strongroom.container.canonical import unhex
 from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
 from strongroom.container.stanza import Identity, Recipient, Stanza
-from strongroom.errors import KeyServiceError, Malformed, Tampered, UsageError, WrongKey
+from strongroom.errors import FormatError, Malformed, StrongroomError, Tampered, UsageError, WrongKey
 from strongroom.model import prepare
 
 ID_SIZE = 16
@@ -154,7 +154,8 @@ def unlock(record: WrappingKeyRecord, identities: Sequence[Identity]) -> Wrappin
     Raises:
         WrongKey: none fits; the message lists what was tried on what.
         Tampered: one fits, but the record is not the one that was made with the key.
-        KeyServiceError: the keeper of a key is away or refuses, and no other identity fits.
+        StrongroomError: an identity could not be tried (its keeper is away, a file is missing, custodians
+            are), and no other fits; the first such error.
     """
     key = _find_key(record, identities)
     mac = _mac(key, _Unsigned(record.id, record.generation, record.stanzas))
@@ -186,13 +187,17 @@ def _mac(key: bytes, unsigned: _Unsigned) -> bytes:
 
 def _find_key(record: WrappingKeyRecord, identities: Sequence[Identity]) -> bytes:
     record.check()
-    context, problem = wrap_context(record.id), None
+    context = wrap_context(record.id)
+    problem: StrongroomError | None = None
     for identity in identities:
         for stanza in record.stanzas:
             try:
                 key = identity.unwrap(stanza, context=context)
-            except KeyServiceError as error:
-                # A region or an HSM that is away must not hide that another key opens.
+            except FormatError:
+                raise
+            except StrongroomError as error:
+                # A region that is away, an HSM without its software here, a quorum of which too few came:
+                # none of them may hide that another key opens.
                 problem = problem or error
                 continue
             if key is not None:

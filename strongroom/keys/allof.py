@@ -17,7 +17,7 @@ from typing import TypeGuard
 from strongroom.container import canonical
 from strongroom.container.derive import KEY_SIZE, Random, require_key
 from strongroom.container.stanza import Identity, Recipient, Stanza
-from strongroom.errors import KeyServiceError, Malformed, UsageError
+from strongroom.errors import FormatError, Malformed, StrongroomError, UsageError
 from strongroom.keys import Opener, keywrap
 from strongroom.keys.holder import KeyHolder
 
@@ -108,7 +108,7 @@ class AllOfIdentity(KeyHolder):
 
         Raises:
             Malformed: the stanza breaks the format.
-            KeyServiceError: the keeper of a key is away or refuses, and no spare opened its leg.
+            StrongroomError: a key could not be tried, and no spare opened its leg.
         """
         if stanza.type != TYPE:
             return None
@@ -126,13 +126,15 @@ class AllOfIdentity(KeyHolder):
         return keywrap.unwrap(b"".join(shares), stanza.args, label=label, context=context)
 
     def _share(self, leg: tuple[Stanza, ...], context: bytes) -> bytes | None:
-        """Open a leg with the first key that fits; a keeper that is away does not stop its spares."""
-        problem: KeyServiceError | None = None
+        """Open a leg with the first key that fits; one that cannot be tried does not stop its spares."""
+        problem: StrongroomError | None = None
         for identity in self._identities:
             for stanza in leg:
                 try:
                     share = identity.unwrap(stanza, context=context)
-                except KeyServiceError as error:
+                except FormatError:
+                    raise
+                except StrongroomError as error:  # as where a backup is opened
                     problem = problem or error
                     continue
                 if share is not None:

@@ -103,10 +103,12 @@ class TransitKey:
         ciphertext = f"vault:v{version}:{base64.b64encode(wrapped).decode()}"
         try:
             answer = self._post("decrypt", self.key, body={"ciphertext": ciphertext})
-            plain = base64.b64decode(str(answer.data().get("plaintext", "")))
+            plain = base64.b64decode(str(answer.data().get("plaintext", "")), validate=True)
         except failures.Refused:
             self._require_opens(version)
             return None
+        except (ValueError, failures.NotVault):
+            raise self._nonsense() from None
         return plain if len(plain) == KEY_SIZE else None
 
     def settings(self) -> dict[str, Any]:
@@ -117,7 +119,10 @@ class TransitKey:
             raise KeyServiceError(f"{self.describe()}: {error.message}") from None
         if not answer.found:
             raise self._missing()
-        return answer.data()
+        try:
+            return answer.data()
+        except failures.NotVault:
+            raise self._nonsense() from None
 
     def change(self, what: str, body: dict[str, object]) -> None:
         """Have Vault ``rotate``, ``config`` or ``trim`` the key. Raises KeyServiceError."""
@@ -129,8 +134,9 @@ class TransitKey:
     def _require_opens(self, version: int) -> None:
         """Raise if Vault refuses for the version's sake: its words are not read, they may quote us."""
         settings = self.settings()
-        oldest = int(settings.get("min_decryption_version", 1))
-        kept = int(settings.get("min_available_version", 0))
+        oldest, kept = settings.get("min_decryption_version", 1), settings.get("min_available_version", 0)
+        if type(oldest) is not int or type(kept) is not int:
+            raise self._nonsense()
         if version < max(oldest, kept):
             gone = " They were trimmed: what needs them is lost here." if version < kept else ""
             raise KeyVersionTooOld(
@@ -141,6 +147,12 @@ class TransitKey:
     def _odd(self) -> MechanismMissing:
         return MechanismMissing(
             f"{self.describe()} gives no data key", hint="It has to be of type aes256-gcm96: make another."
+        )
+
+    def _nonsense(self) -> KeyServiceError:
+        return KeyServiceError(
+            f"{self.describe()} gives an answer that Vault does not give",
+            hint="No backup is damaged. Look who answers at that address; another recipient opens.",
         )
 
     def _missing(self) -> KeyNotFound:

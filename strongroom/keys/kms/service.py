@@ -33,6 +33,10 @@ _OTHERS = "The ciphertext refers to a customer master key that"
 """How KMS begins its refusal, an AccessDeniedException, of what another key made."""
 _AWAY = frozenset(
     {
+        "500",  # answers without a code of the service's own: something before it is in trouble
+        "502",
+        "503",
+        "504",
         "DependencyTimeoutException",
         "InternalFailure",
         "KMSInternalException",
@@ -58,6 +62,7 @@ _DENIED = frozenset(
         "UnrecognizedClientException",
     }
 )
+_NONSENSE = (AttributeError, LookupError, TypeError, ValueError)
 _STATES = frozenset({"DisabledException", "KMSInvalidStateException"})
 
 
@@ -112,29 +117,35 @@ class Kms:
 
     def encrypt(self, key: bytes, *, context: str) -> tuple[str, bytes]:
         """Return the key's ARN, and what it made of ``key``. Raises KeyServiceError."""
-        answer = self._ask(
-            lambda client: client.encrypt(
+
+        def encrypt(client: Any) -> tuple[str, bytes]:
+            answer = client.encrypt(
                 KeyId=self.options.key_id, Plaintext=key, EncryptionContext={CONTEXT: context}
             )
-        )
-        return str(answer["KeyId"]), bytes(answer["CiphertextBlob"])
+            arn, blob = answer["KeyId"], bytes(answer["CiphertextBlob"])
+            if not (arn.startswith("arn:") and blob):
+                raise ValueError
+            return str(arn), blob
+
+        return self._ask(encrypt)
 
     def decrypt(self, blob: bytes, *, context: str) -> Opened | None:
         """Return what is in it; ``None`` if it was not made by this key for this context."""
-        try:
-            answer = self._ask(
-                lambda client: client.decrypt(
-                    KeyId=self.options.key_id, CiphertextBlob=blob, EncryptionContext={CONTEXT: context}
-                )
+
+        def decrypt(client: Any) -> Opened:
+            answer = client.decrypt(
+                KeyId=self.options.key_id, CiphertextBlob=blob, EncryptionContext={CONTEXT: context}
             )
+            return Opened(key=bytes(answer["Plaintext"]), arn=str(answer["KeyId"]))
+
+        try:
+            return self._ask(decrypt)
         except _Foreign:
             return None
-        return Opened(key=bytes(answer["Plaintext"]), arn=str(answer["KeyId"]))
 
     def state(self) -> dict[str, Any]:
         """Return what KMS says of the key (``KeyMetadata``). Raises KeyServiceError."""
-        answer = self._ask(lambda client: client.describe_key(KeyId=self.options.key_id))
-        return dict(answer["KeyMetadata"])
+        return self._ask(lambda client: dict(client.describe_key(KeyId=self.options.key_id)["KeyMetadata"]))
 
     def schedule_deletion(self) -> None:
         """Have the key deleted, after the shortest time that KMS allows. Raises KeyServiceError.
@@ -142,9 +153,7 @@ class Kms:
         Named by the id that KMS just showed: only the key's own account may delete it.
         """
         shown = str(self.state()["KeyId"])
-        self._ask(
-            lambda client: client.schedule_key_deletion(KeyId=shown, PendingWindowInDays=SHORTEST_WAIT)
-        )
+        self._ask(lambda client: client.schedule_key_deletion(KeyId=shown, PendingWindowInDays=SHORTEST_WAIT))
 
     def require_usable(self) -> None:
         """Refuse a key that is off, on its way out, or of a kind that is not used here.
@@ -185,6 +194,12 @@ class Kms:
             code, words = _said(error.response)
         except BotoCoreError as error:
             raise _without_answer(error, self.describe()) from None
+        except _NONSENSE:
+            # The SDK does not look what it is given: a proxy's page in the service's place ends so.
+            raise KeyServiceError(
+                f"{self.describe()} gives an answer that KMS does not give",
+                hint="No backup is damaged. Look who answers at that address; another recipient opens.",
+            ) from None
         if code in _FOREIGN or _OTHERS in words:
             raise _Foreign(f"that was not made by {self.describe()}")
         if code in _STATES:
