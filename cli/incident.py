@@ -108,7 +108,8 @@ def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[
     for one in document["sealed_anew"]:
         yield f"  {one['backup']} is sealed anew as {one['new']} (verified: {one['verified']})"
     for one in document["still_open"]:
-        yield f"  {one['backup']} on {one['target']} is still open, until {one['until'] or 'it is deleted'}"
+        until = (one["until"] or "it is deleted") if one.get("reached", True) else "it is reached"
+        yield f"  {one['backup']} on {one['target']} is still open, until {until}"
     yield from (f"  {backup}: not looked at: {why}" for backup, why in made.unread.items())
     yield from document["left_to_do"]
     yield f"The record is in {path}."

@@ -78,13 +78,18 @@ class Done(NamedTuple):
         yield ""
         yield f"What {old} still opens:"
         for one in self._kept_backups():
-            until = one["until"] or "it is deleted"
-            yield f"  backup {one['backup']} on {one['target']}, until {until}"
+            yield f"  backup {one['backup']} on {one['target']}, {_until(one)}"
         yield from (f"  {one['file']}, until it is deleted" for one in self._old_files())
         yield "  every copy that was taken of any of these: offline media, old versions, snapshots"
         yield "If the old key may be in wrong hands, rotate the secrets themselves too."
         if self.runs and self.new:
             yield f"In strongroom.toml, put {self.new} in the place of {old}: new backups go by it."
+
+
+def _until(one: Mapping[str, Any]) -> str:
+    if not one.get("reached", True):
+        return "which was not reached: bring it and repeat; until then it opens as before"
+    return f"until {one['until'] or 'it is deleted'}"
 
 
 def _backup_line(result: Mapping[str, Any]) -> str:

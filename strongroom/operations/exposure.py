@@ -6,7 +6,7 @@ copied or offline stays as it is. So whoever rotates is told what is left, until
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -21,7 +21,8 @@ class StillOpens(Struct, frozen=True, kw_only=True):
     """A backup that keys rotated away still open, on one target, by its containers' own envelopes.
 
     ``keys`` say in words who that is. ``until`` is when the lock there ends: RFC 3339, empty if
-    nothing holds it and it goes when it is deleted, ``unknown`` if the target did not say.
+    nothing holds it and it goes when it is deleted, ``unknown`` if the target did not say. One that
+    was not ``reached``, a medium in a safe, opens for them as it did before.
     """
 
     backup: str
@@ -29,28 +30,45 @@ class StillOpens(Struct, frozen=True, kw_only=True):
     keys: tuple[str, ...]
     fingerprints: tuple[str, ...]
     until: str
+    reached: bool = True
 
 
 def still_opens(
-    manifest: Manifest, targets: Iterable[Target], recipients: Sequence[Recipient]
+    manifest: Manifest,
+    targets: Iterable[Target],
+    recipients: Sequence[Recipient],
+    *,
+    away: Iterable[str] = (),
+    leaked: bool = False,
 ) -> list[StillOpens]:
-    """Return what of a backup opens for recipients that it was sealed for and that are gone."""
+    """Return what of a backup opens for recipients that it was sealed for and that are gone.
+
+    Args:
+        away: the names of further targets that hold it and were not reached.
+        leaked: whether it was sealed anew. Then one of its keys is suspected, and if none is
+            gone by its name (a keeper has a new version of it), all of them are counted.
+    """
     wanted = {recipient.fingerprint for recipient in recipients}
     gone = [one for one in manifest.recipients if one.fingerprint not in wanted]
-    return list(_on_each(manifest, targets, gone)) if manifest.sealed and gone else []
+    if leaked and not gone:
+        gone = list(manifest.recipients)
+    if not (manifest.sealed and gone):
+        return []
+    there = [_on(manifest, target.name, gone, until=locked_until(manifest, target)) for target in targets]
+    return there + [_on(manifest, name, gone, until="unknown", reached=False) for name in away]
 
 
-def _on_each(
-    manifest: Manifest, targets: Iterable[Target], gone: Sequence[ManifestRecipient]
-) -> Iterator[StillOpens]:
-    for target in targets:
-        yield StillOpens(
-            backup=manifest.backup_id,
-            target=target.name,
-            keys=tuple(one.describes for one in gone),
-            fingerprints=tuple(one.fingerprint for one in gone),
-            until=locked_until(manifest, target),
-        )
+def _on(
+    manifest: Manifest, name: str, gone: Sequence[ManifestRecipient], *, until: str, reached: bool = True
+) -> StillOpens:
+    return StillOpens(
+        backup=manifest.backup_id,
+        target=name,
+        keys=tuple(one.describes for one in gone),
+        fingerprints=tuple(one.fingerprint for one in gone),
+        until=until,
+        reached=reached,
+    )
 
 
 def locked_until(manifest: Manifest, target: Target) -> str:

@@ -77,13 +77,20 @@ def reencrypt_backup(
         return {"still": []}
     rotation.pace()
     new, depth, missed = _Work(run, manifest, targets, rotation, services).finish()
-    still = still_opens(manifest, targets, rotation.recipients)
+    away = away_from(manifest.backup_id, targets, services)
+    still = still_opens(manifest, targets, rotation.recipients, away=away, leaked=True)
     return {
         "new": new.backup_id,
         "verified": depth,
         "missed": missed,
         "still": msgspec.to_builtins(still),
     }
+
+
+def away_from(backup: str, targets: Sequence[Target], services: Services) -> list[str]:
+    """Name what holds a backup, by the catalog, and is none of these targets: media, former targets."""
+    reached = {target.name for target in targets}
+    return [one.target for one in services.store.replicas(backup) if one.good and one.target not in reached]
 
 
 def is_sealed_only_for(manifest: Manifest, targets: Sequence[Target], rotation: Rotation) -> bool:

@@ -19,7 +19,7 @@ from strongroom.operations import pins, shred_record
 from strongroom.operations.exposure import still_opens
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.locks import lock_until
-from strongroom.operations.reencrypt import reencrypt_backup
+from strongroom.operations.reencrypt import away_from, reencrypt_backup
 from strongroom.operations.rewrap import Rotation, rewrap_backup
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import Run, RunState, Step, StepKind, StepState
@@ -79,9 +79,11 @@ def rotate(run: Run, step: Step, services: Services) -> dict[str, Any]:
         return result
     rotation = _rotation(run, manifest, pinned, services)
     if options_of(run).reencrypt:
-        return result | reencrypt_backup(run, manifest, targets, rotation, services)
+        made = reencrypt_backup(run, manifest, targets, rotation, services)
+        return result | made | {"missed": missed | made.get("missed", {})}
     keys = list(rewrap_backup(manifest, targets, rotation))
-    still = still_opens(manifest, targets, pinned.recipients)
+    away = away_from(backup, targets, services)
+    still = still_opens(manifest, targets, pinned.recipients, away=away)
     for key in keys:
         missed |= key.missed
     return result | {"keys": msgspec.to_builtins(keys), "still": msgspec.to_builtins(still)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import RecordRefused, UsageError, WrongKey
+from strongroom.errors import RecordRefused, TargetUnavailable, UsageError, WrongKey
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.drive import drive
 from strongroom.operations.envelopes import envelope_name, wrapping_keys
@@ -19,7 +19,7 @@ from strongroom.operations.rotate import RotateOptions
 from strongroom.operations.rotation import submit_rotation
 from strongroom.operations.services import Services
 from strongroom.operations.submit import newest, submit_repair, submit_verify
-from strongroom.state.records import Run, RunState, StepKind
+from strongroom.state.records import Replica, Run, RunState, StepKind
 from tests.operations.rotating import Rotated
 from tests.operations.world import POLICY, World, names_on
 
@@ -60,6 +60,55 @@ def test_the_report_says_what_the_old_key_still_opens_and_where(at: Rotated) -> 
         ("ap", ""),
     ]
     assert {one["fingerprints"][0] for one in row.result["still"]} == {at.old.recipient().fingerprint}
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_medium_that_is_away_is_missed_and_what_it_opens_for_is_told(
+    at: Rotated, monkeypatch: pytest.MonkeyPatch, *, anew: bool
+) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    medium = services.target("ap")
+    for call in ("read", "list", "put"):
+        monkeypatch.setattr(medium, call, _away)
+    run, tickets = submit_rotation(services, policy=POLICY, options=RotateOptions(reencrypt=anew))
+    done = drive(run, tickets, services, processes=1)
+    assert done.state is RunState.DEGRADED
+    (row,) = services.store.rows(run, StepKind.ROTATE)
+    assert row.result is not None
+    assert list(row.result["missed"]) == ["ap"]
+    still = {one["target"]: (one["reached"], one["until"]) for one in row.result["still"]}
+    assert still == {"eu": (True, ""), "us": (True, ""), "ap": (False, "unknown")}
+    monkeypatch.undo()
+    assert at.opened(backup, medium, at.old) == 30
+
+
+def _away(*arguments: object, **options: object) -> None:
+    raise TargetUnavailable("the medium is in the safe")
+
+
+def test_a_target_that_the_policy_does_not_name_any_more_is_told_too(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    services.store.set_replica(
+        Replica(backup=backup, target="old-safe", good=True, verified=None, verified_at=None)
+    )
+    (row,) = services.store.rows(rotate(services).id, StepKind.ROTATE)
+    assert row.result is not None
+    assert [one["target"] for one in row.result["still"] if not one["reached"]] == ["old-safe"]
+
+
+def test_sealed_anew_for_keys_of_the_same_names_the_old_backup_counts_as_open_to_all_of_them(
+    at: Rotated,
+) -> None:
+    at.back_up()
+    services = at.world.services(signer_fingerprints=at.trusted)
+    options = RotateOptions(reencrypt=True, renew=True)
+    run, tickets = submit_rotation(services, policy=POLICY, options=options)
+    assert drive(run, tickets, services, processes=1).state is RunState.DONE
+    (row,) = services.store.rows(run, StepKind.ROTATE)
+    assert row.result is not None
+    assert len(row.result["still"]) == 3
 
 
 def test_a_backup_that_no_key_here_opens_costs_the_others_nothing(at: Rotated) -> None:
