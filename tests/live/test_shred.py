@@ -21,6 +21,7 @@ from strongroom.keys.kms import KmsIdentity, KmsRecipient
 from strongroom.keys.pkcs11.aes import HsmAesKey, Pkcs11AesIdentity, Pkcs11AesRecipient
 from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
 from strongroom.keys.pkcs11.provision import generate_aes, generate_ec
+from strongroom.keys.pkcs11.session import Token
 from strongroom.keys.transit import TransitIdentity, TransitKey, TransitRecipient
 from strongroom.operations.pins import pin_target
 from strongroom.operations.shred_record import read
@@ -30,6 +31,7 @@ from tests.live.keys.test_kms import actions_of, as_user, make_key, of
 from tests.live.keys.test_transit import Transit
 from tests.live.ministack import MiniStack
 from tests.live.moto import Moto
+from tests.live.nss import Nss
 from tests.live.openbao import OpenBao, RaftServer
 from tests.live.rotation_kinds import quorum
 from tests.live.softhsm import SoftHsm
@@ -228,7 +230,10 @@ def hsm() -> Iterator[SoftHsm]:
 
 
 def of_hsm(hsm: SoftHsm, name: str, version: int, *, aes: bool = False) -> Kept:
-    token = hsm.token("shred")
+    return of_token(hsm.token("shred"), name, version, aes=aes)
+
+
+def of_token(token: Token, name: str, version: int, *, aes: bool = False) -> Kept:
     if aes:
         key = HsmAesKey(token, key="b", version=version, key_id=generate_aes(token, key="b", version=version))
         recipient: Recipient = Pkcs11AesRecipient(key, label=name)
@@ -296,7 +301,41 @@ def test_with_the_token_unplugged_it_is_pending_and_finished_when_it_is_back(
     assert at.go_on()[backup].done
 
 
-# -- buckets that keep what is deleted -----------------------------------------------------
+def test_a_token_that_does_not_say_where_its_keys_were_made_proves_nothing(tmp_path: Path) -> None:
+    """NSS keeps keys in a file, and does not set CKA_LOCAL."""
+    with Nss() as nss:
+        at = Site(tmp_path, {f"v{n}": of_token(nss.token(), f"v{n}", n) for n in (1, 2)})
+        locked = Locked(name="ap", region="ap")
+        at.with_target("ap", locked)
+        backup = at.back_up()
+        at.current, locked.locked = "v2", True
+        found = at.shred(backup)[backup]
+        assert not at.opens(backup, locked)
+        assert (found.done, found.judged.until) == (False, "2027-01-01T00:00:00Z")
+        assert any("was not made in the token" in reason for reason in found.judged.reasons)
+        locked.locked = False
+        assert at.go_on()[backup].done
+
+
+# -- buckets: dead for a time, and keeping what is deleted ---------------------------------
+
+
+def test_a_region_that_is_dead_keeps_it_pending_until_it_is_back(
+    own_ministack: MiniStack, transit: Transit, aws_credentials: None, tmp_path: Path
+) -> None:
+    at = Site(tmp_path, {"bao": of_transit(transit.key())})
+    bucket = own_ministack.make_bucket("shred-dead")
+    options = own_ministack.options(bucket, max_attempts=1, connect_timeout=2.0)
+    at.world = at.world.with_targets(at.world.targets | {"ap": S3Target(options, name="ap")})
+    backup = at.back_up()
+    assert at.opens(backup, at.world.targets["ap"])
+    own_ministack.kill()
+    found = at.shred(backup)[backup]
+    assert (found.done, found.judged.until) == (False, "")
+    assert [name for name, now in found.targets.items() if not now.gone] == ["ap"]
+    own_ministack.start()
+    assert at.go_on()[backup].done
+    assert own_ministack.client().list_objects_v2(Bucket=bucket)["KeyCount"] == 0
 
 
 def test_hidden_versions_are_purged(ministack: MiniStack, moto: Moto, tmp_path: Path) -> None:

@@ -126,8 +126,8 @@ class Vault:
     def back_up(self) -> str:
         return self.world.back_up(self.services()).id
 
-    def rotate(self, backup: str, **asked: bool) -> Run:
-        options = RotateOptions(backups=(backup,), **asked)
+    def rotate(self, *backups: str, **asked: bool) -> Run:
+        options = RotateOptions(backups=backups, **asked)
         services = self.services()
         run, tickets = submit_rotation(services, policy=POLICY, options=options)
         return drive(run, tickets, services, processes=1)
