@@ -5,8 +5,9 @@ from __future__ import annotations
 from strongroom.errors import SourceError
 from strongroom.model import Media, Secret, Version
 from strongroom.sources.aws.described import Described
+from strongroom.sources.aws.options import AwsOptions
 from strongroom.sources.aws.reading import valid_name
-from strongroom.sources.aws.secrets import facts_of, live
+from strongroom.sources.aws.secrets import Facts, facts_of, live, region_of
 from strongroom.sources.history import check_writable
 
 LARGEST = 65_536
@@ -56,6 +57,19 @@ def check_place(secret: Secret, found: Described, region: str) -> None:
             "it was scheduled for deletion when the backup was made",
             hint="Nothing of this batch was written. Exclude it, then repeat.",
         )
+
+
+def check_key(name: str, facts: Facts | None, options: AwsOptions) -> None:
+    """Refuse a new secret under a key of another region: the service takes its own region's only."""
+    key = facts.kms_key_id if facts and not options.kms_key_id else None
+    region = region_of(key) if key else None
+    if region in (None, options.region):
+        return
+    raise SourceError(
+        f"secret '{name}' is sealed under a key of region {region}, which {options.region} cannot use",
+        hint="Nothing of this batch was written. Name a key for what is restored: kms_key_id in the source's "
+        "settings.",
+    )
 
 
 def given(version: Version) -> dict[str, object]:

@@ -77,7 +77,10 @@ _CLOCK = frozenset({"InvalidSignatureException", "RequestExpired", "RequestTimeT
 _HINT_RIGHTS = (
     "Nothing of it is left out in silence: grant the right (ops/aws/secrets-manager), or exclude the secret."
 )
-_HINT_KMS = "Look at the secret's KMS key: it may be disabled, pending deletion, or not allowed to us."
+_HINT_KMS = (
+    "Look at the secret's KMS key: it may be disabled, pending deletion, or not allowed to us. "
+    "For a restore, kms_key_id in the source's settings names another."
+)
 _HINT_CREDENTIALS = (
     "Renew the credentials, or name the right profile; then repeat. What was written so far stays."
 )

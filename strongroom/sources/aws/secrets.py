@@ -49,7 +49,7 @@ class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def is_replica(self) -> bool:
         """Whether it was a copy of another region's secret."""
-        return self.primary_region not in (None, self.arn.split(":")[3])
+        return self.primary_region not in (None, region_of(self.arn))
 
 
 prepare(Facts)
@@ -101,6 +101,12 @@ def facts_of(secret: Secret) -> Facts | None:
         return msgspec.convert(found, Facts) if isinstance(found, dict) else None
     except msgspec.ValidationError:
         return None
+
+
+def region_of(arn: str) -> str | None:
+    """Return the region that a name of AWS's has in it; an alias or a bare id has none."""
+    parts = arn.split(":")
+    return parts[3] if parts[0] == "arn" and len(parts) > 5 else None
 
 
 def description_of(secret: Secret) -> str:

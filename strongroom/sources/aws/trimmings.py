@@ -21,7 +21,7 @@ from strongroom.sources.aws.options import LONGEST_WINDOW, SHORTEST_WINDOW
 from strongroom.sources.aws.secrets import Facts, description_of
 
 DEFAULT_KEY = "alias/aws/secretsmanager"
-ASLEEP = "rotation is not switched on again"
+ASLEEP = "rotation is not switched on again (rearm_rotation = true in the source's settings does that)"
 UNSET = "the settings of a rotation that was switched off are not made again"
 FAILED = (
     "rotation could not be switched on again (look at its function and its role, and at the right in "

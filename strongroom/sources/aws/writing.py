@@ -19,7 +19,7 @@ from typing import Any
 from strongroom.errors import Conflict, SourceError
 from strongroom.model import Secret, Version
 from strongroom.sources import Change
-from strongroom.sources.aws.checks import check, check_place, given
+from strongroom.sources.aws.checks import check, check_key, check_place, given
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.convention import PREFIX, RESERVED, spelled
 from strongroom.sources.aws.described import Described, Turning
@@ -86,6 +86,7 @@ class Writer:
         there = self._reader.head(secret.name)
         if there is None:
             check_expected(change, None)
+            check_key(secret.name, facts, self._api.options)
             return Planned(secret=secret, facts=facts, found=None)
         found, held = there
         head = head_of(held)
