@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +20,9 @@ from strongroom.state.records import CatalogEntry, Replica
 
 if TYPE_CHECKING:
     from strongroom.evidence.catalog import Rebuilt
+
+
+Unlocked = Mapping[str, Mapping[str, str]]
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -95,6 +99,8 @@ def _replicas_arguments(parser: ArgumentParser) -> None:
 
 
 def _replicas(arguments: Namespace, output: Output) -> None:
+    from strongroom.operations.locks import left_unlocked  # noqa: PLC0415 - what drives runs
+
     store = run_store()
     backups = [arguments.backup] if arguments.backup else [entry.backup for entry in store.backups(limit=50)]
     found = [replica for backup in backups for replica in store.replicas(backup)]
@@ -102,24 +108,27 @@ def _replicas(arguments: Namespace, output: Output) -> None:
         raise MissingPiece(
             f"The catalog has no backup '{arguments.backup}'.", hint="See 'strongroom catalog list'."
         )
-    output.answer({"replicas": found}, _matrix(found) or ["The catalog is empty."])
+    unlocked = {name: where for name, where in left_unlocked(store).items() if name in backups}
+    lines = _matrix(found, unlocked) or ["The catalog is empty."]
+    output.answer({"replicas": found, "unlocked": unlocked}, lines)
 
 
-def _matrix(found: list[Replica]) -> list[str]:
+def _matrix(found: list[Replica], unlocked: Unlocked) -> list[str]:
     """Return a line for each backup and a column for each target."""
     targets = list(dict.fromkeys(replica.target for replica in found))
-    cells = {(replica.backup, replica.target): _cell(replica) for replica in found}
+    cells = {(one.backup, one.target): _cell(one, unlocked.get(one.backup, {})) for one in found}
     backups = dict.fromkeys(replica.backup for replica in found)
     rows = [(backup, *(cells.get((backup, target), "-") for target in targets)) for backup in backups]
     return list(table(("BACKUP", *targets), rows)) if rows else []
 
 
-def _cell(replica: Replica) -> str:
+def _cell(replica: Replica, unlocked: Mapping[str, str]) -> str:
     if not replica.good:
         return "BAD"
-    return (
-        f"{replica.verified} {stamp(replica.verified_at)}" if replica.verified_at else "good, never verified"
-    )
+    lacks = ", NOT LOCKED" if replica.target in unlocked else ""
+    if not replica.verified_at:
+        return f"good, never verified{lacks}"
+    return f"{replica.verified} {stamp(replica.verified_at)}{lacks}"
 
 
 COMMANDS = {
@@ -129,7 +138,7 @@ COMMANDS = {
     "replicas": Command(
         _replicas_arguments,
         _replicas,
-        "A cell says how deep a replica was last read back, and when. BAD: missing or damaged;\n"
-        "'strongroom repair' brings it up.",
+        "A cell says how deep a replica was last read back, and when. BAD: missing or damaged. NOT LOCKED:\n"
+        "whole, and could be removed before its time. 'strongroom repair' puts both right.",
     ),
 }

@@ -7,7 +7,7 @@ long as the policy keeps backups.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Protocol
@@ -17,8 +17,12 @@ from strongroom.errors import StrongroomError
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.services import Services
 from strongroom.state.records import Run
+from strongroom.state.store import RunStore
 from strongroom.targets import Locking, Target
 from strongroom.targets.repaired import copies
+
+RECENT = 1000
+"""Runs that are looked through."""
 
 
 class LockingTarget(Target, Locking, Protocol):
@@ -30,6 +34,18 @@ def lock_replicas(run: Run, manifest: Manifest, names: Sequence[str], services: 
     until = lock_until(manifest, run.spec.keep_days)
     said = {name: lock_backup(services.target(name), manifest, until) for name in names}
     return {name: why for name, why in said.items() if why is not None}
+
+
+def left_unlocked(store: RunStore) -> dict[str, Mapping[str, str]]:
+    """Say which whole backups are not locked, and where and why, by the newest run that tried.
+
+    The next repair locks them. One that a repair tries in vain stays among the newest runs.
+    """
+    newest: dict[str, Mapping[str, str]] = {}
+    for run in store.runs(limit=RECENT):
+        if run.state.final and "unlocked" in run.facts:
+            newest.setdefault(run.spec.backup or run.id, run.facts["unlocked"])
+    return {backup: where for backup, where in newest.items() if where}
 
 
 def lock_until(manifest: Manifest, keep_days: int) -> datetime:

@@ -14,6 +14,7 @@ from cronsim import CronSim
 from strongroom.errors import ConfigError, MissingPiece, UsageError
 from strongroom.model import Depth, Selection
 from strongroom.operations import shred_record
+from strongroom.operations.locks import left_unlocked
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.services import Services
 from strongroom.operations.steps import FIRST, decide
@@ -114,7 +115,7 @@ def open_due(services: Services, scheduled: Iterable[Scheduled], *, now: float |
 
 
 def open_repairs(services: Services, schedule: str, *, now: float | None = None) -> list[Ticket]:
-    """Create a repair for each backup that the catalog knows a bad replica of, once a slot.
+    """Create a repair for each degraded backup, once a slot.
 
     Backups of policies that are configured no more are left: nobody says where they belong.
     """
@@ -133,13 +134,15 @@ def open_repairs(services: Services, schedule: str, *, now: float | None = None)
 
 
 def degraded(services: Services) -> list[str]:
-    """Return the backups that have a bad replica, by the catalog."""
+    """Return the backups that have a bad replica, by the catalog, or one that could not be locked."""
     store = services.store
+    unlocked = left_unlocked(store)
     shredding = shred_record.asked(services.store)
     return [
         b.backup
         for b in store.backups()
-        if b.backup not in shredding and any(not replica.good for replica in store.replicas(b.backup))
+        if b.backup not in shredding
+        and (b.backup in unlocked or any(not replica.good for replica in store.replicas(b.backup)))
     ]
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from strongroom.errors import TargetError
 from strongroom.operations.drive import drive
+from strongroom.operations.locks import left_unlocked
 from strongroom.operations.open import read_manifest
 from strongroom.operations.pins import pin_target
-from strongroom.operations.submit import submit_repair
+from strongroom.operations.services import Services
+from strongroom.operations.submit import open_repairs, submit_repair
 from strongroom.state.records import Run, RunState
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import World, make_world, names_on
 
 KEEP_DAYS = 400
+HOUR = 3600.0
 
 
 class Bucket(MemoryTarget):
@@ -86,6 +90,28 @@ def test_a_repair_locks_what_the_backup_could_not(tmp_path: Path) -> None:
     repaired = drive(*submit_repair(services, backup=run.id), services, processes=1)
     assert repaired.state is RunState.DONE
     assert bucket.until == dict.fromkeys(names_on(bucket), _until(world, run))
+
+
+def test_what_could_not_be_locked_is_repaired_by_itself_until_it_is(tmp_path: Path) -> None:
+    bucket = Bucket(refuses="containers/")
+    world, targets = _with(bucket, tmp_path)
+    services = world.services(targets=targets)
+    backup = world.back_up(services).id
+    assert list(left_unlocked(services.store)[backup]) == ["us"]
+
+    in_vain = _next_repair(services, HOUR)
+    bucket.refuses = "none"
+    repaired = _next_repair(services, 2 * HOUR)
+
+    assert (in_vain.state, repaired.state) == (RunState.DEGRADED, RunState.DONE)
+    assert set(bucket.until) == set(names_on(bucket))
+    assert left_unlocked(services.store) == {}
+    assert open_repairs(services, "17 * * * *", now=time.time() + 3 * HOUR) == []
+
+
+def _next_repair(services: Services, later: float) -> Run:
+    tickets = open_repairs(services, "17 * * * *", now=time.time() + later)
+    return drive(tickets[0].run, tickets, services, processes=1)
 
 
 def test_a_target_that_is_not_set_up_to_lock_is_left_alone(tmp_path: Path) -> None:
