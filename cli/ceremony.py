@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli import prompts
-from cli.output import in_line
+from cli.output import Output, in_line
 from strongroom.errors import CeremonyBroken, ShareMistyped, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +23,9 @@ _IN_ROW = 4
 _ENTER = "\x1b[?1049h\x1b[2J\x1b[3J\x1b[H"
 _LEAVE = "\x1b[2J\x1b[3J\x1b[H\x1b[?1049l"
 _CLEAR = "\x1b[2J\x1b[3J\x1b[H"
+# Linux's: prctl(2), mlockall(2).
+_SET_DUMPABLE = 4
+_CURRENT, _FUTURE = 1, 2
 
 
 def require_terminal() -> None:
@@ -37,7 +43,6 @@ def hold(ceremony: Ceremony) -> None:
     Raises:
         CeremonyBroken: somebody left before everybody had a turn. Nothing was written.
     """
-    _keep_no_core()
     with _screen():
         while (name := ceremony.next) is not None:
             _turn(ceremony, in_line(name))
@@ -52,7 +57,8 @@ def _turn(ceremony: Ceremony, name: str) -> None:
         f"{_CLEAR}The share of {name}: {len(words)} words, shown only now. There are {count} shares in all.\n"
     )
     _say("\n".join(_rows(words)))
-    _say("\nWrite them on paper, with their numbers, and the quorum's name. No photograph, no file.\n")
+    _say("\nWrite them on paper, with their numbers, and the quorum's name.")
+    _say("No photograph, no file, no recording of this terminal.\n")
     _enter("Press Enter when they are written; they are not shown again. ")
     _read_back(ceremony, name)
 
@@ -78,11 +84,15 @@ def _rows(words: list[str]) -> Iterator[str]:
 
 @contextmanager
 def _screen() -> Iterator[None]:
+    """Be on the second screen, and leave it whatever happens: stopped or killed by a key, it would stay."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTSTP, signal.SIGQUIT)}
     _say(_ENTER, end="")
     try:
         yield
     finally:
         _say(_LEAVE, end="")
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _enter(text: str) -> None:
@@ -101,8 +111,31 @@ def _say(text: str, *, end: str = "\n") -> None:
     print(text, end=end, file=sys.stderr, flush=True)
 
 
-def _keep_no_core() -> None:
-    """A core dump would hold the key and every share."""
+def keep_in_memory(output: Output) -> None:
+    """Keep the key and the shares, which are made next, out of swap and of other processes' sight."""
+    if sys.platform != "linux":
+        return
+    import ctypes  # noqa: PLC0415 - only here
+
+    library = ctypes.CDLL(None, use_errno=True)
+    library.prctl(_SET_DUMPABLE, 0, 0, 0, 0)
+    if not (_may_lock_all() and library.mlockall(_CURRENT | _FUTURE) == 0) and _swaps():
+        output.warn(
+            "This machine may write memory to its swap space, and words of shares with it. For a ceremony, "
+            "turn it off (swapoff -a), or hold it as root."
+        )
+
+
+def _may_lock_all() -> bool:
+    """Whether memory may be locked without a limit: under one, this process would run out half-way."""
     import resource  # noqa: PLC0415 - only here
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
+    return unlimited or os.geteuid() == 0
+
+
+def _swaps() -> bool:
+    try:
+        return len(Path("/proc/swaps").read_text().splitlines()) > 1
+    except OSError:
+        return True

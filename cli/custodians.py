@@ -16,7 +16,7 @@ from strongroom.errors import (
     ShareForeign,
     ShareMistyped,
     ShareRepeated,
-    SharesTooFew,
+    SharesWrong,
 )
 from strongroom.keys import Opener, Recipient
 
@@ -108,7 +108,7 @@ class Custodians:
         prompt = f"A share of the quorum `{self._quorum.name}` ({gathering.missing} more): "
         try:
             self._output.say(f"Right: {gathering.add(prompts.hidden(prompt)).name}'s share.")
-        except (ShareMistyped, ShareRepeated, ShareForeign, SharesTooFew) as error:
+        except (ShareMistyped, ShareRepeated, ShareForeign, SharesWrong) as error:
             self._output.warn(f"{error.message} {error.hint or ''}".strip())
 
 

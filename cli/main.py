@@ -18,6 +18,7 @@ _LEADING = frozenset({"--json", "-q", "--quiet"})
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
+    _keep_no_core()
     fill_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     output = Output(json=parser.is_json(words))
@@ -29,6 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failures.debug(error)
         return _explain(error, output)
     return code
+
+
+def _keep_no_core() -> None:
+    """A core dump, of a fault or of Ctrl-\\, would hold keys and values."""
+    import resource  # noqa: PLC0415 - a module for Unix alone
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _explain(error: BaseException, output: Output) -> int:

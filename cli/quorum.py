@@ -11,7 +11,7 @@ from cli import ceremony, prompts
 from cli.command import Command
 from cli.output import Output, fields, in_line
 from cli.parser import Parser
-from strongroom.errors import ShareForeign, ShareMistyped, ShareRepeated, UsageError
+from strongroom.errors import ShareForeign, ShareMistyped, ShareRepeated, SharesWrong, UsageError
 
 if TYPE_CHECKING:
     from strongroom.keys.quorum.gathering import Gathering
@@ -75,7 +75,7 @@ def _quorum(arguments: Namespace, output: Output) -> None:
 
 def _create(arguments: Namespace, output: Output) -> None:
     name = arguments.name or arguments.file.stem
-    made = _held(arguments.file, name, arguments.custodian, arguments.threshold, replaces=None)
+    made = _held(arguments.file, name, arguments.custodian, arguments.threshold, output)
     output.answer(_document(made, arguments.file), _made_lines(made, arguments.file))
 
 
@@ -84,7 +84,7 @@ def _replace(arguments: Namespace, output: Output) -> None:
     old = _load(arguments.old)
     names = _remaining(old, arguments.without) + arguments.custodian
     threshold = arguments.threshold or old.threshold
-    made = _held(arguments.file, old.name, names, threshold, replaces=old.id)
+    made = _held(arguments.file, old.name, names, threshold, output, replaces=old.id)
     lines = [
         *_made_lines(made, arguments.file),
         "",
@@ -105,7 +105,15 @@ def _remaining(old: Quorum, leaving: list[str]) -> list[str]:
     return [name for name in names if name not in leaving]
 
 
-def _held(path: Path, name: str, custodians: list[str], threshold: int, *, replaces: str | None) -> Quorum:
+def _held(
+    path: Path,
+    name: str,
+    custodians: list[str],
+    threshold: int,
+    output: Output,
+    *,
+    replaces: str | None = None,
+) -> Quorum:
     import time  # noqa: PLC0415 - as below
 
     from strongroom.keys.quorum.ceremony import Ceremony  # noqa: PLC0415 - cryptography
@@ -117,6 +125,7 @@ def _held(path: Path, name: str, custodians: list[str], threshold: int, *, repla
     if not os.access(path.absolute().parent, os.W_OK):
         # Found out now, and not when everybody has written a share down.
         raise UsageError(f"{path} cannot be written: its folder is not there, or closed to us.")
+    ceremony.keep_in_memory(output)
     held = Ceremony(
         name=name,
         custodians=custodians,
@@ -148,7 +157,7 @@ def _combine(arguments: Namespace, output: Output) -> None:
 def _asked(gathering: Gathering, output: Output) -> list[str]:
     try:
         name = gathering.add(prompts.hidden(f"A custodian's share ({gathering.missing} more): ")).name
-    except (ShareForeign, ShareMistyped, ShareRepeated) as error:
+    except (ShareForeign, ShareMistyped, ShareRepeated, SharesWrong) as error:
         output.warn(f"{error.message}. {error.hint}")
         return []
     output.note(f"Right: {name}'s share.")

@@ -7,11 +7,13 @@ import os
 import pty
 import re
 import subprocess
+import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from strongroom.keys.quorum import record
 from strongroom.keys.quorum.gathering import open_together
@@ -79,9 +81,15 @@ def at_table(machine: Machine, *words: str | Path, answer: Callable[[str], bytes
 
 
 def create(machine: Machine, table: Table, file: str = "board.quorum") -> tuple[int, str]:
+    return create_by(machine, table.answer, file)
+
+
+def create_by(
+    machine: Machine, answer: Callable[[str], bytes | None], file: str = "board.quorum"
+) -> tuple[int, str]:
     custodians = [word for name in NAMES for word in ("--custodian", name)]
     words = ("quorum", "create", file, *custodians, "--threshold", "2")
-    return at_table(machine, *words, answer=table.answer)
+    return at_table(machine, *words, answer=answer)
 
 
 def test_a_ceremony_makes_a_quorum_that_its_papers_open(machine: Machine) -> None:
@@ -129,6 +137,50 @@ def test_a_ceremony_that_is_left_makes_no_quorum_and_clears_the_screen(machine: 
     assert code != 0
     assert not machine.path("board.quorum").exists()
     assert shown.rpartition("\x1b[?1049l")[1]
+
+
+def test_a_key_that_ends_or_stops_a_program_leaves_no_share_on_the_screen(machine: Machine) -> None:
+    """Ctrl-\\ ends a program at once, with a core dump, and Ctrl-Z leaves it stopped: neither does here."""
+    table = Table()
+
+    def answer(screen: str) -> bytes | None:
+        typed = table.answer(screen)
+        return b"\x1c\x1a" + typed if typed and screen.endswith("shown again. ") else typed
+
+    code, shown = create_by(machine, answer)
+
+    assert code == 0, shown
+    assert open_together(
+        record.load(machine.path("board.quorum")), [" ".join(table.papers[n]) for n in NAMES[:2]]
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.platform
+def test_what_a_ceremony_holds_is_kept_out_of_core_dumps_and_swap(machine: Machine) -> None:
+    def answer(screen: str) -> bytes | None:
+        if not screen.endswith("camera sees the screen. "):
+            return None
+        seen.append(limits())
+        return b"\x03"
+
+    def limits() -> str:
+        (pid,) = (path.name for path in Path("/proc").glob("[0-9]*") if _is_ceremony(path, machine))
+        return "".join((Path("/proc") / pid / name).read_text() for name in ("limits", "status"))
+
+    seen: list[str] = []
+    create_by(machine, answer)
+
+    assert re.search(r"Max core file size +0 +0 ", seen[0])
+    if os.geteuid() == 0:  # others are told to turn swap off
+        assert re.search(r"VmLck:\s+[1-9]", seen[0])
+
+
+def _is_ceremony(path: Path, machine: Machine) -> bool:
+    try:
+        return (path / "cwd").readlink() == machine.home and b"quorum" in (path / "cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def test_without_a_terminal_no_share_is_shown(machine: Machine) -> None:
@@ -215,6 +267,24 @@ def test_typed_shares_are_not_shown_and_a_slip_costs_only_a_repetition(
     assert "The shares of Björn, Ada open" in shown
     assert "is not a word that shares are made of" in shown
     assert papers["Ada"].read_text()[:40] not in shown
+
+
+def test_a_share_that_the_file_does_not_know_loses_no_other_share(
+    machine: Machine, papers: dict[str, Path]
+) -> None:
+    quorum = record.load(machine.path("board.quorum"))
+    first, *others = quorum.custodians
+    exchanged = replace(quorum, custodians=(replace(first, share="0" * 32), *others))
+    machine.path("board.quorum").write_bytes(exchanged.encode())
+    texts = [papers[name].read_text() for name in ("Chi", "Ada", "Björn")]
+
+    def answer(screen: str) -> bytes | None:
+        return texts.pop(0).encode() + b"\n" if screen.endswith("more): ") and texts else None
+
+    code, shown = at_table(machine, "quorum", "combine", "board.quorum", answer=answer)
+
+    assert code == 0, shown
+    assert "the quorum's file does not know it" in " ".join(shown.split())
 
 
 def test_a_custodian_is_replaced_by_a_new_quorum_that_names_the_old_one(

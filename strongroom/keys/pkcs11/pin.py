@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from strongroom.errors import KeyFileUnreadable
+from strongroom.errors import KeyFileUnreadable, PinRefused
 from strongroom.keys import privatefile
 from strongroom.model import SecretBytes
 
@@ -50,7 +50,7 @@ class PinFile:
     def ask(self, words: str) -> SecretBytes:  # noqa: ARG002  # the Protocol's
         """Return the PIN. Raises KeyFileUnreadable (empty, too), KeyFileExposed."""
         pin = privatefile.read_private(self._path).rstrip("\r\n")
-        if not pin or "\n" in pin:
+        if not pin.strip() or "\n" in pin:
             raise KeyFileUnreadable(f"'{self._path}' does not hold a PIN", hint="It is to have one line.")
         return SecretBytes(pin.encode())
 
@@ -86,7 +86,11 @@ class PinPrompt:
         self._ask = ask
 
     def ask(self, words: str) -> SecretBytes:
-        return SecretBytes(self._ask(words).encode())
+        """Return the PIN. Raises PinRefused for what is none: a token would count it as a wrong one."""
+        pin = self._ask(words)
+        if not pin.strip() or any("\ud800" <= each <= "\udfff" for each in pin):
+            raise PinRefused("what was typed is no PIN; none was tried", hint="Repeat. Nothing was counted.")
+        return SecretBytes(pin.encode())
 
     @contextmanager
     def alone(self) -> Iterator[None]:

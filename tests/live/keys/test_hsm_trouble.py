@@ -123,6 +123,15 @@ def test_a_person_is_told_how_the_counter_stands_before_typing(softhsm: SoftHsm,
     ]
 
 
+@pytest.mark.parametrize(("typed", "label"), [("", "none"), (" ", "blank"), ("\udcff", "bytes")])
+def test_what_is_no_pin_is_not_tried_when_a_person_types_it(softhsm: SoftHsm, typed: str, label: str) -> None:
+    softhsm.make_token(f"typed-{label}")
+
+    with pytest.raises(PinRefused, match="none was tried"):
+        next_version(softhsm.token(f"typed-{label}", pin=PinPrompt(lambda _: typed)))
+    assert next_version(softhsm.token(f"typed-{label}")) == 1  # unattended, so the token has counted nothing
+
+
 @pytest.mark.parametrize(
     ("content", "mode", "said"),
     [("", 0o600, "does not hold a PIN"), (PIN, 0o644, "others may use"), ("a\nb", 0o600, "does not hold")],
