@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
-from strongroom.errors import FormatError, MissingPiece, VerificationFailed
+from strongroom.errors import FormatError, Malformed, MissingPiece, VerificationFailed
 from strongroom.model import ObjectInfo
 from strongroom.targets import Target
 from strongroom.targets.resilient import Afresh
@@ -22,6 +22,10 @@ T = TypeVar("T")
 
 LIMIT = 9
 """Copies of one object that are repaired under locks; who needs more has another trouble."""
+
+
+MOST_BYTES = 128 * 1024 * 1024
+"""Of an object that is read whole into memory. A manifest of 100,000 containers has less."""
 
 
 class Objects(Protocol):
@@ -80,10 +84,20 @@ def sound_copy(objects: Objects, name: str, parse: Callable[[bytes], T]) -> T:
     refusals: list[FormatError] = []
     for copy in copies(objects, name):
         try:
-            return parse(b"".join(objects.read(copy)))
+            return parse(_taken(objects, copy))
         except FormatError as error:
             refusals.append(error)
     raise refusals[0] if refusals else MissingPiece(f"'{name}' is not there")
+
+
+def _taken(objects: Objects, name: str) -> bytes:
+    """Read an object whole, but no more than one may be: who fills a target must not fill a reader too."""
+    taken = bytearray()
+    for chunk in objects.read(name):
+        taken += chunk
+        if len(taken) > MOST_BYTES:
+            raise Malformed(f"'{name}' has more than {MOST_BYTES:,} bytes, which nothing of its kind has")
+    return bytes(taken)
 
 
 def put_beside(

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 import pytest
 
 from strongroom.errors import VerificationFailed
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.names import is_name
-from strongroom.targets.repaired import LIMIT, original_name, put_beside, repair_names, whole_copy
-from tests.targets.conformance import get, names, put
+from strongroom.targets.repaired import (
+    LIMIT,
+    MOST_BYTES,
+    original_name,
+    put_beside,
+    repair_names,
+    sound_copy,
+    whole_copy,
+)
+from tests.targets.conformance import MIB, get, names, put
 
 GOOD = b"CANARY-good"
 SHA256 = hashlib.sha256(GOOD).digest()
@@ -54,6 +63,31 @@ def test_a_damaged_repair_is_repaired_beside_it() -> None:
 
     assert beside(target) == f"{NAME}.r2"
     assert whole_copy(target, NAME, sha256=SHA256) == f"{NAME}.r2"
+
+
+class Endless(MemoryTarget):
+    """A target that gives one object without end."""
+
+    given = 0
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        if name != NAME:
+            return super().read(name, offset=offset, length=length)
+        return self._pour()
+
+    def _pour(self) -> Iterator[bytes]:
+        while True:
+            self.given += MIB
+            yield bytes(MIB)
+
+
+def test_what_is_read_whole_has_a_limit_and_the_next_copy_counts() -> None:
+    target = Endless()
+    put(target, NAME, b"damaged")
+    put(target, f"{NAME}.r1", GOOD)
+
+    assert sound_copy(target, NAME, lambda content: content) == GOOD
+    assert target.given <= MOST_BYTES + MIB
 
 
 def test_repairs_come_to_an_end() -> None:
