@@ -20,31 +20,9 @@ from strongroom.vault.client import Vault
 from strongroom.vault.rights import Right
 from tests.live.certificates import make_certificate
 from tests.live.openbao import OpenBao, dev_server
-from tests.live.vault_parts import shipped
+from tests.live.vault_parts import capabilities, shipped, without
 
-LINE = re.compile(r'path "([^"]+)"\s*\{\s*capabilities = \[([^\]]*)\]\s*\}')
 _numbers = itertools.count()
-
-
-def capabilities(name: str) -> list[Any]:
-    """Return each capability of a shipped policy: its path and itself."""
-    return [
-        pytest.param(path, each.strip(), id=f"{each.strip()} {path}".replace('"', ""))
-        for path, listed in LINE.findall(shipped(name))
-        for each in listed.split(",")
-    ]
-
-
-def without(name: str, path: str, capability: str) -> str:
-    """Return a shipped policy less one capability of one path."""
-
-    def cut(line: re.Match[str]) -> str:
-        left = [each for each in line[2].split(",") if (line[1], each.strip()) != (path, capability)]
-        return f'path "{line[1]}" {{ capabilities = [{",".join(left) or "deny"}] }}'.replace("[deny]", "[]")
-
-    text = LINE.sub(cut, shipped(name))
-    assert text.count(capability) == shipped(name).count(capability) - 1
-    return text
 
 
 def deeper(name: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from strongroom.model import Entry, Secret, VersionState
@@ -25,6 +27,32 @@ RESTORE = ("backup-read", "restore", "restore-undo", "restore-system")
 def shipped(name: str) -> str:
     """Return a shipped policy as it is."""
     return (POLICIES / f"{name}.hcl").read_text()
+
+
+_GRANT = re.compile(r'path "([^"]+)"\s*\{\s*capabilities = \[([^\]]*)\]')
+
+
+def capabilities(name: str) -> list[Any]:
+    """Return each capability of a shipped policy, as a test's parameters: its path and itself."""
+    found = [
+        pytest.param(path, each.strip(), id=f"{each.strip()} {path}".replace('"', ""))
+        for path, listed in _GRANT.findall(shipped(name))
+        for each in listed.split(",")
+    ]
+    assert len(_GRANT.findall(shipped(name))) == shipped(name).count("capabilities =")
+    return found
+
+
+def without(name: str, path: str, capability: str) -> str:
+    """Return a shipped policy less one capability of one path."""
+
+    def cut(grant: re.Match[str]) -> str:
+        left = [each for each in grant[2].split(",") if (grant[1], each.strip()) != (path, capability)]
+        return f'path "{grant[1]}" {{ capabilities = [{",".join(left)}]'
+
+    text = _GRANT.sub(cut, shipped(name))
+    assert text.count(capability) == shipped(name).count(capability) - 1
+    return text
 
 
 def with_policies(server: OpenBao, *, elsewhere: Mapping[str, str] | None = None) -> None:
