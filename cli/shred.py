@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cli import prompts
+from cli import place, prompts, trust
 from cli.command import Command
 from cli.output import Output, plural
 from strongroom.errors import ConfirmationRequired, ShredPending, UsageError
@@ -46,7 +46,7 @@ def _shred(arguments: Namespace, output: Output) -> None:
     if arguments.lost:
         from strongroom.operations.shred import note_lost  # noqa: PLC0415
 
-        note_lost(built, arguments.lost, by=_who(), reason=arguments.reason)
+        note_lost(built, scope, arguments.lost, by=_who(), reason=arguments.reason)
     if arguments.policy and not _begun(arguments, built, scope, output):
         return
     _go_on(built, scope, output)
@@ -174,12 +174,15 @@ def _status(backups: Sequence[str], output: Output) -> None:
     from strongroom.operations.shred_record import events, read  # noqa: PLC0415
 
     store = run_store()
-    record = read(store)
+    record = read(store, trust.trusted(place.find()))
     found = [one for name, one in record.backups.items() if not backups or name in backups]
     document = _document(found) | {
         "keys": msgspec.to_builtins(list(record.now.values())),
+        "refused": record.refused,
         "proof": msgspec.to_builtins(list(events(store))),
     }
+    for one in record.refused:
+        output.warn(f"not believed: {one} Somebody wrote to the state database: treat it as an incident.")
     output.answer(document, _lines(found) if found else ["Nothing was ever shredded."])
 
 

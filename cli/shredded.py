@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cli import trust
 from cli.place import Place
 from strongroom.errors import BackupShredded, StrongroomError
 
@@ -18,7 +19,7 @@ def refuse(here: Place, backup: str) -> None:
         if (store := _store(here)) is not None:
             from strongroom.operations.shred_record import check  # noqa: PLC0415 - sqlalchemy
 
-            check(store, backup)
+            check(store, backup, trust.trusted(here))
     except BackupShredded:
         raise
     except StrongroomError:

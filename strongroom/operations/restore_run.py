@@ -57,7 +57,7 @@ def open_anywhere(run: Run, services: Services) -> Backup:
     if not services.identities():
         raise ConfigError("this process holds no identity that opens backups")
     quarantine.check(services, run.spec.backup)
-    shred_record.check(services.store, run.spec.backup)
+    shred_record.check(services.store, run.spec.backup, services.signer_fingerprints)
     reasons = []
     for pin in run.spec.targets:
         target = check_target(run, pin.name, services)

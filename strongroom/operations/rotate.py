@@ -58,11 +58,13 @@ def options_of(run: Run) -> RotateOptions:
 def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """List the backups that are to be rotated: those named, in their order; else all, the oldest first."""
     wanted = options_of(run).backups
-    shredding = shred_record.asked(services.store)  # under a new key it could be brought back
+    shredding = shred_record.asked(
+        services.store, services.signer_fingerprints
+    )  # under a new key it could be brought back
     entries = services.store.backups(policy=run.spec.policy, limit=EVERY)
     known = [entry.backup for entry in entries if entry.backup not in shredding]
     for backup in shredding & set(wanted):
-        shred_record.check(services.store, backup)
+        shred_record.check(services.store, backup, services.signer_fingerprints)
     if missing := sorted(set(wanted) - set(known)):
         raise MissingPiece(f"the catalog has no backup of policy '{run.spec.policy}' named {missing[0]}")
     found = list(dict.fromkeys(wanted or reversed(known)))

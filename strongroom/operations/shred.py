@@ -17,10 +17,7 @@ from strongroom.errors import KeyShared, StrongroomError, UsageError
 from strongroom.keys.destroying import Destroyer, Fate, Standing, attempt
 from strongroom.operations.services import Services
 from strongroom.operations.shred_epochs import Epoch
-from strongroom.operations.shred_judge import judge
-from strongroom.operations.shred_objects import look, remove
-from strongroom.operations.shred_plan import Plan, make_plan, require_alone
-from strongroom.operations.shred_record import (
+from strongroom.operations.shred_events import (
     INTENT,
     KEY,
     LOST,
@@ -30,13 +27,14 @@ from strongroom.operations.shred_record import (
     KeyNow,
     Lost,
     MeantKey,
-    Record,
-    Shredding,
     TargetNow,
-    read,
-    write,
+    sign,
 )
-from strongroom.operations.shred_scope import Scope
+from strongroom.operations.shred_judge import judge
+from strongroom.operations.shred_objects import look, remove
+from strongroom.operations.shred_plan import Plan, make_plan, require_alone
+from strongroom.operations.shred_record import Record, Shredding, read, write
+from strongroom.operations.shred_scope import CONFIRMER, Scope
 from strongroom.operations.times import rfc3339
 
 
@@ -61,21 +59,22 @@ def begin(services: Services, scope: Scope, plan: Plan, *, by: str) -> Intent:
     intent = Intent(
         shred=f"{moment}-{os.urandom(4).hex()}",
         policy=plan.policy,
+        at=rfc3339(time.time()),
         by=by,
         keys=plan.keys,
         backups=plan.backups,
     )
-    write(services.store, INTENT, intent)
+    write(services.store, INTENT, sign(intent, services.signers(CONFIRMER)))
     return intent
 
 
-def note_lost(services: Services, target: str, *, by: str, reason: str) -> None:
+def note_lost(services: Services, scope: Scope, target: str, *, by: str, reason: str) -> None:
     """Put on record somebody's word that a medium is destroyed, which nobody can look at any more.
 
     Raises:
         UsageError: nothing that is pending waits for it, or it still shows what it is said to have lost.
     """
-    waiting = [one for one in read(services.store).pending if target in one.meant.targets]
+    waiting = [one for one in read(services.store, scope.confirmers).pending if target in one.meant.targets]
     if not waiting:
         raise UsageError(
             f"Nothing that is pending waits for target '{target}'.", hint="See 'shred --status'."
@@ -102,7 +101,7 @@ def advance(services: Services, scope: Scope, *, now: float | None = None) -> li
     go on. A policy that is under a legal hold since, or no longer erasable, is left alone.
     """
     moment = time.time() if now is None else now
-    record = read(services.store)
+    record = read(services.store, scope.confirmers)
     pending = record.pending
     held = {one.policy: why for one in pending if (why := _held(scope, one.policy))}
     going = [one for one in pending if one.policy not in held]

@@ -13,7 +13,7 @@ from msgspec import Struct
 from strongroom.container.manifest import Manifest
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.errors import StrongroomError
+from strongroom.errors import RecordRefused, StrongroomError
 from strongroom.keys import allof
 from strongroom.keys.kms import TYPE as KMS
 from strongroom.keys.kms import arn_of
@@ -110,9 +110,12 @@ def survey(services: Services, backup: str, policy: str) -> Lying:
     """Read every generation of a backup's envelopes on every target; no key is used.
 
     Raises:
+        RecordRefused: it is a backup of another policy, which may be immutable.
         StrongroomError: no target gave the manifest, or the containers' own envelopes.
     """
     manifest = _manifest(services, backup, policy)
+    if manifest.policy != policy:
+        raise RecordRefused(f"backup {backup} is one of policy '{manifest.policy}', not of '{policy}'")
     detached: dict[str, tuple[WrappingKeyRecord, ...]] = {}
     aside: list[Aside] = []
     unseen: dict[str, str] = {}

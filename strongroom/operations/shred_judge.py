@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from strongroom.operations.shred_epochs import Epoch
-from strongroom.operations.shred_record import (
+from strongroom.operations.shred_events import (
     PENDING,
     SHREDDED,
     Judged,
     KeyNow,
     MeantBackup,
-    Shredding,
     TargetNow,
 )
+from strongroom.operations.shred_record import Shredding
 
 UNKNOWN = ""
 

@@ -17,7 +17,7 @@ from strongroom.operations.envelopes import envelopes_prefix
 from strongroom.operations.layout import containers_prefix, manifest_name
 from strongroom.operations.services import Services
 from strongroom.operations.shred_epochs import Gone, envelopes_on, is_closed
-from strongroom.operations.shred_record import MeantBackup, TargetNow
+from strongroom.operations.shred_events import MeantBackup, TargetNow
 from strongroom.targets import Locking, Target
 from strongroom.targets.purging import purge
 from strongroom.targets.repaired import copies

@@ -27,7 +27,8 @@ from strongroom.operations.shred_epochs import (
     places_of,
     survey,
 )
-from strongroom.operations.shred_record import MeantBackup, MeantKey, Witness, read
+from strongroom.operations.shred_events import MeantBackup, MeantKey, Witness
+from strongroom.operations.shred_record import read
 from strongroom.operations.shred_scope import Scope
 from strongroom.state.records import CatalogEntry, RunKind
 
@@ -70,7 +71,7 @@ def make_plan(
         StrongroomError: a backup cannot be looked at on any target.
     """
     scope.require(policy)
-    entries = _chosen(services, policy, backups, before)
+    entries = _chosen(services, scope, policy, backups, before)
     lying = {entry.backup: survey(services, entry.backup, policy) for entry in entries}
     keys = _keys(lying.values(), scope)
     meant = tuple(_meant(services, found, policy, keys) for found in lying.values())
@@ -88,10 +89,10 @@ def make_plan(
 
 
 def _chosen(
-    services: Services, policy: str, backups: Sequence[str], before: str | None
+    services: Services, scope: Scope, policy: str, backups: Sequence[str], before: str | None
 ) -> list[CatalogEntry]:
     known = {entry.backup: entry for entry in services.store.backups(policy=policy, limit=EVERY)}
-    done = {name for name, one in read(services.store).backups.items() if one.done}
+    done = {name for name, one in read(services.store, scope.confirmers).backups.items() if one.done}
     if missing := [name for name in backups if name not in known and name not in done]:
         raise MissingPiece(f"the catalog has no backup of policy '{policy}' named {missing[0]}", hint="")
     found = [known[name] for name in dict.fromkeys(backups or known) if name in known]
@@ -220,7 +221,7 @@ def require_alone(
 def _needing(
     services: Services, scope: Scope, keys: dict[Epoch, MeantKey], asked: Collection[str]
 ) -> tuple[list[str], dict[str, str]]:
-    shredding = set(read(services.store).backups) | set(asked)
+    shredding = set(read(services.store, scope.confirmers).backups) | set(asked)
     others = [entry for entry in services.store.backups(limit=EVERY) if entry.backup not in shredding]
     found, unread = look(services, others)
     return sorted(one.backup for one in found if _needs(one, scope, keys)), unread

@@ -10,6 +10,10 @@ from strongroom.container.stanza import Stanza
 from strongroom.errors import ConfigError, KeyAmbiguous, NotErasable, OnLegalHold, StrongroomError
 from strongroom.keys.destroying import Destroyer
 
+CONFIRMER = "recover"
+"""The role that a person confirms in: its key lies where people restore and rotate, on no pool that
+always runs."""
+
 
 class ErasurePolicy(Struct, frozen=True, kw_only=True):
     """What a policy says of shredding. ``seals_for`` names its keys, those inside an all-of too."""
@@ -20,8 +24,12 @@ class ErasurePolicy(Struct, frozen=True, kw_only=True):
 
 
 class Scope(Struct, frozen=True, kw_only=True):
-    """The policies of this process's own configuration, and what it can destroy, by key name."""
+    """The policies of this process's own configuration, and what it can destroy, by key name.
 
+    ``confirmers`` are the signers whose intents count.
+    """
+
+    confirmers: frozenset[str]
     policies: Mapping[str, ErasurePolicy]
     destroyers: Mapping[str, Destroyer]
 

@@ -137,7 +137,7 @@ def degraded(services: Services) -> list[str]:
     """Return the backups that have a bad replica, by the catalog, or one that could not be locked."""
     store = services.store
     unlocked = left_unlocked(store)
-    shredding = shred_record.asked(services.store)
+    shredding = shred_record.asked(services.store, services.signer_fingerprints)
     return [
         b.backup
         for b in store.backups()
@@ -183,7 +183,7 @@ def _about(services: Services, kind: RunKind, backup: str, **fields: Any) -> Spe
     Raises:
         BackupShredded: nothing brings it up or back.
     """
-    shred_record.check(services.store, backup)
+    shred_record.check(services.store, backup, services.signer_fingerprints)
     entry = services.store.backup(backup)
     if entry is None:
         raise MissingPiece(f"the catalog has no backup '{backup}'")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from strongroom.config import AllOfKey, HpkeKey, KeyFileKey, KmsKey, Pkcs11Key, Settings, TransitKey
 from strongroom.errors import ConfigError
-from strongroom.keys import hpke, keyfile
+from strongroom.keys import hpke, keyfile, roles
 from strongroom.keys.destroying import Destroyer
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.destroying.kms import KmsDestroyer
 from strongroom.keys.destroying.transit import TransitDestroyer
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
 from strongroom.keys.keyfile import KeyFileIdentity, load_key_file
-from strongroom.operations.shred_scope import ErasurePolicy, Scope
+from strongroom.operations.shred_scope import CONFIRMER, ErasurePolicy, Scope
 from strongroom.wiring import keepers
 from strongroom.wiring.asking import Ask
 from strongroom.wiring.keys import public_key
@@ -31,7 +31,11 @@ def scope(settings: Settings, ask: Ask | None = None) -> Scope:
         for name, policy in settings.policies.items()
     }
     made = {name: _reached(name, settings, ask) for name in settings.keys}
-    return Scope(policies=policies, destroyers={name: one for name, one in made.items() if one is not None})
+    return Scope(
+        confirmers=roles.believed(settings.state_dir / "keys" / "roles", (CONFIRMER,)),
+        policies=policies,
+        destroyers={name: one for name, one in made.items() if one is not None},
+    )
 
 
 def _parts(name: str, settings: Settings) -> Iterator[str]:

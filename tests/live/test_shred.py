@@ -24,7 +24,6 @@ from strongroom.keys.pkcs11.provision import generate_aes, generate_ec
 from strongroom.keys.pkcs11.session import Token
 from strongroom.keys.transit import TransitIdentity, TransitKey, TransitRecipient
 from strongroom.operations.pins import pin_target
-from strongroom.operations.shred_record import read
 from strongroom.targets.s3 import S3Target
 from strongroom.vault.client import Vault as Server
 from tests.live.keys.test_kms import actions_of, as_user, make_key, of
@@ -96,7 +95,7 @@ def test_transit_versions_are_trimmed_under_the_shipped_policy_and_later_backups
     later = at.back_up()
     assert (at.eu(later), at.opens(first, locked)) == (True, False)
     assert names_on(locked), "it lies there, under its lock, and is closed"
-    versions = {epoch.version: now for epoch, now in read(at.services().store).now.items()}
+    versions = {epoch.version: now for epoch, now in at.record().now.items()}
     assert set(versions) == {1, 2}, "every generation"
     assert versions[2].answer["min_available_version"] == 3
     assert {now.tried for now in versions.values()} == {"KeyVersionTooOld"}
@@ -113,6 +112,19 @@ def test_a_transit_version_that_another_backup_needs_is_kept_until_that_is_renew
     at.rotate(second, renew=True)
     assert at.shred(first)[first].done
     assert at.eu(second)
+
+
+def test_trimming_takes_all_older_versions_so_what_is_under_those_is_not_forgotten(
+    transit: Transit, tmp_path: Path
+) -> None:
+    at = Site(tmp_path, {"bao": of_transit(transit.key())})
+    older = at.back_up()
+    transit.tell("POST", "keys/strongroom/rotate", {})
+    newer = at.back_up()
+    with pytest.raises(KeyShared, match=older):
+        at.shred(newer)
+    assert at.shred(older)[older].done
+    assert at.eu(newer)
 
 
 def test_a_version_that_only_refuses_is_not_taken_for_destroyed(transit: Transit) -> None:
@@ -261,7 +273,7 @@ def test_an_hsm_key_is_removed_from_the_token_and_its_next_version_stays(
     assert found.done, found.judged
     assert not at.opens(backup, locked)
     assert at.eu(later)
-    [now] = read(at.services().store).now.values()
+    [now] = at.record().now.values()
     assert (now.answer["keys"], now.tried, now.proven) == (0, "KeyNotFound", True)
 
 

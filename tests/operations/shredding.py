@@ -23,7 +23,7 @@ from strongroom.operations.rotation import submit_rotation
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.shred import advance, begin
 from strongroom.operations.shred_plan import make_plan
-from strongroom.operations.shred_record import Shredding, read
+from strongroom.operations.shred_record import Record, Shredding, read
 from strongroom.operations.shred_scope import ErasurePolicy, Scope
 from strongroom.state.records import Run
 from strongroom.targets import Target
@@ -104,9 +104,17 @@ class Vault:
     def scope(self, **changed: object) -> Scope:
         policy = ErasurePolicy(erasable=True, legal_hold=self.hold, seals_for=frozenset({self.current}))
         return msgspec.structs.replace(
-            Scope(policies={POLICY: policy}, destroyers=self.keys),
+            Scope(confirmers=self.confirmers, policies={POLICY: policy}, destroyers=self.keys),
             **changed,
         )
+
+    def record(self) -> Record:
+        """Return what is on record, as whoever finishes believes it."""
+        return read(self.services().store, self.confirmers)
+
+    @property
+    def confirmers(self) -> frozenset[str]:
+        return frozenset({self.world.signers["recover"].fingerprint})
 
     def identities(self) -> Sequence[KeyFileIdentity]:
         there = [self.folder / name for name in self.keys if (self.folder / name).exists()]
@@ -147,7 +155,7 @@ class Vault:
     def go_on(self, services: Services | None = None, *, now: float | None = None) -> dict[str, Shredding]:
         services = services or self.services()
         advance(services, self.scope(), now=now)
-        return read(services.store).backups
+        return self.record().backups
 
     def with_target(self, name: str, target: Target) -> None:
         self.world = replace(self.world, targets={**self.world.targets, name: target})

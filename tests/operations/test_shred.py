@@ -6,8 +6,10 @@ import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from strongroom.container.signing import Signer
 from strongroom.errors import (
     BackupShredded,
     KeyShared,
@@ -15,6 +17,7 @@ from strongroom.errors import (
     NotErasable,
     NothingSelected,
     OnLegalHold,
+    RecordRefused,
     TargetUnavailable,
     UsageError,
 )
@@ -22,8 +25,9 @@ from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.operations.open import read_manifest
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.shred import advance, begin, note_lost
+from strongroom.operations.shred_events import INTENT, Intent, sign
 from strongroom.operations.shred_plan import make_plan
-from strongroom.operations.shred_record import asked, events, read
+from strongroom.operations.shred_record import asked, events, write
 from strongroom.operations.shred_scope import ErasurePolicy
 from strongroom.operations.submit import degraded, submit_backup, submit_repair, submit_restore
 from strongroom.state.records import Replica
@@ -54,7 +58,7 @@ def test_the_key_is_destroyed_nothing_is_left_and_the_proof_says_so(at: Vault) -
     assert services.store.backup(backup) is None
     kinds = [event.kind for event in events(services.store)]
     assert (kinds[0], kinds[1], kinds[-1]) == ("shred.intent", "shred.key", "shred.verdict")
-    [now] = read(services.store).now.values()
+    [now] = at.record().now.values()
     assert (now.fate, now.proven, now.tried) == ("gone", True, "KeyFileUnreadable")
 
 
@@ -153,6 +157,37 @@ def test_what_is_not_there_cannot_be_asked_for(at: Vault) -> None:
         at.shred(backup)
 
 
+def test_an_intent_that_somebody_wrote_into_the_database_destroys_nothing(at: Vault) -> None:
+    backup = at.back_up()
+    at.current = "k2"
+    services = at.services()
+    plan = make_plan(services, at.scope(), policy=POLICY, backups=[backup])
+    fields = {"shred": "x", "policy": POLICY, "at": "2026-11-26T00:00:00Z", "by": "mallory"}
+    intent = Intent(keys=plan.keys, backups=plan.backups, **fields)
+    strangers = [at.world.signers["control"], at.world.signers["seal"], Signer.generate()]
+    for signer in strangers:
+        write(services.store, INTENT, sign(intent, signer))
+    good = sign(intent, at.world.signers["recover"])
+    changed = msgspec.structs.replace(intent, backups=())
+    write(services.store, INTENT, msgspec.structs.replace(good, intent=changed))
+    services.store.event(INTENT, nonsense=True)
+    assert at.go_on() == {}
+    assert len(at.record().refused) == 5
+    assert (at.folder / "k1").exists()
+    assert at.opens(backup, at.world.targets["eu"])
+
+
+def test_an_edited_catalog_does_not_make_an_immutable_backup_erasable(at: Vault) -> None:
+    at.back_up()
+    at.current = "k2"
+    services = at.services()
+    other = at.scope(policies={"other": at.scope().policies[POLICY]})
+    [entry] = services.store.backups()
+    services.store.put_backup(msgspec.structs.replace(entry, policy="other"))
+    with pytest.raises(RecordRefused, match="is one of policy 'weekly'"):
+        make_plan(services, other, policy="other")
+
+
 # -- pending -------------------------------------------------------------------------------
 
 
@@ -200,7 +235,7 @@ def test_an_envelope_for_another_key_on_a_target_that_was_away_is_no_surprise(at
     assert (at.folder / "k2").exists()
     away.dead = False
     at.go_on()
-    assert read(at.services().store).backups[backup].done
+    assert at.record().backups[backup].done
     assert names_on(away) == []
 
 
@@ -255,6 +290,21 @@ def test_an_envelope_that_was_removed_may_be_hidden_and_open_for_another_key(at:
     found = at.shred(backup)[backup]
     assert not found.done
     assert any("an older envelope was removed there" in reason for reason in found.judged.reasons)
+    hiding.hidden = 0
+    assert at.go_on()[backup].done
+
+
+def test_an_envelope_that_a_delete_only_hid_still_opens_for_its_key(at: Vault) -> None:
+    hiding = Hiding(name="ap", region="ap")
+    at.with_target("ap", hiding)
+    backup = at.back_up()
+    at.current = "k2"
+    at.rotate(backup)
+    del at.keys["k2"]
+    at.current = "k3"
+    assert not at.shred(backup)[backup].done
+    found = at.go_on()[backup]
+    assert (found.done, found.targets["ap"].opens) == (False, ("k2",))
     hiding.hidden = 0
     assert at.go_on()[backup].done
 
@@ -338,9 +388,9 @@ def test_a_medium_that_is_said_to_be_destroyed_is_not_believed_while_it_speaks(a
     services = at.services()
     away.dead = False
     with pytest.raises(UsageError, match="is there, and holds"):
-        note_lost(services, "ap", by="ops", reason="burnt")
+        note_lost(services, at.scope(), "ap", by="ops", reason="burnt")
     away.dead = True
-    note_lost(services, "ap", by="ops", reason="burnt")
+    note_lost(services, at.scope(), "ap", by="ops", reason="burnt")
     found = at.go_on()[backup]
     assert (found.done, found.judged.reasons) == (
         True,
@@ -354,7 +404,7 @@ def test_a_word_about_a_medium_does_not_cover_what_takes_its_name_later(at: Vaul
     first = at.back_up()
     at.current, away.dead = "k2", True
     at.shred(first)
-    note_lost(at.services(), "ap", by="ops", reason="burnt")
+    note_lost(at.services(), at.scope(), "ap", by="ops", reason="burnt")
     assert at.go_on()[first].done
     away.dead = False
     second = at.back_up()
@@ -461,7 +511,7 @@ def test_neither_repair_nor_restore_nor_rotation_brings_it_back(at: Vault) -> No
     at.go_on()
     with pytest.raises(BackupShredded, match="was shredded"):
         submit_restore(services, backup=backup, options=RestoreOptions(destination="vault"))
-    assert asked(services.store) == {backup}
+    assert asked(services.store, at.confirmers) == {backup}
     assert "BackupShredded" in str(at.rotate(backup).error)
 
 

@@ -11,7 +11,6 @@ from strongroom.operations.pins import pin_target
 from strongroom.operations.services import Services
 from strongroom.operations.shred import advance, begin
 from strongroom.operations.shred_plan import make_plan
-from strongroom.operations.shred_record import read
 from strongroom.state.store import RunStore
 from strongroom.targets.directory import DirectoryTarget
 from tests.operations.shredding import Keeper, Vault
@@ -61,7 +60,7 @@ class House:
         """Begin, or go on where the record says; runs in a process of its own until it is killed."""
         TellingStore.tell = TellingKeeper.tell = staticmethod(lambda: told.send_bytes(b"."))
         services = self.services(told)
-        if not read(services.store).backups:
+        if not self.at.record().backups:
             plan = make_plan(services, self.at.scope(), policy=POLICY, backups=self.asked)
             begin(services, self.at.scope(), plan, by="test")
         advance(services, self.at.scope())
@@ -75,7 +74,7 @@ class House:
 
     def check(self) -> bool:
         """Hold what is on record to what is true; return whether all is done."""
-        record = read(self.services().store)
+        record = self.at.record()
         for backup in self.asked:
             found = record.backups.get(backup)
             assert found is not None or (self.at.folder / "k1").exists(), "a key went without an intent"
