@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -30,6 +31,12 @@ def decode(data: bytes, type_: type[T], what: str) -> T:
     if encode(record) != data:
         raise Malformed(f"{what} is not in its one canonical encoding.")
     return record
+
+
+def check_hex(texts: Sequence[str], size: int, what: str) -> None:
+    """Hold many texts at once to being lower-case hex of ``size`` bytes each; raise Malformed."""
+    if not set(map(len, texts)) <= {2 * size} or not _HEX.fullmatch("".join(texts)):
+        raise Malformed(f"{what} is not {size} bytes in lower-case hex.")
 
 
 def unhex(text: str, size: int, what: str) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from strongroom.container import canonical, document
-from strongroom.container.canonical import unhex
+from strongroom.container.canonical import check_hex, unhex
 from strongroom.container.digests import SIZE
 from strongroom.container.document import Kind
 from strongroom.container.signing import Signer, fingerprint, require_in_time
@@ -157,8 +157,7 @@ def check_manifest(manifest: Manifest) -> None:
         raise Malformed("The manifest lists too many containers.")
     if [c.piece for c in containers] != list(range(len(containers))):
         raise Malformed("The manifest's containers are not numbered without a gap.")
-    for container in containers:
-        _check_entry(container, sealed=manifest.sealed)
+    _check_entries(containers, sealed=manifest.sealed)
     _check_counts(manifest)
     if manifest.sealed:
         _check_ranges(containers)
@@ -172,16 +171,18 @@ def _check_texts(texts: Sequence[str]) -> None:
         raise Malformed("What the manifest says is not contained is too long, or cannot be printed.")
 
 
-def _check_entry(entry: ContainerEntry, *, sealed: bool) -> None:
-    unhex(entry.sha256, 32, "A container's digest")
-    unhex(entry.signer, 32, "A container's signer")
-    unhex(entry.signature, 64, "A container's signature")
-    unhex(entry.wrapping_key, 16 if sealed else 0, "A wrapping key's id")
-    if min(entry.size, entry.secrets, entry.versions) < 0:
+def _check_entries(entries: Sequence[ContainerEntry], *, sealed: bool) -> None:
+    """Check each field over all containers: there may be many, and whoever rotates reads thousands."""
+    check_hex([one.sha256 for one in entries], 32, "A container's digest")
+    check_hex([one.signer for one in entries], 32, "A container's signer")
+    check_hex([one.signature for one in entries], 64, "A container's signature")
+    check_hex([one.wrapping_key for one in entries], 16 if sealed else 0, "A wrapping key's id")
+    if any(one.size < 0 or one.secrets < 0 or one.versions < 0 for one in entries):
         raise Malformed("A container's count is negative.")
-    hash_size = SIZE if sealed and entry.secrets else 0
-    unhex(entry.first, hash_size, "A name's hash")
-    unhex(entry.last, hash_size, "A name's hash")
+    full = [one for one in entries if sealed and one.secrets]
+    empty = [one for one in entries if not (sealed and one.secrets)]
+    for some, size in ((full, SIZE), (empty, 0)):
+        check_hex([name for one in some for name in (one.first, one.last)], size, "A name's hash")
 
 
 def _check_counts(manifest: Manifest) -> None:
