@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from strongroom.operations.services import Services
 
 
+NOTHING = (
+    "Nothing to repair: the catalog knows of no bad replica. 'strongroom repair BACKUP' looks for itself."
+)
+
+
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "backup", metavar="BACKUP", nargs="?", help="the backup (default: each that has a bad replica)"
@@ -31,7 +36,7 @@ def _repair(arguments: Namespace, output: Output) -> None:
     runs = [_one(backup, built, output) for backup in wanted]
     lines = [line for run in runs for line in run_shown.lines_of(run, run_shown.rows_of(built.store, run))]
     document = {"runs": [run_shown.as_document(run, run_shown.rows_of(built.store, run)) for run in runs]}
-    output.answer(document, lines or ["Nothing to repair: the catalog has no bad replica."])
+    output.answer(document, lines or [NOTHING])
     for run in runs:
         require_good(run)
 
