@@ -53,8 +53,9 @@ class VaultSource(Section):
     )
     exclude_mounts: tuple[Text, ...] = Field(
         default=(),
-        description="Mounts to leave out. The mounts of this configuration's own targets always are.",
-        examples=[["scratch"]],
+        description="Mounts, or whole namespaces, to leave out. The mounts of this configuration's own "
+        "targets always are.",
+        examples=[["scratch", "team-a/old"]],
     )
     system: bool = Field(
         default=True,

@@ -116,6 +116,21 @@ def test_what_no_backup_holds_is_said(own_openbao: OpenBao, tmp_path: Path) -> N
         assert any(line.startswith(words) for line in said), words
 
 
+def test_a_namespace_is_left_out_with_all_that_is_in_it_and_that_is_said(
+    own_openbao: OpenBao, tmp_path: Path
+) -> None:
+    """Which is how a token backs up that may not see all of them."""
+    for namespace in ("team", "team/sub", "other"):
+        own_openbao.namespace(namespace)
+        own_openbao.mount("kv", namespace=namespace)
+        own_openbao.put("kv/", "a", {"value": "CANARY"}, namespace=namespace)
+    source = source_of(own_openbao, tmp_path, exclude_mounts=("team",))
+    names = {entry.name for entry in source.list()}
+    assert "other/kv/a" in names
+    assert not [name for name in names if "team" in name]
+    assert "team/: a namespace that the settings leave out, with all that is in it" in source.not_contained()
+
+
 @pytest.mark.parametrize("minutes", [10, -10])
 def test_a_clock_that_is_wrong_here_changes_nothing(
     own_openbao: OpenBao, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int

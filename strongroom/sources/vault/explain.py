@@ -13,7 +13,10 @@ GO_ON = (
     "then repeat with --overwrite-existing: it goes on where it stopped."
 )
 """What to do when a restore stopped."""
-_READING = "Compare the token's policies with ops/vault/*.hcl, or exclude what it may not see."
+_READING = (
+    "Compare the token's policies with ops/vault/*.hcl, or leave out what it may not see: 'exclude_mounts' "
+    "takes mounts and whole namespaces."
+)
 _WRITING = "The token's policies lack something of ops/vault/restore*.hcl. "
 
 

@@ -44,15 +44,20 @@ class Choice(Struct, frozen=True, kw_only=True):
 
     Args:
         mounts: full names (``team/secret/``) of the KV mounts to take; all, if there is none.
-        exclude_mounts: full names of mounts to leave out, above all the one that backups lie in.
+        exclude_mounts: full names of mounts to leave out, above all the one that backups lie in;
+            or of namespaces, with all that is in them.
     """
 
     mounts: tuple[str, ...] = ()
     exclude_mounts: tuple[str, ...] = ()
 
+    def excludes(self, name: str) -> bool:
+        """Say whether the mount or namespace of this full name is to be left out."""
+        return name in map(paths.folder, self.exclude_mounts)
+
     def takes(self, name: str) -> bool:
         """Say whether the mount of this full name is meant."""
-        if name in map(paths.folder, self.exclude_mounts):
+        if self.excludes(name):
             return False
         return not self.mounts or name in map(paths.folder, self.mounts)
 
@@ -104,7 +109,7 @@ class Survey:
             namespace = waiting.pop()
             yield namespace
             if namespace.count("/") < DEEPEST:
-                waiting += [namespace + paths.folder(key) for key in self._below(namespace)]
+                waiting += filter(self._is_meant, [namespace + key for key in self._below(namespace)])
 
     def _below(self, namespace: str) -> list[str]:
         try:
@@ -119,7 +124,15 @@ class Survey:
                 f"a namespace in '{namespace or '/'}' has a name that cannot be asked for: {odd[0]!r}",
                 hint="Ask who runs the server what it is; it cannot be backed up as it is.",
             )
-        return keys
+        return [paths.folder(key) for key in keys]
+
+    def _is_meant(self, namespace: str) -> bool:
+        if self._choice.excludes(namespace):
+            self.missing.append(
+                f"{namespace}: a namespace that the settings leave out, with all that is in it"
+            )
+            return False
+        return True
 
     def _kv(self, namespace: str) -> Iterator[Mount]:
         for path, info in self.tables[namespace].items():
