@@ -45,10 +45,17 @@ class Site(Vault):
 
     def __init__(self, folder: Path, kept: dict[str, Kept]) -> None:
         super().__init__(folder)
-        self.kept = kept
-        self.keys = {name: destroyer for name, (_, _, destroyer) in kept.items()}  # type: ignore[assignment]
-        self.current = next(iter(kept))
-        self.openers: Callable[[], Sequence[Opener]] = lambda: [opener for _, opener, _ in kept.values()]
+        self.kept: dict[str, Kept] = {}
+        self.keys = {}
+        for name, one in reversed(kept.items()):
+            self.keep(name, one)
+        self.openers: Callable[[], Sequence[Opener]] = lambda: [opener for _, opener, _ in self.kept.values()]
+
+    def keep(self, name: str, kept: Kept) -> None:
+        """Configure a key, for which the policy seals from now on."""
+        self.kept[name] = kept
+        self.keys[name] = kept[2]  # type: ignore[assignment]
+        self.current = name
 
     def recipient(self, name: str) -> Recipient:  # type: ignore[override]
         return self.kept[name][0]
@@ -195,6 +202,19 @@ def test_a_kms_key_is_pending_until_the_day_that_kms_tells_and_then_gone(moto: M
     found = at.go_on(now=(day + timedelta(minutes=1)).timestamp())[backup]
     assert found.done, found.judged
     assert not at.opens(backup, locked)
+
+
+def test_a_key_that_nobody_ever_saw_there_is_not_called_destroyed(moto: Moto, tmp_path: Path) -> None:
+    at = Site(tmp_path, {"k1": of_kms(moto, make_key(moto), "k1")})
+    locked = Locked(name="ap", region="ap")
+    at.with_target("ap", locked)
+    backup = at.back_up()
+    locked.locked = True
+    moto.reset()  # or the wrong account
+    at.keep("k2", of_kms(moto, make_key(moto), "k2"))
+    found = at.shred(backup)[backup]
+    assert not found.done
+    assert any("was not there before either" in reason for reason in found.judged.reasons)
 
 
 def test_a_cancelled_deletion_is_asked_for_again(moto: Moto, tmp_path: Path) -> None:

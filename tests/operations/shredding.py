@@ -91,9 +91,11 @@ class Vault:
         self.hold = ""
         for name in ("k1", "k2", "k3"):
             generate_key_file(folder / name)
-            self.keys[name] = keeper(
-                name, folder / name, type=TYPE, public=partial(self.public, name), load=load
-            )
+            self.keys[name] = self.keeper(name, folder / name, kind=keeper)
+
+    def keeper(self, name: str, path: Path, *, kind: type[FileDestroyer] = Keeper) -> FileDestroyer:
+        """Return what keeps a key at a place."""
+        return kind(name, path, type=TYPE, public=partial(self.public, name), load=load)
 
     def public(self, name: str) -> str:
         return self.recipient(name).fingerprint

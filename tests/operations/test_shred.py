@@ -10,8 +10,10 @@ import msgspec
 import pytest
 
 from strongroom.container.signing import Signer
+from strongroom.container.stanza import Stanza
 from strongroom.errors import (
     BackupShredded,
+    KeyServiceUnavailable,
     KeyShared,
     MissingPiece,
     NotErasable,
@@ -32,7 +34,7 @@ from strongroom.operations.shred_scope import ErasurePolicy
 from strongroom.operations.submit import degraded, submit_backup, submit_repair, submit_restore
 from strongroom.state.records import Replica
 from strongroom.targets.memory import MemoryTarget
-from tests.operations.shredding import Locked, Vault, Waiting
+from tests.operations.shredding import Keeper, Locked, Vault, Waiting
 from tests.operations.world import POLICY, names_on
 
 
@@ -455,6 +457,47 @@ def test_a_keeper_that_only_says_so_is_not_believed(tmp_path: Path) -> None:
     found = at.shred(backup)[backup]
     assert not found.done
     assert any("still has it" in reason and "it still opens" in reason for reason in found.judged.reasons)
+
+
+def test_another_keeper_of_the_same_name_proves_nothing(at: Vault, tmp_path: Path) -> None:
+    """A token or account that never had the key says as truly that it is not there."""
+    locked = Locked(name="ap", region="ap")
+    at.with_target("ap", locked)
+    backup = at.back_up()
+    at.current, locked.locked = "k2", True
+    at.begin(backup)
+    right, at.keys["k1"] = at.keys["k1"], at.keeper("k1", tmp_path / "elsewhere" / "k1")
+    found = at.go_on()[backup]
+    assert not found.done
+    assert any("another keeper answered" in reason for reason in found.judged.reasons)
+    at.keys["k1"] = right
+    assert at.go_on()[backup].done
+
+
+def test_what_was_seen_of_a_key_while_it_was_there_stays_on_record(at: Vault) -> None:
+    backup = at.back_up()
+    at.current = "k2"
+    services = at.services()
+    plan = make_plan(services, at.scope(), policy=POLICY, backups=[backup])
+    [key] = plan.keys
+    later = msgspec.structs.replace(key, seen=False, where="nowhere")
+    for one in (key, later):
+        fields = {"shred": "x", "policy": POLICY, "at": "2026-11-26T00:00:00Z", "by": "ops"}
+        intent = Intent(keys=(one,), backups=plan.backups, **fields)
+        write(services.store, INTENT, sign(intent, at.world.signers["recover"]))
+    assert at.record().keys == {key.epoch: key}
+
+
+def test_with_a_keeper_away_nothing_is_planned_without_it(at: Vault) -> None:
+    class Unplugged(Keeper):
+        def owns(self, stanza: Stanza) -> bool:
+            raise KeyServiceUnavailable(f"nobody knows whose a {stanza.type} stanza is")
+
+    backup = at.back_up()
+    at.current = "k2"
+    at.keys["k1"] = at.keeper("k1", at.folder / "k1", kind=Unplugged)
+    with pytest.raises(KeyServiceUnavailable):
+        at.shred(backup)
 
 
 def test_a_legal_hold_that_comes_later_stops_what_is_left(at: Vault) -> None:
