@@ -10,29 +10,26 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from strongroom.container import canonical
 from strongroom.errors import KeyShared, StrongroomError, UsageError
-from strongroom.keys.destroying import Destroyer, Fate, Standing, attempt
+from strongroom.operations.keyuse import READERS
 from strongroom.operations.services import Services
-from strongroom.operations.shred_epochs import Epoch
 from strongroom.operations.shred_events import (
     INTENT,
-    KEY,
     LOST,
     TARGET,
     VERDICT,
     Intent,
-    KeyNow,
     Lost,
-    MeantKey,
     TargetNow,
     sign,
 )
 from strongroom.operations.shred_judge import judge
+from strongroom.operations.shred_keys import destroy_keys
 from strongroom.operations.shred_objects import look, remove
-from strongroom.operations.shred_plan import Plan, make_plan, require_alone
+from strongroom.operations.shred_plan import Plan, make_plan
 from strongroom.operations.shred_record import Record, Shredding, read, write
 from strongroom.operations.shred_scope import CONFIRMER, Scope
 from strongroom.operations.times import rfc3339
@@ -105,10 +102,11 @@ def advance(services: Services, scope: Scope, *, now: float | None = None) -> li
     pending = record.pending
     held = {one.policy: why for one in pending if (why := _held(scope, one.policy))}
     going = [one for one in pending if one.policy not in held]
-    for epoch in sorted({epoch for one in going for epoch in one.meant.epochs}):
-        _key(services, scope, record, epoch, moment, policy=_policy_of(going, epoch))
-    for one in going:
-        _targets(services, one)
+    for policy in sorted({one.policy for one in going}):
+        mine = {epoch for one in going if one.policy == policy for epoch in one.meant.epochs}
+        destroy_keys(services, scope, record, sorted(mine), policy=policy, now=moment)
+    with ThreadPoolExecutor(READERS) as pool:  # targets answer slowly, and independently
+        list(pool.map(lambda one: _targets(services, one), going))
     for one in pending:
         _judge(services, record, one, held.get(one.policy, ""))
     return pending
@@ -120,91 +118,6 @@ def _held(scope: Scope, policy: str) -> str:
     except StrongroomError as error:
         return f"{error.code}: {error.message}"
     return ""
-
-
-def _policy_of(going: list[Shredding], epoch: Epoch) -> str:
-    return next(one.policy for one in going if epoch in one.meant.epochs)
-
-
-# -- keys ----------------------------------------------------------------------
-
-
-def _key(services: Services, scope: Scope, record: Record, epoch: Epoch, now: float, *, policy: str) -> None:
-    """Destroy one key version, unless that is proven already, and put on record how it stands."""
-    before = record.now.get(epoch)
-    if before is not None and before.proven:
-        return
-    meant = record.keys[epoch]
-    try:
-        after = _destroyed(services, scope, record, meant, now, policy=policy)
-    except StrongroomError as error:
-        after = KeyNow(
-            epoch=epoch, until=before.until if before else "", why=(f"{error.code}: {error.message}",)
-        )
-    if after != before:
-        write(services.store, KEY, after)
-        record.now[epoch] = after
-
-
-def _destroyed(
-    services: Services, scope: Scope, record: Record, meant: MeantKey, now: float, *, policy: str
-) -> KeyNow:
-    destroyer = scope.destroyers.get(meant.name)
-    if destroyer is None:
-        return KeyNow(epoch=meant.epoch, why=(f"key '{meant.name}' cannot be destroyed from here",))
-    version = meant.epoch.version
-    standing = destroyer.look(version)
-    if standing.fate is Fate.THERE:
-        _require_same(meant, standing)
-        require_alone(services, scope, {meant.epoch: meant}, policy=policy, asked=record.backups)
-        destroyer.destroy(version)
-        standing = destroyer.look(version)
-    return _tried(destroyer, meant, standing, record.now.get(meant.epoch), now)
-
-
-def _require_same(meant: MeantKey, standing: Standing) -> None:
-    if standing.where != meant.where:
-        raise KeyShared(
-            f"'{meant.name}' is another key now ({standing.where}) than was confirmed ({meant.where})."
-        )
-
-
-def _tried(
-    destroyer: Destroyer, meant: MeantKey, standing: Standing, before: KeyNow | None, now: float
-) -> KeyNow:
-    opened, said = False, ""
-    if meant.witness is not None:
-        context = bytes.fromhex(meant.witness.context)
-        opened, said = attempt(destroyer, meant.epoch.version, meant.witness.stanza, context)
-    why = tuple(_against(meant, standing, before, now, opened=opened))
-    return KeyNow(
-        epoch=meant.epoch,
-        fate=standing.fate,
-        until=standing.until or (before.until if before and standing.fate is Fate.GONE else ""),
-        proven=not why,
-        tried=said,
-        why=why,
-        answer=standing.answer,
-    )
-
-
-def _against(
-    meant: MeantKey, standing: Standing, before: KeyNow | None, now: float, *, opened: bool
-) -> Iterator[str]:
-    """Yield what stands against calling a key version destroyed."""
-    if standing.fate is Fate.THERE:
-        yield "its keeper still has it"
-    if standing.fate is Fate.PENDING:
-        yield f"its keeper deletes it on {standing.until or 'a day that it does not tell'}"
-    if opened and standing.fate is not Fate.PENDING:
-        yield "it still opens"
-    if standing.where != meant.where:
-        yield f"another keeper answered ({standing.where}) than before ({meant.where})"
-    if standing.absent and not meant.seen:
-        yield "it was not there before either, as it would not be with a wrong keeper"
-    if standing.absent and before is not None and before.until > rfc3339(now):
-        yield f"it is called gone before the day that was told, {before.until}"
-    yield from dict.fromkeys((*meant.doubts, *standing.doubts))
 
 
 # -- targets -------------------------------------------------------------------

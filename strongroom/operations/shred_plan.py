@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 from msgspec import Struct
@@ -13,7 +14,7 @@ from strongroom.container.wrapping import wrap_context
 from strongroom.errors import KeyShared, MissingPiece, NothingSelected
 from strongroom.keys import allof
 from strongroom.keys.destroying import Destroyer, Fate
-from strongroom.operations.keyuse import Opens, look
+from strongroom.operations.keyuse import READERS, Opens, look
 from strongroom.operations.reencrypt import base_of
 from strongroom.operations.rotate import EVERY
 from strongroom.operations.services import Services
@@ -72,7 +73,9 @@ def make_plan(
     """
     scope.require(policy)
     entries = _chosen(services, scope, policy, backups, before)
-    lying = {entry.backup: survey(services, entry.backup, policy) for entry in entries}
+    with ThreadPoolExecutor(READERS) as pool:
+        found = list(pool.map(lambda entry: survey(services, entry.backup, policy), entries))
+    lying = {one.manifest.backup_id: one for one in found}
     keys = _keys(lying.values(), scope)
     meant = tuple(_meant(services, found, policy, keys) for found in lying.values())
     require_alone(services, scope, keys, policy=policy, asked=set(lying))

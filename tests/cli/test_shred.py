@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.cli.program import Machine
+from tests.cli.test_store import on_a_terminal
 
 CONFIG = """
 [keys.y2026]
@@ -63,6 +64,15 @@ def test_it_is_planned_confirmed_by_name_done_and_proven(house: Machine) -> None
     shown = json.dumps(status)
     assert "DATABASE_PASSWORD" not in shown
     assert "CANARY" not in shown
+
+
+def test_a_person_types_the_policys_name_and_a_yes_is_none(house: Machine) -> None:
+    words = ("shred", "--policy", "customers")
+    code, shown = on_a_terminal(house, *words, typed=b"yes\n")
+    assert (code, "Type the policy's name" in shown) == (4, True)
+    assert house.path("y2026.key").exists()
+    code, shown = on_a_terminal(house, *words, typed=b"customers\n")
+    assert (code, house.path("y2026.key").exists()) == (0, False)
 
 
 def test_restoring_it_says_that_it_was_shredded_and_the_rest_goes_on(house: Machine) -> None:

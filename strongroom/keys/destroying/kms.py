@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from strongroom.container.stanza import Identity, Stanza
-from strongroom.errors import KeyNotFound, KeyServiceError
+from strongroom.errors import KeyNotFound
 from strongroom.keys.destroying import Fate, Standing
 from strongroom.keys.kms import TYPE, KmsIdentity, arn_of
 from strongroom.keys.kms.service import Kms
@@ -67,6 +67,5 @@ def _doubts(found: dict[str, Any]) -> list[str]:
 
 
 def _date(value: object) -> str:
-    if not isinstance(value, datetime):
-        raise KeyServiceError("KMS says that a key is to be deleted, and not when")
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Of a key that waits for its replicas KMS tells no day."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else ""
