@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from tests.redis_server import RedisServer, RedisUnavailable
+from tests.process import ServerUnavailable
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -45,13 +46,13 @@ def test_a_killed_server_is_gone(server: RedisServer) -> None:
     server.kill()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    with pytest.raises(RedisUnavailable):
+    with pytest.raises(ServerUnavailable):
         _ = server.pid
 
 
 def test_a_server_that_cannot_start_says_why(redis_server: RedisServer) -> None:
     with (
-        pytest.raises(RedisUnavailable, match=r"(?s)did not start.*no-such-option"),
+        pytest.raises(ServerUnavailable, match=r"(?s)did not start.*no-such-option"),
         RedisServer(no_such_option="1"),
     ):
         pass

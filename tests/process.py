@@ -1,0 +1,165 @@
+"""A server program of a test's own: in a folder of its own, started, killed and started again at will."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+ROOT = Path(__file__).resolve().parent.parent
+INSTALLED = ROOT / "build" / "live"
+"""Where ``scripts/install-live-servers`` puts the servers that have an environment of their own."""
+
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+POLL_SECONDS = 0.02
+
+
+class ServerUnavailable(Exception):
+    """The server's program is missing, or it did not start."""
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def beside_python(program: str) -> Path | None:
+    """Return a program that was installed into the environment that runs the tests."""
+    found = Path(sys.executable).with_name(program)
+    return found if found.exists() else None
+
+
+def installed(*parts: str) -> Path | None:
+    """Return a program that ``make live`` installed, e.g. ``installed("ministack", "bin", "ministack")``."""
+    found = INSTALLED.joinpath(*parts)
+    return found if found.exists() else None
+
+
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Tell whether something accepts connections there."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((host, port)) == 0
+
+
+class ServerProcess:
+    """One server: a command, started, killed and started again on the same port and folder.
+
+    The folder is of mode 0700 and has a short path, so that a socket may lie in it: the kernel
+    allows about a hundred bytes for one.
+
+    Args:
+        command: given the server's folder; returns program and arguments.
+        ready: asked again and again until it is true; the port accepting connections, if left out.
+        user: who runs it, as :class:`subprocess.Popen` takes it.
+    """
+
+    killing: ClassVar[signal.Signals] = signal.SIGKILL
+    stopping: ClassVar[signal.Signals] = signal.SIGTERM
+
+    def __init__(
+        self,
+        command: Callable[[Path], Sequence[str | Path]],
+        *,
+        port: int | None = None,
+        env: Mapping[str, str] | None = None,
+        ready: Callable[[], bool] | None = None,
+        prefix: str = "sr-live-",
+        user: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.port = free_port() if port is None else port
+        self.folder = Path(tempfile.mkdtemp(prefix=prefix))
+        self.log = self.folder / "server.log"
+        self._command = command
+        self._env = dict(env or {})
+        self._ready = ready or (lambda: listens(self.port))
+        self._user = dict(user or {})
+        self._began = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        """Start on the data that is there; return once it is ready."""
+        words = [str(word) for word in self._command(self.folder)]
+        with self.log.open("ab") as log:
+            self._began = log.tell()
+            self.process = subprocess.Popen(
+                words, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, **self.surroundings()
+            )
+        self._await_ready(self.process)
+        return self
+
+    def surroundings(self) -> dict[str, Any]:
+        """Return how its processes are started: where, with what environment, and as whom."""
+        env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder)} | self._env
+        return {"stdin": subprocess.DEVNULL, "cwd": self.folder, "env": env} | self._user
+
+    def said(self, words: bytes) -> bool:
+        """Tell whether it logged something since it was started last."""
+        with self.log.open("rb") as log:
+            log.seek(self._began)
+            return words in log.read()
+
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not self._ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise ServerUnavailable(f"it did not start: {self.log.read_text(errors='replace')[-2000:]}")
+            time.sleep(POLL_SECONDS)
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        if self.process is None:
+            raise ServerUnavailable("the server is not running")
+        return self.process.pid
+
+    def kill(self) -> None:
+        """End it, and what it started, as a power cut would."""
+        self._end(self.killing)
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        self._end(self.stopping)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, how)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(STOP_SECONDS)
+        self.process = None
+
+    def close(self) -> None:
+        """End it and remove its folder."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
