@@ -8,10 +8,14 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from strongroom.sources.raft import RaftSource
+import msgspec
+
+from strongroom.model import Entry, Secret
+from strongroom.sources.raft import About, RaftSource
 from strongroom.sources.raft.spool import Place
 from strongroom.targets.memory import MemoryTarget
 from strongroom.vault.client import Vault
@@ -27,6 +31,17 @@ def shipped(server: OpenBao, name: str) -> str:
     return name
 
 
+@contextmanager
+def running_server() -> Iterator[RaftServer]:
+    """Run a server with a snapshot of some parts, and the policy that takes it."""
+    with RaftServer() as running:
+        running.initialise(shares=3, threshold=2)
+        for number in range(20):
+            running.put("secret/", f"app/CANARY-name-{number}", {"password": os.urandom(80_000).hex()})
+        shipped(running, "raft-snapshot")
+        yield running
+
+
 def source_of(
     server: OpenBao, folder: Path, *policies: str, spool: Place | None = None, key: bytes | None = None
 ) -> RaftSource:
@@ -34,6 +49,18 @@ def source_of(
     folder.mkdir(exist_ok=True)
     vault = Vault(server.connection(folder, *policies))
     return RaftSource(vault, name="raft", spool=spool or MemoryTarget(), key=key or os.urandom(32))
+
+
+def about_of(source: RaftSource, entries: list[Entry]) -> About:
+    (secret,) = source.read(entries[-1:])
+    assert secret is not None
+    return msgspec.json.decode(content_of(secret), type=About)
+
+
+def content_of(secret: Secret | None) -> bytes:
+    assert secret is not None
+    assert secret.current.value is not None
+    return secret.current.value.reveal()
 
 
 def snapshot_of(server: OpenBao, folder: Path) -> bytes:
