@@ -124,7 +124,7 @@ def open_repairs(services: Services, schedule: str, *, now: float | None = None)
     tickets: list[Ticket] = []
     for backup in degraded(services):
         slot = f"repair {backup}"
-        if due <= (services.store.newest_slot(slot) or 0.0) or _under_repair(services, backup):
+        if due <= (services.store.newest_slot(slot) or 0.0) or _under_way(services, backup):
             continue
         with suppress(ConfigError):
             spec = _about(services, RunKind.REPAIR, backup)
@@ -146,11 +146,14 @@ def degraded(services: Services) -> list[str]:
     ]
 
 
-def _under_repair(services: Services, backup: str) -> bool:
-    runs = services.store.runs(limit=500)
-    return any(
-        run.spec.kind is RunKind.REPAIR and run.spec.backup == backup and not run.state.final for run in runs
-    )
+def _under_way(services: Services, backup: str) -> bool:
+    """Tell whether a backup is still being made, or repaired."""
+    about = [
+        run
+        for run in services.store.runs(limit=500)
+        if run.id == backup or (run.spec.kind, run.spec.backup) == (RunKind.REPAIR, backup)
+    ]
+    return any(not run.state.final for run in about)
 
 
 def _scheduled_spec(services: Services, entry: Scheduled) -> Spec | None:

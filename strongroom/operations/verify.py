@@ -22,7 +22,7 @@ from strongroom.operations.open import Backup, ObjectReader, read_manifest, read
 from strongroom.operations.services import Services
 from strongroom.operations.upload import digest_of
 from strongroom.sources import Source
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.targets import Target
 from strongroom.targets.repaired import copies, whole_copy
 
@@ -50,12 +50,21 @@ def check_envelope(
     run: Run, target: Target, manifest: Manifest, ref: ContainerEntry, services: Services
 ) -> None:
     """Refuse a replica whose envelope is older than another target's: whoever restores from it
-    would need a key that was rotated away."""
+    would need a key that was rotated away.
+
+    A target that this run could not upload to is not asked: each process would wait for it anew.
+    """
     if not manifest.sealed:
         return
-    others = [services.target(pin.name) for pin in run.spec.targets if pin.name != target.name]
+    others = [services.target(name) for name in _reached(run, services) if name != target.name]
     trusted = services.signer_fingerprints
     Newest(target, trusted=trusted, known=Elsewhere(others, trusted=trusted)).of(ref.wrapping_key)
+
+
+def _reached(run: Run, services: Services) -> list[str]:
+    tally = services.store.tally(run.id)
+    names = [pin.name for pin in run.spec.targets]
+    return [name for name in names if not tally.of(StepKind.UPLOAD, target=name, states=(StepState.MISSED,))]
 
 
 def recorded_manifest(run: Run, target: Target, services: Services) -> Manifest:

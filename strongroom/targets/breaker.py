@@ -12,6 +12,8 @@ from threading import Lock
 
 from strongroom.errors import TargetUnavailable
 
+SILENCE = 4.0
+"""Seconds after which a call that fails has waited for an answer, and for as long as it may."""
 WHEN = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -39,11 +41,12 @@ class Passage:
     """A call that was let through.
 
     ``turn`` counts the failures that were counted before it began; ``probe`` tells whether it is
-    the one that tries an open circuit.
+    the one that tries an open circuit; ``began`` is when it was let through.
     """
 
     turn: int
     probe: bool
+    began: float
 
 
 class Breaker:
@@ -51,7 +54,8 @@ class Breaker:
 
     While it is open, and while that one call is under way, all others are refused at once.
     Failures of calls that ran side by side count once: eight threads that meet the same
-    hiccup, or the same request to slow down, are no dead target.
+    hiccup, or the same request to slow down, are no dead target. One that came of waiting for an
+    answer in vain counts twice: it costs a caller ten seconds, not the blink of an eye.
     Threads share what it knows; a forked child starts with what its parent knew, under a lock of
     its own, since one that a thread held during the fork would stay held.
 
@@ -87,15 +91,15 @@ class Breaker:
         Raises:
             TargetUnavailable: the circuit is open. ``retry_after`` says for how long.
         """
-        circuit = self._circuit()
+        circuit, now = self._circuit(), self._monotonic()
         with circuit.lock:
             if circuit.open_until is None:
-                return Passage(turn=circuit.turn, probe=False)
-            left = circuit.open_until - self._monotonic()
+                return Passage(turn=circuit.turn, probe=False, began=now)
+            left = circuit.open_until - now
             if left > 0 or circuit.probing:
                 raise self._refusal(title, circuit, max(left, 0.0))
             circuit.probing = True
-            return Passage(turn=circuit.turn, probe=True)
+            return Passage(turn=circuit.turn, probe=True, began=now)
 
     def succeeded(self) -> None:
         """Note that the target answered, be it with a refusal."""
@@ -107,9 +111,11 @@ class Breaker:
     def failed(self, passage: Passage, *, retry_after: float | None = None) -> None:
         """Note a transient failure; the target may ask for a longer pause than ours."""
         circuit = self._circuit()
+        silent = self._monotonic() - passage.began >= SILENCE
         with circuit.lock:
             if passage.turn == circuit.turn:
-                circuit.failures, circuit.turn = circuit.failures + 1, circuit.turn + 1
+                circuit.failures += 2 if silent else 1
+                circuit.turn += 1
             circuit.since = circuit.since or self._now()
             if passage.probe:
                 circuit.probing = False

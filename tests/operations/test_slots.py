@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import pytest
 
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, TargetUnavailable
 from strongroom.operations.drive import drive
 from strongroom.operations.emergency import remind_all
 from strongroom.operations.rotation import Rotations, open_rotations
 from strongroom.operations.services import Pinned
-from strongroom.operations.submit import Scheduled, last_slot, open_due, open_repairs
+from strongroom.operations.steps import perform
+from strongroom.operations.submit import (
+    Scheduled,
+    degraded,
+    last_slot,
+    open_due,
+    open_repairs,
+    submit_backup,
+)
 from strongroom.state.records import RunState, StepKind
+from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, make_world
 
 DAY = 86_400.0
@@ -96,6 +106,24 @@ def test_a_bad_replica_is_repaired_within_the_next_slot_and_once(world: World) -
     assert drive(tickets[0].run, tickets, services, processes=1).state is RunState.DONE
     assert all(replica.good for replica in services.store.replicas(backup))
     assert open_repairs(services, "17 * * * *", now=NOON + 7200) == [], "nothing is degraded now"
+
+
+class Dead(MemoryTarget):
+    """A region that takes nothing, and asks to be left alone."""
+
+    def put(self, *_: object, **__: object) -> NoReturn:
+        raise TargetUnavailable("target 'us' is left alone", retry_after=60.0)
+
+
+def test_a_backup_that_is_still_being_verified_is_not_repaired_yet(tmp_path: Path) -> None:
+    world = make_world(tmp_path, pieces=1)
+    services = world.services(targets={**world.targets, "us": Dead(name="us", region="us")})
+    run, tickets = submit_backup(services, policy=POLICY)
+    while not services.store.backups():
+        tickets += perform(tickets.pop(0), services)
+
+    assert degraded(services) == [run]
+    assert open_repairs(services, "17 * * * *", now=NOON) == []
 
 
 def test_a_backup_of_a_policy_that_is_gone_is_left_alone(world: World) -> None:

@@ -19,6 +19,7 @@ from strongroom.errors import (
     TargetUnavailable,
     VerificationFailed,
 )
+from strongroom.model import ObjectInfo
 from strongroom.targets import Locking, Target
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.resilient import Afresh, Resilient, ResilientLocking, Waits, resilient
@@ -439,6 +440,31 @@ def test_failures_side_by_side_are_one_failure(clock: Clock) -> None:
 
     assert all("did not answer" in str(error) for error in errors)
     assert not target._breaker.is_open
+
+
+def test_two_calls_that_waited_for_an_answer_in_vain_are_enough(clock: Clock) -> None:
+    """With a region that hangs, each of them costs a caller the whole of its timeout."""
+    hanging = Hanging(clock)
+    target = around(hanging, clock, attempts=9, failures=3)
+
+    with pytest.raises(TargetUnavailable, match="did not answer"):
+        target.stat("a")
+
+    assert hanging.asked == 2
+
+
+class Hanging(MemoryTarget):
+    """A target that lets its callers wait for ten seconds, and then for another ten."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self.asked = 0
+
+    def stat(self, name: str) -> ObjectInfo | None:  # noqa: ARG002
+        self.asked += 1
+        self._clock.seconds += 10
+        raise TargetUnavailable("the target did not answer")
 
 
 def test_failures_that_are_not_in_a_row_open_nothing(clock: Clock) -> None:
