@@ -96,18 +96,22 @@ def _document(document: Node) -> Iterator[Secret]:
         yield from _manifest(fields, document)
     elif kind in ("List", "SecretList") and "items" in fields:
         for item in fields["items"].items("'items'"):
-            found = item.members("a manifest")
-            if kind == "SecretList" or ("kind" in found and found["kind"].written() == "Secret"):
-                yield from _manifest(found, item)
+            if kind == "SecretList":
+                yield from _manifest(item.members("a manifest"), item)
+            else:
+                yield from _document(item)
 
 
 def _manifest(fields: dict[str, Node], at: Node) -> Iterator[Secret]:
     about = fields["metadata"].members("'metadata'") if "metadata" in fields else {}
     if "name" not in about:
         raise at.bad("a Secret has no name")
-    name = about["name"].text("a Secret's name")
-    namespace = about["namespace"].text("a namespace") if "namespace" in about else DEFAULT_NAMESPACE
+    name = _part(about["name"].text("a Secret's name"), at)
+    namespace = (
+        _part(about["namespace"].text("a namespace"), at) if "namespace" in about else DEFAULT_NAMESPACE
+    )
     for key, value in _values(fields).items():
+        _part(key, at)
         yield Secret(
             name=f"{namespace}/{name}/{key}",
             versions=(Version(number=1, value=SecretBytes(value), media=media_of(value)),),
@@ -116,6 +120,13 @@ def _manifest(fields: dict[str, Node], at: Node) -> Iterator[Secret]:
             created_at=about["creationTimestamp"].said() if "creationTimestamp" in about else None,
             metadata=_metadata(fields, about),
         )
+
+
+def _part(text: str, at: Node) -> str:
+    """Refuse what the API server refuses, too: with slashes, two secrets may come to one name."""
+    if not text or "/" in text or not text.isprintable():
+        raise at.bad(f"a namespace, a name and a key are not empty and hold no slash: {text!r}")
+    return text
 
 
 def _values(fields: dict[str, Node]) -> dict[str, bytes]:

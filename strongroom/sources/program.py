@@ -59,30 +59,33 @@ def run(command: Sequence[str], *, about: str, stdin: int | None = None, limit: 
             f"{about} is read by the program '{command[0]}', which is not to be found here",
             hint=f"Install {command[0]} for the user that makes backups, or give another format.",
         )
+    ends = time.monotonic() + SECONDS
     with process:
         try:
-            output, errors = _said(process, about, limit)
-            return Ended(process.wait(), output, errors)
+            output, errors = _said(process, about, limit, ends)
+            # It may close its pipes and stay.
+            return Ended(process.wait(max(0.0, ends - time.monotonic())), output, errors)
+        except subprocess.TimeoutExpired:
+            pass
         finally:
             _end(process)
+    raise SourceUnavailable(f"the program that reads {about} did not end in {SECONDS:g} seconds")
 
 
-def _said(process: subprocess.Popen[bytes], about: str, limit: int) -> tuple[bytes, bytes]:
+def _said(process: subprocess.Popen[bytes], about: str, limit: int, ends: float) -> tuple[bytes, bytes]:
+    """Read until both pipes are closed. Raises TimeoutExpired, also if it says a little now and then."""
     assert process.stdout is not None
     assert process.stderr is not None
     said = {process.stdout: bytearray(), process.stderr: bytearray()}
     most = {process.stdout: limit, process.stderr: _ERRORS}
-    ends = time.monotonic() + SECONDS
     with selectors.DefaultSelector() as waiting:
         for pipe in said:
             waiting.register(pipe, selectors.EVENT_READ)
         while waiting.get_map():
-            ready = waiting.select(max(0.0, ends - time.monotonic()))
-            if not ready:
-                raise SourceUnavailable(
-                    f"the program that reads {about} did not end in {SECONDS:.0f} seconds"
-                )
-            for key, _ in ready:
+            left = ends - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(process.args, SECONDS)
+            for key, _ in waiting.select(left):
                 ready_pipe = process.stdout if key.fileobj is process.stdout else process.stderr
                 block = os.read(ready_pipe.fileno(), _BLOCK)
                 if not block:

@@ -26,9 +26,15 @@ assert words[0] == "--decrypt" and words[1] == "--input-type" and words[3] == "-
 assert words[5] == "/dev/stdin", words
 lines = sys.stdin.read().splitlines()
 asked = (words[2], words[4])
-if "hang" in lines:
-    import time
-    time.sleep(600)
+if "hang" in lines or "dribble" in lines or "deaf" in lines:
+    import os, time
+    if "deaf" in lines:
+        os.close(1)
+        os.close(2)
+    while True:
+        time.sleep(0.1)
+        if "dribble" in lines:
+            print(end=".", file=sys.stderr, flush=True)
 told = dict(line.split(" ", 1) for line in lines if " " in line)
 if "status" in told:
     print("CANARY: what the real one quotes", file=sys.stderr)
@@ -187,8 +193,12 @@ def test_without_sops_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.
         read_all(tmp_path / "a.sops.yaml")
 
 
-def test_a_program_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "SECONDS", 0.5)
-    (tmp_path / "a.yaml").write_text("hang\n")
+@pytest.mark.parametrize("how", ["hang", "dribble", "deaf"])
+def test_a_program_that_does_not_end_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """It may say nothing, a little now and then, or close its pipes and stay."""
+    monkeypatch.setattr(program, "SECONDS", 1.0)
+    (tmp_path / "a.yaml").write_text(f"{how}\n")
     with pytest.raises(SourceUnavailable, match="did not end"):
         read_all(tmp_path / "a.yaml")
