@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 
-from strongroom.container.manifest import Manifest
+from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import RecordRefused, StrongroomError
@@ -18,7 +18,7 @@ from strongroom.keys import allof
 from strongroom.keys.kms import TYPE as KMS
 from strongroom.keys.kms import arn_of
 from strongroom.operations.envelopes import find_all, own_record, wrapping_keys
-from strongroom.operations.open import ObjectReader, read_manifest, readable_container
+from strongroom.operations.open import ObjectReader, manifest_bytes, readable_container
 from strongroom.operations.services import Services
 from strongroom.targets import Target
 
@@ -144,10 +144,11 @@ def envelopes_on(
 
 
 def _manifest(services: Services, backup: str, policy: str) -> Manifest:
-    failures: list[StrongroomError] = []
+    trusted, failures = services.signer_fingerprints, list[StrongroomError]()
     for name in places_of(services, backup, policy, None):
         try:
-            return read_manifest(services.target(name), backup, trusted=services.signer_fingerprints)
+            content = manifest_bytes(services.target(name), backup, trusted=trusted)
+            return parse_manifest(content, trusted=trusted)
         except StrongroomError as error:
             failures.append(error)
     raise next((error for error in failures if error.transient), failures[0])
