@@ -8,13 +8,14 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from strongroom.model import Entry, Secret
+from strongroom.operations.snapshot import Outcome, assembled, confirmation, look, restore_snapshot
 from strongroom.sources.raft import About, RaftSource
 from strongroom.sources.raft.spool import Place
 from strongroom.targets.memory import MemoryTarget
@@ -122,3 +123,58 @@ def rekey(server: RaftServer, *, shares: int, threshold: int) -> None:
         if done.get("complete"):
             server.keys = done["keys_base64"]
             return
+
+
+# -- a server to bring back --------------------------------------------------------
+
+
+def seeded(server: RaftServer) -> None:
+    """Put a few things into it."""
+    for number in range(10):
+        for version in range(3):
+            server.put("secret/", f"app/{number}", {"password": f"CANARY-{number}-{version}"})
+    server.call("DELETE", "secret/data/app/9")
+    server.mount("kv1", version=1)
+    server.call("POST", "kv1/old", {"password": "CANARY-old"})
+    server.call("POST", "sys/mounts/transit", {"type": "transit"})
+    server.call("POST", "transit/keys/app", {})
+    server.policy("app", 'path "secret/data/app/*" { capabilities = ["read"] }')
+
+
+def everything(server: RaftServer) -> object:
+    """What the API returns of all that was seeded."""
+    secrets = [server.call("GET", f"secret/metadata/app/{number}")["data"] for number in range(10)] + [
+        server.call("GET", f"secret/data/app/{number}?version={v}")["data"]
+        for number in range(9)
+        for v in (1, 2, 3)
+    ]
+    return [
+        secrets,
+        server.call("GET", "secret/metadata/app?list=true")["data"],
+        server.call("GET", "kv1/old")["data"],
+        server.call("GET", "transit/keys/app")["data"],
+        server.call("GET", "sys/policies/acl/app")["data"],
+        server.call("GET", "sys/mounts")["data"].keys(),
+    ]
+
+
+def taken(server: RaftServer, folder: Path) -> list[Secret]:
+    """Take a snapshot, as a backup holds it."""
+    source = source_of(server, folder)
+    return [secret for secret in source.read(list(source.list())) if secret]
+
+
+def restored(
+    secrets: Sequence[Secret],
+    server: OpenBao,
+    folder: Path,
+    *policies: str,
+    vault: Vault | None = None,
+    **options: object,
+) -> Outcome:
+    """Put it back, having typed what is asked for."""
+    folder.mkdir(exist_ok=True)
+    vault = vault or Vault(server.connection(folder, *policies))
+    with assembled(secrets, folder / "work") as whole:
+        given = {"confirmed": confirmation(look(vault), whole.about)} | options
+        return restore_snapshot(whole, vault, **given)  # type: ignore[arg-type]
