@@ -105,8 +105,9 @@ def advance(services: Services, scope: Scope, *, now: float | None = None) -> li
     for policy in sorted({one.policy for one in going}):
         mine = {epoch for one in going if one.policy == policy for epoch in one.meant.epochs}
         destroy_keys(services, scope, record, sorted(mine), policy=policy, now=moment)
+    removing = [*going, *(one for one in record.unremoved if not _held(scope, one.policy))]
     with ThreadPoolExecutor(READERS) as pool:  # targets answer slowly, and independently
-        list(pool.map(lambda one: _targets(services, one), going))
+        list(pool.map(lambda one: _targets(services, one), removing))
     for one in pending:
         _judge(services, record, one, held.get(one.policy, ""))
     return pending
@@ -150,3 +151,6 @@ def _judge(services: Services, record: Record, one: Shredding, held: str) -> Non
     if judged != one.judged:
         write(services.store, VERDICT, judged)
         one.judged = judged
+    if one.done:  # what is left on a target is noise, and no replica
+        for replica in services.store.replicas(one.meant.backup):
+            services.store.drop_replica(one.meant.backup, replica.target)

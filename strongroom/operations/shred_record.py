@@ -7,6 +7,7 @@ it knows what to finish; and it is signed, so that nobody has things destroyed b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct
@@ -67,8 +68,14 @@ class Record(Struct, kw_only=True):
 
     @property
     def pending(self) -> list[Shredding]:
-        """Those that are not finished."""
+        """Those that are not shredded."""
         return [one for one in self.backups.values() if not one.done]
+
+    @property
+    def unremoved(self) -> list[Shredding]:
+        """Those that are shredded by their keys, while a target still shows what is left of them."""
+        done = [one for one in self.backups.values() if one.done]
+        return [one for one in done if any(now.left for now in one.targets.values())]
 
 
 def write(store: RunStore, kind: str, detail: Struct) -> None:
@@ -105,7 +112,11 @@ def _of(store: RunStore, kind: str) -> Iterator[Event]:
 
 def asked(store: RunStore, trusted: frozenset[str]) -> frozenset[str]:
     """Return the backups that are shredded, or to be: nothing brings them up or back."""
-    return frozenset(read(store, trusted).backups)
+    found: set[str] = set()
+    for event in _of(store, INTENT):
+        with suppress(FormatError):
+            found |= {one.backup for one in intent_of(event, trusted).backups}
+    return frozenset(found)
 
 
 def check(store: RunStore, backup: str, trusted: frozenset[str]) -> None:

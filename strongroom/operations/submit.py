@@ -87,11 +87,17 @@ def _drill_spec(services: Services, policy: str, objective_seconds: float) -> Sp
 
 
 def newest(services: Services, policy: str) -> str:
-    """Return the id of a policy's newest backup."""
-    found = services.store.backups(policy=policy, limit=1)
-    if not found:
+    """Return the id of a policy's newest backup that is to be kept."""
+    found = _newest(services, policy)
+    if found is None:
         raise MissingPiece(f"there is no backup of policy '{policy}' yet")
-    return found[0].backup
+    return found
+
+
+def _newest(services: Services, policy: str) -> str | None:
+    shredding = shred_record.asked(services.store, services.signer_fingerprints)
+    kept = (one.backup for one in services.store.backups(policy=policy) if one.backup not in shredding)
+    return next(kept, None)
 
 
 def open_due(services: Services, scheduled: Iterable[Scheduled], *, now: float | None = None) -> list[Ticket]:
@@ -160,7 +166,7 @@ def _scheduled_spec(services: Services, entry: Scheduled) -> Spec | None:
     """Return what a slot runs; ``None`` for a drill of a policy that has no backup yet."""
     if entry.objective_seconds is None:
         return services.pinned(entry.policy).spec
-    if not services.store.backups(policy=entry.policy, limit=1):
+    if _newest(services, entry.policy) is None:
         return None
     return _drill_spec(services, entry.policy, entry.objective_seconds)
 

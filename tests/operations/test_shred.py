@@ -31,7 +31,7 @@ from strongroom.operations.shred_events import INTENT, Intent, sign
 from strongroom.operations.shred_plan import make_plan
 from strongroom.operations.shred_record import asked, events, write
 from strongroom.operations.shred_scope import ErasurePolicy
-from strongroom.operations.submit import degraded, submit_backup, submit_repair, submit_restore
+from strongroom.operations.submit import degraded, newest, submit_backup, submit_repair, submit_restore
 from strongroom.state.records import Replica
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.shredding import Keeper, Locked, Vault, Waiting
@@ -250,6 +250,21 @@ def test_under_a_lock_it_is_shredded_by_its_key(at: Vault) -> None:
     assert found.done
     assert not at.opens(backup, locked)
     assert names_on(locked), "the locked copy lies there, and nobody opens it"
+    assert at.services().store.backup(backup) is None, "it is no backup any more"
+    locked.locked = False
+    at.go_on()
+    assert names_on(locked) == [], "and it goes once the lock has ended"
+
+
+def test_the_drill_takes_the_newest_backup_that_is_kept(at: Vault) -> None:
+    away = Away(name="ap", region="ap")
+    at.with_target("ap", away)
+    older, newer = at.back_up(), at.back_up()
+    at.current = "k2"
+    at.rotate(older)
+    away.dead = True
+    assert not at.shred(newer)[newer].done
+    assert newest(at.services(), POLICY) == older
 
 
 class Hiding(MemoryTarget):
