@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Lock
@@ -37,6 +37,14 @@ _ALWAYS = {
     "get_resource_policy": ("ARN", "Name"),
 }
 """What an answer always has: without it, nothing must be taken for "there is none"."""
+_EACH = {
+    "SecretList": ("ARN", "Name"),
+    "Versions": ("VersionId",),
+    "SecretValues": ("ARN", "VersionId"),
+    "ReplicationStatus": ("Region",),
+    "Tags": ("Key",),
+}
+"""What each item of a list always has."""
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
 
@@ -223,10 +231,19 @@ def _check_body(response_dict: Mapping[str, Any], **_: object) -> None:
 
 
 def _whole(operation: str, what: str, answer: dict[str, Any]) -> dict[str, Any] | SourceError:
-    lacking = [name for name in _ALWAYS.get(operation, ()) if name not in answer]
+    lacking = [name for name in _ALWAYS.get(operation, ()) if answer.get(name) is None]
+    lacking += _lacking(answer)
     if lacking:
         return SourceUnavailable(f"{what}: its answer lacks {', '.join(lacking)}")
     return answer
+
+
+def _lacking(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what items lack, whatever list they are in. The SDK leaves out what it was not given."""
+    for name, items in answer.items():
+        for item in (items or ()) if name in _EACH else ():
+            yield from (f"{name}.{member}" for member in _EACH[name] if item.get(member) is None)
+            yield from _lacking(item)
 
 
 def _quieten() -> None:

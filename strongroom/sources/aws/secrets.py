@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from strongroom.model import Rotation, Secret, Version, VersionState, prepare
 from strongroom.sources.aws.convention import understood
 from strongroom.sources.aws.described import Described, Replica, Turning
-from strongroom.sources.aws.versions import Held, in_order, numbered
+from strongroom.sources.aws.versions import CURRENT, Held, in_order, numbered
 
 AWS = "aws"
 """The member of a secret's metadata that holds its :class:`Facts`."""
@@ -45,6 +45,11 @@ class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     primary_region: str | None = None
     owner: str | None = None
     kind: str | None = None
+
+    @property
+    def has_current(self) -> bool:
+        """Whether a version was what everybody reads."""
+        return any(CURRENT in version.stages for version in self.versions.values())
 
     @property
     def is_replica(self) -> bool:

@@ -277,6 +277,8 @@ class Writer:
             self._losses.add("metadata that Secrets Manager has no place for was left out", secret.name)
         if any(version.value is None and version.number for version in secret.versions):
             self._losses.add("versions without a value in the backup were not made", secret.name)
+        if facts is not None and live(secret) and not facts.has_current:
+            self._losses.add("no version was AWSCURRENT; the newest one is now", secret.name)
         if facts is not None and facts.is_replica:
             self._losses.add("replicas of another region's secret became secrets of their own", secret.name)
         if facts is not None and facts.owner:
