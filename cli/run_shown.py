@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cli import readers
 from cli.output import fields, plural, size
 from strongroom.operations import failures
-from strongroom.state.records import Run, StepKind, StepRow, StepState
+from strongroom.state.records import RecipientPin, Run, StepKind, StepRow, StepState
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore
@@ -33,7 +33,7 @@ def as_document(run: Run, rows: list[StepRow]) -> dict[str, Any]:
         "kind": run.spec.kind,
         "policy": run.spec.policy,
         "backup": run.spec.backup or run.id,
-        "recipients": [pin.describes for pin in run.spec.recipients],
+        "recipients": [pin.describes for pin in _readers(run, rows)],
         "post_quantum": all(pin.post_quantum for pin in run.spec.recipients) if run.spec.recipients else None,
         "state": run.state,
         "closing": run.closing,
@@ -89,7 +89,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
         yield "holds", f"{plural(counts['secrets'], 'secret')}, {size(counts['size'])}"
     if fewer := run.facts.get("report", {}).get("fewer"):
         yield "lacks", f"{plural(fewer, 'secret')} of those listed, or of those that the backup before holds"
-    yield from readers.pairs(run.spec.recipients)
+    yield from readers.pairs(_readers(run, rows))
     for kind, entry in steps(rows).items():
         yield (
             kind,
@@ -98,6 +98,12 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
         )
     yield from _outcome(run)
     yield from zip(("error", "to do"), failures.apart(run.error), strict=True)
+
+
+def _readers(run: Run, rows: list[StepRow]) -> list[RecipientPin]:
+    """Return who can open a run's backup: not the keys whose keepers were away."""
+    absent = {name for row in rows for name in (row.result or {}).get("absent", ())}
+    return [pin for pin in run.spec.recipients if pin.name not in absent]
 
 
 def _outcome(run: Run) -> Iterator[tuple[str, object]]:

@@ -20,7 +20,15 @@ from strongroom.container import canonical, derive
 from strongroom.container.canonical import unhex
 from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
 from strongroom.container.stanza import Identity, Recipient, Stanza
-from strongroom.errors import FormatError, Malformed, StrongroomError, Tampered, UsageError, WrongKey
+from strongroom.errors import (
+    FormatError,
+    KeyServiceUnavailable,
+    Malformed,
+    StrongroomError,
+    Tampered,
+    UsageError,
+    WrongKey,
+)
 from strongroom.model import prepare
 
 ID_SIZE = 16
@@ -89,26 +97,46 @@ class FileKeyWrap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class WrappingKey:
     """A wrapping key in the memory of the process that seals. Neither shown nor pickled."""
 
-    __slots__ = ("_key", "_random", "record")
+    __slots__ = ("_key", "_random", "absent", "record")
 
-    def __init__(self, key: bytes, record: WrappingKeyRecord, *, _random: Random = os.urandom) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        record: WrappingKeyRecord,
+        *,
+        absent: tuple[str, ...] = (),
+        _random: Random = os.urandom,
+    ) -> None:
         require_key(key, "wrapping key")
         self._key = key
         self.record = record
+        self.absent = absent
         self._random = _random
 
     @classmethod
-    def create(cls, recipients: Sequence[Recipient], *, _random: Random = os.urandom) -> WrappingKey:
-        """Make a new key and wrap it for each recipient; the only slow step of sealing."""
-        key, key_id = _random(KEY_SIZE), _random(ID_SIZE)
-        return cls(key, _record(key, key_id.hex(), 1, recipients), _random=_random)
+    def create(
+        cls, recipients: Sequence[Recipient], *, may_lack: bool = False, _random: Random = os.urandom
+    ) -> WrappingKey:
+        """Make a new key and wrap it for each recipient; the only slow step of sealing.
+
+        Args:
+            may_lack: go on without a recipient whose keeper does not answer, if another is left: a
+                region that is lost must not stop what is sealed for several. ``absent`` then has
+                its label, and whoever seals has to say so.
+        """
+        key, key_id = _random(KEY_SIZE), _random(ID_SIZE).hex()
+        context = wrap_context(key_id)
+        stanzas, absent = _wrapped(key, recipients, context, may_lack=may_lack)
+        return cls(key, _record(key, key_id, 1, stanzas), absent=absent, _random=_random)
 
     def rewrap(self, recipients: Sequence[Recipient], *, generation: int | None = None) -> WrappingKey:
         """Return the same key wrapped for other recipients, in a later generation (default: the next)."""
         later = self.record.generation + 1 if generation is None else generation
         if later <= self.record.generation:
             raise UsageError(f"Generation {later} is not later than {self.record.generation}.")
-        record = _record(self._key, self.record.id, later, recipients)
+        context = wrap_context(self.record.id)
+        stanzas, _ = _wrapped(self._key, recipients, context, may_lack=False)
+        record = _record(self._key, self.record.id, later, stanzas)
         return WrappingKey(self._key, record, _random=self._random)
 
     def vouches_for(self, record: WrappingKeyRecord) -> bool:
@@ -169,11 +197,27 @@ def wrap_context(key_id: str) -> bytes:
     return _CONTEXT + unhex(key_id, ID_SIZE, "A wrapping key's id")
 
 
-def _record(key: bytes, key_id: str, generation: int, recipients: Sequence[Recipient]) -> WrappingKeyRecord:
+def _wrapped(
+    key: bytes, recipients: Sequence[Recipient], context: bytes, *, may_lack: bool
+) -> tuple[tuple[Stanza, ...], tuple[str, ...]]:
+    """Wrap a key for each recipient; return the stanzas, and the labels of those that are away."""
     if not 1 <= len(recipients) <= MAX_STANZAS:
         raise UsageError(f"A sealed backup needs 1 to {MAX_STANZAS} recipients.")
-    context = wrap_context(key_id)
-    stanzas = tuple(recipient.wrap(key, context=context) for recipient in recipients)
+    stanzas, absent, problem = [], [], None
+    for recipient in recipients:
+        try:
+            stanzas.append(recipient.wrap(key, context=context))
+        except KeyServiceUnavailable as error:
+            if not may_lack:
+                raise
+            absent.append(recipient.label)
+            problem = error
+    if problem is not None and not stanzas:
+        raise problem
+    return tuple(stanzas), tuple(absent)
+
+
+def _record(key: bytes, key_id: str, generation: int, stanzas: tuple[Stanza, ...]) -> WrappingKeyRecord:
     mac = _mac(key, _Unsigned(key_id, generation, stanzas))
     record = WrappingKeyRecord(id=key_id, generation=generation, stanzas=stanzas, mac=mac.hex())
     record.check()

@@ -6,7 +6,7 @@ container is sealed in memory: a piece is bounded by the policy's container size
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from strongroom.container.check import check_sealed
 from strongroom.container.metadata import DocumentAbout, check_document, write_document
 from strongroom.container.ranges import BytesReader
 from strongroom.container.receipt import Receipt, sign_receipt
+from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import write_container
 from strongroom.errors import SourceChanged
 from strongroom.model import Secret
@@ -24,10 +25,10 @@ from strongroom.operations.layout import sealed_receipt, staged_name
 from strongroom.operations.listing import Hashed
 from strongroom.operations.memory import uncollected
 from strongroom.operations.plan import Plan, checked_plan, open_name_key
-from strongroom.operations.services import Pinned, Services
+from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
 from strongroom.sources import Source
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, Step, StepRow
 
 
 @uncollected()
@@ -40,8 +41,11 @@ def capture(run: Run, step: Step, services: Services) -> dict[str, Any]:
     )
     reading = _Reading(services.source(pinned.spec.source), listed)
     content = bytearray()
+    absent: tuple[str, ...] = ()
     if pinned.spec.sealed:
-        receipt = _seal(_about(run, step.piece, plan, services), reading, content, services, pinned)
+        key = services.wrapping_key(run.id, pinned.recipients)
+        absent, about = key.absent, _about(run, step.piece, plan, services)
+        receipt = _seal(about, reading, content, services, key)
     else:
         receipt = _document(run, step.piece, plan, reading, content)
     staged = staged_name(run.id, step.piece, receipt.sha256)
@@ -51,7 +55,13 @@ def capture(run: Run, step: Step, services: Services) -> dict[str, Any]:
         "signature": sign_receipt(receipt, services.signers("seal")),
         "staged": staged,
         "vanished": reading.vanished,
+        "absent": list(absent),
     }
+
+
+def absent_of(rows: Iterable[StepRow]) -> list[str]:
+    """Return the names of the keys that captures could not seal for, their keepers being away."""
+    return sorted({name for row in rows for name in (row.result or {}).get("absent", ())})
 
 
 def discard(run: str, result: dict[str, Any], services: Services) -> None:
@@ -91,12 +101,14 @@ def _about(run: Run, piece: int, plan: Plan, services: Services) -> About:
     )
 
 
-def _seal(about: About, reading: _Reading, content: bytearray, services: Services, pinned: Pinned) -> Receipt:
+def _seal(
+    about: About, reading: _Reading, content: bytearray, services: Services, key: WrappingKey
+) -> Receipt:
     sealed = write_container(
         content.extend,
         reading,
         about=about,
-        wrapping_key=services.wrapping_key(about.backup_id, pinned.recipients),
+        wrapping_key=key,
         signer=services.signers("seal"),
         digest_key=services.digest_key,
     )

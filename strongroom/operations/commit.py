@@ -23,6 +23,7 @@ from strongroom.container.manifest import (
 from strongroom.errors import MissingPiece, QuorumNotMet, RecordRefused, TargetError, VerificationFailed
 from strongroom.evidence.catalog import entry_of
 from strongroom.operations import pins
+from strongroom.operations.capture import absent_of
 from strongroom.operations.layout import container_entry, manifest_name
 from strongroom.operations.locks import lock_replicas
 from strongroom.operations.plan import checked_plan
@@ -84,6 +85,7 @@ def commit(run: Run, step: Step, services: Services) -> dict[str, Any]:
 def build_manifest(run: Run, services: Services) -> Manifest:
     """Derive the manifest from the run record, checking every capture's receipt."""
     containers = _containers(run, services)
+    absent = absent_of(services.store.rows(run.id, StepKind.CAPTURE))
     spec = run.spec
     return Manifest(
         backup_id=run.id,
@@ -98,7 +100,7 @@ def build_manifest(run: Run, services: Services) -> Manifest:
             versions=sum(entry.versions for entry in containers),
             size=sum(entry.size for entry in containers),
         ),
-        recipients=tuple(_same(pin, ManifestRecipient) for pin in spec.recipients),
+        recipients=tuple(_same(pin, ManifestRecipient) for pin in spec.recipients if pin.name not in absent),
         targets=tuple(_same(pin, ManifestTarget) for pin in spec.targets),
         quorum=spec.quorum,
         regions=spec.regions,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from strongroom.model import Depth
 from strongroom.operations import rotate
+from strongroom.operations.capture import absent_of
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.drill import remove_scratch
 from strongroom.operations.services import Services
@@ -46,16 +47,22 @@ def _judged(run: Run, good: set[str], services: Services) -> Outcome:
     """Hold what was read back to the policy's quorum, then to all of its targets."""
     if lacking := missing_from_quorum(run.spec, tuple(good)):
         return RunState.FAILED, f"read back, but {lacking}"
-    bad = [pin.name for pin in run.spec.targets if pin.name not in good]
-    if bad:
-        return RunState.DEGRADED, f"no good replica on {', '.join(bad)}"
+    blemish = next(filter(None, _blemishes(run, good, services)), None)
+    return (RunState.DEGRADED, blemish) if blemish else (RunState.DONE, None)
+
+
+def _blemishes(run: Run, good: set[str], services: Services) -> Iterator[str | None]:
+    """Yield what keeps a good backup from being all that the policy asks for, the worst first."""
+    if bad := [pin.name for pin in run.spec.targets if pin.name not in good]:
+        yield f"no good replica on {', '.join(bad)}"
     if unlocked := run.facts.get("unlocked"):
-        return RunState.DEGRADED, _said_unlocked(unlocked)
-    if short := _short(run, services):
-        return RunState.DEGRADED, short
+        yield _said_unlocked(unlocked)
+    if absent := absent_of(services.store.rows(run.id, StepKind.CAPTURE)):
+        who = ", ".join(absent)
+        yield f"whole, but not sealed for {who}, which did not answer; 'strongroom rotate' adds that"
+    yield _short(run, services)
     if moved := _moved(run, services):
-        return RunState.DEGRADED, f"every replica is good, but {moved} secrets have changed in the source"
-    return RunState.DONE, None
+        yield f"every replica is good, but {moved} secrets have changed in the source"
 
 
 def _said_unlocked(unlocked: Mapping[str, str]) -> str:

@@ -89,11 +89,12 @@ class Services:
         """Return this process's wrapping key for a run, making it on first use.
 
         One a process and run (design, property 2): 200 containers cost one wrap a
-        recipient. Only the newest is kept, so a finished run's key does not linger.
+        recipient. Only the newest is kept, so a finished run's key does not linger. It may lack a
+        recipient whose keeper is away: the run says so.
         """
         if run not in self.wrapping_keys:
             self.wrapping_keys.clear()
-            self.wrapping_keys[run] = WrappingKey.create(recipients)
+            self.wrapping_keys[run] = WrappingKey.create(recipients, may_lack=True)
         return self.wrapping_keys[run]
 
 

@@ -10,7 +10,17 @@ from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, unlock
-from strongroom.errors import Malformed, Stale, Tampered, UntrustedSigner, UsageError, WrongKey
+from strongroom.errors import (
+    KeyDenied,
+    KeyServiceError,
+    KeyServiceUnavailable,
+    Malformed,
+    Stale,
+    Tampered,
+    UntrustedSigner,
+    UsageError,
+    WrongKey,
+)
 from tests.container.parts import KEY, OTHER, SIGNER, TRUSTED, RawKey, sealed, secret
 
 FILE_ID = bytes(32)
@@ -49,6 +59,40 @@ def test_recipients_are_asked_once_however_many_containers_there_are() -> None:
     for _ in range(5):
         sealed([secret("a")], wrapping_key=key)
     assert len(asked) == 1
+
+
+class Kept(RawKey):
+    """A key whose keeper has a problem."""
+
+    def __init__(self, key: bytes, problem: KeyServiceError) -> None:
+        super().__init__(key)
+        self.problem = problem
+
+    def wrap(self, key: bytes, *, context: bytes) -> Stanza:  # noqa: ARG002
+        raise self.problem
+
+
+AWAY = Kept(bytes(32), KeyServiceUnavailable("it does not answer"))
+DENIED = Kept(bytes(32), KeyDenied("it may not be used"))
+
+
+def test_a_keeper_that_is_away_is_left_out_and_named_where_that_is_allowed() -> None:
+    key = WrappingKey.create([AWAY, KEY], may_lack=True)
+
+    assert key.absent == (AWAY.label,)
+    assert [stanza.label for stanza in key.record.stanzas] == [KEY.label]
+    assert unlock(key.record, [KEY]).id == key.id
+    assert WrappingKey.create([KEY, OTHER], may_lack=True).absent == ()
+
+
+def test_a_keeper_is_missed_where_it_is_not_allowed_or_nobody_is_left_or_it_refuses() -> None:
+    for recipients, may_lack in (([AWAY, KEY], False), ([AWAY], True), ([AWAY, AWAY], True)):
+        with pytest.raises(KeyServiceUnavailable):
+            WrappingKey.create(recipients, may_lack=may_lack)
+    with pytest.raises(KeyDenied):
+        WrappingKey.create([DENIED, KEY], may_lack=True)
+    with pytest.raises(KeyServiceUnavailable):
+        WrappingKey.create([KEY]).rewrap([AWAY, KEY])
 
 
 @pytest.mark.parametrize(
