@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -301,6 +302,40 @@ def test_credentials_that_stay_expired_are_tried_once_more_and_make_no_backup(
         list(source.read(entries))
     assert "Renew the credentials" in caught.value.hint
     assert rule.met == 2
+
+
+class Lacking(Fault):
+    """Take a member out of an answer, wherever it is, as a half-broken server would."""
+
+    def __init__(self) -> None:
+        self.member = ""
+
+    def after(self, reply: Reply) -> Reply:
+        return dataclasses.replace(reply, body=json.dumps(self._less(json.loads(reply.body))).encode())
+
+    def _less(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._less(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        return {key: self._less(item) for key, item in value.items() if key != self.member}
+
+
+NEEDED = ("ARN", "Name", "VersionId", "SecretList", "SecretValues", "Versions", "Region", "Key")
+OPTIONAL = ("Tags", "Description", "KmsKeyId", "VersionStages", "VersionIdsToStages", "ReplicationStatus")
+
+
+def test_an_answer_that_lacks_what_it_always_has_is_not_believed(moto: Moto, proxy: FaultyProxy) -> None:
+    aws_account.fill(moto, (4, 19))
+    source = AwsSource(moto.options(endpoint_url=proxy.url, in_flight=1, patience=0.01), name="aws")
+    fault = Lacking()
+    proxy.fail(fault, times=None)
+    for fault.member in NEEDED:
+        with pytest.raises(SourceUnavailable, match=rf"its answer lacks .*{fault.member}"):
+            everything(source)
+    for fault.member in OPTIONAL:
+        with contextlib.suppress(SourceError):  # and nothing but that
+            everything(source)
 
 
 # -- secrets that move ------------------------------------------------------------
