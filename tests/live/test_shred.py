@@ -13,6 +13,7 @@ from strongroom.errors import KeyDenied, KeyShared
 from strongroom.keys import Opener, Recipient
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
 from strongroom.keys.destroying import Destroyer, Fate
+from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.destroying.hsm import HsmDestroyer
 from strongroom.keys.destroying.kms import KmsDestroyer
 from strongroom.keys.destroying.transit import TransitDestroyer
@@ -34,6 +35,7 @@ from tests.live.nss import Nss
 from tests.live.openbao import OpenBao, RaftServer
 from tests.live.rotation_kinds import quorum
 from tests.live.softhsm import SoftHsm
+from tests.live.test_s3_locks import locked_target
 from tests.operations.shredding import Locked, Vault
 from tests.operations.world import names_on
 
@@ -368,6 +370,29 @@ def test_a_region_that_is_dead_keeps_it_pending_until_it_is_back(
     own_ministack.start()
     assert at.go_on()[backup].done
     assert own_ministack.client().list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
+def test_under_a_real_lock_it_is_pending_until_the_lock_ends_and_a_proven_key_does_not_wait(
+    ministack: MiniStack, transit: Transit, aws_credentials: None, tmp_path: Path
+) -> None:
+    target = locked_target(ministack, tmp_path)
+
+    def alone(at: Vault) -> Vault:
+        at.world = replace(at.world, targets={"eu": target}).with_spec(
+            targets=(pin_target("eu", target),), quorum=1, regions=1, keep_days=30
+        )
+        return at
+
+    by_file = alone(Vault(tmp_path / "files", keeper=FileDestroyer))
+    backup = by_file.back_up()
+    by_file.current = "k2"
+    judged = by_file.shred(backup)[backup].judged
+    wait = datetime.fromisoformat(judged.until) - datetime.now(UTC)
+    assert (judged.verdict, timedelta(days=29) < wait < timedelta(days=31)) == ("pending", True)
+    by_key = alone(Site(tmp_path / "keys", {"bao": of_transit(transit.key())}))
+    backup = by_key.back_up()
+    assert by_key.shred(backup)[backup].done
+    assert [name for name in names_on(target) if backup in name], "closed, and there until the lock ends"
 
 
 def test_hidden_versions_are_purged(ministack: MiniStack, moto: Moto, tmp_path: Path) -> None:
