@@ -611,6 +611,41 @@ def test_a_syntax_error_is_given_with_its_line(place: Place, text: str, line: st
     assert "CANARY" not in str(found)
 
 
+def _store(name: str, kind: str, **settings: str) -> str:
+    body = "".join(f'{key} = "{value}"\n' for key, value in settings.items())
+    return f'[targets.{name}]\nkind = "{kind}"\nregion = "{name}"\n{body}'
+
+
+BUCKET = {"kind": "s3", "bucket": "backups", "endpoint_url": "https://s3.test"}
+CONTAINER = {"kind": "azure", "account_url": "https://acc.blob.test", "container": "backups"}
+KV = {"kind": "vault", "vault": "main", "mount": "m"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "store"),
+    [
+        (BUCKET, BUCKET | {"prefix": "b", "endpoint_url": "https://S3.test:443/"}, "bucket"),
+        (CONTAINER, CONTAINER | {"prefix": "b", "account_url": "https://acc.blob.test/"}, "container"),
+        (KV, KV | {"mount": "n"}, "Vault server"),
+    ],
+    ids=["s3", "azure", "vault"],
+)
+def test_two_targets_of_a_policy_in_one_store_would_be_one_copy_counted_twice(
+    place: Place, one: dict[str, str], other: dict[str, str], store: str
+) -> None:
+    two = policy('kind = "metadata"\nquorum = 2\ntargets = ["a", "b"]\n')
+
+    (found,) = place.problems(VAULT + _store("a", **one) + _store("b", **other) + two)
+
+    assert found.key.startswith("policies.p.targets")
+    assert f"'b' and 'a' lie in one {store}" in found.what
+
+
+def test_two_buckets_of_one_server_are_two_stores(place: Place) -> None:
+    two = policy('kind = "metadata"\nquorum = 2\ntargets = ["a", "b"]\n')
+    assert place.problems(_store("a", **BUCKET) + _store("b", **BUCKET | {"bucket": "others"}) + two) == []
+
+
 @pytest.mark.parametrize("depth", [300, 30_000])
 def test_a_file_nested_beyond_reason_is_refused(place: Place, depth: int) -> None:
     (found,) = place.problems(f"x = {'[' * depth}{']' * depth}")

@@ -109,6 +109,19 @@ def test_a_put_whose_reply_is_lost_finds_its_own_object(
     assert names(target) == ["containers/r/a"]
 
 
+def test_a_put_that_is_told_412_compares_and_does_not_fail(
+    target: Target, proxy: FaultyProxy, region: Region
+) -> None:
+    """The object was there unseen: its own, whose reply was lost, comes to light by the refusal alone."""
+    put(region.target(), "containers/r/a", CONTENT)
+    unseen = proxy.fail(Answer(404, {"x-ms-error-code": "BlobNotFound"}), when=method("HEAD"))
+
+    assert put(target, "containers/r/a", CONTENT) is False
+    assert unseen.met == 1
+    assert proxy.seen(region.makes_visible)
+    assert get(target, "containers/r/a") == CONTENT
+
+
 def test_a_put_that_comes_second_because_of_a_lost_reply_never_covers_what_is_there(
     target: Target, proxy: FaultyProxy, region: Region
 ) -> None:

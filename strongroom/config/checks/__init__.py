@@ -14,6 +14,7 @@ from strongroom.config.checks import (
     secrets,
     servers,
     snapshots,
+    stores,
 )
 from strongroom.config.checks.found import Finding, Found
 
@@ -22,5 +23,5 @@ __all__ = ["Finding", "Found", "check"]
 
 def check(found: Found) -> Iterator[Finding]:
     """Yield what does not fit, each with its key and what would be right."""
-    for one in (policies, schedules, paths, secrets, servers, snapshots, custody, erasable, limits):
+    for one in (policies, schedules, paths, secrets, servers, stores, snapshots, custody, erasable, limits):
         yield from one.check(found)

@@ -1,0 +1,54 @@
+"""Stores: two targets in one bucket, container or Vault are lost together, and count as one copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from strongroom.config.checks.found import Finding, Found
+from strongroom.config.domains import server
+from strongroom.config.model import Settings
+from strongroom.config.policies import PolicySettings
+from strongroom.config.targets import AzureTargetSettings, S3TargetSettings, VaultTargetSettings
+
+Store = tuple[str, ...]
+_PORTS = {"http": 80, "https": 443}
+
+
+def check(found: Found) -> Iterator[Finding]:
+    """Yield policies that would count one store twice."""
+    for name, policy in found.settings.policies.items():
+        if not found.is_bad("policies", name, "targets"):
+            yield from _each_its_own(found, name, policy)
+
+
+def _each_its_own(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
+    first: dict[Store, str] = {}
+    for index, target in enumerate(policy.targets):
+        store = None if found.is_bad("targets", target) else _store(found.settings, target)
+        if store is None or first.setdefault(store, target) == target:
+            continue
+        yield Finding(
+            ("policies", name, "targets", index),
+            f"'{target}' and '{first[store]}' lie in one {store[0]}: they are lost together",
+            f"Name one of them, or give '{target}' another {store[0]}.",
+        )
+
+
+def _store(settings: Settings, target: str) -> Store | None:
+    """Return what is lost as one: prefixes, and two spellings of one address, set nothing apart."""
+    match settings.targets.get(target):
+        case S3TargetSettings() as found:
+            return "bucket", _spelt(found.endpoint_url or ""), found.bucket
+        case AzureTargetSettings() as found:
+            return "container", _spelt(found.account_url), found.container
+        case VaultTargetSettings() as found:
+            return "Vault server", server(settings, found.vault) or found.vault
+        case _:
+            return None
+
+
+def _spelt(url: str) -> str:
+    parts = urlsplit(url)
+    port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"
