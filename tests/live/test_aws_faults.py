@@ -5,26 +5,22 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
-from strongroom.errors import Conflict, RunFailed, SourceChanged, SourceError, SourceUnavailable
-from strongroom.model import Entry, Secret, SecretBytes
+from strongroom.errors import RunFailed, SourceError, SourceUnavailable
 from strongroom.operations.backup_file import backup_to_file
-from strongroom.operations.restore import restore
-from strongroom.sources import Change
-from strongroom.sources.aws import AwsSource, restore_seconds
+from strongroom.sources.aws import AwsSource
 from strongroom.targets.directory import DirectoryTarget
 from tests.live import aws_account
+from tests.live.aws_parts import BROKEN, DENIED, READS, THROTTLED, everything, op
 from tests.live.certificates import server_context
 from tests.live.moto import Moto
 from tests.live.proxy import (
@@ -32,7 +28,6 @@ from tests.live.proxy import (
     Call,
     Fault,
     FaultyProxy,
-    Hold,
     LoseReply,
     Reply,
     Request,
@@ -41,29 +36,6 @@ from tests.live.proxy import (
     When,
 )
 from tests.operations.world import make_world
-from tests.sources.conformance import secret, versions
-
-THROTTLED = Answer(400, {}, b'{"__type": "ThrottlingException", "message": "Rate exceeded"}')
-DENIED = Answer(400, {}, b'{"__type": "AccessDeniedException", "Message": "CANARY words of the server"}')
-BROKEN = Answer(500, {}, b'{"__type": "InternalServiceError"}')
-READS = (
-    *("ListSecrets", "DescribeSecret", "ListSecretVersionIds"),
-    *("GetResourcePolicy", "BatchGetSecretValue", "GetSecretValue"),
-)
-WRITES = (
-    *("CreateSecret", "PutSecretValue", "UpdateSecretVersionStage", "PutResourcePolicy"),
-    *("ReplicateSecretToRegions", "UntagResource", "DeleteSecret", "RestoreSecret"),
-    *("TagResource", "UpdateSecret", "DeleteResourcePolicy"),
-)
-
-
-def op(*operations: str, about: str = "") -> When:
-    """Fit requests of these operations whose body holds a text."""
-    return lambda request: _operation(request) in operations and about.encode() in request.body
-
-
-def _operation(request: Request) -> str:
-    return request.headers.get("X-Amz-Target", "").rpartition(".")[2]
 
 
 @pytest.fixture
@@ -76,14 +48,6 @@ def proxy(moto: Moto) -> Iterator[FaultyProxy]:
 def source(moto: Moto, proxy: FaultyProxy) -> AwsSource:
     """Two requests at once, so that a few secrets are read in batches."""
     return AwsSource(moto.options(endpoint_url=proxy.url, in_flight=2), name="aws")
-
-
-def everything(source: AwsSource) -> dict[str, Secret | None]:
-    entries = list(source.list())
-    return dict(zip([entry.name for entry in entries], source.read(entries), strict=True))
-
-
-# -- reading -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", [THROTTLED, BROKEN, Reset(), LoseReply(), Truncate(keep=20)])
@@ -336,271 +300,3 @@ def test_an_answer_that_lacks_what_it_always_has_is_not_believed(moto: Moto, pro
     for fault.member in OPTIONAL:
         with contextlib.suppress(SourceError):  # and nothing but that
             everything(source)
-
-
-# -- secrets that move ------------------------------------------------------------
-
-
-@pytest.mark.parametrize("operation", ["ListSecretVersionIds", "GetResourcePolicy", "GetSecretValue"])
-def test_a_secret_that_is_written_meanwhile_is_read_as_of_one_moment(
-    moto: Moto, proxy: FaultyProxy, source: AwsSource, operation: str
-) -> None:
-    client = moto.client()
-    client.create_secret(Name="A", SecretString="CANARY-1", Tags=[{"Key": "of", "Value": "1"}])
-
-    def write(request: Request) -> None:
-        client.put_secret_value(SecretId="A", SecretString="CANARY-2")
-        client.tag_resource(SecretId="A", Tags=[{"Key": "of", "Value": "2"}])
-
-    proxy.fail(Call(write), when=op(operation))
-    (found,) = source.read([Entry("A", 0)])
-    assert found is not None
-    values = [version.value.reveal() for version in found.versions if version.value]
-    assert values[-1] == f"CANARY-{found.tags['of']}".encode()
-    assert len(values) == int(found.tags["of"])
-
-
-def test_a_secret_that_never_rests_is_said(moto: Moto, proxy: FaultyProxy, source: AwsSource) -> None:
-    client = moto.client()
-    client.create_secret(Name="A", SecretString="CANARY")
-    write = Call(lambda request: client.put_secret_value(SecretId="A", SecretString="CANARY"))
-    proxy.fail(write, when=op("ListSecretVersionIds"), times=None)
-    with pytest.raises(SourceChanged, match="'A' changed 5 times"):
-        list(source.read([Entry("A", 0)]))
-
-
-def test_a_secret_deleted_while_it_is_read_has_vanished(moto: Moto, proxy: FaultyProxy) -> None:
-    source = AwsSource(moto.options(endpoint_url=proxy.url, in_flight=1), name="aws")
-    client = moto.client()
-    for name in "AB":
-        client.create_secret(Name=name, SecretString="CANARY")
-    delete = Call(lambda request: client.delete_secret(SecretId="A", ForceDeleteWithoutRecovery=True))
-    proxy.fail(delete, when=op("BatchGetSecretValue"))
-    gone, there = source.read([Entry("A", 0), Entry("B", 0)])
-    assert gone is None
-    assert there is not None
-
-
-def test_no_level_of_logging_shows_a_value(
-    moto: Moto, source: AwsSource, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    source.write([Change(secret=secret("A", "CANARY-logged"), expected=None)])
-    everything(source)
-    assert caplog.records
-    assert "CANARY-logged" not in caplog.text
-
-
-# -- writing ----------------------------------------------------------------------
-
-
-@pytest.fixture
-def backed_up(moto: Moto) -> list[Secret]:
-    """A few secrets that need every kind of write; the server is empty again."""
-    names = aws_account.fill(moto, (3, 6, 19))
-    source = AwsSource(moto.options(), name="aws")
-    held = [held for held in source.read([Entry(name, 0) for name in names]) if held]
-    moto.reset()
-    return held
-
-
-def write_all(destination: AwsSource, held: list[Secret]) -> None:
-    restore(lambda: iter(held), destination, overwrite=True)
-
-
-def alike(moto: Moto) -> dict[str, Any]:
-    """Return what the service tells, as far as a restore brings it back."""
-    times = ("CreatedDate", "LastChangedDate", "DeletedDate", "ARN", "listed")
-    return json.loads(
-        json.dumps(
-            {name: _plain(told, times) for name, told in aws_account.told(moto).items()},
-            default=repr,
-            sort_keys=True,
-        )
-    )
-
-
-def _plain(told: Any, times: tuple[str, ...]) -> Any:
-    if not isinstance(told, dict):
-        return told
-    return {key: _plain(value, times) for key, value in told.items() if key not in times}
-
-
-@pytest.mark.parametrize("fault", [LoseReply(), Reset()])
-def test_a_lost_reply_of_a_write_changes_nothing_of_what_comes_back(
-    moto: Moto, proxy: FaultyProxy, backed_up: list[Secret], fault: Fault
-) -> None:
-    write_all(AwsSource(moto.options(), name="aws"), backed_up)
-    whole = alike(moto)
-    moto.reset()
-    rules = [proxy.fail(fault, when=op(operation), times=3) for operation in WRITES[:7]]
-    write_all(AwsSource(moto.options(endpoint_url=proxy.url), name="aws"), backed_up)
-    assert all(rule.met for rule in rules)
-    assert alike(moto) == whole
-
-
-def test_a_restore_that_dies_anywhere_goes_on_where_it_stopped(
-    moto: Moto, proxy: FaultyProxy, backed_up: list[Secret]
-) -> None:
-    dying = AwsSource(moto.options(endpoint_url=proxy.url, in_flight=1), name="aws")
-    again = AwsSource(moto.options(), name="aws")
-    write_all(dying, backed_up)
-    whole = alike(moto)
-    writes = len(proxy.seen(op(*WRITES)))
-    assert writes > 15
-    for dies_at in range(writes):
-        moto.reset()
-        proxy.heal()
-        proxy.fail(DENIED, when=after([dies_at]), times=None)
-        with pytest.raises(SourceError):
-            write_all(dying, backed_up)
-        write_all(again, backed_up)
-        assert alike(moto) == whole, f"died at write {dies_at}"
-
-
-def after(left: list[int]) -> Callable[[Request], bool]:
-    """Fit every write but the first so many."""
-
-    def fits(request: Request) -> bool:
-        if not op(*WRITES)(request):
-            return False
-        left[0] -= 1
-        return left[0] < 0
-
-    return fits
-
-
-def test_a_writer_that_was_faster_is_a_conflict_and_stays_current(
-    moto: Moto, proxy: FaultyProxy, source: AwsSource
-) -> None:
-    """The check-and-set itself: somebody writes after all checks, right before AWSCURRENT is moved."""
-    client = moto.client()
-    client.create_secret(Name="A", SecretString="CANARY-old")
-    faster = Call(lambda request: client.put_secret_value(SecretId="A", SecretString="CANARY-faster"))
-    proxy.fail(faster, when=op("UpdateSecretVersionStage", about="AWSCURRENT"))
-    with pytest.raises(Conflict, match="'A' got another current version meanwhile"):
-        source.write([Change(secret=secret("A", "CANARY-restored"), expected=1)])
-    assert client.get_secret_value(SecretId="A")["SecretString"] == "CANARY-faster"
-    stages = client.describe_secret(SecretId="A")["VersionIdsToStages"].values()
-    assert sorted(label for labels in stages for label in labels) == ["AWSCURRENT", "AWSPREVIOUS"]
-
-
-def test_a_writer_that_comes_after_is_not_overtaken(
-    moto: Moto, proxy: FaultyProxy, source: AwsSource
-) -> None:
-    client = moto.client()
-    client.create_secret(Name="A", SecretString="CANARY-old")
-
-    def write(request: Request) -> None:
-        """Move the label by hand: moto's own put forgets where it is after it was moved."""
-        told = client.put_secret_value(SecretId="A", SecretString="CANARY-later", VersionStages=["later"])
-        current = client.get_secret_value(SecretId="A", VersionStage="AWSCURRENT")["VersionId"]
-        places = {"RemoveFromVersionId": current, "MoveToVersionId": told["VersionId"]}
-        client.update_secret_version_stage(SecretId="A", VersionStage="AWSCURRENT", **places)
-
-    moved = op("UpdateSecretVersionStage", about="AWSCURRENT")
-    proxy.fail(
-        Call(write), when=lambda request: op("DescribeSecret")(request) and any(map(moved, proxy.requests))
-    )
-    source.write([Change(secret=secret("A", "CANARY-restored"), expected=1)])
-    current = client.get_secret_value(SecretId="A", VersionStage="AWSCURRENT")
-    assert current["SecretString"] == "CANARY-later"
-
-
-def test_another_backup_is_not_mixed_with_an_unfinished_restore(
-    moto: Moto, proxy: FaultyProxy, source: AwsSource
-) -> None:
-    older = Secret(name="A", versions=versions(1, 2, 3))
-    newer = replace(older, versions=tuple(replace(v, value=SecretBytes(b"CANARY-b")) for v in older.versions))
-    proxy.fail(DENIED, when=after([2]), times=None)
-    with pytest.raises(SourceError):
-        write_all(source, [older])
-    proxy.heal()
-    write_all(source, [newer])
-    (found,) = source.read([Entry("A", 0)])
-    assert found is not None
-    assert [v.value.reveal() for v in found.versions if v.value] == [
-        b"CANARY-1",
-        b"CANARY-2",
-        *[b"CANARY-b"] * 3,
-    ]
-    assert not found.tags
-
-
-def test_a_writer_between_plan_and_write_is_a_conflict(moto: Moto, source: AwsSource) -> None:
-    """The number of the current version may be the same while another version has it."""
-    client = moto.client()
-    first = client.create_secret(Name="A", SecretString="CANARY-1")["VersionId"]
-    second = client.put_secret_value(SecretId="A", SecretString="CANARY-2")["VersionId"]
-    assert source.heads(["A"]) == {"A": 2}
-    client.update_secret_version_stage(
-        SecretId="A", VersionStage="AWSCURRENT", RemoveFromVersionId=second, MoveToVersionId=first
-    )
-    assert AwsSource(moto.options(), name="aws").heads(["A"]) == {"A": 2}
-    with pytest.raises(Conflict, match="another current version than the writer saw"):
-        source.write([Change(secret=secret("A"), expected=2)])
-
-
-def test_nothing_is_still_being_written_when_the_error_arrives(moto: Moto, proxy: FaultyProxy) -> None:
-    source = AwsSource(moto.options(endpoint_url=proxy.url, in_flight=2), name="aws")
-    denied = threading.Event()
-    proxy.fail(hold := Hold(), when=op("CreateSecret", about="held"))
-    proxy.fail(Refuse(denied), when=op("CreateSecret", about="denied"))
-    errors: list[SourceError] = []
-
-    def write() -> None:
-        try:
-            source.write([Change(secret=secret(name), expected=None) for name in ("denied", "held")])
-        except SourceError as error:
-            errors.append(error)
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    assert hold.reached.wait(60)
-    assert denied.wait(60)
-    writer.join(0.5)  # it ends here if it does not wait for the other
-    assert not errors
-    hold.release()
-    writer.join(60)
-    assert len(errors) == 1
-    assert source.heads(["held", "denied"]) == {"held": 1}
-
-
-class Refuse(Fault):
-    """Deny, and tell the test."""
-
-    def __init__(self, done: threading.Event) -> None:
-        self._done = done
-
-    def before(self, request: Request) -> Reply:
-        self._done.set()
-        return DENIED.before(request)
-
-
-def test_a_secret_created_meanwhile_is_a_conflict(moto: Moto, proxy: FaultyProxy, source: AwsSource) -> None:
-    client = moto.client()
-    create = Call(lambda request: client.create_secret(Name="A", SecretString="CANARY-faster"))
-    proxy.fail(create, when=op("CreateSecret"))
-    with pytest.raises(Conflict, match="'A' was created meanwhile"):
-        source.write([Change(secret=secret("A"), expected=None)])
-    assert client.get_secret_value(SecretId="A")["SecretString"] == "CANARY-faster"
-
-
-def test_the_estimate_counts_the_requests_of_a_restore(moto: Moto, proxy: FaultyProxy) -> None:
-    held = [Secret(name=f"s{number:02}", versions=versions(1, 2)) for number in range(20)]
-    write_all(AwsSource(moto.options(endpoint_url=proxy.url, in_flight=1), name="aws"), held)
-    assert restore_seconds(20, 40, requests_per_second=1) == len(proxy.seen())
-
-
-def test_a_policy_that_another_account_refuses_can_be_left_out(
-    moto: Moto, proxy: FaultyProxy, backed_up: list[Secret]
-) -> None:
-    refused = Answer(400, {}, b'{"__type": "MalformedPolicyDocumentException", "Message": "CANARY"}')
-    proxy.fail(refused, when=op("PutResourcePolicy"), times=None)
-    with pytest.raises(SourceError, match="could not put the resource policy") as caught:
-        write_all(AwsSource(moto.options(endpoint_url=proxy.url), name="aws"), backed_up)
-    assert "resource_policies = false" in caught.value.hint
-    destination = AwsSource(moto.options(endpoint_url=proxy.url, resource_policies=False), name="aws")
-    write_all(destination, backed_up)
-    assert any(line.startswith("resource policies were not put back") for line in destination.losses())
-    assert {told["ResourcePolicy"] for told in aws_account.told(moto).values()} == {None}
