@@ -12,7 +12,7 @@ from strongroom.operations.capture import absent_of
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.drill import remove_scratch
 from strongroom.operations.services import Services
-from strongroom.operations.sweep import sweep_stage, sweep_targets
+from strongroom.operations.sweep import sweep_earlier, sweep_stage, sweep_targets
 from strongroom.state.records import Replica, Run, RunKind, RunState, Step, StepKind, StepState
 
 
@@ -22,7 +22,15 @@ def report(run: Run, step: Step, services: Services) -> dict[str, Any]:
     good = _record_replicas(run, services)
     state, error = _outcome(run, good, services)
     fewer = _fewer(run, services)
-    return {"state": state.value, "error": error, "good": sorted(good), "unswept": unswept, "fewer": fewer}
+    swept = sweep_earlier(run, services) if run.spec.kind is RunKind.BACKUP else []
+    return {
+        "state": state.value,
+        "error": error,
+        "good": sorted(good),
+        "unswept": unswept,
+        "swept": swept,
+        "fewer": fewer,
+    }
 
 
 Outcome = tuple[RunState, str | None]
