@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from strongroom.sources import Destination
+from strongroom.sources.vault.details import _held
+from strongroom.sources.vault.listing import Folder
+from strongroom.sources.vault.records import KeyInfo, KeyVersion
 from tests.live.openbao import OpenBao, dev_server
 from tests.live.vault_parts import RESTORE, Within, source_of, with_policies
 from tests.sources.conformance import RICH, DestinationConformance, _new, _read
@@ -48,3 +53,24 @@ class TestVaultSource(DestinationConformance):
         assert (found.tags, found.rotation, found.type) == (RICH.tags, RICH.rotation, RICH.type)
         assert found.metadata["description"] == "CANARY"
         assert any("version 5" in line for line in destination.losses())
+
+
+def test_what_is_known_of_a_large_folder_takes_few_bytes_a_key() -> None:
+    """A container of small secrets holds 100,000 of them, and as many may be known beforehand."""
+    times = {"created_time": "2026-11-26T08:00:00.123456789Z", "updated_time": "2026-11-26T08:00:00.1Z"}
+    keys = [f"app-{number:06}" for number in range(10_000)]
+    tracemalloc.start()
+    held = _held(_pages(keys, times))
+    used = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(held.info) == len(keys)
+    assert used < 350 * len(keys)
+
+
+def _pages(keys: list[str], times: dict[str, str]) -> Iterator[Folder]:
+    for start in range(0, len(keys), 1_000):
+        info = {
+            key: KeyInfo(versions={1: KeyVersion(created_time=f"{key}-{times['created_time']}")}, **times)
+            for key in keys[start : start + 1_000]
+        }
+        yield Folder(list(info), info, datetime.now(UTC))

@@ -19,10 +19,11 @@ from strongroom.vault.answers import Answer
 from strongroom.vault.client import Vault
 from strongroom.vault.failures import Denied, Refused
 
-PAGE = 10_000
-"""Keys of a page. The server decrypts and sorts a whole folder for each page, so they are large."""
+PAGE = 2_000
+"""Keys of a page, 1 MB. The server decrypts and sorts a whole folder for each, so they are not smaller; and
+many are in flight at once, so they are not larger."""
 LARGEST = 20_000
-"""Keys of a folder whose metadata is held at once, some 20 MB."""
+"""Keys of a folder whose metadata is listed at all."""
 DEEPEST = 256
 """Folders in folders: more is a loop, or somebody's joke."""
 
@@ -61,28 +62,27 @@ class Lister:
         names = _folder(self._list("metadata" if self._mount.version == 2 else "", folder))
         if not self._detailed or not 0 < len(names.keys) <= LARGEST:
             return names
-        found = self.details(folder)
-        self._detailed = found is not None
-        return found or names
+        pages = list(self.pages(folder))
+        self._detailed = bool(pages)
+        info = {key: info for page in pages for key, info in page.info.items()}
+        return Folder(names.keys, info, names.moment)
 
-    def details(self, folder: str) -> Folder | None:
-        """Return all pages, or ``None`` where this kind of listing is unknown or not allowed."""
-        whole: Folder | None = None
+    def pages(self, folder: str) -> Iterator[Folder]:
+        """Yield what the server says of a folder's keys, page by page. Where this kind of listing is unknown
+        or not allowed there is none, or no more: which keys there are :meth:`folder` says."""
         after = None
         while True:
             try:
                 answer = self._list("detailed-metadata", folder, after=after, limit=PAGE)
             except (Denied, Refused):
-                return None
-            if not answer.found and answer.body.strip() != b'{"errors":[]}':
-                return None
+                return
+            if not answer.found:
+                return
             page = _folder(answer)
-            whole = whole or Folder([], {}, page.moment)
+            yield page
             fresh = [key for key in page.keys if after is None or key > after]
-            whole.keys += fresh
-            whole.info |= page.info
             if len(page.keys) != PAGE or not fresh:  # a server that ignores 'after' would go on for ever
-                return whole
+                return
             after = fresh[-1]
 
     def _list(self, kind: str, folder: str, **parameters: object) -> Answer:

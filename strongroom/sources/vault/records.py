@@ -11,7 +11,7 @@ from strongroom.model import prepare
 from strongroom.vault import paths
 
 
-class KeyVersion(Struct, frozen=True, gc=False):
+class KeyVersion(Struct, frozen=True, gc=False, omit_defaults=True):
     """One version in a key's metadata. ``deletion_time`` may lie in the future."""
 
     created_time: str = ""
@@ -19,7 +19,7 @@ class KeyVersion(Struct, frozen=True, gc=False):
     destroyed: bool = False
 
 
-class KeyInfo(Struct, frozen=True):
+class KeyInfo(Struct, frozen=True, omit_defaults=True):
     """The metadata of a KV v2 key."""
 
     versions: dict[int, KeyVersion] = {}

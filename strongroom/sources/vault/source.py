@@ -105,19 +105,17 @@ class VaultSource:
         """Yield each secret as of one moment of its own, many requests in flight."""
         with explained(self._name, "look around"):
             scope = self._scope()
-        places = [scope.find(entry.name) for entry in entries]
-        wanted = list(map(_wanted, entries, places))
-        details = Details(self._vault, wanted)
+        details = Details(self._vault, (_wanted(entry, scope.find(entry.name)) for entry in entries))
 
-        def one(at: int) -> Secret | None:
-            place = places[at]
+        def one(entry: Entry) -> Secret | None:
+            place = scope.find(entry.name)
             if place is None:
                 return None
             with explained(self._name, f"read {place.name!r}"):
-                return scope.read(place, details.known(wanted[at]))
+                return scope.read(place, details.known(_wanted(entry, place)))
 
         together = SLICE if sum(entry.size for entry in entries) < SMALL * len(entries) else 1
-        yield from self._in_flight(one, range(len(entries)), weigh=size_of, together=together)
+        yield from self._in_flight(one, entries, weigh=size_of, together=together)
 
     def heads(self, names: Sequence[str]) -> dict[str, int]:
         """Return the current version number of each name that exists; 0 for a key without versions,
