@@ -72,9 +72,18 @@ def _configured(found: Settings) -> tuple[dict[str, Configured], dict[str, str]]
         except StrongroomError as error:
             broken[name] = f"{error.code}: {error.message}"
             continue
-        used = tuple(policy for policy, one in found.policies.items() if name in one.recipients)
-        keys[name] = Configured(pinned_key(recipient), recipient.describes, used)
+        keys[name] = Configured(pinned_key(recipient), recipient.describes, _policies(name, found))
     return keys, broken
+
+
+def _policies(name: str, found: Settings) -> tuple[str, ...]:
+    """Name the policies that seal for a key, alone or as a leg of a composition."""
+    composed = {
+        other for other, key in found.keys.items() if any(name in leg for leg in getattr(key, "legs", ()))
+    }
+    return tuple(
+        policy for policy, one in found.policies.items() if not ({name} | composed).isdisjoint(one.recipients)
+    )
 
 
 # -- retiring ------------------------------------------------------------------
@@ -90,7 +99,7 @@ def _retire(
     _refuse(name, key, looked)
     use = looked.of(key.key)
     built.store.event("key.retired", key=key.key, name=name)
-    spare = len(use.backups) if use else 0
+    spare = len({*use.backups, *use.together}) if use else 0
     copies = len(use.by_copy) if use else 0
     words = [f"'{name}' is retired: every backup that is kept opens without it. That is on record."]
     if spare:
@@ -120,8 +129,8 @@ def _refuse(name: str, key: Configured, looked: Survey) -> None:
     use = looked.of(key.key)
     if use and use.only:
         raise KeyStillNeeded(
-            f"{plural(len(use.only), 'backup')} open with '{name}' alone: {', '.join(use.only[:SHOWN])}"
-            f"{' and more' if len(use.only) > SHOWN else ''}."
+            f"{plural(len(use.only), 'backup')} cannot be opened without '{name}': "
+            f"{', '.join(use.only[:SHOWN])}{' and more' if len(use.only) > SHOWN else ''}."
         )
 
 
@@ -144,12 +153,23 @@ def _document(
 
 
 def _lines(configured: Mapping[str, Configured], broken: Mapping[str, str], looked: Survey) -> Iterator[str]:
-    head = ("KEY", "KIND", "VERSION", "POLICIES", "OPENS", "ONLY KEY OF", "BY COPY", "OLDEST", "NEWEST")
+    head = (
+        "KEY",
+        "KIND",
+        "VERSION",
+        "POLICIES",
+        "OPENS",
+        "TOGETHER",
+        "NEEDED BY",
+        "BY COPY",
+        "OLDEST",
+        "NEWEST",
+    )
     names = {one.key: name for name, one in configured.items()}
     rows = [_row(names.get(use.key), use, configured) for use in looked.keys]
     used = {use.key for use in looked.keys}
     rows += [
-        (name, one.key.partition(":")[0], "", ", ".join(one.policies), 0, 0, 0, "", "")
+        (name, one.key.partition(":")[0], "", ", ".join(one.policies), 0, 0, 0, 0, "", "")
         for name, one in configured.items()
         if one.key not in used
     ]
@@ -169,6 +189,7 @@ def _row(name: str | None, use: KeyUse, configured: Mapping[str, Configured]) ->
         ", ".join(map(str, use.versions)),
         ", ".join(policies),
         len(use.backups),
+        len(use.together),
         len(use.only),
         len(use.by_copy),
         use.oldest[:10],
@@ -192,6 +213,7 @@ COMMANDS = {
         _arguments,
         _keys,
         "Read from the newest envelopes on the targets; no key is used. OPENS: by the newest envelope.\n"
+        "TOGETHER: with others, as a leg of a composition. NEEDED BY: would be unreadable without it.\n"
         "BY COPY: rotated away, but the containers' own envelope still opens for whoever has the key.",
     )
 }

@@ -39,6 +39,18 @@ def stanza_key(stanza: Stanza) -> str:
     return f"{stanza.type}:{key if named else stanza.label}"
 
 
+def legs_of(stanza: Stanza) -> list[frozenset[str]]:
+    """Return, for a composition, the keys of each of its legs, any one of which serves; else nothing."""
+    if stanza.type != allof.TYPE:
+        return []
+    return [frozenset(stanza_key(one) for one in leg) for leg in allof.inner(stanza)]
+
+
+def requires(stanza: Stanza, key: str) -> bool:
+    """Tell whether nobody opens a stanza without this key: it is for it, or a leg without a spare is."""
+    return stanza_key(stanza) == key or frozenset({key}) in legs_of(stanza)
+
+
 def recipient_key(recipient: Recipient) -> str:
     """Return what :func:`stanza_key` says of a stanza for this recipient."""
     if isinstance(recipient, allof.AllOfRecipient):
@@ -89,9 +101,10 @@ class KeyUse(Struct, frozen=True, kw_only=True):
     """One key, as :func:`stanza_key` names it, and what it opens among the retained backups.
 
     ``versions`` are the versions of it that stanzas name, if its kind has any. ``backups`` open
-    with it now, by so many ``wrapping_keys``; ``only`` would be unreadable without it; ``by_copy``
-    open with it by their containers' own envelope alone, since a rotation took it away. Times
-    are those of the oldest and newest backup that it opens, RFC 3339.
+    with it now, by so many ``wrapping_keys``; ``together`` open with it and others, of whose
+    composition it is a leg; ``only`` would be unreadable without it; ``by_copy`` open with it by
+    their containers' own envelope alone, since a rotation took it away. Times are those of the
+    oldest and newest backup that it opens, RFC 3339.
     """
 
     key: str
@@ -100,6 +113,7 @@ class KeyUse(Struct, frozen=True, kw_only=True):
     versions: tuple[int, ...]
     backups: tuple[str, ...]
     wrapping_keys: int
+    together: tuple[str, ...]
     only: tuple[str, ...]
     by_copy: tuple[str, ...]
     oldest: str
@@ -193,16 +207,28 @@ def _uses(found: Sequence[Opens]) -> Iterator[KeyUse]:
     for one in found:
         now = [stanza for record in one.records for stanza in record.stanzas]
         for stanza in now:
-            stanzas[stanza_key(stanza)].append(stanza)
-        for key in {stanza_key(stanza) for stanza in now} | one.first:
+            for part in _parts(stanza):
+                stanzas[stanza_key(part)].append(part)
+        for key in {stanza_key(part) for stanza in now for part in _parts(stanza)} | one.first:
             backups[key].append(one)
     for key in sorted(backups):
         yield _use(key, stanzas[key], backups[key])
 
 
+def _parts(stanza: Stanza) -> Iterator[Stanza]:
+    yield stanza
+    if stanza.type == allof.TYPE:
+        yield from (one for leg in allof.inner(stanza) for one in leg)
+
+
 def _use(key: str, stanzas: Sequence[Stanza], backups: Sequence[Opens]) -> KeyUse:
     now = [one for one in backups if any(key in keys_of(record) for record in one.records)]
-    only = [one for one in now if any(keys_of(record) == {key} for record in one.records)]
+    legs = [one for one in backups if is_leg(one, key)]
+    only = [
+        one
+        for one in backups
+        if any(all(requires(stanza, key) for stanza in record.stanzas) for record in one.records)
+    ]
     times = sorted(one.created_at for one in backups)
     versions = {stanza.args.get("version") for stanza in stanzas}
     return KeyUse(
@@ -212,8 +238,14 @@ def _use(key: str, stanzas: Sequence[Stanza], backups: Sequence[Opens]) -> KeyUs
         versions=tuple(sorted(version for version in versions if isinstance(version, int))),
         backups=tuple(one.backup for one in now),
         wrapping_keys=len(stanzas),
+        together=tuple(one.backup for one in legs),
         only=tuple(one.backup for one in only),
-        by_copy=tuple(one.backup for one in backups if one not in now),
+        by_copy=tuple(one.backup for one in backups if one not in now and key in one.first),
         oldest=times[0],
         newest=times[-1],
     )
+
+
+def is_leg(one: Opens, key: str) -> bool:
+    """Tell whether a backup opens with a key and others together."""
+    return any(key in leg for record in one.records for stanza in record.stanzas for leg in legs_of(stanza))

@@ -53,7 +53,7 @@ def remove_replaced(services: Services, old: str) -> Removed:
     for replica in services.store.replicas(old):
         if replica.target not in good:
             kept[replica.target] = "its successor is not good there"
-        elif why := _removed(services, old, replica.target):
+        elif why := _removed(services, old, new.backup, replica.target):
             kept[replica.target] = why
         else:
             services.store.drop_replica(old, replica.target)
@@ -62,10 +62,13 @@ def remove_replaced(services: Services, old: str) -> Removed:
     return Removed(backup=old, gone=tuple(gone), kept=kept)
 
 
-def _removed(services: Services, backup: str, name: str) -> str:
+def _removed(services: Services, backup: str, successor: str, name: str) -> str:
     """Remove a backup from one target; return why it stays, or nothing."""
     try:
         target = services.target(name)
+        if not copies(target, manifest_name(successor)):
+            # Another medium under the name of the one that was here: nothing is known of that one.
+            return "its successor is not there: this may be another medium"
         manifest = _manifest(services, target, backup)
         if manifest is not None and (until := locked_until(manifest, target)):
             return f"locked until {until}"

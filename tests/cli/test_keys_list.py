@@ -63,7 +63,7 @@ def test_a_key_that_a_backup_needs_is_not_retired(house: Machine) -> None:
     configure(house, "new")
     refused = house.run("keys", "--retire", "old")
     assert refused.code == 59
-    assert "open with 'old' alone" in refused.err
+    assert "cannot be opened without 'old'" in refused.err
     house.ok("rotate")
     retired = house.ok("keys", "--retire", "old", "--json").document
     assert retired["still_opens_copies_of"] == 1
@@ -122,3 +122,35 @@ def test_what_is_replaced_is_deleted_only_when_asked(house: Machine) -> None:
     assert sorted(result["removed"]) == ["region-a", "region-b", "region-c"]
     assert done["old_key_still_opens"] == []
     assert {name: counts(use) for name, use in uses(house).items()} == {"new": (1, 1, 0)}
+
+
+LEGS = """
+[keys.old]
+kind = "hpke"
+public_key_file = "{home}/old.key.pub"
+
+[keys.new]
+kind = "hpke"
+public_key_file = "{home}/new.key.pub"
+
+[keys.both]
+kind = "all-of"
+legs = [["old"], ["new"]]
+
+[policies.all]
+kind = "full"
+targets = ["region-a", "region-b", "region-c"]
+recipients = ["both"]
+"""
+
+
+def test_a_leg_of_a_composition_is_not_retired_while_a_policy_or_a_backup_needs_it(house: Machine) -> None:
+    house.path("strongroom.toml").write_text(LEGS.format(home=house.home))
+    house.ok("backup", "--policy", "all", "--force")
+    refused = house.run("keys", "--retire", "new")
+    assert (refused.code, "seals for 'new'" in refused.err) == (59, True)
+    rest = LEGS.replace('recipients = ["both"]', 'recipients = ["old"]').format(home=house.home)
+    house.path("strongroom.toml").write_text(rest)
+    refused = house.run("keys", "--retire", "new")
+    assert (refused.code, "cannot be opened without 'new'" in refused.err) == (59, True)
+    assert "TOGETHER" in house.ok("keys").out

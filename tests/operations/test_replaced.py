@@ -82,3 +82,16 @@ def test_interrupted_it_goes_on_the_next_time(at: Rotated, deletions: int) -> No
     assert remove_replaced(services, backup).gone == ("eu",)
     assert not [name for name in names_on(eu) if f"/{backup}/" in name or name.endswith(f"{backup}.json")]
     assert services.store.backup(backup) is None
+
+
+def test_from_another_medium_under_the_same_name_nothing_is_said_to_be_gone(at: Rotated) -> None:
+    """The one with the old backup lies in the safe, and the key still opens it there."""
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    rotate(services, reencrypt=True)
+    swapped = at.services(at.old, at.new, targets={**at.world.targets, "ap": CountingTarget("ap")})
+    removed = remove_replaced(swapped, backup)
+    assert removed.gone == ("eu", "us")
+    assert "another medium" in removed.kept["ap"]
+    assert at.opened(backup, at.world.targets["ap"], at.old) == 30
+    assert remove_replaced(services, backup).gone == ("ap",)

@@ -1,0 +1,59 @@
+"""What keys open alone, what they open together, and what would be lost without one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from strongroom.keys import Recipient
+from strongroom.keys.allof import AllOfRecipient
+from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.operations.keyuse import KeyUse, recipient_key, survey
+from strongroom.operations.pins import pin_recipient
+from strongroom.operations.services import Pinned
+from tests.operations.world import World, make_world
+
+HSM, SPARE, BOARD, ALONE = (KeyFileIdentity(os.urandom(32)).recipient() for _ in range(4))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def uses(world: World, *recipients: Recipient) -> dict[str, KeyUse]:
+    """Back up for these recipients, and say what each key is good for."""
+    spec = world.with_spec(
+        recipients=tuple(pin_recipient(str(at), one) for at, one in enumerate(recipients))
+    ).spec
+    services = replace(world.services(), pinned=lambda _: Pinned(spec=spec, recipients=tuple(recipients)))
+    world.back_up(services)
+    return {use.key: use for use in survey(services, services.store.backups()).keys}
+
+
+def counts(found: dict[str, KeyUse], key: Recipient) -> tuple[int, int, int]:
+    use = found[recipient_key(key)]
+    return len(use.backups), len(use.together), len(use.only)
+
+
+def test_the_only_key_of_a_leg_is_needed_though_it_opens_nothing_alone(world: World) -> None:
+    both = AllOfRecipient([[HSM, SPARE], [BOARD]], label="emergency")
+    found = uses(world, both)
+    assert counts(found, both) == (1, 0, 1)
+    assert counts(found, BOARD) == (0, 1, 1)
+    assert counts(found, HSM) == counts(found, SPARE) == (0, 1, 0)
+
+
+def test_where_another_key_opens_alone_no_leg_is_needed(world: World) -> None:
+    both = AllOfRecipient([[HSM], [BOARD]], label="emergency")
+    found = uses(world, both, ALONE)
+    assert counts(found, HSM) == counts(found, BOARD) == (0, 1, 0)
+    assert counts(found, ALONE) == (1, 0, 0)
+
+
+def test_a_key_that_is_in_every_way_in_is_needed(world: World) -> None:
+    both = AllOfRecipient([[HSM], [BOARD]], label="emergency")
+    assert counts(uses(world, both, HSM), HSM) == (1, 1, 1)
