@@ -40,7 +40,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -218,6 +218,7 @@ class Keys:
     quorums: tuple[bytes, ...] = ()
     hsms: tuple[Hsm, ...] = ()
     answers: tuple[bytes, ...] = ()
+    kms: bytes = b""
     signers: frozenset[str] = frozenset()
     derived: dict[tuple[str, bytes, int], bytes] = field(default_factory=dict)
 
@@ -321,10 +322,13 @@ class Keys:
         info = b"strongroom/v1/wrap/transit/" + context
         return next((key for each in self.answers if (key := unwrap(each, args, info))), None)
 
+    def each(self) -> Iterator[Keys]:
+        """Yield these keys for each answer by itself: of KMS's, only the record's MAC tells which it is."""
+        return (replace(self, kms=answer) for answer in self.answers or (b"",))
+
     def _kms(self, args: dict[str, Any], context: bytes) -> bytes | None:  # noqa: ARG002
-        """Take the answer as it is: that it is the right one, the record's MAC shows."""
         members(args, "arn", "blob")
-        return self.answers[0] if len(self.answers) == 1 else None
+        return self.kms or None
 
     def _all_of(self, args: dict[str, Any], context: bytes) -> bytes | None:
         legs, data = legs_of(args)
@@ -389,17 +393,21 @@ def unlock(record: dict[str, Any], keys: Keys) -> bytes:
     """Open a wrapping key's record (section 2)."""
     stanzas, name, mac = check_record(record), unhex(record["id"], 16), unhex(record["mac"], 32)
     context = b"strongroom/v1/wrapping-key/" + name
-    key = next((found for stanza in stanzas if (found := keys.unwrap(stanza, context))), None)
-    if key is None:
-        who = "".join(f"\n- {line}" for stanza in stanzas for line in todo(stanza, context))
-        raise Failure("WrongKey", f"Nothing at hand opens it. It was sealed for any of:{who}")
     message = canonical({name: value for name, value in record.items() if name != "mac"})
-    right = hmac.digest(hkdf(key, name, b"strongroom/v1/wrapping-record"), message, "sha256")
-    wrong = "The list of recipients was changed" + (
-        ", or --answer is another key's." if keys.answers else "."
+    some = False
+    for key in (
+        found for each in keys.each() for stanza in stanzas if (found := each.unwrap(stanza, context))
+    ):
+        right = hmac.digest(hkdf(key, name, b"strongroom/v1/wrapping-record"), message, "sha256")
+        if hmac.compare_digest(right, mac):
+            return key
+        some = True
+    genuine(
+        not some,
+        "The list of recipients was changed" + (", or --answer is another key's." * bool(keys.answers)),
     )
-    genuine(hmac.compare_digest(right, mac), wrong)
-    return key
+    who = "".join(f"\n- {line}" for stanza in stanzas for line in todo(stanza, context))
+    raise Failure("WrongKey", f"Nothing at hand opens it. It was sealed for any of:{who}")
 
 
 def todo(stanza: dict[str, Any], context: bytes) -> list[str]:
@@ -526,6 +534,21 @@ def pkcs11_session(module: str, label: str, pin: str) -> Any:
         raise Failure("WrongKey", f"The HSM does not let us in ({kinds}). Nothing was tried twice.") from None
 
 
+def told(use: Callable[..., Any]) -> Callable[..., Any]:
+    """Name what an HSM does not do, or not any more."""
+    import pkcs11  # noqa: PLC0415 - only where there is an HSM
+
+    def used(*words: Any) -> Any:
+        try:
+            return use(*words)
+        except pkcs11.PKCS11Error as error:
+            raise Failure("WrongKey", f"The HSM does not do it ({type(error).__name__} {error}).") from None
+        except AttributeError:  # what the token does not allow its key, the binding does not offer
+            raise Failure("WrongKey", "The HSM does not allow its key this use.") from None
+
+    return used
+
+
 def pkcs11_token(module: str, label: str, pin: str) -> Hsm:
     """Return what an HSM does with the keys of a token that never leave it."""
     session = pkcs11_session(module, label, pin)
@@ -572,7 +595,7 @@ def pkcs11_token(module: str, label: str, pin: str) -> Hsm:
             return bytes(made[attribute.VALUE])
         return None
 
-    return Hsm(agree, unwrap_)
+    return Hsm(told(agree), told(unwrap_))
 
 
 def open_ec(dh: bytes, public: bytes, kem: int, sealed: bytes, info: bytes) -> bytes | None:
@@ -781,7 +804,7 @@ class Container:
     envelope: dict[str, Any]
     signer: bytes
 
-    def secrets(self, keys: Keys, newer: dict[str, Any] | None = None) -> Iterator[Secret]:
+    def secrets(self, keys: Keys, newer: Sequence[dict[str, Any]] = ()) -> Iterator[Secret]:
         """Yield every secret; memory is bounded by one segment."""
         sub = self._subkeys(keys, newer)
         tag = self.header[48:]
@@ -803,14 +826,15 @@ class Container:
             yield at, values, rows, dv, dr
             at += values + rows
 
-    def _subkeys(self, keys: Keys, newer: dict[str, Any] | None) -> dict[str, bytes]:
+    def _subkeys(self, keys: Keys, newer: Sequence[dict[str, Any]]) -> dict[str, bytes]:
         record, file_id = self.envelope["wrapping_key"], self.header[16:48]
-        if newer is not None:
-            need(
-                newer["id"] == record["id"], "Tampered", "The newer envelope belongs to another wrapping key."
-            )
-            need(newer["generation"] > record["generation"], "Stale", "The envelope is not newer.")
-        wrapping_key = unlock(newer or record, keys)
+        if newer:
+            own = [one for one in newer if one["id"] == record["id"]]
+            need(own, "Tampered", "The newer envelope belongs to another wrapping key.")
+            newest = max(own, key=lambda one: one["generation"])
+            need(newest["generation"] > record["generation"], "Stale", "The envelope is not newer.")
+            record = newest
+        wrapping_key = unlock(record, keys)
         file_key = unwrap(wrapping_key, self.envelope["file_key"], b"strongroom/v1/file-key/" + file_id)
         if file_key is None:
             raise Failure("Tampered", "The file key does not belong to this container.")
@@ -1089,7 +1113,7 @@ def open_legacy(data: bytes, passphrases: Sequence[str]) -> bytes:
 # -- the command line ----------------------------------------------------------
 
 
-def secrets_in(part: Part, keys: Keys, newer: dict[str, Any] | None) -> Iterator[Secret]:
+def secrets_in(part: Part, keys: Keys, newer: Sequence[dict[str, Any]]) -> Iterator[Secret]:
     """Yield the secrets of whatever a file is."""
     head = part.read(0, 64)
     if head.startswith(b'{"format":"strongroom-metadata'):
@@ -1108,7 +1132,7 @@ def secrets_in(part: Part, keys: Keys, newer: dict[str, Any] | None) -> Iterator
 
 
 def _secrets_in_file(
-    objects: list[tuple[str, Part]], keys: Keys, newer: dict[str, Any] | None
+    objects: list[tuple[str, Part]], keys: Keys, newer: Sequence[dict[str, Any]]
 ) -> Iterator[Secret]:
     """Yield a backup file's secrets; only of containers that its manifest names."""
     held = dict(objects)
@@ -1122,7 +1146,7 @@ def _secrets_in_file(
         need(name in held, "MissingPiece", f"'{name}' is not there.")
         trusted = replace(keys, signers=frozenset())
         if not manifest["sealed"]:
-            yield from secrets_in(held[name], keys, None)
+            yield from secrets_in(held[name], keys, ())
             continue
         container = open_container(held[name], trusted)
         need(
@@ -1187,20 +1211,52 @@ def act(arguments: argparse.Namespace, secrets: Iterator[Secret]) -> int:
     return count
 
 
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except ValueError:
+        raise Failure("WrongKey", f"'{path}' is not a text file.") from None
+
+
+def line_of(path: Path) -> str:
+    return text_of(path).rstrip("\r\n")
+
+
 def key_line(path: Path, kind: str) -> tuple[str, bytes]:
     """Read a key file: kind, variety, hex, checksum."""
-    words = path.read_text().split()
+    words = text_of(path).split()
     right = (
         len(words) == 4 and words[0] == kind and sha256(" ".join(words[:3]).encode()).hex()[:8] == words[3]
     )
-    need(right, "WrongKey", f"'{path}' is not a {kind} file, or it is damaged.")
+    right = right and words[1] in ("AES256", "mlkem768-x25519", "x25519")
+    need(
+        right and re.fullmatch("[0-9a-f]{64}", words[2]),
+        "WrongKey",
+        f"'{path}' is not a {kind} file, or it is damaged.",
+    )
     return words[1], bytes.fromhex(words[2])
+
+
+def answer_of(text: str) -> bytes:
+    try:
+        found = base64.b64decode(text.strip(), validate=True)
+    except ValueError:
+        found = b""
+    need(len(found) == 32, "WrongKey", "--answer takes what Vault or KMS printed: 32 bytes in base64.")
+    return found
+
+
+def asked(prompt: str) -> str:
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        raise Failure("WrongKey", "Nobody is there to be asked.") from None
 
 
 def gather(arguments: argparse.Namespace) -> Keys:
     """Read every key that the command line names."""
-    passphrases = [getpass.getpass("Passphrase: ")] if arguments.passphrase else []
-    passphrases += [path.read_text().rstrip("\r\n") for path in arguments.passphrase_file]
+    passphrases = [asked("Passphrase: ")] if arguments.passphrase else []
+    passphrases += [line_of(path) for path in arguments.passphrase_file]
     files = [key_line(path, "strongroom-key-1")[1] for path in arguments.key_file]
     private = [key_line(path, "strongroom-private-key-1") for path in arguments.private_key]
     return Keys(
@@ -1209,7 +1265,7 @@ def gather(arguments: argparse.Namespace) -> Keys:
         private=tuple(private),
         quorums=tuple(gather_quorums(arguments)),
         hsms=tuple(gather_hsms(arguments)),
-        answers=tuple(base64.b64decode(text, validate=True) for text in arguments.answer),
+        answers=tuple(map(answer_of, arguments.answer)),
         signers=frozenset(arguments.signer),
     )
 
@@ -1217,11 +1273,11 @@ def gather(arguments: argparse.Namespace) -> Keys:
 def gather_quorums(arguments: argparse.Namespace) -> Iterator[bytes]:
     """Read shares from files, a line each, or ask for them one by one; a slip loses no other."""
     for path in arguments.share_file:
-        yield join_shares([line for line in path.read_text().splitlines() if line.strip()])
+        yield join_shares([line for line in text_of(path).splitlines() if line.strip()])
     given: list[str] = []
     while arguments.shares:
         try:
-            given.append(getpass.getpass(f"Share {len(given) + 1}: "))
+            given.append(asked(f"Share {len(given) + 1}: "))
             (_, _, threshold), _, _ = read_share(given[-1])
         except Failure as failure:
             note(f"{failure} Type it again.")
@@ -1234,13 +1290,17 @@ def gather_quorums(arguments: argparse.Namespace) -> Iterator[bytes]:
 
 def gather_hsms(arguments: argparse.Namespace) -> Iterator[Hsm]:
     for path in arguments.hsm_private_key:
-        key = load_pem_private_key(path.read_bytes(), None)
-        need(isinstance(key, ec.EllipticCurvePrivateKey), "WrongKey", f"'{path}' is no EC private key.")
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        try:
+            key = load_pem_private_key(path.read_bytes(), None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            key = None
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise Failure("WrongKey", f"'{path}' is no EC private key in PEM, or it is encrypted.")
         yield software(key)
     if arguments.hsm:
         path = arguments.pin_file
-        pin = path.read_text().rstrip("\r\n") if path else getpass.getpass("PIN: ")
+        pin = line_of(path) if path else asked("PIN: ")
+        need(pin.strip(), "WrongKey", "There is no PIN; none was tried.")
         yield pkcs11_token(arguments.hsm, arguments.token, pin)
 
 
@@ -1261,7 +1321,14 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--answer", action="append", default=[], help="what Vault or KMS printed")
     made.add_argument("--signer", action="append", default=[], help="trust this fingerprint only")
-    made.add_argument("--newer", type=Path, help="a detached envelope, after a rotation")
+    made.add_argument(
+        "--newer",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        help="detached envelopes, after a rotation; each serves the containers of its wrapping key",
+    )
     made.add_argument("--legacy", action="store_true", help="the file is an old one")
     what = made.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="names only")
@@ -1273,7 +1340,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     keys = gather(arguments)
-    newer = read_envelope(arguments.newer.read_bytes(), keys) if arguments.newer else None
+    newer = [read_envelope(path.read_bytes(), keys) for path in arguments.newer]
     if arguments.legacy:
         for path in arguments.file:
             sys.stdout.buffer.write(open_legacy(path.read_bytes(), keys.passphrases))
@@ -1284,7 +1351,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _of(path: Path, keys: Keys, newer: dict[str, Any] | None) -> Iterator[Secret]:
+def _of(path: Path, keys: Keys, newer: Sequence[dict[str, Any]]) -> Iterator[Secret]:
     with path.open("rb") as file:
         yield from secrets_in(Part(file.fileno(), 0, os.fstat(file.fileno()).st_size), keys, newer)
 
@@ -1298,6 +1365,12 @@ def main() -> int:
     except OSError as error:
         note(f"{error.filename}: {error.strerror}")
         return 1
+    except Exception as error:  # noqa: BLE001 - its text, and a traceback's lines, may quote a key or a value
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        note(f"A fault of this program ({type(error).__name__} at line {trace.tb_lineno if trace else 0}).")
+        return 70
 
 
 if __name__ == "__main__":

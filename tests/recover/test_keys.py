@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from itertools import combinations
 from pathlib import Path
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from strongroom.container.stanza import Recipient
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.ec import EcIdentity
+from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.quorum import QuorumRecipient
 from strongroom.keys.quorum.shares import split
@@ -148,3 +150,37 @@ def test_an_arn_that_is_a_command_is_not_shown(arn: str) -> None:
     stanza = {"type": "kms", "label": "x", "args": {"arn": arn.encode().hex(), "blob": "00"}}
     assert recover.todo(stanza, b"") == ["kms x: it names no key of AWS KMS"]
     assert recover.todo({"type": "transit", "label": "", "args": {}}, b"") == ["transit: it is malformed"]
+
+
+BAD_WORDS: dict[str, tuple[str, ...]] = {
+    "an answer that is no base64": ("--answer", "!"),
+    "an answer of another length": ("--answer", "AAAA"),
+    "a passphrase that is no text": ("--passphrase-file", "binary"),
+    "a key file that is none": ("--key-file", "binary"),
+    "a key of an unknown kind": ("--private-key", "odd"),
+    "a share that is none": ("--share-file", "odd"),
+    "a PEM that is none": ("--hsm-private-key", "odd"),
+    "nobody to ask": ("--passphrase",),
+    "a PIN that is none": ("--hsm", "none.so", "--token", "t", "--pin-file", "blank"),
+    "a library that is none": ("--hsm", "odd", "--token", "t", "--pin-file", "odd"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_WORDS)
+def test_what_is_given_wrongly_is_named_without_a_traceback_or_what_is_in_it(
+    what: str, tmp_path: Path
+) -> None:
+    path = sealed(tmp_path, HpkeIdentity.generate().recipient())
+    (tmp_path / "binary").write_bytes(b"CANARY\xff\xfe")
+    (tmp_path / "blank").write_text("\n")
+    body = f"strongroom-private-key-1 odd {'00' * 32}"
+    check = hashlib.sha256(body.encode()).hexdigest()[:8]
+    (tmp_path / "odd").write_text(f"{body} {check}\n")
+    words = [tmp_path / word if (tmp_path / word).exists() else word for word in BAD_WORDS[what]]
+
+    done = run(path, *words, "--list")
+
+    assert done.returncode == 10, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert b"CANARY" not in done.stderr
+    assert b"WrongKey" in done.stderr

@@ -65,7 +65,7 @@ def contents(vector: Vector, part: Any) -> Iterator[bytes]:
     keys, kind = keys_of(vector), vector.one("kind")
     if kind == "container":
         field = vector.one("newer")
-        newer = recover.read_envelope(base64.b64decode(field), keys) if field else None
+        newer = [recover.read_envelope(base64.b64decode(field), keys)] if field else []
         for secret in recover.open_container(part, keys).secrets(keys, newer):
             yield secret.line + b"".join(secret.values)
     elif kind == "bundle":

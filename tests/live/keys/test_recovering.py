@@ -87,20 +87,31 @@ def test_what_vault_answers_to_the_command_that_was_shown_opens(openbao: OpenBao
     assert run(path, "--answer", answer, "--get", "app/0001").stdout == VALUE
 
 
-def test_what_kms_answers_to_the_command_that_was_shown_opens(moto: Moto, tmp_path: Path) -> None:
-    path = sealed(tmp_path, KmsRecipient(of(moto, make_key(moto))))
+def answer_of_kms(moto: Moto, path: Path) -> str:
+    """Give the command that is shown for a backup; return what it prints."""
     shown = re.search(
         r"--region (\S+) --key-id (\S+) --encryption-context strongroom=(\S+) .*--ciphertext-blob (\S+)",
         run(path, "--list").stderr.decode(),
     )
     assert shown is not None
     region, arn, context, blob = shown.groups()
-
     answer = moto.client("kms", region_name=region).decrypt(
         KeyId=arn, CiphertextBlob=base64.b64decode(blob), EncryptionContext={"strongroom": context}
     )["Plaintext"]
+    return base64.b64encode(answer).decode()
 
-    assert run(path, "--answer", base64.b64encode(answer).decode(), "--get", "app/0001").stdout == VALUE
+
+def test_what_kms_answers_to_the_command_that_was_shown_opens(moto: Moto, tmp_path: Path) -> None:
+    recipient = KmsRecipient(of(moto, make_key(moto)))
+    folders = [tmp_path / name for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir()
+    path, other = (sealed(folder, recipient) for folder in folders)
+    answer, others = answer_of_kms(moto, path), answer_of_kms(moto, other)
+
+    assert run(path, "--answer", answer, "--get", "app/0001").stdout == VALUE
+    # Two wrapping keys: which answer is whose, the program finds out.
+    assert run(path, other, "--answer", others, "--answer", answer, "--get", "app/0001").stdout == 2 * VALUE
     wrong = run(path, "--answer", base64.b64encode(bytes(32)).decode(), "--list")
     assert wrong.returncode == 15
     assert b"--answer is another key's" in wrong.stderr
