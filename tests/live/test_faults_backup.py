@@ -57,6 +57,13 @@ STAYING = {
     "flips-a-bit-there": Case(fault=lambda _: FlipRequest(9), when=lambda region: region.sends),
     "flips-a-bit-back": Case(fault=lambda _: FlipReply(9), when=lambda region: region.reads),
     "is-full": Case(fault=lambda region: region.full, when=lambda region: region.sends),
+    "takes-all-and-keeps-nothing": Case(
+        fault=lambda _: Answer(201, {"ETag": '"kept"'}), when=lambda region: region.sends
+    ),
+    "answers-with-other-bytes": Case(
+        fault=lambda _: Answer(200, {"Content-Range": "bytes 0-4/5"}, b"other"),
+        when=lambda region: region.reads,
+    ),
     "refuses-the-clock": Case(fault=lambda region: region.skewed),
 }
 
