@@ -102,3 +102,24 @@ def test_a_backup_of_a_vault_that_only_that_vault_could_open_is_refused(
             "pair",
         )
         assert other.code == 71, other
+
+
+FORCED = {
+    "a key on the target": ('file = "target/k"', "", "a secret must never lie with the backups"),
+    "a key alone": ('file = "k"', 'schedule = "0 3 * * 0"', "one loss would close these backups for ever"),
+}
+
+
+@pytest.mark.parametrize("what", FORCED)
+def test_force_allows_no_unsafe_set_up(machine: Machine, what: str) -> None:
+    key, schedule, said = FORCED[what]
+    policy = '[policies.p]\nkind = "full"\ntargets = ["t"]\nquorum = 1\nregions = 1\nrecipients = ["k"]\n'
+    machine.path("strongroom.toml").write_text(
+        f'{TARGET}[keys.k]\nkind = "keyfile"\n{key}\n{policy}{schedule}\n'
+    )
+
+    done = machine.run("backup", "--policy", "p", "--force", "--json")
+
+    assert done.code == done.document["error"]["exit_code"] == 3
+    assert said in done.document["error"]["message"]
+    assert not machine.path("target").exists()
