@@ -15,7 +15,7 @@ from cli import prompts
 from cli.command import Command
 from cli.output import Output, encode, plural
 from cli.parser import Parser
-from strongroom.errors import UsageError
+from strongroom.errors import RunFailed, StrongroomError, UsageError
 from strongroom.state.records import Run, StepKind
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ def _arguments(parser: ArgumentParser) -> None:
     opening = commands.add_parser("open", help="quarantine and seal anew what a key opens, or what is named")
     what = opening.add_mutually_exclusive_group(required=True)
     what.add_argument("--key", metavar="KEY", help="a configured key, or what 'keys --json' calls its key")
+    opening.add_argument(
+        "--key-version", metavar="N", type=int, help="with --key: only what opens with this version of it"
+    )
     what.add_argument("--backup", metavar="ID", action="append", default=[], help="a backup; repeatable")
     opening.add_argument("--reason", metavar="TEXT", required=True, help="what is known; it goes on record")
     opening.add_argument("--output", metavar="FILE", type=Path, required=True, help="the incident record")
@@ -55,6 +58,8 @@ def _open(arguments: Namespace, output: Output) -> None:
 
     for path in filter(None, (arguments.output, arguments.secrets)):
         refuse_existing(path, replace=False)
+    if arguments.key_version is not None and not arguments.key:
+        raise UsageError("--key-version goes with --key.")
     found = settings()
     built = services(found)
     prompts.confirm("This quarantines backups and seals them anew", force=arguments.force)
@@ -64,13 +69,18 @@ def _open(arguments: Namespace, output: Output) -> None:
         by=f"{getpass.getuser()}@{socket.gethostname()}",
         reason=arguments.reason,
         key=_key(arguments.key, found) if arguments.key else "",
+        version=arguments.key_version,
         backups=arguments.backup,
     )
-    runs = (
-        [] if arguments.quarantine_only else [_run(policy, made, built, output) for policy in made.policies]
-    )
+    runs: list[Run] = []
+    failed: dict[str, str] = {}
+    for policy in () if arguments.quarantine_only else made.policies:
+        try:
+            runs.append(_run(policy, made, built, output))
+        except StrongroomError as error:  # the others go on, and the record is written in any case
+            failed[policy] = f"{error.code}: {error.message}"
     results = [row.result for run in runs for row in built.store.rows(run.id, StepKind.ROTATE) if row.result]
-    document = record(made, results, closed_at=rfc3339(time.time()))
+    document = record(made, results, closed_at=rfc3339(time.time()), failed=failed)
     write_whole(arguments.output, encode(document))
     if arguments.secrets:
         write_whole(arguments.secrets, encode(secrets_of(built, made)))
@@ -78,6 +88,8 @@ def _open(arguments: Namespace, output: Output) -> None:
     output.answer(document, _lines(made, document, arguments.output))
     for run in runs:
         require_good(run)
+    if failed:
+        raise RunFailed(f"Not sealed anew: the backups of {', '.join(failed)}.")
 
 
 def _key(word: str, found: Any) -> str:
@@ -111,6 +123,8 @@ def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[
         until = (one["until"] or "it is deleted") if one.get("reached", True) else "it is reached"
         yield f"  {one['backup']} on {one['target']} is still open, until {until}"
     yield from (f"  {backup}: not looked at: {why}" for backup, why in made.unread.items())
+    for policy, why in document["not_sealed_anew"].items():
+        yield f"  the backups of '{policy}' are not sealed anew: {why}"
     yield from document["left_to_do"]
     yield f"The record is in {path}."
 

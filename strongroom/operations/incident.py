@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct
 
-from strongroom.errors import KeyStillNeeded, MissingPiece, NothingSelected, StrongroomError
-from strongroom.operations.keyuse import Opens, keys_of, look, pinned_key
+from strongroom.container.wrapping import WrappingKey
+from strongroom.errors import ConfigError, KeyStillNeeded, MissingPiece, NothingSelected, StrongroomError
+from strongroom.operations.keyuse import Opens, keys_of, look, opens_with, own_records, pinned_key
 from strongroom.operations.open import open_backup
 from strongroom.operations.quarantine import quarantine
 from strongroom.operations.rotate import EVERY, RotateOptions
 from strongroom.operations.rotation import submit_rotation
-from strongroom.operations.services import Services
+from strongroom.operations.services import Pinned, Services
 from strongroom.operations.submit import Submitted
 from strongroom.operations.times import rfc3339
 
@@ -43,6 +45,7 @@ class Incident(Struct, frozen=True, kw_only=True):
     key: str
     affected: tuple[Affected, ...]
     unread: dict[str, str]
+    version: int | None = None
 
     @property
     def policies(self) -> dict[str, tuple[str, ...]]:
@@ -54,17 +57,20 @@ class Incident(Struct, frozen=True, kw_only=True):
 
 
 def affected_by(
-    services: Services, *, key: str = "", backups: Sequence[str] = ()
+    services: Services, *, key: str = "", version: int | None = None, backups: Sequence[str] = ()
 ) -> tuple[list[Affected], dict[str, str]]:
     """Return what a leaked key opens, or the backups named, the most exposed first; and what
     could not be looked at, with why: whoever counts has to count those as well.
 
     Args:
         key: as :func:`~strongroom.operations.keyuse.stanza_key` names it.
+        version: only what opens with this version of it, for kinds that have versions.
     """
     entries = [e for e in services.store.backups(limit=EVERY) if not backups or e.backup in backups]
     opened, unread = look(services, entries)
-    found = [_affected(services, one, key) for one in opened if not key or _is_open_to(one, key)]
+    found = [_affected(services, one, key, version) for one in opened if not key or _is_open_to(one, key)]
+    if version is not None:
+        found = [one for one in found if one.opens_now or _opened_first(services, one.backup, key, version)]
     order = sorted(found, key=lambda one: one.created_at, reverse=True)
     return sorted(order, key=lambda one: (not one.opens_now, -one.targets)), unread
 
@@ -73,18 +79,33 @@ def _is_open_to(one: Opens, key: str) -> bool:
     return key in one.first or any(key in keys_of(record) for record in one.records)
 
 
-def _affected(services: Services, one: Opens, key: str) -> Affected:
+def _opened_first(services: Services, backup: str, key: str, version: int) -> bool:
+    """Tell whether a backup's own envelopes open with a version; if they cannot be read, they may."""
+    try:
+        return any(opens_with(record, key, version) for record in own_records(services, backup))
+    except StrongroomError:
+        return True
+
+
+def _affected(services: Services, one: Opens, key: str, version: int | None) -> Affected:
     return Affected(
         backup=one.backup,
         policy=one.policy,
         created_at=one.created_at,
-        opens_now=not key or any(key in keys_of(record) for record in one.records),
+        opens_now=not key or any(opens_with(record, key, version) for record in one.records),
         targets=len(services.store.replicas(one.backup)),
     )
 
 
 def open_incident(
-    services: Services, *, name: str, by: str, reason: str, key: str = "", backups: Sequence[str] = ()
+    services: Services,
+    *,
+    name: str,
+    by: str,
+    reason: str,
+    key: str = "",
+    version: int | None = None,
+    backups: Sequence[str] = (),
 ) -> Incident:
     """Quarantine what is affected and put the incident on record.
 
@@ -92,7 +113,7 @@ def open_incident(
         NothingSelected: nothing is affected.
         KeyStillNeeded: a policy still seals for the key; what is made next would be affected too.
     """
-    affected, unread = affected_by(services, key=key, backups=backups)
+    affected, unread = affected_by(services, key=key, version=version, backups=backups)
     if not affected and not unread:
         raise NothingSelected("No backup is affected.", hint="Check the key or the backups with 'keys'.")
     made = Incident(
@@ -103,18 +124,23 @@ def open_incident(
         key=key,
         affected=tuple(affected),
         unread=unread,
+        version=version,
     )
     for policy in made.policies if key else ():
-        _refuse_sealing_for(services, policy, key)
-    services.store.event(
-        "incident.opened", incident=name, by=by, reason=reason, key=key, backups=len(affected)
-    )
+        with suppress(ConfigError):  # a policy that is gone seals nothing more
+            _refuse_sealing_for(services.pinned(policy), policy, key, version)
+    detail: dict[str, Any] = {"key": key, "version": version, "backups": len(affected)}
+    services.store.event("incident.opened", incident=name, by=by, reason=reason, **detail)
     quarantine(services, (one.backup for one in affected), incident=name, reason=reason)
     return made
 
 
-def _refuse_sealing_for(services: Services, policy: str, key: str) -> None:
-    if key in {pinned_key(pin) for pin in services.pinned(policy).spec.recipients}:
+def _refuse_sealing_for(pinned: Pinned, policy: str, key: str, version: int | None) -> None:
+    if key not in {pinned_key(pin) for pin in pinned.spec.recipients}:
+        return
+    # Which version a keeper seals with now, only sealing tells.
+    record = None if version is None else WrappingKey.create(pinned.recipients).record
+    if record is None or opens_with(record, key, version):
         raise KeyStillNeeded(
             f"Policy '{policy}' still seals for that key, so its next backup would be open too.",
             hint="Nothing was changed. Put another key into the policy's recipients, then repeat.",
@@ -157,8 +183,17 @@ def _names(services: Services, backup: str) -> list[str]:
     raise failures[0] if failures else MissingPiece(f"no target has backup {backup}")
 
 
-def record(incident: Incident, results: Iterable[Mapping[str, Any]], *, closed_at: str) -> dict[str, Any]:
-    """Return the incident record: what happened, what was done, what is still open and until when."""
+def record(
+    incident: Incident,
+    results: Iterable[Mapping[str, Any]],
+    *,
+    closed_at: str,
+    failed: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the incident record: what happened, what was done, what is still open and until when.
+
+    ``failed`` says of which policies the backups could not be sealed anew, and why.
+    """
     done = list(results)
     return {
         "incident": incident.id,
@@ -167,6 +202,7 @@ def record(incident: Incident, results: Iterable[Mapping[str, Any]], *, closed_a
         "by": incident.by,
         "reason": incident.reason,
         "key": incident.key,
+        "version": incident.version,
         "affected": [
             {"backup": one.backup, "policy": one.policy, "made": one.created_at, "opened_now": one.opens_now}
             for one in incident.affected
@@ -177,6 +213,7 @@ def record(incident: Incident, results: Iterable[Mapping[str, Any]], *, closed_a
             for one in done
             if one.get("new")
         ],
+        "not_sealed_anew": dict(failed or {}),
         "still_open": [still for one in done for still in one.get("still", ())],
         "left_to_do": [
             "Change every secret that these backups hold: nothing takes back a copy that was read.",

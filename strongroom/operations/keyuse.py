@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec import Struct
 
 from strongroom.container import canonical
-from strongroom.container.manifest import Manifest, ManifestRecipient
+from strongroom.container.manifest import ContainerEntry, Manifest, ManifestRecipient
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import MissingPiece, StrongroomError
@@ -186,12 +186,41 @@ def opens(services: Services, backup: str) -> Opens | None:
     raise failures[0] if failures else MissingPiece(f"no configured target holds backup {backup}")
 
 
+def opens_with(record: WrappingKeyRecord, key: str, version: int | None = None) -> bool:
+    """Tell whether a record opens with a key, or with one version of it."""
+    return any(
+        stanza_key(stanza) == key and (version is None or stanza.args.get("version") == version)
+        for stanza in record.stanzas
+    )
+
+
+def own_records(services: Services, backup: str) -> list[WrappingKeyRecord]:
+    """Return the records that a backup's containers carry, from the first target that gives them.
+
+    Raises:
+        StrongroomError: none does: what the first of them said.
+    """
+    failures: list[StrongroomError] = []
+    for replica in services.store.replicas(backup):
+        try:
+            target = services.target(replica.target)
+            manifest = read_manifest(target, backup, trusted=services.signer_fingerprints)
+            return [_own(target, backup, entry) for entry in wrapping_keys(manifest).values()]
+        except StrongroomError as error:
+            failures.append(error)
+    raise failures[0] if failures else MissingPiece(f"no configured target holds backup {backup}")
+
+
+def _own(target: Target, backup: str, entry: ContainerEntry) -> WrappingKeyRecord:
+    name = readable_container(target, backup, entry)
+    return own_record(ObjectReader(target, name), signer=entry.signer_fingerprint)
+
+
 def _opens(target: Target, manifest: Manifest, trusted: frozenset[str]) -> Opens:
     records = []
     for key, entry in wrapping_keys(manifest).items():
         newest = find_newest(target, key, trusted=trusted).newest
-        name = "" if newest else readable_container(target, manifest.backup_id, entry)
-        records.append(newest or own_record(ObjectReader(target, name), signer=entry.signer_fingerprint))
+        records.append(newest or _own(target, manifest.backup_id, entry))
     return Opens(
         backup=manifest.backup_id,
         policy=manifest.policy,

@@ -22,7 +22,7 @@ from strongroom.operations.locks import lock_until
 from strongroom.operations.reencrypt import away_from, reencrypt_backup
 from strongroom.operations.rewrap import Rotation, rewrap_backup
 from strongroom.operations.services import Pinned, Services
-from strongroom.state.records import Run, RunState, Step, StepKind, StepState
+from strongroom.state.records import Run, RunKind, RunState, Step, StepKind, StepState
 from strongroom.targets import Target
 from strongroom.targets.repaired import sound_copy
 from strongroom.vault.pace import Pace
@@ -178,4 +178,23 @@ def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
     if short:
         names = sorted({name for row in short for name in (row.result or {})["missed"]})
         return RunState.DEGRADED, f"{len(short)} backups not yet on {', '.join(names)}; repeat the rotation"
+    if late := being_made(services, run.spec.policy):
+        return RunState.DEGRADED, f"backup {late[0]} is being made for other keys; repeat the rotation then"
     return RunState.DONE, None
+
+
+def being_made(services: Services, policy: str) -> list[str]:
+    """Name the backups of a policy that are not finished and seal for other keys than it names now.
+
+    A run freezes its recipients when it begins: one that began before the configuration
+    changed comes to its end after a rotation listed what there was.
+    """
+    own = services.pinned(policy).spec.recipients
+    return [
+        run.id
+        for run in services.store.runs(EVERY)
+        if run.spec.kind is RunKind.BACKUP
+        and run.spec.policy == policy
+        and not run.state.final
+        and run.spec.recipients != own
+    ]
