@@ -143,6 +143,27 @@ def test_a_drill_that_misses_its_objective_says_so(world: World) -> None:
     assert "objective" in (run.error or "")
 
 
+class SlowStore(MemoryStore):
+    """A source that lets two secrets a second through, as a cloud does."""
+
+    def least_seconds(self, *, secrets: int, versions: int) -> float:
+        assert versions == secrets
+        return secrets / 2
+
+
+@pytest.mark.parametrize(("objective", "state"), [(14.0, RunState.DEGRADED), (600.0, RunState.DONE)])
+def test_a_drill_is_held_to_the_pace_of_the_source_and_not_of_its_scratch_store(
+    world: World, objective: float, state: RunState
+) -> None:
+    world.back_up()
+    slow = SlowStore(name=world.source.name)
+    services = world.services(sources={slow.name: slow})
+    run = finish(submit_drill(services, policy=POLICY, objective_seconds=objective), services)
+    assert run.state is state
+    said = "the source itself takes 15 s at the least; the objective is 14 s"
+    assert (said in (run.error or "")) == (state is RunState.DEGRADED)
+
+
 def test_a_drill_whose_backup_is_damaged_everywhere_fails_and_leaves_no_scratch_store(world: World) -> None:
     world.back_up()
     for target in world.targets.values():
