@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from strongroom.errors import BackupQuarantined, KeyStillNeeded, NothingSelected
+from strongroom.errors import BackupQuarantined, ConfigError, KeyStillNeeded, NothingSelected
 from strongroom.operations.drive import drive
 from strongroom.operations.incident import (
     Incident,
@@ -19,7 +20,7 @@ from strongroom.operations.keyuse import recipient_key
 from strongroom.operations.quarantine import check, quarantined, release
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.rewrap import rewrap_backup
-from strongroom.operations.services import Services
+from strongroom.operations.services import Pinned, Services
 from strongroom.operations.submit import submit_restore
 from strongroom.state.records import RunState, StepKind
 from tests.operations.rotating import Rotated
@@ -109,3 +110,18 @@ def test_a_backup_that_no_target_gives_counts_as_affected_until_it_is_looked_at(
         target.delete(f"manifests/{backup}.json")
     incident = opened(at, services, key=leaked(at))
     assert list(incident.unread) == [backup]
+
+
+def test_a_policy_that_is_gone_does_not_keep_its_backups_out_of_quarantine(at: Rotated) -> None:
+    backup = at.back_up()
+
+    def gone(policy: str) -> Pinned:
+        raise ConfigError(f"there is no policy '{policy}'")
+
+    opened(at, replace(at.services(at.old, at.new), pinned=gone), key=leaked(at))
+    assert quarantined(at.services()) == {backup: "i1"}
+
+
+def test_another_version_of_a_key_affects_nothing(at: Rotated) -> None:
+    at.back_up()
+    assert affected_by(at.services(at.old, at.new), key=leaked(at), version=7) == ([], {})

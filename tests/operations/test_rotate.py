@@ -18,7 +18,7 @@ from strongroom.operations.rewrap import rewrap_backup
 from strongroom.operations.rotate import RotateOptions
 from strongroom.operations.rotation import submit_rotation
 from strongroom.operations.services import Services
-from strongroom.operations.submit import newest, submit_repair, submit_verify
+from strongroom.operations.submit import newest, submit_backup, submit_repair, submit_verify
 from strongroom.state.records import Replica, Run, RunState, StepKind
 from tests.operations.rotating import Rotated
 from tests.operations.world import POLICY, World, names_on
@@ -232,3 +232,14 @@ def test_what_a_dead_attempt_left_is_swept_once_there_is_a_new_backup(at: Rotate
     new = read_manifest(eu, f"{backup}-r1", trusted=at.trusted)
     kept = {name.rpartition("/")[2] for name in names_on(eu) if name.startswith(f"containers/{backup}-r1/")}
     assert kept == {entry.sha256 for entry in new.containers}
+
+
+def test_a_backup_that_is_being_made_for_earlier_keys_is_told(at: Rotated) -> None:
+    at.back_up()
+    began, tickets = submit_backup(at.world.services(), policy=POLICY)
+    run = rotate(at.services(at.old, at.new))
+    assert run.state is RunState.DEGRADED
+    assert began in str(run.error)
+    drive(began, tickets, at.world.services(), processes=1)
+    assert rotate(at.services(at.old, at.new)).state is RunState.DONE
+    assert at.opened(began, at.world.targets["eu"], at.new) == 30
