@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live.process import ServerProcess, free_port, installed
+from tests.process import ServerProcess, free_port, installed
 
 ACCOUNT = "strongroomtest"
 WANTED = "azurite-blob is not installed; 'make live' installs it"

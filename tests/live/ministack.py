@@ -15,7 +15,7 @@ import pytest
 
 from strongroom.targets.s3 import S3Options
 from strongroom.targets.s3.client import make_client
-from tests.live.process import ServerProcess, free_port, installed
+from tests.process import ServerProcess, free_port, installed
 
 MISSING = "no ministack under build/live; 'make live' installs it"
 CREDENTIALS = {"aws_access_key_id": "CANARY-key", "aws_secret_access_key": "CANARY-secret"}

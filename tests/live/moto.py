@@ -18,7 +18,7 @@ import pytest
 from botocore.session import Session
 
 from strongroom.sources.aws.options import AwsOptions
-from tests.live.process import ServerProcess, beside_python, free_port
+from tests.process import ServerProcess, beside_python, free_port
 
 REGION = "eu-central-1"
 CREDENTIALS = {"aws_access_key_id": "CANARY-key", "aws_secret_access_key": "CANARY-secret"}

@@ -11,8 +11,8 @@ from typing import Self
 
 from strongroom.keys.pkcs11.pin import Pin, PinFile
 from strongroom.keys.pkcs11.session import Token
-from tests.live.process import ServerUnavailable
 from tests.live.softhsm import file_with
+from tests.process import ServerUnavailable
 
 PIN = "CANARY-nss-1"
 LABEL = "NSS Certificate DB"

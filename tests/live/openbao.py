@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from strongroom.vault.connection import Connection
 from strongroom.vault.login import AppRole, TokenFile
-from tests.live.process import (
+from tests.process import (
     POLL_SECONDS,
     START_SECONDS,
     ServerProcess,

@@ -10,8 +10,8 @@ from typing import Self
 
 from strongroom.keys.pkcs11.pin import PinFile
 from strongroom.keys.pkcs11.session import Token
-from tests.live.process import ServerUnavailable
 from tests.live.softhsm import SoftHsm, module
+from tests.process import ServerUnavailable
 
 _CLIENTS = ("/usr/lib/*/pkcs11/p11-kit-client.so", "/usr/lib64/pkcs11/p11-kit-client.so")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.live.process import ROOT
+from tests.process import ROOT
 
 OPS = ROOT / "ops" / "aws"
 ACCOUNT = "000000000000"

@@ -12,7 +12,7 @@ from typing import Self
 
 from strongroom.keys.pkcs11.pin import Pin, PinFile
 from strongroom.keys.pkcs11.session import Token
-from tests.live.process import ServerUnavailable
+from tests.process import ServerUnavailable
 
 PIN = "CANARY-2468"
 OFFICER = "CANARY-13579"

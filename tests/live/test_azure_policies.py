@@ -16,7 +16,7 @@ from strongroom.operations.probe import probe_rights
 from strongroom.targets import Target
 from strongroom.targets.azure import Account, AzureTarget
 from tests.live.azurite import ACCOUNT, Azurite
-from tests.live.process import ROOT
+from tests.process import ROOT
 from tests.targets.conformance import MIB, SharedConformance, get, names, put
 
 SAS: dict[str, str] = json.loads((ROOT / "ops" / "azure" / "sas.json").read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ import pytest
 from strongroom.errors import SourceError
 from strongroom.model import Entry, Media
 from strongroom.sources.files import detect, open_files
-from tests.live.process import beside_python
+from tests.process import beside_python
 from tests.sources.gpg import KEY, fingerprint, gpg_home
 
 

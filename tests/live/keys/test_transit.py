@@ -22,8 +22,8 @@ from strongroom.keys.transit import TransitIdentity, TransitKey, TransitRecipien
 from strongroom.vault.client import Vault
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance
 from tests.live.openbao import OpenBao
-from tests.live.process import ROOT
 from tests.live.proxy import FaultyProxy, LoseReply, method
+from tests.process import ROOT
 
 POLICIES = ROOT / "ops" / "vault"
 _numbers = itertools.count(1)
