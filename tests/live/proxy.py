@@ -96,6 +96,7 @@ class Answer(Fault):
         return Reply(status=self.status, reason="", headers=list(self.headers.items()), body=self.body)
 
 
+@dataclass(frozen=True)
 class Reset(Fault):
     """Reset the connection; the server never sees the request."""
 
@@ -103,6 +104,7 @@ class Reset(Fault):
         return None
 
 
+@dataclass(frozen=True)
 class LoseReply(Fault):
     """Let the server do what was asked, and reset the connection instead of saying so."""
 

@@ -211,7 +211,11 @@ def test_what_follows_the_snapshot_is_refused(snapshot: bytes, more: bytes) -> N
         checked(snapshot + more)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"\x1f\x8b", gzip.compress(b""), gzip.compress(b"x" * 600)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"\x1f\x8b", gzip.compress(b""), gzip.compress(b"x" * 600)],
+    ids=["nothing", "json", "magic", "empty", "text"],
+)
 def test_something_else_is_no_snapshot(content: bytes) -> None:
     with pytest.raises(FormatError):
         checked(content)
