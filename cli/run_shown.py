@@ -88,7 +88,10 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
     if counts := _counts(run):
         yield "holds", f"{plural(counts['secrets'], 'secret')}, {size(counts['size'])}"
     if fewer := run.facts.get("report", {}).get("fewer"):
-        yield "lacks", f"{plural(fewer, 'secret')} of those listed, or of those that the backup before holds"
+        yield (
+            "lacks",
+            f"{plural(fewer, 'secret')} of those listed, or of what a backup of the last 30 days holds",
+        )
     yield from readers.pairs(_readers(run, rows))
     for kind, entry in steps(rows).items():
         yield (

@@ -13,6 +13,7 @@ from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.drill import least_seconds, remove_scratch
 from strongroom.operations.services import Services
 from strongroom.operations.sweep import sweep_earlier, sweep_stage, sweep_targets
+from strongroom.operations.times import rfc3339
 from strongroom.state.records import Replica, Run, RunKind, RunState, Step, StepKind, StepState
 
 
@@ -37,6 +38,9 @@ Outcome = tuple[RunState, str | None]
 
 FLOOR = 0.9
 """What part of the expected secrets a backup must hold not to be called degraded."""
+REMEMBERED = 30 * 86_400.0
+"""Seconds for which a drop goes on being told. Held against the backup before alone, it would be told
+once, and the next backup would take what is left for all there is."""
 
 
 def _outcome(run: Run, good: set[str], services: Services) -> Outcome:
@@ -91,7 +95,7 @@ def _short(run: Run, services: Services) -> str | None:
 
 
 def _fewer(run: Run, services: Services) -> int:
-    """Return how many secrets a backup lacks of those that were listed, or that the one before has."""
+    """Return how many secrets a backup lacks of those that were listed, or that earlier ones have."""
     if run.spec.kind is not RunKind.BACKUP or "counts" not in run.facts:
         return 0
     expected = max(run.facts["plan"]["secrets"], _held_before(run, services))
@@ -99,11 +103,11 @@ def _fewer(run: Run, services: Services) -> int:
 
 
 def _held_before(run: Run, services: Services) -> int:
-    """Return how many secrets the policy's backup before this one holds; a command has none."""
+    """Return the most that any of the policy's backups of late holds; a command has none before it."""
     if run.spec.policy.startswith("("):
         return 0
-    found = services.store.backups(policy=run.spec.policy, limit=2)
-    return next((entry.secrets for entry in found if entry.backup != run.id), 0)
+    since = rfc3339(run.created_at - REMEMBERED)
+    return services.store.most_secrets(run.spec.policy, since=since, besides=run.id)
 
 
 def _timed(run: Run, services: Services) -> Outcome:

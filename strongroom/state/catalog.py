@@ -40,6 +40,14 @@ def backups(conn: Connection, *, policy: str | None, limit: int) -> list[Catalog
     return [codec.entry_of(row) for row in conn.execute(query)]
 
 
+def most_secrets(conn: Connection, policy: str, *, since: str, besides: str) -> int:
+    """Return the most secrets that a policy's backups since then hold, or its newest if that is older."""
+    others = select(_catalog.secrets).where(_catalog.policy == policy, _catalog.backup != besides)
+    newest = others.order_by(_catalog.created_at.desc(), _catalog.backup.desc()).limit(1)
+    late = others.where(_catalog.created_at >= since).order_by(_catalog.secrets.desc()).limit(1)
+    return max(conn.execute(query).scalar() or 0 for query in (newest, late))
+
+
 def backup(conn: Connection, name: str) -> CatalogEntry | None:
     """Return one backup, or ``None`` if the catalog does not know it."""
     row = conn.execute(select(tables.catalog).where(_catalog.backup == name)).first()

@@ -260,6 +260,15 @@ class RunStore:
         with self._database.reading() as conn:
             return catalog.backups(conn, policy=policy, limit=limit)
 
+    def most_secrets(self, policy: str, *, since: str, besides: str) -> int:
+        """Return the most secrets that a policy's backups since then hold, or its newest if that is older.
+
+        Args:
+            besides: the backup that is to be held against them.
+        """
+        with self._database.reading() as conn:
+            return catalog.most_secrets(conn, policy, since=since, besides=besides)
+
     def set_replica(self, replica: Replica) -> None:
         """Record what is known of one replica. Its backup must be in the catalog."""
         with self._database.writing() as conn:

@@ -15,6 +15,7 @@ from strongroom.operations.drive import drive
 from strongroom.operations.open import open_backup
 from strongroom.operations.pins import pin_target
 from strongroom.operations.submit import retry, submit_backup
+from strongroom.sources import Change
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunState, StepKind, Ticket
 from strongroom.targets.memory import MemoryTarget
@@ -166,6 +167,14 @@ def test_much_fewer_secrets_than_the_backup_before_are_called_degraded(world: Wo
     run = world.back_up()
     assert run.state is RunState.DEGRADED
     assert "holds 20 secrets where 30 were expected" in (run.error or "")
+
+
+def test_much_fewer_secrets_are_an_alarm_in_each_backup_until_they_are_back(world: World) -> None:
+    assert world.back_up().state is RunState.DONE
+    world.source.delete([f"app/{number:04}" for number in range(10)])
+    assert [world.back_up().state for _ in range(2)] == [RunState.DEGRADED] * 2
+    world.source.write([Change(secret=secret, expected=None) for secret in made_up(10)])
+    assert world.back_up().state is RunState.DONE
 
 
 def test_a_source_that_loses_secrets_between_listing_and_reading_is_called_degraded(tmp_path: Path) -> None:

@@ -13,14 +13,20 @@ from strongroom.state.store import RunStore
 from tests.state.pipeline import let_pass, new_run
 
 
-def entry(backup: str, *, created_at: str = "2026-11-25T02:45:01Z", policy: str = "weekly") -> CatalogEntry:
+def entry(
+    backup: str,
+    *,
+    created_at: str = "2026-11-25T02:45:01Z",
+    policy: str = "weekly",
+    secrets: int = 1_000_000,
+) -> CatalogEntry:
     return CatalogEntry(
         backup=backup,
         policy=policy,
         source="local",
         created_at=created_at,
         values=True,
-        secrets=1_000_000,
+        secrets=secrets,
         size=5 * 2**32,
         containers=20,
         manifest_sha256="ab" * 32,
@@ -54,6 +60,24 @@ def test_putting_a_backup_again_replaces_what_was_known(store: RunStore) -> None
     store.put_backup(entry("b1"))
     assert store.backups() == [entry("b1")]
     assert store.replicas("b1") == [replica("b1", "a", verified=Depth.LIVE), replica("b1", "b")]
+
+
+def test_the_most_secrets_of_late_are_those_of_the_same_policy_and_not_forgotten_too_soon(
+    store: RunStore,
+) -> None:
+    def most(since: str) -> int:
+        return store.most_secrets("weekly", since=since, besides="now")
+
+    assert most("2026-11-01T00:00:00Z") == 0
+    store.put_backup(entry("old", created_at="2026-10-01T00:00:00Z", secrets=90))
+    store.put_backup(entry("many", created_at="2026-11-02T00:00:00Z", secrets=70))
+    store.put_backup(entry("few", created_at="2026-11-03T00:00:00Z", secrets=5))
+    store.put_backup(entry("now", created_at="2026-11-04T00:00:00Z", secrets=80))
+    store.put_backup(entry("other", created_at="2026-11-03T00:00:00Z", secrets=99, policy="daily"))
+    assert most("2026-11-01T00:00:00Z") == 70
+    assert most("2026-11-02T12:00:00Z") == 5
+    assert most("2027-01-01T00:00:00Z") == 5, "with none of late, the newest counts"
+    assert most("2026-01-01T00:00:00Z") == 90
 
 
 def test_a_replica_is_updated_alone(store: RunStore) -> None:
