@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from strongroom.errors import StrongroomError
+from strongroom.model import Entry
 from strongroom.operations.probe import Probe, said, works
 from strongroom.sources import Source
 from strongroom.targets.probing import Check, Outcome, of_mode
@@ -44,11 +45,12 @@ def probe_source(source: Source, *, path: Path | None = None) -> Probe:
 
 def _source(source: Source, path: Path | None) -> Iterator[Check]:
     try:
-        entry = next(iter(source.list()), None)
+        count, entry = _listed(source)
     except StrongroomError as error:
         yield Check(what="list", outcome=Outcome.MISSING, detail=said(error))
         return
-    yield Check(what="list", detail="" if entry else "it holds no secret that this credential may list")
+    nothing = "it holds no secret that this credential may list"
+    yield Check(what="list", detail=f"{count:,} names, to the end" if entry else nothing)
     if entry is None:
         yield Check(what="read one", outcome=Outcome.NOT_SHOWN, detail="there is nothing to read")
     else:
@@ -59,6 +61,17 @@ def _source(source: Source, path: Path | None) -> Iterator[Check]:
         yield from _told(source)
     else:
         yield Check(what="rights of the credential", outcome=Outcome.NOT_SHOWN, detail=_UNTOLD)
+
+
+def _listed(source: Source) -> tuple[int, Entry | None]:
+    """List to the end, since a right may lack at the last folder only; return how many, and the last.
+
+    The last, because a Vault server lists its settings before its secrets.
+    """
+    count, last = 0, None
+    for count, last in enumerate(source.list(), 1):  # noqa: B007
+        pass
+    return count, last
 
 
 def _told(source: TellsRights) -> Iterator[Check]:
@@ -72,8 +85,8 @@ def _told(source: TellsRights) -> Iterator[Check]:
             yield Check(what=right.path, outcome=Outcome.MISSING, detail=", ".join(right.missing))
         if right.excess:
             yield Check(what=right.path, outcome=Outcome.EXCESS, detail=", ".join(right.excess))
-    fitting = sum(not right.missing and not right.excess for right in found)
-    yield Check(what="rights of the credential", detail=f"{fitting} of {len(found)} paths fit")
+    if not any(right.missing or right.excess for right in found):
+        yield Check(what="rights of the credential", detail=f"each of {len(found)} paths fits")
 
 
 _UNTOLD = "its server does not tell what a credential may do; compare it with ops/"

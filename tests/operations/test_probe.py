@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from msgspec import Struct
 
 from strongroom.errors import SourceError, TargetReadOnly
+from strongroom.model import Entry, Secret
 from strongroom.operations.probe import NEEDS, Probe, probe_all, probe_rights, probe_storage
 from strongroom.operations.probe_source import probe_source
 from strongroom.sources.memory import MemoryStore
@@ -258,10 +259,38 @@ def test_what_a_source_tells_of_its_rights_is_told_path_by_path() -> None:
         Right("sys/mounts"),
     )
 
+    assert "rights of the credential" not in outcomes(probe_source(source)), "nothing is fine as a whole"
     assert [check for check in probe_source(source).checks if check.failed] == [
         Check(what="secret/data/*", outcome=Outcome.MISSING, detail="read"),
         Check(what="other/data/*", outcome=Outcome.EXCESS, detail="create, delete"),
     ]
+
+
+def test_rights_that_all_fit_are_counted() -> None:
+    source = Telling(made_up(1), name="vault")
+    source.told = (Right("sys/mounts"), Right("secret/*"))
+    assert probe_source(source).checks[-1].detail == "each of 2 paths fits"
+
+
+def test_a_listing_that_fails_at_its_last_folder_is_no_fine_listing() -> None:
+    class HalfListed(MemoryStore):
+        def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+            yield from super().list(with_tags=with_tags)
+            raise SourceError("no right to list 'team-z/'")
+
+    [check] = probe_source(HalfListed(made_up(3), name="vault")).checks
+    assert (check.what, check.outcome) == ("list", Outcome.MISSING)
+    assert "team-z/" in check.detail
+
+
+def test_what_is_read_is_the_last_of_the_listing_which_is_counted() -> None:
+    class OnlyTheLast(MemoryStore):
+        def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+            assert [entry.name for entry in entries] == ["app/0002"]
+            return super().read(entries)
+
+    listed, read, _ = probe_source(OnlyTheLast(made_up(3), name="vault")).checks
+    assert (listed.detail, read.outcome) == ("3 names, to the end", Outcome.FINE)
 
 
 def test_a_source_that_cannot_be_listed_or_read_is_found() -> None:
