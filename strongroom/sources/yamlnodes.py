@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from msgspec import Raw
 
 LARGEST = 16 << 20
@@ -110,6 +111,8 @@ class Node:
         return Raw(written.encode()) if number else written
 
 
+_JSON_ALONE = re.compile(rb"""\t|\\(?:u(d[89ab][0-9a-f]{2})\\u(d[c-f][0-9a-f]{2})|.)""", re.IGNORECASE)
+"""What JSON may hold and YAML may not: tabs between words, and a character written as two escapes."""
 _NOTHING = ("", "~", "null", "Null", "NULL")
 
 
@@ -125,6 +128,7 @@ def documents(text: bytes) -> Iterator[Node]:
         raise BadYamlError(f"the file is larger than {LARGEST >> 20} MiB", line=1)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     problem = None
+    text = _of_json(text)
     try:
         _check(yaml, text, loader)
         for node in yaml.compose_all(text, Loader=loader):
@@ -137,6 +141,22 @@ def documents(text: bytes) -> Iterator[Node]:
         problem = BadYamlError("it is not UTF-8, or nested too deeply", line=1)
     if problem is not None:
         raise problem
+
+
+def _of_json(text: bytes) -> bytes:
+    """Return JSON as YAML spells it, line for line; what is no JSON stays as it is."""
+    try:
+        msgspec.json.decode(text, type=Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    return _JSON_ALONE.sub(_spelled, text)
+
+
+def _spelled(found: re.Match[bytes]) -> bytes:
+    high, low = found.groups()
+    if high is None:
+        return b" " if found[0] == b"\t" else found[0]
+    return b"\\U%08x" % (0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
 
 
 def _check(yaml: Any, text: bytes, loader: Any) -> None:

@@ -143,6 +143,21 @@ def test_a_directory_of_manifests_is_read_whole_and_not_beyond(tmp_path: Path) -
     assert sorted(read_all(tree)) == ["default/a/a", "default/b/a", "default/c/a"]
 
 
+def test_json_may_hold_what_yaml_may_not(manifest: Path) -> None:
+    r"""Characters as two escapes, tabs between words; a backslash that is escaped begins no escape."""
+    emoji, path = r"CANARY \ud83d\uDE00 a\/b \u00e9", r"C:\\ud83d\\ude00\ttab"
+    values = f'{{"k": "{emoji}", "p": "{path}"}}'
+    manifest.write_text(f'{{\n\t"kind":\t"Secret", "metadata": {{"name": "a"}}, "stringData": {values}}}')
+    found = read_all(manifest)
+    assert plain(found["default/a/k"]).decode() == "CANARY \U0001f600 a/b \u00e9"
+    assert plain(found["default/a/p"]).decode() == "C:\\ud83d\\ude00\ttab"
+
+
+def test_what_is_no_json_is_read_as_it_stands(manifest: Path) -> None:
+    manifest.write_text("kind: Secret\nmetadata: {name: a}\nstringData: {k: '\\ud83d\\ude00'}\n")
+    assert plain(read_all(manifest)["default/a/k"]).decode() == "\\ud83d\\ude00"
+
+
 def test_two_secrets_of_one_name_are_both_listed_and_not_chosen_between(manifest: Path) -> None:
     one = "kind: Secret\nmetadata: {name: a}\nstringData: {k: CANARY}\n"
     manifest.write_text(f"{one}---\n{one}")
