@@ -224,7 +224,7 @@ class SourceError(StrongroomError):
     """The source refused or gave nonsense."""
 
     exit_code = 30
-    default_hint = "No backup was made; the last good one is untouched. Check the source."
+    default_hint = "No backup that was made before is touched by that. Check the source, then try again."
 
 
 class SourceUnavailable(SourceError):

@@ -91,6 +91,17 @@ class AwsSource(Section):
         examples=["backup"],
         json_schema_extra={"default": "what the AWS SDK finds: environment, profile, instance role"},
     )
+    credentials_file: AbsolutePath | None = Field(
+        default=None,
+        description="A credentials file in the AWS SDK's format, for this source alone.",
+        examples=["/run/secrets/aws-secrets-manager"],
+    )
+    ca_file: AbsolutePath | None = Field(
+        default=None,
+        description="Certificates (PEM) that may sign the server's.",
+        examples=["/etc/strongroom/aws-ca.pem"],
+        json_schema_extra={"default": "those of the SDK"},
+    )
     requests_per_second: int = Field(
         default=40, ge=1, le=10_000, description="What the service may be asked for at most.", examples=[100]
     )

@@ -111,6 +111,8 @@ def _aws_source(name: str, found: AwsSource, settings: Settings) -> Destination:
         region=found.region,
         endpoint_url=found.endpoint_url,
         profile=found.profile,
+        credentials_file=found.credentials_file,
+        ca_file=found.ca_file,
         requests_per_second=found.requests_per_second,
         pace_file=settings.state_dir / f"{name}.pace",
         kms_key_id=found.kms_key_id,

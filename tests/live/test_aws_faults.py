@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from strongroom.errors import RunFailed, SourceError, SourceUnavailable
+from strongroom.errors import ConfigError, KeyFileExposed, RunFailed, SourceError, SourceUnavailable
 from strongroom.operations.backup_file import backup_to_file
 from strongroom.sources.aws import AwsSource
 from strongroom.targets.directory import DirectoryTarget
@@ -35,6 +35,7 @@ from tests.live.proxy import (
     Truncate,
     When,
 )
+from tests.live.regions import credentials_file
 from tests.operations.world import make_world
 
 
@@ -180,6 +181,33 @@ def test_an_expired_certificate_is_said_and_nothing_is_sent(moto: Moto, tmp_path
         with pytest.raises(SourceError, match="certificate is not valid"):
             list(source.list())
         assert not proxy.requests
+
+
+def test_a_certificate_of_ones_own_authority_is_taken_where_it_is_named(moto: Moto, tmp_path: Path) -> None:
+    moto.client().create_secret(Name="one", SecretString="CANARY-one")
+    tls, certificate = server_context(tmp_path)
+    with FaultyProxy(moto.port, tls=tls) as proxy:
+        source = AwsSource(moto.options(endpoint_url=proxy.url, ca_file=certificate), name="aws")
+        assert [entry.name for entry in source.list()] == ["one"]
+
+
+def test_a_source_has_credentials_of_its_own(
+    moto: Moto, proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come before those of the environment, and are not for others to read."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "CANARY-environment")
+    path = credentials_file(tmp_path / "aws")
+    options = moto.options(endpoint_url=proxy.url, credentials_file=path)
+    list(AwsSource(options, name="aws").list())
+    assert proxy.requests
+    for request in proxy.requests:
+        assert "Credential=CANARY-environment" not in request.headers["Authorization"]
+    path.chmod(0o644)
+    with pytest.raises(KeyFileExposed):
+        list(AwsSource(options, name="aws").list())
+    path.unlink()
+    with pytest.raises(ConfigError):
+        list(AwsSource(options, name="aws").list())
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from strongroom.config.checks.found import Finding, Found
 from strongroom.config.keys import HpkeKey, KeyFileKey, PassphraseKey, Pkcs11Key
 from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath
+from strongroom.config.sources import AwsSource
 from strongroom.config.targets import AzureTargetSettings, S3TargetSettings
 
 
@@ -50,6 +51,9 @@ def _of_places(settings: Settings) -> Iterator[tuple[KeyPath, Path | None]]:
     for name, vault in settings.vaults.items():
         yield ("vaults", name, "token_file"), vault.token_file
         yield ("vaults", name, "secret_id_file"), vault.secret_id_file
+    for name, source in settings.sources.items():
+        if isinstance(source, AwsSource):
+            yield ("sources", name, "credentials_file"), source.credentials_file
     for name, target in settings.targets.items():
         match target:
             case S3TargetSettings():

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from strongroom.errors import ConfigError, SourceError, SourceUnavailable
+from strongroom.keys.privatefile import read_private
 from strongroom.sources.aws import failures
 from strongroom.sources.aws.options import AwsOptions
 from strongroom.vault.pace import Pace
@@ -175,9 +176,12 @@ def _made(options: AwsOptions) -> Any:
 
 
 def make_client(options: AwsOptions, **credentials: str) -> Any:
-    """Make a client. ``credentials`` (as the SDK spells them) replace the configured ones."""
+    """Make a client. ``credentials`` (as the SDK spells them) replace the configured ones.
+
+    Raises:
+        ConfigError: the credentials file is missing or open to others.
+    """
     from botocore.config import Config  # noqa: PLC0415 - a quarter of a second that only its users pay
-    from botocore.session import Session  # noqa: PLC0415
 
     _quieten()
     config = Config(
@@ -188,15 +192,30 @@ def make_client(options: AwsOptions, **credentials: str) -> Any:
         tcp_keepalive=True,
         user_agent_extra="strongroom",
     )
-    client = Session(profile=options.profile).create_client(
+    client = _session(options).create_client(
         "secretsmanager",
         region_name=options.region,
         endpoint_url=options.endpoint_url,
+        verify=str(options.ca_file) if options.ca_file else None,
         config=config,
         **credentials,
     )
     client.meta.events.register("before-parse.secrets-manager", _check_body)
     return client
+
+
+def _session(options: AwsOptions) -> Any:
+    """Return a session that finds the configured credentials.
+
+    A file of credentials comes before the environment only if a profile is named on the session itself.
+    """
+    from botocore.session import Session  # noqa: PLC0415 - as above
+
+    session = Session(profile=options.profile or ("default" if options.credentials_file else None))
+    if options.credentials_file is not None:
+        read_private(options.credentials_file)  # for its check of who may read it
+        session.set_config_variable("credentials_file", str(options.credentials_file))
+    return session
 
 
 def _ready(pace_file: Path | None) -> Path | None:

@@ -21,6 +21,8 @@ class AwsOptions(Struct, frozen=True, kw_only=True):
     Args:
         endpoint_url: another address than the region's public one; HTTPS, or HTTP on loopback.
         profile: of the AWS configuration; ``None`` leaves it to the SDK's own chain.
+        credentials_file: in the SDK's format, for this source alone.
+        ca_file: certificates (PEM) that may sign the server's; ``None`` leaves it to the SDK.
         requests_per_second: what this process, or with ``pace_file`` this host, asks for at most.
         pace_file: a file through which the processes of one host share that rate.
         in_flight: requests at once.
@@ -35,6 +37,8 @@ class AwsOptions(Struct, frozen=True, kw_only=True):
     region: str
     endpoint_url: str | None = None
     profile: str | None = None
+    credentials_file: Path | None = None
+    ca_file: Path | None = None
     requests_per_second: float | None = 40
     pace_file: Path | None = None
     in_flight: int = 16
