@@ -12,6 +12,7 @@ from strongroom.container.signing import verify_any
 from strongroom.errors import EmptySource, NothingSelected, RecordRefused, Tampered
 from strongroom.model import Selection, prepare
 from strongroom.operations import names, pins
+from strongroom.operations.homes import check_homes
 from strongroom.operations.listing import Here, ListingLost
 from strongroom.operations.memory import uncollected
 from strongroom.operations.services import Services
@@ -43,6 +44,7 @@ def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """List, spill and cut; the result becomes the run's plan."""
     spec = pins.check_sealing(run, services).spec
     source = services.source(spec.source)
+    check_homes(spec, source, services)
     spilled, name_key = _spill(run, source, spec.selection, services)
     _refuse_nothing(source, spec.selection, spilled.secrets)
     pieces = min(max(1, -(-spilled.size // spec.container_bytes)), spilled.secrets, MAX_PIECES)

@@ -87,6 +87,10 @@ class Vault:
         """Send something large, bit by bit; see :meth:`~strongroom.vault.streams.Streams.upload`."""
         self._process.get().streams.upload(paths.target(*path), content=content, size=size)
 
+    def cluster(self) -> str:
+        """Return the id of the cluster that answers, or '' if none does. Asks once, without a token."""
+        return self._process.get().cluster()
+
     @property
     def threads(self) -> ThreadPoolExecutor:
         """This process's threads for requests in flight."""
@@ -103,6 +107,14 @@ class Vault:
         """How often this process has logged in."""
         link = self._process.peek()
         return link.tokens.logins if link else 0
+
+
+class _Status(msgspec.Struct, frozen=True):
+    sealed: bool = False
+    cluster_id: str = ""
+
+
+_STATUS = msgspec.json.Decoder(_Status)
 
 
 class _Link:
@@ -188,13 +200,19 @@ class _Link:
             hops += 1
         return answer
 
+    def cluster(self) -> str:
+        return self._status().cluster_id
+
     def _is_sealed(self) -> bool:
         """Ask why there is no service. What is sealed stays so until a person comes."""
+        return self._status().sealed
+
+    def _status(self) -> _Status:
         try:
             answer = self._transport.send("GET", "/v1/sys/seal-status", None, {"X-Vault-Request": "true"})
-            return answer.status == 200 and b'"sealed":true' in answer.body
+            return answer.read(_STATUS) if answer.status == 200 else _Status()
         except failures.VaultError:
-            return False
+            return _Status()
 
 
 class _Trial:

@@ -100,6 +100,10 @@ class RaftSource:
             "audit logs, and the secrets that dynamic engines left in other systems",
         )
 
+    def home(self) -> str:
+        """Return which cluster this is, whatever the address; see :mod:`strongroom.operations.homes`."""
+        return self._vault.cluster()
+
     def rights(self) -> tuple[Right, ...]:
         """Compare what the token may do with what taking a snapshot needs."""
         try:

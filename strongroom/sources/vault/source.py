@@ -171,6 +171,10 @@ class VaultSource:
         """How many requests this process has sent to the server."""
         return self._vault.requests
 
+    def home(self) -> str:
+        """Return which cluster this is, whatever the address; see :mod:`strongroom.operations.homes`."""
+        return self._vault.cluster()
+
     def rights(self) -> tuple[Right, ...]:
         """Compare what our token may do with what backing up needs, path by path."""
         with explained(self._name, "ask what the token may do"):

@@ -62,6 +62,7 @@ class VaultTarget:
         chunk_bytes: int = CHUNK_BYTES,
         transit: str | None = None,
     ) -> None:
+        self._vault = vault
         self._name = name
         self._region = region
         self._provider = provider
@@ -141,6 +142,10 @@ class VaultTarget:
         """
         check_prefix(prefix)
         return sum(self._abandon(name, attempt) for name, attempt in self._attempts(prefix))
+
+    def home(self) -> str:
+        """Return which cluster this is, whatever the address; see :mod:`strongroom.operations.homes`."""
+        return self._vault.cluster()
 
     def refusals(self, name: str) -> Iterator[Check]:
         """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
