@@ -625,10 +625,15 @@ KV = {"kind": "vault", "vault": "main", "mount": "m"}
     ("one", "other", "store"),
     [
         (BUCKET, BUCKET | {"prefix": "b", "endpoint_url": "https://S3.test:443/"}, "bucket"),
+        (
+            {"kind": "s3", "bucket": "backups"},
+            {"kind": "s3", "bucket": "backups", "endpoint_url": "https://s3.EU-west-1.amazonaws.com"},
+            "bucket",
+        ),
         (CONTAINER, CONTAINER | {"prefix": "b", "account_url": "https://acc.blob.test/"}, "container"),
         (KV, KV | {"mount": "n"}, "Vault server"),
     ],
-    ids=["s3", "azure", "vault"],
+    ids=["s3", "amazon", "azure", "vault"],
 )
 def test_two_targets_of_a_policy_in_one_store_would_be_one_copy_counted_twice(
     place: Place, one: dict[str, str], other: dict[str, str], store: str

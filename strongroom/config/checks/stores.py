@@ -39,13 +39,19 @@ def _store(settings: Settings, target: str) -> Store | None:
     """Return what is lost as one: prefixes, and two spellings of one address, set nothing apart."""
     match settings.targets.get(target):
         case S3TargetSettings() as found:
-            return "bucket", _spelt(found.endpoint_url or ""), found.bucket
+            return "bucket", _service(found.endpoint_url), found.bucket
         case AzureTargetSettings() as found:
             return "container", _spelt(found.account_url), found.container
         case VaultTargetSettings() as found:
             return "Vault server", server(settings, found.vault) or found.vault
         case _:
             return None
+
+
+def _service(endpoint: str | None) -> str:
+    """Return the service that gives names to buckets: Amazon's is one, whatever address leads to it."""
+    host = urlsplit(endpoint or "").hostname or ""
+    return _spelt(endpoint) if endpoint and not host.endswith(".amazonaws.com") else ""
 
 
 def _spelt(url: str) -> str:
