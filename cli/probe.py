@@ -130,7 +130,16 @@ def _judge(probes: Sequence[Probe]) -> None:
     ):
         failed = [f"{probe.name}: {check.what}" for probe in probes for check in probe.of(outcome)]
         if failed:
-            raise error(f"{words}, in {plural(len(failed), 'check')}: {'; '.join(failed)}", hint=hint)
+            raise error(f"{words}, in {plural(len(failed), 'check')}: {_some(failed)}", hint=hint)
+
+
+def _some(failed: Sequence[str]) -> str:
+    """Name a few: a token that may do too much may do so in a hundred places, which are all listed above."""
+    left = len(failed) - _NAMED
+    return "; ".join(failed[:_NAMED]) + (f"; and {left} more" if left > 0 else "")
+
+
+_NAMED = 8
 
 
 LOCAL = "local"

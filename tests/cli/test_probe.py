@@ -90,3 +90,20 @@ def test_the_needs_of_one_role_can_be_asked_for(configured: Machine) -> None:
 def test_the_procedures_command_lines_run_on_a_machine_with_nothing_but_its_store(stocked: Machine) -> None:
     assert "source local" in stocked.ok("check-backup-permissions").out
     assert "target region-a" in stocked.ok("test-backup-storage").out
+
+
+def test_of_very_many_failures_a_few_are_named_again_and_all_are_listed(configured: Machine) -> None:
+    config = configured.path("strongroom.toml")
+    config.write_text(
+        "".join(
+            f'[targets.t{number:02}]\nkind = "directory"\npath = "{configured.home}/none/{number}"\nregion = "r"\n'
+            for number in range(30)
+        )
+    )
+    done = configured.run("test-backup-storage")
+
+    assert done.code == 47
+    assert "in 30 checks" in " ".join(done.err.split())
+    assert "t29" in done.out
+    assert "t29" not in done.err
+    assert "and 22 more" in " ".join(done.err.split())
