@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from strongroom.config import fields
 from strongroom.config.problems import KeyPath, Problem, did_you_mean, dotted
 from strongroom.config.schema import field_at, kind_of, look_up, model_at, models_of, toml_value
 
@@ -94,6 +95,8 @@ def _bad_value(details: ErrorDetails, path: KeyPath, raw: Any) -> tuple[str, str
             return "too large", f"At most {context['le']:,}."
         case "literal_error" | "enum":
             return "none of the known words", f"One of: {context['expected'].replace(chr(39), '')}."
+        case fields.WITHOUT_TLS:
+            return "reached without TLS", "An https:// address; http:// only for a server on this host."
         case "string_pattern_mismatch" | "value_error":
             return "not of the right form", _for_example(path, raw, "Write it")
     wanted = _WANTED.get(details["type"], "a value of another type")

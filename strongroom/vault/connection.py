@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
+from strongroom.hosts import is_loopback
 from strongroom.vault.login import Login
 
 
@@ -50,6 +51,11 @@ class Connection(Struct, frozen=True, kw_only=True):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(
                 f"'{self.address}' is not the address of a Vault server", hint="https://host:port"
+            )
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ConfigError(
+                f"'{parts.hostname}' would be reached without TLS, and the token goes there",
+                hint="Use an https:// address; http:// only for a server on this host.",
             )
         if parts.username or parts.query or parts.fragment:
             raise ConfigError("a Vault address holds scheme, host, port and path, and nothing else")

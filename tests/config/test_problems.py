@@ -50,6 +50,18 @@ BY_ITSELF = {
         "unknown key",
         "put it into a file (mode 0600)",
     ),
+    "a Vault on another host without TLS": (
+        '[vaults.v]\naddress = "http://vault:8200"\ntoken_file = "t"\n',
+        "vaults.v.address",
+        "reached without TLS",
+        "An https:// address",
+    ),
+    "an endpoint on another host without TLS": (
+        '[sources.a]\nkind = "aws"\nregion = "r"\nendpoint_url = "http://127.0.0.1.evil.test"\n',
+        "sources.a.endpoint_url",
+        "reached without TLS",
+        "An https:// address",
+    ),
     "text for a number": (
         policy(FULL + 'quorum = "2"'),
         "policies.p.quorum",

@@ -244,6 +244,15 @@ def test_plain_text_is_never_redirected_to_from_tls() -> None:
     assert not connection.allows("https://elsewhere:8200/v1/x")
 
 
+def test_a_token_goes_to_no_other_host_without_tls() -> None:
+    login = TokenFile(path=Path("/t"))
+    for address in ("http://localhost:8200", "http://[::1]:8200", "https://vault:8200"):
+        Connection(address=address, login=login)
+    for address in ("http://vault:8200", "http://127.0.0.1.evil.test:8200", "http://10.0.0.1:8200"):
+        with pytest.raises(ConfigError, match="without TLS"):
+            Connection(address=address, login=login)
+
+
 # -- processes and pace --------------------------------------------------------
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
+from strongroom.hosts import is_loopback
 
 SHORTEST_WINDOW, LONGEST_WINDOW = 7, 30
 """Days that a deleted secret can be taken back, as the API allows them."""
@@ -75,12 +75,5 @@ def _endpoint_problems(url: str) -> Iterator[str]:
         yield "the endpoint has to be an http(s) address"
     elif parts.username is not None or parts.password is not None:
         yield "the endpoint must not hold credentials"
-    elif parts.scheme == "http" and not _is_loopback(parts.hostname):
+    elif parts.scheme == "http" and not is_loopback(parts.hostname):
         yield "values go to no other host without TLS: the endpoint has to be https"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

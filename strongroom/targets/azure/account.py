@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import ipaddress
 import logging
 import os
 import re
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
+from strongroom.hosts import is_loopback
 from strongroom.keys.privatefile import read_private
 from strongroom.targets.names import is_name
 
@@ -117,7 +117,7 @@ def canonical_endpoint(url: str) -> str:
     if parts.scheme not in _PORTS or not host or parts.query or parts.fragment or parts.username:
         # Not the address itself: somebody may have pasted a SAS token with it.
         raise ConfigError("the address of the storage account is not one", hint=_ENDPOINT)
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ConfigError(f"'{host}' would be reached without TLS", hint="Use an https:// address.")
     shown = f"[{host}]" if ":" in host else host
     suffix = "" if port in (None, _PORTS[parts.scheme]) else f":{port}"
@@ -184,13 +184,6 @@ def _default_chain() -> Any:
             hint="Name a credential file, or install azure-identity to use a managed identity.",
         ) from None
     return identity.DefaultAzureCredential()
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Client:

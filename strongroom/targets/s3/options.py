@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from enum import StrEnum
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
+from strongroom.hosts import is_loopback
 from strongroom.targets.names import is_name
 
 MIB = 1024 * 1024
@@ -111,7 +111,7 @@ def _endpoint_problems(url: str) -> Iterator[str]:
         yield "the endpoint has to be an http(s) address"
     elif parts.username is not None or parts.password is not None:
         yield "the endpoint must not hold credentials"
-    elif parts.scheme == "http" and not _is_loopback(parts.hostname):
+    elif parts.scheme == "http" and not is_loopback(parts.hostname):
         yield "without TLS only a server on this host is reached: the endpoint has to be https"
 
 
@@ -131,13 +131,6 @@ def _number_problems(options: S3Options) -> Iterator[str]:
         yield "at least one attempt is needed"
     if not LEAST_PART <= options.part_bytes <= 64 * MIB:
         yield "parts have 5 to 64 MiB"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _origin(url: str) -> str:
