@@ -200,12 +200,12 @@ def right_for(operation: str) -> str:
 
 def _forbidden(code: str, said: str, headers: Mapping[str, str], *, writing: bool) -> StrongroomError:
     # To HEAD there is no body, and so no word on why. A clock that is far off is a reason.
-    if code in {"", str(FORBIDDEN)} and abs(_ahead(headers)) > SKEW_SECONDS:
-        return TargetError(
-            f"{said}; {_skew(headers)}", hint=f"{_HINT_CLOCK} If that is not it: {_HINT_RIGHTS}"
-        )
-    unexplained = Unexplained if code in {"", str(FORBIDDEN)} else TargetError
-    return (TargetReadOnly if writing else unexplained)(said, hint=_HINT_RIGHTS)
+    if code not in {"", str(FORBIDDEN)}:
+        return (TargetReadOnly if writing else TargetError)(said, hint=_HINT_RIGHTS)
+    if abs(_ahead(headers)) > SKEW_SECONDS:
+        hint = f"{_HINT_CLOCK} If that is not it: {_HINT_RIGHTS}"
+        return Unexplained(f"{said}; {_skew(headers)}", hint=hint)
+    return (TargetReadOnly if writing else Unexplained)(said, hint=_HINT_RIGHTS)
 
 
 def _passes(code: str, status: int) -> bool:

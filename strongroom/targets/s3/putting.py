@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from strongroom.errors import TargetError, TargetUnavailable, VerificationFailed
 from strongroom.targets.s3.bucket import Bucket, Head
 from strongroom.targets.s3.content import checksum, encoded, parts
@@ -99,8 +101,8 @@ class Putter:
     def _send(self, name: str, upload: Upload, number: int, data: bytearray) -> Part:
         sha256 = checksum(data)
         there = upload.parts.get(number)
-        if there is not None and (there.size, there.checksum) == (len(data), sha256):
-            return there
+        if there is not None and there.holds(data, sha256):
+            return structs.replace(there, checksum=sha256)
         reply = self._bucket.call(
             "upload_part",
             f"write part {number} of {name}",
@@ -184,7 +186,10 @@ def _is_ours(found: Head | None, reply: dict[str, Any]) -> bool:
     enforced, another writer may have come between."""
     assert found is not None  # the check before refused that
     version = reply.get("VersionId")
-    return bool(found.version == version if version else found.etag == reply.get("ETag", found.etag))
+    if version:
+        return bool(found.version == version)
+    # Ceph's gateway ends an upload in parts with an ETag that lacks the quotes.
+    return bool(found.etag.strip('"') == reply.get("ETag", found.etag).strip('"'))
 
 
 _HINT_UNLOCKED = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +24,16 @@ class Part(Struct, frozen=True, kw_only=True):
     etag: str
     size: int
     checksum: str | None
+
+    def holds(self, data: bytes | bytearray, sha256: str) -> bool:
+        """Tell whether these bytes are there already.
+
+        A server that keeps no checksums (Ceph's gateway) gives the part's MD5 as its ETag. That
+        is no proof against a forger, and need not be one: the whole is read back and compared.
+        """
+        if self.checksum is not None or self.size != len(data):
+            return (self.size, self.checksum) == (len(data), sha256)
+        return self.etag.strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 class Upload(Struct, frozen=True, kw_only=True):
@@ -57,8 +68,7 @@ def find_upload(bucket: Bucket, name: str, *, now: datetime) -> Upload | None:
     """Return a young upload of this name with its parts, to go on with.
 
     Each part counts only if its checksum is that of the bytes at hand, so whose upload it
-    is does not matter; a server that keeps no checksums just gets the parts again. A
-    credential that may not list starts anew.
+    is does not matter. A credential that may not list starts anew.
     """
     key = bucket.key(name)
     try:
