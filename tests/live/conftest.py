@@ -10,6 +10,7 @@ from tests.live.azurite import Azurite
 from tests.live.ministack import MiniStack
 from tests.live.moto import CREDENTIALS, Moto
 from tests.live.openbao import OpenBao, RaftServer, dev_server
+from tests.live.rgw import Gateway, keys_of
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +54,13 @@ def own_ministack() -> Iterator[MiniStack]:
 def openbao() -> Iterator[OpenBao]:
     """A running OpenBao, shared: use a mount, a namespace or a key of your own."""
     with dev_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gateway(openbao: OpenBao, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A running Ceph cluster with an S3 gateway, whose keys are OpenBao's: use a bucket of your own."""
+    with Gateway(keys_of(openbao, tmp_path_factory.mktemp("gateway"))) as server:
         yield server
 
 
