@@ -18,7 +18,7 @@ CORES ?= -n auto --maxprocesses 4 --dist loadfile
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test test-live live services lint format bench chaos docs lock clean
+.PHONY: help venv dev demo test test-live heavy live services lint format bench chaos docs lock clean
 
 ##@ Start here
 
@@ -41,6 +41,10 @@ test: services live lint ## install what the tests drive, lint, and run every te
 
 test-live: services live ## the part of them that drives OpenBao, S3, Azure, KMS and HSM servers, which it starts
 	@$(WITH_PATH) python -m pytest $(CORES) tests/live $(TESTS)
+
+heavy: $(DEV_READY) ## the S3 target on a Ceph cluster of one, which it installs and starts; no part of "make test"
+	@sh scripts/install-test-services ceph
+	@$(WITH_PATH) python -m pytest -m heavy tests/live $(TESTS)
 
 services: ## install Redis, PostgreSQL, SoftHSM and so on, or say what is missing
 	@sh scripts/install-test-services

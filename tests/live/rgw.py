@@ -89,6 +89,16 @@ _CAPABILITIES = {
 }
 
 
+def library(*parts: str) -> Path:
+    """Return what a package keeps among the system's libraries. Ceph's OSD looks for its own code in its
+    working directory, as Debian builds it."""
+    places = [Path("/usr/lib") / str(sysconfig.get_config_var("MULTIARCH") or ""), Path("/usr/lib64")]
+    found = [place.joinpath(*parts) for place in places if place.joinpath(*parts).exists()]
+    if not found:
+        pytest.skip(MISSING)
+    return found[0]
+
+
 def keys_of(vault: OpenBao, folder: Path) -> dict[str, str]:
     """Make a transit mount with a key; return how the gateway gets it to encrypt by."""
     vault.call("POST", f"sys/mounts/{TRANSIT}", {"type": "transit"})
@@ -195,7 +205,7 @@ class Gateway:
             port=self.monitor.port,
             gateway=self.gateway.port,
             memory=MEMORY_BYTES,
-            classes=_classes(),
+            classes=library("rados-classes"),
         )
         return text + "".join(f"{name} = {value}\n" for name, value in self._settings.items())
 
@@ -229,11 +239,6 @@ class Gateway:
         if done.returncode:
             raise AssertionError(f"{program} {' '.join(words)}: {done.stderr[-2000:]}")
         return done.stdout
-
-
-def _classes() -> Path:
-    """Return where the OSD's own code lies; as Debian builds it, it looks in its working directory."""
-    return Path("/usr/lib") / str(sysconfig.get_config_var("MULTIARCH") or "") / "rados-classes"
 
 
 def _keyring() -> str:

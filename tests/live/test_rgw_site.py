@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,12 @@ from strongroom.targets.s3 import LockMode, S3Target
 from tests.cli.program import Machine
 from tests.live.openbao import OpenBao
 from tests.live.regions import credentials_file
-from tests.live.rgw import KEY, TRANSIT, Gateway
+from tests.live.rgw import KEY, TRANSIT, Gateway, library
 from tests.live.rgw_parts import bucket_of
 from tests.live.test_probe_cli import outcomes
 from tests.targets.conformance import MIB, get, put
 
 pytestmark = pytest.mark.heavy
-
-FAKETIME = Path("/usr/lib") / str(sysconfig.get_config_var("MULTIARCH")) / "faketime" / "libfaketime.so.1"
 
 
 # -- the commands, and a clock that is off -----------------------------------------------
@@ -74,7 +71,7 @@ def test_a_locked_bucket_is_proved_but_for_the_condition_that_it_ignores(
 
 def clock_off(by: str) -> dict[str, str]:
     """Return the environment of a host whose clock is off."""
-    return {"LD_PRELOAD": str(FAKETIME), "FAKETIME": by}
+    return {"LD_PRELOAD": str(library("faketime", "libfaketime.so.1")), "FAKETIME": by}
 
 
 @pytest.mark.parametrize("by", ["-10m", "+10m"])
