@@ -155,7 +155,7 @@ COMMANDS = {
     "check-backup-permissions": Command(
         _rights_arguments,
         _check_rights,
-        "Lists each source and reads one secret, whose value is dropped. Compares each credential with\n"
-        "what it needs. What a server cannot show is said not to be shown.",
+        "Lists each source to its end and reads one secret, whose value is dropped. Compares each\n"
+        "credential with what it needs. What a server cannot show is said not to be shown.",
     ),
 }
