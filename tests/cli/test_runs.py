@@ -128,6 +128,19 @@ def test_a_damaged_replica_is_found_and_repaired(configured: Machine) -> None:
     assert configured.run("verify-backup", "regions/dublin").code == 0
 
 
+def test_a_repair_that_could_not_reach_a_target_is_told_by_its_exit_code(configured: Machine) -> None:
+    run = back_up(configured)
+    dublin, away = configured.path("regions/dublin"), configured.path("regions/away")
+    dublin.rename(away)
+    dublin.write_text("no directory")
+    done = configured.run("repair", str(run["id"]))
+    assert done.code == 96
+    assert "no good replica on" in done.out
+    dublin.unlink()
+    away.rename(dublin)
+    configured.ok("repair")
+
+
 def test_the_catalog_is_rebuilt_from_one_target_alone(configured: Machine) -> None:
     runs = [back_up(configured), back_up(configured, "metadata")]
     before = configured.ok("catalog", "list", "--json").document["backups"]
