@@ -25,6 +25,7 @@ class _Circuit:
     failures: int = 0
     turn: int = 0
     since: datetime | None = None
+    last: str = ""
     open_until: float | None = None
     probing: bool = False
 
@@ -108,8 +109,8 @@ class Breaker:
             circuit.failures, circuit.since = 0, None
             circuit.open_until, circuit.probing = None, False
 
-    def failed(self, passage: Passage, *, retry_after: float | None = None) -> None:
-        """Note a transient failure; the target may ask for a longer pause than ours."""
+    def failed(self, passage: Passage, why: str, *, retry_after: float | None = None) -> None:
+        """Note a transient failure, and what it was; the target may ask for a longer pause than ours."""
         circuit = self._circuit()
         silent = self._monotonic() - passage.began >= SILENCE
         with circuit.lock:
@@ -117,6 +118,7 @@ class Breaker:
                 circuit.failures += 2 if silent else 1
                 circuit.turn += 1
             circuit.since = circuit.since or self._now()
+            circuit.last = why
             if passage.probe:
                 circuit.probing = False
             if circuit.failures >= self._limit:
@@ -146,7 +148,8 @@ class Breaker:
             with suppress(OverflowError):
                 again = f"will be tried again at {self._now() + timedelta(seconds=left):{WHEN}}"
         return TargetUnavailable(
-            f"{title} has been failing since {since:{WHEN}} and {again}; it was not asked",
+            f"{title} has been failing since {since:{WHEN}} and {again}; it was not asked."
+            f" The last time: {circuit.last}",
             hint="The other targets go on. 'strongroom repair' brings this one up once it answers.",
             retry_after=left,
         )

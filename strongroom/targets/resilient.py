@@ -318,7 +318,7 @@ class _Attempt:
         elif self._taken is not None and error is self._taken.error:
             self._breaker.left(passage)
         elif isinstance(error, TargetUnavailable):
-            self._breaker.failed(passage, retry_after=error.retry_after)
+            self._breaker.failed(passage, error.message, retry_after=error.retry_after)
         elif isinstance(error, TargetError | MissingPiece):
             self.answered()
         else:

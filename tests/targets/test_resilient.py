@@ -332,6 +332,7 @@ def test_a_refusal_says_since_when_and_when_it_is_tried_again(clock: Clock) -> N
     assert "'flaky'" in caught.value.message
     assert "since 2026-11-25T03:00:00Z" in caught.value.message
     assert "again at 2026-11-25T03:00:30Z" in caught.value.message
+    assert "The last time: target 'flaky' did not answer" in caught.value.message
     assert caught.value.retry_after == pytest.approx(10.75)
 
 
