@@ -26,9 +26,6 @@ from tests.targets.conformance import put
 pytestmark = pytest.mark.heavy
 
 
-# -- rights -------------------------------------------------------------------------------
-
-
 class Users:
     """The gateway as the suite of policies asks for it: rights are always enforced here."""
 
