@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from strongroom.errors import MissingPiece, TargetError
+from strongroom.errors import MissingPiece, TargetError, TargetUnavailable
 from strongroom.targets.s3 import LockMode, S3Target
 from tests.cli.program import Machine
 from tests.live.openbao import OpenBao
-from tests.live.regions import credentials_file
+from tests.live.proxy import FaultyProxy, method
+from tests.live.regions import credentials_file, s3_region
 from tests.live.rgw import KEY, TRANSIT, Gateway, library
 from tests.live.rgw_parts import bucket_of
 from tests.live.test_probe_cli import outcomes
@@ -130,3 +134,30 @@ def test_without_its_key_an_object_is_neither_given_nor_called_missing_or_damage
     with pytest.raises(TargetError):
         put(target, "b", b"content")
     assert target.stat("b") is None
+
+
+# -- a gateway that is killed ------------------------------------------------------------
+
+
+def test_a_gateway_that_is_killed_during_an_upload_and_back_later_goes_on_with_it(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    region = s3_region(gateway, tmp_path, name="eu", part_bytes=5 * MIB)
+    content = os.urandom(12 * MIB)
+    digest = hashlib.sha256(content).digest()
+
+    def dying() -> Iterator[bytes]:
+        yield content[: 6 * MIB]
+        gateway.gateway.kill()
+        yield content[6 * MIB :]
+
+    with pytest.raises(TargetUnavailable):
+        region.target().put("a", dying(), size=len(content), sha256=digest)
+    gateway.gateway.start()
+
+    with FaultyProxy(region.port) as proxy:
+        target = region.target(proxy.url)
+        assert target.stat("a") is None
+        assert put(target, "a", content) is True
+        assert len(proxy.seen(method("PUT", query="partNumber"))) == 2
+        assert get(target, "a") == content
