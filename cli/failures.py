@@ -95,14 +95,15 @@ def from_os(error: OSError) -> StrongroomError:
 
 
 def interrupted(error: KeyboardInterrupt) -> int:
-    """Say what an interruption left: nothing, unless it was not given the time."""
+    """Say what an interruption left: nothing, unless somebody knows better or it was not given the time."""
     if isinstance(error, Abandoned):
         print(
             "\nstrongroom: stopped at once. 'strongroom cancel RUN' takes back what was begun.",
             file=sys.stderr,
         )
     else:
-        print("\nstrongroom: interrupted; nothing half-written was left.", file=sys.stderr)
+        left = next(iter(getattr(error, "__notes__", ())), "nothing half-written was left.")
+        print(f"\nstrongroom: interrupted; {left}", file=sys.stderr)
     return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
 
 

@@ -98,9 +98,19 @@ def _row(action: argparse.Action) -> str:
 def _codes() -> Iterator[str]:
     own = [
         (failures.UNEXPECTED, "", "A fault of Strongroom's own.", "Report it, with the line that it prints."),
-        (failures.INTERRUPTED, "", "Interrupted by Ctrl-C; nothing half-written was left.", ""),
+        (
+            failures.INTERRUPTED,
+            "",
+            "Interrupted by Ctrl-C; nothing half-written was left, or it says what was.",
+            "",
+        ),
         (failures.BROKEN_PIPE, "", "Whoever read the output stopped reading.", ""),
-        (failures.TERMINATED, "", "Asked to end (SIGTERM); nothing half-written was left.", ""),
+        (
+            failures.TERMINATED,
+            "",
+            "Asked to end (SIGTERM); nothing half-written was left, or it says what was.",
+            "",
+        ),
     ]
     typed = [(k.exit_code, k.__name__, failures.meaning_of(k), k.default_hint) for k in kinds()]
     for code, name, meaning, hint in sorted([*typed, *own]):

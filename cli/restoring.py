@@ -17,6 +17,7 @@ from cli.origin import Origin
 from cli.output import Output, plural
 from cli.place import Place
 from cli.progress import counting
+from cli.stopping import leaving
 from strongroom.errors import (
     NothingSelected,
     UsageError,
@@ -135,7 +136,7 @@ class _Job:
             return plan_restore(secrets, self.destination, overwrite=self._overwrite)
         if self._whole:
             self._warn(self._origin.total, self._origin.versions)
-        with counting(self._output, "restoring", self._origin.total) as advance:
+        with leaving(_LEFT), counting(self._output, "restoring", self._origin.total) as advance:
             return restore(
                 secrets, self.destination, overwrite=self._overwrite, undo=self._keep, progress=advance
             )
@@ -226,6 +227,10 @@ def _words(name: str) -> str:
 WORTH_SAYING = 10.0
 """Seconds: below, nobody wonders."""
 
+_LEFT = (
+    "what was restored by then stays. Repeat it with '--overwrite-existing' ('--confirm-overwrite' for one "
+    "secret): it goes on where it stopped."
+)
 _FILTER = "Check the filter: 'strongroom get NAME --backup-file FILE' shows a secret's tags."
 
 COMMANDS = {

@@ -21,6 +21,10 @@ class Abandoned(KeyboardInterrupt):
     """Asked a third time: ends at once, whatever is left."""
 
 
+class Silently(KeyboardInterrupt, SystemExit):
+    """In a forked process: handed back like Ctrl-C by what is at work, and no stack printed by what waits."""
+
+
 @contextmanager
 def in_order() -> Iterator[None]:
     """Have signals raise in this process, and let it take back what it began."""
@@ -35,6 +39,16 @@ def in_order() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def leaving(words: str) -> Iterator[None]:
+    """Have an interruption say what it leaves, where that is not nothing."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        stopped.add_note(words)
+        raise
+
+
 class _Asked:
     """Counts how often it was asked. Forked processes are asked too, and stay silent."""
 
@@ -44,9 +58,10 @@ class _Asked:
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         self._times += 1
+        forked = os.getpid() != self._process
         if self._times == 1:
-            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        if os.getpid() != self._process:
+            raise Silently if forked else Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        if forked:
             return
         if self._times > 2:
             raise Abandoned

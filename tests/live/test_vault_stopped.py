@@ -1,0 +1,54 @@
+"""A restore into Vault that somebody stops with Ctrl-C says what it leaves, and goes on when repeated."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.cli.program import PASSPHRASE, Machine, command
+from tests.live.openbao import OpenBao
+from tests.live.proxy import Call, FaultyProxy, method
+
+CONFIG = """
+[vaults.prod]
+address = "{address}"
+token_file = "{token}"
+in_flight = 1
+
+[sources.prod]
+kind = "vault"
+vault = "prod"
+"""
+
+
+def test_a_restore_that_is_stopped_says_that_what_it_wrote_stays(
+    own_openbao: OpenBao, tmp_path: Path
+) -> None:
+    own_openbao.token_file(tmp_path)
+    machine = Machine(tmp_path / "machine")
+    for name in ("a", "b", "c"):
+        machine.set(f"secret/{name}", f"CANARY-{name}")
+    words = ["restore", "--backup-file", machine.seal(), "--full-restore", "--to", "prod", "--force"]
+    with FaultyProxy(own_openbao.process.port) as proxy:
+        machine.path("strongroom.toml").write_text(CONFIG.format(address=proxy.url, token=tmp_path / "token"))
+        process = subprocess.Popen(
+            command(*words),
+            cwd=machine.home,
+            env=machine.env | {"STRONGROOM_PASSPHRASE": PASSPHRASE},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        stop = Call(lambda _: os.killpg(process.pid, signal.SIGINT))
+        proxy.fail(stop, when=method("POST", path="/data/b"))
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        assert "what was restored by then stays" in " ".join(err.split())
+        assert "nothing half-written" not in err
+        assert own_openbao.data("secret/data/a")["metadata"]["version"] == 1
+        machine.ok(*words, "--overwrite-existing", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    assert [own_openbao.data(f"secret/data/{name}")["data"]["value"] for name in "abc"] == [
+        f"CANARY-{name}" for name in "abc"
+    ]
