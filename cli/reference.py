@@ -101,14 +101,14 @@ def _codes() -> Iterator[str]:
         (
             failures.INTERRUPTED,
             "",
-            "Interrupted by Ctrl-C; nothing half-written was left, or it says what was.",
+            "Interrupted by Ctrl-C; nothing half-written was left, or it says so.",
             "",
         ),
         (failures.BROKEN_PIPE, "", "Whoever read the output stopped reading.", ""),
         (
             failures.TERMINATED,
             "",
-            "Asked to end (SIGTERM); nothing half-written was left, or it says what was.",
+            "Asked to end (SIGTERM); nothing half-written was left, or it says so.",
             "",
         ),
     ]
