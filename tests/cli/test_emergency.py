@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -93,9 +94,8 @@ def test_the_medium_alone_is_enough(house: Machine, other: Machine) -> None:
     )
     assert sorted(listed.stdout.split()) == ["DATABASE_PASSWORD", "JWT_SECRET_KEY", "REDIS_PASSWORD"]
 
-    lines = runbook.splitlines()
-    [at] = [number for number, line in enumerate(lines) if line.strip().startswith("strongroom restore")]
-    words = lines[at].strip().rstrip("\\").split()[1:]
+    [typed] = re.findall(r"^ +strongroom (restore(?:.*\\\n)+.*)$", runbook, re.MULTILINE)
+    words = typed.replace("\\\n", " ").split()
     other.ok(*["medium" if word == "." else word for word in words], "--identity", "rec.key")
     assert other.ok("get", "JWT_SECRET_KEY", "--show-value").out.strip().endswith("CANARY-JWT")
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
-from typing import Self
 
 from strongroom.keys.pkcs11.pin import Pin, PinFile
 from strongroom.keys.pkcs11.session import Token
@@ -33,10 +34,14 @@ def module() -> Path:
 
 
 class Nss:
-    """A database of keys, which NSS shows as a token."""
+    """A database of keys, which NSS shows as a token. Ask :func:`shared` for it.
+
+    The library opens one database in a process, and stays with it.
+    """
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="sr-nss-"))
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         self.pin_file = file_with(self.folder / "pin", f"{PIN}\n")
         database = self.folder / "db"
         database.mkdir()
@@ -44,15 +49,14 @@ class Nss:
         subprocess.run(command, check=True, capture_output=True, timeout=60)
         # The library would otherwise open the person's own database.
         self.env = {"NSS_LIB_PARAMS": f"configDir=sql:{database}"}
+        os.environ.update(self.env)
 
     def token(self, *, pin: Pin | None = None) -> Token:
         """Return the product's own token object."""
         return Token(module=module(), label=LABEL, pin=pin or PinFile(self.pin_file))
 
-    def __enter__(self) -> Self:
-        os.environ.update(self.env)
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        del os.environ["NSS_LIB_PARAMS"]
-        shutil.rmtree(self.folder, ignore_errors=True)
+@cache
+def shared() -> Nss:
+    """Return this process's database. Who makes keys in it takes versions of their own."""
+    return Nss()

@@ -26,7 +26,7 @@ from tests.keys.quorum.made import made
 from tests.live.keys.test_kms import make_key, of
 from tests.live.keys.test_transit import Transit
 from tests.live.moto import CREDENTIALS, Moto
-from tests.live.nss import Nss
+from tests.live.nss import shared
 from tests.live.openbao import dev_server
 from tests.live.softhsm import SoftHsm
 
@@ -37,6 +37,9 @@ class Pair(NamedTuple):
     recipient: Recipient
     identity: Identity
 
+
+EC, AES = (71, 72), (73, 74)
+"""Versions of keys in a token, which others may have keys in too."""
 
 Kind = tuple[str, Pair, Pair]
 """What it is called, the key to rotate from, the key to rotate to."""
@@ -67,18 +70,18 @@ def quorum(seed: int) -> Pair:
 
 def of_hsm(name: str, token: Token) -> Iterator[Kind]:
     """Yield what one make of HSM keeps."""
-    public = [generate_ec(token, key="rotated", version=version) for version in (1, 2)]
+    public = [generate_ec(token, key="rotated", version=version) for version in EC]
     ec = [
         Pair(
             EcRecipient(one, key="rotated", version=version, label=f"v{version}"),
             Pkcs11EcIdentity(token, key="rotated", version=version, public=one),
         )
-        for version, one in enumerate(public, 1)
+        for version, one in zip(EC, public, strict=True)
     ]
     yield f"HSM key pair ({name})", ec[0], ec[1]
-    ids = [generate_aes(token, key="rotated", version=version) for version in (3, 4)]
+    ids = [generate_aes(token, key="rotated", version=version) for version in AES]
     assert len(set(ids)) == 2
-    aes = [HsmAesKey(token, key="rotated", version=version) for version in (3, 4)]
+    aes = [HsmAesKey(token, key="rotated", version=version) for version in AES]
     pairs = [Pair(Pkcs11AesRecipient(one), Pkcs11AesIdentity(one)) for one in aes]
     yield f"HSM AES key ({name})", pairs[0], pairs[1]
     both = [
@@ -132,12 +135,11 @@ def every_kind(folder: Path) -> Iterator[Iterator[Kind]]:
         stack.enter_context(credentials())
         softhsm = stack.enter_context(SoftHsm())
         softhsm.make_token("rotation")
-        nss = stack.enter_context(Nss())
 
         def kinds() -> Iterator[Kind]:
             yield from in_software()
             yield from of_hsm("SoftHSM", softhsm.token("rotation"))
-            yield from of_hsm("NSS", nss.token())
+            yield from of_hsm("NSS", shared().token())
             yield from of_vault(folder)
             yield from of_kms()
 

@@ -31,7 +31,7 @@ from tests.live.keys.test_kms import actions_of, as_user, make_key, of
 from tests.live.keys.test_transit import Transit
 from tests.live.ministack import MiniStack
 from tests.live.moto import Moto
-from tests.live.nss import Nss
+from tests.live.nss import shared
 from tests.live.openbao import OpenBao, RaftServer
 from tests.live.rotation_kinds import quorum
 from tests.live.softhsm import SoftHsm
@@ -337,18 +337,17 @@ def test_with_the_token_unplugged_it_is_pending_and_finished_when_it_is_back(
 
 def test_a_token_that_does_not_say_where_its_keys_were_made_proves_nothing(tmp_path: Path) -> None:
     """NSS keeps keys in a file, and does not set CKA_LOCAL."""
-    with Nss() as nss:
-        at = Site(tmp_path, {f"v{n}": of_token(nss.token(), f"v{n}", n) for n in (1, 2)})
-        locked = Locked(name="ap", region="ap")
-        at.with_target("ap", locked)
-        backup = at.back_up()
-        at.current, locked.locked = "v2", True
-        found = at.shred(backup)[backup]
-        assert not at.opens(backup, locked)
-        assert (found.done, found.judged.until) == (False, "2027-01-01T00:00:00Z")
-        assert any("was not made in the token" in reason for reason in found.judged.reasons)
-        locked.locked = False
-        assert at.go_on()[backup].done
+    at = Site(tmp_path, {f"v{n}": of_token(shared().token(), f"v{n}", 60 + n) for n in (1, 2)})
+    locked = Locked(name="ap", region="ap")
+    at.with_target("ap", locked)
+    backup = at.back_up()
+    at.current, locked.locked = "v2", True
+    found = at.shred(backup)[backup]
+    assert not at.opens(backup, locked)
+    assert (found.done, found.judged.until) == (False, "2027-01-01T00:00:00Z")
+    assert any("was not made in the token" in reason for reason in found.judged.reasons)
+    locked.locked = False
+    assert at.go_on()[backup].done
 
 
 # -- buckets: dead for a time, and keeping what is deleted ---------------------------------

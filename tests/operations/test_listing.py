@@ -118,6 +118,7 @@ def test_a_backup_from_a_listing_made_ahead_holds_everything(world: World, tmp_p
 
 def test_the_child_is_gone_when_the_block_ends_even_if_nobody_read_what_it_listed() -> None:
     ahead = Ahead(MemoryStore(made_up(2_000)), Selection())
+    child = ahead._child
     ahead.close()
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(child, os.WNOHANG)

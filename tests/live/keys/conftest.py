@@ -9,7 +9,7 @@ import pytest
 from strongroom.keys.ec import Curve, EcPublicKey
 from strongroom.keys.pkcs11.provision import generate_aes, generate_ec
 from strongroom.keys.pkcs11.session import Token
-from tests.live.nss import Nss
+from tests.live.nss import Nss, shared
 from tests.live.softhsm import SoftHsm
 
 EC, EC_384, EC_OTHER, AES, AES_OTHER = 1, 2, 3, 4, 5
@@ -41,10 +41,9 @@ def softhsm() -> Iterator[SoftHsm]:
 
 
 @pytest.fixture(scope="session")
-def nss() -> Iterator[Nss]:
-    """NSS with its one, empty token."""
-    with Nss() as made:
-        yield made
+def nss() -> Nss:
+    """NSS with its one token."""
+    return shared()
 
 
 @pytest.fixture(scope="session")
