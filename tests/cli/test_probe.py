@@ -96,7 +96,8 @@ def test_of_very_many_failures_a_few_are_named_again_and_all_are_listed(configur
     config = configured.path("strongroom.toml")
     config.write_text(
         "".join(
-            f'[targets.t{number:02}]\nkind = "directory"\npath = "{configured.home}/none/{number}"\nregion = "r"\n'
+            f'[targets.t{number:02}]\nkind = "directory"\nregion = "r"\n'
+            f'path = "{configured.home}/none/{number}"\n'
             for number in range(30)
         )
     )
