@@ -143,7 +143,8 @@ class Site:
     folder: Path
 
     def source(self, mount: str, **settings: Any) -> VaultSource:
-        """Return a source that reaches one mount of the server through the proxy."""
-        connection = self.server.connection(self.folder, **({"patience_seconds": 5.0} | settings))
+        """Return a source that reaches one mount through the proxy, under the shipped policies."""
+        with_policies(self.server, elsewhere={"secret/": mount})
+        connection = self.server.connection(self.folder, *RESTORE, **({"patience_seconds": 5.0} | settings))
         vault = Vault(replace(connection, address=self.proxy.url))
         return VaultSource(vault, mounts=(mount,), system=False)
