@@ -174,6 +174,8 @@ CONFIGURED = {
     "region": "eu-north-1",
     "endpoint_url": "https://vpce.example.org",
     "profile": "backup",
+    "credentials_file": Path("/etc/strongroom/aws"),
+    "ca_file": Path("/etc/strongroom/ca.pem"),
     "requests_per_second": 7,
     "kms_key_id": "alias/secrets",
     "resource_policies": False,
@@ -183,7 +185,7 @@ CONFIGURED = {
 
 def test_every_setting_of_a_source_reaches_it(tmp_path: Path) -> None:
     assert CONFIGURED.keys() == AwsSettings.model_fields.keys() - {"kind"}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in CONFIGURED.items()]
+    lines = [f"{key} = {json.dumps(value, default=str)}" for key, value in CONFIGURED.items()]
     settings = Place(tmp_path).load("\n".join(["[sources.aws]", 'kind = "aws"', *lines]))
     made = places.destination("aws", settings)
     assert isinstance(made, AwsSource)
