@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NoReturn
 
-from msgspec import Struct, json
+from msgspec import Struct, field, json
 
 
 class SecretBytes:
@@ -60,8 +60,11 @@ class Media(StrEnum):
     BINARY = "binary"
 
 
-class Version(Struct, frozen=True, kw_only=True, gc=False):
-    """One version of a secret. ``value`` is ``None`` unless the version is live."""
+class Version(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False, rename={"value": "length"}):
+    """One version of a secret. ``value`` is ``None`` unless the version is live.
+
+    Nothing encodes a value: where a version is written as JSON, its value's length takes that place.
+    """
 
     number: int
     value: SecretBytes | None = None
@@ -70,24 +73,25 @@ class Version(Struct, frozen=True, kw_only=True, gc=False):
     created_at: str | None = None
 
 
-class Rotation(Struct, frozen=True, kw_only=True, gc=False):
+class Rotation(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """How often a secret is to be rotated."""
 
     days: int
     enabled: bool = True
 
 
-class Secret(Struct, frozen=True, kw_only=True):
+class Secret(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A secret with everything its source knows of it.
 
     ``versions`` ascend by number; the last one is current. ``metadata`` is free-form,
     may itself be sensitive, and therefore never enters a metadata-only backup.
-    Times are RFC 3339 strings, kept as the source wrote them.
+    Times are RFC 3339 strings, kept as the source wrote them. Names and order of the fields
+    are those of a container's rows (:mod:`strongroom.container.rows`).
     """
 
     name: str
+    type: str = field(default_factory=lambda: "generic")  # of a factory's own, never left out
     versions: tuple[Version, ...]
-    type: str = "generic"
     tags: dict[str, str] = {}
     created_at: str | None = None
     updated_at: str | None = None

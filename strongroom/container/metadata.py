@@ -29,7 +29,6 @@ from strongroom.container import canonical
 from strongroom.container.document import LENGTH_TAIL, Kind, check_length, check_opening, length_tail
 from strongroom.container.ending import SEARCH
 from strongroom.container.ranges import RangeReader, read_exactly
-from strongroom.container.rows import RotationRow
 from strongroom.errors import Malformed, SourceError, Tampered
 from strongroom.model import Rotation, Secret, Version, VersionState, prepare
 
@@ -74,7 +73,7 @@ class MetadataRow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     created_at: str | None = None
     updated_at: str | None = None
     expires_at: str | None = None
-    rotation: RotationRow | None = None
+    rotation: Rotation | None = None
 
 
 prepare(DocumentAbout, MetadataRow)
@@ -132,7 +131,6 @@ def write_document(
 
 def to_metadata(secret: Secret) -> MetadataRow:
     """Return the allow-listed part of a secret."""
-    rotation = secret.rotation
     return MetadataRow(
         secret.name,
         secret.type,
@@ -141,7 +139,7 @@ def to_metadata(secret: Secret) -> MetadataRow:
         secret.created_at,
         secret.updated_at,
         secret.expires_at,
-        None if rotation is None else RotationRow(rotation.days, rotation.enabled),
+        secret.rotation,
     )
 
 
@@ -257,7 +255,6 @@ def _decode(line: bytes) -> MetadataRow:
 
 
 def _to_secret(row: MetadataRow) -> Secret:
-    rotation = row.rotation
     return Secret(
         name=row.name,
         versions=tuple(
@@ -268,5 +265,5 @@ def _to_secret(row: MetadataRow) -> Secret:
         created_at=row.created_at,
         updated_at=row.updated_at,
         expires_at=row.expires_at,
-        rotation=None if rotation is None else Rotation(days=rotation.days, enabled=rotation.enabled),
+        rotation=row.rotation,
     )

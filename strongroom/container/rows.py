@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.errors import Malformed
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
@@ -22,13 +23,6 @@ class VersionRow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     created_at: str | None = None
 
 
-class RotationRow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """How often a secret is to be rotated."""
-
-    days: int
-    enabled: bool = True
-
-
 class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """A secret without its values. Field names and order are the format's."""
 
@@ -39,7 +33,7 @@ class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, g
     created_at: str | None = None
     updated_at: str | None = None
     expires_at: str | None = None
-    rotation: RotationRow | None = None
+    rotation: Rotation | None = None
     metadata: dict[str, Any] = {}
 
     @property
@@ -51,41 +45,21 @@ class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, g
         return sum([v.length for v in versions if v.length])
 
 
-_ENCODER = msgspec.json.Encoder()
+def _length(value: object) -> int:
+    """Have a value encoded as its length, and nothing else that JSON does not know."""
+    if isinstance(value, SecretBytes):
+        return len(value)
+    raise TypeError
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_length)
 _DECODER = msgspec.json.Decoder(Row)
 
 
-def to_row(secret: Secret, *, values: bool) -> Row:
-    """Return a secret's row; without values, free-form metadata is left out too."""
-    return row_of(secret, reveal(secret, values=values), secret.metadata if values else {})
-
-
-def reveal(secret: Secret, *, values: bool) -> list[bytes | None]:
-    """Return the value of each version, or ``None`` where there is none or none is wanted."""
-    if not values:
-        return [None] * len(secret.versions)
-    return [None if v.value is None else v.value.reveal() for v in secret.versions]
-
-
-def row_of(secret: Secret, values: list[bytes | None], metadata: dict[str, Any]) -> Row:
-    """Return a row whose lengths are those of ``values``, one for each version."""
-    rotation = secret.rotation
-    return Row(
-        secret.name,
-        secret.type,
-        tuple(
-            [
-                VersionRow(v.number, None if value is None else len(value), v.media, v.state, v.created_at)
-                for v, value in zip(secret.versions, values, strict=True)
-            ]
-        ),
-        secret.tags,
-        secret.created_at,
-        secret.updated_at,
-        secret.expires_at,
-        None if rotation is None else RotationRow(rotation.days, rotation.enabled),
-        metadata,
-    )
+def bare(secret: Secret) -> Secret:
+    """Return a secret without values and without free-form metadata, which may hold some."""
+    versions = tuple([replace(version, value=None) for version in secret.versions])
+    return replace(secret, versions=versions, metadata={})
 
 
 def to_secrets(rows: list[Row], values: bytes) -> Iterator[Secret]:
@@ -99,7 +73,6 @@ def to_secrets(rows: list[Row], values: bytes) -> Iterator[Secret]:
 
 def to_secret(row: Row, values: bytes) -> Secret:
     """Return the secret of a row and its own values, one after another."""
-    rotation = row.rotation
     return Secret(
         name=row.name,
         versions=tuple(_versions(row.versions, values)),
@@ -108,7 +81,7 @@ def to_secret(row: Row, values: bytes) -> Secret:
         created_at=row.created_at,
         updated_at=row.updated_at,
         expires_at=row.expires_at,
-        rotation=None if rotation is None else Rotation(days=rotation.days, enabled=rotation.enabled),
+        rotation=row.rotation,
         metadata=row.metadata,
     )
 
@@ -126,8 +99,12 @@ def _versions(rows: tuple[VersionRow, ...], values: bytes) -> list[Version]:
     return versions
 
 
-def encode_rows(rows: list[Row]) -> bytes:
-    """Return the JSON lines, each ended by a line feed."""
+def encode_rows(rows: Sequence[Row | Secret]) -> bytes:
+    """Return the JSON lines, each ended by a line feed.
+
+    A secret is its own row: its fields are the format's, and a value stands there as its length.
+    Making a row of each would cost a backup of many small secrets a tenth of its time.
+    """
     return _ENCODER.encode_lines(rows)
 
 
@@ -147,6 +124,7 @@ def decode_rows(data: bytes) -> list[Row]:
 
 
 def ascending(row: Row) -> bool:
+    """Tell whether versions ascend from 0 or more, and lengths are possible."""
     last = -1
     for version in row.versions:
         if version.number <= last or (version.length is not None and version.length < 0):

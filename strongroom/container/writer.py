@@ -17,7 +17,7 @@ from strongroom.container.envelope import Envelope, encode_envelope
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.layout import Trailer
 from strongroom.container.outer import CONTAINER_DOMAIN, signed_message
-from strongroom.container.rows import Row, ascending, encode_rows, reveal, row_of
+from strongroom.container.rows import bare, encode_rows
 from strongroom.container.segment import pack_rows, pack_values
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
@@ -38,7 +38,6 @@ BATCH_JSON = SEGMENT_JSON // 4
 
 Sink = Callable[[bytes], object]
 Pair = tuple[bytes, Secret]
-Kept = list[bytes | None]
 
 
 class Sealed(Struct, frozen=True, kw_only=True):
@@ -140,39 +139,37 @@ class _Segment:
 
 
 class _Batch:
-    """A few neighbours, encoded together: per-secret calls are what sealing spends time on."""
+    """A few neighbours, encoded together: per-secret calls are what sealing spends time on.
 
-    def __init__(self, pairs: list[Pair], kept: list[Kept], *, values: bool) -> None:
+    ``values`` are all values of theirs that are to be stored, in order.
+    """
+
+    def __init__(self, pairs: list[Pair], values: list[bytes]) -> None:
         self.pairs = pairs
-        self._kept = kept
-        rows = [
-            row_of(secret, each, secret.metadata if values else {})
-            for (_, secret), each in zip(pairs, kept, strict=True)
-        ]
-        self.length = sum([row.length for row in rows])
-        self.versions = sum([len(row.versions) for row in rows])
-        self.json = _encode(rows)
+        self.values = values
+        self._secrets = [secret for _, secret in pairs]
+        self.length = sum(map(len, values))
+        self.versions = sum([len(secret.versions) for secret in self._secrets])
+        self.json = _encode(self._secrets)
 
     @property
     def small(self) -> bool:
         """Whether the batch is far below what a segment holds."""
         return self.length <= BATCH_VALUES and len(self.json) <= BATCH_JSON
 
-    def add_values(self, segment: _Segment, digester: ValueDigester) -> None:
-        """Add the values, and the digest of each, to a segment."""
-        for (_, secret), kept in zip(self.pairs, self._kept, strict=True):
-            numbered = [
-                (version.number, value)
-                for version, value in zip(secret.versions, kept, strict=True)
-                if value is not None
-            ]
-            segment.values += [value for _, value in numbered]
-            segment.digests += digester(secret.name, numbered)
+    def digests(self, digester: ValueDigester) -> list[bytes]:
+        """Return the digest of each value."""
+        return [
+            digester(secret.name, version.number, version.value.reveal())
+            for secret in self._secrets
+            for version in secret.versions
+            if version.value is not None
+        ]
 
-    def singles(self, *, values: bool) -> Iterator[_Batch]:
+    def singles(self) -> Iterator[_Batch]:
         """Yield batches of one secret each."""
-        for pair, kept in zip(self.pairs, self._kept, strict=True):
-            yield _Batch([pair], [kept], values=values)
+        for pair in self.pairs:
+            yield _Batch([pair], _revealed(pair[1]))
 
 
 def _batches(rows: Iterable[Pair], *, values: bool) -> Iterator[_Batch]:
@@ -182,19 +179,22 @@ def _batches(rows: Iterable[Pair], *, values: bool) -> Iterator[_Batch]:
     """
     size, length = BATCH, 0
     pairs: list[Pair] = []
-    kept: list[Kept] = []
-    for pair in rows:
-        found = reveal(pair[1], values=values)
+    kept: list[bytes] = []
+    for pair in rows if values else ((name_hash, bare(secret)) for name_hash, secret in rows):
         pairs.append(pair)
-        kept.append(found)
-        for value in found:
-            length += len(value or b"")
+        for value in _revealed(pair[1]):
+            kept.append(value)
+            length += len(value)
         if len(pairs) == size or length > BATCH_VALUES:
-            batch = _Batch(pairs, kept, values=values)
+            batch = _Batch(pairs, kept)
             size, length, pairs, kept = BATCH if batch.small else 1, 0, [], []
             yield batch
     if pairs:
-        yield _Batch(pairs, kept, values=values)
+        yield _Batch(pairs, kept)
+
+
+def _revealed(secret: Secret) -> list[bytes]:
+    return [version.value.reveal() for version in secret.versions if version.value is not None]
 
 
 class _Writer:
@@ -227,13 +227,12 @@ class _Writer:
         self._out.write(self._keys.header.raw)
 
     def add_all(self, rows: Iterable[Pair]) -> None:
-        values = self._about.values
-        for batch in _batches(rows, values=values):
+        for batch in _batches(rows, values=self._about.values):
             self._check_order(batch.pairs)
             if batch.small:
                 self._add(batch)
                 continue
-            for single in batch.singles(values=values):
+            for single in batch.singles():
                 _check_limits(single)
                 self._add(single)
 
@@ -248,7 +247,8 @@ class _Writer:
         segment.secrets += len(batch.pairs)
         segment.versions += batch.versions
         segment.length += batch.length
-        batch.add_values(segment, self._digester)
+        segment.values += batch.values
+        segment.digests += batch.digests(self._digester)
 
     def _check_order(self, pairs: list[Pair]) -> None:
         hashes = [self._last, *[name_hash for name_hash, _ in pairs]]
@@ -309,22 +309,23 @@ def fold_segment(
         update(part)
 
 
-def _encode(rows: list[Row]) -> bytes:
-    for row in rows:
-        if not ascending(row):
-            raise SourceError(f"The versions of {row.name!r} do not ascend.")
+def _encode(secrets: list[Secret]) -> bytes:
+    for secret in secrets:
+        numbers = [version.number for version in secret.versions]
+        if not numbers or numbers[0] < 0 or numbers != sorted(set(numbers)):
+            raise SourceError(f"The versions of {secret.name!r} do not ascend.")
     try:
-        return encode_rows(rows)
+        return encode_rows(secrets)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        raise SourceError(f"The metadata of {_unencodable(rows)!r} cannot be written as JSON.") from None
+        raise SourceError(f"The metadata of {_unencodable(secrets)!r} cannot be written as JSON.") from None
 
 
-def _unencodable(rows: list[Row]) -> str:
-    for row in rows:
+def _unencodable(secrets: list[Secret]) -> str:
+    for secret in secrets:
         try:
-            encode_rows([row])
+            encode_rows([secret])
         except (TypeError, ValueError, OverflowError, RecursionError):
-            return row.name
+            return secret.name
     return "a secret"
 
 

@@ -102,8 +102,8 @@ def _compare_all(container: Container, key: bytes) -> int:
     for secret in container.secrets():
         seen += 1
         stored = [(v.number, v.value.reveal()) for v in secret.versions if v.value is not None]
-        for (number, _), digest in zip(stored, compute(secret.name, stored), strict=True):
-            if next(recorded, None) != (secret.name, number, digest):
+        for number, value in stored:
+            if next(recorded, None) != (secret.name, number, compute(secret.name, number, value)):
                 raise VerificationFailed(
                     f"secret '{secret.name}' version {number} is not the value that was captured"
                 )

@@ -8,7 +8,6 @@ kept exactly as written, since writing it anew could change what its users compa
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
 import msgspec
@@ -18,7 +17,8 @@ from strongroom.model import Media, Rotation, Secret, SecretBytes, Version
 
 Name = Annotated[str, Meta(min_length=1)]
 Number = Annotated[int, Meta(ge=1, le=2**53)]
-Days = Annotated[int, Meta(ge=1, le=2**31)]
+MOST_DAYS = 2**31
+Days = Annotated[int, Meta(ge=1, le=MOST_DAYS)]
 
 
 class BadRecordError(ValueError):
@@ -41,10 +41,6 @@ class Tagged(Listed, gc=False):
 class _Rotation(Struct, gc=False):
     days: Days
     enabled: bool = True
-
-
-class _Exact(_Rotation, gc=False, forbid_unknown_fields=True):
-    """A rotation with nothing that would have to go to the metadata."""
 
 
 class _Record(Tagged, gc=False):
@@ -90,26 +86,29 @@ def attempt(parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 class _Shape:
     """A decoder for records whose further fields are known, so that one pass reads all.
 
-    It fails on any other field. ``values`` gives the name, then the further fields' values.
+    It fails on any other field.
     """
 
     def __init__(self, further: tuple[str, ...]) -> None:
         self.further = further
         places = {f"further_{number}": field for number, field in enumerate(further)}
         self.decode = msgspec.json.Decoder(_shaped(places)).decode
-        self.values = attrgetter("name", *places)
+        self._places = tuple(places.items())
 
     def metadata(self, record: _Record) -> dict[str, Any]:
-        values = self.values(record)[1:] if self.further else ()
-        return {field: value for field, value in zip(self.further, values, strict=True) if value is not UNSET}
+        """Return those of the further fields that a record has."""
+        return {
+            field: value for place, field in self._places if (value := getattr(record, place)) is not UNSET
+        }
 
 
 def _shaped(places: dict[str, str]) -> type[_Record]:
+    # A rotation with more than the model has goes to the metadata, which a shape cannot tell: it fails.
     return cast(
         "type[_Record]",
         defstruct(
             "Shaped",
-            [("rotation", _Exact | None, None), *((place, Any, UNSET) for place in places)],
+            [("rotation", Rotation | None, None), *((place, Any, UNSET) for place in places)],
             bases=(_Record,),
             rename=places,
             forbid_unknown_fields=True,
@@ -134,15 +133,18 @@ class Records:
         shape = self._shape
         try:
             record = shape.decode(data)
+            rotation = cast("Rotation | None", record.rotation)
+            if rotation is None or 0 < rotation.days <= MOST_DAYS:
+                return _secret(record, rotation, shape.metadata(record))
         except (ValueError, RecursionError):
-            record = None
-        if record is None:  # outside of the handler, so that no error carries the other
-            return attempt(self._learn, data)
-        return attempt(_secret, record, shape.metadata(record))
+            pass
+        return attempt(self._learn, data)  # outside of the handler, so that no error carries the other
 
     def _learn(self, data: bytes) -> Secret:
         record, fields = _record(data), _fields(data)
-        secret = _secret(record, _metadata(fields))
+        found = record.rotation
+        rotation = None if found is None else Rotation(days=found.days, enabled=found.enabled)
+        secret = _secret(record, rotation, _metadata(fields))
         new = tuple(field for field in fields if field not in KNOWN and field not in self._shape.further)
         if new and len(self._shape.further) + len(new) <= LEARNED:
             self._shape = _Shape(self._shape.further + new)
@@ -154,8 +156,7 @@ def parse_value(name: str, value: Raw) -> Secret:
     return Secret(name=name, versions=(attempt(_version, value, 1),))
 
 
-def _secret(record: _Record, metadata: dict[str, Any]) -> Secret:
-    rotation = record.rotation
+def _secret(record: _Record, rotation: Rotation | None, metadata: dict[str, Any]) -> Secret:
     return Secret(
         name=record.name,
         versions=(_version(record.value, record.version),),
@@ -164,7 +165,7 @@ def _secret(record: _Record, metadata: dict[str, Any]) -> Secret:
         created_at=record.created_at,
         updated_at=record.updated_at,
         expires_at=record.expires_at,
-        rotation=None if rotation is None else Rotation(days=rotation.days, enabled=rotation.enabled),
+        rotation=rotation,
         metadata=metadata,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import pickle
 import string
@@ -15,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from strongroom.container.check import check_sealed, scrub
-from strongroom.container.digests import name_hash, value_digest
+from strongroom.container.digests import keyed_hash, name_hash, value_digest
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
+from strongroom.container.rows import bare, decode_rows, encode_rows
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import SEGMENT_JSON, SEGMENT_SECRETS, SEGMENT_VALUES, write_container
 from strongroom.errors import (
@@ -389,3 +391,36 @@ def test_a_key_of_the_wrong_length_is_refused() -> None:
 def test_names_hash_to_sixteen_bytes_of_hmac_sha256() -> None:
     assert len(name_hash(NAME_KEY, "a")) == 16
     assert len({name_hash(NAME_KEY, letter) for letter in string.ascii_letters}) == 52
+
+
+@pytest.mark.parametrize("length", [0, 1, 32, 64, 65, 200])
+def test_the_keyed_hash_is_hmac_sha256_whatever_the_key_and_wherever_the_message_is_cut(length: int) -> None:
+    key, message = os.urandom(length), os.urandom(300)
+    for cut in (0, 1, 64, 300):
+        compute = keyed_hash(key, message[:cut])
+        assert [compute(message[cut:]) for _ in range(2)] == [hmac.digest(key, message, "sha256")] * 2
+
+
+def test_a_secret_is_encoded_as_its_row_and_a_value_as_its_length_alone() -> None:
+    secret = Secret(
+        name="a",
+        versions=(
+            Version(number=1, value=SecretBytes(b"CANARY-one")),
+            Version(number=2, state=VersionState.DELETED),
+            Version(number=3, value=SecretBytes(b""), media=Media.JSON, created_at="2026-01-01"),
+        ),
+        tags={"k": "v"},
+        rotation=Rotation(days=30),
+        metadata={"note": "kept"},
+    )
+    data = encode_rows([secret])
+    assert encode_rows(decode_rows(data)) == data
+    [row] = decode_rows(data)
+    assert (row.name, row.type, row.tags, row.metadata) == ("a", "generic", {"k": "v"}, {"note": "kept"})
+    assert [version.length for version in row.versions] == [10, None, 0]
+    assert b"CANARY" not in data
+    without = encode_rows([bare(secret)])
+    assert b"kept" not in without
+    assert b"length" not in without
+    with pytest.raises(TypeError):
+        msgspec.json.encode(secret)

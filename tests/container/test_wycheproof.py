@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
 import os
 import zlib
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
 from strongroom.container import cobblestone
+from strongroom.container.digests import keyed_hash
 from strongroom.errors import FormatError
 
 Case = dict[str, Any]
@@ -96,7 +96,7 @@ def test_hkdf_sha512_does_what_wycheproof_expects() -> None:
 
 def test_hmac_sha256_does_what_wycheproof_expects() -> None:
     for group, case in cases("hmac_sha256_test.json", 174):
-        tag = hmac.digest(raw(case, "key"), raw(case, "msg"), "sha256")[: group["tagSize"] // 8]
+        tag = keyed_hash(raw(case, "key"))(raw(case, "msg"))[: group["tagSize"] // 8]
         assert (tag == raw(case, "tag")) == (case["result"] != "invalid"), case["tcId"]
 
 
