@@ -15,6 +15,7 @@ from cli import prompts
 from cli.command import Command
 from cli.output import Output, encode, plural
 from cli.parser import Parser
+from cli.rotate_shown import until
 from strongroom.errors import RunFailed, StrongroomError, UsageError
 from strongroom.state.records import Run, StepKind
 
@@ -120,8 +121,7 @@ def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[
     for one in document["sealed_anew"]:
         yield f"  {one['backup']} is sealed anew as {one['new']} (verified: {one['verified']})"
     for one in document["still_open"]:
-        until = (one["until"] or "it is deleted") if one.get("reached", True) else "it is reached"
-        yield f"  {one['backup']} on {one['target']} is still open, until {until}"
+        yield f"  {one['backup']} on {one['target']} is still open, {until(one)}"
     yield from (f"  {backup}: not looked at: {why}" for backup, why in made.unread.items())
     for policy, why in document["not_sealed_anew"].items():
         yield f"  the backups of '{policy}' are not sealed anew: {why}"

@@ -6,6 +6,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
+
 from cli.command import Command
 from cli.output import Output
 from cli.rotate_shown import Done
@@ -61,13 +63,18 @@ def _rotate(arguments: Namespace, output: Output) -> None:
 
 
 def _removed(result: Mapping[str, Any], built: Services) -> Mapping[str, Any]:
-    """Remove what a backup's new one replaces; what is gone does not open any more."""
+    """Remove what a backup's new one replaces; what is gone and not hidden does not open any more."""
     from strongroom.operations.replaced import remove_replaced  # noqa: PLC0415
 
     if not result.get("new"):
         return result
     removed = remove_replaced(built, result["backup"])
     still = [one for one in result["still"] if one["target"] not in removed.gone]
+    still += [
+        {**one, "until": "", "deleted": True, "old_versions": to_builtins(removed.hidden[one["target"]])}
+        for one in result["still"]
+        if one["target"] in removed.hidden
+    ]
     return {**result, "still": still, "removed": list(removed.gone), "kept": removed.kept}
 
 

@@ -78,18 +78,34 @@ class Done(NamedTuple):
         yield ""
         yield f"What {old} still opens:"
         for one in self._kept_backups():
-            yield f"  backup {one['backup']} on {one['target']}, {_until(one)}"
+            yield f"  backup {one['backup']} on {one['target']}, {until(one)}"
         yield from (f"  {one['file']}, until it is deleted" for one in self._old_files())
-        yield "  every copy that was taken of any of these: offline media, old versions, snapshots"
+        yield "  every copy that was taken of any of these: offline media, snapshots of a target"
         yield "If the old key may be in wrong hands, rotate the secrets themselves too."
         if self.runs and self.new:
             yield f"In strongroom.toml, put {self.new} in the place of {old}: new backups go by it."
 
 
-def _until(one: Mapping[str, Any]) -> str:
+def until(one: Mapping[str, Any]) -> str:
+    """Say until when a backup that a key still opens is there, and what its target hides of it."""
     if not one.get("reached", True):
         return "which was not reached: bring it and repeat; until then it opens as before"
-    return f"until {one['until'] or 'it is deleted'}"
+    old = _old_versions(one.get("old_versions", {}))
+    if one.get("deleted"):
+        return f"where it is deleted, and hidden: {old}"
+    return f"until {one['until'] or 'it is deleted'}" + (f"; also {old}" if old else "")
+
+
+def _old_versions(old: Mapping[str, Any]) -> str:
+    """Say how many versions a target hides, and what ends them."""
+    count = old.get("count", 0)
+    if count < 0:
+        return "old versions, of which this credential may not be told (docs/targets.md)"
+    locked = old.get("locked_until", "")
+    held = {"": "", "unknown": ", their locks unknown"}.get(locked, f", locked until {locked}")
+    ends = {"": "until somebody removes them", "unknown": "until a day that it does not tell"}
+    goes = ends.get(old.get("until", ""), f"until {old.get('until')}")
+    return f"{plural(count, 'old version')}{held}, {goes}" if count else ""
 
 
 def _backup_line(result: Mapping[str, Any]) -> str:

@@ -218,6 +218,7 @@ def record(
         "left_to_do": [
             "Change every secret that these backups hold: nothing takes back a copy that was read.",
             "Delete the old copies when their locks end; until then they stay open to the key.",
+            "Remove the old versions that targets hide too, or wait for their day: deleting only hides.",
             "Destroy the key where it lies, and look at who had it.",
         ],
     }

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from strongroom.errors import MissingPiece, StrongroomError, TargetError, TargetLocked
 from strongroom.targets import Locking, Target
+from strongroom.targets.hidden import KeepsVersions
 from strongroom.targets.probing import Check, Outcome, Probed
 from strongroom.targets.resilient import bare
 
@@ -36,17 +37,19 @@ class Action(StrEnum):
     READ = "read"
     LIST = "list"
     DELETE = "delete"
+    VERSIONS = "tell what is hidden"
 
 
 NEEDS: dict[str, frozenset[Action]] = {
     "operator": frozenset(Action),
     "control": frozenset(Action),
     "transfer": frozenset({Action.PUT, Action.READ, Action.LIST}),
-    "recover": frozenset({Action.PUT, Action.READ, Action.LIST}),
+    "recover": frozenset({Action.PUT, Action.READ, Action.LIST, Action.VERSIONS}),
     "verify": frozenset({Action.READ, Action.LIST}),
     "drill": frozenset({Action.READ, Action.LIST}),
 }
-"""What the pool of each role does with a target. ``control`` writes manifests and sweeps."""
+"""What the pool of each role does with a target. ``control`` writes manifests and sweeps; who rotates or
+removes says what old keys still open, what deletes only hid included."""
 
 
 class Probe(Struct, frozen=True, kw_only=True):
@@ -222,6 +225,8 @@ def probe_rights(target: Target, *, role: str, now: datetime | None = None) -> P
 def _rights(target: Target, needs: frozenset[Action], now: datetime) -> Iterator[Check]:
     own = _Own(target, now)
     yield works("list", lambda: list(target.list(PREFIX)))
+    if Action.VERSIONS in needs and isinstance(target, KeepsVersions):
+        yield from target.telling()
     put = _expected("put", own.put, needed=Action.PUT in needs)
     yield put
     if not _is_there(target, own.name):

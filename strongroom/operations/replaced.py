@@ -1,17 +1,19 @@
 """Removing what a re-encryption replaced: only once the new backup is good, only where nothing locks.
 
-Deletion takes back nothing that was copied; it ends what a key that leaked opens here.
+Deletion takes back nothing that was copied; it ends what a key that leaked opens here, once the
+store has let go of the versions that it may hide.
 """
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import Struct
 
 from strongroom.container.manifest import Manifest
 from strongroom.errors import MissingPiece, QuorumNotMet, StrongroomError, TargetLocked, UsageError
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.envelopes import envelopes_prefix, wrapping_keys
-from strongroom.operations.exposure import locked_until
+from strongroom.operations.exposure import OldVersions, hidden_of, locked_until
 from strongroom.operations.layout import containers_prefix, manifest_name
 from strongroom.operations.open import read_manifest
 from strongroom.operations.reencrypt import successor_of
@@ -21,11 +23,15 @@ from strongroom.targets.repaired import copies
 
 
 class Removed(Struct, frozen=True, kw_only=True):
-    """What became of a replaced backup: the targets it is gone from, and why it stays on others."""
+    """What became of a replaced backup: the targets it is gone from, and why it stays on others.
+
+    ``hidden`` is what of it some of those that it is gone from still hide.
+    """
 
     backup: str
     gone: tuple[str, ...]
     kept: dict[str, str]
+    hidden: dict[str, OldVersions]
 
 
 def remove_replaced(services: Services, old: str) -> Removed:
@@ -49,21 +55,27 @@ def remove_replaced(services: Services, old: str) -> Removed:
         raise QuorumNotMet(
             f"what replaces {old} is not safe yet: {lacking}", hint="Verify or repair it first."
         )
-    gone, kept = [], {}
+    kept: dict[str, str] = {}
+    hidden: dict[str, OldVersions] = {}
     for replica in services.store.replicas(old):
         if replica.target not in good:
             kept[replica.target] = "its successor is not good there"
-        elif why := _removed(services, old, new.backup, replica.target):
-            kept[replica.target] = why
+            continue
+        left = _removed(services, old, new.backup, replica.target)
+        if isinstance(left, str):
+            kept[replica.target] = left
         else:
             services.store.drop_replica(old, replica.target)
-            gone.append(replica.target)
-    services.store.event("backup.removed", backup=old, successor=new.backup, gone=gone, kept=kept)
-    return Removed(backup=old, gone=tuple(gone), kept=kept)
+            hidden[replica.target] = left
+    gone = tuple(hidden)
+    hidden = {name: left for name, left in hidden.items() if left.count}
+    noted = {"gone": gone, "kept": kept, "hidden": msgspec.to_builtins(hidden)}
+    services.store.event("backup.removed", backup=old, successor=new.backup, **noted)
+    return Removed(backup=old, gone=gone, kept=kept, hidden=hidden)
 
 
-def _removed(services: Services, backup: str, successor: str, name: str) -> str:
-    """Remove a backup from one target; return why it stays, or nothing."""
+def _removed(services: Services, backup: str, successor: str, name: str) -> str | OldVersions:
+    """Remove a backup from one target; return why it stays, or what is hidden of it now."""
     try:
         target = services.target(name)
         if not copies(target, manifest_name(successor)):
@@ -77,7 +89,7 @@ def _removed(services: Services, backup: str, successor: str, name: str) -> str:
         return f"locked: {error.message}"
     except StrongroomError as error:
         return f"{error.code}: {error.message}"
-    return ""
+    return hidden_of(target, backup, wrapping_keys(manifest) if manifest else ())
 
 
 def _manifest(services: Services, target: Target, backup: str) -> Manifest | None:

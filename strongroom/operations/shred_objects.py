@@ -14,6 +14,7 @@ import msgspec
 from strongroom.errors import MissingPiece, StrongroomError, TargetLocked
 from strongroom.operations.emergency import FOLDER
 from strongroom.operations.envelopes import envelopes_prefix
+from strongroom.operations.exposure import UNKNOWN, old_versions
 from strongroom.operations.layout import containers_prefix, manifest_name
 from strongroom.operations.services import Services
 from strongroom.operations.shred_epochs import Gone, envelopes_on, is_closed
@@ -85,10 +86,13 @@ def _removed(
         hidden=hidden,
         # What a delete only hid may come back: for whom that opens still counts.
         opens=_united(opens, last if hidden else None),
-        until=_until(target, left) if locked else "",
+        until=_until(target, meant, left, locked=bool(locked), hidden=hidden),
         why=_why(left, locked, hidden) if last.seen else EXCHANGED,
     )
 
+
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+"""One form, so that the later of two is the greater."""
 
 EXCHANGED = "nothing of it is there, and there was: another medium may be in its place"
 
@@ -131,13 +135,29 @@ def _purged(target: Target, meant: MeantBackup) -> int:
     return sum(known) if len(known) == len(stay) else -1
 
 
-def _until(target: Target, names: Sequence[str]) -> str:
+def _until(target: Target, meant: MeantBackup, left: Sequence[str], *, locked: bool, hidden: int) -> str:
+    """Return when what stays can go: the last lock's end, the day of the rule that ends what is hidden.
+
+    Empty if one of them is not known.
+    """
+    ends = [_locks_end(target, left) if locked else ""] if left else []
+    if hidden:
+        old = old_versions(target, manifest_name(meant.backup), *_folders(meant))
+        ends += [_day(old.until)] if old.count else []
+    return max(ends, default="") if all(ends) else ""
+
+
+def _day(until: str) -> str:
+    return "" if until in ("", UNKNOWN) else datetime.fromisoformat(until).strftime(TIME)
+
+
+def _locks_end(target: Target, names: Sequence[str]) -> str:
     """Return when the last lock ends; empty if one target does not say."""
     if not isinstance(target, Locking):
         return ""
     ends = [_lock_of(target, name) for name in names]
     known = [end for end in ends if end is not None]
-    return max(known).strftime("%Y-%m-%dT%H:%M:%SZ") if known and len(known) == len(ends) else ""
+    return max(known).strftime(TIME) if known and len(known) == len(ends) else ""
 
 
 def _lock_of(target: Locking, name: str) -> datetime | None:

@@ -153,7 +153,7 @@ class Resilient:
 
     def stat(self, name: str) -> ObjectInfo | None:
         """Return what is there, or ``None``."""
-        return self._tried(lambda: self.target.stat(name))
+        return self.tried(lambda: self.target.stat(name))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield objects ascending by name, going on after the last one given."""
@@ -162,11 +162,11 @@ class Resilient:
 
     def delete(self, name: str) -> None:
         """Remove an object; a missing one is fine."""
-        self._tried(lambda: self.target.delete(name))
+        self.tried(lambda: self.target.delete(name))
 
     def abort_incomplete(self, prefix: str) -> int:
         """Remove what interrupted puts left; the count is that of the last attempt."""
-        return self._tried(lambda: self.target.abort_incomplete(prefix))
+        return self.tried(lambda: self.target.abort_incomplete(prefix))
 
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
         series = self._series()
@@ -206,7 +206,8 @@ class Resilient:
             except TargetUnavailable as error:
                 series.wait_after(error)
 
-    def _tried(self, work: Callable[[], T]) -> T:
+    def tried(self, work: Callable[[], T]) -> T:
+        """Do what may be repeated and has no method here, as patiently as the rest."""
         series = self._series()
         while True:
             attempt = self._attempt()
@@ -234,11 +235,11 @@ class ResilientLocking(Resilient):
 
     def extend_lock(self, name: str, until: datetime) -> datetime:
         """Lock an object for longer; repeating it is harmless, for a lock is never shortened."""
-        return self._tried(lambda: self._locking().extend_lock(name, until))
+        return self.tried(lambda: self._locking().extend_lock(name, until))
 
     def locked_until(self, name: str) -> datetime | None:
         """Return when an object's lock ends (UTC), or ``None``."""
-        return self._tried(lambda: self._locking().locked_until(name))
+        return self.tried(lambda: self._locking().locked_until(name))
 
     def _locking(self) -> Locking:
         assert isinstance(self.target, Locking)

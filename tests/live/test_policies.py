@@ -29,6 +29,8 @@ from strongroom.operations.probe import probe_rights
 from strongroom.operations.submit import submit_repair, submit_verify
 from strongroom.state.records import RunState
 from strongroom.targets import Target
+from strongroom.targets.hidden import hidden_versions
+from strongroom.targets.probing import Outcome
 from strongroom.targets.resilient import resilient
 from strongroom.targets.s3 import Lock, LockMode, S3Options, S3Target
 from tests.live import shipped
@@ -139,6 +141,18 @@ def sweeps(target: Target) -> None:
     target.delete("containers/r/a")
     assert names(target) == ["containers/r/0", "containers/r/b"]
     _looks(target)
+    _tells_what_is_hidden(target, "containers/r/a")
+
+
+def rotates(target: Target) -> None:
+    """Do what a host that rotates does: put envelopes and new backups, and tell what old keys still open."""
+    uploads(target)
+    _tells_what_is_hidden(target, "containers/r/hidden")
+
+
+def _tells_what_is_hidden(target: Target, name: str) -> None:
+    [found] = [one for one in hidden_versions(target, "containers/r/") if one.name == name]
+    assert (found.lock_known, found.rule_known) == (True, True)
 
 
 def verifies(target: Target) -> None:
@@ -169,13 +183,22 @@ WORK: dict[str, Callable[[Target], None]] = {
     "s3-transfer.json": uploads,
     "s3-control.json": sweeps,
     "s3-repair.json": uploads,
+    "s3-recover.json": rotates,
     "s3-verify.json": verifies,
 }
 
 
+def _before(account: Account) -> None:
+    """Put one object, and one that is hidden then."""
+    control = account.target("s3-control.json")
+    put(control, "containers/r/0", b"content")
+    put(control, "containers/r/hidden", b"content")
+    control.delete("containers/r/hidden")
+
+
 @pytest.mark.parametrize("policy", WORK)
 def test_each_policy_is_enough_for_its_work(account: Account, policy: str) -> None:
-    put(account.target("s3-control.json"), "containers/r/0", b"content")
+    _before(account)
 
     WORK[policy](account.target(policy))
 
@@ -185,7 +208,7 @@ def test_each_policy_is_enough_for_its_work(account: Account, policy: str) -> No
     [(policy, action) for policy in WORK for action in shipped.actions_of(shipped.shipped(policy, "b"))],
 )
 def test_without_any_one_of_its_actions_it_is_not(account: Account, policy: str, action: str) -> None:
-    put(account.target("s3-control.json"), "containers/r/0", b"content")
+    _before(account)
     missed = False
     try:
         WORK[policy](account.target(policy, lacks=action))
@@ -198,7 +221,7 @@ def test_without_any_one_of_its_actions_it_is_not(account: Account, policy: str,
 # -- and grants nothing more -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("role", ["transfer", "control", "verify"])
+@pytest.mark.parametrize("role", ["transfer", "control", "recover", "verify"])
 def test_the_probe_finds_nothing_missing_and_nothing_too_many(account: Account, role: str) -> None:
     put(account.target("s3-control.json"), "containers/r/0", b"content")
 
@@ -218,7 +241,18 @@ def test_the_probe_finds_the_policy_of_another_role_too_much_or_too_little(accou
     assert failed("s3-verify.json", "transfer") == {("put", "missing")}
 
 
-@pytest.mark.parametrize("policy", ["s3-transfer.json", "s3-repair.json", "s3-verify.json"])
+@pytest.mark.parametrize("lacks", ["s3:ListBucketVersions", "s3:GetLifecycleConfiguration"])
+def test_the_probe_names_what_a_report_of_old_versions_lacks(account: Account, lacks: str) -> None:
+    target = account.target("s3-recover.json", lacks=lacks)
+
+    advice = [check.detail for check in probe_rights(target, role="recover").of(Outcome.ADVICE)]
+
+    assert [lacks in detail for detail in advice] == [True]
+
+
+@pytest.mark.parametrize(
+    "policy", ["s3-transfer.json", "s3-repair.json", "s3-recover.json", "s3-verify.json"]
+)
 def test_who_has_it_can_hide_or_destroy_nothing(account: Account, policy: str) -> None:
     put(account.target("s3-control.json"), "containers/r/0", b"content")
     target = account.target(policy)

@@ -15,6 +15,7 @@ import pytest
 
 from strongroom.errors import StrongroomError, TargetError, TargetUnavailable
 from strongroom.targets import Locking, Target
+from strongroom.targets.hidden import KeepsVersions
 from strongroom.targets.probing import Probed
 from tests.live.proxy import Answer, FaultyProxy, method
 from tests.live.regions import Region, azure_region, s3_region
@@ -58,6 +59,9 @@ def calls(target: Target) -> Iterator[Callable[[], object]]:
     yield lambda: list(target.refusals("a"))
     yield lambda: list(target.excess("a"))
     yield lambda: list(target.settings())
+    assert isinstance(target, KeepsVersions)
+    yield lambda: target.hidden("a")
+    yield lambda: list(target.telling())
 
 
 def outcome(call: Callable[[], object]) -> str:

@@ -7,8 +7,8 @@ then committed in one request that succeeds only if there is no such blob.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +19,7 @@ from strongroom.targets.azure.account import BLOCK_BYTES, Account, Client, canon
 from strongroom.targets.azure.blocks import block_size
 from strongroom.targets.azure.locks import Lock
 from strongroom.targets.blocks import checked
+from strongroom.targets.hidden import HiddenVersion, may
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
 from strongroom.targets.probing import Check
 
@@ -131,6 +132,15 @@ class AzureTarget:
     def purge(self, prefix: str) -> None:
         """Say that it cannot be told what a deletion leaves: versions and soft deletion are the
         account's settings, which a credential for one container does not see."""
+
+    def hidden(self, prefix: str) -> Sequence[HiddenVersion]:
+        """Return the old versions under a prefix; see :class:`strongroom.targets.hidden.KeepsVersions`."""
+        check_prefix(prefix)
+        return self._ask(f"list old versions of {prefix or 'everything'}", lambda: self._hidden(prefix))
+
+    def telling(self) -> Iterator[Check]:
+        """Try what that needs."""
+        yield may("list old versions", lambda: self.hidden("probes/"))
 
     def abort_incomplete(self, prefix: str) -> int:
         """Drop the staged blocks of blobs that were never committed; return of how many.
@@ -256,6 +266,14 @@ class AzureTarget:
 
     def _listed(self, prefix: str) -> Iterable[BlobProperties]:
         return self._client.get().list_blobs(name_starts_with=self._prefix + prefix)
+
+    def _hidden(self, prefix: str) -> Sequence[HiddenVersion]:
+        from strongroom.targets.azure.versions import hidden_version, old_versions  # noqa: PLC0415 - slow
+
+        now, locks = datetime.now(UTC), self._lock is not None
+        found = old_versions(self._client.get(), self._prefix + prefix, locks=locks)
+        named = [(blob.name.removeprefix(self._prefix), blob) for blob in found]
+        return [hidden_version(name, blob, locks=locks, now=now) for name, blob in named if is_name(name)]
 
     # -- the container and its errors ----------------------------------------
 

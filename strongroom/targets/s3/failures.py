@@ -84,6 +84,8 @@ _RIGHTS = {
     "HeadObject": "GetObject",
     "HeadBucket": "ListBucket",
     "ListObjectsV2": "ListBucket",
+    "ListObjectVersions": "ListBucketVersions",
+    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
     "ListMultipartUploads": "ListBucketMultipartUploads",
     "ListParts": "ListMultipartUploadParts",
     "CreateMultipartUpload": "PutObject",

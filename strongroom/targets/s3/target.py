@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
+from strongroom.targets.hidden import HiddenVersion
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
 from strongroom.targets.probing import Check
 from strongroom.targets.s3.bucket import Bucket
@@ -18,7 +19,7 @@ from strongroom.targets.s3.probing import Prober
 from strongroom.targets.s3.putting import Putter
 from strongroom.targets.s3.reading import Reader
 from strongroom.targets.s3.uploads import abort_all
-from strongroom.targets.s3.versions import purge
+from strongroom.targets.s3.versions import hidden, purge, telling
 
 
 class S3Target:
@@ -52,6 +53,7 @@ class S3Target:
         self._reader = Reader(self.bucket)
         self._locks = Locks(self.bucket, clock=clock)
         self._prober = Prober(self.bucket, clock=clock)
+        self._clock = clock
 
     @property
     def name(self) -> str:
@@ -104,6 +106,14 @@ class S3Target:
     def purge(self, prefix: str) -> int:
         """Remove every version under a prefix for good; see :class:`strongroom.targets.purging.Hiding`."""
         return purge(self.bucket, check_prefix(prefix))
+
+    def hidden(self, prefix: str) -> Sequence[HiddenVersion]:
+        """Return the old versions under a prefix; see :class:`strongroom.targets.hidden.KeepsVersions`."""
+        return hidden(self.bucket, check_prefix(prefix), clock=self._clock)
+
+    def telling(self) -> Iterator[Check]:
+        """Try what that needs."""
+        return telling(self.bucket)
 
     def abort_incomplete(self, prefix: str) -> int:
         """Remove multipart uploads under ``prefix``; return how many there were.

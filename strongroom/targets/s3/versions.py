@@ -1,14 +1,48 @@
-"""What deleting leaves in a bucket that keeps versions: hidden ones, which a purge removes."""
+"""What deleting and covering leave in a bucket that keeps versions: hidden ones, which a purge removes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+
+from msgspec import Struct
 
 from strongroom.errors import TargetError
+from strongroom.targets.hidden import HiddenVersion, may
+from strongroom.targets.names import is_name
+from strongroom.targets.probing import Check
 from strongroom.targets.s3.bucket import Bucket
+from strongroom.targets.s3.failures import translated
+from strongroom.targets.s3.lifecycle import Rule, lifecycle_of, read_rules
+from strongroom.targets.s3.locks import FOREVER
 
-Version = tuple[str, str]
-"""Key and version id; delete markers are versions too."""
+ASKING = 16
+"""Locks asked for at once: a bucket tells them one version at a time."""
+
+
+class Version(Struct, frozen=True, kw_only=True):
+    """An entry of a bucket's listing of versions. ``since`` is when it was made."""
+
+    key: str
+    id: str
+    since: datetime
+    latest: bool
+    marker: bool
+    size: int
+
+
+class Old(Struct, frozen=True, kw_only=True):
+    """A version that is not the object's current one.
+
+    ``since`` is when another one, or a marker, came over it; ``newer`` old versions came later.
+    """
+
+    version: Version
+    since: datetime
+    newer: int
 
 
 def purge(bucket: Bucket, prefix: str) -> int:
@@ -17,16 +51,125 @@ def purge(bucket: Bucket, prefix: str) -> int:
     Whoever may only hide objects removes none, and one under a lock stays: that is no error,
     for what stays is what was asked for.
     """
-    for key, version in list(_versions(bucket, prefix)):
+    for version in list(_versions(bucket, prefix)):
         try:
-            bucket.call("delete_object", "purge versions", writing=True, Key=key, VersionId=version)
+            bucket.call(
+                "delete_object", "purge versions", writing=True, Key=version.key, VersionId=version.id
+            )
         except TargetError as error:
             if error.transient:
                 raise
     return sum(1 for _ in _versions(bucket, prefix))
 
 
+def hidden(bucket: Bucket, prefix: str, *, clock: Callable[[], datetime]) -> list[HiddenVersion]:
+    """Return the old versions under ``prefix``; see :class:`strongroom.targets.hidden.KeepsVersions`.
+
+    The bucket's rules and locks are asked for only if there are any.
+    """
+    old = list(old_of(_versions(bucket, prefix)))
+    named = [(name, one) for one in old if is_name(name := bucket.name(one.version.key) or "")]
+    if not named:
+        return []
+    rules, lock_of = read_rules(bucket), _Locks(bucket, clock=clock).until
+    with ThreadPoolExecutor(ASKING) as threads:
+        locks = list(threads.map(lambda one: lock_of(one[1].version), named))
+    return [_hidden(name, one, rules, lock) for (name, one), lock in zip(named, locks, strict=True)]
+
+
+def telling(bucket: Bucket) -> Iterator[Check]:
+    """See :meth:`strongroom.targets.hidden.KeepsVersions.telling`."""
+    yield may("list old versions", lambda: next(_versions(bucket, ""), None))
+    yield may("read the rules that remove old versions", lambda: lifecycle_of(bucket))
+
+
 def _versions(bucket: Bucket, prefix: str) -> Iterator[Version]:
-    for page in bucket.pages("list_object_versions", f"list versions of {prefix}", Prefix=bucket.key(prefix)):
-        for found in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
-            yield found["Key"], found["VersionId"]
+    doing = f"list versions of {prefix}"
+    for page in bucket.pages("list_object_versions", doing, Prefix=bucket.key(prefix)):
+        with translated(bucket.title, doing):
+            found = [_version(entry, marker=False) for entry in page.get("Versions", ())]
+            found += [_version(entry, marker=True) for entry in page.get("DeleteMarkers", ())]
+        yield from found
+
+
+def _version(entry: dict[str, Any], *, marker: bool) -> Version:
+    return Version(
+        key=entry["Key"],
+        id=entry["VersionId"],
+        since=entry["LastModified"].astimezone(UTC),
+        latest=bool(entry["IsLatest"]),
+        marker=marker,
+        size=int(entry.get("Size", 0)),
+    )
+
+
+def old_of(versions: Iterable[Version]) -> Iterator[Old]:
+    """Yield those that are hidden. A version's successor says since when."""
+    newest_first = sorted(versions, key=lambda one: (one.latest, one.since), reverse=True)
+    for _, of_key in groupby(sorted(newest_first, key=lambda one: one.key), lambda one: one.key):
+        newer, successor = 0, None
+        for one in of_key:
+            if successor is not None and not one.marker:
+                yield Old(version=one, since=successor.since, newer=newer)
+            newer += successor is not None
+            successor = one
+
+
+class _Locks:
+    """The locks of single versions, as far as this credential may see them."""
+
+    def __init__(self, bucket: Bucket, *, clock: Callable[[], datetime]) -> None:
+        self._bucket = bucket
+        self._clock = clock
+        self._kept = self._bucket_locks()
+
+    def until(self, version: Version) -> tuple[datetime | None, bool]:
+        """Return when a version's lock ends, and whether that is known."""
+        if not self._kept:
+            return None, True
+        try:
+            if self._told("get_object_legal_hold", version, "LegalHold").get("Status") == "ON":
+                return FOREVER, True
+            end = self._told("get_object_retention", version, "Retention").get("RetainUntilDate")
+        except TargetError as error:
+            if error.transient:
+                raise
+            return None, False
+        return (end.astimezone(UTC), True) if end is not None and end > self._clock() else (None, True)
+
+    def _told(self, operation: str, version: Version, part: str) -> dict[str, Any]:
+        doing = f"look at the lock of an old version of {version.key}"
+        try:
+            reply = self._bucket.call(operation, doing, Key=version.key, VersionId=version.id)
+        except TargetError as error:
+            if "NoSuchObjectLockConfiguration" in error.message:
+                return {}
+            raise
+        found: dict[str, Any] = reply.get(part, {})
+        return found
+
+    def _bucket_locks(self) -> bool:
+        """Ask whether anything here can be locked; who may not know that asks each version."""
+        try:
+            reply = self._bucket.call("get_object_lock_configuration", "look at its lock")
+        except TargetError as error:
+            if error.transient:
+                raise
+            return "ObjectLockConfigurationNotFound" not in error.message
+        return bool(reply.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
+
+
+def _hidden(
+    name: str, old: Old, rules: Sequence[Rule] | None, lock: tuple[datetime | None, bool]
+) -> HiddenVersion:
+    version, (locked, known) = old.version, lock
+    ends = [rule.end(version.key, version.size, since=old.since, newer=old.newer) for rule in rules or ()]
+    first = min((end for end in ends if end is not None), default=None)
+    return HiddenVersion(
+        name=name,
+        size=version.size,
+        locked_until=locked,
+        expires=max(first, locked) if first and locked else first,
+        lock_known=known,
+        rule_known=rules is not None,
+    )

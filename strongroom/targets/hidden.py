@@ -1,0 +1,65 @@
+"""Old versions: what was covered or deleted on a target that keeps versions, and can still be read there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from strongroom.errors import StrongroomError
+from strongroom.targets import Target
+from strongroom.targets.probing import Check, Outcome
+from strongroom.targets.resilient import Resilient, bare
+
+
+class HiddenVersion(Struct, frozen=True, kw_only=True):
+    """A version of an object that :meth:`Target.read` does not give any more.
+
+    ``locked_until`` is when its own lock ends, ``expires`` when a rule of the store removes it, its
+    lock counted in (UTC); ``None`` if there is no lock, no rule. What this credential may not look
+    at is not ``lock_known``, not ``rule_known``.
+    """
+
+    name: str
+    size: int
+    locked_until: datetime | None = None
+    expires: datetime | None = None
+    lock_known: bool = True
+    rule_known: bool = True
+
+
+@runtime_checkable
+class KeepsVersions(Protocol):
+    """What a target can do besides, if its store may keep what was covered or deleted."""
+
+    def hidden(self, prefix: str) -> Sequence[HiddenVersion]:
+        """Return the old versions under a prefix, by name; markers of deletions are none.
+
+        Raises :class:`~strongroom.errors.TargetError` if this credential may not list them.
+        """
+        ...
+
+    def telling(self) -> Iterator[Check]:
+        """Try what :meth:`hidden` asks for, be there any or not."""
+        ...
+
+
+def may(what: str, attempt: Callable[[], object]) -> Check:
+    """Try what a report can do without, saying "unknown" in its place."""
+    try:
+        attempt()
+    except StrongroomError as error:
+        return Check(what=what, outcome=Outcome.ADVICE, detail=f"{error.message}; reports then say 'unknown'")
+    return Check(what=what)
+
+
+def hidden_versions(target: Target, prefix: str) -> Sequence[HiddenVersion]:
+    """Return the old versions under a prefix of any target; there are none where none are kept."""
+    inner = bare(target)
+    if not isinstance(inner, KeepsVersions):
+        return ()
+    return (
+        target.tried(lambda: inner.hidden(prefix)) if isinstance(target, Resilient) else inner.hidden(prefix)
+    )
