@@ -17,7 +17,7 @@ from cli.output import Output, encode, plural
 from cli.parser import Parser
 from cli.rotate_shown import until
 from strongroom.errors import RunFailed, StrongroomError, UsageError
-from strongroom.state.records import Run, StepKind
+from strongroom.state.records import Run
 
 if TYPE_CHECKING:
     from strongroom.operations.incident import Incident
@@ -55,6 +55,7 @@ def _open(arguments: Namespace, output: Output) -> None:
     from cli.settings import services, settings  # noqa: PLC0415 - the run store
     from strongroom.operations.incident import open_incident, record, secrets_of  # noqa: PLC0415
     from strongroom.operations.placing import refuse_existing, write_whole  # noqa: PLC0415
+    from strongroom.operations.rotate_outcome import results as results_of  # noqa: PLC0415
     from strongroom.operations.times import rfc3339  # noqa: PLC0415
 
     for path in filter(None, (arguments.output, arguments.secrets)):
@@ -80,7 +81,7 @@ def _open(arguments: Namespace, output: Output) -> None:
             runs.append(_run(policy, made, built, output))
         except StrongroomError as error:  # the others go on, and the record is written in any case
             failed[policy] = f"{error.code}: {error.message}"
-    results = [row.result for run in runs for row in built.store.rows(run.id, StepKind.ROTATE) if row.result]
+    results = [one for run in runs for one in results_of(built.store, run.id)]
     document = record(made, results, closed_at=rfc3339(time.time()), failed=failed)
     write_whole(arguments.output, encode(document))
     if arguments.secrets:

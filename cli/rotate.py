@@ -13,7 +13,7 @@ from cli.command import Command
 from cli.output import Output
 from cli.rotate_shown import Done
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.state.records import Run, StepKind, StepRow
+from strongroom.state.records import Run
 
 if TYPE_CHECKING:
     from cli.place import Place
@@ -63,6 +63,7 @@ def _arguments(parser: ArgumentParser) -> None:
 def _rotate(arguments: Namespace, output: Output) -> None:
     _check(arguments)
     from cli.settings import services, settings  # noqa: PLC0415 - the run store
+    from strongroom.operations.rotate_outcome import results  # noqa: PLC0415
 
     here, found = place.find(), settings()
     made = _make_new(arguments.new_key)
@@ -78,16 +79,12 @@ def _rotate(arguments: Namespace, output: Output) -> None:
         made=made,
         anew=arguments.re_encrypt_backups,
         runs=runs,
-        backups=[row.result for run in runs for row in _rows(built, run) if row.result],
+        backups=[one for run in runs for one in results(built.store, run.id)],
         files=files,
         failed=failed,
     )
     output.answer(done.document(), done.lines())
     _require_all(runs, failed)
-
-
-def _rows(built: Services, run: Run) -> list[StepRow]:
-    return built.store.rows(run.id, StepKind.ROTATE)
 
 
 def _check(arguments: Namespace) -> None:

@@ -12,7 +12,7 @@ from cli.command import Command
 from cli.output import Output
 from cli.rotate_shown import Done
 from strongroom.errors import UsageError
-from strongroom.state.records import Run, StepKind
+from strongroom.state.records import Run
 
 if TYPE_CHECKING:
     from strongroom.config import Settings
@@ -50,14 +50,15 @@ def _rotate(arguments: Namespace, output: Output) -> None:
         _submit(policies, arguments, output)
         return
     from cli.policy import require_good  # noqa: PLC0415
+    from strongroom.operations.rotate_outcome import results  # noqa: PLC0415
 
     built = services(found)
     runs = [_run(policy, arguments, built, output) for policy in policies]
-    results = [row.result for run in runs for row in built.store.rows(run.id, StepKind.ROTATE) if row.result]
+    done = [one for run in runs for one in results(built.store, run.id)]
     if arguments.remove_replaced:
-        results = [_removed(result, built) for result in results]
-    done = Done(anew=arguments.re_encrypt, runs=runs, backups=results)
-    output.answer(done.document(), done.lines())
+        done = [_removed(result, built) for result in done]
+    said = Done(anew=arguments.re_encrypt, runs=runs, backups=done)
+    output.answer(said.document(), said.lines())
     for run in runs:
         require_good(run)
 

@@ -25,7 +25,7 @@ STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
     RunKind.DRILL: frozenset(
         {StepKind.DRILL_RESTORE, StepKind.DRILL_COMPARE, StepKind.DRILL_TEARDOWN, StepKind.REPORT}
     ),
-    RunKind.ROTATE: frozenset({StepKind.PLAN, StepKind.ROTATE, StepKind.REPORT}),
+    RunKind.ROTATE: frozenset({StepKind.PLAN, StepKind.REWRAP, StepKind.ROTATE, StepKind.REPORT}),
 }
 
 

@@ -1,6 +1,6 @@
 """The in-process driver: the same steps, without a broker.
 
-Captures and verifications are spread over forked processes when there are several; uploads
+Captures, verifications and re-wrappings are spread over forked processes when there are several; uploads
 and repairs, which mostly wait for a network, overlap in threads; all else runs here. Records
 go through the same run store, so a run that is killed here is resumed by whoever drives it next.
 """
@@ -11,15 +11,21 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from multiprocessing import get_context
 
+from strongroom.keys.unasked import unasked
 from strongroom.operations.listing import die_with_parent, may_fork
 from strongroom.operations.services import Services
 from strongroom.operations.steps import perform, recover
 from strongroom.state.records import Run, StepKind, Ticket
 
-SPREAD = frozenset({StepKind.CAPTURE, StepKind.VERIFY})
+SPREAD = frozenset({StepKind.CAPTURE, StepKind.VERIFY, StepKind.REWRAP})
 """What is worth a process of its own: it computes, and shares nothing with its siblings."""
+
+ONE_HERE = frozenset({StepKind.REWRAP})
+"""Spread only once one of them was done here. What a person is asked for, a PIN or a passphrase, is asked
+in this process then, and the forked ones have it from there; they themselves ask nobody."""
 
 OVERLAP = frozenset({StepKind.UPLOAD, StepKind.REPAIR})
 """What waits for others: done one after the other, three regions would take as long as their sum."""
@@ -66,6 +72,7 @@ def _round(queue: list[Ticket], pool: _Pool, services: Services, watch: Watch | 
     if queue:
         ticket = queue.pop(0)
         over.append((ticket, perform(ticket, services)))
+        pool.done_here.add(ticket.step.kind)
     over += pool.collect(block=not over)
     for ticket, _ in over:
         if watch is not None:
@@ -91,6 +98,7 @@ class _Pool:
         self, services: Services, processes: int, spread: frozenset[StepKind], overlap: frozenset[StepKind]
     ) -> None:
         self._services = services
+        self.done_here: set[StepKind] = set()
         self._spread = spread
         self._overlap = overlap if processes > 1 else frozenset[StepKind]()
         self._threads: ThreadPoolExecutor | None = None
@@ -107,11 +115,15 @@ class _Pool:
         worth = self._processes > 1 and (queued > 1 or self._executor is not None)
         if ticket.step.kind in self._overlap and (queued > 1 or self._futures):
             self._overlapped(ticket)
-        elif worth and ticket.step.kind in self._spread and self._may_fork():
+        elif worth and ticket.step.kind in self._ready and self._may_fork():
             self._submit(ticket)
         else:
             return False
         return True
+
+    @property
+    def _ready(self) -> frozenset[StepKind]:
+        return self._spread - (ONE_HERE - self.done_here)
 
     def _overlapped(self, ticket: Ticket) -> None:
         if self._threads is None:
@@ -160,4 +172,5 @@ class _Forked:
 
 
 def _perform_forked(ticket: Ticket) -> list[Ticket]:
-    return perform(ticket, _Forked.services)
+    with unasked() if ticket.step.kind in ONE_HERE else nullcontext():
+        return perform(ticket, _Forked.services)

@@ -77,7 +77,7 @@ def reencrypt_backup(
         return {"still": []}
     rotation.pace()
     new, depth, missed = _Work(run, manifest, targets, rotation, services).finish()
-    away = away_from(manifest.backup_id, targets, services)
+    away = away_from(services.store.replicas(manifest.backup_id), targets)
     still = still_opens(manifest, targets, rotation.recipients, away=away, leaked=True)
     return {
         "new": new.backup_id,
@@ -87,10 +87,10 @@ def reencrypt_backup(
     }
 
 
-def away_from(backup: str, targets: Sequence[Target], services: Services) -> list[str]:
+def away_from(replicas: Iterable[Replica], targets: Sequence[Target]) -> list[str]:
     """Name what holds a backup, by the catalog, and is none of these targets: media, former targets."""
     reached = {target.name for target in targets}
-    return [one.target for one in services.store.replicas(backup) if one.good and one.target not in reached]
+    return [one.target for one in replicas if one.good and one.target not in reached]
 
 
 def is_sealed_only_for(manifest: Manifest, targets: Sequence[Target], rotation: Rotation) -> bool:

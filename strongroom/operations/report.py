@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from strongroom.model import Depth
-from strongroom.operations import rotate
 from strongroom.operations.capture import absent_of
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.drill import least_seconds, remove_scratch
+from strongroom.operations.rotate_outcome import outcome as rotated
 from strongroom.operations.services import Services
 from strongroom.operations.sweep import sweep_earlier, sweep_stage, sweep_targets
 from strongroom.operations.times import rfc3339
@@ -51,7 +51,7 @@ def _outcome(run: Run, good: set[str], services: Services) -> Outcome:
     if run.spec.kind is RunKind.DRILL:
         return _timed(run, services)
     if run.spec.kind is RunKind.ROTATE:
-        return rotate.outcome(run, services)
+        return rotated(run, services)
     return _judged(run, good, services)
 
 

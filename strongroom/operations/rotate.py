@@ -1,13 +1,15 @@
-"""rotate: all backups of a policy for the recipients that it names now, one step a backup.
+"""rotate: all backups of a policy for the recipients that it names now.
 
-A plan lists the backups; each step rotates one and stands alone: it may run twice, late, or
-die half-way, and whoever does it again finds what is done already. The run's rows are the
-report of what each backup was and is.
+A plan lists the backups. What is sealed anew takes one step a backup; what is re-wrapped, which is
+little work, goes in slices of the plan (:mod:`~strongroom.operations.rotate_slice`). Every step stands
+alone: it may run twice, late, or die half-way, and whoever does it again finds what is done
+already. The run's rows are the report of what each backup was and is.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -22,7 +24,7 @@ from strongroom.operations.locks import lock_until
 from strongroom.operations.reencrypt import away_from, reencrypt_backup
 from strongroom.operations.rewrap import Rotation, rewrap_backup
 from strongroom.operations.services import Pinned, Services
-from strongroom.state.records import Run, RunKind, RunState, Step, StepKind, StepState
+from strongroom.state.records import CatalogEntry, Run, Step
 from strongroom.targets import Target
 from strongroom.targets.repaired import sound_copy
 from strongroom.vault.pace import Pace
@@ -73,22 +75,57 @@ def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
 
 def rotate(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Rotate one backup of the plan; the result says what it was and what it is now."""
-    pinned = check_rotating(run, services)
     backup = run.facts["backups"][step.piece]
-    manifest, targets, missed = held(run, backup, services)
-    result = {"backup": backup, "sealed": manifest.sealed, "missed": missed}
-    if not manifest.sealed:
-        return result
-    rotation = _rotation(run, manifest, pinned, services)
-    if options_of(run).reencrypt:
-        made = reencrypt_backup(run, manifest, targets, rotation, services)
-        return result | made | {"missed": missed | made.get("missed", {})}
-    keys = list(rewrap_backup(manifest, targets, rotation))
-    away = away_from(backup, targets, services)
-    still = still_opens(manifest, targets, pinned.recipients, away=away)
-    for key in keys:
-        missed |= key.missed
-    return result | {"keys": msgspec.to_builtins(keys), "still": msgspec.to_builtins(still)}
+    return Rotator(run, services, [backup]).rotate(backup)
+
+
+class Rotator:
+    """Rotates some backups of one run: what is alike for all of them is looked up once.
+
+    Raises:
+        RecordRefused: the run is not this process's own policy's; see :func:`check_rotating`.
+    """
+
+    def __init__(self, run: Run, services: Services, backups: Sequence[str]) -> None:
+        self._run = run
+        self._services = services
+        self._pinned = check_rotating(run, services)
+        self._options = options_of(run)
+        self._pace = Pace(self._options.rate, shared=services.state_dir / "rotate.pace").wait
+        self._entries = services.store.entries(backups)
+        self._replicas = services.store.replicas_of(backups)
+
+    def rotate(self, backup: str) -> dict[str, Any]:
+        """Rotate one of the backups; return what it was and what it is now."""
+        manifest, targets, missed = held(self._run, backup, self._entries.get(backup), self._services)
+        result = {"backup": backup, "sealed": manifest.sealed, "missed": missed}
+        if not manifest.sealed:
+            return result
+        rotation = self._rotation(manifest)
+        if self._options.reencrypt:
+            made = reencrypt_backup(self._run, manifest, targets, rotation, self._services)
+            return result | made | {"missed": missed | made.get("missed", {})}
+        keys = list(rewrap_backup(manifest, targets, rotation))
+        away = away_from(self._replicas[backup], targets)
+        still = still_opens(manifest, targets, self._pinned.recipients, away=away)
+        for key in keys:
+            missed |= key.missed
+        return result | {"keys": msgspec.to_builtins(keys), "still": msgspec.to_builtins(still)}
+
+    def _rotation(self, manifest: Manifest) -> Rotation:
+        services = self._services
+        if not (identities := services.identities()):
+            raise ConfigError("this process holds no identity that opens backups, so it cannot rotate any")
+        return Rotation(
+            recipients=self._pinned.recipients,
+            identities=identities,
+            signer=services.signers("recover"),
+            trusted=services.signer_fingerprints,
+            until=lock_until(manifest, self._pinned.spec.keep_days),
+            pace=self._pace,
+            renew=self._options.renew,
+            keep_older=self._options.keep_older,
+        )
 
 
 def check_rotating(run: Run, services: Services) -> Pinned:
@@ -105,14 +142,18 @@ def check_rotating(run: Run, services: Services) -> Pinned:
     return pinned
 
 
-def held(run: Run, backup: str, services: Services) -> tuple[Manifest, list[Target], dict[str, str]]:
+def held(
+    run: Run, backup: str, entry: CatalogEntry | None, services: Services
+) -> tuple[Manifest, list[Target], dict[str, str]]:
     """Return a backup's manifest, the targets that hold it, and what is wrong with the others.
+
+    Args:
+        entry: what the catalog knows of it.
 
     Raises:
         MissingPiece: no target gave the manifest that the catalog knows.
         RecordRefused: it is a backup of another policy, whose readers are not ours to add.
     """
-    entry = services.store.backup(backup)
     recorded = entry.manifest_sha256 if entry else None
     known: dict[bytes, Manifest] = {}
     found: dict[str, Manifest] = {}
@@ -148,53 +189,3 @@ def _manifest(
         return known[key]
 
     return sound_copy(target, manifest_name(backup), parsed)
-
-
-def _rotation(run: Run, manifest: Manifest, pinned: Pinned, services: Services) -> Rotation:
-    options = options_of(run)
-    if not (identities := services.identities()):
-        raise ConfigError("this process holds no identity that opens backups, so it cannot rotate any")
-    return Rotation(
-        recipients=pinned.recipients,
-        identities=identities,
-        signer=services.signers("recover"),
-        trusted=services.signer_fingerprints,
-        until=lock_until(manifest, pinned.spec.keep_days),
-        pace=Pace(options.rate, shared=services.state_dir / "rotate.pace").wait,
-        renew=options.renew,
-        keep_older=options.keep_older,
-    )
-
-
-def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
-    """Judge a rotation by its rows: every backup on every target, some, or none."""
-    rows = services.store.rows(run.id, StepKind.ROTATE)
-    bad = [row for row in rows if row.state is not StepState.DONE]
-    short = [row for row in rows if (row.result or {}).get("missed")]
-    if bad and len(bad) == len(rows):
-        return RunState.FAILED, f"{bad[0].error} (no backup was rotated)"
-    if bad:
-        return RunState.DEGRADED, f"{len(bad)} of {len(rows)} backups were not rotated: {bad[0].error}"
-    if short:
-        names = sorted({name for row in short for name in (row.result or {})["missed"]})
-        return RunState.DEGRADED, f"{len(short)} backups not yet on {', '.join(names)}; repeat the rotation"
-    if late := being_made(services, run.spec.policy):
-        return RunState.DEGRADED, f"backup {late[0]} is being made for other keys; repeat the rotation then"
-    return RunState.DONE, None
-
-
-def being_made(services: Services, policy: str) -> list[str]:
-    """Name the backups of a policy that are not finished and seal for other keys than it names now.
-
-    A run freezes its recipients when it begins: one that began before the configuration
-    changed comes to its end after a rotation listed what there was.
-    """
-    own = services.pinned(policy).spec.recipients
-    return [
-        run.id
-        for run in services.store.runs(EVERY)
-        if run.spec.kind is RunKind.BACKUP
-        and run.spec.policy == policy
-        and not run.state.final
-        and run.spec.recipients != own
-    ]

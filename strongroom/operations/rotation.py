@@ -12,10 +12,11 @@ import msgspec
 from strongroom.errors import UsageError
 from strongroom.operations.drive import drive
 from strongroom.operations.rotate import RotateOptions
+from strongroom.operations.rotate_slice import KINDS
 from strongroom.operations.services import Services
 from strongroom.operations.steps import FIRST, recover
 from strongroom.operations.submit import Submitted, last_slot
-from strongroom.state.records import Run, RunKind, Spec, StepKind, StepState, Ticket
+from strongroom.state.records import Run, RunKind, Spec, StepState, Ticket
 
 
 class Rotations(NamedTuple):
@@ -115,7 +116,8 @@ def _others(services: Services, policy: str, request_id: str | None) -> Iterator
 def _end(run: Run, services: Services, *, take_over: bool) -> None:
     """Two at once lose nothing, but take turns in undoing each other's work."""
     recover(services)
-    worked_on = services.store.tally(run.id).of(StepKind.ROTATE, states=(StepState.RUNNING,))
+    tally = services.store.tally(run.id)
+    worked_on = any(tally.of(kind, states=(StepState.RUNNING,)) for kind in KINDS)
     if worked_on or not take_over:
         raise UsageError(
             f"Rotation {run.id} of policy '{run.spec.policy}' is going on.",

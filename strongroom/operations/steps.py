@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from strongroom.errors import ClaimLost, StrongroomError, TargetUnavailable
-from strongroom.operations import drill, failures, repair, restore_run, rotate
+from strongroom.operations import drill, failures, repair, restore_run, rotate, rotate_slice
 from strongroom.operations.capture import capture, discard
 from strongroom.operations.commit import commit, complete_targets, missing_from_quorum
 from strongroom.operations.lease import kept_alive
@@ -63,6 +63,7 @@ ACTIONS: Mapping[tuple[RunKind, StepKind], Action] = {
     (RunKind.DRILL, StepKind.DRILL_COMPARE): drill.compare,
     (RunKind.DRILL, StepKind.DRILL_TEARDOWN): drill.teardown,
     (RunKind.ROTATE, StepKind.PLAN): rotate.plan,
+    (RunKind.ROTATE, StepKind.REWRAP): rotate_slice.rewrap,
     (RunKind.ROTATE, StepKind.ROTATE): rotate.rotate,
 }
 
@@ -76,7 +77,7 @@ FIRST: Mapping[RunKind, Step] = {
 }
 
 # One target's trouble costs its replica, not the backup; one backup's trouble not the others' rotation.
-TOLERATED = frozenset({StepKind.UPLOAD, StepKind.VERIFY, StepKind.REPAIR, StepKind.ROTATE})
+TOLERATED = frozenset({StepKind.UPLOAD, StepKind.VERIFY, StepKind.REPAIR, *rotate_slice.KINDS})
 
 
 LONGEST_PAUSE = 300.0
@@ -310,9 +311,12 @@ def _decide_drill(run: Run, tally: Tally, step: Step, result: Result) -> Verdict
 
 def _decide_rotate(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
     if step.kind is StepKind.PLAN:
-        pieces = range(result["plan"]["pieces"])
-        return Verdict(facts=result, follow=tuple(Step(StepKind.ROTATE, one) for one in pieces) or (REPORT,))
-    return Verdict() if tally.unsettled(StepKind.ROTATE) else Verdict(follow=(REPORT,))
+        first = rotate_slice.first_steps(run, result["plan"]["pieces"])
+        return Verdict(facts=result, follow=first or (REPORT,))
+    if follow := rotate_slice.following(run, step, result):
+        return Verdict(follow=follow)
+    busy = any(tally.unsettled(kind) for kind in rotate_slice.KINDS)
+    return Verdict() if busy else Verdict(follow=(REPORT,))
 
 
 _DECIDERS: Mapping[RunKind, Callable[[Run, Tally, Step, Result], Verdict]] = {

@@ -54,6 +54,21 @@ def backup(conn: Connection, name: str) -> CatalogEntry | None:
     return None if row is None else codec.entry_of(row)
 
 
+def entries(conn: Connection, names: Sequence[str]) -> dict[str, CatalogEntry]:
+    """Return those of these backups that the catalog knows."""
+    rows = conn.execute(select(tables.catalog).where(_catalog.backup.in_(names)))
+    return {entry.backup: entry for entry in map(codec.entry_of, rows)}
+
+
+def replicas_of(conn: Connection, names: Sequence[str]) -> dict[str, list[Replica]]:
+    """Return the replicas of each of these backups, by target."""
+    found: dict[str, list[Replica]] = {name: [] for name in names}
+    query = select(tables.replicas).where(_replicas.backup.in_(names)).order_by(_replicas.target)
+    for replica in map(codec.replica_of, conn.execute(query)):
+        found[replica.backup].append(replica)
+    return found
+
+
 def replicas(conn: Connection, name: str) -> list[Replica]:
     """Return the replicas of one backup, by target."""
     query = select(tables.replicas).where(_replicas.backup == name).order_by(_replicas.target)

@@ -54,6 +54,7 @@ class StepKind(StrEnum):
     DRILL_RESTORE = "drill-restore"
     DRILL_COMPARE = "drill-compare"
     DRILL_TEARDOWN = "drill-teardown"
+    REWRAP = "rewrap"
     ROTATE = "rotate"
     REPORT = "report"
 
@@ -75,6 +76,7 @@ _QUEUES = {
     StepKind.DRILL_RESTORE: "drill",
     StepKind.DRILL_COMPARE: "drill",
     StepKind.DRILL_TEARDOWN: "drill",
+    StepKind.REWRAP: "recover",
     StepKind.ROTATE: "recover",
     StepKind.REPORT: "control",
 }

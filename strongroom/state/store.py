@@ -255,6 +255,11 @@ class RunStore:
         with self._database.reading() as conn:
             return catalog.backup(conn, name)
 
+    def entries(self, names: Sequence[str]) -> dict[str, CatalogEntry]:
+        """Return those of these backups that the catalog knows; one read for all of them."""
+        with self._database.reading() as conn:
+            return catalog.entries(conn, names)
+
     def backups(self, *, policy: str | None = None, limit: int = 1000) -> list[CatalogEntry]:
         """Return backups, newest first; of one policy if given."""
         with self._database.reading() as conn:
@@ -284,3 +289,8 @@ class RunStore:
         """Return the replicas of a backup, by target."""
         with self._database.reading() as conn:
             return catalog.replicas(conn, backup)
+
+    def replicas_of(self, backups: Sequence[str]) -> dict[str, list[Replica]]:
+        """Return the replicas of each of these backups, by target; one read for all of them."""
+        with self._database.reading() as conn:
+            return catalog.replicas_of(conn, backups)

@@ -16,8 +16,9 @@ from strongroom.operations.drive import drive
 from strongroom.operations.envelopes import envelope_name, find_newest, wrapping_keys
 from strongroom.operations.pins import pin_target
 from strongroom.operations.rewrap import rewrap_backup
+from strongroom.operations.rotate_outcome import results
 from strongroom.operations.rotation import submit_rotation
-from strongroom.state.records import RunState, StepKind
+from strongroom.state.records import RunState
 from strongroom.targets.s3 import S3Target
 from tests.live.ministack import MiniStack
 from tests.live.test_s3_locks import locked_target
@@ -65,9 +66,8 @@ def test_under_object_lock_nothing_changes_and_the_new_envelope_is_locked_as_lon
     with pytest.raises(WrongKey):
         at.opened(backup, target, at.old)
 
-    (row,) = services.store.rows(run, StepKind.ROTATE)
-    assert row.result is not None
-    [still] = row.result["still"]
+    [result] = results(services.store, run)
+    [still] = result["still"]
     assert lasts(datetime.fromisoformat(still["until"]), 30)
 
 

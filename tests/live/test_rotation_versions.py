@@ -21,9 +21,10 @@ from strongroom.operations.pins import pin_target
 from strongroom.operations.replaced import remove_replaced
 from strongroom.operations.rewrap import rewrap_backup
 from strongroom.operations.rotate import RotateOptions
+from strongroom.operations.rotate_outcome import results
 from strongroom.operations.rotation import submit_rotation
 from strongroom.operations.services import Services
-from strongroom.state.records import RunState, StepKind
+from strongroom.state.records import RunState
 from strongroom.targets.s3 import S3Target
 from tests.live.ministack import MiniStack
 from tests.live.moto import Moto
@@ -45,9 +46,8 @@ class Place:
     def rotate(self, services: Services, **options: object) -> dict[str, Any]:
         run, tickets = submit_rotation(services, policy=POLICY, options=RotateOptions(**options))  # type: ignore[arg-type]
         assert drive(run, tickets, services, processes=1).state is RunState.DONE
-        (row,) = services.store.rows(run, StepKind.ROTATE)
-        assert row.result is not None
-        return row.result
+        (result,) = results(services.store, run)
+        return dict(result)
 
 
 def only(world: Any, target: S3Target) -> Any:

@@ -20,9 +20,10 @@ from strongroom.operations.keyuse import recipient_key
 from strongroom.operations.quarantine import check, quarantined, release
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.rewrap import rewrap_backup
+from strongroom.operations.rotate_outcome import results
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.submit import submit_restore
-from strongroom.state.records import RunState, StepKind
+from strongroom.state.records import RunState
 from tests.operations.rotating import Rotated
 from tests.operations.world import POLICY
 
@@ -55,8 +56,7 @@ def test_everything_affected_is_sealed_anew_and_the_record_says_what_is_still_op
     run, tickets = submit_reencryption(services, incident, POLICY)
     done = drive(run, tickets, services, processes=1)
     assert (done.state, done.facts["backups"]) == (RunState.DONE, list(incident.policies[POLICY]))
-    rows = [row.result for row in services.store.rows(run, StepKind.ROTATE) if row.result]
-    written = record(incident, rows, closed_at="2026-11-25T00:00:00Z")
+    written = record(incident, results(services.store, run), closed_at="2026-11-25T00:00:00Z")
     assert {one["new"] for one in written["sealed_anew"]} == {f"{backup}-r1" for backup in backups}
     assert {(one["backup"], one["target"]) for one in written["still_open"]} == {
         (backup, target) for backup in backups for target in ("eu", "us", "ap")

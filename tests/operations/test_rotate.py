@@ -1,4 +1,4 @@
-"""Rotation as a run: every backup of a policy, one step each, in whatever order it is killed."""
+"""Rotation as a run: every backup of a policy, and what becomes of those that do not go through."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from strongroom.operations.open import backup_ids, read_manifest
 from strongroom.operations.restore_run import open_anywhere
 from strongroom.operations.rewrap import rewrap_backup
 from strongroom.operations.rotate import RotateOptions
+from strongroom.operations.rotate_outcome import results
 from strongroom.operations.rotation import submit_rotation
 from strongroom.operations.services import Services
 from strongroom.operations.submit import newest, submit_backup, submit_repair, submit_verify
-from strongroom.state.records import Replica, Run, RunState, StepKind
+from strongroom.state.records import Replica, Run, RunState
 from tests.operations.rotating import Rotated
 from tests.operations.world import POLICY, World, names_on
 
@@ -43,8 +44,7 @@ def test_every_backup_of_the_policy_is_rotated(at: Rotated) -> None:
     services = at.services(at.old, at.new)
     run = rotate(services)
     assert (run.state, run.error) == (RunState.DONE, None)
-    rows = services.store.rows(run.id, StepKind.ROTATE)
-    assert [row.result["backup"] for row in rows if row.result] == sorted(backups)
+    assert [one["backup"] for one in results(services.store, run.id)] == sorted(backups)
     for backup in backups:
         assert [at.opened(backup, target, at.new) for target in at.all_targets()] == [30] * 3
 
@@ -52,14 +52,13 @@ def test_every_backup_of_the_policy_is_rotated(at: Rotated) -> None:
 def test_the_report_says_what_the_old_key_still_opens_and_where(at: Rotated) -> None:
     at.back_up()
     services = at.services(at.old, at.new)
-    (row,) = services.store.rows(rotate(services).id, StepKind.ROTATE)
-    assert row.result is not None
-    assert [(one["target"], one["until"]) for one in row.result["still"]] == [
+    (result,) = results(services.store, rotate(services).id)
+    assert [(one["target"], one["until"]) for one in result["still"]] == [
         ("eu", ""),
         ("us", ""),
         ("ap", ""),
     ]
-    assert {one["fingerprints"][0] for one in row.result["still"]} == {at.old.recipient().fingerprint}
+    assert {one["fingerprints"][0] for one in result["still"]} == {at.old.recipient().fingerprint}
 
 
 @pytest.mark.parametrize("anew", [False, True])
@@ -74,10 +73,9 @@ def test_a_medium_that_is_away_is_missed_and_what_it_opens_for_is_told(
     run, tickets = submit_rotation(services, policy=POLICY, options=RotateOptions(reencrypt=anew))
     done = drive(run, tickets, services, processes=1)
     assert done.state is RunState.DEGRADED
-    (row,) = services.store.rows(run, StepKind.ROTATE)
-    assert row.result is not None
-    assert list(row.result["missed"]) == ["ap"]
-    still = {one["target"]: (one["reached"], one["until"]) for one in row.result["still"]}
+    (result,) = results(services.store, run)
+    assert list(result["missed"]) == ["ap"]
+    still = {one["target"]: (one["reached"], one["until"]) for one in result["still"]}
     assert still == {"eu": (True, ""), "us": (True, ""), "ap": (False, "unknown")}
     monkeypatch.undo()
     assert at.opened(backup, medium, at.old) == 30
@@ -93,9 +91,8 @@ def test_a_target_that_the_policy_does_not_name_any_more_is_told_too(at: Rotated
     services.store.set_replica(
         Replica(backup=backup, target="old-safe", good=True, verified=None, verified_at=None)
     )
-    (row,) = services.store.rows(rotate(services).id, StepKind.ROTATE)
-    assert row.result is not None
-    assert [one["target"] for one in row.result["still"] if not one["reached"]] == ["old-safe"]
+    (result,) = results(services.store, rotate(services).id)
+    assert [one["target"] for one in result["still"] if not one["reached"]] == ["old-safe"]
 
 
 def test_sealed_anew_for_keys_of_the_same_names_the_old_backup_counts_as_open_to_all_of_them(
@@ -106,9 +103,8 @@ def test_sealed_anew_for_keys_of_the_same_names_the_old_backup_counts_as_open_to
     options = RotateOptions(reencrypt=True, renew=True)
     run, tickets = submit_rotation(services, policy=POLICY, options=options)
     assert drive(run, tickets, services, processes=1).state is RunState.DONE
-    (row,) = services.store.rows(run, StepKind.ROTATE)
-    assert row.result is not None
-    assert len(row.result["still"]) == 3
+    (result,) = results(services.store, run)
+    assert len(result["still"]) == 3
 
 
 def test_a_backup_that_no_key_here_opens_costs_the_others_nothing(at: Rotated) -> None:
@@ -179,10 +175,9 @@ def test_sealed_anew_the_old_key_opens_nothing_of_the_new_backup(at: Rotated) ->
     services = at.services(at.old, at.new)
     run = rotate(services, reencrypt=True)
     assert (run.state, run.error) == (RunState.DONE, None)
-    (row,) = services.store.rows(run.id, StepKind.ROTATE)
-    assert row.result is not None
-    new = row.result["new"]
-    assert (new, row.result["verified"]) == (f"{backup}-r1", "compared")
+    (result,) = results(services.store, run.id)
+    new = result["new"]
+    assert (new, result["verified"]) == (f"{backup}-r1", "compared")
     for target in at.all_targets():
         assert at.opened(new, target, at.new) == 30
         with pytest.raises(WrongKey):

@@ -11,6 +11,7 @@ import pytest
 from strongroom.errors import ConfigError, TargetUnavailable
 from strongroom.operations.drive import drive
 from strongroom.operations.emergency import remind_all
+from strongroom.operations.rotate_outcome import results
 from strongroom.operations.rotation import Rotations, open_rotations
 from strongroom.operations.services import Pinned
 from strongroom.operations.steps import perform
@@ -166,9 +167,8 @@ def test_a_yearly_rotation_renews_what_there_was_at_its_time_once(world: World) 
     done = drive(tickets[0].run, tickets, services, processes=1)
     assert (done.state, done.error) == (RunState.DONE, None)
     assert done.spec.options["rate"] == 5.0
-    [row] = services.store.rows(done.id, StepKind.ROTATE)
-    assert row.result is not None
-    assert [key["generation"] for key in row.result["keys"]] == [2]
+    [result] = results(services.store, done.id)
+    assert [key["generation"] for key in result["keys"]] == [2]
     assert open_rotations(services, YEARLY, now=later) == []
     assert len(open_rotations(services, YEARLY, now=later + 366 * DAY)) == 1
 

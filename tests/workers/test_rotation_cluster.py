@@ -11,7 +11,8 @@ import pytest
 
 from strongroom.keys import rolelist
 from strongroom.operations.keytrial import CHECKED
-from strongroom.state.records import RunKind, RunState, StepKind
+from strongroom.operations.rotate_outcome import results
+from strongroom.state.records import RunKind, RunState
 from tests.workers.cluster import RunningCluster, until
 from tests.workers.test_pipeline import CONFIG, Installation
 from tests.workers.test_worker_refuses import shell
@@ -48,9 +49,8 @@ def test_the_workers_rotate_and_go_on_when_their_signing_keys_change_under_them(
     for anew in (False, True):
         run = house.finished(shell(house.cluster, ROTATE.format(anew=anew)).strip())
         assert (run.state, run.error, run.spec.kind) == (RunState.DONE, None, RunKind.ROTATE)
-        [row] = house.store.rows(run.id, StepKind.ROTATE)
-        assert row.result is not None
-        assert row.result.get("new") == (f"{made.id}-r1" if anew else None)
+        [result] = results(house.store, run.id)
+        assert result.get("new") == (f"{made.id}-r1" if anew else None)
     until(lambda: house.store.events(kind=CHECKED), what="the keys' first trial")
 
     strongroom(house, "signers", "rotate")

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from strongroom.errors import KeyFileUnreadable, PinRefused
+from strongroom.errors import ConfigError, KeyFileUnreadable, PinRefused
 from strongroom.keys import privatefile
+from strongroom.keys.unasked import may_ask
 from strongroom.model import SecretBytes
 
 
@@ -86,7 +87,14 @@ class PinPrompt:
         self._ask = ask
 
     def ask(self, words: str) -> SecretBytes:
-        """Return the PIN. Raises PinRefused for what is none: a token would count it as a wrong one."""
+        """Return the PIN.
+
+        Raises:
+            PinRefused: what was typed is none; a token would count it as a wrong one.
+            ConfigError: nobody may be asked here; see :func:`~strongroom.keys.unasked.unasked`.
+        """
+        if not may_ask():
+            raise ConfigError(f"{words} is needed where nobody can be asked", hint="Give it in a 'pin_file'.")
         pin = self._ask(words)
         if not pin.strip() or any("\ud800" <= each <= "\udfff" for each in pin):
             raise PinRefused("what was typed is no PIN; none was tried", hint="Repeat. Nothing was counted.")

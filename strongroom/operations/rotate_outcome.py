@@ -1,0 +1,57 @@
+"""What came of a rotation, by its rows: of each backup, and of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from strongroom.operations.rotate import EVERY
+from strongroom.operations.rotate_slice import KINDS
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, RunKind, RunState, StepKind, StepState
+from strongroom.state.store import RunStore
+
+
+def results(store: RunStore, run: str) -> list[Mapping[str, Any]]:
+    """Return what each backup that a rotation did was and is, in the order of its plan."""
+    rows = [row.result for kind in KINDS for row in store.rows(run, kind) if row.result]
+    done = {one["backup"]: one for result in rows for one in result.get("backups", (result,))}
+    return [done[backup] for backup in store.load(run).facts.get("backups", ()) if backup in done]
+
+
+def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
+    """Judge a rotation: every backup on every target, some, or none.
+
+    A slice that was given up is no fault: each of its backups got a step of its own.
+    """
+    backups = len(run.facts["backups"])
+    alone = services.store.rows(run.id, StepKind.ROTATE)
+    bad = [row for row in alone if row.state is not StepState.DONE]
+    short = [missed for one in results(services.store, run.id) if (missed := one.get("missed"))]
+    if bad and len(bad) == backups:
+        return RunState.FAILED, f"{bad[0].error} (no backup was rotated)"
+    if bad:
+        return RunState.DEGRADED, f"{len(bad)} of {backups} backups were not rotated: {bad[0].error}"
+    if short:
+        names = ", ".join(sorted({name for missed in short for name in missed}))
+        return RunState.DEGRADED, f"{len(short)} backups not yet on {names}; repeat the rotation"
+    if late := being_made(services, run.spec.policy):
+        return RunState.DEGRADED, f"backup {late[0]} is being made for other keys; repeat the rotation then"
+    return RunState.DONE, None
+
+
+def being_made(services: Services, policy: str) -> list[str]:
+    """Name the backups of a policy that are not finished and seal for other keys than it names now.
+
+    A run freezes its recipients when it begins: one that began before the configuration
+    changed comes to its end after a rotation listed what there was.
+    """
+    own = services.pinned(policy).spec.recipients
+    return [
+        run.id
+        for run in services.store.runs(EVERY)
+        if run.spec.kind is RunKind.BACKUP
+        and run.spec.policy == policy
+        and not run.state.final
+        and run.spec.recipients != own
+    ]

@@ -1,0 +1,96 @@
+"""rewrap: a slice of a rotation's plan in one step; a step a backup costs more than the re-wrapping.
+
+Of a slice, a backup that does not go through at once is handed on as a ``ROTATE`` step of its own, with
+that step's retries, its pauses and its place in the record: so it costs the others nothing. What is
+left when the time is up is handed on as further slices: so a slow key or a rate makes short steps,
+a step cannot outlive a limit, and whoever is idle takes of the rest. Both are results like any other,
+recorded in the one transaction that inserts the steps they lead to: a process that dies
+before it has lost nothing but time, since the next one finds each envelope that is there. A slice
+that was started too often without an outcome falls apart into steps of single backups, and what
+kills its worker is found out among them.
+
+Where a slice ends follows from where it begins, so nothing has to be agreed on, or frozen.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from strongroom.errors import StrongroomError
+from strongroom.operations.rotate import Rotator, options_of
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, Step, StepKind
+
+log = logging.getLogger(__name__)
+
+SLICE = 32
+"""Backups of a step. A step costs some ten milliseconds, a re-wrapping one or two."""
+
+STEP_SECONDS = 5.0
+"""After which a step begins with no further backup: what is done again if a process dies now."""
+
+KINDS = (StepKind.REWRAP, StepKind.ROTATE)
+"""The kinds of steps that rotate backups."""
+
+
+def end_of(start: int, backups: int) -> int:
+    """Return the place in the plan before which the slice ends that begins at ``start``.
+
+    The first has one backup: what is wrong with a rotation shows before others are begun, and who
+    forks others off has been asked by then for what has to be asked. The next ones have
+    :data:`SLICE`; one that begins within these ends where the largest power of two that fits does,
+    so that a rest makes several (2, 4, 16 of 22) for several processes.
+    """
+    at = start - 1
+    size = 1 if start == 0 else min(SLICE, at & -at or SLICE)
+    return min(start + size, backups)
+
+
+def slices(begin: int, end: int) -> Iterator[Step]:
+    """Yield the steps that re-wrap this part of a plan."""
+    while begin < end:
+        yield Step(StepKind.REWRAP, begin)
+        begin = end_of(begin, end)
+
+
+def first_steps(run: Run, backups: int) -> tuple[Step, ...]:
+    """Return the steps that a plan of so many backups leads to."""
+    if options_of(run).reencrypt:
+        return tuple(Step(StepKind.ROTATE, piece) for piece in range(backups))
+    return tuple(slices(0, backups))
+
+
+def following(run: Run, step: Step, result: Mapping[str, Any]) -> tuple[Step, ...]:
+    """Return the steps that a slice leads to; ``result`` is empty if it was given up."""
+    if step.kind is not StepKind.REWRAP:
+        return ()
+    end = end_of(step.piece, len(run.facts["backups"]))
+    alone = result["alone"] if result else range(step.piece, end)
+    rest = slices(result["rest"], end) if result else ()
+    return (*(Step(StepKind.ROTATE, piece) for piece in alone), *rest)
+
+
+def rewrap(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Re-wrap the backups of a slice.
+
+    The result has what each of them was and is; which places of the plan go ``alone``; and where
+    the ``rest`` begins (at the end, if there is none).
+    """
+    plan = run.facts["backups"]
+    end = end_of(step.piece, len(plan))
+    rotator = Rotator(run, services, plan[step.piece : end])
+    done: list[dict[str, Any]] = []
+    alone: list[int] = []
+    until = time.monotonic() + STEP_SECONDS
+    for piece in range(step.piece, end):
+        if piece > step.piece and time.monotonic() > until:
+            return {"backups": done, "alone": alone, "rest": piece}
+        try:
+            done.append(rotator.rotate(plan[piece]))
+        except StrongroomError as error:
+            log.info("rewrap-alone run=%s piece=%s error=%s", run.id, piece, error.code)
+            alone.append(piece)
+    return {"backups": done, "alone": alone, "rest": end}
