@@ -114,11 +114,12 @@ def _await_media(arguments: Namespace, policy: PolicySettings, built: Services, 
 
 
 def _back_up(policy: str, built: Services, output: Output) -> Run:
-    from cli.policy import require_good  # noqa: PLC0415
+    from cli.policy import end_abandoned, require_good  # noqa: PLC0415
     from cli.watching import by_ticket, watching  # noqa: PLC0415
     from strongroom.operations.drive import drive  # noqa: PLC0415
     from strongroom.operations.submit import submit_backup  # noqa: PLC0415
 
+    end_abandoned(policy, built, output)
     run_id, tickets = submit_backup(built, policy=policy)
     with watching(output, built.store) as watch:
         run = drive(run_id, tickets, built, watch=by_ticket(watch))

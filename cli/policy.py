@@ -9,7 +9,7 @@ from cli.output import Output
 from cli.settings import services, settings
 from cli.watching import by_ticket, watching
 from strongroom.errors import ConfigError, RunDegraded, RunFailed, UsageError
-from strongroom.operations import failures
+from strongroom.operations import abandoned, failures
 from strongroom.operations.drive import drive
 from strongroom.operations.services import Services
 from strongroom.operations.submit import submit_backup
@@ -43,8 +43,15 @@ def back_up(arguments: Namespace, output: Output) -> None:
             force=arguments.force,
         )
     built = services(found, output=output)
+    end_abandoned(arguments.policy, built, output)
     run, tickets = submit_backup(built, policy=arguments.policy)
     finish(run, tickets, built, output)
+
+
+def end_abandoned(policy: str, built: Services, output: Output) -> None:
+    """Bring to their end backups of a policy whose process was killed, and say so."""
+    for run in abandoned.end_abandoned(built, policy=policy):
+        output.note(f"run {run.id} was abandoned, for its process is gone; it is {run.state.value} now")
 
 
 def finish(run_id: str, tickets: list[Ticket], built: Services, output: Output) -> None:

@@ -21,10 +21,20 @@ _WORDS = {
     "failed": "failed: there is no new backup, the last good one is untouched",
     "cancelled": "cancelled",
 }
+ABANDONED = "abandoned"
+_LEFT = {
+    "backup": "there is no new backup; the last good one is untouched",
+    "verify": "no backup was touched; what it had not read back yet is not known",
+    "repair": "what was good is untouched; what lacked may still lack",
+    "restore": "what was restored by then stays",
+    "drill": "nothing but the scratch store was written to",
+    "rotate": "every backup opens, some for the new keys already",
+}
+_MADE = "the backup is made; it has not been read back from every target"
 _BACKUP = "backup"
 
 
-def as_document(run: Run, rows: list[StepRow]) -> dict[str, Any]:
+def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> dict[str, Any]:
     """Return a run for machines."""
     happened, to_do = failures.apart(run.error)
     return {
@@ -37,6 +47,7 @@ def as_document(run: Run, rows: list[StepRow]) -> dict[str, Any]:
         "post_quantum": all(pin.post_quantum for pin in run.spec.recipients) if run.spec.recipients else None,
         "state": run.state,
         "closing": run.closing,
+        "abandoned": abandoned,
         "created_at": run.created_at,
         "finished_at": run.finished_at,
         "seconds": seconds(run),
@@ -67,17 +78,31 @@ def steps(rows: list[StepRow]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def lines_of(run: Run, rows: list[StepRow]) -> Iterator[str]:
-    """Yield a run as lines for people."""
-    state = run.state.value
-    words = _WORDS[state] if run.spec.kind.value == _BACKUP else state
-    yield f"{run.spec.kind.value} run {run.id}: {'ending' if run.closing and state == 'active' else words}"
+def lines_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[str]:
+    """Yield a run as lines for people. ``abandoned``: what to do about one that nobody works on."""
+    yield f"{run.spec.kind.value} run {run.id}: {_standing(run, abandoned=bool(abandoned))}"
     yield from (f"  {line}" for line in fields(_pairs(run, rows)))
+    if abandoned:
+        yield from (f"  {line}" for line in fields([("means", _left(run)), ("to do", abandoned)]))
     for row in rows:
         if row.error and row.state is not StepState.DONE:
             happened, _ = failures.apart(row.error)
             tries = plural(row.attempts, "attempt")
             yield f"  {row.step} ({row.state}, {tries}): {happened}"
+
+
+def _standing(run: Run, *, abandoned: bool) -> str:
+    state = run.state.value
+    if abandoned:
+        return f"{ABANDONED}: nobody works on it, its process is gone"
+    if run.closing and not run.state.final:
+        return "ending"
+    return _WORDS[state] if run.spec.kind.value == _BACKUP else state
+
+
+def _left(run: Run) -> str:
+    """Say what an abandoned run means for the data."""
+    return _MADE if run.spec.kind.value == _BACKUP and "manifest" in run.facts else _LEFT[run.spec.kind.value]
 
 
 def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:

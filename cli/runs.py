@@ -10,7 +10,7 @@ from cli import run_shown
 from cli.command import Command
 from cli.output import Output, table
 from cli.settings import run_store, services, settings
-from strongroom.errors import RunNotFound
+from strongroom.errors import RunFailed, RunNotFound, UsageError
 
 if TYPE_CHECKING:
     from strongroom.config import Settings
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from strongroom.state.store import RunStore
 
 FOLLOW_SECONDS = 0.25
+COMMAND = "(command)"
+"""The policy of backups to a file."""
 
 
 def _status_arguments(parser: ArgumentParser) -> None:
@@ -37,32 +39,62 @@ def _status(arguments: Namespace, output: Output) -> int | None:
     store = run_store()
     run = follow(output, arguments.id) if arguments.follow else store.find(arguments.id)
     rows = run_shown.rows_of(store, run)
-    output.answer(run_shown.as_document(run, rows), run_shown.lines_of(run, rows))
+    to_do = _to_do(run, store)
+    document = run_shown.as_document(run, rows, abandoned=bool(to_do))
+    output.answer(document, run_shown.lines_of(run, rows, abandoned=to_do))
+    if to_do and arguments.follow:
+        raise RunFailed(f"run {run.id} is worked on by nobody: its process is gone", hint=to_do)
     if arguments.follow:
         require_whole(run)
     return None
 
 
 def _list(output: Output, limit: int) -> None:
-    runs = run_store().runs(limit)
+    store = run_store()
+    runs = store.runs(limit)
+    gone = {run.id for run in runs if _abandoned(run, store)}
     head = ("RUN", "KIND", "POLICY", "STATE", "BEGAN", "SECONDS")
     rows = [
         (
             run.id,
             run.spec.kind.value,
             run.spec.policy,
-            run.state.value,
+            run_shown.ABANDONED if run.id in gone else run.state.value,
             run_shown.stamp(run.created_at),
             f"{run_shown.seconds(run):.1f}",
         )
         for run in runs
     ]
-    document = {"runs": [run_shown.as_document(run, []) for run in runs]}
+    document = {"runs": [run_shown.as_document(run, [], abandoned=run.id in gone) for run in runs]}
     output.answer(document, table(head, rows) if rows else ["There has been no run yet."])
 
 
+_REPEAT = "Make the backup again: that ends this run first, and removes what it left."
+
+
+def _abandoned(run: Run, store: RunStore) -> bool:
+    from strongroom.operations.abandoned import is_abandoned  # noqa: PLC0415 - what drives runs
+
+    return not run.state.final and is_abandoned(run, store, settings().state_dir)
+
+
+def _to_do(run: Run, store: RunStore) -> str:
+    """Say what to type about a run whose process was killed; nothing about any other."""
+    if not _abandoned(run, store):
+        return ""
+    cancel = f"'strongroom cancel {run.id}' ends it and removes what it left"
+    if run.spec.policy == COMMAND:
+        return f"{_REPEAT} Or: {cancel}."
+    if cluster_runs(settings()):
+        return (
+            f"The cluster takes it up by itself; 'strongroom retry {run.id} --here' goes on here. {cancel}."
+        )
+    return f"'strongroom retry {run.id}' goes on with it; {cancel}."
+
+
 def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
-    """Wait for a run's end, showing how far it is; one just submitted may still be queued.
+    """Wait for a run's end, showing how far it is; one just submitted may still be queued, and one that
+    nobody works on has no end to wait for.
 
     Args:
         patience: how many seconds to wait for the run to come into being.
@@ -72,7 +104,7 @@ def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
     store = run_store()
     run = _begun(store, name, patience)
     with watching(output, store) as watch:
-        while not run.state.final:
+        while not run.state.final and (cluster_runs(settings()) or not _abandoned(run, store)):
             if watch is not None:
                 watch(run.id)
             time.sleep(FOLLOW_SECONDS)  # the database announces nothing
@@ -103,13 +135,14 @@ def _retry_arguments(parser: ArgumentParser) -> None:
 
 
 def _cancel(arguments: Namespace, output: Output) -> None:
+    from strongroom.operations.abandoned import take_up  # noqa: PLC0415
     from strongroom.operations.drive import drive  # noqa: PLC0415
 
     built = services()
     run = built.store.cancel(built.store.find(arguments.id).id)
     if not run.state.final:
         # The sweep is a step like any other; done here it needs no cluster.
-        run = drive(run.id, built.store.take_ready(run.id, window=1), built, processes=1)
+        run = drive(run.id, take_up(run.id, built), built, processes=1)
     rows = run_shown.rows_of(built.store, run)
     output.answer(run_shown.as_document(run, rows), run_shown.lines_of(run, rows))
 
@@ -117,15 +150,19 @@ def _cancel(arguments: Namespace, output: Output) -> None:
 def _retry(arguments: Namespace, output: Output) -> None:
     from cli.policy import finish  # noqa: PLC0415 - what drives runs
     from strongroom.operations import submit  # noqa: PLC0415
+    from strongroom.operations.abandoned import take_up  # noqa: PLC0415
 
     found = settings()
     built = services(found)
     run = built.store.find(arguments.id)
-    run = submit.retry(built, run.id)
+    if not _abandoned(run, built.store):
+        run = submit.retry(built, run.id)
+    elif run.spec.policy == COMMAND:
+        raise UsageError(f"Run {run.id} wrote a file that is gone with its process.", hint=_REPEAT)
     if arguments.here or not cluster_runs(found):
-        finish(run.id, built.store.take_ready(run.id, window=built.limits.window), built, output)
+        finish(run.id, take_up(run.id, built), built, output)
         return
-    # Its steps are ready: the cluster's next reconcile takes and sends them.
+    # Its steps are ready, or their leases end: the cluster's next reconcile takes and sends them.
     words = [f"Run {run.id} is taken up again by the cluster. Follow it: strongroom status {run.id} --follow"]
     output.answer({"id": run.id, "state": run.state}, words)
 
@@ -142,5 +179,10 @@ COMMANDS = {
     "cancel": Command(
         _one, _cancel, "What is being worked on stops at its next renewal; nothing half-made is left."
     ),
-    "retry": Command(_retry_arguments, _retry, "It starts over: its report had swept what it staged."),
+    "retry": Command(
+        _retry_arguments,
+        _retry,
+        "One that failed starts over: its report had swept what it staged. One whose process was killed\n"
+        "goes on where it stopped.",
+    ),
 }

@@ -17,12 +17,13 @@ from strongroom.errors import RunCancelled, RunFailed, StrongroomError
 from strongroom.keys import Recipient
 from strongroom.model import Depth, Selection
 from strongroom.operations import failures
+from strongroom.operations.abandoned import GONE, take_up
 from strongroom.operations.drive import Watch, drive
 from strongroom.operations.listing import Here, List, Listing
 from strongroom.operations.open import read_manifest
 from strongroom.operations.pins import pin_recipient, pin_target
 from strongroom.operations.services import Pinned, Services
-from strongroom.operations.steps import FIRST, perform, recover
+from strongroom.operations.steps import FIRST, perform
 from strongroom.sources import Source
 from strongroom.state.records import Run, RunKind, RunState, Spec, StepKind, StepState
 
@@ -98,13 +99,12 @@ def _drive(services: Services, spec: Spec, watch: Watch | None) -> Run:
 def sweep_abandoned(services: Services) -> None:
     """End the runs of file backups whose process was killed, and remove what they left.
 
-    A step that such a run was in has to lose its lease first: then the next backup does it.
+    A step that somebody else took up of it has to lose its lease first: then the next backup does it.
     """
     for run in services.store.runs():
         if run.spec.policy == POLICY and not run.state.final and not _written(run):
-            services.store.cancel(run.id, error="its process is gone")
-            recover(services)
-            for ticket in services.store.take_ready(run.id, window=1):
+            services.store.cancel(run.id, error=GONE)
+            for ticket in take_up(run.id, services):
                 perform(ticket, services)
 
 

@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from multiprocessing import get_context
 
 from strongroom.keys.unasked import unasked
+from strongroom.operations.driven import driving
 from strongroom.operations.listing import die_with_parent, may_fork
 from strongroom.operations.services import Services
 from strongroom.operations.steps import perform, recover
@@ -54,15 +55,19 @@ def drive(
         overlap: the kinds that may run in a thread of their own.
     """
     pool = _Pool(services, processes or os.cpu_count() or 1, spread, overlap)
+    with driving(services.state_dir, run_id, services.owner):
+        _through(run_id, list(tickets), pool, services, watch)
+    return services.store.load(run_id)
+
+
+def _through(run_id: str, queue: list[Ticket], pool: _Pool, services: Services, watch: Watch | None) -> None:
     try:
-        queue = list(tickets)
         while not services.store.load(run_id).state.final or queue or pool.busy:
             queue += _round(queue, pool, services, watch)
             if not queue and not pool.busy:
                 queue = _overdue(run_id, services)
     finally:
         pool.close()
-    return services.store.load(run_id)
 
 
 def _round(queue: list[Ticket], pool: _Pool, services: Services, watch: Watch | None) -> list[Ticket]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -100,6 +100,15 @@ def reconcile(
             log.exception("reconcile-failed run=%s", run)
     with database.reading() as conn:
         return _due_runs(conn)
+
+
+def forsake(conn: Connection, run: str, owners: Collection[str]) -> None:
+    """Count the dead's claims as lost; see :meth:`strongroom.state.store.RunStore.forsake`."""
+    runs.lock(conn, run)
+    steps = update(tables.steps).where(_steps.run == run, tables.UNSETTLED)
+    held = steps.where(_steps.state == StepState.RUNNING.value, _steps.owner.in_(list(owners)))
+    conn.execute(held.values(lease_expires=0.0))
+    conn.execute(steps.where(_steps.state == StepState.SENT.value).values(state=StepState.READY.value))
 
 
 def _stuck(conn: Connection, patience: Patience) -> dict[str, list[Watched]]:

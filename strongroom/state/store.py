@@ -8,7 +8,7 @@ across I/O of anything else. All times are the database's clock. Any method may 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from strongroom.state import catalog, claims, events, outcomes, recovery, runs, slots
@@ -210,6 +210,12 @@ class RunStore:
         several processes at once. Follow with :meth:`take_ready` for each run returned.
         """
         return recovery.reconcile(self._database, decide, patience=self._patience, exhausted=exhausted)
+
+    def forsake(self, run: str, *, owners: Collection[str]) -> None:
+        """Count as lost now what processes held of a run that are known to have died: their claims, and
+        what was given out and not begun. :meth:`reconcile` draws the consequence."""
+        with self._database.writing() as conn:
+            recovery.forsake(conn, run, owners)
 
     def _lease(self, given: float | None) -> float:
         return self._patience.lease if given is None else given

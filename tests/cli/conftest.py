@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.cli.program import Machine
+from tests.cli.program import REGIONS, Machine
 
 
 @pytest.fixture
@@ -25,6 +26,33 @@ def other(tmp_path: Path) -> Machine:
 def stocked(machine: Machine) -> Machine:
     """A machine whose local store has the secrets that the procedures name."""
     return stock(machine)
+
+
+@pytest.fixture
+def configured(stocked: Machine) -> Machine:
+    """A machine with a full and a metadata policy to three regions."""
+    stocked.ok("keygen", "--output", "recovery.key")
+    targets = "".join(
+        f'[targets.{name}]\nkind = "directory"\npath = "regions/{name}"\nregion = "{name}"\ncreate = true\n'
+        for name in REGIONS
+    )
+    stocked.path("strongroom.toml").write_text(f"""{targets}
+[sources.local]
+kind = "local"
+[keys.recovery]
+kind = "hpke"
+public_key_file = "recovery.key.pub"
+[policies.full]
+kind = "full"
+targets = {json.dumps(REGIONS)}
+recipients = ["recovery"]
+quorum = 2
+regions = 2
+[policies.metadata]
+kind = "metadata"
+targets = {json.dumps(REGIONS)}
+""")
+    return stocked
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "secrets_cli.py"
+REGIONS = ("frankfurt", "dublin", "toronto")
 PASSPHRASE = "CANARY-PASSPHRASE six words nobody would guess"
 
 

@@ -2,45 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
-from tests.cli.program import PASSPHRASE, Done, Machine, command
-
-REGIONS = ("frankfurt", "dublin", "toronto")
-
-
-@pytest.fixture
-def configured(stocked: Machine) -> Machine:
-    """A machine with a full and a metadata policy to three regions."""
-    stocked.ok("keygen", "--output", "recovery.key")
-    targets = "".join(
-        f'[targets.{name}]\nkind = "directory"\npath = "regions/{name}"\nregion = "{name}"\ncreate = true\n'
-        for name in REGIONS
-    )
-    stocked.path("strongroom.toml").write_text(f"""{targets}
-[sources.local]
-kind = "local"
-[keys.recovery]
-kind = "hpke"
-public_key_file = "recovery.key.pub"
-[policies.full]
-kind = "full"
-targets = {json.dumps(REGIONS)}
-recipients = ["recovery"]
-quorum = 2
-regions = 2
-[policies.metadata]
-kind = "metadata"
-targets = {json.dumps(REGIONS)}
-""")
-    return stocked
+from tests.cli.program import PASSPHRASE, REGIONS, Done, Machine, command
 
 
 def back_up(machine: Machine, policy: str = "full") -> dict[str, object]:

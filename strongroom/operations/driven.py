@@ -1,0 +1,103 @@
+"""Which runs are driven from a command line: a lock that the kernel drops with the process.
+
+Not a process id, which is given out again, and not a lease, which says nothing between two steps. Forked
+children inherit the lock: a run is worked on until the last of them has ended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER = "driving"
+
+
+class Standing(NamedTuple):
+    """Whether a process drives a run, and the owners of the claims of those that died of it."""
+
+    alive: bool
+    gone: frozenset[str]
+
+
+@contextmanager
+def driving(state_dir: Path, run: str, owner: str) -> Iterator[None]:
+    """Let everybody see that this process works on a run.
+
+    What ends in an exception leaves its file, without the lock: nobody works on the run then. A full
+    disk costs the sign, never the work.
+    """
+    taken = _take(state_dir / FOLDER, run, owner)
+    try:
+        yield
+        forget(state_dir, run, besides=taken)
+        if taken is not None:
+            taken[0].unlink(missing_ok=True)
+    finally:
+        if taken is not None:
+            os.close(taken[1])
+
+
+Taken = tuple[Path, int]
+
+
+def _take(folder: Path, run: str, owner: str) -> Taken | None:
+    """Make a locked file. It gets its name last: without the lock it would look like a dead one's."""
+    name = f"{run}.{secrets.token_hex(8)}"
+    provisional = folder / f".{name}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(provisional, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.write(descriptor, owner.encode())
+        provisional.rename(folder / name)
+    except OSError:
+        provisional.unlink(missing_ok=True)
+        os.close(descriptor)
+        return None
+    return folder / name, descriptor
+
+
+def standing(state_dir: Path, run: str) -> Standing:
+    """Look who drives a run. Neither alive nor gone: none from a command line of this machine."""
+    owners = [_dead_owner(file) for file in _files(state_dir, run)]
+    return Standing(alive=None in owners, gone=frozenset(filter(None, owners)))
+
+
+def left(state_dir: Path) -> list[str]:
+    """Return the runs that a process was driving when it died, oldest first."""
+    runs = {file.name.partition(".")[0] for file in _files(state_dir)}
+    return sorted(run for run in runs if not standing(state_dir, run).alive)
+
+
+def forget(state_dir: Path, run: str, *, besides: Taken | None = None) -> None:
+    """Remove what dead processes left of a run that somebody else has brought to its end."""
+    for file in _files(state_dir, run):
+        if (besides is None or file != besides[0]) and _dead_owner(file) is not None:
+            file.unlink(missing_ok=True)
+
+
+def _files(state_dir: Path, run: str = "") -> list[Path]:
+    try:
+        found = [file for file in (state_dir / FOLDER).iterdir() if file.name[0] != "."]
+    except OSError:
+        return []
+    return [file for file in found if not run or file.name.partition(".")[0] == run]
+
+
+def _dead_owner(file: Path) -> str | None:
+    """Return who held a file's lock and has died; ``None`` if they hold it, or let it go just now.
+
+    The lock is tried shared: two that look at once must not take each other for the owner.
+    """
+    with suppress(OSError), file.open("rb") as opened:
+        fcntl.flock(opened.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return opened.read().decode(errors="replace") or "(unknown)"
+    return None
