@@ -73,10 +73,13 @@ def objects_in(file: Path) -> Iterator[Objects]:
         yield reader
 
 
-def is_remote(path: Path, place: Place) -> bool:
-    """Tell whether a word that was taken for a path names a configured target that has none."""
-    table = place.section("targets").get(str(path))
-    return table is not None and "path" not in table and not path.exists()
+def configured(path: Path, place: Place) -> Target | None:
+    """Return the configured target that a word means which was taken for a path, by name or by directory."""
+    word = str(path)
+    if word in place.section("targets") and not path.exists():
+        return target_of(word, place)
+    found = next((name for name, folder in _folders(place).items() if path.absolute() == folder), None)
+    return None if found is None else target_of(found, place)
 
 
 @contextmanager
@@ -94,14 +97,11 @@ def target_of(word: str, place: Place) -> Target:
     Raises:
         TargetError: it is neither.
     """
-    tables = place.section("targets")
-    folders = {name: place.path(table.get("path")) for name, table in tables.items()}
-    if not tables:
-        folders = {name: place.state_dir / "targets" / name for name in DEFAULTS}
+    folders = _folders(place)
     for name, path in folders.items():
         if path is not None and (word == name or Path(word).absolute() == path):
             return directory(path, name=name)
-    if word in tables:
+    if word in place.section("targets"):
         return _remote(word)
     if Path(word).is_dir():
         return directory(Path(word))
@@ -109,6 +109,14 @@ def target_of(word: str, place: Place) -> Target:
     raise TargetError(
         f"There is no target '{word}'.", hint=f"Name a directory, or a configured target ({known})."
     )
+
+
+def _folders(place: Place) -> dict[str, Path | None]:
+    """Return where each configured target lies, of those that lie in a directory."""
+    tables = place.section("targets")
+    if not tables:
+        return {name: place.state_dir / "targets" / name for name in DEFAULTS}
+    return {name: place.path(table.get("path")) for name, table in tables.items()}
 
 
 def _remote(name: str) -> Target:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,13 +17,16 @@ from cli.output import Output
 from cli.place import Place
 from cli.progress import counting
 from strongroom.container.kinds import FileKind
-from strongroom.container.manifest import ManifestRecipient, SignedManifest
+from strongroom.container.manifest import Manifest, ManifestRecipient, SignedManifest
 from strongroom.container.reader import Container
 from strongroom.errors import ConfigError, NotABackup, WrongKey
 from strongroom.keys import Identity
 from strongroom.model import Depth
 from strongroom.operations.open import Objects
 from strongroom.operations.read_back import Keys, open_all, read_back
+
+if TYPE_CHECKING:
+    from strongroom.targets import Target
 
 
 class Look(Struct, frozen=True, kw_only=True):
@@ -49,13 +53,14 @@ class Look(Struct, frozen=True, kw_only=True):
 
 
 class Means(NamedTuple):
-    """With what to look: how deep, with which keys, and whose signature counts."""
+    """With what to look: how deep, with which keys, whose signature counts; whether the catalog is told."""
 
     depth: Depth
     output: Output
     place: Place
     keys: Sequence[Identity] = ()
     typed: Sequence[str] = ()
+    entering: bool = False
 
 
 def look(arguments: Namespace, means: Means) -> Look:
@@ -65,9 +70,8 @@ def look(arguments: Namespace, means: Means) -> Look:
         FormatError, MissingPiece, VerificationFailed: what is wrong with it.
     """
     path: Path = arguments.file
-    if inputs.is_remote(path, means.place):
-        with inputs.objects_of(str(path), means.place) as objects:
-            return _backup(objects, arguments.backup, means)
+    if (target := inputs.configured(path, means.place)) is not None:
+        return _backup(target, arguments.backup, means, target=target)
     kind = FileKind.BUNDLE if path.is_dir() else kind_of(path)
     match kind:
         case FileKind.METADATA:
@@ -82,17 +86,24 @@ def look(arguments: Namespace, means: Means) -> Look:
         return _backup(objects, arguments.backup, means)
 
 
-def _backup(objects: Objects, backup: str | None, means: Means) -> Look:
+def _backup(objects: Objects, backup: str | None, means: Means, *, target: Target | None = None) -> Look:
     known = trust.trusted(means.place, means.typed)
     signed = opening.signed_manifest(objects, backup, known=known)
     manifest = signed.manifest
     tools = Keys(identities=means.keys, digest_key=digest_key(means))
+    seen = nullcontext() if target is None or not means.entering else _entered(target, manifest, means)
     try:
-        with counting(means.output, "reading back", manifest.counts.secrets) as advance:
+        with seen, counting(means.output, "reading back", manifest.counts.secrets) as advance:
             read_back(objects, manifest, means.depth, tools, progress=advance)
     except WrongKey as error:
         raise opening.explained(error) from None
     return _of_manifest(signed, means)
+
+
+def _entered(target: Target, manifest: Manifest, means: Means) -> AbstractContextManager[None]:
+    from cli.looked import entered  # noqa: PLC0415 - a file on a desk is in no catalog
+
+    return entered(target, manifest, means.depth, means.place, means.output)
 
 
 def digest_key(means: Means) -> bytes | None:

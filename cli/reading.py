@@ -58,7 +58,7 @@ def _verify(arguments: Namespace, output: Output) -> None:
         arguments, output, here, ask=arguments.depth in (Depth.OPENED, Depth.COMPARED)
     )
     depth = arguments.depth or (Depth.OPENED if keys else Depth.DIGEST)
-    found = looks.look(arguments, Means(depth, output, here, keys, arguments.signer))
+    found = looks.look(arguments, Means(depth, output, here, keys, arguments.signer, entering=True))
     output.answer(found, lines_of(found, f"Verified: {arguments.file}"))
 
 
@@ -83,7 +83,10 @@ def _test_decrypt(arguments: Namespace, output: Output) -> None:
 
 COMMANDS = {
     "verify-backup": Command(
-        _verify_arguments, _verify, "The answer names the depth: nothing is called sound beyond it."
+        _verify_arguments,
+        _verify,
+        "The answer names the depth: nothing is called sound beyond it. Of a configured target the catalog\n"
+        "is told what was found, as by a verification on the cluster ('strongroom replicas').",
     ),
     "backup-info": Command(_file, _info),
     "validate-backup-format": Command(_file, _validate),

@@ -16,7 +16,7 @@ def refuse(here: Place, backup: str) -> None:
     """Raise BackupShredded if the record says so. Where there is no usable record, nothing is said:
     bringing back must work without one."""
     try:
-        if (store := _store(here)) is not None:
+        if (store := store_of(here)) is not None:
             from strongroom.operations.shred_record import check  # noqa: PLC0415 - sqlalchemy
 
             check(store, backup, trust.trusted(here))
@@ -26,7 +26,8 @@ def refuse(here: Place, backup: str) -> None:
         return
 
 
-def _store(here: Place) -> RunStore | None:
+def store_of(here: Place) -> RunStore | None:
+    """Return the run store of an installation that has one; looking makes none."""
     state = here.tables.get("state")
     if isinstance(state, dict) and "url" in state:
         from cli.settings import run_store  # noqa: PLC0415 - the whole configuration
@@ -34,7 +35,7 @@ def _store(here: Place) -> RunStore | None:
         return run_store()
     file = here.state_dir / "state.db"
     if not file.is_file():
-        return None  # looking must not make one
+        return None
     from strongroom.state.store import RunStore  # noqa: PLC0415 - sqlalchemy
 
     return RunStore(f"sqlite:///{file}")

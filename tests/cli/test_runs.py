@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import pytest
+from msgspec import structs
+
+from strongroom.state.store import RunStore
 from tests.cli.program import PASSPHRASE, REGIONS, Done, Machine, command
 
 
@@ -94,6 +99,51 @@ def test_a_damaged_replica_is_found_and_repaired(configured: Machine) -> None:
     configured.ok("repair", str(run["id"]))
     assert container.read_bytes() == content
     assert configured.run("verify-backup", "regions/dublin").code == 0
+
+
+def replicas(machine: Machine) -> dict[str, tuple[bool, str | None]]:
+    found = machine.ok("replicas", "--json").document["replicas"]
+    return {one["target"]: (one["good"], one["verified"]) for one in found}
+
+
+@pytest.mark.parametrize("word", ["regions/dublin", "dublin"])
+def test_what_is_found_by_hand_is_what_the_catalog_says(configured: Machine, word: str) -> None:
+    run = back_up(configured)
+    configured.ok("verify-backup", word, "--depth", "opened", "--identity", "recovery.key")
+    assert replicas(configured)["dublin"] == (True, "opened")
+    configured.ok("verify-backup", word, "--depth", "present")
+    assert replicas(configured)["dublin"] == (True, "opened")
+    [container] = configured.path(f"regions/dublin/containers/{run['id']}").iterdir()
+    content = container.read_bytes()
+    container.chmod(0o600)
+    container.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert configured.run("verify-backup", word).code == 15
+    assert replicas(configured)["dublin"] == (False, None)
+    assert "toronto" not in configured.ok("repair").err
+    assert replicas(configured)["dublin"] == (True, "digest")
+    assert container.read_bytes() == content
+
+
+def test_a_replica_held_as_bad_is_not_called_good_by_a_shallower_look(configured: Machine) -> None:
+    """The catalog may know of what is not looked at by hand: an envelope that is too old."""
+    run = back_up(configured)
+    store = RunStore(f"sqlite:///{configured.state / 'state.db'}")
+    [dublin] = [one for one in store.replicas(str(run["id"])) if one.target == "dublin"]
+    store.set_replica(structs.replace(dublin, good=False))
+    assert f"strongroom repair {run['id']}" in configured.ok("verify-backup", "dublin").err
+    assert replicas(configured)["dublin"][0] is False
+
+
+def test_a_look_with_the_wrong_key_or_at_a_copy_tells_nothing_of_the_replica(configured: Machine) -> None:
+    back_up(configured)
+    before = replicas(configured)
+    configured.ok("keygen", "--output", "other.key")
+    opened = ("verify-backup", "dublin", "--depth", "opened", "--identity", "other.key")
+    assert configured.run(*opened).code == 10
+    shutil.copytree(configured.path("regions/dublin"), configured.path("dublin"))
+    shutil.rmtree(configured.path("dublin/containers"))
+    assert configured.run("verify-backup", "dublin").code == 16
+    assert replicas(configured) == before
 
 
 def test_a_repair_that_could_not_reach_a_target_is_told_by_its_exit_code(configured: Machine) -> None:
