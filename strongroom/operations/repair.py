@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from strongroom.operations import pins
 from strongroom.operations.envelopes import wrapping_keys
 from strongroom.operations.envelopes_placed import bring_up
 from strongroom.operations.layout import container_name, manifest_name
-from strongroom.operations.locks import lock_replicas
+from strongroom.operations.locks import left_unlocked, lock_replicas
 from strongroom.operations.open import manifest_bytes
 from strongroom.operations.services import Services
 from strongroom.operations.upload import place
@@ -21,6 +21,9 @@ from strongroom.operations.verify import recorded_manifest
 from strongroom.state.records import Run, RunKind, Step, StepKind, StepState
 from strongroom.targets import Target
 from strongroom.targets.repaired import whole_copy
+
+BY_RECORD = {"by_record": True}
+"""Options of a repair that reads only what is on record as bad: it comes hourly, and reading costs money."""
 
 
 def inventory(run: Run, step: Step, services: Services) -> dict[str, Any]:
@@ -32,18 +35,50 @@ def inventory(run: Run, step: Step, services: Services) -> dict[str, Any]:
     manifests = dict(_manifests(run, services))
     digest = _decided(run, manifests, services)
     manifest = parse_manifest(manifests[digest], trusted=services.signer_fingerprints)
-    present = [
-        pin.name
-        for pin in run.spec.targets
-        if _holds(services.target(pin.name), manifest_name(run.spec.backup), digest)
-    ]
-    lacking = _lacking(run, manifest, services) if run.spec.kind is RunKind.REPAIR else []
-    return {
-        "plan": {"pieces": len(manifest.containers)},
-        "manifest": digest,
-        "present": present,
-        "lacking": lacking,
+    found = {"plan": {"pieces": len(manifest.containers)}, "manifest": digest}
+    if run.spec.kind is RunKind.REPAIR:
+        return found | _to_repair(run, manifest, services)
+    return found | {
+        "present": [
+            pin.name
+            for pin in run.spec.targets
+            if _holds(services.target(pin.name), manifest_name(run.spec.backup), digest)
+        ]
     }
+
+
+def _to_repair(run: Run, manifest: Manifest, services: Services) -> dict[str, Any]:
+    """Say what lacks where, which replicas are left as they are on record, and who is away.
+
+    ``idle``: there is nowhere to write anything, so nothing is read either.
+    """
+    held = _held(run, services)
+    doubted = [pin.name for pin in run.spec.targets if pin.name not in held]
+    away = [name for name in doubted if not _answers(services.target(name), manifest.backup_id)]
+    looked_at = [name for name in doubted if name not in away]
+    unlocked = run.spec.backup in left_unlocked(services.store)
+    return {
+        "held": held,
+        "away": away,
+        "lacking": _lacking(looked_at, manifest, services),
+        "idle": not looked_at and not unlocked,
+    }
+
+
+def _held(run: Run, services: Services) -> list[str]:
+    """Return the replicas that are good on record, if that is to count."""
+    if run.spec.options != BY_RECORD:
+        return []
+    good = {replica.target for replica in services.store.replicas(run.spec.backup) if replica.good}
+    return [pin.name for pin in run.spec.targets if pin.name in good]
+
+
+def _answers(target: Target, backup: str) -> bool:
+    try:
+        target.stat(manifest_name(backup))
+    except StrongroomError:
+        return False
+    return True
 
 
 def repair(run: Run, step: Step, services: Services) -> dict[str, Any]:
@@ -53,6 +88,7 @@ def repair(run: Run, step: Step, services: Services) -> dict[str, Any]:
     the one that may pass, if there is one.
     """
     target = pins.check_target(run, step.target, services)
+    target.stat(manifest_name(run.spec.backup))  # one that is away costs no reading of the others
     failures: list[StrongroomError] = []
     for other in _others(run, step.target, services):
         try:
@@ -83,6 +119,7 @@ def publish(run: Run, step: Step, services: Services) -> dict[str, Any]:
         for row in services.store.rows(run.id, StepKind.REPAIR)
         if row.state is not StepState.DONE
     }
+    missed |= set(run.facts["away"])
     whole = [pin.name for pin in run.spec.targets if pin.name not in missed]
     written = [name for name in whole if _publish(services.target(name), run.spec.backup, content, digest)]
     return {"targets": written, "unlocked": lock_replicas(run, manifest, written, services)}
@@ -124,12 +161,12 @@ def _decided(run: Run, manifests: dict[str, bytes], services: Services) -> str:
     raise MissingPiece(f"no target has the manifest of {run.spec.backup} whole and validly signed")
 
 
-def _lacking(run: Run, manifest: Manifest, services: Services) -> list[tuple[str, int]]:
+def _lacking(names: Sequence[str], manifest: Manifest, services: Services) -> list[tuple[str, int]]:
     return [
-        (pin.name, ref.piece)
-        for pin in run.spec.targets
+        (name, ref.piece)
+        for name in names
         for ref in manifest.containers
-        if not _whole(services.target(pin.name), manifest.backup_id, ref)
+        if not _whole(services.target(name), manifest.backup_id, ref)
     ]
 
 

@@ -132,10 +132,12 @@ def _record_replicas(run: Run, services: Services) -> set[str]:
     """Write into the catalog what was read back from each target; return the good ones."""
     if run.spec.kind in (RunKind.RESTORE, RunKind.DRILL) or "manifest" not in run.facts:
         return set()
-    good = set()
+    good = set(run.facts.get("held", ()))
     rows = services.store.rows(run.id, StepKind.VERIFY)
     pieces = run.facts["plan"]["pieces"]
     for pin in run.spec.targets:
+        if pin.name in run.facts.get("held", ()):
+            continue  # not looked at: what is known of it stays
         done = [row for row in rows if row.step.target == pin.name and row.state is StepState.DONE]
         if len(done) == pieces:
             good.add(pin.name)

@@ -286,11 +286,13 @@ def _decide_repair(run: Run, tally: Tally, step: Step, result: Result) -> Verdic
     match step.kind:
         case StepKind.PLAN:
             lacking = [Step(StepKind.REPAIR, piece, target) for target, piece in result["lacking"]]
-            return Verdict(facts=result, follow=tuple(lacking) or (Step(StepKind.COMMIT),))
+            nothing = REPORT if result["idle"] else Step(StepKind.COMMIT)
+            return Verdict(facts=result, follow=tuple(lacking) or (nothing,))
         case StepKind.REPAIR:
             return Verdict() if tally.unsettled(StepKind.REPAIR) else Verdict(follow=(Step(StepKind.COMMIT),))
         case StepKind.COMMIT:
-            follow = _verifications(run.facts["plan"]["pieces"], result["targets"])
+            doubted = [name for name in result["targets"] if name not in run.facts["held"]]
+            follow = _verifications(run.facts["plan"]["pieces"], doubted)
             return Verdict(facts={"unlocked": result["unlocked"]}, follow=follow or (REPORT,))
         case _:
             return _report_when_settled(tally)

@@ -13,7 +13,7 @@ from cronsim import CronSim
 
 from strongroom.errors import ConfigError, MissingPiece, UsageError
 from strongroom.model import Depth, Selection
-from strongroom.operations import shred_record
+from strongroom.operations import repair, shred_record
 from strongroom.operations.locks import left_unlocked
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.services import Services
@@ -121,7 +121,7 @@ def open_due(services: Services, scheduled: Iterable[Scheduled], *, now: float |
 
 
 def open_repairs(services: Services, schedule: str, *, now: float | None = None) -> list[Ticket]:
-    """Create a repair for each degraded backup, once a slot.
+    """Create a repair for each degraded backup, once a slot. It goes by the record (``repair.BY_RECORD``).
 
     Backups of policies that are configured no more are left: nobody says where they belong.
     """
@@ -133,7 +133,7 @@ def open_repairs(services: Services, schedule: str, *, now: float | None = None)
         if due <= (services.store.newest_slot(slot) or 0.0) or _under_way(services, backup):
             continue
         with suppress(ConfigError):
-            spec = _about(services, RunKind.REPAIR, backup)
+            spec = _about(services, RunKind.REPAIR, backup, options=repair.BY_RECORD)
             if run := services.store.create(spec, first=(FIRST[spec.kind],), slot=(slot, due)):
                 tickets += services.store.take_ready(run.id, window=services.limits.window)
     return tickets

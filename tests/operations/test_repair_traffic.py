@@ -1,0 +1,143 @@
+"""What a scheduled repair reads: it comes every hour, and a cloud asks money for every byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from strongroom.errors import TargetUnavailable
+from strongroom.model import ObjectInfo
+from strongroom.operations.drive import drive
+from strongroom.operations.services import Services
+from strongroom.operations.submit import open_repairs, submit_repair
+from strongroom.state.records import Run, RunState, StepKind
+from strongroom.targets.memory import MemoryTarget
+from tests.operations.world import REGIONS, World, make_world
+
+NOON = 1_767_268_800.0
+
+
+class Region(MemoryTarget):
+    """A region that counts the containers read from it, and can go away."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, region=name)
+        self.away = False
+        self.containers_read = 0
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        self._answer()
+        self.containers_read += name.startswith("containers/")
+        return super().read(name, offset=offset, length=length)
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        self._answer()
+        return super().stat(name)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        self._answer()
+        return super().list(prefix)
+
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
+        self._answer()
+        return super().put(name, chunks, size=size, sha256=sha256)
+
+    def _answer(self) -> None:
+        if self.away:
+            raise TargetUnavailable(f"target '{self.name}' does not answer", retry_after=0.01)
+
+
+@pytest.fixture
+def regions() -> dict[str, Region]:
+    return {name: Region(name) for name in REGIONS}
+
+
+@pytest.fixture
+def world(tmp_path: Path, regions: dict[str, Region]) -> World:
+    """A world with a backup that lacks its replica in 'us', which is away."""
+    regions["us"].away = True
+    built = make_world(tmp_path).with_targets(regions)
+    assert built.back_up().state is RunState.DEGRADED
+    return built
+
+
+def repaired(services: Services, *, hour: int) -> Run:
+    tickets = open_repairs(services, "17 * * * *", now=NOON + hour * 3600)
+    return drive(tickets[0].run, tickets, services, processes=1)
+
+
+def reads(regions: dict[str, Region]) -> dict[str, int]:
+    """Return how many containers were read from each region since the last call."""
+    found = {name: region.containers_read for name, region in regions.items()}
+    for region in regions.values():
+        region.containers_read = 0
+    return found
+
+
+def test_while_a_region_is_away_nothing_is_read_for_it(world: World, regions: dict[str, Region]) -> None:
+    services = world.services()
+    reads(regions)
+    run = repaired(services, hour=1)
+    assert reads(regions) == {"eu": 0, "us": 0, "ap": 0}
+    assert (run.state, run.error) == (RunState.DEGRADED, "no good replica on us")
+    good = {one.target: one.good for one in services.store.replicas(run.spec.backup)}
+    assert good == {"eu": True, "us": False, "ap": True}
+
+
+def test_once_it_is_back_what_it_lacks_is_read_from_one_and_verified_there_alone(
+    world: World, regions: dict[str, Region]
+) -> None:
+    services = world.services()
+    repaired(services, hour=1)
+    regions["us"].away = False
+    reads(regions)
+    run = repaired(services, hour=2)
+    pieces = run.facts["plan"]["pieces"]
+    assert run.state is RunState.DONE
+    assert {row.step.target for row in services.store.rows(run.id, StepKind.VERIFY)} == {"us"}
+    read = reads(regions)
+    assert (read["eu"], read["ap"]) == (2 * pieces, 0)  # whole? and then copied
+    assert all(one.good for one in services.store.replicas(run.spec.backup))
+
+
+def test_one_that_goes_away_in_the_midst_costs_no_reading_of_the_others(
+    world: World, regions: dict[str, Region]
+) -> None:
+    services = world.services()
+    regions["us"].away = False
+    tickets = open_repairs(services, "17 * * * *", now=NOON)
+    reads(regions)
+    watch = lambda ticket: setattr(regions["us"], "away", True)  # noqa: E731 - after the first look
+    run = drive(tickets[0].run, tickets, services, watch=watch, processes=1)
+    assert run.state is RunState.DEGRADED
+    assert (reads(regions)["eu"], reads(regions)["ap"]) == (0, 0)
+
+
+def test_a_repair_by_hand_looks_at_all_of_them(world: World, regions: dict[str, Region]) -> None:
+    services = world.services()
+    regions["us"].away = False
+    repaired(services, hour=1)
+    name = next(info.name for info in regions["ap"].list("containers/"))
+    regions["ap"]._objects[name] = b"CANARY-damage"
+    [backup] = services.store.backups()
+    run_id, tickets = submit_repair(services, backup=backup.backup)
+    assert drive(run_id, tickets, services, processes=1).state is RunState.DONE
+    assert regions["ap"]._objects[name] == regions["eu"]._objects[name]
+
+
+def test_a_replica_on_record_as_bad_that_is_whole_is_called_good_again(
+    world: World, regions: dict[str, Region]
+) -> None:
+    services = world.services()
+    regions["us"].away = False
+    repaired(services, hour=1)
+    [backup] = services.store.backups()
+    [us] = [one for one in services.store.replicas(backup.backup) if one.target == "us"]
+    services.store.set_replica(structs.replace(us, good=False, verified=None))
+    reads(regions)
+    assert repaired(services, hour=2).state is RunState.DONE
+    read = reads(regions)
+    assert (read["eu"], read["ap"]) == (0, 0)
