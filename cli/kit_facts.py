@@ -167,15 +167,20 @@ def _newest(settings: Settings, built: Services) -> Section:
 
 
 def _record(built: Services) -> Section:
-    from strongroom.operations.eventhead import event_head  # noqa: PLC0415
     from strongroom.operations.kit import Section  # noqa: PLC0415
+    from strongroom.operations.ledger import look  # noqa: PLC0415
 
-    head = event_head(built.store)
+    found = look(built.store)
+    head = found.head
+    words = ["A record that does not lead to this digest at this number was changed afterwards. At a drill:"]
+    if found.broken is not None:  # the kit is needed all the same
+        words.insert(0, f"Event {found.broken} had been changed, or one before it removed, by then.")
     return Section(
         title="The head of the record of events when this was printed",
-        words=("A record that does not lead to this digest at this number was changed afterwards.",),
+        words=tuple(words),
         head=("number", "time", "event", "SHA-256 over all up to it"),
         rows=((str(head.id), head.at, head.kind, head.sha256),) if head else (),
+        commands=(f"strongroom ledger check --id {head.id} --sha256 {head.sha256}",) if head else (),
     )
 
 

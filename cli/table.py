@@ -66,6 +66,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Catalog": {
         "catalog": Entry("cli.catalog", "list the backups, or rebuild the list from a target"),
+        "ledger": Entry("cli.ledger", "show the head of the record of events, or check it by a printed one"),
         "replicas": Entry("cli.catalog", "show where each backup lies and how deep it was verified"),
     },
     "Set up": {

@@ -578,6 +578,26 @@ class SignersUnsettled(StateError):
     )
 
 
+class LedgerChanged(StateError):
+    """The record of events is not what it was: something in it was changed, added or removed."""
+
+    exit_code = 66
+    default_hint = (
+        "Compare the digits with the paper first. If they are right, somebody wrote to the state database: "
+        "keep a copy of it, treat it as an incident, and go by the targets, which do not depend on it."
+    )
+
+
+class LedgerCut(StateError):
+    """The record of events ends before an event that was printed."""
+
+    exit_code = 67
+    default_hint = (
+        "The database was put back to an earlier state, or its newest events were removed. Look for another "
+        "copy of it; backups do not depend on it ('strongroom catalog rebuild')."
+    )
+
+
 class KeyUnproven(StrongroomError):
     """A key failed its trial, or was not proven for too long; backups may depend on it."""
 

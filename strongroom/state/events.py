@@ -1,21 +1,55 @@
-"""What happened, one line each: appended and never changed. Also who was seen alive."""
+"""What happened, one line each: appended and never changed. Also who was seen alive.
+
+Each event carries the digest of itself and of the digest before it, made in the transaction that
+appends it. So a changed, added or removed one shows in every digest from there on; whoever can write
+to the database could make them all anew, and then none is the one that was printed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select
+import msgspec
+from sqlalchemy import Connection, func, insert, select
 
 from strongroom.state import codec, sql, tables
-from strongroom.state.records import Event
+from strongroom.state.records import Event, Link
 
 _events = tables.events.c
+_LOCK: Final = 0x6C6564676572  # any number of our own will do
+_LAST: Final = select(_events.chain).order_by(_events.id.desc()).limit(1).scalar_subquery()
+_NOW_AND_LAST: Final = select(sql.now().label("at"), _LAST.label("chain"))
+_ONE_BY_ONE: Final = select(func.pg_advisory_xact_lock(_LOCK))
 
 
 def append(conn: Connection, kind: str, run: str | None, detail: Mapping[str, Any]) -> None:
-    """Record an event at the database's time."""
-    conn.execute(insert(tables.events).values(at=sql.now(), kind=kind, run=run, detail=codec.encode(detail)))
+    """Record an event at the database's time. Appends go one after the other until they are committed."""
+    if conn.dialect.name == "postgresql":  # SQLite's write lock is held already
+        conn.execute(_ONE_BY_ONE)
+    before = conn.execute(_NOW_AND_LAST).one()
+    row = {"at": before.at, "kind": kind, "run": run, "detail": codec.encode(detail)}
+    conn.execute(insert(tables.events).values(**row, chain=digest(before.chain or "", **row)))
+
+
+def digest(before: str, *, at: float, kind: str, run: str | None, detail: str) -> str:
+    """Return the SHA-256, in hex, that chains an event to the one before it.
+
+    Args:
+        before: the digest of that one; empty for the first.
+        detail: as it is stored.
+    """
+    return hashlib.sha256(msgspec.json.encode([before, float(at), kind, run, detail])).hexdigest()
+
+
+def links(conn: Connection, *, after: int, limit: int) -> list[Link]:
+    """Return events as they are chained, with an id above ``after``, in order."""
+    query = select(tables.events).where(_events.id > after).order_by(_events.id).limit(limit)
+    return [
+        Link(id=row.id, at=row.at, kind=row.kind, run=row.run, detail=row.detail, chain=row.chain)
+        for row in conn.execute(query)
+    ]
 
 
 def recorded(conn: Connection, *, run: str | None, kind: str | None, after: int, limit: int) -> list[Event]:

@@ -282,3 +282,14 @@ class Event(Struct, frozen=True, kw_only=True):
     run: str | None
     detail: Mapping[str, Any]
     id: int = 0
+
+
+class Link(Struct, frozen=True, kw_only=True):
+    """An event as it is chained: ``detail`` as it is stored, and the digest that it carries."""
+
+    id: int
+    at: float
+    kind: str
+    run: str | None
+    detail: str
+    chain: str

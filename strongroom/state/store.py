@@ -18,6 +18,7 @@ from strongroom.state.records import (
     CatalogEntry,
     Claim,
     Event,
+    Link,
     Replica,
     Run,
     Spec,
@@ -238,6 +239,11 @@ class RunStore:
         """Return events in order, those with an id above ``after``."""
         with self._database.reading() as conn:
             return events.recorded(conn, run=run, kind=kind, after=after, limit=limit)
+
+    def links(self, *, after: int = 0, limit: int = 1000) -> list[Link]:
+        """Return events as they are chained, in order, those with an id above ``after``."""
+        with self._database.reading() as conn:
+            return events.links(conn, after=after, limit=limit)
 
     def heartbeat(self, name: str) -> None:
         """Note that a process, such as ``beat``, is alive."""

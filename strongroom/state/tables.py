@@ -112,6 +112,7 @@ events: Final = Table(
     Column("kind", String(64), nullable=False),
     Column("run", String(64)),
     Column("detail", Text, nullable=False),
+    Column("chain", String(64), nullable=False, server_default=""),
     Index("ix_events_run", "run", "id"),
     # AUTOINCREMENT: an id is never given out twice, even if the newest rows were cut off.
     sqlite_autoincrement=True,

@@ -137,3 +137,12 @@ def _opened(url: str) -> RunStore:
     store = RunStore(url)
     store.check()
     return store
+
+
+def append_events(barrier: Any, url: str, count: int) -> None:
+    """Append events as fast as it goes."""
+    store = RunStore(url)
+    barrier.wait(SECONDS)
+    for number in range(count):
+        store.event("key.proven", number=number)
+    store.close()

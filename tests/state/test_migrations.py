@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event, inspect, text
 
 from strongroom.errors import SchemaMismatch
+from strongroom.operations.ledger import look
 from strongroom.state import migrations, tables
 from strongroom.state.engine import Database, _create, _parse
 from strongroom.state.sql import begin_writing
@@ -105,4 +106,22 @@ def test_a_migration_that_breaks_off_leaves_nothing(empty_url: str, monkeypatch:
     monkeypatch.undo()
     store = RunStore(empty_url)
     assert store.runs() == []
+    store.close()
+
+
+def test_events_from_before_the_ledger_are_chained_as_they_are(empty_url: str) -> None:
+    database = Database(empty_url)
+    with database.writing() as conn:
+        conn.execute(text("ALTER TABLE events DROP COLUMN chain"))
+        conn.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        for number in range(3):
+            conn.execute(
+                text("INSERT INTO events (at, kind, detail) VALUES (:at, 'key.proven', '{\"a\": 1}')"),
+                {"at": 1.5 + number},
+            )
+    database.close()
+    store = RunStore(empty_url)
+    store.event("key.failed", key="k")
+    found = look(store)
+    assert (found.events, found.broken) == (4, None)
     store.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from strongroom.operations.ledger import look
 from strongroom.state.records import RunState, StepKind, StepState
 from strongroom.state.store import RunStore
 from tests.postgres import PostgresServer
@@ -100,3 +101,11 @@ def test_four_processes_work_one_run_off_and_none_finds_the_database_locked(
     done = racers.race(racers.work_until_done, [(url, run.id, f"worker-{number}") for number in range(4)])
     assert sum(done) == 150 + 1 + 3 + 1, "uploads, commit, verifications, report: each once"
     assert store.load(run.id).state is RunState.DONE
+
+
+def test_events_appended_by_many_at_once_make_one_unbroken_chain(url: str) -> None:
+    racers.race(racers.append_events, [(url, 25)] * 4)
+    store = RunStore(url)
+    found = look(store)
+    assert (found.events, found.broken) == (100, None)
+    store.close()

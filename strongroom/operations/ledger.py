@@ -1,0 +1,96 @@
+"""The record of events as a ledger: its head, and whether it still leads to one that was printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from strongroom.errors import LedgerChanged, LedgerCut
+from strongroom.operations.times import rfc3339
+from strongroom.state.events import digest
+from strongroom.state.records import Link
+from strongroom.state.store import RunStore
+
+_PAGE = 1000
+_BEFORE_ALL = -(2**62)
+"""Numbers begin at 1: whoever writes to the database may begin elsewhere."""
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """An event's number, time (RFC 3339) and kind, and the digest in hex of all up to it."""
+
+    id: int
+    at: str
+    kind: str
+    sha256: str
+
+
+class Looked(Struct, frozen=True, kw_only=True):
+    """What the record is: how many events, the newest, and the printed one if there is such a one.
+
+    ``broken`` is the first event that does not carry the digest it should; ``None`` if all do.
+    """
+
+    events: int
+    head: Head | None
+    printed: Head | None = None
+    broken: int | None = None
+
+
+def look(store: RunStore, *, number: int | None = None) -> Looked:
+    """Make the chain anew over the whole record. ``number`` is that of an event that was printed."""
+    count, head, printed, broken = 0, None, None, None
+    for link, made in _chain(store):
+        count, head = count + 1, _head(link, made)
+        printed = head if link.id == number else printed
+        broken = link.id if broken is None and link.chain != made else broken
+    return Looked(events=count, head=head, printed=printed, broken=broken)
+
+
+def check(store: RunStore, *, number: int | None = None, sha256: str = "") -> Looked:
+    """Hold the record against itself, and against a head that was printed.
+
+    Args:
+        number: of the printed event.
+        sha256: its digest, in hex.
+
+    Raises:
+        LedgerChanged: an event was changed, added or removed since it was appended, or printed.
+        LedgerCut: the record ends before the printed event.
+    """
+    found = look(store, number=number)
+    if number is not None:
+        _hold(found, number, sha256)
+    if found.broken is not None:
+        before = f" Up to event {number}, which was printed, nothing changed." if number is not None else ""
+        raise LedgerChanged(
+            f"Event {found.broken} is not what was appended, or one before it is gone.{before}"
+        )
+    return found
+
+
+def _hold(found: Looked, number: int, sha256: str) -> None:
+    """Compare what the record leads to at an event with what was printed of it."""
+    if found.head is None or found.head.id < number:
+        last = f"with event {found.head.id}, of {found.head.at}" if found.head else "before it begins"
+        raise LedgerCut(f"The record ends {last}: event {number} and what came with it is gone.")
+    if found.printed is None:
+        raise LedgerChanged(f"There are later events, and event {number} is gone.")
+    if found.printed.sha256 != sha256:
+        made = found.printed.sha256
+        raise LedgerChanged(f"Up to event {number} the record leads to {made}, not to what was printed.")
+
+
+def _chain(store: RunStore) -> Iterator[tuple[Link, str]]:
+    """Yield each event with the digest that it should carry."""
+    made, after = "", _BEFORE_ALL
+    while page := store.links(after=after, limit=_PAGE):
+        for link in page:
+            made = digest(made, at=link.at, kind=link.kind, run=link.run, detail=link.detail)
+            yield link, made
+        after = page[-1].id
+
+
+def _head(link: Link, made: str) -> Head:
+    return Head(id=link.id, at=rfc3339(link.at), kind=link.kind, sha256=made)
