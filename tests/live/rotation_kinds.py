@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,11 +33,17 @@ from tests.live.softhsm import SoftHsm
 
 
 class Pair(NamedTuple):
-    """A key, seen from both sides."""
+    """A key, seen from both sides. ``again`` gives it as a process has it that derived nothing yet."""
 
     recipient: Recipient
     identity: Identity
+    again: Callable[[], Pair] | None = None
 
+    def afresh(self) -> Pair:
+        return self if self.again is None else self.again()
+
+
+PASSPHRASE = "passphrase"
 
 EC, AES = (71, 72), (73, 74)
 """Versions of keys in a token, which others may have keys in too."""
@@ -52,11 +59,15 @@ def in_software() -> Iterator[Kind]:
     for kem in (Kem.X25519, Kem.XWING):
         keys = [HpkeIdentity.generate(kem=kem) for _ in range(2)]
         yield f"HPKE {kem.value}", *(Pair(one.recipient(), one) for one in keys)  # type: ignore[misc]
-    words = [f"CANARY six words nobody would guess {number}" for number in range(2)]
-    sealing = [PassphraseRecipient(one, label=one[-1]) for one in words]
-    opening = [PassphraseIdentity(one) for one in words]
-    yield "passphrase", Pair(sealing[0], opening[0]), Pair(sealing[1], opening[1])
+    yield PASSPHRASE, passphrase(1), passphrase(2)
     yield "quorum 3 of 5", *(quorum(seed) for seed in (1, 2))  # type: ignore[misc]
+
+
+def passphrase(number: int) -> Pair:
+    """Return a passphrase, with a salt of its own each time, as each backup has it."""
+    words = f"CANARY six words nobody would guess {number}"
+    sealing = PassphraseRecipient(words, label=str(number))
+    return Pair(sealing, PassphraseIdentity(words), partial(passphrase, number))
 
 
 def quorum(seed: int) -> Pair:

@@ -1,14 +1,17 @@
 """How fast backups are re-wrapped, beside the bare key operations: ``python -m tests.live.rotation_rates``.
 
-Prints a table in Markdown. *Bare* is what the keys themselves take: one unlocking, one wrapping, one
-unlocking to prove it, and nothing read or written. *Re-wrap* does that for backups of 100 containers on
-one target in memory, from the manifest's bytes to the envelope read back; *run* records every step
-in the state database besides, as the workers do.
+Prints a table in Markdown, of all kinds of keys, or of those whose names contain a word of the command
+line. *Bare* is what the keys themselves take: one unlocking, one wrapping, one unlocking to prove it, in
+one process, and nothing read or written. *Re-wrap* does that for backups of 100 containers on one target
+in memory, from the manifest's bytes to the envelope read back. *A run* is the whole rotation with its
+state database, as the command line and the workers do it, in one process and over all cores. Each is the
+better of two turns, and they take turns, so that a busy moment falls on all of them.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import tempfile
 import time
@@ -18,20 +21,27 @@ from pathlib import Path
 from msgspec import Struct
 
 from strongroom.container.manifest import Manifest, parse_manifest
-from strongroom.container.wrapping import WrappingKey, unlock
+from strongroom.container.signing import Signer, verify
+from strongroom.container.wrapping import unlock
 from strongroom.operations.drive import drive
+from strongroom.operations.envelopes import own_record, wrapping_keys
 from strongroom.operations.layout import manifest_name
+from strongroom.operations.open import ObjectReader, readable_container
 from strongroom.operations.pins import pin_recipient, pin_target
 from strongroom.operations.rewrap import Rotation, rewrap_backup
+from strongroom.operations.rotate_outcome import results
 from strongroom.operations.rotation import submit_rotation
-from strongroom.operations.services import Pinned
+from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import RunState
-from tests.live.rotation_kinds import Kind, every_kind
+from tests.live.rotation_kinds import PASSPHRASE, Kind, every_kind
 from tests.operations.many import enter, make_backup
 from tests.operations.test_rotation_large import FoldersTarget
 from tests.operations.world import POLICY, World, make_world
 
-BACKUPS, CONTAINERS = 100, 100
+BACKUPS, CONTAINERS, TURNS = 1000, 100, 2
+SLOW = {PASSPHRASE: 40}
+"""How many backups of kinds of which a thousand would take an hour: each takes a quarter of a second."""
+
 ROLES = ("control", "recover")
 
 
@@ -42,6 +52,7 @@ class Rates(Struct, frozen=True, kw_only=True):
     bare: float
     rewrap: float
     run: float
+    spread: float
 
 
 class Bench:
@@ -57,108 +68,136 @@ class Bench:
         self.made = [
             make_backup(
                 number,
-                recipients=[self.old.recipient],
+                recipients=[self.old.afresh().recipient],
                 spec=self.world.spec,
                 signers=signers,
                 pieces=CONTAINERS,
             )
             for number in range(backups)
         ]
+        enter(self.world.services().store, self.made)
 
     def lay(self) -> None:
-        """Have the backups lie on the target as they were made, unrotated."""
+        """Have the backups lie on the target as they were made, and the keys at hand as they are at first."""
         self.target._objects.clear()
         self.target._folders.clear()
         for _, objects in self.made:
             self.target.lay(objects)
-
-    def bare(self) -> int:
-        """Make the key operations alone."""
-        for _ in self.made:
-            held = self._key.rewrap([self.new.recipient]).record
-            unlock(held, [self.new.identity])
-            unlock(self._key.record, [self.old.identity])
-        return len(self.made)
-
-    def prepare(self) -> None:
-        """Make a wrapping key, and log in wherever that is needed."""
+        self.old, self.new = self.old.afresh(), self.new.afresh()
         gc.collect()
         gc.freeze()  # what lies on a target in memory is not this program's to look through again
-        self._key = WrappingKey.create([self.old.recipient])
-        unlock(self._key.record, [self.old.identity])
-        unlock(self._key.rewrap([self.new.recipient]).record, [self.new.identity])
 
-    def rewrap(self) -> int:
+    def prepare(self) -> None:
+        """Read the wrapping keys' records, and log in wherever that is needed."""
+        self.lay()
+        self._records = []
+        for manifest, _ in self.made:
+            [entry] = wrapping_keys(manifest).values()
+            name = readable_container(self.target, manifest.backup_id, entry)
+            reader = ObjectReader(self.target, name)
+            self._records.append(own_record(reader, signer=entry.signer_fingerprint))
+        held = unlock(self._records[0], [self.old.identity]).rewrap([self.new.recipient])
+        unlock(held.record, [self.new.identity])
+
+    def bare(self) -> None:
+        """Make the key operations alone."""
+        for record in self._records:
+            made = unlock(record, [self.old.identity]).rewrap([self.new.recipient]).record
+            unlock(made, [self.new.identity])
+
+    def rewrap(self) -> None:
+        """Re-wrap, and record nothing."""
         rotation = Rotation(
             recipients=[self.new.recipient],
             identities=[self.old.identity, self.new.identity],
             signer=self.world.signers["recover"],
             trusted=self.trusted,
         )
-        return sum(len(list(rewrap_backup(self._read(m), [self.target], rotation))) for m, _ in self.made)
+        for manifest, _ in self.made:
+            list(rewrap_backup(self._read(manifest), [self.target], rotation))
 
     def _read(self, manifest: Manifest) -> Manifest:
         content = b"".join(self.target.read(manifest_name(manifest.backup_id)))
         return parse_manifest(content, trusted=self.trusted)
 
-    def run(self) -> int:
-        """Do the same as a run."""
+    def run(self, *, processes: int = 1) -> int:
+        """Do the same as a run; return how many backups have the new key now."""
+        services = self._services()
+        run, tickets = submit_rotation(services, policy=POLICY)
+        done = drive(run, tickets, services, processes=processes)
+        assert done.state is RunState.DONE, done.error
+        return sum(all(key["made"] for key in one["keys"]) for one in results(services.store, run))
+
+    def _services(self) -> Services:
         spec = self.world.with_spec(recipients=(pin_recipient("new", self.new.recipient),)).spec
         pinned = Pinned(spec=spec, recipients=(self.new.recipient,))
-        services = self.world.services(
+        identities = (self.old.identity, self.new.identity)
+        return self.world.services(
             targets={"eu": self.target},
             pinned=lambda _: pinned,
-            identities=lambda: (self.old.identity, self.new.identity),
+            identities=lambda: identities,
             signer_fingerprints=self.trusted,
         )
-        enter(services.store, self.made)
-        run, tickets = submit_rotation(services, policy=POLICY)
-        done = drive(run, tickets, services, processes=1)
-        assert done.state is RunState.DONE, done.error
-        return len(self.made)
+
+    def rate(self, work: Callable[[], object]) -> float:
+        """Return how many backups a second that does."""
+        self.lay()
+        started = time.perf_counter()
+        work()
+        return len(self.made) / (time.perf_counter() - started)
 
 
 def measure(bench: Bench) -> Rates:
-    """Return the rates of one kind of recipient, each the better of two turns."""
+    """Return the rates of one kind of recipient."""
     bench.prepare()
-    turns = [(_rate(bench, bench.bare), _rate(bench, bench.rewrap)) for _ in range(2)]
-    return Rates(
-        kind=bench.name,
-        bare=max(bare for bare, _ in turns),
-        rewrap=max(rewrap for _, rewrap in turns),
-        run=_rate(bench, bench.run),
-    )
+    ways = (bench.bare, bench.rewrap, bench.run, lambda: bench.run(processes=0))
+    turns = [[bench.rate(way) for way in ways] for _ in range(TURNS)]
+    bare, rewrap, run, spread = map(max, zip(*turns, strict=True))
+    return Rates(kind=bench.name, bare=bare, rewrap=rewrap, run=run, spread=spread)
 
 
-def _rate(bench: Bench, work: Callable[[], int]) -> float:
-    bench.lay()
-    started = time.perf_counter()
-    done = work()
-    return done / (time.perf_counter() - started)
+def signatures(bench: Bench) -> float:
+    """Return for how many backups a second there is time, if the signatures were all that takes any:
+    the manifest's and the container's are checked, the envelope's is made."""
+    signer, content = Signer.generate(), bench.made[0][1][manifest_name(bench.made[0][0].backup_id)]
+    small = content[:512]
+    signed = [(message, signer.sign(b"test", message)) for message in (content, small)]
+
+    def check() -> None:
+        for _ in bench.made:
+            for message, signature in signed:
+                verify(signer.public, b"test", message, signature)
+            signer.sign(b"test", small)
+
+    return max(bench.rate(check) for _ in range(TURNS))
 
 
 def table(rates: list[Rates]) -> list[str]:
     """Return the table's lines."""
+    cores = f"run/s, {os.cpu_count()} cores"
     lines = [
-        "| recipient | bare/s | re-wrap/s | of bare | as a run/s | of bare |",
-        "|---|--:|--:|--:|--:|--:|",
+        f"| key | bare/s | re-wrap/s | of bare | run/s, 1 process | of bare | {cores} | of bare |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for one in rates:
-        shares = f"{one.rewrap / one.bare:.0%} | {one.run:,.0f} | {one.run / one.bare:.0%}"
-        lines.append(f"| {one.kind} | {one.bare:,.0f} | {one.rewrap:,.0f} | {shares} |")
+        ways = (one.rewrap, one.run, one.spread)
+        shares = " | ".join(f"{way:,.0f} | {way / one.bare:.0%}" for way in ways)
+        lines.append(f"| {one.kind} | {one.bare:,.0f} | {shares} |")
     return lines
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with every_kind(folder) as kinds:
-            found = []
-            for number, kind in enumerate(kinds):
-                found.append(measure(Bench(folder / str(number), kind)))
-                sys.stderr.write(f"{found[-1]}\n")
-        sys.stdout.write("\n".join([*table(found), ""]))
+def main(wanted: list[str]) -> None:
+    found, floor = [], 0.0
+    with tempfile.TemporaryDirectory() as name, every_kind(Path(name)) as kinds:
+        for number, kind in enumerate(kinds):
+            if wanted and not any(word in kind[0] for word in wanted):
+                continue
+            bench = Bench(Path(name) / str(number), kind, backups=SLOW.get(kind[0], BACKUPS))
+            floor = max(floor, signatures(bench))
+            found.append(measure(bench))
+            sys.stderr.write(f"{found[-1]}\n")
+    sys.stdout.write("\n".join([*table(found), "", f"Signatures alone: {floor:,.0f}/s", ""]))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
