@@ -15,6 +15,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msgspec import structs
+
 from strongroom.errors import ClaimLost, StrongroomError, TargetUnavailable
 from strongroom.operations import drill, failures, repair, restore_run, rotate, rotate_slice
 from strongroom.operations.capture import capture, discard
@@ -243,7 +245,21 @@ def decide(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
     """Decide what follows from a recorded outcome."""
     if step.kind is StepKind.REPORT:
         return Verdict(state=RunState(result["state"]), error=result["error"], facts={"report": dict(result)})
-    return _DECIDERS[run.spec.kind](run, tally, step, result)
+    verdict = _DECIDERS[run.spec.kind](run, tally, step, result)
+    return structs.replace(verdict, wake=(step.kind,)) if _meets_quorum(run, tally, step) else verdict
+
+
+def _meets_quorum(run: Run, tally: Tally, step: Step) -> bool:
+    """Tell whether it is this step with which the policy's quorum is met.
+
+    A resting region was waited for until now. Tried once more, it is there, or is given up at once.
+    """
+    if step.kind not in (StepKind.UPLOAD, StepKind.VERIFY) or not tally.unsettled(step.kind):
+        return False
+    through = complete_targets(run.spec, tally, run.facts["plan"]["pieces"], kind=step.kind)
+    before = tuple(name for name in through if name != step.target)
+    lacked = missing_from_quorum(run.spec, before) is not None
+    return lacked and missing_from_quorum(run.spec, through) is None
 
 
 def _decide_backup(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:

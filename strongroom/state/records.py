@@ -241,10 +241,11 @@ class StepRow(Struct, frozen=True, kw_only=True):
 class Verdict(Struct, frozen=True, kw_only=True):
     """What a recorded outcome leads to, decided by ``operations.steps`` inside the
     transaction that records it: rows to insert (those that exist stay), facts to add to
-    the run, and, if this ends the run, its final state and error."""
+    the run, kinds of steps whose pause ends now, and, if this ends the run, its final state and error."""
 
     follow: tuple[Step, ...] = ()
     facts: Mapping[str, Any] = {}
+    wake: tuple[StepKind, ...] = ()
     state: RunState | None = None
     error: str | None = None
 

@@ -68,5 +68,39 @@ def test_nobody_waits_for_a_resting_region_once_the_others_hold_all(tmp_path: Pa
     assert rests(tmp_path, "us").state is StepState.MISSED
 
 
-def test_while_the_others_are_not_through_a_resting_region_is_not_given_up(tmp_path: Path) -> None:
-    assert rests(tmp_path, "ap").state is StepState.READY
+def test_a_resting_region_is_waited_for_until_the_others_are_through_and_given_up_then(
+    tmp_path: Path,
+) -> None:
+    """'ap' is first: it is left alone for its minute, but tried again as soon as nobody needs it."""
+    row = rests(tmp_path, "ap")
+    assert (row.state, row.attempts) == (StepState.MISSED, 2)
+
+
+class Woken(MemoryTarget):
+    """A region that asks to be left alone, and is there when it is asked again."""
+
+    asked = 0
+
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
+        self.asked += name.startswith("containers/")
+        if self.asked == 1:
+            raise TargetUnavailable("target 'ap' is left alone", retry_after=60.0)
+        return super().put(name, chunks, size=size, sha256=sha256)
+
+
+def test_one_that_is_there_when_it_is_tried_again_misses_nothing(tmp_path: Path) -> None:
+    world = make_world(tmp_path, pieces=1)
+    services = world.services(targets={**world.targets, "ap": Woken(name="ap", region="ap")})
+    run, tickets = submit_backup(services, policy=POLICY)
+    while tickets:
+        tickets += perform(tickets.pop(0), services)
+    assert services.store.load(run).state is RunState.DONE
+
+
+def test_a_backup_with_a_resting_region_ends_without_its_pause(tmp_path: Path) -> None:
+    world = make_world(tmp_path, pieces=3)
+    services = world.services(targets={**world.targets, "ap": Resting(name="ap", region="ap")})
+    run, tickets = submit_backup(services, policy=POLICY)
+    while tickets:
+        tickets += perform(tickets.pop(0), services)
+    assert services.store.load(run).state is RunState.DEGRADED

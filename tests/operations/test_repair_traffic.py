@@ -47,7 +47,7 @@ class Region(MemoryTarget):
 
     def _answer(self) -> None:
         if self.away:
-            raise TargetUnavailable(f"target '{self.name}' does not answer", retry_after=0.01)
+            raise TargetUnavailable(f"target '{self.name}' is left alone", retry_after=60.0)
 
 
 @pytest.fixture
