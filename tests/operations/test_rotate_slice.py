@@ -13,6 +13,7 @@ import pytest
 from strongroom.container.manifest import Manifest
 from strongroom.container.stanza import Stanza
 from strongroom.errors import KeyServiceUnavailable
+from strongroom.keys import Opener
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations import rotate_slice
 from strongroom.operations.drive import drive
@@ -61,7 +62,7 @@ class House:
         )
         self.manifests: list[Manifest] = []
 
-    def back_up(self, count: int, *, key: KeyFileIdentity | None = None) -> None:
+    def back_up(self, count: int, *, key: Opener | None = None) -> None:
         signers = (self.at.world.signers["control"], self.at.world.signers["seal"])
         recipients = [(key or self.old).recipient()]
         for _ in range(count):
