@@ -32,6 +32,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _emergency(arguments: Namespace, output: Output) -> None:
+    from cli.policy import require_whole  # noqa: PLC0415 - what drives runs
     from cli.settings import services, settings  # noqa: PLC0415 - the run store
 
     found = settings()
@@ -52,6 +53,7 @@ def _emergency(arguments: Namespace, output: Output) -> None:
     rows = run_shown.rows_of(built.store, run)
     document = {**run_shown.as_document(run, rows), "beside": names}
     output.answer(document, [*run_shown.lines_of(run, rows), *_lines(names)])
+    require_whole(run)
 
 
 def _policy(name: str, found: Settings) -> PolicySettings:

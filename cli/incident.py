@@ -51,7 +51,7 @@ def _incident(arguments: Namespace, output: Output) -> None:
 
 
 def _open(arguments: Namespace, output: Output) -> None:
-    from cli.policy import require_good  # noqa: PLC0415
+    from cli.policy import require_all_whole, require_good  # noqa: PLC0415
     from cli.settings import services, settings  # noqa: PLC0415 - the run store
     from strongroom.operations.incident import open_incident, record, secrets_of  # noqa: PLC0415
     from strongroom.operations.placing import refuse_existing, write_whole  # noqa: PLC0415
@@ -92,6 +92,7 @@ def _open(arguments: Namespace, output: Output) -> None:
         require_good(run)
     if failed:
         raise RunFailed(f"Not sealed anew: the backups of {', '.join(failed)}.")
+    require_all_whole(runs)
 
 
 def _key(word: str, found: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 
 from cli import prompts, run_shown
 from cli.output import Output
@@ -80,6 +81,13 @@ def require_good(run: Run) -> None:
     if run.state in (RunState.DONE, RunState.DEGRADED):
         return
     raise failures.typed(run.error) or RunFailed(f"run {run.id} {run.state}: {run.error}")
+
+
+def require_all_whole(runs: Sequence[Run]) -> None:
+    """Return if each run did all that it was to do; a failure anywhere weighs more than what lacks."""
+    for required in (require_good, require_whole):
+        for run in runs:
+            required(run)
 
 
 def require_whole(run: Run) -> None:

@@ -28,7 +28,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _repair(arguments: Namespace, output: Output) -> None:
-    from cli.policy import require_good, require_whole  # noqa: PLC0415 - what drives runs
+    from cli.policy import require_all_whole  # noqa: PLC0415 - what drives runs
     from strongroom.operations.submit import degraded  # noqa: PLC0415
 
     built = services()
@@ -37,9 +37,7 @@ def _repair(arguments: Namespace, output: Output) -> None:
     lines = [line for run in runs for line in run_shown.lines_of(run, run_shown.rows_of(built.store, run))]
     document = {"runs": [run_shown.as_document(run, run_shown.rows_of(built.store, run)) for run in runs]}
     output.answer(document, lines or [NOTHING])
-    for required in (require_good, require_whole):  # a failure anywhere weighs more than what still lacks
-        for run in runs:
-            required(run)
+    require_all_whole(runs)
 
 
 def _one(backup: str, built: Services, output: Output) -> Run:

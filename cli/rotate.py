@@ -195,12 +195,13 @@ def _file(path: Path, recipients: Sequence[Recipient], job: _Job) -> FileRotated
 
 
 def _require_all(runs: Sequence[Run], failed: Sequence[tuple[Path, StrongroomError]]) -> None:
-    from cli.policy import require_good  # noqa: PLC0415
+    from cli.policy import require_all_whole, require_good  # noqa: PLC0415
 
     for run in runs:
         require_good(run)
     for _, error in failed:
         raise error
+    require_all_whole(runs)
 
 
 COMMANDS = {

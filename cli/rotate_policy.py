@@ -49,7 +49,7 @@ def _rotate(arguments: Namespace, output: Output) -> None:
     if arguments.on_cluster:
         _submit(policies, arguments, output)
         return
-    from cli.policy import require_good  # noqa: PLC0415
+    from cli.policy import require_all_whole  # noqa: PLC0415
     from strongroom.operations.rotate_outcome import results  # noqa: PLC0415
 
     built = services(found)
@@ -59,8 +59,7 @@ def _rotate(arguments: Namespace, output: Output) -> None:
         done = [_removed(result, built) for result in done]
     said = Done(anew=arguments.re_encrypt, runs=runs, backups=done)
     output.answer(said.document(), said.lines())
-    for run in runs:
-        require_good(run)
+    require_all_whole(runs)
 
 
 def _removed(result: Mapping[str, Any], built: Services) -> Mapping[str, Any]:

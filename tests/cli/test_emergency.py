@@ -63,6 +63,16 @@ def test_overdue_is_an_exit_code_and_done_is_none(house: Machine) -> None:
     assert house.ok("emergency-backup", "emergency", "--status", "--json").document["state"] == "done"
 
 
+def test_one_that_holds_much_less_than_before_is_told_by_its_exit_code(house: Machine) -> None:
+    mount(house)
+    house.ok("emergency-backup", "emergency", "--force")
+    house.ok("delete", "JWT_SECRET_KEY", "REDIS_PASSWORD", "--force")
+    done = house.run("emergency-backup", "emergency", "--force")
+    assert done.code == 96
+    assert "where 3 were expected" in done.out
+    assert list(house.path("medium").rglob("recover.py")) != []
+
+
 def test_it_waits_for_the_medium(house: Machine) -> None:
     words = command("emergency-backup", "emergency", "--wait", "--force")
     with subprocess.Popen(words, cwd=house.home, env=house.env, stderr=subprocess.PIPE, text=True) as process:

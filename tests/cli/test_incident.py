@@ -45,6 +45,15 @@ def test_one_command_sets_aside_seals_anew_and_writes_it_down(house: Machine) ->
     assert house.ok("incident", "list", "--json").document["quarantined"] == {}
 
 
+def test_one_that_did_not_reach_a_target_is_recorded_and_told_by_its_exit_code(house: Machine) -> None:
+    configure(house, "new")
+    here = house.state / "targets" / "region-c"
+    here.rename(house.path("away"))
+    here.write_text("no directory")
+    assert house.run(*WORDS).code == 96
+    assert house.path("record.json").exists()
+
+
 def test_to_set_aside_alone_seals_nothing(house: Machine) -> None:
     configure(house, "new")
     house.ok(*WORDS, "--quarantine-only")

@@ -161,6 +161,9 @@ recipients = ["recovery"]
 """
 
 
+KEYS = ("--current-key", "backup_key.key", "--new-key", "backup_key_new.key")
+
+
 @pytest.mark.parametrize("anew", [False, True])
 def test_every_backup_of_a_policy_is_rotated_and_the_answer_says_what_is_left(
     stocked: Machine, *, anew: bool
@@ -177,10 +180,32 @@ def test_every_backup_of_a_policy_is_rotated_and_the_answer_says_what_is_left(
         "region-c",
     }
     assert ("new" in result) is anew
+    [run] = done.document["runs"]
+    status = stocked.ok("status", run["id"])
+    assert "rotated: 1 of 1 backup" in " ".join(status.out.split())
+    assert stocked.ok("status", run["id"], "--json").document["rotated"] == {"done": 1, "of": 1}
     restore = ["restore", "--from-target", "region-b", "--full-restore", "--dry-run"]
     (stocked.path("strongroom.toml")).unlink()
     assert stocked.ok(*restore, "--identity", "backup_key_new.key").code == 0
     assert stocked.run(*restore, "--identity", "backup_key.key").code == 10
+
+
+@pytest.mark.parametrize("words", [("rotate", "--renew"), ("rotate-backup-key", *KEYS)], ids=lambda x: x[0])
+def test_one_that_did_not_reach_a_target_is_told_by_its_exit_code(
+    stocked: Machine, words: tuple[str, ...]
+) -> None:
+    assert typed(stocked, MAKE).code == 0
+    stocked.path("strongroom.toml").write_text(CONFIG.format(home=stocked.home))
+    stocked.ok("backup", "--policy", "all", "--force")
+    here, away = stocked.state / "targets" / "region-c", stocked.path("away")
+    here.rename(away)
+    here.write_text("no directory")
+    done = stocked.run(*words)
+    assert done.code == 96, done
+    assert "region-c" in done.out
+    here.unlink()
+    away.rename(here)
+    stocked.ok(*words)
 
 
 def test_the_command_is_listed() -> None:
