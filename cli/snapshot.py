@@ -113,12 +113,12 @@ def _vault(arguments: Namespace) -> Vault:
 
 def _configured(name: str) -> Vault:
     from cli.settings import settings  # noqa: PLC0415 - pydantic
-    from strongroom.wiring import places  # noqa: PLC0415
+    from strongroom.wiring.vaults import vault  # noqa: PLC0415
 
     found = settings()
     if name not in found.vaults:
         raise UsageError(f"There is no server '{name}' under [vaults].", hint="Or give --address.")
-    return places.vault(name, found)
+    return vault(name, found)
 
 
 @contextmanager

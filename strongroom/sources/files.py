@@ -13,21 +13,50 @@ from strongroom.sources import Source
 from strongroom.sources.document import Document
 from strongroom.sources.dotenv import Dotenv
 from strongroom.sources.jsonl import Jsonl, holds_records
-from strongroom.sources.kubernetes import kubernetes
-from strongroom.sources.passtree import MARK, PassTree
 from strongroom.sources.slices import SlicedFile, opened
-from strongroom.sources.sops import is_sealed, sops
 from strongroom.sources.tree import SecretTree
 
 _SNIFFED = 1 << 16
+_STORE_MARK = ".gpg-id"
+"""The file that makes a directory a store of ``pass``."""
+
+
+# What needs a program or YAML is imported by those who have it: others start twice as fast.
+
+
+def _pass(path: str, name: str) -> Source:
+    from strongroom.sources.passtree import PassTree  # noqa: PLC0415
+
+    return PassTree(path, name=name)
+
+
+def _kubernetes(path: str, name: str) -> Source:
+    from strongroom.sources.kubernetes import kubernetes  # noqa: PLC0415
+
+    return kubernetes(path, name=name)
+
+
+def _sops(path: str, name: str) -> Source:
+    from strongroom.sources.sops import sops  # noqa: PLC0415
+
+    return sops(path, name=name)
+
+
+def _is_sealed(end: bytes) -> bool:
+    """Tell whether a file that ends so was sealed by sops."""
+    from strongroom.sources import sops  # noqa: PLC0415
+
+    return sops.is_sealed(end)
+
+
 _MAKERS: dict[str, Callable[[str, str], Source]] = {
     "env": lambda path, name: SlicedFile(path, Dotenv(), name=name),
     "json": lambda path, name: SlicedFile(path, Document(), name=name),
     "jsonl": lambda path, name: SlicedFile(path, Jsonl(), name=name),
     "tree": lambda path, name: SecretTree(path, name=name),
-    "pass": lambda path, name: PassTree(path, name=name),
-    "kubernetes": lambda path, name: kubernetes(path, name=name),
-    "sops": lambda path, name: sops(path, name=name),
+    "pass": _pass,
+    "kubernetes": _kubernetes,
+    "sops": _sops,
 }
 FORMATS = tuple(_MAKERS)
 _HINT = f"Give its format: {', '.join(FORMATS)}."
@@ -83,12 +112,12 @@ def detect(path: str) -> str:
         SourceError: there is nothing, it may not be read, or it is none of the formats.
     """
     if Path(path).is_dir():
-        return "pass" if Path(path, MARK).is_file() else "tree"
+        return "pass" if Path(path, _STORE_MARK).is_file() else "tree"
     base = Path(path).name
     if base.endswith((".yaml", ".yml")):
         return _sniff_yaml(path)
     found = _by_name(base)
-    if found in ("json", "env") and is_sealed(_ends(path)[1]):
+    if found in ("json", "env") and _is_sealed(_ends(path)[1]):
         return "sops"  # what is written in it would pass for values
     return found or _sniff(path)
 
@@ -112,7 +141,7 @@ def _sniff_yaml(path: str) -> str:
     start, end = _ends(path)
     if _MANIFEST.search(start):
         return "kubernetes"
-    if is_sealed(end) or _names_sops(Path(path).name):
+    if _is_sealed(end) or _names_sops(Path(path).name):
         return "sops"
     raise SourceError(f"'{path}' is neither a Secret manifest nor sealed by sops", hint=_HINT)
 

@@ -23,8 +23,6 @@ from strongroom.sources.slices import LARGEST, refusal
 from strongroom.sources.tree import GONE, Directories, Walk
 
 SUFFIX = ".gpg"
-MARK = ".gpg-id"
-"""The file that makes a directory a store of ``pass``."""
 _COMMAND = (
     *("gpg", "--batch", "--no-tty", "--quiet", "--status-fd", "2"),
     *("--pinentry-mode", "error", "--no-auto-key-retrieve", "--decrypt"),

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Connection, Double, Engine, Table
+from sqlalchemy import Column, Connection, Double, Engine, Index, Table, TextClause
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.schema import CreateIndex
+from sqlalchemy.sql.compiler import DDLCompiler, SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
 WRITES: Final = "strongroom_writes"
@@ -45,6 +46,22 @@ def _sqlite_now(_element: now, _compiler: SQLCompiler, **_options: Any) -> str:
 @compiles(now, "postgresql")
 def _postgresql_now(_element: now, _compiler: SQLCompiler, **_options: Any) -> str:
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+def partial_index(name: str, *columns: Column[Any], where: TextClause) -> Index:
+    """Return an index over the rows for which ``where`` holds.
+
+    SQLAlchemy's ``postgresql_where`` would import all of that dialect, on SQLite too.
+    """
+    return Index(name, *columns, sqlite_where=where, info={"where": where})
+
+
+@compiles(CreateIndex, "postgresql")
+def _create_index(element: CreateIndex, compiler: DDLCompiler, **options: Any) -> str:
+    index = element.element
+    if "where" in index.info:
+        index.dialect_options["postgresql"]["where"] = index.info["where"]
+    return str(compiler.visit_create_index(element, **options))  # type: ignore[no-untyped-call]
 
 
 def insert_new(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

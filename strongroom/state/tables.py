@@ -24,6 +24,8 @@ from sqlalchemy import (
     text,
 )
 
+from strongroom.state.sql import partial_index
+
 metadata: Final = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -53,7 +55,7 @@ runs: Final = Table(
 ACTIVE: Final = text("runs.state = 'active'")
 """Spelt out, not bound: neither planner uses a partial index for a parameter."""
 
-Index("ix_runs_active", runs.c.id, sqlite_where=ACTIVE, postgresql_where=ACTIVE)
+partial_index("ix_runs_active", runs.c.id, where=ACTIVE)
 
 steps: Final = Table(
     "steps",
@@ -86,7 +88,7 @@ steps: Final = Table(
 UNSETTLED: Final = text("steps.state IN ('ready', 'sent', 'running')")
 """Steps that may still change; spelt out for the partial index, as above."""
 
-Index("ix_steps_unsettled", steps.c.run, sqlite_where=UNSETTLED, postgresql_where=UNSETTLED)
+partial_index("ix_steps_unsettled", steps.c.run, where=UNSETTLED)
 
 counters: Final = Table(
     "counters",

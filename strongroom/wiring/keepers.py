@@ -13,8 +13,8 @@ from strongroom.keys.ec import EcPublicKey, EcRecipient
 from strongroom.keys.kms import KmsIdentity, KmsRecipient
 from strongroom.keys.kms.service import Kms, KmsOptions
 from strongroom.keys.transit import TransitIdentity, TransitRecipient
-from strongroom.wiring import places
 from strongroom.wiring.asking import Ask
+from strongroom.wiring.vaults import vault
 
 if TYPE_CHECKING:
     from strongroom.keys.pkcs11.aes import HsmAesKey
@@ -49,7 +49,7 @@ def identity(name: str, key: KeptKey, settings: Settings, ask: Ask | None) -> It
 
 def transit_key(key: TransitKey, settings: Settings) -> transit.TransitKey:
     """Return a transit key of a configured server."""
-    server = places.vault(key.vault, settings)
+    server = vault(key.vault, settings)
     return transit.TransitKey(server, key=key.key, mount=key.mount, server=key.vault)
 
 

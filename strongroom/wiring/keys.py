@@ -30,7 +30,6 @@ from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient, load_key_
 from strongroom.keys.quorum import QuorumRecipient, record
 from strongroom.operations.pins import pin_recipient
 from strongroom.state.records import RecipientPin
-from strongroom.wiring import keepers
 from strongroom.wiring.asking import Ask
 
 FileKey = PassphraseKey | KeyFileKey | HpkeKey | QuorumKey
@@ -43,6 +42,8 @@ def recipient(name: str, settings: Settings, ask: Ask | None = None) -> Recipien
             legs = [[recipient(other, settings, ask) for other in leg] for leg in key.legs]
             return AllOfRecipient(legs, label=name)
         case Pkcs11Key() | TransitKey() | KmsKey() as key:
+            from strongroom.wiring import keepers  # noqa: PLC0415 - their clients, which files need not
+
             return keepers.recipient(name, key, settings, ask)
         case key:
             return _of_file(name, key, ask)
@@ -97,6 +98,8 @@ def identity(name: str, settings: Settings, ask: Ask | None = None) -> Iterator[
         case HpkeKey(identity_file=Path() as file):
             yield HpkeIdentity.load(file)
         case Pkcs11Key() | TransitKey() | KmsKey() as key:
+            from strongroom.wiring import keepers  # noqa: PLC0415 - as above
+
             yield from keepers.identity(name, key, settings, ask)
 
 

@@ -15,7 +15,6 @@ from strongroom.config import (
     RaftSource,
     S3TargetSettings,
     Settings,
-    VaultSettings,
     VaultSource,
     VaultTargetSettings,
 )
@@ -28,9 +27,6 @@ from strongroom.sources.local import LocalStore
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.resilient import resilient
-from strongroom.vault.client import Vault
-from strongroom.vault.connection import Connection
-from strongroom.vault.login import AppRole, Kubernetes, Login, TokenFile
 
 READ_ONLY = (FilesSource, RaftSource)
 """Settings of sources that a restore cannot write into."""
@@ -81,6 +77,7 @@ def destination(name: str, settings: Settings) -> Destination:
 
 def _vault_source(name: str, found: VaultSource, settings: Settings) -> Destination:
     from strongroom.sources.vault import VaultSource as Reader  # noqa: PLC0415 - hvac, half a second
+    from strongroom.wiring.vaults import vault  # noqa: PLC0415
 
     return Reader(
         vault(found.vault, settings),
@@ -94,6 +91,7 @@ def _vault_source(name: str, found: VaultSource, settings: Settings) -> Destinat
 
 def _raft(name: str, found: RaftSource, settings: Settings) -> Source:
     from strongroom.sources.raft import RaftSource as Reader  # noqa: PLC0415 - hvac
+    from strongroom.wiring.vaults import vault  # noqa: PLC0415
 
     return Reader(
         vault(found.vault, settings),
@@ -202,6 +200,7 @@ def _azure(name: str, found: AzureTargetSettings) -> Target:
 
 def _vault_target(name: str, found: VaultTargetSettings, settings: Settings) -> Target:
     from strongroom.targets.vault import VaultTarget  # noqa: PLC0415 - hvac
+    from strongroom.wiring.vaults import vault  # noqa: PLC0415
 
     return VaultTarget(
         vault(found.vault, settings),
@@ -213,38 +212,3 @@ def _vault_target(name: str, found: VaultTargetSettings, settings: Settings) -> 
         chunk_bytes=found.chunk_bytes,
         transit=found.transit_key,
     )
-
-
-# -- Vault servers -------------------------------------------------------------
-
-
-def vault(name: str, settings: Settings) -> Vault:
-    """Return a configured Vault server."""
-    return Vault(connection(name, settings))
-
-
-def connection(name: str, settings: Settings) -> Connection:
-    """Return how a configured Vault server is reached."""
-    found = settings.vaults[name]
-    return Connection(
-        address=found.address,
-        login=_login(found),
-        namespace=found.namespace,
-        ca_file=found.ca_file,
-        in_flight=found.in_flight,
-        requests_per_second=found.requests_per_second,
-        pace_file=settings.state_dir / f"{name}.pace",
-        redirect_hosts=frozenset(found.redirect_hosts),
-    )
-
-
-def _login(found: VaultSettings) -> Login:
-    match found:
-        case VaultSettings(login="token", token_file=Path() as path):
-            return TokenFile(path=path)
-        case VaultSettings(login="approle", role_id=str() as role, secret_id_file=Path() as path):
-            return AppRole(role_id=role, secret_id_file=path, mount=found.login_mount or "approle")
-        case VaultSettings(login="kubernetes", role=str() as role, jwt_file=Path() as path):
-            return Kubernetes(role=role, jwt_file=path, mount=found.login_mount or "kubernetes")
-        case _:
-            raise AssertionError("the settings' checks let no login without its files through")
