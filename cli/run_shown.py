@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cli import readers
 from cli.output import fields, plural, size
 from strongroom.operations import failures
-from strongroom.state.records import RecipientPin, Run, StepKind, StepRow, StepState
+from strongroom.state.records import RecipientPin, Run, RunKind, StepKind, StepRow, StepState
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore
@@ -56,6 +56,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "secrets": _counts(run).get("secrets"),
         "size": _counts(run).get("size"),
         "fewer": run.facts.get("report", {}).get("fewer"),
+        "rotated": _rotated(run, rows),
         "steps": steps(rows),
         "unfinished": [as_step(row) for row in rows if row.error],
     }
@@ -117,6 +118,8 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
             "lacks",
             f"{plural(fewer, 'secret')} of those listed, or of what a backup of the last 30 days holds",
         )
+    if rotated := _rotated(run, rows):
+        yield "rotated", f"{rotated['done']} of {plural(rotated['of'], 'backup')}"
     yield from readers.pairs(_readers(run, rows))
     for kind, entry in steps(rows).items():
         yield (
@@ -126,6 +129,15 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
         )
     yield from _outcome(run)
     yield from zip(("error", "to do"), failures.apart(run.error), strict=True)
+
+
+def _rotated(run: Run, rows: list[StepRow]) -> dict[str, int] | None:
+    """Count the backups of a rotation: a step may be about many."""
+    if run.spec.kind is not RunKind.ROTATE or "backups" not in run.facts:
+        return None
+    from strongroom.operations.rotate_outcome import of_rows  # noqa: PLC0415 - other runs need it not
+
+    return {"done": len(of_rows(rows)), "of": len(run.facts["backups"])}
 
 
 def _readers(run: Run, rows: list[StepRow]) -> list[RecipientPin]:

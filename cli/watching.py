@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from strongroom.state.store import RunStore
 
 Watch = Callable[[str], None]
-SHOWN = (StepKind.PLAN, StepKind.CAPTURE, StepKind.UPLOAD, StepKind.COMMIT, StepKind.VERIFY, StepKind.REPAIR)
+SHOWN = (
+    StepKind.PLAN,
+    StepKind.CAPTURE,
+    StepKind.UPLOAD,
+    StepKind.COMMIT,
+    StepKind.VERIFY,
+    StepKind.REPAIR,
+    StepKind.REWRAP,
+    StepKind.ROTATE,
+)
 OVER = (StepState.DONE, StepState.MISSED, StepState.POISONED)
 
 

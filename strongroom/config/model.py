@@ -93,7 +93,13 @@ class WorkerSettings(Section):
     transfer: int = Field(default=8, ge=1, le=256, description="Copying to targets: threads.", examples=[16])
     verify: int = Field(default=2, ge=1, le=256, description="Reading back and opening.", examples=[2])
     drill: int = Field(default=1, ge=1, le=256, description="Rehearsed recoveries.", examples=[1])
-    recover: int = Field(default=1, ge=1, le=256, description="Restores; normally not running.", examples=[1])
+    recover: int = Field(
+        default=2,
+        ge=1,
+        le=256,
+        description="Restores, and rotations: one a processor; normally not running.",
+        examples=[2],
+    )
 
 
 class LimitSettings(Section):

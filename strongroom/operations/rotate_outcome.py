@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from strongroom.operations.rotate import EVERY
 from strongroom.operations.rotate_slice import KINDS
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunKind, RunState, StepKind, StepState
+from strongroom.state.records import Run, RunKind, RunState, StepKind, StepRow, StepState
 from strongroom.state.store import RunStore
 
 
 def results(store: RunStore, run: str) -> list[Mapping[str, Any]]:
     """Return what each backup that a rotation did was and is, in the order of its plan."""
-    rows = [row.result for kind in KINDS for row in store.rows(run, kind) if row.result]
-    done = {one["backup"]: one for result in rows for one in result.get("backups", (result,))}
+    done = of_rows(row for kind in KINDS for row in store.rows(run, kind))
     return [done[backup] for backup in store.load(run).facts.get("backups", ()) if backup in done]
+
+
+def of_rows(rows: Iterable[StepRow]) -> dict[str, Mapping[str, Any]]:
+    """Return what each backup was and is that these rows of a rotation are about, by its name."""
+    done = (row.result for row in rows if row.result and row.step.kind in KINDS)
+    return {one["backup"]: one for result in done for one in result.get("backups", (result,))}
 
 
 def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
