@@ -578,6 +578,16 @@ class SignersUnsettled(StateError):
     )
 
 
+class StateFull(StateError):
+    """The disk under the state database is full: nothing more can be put on record there."""
+
+    exit_code = 68
+    default_hint = (
+        "What was on record is whole, and no backup on a target is affected. Free space on that disk, then "
+        "repeat."
+    )
+
+
 class LedgerChanged(StateError):
     """The record of events is not what it was: something in it was changed, added or removed."""
 

@@ -137,7 +137,11 @@ class BundleWriter(_File):
         with suppress(OSError):  # no locks on this file system: a sweep may then take it
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._open = True
-        self._append(HEAD.pack(MAGIC, VERSION))
+        try:
+            self._append(HEAD.pack(MAGIC, VERSION))
+        except BaseException:  # on a full disk this is the first write, and nobody has a writer to close yet
+            self.close(commit=False)
+            raise
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         """Append an object, only if there is none of that name; see :class:`targets.Target`."""

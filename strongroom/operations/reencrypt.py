@@ -213,7 +213,8 @@ class _Work:
 
     def _require_quorum(self, what: str) -> None:
         if lacking := missing_from_quorum(self._spec, tuple(target.name for target in self._targets)):
-            raise QuorumNotMet(f"{what} of {self._old.backup_id} could not be placed: {lacking}")
+            why = "; ".join(f"'{name}': {said}" for name, said in self._missed.items())
+            raise QuorumNotMet(f"{what} of {self._old.backup_id} could not be placed: {lacking} ({why})")
 
     # -- afterwards ------------------------------------------------------------
 

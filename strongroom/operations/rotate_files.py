@@ -103,7 +103,7 @@ def reencrypt_file(path: Path, rotation: Rotation, *, digest_key: bytes, remove:
         sealed = _reseal(old, new, manifest, rotation, digest_key)
         depth = _read_back(new, sealed, rotation)
         kept = None if remove else _keep(path, manifest.backup_id)
-        new.close(commit=True)
+        _take_over(new, path, kept)
     return FileRotated(
         file=str(path),
         backup=sealed.backup_id,
@@ -180,6 +180,16 @@ def _read_back(new: BundleWriter, manifest: Manifest, rotation: Rotation) -> Dep
         read_back(new, manifest, Depth.DIGEST, keys)
         return Depth.DIGEST
     return Depth.OPENED
+
+
+def _take_over(new: BundleWriter, path: Path, kept: Path | None) -> None:
+    """Complete the new file in the old one's place. If that fails, the old one has one name again."""
+    try:
+        new.close(commit=True)
+    except BaseException:
+        if kept is not None and kept.samefile(path):
+            kept.unlink()
+        raise
 
 
 def _keep(path: Path, backup: str) -> Path:

@@ -9,9 +9,12 @@ from typing import Final
 
 from sqlalchemy import exc
 
-from strongroom.errors import StateError, StateUnavailable
+from strongroom.errors import StateError, StateFull, StateUnavailable
 
 _BUSY: Final = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"})
+
+_FULL: Final = frozenset({"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"})
+"""The second: no room for the index of the write-ahead log, which whoever only reads needs too."""
 
 # Classes of SQLSTATE after which the same transaction can succeed (PostgreSQL, appendix
 # A): connection, resources, operator intervention, serialisation and deadlock, lock timeout.
@@ -46,13 +49,14 @@ def _from_sqlite(cause: sqlite3.Error) -> StateError:
     name = getattr(cause, "sqlite_errorname", type(cause).__name__)
     if any(name.startswith(busy) for busy in _BUSY):
         return StateUnavailable("the state database stayed locked by another process")
+    if name in _FULL:
+        return StateFull("the state database could not be written: the disk is full")
     return StateError(f"the state database cannot be used: {_SQLITE.get(name, name)}")
 
 
 _SQLITE: Final = {
     "SQLITE_CANTOPEN": "the file cannot be opened",
     "SQLITE_READONLY": "the file is read-only",
-    "SQLITE_FULL": "the disk is full",
     "SQLITE_NOTADB": "the file is not a SQLite database",
     "SQLITE_CORRUPT": "the file is damaged",
 }
