@@ -11,6 +11,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from strongroom import words
+
+plural = words.plural
+
 
 class Output:
     """The two streams of one command."""
@@ -116,11 +120,6 @@ def fields(pairs: Iterable[tuple[str, object]]) -> list[str]:
     shown = [(name, in_line(str(value))) for name, value in pairs if value not in (None, "", ())]
     width = max((len(name) for name, _ in shown), default=0)
     return [f"{name:<{width}}  {value}" for name, value in shown]
-
-
-def plural(number: int, word: str) -> str:
-    """Write a number with its word: ``1 secret``, ``2,000 secrets``."""
-    return f"{number:,} {word}" + ("" if number == 1 else "s")
 
 
 def size(number: int) -> str:

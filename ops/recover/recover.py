@@ -1155,10 +1155,14 @@ def _secrets_in_file(
         yield from container.secrets(keys, newer)
 
 
+def counted(secrets: int) -> str:
+    return f"{secrets} secret" + ("" if secrets == 1 else "s")
+
+
 def describe(manifest: dict[str, Any]) -> None:
     counts = manifest["counts"]
     made = f"of {manifest['source']}, made {manifest['created_at']}"
-    note(f"backup {manifest['backup_id']} {made}: {counts['secrets']} secrets")
+    note(f"backup {manifest['backup_id']} {made}: {counted(counts['secrets'])}")
 
 
 def note(text: str) -> None:
@@ -1346,7 +1350,7 @@ def run(arguments: argparse.Namespace) -> int:
             sys.stdout.buffer.write(open_legacy(path.read_bytes(), keys.passphrases))
         return 0
     count = act(arguments, (secret for path in arguments.file for secret in _of(path, keys, newer)))
-    note(f"{count} secrets")
+    note(counted(count))
     need(count or arguments.get is None, "MissingPiece", f"There is no secret '{arguments.get}' here.")
     return 0
 

@@ -32,6 +32,7 @@ from strongroom.operations.times import rfc3339
 from strongroom.operations.upload import digest_of
 from strongroom.state.records import Replica, Run, Spec, Step, StepKind, StepState, Tally
 from strongroom.targets import Target
+from strongroom.words import plural
 
 
 def complete_targets(
@@ -53,13 +54,13 @@ def missing_from_quorum(spec: Spec, held: tuple[str, ...]) -> str | None:
     """
     counting = [pin for pin in spec.targets if pin.name in held and pin.counts]
     found = {
-        "targets": (len(counting), spec.quorum),
-        "regions": (len({pin.region for pin in counting}), spec.regions),
-        "providers": (len({pin.provider for pin in counting}), spec.providers),
+        "target": (len(counting), spec.quorum),
+        "region": (len({pin.region for pin in counting}), spec.regions),
+        "provider": (len({pin.provider for pin in counting}), spec.providers),
     }
     for what, (have, demanded) in found.items():
         if have < demanded:
-            return f"{have} of the {demanded} {what} that the policy demands hold the whole backup"
+            return f"{plural(have, what)} of the {demanded} that the policy demands hold the whole backup"
     return None
 
 

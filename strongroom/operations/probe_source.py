@@ -11,6 +11,7 @@ from strongroom.model import Entry
 from strongroom.operations.probe import Probe, said, works
 from strongroom.sources import Source
 from strongroom.targets.probing import Check, Outcome, of_mode
+from strongroom.words import plural
 
 
 class Right(Protocol):
@@ -50,7 +51,7 @@ def _source(source: Source, path: Path | None) -> Iterator[Check]:
         yield Check(what="list", outcome=Outcome.MISSING, detail=said(error))
         return
     nothing = "it holds no secret that this credential may list"
-    yield Check(what="list", detail=f"{count:,} names, to the end" if entry else nothing)
+    yield Check(what="list", detail=f"{plural(count, 'name')}, to the end" if entry else nothing)
     if entry is None:
         yield Check(what="read one", outcome=Outcome.NOT_SHOWN, detail="there is nothing to read")
     else:

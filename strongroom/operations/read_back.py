@@ -20,6 +20,7 @@ from strongroom.errors import MissingPiece, Tampered, Truncated, VerificationFai
 from strongroom.keys import Identity
 from strongroom.model import Depth
 from strongroom.operations.open import Backup, ObjectReader, Objects, readable_container
+from strongroom.words import plural
 
 ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
 Progress = Callable[[int], object]
@@ -67,7 +68,8 @@ def read_container(
         container = Backup(objects, manifest, keys.identities, trusted=keys.trusted).container(entry)
         seen = open_all(container, digest_key=keys.digest_key if depth is Depth.COMPARED else None)
         if seen != entry.secrets:
-            raise VerificationFailed(f"container {entry.piece} holds {seen} secrets, not {entry.secrets}")
+            held = plural(seen, "secret")
+            raise VerificationFailed(f"container {entry.piece} holds {held}, not {entry.secrets}")
 
 
 def open_all(container: Container, *, digest_key: bytes | None) -> int:

@@ -15,6 +15,7 @@ from strongroom.operations.services import Services
 from strongroom.operations.sweep import sweep_earlier, sweep_stage, sweep_targets
 from strongroom.operations.times import rfc3339
 from strongroom.state.records import Replica, Run, RunKind, RunState, Step, StepKind, StepState
+from strongroom.words import plural
 
 
 def report(run: Run, step: Step, services: Services) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def _blemishes(run: Run, good: set[str], services: Services) -> Iterator[str | N
         yield f"whole, but not sealed for {who}, which did not answer; 'strongroom rotate' adds that"
     yield _short(run, services)
     if moved := _moved(run, services):
-        yield f"every replica is good, but {moved} secrets have changed in the source"
+        yield f"every replica is good, but the source has {plural(moved, 'secret')} otherwise by now"
 
 
 def _said_unlocked(unlocked: Mapping[str, str]) -> str:
@@ -91,7 +92,8 @@ def _short(run: Run, services: Services) -> str | None:
     expected = held + fewer
     if held >= FLOOR * expected:
         return None
-    return f"whole, but it holds {held} secrets where {expected} were expected; look at the source"
+    holds = plural(held, "secret")
+    return f"whole, but it holds {holds} where {expected:,} were expected; look at the source"
 
 
 def _fewer(run: Run, services: Services) -> int:

@@ -22,6 +22,7 @@ from strongroom.operations.shred_events import MeantBackup, TargetNow
 from strongroom.targets import Locking, Target
 from strongroom.targets.purging import purge
 from strongroom.targets.repaired import copies
+from strongroom.words import plural
 
 
 def look(
@@ -169,7 +170,8 @@ def _lock_of(target: Locking, name: str) -> datetime | None:
 
 def _why(left: Sequence[str], locked: Sequence[str], hidden: int) -> str:
     if left:
-        return f"{len(left)} objects stay" + (f", {len(locked)} of them locked" if locked else "")
+        return f"left there: {plural(len(left), 'object')}" + (f", {len(locked)} locked" if locked else "")
     if hidden > 0:
-        return f"{hidden} versions are hidden, and may not be removed by this credential or not yet"
+        count = plural(hidden, "hidden version")
+        return f"{count} may not be removed by this credential, or not yet"
     return "what the target keeps of deleted objects cannot be told" if hidden else ""

@@ -32,6 +32,7 @@ from strongroom.operations.shred_events import MeantBackup, MeantKey, Witness
 from strongroom.operations.shred_record import read
 from strongroom.operations.shred_scope import Scope
 from strongroom.state.records import CatalogEntry, RunKind
+from strongroom.words import plural
 
 SHOWN = 10
 RECENT = 1000
@@ -215,7 +216,7 @@ def require_alone(
     if unread:
         backup, why = next(iter(unread.items()))
         raise KeyShared(
-            f"{len(unread)} backups could not be looked at, so they may need what would be destroyed; "
+            f"{plural(len(unread), 'backup')} could not be looked at, and may need what would be destroyed; "
             f"{backup}: {why}",
             hint="Nothing was changed. Bring their targets back, or repair them, then repeat.",
         )

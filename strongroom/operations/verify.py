@@ -25,6 +25,7 @@ from strongroom.sources import Source
 from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.targets import Target
 from strongroom.targets.repaired import copies, whole_copy
+from strongroom.words import plural
 
 ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED, Depth.LIVE)
 
@@ -127,7 +128,7 @@ def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Servi
             _compare(secret, digests, manifest.source, services.digest_key)
     if seen != ref.secrets:
         raise VerificationFailed(
-            f"container {ref.piece} holds {seen} secrets, its manifest says {ref.secrets}"
+            f"container {ref.piece} holds {plural(seen, 'secret')}, its manifest says {ref.secrets}"
         )
     if reaches(depth, Depth.LIVE):
         return _moved(digests, services.source(manifest.source), services.digest_key)

@@ -20,6 +20,7 @@ from strongroom.errors import StateUnavailable
 from strongroom.state import codec, events, keys, outcomes, runs, sql, tables
 from strongroom.state.engine import Database
 from strongroom.state.records import RunState, Step, StepKind, StepState
+from strongroom.words import plural
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +227,7 @@ def _make_ready(conn: Connection, one: Watched) -> None:
 
 
 def _give_up(conn: Connection, one: Watched, state: StepState, decide: outcomes.Decide) -> None:
-    error = f"{one.silent} starts without an outcome; each ended its worker or lost its lease"
+    error = f"{plural(one.silent, 'start')} without an outcome; each ended its worker or lost its lease"
     settled = {"state": state.value, "error": error, "lease_expires": None, "finished_at": sql.now()}
     if _change(conn, one, **settled):
         run = runs.lock(conn, one.run)

@@ -537,10 +537,16 @@ TOGETHER = {
         "only the Vault that is backed up could open the backup",
         "Add a recipient that does not need this Vault.",
     ),
+    "quorum of one that the Vault itself would have to fill": (
+        VAULT + SEALED_IN_VAULT + 'source = "s"\ntargets = ["w"]\nrecipients = ["f"]\nquorum = 1\n',
+        "policies.p.quorum",
+        "asks for 1 target, and those in the Vault it backs up do not count",
+        "Add targets elsewhere.",
+    ),
     "quorum that the Vault itself would have to fill": (
         VAULT + SEALED_IN_VAULT + 'source = "s"\ntargets = ["a", "w"]\nrecipients = ["f"]\nquorum = 2\n',
         "policies.p.quorum",
-        "of which those in the Vault that is backed up do not count",
+        "asks for 2 targets, and those in the Vault it backs up do not count",
         "At most 1",
     ),
     "snapshot of a namespace": (

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from strongroom.config.checks.found import Finding, Found
 from strongroom.config.policies import YEAR_DAYS, PolicySettings
+from strongroom.words import plural
 
 
 def check(found: Found) -> Iterator[Finding]:
@@ -44,10 +45,9 @@ def _each_once(key: tuple[str, ...], names: Sequence[str]) -> Iterator[Finding]:
 def _quorum(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
     targets = len(set(policy.targets))
     if policy.quorum > targets and not found.is_bad("policies", name, "targets"):
-        have = f"{targets} target" + "s" * (targets > 1)
         yield Finding(
             ("policies", name, "quorum"),
-            f"asks for {policy.quorum} targets and the policy has {have}",
+            f"asks for {plural(policy.quorum, 'target')} and the policy has {plural(targets, 'target')}",
             f"At most {targets}, or more targets.",
         )
 

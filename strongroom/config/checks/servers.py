@@ -14,6 +14,7 @@ from strongroom.config.targets import S3TargetSettings, VaultTargetSettings
 from strongroom.config.vaults import VaultSettings
 from strongroom.config.ways import server_of, ways_of
 from strongroom.spares import outlive
+from strongroom.words import plural
 
 _LOGIN_NEEDS = {
     "token": ("token_file",),
@@ -107,6 +108,6 @@ def _shared_fate(found: Found, name: str, policy: PolicySettings) -> Iterator[Fi
     if len(apart) < policy.quorum and all(target in settings.targets for target in policy.targets):
         yield Finding(
             ("policies", name, "quorum"),
-            f"asks for {policy.quorum} targets, of which those in the Vault that is backed up do not count",
+            f"asks for {plural(policy.quorum, 'target')}, and those in the Vault it backs up do not count",
             f"At most {len(apart)}, or more targets elsewhere." if apart else "Add targets elsewhere.",
         )

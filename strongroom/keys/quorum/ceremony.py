@@ -16,6 +16,7 @@ from strongroom.keys.keypair import SEED, Kem, public_of
 from strongroom.keys.quorum.gathering import open_together
 from strongroom.keys.quorum.record import Custodian, Quorum, check_names, fingerprint
 from strongroom.keys.quorum.shares import Share, parse, split
+from strongroom.words import plural
 
 _TRIAL = b"strongroom/v1/ceremony"
 
@@ -88,7 +89,7 @@ class Ceremony:
             raise CeremonyBroken("there is no share on a paper yet")
         expected, typed = self._shares[len(self._typed)].mnemonic.split(), text.lower().split()
         if len(typed) != len(expected):
-            raise ShareMistyped(f"{len(typed)} words were typed, and the share has {len(expected)}")
+            raise ShareMistyped(f"{plural(len(typed), 'word')} typed, and the share has {len(expected)}")
         wrong = [n for n, (one, other) in enumerate(zip(expected, typed, strict=True), 1) if one != other]
         if wrong:
             raise ShareMistyped(f"word {', '.join(map(str, wrong))} is not what was shown")

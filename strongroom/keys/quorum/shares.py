@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from strongroom.errors import ShareMistyped, SharesWrong
+from strongroom.words import plural
 
 WORDS = 33
 """Words of a share of 32 bytes: 4 that say which it is, 26 of the share, 3 of checksum."""
@@ -49,7 +50,7 @@ def parse(text: str) -> Share:
     if wrong:
         raise ShareMistyped(f"word {_list(wrong)} of the share is not a word that shares are made of")
     if len(words) != WORDS:
-        raise ShareMistyped(f"the share has {len(words)} words, and should have {WORDS}")
+        raise ShareMistyped(f"the share has {plural(len(words), 'word')}, and should have {WORDS}")
     _check([known[word] for word in words])
     return _share(" ".join(words))
 

@@ -23,6 +23,7 @@ from strongroom.sources.aws.described import Described, described, held, moment
 from strongroom.sources.aws.failures import Invalid, Missing
 from strongroom.sources.aws.secrets import secret_of
 from strongroom.sources.aws.versions import CURRENT, Held, media_of
+from strongroom.words import plural
 
 BATCH = 20
 TRIES = 5
@@ -165,7 +166,7 @@ class Reader:
         if len(wanted) < 2:
             return {}
         names = {found.arn: found.name for found in wanted}
-        doing = f"read the values of secret '{wanted[0].name}' and {len(wanted) - 1} others"
+        doing = f"read the values of secret '{wanted[0].name}' and {plural(len(wanted) - 1, 'other')}"
         found: _Values = {}
         for item in self._batch(doing, list(names)):
             if item.get("ARN") in names:

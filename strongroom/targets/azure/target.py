@@ -22,6 +22,7 @@ from strongroom.targets.blocks import checked
 from strongroom.targets.hidden import HiddenVersion, may
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
 from strongroom.targets.probing import Check
+from strongroom.words import plural
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, BlobProperties
@@ -242,7 +243,7 @@ class AzureTarget:
             left -= len(piece)
             yield piece
         if left:
-            raise TargetUnavailable(f"{self._titled()} cut {name} short by {left} bytes")
+            raise TargetUnavailable(f"{self._titled()} cut {name} short by {plural(left, 'byte')}")
 
     def _download(self, name: str, offset: int, length: int) -> Iterator[bytes]:
         blob = self._blob(name)
