@@ -13,7 +13,7 @@ from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import FormatError, MissingPiece, TargetError, TargetLocked, VerificationFailed
 from strongroom.operations.envelopes import envelope_name, find_newest, named, read_envelope
-from strongroom.targets import Locking, Target
+from strongroom.targets import Target, locks
 from strongroom.targets.repaired import put_beside
 
 
@@ -38,7 +38,7 @@ def place_envelope(
 
 def lock_envelope(target: Target, record: WrappingKeyRecord, until: datetime | None) -> None:
     """Lock an envelope for as long as the backup that it opens, on a target that locks."""
-    if until is not None and isinstance(target, Locking) and target.locks:
+    if until is not None and locks(target):
         target.extend_lock(envelope_name(record.id, record.generation), until)
 
 

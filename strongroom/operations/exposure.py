@@ -17,7 +17,7 @@ from strongroom.errors import StrongroomError
 from strongroom.keys import Recipient
 from strongroom.operations.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.layout import container_name, containers_prefix
-from strongroom.targets import Locking, Target
+from strongroom.targets import Target, locks
 from strongroom.targets.hidden import HiddenVersion, hidden_versions
 
 UNKNOWN = "unknown"
@@ -122,7 +122,7 @@ def _on(
 
 def locked_until(manifest: Manifest, target: Target) -> str:
     """Return when the lock on a backup's first container ends on a target; see :class:`StillOpens`."""
-    if not (isinstance(target, Locking) and target.locks and manifest.containers):
+    if not (locks(target) and manifest.containers):
         return ""
     try:
         found = target.locked_until(container_name(manifest.backup_id, manifest.containers[0].sha256))

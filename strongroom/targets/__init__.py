@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from strongroom.model import ObjectInfo
 
-__all__ = ["Locking", "ObjectInfo", "Target"]
+__all__ = ["Locking", "ObjectInfo", "Target", "locks"]
 
 
 class Target(Protocol):
@@ -100,3 +100,8 @@ class Locking(Protocol):
     def locked_until(self, name: str) -> datetime | None:
         """Return when an object's lock ends (UTC), or ``None`` if nothing holds it."""
         ...
+
+
+def locks(target: object) -> TypeGuard[Locking]:
+    """Tell whether a target locks what is put on it; a look first, since asking a protocol takes long."""
+    return hasattr(target, "locks") and isinstance(target, Locking) and target.locks

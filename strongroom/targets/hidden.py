@@ -58,7 +58,7 @@ def may(what: str, attempt: Callable[[], object]) -> Check:
 def hidden_versions(target: Target, prefix: str) -> Sequence[HiddenVersion]:
     """Return the old versions under a prefix of any target; there are none where none are kept."""
     inner = bare(target)
-    if not isinstance(inner, KeepsVersions):
+    if not hasattr(inner, "hidden") or not isinstance(inner, KeepsVersions):  # the look first: as in `locks`
         return ()
     return (
         target.tried(lambda: inner.hidden(prefix)) if isinstance(target, Resilient) else inner.hidden(prefix)
