@@ -53,7 +53,7 @@ def test_a_policy_may_demand_several_providers(tmp_path: Path, providers: int, s
     targets = {name: MemoryTarget(name=name, region=name, provider=run_by[name]) for name in REGIONS}
     run = _backed_up(_pinned(world, targets, providers=providers), targets)
     assert run.state is state
-    assert ("2 of the 3 providers" in (run.error or "")) == (state is RunState.FAILED)
+    assert ("2 providers of the 3" in (run.error or "")) == (state is RunState.FAILED)
 
 
 class _Part(MemoryStore):

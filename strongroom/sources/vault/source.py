@@ -104,7 +104,7 @@ class VaultSource:
     def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
         """Yield each secret as of one moment of its own, many requests in flight."""
         with explained(self._name, "look around"):
-            scope = self._scope()
+            scope = self._scope(entry.name for entry in entries)
         details = Details(self._vault, (_wanted(entry, scope.find(entry.name)) for entry in entries))
 
         def one(entry: Entry) -> Secret | None:
@@ -121,7 +121,7 @@ class VaultSource:
         """Return the current version number of each name that exists; 0 for a key without versions,
         1 for what has no versions."""
         with explained(self._name, "look around"):
-            scope = self._scope()
+            scope = self._scope(names)
         found = list(self._in_flight(lambda name: self._head(scope, name), names))
         return {name: head for name, head in zip(names, found, strict=True) if head is not None}
 
@@ -139,7 +139,7 @@ class VaultSource:
         wanted = list(dict.fromkeys(names))
         heads = self.heads(wanted)
         with explained(self._name, "look around"):
-            scope = self._scope()
+            scope = self._scope(wanted)
 
         def one(name: str) -> bool:
             place = scope.find(name) if name in heads else None
@@ -180,8 +180,9 @@ class VaultSource:
         with explained(self._name, "ask what the token may do"):
             return rights(self._vault, needs(self._scope().survey, system=self._system))
 
-    def _scope(self) -> Scope:
-        return Scope(self._vault, Survey(self._vault, self._choice), tag_keys=self._tag_keys)
+    def _scope(self, about: Iterable[str] | None = None) -> Scope:
+        survey = Survey(self._vault, self._choice, about=about)
+        return Scope(self._vault, survey, tag_keys=self._tag_keys)
 
     def _list_mount(self, scope: Scope, mount: Mount, *, with_tags: bool) -> Iterator[Entry]:
         reader = scope.reader(mount)
@@ -217,7 +218,8 @@ class VaultSource:
             check_expected(change, heads.get(change.secret.name))
         for is_below, group in _by_layer(batch):
             with explained(self._name, "look around", writing=True):
-                scope = self._scope()  # what the layer below made is there now
+                # what the layer below made is there now
+                scope = self._scope(change.secret.name for change in group)
             write = self._writing(scope)
             list(map(write, group) if is_below else self._in_flight(write, group))
         return len(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
@@ -63,10 +63,16 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 class Survey:
-    """What was found at one moment."""
+    """What was found at one moment.
 
-    def __init__(self, vault: Vault, choice: Choice) -> None:
+    Args:
+        about: names of secrets, if these alone are meant: then no namespace and no mount is asked about
+            that none of them lies in. Who restores one secret needs the rights of its own namespace.
+    """
+
+    def __init__(self, vault: Vault, choice: Choice, *, about: Iterable[str] | None = None) -> None:
         self._vault = vault
+        self._folders = None if about is None else frozenset(_folders(about))
         self._choice = choice
         self._configs: dict[str, MountConfig | None] = {}
         self._auths: dict[str, dict[str, MountInfo]] = {}
@@ -75,7 +81,8 @@ class Survey:
         self.blind: set[str] = set()
         self.namespaces = list(self._namespaces())
         self.tables = {namespace: self._mounts(namespace) for namespace in self.namespaces}
-        self.mounts = {mount.name: mount for namespace in self.namespaces for mount in self._kv(namespace)}
+        found = (mount for namespace in self.namespaces for mount in self._kv(namespace))
+        self.mounts = {mount.name: mount for mount in found if self._concerns(mount.name)}
         self._refuse_missing()
 
     def find(self, name: str) -> tuple[Mount, str] | None:
@@ -109,7 +116,11 @@ class Survey:
             namespace = waiting.pop()
             yield namespace
             if namespace.count("/") < DEEPEST:
-                waiting += filter(self._is_meant, [namespace + key for key in self._below(namespace)])
+                below = (namespace + key for key in self._below(namespace))
+                waiting += filter(self._is_meant, filter(self._concerns, below))
+
+    def _concerns(self, folder: str) -> bool:
+        return self._folders is None or folder in self._folders
 
     def _below(self, namespace: str) -> list[str]:
         try:
@@ -170,12 +181,20 @@ class Survey:
         wanted = set(map(paths.folder, self._choice.mounts)) - set(
             map(paths.folder, self._choice.exclude_mounts)
         )
-        gone = sorted(wanted - self.mounts.keys())
+        gone = sorted(name for name in wanted - self.mounts.keys() if self._concerns(name))
         if gone:
             raise SourceError(
                 f"there is no KV mount {', '.join(map(repr, gone))} on the server",
                 hint="Check 'mounts' in the source's settings; a name begins with its namespace.",
             )
+
+
+def _folders(names: Iterable[str]) -> Iterator[str]:
+    """Yield every folder that names lie in: namespaces and mounts are among them."""
+    for name in names:
+        end = 0
+        while (end := name.find("/", end) + 1) > 0:
+            yield name[:end]
 
 
 def _config(vault: Vault, mount: Mount) -> MountConfig | None:
