@@ -32,7 +32,7 @@ WAITED = 7 * DAY
 """How long a scheduled rotation waits for the recover workers before people are told, daily."""
 
 RECENT = 1000
-"""How many runs back an unfinished rotation is looked for."""
+"""How many backups of a policy are looked through for one from before a slot."""
 
 
 def submit_rotation(
@@ -107,9 +107,9 @@ def _remind(services: Services, going_on: Sequence[Run], now: float) -> None:
 
 
 def _others(services: Services, policy: str, request_id: str | None) -> Iterator[Run]:
-    for run in services.store.runs(RECENT):
+    for run in services.store.active():
         same = request_id is not None and run.request_id == request_id
-        if run.spec.kind is RunKind.ROTATE and run.spec.policy == policy and not (run.state.final or same):
+        if run.spec.kind is RunKind.ROTATE and run.spec.policy == policy and not same:
             yield run
 
 

@@ -142,24 +142,18 @@ def open_repairs(services: Services, schedule: str, *, now: float | None = None)
 def degraded(services: Services) -> list[str]:
     """Return the backups that have a bad replica, by the catalog, or one that could not be locked."""
     store = services.store
-    unlocked = left_unlocked(store)
-    shredding = shred_record.asked(services.store, services.signer_fingerprints)
-    return [
-        b.backup
-        for b in store.backups()
-        if b.backup not in shredding
-        and (b.backup in unlocked or any(not replica.good for replica in store.replicas(b.backup)))
-    ]
+    shredding = shred_record.asked(store, services.signer_fingerprints)
+    unlocked = [backup for backup in left_unlocked(store) if store.backup(backup)]
+    found = dict.fromkeys((*store.with_bad_replicas(), *unlocked))
+    return sorted((backup for backup in found if backup not in shredding), reverse=True)
 
 
 def _under_way(services: Services, backup: str) -> bool:
     """Tell whether a backup is still being made, or repaired."""
-    about = [
-        run
-        for run in services.store.runs(limit=500)
-        if run.id == backup or (run.spec.kind, run.spec.backup) == (RunKind.REPAIR, backup)
-    ]
-    return any(not run.state.final for run in about)
+    return any(
+        run.id == backup or (run.spec.kind, run.spec.backup) == (RunKind.REPAIR, backup)
+        for run in services.store.active()
+    )
 
 
 def _scheduled_spec(services: Services, entry: Scheduled) -> Spec | None:

@@ -40,6 +40,13 @@ def backups(conn: Connection, *, policy: str | None, limit: int) -> list[Catalog
     return [codec.entry_of(row) for row in conn.execute(query)]
 
 
+def with_bad_replicas(conn: Connection) -> list[str]:
+    """Return the backups that have a replica that is not good, newest first."""
+    bad = select(_replicas.backup).where(tables.BAD)
+    query = select(_catalog.backup).where(_catalog.backup.in_(bad))
+    return list(conn.execute(query.order_by(_catalog.created_at.desc(), _catalog.backup.desc())).scalars())
+
+
 def most_secrets(conn: Connection, policy: str, *, since: str, besides: str) -> int:
     """Return the most secrets that a policy's backups since then hold, or its newest if that is older."""
     others = select(_catalog.secrets).where(_catalog.policy == policy, _catalog.backup != besides)

@@ -125,6 +125,12 @@ def newest(conn: Connection, limit: int) -> list[Run]:
     return [codec.run_of(row) for row in conn.execute(query)]
 
 
+def active(conn: Connection) -> list[Run]:
+    """Return the runs that have not ended, by id."""
+    query = select(tables.runs).where(tables.ACTIVE).order_by(_runs.id)
+    return [codec.run_of(row) for row in conn.execute(query)]
+
+
 def tally(conn: Connection, run: str) -> Tally:
     """Count a run's steps by kind, target and state."""
     return Tally(codec.counts_of(list(conn.execute(_TALLY, {"at_run": run})), run))

@@ -95,6 +95,11 @@ class RunStore:
         with self._database.reading() as conn:
             return runs.newest(conn, limit)
 
+    def active(self) -> list[Run]:
+        """Return the runs that have not ended, however old they are."""
+        with self._database.reading() as conn:
+            return runs.active(conn)
+
     def tally(self, run: str) -> Tally:
         """Count a run's steps."""
         with self._database.reading() as conn:
@@ -276,6 +281,11 @@ class RunStore:
         """Return backups, newest first; of one policy if given."""
         with self._database.reading() as conn:
             return catalog.backups(conn, policy=policy, limit=limit)
+
+    def with_bad_replicas(self) -> list[str]:
+        """Return the backups that have a replica that is not good, newest first, however old they are."""
+        with self._database.reading() as conn:
+            return catalog.with_bad_replicas(conn)
 
     def most_secrets(self, policy: str, *, since: str, besides: str) -> int:
         """Return the most secrets that a policy's backups since then hold, or its newest if that is older.

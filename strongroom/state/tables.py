@@ -146,6 +146,11 @@ replicas: Final = Table(
     PrimaryKeyConstraint("backup", "target"),
 )
 
+BAD: Final = text("replicas.good IS FALSE")
+"""Replicas that are not good; spelt out for the partial index, as above."""
+
+partial_index("ix_replicas_bad", replicas.c.backup, where=BAD)
+
 heartbeats: Final = Table(
     "heartbeats",
     metadata,

@@ -109,6 +109,18 @@ def test_a_bad_replica_is_repaired_within_the_next_slot_and_once(world: World) -
     assert open_repairs(services, "17 * * * *", now=NOON + 7200) == [], "nothing is degraded now"
 
 
+def test_a_degraded_backup_is_not_forgotten_among_those_that_came_later(world: World) -> None:
+    backup = _lose_a_replica(world)
+    services = world.services()
+    entry = services.store.backup(backup)
+    assert entry is not None
+    for number in range(1_001):
+        later = msgspec.structs.replace(entry, backup=f"later-{number:04}", created_at="2030-01-01T00:00:00Z")
+        services.store.put_backup(later, [])
+    assert degraded(services) == [backup]
+    assert len(open_repairs(services, "17 * * * *", now=NOON)) == 1
+
+
 class Dead(MemoryTarget):
     """A region that takes nothing, and asks to be left alone."""
 

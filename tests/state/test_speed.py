@@ -15,6 +15,7 @@ from sqlalchemy import event
 from strongroom.state.records import StepKind, Verdict
 from strongroom.state.store import RunStore
 from tests.state.pipeline import capture, claimed, decide, new_run, take, upload
+from tests.state.test_catalog import entry, replica
 
 UNIT = 10
 """Instructions between two counts."""
@@ -78,6 +79,33 @@ def test_a_tally_reads_no_results(store: RunStore) -> None:
         store.finish(claimed(store, ticket), {"note": "x" * 500}, lambda *_: Verdict())
     assert store.tally(run).of(StepKind.UPLOAD) == 600
     assert 0 < Work(store).of(lambda: store.tally(run)) <= 20 * 800
+
+
+def test_what_is_degraded_or_unfinished_is_found_without_looking_at_all_there_ever_was(
+    store: RunStore,
+) -> None:
+    def fill(numbers: range) -> None:
+        for number in numbers:
+            name = f"{number:04}"
+            store.put_backup(entry(name), [replica(name, "eu"), replica(name, "us", good=number > 0)])
+
+    def ended() -> None:
+        run = new_run(store, [upload(0)])
+        store.cancel(run.id)
+        (report,) = take(store, run)
+        store.finish(claimed(store, report), {}, decide)
+
+    fill(range(1))
+    unfinished = new_run(store, [upload(0)])
+    work = Work(store)
+    few = [work.of(store.with_bad_replicas), work.of(store.active)]
+    fill(range(1, 1500))
+    for _ in range(30):
+        ended()
+    many = [work.of(store.with_bad_replicas), work.of(store.active)]
+    assert store.with_bad_replicas() == ["0000"]
+    assert [run.id for run in store.active()] == [unfinished.id]
+    assert all(later <= earlier + 100 for earlier, later in zip(few, many, strict=True)), (few, many)
 
 
 def test_a_reconcile_with_nothing_to_do_does_not_grow_with_runs_that_ended(store: RunStore) -> None:
