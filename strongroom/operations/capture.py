@@ -6,7 +6,7 @@ container is sealed in memory: a piece is bounded by the policy's container size
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -28,7 +28,7 @@ from strongroom.operations.plan import Plan, checked_plan, open_name_key
 from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
 from strongroom.sources import Source
-from strongroom.state.records import Run, Step, StepRow
+from strongroom.state.records import Run, Step
 
 
 @uncollected()
@@ -41,11 +41,9 @@ def capture(run: Run, step: Step, services: Services) -> dict[str, Any]:
     )
     reading = _Reading(services.source(pinned.spec.source), listed)
     content = bytearray()
-    absent: tuple[str, ...] = ()
     if pinned.spec.sealed:
         key = services.wrapping_key(run.id, pinned.recipients)
-        absent, about = key.absent, _about(run, step.piece, plan, services)
-        receipt = _seal(about, reading, content, services, key)
+        receipt = _seal(_about(run, step.piece, plan, services), reading, content, services, key)
     else:
         receipt = _document(run, step.piece, plan, reading, content)
     staged = staged_name(run.id, step.piece, receipt.sha256)
@@ -55,13 +53,7 @@ def capture(run: Run, step: Step, services: Services) -> dict[str, Any]:
         "signature": sign_receipt(receipt, services.signers("seal")),
         "staged": staged,
         "vanished": reading.vanished,
-        "absent": list(absent),
     }
-
-
-def absent_of(rows: Iterable[StepRow]) -> list[str]:
-    """Return the names of the keys that captures could not seal for, their keepers being away."""
-    return sorted({name for row in rows for name in (row.result or {}).get("absent", ())})
 
 
 def discard(run: str, result: dict[str, Any], services: Services) -> None:

@@ -23,8 +23,8 @@ from strongroom.container.manifest import (
 from strongroom.errors import MissingPiece, QuorumNotMet, RecordRefused, TargetError, VerificationFailed
 from strongroom.evidence.catalog import entry_of
 from strongroom.operations import pins
-from strongroom.operations.capture import absent_of
 from strongroom.operations.layout import container_entry, manifest_name
+from strongroom.operations.left_out import left_out
 from strongroom.operations.locks import lock_replicas
 from strongroom.operations.plan import checked_plan
 from strongroom.operations.services import Services
@@ -86,7 +86,7 @@ def commit(run: Run, step: Step, services: Services) -> dict[str, Any]:
 def build_manifest(run: Run, services: Services) -> Manifest:
     """Derive the manifest from the run record, checking every capture's receipt."""
     containers = _containers(run, services)
-    absent = absent_of(services.store.rows(run.id, StepKind.CAPTURE))
+    absent = left_out(run, containers, services)
     spec = run.spec
     return Manifest(
         backup_id=run.id,

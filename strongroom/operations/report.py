@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from strongroom.container.manifest import parse_manifest
+from strongroom.errors import StrongroomError
 from strongroom.model import Depth
-from strongroom.operations.capture import absent_of
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.drill import least_seconds, remove_scratch
+from strongroom.operations.open import manifest_bytes
 from strongroom.operations.rotate_outcome import outcome as rotated
 from strongroom.operations.services import Services
 from strongroom.operations.sweep import sweep_earlier, sweep_stage, sweep_targets
@@ -70,12 +72,26 @@ def _blemishes(run: Run, good: set[str], services: Services) -> Iterator[str | N
         yield f"no good replica on {', '.join(bad)}"
     if unlocked := run.facts.get("unlocked"):
         yield _said_unlocked(unlocked)
-    if absent := absent_of(services.store.rows(run.id, StepKind.CAPTURE)):
-        who = ", ".join(absent)
-        yield f"whole, but not sealed for {who}, which did not answer; 'strongroom rotate' adds that"
+    yield _not_sealed_for(run, good, services)
     yield _short(run, services)
     if moved := _moved(run, services):
         yield f"every replica is good, but the source has {plural(moved, 'secret')} otherwise by now"
+
+
+def _not_sealed_for(run: Run, good: set[str], services: Services) -> str | None:
+    """Say whom a keeper that did not answer left out: by the signed manifest, since a row can be edited."""
+    if run.spec.kind is not RunKind.BACKUP or not run.spec.sealed:
+        return None
+    trusted = services.signer_fingerprints
+    try:
+        content = manifest_bytes(services.target(min(good)), run.id, trusted=trusted)
+        sealed_for = {one.name for one in parse_manifest(content, trusted=trusted).recipients}
+    except StrongroomError as error:
+        return f"whole, but whom it is sealed for could not be read back: {error.message}"
+    who = ", ".join(pin.name for pin in run.spec.recipients if pin.name not in sealed_for)
+    if not who:
+        return None
+    return f"whole, but not sealed for {who}, which did not answer; 'strongroom rotate' adds that"
 
 
 def _said_unlocked(unlocked: Mapping[str, str]) -> str:
