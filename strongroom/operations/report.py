@@ -82,12 +82,16 @@ def _not_sealed_for(run: Run, good: set[str], services: Services) -> str | None:
     """Say whom a keeper that did not answer left out: by the signed manifest, since a row can be edited."""
     if run.spec.kind is not RunKind.BACKUP or not run.spec.sealed:
         return None
-    trusted = services.signer_fingerprints
-    try:
-        content = manifest_bytes(services.target(min(good)), run.id, trusted=trusted)
-        sealed_for = {one.name for one in parse_manifest(content, trusted=trusted).recipients}
-    except StrongroomError as error:
-        return f"whole, but whom it is sealed for could not be read back: {error.message}"
+    trusted, why = services.signer_fingerprints, ""
+    for name in sorted(good):
+        try:
+            content = manifest_bytes(services.target(name), run.id, trusted=trusted)
+            sealed_for = {one.name for one in parse_manifest(content, trusted=trusted).recipients}
+            break
+        except StrongroomError as error:
+            why = error.message
+    else:
+        return f"whole, but whom it is sealed for could not be read back: {why}"
     who = ", ".join(pin.name for pin in run.spec.recipients if pin.name not in sealed_for)
     if not who:
         return None
