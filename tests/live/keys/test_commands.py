@@ -89,6 +89,25 @@ def test_a_wrong_pin_is_tried_once_over_commands_until_somebody_logs_in(
     assert machine.ok("hsm", "list", "safe").out
 
 
+def test_diagnose_says_in_words_what_the_token_has_counted_and_burns_one_try(
+    machine: Machine, softhsm: SoftHsm, tmp_path: Path
+) -> None:
+    """SoftHSM sets the first of three flags and never the others: tests/keys/test_pkcs11.py has those."""
+    softhsm.make_token("pin-diagnosed")
+    pin = file_with(tmp_path / "pin", PIN)
+    configure(machine, hsm_key(softhsm, name="safe", token="pin-diagnosed", pin=pin))
+    machine.ok("hsm", "create", "safe")
+    file_with(pin, "CANARY-9999")
+
+    first, second = (machine.run("diagnose-backup-encryption") for _ in range(2))
+    assert (first.code, second.code) == (78, 78)
+    for done, words in ((first, "does not take the PIN"), (second, "is not tried")):
+        said = " ".join((done.out + done.err).split())
+        assert words in said
+        assert "the token has counted a wrong PIN since the last good login" in said
+        assert "CANARY-9999" not in said
+
+
 def test_diagnose_tries_every_key_and_names_what_is_wrong(
     machine: Machine, softhsm: SoftHsm, openbao: OpenBao, moto: Moto, tmp_path: Path
 ) -> None:
