@@ -20,9 +20,6 @@ from strongroom.state.records import Run
 from strongroom.targets import Target
 from strongroom.targets.repaired import copies, original_name
 
-RECENT = 1000
-"""Runs that are looked through for what earlier ones had to leave."""
-
 
 def sweep_targets(run: Run, services: Services) -> list[str]:
     """Remove what a backup's run left on its targets; return those that were not reached.
@@ -40,15 +37,12 @@ def sweep_targets(run: Run, services: Services) -> list[str]:
 def sweep_earlier(run: Run, services: Services) -> list[str]:
     """Sweep again after earlier runs of this policy that had to leave something: under a lock that has
     ended by now, or on a target that did not answer then. Return those that leave nothing now."""
-    recent = [
-        one
-        for one in services.store.runs(limit=RECENT)
-        if (one.spec.kind, one.spec.policy) == (run.spec.kind, run.spec.policy) and one.state.final
-    ]
-    reports = {one.id: one.facts.get("report", {}) for one in recent}
-    over = {name for report in reports.values() for name in report.get("swept", ())}
-    left = [one for one in recent if reports[one.id].get("unswept") and one.id not in over]
-    return [one.id for one in left if not sweep_targets(one, services) and sweep_stage(one, services)]
+    over: list[str] = []
+    for one in services.store.leaving(run.spec.policy):
+        if not sweep_targets(one, services) and sweep_stage(one, services):
+            services.store.swept(one.id)
+            over.append(one.id)
+    return over
 
 
 def sweep_stage(run: Run, services: Services) -> bool:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Double, bindparam, case, delete, exists, sele
 
 from strongroom.errors import ClaimLost, UsageError
 from strongroom.state import codec, events, keys, runs, sql, tables
-from strongroom.state.records import Claim, Run, RunState, Step, StepKind, StepState, Tally, Verdict
+from strongroom.state.records import Claim, Run, RunKind, RunState, Step, StepKind, StepState, Tally, Verdict
 
 Decide = Callable[[Run, Tally, Step], Verdict]
 DecideAgain = Callable[[Run, Tally, Step, Mapping[str, Any]], Verdict]
@@ -187,9 +187,15 @@ def finalise(conn: Connection, run: Run, state: RunState, error: str | None) -> 
     moment: float = conn.execute(select(sql.now())).scalar_one()
     unsettled = (StepState.READY, StepState.SENT, StepState.RUNNING)
     _drop(conn, run, "the run had ended", *unsettled)
-    runs.change(conn, run.id, state=state.value, error=error, finished_at=moment)
+    runs.change(conn, run.id, state=state.value, error=error, finished_at=moment, remains=_remains(run))
     events.append(conn, "run.finished", run.id, {"state": state.value, "error": error})
     return structs.replace(run, state=state, error=error, finished_at=moment)
+
+
+def _remains(run: Run) -> bool:
+    """Tell whether a backup's run leaves something: its report says so, or it never had one."""
+    report = run.facts.get("report")
+    return run.spec.kind is RunKind.BACKUP and (report is None or bool(report.get("unswept")))
 
 
 def cancel(conn: Connection, run_id: str, error: str) -> Run:

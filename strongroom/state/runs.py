@@ -131,6 +131,19 @@ def active(conn: Connection) -> list[Run]:
     return [codec.run_of(row) for row in conn.execute(query)]
 
 
+def leaving(conn: Connection, policy: str) -> list[Run]:
+    """Return a policy's ended backups that left something to sweep, newest first."""
+    query = select(tables.runs).where(_runs.policy == policy, tables.REMAINS)
+    query = query.where(_runs.state != RunState.ACTIVE.value)
+    return [codec.run_of(row) for row in conn.execute(query.order_by(_runs.created_at.desc()))]
+
+
+def swept(conn: Connection, run: str) -> None:
+    """Note that a run leaves nothing any more."""
+    change(conn, run, remains=False)
+    events.append(conn, "run.swept", run, {})
+
+
 def tally(conn: Connection, run: str) -> Tally:
     """Count a run's steps by kind, target and state."""
     return Tally(codec.counts_of(list(conn.execute(_TALLY, {"at_run": run})), run))

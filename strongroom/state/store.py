@@ -100,6 +100,16 @@ class RunStore:
         with self._database.reading() as conn:
             return runs.active(conn)
 
+    def leaving(self, policy: str) -> list[Run]:
+        """Return a policy's ended backups that left something to sweep, however old they are."""
+        with self._database.reading() as conn:
+            return runs.leaving(conn, policy)
+
+    def swept(self, run: str) -> None:
+        """Note that a run leaves nothing any more."""
+        with self._database.writing() as conn:
+            runs.swept(conn, run)
+
     def tally(self, run: str) -> Tally:
         """Count a run's steps."""
         with self._database.reading() as conn:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 
@@ -49,6 +50,8 @@ runs: Final = Table(
     Column("error", Text),
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
+    # Whether it ended with something left on stage or target that is still to be swept.
+    Column("remains", Boolean, nullable=False, server_default=false()),
     Index("ix_runs_created_at", "created_at"),
 )
 
@@ -56,6 +59,11 @@ ACTIVE: Final = text("runs.state = 'active'")
 """Spelt out, not bound: neither planner uses a partial index for a parameter."""
 
 partial_index("ix_runs_active", runs.c.id, where=ACTIVE)
+
+REMAINS: Final = text("runs.remains IS TRUE")
+"""Runs that left something; spelt out, as above."""
+
+partial_index("ix_runs_remains", runs.c.policy, where=REMAINS)
 
 steps: Final = Table(
     "steps",

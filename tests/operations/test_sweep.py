@@ -67,6 +67,16 @@ def test_what_a_failed_run_had_to_leave_is_swept_after_a_later_one(
     assert all(good.id in name for name in names_on(us))
 
 
+def test_it_is_not_forgotten_among_the_runs_that_came_later(world: World, us: Keeping) -> None:
+    us.reason = TargetLocked("it is locked")
+    failed = back_up(world, failing(world, us), RunState.FAILED)
+    us.reason = None
+    services = world.services(targets={**world.targets, "us": us})
+    for _ in range(1_001):
+        assert services.store.create(failed.spec, first=()) is not None
+    assert back_up(world, services, RunState.DONE).facts["report"]["swept"] == [failed.id]
+
+
 def test_it_is_swept_once(world: World, us: Keeping) -> None:
     us.reason = TargetLocked("it is locked")
     back_up(world, failing(world, us), RunState.FAILED)

@@ -20,6 +20,7 @@ from strongroom.state import migrations, tables
 from strongroom.state.engine import Database, _create, _parse
 from strongroom.state.sql import begin_writing
 from strongroom.state.store import RunStore
+from tests.state.pipeline import PLAN, SPEC
 
 
 def test_head_is_the_newest_revision_there_is() -> None:
@@ -58,7 +59,7 @@ def test_migrations_make_the_partial_indexes(database: Database) -> None:
         partial = "SELECT count(*) FROM sqlite_master WHERE type = 'index' AND sql LIKE '%WHERE%'"
         if conn.dialect.name == "postgresql":
             partial = "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%WHERE%'"
-        assert conn.execute(text(partial)).scalar() == 3
+        assert conn.execute(text(partial)).scalar() == 4
 
 
 def test_a_schema_of_a_later_version_is_refused_and_left_alone(empty_url: str) -> None:
@@ -113,7 +114,9 @@ def test_a_migration_that_breaks_off_leaves_nothing(empty_url: str, monkeypatch:
 def test_events_from_before_the_ledger_are_chained_as_they_are(empty_url: str) -> None:
     database = Database(empty_url)
     with database.writing() as conn:
-        conn.execute(text("DROP INDEX ix_replicas_bad"))
+        for later in ("INDEX ix_replicas_bad", "INDEX ix_runs_remains"):
+            conn.execute(text(f"DROP {later}"))
+        conn.execute(text("ALTER TABLE runs DROP COLUMN remains"))
         conn.execute(text("ALTER TABLE events DROP COLUMN chain"))
         conn.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         for number in range(3):
@@ -126,4 +129,21 @@ def test_events_from_before_the_ledger_are_chained_as_they_are(empty_url: str) -
     store.event("key.failed", key="k")
     found = look(store)
     assert (found.events, found.broken) == (4, None)
+    store.close()
+
+
+def test_what_runs_had_left_before_that_was_noted_is_still_found(empty_url: str) -> None:
+    store = RunStore(empty_url)
+    facts = [{"report": {"unswept": places}} for places in (["eu"], [])]
+    left, clean = (store.create(SPEC, first=[PLAN], facts=one) for one in facts)
+    assert left is not None
+    assert clean is not None
+    with store._database.writing() as conn:
+        conn.execute(text("UPDATE runs SET state = 'failed'"))
+        conn.execute(text("DROP INDEX ix_runs_remains"))
+        conn.execute(text("ALTER TABLE runs DROP COLUMN remains"))
+        conn.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+    store.close()
+    store = RunStore(empty_url)
+    assert [run.id for run in store.leaving(left.spec.policy)] == [left.id]
     store.close()

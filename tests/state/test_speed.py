@@ -93,16 +93,18 @@ def test_what_is_degraded_or_unfinished_is_found_without_looking_at_all_there_ev
         run = new_run(store, [upload(0)])
         store.cancel(run.id)
         (report,) = take(store, run)
-        store.finish(claimed(store, report), {}, decide)
+        verdict = Verdict(facts={"report": {"unswept": []}})
+        store.finish(claimed(store, report), {}, lambda *_: verdict)
 
     fill(range(1))
     unfinished = new_run(store, [upload(0)])
     work = Work(store)
-    few = [work.of(store.with_bad_replicas), work.of(store.active)]
+    asked = (store.with_bad_replicas, store.active, lambda: store.leaving(unfinished.spec.policy))
+    few = [work.of(one) for one in asked]
     fill(range(1, 1500))
     for _ in range(30):
         ended()
-    many = [work.of(store.with_bad_replicas), work.of(store.active)]
+    many = [work.of(one) for one in asked]
     assert store.with_bad_replicas() == ["0000"]
     assert [run.id for run in store.active()] == [unfinished.id]
     assert all(later <= earlier + 100 for earlier, later in zip(few, many, strict=True)), (few, many)
