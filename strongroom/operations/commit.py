@@ -60,7 +60,7 @@ def missing_from_quorum(spec: Spec, held: tuple[str, ...]) -> str | None:
     }
     for what, (have, demanded) in found.items():
         if have < demanded:
-            return f"{plural(have, what)} of the {demanded} that the policy demands hold the whole backup"
+            return f"{have} of the {plural(demanded, what)} that the policy demands hold the whole backup"
     return None
 
 

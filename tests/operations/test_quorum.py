@@ -30,7 +30,7 @@ def test_a_target_that_is_lost_with_the_source_does_not_count(tmp_path: Path) ->
     world = make_world(tmp_path, quorum=3, regions=1)
     run = _backed_up(_pinned(world, world.targets, lost="us"), world.targets)
     assert run.state is RunState.FAILED
-    assert "2 targets of the 3" in (run.error or "")
+    assert "2 of the 3 targets" in (run.error or "")
     assert names_on(world.targets["eu"]) == []
 
 
@@ -53,7 +53,7 @@ def test_a_policy_may_demand_several_providers(tmp_path: Path, providers: int, s
     targets = {name: MemoryTarget(name=name, region=name, provider=run_by[name]) for name in REGIONS}
     run = _backed_up(_pinned(world, targets, providers=providers), targets)
     assert run.state is state
-    assert ("2 providers of the 3" in (run.error or "")) == (state is RunState.FAILED)
+    assert ("2 of the 3 providers" in (run.error or "")) == (state is RunState.FAILED)
 
 
 class _Part(MemoryStore):
