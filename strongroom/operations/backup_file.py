@@ -6,8 +6,9 @@ provisional one that a failure removes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from strongroom.container.bundle import BundleWriter, is_being_written, provisional_files
@@ -41,6 +42,7 @@ def backup_to_file(
     values: bool = True,
     replace_existing: bool = False,
     ahead: Listing | None = None,
+    sealed: Callable[[], object] | None = None,
     watch: Watch | None = None,
 ) -> Manifest:
     """Seal a source into one file and return its manifest.
@@ -49,6 +51,7 @@ def backup_to_file(
         values: false for a sealed metadata-only backup.
         replace_existing: whether a file at ``path`` may be replaced, atomically.
         ahead: a listing of just this source and selection that is being made already.
+        sealed: waits until the recipients have sealed a key once, which somebody began already.
         watch: is told of each step that is over.
 
     Raises:
@@ -65,6 +68,8 @@ def backup_to_file(
             pinned=lambda policy: pinned,
             listing=_first(ahead),
         )
+        # A passphrase's key takes long to derive: once, here, and not in each forked process.
+        (sealed or partial(WrappingKey.create, recipients))()
         run = _drive(own, spec, watch)
         manifest = read_manifest(bundle, run.id, trusted=services.signer_fingerprints)
         bundle.close(commit=True)
@@ -80,8 +85,6 @@ def _first(ahead: Listing | None) -> List:
 def _drive(services: Services, spec: Spec, watch: Watch | None) -> Run:
     run = services.store.create(spec, first=(FIRST[spec.kind],))
     assert run is not None  # only a slot can be taken already
-    # A passphrase's key takes long to derive: once, here, and not in each forked process.
-    WrappingKey.create(services.pinned(spec.policy).recipients)
     try:
         tickets = services.store.take_ready(run.id, window=services.limits.window)
         # The file is open in this process only, and written by one at a time.
