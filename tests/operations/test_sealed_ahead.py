@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from strongroom.keys import Recipient
 from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.operations.backup_file import backup_to_file
 from strongroom.operations.sealed_ahead import sealed_ahead
+from strongroom.state.records import Ticket
 from strongroom.targets.directory import DirectoryTarget
 from tests.operations.world import World, make_world
 
@@ -42,19 +43,30 @@ class Watched(PassphraseRecipient):
         return super().wrap(key, context=context)
 
 
-def backed_up(world: World, path: Path, recipients: Sequence[Recipient]) -> None:
-    with sealed_ahead(recipients) as sealed:
-        services = world.services()
-        backup_to_file(path, source=world.source, recipients=recipients, services=services, sealed=sealed)
-
-
-def test_it_is_done_in_a_thread_that_has_ended_when_processes_are_forked(
-    world: World, tmp_path: Path
+def backed_up(
+    world: World, path: Path, recipients: Sequence[Recipient], watch: Callable[[Ticket], None] | None = None
 ) -> None:
+    with sealed_ahead(recipients) as sealed:
+        backup_to_file(
+            path,
+            source=world.source,
+            recipients=recipients,
+            services=world.services(),
+            sealed=sealed,
+            watch=watch,
+        )
+
+
+def test_it_is_done_in_a_thread_that_has_ended_before_the_first_step(world: World, tmp_path: Path) -> None:
     recipient = Watched()
-    backed_up(world, tmp_path / "a", [recipient])
+    alive: list[str] = []
+
+    def watch(ticket: Ticket) -> None:
+        alive.extend(thread.name for thread in threading.enumerate() if thread.name.startswith("seal"))
+
+    backed_up(world, tmp_path / "a", [recipient], watch)
     assert recipient.asked_by[0].startswith("seal")
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("seal")]
+    assert alive == []
 
 
 def test_what_a_keeper_refuses_is_raised_and_no_file_is_left(world: World, tmp_path: Path) -> None:
