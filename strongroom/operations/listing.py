@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate, islice, pairwise
 from operator import itemgetter
+from queue import Queue
 from struct import Struct as Packed
+from threading import Thread
 from typing import BinaryIO, Protocol
 
 import msgspec
@@ -27,6 +29,9 @@ from strongroom.sources import Source
 from strongroom.sources.select import matches
 
 BATCH_ENTRIES = 50_000
+AHEAD = 4
+"""Batches that a child keeps, of some 5 MB each, until its parent reads them."""
+
 SECTIONS = 256
 PR_SET_PDEATHSIG = 1
 _INDEX = Packed(f">{SECTIONS + 1}I")
@@ -147,14 +152,28 @@ def die_with_parent(parent: int) -> None:
 def _list_in_child(listing: Here, writing: int, parent: int) -> None:
     try:
         die_with_parent(parent)
-        with uncollected(), os.fdopen(writing, "wb") as pipe:
+        made: Queue[Batch | None] = Queue(AHEAD)
+        # A pipe holds little of a batch, and the parent reads late: listing goes on meanwhile.
+        writer = Thread(target=_write, args=(writing, made))
+        writer.start()
+        with uncollected():
             for batch in listing.batches():
-                pipe.write(_FRAME.pack(batch.secrets, batch.size, len(batch.packed)))
-                pipe.write(batch.packed)
-                pipe.flush()
-            pipe.write(_FRAME.pack(0, 0, 0))
+                made.put(batch)
+        made.put(None)
+        writer.join()
     finally:
         os._exit(0)  # no exception, exit handler or buffer of the parent's may run here
+
+
+def _write(writing: int, made: Queue[Batch | None]) -> None:
+    try:
+        with os.fdopen(writing, "wb") as pipe:
+            while batch := made.get():
+                pipe.write(_FRAME.pack(batch.secrets, batch.size, len(batch.packed)))
+                pipe.write(batch.packed)
+            pipe.write(_FRAME.pack(0, 0, 0))
+    except BaseException:  # noqa: BLE001 - nobody reads any more, and the lister would wait for ever
+        os._exit(1)
 
 
 def _exactly(pipe: BinaryIO, length: int) -> bytes:
