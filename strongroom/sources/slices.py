@@ -83,23 +83,29 @@ class SlicedFile:
         An entry without a locator is looked for by name, which costs one listing.
         """
         located = entries if all(entry.locator for entry in entries) else self._located(entries)
+        parse = self._layout.parse
         with opened(self._path) as fd:
             for entry in located:
-                yield self._read(fd, entry) if entry.locator else None
+                if not entry.locator:
+                    yield None
+                    continue
+                offset, length = entry.locator
+                piece = os.pread(fd, length, offset)
+                problem = None
+                try:
+                    secret = parse(piece)
+                    if secret.name == entry.name and len(piece) == length:
+                        yield secret
+                        continue
+                except BadRecordError as error:
+                    problem = str(error)
+                raise self._changed(fd, entry, piece, problem)
 
-    def _read(self, fd: int, entry: Entry) -> Secret:
-        offset, length = entry.locator
-        piece = os.pread(fd, length, offset)
-        try:
-            secret = self._layout.parse(piece)
-            if secret.name == entry.name and len(piece) == length:
-                return secret
-            problem = None
-        except BadRecordError as error:
-            problem = str(error)
+    def _changed(self, fd: int, entry: Entry, piece: bytes, problem: str | None) -> SourceError:
+        """Return what is wrong where an entry's secret should be."""
         if problem is None or self._layout.name_of(piece) != entry.name:
-            raise SourceChanged(f"'{self._path}' changed meanwhile: {entry.name!r} is not where it was")
-        raise self._bad(fd, problem, offset)
+            return SourceChanged(f"'{self._path}' changed meanwhile: {entry.name!r} is not where it was")
+        return self._bad(fd, problem, entry.locator[0])
 
     def _located(self, entries: Sequence[Entry]) -> Iterator[Entry]:
         found: dict[str, Entry | None] = {entry.name: None for entry in entries}
