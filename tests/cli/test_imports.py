@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -22,12 +22,12 @@ heavy = [name for name in {HEAVY!r} if name in sys.modules]
 sys.stderr.write(f"LOADED {{heavy}}")
 sys.exit(code)
 """
-LIMIT_SECONDS = 0.120
+MODULES = 250
 
 
-def loads(machine: Machine, *words: str | Path, **env: str) -> str:
+def loads(machine: Machine, *words: str | Path, run: str = RUN, **env: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", RUN, *map(str, words)],
+        [sys.executable, "-c", run, *map(str, words)],
         cwd=machine.home,
         env=machine.env | {"PYTHONPATH": str(ROOT)} | env,
         stdin=subprocess.DEVNULL,
@@ -72,26 +72,26 @@ def test_reading_and_restoring_from_a_file_load_nothing_heavy(
     assert loads(sealed, *words, STRONGROOM_PASSPHRASE=PASSPHRASE) == "[]"
 
 
-def test_one_secret_is_shown_in_an_instant(sealed: Machine, tmp_path: Path) -> None:
-    """The whole process, start-up included. Its own time counts, so that a machine that is busy
-    with other things does not decide; and the best of several counts."""
+def test_one_secret_is_shown_with_few_modules(sealed: Machine, tmp_path: Path) -> None:
+    """Start-up is most of what showing one secret takes, and modules are most of start-up."""
     key = tmp_path / "backup.key"
     sealed.ok("generate-backup-key", "--output", key)
     file = tmp_path / "keyed.sr"
     sealed.ok("backup", file, "--include-values", "--force", "--recipient", key)
     words = ["get", "JWT_SECRET_KEY", "--show-value", "--backup-file", file, "--identity", key]
-    tries = (_own_seconds(sealed, *map(str, words)) for _ in range(30))
-    assert any(seconds < LIMIT_SECONDS for seconds in tries)
+    assert len(imported(sealed, *words)) < MODULES
 
 
-def _own_seconds(machine: Machine, *words: str) -> float:
-    process = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from cli.main import main; sys.exit(main())", *words],
-        env=machine.env | {"PYTHONPATH": str(ROOT)},
-        cwd=machine.home,
-        stdout=subprocess.DEVNULL,
-    )
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return used.ru_utime + used.ru_stime
+def test_a_backup_of_a_file_loads_no_client_of_a_service_and_no_other_database(sealed: Machine) -> None:
+    (sealed.home / "some.jsonl").write_text('{"name":"a","value":"CANARY-a"}\n')
+    words = ("backup", "new.sr", "--source", "files:some.jsonl", "--include-values", "--force")
+    loaded = imported(sealed, *words, STRONGROOM_PASSPHRASE=PASSPHRASE)
+    assert "sqlalchemy.dialects.sqlite" in loaded
+    unwanted = ("sqlalchemy.dialects.postgresql", "strongroom.vault.client", "boto3", "yaml", "urllib3")
+    assert [name for name in unwanted if name in loaded] == []
+
+
+def imported(machine: Machine, *words: str | Path, **env: str) -> set[str]:
+    """Return the names of all modules that a command has loaded when it ends."""
+    line = f"{RUN.rpartition('sys.stderr')[0]}sys.stderr.write(f'LOADED {{sorted(sys.modules)}}')\n"
+    return set(ast.literal_eval(loads(machine, *words, run=line, **env)))
