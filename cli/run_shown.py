@@ -31,6 +31,7 @@ _LEFT = {
     "rotate": "every backup opens, some for the new keys already",
 }
 _MADE = "the backup is made; it has not been read back from every target"
+_MAYBE = "its containers are in place; whether the backup was made, a retry tells; the last is untouched"
 _BACKUP = "backup"
 
 
@@ -43,7 +44,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "kind": run.spec.kind,
         "policy": run.spec.policy,
         "backup": run.spec.backup or run.id,
-        "recipients": [pin.describes for pin in _readers(run, rows)],
+        "recipients": [pin.describes for pin in _readers(run)],
         "post_quantum": all(pin.post_quantum for pin in run.spec.recipients) if run.spec.recipients else None,
         "state": run.state,
         "closing": run.closing,
@@ -84,7 +85,7 @@ def lines_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[
     yield f"{run.spec.kind.value} run {run.id}: {_standing(run, abandoned=bool(abandoned))}"
     yield from (f"  {line}" for line in fields(_pairs(run, rows)))
     if abandoned:
-        yield from (f"  {line}" for line in fields([("means", _left(run)), ("to do", abandoned)]))
+        yield from (f"  {line}" for line in fields([("means", _left(run, rows)), ("to do", abandoned)]))
     for row in rows:
         if row.error and row.state is not StepState.DONE:
             happened, _ = failures.apart(row.error)
@@ -101,9 +102,12 @@ def _standing(run: Run, *, abandoned: bool) -> str:
     return _WORDS[state] if run.spec.kind.value == _BACKUP else state
 
 
-def _left(run: Run) -> str:
+def _left(run: Run, rows: list[StepRow]) -> str:
     """Say what an abandoned run means for the data."""
-    return _MADE if run.spec.kind.value == _BACKUP and "manifest" in run.facts else _LEFT[run.spec.kind.value]
+    if run.spec.kind.value == _BACKUP and "manifest" in run.facts:
+        return _MADE
+    committing = run.spec.kind.value == _BACKUP and any(row.step.kind is StepKind.COMMIT for row in rows)
+    return _MAYBE if committing else _LEFT[run.spec.kind.value]
 
 
 def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
@@ -120,7 +124,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
         )
     if rotated := _rotated(run, rows):
         yield "rotated", f"{rotated['done']} of {plural(rotated['of'], 'backup')}"
-    yield from readers.pairs(_readers(run, rows))
+    yield from readers.pairs(_readers(run))
     for kind, entry in steps(rows).items():
         yield (
             kind,
@@ -140,9 +144,9 @@ def _rotated(run: Run, rows: list[StepRow]) -> dict[str, int] | None:
     return {"done": len(of_rows(rows)), "of": len(run.facts["backups"])}
 
 
-def _readers(run: Run, rows: list[StepRow]) -> list[RecipientPin]:
+def _readers(run: Run) -> list[RecipientPin]:
     """Return who can open a run's backup: not the keys whose keepers were away."""
-    absent = {name for row in rows for name in (row.result or {}).get("absent", ())}
+    absent = run.facts.get("left_out", ())
     return [pin for pin in run.spec.recipients if pin.name not in absent]
 
 

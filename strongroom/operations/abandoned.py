@@ -22,8 +22,11 @@ def is_abandoned(run: Run, store: RunStore, state_dir: Path) -> bool:
     found = driven.standing(state_dir, run.id)
     if found.alive or not found.gone:
         return False
-    rows = store.rows(run.id)
-    return not any(row.state is StepState.RUNNING and row.owner not in found.gone for row in rows)
+    started = [row for row in store.rows(run.id) if row.started_at is not None]
+    # The cluster may have taken it up, and stand between two steps just now.
+    newest = max(started, key=lambda row: row.started_at or 0.0, default=None)
+    busy = any(row.state is StepState.RUNNING and row.owner not in found.gone for row in started)
+    return not busy and (newest is None or newest.owner in found.gone)
 
 
 def take_up(run: str, services: Services) -> list[Ticket]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from strongroom.container.bundle import BundleWriter, is_being_written, provisional_files
@@ -51,7 +50,7 @@ def backup_to_file(
         values: false for a sealed metadata-only backup.
         replace_existing: whether a file at ``path`` may be replaced, atomically.
         ahead: a listing of just this source and selection that is being made already.
-        sealed: waits until the recipients have sealed a key once, which somebody began already.
+        sealed: waits until the passphrases' keys are derived, which somebody began already.
         watch: is told of each step that is over.
 
     Raises:
@@ -68,8 +67,10 @@ def backup_to_file(
             pinned=lambda policy: pinned,
             listing=_first(ahead),
         )
-        # A passphrase's key takes long to derive: once, here, and not in each forked process.
-        (sealed or partial(WrappingKey.create, recipients))()
+        if sealed is not None:
+            sealed()
+        # What a key takes long for, or asks a person for: once, here, and not in each forked process.
+        WrappingKey.create(recipients)
         run = _drive(own, spec, watch)
         manifest = read_manifest(bundle, run.id, trusted=services.signer_fingerprints)
         bundle.close(commit=True)

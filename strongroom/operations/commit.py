@@ -80,7 +80,14 @@ def commit(run: Run, step: Step, services: Services) -> dict[str, Any]:
         "targets": list(written),
         "counts": msgspec.to_builtins(manifest.counts),
         "unlocked": lock_replicas(run, manifest, written, services),
+        "left_out": _left_out(run, manifest),
     }
+
+
+def _left_out(run: Run, manifest: Manifest) -> list[str]:
+    """Return the keys that the run names and the manifest does not: their keepers were away."""
+    sealed_for = {recipient.name for recipient in manifest.recipients}
+    return [pin.name for pin in run.spec.recipients if pin.name not in sealed_for]
 
 
 def build_manifest(run: Run, services: Services) -> Manifest:

@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from strongroom.state import filesystem
+
 FOLDER = "driving"
 
 
@@ -31,7 +33,9 @@ def driving(state_dir: Path, run: str, owner: str) -> Iterator[None]:
     What ends in an exception leaves its file, without the lock: nobody works on the run then. A full
     disk costs the sign, never the work.
     """
-    taken = _take(state_dir / FOLDER, run, owner)
+    # On a network's file system another host may not see the lock, and would take the living for dead.
+    local = filesystem.kind_of(state_dir) not in filesystem.NETWORK
+    taken = _take(state_dir / FOLDER, run, owner) if local else None
     try:
         yield
         forget(state_dir, run, besides=taken)

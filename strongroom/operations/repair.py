@@ -119,7 +119,7 @@ def publish(run: Run, step: Step, services: Services) -> dict[str, Any]:
         for row in services.store.rows(run.id, StepKind.REPAIR)
         if row.state is not StepState.DONE
     }
-    missed |= set(run.facts["away"])
+    missed |= set(run.facts.get("away", ()))
     whole = [pin.name for pin in run.spec.targets if pin.name not in missed]
     written = [name for name in whole if _publish(services.target(name), run.spec.backup, content, digest)]
     return {"targets": written, "unlocked": lock_replicas(run, manifest, written, services)}

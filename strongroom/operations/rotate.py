@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -94,6 +95,10 @@ class Rotator:
         self._pace = Pace(self._options.rate, shared=services.state_dir / "rotate.pace").wait
         self._entries = services.store.entries(backups)
         self._replicas = services.store.replicas_of(backups)
+        # Now, whatever the first backup is: a process that is forked off later must not ask a person again.
+        # What an identity lacks is said with each backup that needs it.
+        with suppress(StrongroomError):
+            services.identities()
 
     def rotate(self, backup: str) -> dict[str, Any]:
         """Rotate one of the backups; return what it was and what it is now."""

@@ -1,4 +1,4 @@
-"""Sealing once for all recipients while the rest of the program is still being loaded."""
+"""Deriving a passphrase's key while the rest of the program is still being loaded."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from strongroom.container.wrapping import WrappingKey
-from strongroom.keys import Recipient
+from strongroom.keys import Recipient, passphrase
 
 
 @contextmanager
 def sealed_ahead(recipients: Sequence[Recipient]) -> Iterator[Callable[[], object]]:
-    """Seal a key for the recipients in a thread; yield what waits for it and raises what it raised.
+    """Seal a key for the passphrases in a thread; yield what waits for it and raises what it raised.
 
-    A passphrase's key takes a tenth of a second to derive, on whichever processor is free. It has to
-    be done before processes are forked: they inherit the derived key, and no thread may be left by then.
+    That derives theirs, which takes a tenth of a second, on whichever processor is free. It has to be done
+    before processes are forked: they inherit it, and no thread may be left by then. Other recipients ask
+    a person or a service, which must not go on behind the back of whoever presses Ctrl-C.
     """
+    slow = [recipient for recipient in recipients if recipient.type == passphrase.TYPE]
     with ThreadPoolExecutor(1, thread_name_prefix="seal") as pool:
-        sealed = pool.submit(WrappingKey.create, recipients)
+        sealed = pool.submit(WrappingKey.create, slow) if slow else None
 
         def wait() -> None:
-            sealed.result()
+            if sealed is not None:
+                sealed.result()
             pool.shutdown()
 
         yield wait

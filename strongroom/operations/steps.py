@@ -274,7 +274,7 @@ def _decide_backup(run: Run, tally: Tally, step: Step, result: Result) -> Verdic
         case StepKind.UPLOAD:
             return _decide_uploaded(run, tally)
         case StepKind.COMMIT:
-            facts = {name: result[name] for name in ("manifest", "counts", "unlocked")}
+            facts = {name: result[name] for name in ("manifest", "counts", "unlocked", "left_out")}
             return Verdict(facts=facts, follow=_verifications(run.facts["plan"]["pieces"], result["targets"]))
         case _:
             return _report_when_settled(tally)
@@ -307,7 +307,7 @@ def _decide_repair(run: Run, tally: Tally, step: Step, result: Result) -> Verdic
         case StepKind.REPAIR:
             return Verdict() if tally.unsettled(StepKind.REPAIR) else Verdict(follow=(Step(StepKind.COMMIT),))
         case StepKind.COMMIT:
-            doubted = [name for name in result["targets"] if name not in run.facts["held"]]
+            doubted = [name for name in result["targets"] if name not in run.facts.get("held", ())]
             follow = _verifications(run.facts["plan"]["pieces"], doubted)
             return Verdict(facts={"unlocked": result["unlocked"]}, follow=follow or (REPORT,))
         case _:

@@ -34,11 +34,16 @@ def sweep_targets(run: Run, services: Services) -> list[str]:
     return [name for name in names if not _reached(partial(_sweep_target, name, run, keep, services))]
 
 
+EARLIER = 100
+"""Earlier runs that one report sweeps after, the newest first. While a target is dead they grow by one with
+each backup, each costs requests to those that answer, and a report must end."""
+
+
 def sweep_earlier(run: Run, services: Services) -> list[str]:
     """Sweep again after earlier runs of this policy that had to leave something: under a lock that has
     ended by now, or on a target that did not answer then. Return those that leave nothing now."""
     over: list[str] = []
-    for one in services.store.leaving(run.spec.policy):
+    for one in services.store.leaving(run.spec.policy, limit=EARLIER):
         if not sweep_targets(one, services) and sweep_stage(one, services):
             services.store.swept(one.id)
             over.append(one.id)

@@ -131,11 +131,11 @@ def active(conn: Connection) -> list[Run]:
     return [codec.run_of(row) for row in conn.execute(query)]
 
 
-def leaving(conn: Connection, policy: str) -> list[Run]:
-    """Return a policy's ended backups that left something to sweep, newest first."""
+def leaving(conn: Connection, policy: str, limit: int) -> list[Run]:
+    """Return a policy's newest ended backups that left something to sweep, newest first."""
     query = select(tables.runs).where(_runs.policy == policy, tables.REMAINS)
     query = query.where(_runs.state != RunState.ACTIVE.value)
-    return [codec.run_of(row) for row in conn.execute(query.order_by(_runs.created_at.desc()))]
+    return [codec.run_of(row) for row in conn.execute(query.order_by(_runs.created_at.desc()).limit(limit))]
 
 
 def swept(conn: Connection, run: str) -> None:

@@ -100,10 +100,10 @@ class RunStore:
         with self._database.reading() as conn:
             return runs.active(conn)
 
-    def leaving(self, policy: str) -> list[Run]:
-        """Return a policy's ended backups that left something to sweep, however old they are."""
+    def leaving(self, policy: str, *, limit: int) -> list[Run]:
+        """Return the newest of a policy's ended backups that left something to sweep."""
         with self._database.reading() as conn:
-            return runs.leaving(conn, policy)
+            return runs.leaving(conn, policy, limit)
 
     def swept(self, run: str) -> None:
         """Note that a run leaves nothing any more."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cli.run_shown import as_document
 from strongroom.container.stanza import Stanza
 from strongroom.errors import KeyServiceUnavailable
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
@@ -72,6 +73,8 @@ def test_a_keeper_that_is_away_is_left_out_of_the_manifest_and_told(tmp_path: Pa
     run = place.back_up()
     assert (run.state, place.sealed_for(run)) == (RunState.DEGRADED, ["main"])
     assert "not sealed for other" in str(run.error)
+    shown = as_document(run, place.world.services().store.rows(run.id))
+    assert (run.facts["left_out"], len(shown["recipients"])) == (["other"], 1)
 
 
 @pytest.mark.parametrize("said", [[], ["main"], ["other"]])

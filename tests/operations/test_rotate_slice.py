@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations import rotate_slice
 from strongroom.operations.drive import drive
 from strongroom.operations.envelopes import find_newest, wrapping_keys
+from strongroom.operations.layout import manifest_name
 from strongroom.operations.pins import pin_target
 from strongroom.operations.rotate_outcome import results
 from strongroom.operations.rotate_slice import SLICE, end_of, slices
@@ -245,3 +247,25 @@ def test_slices_are_spread_over_processes_once_one_was_done_in_this(house: House
     assert asked[os.getpid()] == 1
     assert sum(asked.values()) == SLICE + 4
     assert len(results(services.store, run.id)) == SLICE + 4
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_person_is_asked_once_and_by_the_first_process_whatever_the_first_backup_is(
+    house: House, tmp_path: Path, *, lost: bool
+) -> None:
+    log = tmp_path / "asked"
+    house.back_up(2 * SLICE + 4)
+    if lost:
+        house.target.delete(manifest_name(house.names[0]))
+    services = house.services()
+    held = services.identities()
+
+    @cache
+    def ask() -> tuple[Opener, ...]:
+        with log.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        return held
+
+    house.rotate(replace(services, identities=ask), processes=2)
+    assert log.read_text().split() == [str(os.getpid())]
+    assert set(house.names[1:]) <= set(house.rotated())

@@ -99,7 +99,7 @@ def test_what_is_degraded_or_unfinished_is_found_without_looking_at_all_there_ev
     fill(range(1))
     unfinished = new_run(store, [upload(0)])
     work = Work(store)
-    asked = (store.with_bad_replicas, store.active, lambda: store.leaving(unfinished.spec.policy))
+    asked = (store.with_bad_replicas, store.active, lambda: store.leaving(unfinished.spec.policy, limit=10))
     few = [work.of(one) for one in asked]
     fill(range(1, 1500))
     for _ in range(30):

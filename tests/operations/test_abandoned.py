@@ -1,0 +1,49 @@
+"""Whose run is abandoned, when somebody else has taken it up since its process died."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from strongroom.operations import abandoned, driven
+from strongroom.operations.services import Services
+from strongroom.operations.steps import perform, recover
+from strongroom.operations.submit import submit_backup
+from strongroom.state import filesystem
+from tests.operations.world import POLICY, World, make_world
+
+
+def killed_while_planning(world: World, services: Services) -> str:
+    """Leave a run as a process leaves it that was killed in its first step, its lease over."""
+    run, [ticket] = submit_backup(services, policy=POLICY)
+    assert services.store.claim(ticket, owner=services.owner, lease=0.0)
+    folder = services.state_dir / driven.FOLDER
+    folder.mkdir(parents=True)
+    (folder / f"{run}.00").write_text(services.owner)
+    return run
+
+
+def test_a_run_that_others_have_taken_up_is_not_ended_between_two_of_their_steps(tmp_path: Path) -> None:
+    world = make_world(tmp_path, pieces=3)
+    ours = replace(world.services(), owner="here:1:operator")
+    cluster = replace(world.services(), owner="there:2:seal")
+    run = killed_while_planning(world, ours)
+    assert abandoned.is_abandoned(ours.store.load(run), ours.store, ours.state_dir)
+    recover(cluster)
+    [planning] = cluster.store.take_ready(run, window=9)
+    perform(planning, cluster)
+    assert not abandoned.is_abandoned(ours.store.load(run), ours.store, ours.state_dir)
+    assert abandoned.end_abandoned(ours, policy=POLICY) == []
+    assert not ours.store.load(run).state.final
+
+
+def test_no_lock_is_relied_on_where_another_host_may_not_see_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesystem, "kind_of", lambda path: "nfs4")
+    with driven.driving(tmp_path, "run", "here:1:operator"):
+        assert driven.left(tmp_path) == []
+        assert driven.standing(tmp_path, "run").alive is False
+        assert not (tmp_path / driven.FOLDER).exists()
