@@ -5,6 +5,7 @@ Nothing polls. Signals and ``stop`` write to a socket pair, children to a pipe t
 
 from __future__ import annotations
 
+from contextlib import suppress
 import os
 import selectors
 import signal
@@ -32,7 +33,7 @@ class Alarm:
     def stop(self) -> None:
         """Ask to stop; from any thread."""
         self.stops += 1
-        with suppress(BlockingIOError):  # full: it is awake already
+        with suppress(OSError):  # full: it is awake already; or closed: it was stopped meanwhile
             self._out.send(b"\0")
 
     def wait(self, seconds: float | None) -> set[str]:

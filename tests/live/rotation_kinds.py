@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,8 +46,8 @@ class Pair(NamedTuple):
 
 PASSPHRASE = "passphrase"
 
-EC, AES = (71, 72), (73, 74)
-"""Versions of keys in a token, which others may have keys in too."""
+_versions = count(71)
+"""Versions of keys in a token, which others may have keys in too, and this module's own from before."""
 
 Kind = tuple[str, Pair, Pair]
 """What it is called, the key to rotate from, the key to rotate to."""
@@ -81,18 +82,19 @@ def quorum(seed: int) -> Pair:
 
 def of_hsm(name: str, token: Token) -> Iterator[Kind]:
     """Yield what one make of HSM keeps."""
-    public = [generate_ec(token, key="rotated", version=version) for version in EC]
+    ecs, aess = ([next(_versions), next(_versions)] for _ in range(2))
+    public = [generate_ec(token, key="rotated", version=version) for version in ecs]
     ec = [
         Pair(
             EcRecipient(one, key="rotated", version=version, label=f"v{version}"),
             Pkcs11EcIdentity(token, key="rotated", version=version, public=one),
         )
-        for version, one in zip(EC, public, strict=True)
+        for version, one in zip(ecs, public, strict=True)
     ]
     yield f"HSM key pair ({name})", ec[0], ec[1]
-    ids = [generate_aes(token, key="rotated", version=version) for version in AES]
+    ids = [generate_aes(token, key="rotated", version=version) for version in aess]
     assert len(set(ids)) == 2
-    aes = [HsmAesKey(token, key="rotated", version=version) for version in AES]
+    aes = [HsmAesKey(token, key="rotated", version=version) for version in aess]
     pairs = [Pair(Pkcs11AesRecipient(one), Pkcs11AesIdentity(one)) for one in aes]
     yield f"HSM AES key ({name})", pairs[0], pairs[1]
     both = [

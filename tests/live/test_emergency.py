@@ -104,7 +104,8 @@ def typed(machine: Machine, folder: Path, lines: str) -> subprocess.CompletedPro
 def printed(medium: Path, backup: str) -> str:
     """Return what the kit says to type first, up to the restore, for a medium at this place."""
     kit = (medium / "emergency" / backup / "kit.html").read_text()
-    block = unescape(kit[kit.index("<pre>") + 5 : kit.index("</pre>")])
+    blocks = [unescape(part.partition("</pre>")[0]) for part in kit.split("<pre>")[1:]]
+    (block,) = [block for block in blocks if "# without" in block]
     return (
         block[: block.index("# without")].replace("/mnt/medium", str(medium)).replace("/ID/", f"/{backup}/")
     )

@@ -26,9 +26,7 @@ def world(tmp_path: Path) -> World:
 
 def uses(world: World, *recipients: Recipient) -> dict[str, KeyUse]:
     """Back up for these recipients, and say what each key is good for."""
-    spec = world.with_spec(
-        recipients=tuple(pin_recipient(str(at), one) for at, one in enumerate(recipients))
-    ).spec
+    spec = world.with_spec(recipients=tuple(pin_recipient(one.label, one) for one in recipients)).spec
     services = replace(world.services(), pinned=lambda _: Pinned(spec=spec, recipients=tuple(recipients)))
     world.back_up(services)
     return {use.key: use for use in survey(services, services.store.backups()).keys}
