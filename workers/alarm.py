@@ -5,7 +5,6 @@ Nothing polls. Signals and ``stop`` write to a socket pair, children to a pipe t
 
 from __future__ import annotations
 
-from contextlib import suppress
 import os
 import selectors
 import signal
