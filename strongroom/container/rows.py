@@ -45,14 +45,7 @@ class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, g
         return sum([v.length for v in versions if v.length])
 
 
-def _length(value: object) -> int:
-    """Have a value encoded as its length, and nothing else that JSON does not know."""
-    if isinstance(value, SecretBytes):
-        return len(value)
-    raise TypeError
-
-
-_ENCODER = msgspec.json.Encoder(enc_hook=_length)
+_ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Row)
 
 
@@ -99,13 +92,32 @@ def _versions(rows: tuple[VersionRow, ...], values: bytes) -> list[Version]:
     return versions
 
 
-def encode_rows(rows: Sequence[Row | Secret]) -> bytes:
-    """Return the JSON lines, each ended by a line feed.
+def encode_rows(rows: Sequence[Row]) -> bytes:
+    """Return the JSON lines, each ended by a line feed."""
+    return _ENCODER.encode_lines(rows)
+
+
+def encode_secrets(secrets: Sequence[Secret]) -> bytes:
+    """Return the rows of secrets as JSON lines.
 
     A secret is its own row: its fields are the format's, and a value stands there as its length.
     Making a row of each would cost a backup of many small secrets a tenth of its time.
+
+    Raises:
+        TypeError: the metadata holds what JSON does not know; of a value nothing but its length would stay.
     """
-    return _ENCODER.encode_lines(rows)
+    lengths: list[int] = []
+
+    def length(value: object) -> int:
+        if not isinstance(value, SecretBytes):
+            raise TypeError
+        lengths.append(len(value))
+        return lengths[-1]
+
+    lines = msgspec.json.Encoder(enc_hook=length).encode_lines(secrets)
+    if len(lengths) != sum([v.value is not None for secret in secrets for v in secret.versions]):
+        raise TypeError
+    return lines
 
 
 def decode_rows(data: bytes) -> list[Row]:

@@ -17,7 +17,7 @@ from strongroom.container.envelope import Envelope, encode_envelope
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.layout import Trailer
 from strongroom.container.outer import CONTAINER_DOMAIN, signed_message
-from strongroom.container.rows import bare, encode_rows
+from strongroom.container.rows import bare, encode_secrets
 from strongroom.container.segment import pack_rows, pack_values
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
@@ -315,7 +315,7 @@ def _encode(secrets: list[Secret]) -> bytes:
         if not numbers or numbers[0] < 0 or numbers != sorted(set(numbers)):
             raise SourceError(f"The versions of {secret.name!r} do not ascend.")
     try:
-        return encode_rows(secrets)
+        return encode_secrets(secrets)
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise SourceError(f"The metadata of {_unencodable(secrets)!r} cannot be written as JSON.") from None
 
@@ -323,7 +323,7 @@ def _encode(secrets: list[Secret]) -> bytes:
 def _unencodable(secrets: list[Secret]) -> str:
     for secret in secrets:
         try:
-            encode_rows([secret])
+            encode_secrets([secret])
         except (TypeError, ValueError, OverflowError, RecursionError):
             return secret.name
     return "a secret"

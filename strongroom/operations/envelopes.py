@@ -79,8 +79,13 @@ def envelope_name(key: str, generation: int) -> str:
 
 def wrapping_keys(manifest: Manifest) -> dict[str, ContainerEntry]:
     """Return the distinct wrapping keys of a backup, each with a container that carries it."""
+    return by_wrapping_key(manifest.containers) if manifest.sealed else {}
+
+
+def by_wrapping_key(containers: Iterable[ContainerEntry]) -> dict[str, ContainerEntry]:
+    """Return the distinct wrapping keys of sealed containers, each with the first that carries it."""
     found: dict[str, ContainerEntry] = {}
-    for entry in manifest.containers if manifest.sealed else ():
+    for entry in containers:
         found.setdefault(entry.wrapping_key, entry)
     return found
 

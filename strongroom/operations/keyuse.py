@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec import Struct
 
 from strongroom.container import canonical
-from strongroom.container.manifest import ContainerEntry, Manifest, ManifestRecipient
+from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import MissingPiece, StrongroomError
 from strongroom.keys import allof, passphrase
-from strongroom.operations.envelopes import find_newest, own_record, wrapping_keys
-from strongroom.operations.open import ObjectReader, read_manifest, readable_container
+from strongroom.operations.envelopes import find_newest, wrapping_keys
+from strongroom.operations.open import carried_record, read_manifest
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry, RecipientPin
 from strongroom.targets import Target
@@ -205,22 +205,17 @@ def own_records(services: Services, backup: str) -> list[WrappingKeyRecord]:
         try:
             target = services.target(replica.target)
             manifest = read_manifest(target, backup, trusted=services.signer_fingerprints)
-            return [_own(target, backup, entry) for entry in wrapping_keys(manifest).values()]
+            return [carried_record(target, backup, entry) for entry in wrapping_keys(manifest).values()]
         except StrongroomError as error:
             failures.append(error)
     raise failures[0] if failures else MissingPiece(f"no configured target holds backup {backup}")
-
-
-def _own(target: Target, backup: str, entry: ContainerEntry) -> WrappingKeyRecord:
-    name = readable_container(target, backup, entry)
-    return own_record(ObjectReader(target, name), signer=entry.signer_fingerprint)
 
 
 def _opens(target: Target, manifest: Manifest, trusted: frozenset[str]) -> Opens:
     records = []
     for key, entry in wrapping_keys(manifest).items():
         newest = find_newest(target, key, trusted=trusted).newest
-        records.append(newest or _own(target, manifest.backup_id, entry))
+        records.append(newest or carried_record(target, manifest.backup_id, entry))
     return Opens(
         backup=manifest.backup_id,
         policy=manifest.policy,

@@ -1,8 +1,8 @@
 """Who a backup is not sealed for, by its containers' own envelopes: these are signed, a row is not.
 
-A keeper that does not answer when something is sealed is left out, and the backup is degraded. A capture
-says so in its row, which whoever writes to the state database could edit: to keep a reader off the
-manifest, or to promise one that cannot open.
+A keeper that does not answer when something is sealed is left out, and the backup is degraded. Whoever
+writes to the state database could edit what a row says of that: to keep a reader off the manifest, or
+to promise one that cannot open.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from collections.abc import Iterable, Sequence
 
 from strongroom.container.manifest import ContainerEntry
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.errors import MissingPiece, RecordRefused, StrongroomError, Tampered
+from strongroom.errors import MissingPiece, RecordRefused, StrongroomError
 from strongroom.operations import pins
-from strongroom.operations.envelopes import own_record
-from strongroom.operations.open import ObjectReader, readable_container
+from strongroom.operations.envelopes import by_wrapping_key
+from strongroom.operations.open import carried_record
 from strongroom.operations.services import Services
 from strongroom.state.records import RecipientPin, Run
-from strongroom.targets import Target
 
 
 def left_out(run: Run, containers: Iterable[ContainerEntry], services: Services) -> list[str]:
@@ -29,10 +28,7 @@ def left_out(run: Run, containers: Iterable[ContainerEntry], services: Services)
     """
     if not run.spec.sealed:
         return []
-    keys: dict[str, ContainerEntry] = {}
-    for entry in containers:
-        keys.setdefault(entry.wrapping_key, entry)
-    records = [_record(run, entry, services) for entry in keys.values()]
+    records = [_record(run, entry, services) for entry in by_wrapping_key(containers).values()]
     return sorted({name for record in records for name in _lacking(record, run.spec.recipients)})
 
 
@@ -40,19 +36,11 @@ def _record(run: Run, entry: ContainerEntry, services: Services) -> WrappingKeyR
     failures: list[StrongroomError] = []
     for pin in run.spec.targets:
         try:
-            return _read(pins.check_target(run, pin.name, services), run.id, entry)
+            return carried_record(pins.check_target(run, pin.name, services), run.id, entry)
         except StrongroomError as error:
             failures.append(error)
     passing = next((error for error in failures if error.transient), None)
     raise passing or (failures[0] if failures else MissingPiece(f"no target holds a container of {run.id}"))
-
-
-def _read(target: Target, backup: str, entry: ContainerEntry) -> WrappingKeyRecord:
-    name = readable_container(target, backup, entry)
-    record = own_record(ObjectReader(target, name), signer=entry.signer_fingerprint)
-    if record.id != entry.wrapping_key:  # another container, signed by the same role
-        raise Tampered(f"target '{target.name}' gave the envelope of another container of {backup}")
-    return record
 
 
 def _lacking(record: WrappingKeyRecord, wanted: Sequence[RecipientPin]) -> list[str]:

@@ -11,10 +11,11 @@ from strongroom.container.digests import name_hash
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.container.reader import Container
 from strongroom.container.rows import Row
+from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import MissingPiece, NotABackup, Tampered, Truncated, WrongKey
 from strongroom.keys import Identity
 from strongroom.model import Secret
-from strongroom.operations.envelopes import Newest
+from strongroom.operations.envelopes import Newest, own_record
 from strongroom.operations.layout import MANIFESTS, container_name, manifest_name
 from strongroom.targets.repaired import Objects, original_name, readable_copy, sound_copy
 
@@ -132,6 +133,20 @@ def backup_ids(objects: Objects) -> list[str]:
 def readable_container(objects: Objects, backup: str, entry: ContainerEntry) -> str:
     """Return under which name a container is to be read: its own, or that of a repair."""
     return readable_copy(objects, container_name(backup, entry.sha256), sha256=bytes.fromhex(entry.sha256))
+
+
+def carried_record(objects: Objects, backup: str, entry: ContainerEntry) -> WrappingKeyRecord:
+    """Return the wrapping key's record that a container carries in itself; reads no secret.
+
+    Raises:
+        FormatError, TargetError: it cannot be read, or whoever captured it did not sign it.
+        Tampered: it is that of another wrapping key: another container lies here, signed by the same role.
+    """
+    reader = ObjectReader(objects, readable_container(objects, backup, entry))
+    record = own_record(reader, signer=entry.signer_fingerprint)
+    if record.id != entry.wrapping_key:
+        raise Tampered(f"container {entry.piece} of {backup} has another wrapping key than its manifest says")
+    return record
 
 
 def read_manifest(objects: Objects, backup: str | None = None, *, trusted: frozenset[str] | None) -> Manifest:

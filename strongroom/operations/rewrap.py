@@ -31,12 +31,11 @@ from strongroom.operations.envelopes import (
     Found,
     find_newest,
     newest_of,
-    own_record,
     wrapping_keys,
 )
 from strongroom.operations.envelopes_placed import lock_envelope, place_envelope, remove_older
 from strongroom.operations.keyuse import is_for
-from strongroom.operations.open import ObjectReader, readable_container
+from strongroom.operations.open import carried_record
 from strongroom.targets import Target
 
 ATTEMPTS = 5
@@ -152,14 +151,9 @@ class _Key:
         failures: list[StrongroomError] = list(self._missed.values())
         for target in self._targets:
             try:
-                name = readable_container(target, self._backup, self._entry)
-                record = own_record(ObjectReader(target, name), signer=self._entry.signer_fingerprint)
+                return carried_record(target, self._backup, self._entry)
             except (FormatError, TargetError) as error:
                 failures.append(error)
-                continue
-            if record.id == self._key:
-                return record
-            failures.append(VerificationFailed(f"a container on '{target.name}' has another wrapping key"))
         raise next((e for e in failures if e.transient), None) or (
             failures[0] if failures else MissingPiece(f"no target holds backup {self._backup}")
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from strongroom.operations.rotate import EVERY
 from strongroom.operations.rotate_slice import KINDS
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunKind, RunState, StepKind, StepRow, StepState
 from strongroom.state.store import RunStore
+from strongroom.words import plural
 
 
 def results(store: RunStore, run: str) -> list[Mapping[str, Any]]:
@@ -36,10 +36,13 @@ def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
     if bad and len(bad) == backups:
         return RunState.FAILED, f"{bad[0].error} (no backup was rotated)"
     if bad:
-        return RunState.DEGRADED, f"{len(bad)} of {backups} backups were not rotated: {bad[0].error}"
+        return (
+            RunState.DEGRADED,
+            f"{len(bad)} of {plural(backups, 'backup')} were not rotated: {bad[0].error}",
+        )
     if short:
         names = ", ".join(sorted({name for missed in short for name in missed}))
-        return RunState.DEGRADED, f"{len(short)} backups not yet on {names}; repeat the rotation"
+        return RunState.DEGRADED, f"{plural(len(short), 'backup')} not yet on {names}; repeat the rotation"
     if late := being_made(services, run.spec.policy):
         return RunState.DEGRADED, f"backup {late[0]} is being made for other keys; repeat the rotation then"
     return RunState.DONE, None
@@ -54,9 +57,6 @@ def being_made(services: Services, policy: str) -> list[str]:
     own = services.pinned(policy).spec.recipients
     return [
         run.id
-        for run in services.store.runs(EVERY)
-        if run.spec.kind is RunKind.BACKUP
-        and run.spec.policy == policy
-        and not run.state.final
-        and run.spec.recipients != own
+        for run in services.store.active()
+        if run.spec.kind is RunKind.BACKUP and run.spec.policy == policy and run.spec.recipients != own
     ]

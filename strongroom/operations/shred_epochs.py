@@ -17,8 +17,8 @@ from strongroom.errors import RecordRefused, StrongroomError
 from strongroom.keys import allof
 from strongroom.keys.kms import TYPE as KMS
 from strongroom.keys.kms import arn_of
-from strongroom.operations.envelopes import find_all, own_record, wrapping_keys
-from strongroom.operations.open import ObjectReader, manifest_bytes, readable_container
+from strongroom.operations.envelopes import find_all, wrapping_keys
+from strongroom.operations.open import carried_record, manifest_bytes
 from strongroom.operations.services import Services
 from strongroom.targets import Target
 
@@ -160,8 +160,7 @@ def _own(services: Services, manifest: Manifest, names: list[str]) -> Iterator[W
         for name in names:
             target = services.target(name)
             try:
-                found = readable_container(target, manifest.backup_id, entry)
-                yield own_record(ObjectReader(target, found), signer=entry.signer_fingerprint)
+                yield carried_record(target, manifest.backup_id, entry)
                 break
             except StrongroomError as error:
                 failures.append(error)

@@ -35,8 +35,8 @@ def sweep_targets(run: Run, services: Services) -> list[str]:
 
 
 EARLIER = 100
-"""Earlier runs that one report sweeps after, the newest first. While a target is dead they grow by one with
-each backup, each costs requests to those that answer, and a report must end."""
+"""Earlier runs that one report sweeps after, by lot. While a target is dead they grow by one with each
+backup, each costs requests to those that answer, and a report must end."""
 
 
 def sweep_earlier(run: Run, services: Services) -> list[str]:

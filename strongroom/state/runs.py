@@ -132,10 +132,10 @@ def active(conn: Connection) -> list[Run]:
 
 
 def leaving(conn: Connection, policy: str, limit: int) -> list[Run]:
-    """Return a policy's newest ended backups that left something to sweep, newest first."""
+    """Return some of a policy's ended backups that left something to sweep, by lot: each has its turn."""
     query = select(tables.runs).where(_runs.policy == policy, tables.REMAINS)
     query = query.where(_runs.state != RunState.ACTIVE.value)
-    return [codec.run_of(row) for row in conn.execute(query.order_by(_runs.created_at.desc()).limit(limit))]
+    return [codec.run_of(row) for row in conn.execute(query.order_by(func.random()).limit(limit))]
 
 
 def swept(conn: Connection, run: str) -> None:

@@ -101,7 +101,7 @@ class RunStore:
             return runs.active(conn)
 
     def leaving(self, policy: str, *, limit: int) -> list[Run]:
-        """Return the newest of a policy's ended backups that left something to sweep."""
+        """Return some of a policy's ended backups that left something to sweep, by lot."""
         with self._database.reading() as conn:
             return runs.leaving(conn, policy, limit)
 

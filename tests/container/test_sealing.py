@@ -19,7 +19,7 @@ from strongroom.container.check import check_sealed, scrub
 from strongroom.container.digests import keyed_hash, name_hash, value_digest
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
-from strongroom.container.rows import bare, decode_rows, encode_rows
+from strongroom.container.rows import bare, decode_rows, encode_rows, encode_secrets
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import SEGMENT_JSON, SEGMENT_SECRETS, SEGMENT_VALUES, write_container
 from strongroom.errors import (
@@ -413,14 +413,24 @@ def test_a_secret_is_encoded_as_its_row_and_a_value_as_its_length_alone() -> Non
         rotation=Rotation(days=30),
         metadata={"note": "kept"},
     )
-    data = encode_rows([secret])
+    data = encode_secrets([secret])
     assert encode_rows(decode_rows(data)) == data
     [row] = decode_rows(data)
     assert (row.name, row.type, row.tags, row.metadata) == ("a", "generic", {"k": "v"}, {"note": "kept"})
     assert [version.length for version in row.versions] == [10, None, 0]
     assert b"CANARY" not in data
-    without = encode_rows([bare(secret)])
+    without = encode_secrets([bare(secret)])
     assert b"kept" not in without
     assert b"length" not in without
     with pytest.raises(TypeError):
         msgspec.json.encode(secret)
+
+
+def test_a_value_among_the_metadata_is_refused_and_not_stored_as_its_length() -> None:
+    strayed = Secret(
+        name="a",
+        versions=(Version(number=1, value=SecretBytes(b"x")),),
+        metadata={"also": [SecretBytes(b"CANARY-strayed")]},
+    )
+    with pytest.raises(SourceError, match="metadata of 'a'"):
+        sealed([secret("b", b"y"), strayed])

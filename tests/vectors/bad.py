@@ -14,7 +14,7 @@ from strongroom.container.envelope import write_detached
 from strongroom.container.manifest import MANIFEST, sign_manifest
 from strongroom.container.outer import read_outer
 from strongroom.container.ranges import BytesReader
-from strongroom.container.rows import encode_rows
+from strongroom.container.rows import encode_secrets
 from strongroom.container.segment import unpack_rows
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.keyfile import KeyFileIdentity
@@ -285,7 +285,7 @@ def twice() -> None:
     """One name twice: which of the two values is right nobody can tell."""
     secret = m.secret("same", b"CANARY-a")
     base = Parts.of(m.container("bad/twice", [secret], lambda r: [m.key_file(r)]), IDENTITY)
-    lines = encode_rows([secret] * 2)
+    lines = encode_secrets([secret] * 2)
     made = base.change(
         segments=((values_plain(b"CANARY-a", b"CANARY-b"), rows_plain(lines, rows=2, digests=2)),)
     )
@@ -300,7 +300,7 @@ def misplaced() -> None:
     hashes = [m.name_hash(m.NAME_KEY, s.name).hex() for s in secrets]
 
     def segment(*kept: Secret) -> tuple[bytes, bytes]:
-        lines = encode_rows(kept)
+        lines = encode_secrets(kept)
         values = [v.value.reveal() for s in kept for v in s.versions if v.value]
         return values_plain(*values), rows_plain(lines, rows=len(kept), digests=len(kept))
 

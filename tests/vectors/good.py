@@ -23,7 +23,7 @@ from strongroom.container.manifest import (
     sign_manifest,
 )
 from strongroom.container.metadata import DocumentAbout, to_metadata, write_document
-from strongroom.container.rows import bare, encode_rows
+from strongroom.container.rows import bare, encode_secrets
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.allof import AllOfRecipient
@@ -54,7 +54,7 @@ def plaintext(secrets: Iterable[Secret], *, values: bool = True) -> list[tuple[s
     ordered = sorted(secrets, key=lambda s: m.name_hash(m.NAME_KEY, s.name))
     digest = hashlib.sha256()
     for secret in ordered:
-        digest.update(encode_rows([secret if values else bare(secret)]))
+        digest.update(encode_secrets([secret if values else bare(secret)]))
         for version in secret.versions:
             digest.update(version.value.reveal() if values and version.value else b"")
     return [("secrets", str(len(ordered))), ("plaintext", digest.hexdigest())]
