@@ -11,6 +11,7 @@ from strongroom.model import Depth
 from strongroom.operations.drive import drive
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.services import Services
+from strongroom.operations.steps import perform
 from strongroom.operations.submit import (
     Submitted,
     submit_drill,
@@ -164,14 +165,26 @@ def test_a_drill_is_held_to_the_pace_of_the_source_and_not_of_its_scratch_store(
     assert (said in (run.error or "")) == (state is RunState.DEGRADED)
 
 
-def test_a_drill_whose_backup_is_damaged_everywhere_fails_and_leaves_no_scratch_store(world: World) -> None:
+def test_a_drill_whose_backup_is_damaged_everywhere_fails(world: World) -> None:
     world.back_up()
     for target in world.targets.values():
         damage(target, first_container(target))  # type: ignore[arg-type]
     services = world.services()
     run = finish(submit_drill(services, policy=POLICY, objective_seconds=600), services)
     assert run.state is RunState.FAILED
-    assert not (world.folder / "drills").exists() or list((world.folder / "drills").iterdir()) == []
+
+
+def test_a_drill_whose_backup_is_damaged_meanwhile_fails_and_its_scratch_store_goes(world: World) -> None:
+    world.back_up()
+    services = world.services()
+    run, [restoring] = submit_drill(services, policy=POLICY, objective_seconds=600)
+    tickets = perform(restoring, services)
+    assert list((world.folder / "drills").iterdir()) != []
+    for target in world.targets.values():
+        damage(target, first_container(target))  # type: ignore[arg-type]
+    ended = finish((run, tickets), services)
+    assert ended.state is RunState.FAILED
+    assert list((world.folder / "drills").iterdir()) == []
 
 
 def test_a_drill_without_any_backup_is_an_error_of_its_own(world: World) -> None:
