@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from pydantic import BaseModel, ConfigDict
+
+# A plugin is any installed package that calls itself one, and would be shown every setting. None is wanted;
+# looking for some reads the metadata of all packages at each start.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 KIB = 1024
 MIB = 1024 * KIB

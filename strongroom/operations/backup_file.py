@@ -18,12 +18,13 @@ from strongroom.keys import Recipient
 from strongroom.model import Depth, Selection
 from strongroom.operations import failures
 from strongroom.operations.abandoned import GONE, take_up
+from strongroom.operations.decide import FIRST
 from strongroom.operations.drive import Watch, drive
 from strongroom.operations.listing import Here, List, Listing
 from strongroom.operations.open import read_manifest
 from strongroom.operations.pins import pin_recipient, pin_target
 from strongroom.operations.services import Pinned, Services
-from strongroom.operations.steps import FIRST, perform
+from strongroom.operations.steps import perform
 from strongroom.sources import Source
 from strongroom.state.records import Run, RunKind, RunState, Spec, StepKind, StepState
 

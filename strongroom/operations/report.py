@@ -10,7 +10,6 @@ from strongroom.container.manifest import parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.commit import missing_from_quorum
-from strongroom.operations.drill import least_seconds, remove_scratch
 from strongroom.operations.open import manifest_bytes
 from strongroom.operations.rotate_outcome import outcome as rotated
 from strongroom.operations.services import Services
@@ -134,6 +133,8 @@ def _held_before(run: Run, services: Services) -> int:
 
 def _timed(run: Run, services: Services) -> Outcome:
     """Hold a drill that brought everything back to its objective."""
+    from strongroom.operations.drill import least_seconds  # noqa: PLC0415 - restoring, for drills alone
+
     took = sum(run.facts[kind]["seconds"] for kind in (StepKind.DRILL_RESTORE, StepKind.DRILL_COMPARE))
     objective = run.spec.options["objective_seconds"]
     least = least_seconds(run, services)
@@ -180,5 +181,7 @@ def _sweep(run: Run, services: Services) -> list[str]:
     """Remove leftovers; return the places that could not be reached."""
     unswept = sweep_targets(run, services) if run.spec.kind is RunKind.BACKUP else []
     if run.spec.kind is RunKind.DRILL:
+        from strongroom.operations.drill import remove_scratch  # noqa: PLC0415
+
         remove_scratch(run, services)
     return unswept if sweep_stage(run, services) else [*unswept, "stage"]

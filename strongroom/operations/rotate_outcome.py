@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from strongroom.operations.rotate_slice import KINDS
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunKind, RunState, StepKind, StepRow, StepState
+from strongroom.state.records import ROTATING, Run, RunKind, RunState, StepKind, StepRow, StepState
 from strongroom.state.store import RunStore
 from strongroom.words import plural
 
 
 def results(store: RunStore, run: str) -> list[Mapping[str, Any]]:
     """Return what each backup that a rotation did was and is, in the order of its plan."""
-    done = of_rows(row for kind in KINDS for row in store.rows(run, kind))
+    done = of_rows(row for kind in ROTATING for row in store.rows(run, kind))
     return [done[backup] for backup in store.load(run).facts.get("backups", ()) if backup in done]
 
 
 def of_rows(rows: Iterable[StepRow]) -> dict[str, Mapping[str, Any]]:
     """Return what each backup was and is that these rows of a rotation are about, by its name."""
-    done = (row.result for row in rows if row.result and row.step.kind in KINDS)
+    done = (row.result for row in rows if row.result and row.step.kind in ROTATING)
     return {one["backup"]: one for result in done for one in result.get("backups", (result,))}
 
 

@@ -32,9 +32,6 @@ SLICE = 32
 STEP_SECONDS = 5.0
 """After which a step begins with no further backup: what is done again if a process dies now."""
 
-KINDS = (StepKind.REWRAP, StepKind.ROTATE)
-"""The kinds of steps that rotate backups."""
-
 
 def end_of(start: int, backups: int) -> int:
     """Return the place in the plan before which the slice ends that begins at ``start``.

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import msgspec
 
 from strongroom.errors import UsageError
+from strongroom.operations.decide import FIRST
 from strongroom.operations.drive import drive
 from strongroom.operations.rotate import RotateOptions
-from strongroom.operations.rotate_slice import KINDS
 from strongroom.operations.services import Services
-from strongroom.operations.steps import FIRST, recover
+from strongroom.operations.steps import recover
 from strongroom.operations.submit import Submitted, last_slot
-from strongroom.state.records import Run, RunKind, Spec, StepState, Ticket
+from strongroom.state.records import ROTATING, Run, RunKind, Spec, StepState, Ticket
 
 
 class Rotations(NamedTuple):
@@ -117,7 +117,7 @@ def _end(run: Run, services: Services, *, take_over: bool) -> None:
     """Two at once lose nothing, but take turns in undoing each other's work."""
     recover(services)
     tally = services.store.tally(run.id)
-    worked_on = any(tally.of(kind, states=(StepState.RUNNING,)) for kind in KINDS)
+    worked_on = any(tally.of(kind, states=(StepState.RUNNING,)) for kind in ROTATING)
     if worked_on or not take_over:
         raise UsageError(
             f"Rotation {run.id} of policy '{run.spec.policy}' is going on.",

@@ -1,4 +1,4 @@
-"""What comes next, and how one step is performed. Nothing else decides either.
+"""How one step is performed; what comes next is decided in :mod:`~strongroom.operations.decide`.
 
 In process, a loop over :func:`perform`. In Celery, a task calls it and sends the tickets it
 returns; reconcile sends what got lost. So the command line, the workers and the tests run
@@ -12,83 +12,25 @@ from __future__ import annotations
 import logging
 import random
 import traceback
-from collections.abc import Callable, Mapping
 from typing import Any
 
-from msgspec import structs
-
 from strongroom.errors import ClaimLost, StrongroomError, TargetUnavailable
-from strongroom.operations import drill, failures, repair, restore_run, rotate, rotate_slice
-from strongroom.operations.capture import capture, discard
-from strongroom.operations.commit import commit, complete_targets, missing_from_quorum
+from strongroom.operations import failures
+from strongroom.operations.actions import Action, actions_of
+from strongroom.operations.capture import discard
+from strongroom.operations.commit import complete_targets, missing_from_quorum
+from strongroom.operations.decide import TOLERATED, decide, decide_given_up, exhausted
 from strongroom.operations.lease import kept_alive
-from strongroom.operations.plan import plan
 from strongroom.operations.report import report
 from strongroom.operations.services import Services
 from strongroom.operations.sweep import sweep_targets
-from strongroom.operations.upload import leave_stage, upload
-from strongroom.operations.verify import verify
-from strongroom.state.records import (
-    Claim,
-    Run,
-    RunKind,
-    RunState,
-    Step,
-    StepKind,
-    StepState,
-    Tally,
-    Ticket,
-    Verdict,
-)
+from strongroom.operations.upload import leave_stage
+from strongroom.state.records import Claim, Run, Step, StepKind, StepState, Tally, Ticket
 
 log = logging.getLogger(__name__)
 
-Result = Mapping[str, Any]
-Action = Callable[[Run, Step, Services], dict[str, Any]]
-
-PLAN, REPORT = Step(StepKind.PLAN), Step(StepKind.REPORT)
-
-ACTIONS: Mapping[tuple[RunKind, StepKind], Action] = {
-    (RunKind.BACKUP, StepKind.PLAN): plan,
-    (RunKind.BACKUP, StepKind.CAPTURE): capture,
-    (RunKind.BACKUP, StepKind.UPLOAD): upload,
-    (RunKind.BACKUP, StepKind.COMMIT): commit,
-    (RunKind.BACKUP, StepKind.VERIFY): verify,
-    (RunKind.VERIFY, StepKind.PLAN): repair.inventory,
-    (RunKind.VERIFY, StepKind.VERIFY): verify,
-    (RunKind.REPAIR, StepKind.PLAN): repair.inventory,
-    (RunKind.REPAIR, StepKind.REPAIR): repair.repair,
-    (RunKind.REPAIR, StepKind.COMMIT): repair.publish,
-    (RunKind.REPAIR, StepKind.VERIFY): verify,
-    (RunKind.RESTORE, StepKind.RESTORE): restore_run.restore_step,
-    (RunKind.DRILL, StepKind.DRILL_RESTORE): drill.restore,
-    (RunKind.DRILL, StepKind.DRILL_COMPARE): drill.compare,
-    (RunKind.DRILL, StepKind.DRILL_TEARDOWN): drill.teardown,
-    (RunKind.ROTATE, StepKind.PLAN): rotate.plan,
-    (RunKind.ROTATE, StepKind.REWRAP): rotate_slice.rewrap,
-    (RunKind.ROTATE, StepKind.ROTATE): rotate.rotate,
-}
-
-FIRST: Mapping[RunKind, Step] = {
-    RunKind.BACKUP: PLAN,
-    RunKind.VERIFY: PLAN,
-    RunKind.REPAIR: PLAN,
-    RunKind.RESTORE: Step(StepKind.RESTORE),
-    RunKind.DRILL: Step(StepKind.DRILL_RESTORE),
-    RunKind.ROTATE: PLAN,
-}
-
-# One target's trouble costs its replica, not the backup; one backup's trouble not the others' rotation.
-TOLERATED = frozenset({StepKind.UPLOAD, StepKind.VERIFY, StepKind.REPAIR, *rotate_slice.KINDS})
-
-
 LONGEST_PAUSE = 300.0
 """Seconds that a run leaves a target alone at its request: hours, asked for, must not stop a backup."""
-
-
-def exhausted(step: Step) -> StepState:
-    """Say what becomes of a step that was started too often without an outcome."""
-    return StepState.MISSED if step.kind in TOLERATED else StepState.POISONED
 
 
 def perform(ticket: Ticket, services: Services) -> list[Ticket]:
@@ -152,7 +94,7 @@ def _place(error: Exception) -> str:
 
 
 def _action(run: Run, step: Step) -> Action:
-    return report if step.kind is StepKind.REPORT else ACTIONS[run.spec.kind, step.kind]
+    return report if step.kind is StepKind.REPORT else actions_of(run.spec.kind)[step.kind]
 
 
 def _record_success(run: Run, claim: Claim, services: Services, result: dict[str, Any]) -> None:
@@ -231,125 +173,3 @@ def _needed(run: Run, step: Step, tally: Tally) -> bool:
 
 def _backoff(attempt: int, base: float) -> float:
     return base * float(2 ** (attempt - 1)) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
-
-
-# -- decisions: pure, called inside the transaction that records the outcome ---
-
-
-def decide_given_up(run: Run, tally: Tally, step: Step) -> Verdict:
-    """Decide after a step was given up that the run can do without (MISSED)."""
-    return decide(run, tally, step, {})
-
-
-def decide(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-    """Decide what follows from a recorded outcome."""
-    if step.kind is StepKind.REPORT:
-        return Verdict(state=RunState(result["state"]), error=result["error"], facts={"report": dict(result)})
-    verdict = _DECIDERS[run.spec.kind](run, tally, step, result)
-    return structs.replace(verdict, wake=(step.kind,)) if _meets_quorum(run, tally, step) else verdict
-
-
-def _meets_quorum(run: Run, tally: Tally, step: Step) -> bool:
-    """Tell whether it is this step with which the policy's quorum is met.
-
-    A resting region was waited for until now. Tried once more, it is there, or is given up at once.
-    """
-    if step.kind not in (StepKind.UPLOAD, StepKind.VERIFY) or not tally.unsettled(step.kind):
-        return False
-    through = complete_targets(run.spec, tally, run.facts["plan"]["pieces"], kind=step.kind)
-    before = tuple(name for name in through if name != step.target)
-    lacked = missing_from_quorum(run.spec, before) is not None
-    return lacked and missing_from_quorum(run.spec, through) is None
-
-
-def _decide_backup(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-    match step.kind:
-        case StepKind.PLAN:
-            pieces = range(result["plan"]["pieces"])
-            return Verdict(facts=result, follow=tuple(Step(StepKind.CAPTURE, piece) for piece in pieces))
-        case StepKind.CAPTURE:
-            return Verdict(
-                follow=tuple(Step(StepKind.UPLOAD, step.piece, pin.name) for pin in run.spec.targets)
-            )
-        case StepKind.UPLOAD:
-            return _decide_uploaded(run, tally)
-        case StepKind.COMMIT:
-            facts = {name: result[name] for name in ("manifest", "counts", "unlocked", "left_out")}
-            return Verdict(facts=facts, follow=_verifications(run.facts["plan"]["pieces"], result["targets"]))
-        case _:
-            return _report_when_settled(tally)
-
-
-def _decide_uploaded(run: Run, tally: Tally) -> Verdict:
-    pieces = run.facts["plan"]["pieces"]
-    captured = tally.of(StepKind.CAPTURE, states=(StepState.DONE,))
-    if captured < pieces or tally.unsettled(StepKind.UPLOAD):
-        return Verdict()
-    lacking = missing_from_quorum(run.spec, complete_targets(run.spec, tally, pieces))
-    if lacking:
-        return Verdict(state=RunState.FAILED, error=f"QuorumNotMet: {lacking}")
-    return Verdict(follow=(Step(StepKind.COMMIT),))
-
-
-def _decide_verify(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-    if step.kind is not StepKind.PLAN:
-        return _report_when_settled(tally)
-    follow = _verifications(result["plan"]["pieces"], result["present"])
-    return Verdict(facts=result, follow=follow or (REPORT,))
-
-
-def _decide_repair(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-    match step.kind:
-        case StepKind.PLAN:
-            lacking = [Step(StepKind.REPAIR, piece, target) for target, piece in result["lacking"]]
-            nothing = REPORT if result["idle"] else Step(StepKind.COMMIT)
-            return Verdict(facts=result, follow=tuple(lacking) or (nothing,))
-        case StepKind.REPAIR:
-            return Verdict() if tally.unsettled(StepKind.REPAIR) else Verdict(follow=(Step(StepKind.COMMIT),))
-        case StepKind.COMMIT:
-            doubted = [name for name in result["targets"] if name not in run.facts.get("held", ())]
-            follow = _verifications(run.facts["plan"]["pieces"], doubted)
-            return Verdict(facts={"unlocked": result["unlocked"]}, follow=follow or (REPORT,))
-        case _:
-            return _report_when_settled(tally)
-
-
-def _decide_restore(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-    return Verdict(facts={"restore": dict(result)}, follow=(REPORT,))
-
-
-def _decide_drill(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-    following = {
-        StepKind.DRILL_RESTORE: Step(StepKind.DRILL_COMPARE),
-        StepKind.DRILL_COMPARE: Step(StepKind.DRILL_TEARDOWN),
-        StepKind.DRILL_TEARDOWN: REPORT,
-    }
-    return Verdict(facts={step.kind.value: dict(result)}, follow=(following[step.kind],))
-
-
-def _decide_rotate(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-    if step.kind is StepKind.PLAN:
-        first = rotate_slice.first_steps(run, result["plan"]["pieces"])
-        return Verdict(facts=result, follow=first or (REPORT,))
-    if follow := rotate_slice.following(run, step, result):
-        return Verdict(follow=follow)
-    busy = any(tally.unsettled(kind) for kind in rotate_slice.KINDS)
-    return Verdict() if busy else Verdict(follow=(REPORT,))
-
-
-_DECIDERS: Mapping[RunKind, Callable[[Run, Tally, Step, Result], Verdict]] = {
-    RunKind.BACKUP: _decide_backup,
-    RunKind.VERIFY: _decide_verify,
-    RunKind.REPAIR: _decide_repair,
-    RunKind.RESTORE: _decide_restore,
-    RunKind.DRILL: _decide_drill,
-    RunKind.ROTATE: _decide_rotate,
-}
-
-
-def _verifications(pieces: int, targets: list[str]) -> tuple[Step, ...]:
-    return tuple(Step(StepKind.VERIFY, piece, target) for target in targets for piece in range(pieces))
-
-
-def _report_when_settled(tally: Tally) -> Verdict:
-    return Verdict() if tally.unsettled(StepKind.VERIFY) else Verdict(follow=(REPORT,))

@@ -14,10 +14,10 @@ from cronsim import CronSim
 from strongroom.errors import ConfigError, MissingPiece, UsageError
 from strongroom.model import Depth, Selection
 from strongroom.operations import repair, shred_record
+from strongroom.operations.decide import FIRST, decide
 from strongroom.operations.locks import left_unlocked
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.services import Services
-from strongroom.operations.steps import FIRST, decide
 from strongroom.state.records import Run, RunKind, Spec, Ticket
 
 Submitted = tuple[str, list[Ticket]]

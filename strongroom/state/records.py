@@ -65,6 +65,9 @@ class StepKind(StrEnum):
         return _QUEUES[self]
 
 
+ROTATING = (StepKind.REWRAP, StepKind.ROTATE)
+"""The kinds of steps that rotate backups."""
+
 _QUEUES = {
     StepKind.PLAN: "control",
     StepKind.CAPTURE: "seal",

@@ -14,14 +14,14 @@ from tests.cli.program import ROOT, Machine
 KILLED = """
 import os, signal, sys
 from cli.main import main
-from strongroom.operations import steps
+from strongroom.operations.actions import actions_of
 from strongroom.state.records import RunKind, StepKind
 
 def die(*_):
     os.killpg(0, signal.SIGKILL)
 
 kind, step, *words = sys.argv[1:]
-steps.ACTIONS[RunKind(kind), StepKind(step)] = die
+actions_of(RunKind(kind))[StepKind(step)] = die
 sys.exit(main(words))
 """
 

@@ -26,7 +26,7 @@ from strongroom.operations.rotate_slice import SLICE, end_of, slices
 from strongroom.operations.rotation import submit_rotation
 from strongroom.operations.services import Services
 from strongroom.operations.steps import perform, reconcile
-from strongroom.state.records import Run, RunState, StepState
+from strongroom.state.records import ROTATING, Run, RunState, StepState
 from strongroom.targets.directory import DirectoryTarget
 from tests.operations.many import enter, make_backup, place
 from tests.operations.rotating import CountingIdentity, Rotated
@@ -102,7 +102,7 @@ def house(tmp_path: Path) -> House:
 
 def shape(services: Services, run: Run) -> dict[str, StepState]:
     """Return a rotation's steps and how they stand."""
-    rows = [row for kind in rotate_slice.KINDS for row in services.store.rows(run.id, kind)]
+    rows = [row for kind in ROTATING for row in services.store.rows(run.id, kind)]
     return {str(row.step): row.state for row in rows}
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.operations.steps import ACTIONS, FIRST
+from strongroom.operations.actions import actions_of
+from strongroom.operations.decide import FIRST
 from strongroom.state.records import RunKind, StepKind
 from workers import names
 from workers.rights import LOOKING, MAY_COMMAND, MAY_SEND, STEPS_OF
 
 
 def test_every_step_of_every_run_may_be_sent_by_every_pool_that_takes_part_in_it() -> None:
-    kinds = {run: {kind for known, kind in ACTIONS if known is run} for run in RunKind}
-    for run, steps in kinds.items():
+    for run in RunKind:
+        steps = actions_of(run).keys()
         assert steps | {FIRST[run].kind, StepKind.REPORT} <= STEPS_OF[run]
         for pool in {kind.queue for kind in steps}:
             assert {names.step_task(kind) for kind in steps} <= MAY_SEND[pool]
