@@ -81,7 +81,7 @@ def _write_metadata(path: Path, arguments: Namespace, output: Output) -> None:
 
 def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> None:
     from strongroom.operations.listing import listed_ahead  # noqa: PLC0415
-    from strongroom.operations.memory import uncollected  # noqa: PLC0415
+    from strongroom.operations.memory import loading  # noqa: PLC0415
     from strongroom.operations.placing import refuse_existing  # noqa: PLC0415
     from strongroom.operations.sealed_ahead import sealed_ahead  # noqa: PLC0415
 
@@ -98,7 +98,7 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
     recipients.warn_of_no_spare(found, output)
     apart.warn_of_keys_beside(path, output)
     with listed_ahead(source, selection) as ahead, sealed_ahead(found) as sealed:
-        with uncollected():  # what is imported makes no garbage worth looking for
+        with loading():
             from cli.settings import services  # noqa: PLC0415 - the run store, which a plain file needs not
             from cli.watching import by_ticket, watching  # noqa: PLC0415
             from strongroom.operations.backup_file import backup_to_file  # noqa: PLC0415

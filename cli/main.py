@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
@@ -19,6 +21,7 @@ _LEADING = frozenset({"--json", "-q", "--quiet"})
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     _keep_no_core()
+    atexit.register(gc.freeze)  # Python collects as it ends, and would look through all that ends with it
     fill_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     output = Output(json=parser.is_json(words))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from hashlib import sha256
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from strongroom.container import derive
 from strongroom.container.derive import require_key
@@ -12,9 +14,6 @@ SIZE = 16
 
 ValueDigester = Callable[[str, int, bytes], bytes]
 """From a name, a version's number and its value to their digest."""
-
-_BLOCK = 64
-_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 
 
 def name_hash(name_key: bytes, name: str) -> bytes:
@@ -47,17 +46,16 @@ def value_digester(digest_key: bytes, source: str) -> ValueDigester:
 def keyed_hash(key: bytes, prefix: bytes = b"") -> Callable[[bytes], bytes]:
     """Return HMAC-SHA-256 under one key, over ``prefix`` and what it is called with.
 
-    The key's blocks are hashed once and their states copied, as RFC 2104, section 4, describes:
-    for a hundred thousand short messages that takes half the time of setting up as many MACs.
+    It is set up once and copied: for a hundred thousand short messages that takes half the time of
+    setting up as many.
     """
-    block = (key if len(key) <= _BLOCK else sha256(key).digest()).ljust(_BLOCK, b"\0")
-    inner, outer = sha256(block.translate(_INNER) + prefix), sha256(block.translate(_OUTER))
+    ready = HMAC(key, SHA256())
+    ready.update(prefix)
 
     def compute(message: bytes) -> bytes:
-        within, without = inner.copy(), outer.copy()
-        within.update(message)
-        without.update(within.digest())
-        return without.digest()
+        mac = ready.copy()
+        mac.update(message)
+        return mac.finalize()
 
     return compute
 

@@ -22,7 +22,7 @@ from strongroom.container.segment import pack_rows, pack_values
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
 from strongroom.errors import DuplicateSecret, SecretTooLarge, SourceError
-from strongroom.model import Secret, SecretBytes
+from strongroom.model import Secret, SecretBytes, Version
 
 SEGMENT_SECRETS = 1024
 SEGMENT_VALUES = 256 * 1024
@@ -311,13 +311,21 @@ def fold_segment(
 
 def _encode(secrets: list[Secret]) -> bytes:
     for secret in secrets:
-        numbers = [version.number for version in secret.versions]
-        if not numbers or numbers[0] < 0 or numbers != sorted(set(numbers)):
+        if not _ascend(secret.versions):
             raise SourceError(f"The versions of {secret.name!r} do not ascend.")
     try:
         return encode_secrets(secrets)
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise SourceError(f"The metadata of {_unencodable(secrets)!r} cannot be written as JSON.") from None
+
+
+def _ascend(versions: tuple[Version, ...]) -> bool:
+    last = -1
+    for version in versions:
+        if version.number <= last:
+            return False
+        last = version.number
+    return last >= 0
 
 
 def _unencodable(secrets: list[Secret]) -> str:

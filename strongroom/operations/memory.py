@@ -21,3 +21,14 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Do the same while modules are imported and services built, and count what came as there to stay.
+
+    No later collection walks it, and a forked process does not get its pages copied for that.
+    """
+    with uncollected():
+        yield
+        gc.freeze()

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
 from strongroom.config import PolicySettings, Settings
 from strongroom.config.domains import home_of, is_lost_with
 from strongroom.errors import ConfigError
 from strongroom.operations.pins import pin_target
 from strongroom.operations.services import Pinned
-from strongroom.operations.submit import Scheduled
 from strongroom.state.records import RecipientPin, RunKind, Spec, TargetPin
 from strongroom.targets import Target
 from strongroom.wiring import keys
 from strongroom.wiring.asking import Ask
+
+if TYPE_CHECKING:
+    from strongroom.operations.submit import Scheduled
 
 
 def pinned(
@@ -74,6 +77,8 @@ def _target(
 
 def scheduled(settings: Settings) -> tuple[Scheduled, ...]:
     """Return what is due from time to time: policies, and the drill if there is one."""
+    from strongroom.operations.submit import Scheduled  # noqa: PLC0415 - for beat and a look at it, not a backup
+
     due = [
         Scheduled(policy=name, schedule=cron, offline=settings.policies[name].offline)
         for name, cron in settings.schedules.items()
