@@ -26,8 +26,10 @@ from strongroom.state.records import Run, Step, StepKind
 
 log = logging.getLogger(__name__)
 
-SLICE = 32
-"""Backups of a step. A step costs some ten milliseconds, a re-wrapping one or two."""
+SLICE, MOST = 32, 128
+"""Backups of a step, the last of a plan and the first: a step costs some ten milliseconds, a re-wrapping one
+or two. So there are few steps as long as much is left, and short ones at the end, for all processes to
+end together."""
 
 STEP_SECONDS = 5.0
 """After which a step begins with no further backup: what is done again if a process dies now."""
@@ -37,36 +39,41 @@ def end_of(start: int, backups: int) -> int:
     """Return the place in the plan before which the slice ends that begins at ``start``.
 
     The first has one backup: what is wrong with a rotation shows before others are begun, and who
-    forks others off has been asked by then for what has to be asked. The next ones have
-    :data:`SLICE`; one that begins within these ends where the largest power of two that fits does,
-    so that a rest makes several (2, 4, 16 of 22) for several processes.
+    forks others off has been asked by then for what has to be asked. The next ones have a quarter of
+    what is left, as a power of two from :data:`SLICE` to :data:`MOST`; one that begins within these
+    ends where the largest power of two that fits does, so that a rest makes several (2, 4, 16 of 22)
+    for several processes. So no slice reaches beyond one that it began within.
     """
+    if start == 0:
+        return min(1, backups)
     at = start - 1
-    size = 1 if start == 0 else min(SLICE, at & -at or SLICE)
+    share = max(SLICE, min(MOST, (backups - start) // 4))
+    size = min(1 << share.bit_length() - 1, at & -at or MOST)
     return min(start + size, backups)
 
 
-def slices(begin: int, end: int) -> Iterator[Step]:
-    """Yield the steps that re-wrap this part of a plan."""
+def slices(begin: int, end: int, *, backups: int) -> Iterator[Step]:
+    """Yield the steps that re-wrap this part of a plan of so many ``backups``."""
     while begin < end:
         yield Step(StepKind.REWRAP, begin)
-        begin = end_of(begin, end)
+        begin = end_of(begin, backups)
 
 
 def first_steps(run: Run, backups: int) -> tuple[Step, ...]:
     """Return the steps that a plan of so many backups leads to."""
     if options_of(run).reencrypt:
         return tuple(Step(StepKind.ROTATE, piece) for piece in range(backups))
-    return tuple(slices(0, backups))
+    return tuple(slices(0, backups, backups=backups))
 
 
 def following(run: Run, step: Step, result: Mapping[str, Any]) -> tuple[Step, ...]:
     """Return the steps that a slice leads to; ``result`` is empty if it was given up."""
     if step.kind is not StepKind.REWRAP:
         return ()
-    end = end_of(step.piece, len(run.facts["backups"]))
+    backups = len(run.facts["backups"])
+    end = end_of(step.piece, backups)
     alone = result["alone"] if result else range(step.piece, end)
-    rest = slices(result["rest"], end) if result else ()
+    rest = slices(result["rest"], end, backups=backups) if result else ()
     return (*(Step(StepKind.ROTATE, piece) for piece in alone), *rest)
 
 

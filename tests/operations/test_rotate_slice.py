@@ -106,27 +106,43 @@ def shape(services: Services, run: Run) -> dict[str, StepState]:
     return {str(row.step): row.state for row in rows}
 
 
-def starts(begin: int, end: int) -> list[int]:
-    return [step.piece for step in slices(begin, end)]
+def starts(begin: int, end: int, *, backups: int) -> list[int]:
+    return [step.piece for step in slices(begin, end, backups=backups)]
 
 
 def test_a_plan_begins_with_one_backup_and_goes_on_in_slices() -> None:
-    assert starts(0, 100) == [0, 1, 33, 65, 97]
-    assert starts(0, 1) == [0]
-    assert starts(0, 0) == []
+    assert starts(0, 100, backups=100) == [0, 1, 33, 65, 97]
+    assert starts(0, 1, backups=1) == [0]
+    assert starts(0, 0, backups=0) == []
+
+
+def test_slices_are_large_as_long_as_much_is_left_and_small_at_the_end() -> None:
+    begins = starts(0, 1000, backups=1000)
+    sizes = [end_of(begin, 1000) - begin for begin in begins]
+    assert sizes == [1, *[128] * 4, *[64] * 4, *[32] * 7, 7]
 
 
 def test_what_is_left_of_a_slice_makes_several() -> None:
-    assert starts(11, 33) == [11, 13, 17]
+    assert starts(11, 33, backups=33) == [11, 13, 17]
     assert [end_of(piece, 33) for piece in (11, 13, 17)] == [13, 17, 33]
 
 
-def test_wherever_a_rest_begins_its_slices_cover_it_once() -> None:
-    for begin in range(1, 2 * SLICE + 2):
-        end = end_of(begin, 1000)
+@pytest.mark.parametrize("backups", [300, 1000, 1001])
+def test_wherever_a_rest_begins_its_slices_cover_it_once(backups: int) -> None:
+    for begin in range(1, backups):
+        end = end_of(begin, backups)
         for rest in range(begin, end):
-            covered = [n for piece in starts(rest, end) for n in range(piece, end_of(piece, 1000))]
-            assert covered == list(range(rest, end))
+            pieces = starts(rest, end, backups=backups)
+            assert [n for piece in pieces for n in range(piece, end_of(piece, backups))] == [
+                *range(rest, end)
+            ]
+
+
+@pytest.mark.parametrize("backups", [1, 33, 300, 1000])
+def test_no_slice_is_shorter_than_one_that_an_earlier_version_left_waiting(backups: int) -> None:
+    """That version's began at 1, 33, 65 … and it has none in between, where a shorter one would end."""
+    for begin in range(1, backups, 32):
+        assert end_of(begin, backups) >= min(begin + 32, backups)
 
 
 def test_backups_share_a_step_and_each_has_its_result(house: House) -> None:
