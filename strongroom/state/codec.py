@@ -10,6 +10,7 @@ from sqlalchemy import Row
 
 from strongroom.errors import StateError
 from strongroom.model import Depth, prepare
+from strongroom.state import tables
 from strongroom.state.records import (
     CatalogEntry,
     Event,
@@ -112,17 +113,26 @@ def _event(row: AnyRow) -> Event:
 
 def entry_of(row: AnyRow) -> CatalogEntry:
     """Return a row of ``catalog`` as a record."""
-    return _readable(lambda row: msgspec.convert(_columns(row), CatalogEntry), row, f"backup {row.backup}")
+    return _readable(_entry, row, f"backup {row.backup}")
+
+
+def _entry(row: AnyRow) -> CatalogEntry:
+    return msgspec.convert(dict(zip(_ENTRY, row, strict=True)), CatalogEntry)
 
 
 def replica_of(row: AnyRow) -> Replica:
     """Return a row of ``replicas`` as a record."""
-    return _readable(lambda row: msgspec.convert(_columns(row), Replica), row, f"replica of {row.backup}")
+    return _readable(_replica, row, f"replica of {row.backup}")
 
 
-def _columns(row: AnyRow) -> dict[str, Any]:
-    # SQLAlchemy's names are of a kind of str that msgspec does not take for one.
-    return {str(name): value for name, value in row._asdict().items()}
+def _replica(row: AnyRow) -> Replica:
+    return msgspec.convert(dict(zip(_REPLICA, row, strict=True)), Replica)
+
+
+# SQLAlchemy's names are of a kind of str that msgspec does not take for one. Made once, since a
+# rotation reads a row for each backup that there is.
+_ENTRY = tuple(map(str, tables.catalog.c.keys()))
+_REPLICA = tuple(map(str, tables.replicas.c.keys()))
 
 
 def entry_row(entry: CatalogEntry) -> Mapping[str, Any]:
