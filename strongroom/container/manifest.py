@@ -58,9 +58,12 @@ class ManifestSelection(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tags: dict[str, str] = {}
 
 
-class ContainerEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ContainerEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One container. ``first`` and ``last`` are name hashes in hex (empty: no secret, or
-    not sealed). ``signer`` (a public key) and ``signature`` are its receipt's."""
+    not sealed). ``signer`` (a public key) and ``signature`` are its receipt's.
+
+    Its fields are texts and numbers, so the collector of cycles need not look at any.
+    """
 
     piece: int
     sha256: str

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from functools import lru_cache
 from typing import NoReturn, Self
 
 from cryptography.exceptions import InvalidSignature
@@ -15,8 +16,11 @@ from strongroom.errors import Tampered, UntrustedSigner
 
 PUBLIC = 32
 SIGNATURE = 64
+SIGNERS = 256
+"""Public keys that are kept ready: thousands of documents are of a few signers."""
 
 
+@lru_cache(maxsize=SIGNERS)
 def fingerprint(public: bytes) -> str:
     """Return what people compare: ``sr1:`` and the SHA-256 of the raw public key in hex."""
     return "sr1:" + hashlib.sha256(public).hexdigest()
@@ -60,9 +64,14 @@ class Signer:
 def verify(public: bytes, domain: bytes, message: bytes, signature: bytes) -> None:
     """Return if the signature is right; raise :class:`~strongroom.errors.Tampered` if not."""
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, _bound(domain, message))
+        _handle(public).verify(signature, _bound(domain, message))
     except (InvalidSignature, ValueError):
         raise Tampered("A signature does not fit what it signs.") from None
+
+
+@lru_cache(maxsize=SIGNERS)
+def _handle(public: bytes) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(public)
 
 
 def verify_any(publics: Sequence[bytes], domain: bytes, message: bytes, signature: bytes) -> bytes:

@@ -52,6 +52,8 @@ def original_name(name: str) -> str:
 def copies(objects: Objects, name: str) -> list[str]:
     """Return under which names an object and its repairs are there, in order; one listing."""
     there = {info.name for info in objects.list(name)}
+    if there <= {name}:  # nearly always
+        return list(there)
     return [one for one in (name, *repair_names(name)) if one in there]
 
 
