@@ -1,12 +1,13 @@
 """How fast backups are re-wrapped, beside the bare key operations: ``python -m tests.live.rotation_rates``.
 
 Prints a table in Markdown, of all kinds of keys, or of those whose names contain a word of the command
-line. *Bare* is what the keys themselves take: one unlocking, one wrapping, one unlocking to prove it, in
-one process, and nothing read or written. *Re-wrap* does that for backups of 100 containers on one target
-in memory, from the manifest's bytes to the envelope read back. *A run* is the whole rotation with its
-state database, as the command line and the workers do it, in one process and over all cores. Each is the
-better of two turns, and they take turns, so that a busy moment falls on all of them. The time that the
-process stood in line for a processor that others had is left out, but for that over all cores.
+line; a number there is how many backups there are of each kind, 1,000 if there is none. *Bare* is what
+the keys themselves take: one unlocking, one wrapping, one unlocking to prove it, in one process, and
+nothing read or written. *Re-wrap* does that for backups of 100 containers on one target in memory, from
+the manifest's bytes to the envelope read back. *A run* is the whole rotation with its state database, as
+the command line and the workers do it, in one process and over all cores. Each is the best of three
+turns, and they take turns, so that a busy moment falls on all of them. The time that the process stood
+in line for a processor that others had is left out, but for that over all cores.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ from strongroom.operations.rotation import submit_rotation
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import RunState
 from tests.live.rotation_kinds import PASSPHRASE, Kind, every_kind
+from tests.operations.folders import FoldersTarget
 from tests.operations.many import enter, make_backup
-from tests.operations.test_rotation_large import FoldersTarget
 from tests.operations.world import POLICY, World, make_world
 
-BACKUPS, CONTAINERS, TURNS = 300, 100, 2
-SLOW = {PASSPHRASE: 20}
-"""How many backups of kinds of which so many would take an hour: each takes a quarter of a second."""
+BACKUPS, CONTAINERS, TURNS = 1000, 100, 3
+SLOW = {PASSPHRASE: 20, "KMS (moto)": 200}
+"""How many backups there are at most of kinds of which so many would take an hour: a passphrase takes a
+quarter of a second, a server in Python some thirtieth."""
 
 SCHEDULED = Path("/proc/thread-self/schedstat")
 
@@ -197,13 +199,15 @@ def table(rates: list[Rates]) -> list[str]:
     return lines
 
 
-def main(wanted: list[str]) -> None:
+def main(given: list[str]) -> None:
+    backups = max((int(word) for word in given if word.isdecimal()), default=BACKUPS)
+    wanted = [word for word in given if not word.isdecimal()]
     found, floor = [], 0.0
     with tempfile.TemporaryDirectory() as name, every_kind(Path(name)) as kinds:
         for number, kind in enumerate(kinds):
             if wanted and not any(word in kind[0] for word in wanted):
                 continue
-            bench = Bench(Path(name) / str(number), kind, backups=SLOW.get(kind[0], BACKUPS))
+            bench = Bench(Path(name) / str(number), kind, backups=min(backups, SLOW.get(kind[0], backups)))
             floor = max(floor, signatures(bench))
             found.append(measure(bench))
             sys.stderr.write(f"{found[-1]}\n")

@@ -26,8 +26,8 @@ MANIFEST_ROLES = ("control", "recover")
 class CountingTarget(MemoryTarget):
     """Counts the bytes that go in and out, and where of each object they were read."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name=name, region=name)
+    def __init__(self, name: str, *, region: str = "") -> None:
+        super().__init__(name=name, region=region or name)
         self.written: Counter[str] = Counter()
         self.spans: list[tuple[str, int, int]] = []
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
-from strongroom.model import ObjectInfo
 from strongroom.operations.drive import drive
 from strongroom.operations.pins import pin_target
 from strongroom.operations.rotation import submit_rotation
 from strongroom.state.records import RunState
+from tests.operations.folders import FoldersTarget
 from tests.operations.many import enter, make_backup
 from tests.operations.rotating import CountingIdentity, CountingTarget, Rotated
 from tests.operations.world import POLICY
@@ -21,41 +17,12 @@ from tests.operations.world import POLICY
 BACKUPS, CONTAINERS = 1000, 100
 
 
-class FoldersTarget(CountingTarget):
-    """Lists a folder without looking at a hundred thousand other names."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self._folders: dict[str, list[str]] = defaultdict(list)
-
-    def lay(self, objects: Mapping[str, bytes]) -> None:
-        """Have objects lie there, without the time that a hundred thousand puts take."""
-        self._objects |= objects
-        for name in objects:
-            self._enter(name)
-
-    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
-        created = super().put(name, chunks, size=size, sha256=sha256)
-        if created:
-            self._enter(name)
-        return created
-
-    def _enter(self, name: str) -> None:
-        insort(self._folders[name.rpartition("/")[0]], name)
-
-    def _check_room(self, size: int) -> None:
-        """Let everything in: adding up what lies here takes longer than what is measured."""
-
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        folder = self._folders.get(prefix.rpartition("/")[0], [])
-        for name in islice(folder, bisect_left(folder, prefix), None):
-            if not name.startswith(prefix):
-                return
-            yield ObjectInfo(name=name, size=len(self._objects[name]))
+class CountingFolders(FoldersTarget, CountingTarget):
+    """Counts what goes in and out of the folders."""
 
 
 def test_a_hundred_thousand_containers_stay_where_they_are(tmp_path: Path) -> None:
-    at, target = Rotated(tmp_path), FoldersTarget("eu")
+    at, target = Rotated(tmp_path), CountingFolders("eu")
     world = replace(at.world, targets={"eu": target}).with_spec(
         targets=(pin_target("eu", target),), quorum=1, regions=1
     )
