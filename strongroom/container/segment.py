@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from strongroom.container.digests import SIZE
 from strongroom.container.rows import Row, decode_rows
-from strongroom.errors import Malformed
+from strongroom.errors import Malformed, VerificationFailed
 
 LEAST_VALUES = 1024
 MAX_JSON = 32 * 1024 * 1024
@@ -54,40 +54,31 @@ def check_values(plain: bytes, rows: list[Row]) -> bytes:
 
 
 def pack_rows(json: bytes | bytearray, rows: int, digests: list[bytes]) -> bytes:
-    """Return counts, the rows compressed, and the digests, which do not compress."""
+    """Return counts, the rows compressed, and the digests, which do not compress.
+
+    Raises :class:`~strongroom.errors.VerificationFailed` if the rows do not come back from their compression.
+    """
     frame = zstandard.ZstdCompressor(level=_LEVEL).compress(json)
+    if _decompress(frame, len(json)) != json:
+        raise VerificationFailed("What was compressed does not come back as it was.")
     return b"".join([_HEAD.pack(rows, len(digests), len(json)), frame, *digests])
 
 
-class Packed(Struct, frozen=True):
-    """A rows message taken apart: counts as stated, JSON lines, digests."""
-
-    rows: int
-    values: int
-    json: bytes
-    digests: bytes
-
-
-def split_rows(plain: bytes) -> Packed:
-    """Take apart what :func:`pack_rows` made, without parsing the rows."""
+def unpack_rows(plain: bytes) -> Rows:
+    """Parse strictly what :func:`pack_rows` made."""
     if len(plain) < _HEAD.size:
         raise Malformed("A segment's rows are too short.")
     count, digests, length = _HEAD.unpack_from(plain)
     end = len(plain) - digests * SIZE
     if end < _HEAD.size or length > MAX_JSON:
         raise Malformed("A segment's counts are out of bounds.")
-    return Packed(count, digests, _decompress(plain[_HEAD.size : end], length), plain[end:])
-
-
-def unpack_rows(plain: bytes) -> Rows:
-    """Parse strictly what :func:`pack_rows` made."""
-    packed = split_rows(plain)
-    rows = decode_rows(packed.json)
-    if len(rows) != packed.rows or not rows:
+    json = _decompress(plain[_HEAD.size : end], length)
+    rows = decode_rows(json)
+    if len(rows) != count or not rows:
         raise Malformed("A segment's rows are not as many as it says.")
-    if sum([v.length is not None for row in rows for v in row.versions]) != packed.values:
+    if sum([v.length is not None for row in rows for v in row.versions]) != digests:
         raise Malformed("A segment's digests are not as many as its values.")
-    return Rows(rows, packed.json, packed.digests)
+    return Rows(rows, json, plain[end:])
 
 
 def _decompress(frame: bytes, length: int) -> bytes:

@@ -44,8 +44,8 @@ class Sealed(Struct, frozen=True, kw_only=True):
     """What was written, and what is needed to reopen and compare it.
 
     ``sha256`` is the whole file's. ``first_hash`` and ``last_hash`` are the first and last
-    name hash (empty if there is no secret). ``file_key`` and ``fold`` (a SHA-256 over rows,
-    digests and values as they were before sealing) are for :func:`check.check_sealed`, after
+    name hash (empty if there is no secret). ``file_key`` and ``fold`` (a SHA-256 over rows
+    with digests, and values, as they were before sealing) are for :func:`check.check_sealed`, after
     which this record is to be dropped; neither may be stored or sent.
     """
 
@@ -182,9 +182,10 @@ def _batches(rows: Iterable[Pair], *, values: bool) -> Iterator[_Batch]:
     kept: list[bytes] = []
     for pair in rows if values else ((name_hash, bare(secret)) for name_hash, secret in rows):
         pairs.append(pair)
-        for value in _revealed(pair[1]):
-            kept.append(value)
-            length += len(value)
+        for version in pair[1].versions:
+            if version.value is not None:
+                kept.append(version.value.reveal())
+                length += len(version.value)
         if len(pairs) == size or length > BATCH_VALUES:
             batch = _Batch(pairs, kept)
             size, length, pairs, kept = BATCH if batch.small else 1, 0, [], []
@@ -270,7 +271,7 @@ class _Writer:
         self._out.write(rows)
         self._directory += layout.ENTRY.pack(len(values), len(rows), _sha256_or_zero(values), _sha256(rows))
         self._infos.append(SegmentInfo(segment.first.hex(), segment.secrets, segment.versions))
-        fold_segment(self._fold.update, segment.json, b"".join(segment.digests), plain)
+        fold_segment(self._fold.update, packed, plain)
 
     def finish(self) -> Sealed:
         if self._segment is not None:
@@ -300,13 +301,11 @@ class _Writer:
         self._out.write(tail + layout.SIGNATURE.pack(self._signer.public, signature) + trailer.raw)
 
 
-def fold_segment(
-    update: Callable[[bytes | bytearray], object], json: bytes | bytearray, digests: bytes, values: bytes
-) -> None:
-    """Fold a segment's content into a running hash, unambiguously."""
-    update(b"%d,%d;" % (len(json), len(digests)))
-    for part in (json, digests, values):
-        update(part)
+def fold_segment(update: Callable[[bytes], object], rows: bytes, values: bytes) -> None:
+    """Fold a segment's two plaintexts into a running hash, unambiguously."""
+    update(b"%d;" % len(rows))
+    update(rows)
+    update(values)
 
 
 def _encode(secrets: list[Secret]) -> bytes:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 import zstandard
 
+from strongroom.container import segment
 from strongroom.container.rows import Row, VersionRow
-from strongroom.container.segment import check_values, pack_values, padded, unpack_rows
-from strongroom.errors import Malformed
+from strongroom.container.segment import check_values, pack_rows, pack_values, padded, unpack_rows
+from strongroom.errors import Malformed, VerificationFailed
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,26 @@ def test_a_frame_that_would_unpack_to_more_than_the_limit_is_never_unpacked(stat
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1024 * 1024
+
+
+class Forgetful:
+    """A compressor with a fault: the last byte is another one."""
+
+    def __init__(self, *, level: int) -> None:
+        self._sound = zstandard.ZstdCompressor(level=level)
+
+    def compress(self, data: bytes) -> bytes:
+        return self._sound.compress(data[:-1] + b"!")
+
+
+def test_rows_that_a_compressor_spoiled_are_not_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    faulty = SimpleNamespace(
+        ZstdCompressor=Forgetful,
+        ZstdDecompressor=zstandard.ZstdDecompressor,
+        ZstdError=zstandard.ZstdError,
+        get_frame_parameters=zstandard.get_frame_parameters,
+    )
+    pack_rows(b"{}\n", 1, [])
+    monkeypatch.setattr(segment, "zstandard", faulty)
+    with pytest.raises(VerificationFailed, match="does not come back"):
+        pack_rows(b"{}\n", 1, [])

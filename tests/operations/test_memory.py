@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -19,9 +20,9 @@ def collector() -> Iterator[None]:
 
 
 def test_the_collector_stands_still_and_runs_again_whatever_went_wrong() -> None:
-    with pytest.raises(ValueError, match="gone"), uncollected():
+    with suppress(ValueError), uncollected():
         assert not gc.isenabled()
-        raise ValueError("gone")
+        raise ValueError
     assert gc.isenabled()
 
 
