@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
+from operator import not_
+from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from strongroom.container import canonical, document
 from strongroom.container.canonical import check_hex, unhex
@@ -155,18 +159,38 @@ def open_manifest(data: bytes, *, trusted: frozenset[str] | None) -> SignedManif
 
 def check_manifest(manifest: Manifest) -> None:
     """Hold a manifest to the format's rules; raise Malformed."""
-    containers = manifest.containers
-    if len(containers) > MAX_CONTAINERS:
+    if len(manifest.containers) > MAX_CONTAINERS:
         raise Malformed("The manifest lists too many containers.")
-    if [c.piece for c in containers] != list(range(len(containers))):
+    columns = _Columns.of(manifest.containers)
+    if columns.piece != tuple(range(len(columns.piece))):
         raise Malformed("The manifest's containers are not numbered without a gap.")
-    _check_entries(containers, sealed=manifest.sealed)
-    _check_counts(manifest)
+    _check_columns(columns, sealed=manifest.sealed)
+    _check_counts(manifest.counts, columns)
     if manifest.sealed:
-        _check_ranges(containers)
+        _check_ranges(columns)
     _check_texts(manifest.not_contained)
     if manifest.previous is not None:
         unhex(manifest.previous, 32, "The previous manifest's digest")
+
+
+class _Columns(NamedTuple):
+    """The containers' entries, field by field and in their order: there may be many, and whoever rotates
+    checks thousands of manifests."""
+
+    piece: tuple[int, ...] = ()
+    sha256: tuple[str, ...] = ()
+    size: tuple[int, ...] = ()
+    secrets: tuple[int, ...] = ()
+    versions: tuple[int, ...] = ()
+    first: tuple[str, ...] = ()
+    last: tuple[str, ...] = ()
+    wrapping_key: tuple[str, ...] = ()
+    signer: tuple[str, ...] = ()
+    signature: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, containers: Sequence[ContainerEntry]) -> _Columns:
+        return cls(*zip(*map(astuple, containers), strict=True))
 
 
 def _check_texts(texts: Sequence[str]) -> None:
@@ -174,36 +198,28 @@ def _check_texts(texts: Sequence[str]) -> None:
         raise Malformed("What the manifest says is not contained is too long, or cannot be printed.")
 
 
-def _check_entries(entries: Sequence[ContainerEntry], *, sealed: bool) -> None:
-    """Check each field over all containers: there may be many, and whoever rotates reads thousands."""
-    check_hex([one.sha256 for one in entries], 32, "A container's digest")
-    check_hex([one.signer for one in entries], 32, "A container's signer")
-    check_hex([one.signature for one in entries], 64, "A container's signature")
-    check_hex([one.wrapping_key for one in entries], 16 if sealed else 0, "A wrapping key's id")
-    if any(one.size < 0 or one.secrets < 0 or one.versions < 0 for one in entries):
+def _check_columns(columns: _Columns, *, sealed: bool) -> None:
+    check_hex(columns.sha256, 32, "A container's digest")
+    check_hex(columns.signer, 32, "A container's signer")
+    check_hex(columns.signature, 64, "A container's signature")
+    check_hex(columns.wrapping_key, 16 if sealed else 0, "A wrapping key's id")
+    if any(min(numbers, default=0) < 0 for numbers in (columns.size, columns.secrets, columns.versions)):
         raise Malformed("A container's count is negative.")
-    full = [one for one in entries if sealed and one.secrets]
-    empty = [one for one in entries if not (sealed and one.secrets)]
-    for some, size in ((full, SIZE), (empty, 0)):
-        check_hex([name for one in some for name in (one.first, one.last)], size, "A name's hash")
+    hashes = columns.first + columns.last
+    full = (columns.secrets if sealed else (0,) * len(columns.secrets)) * 2
+    check_hex(tuple(compress(hashes, full)), SIZE, "A name's hash")
+    check_hex(tuple(compress(hashes, map(not_, full))), 0, "A name's hash")
 
 
-def _check_counts(manifest: Manifest) -> None:
-    counts, containers = manifest.counts, manifest.containers
-    sums = Counts(
-        secrets=sum(c.secrets for c in containers),
-        versions=sum(c.versions for c in containers),
-        size=sum(c.size for c in containers),
-    )
-    if counts != sums:
+def _check_counts(counts: Counts, columns: _Columns) -> None:
+    sums = (sum(columns.secrets), sum(columns.versions), sum(columns.size))
+    if (counts.secrets, counts.versions, counts.size) != sums:
         raise Malformed("The manifest's counts are not those of its containers.")
 
 
-def _check_ranges(containers: Sequence[ContainerEntry]) -> None:
-    last = ""
-    for container in containers:
-        if not container.secrets:
-            continue
-        if not last < container.first <= container.last:
+def _check_ranges(columns: _Columns) -> None:
+    before = ""
+    for first, last in compress(zip(columns.first, columns.last, strict=True), columns.secrets):
+        if not before < first <= last:
             raise Malformed("The containers' ranges of names overlap.")
-        last = container.last
+        before = last

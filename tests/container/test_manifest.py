@@ -72,6 +72,37 @@ def test_a_manifest_with_a_gap_an_overlap_or_wrong_sums_is_neither_written_nor_r
             sign_manifest(broken, SIGNER)
 
 
+OF_TWO: list[dict[str, object]] = [
+    {"sha256": "ab" * 31},
+    {"sha256": "AB" * 32},
+    {"signer": "gh" * 32},
+    {"signature": "ef" * 32},
+    {"wrapping_key": "cd" * 32},
+    {"wrapping_key": ""},
+    {"first": "33" * 15 + "3g"},
+    {"last": ""},
+    {"size": -1},
+    {"versions": -1},
+    {"secrets": 0, "versions": 0},
+]
+"""What may not be in the second of two sealed containers whose first is as it should be."""
+
+
+@pytest.mark.parametrize("wrong", OF_TWO, ids=str)
+def test_each_field_of_each_container_is_held_to_the_format(wrong: dict[str, object]) -> None:
+    second = msgspec.structs.replace(entry(1, "33", "44"), **wrong)
+    with pytest.raises(Malformed):
+        sign_manifest(manifest(entry(0, "11", "22"), second), SIGNER)
+
+
+def test_only_sealed_containers_have_wrapping_keys_and_ranges_of_hashes() -> None:
+    first = msgspec.structs.replace(entry(0, "", ""), wrapping_key="")
+    sign_manifest(manifest(first, sealed=False), SIGNER)
+    for wrong in ({"wrapping_key": "cd" * 16}, {"first": "11" * 16}, {"last": "11" * 16}):
+        with pytest.raises(Malformed):
+            sign_manifest(manifest(msgspec.structs.replace(first, **wrong), sealed=False), SIGNER)
+
+
 def test_a_name_is_in_one_container_at_most() -> None:
     found = manifest(entry(0, "11", "22"), entry(1, "33", "44"))
     assert [c.piece for c in found.candidates(bytes([0x11] * 16))] == [0]
