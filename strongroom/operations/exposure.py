@@ -145,6 +145,8 @@ def old_versions(target: Target, *prefixes: str) -> OldVersions:
         found = [one for prefix in prefixes for one in hidden_versions(target, prefix)]
     except StrongroomError:
         return UNTOLD
+    if not found:
+        return NO_VERSIONS
     return OldVersions(count=len(found), locked_until=_locks_end(found), until=_rules_end(found))
 
 

@@ -14,7 +14,9 @@ from strongroom.errors import TargetError
 SEGMENT_LIMIT = 200  # leaves room in a 255-byte file name for a provisional one's ends
 NAME_LIMIT = 900  # S3 takes 1,024 bytes, and a target may put its own prefix in front
 
-_SEGMENT = re.compile(rf"[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{SEGMENT_LIMIT - 1}}}")
+_ONE = rf"[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{SEGMENT_LIMIT - 1}}}"
+_SEGMENT = re.compile(_ONE)
+_NAME = re.compile(f"{_ONE}(?:/{_ONE})*")
 
 
 def is_segment(text: str) -> bool:
@@ -24,7 +26,7 @@ def is_segment(text: str) -> bool:
 
 def is_name(text: str) -> bool:
     """Say whether ``text`` is a whole object name."""
-    return len(text) <= NAME_LIMIT and all(map(is_segment, text.split("/")))
+    return len(text) <= NAME_LIMIT and _NAME.fullmatch(text) is not None
 
 
 def check_name(name: str) -> str:
