@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from multiprocessing import get_context
+from threading import Thread
 
 from strongroom.keys.unasked import unasked
 from strongroom.operations.driven import driving
@@ -76,6 +77,8 @@ def _round(queue: list[Ticket], pool: _Pool, services: Services, watch: Watch | 
     over: list[tuple[Ticket, list[Ticket]]] = []
     if queue:
         ticket = queue.pop(0)
+        if ticket.step.kind is StepKind.REPORT:  # nothing is left to spread
+            pool.dismiss()
         over.append((ticket, perform(ticket, services)))
         pool.done_here.add(ticket.step.kind)
     over += pool.collect(block=not over)
@@ -109,6 +112,7 @@ class _Pool:
         self._threads: ThreadPoolExecutor | None = None
         self._processes = processes if may_fork() else 1
         self._executor: ProcessPoolExecutor | None = None
+        self._leaving: Thread | None = None
         self._futures: dict[Future[list[Ticket]], Ticket] = {}
 
     @property
@@ -164,7 +168,16 @@ class _Pool:
         done, _ = wait(self._futures, timeout=None if block else 0, return_when=FIRST_COMPLETED)
         return [(self._futures.pop(future), future.result()) for future in done]
 
+    def dismiss(self) -> None:
+        """Have the forked processes go, and do not wait until they have let go of their memory."""
+        self._processes = 1
+        if self._executor is not None and self._leaving is None:
+            self._leaving = Thread(target=self._executor.shutdown, name="dismiss")
+            self._leaving.start()
+
     def close(self) -> None:
+        if self._leaving is not None:
+            self._leaving.join()
         for executor in (self._executor, self._threads):
             if executor is not None:
                 executor.shutdown(cancel_futures=True)

@@ -25,7 +25,7 @@ from strongroom.operations.locks import lock_until
 from strongroom.operations.reencrypt import away_from, reencrypt_backup
 from strongroom.operations.rewrap import Rotation, rewrap_backup
 from strongroom.operations.services import Pinned, Services
-from strongroom.state.records import CatalogEntry, Run, Step
+from strongroom.state.records import Run, Step
 from strongroom.targets import Target
 from strongroom.targets.repaired import sound_copy
 from strongroom.vault.pace import Pace
@@ -64,8 +64,7 @@ def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
     shredding = shred_record.asked(
         services.store, services.signer_fingerprints
     )  # under a new key it could be brought back
-    entries = services.store.backups(policy=run.spec.policy, limit=EVERY)
-    known = [entry.backup for entry in entries if entry.backup not in shredding]
+    known = [backup for backup in services.store.names(run.spec.policy) if backup not in shredding]
     for backup in shredding & set(wanted):
         shred_record.check(services.store, backup, services.signer_fingerprints)
     if missing := sorted(set(wanted) - set(known)):
@@ -93,7 +92,7 @@ class Rotator:
         self._pinned = check_rotating(run, services)
         self._options = options_of(run)
         self._pace = Pace(self._options.rate, shared=services.state_dir / "rotate.pace").wait
-        self._entries = services.store.entries(backups)
+        self._digests = services.store.digests(backups)
         self._replicas = services.store.replicas_of(backups)
         # Now, whatever the first backup is: a process that is forked off later must not ask a person again.
         # What an identity lacks is said with each backup that needs it.
@@ -102,7 +101,7 @@ class Rotator:
 
     def rotate(self, backup: str) -> dict[str, Any]:
         """Rotate one of the backups; return what it was and what it is now."""
-        manifest, targets, missed = held(self._run, backup, self._entries.get(backup), self._services)
+        manifest, targets, missed = held(self._run, backup, self._digests.get(backup), self._services)
         result = {"backup": backup, "sealed": manifest.sealed, "missed": missed}
         if not manifest.sealed:
             return result
@@ -148,18 +147,17 @@ def check_rotating(run: Run, services: Services) -> Pinned:
 
 
 def held(
-    run: Run, backup: str, entry: CatalogEntry | None, services: Services
+    run: Run, backup: str, recorded: str | None, services: Services
 ) -> tuple[Manifest, list[Target], dict[str, str]]:
     """Return a backup's manifest, the targets that hold it, and what is wrong with the others.
 
     Args:
-        entry: what the catalog knows of it.
+        recorded: the SHA-256 of its manifest that the catalog knows, in hex.
 
     Raises:
         MissingPiece: no target gave the manifest that the catalog knows.
         RecordRefused: it is a backup of another policy, whose readers are not ours to add.
     """
-    recorded = entry.manifest_sha256 if entry else None
     known: dict[bytes, Manifest] = {}
     found: dict[str, Manifest] = {}
     missed: dict[str, StrongroomError] = {}

@@ -29,9 +29,9 @@ def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
     A slice that was given up is no fault: each of its backups got a step of its own.
     """
     backups = len(run.facts["backups"])
-    alone = services.store.rows(run.id, StepKind.ROTATE)
-    bad = [row for row in alone if row.state is not StepState.DONE]
-    short = [missed for one in results(services.store, run.id) if (missed := one.get("missed"))]
+    rows = [row for kind in ROTATING for row in services.store.rows(run.id, kind)]
+    bad = [row for row in rows if row.step.kind is StepKind.ROTATE and row.state is not StepState.DONE]
+    short = [missed for one in of_rows(rows).values() if (missed := one.get("missed"))]
     if bad and len(bad) == backups:
         return RunState.FAILED, f"{bad[0].error} (no backup was rotated)"
     if bad:

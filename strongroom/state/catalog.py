@@ -61,10 +61,17 @@ def backup(conn: Connection, name: str) -> CatalogEntry | None:
     return None if row is None else codec.entry_of(row)
 
 
-def entries(conn: Connection, names: Sequence[str]) -> dict[str, CatalogEntry]:
-    """Return those of these backups that the catalog knows."""
-    rows = conn.execute(select(tables.catalog).where(_catalog.backup.in_(names)))
-    return {entry.backup: entry for entry in map(codec.entry_of, rows)}
+def names(conn: Connection, policy: str) -> list[str]:
+    """Return a policy's backups by name, newest first."""
+    query = select(_catalog.backup).where(_catalog.policy == policy)
+    found = conn.execute(query.order_by(_catalog.created_at.desc(), _catalog.backup.desc()))
+    return codec.texts_of(found.scalars().all(), f"backup of policy {policy}")
+
+
+def digests(conn: Connection, wanted: Sequence[str]) -> dict[str, str]:
+    """Return the digests of the manifests of those of these backups that the catalog knows."""
+    query = select(_catalog.backup, _catalog.manifest_sha256).where(_catalog.backup.in_(wanted))
+    return codec.pairs_of(conn.execute(query).all(), "digest of a manifest")
 
 
 def replicas_of(conn: Connection, names: Sequence[str]) -> dict[str, list[Replica]]:

@@ -120,6 +120,17 @@ def _entry(row: AnyRow) -> CatalogEntry:
     return msgspec.convert(dict(zip(_ENTRY, row, strict=True)), CatalogEntry)
 
 
+def texts_of(values: Sequence[object], what: str) -> list[str]:
+    """Return one column of several rows."""
+    return _readable(lambda values: msgspec.convert(values, list[str]), values, what)
+
+
+def pairs_of(rows: Sequence[AnyRow], what: str) -> dict[str, str]:
+    """Return two columns of several rows."""
+    pairs = {row[0]: row[1] for row in rows}
+    return _readable(lambda pairs: msgspec.convert(pairs, dict[str, str]), pairs, what)
+
+
 def replica_of(row: AnyRow) -> Replica:
     """Return a row of ``replicas`` as a record."""
     return _readable(_replica, row, f"replica of {row.backup}")

@@ -282,10 +282,15 @@ class RunStore:
         with self._database.reading() as conn:
             return catalog.backup(conn, name)
 
-    def entries(self, names: Sequence[str]) -> dict[str, CatalogEntry]:
-        """Return those of these backups that the catalog knows; one read for all of them."""
+    def names(self, policy: str) -> list[str]:
+        """Return the names of all backups of a policy, newest first."""
         with self._database.reading() as conn:
-            return catalog.entries(conn, names)
+            return catalog.names(conn, policy)
+
+    def digests(self, backups: Sequence[str]) -> dict[str, str]:
+        """Return the SHA-256 (hex) of the manifest of each of these backups that the catalog knows."""
+        with self._database.reading() as conn:
+            return catalog.digests(conn, backups)
 
     def backups(self, *, policy: str | None = None, limit: int = 1000) -> list[CatalogEntry]:
         """Return backups, newest first; of one policy if given."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
@@ -261,6 +262,7 @@ def test_slices_are_spread_over_processes_once_one_was_done_in_this(house: House
     assert house.rotated() == house.names
     asked = Counter(map(int, log.read_text().split()))
     assert asked[os.getpid()] == 1
+    assert active_children() == []
     assert sum(asked.values()) == SLICE + 4
     assert len(results(services.store, run.id)) == SLICE + 4
 

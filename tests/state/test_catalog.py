@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import create_engine, text, update
 
 from strongroom.errors import StateError
 from strongroom.model import Depth
-from strongroom.state import tables
+from strongroom.state import codec, tables
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
 from tests.state.pipeline import let_pass, new_run
@@ -52,6 +52,19 @@ def test_a_backup_is_read_back_as_it_was_put(store: RunStore) -> None:
     ]
     assert store.backup("b2") is None
     assert store.replicas("b2") == []
+
+
+def test_the_names_of_a_policy_s_backups_come_newest_first(store: RunStore) -> None:
+    store.put_backup(entry("b1", created_at="2026-11-26T02:45:01Z"))
+    for name, policy in (("b2", "weekly"), ("b3", "weekly"), ("b4", "daily")):
+        store.put_backup(entry(name, policy=policy))
+    assert store.names("weekly") == ["b1", "b3", "b2"]
+    assert store.names("hourly") == []
+
+
+def test_what_is_known_of_manifests_is_read_for_many_backups_at_once(store: RunStore) -> None:
+    store.put_backup(entry("b1"))
+    assert store.digests(["b1", "b2"]) == {"b1": "ab" * 32}
 
 
 def test_putting_a_backup_again_replaces_what_was_known(store: RunStore) -> None:
@@ -104,6 +117,15 @@ def test_an_unreadable_catalog_row_is_a_state_error(store: RunStore) -> None:
         conn.execute(update(tables.replicas).values(verified="sworn"))
     with pytest.raises(StateError, match="replica of b1"):
         store.replicas("b1")
+
+
+def test_names_and_digests_that_are_no_text_are_a_state_error() -> None:
+    row = next(iter(create_engine("sqlite://").connect().execute(text("SELECT 'b1', NULL"))))
+    assert codec.texts_of(["b1"], "name") == ["b1"]
+    with pytest.raises(StateError, match="an unreadable digest"):
+        codec.pairs_of([row], "digest")
+    with pytest.raises(StateError, match="an unreadable name"):
+        codec.texts_of([None], "name")
 
 
 def test_events_are_kept_in_order_with_ascending_ids(store: RunStore) -> None:
