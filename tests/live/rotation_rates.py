@@ -125,13 +125,18 @@ class Bench:
         content = b"".join(self.target.read(manifest_name(manifest.backup_id)))
         return parse_manifest(content, trusted=self.trusted)
 
-    def run(self, *, processes: int = 1) -> int:
-        """Do the same as a run; return how many backups have the new key now."""
+    def run(self, *, processes: int = 1) -> str:
+        """Do the same as a run, and return its id."""
         services = self._services()
         run, tickets = submit_rotation(services, policy=POLICY)
         done = drive(run, tickets, services, processes=processes)
         assert done.state is RunState.DONE, done.error
-        return sum(all(key["made"] for key in one["keys"]) for one in results(services.store, run))
+        return run
+
+    def rotated(self, run: str) -> int:
+        """Return how many backups a run gave the new key."""
+        done = results(self.world.services().store, run)
+        return sum(all(key["made"] for key in one["keys"]) for one in done)
 
     def _services(self) -> Services:
         spec = self.world.with_spec(recipients=(pin_recipient("new", self.new.recipient),)).spec
@@ -162,9 +167,16 @@ def queued() -> float:
 
 def measure(bench: Bench) -> Rates:
     """Return the rates of one kind of recipient."""
+    runs: list[str] = []
     bench.prepare()
-    ways = (bench.bare, bench.rewrap, bench.run, lambda: bench.run(processes=0))
+    ways = (
+        bench.bare,
+        bench.rewrap,
+        lambda: runs.append(bench.run()),
+        lambda: runs.append(bench.run(processes=0)),
+    )
     turns = [[bench.rate(way) for way in ways] for _ in range(TURNS)]
+    assert {bench.rotated(run) for run in runs} == {len(bench.made)}
     bare, rewrap, run, spread = map(max, zip(*turns, strict=True))
     return Rates(kind=bench.name, bare=bare, rewrap=rewrap, run=run, spread=spread)
 
