@@ -12,7 +12,7 @@ from strongroom.container.manifest import ContainerEntry, Manifest, parse_manife
 from strongroom.container.reader import Container
 from strongroom.container.rows import Row
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.errors import MissingPiece, NotABackup, Tampered, Truncated, WrongKey
+from strongroom.errors import FormatError, MissingPiece, NotABackup, Tampered, Truncated, WrongKey
 from strongroom.keys import Identity
 from strongroom.model import Secret
 from strongroom.operations.envelopes import Newest, own_record
@@ -138,12 +138,24 @@ def readable_container(objects: Objects, backup: str, entry: ContainerEntry) -> 
 def carried_record(objects: Objects, backup: str, entry: ContainerEntry) -> WrappingKeyRecord:
     """Return the wrapping key's record that a container carries in itself; reads no secret.
 
+    The record is signed by itself, so it counts wherever it lies: a repair is looked for only if it is not
+    to be had from the container's own place.
+
     Raises:
         FormatError, TargetError: it cannot be read, or whoever captured it did not sign it.
         Tampered: it is that of another wrapping key: another container lies here, signed by the same role.
     """
-    reader = ObjectReader(objects, readable_container(objects, backup, entry))
-    record = own_record(reader, signer=entry.signer_fingerprint)
+    name = container_name(backup, entry.sha256)
+    try:
+        return _carried_by(objects, name, backup, entry)
+    except FormatError:
+        if (copy := readable_container(objects, backup, entry)) == name:
+            raise
+        return _carried_by(objects, copy, backup, entry)
+
+
+def _carried_by(objects: Objects, name: str, backup: str, entry: ContainerEntry) -> WrappingKeyRecord:
+    record = own_record(ObjectReader(objects, name), signer=entry.signer_fingerprint)
     if record.id != entry.wrapping_key:
         raise Tampered(f"container {entry.piece} of {backup} has another wrapping key than its manifest says")
     return record

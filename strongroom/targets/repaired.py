@@ -79,17 +79,24 @@ def readable_copy(objects: Objects, name: str, *, sha256: bytes) -> str:
 def sound_copy(objects: Objects, name: str, parse: Callable[[bytes], T]) -> T:
     """Return what ``parse`` makes of the first copy of a small object that it does not refuse.
 
+    Repairs are looked for only if the object itself will not do: a listing takes as long as a read.
+
     Raises:
         FormatError: what ``parse`` says of the first copy, if it refuses all of them.
         MissingPiece: there is none.
     """
     refusals: list[FormatError] = []
-    for copy in copies(objects, name):
+    for copy in _by_and_by(objects, name):
         try:
             return parse(_taken(objects, copy))
         except FormatError as error:
             refusals.append(error)
-    raise refusals[0] if refusals else MissingPiece(f"'{name}' is not there")
+    raise next((error for error in refusals if not isinstance(error, MissingPiece)), refusals[0])
+
+
+def _by_and_by(objects: Objects, name: str) -> Iterator[str]:
+    yield name
+    yield from (copy for copy in copies(objects, name) if copy != name)
 
 
 def _taken(objects: Objects, name: str) -> bytes:

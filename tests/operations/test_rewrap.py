@@ -12,12 +12,12 @@ from strongroom.container.envelope import write_detached
 from strongroom.container.outer import read_outer
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import Stale, TargetUnavailable, WrongKey
+from strongroom.errors import Stale, Tampered, TargetUnavailable, Truncated, WrongKey
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient
 from strongroom.operations.envelopes import envelope_name, find_all, find_newest, wrapping_keys
 from strongroom.operations.layout import container_name
-from strongroom.operations.open import ObjectReader, open_backup
+from strongroom.operations.open import ObjectReader, carried_record, open_backup
 from strongroom.operations.rewrap import KeyRotated, rewrap_backup
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
@@ -53,6 +53,36 @@ def test_afterwards_the_new_key_opens_every_replica_and_the_old_one_none(at: Rot
         assert at.opened(backup, target, at.new) == 30
         with pytest.raises(WrongKey):
             at.opened(backup, target, at.old)
+
+
+def test_the_record_of_a_damaged_container_is_had_from_its_repair(at: Rotated) -> None:
+    backup, target = at.back_up(), at.world.targets["eu"]
+    (entry,) = wrapping_keys(at.manifest(backup)).values()
+    name = container_name(backup, entry.sha256)
+    whole = b"".join(target.read(name))
+    good = carried_record(target, backup, entry)
+
+    overwrite(target, name, whole[:-200] + bytes(200))
+    with pytest.raises(Truncated):
+        carried_record(target, backup, entry)
+    put(target, f"{name}.r1", whole)
+    assert carried_record(target, backup, entry) == good
+    target.delete(name)
+    assert carried_record(target, backup, entry) == good
+
+
+def test_another_container_in_the_place_of_one_does_not_hide_its_repair(at: Rotated) -> None:
+    backup, other, target = at.back_up(), at.back_up(), at.world.targets["eu"]
+    (entry,), (wrong,) = (wrapping_keys(at.manifest(one)).values() for one in (backup, other))
+    name = container_name(backup, entry.sha256)
+    whole = b"".join(target.read(name))
+    good = carried_record(target, backup, entry)
+
+    overwrite(target, name, b"".join(target.read(container_name(other, wrong.sha256))))
+    with pytest.raises(Tampered, match="another wrapping key"):
+        carried_record(target, backup, entry)
+    put(target, f"{name}.r1", whole)
+    assert carried_record(target, backup, entry) == good
 
 
 def payload_read(at: Rotated, backup: str) -> int:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom.errors import VerificationFailed
+from strongroom.errors import Malformed, MissingPiece, TargetUnavailable, VerificationFailed
+from strongroom.model import ObjectInfo
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.names import is_name
 from strongroom.targets.repaired import (
@@ -88,6 +89,45 @@ def test_what_is_read_whole_has_a_limit_and_the_next_copy_counts() -> None:
 
     assert sound_copy(target, NAME, lambda content: content) == GOOD
     assert target.given <= MOST_BYTES + MIB
+
+
+class Unlisted(MemoryTarget):
+    """A target of which no listing is to be had."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        raise TargetUnavailable(f"CANARY: listed {prefix}")
+
+
+def test_repairs_are_looked_for_only_when_the_object_itself_will_not_do() -> None:
+    target = Unlisted()
+    put(target, NAME, GOOD)
+
+    assert sound_copy(target, NAME, lambda content: content) == GOOD
+    with pytest.raises(TargetUnavailable, match="listed"):
+        sound_copy(target, NAME, refuse)
+
+
+def refuse(content: bytes) -> bytes:
+    raise Malformed(f"refused {content!r}")
+
+
+def test_of_a_missing_object_the_repair_counts_and_is_what_a_refusal_is_about() -> None:
+    target = MemoryTarget()
+    with pytest.raises(MissingPiece):
+        sound_copy(target, NAME, lambda content: content)
+
+    put(target, f"{NAME}.r1", GOOD)
+    assert sound_copy(target, NAME, lambda content: content) == GOOD
+    with pytest.raises(Malformed, match="good"):
+        sound_copy(target, NAME, refuse)
+
+
+def test_of_several_copies_the_first_refusal_is_told() -> None:
+    target = MemoryTarget()
+    put(target, NAME, b"first")
+    put(target, f"{NAME}.r1", b"second")
+    with pytest.raises(Malformed, match="first"):
+        sound_copy(target, NAME, refuse)
 
 
 def test_repairs_come_to_an_end() -> None:
