@@ -49,7 +49,7 @@ def refuse_shut_in(arguments: Namespace, names: list[str], place: Place) -> None
     source = getattr(arguments, "source", "")
     if not names or place.section("sources").get(source, {}).get("kind") not in _VAULTS:
         return
-    from cli.settings import settings  # noqa: PLC0415 - pydantic
+    from cli.settings import settings  # noqa: PLC0415 - the whole configuration
     from strongroom.config.checks.servers import SHUT_IN, needs_its_source  # noqa: PLC0415
 
     if needs_its_source(settings(), source, names):

@@ -35,6 +35,8 @@ def _config(arguments: Namespace, output: Output) -> int | None:
 
 
 def _check(arguments: Namespace, output: Output) -> int | None:
+    import msgspec  # noqa: PLC0415
+
     from strongroom.config import ConfigProblems  # noqa: PLC0415
 
     try:
@@ -47,7 +49,7 @@ def _check(arguments: Namespace, output: Output) -> int | None:
     document: dict[str, Any] = {
         "file": file and str(file),
         "problems": [],
-        "settings": found.model_dump(mode="json"),
+        "settings": msgspec.to_builtins(found, enc_hook=str),
     }
     output.answer(document, _summary(found, file))
     return None

@@ -27,7 +27,7 @@ def _arguments(parser: ArgumentParser) -> None:
 def _diagnose(arguments: Namespace, output: Output) -> int:
     import msgspec  # noqa: PLC0415
 
-    from cli.settings import asking, settings  # noqa: PLC0415 - pydantic
+    from cli.settings import asking, settings  # noqa: PLC0415 - the whole configuration
     from strongroom.operations.diagnose import Use, remarks  # noqa: PLC0415
 
     found = settings()

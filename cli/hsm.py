@@ -26,7 +26,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _hsm(arguments: Namespace, output: Output) -> None:
-    from cli.settings import settings  # noqa: PLC0415 - pydantic
+    from cli.settings import settings  # noqa: PLC0415 - the whole configuration
     from strongroom.config import Pkcs11Key  # noqa: PLC0415
 
     found = settings().keys.get(arguments.key)

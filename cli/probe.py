@@ -81,7 +81,7 @@ def _on_target(probe: Callable[..., Probe], name: str, found: Settings) -> Probe
 
 
 def _on_source(name: str, found: Settings) -> Probe:
-    from strongroom.config import FilesSource  # noqa: PLC0415 - pydantic
+    from strongroom.config import FilesSource  # noqa: PLC0415 - the whole configuration
     from strongroom.operations.probe_source import probe_source  # noqa: PLC0415
     from strongroom.sources.local import LocalStore  # noqa: PLC0415
     from strongroom.wiring import places  # noqa: PLC0415

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def settings() -> Settings:
     """Return the configuration. Raises ConfigProblems, with every problem at once."""
-    from strongroom.config import load_settings  # noqa: PLC0415 - pydantic
+    from strongroom.config import load_settings  # noqa: PLC0415 - the whole configuration
 
     return load_settings()
 

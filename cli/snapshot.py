@@ -112,7 +112,7 @@ def _vault(arguments: Namespace) -> Vault:
 
 
 def _configured(name: str) -> Vault:
-    from cli.settings import settings  # noqa: PLC0415 - pydantic
+    from cli.settings import settings  # noqa: PLC0415 - the whole configuration
     from strongroom.wiring.vaults import vault  # noqa: PLC0415
 
     found = settings()

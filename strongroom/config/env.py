@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from strongroom.config.model import Settings
 from strongroom.config.problems import Problem, dotted
-from strongroom.config.schema import models_of
+from strongroom.config.schema import fields_of, is_deep, models_of
 
 PREFIX = "STRONGROOM_"
 CONFIG = "STRONGROOM_CONFIG"
@@ -75,7 +75,7 @@ def overrides(env: Mapping[str, str], raw: Mapping[str, Any]) -> list[Override]:
     """Return the settings that the environment overrides; ``raw`` spells existing names."""
     found = [
         Override(variable=variable, path=_spell(variable.removeprefix(PREFIX).split("__"), raw), text=text)
-        for variable, text in sorted(env.items())
+        for variable, text in sorted((_printable(name), text) for name, text in env.items())
         if variable.startswith(PREFIX) and "__" in variable
     ]
     if env.get(STATE_DIR):
@@ -83,6 +83,11 @@ def overrides(env: Mapping[str, str], raw: Mapping[str, Any]) -> list[Override]:
             Override(variable=STATE_DIR, path=("state_dir",), text=str(Path(env[STATE_DIR]).absolute()))
         )
     return found
+
+
+def _printable(name: str) -> str:
+    """Spell out what is no UTF-8: no problem that names it could be shown."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _spell(parts: list[str], raw: Any) -> tuple[str, ...]:
@@ -113,9 +118,10 @@ def value_of(text: str) -> Any:
     """Read an environment value: TOML if it looks like a number, truth, list or table."""
     if _NOT_TEXT.fullmatch(text.strip()):
         try:
-            return tomllib.loads(f"value = {text.strip()}")["value"]
-        except (tomllib.TOMLDecodeError, RecursionError):
-            pass
+            value = tomllib.loads(f"value = {text.strip()}")["value"]
+        except (ValueError, RecursionError):  # a number of thousands of digits is no TOMLDecodeError
+            return text
+        return text if is_deep(value) else value
     return text
 
 
@@ -123,9 +129,9 @@ def suspects(env: Mapping[str, str]) -> list[Problem]:
     """Return variables that look like an override with an underscore forgotten."""
     meant = {
         f"{PREFIX}{section}_{key}".upper(): f"{PREFIX}{section}__{key}".upper()
-        for section, field in Settings.model_fields.items()
-        for model in models_of(field.annotation)
-        for key in model.model_fields
+        for section, field in fields_of(Settings).items()
+        for model in models_of(field.kind)
+        for key in model.__struct_fields__
     }
     return [
         Problem(

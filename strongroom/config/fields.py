@@ -3,57 +3,89 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
-from pydantic_core import PydanticCustomError
+from msgspec import Meta, Struct
 
 from strongroom.hosts import is_loopback
 
-WITHOUT_TLS = "without_tls"
 _SIZE = re.compile(r"(?P<number>\d{1,18}) ?(?P<unit>|B|[KMGT]i?B)")
-_UNITS = {"": 1, "B": 1} | {
+_UNITS: dict[str, int] = {"": 1, "B": 1} | {
     f"{letter}{binary}B": base**power
     for power, letter in enumerate("KMGT", start=1)
     for binary, base in (("", 1000), ("i", 1024))
 }
 
 
-def parse_size(value: Any) -> Any:
-    """Return the bytes that a text such as ``"32MiB"`` or ``"2 GB"`` means; leave the rest."""
-    if not isinstance(value, str):
-        return value
-    match = _SIZE.fullmatch(value)
+class Unfit(Exception):
+    """What is written is nothing that its setting takes.
+
+    Args:
+        what: what is wrong; never the value.
+        right: what would be right.
+        example: whether the setting's own example is to follow.
+    """
+
+    def __init__(self, what: str, right: str, *, example: bool = True) -> None:
+        super().__init__(what)
+        self.what = what
+        self.right = right
+        self.example = example
+
+
+class Meant(Struct, frozen=True):
+    """In an annotation: what a text that stands in place of the value means."""
+
+    by: Callable[[str], int]
+
+
+class Checked(Struct, frozen=True):
+    """In an annotation: what refuses a text of the right form."""
+
+    by: Callable[[str], None]
+
+
+def misshapen() -> Unfit:
+    """Return what is said of a text that is not written as such texts are."""
+    return Unfit("not of the right form", "Write it")
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that a text such as ``"32MiB"`` or ``"2 GB"`` means."""
+    match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueError("not a size")
+        raise misshapen()
     return int(match["number"]) * _UNITS[match["unit"]]
 
 
-def absolute(path: Path, info: ValidationInfo) -> Path:
-    """Expand ``~`` and anchor a relative path at the configuration file's directory."""
-    base = (info.context or {}).get("base") or Path.cwd()
-    if "\0" in str(path):
-        raise ValueError("no path has a NUL in it")
+def absolute(text: str, base: Path) -> Path:
+    """Expand ``~`` and anchor a relative path at ``base``, the configuration file's directory."""
+    if "\0" in text:  # no path has one
+        raise misshapen()
     try:
-        return Path(base, path.expanduser())
-    except RuntimeError:
-        raise ValueError("its home directory is not known") from None
+        return base / Path(text).expanduser()
+    except RuntimeError:  # whose home is not known
+        raise misshapen() from None
 
 
-def private(url: str) -> str:
+def private(url: str) -> None:
     """Refuse the address of another host without TLS: tokens and values go there."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise misshapen() from None
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise PydanticCustomError(WITHOUT_TLS, "without TLS")
-    return url
+        right = "An https:// address; http:// only for a server on this host."
+        raise Unfit("reached without TLS", right, example=False)
 
 
-AbsolutePath = Annotated[Path, AfterValidator(absolute)]
-Size = Annotated[int, BeforeValidator(parse_size)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
-Fingerprint = Annotated[str, Field(pattern=r"^sr1:[0-9a-f]{64}$")]
-PublicKey = Annotated[str, Field(pattern=r"^srpub1:[A-Za-z0-9_-]+:[A-Za-z0-9_-]+$")]
-Text = Annotated[str, Field(min_length=1)]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"), AfterValidator(private)]
+AbsolutePath: TypeAlias = Path
+Size = Annotated[int, Meant(parse_size)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
+Fingerprint = Annotated[str, Meta(pattern=r"^sr1:[0-9a-f]{64}$")]
+PublicKey = Annotated[str, Meta(pattern=r"^srpub1:[A-Za-z0-9_-]+:[A-Za-z0-9_-]+$")]
+Text = Annotated[str, Meta(min_length=1)]
+Url = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"), Checked(private)]

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
+from typing import Any, cast
 
 from strongroom.config import env as environment
 from strongroom.config.checks import Found, check
 from strongroom.config.model import Settings
 from strongroom.config.problems import ConfigProblems, KeyPath, Problem, dotted
-from strongroom.config.schema import look_up
-from strongroom.config.translate import details_of, path_of, problems_of
+from strongroom.config.reading import NOTHING, Wrong, read
+from strongroom.config.schema import is_deep, look_up
 
 NO_FILE = "no file"
 _TOO_DEEP = ("nested too deeply", "No setting is deeper than a list in a table.")
@@ -51,13 +48,18 @@ def load_settings(env: Mapping[str, str] | None = None, path: str | Path | None 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        if not is_deep(raw):
+            return raw
+        problem = _file_problem(file, *_TOO_DEEP)
     except tomllib.TOMLDecodeError as error:
         problem = _syntax_problem(file, str(error))
     except RecursionError:
         problem = _file_problem(file, *_TOO_DEEP)
     except UnicodeDecodeError:
         problem = _file_problem(file, "not a text in UTF-8", "Save it as UTF-8.")
+    except ValueError:  # from reading a number of thousands of digits
+        problem = _file_problem(file, "holds a number beyond all measure", "No setting takes such a number.")
     except OSError as error:
         problem = _file_problem(file, f"cannot be read: {error.strerror}", "Name another, or create it.")
     raise ConfigProblems([problem]) from None
@@ -99,9 +101,8 @@ class _Loading:
 
     def settings(self) -> Settings:
         """Return the settings, or raise with every problem."""
-        declared = {name: frozenset(table) for name, table in self._raw.items() if isinstance(table, dict)}
-        settings = self._validated()
-        for key, what, right in check(Found(settings=settings, declared=declared, bad=frozenset(self._bad))):
+        settings = self._read()
+        for key, what, right in check(Found(settings=settings, raw=self._raw, bad=frozenset(self._bad))):
             self._add(key, what, right)
         if self._problems:
             raise ConfigProblems(self._problems)
@@ -120,60 +121,24 @@ class _Loading:
     def _fill_in_state_dir(self) -> None:
         self._raw.setdefault("state_dir", str(self._fallback or self._base))
 
-    def _validated(self) -> Settings:
-        """Return settings from what is valid, having noted what is not.
+    def _read(self) -> Settings:
+        """Return settings from what is valid, having noted what is not."""
+        found, wrong = self._attempt()
+        for each in wrong:
+            self._add(each.path, each.what, each.right)
+        self._bad.update(each.path for each in wrong)
+        if found is NOTHING:  # the state directory is wrong, and nothing goes without one
+            del self._raw["state_dir"]
+            self._fill_in_state_dir()
+            found, _ = self._attempt()
+        return cast("Settings", found)
 
-        What is wrong is taken out and the rest is read again, so that one wrong key does
-        not hide how the other parts fit together.
-        """
-        error = self._error()
-        if error is not None and self._take_as_text(error):
-            error = self._error()
-        if error is not None:
-            self._problems += problems_of(error, self._raw, self._where)
-        while error is not None:
-            self._take_out(error)
-            error = self._error()
-        return self._settings
-
-    def _error(self) -> ValidationError | None:
-        try:
-            # By way of JSON, pydantic's strict mode takes text for a path, but "2" for no number.
-            self._settings = Settings.model_validate_json(
-                json.dumps(self._raw, default=_no_value_of_ours), strict=True, context={"base": self._base}
-            )
-        except ValidationError as error:
-            if error.errors(include_input=False)[0]["type"] == "json_invalid":
-                raise ConfigProblems([_file_problem(self._where(()), *_TOO_DEEP)]) from None
-            return error
-        return None
-
-    def _take_as_text(self, error: ValidationError) -> bool:
-        """Read overrides as text where text is wanted, though they look like a number."""
-        wanted = {
-            path_of(details, self._raw)
-            for details in details_of(error)
-            if details["type"] in ("string_type", "path_type")
+    def _attempt(self) -> tuple[Any, list[Wrong]]:
+        """Read, taking overrides as text where text is wanted, though they look like a number."""
+        texts: dict[KeyPath, str] = {
+            override.path: override.text for override in self._overrides if _is_text(override.text)
         }
-        numbers = [override for override in self._overrides if override.path in wanted]
-        for override in numbers:
-            environment.apply(override, self._raw, as_text=True)
-        return bool(numbers)
-
-    def _take_out(self, error: ValidationError) -> None:
-        """Remove what is wrong; the last of a list first, so that the other places stay right."""
-        details = details_of(error)
-        places = sorted(
-            ((path_of(each, self._raw), each["type"]) for each in details), key=_index, reverse=True
-        )
-        for path, kind in places:
-            self._bad.add(path)
-            # A missing key spoils the table that it misses from.
-            *above, last = path[:-1] if kind == "missing" else path
-            holder = look_up(self._raw, tuple(above))
-            if holder is not None and look_up(holder, (last,)) is not None:
-                del holder[last]
-        self._fill_in_state_dir()
+        return read(Settings, self._raw, base=self._base, texts=texts)
 
     def _add(self, key: KeyPath, what: str, right: str) -> None:
         self._problems.append(Problem(where=self._where(key), key=dotted(key), what=what, right=right))
@@ -185,16 +150,6 @@ class _Loading:
             if key[: len(path)] == path or (not written and path[: len(key)] == key):
                 return f"environment {override.variable}"
         return str(self._file) if self._file else NO_FILE
-
-
-def _no_value_of_ours(_: object) -> list[dict[str, str]]:
-    """Stand in for a TOML date or time: something that no setting takes."""
-    return [{}]
-
-
-def _index(place: tuple[KeyPath, str]) -> int:
-    last = place[0][-1]
-    return last if isinstance(last, int) else -1
 
 
 def _is_text(text: str) -> bool:

@@ -1,11 +1,10 @@
 """What is backed up, how, when, to whom, and how long it is kept."""
 
-from __future__ import annotations
+# Annotations are no text here: see strongroom.config.base.
+from typing import Annotated, Literal
 
-from collections.abc import Mapping
-from typing import Any, Literal
-
-from pydantic import Field
+from msgspec import Meta, field
+from msgspec.structs import force_setattr
 
 from strongroom.config.base import Section
 from strongroom.config.fields import Name, Text
@@ -14,118 +13,145 @@ from strongroom.model import Depth, Selection
 YEAR_DAYS = 365
 
 
-def _majority(data: Mapping[str, Any]) -> int:
-    return 1 + len(data.get("targets", ())) // 2
-
-
-def _two_regions(data: Mapping[str, Any]) -> int:
-    return min(2, int(data.get("quorum", 1)))
-
-
-class PolicySettings(Section):
+class PolicySettings(Section, frozen=True, kw_only=True):
     """What is backed up, how, when, to whom, and how long it is kept."""
 
-    kind: Literal["full", "metadata"] = Field(
-        description="`full` backs up values, always sealed; `metadata` names, types, dates and tags only.",
-        examples=["full"],
-    )
-    source: Name = Field(default="local", description="The source to back up.", examples=["local"])
-    targets: tuple[Name, ...] = Field(
-        min_length=1, description="The targets to store it on.", examples=[["region-a", "region-b"]]
-    )
-    recipients: tuple[Name, ...] = Field(
-        default=(),
-        description="The keys that can open it; any one is enough. A full policy needs at least one.",
-        examples=[["recovery"]],
-    )
-    single_recipient_reason: Text | None = Field(
-        default=None,
-        description="Why one key alone may open a scheduled policy's backups: where its spare is.",
-        examples=["the private half lies in the safes of Berlin and Oslo"],
-    )
-    schedule: Text | None = Field(
-        default=None,
-        description="When it is due: five cron fields, in UTC.",
-        examples=["0 3 * * 0"],
-        json_schema_extra={"default": "only when asked for"},
-    )
-    quorum: int = Field(
-        default_factory=_majority,
-        ge=1,
-        description="How many targets must hold it before it counts as a backup. What misses beyond that "
-        "is repaired later.",
-        examples=[2],
-        json_schema_extra={"default": "a majority of the targets"},
-    )
-    regions: int = Field(
-        default_factory=_two_regions,
-        ge=1,
-        description="In how many regions those targets must lie.",
-        examples=[2],
-        json_schema_extra={"default": "2, or 1 if the quorum is 1"},
-    )
-    include: tuple[Text, ...] = Field(
-        default=(),
-        description="Patterns (`*`, `?`, `[…]`, case counts) of names to back up.",
-        examples=[["prod/*"]],
-        json_schema_extra={"default": "every name"},
-    )
-    exclude: tuple[Text, ...] = Field(
-        default=(), description="Patterns of names to leave out.", examples=[["*/scratch/*"]]
-    )
-    providers: int = Field(
-        default=1,
-        ge=1,
-        description="With how many providers those targets must be.",
-        examples=[2],
-    )
-    tags: dict[str, str] = Field(
-        default={},
-        description="Tags that a secret must carry, all of them.",
-        examples=[{"priority": "critical"}],
-    )
-    verify: Depth = Field(
-        default=Depth.DIGEST,
-        description="How deep each replica is verified after the backup. From `opened` on, the verifying "
-        "host needs a key that opens it.",
-        examples=["compared"],
-    )
-    keep_days: int = Field(
-        default=YEAR_DAYS,
-        ge=1,
-        description="How many days a backup is kept at least. Under a year, a full policy must say why.",
-        examples=[730],
-    )
-    keep_count: int = Field(
-        default=3, ge=1, description="How many backups are kept at least, whatever their age.", examples=[12]
-    )
-    short_retention_reason: Text | None = Field(
-        default=None,
-        description="Why a full policy may keep its backups for less than a year.",
-        examples=["contract 4711 demands deletion after 90 days"],
-    )
-    erasable: bool = Field(
-        default=False,
-        description="Whether its backups may be shredded (`strongroom shred`): every key that opens them can "
-        "then be destroyed, and no target locks them. Left out, they are immutable.",
-        examples=[True],
-    )
-    legal_hold: Text | None = Field(
-        default=None,
-        description="Why nothing of an erasable policy may be shredded for now.",
-        examples=["case 4711, until the court says otherwise"],
-    )
-    offline: bool = Field(
-        default=False,
-        description="Whether its targets are media that are absent most of the time. Its slots then wait for "
-        "`strongroom emergency-backup`; until it has run people are reminded, and overdue is an alarm.",
-        examples=[True],
-    )
-    encrypt: bool = Field(
-        default=False,
-        description="Whether to seal a metadata backup too. Full backups are always sealed.",
-        examples=[True],
-    )
+    kind: Annotated[
+        Literal["full", "metadata"],
+        Meta(
+            description="`full` backs up values, always sealed; `metadata` names, types, dates and tags "
+            "only.",
+            examples=["full"],
+        ),
+    ]
+    source: Annotated[Name, Meta(description="The source to back up.", examples=["local"])] = "local"
+    targets: Annotated[
+        tuple[Name, ...],
+        Meta(min_length=1, description="The targets to store it on.", examples=[["region-a", "region-b"]]),
+    ]
+    recipients: Annotated[
+        tuple[Name, ...],
+        Meta(
+            description="The keys that can open it; any one is enough. A full policy needs at least one.",
+            examples=[["recovery"]],
+        ),
+    ] = ()
+    single_recipient_reason: Annotated[
+        Text | None,
+        Meta(
+            description="Why one key alone may open a scheduled policy's backups: where its spare is.",
+            examples=["the private half lies in the safes of Berlin and Oslo"],
+        ),
+    ] = None
+    schedule: Annotated[
+        Text | None,
+        Meta(
+            description="When it is due: five cron fields, in UTC.",
+            examples=["0 3 * * 0"],
+            extra={"default": "only when asked for"},
+        ),
+    ] = None
+    quorum: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How many targets must hold it before it counts as a backup. What misses beyond that "
+            "is repaired later.",
+            examples=[2],
+            extra={"default": "a majority of the targets"},
+        ),
+    ] = 0
+    regions: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="In how many regions those targets must lie.",
+            examples=[2],
+            extra={"default": "2, or 1 if the quorum is 1"},
+        ),
+    ] = 0
+    include: Annotated[
+        tuple[Text, ...],
+        Meta(
+            description="Patterns (`*`, `?`, `[…]`, case counts) of names to back up.",
+            examples=[["prod/*"]],
+            extra={"default": "every name"},
+        ),
+    ] = ()
+    exclude: Annotated[
+        tuple[Text, ...], Meta(description="Patterns of names to leave out.", examples=[["*/scratch/*"]])
+    ] = ()
+    providers: Annotated[
+        int, Meta(ge=1, description="With how many providers those targets must be.", examples=[2])
+    ] = 1
+    tags: Annotated[
+        dict[str, str],
+        Meta(description="Tags that a secret must carry, all of them.", examples=[{"priority": "critical"}]),
+    ] = field(default_factory=dict)
+    verify: Annotated[
+        Depth,
+        Meta(
+            description="How deep each replica is verified after the backup. From `opened` on, the verifying "
+            "host needs a key that opens it.",
+            examples=["compared"],
+        ),
+    ] = Depth.DIGEST
+    keep_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="How many days a backup is kept at least. Under a year, a full policy must say why.",
+            examples=[730],
+        ),
+    ] = YEAR_DAYS
+    keep_count: Annotated[
+        int, Meta(ge=1, description="How many backups are kept at least, whatever their age.", examples=[12])
+    ] = 3
+    short_retention_reason: Annotated[
+        Text | None,
+        Meta(
+            description="Why a full policy may keep its backups for less than a year.",
+            examples=["contract 4711 demands deletion after 90 days"],
+        ),
+    ] = None
+    erasable: Annotated[
+        bool,
+        Meta(
+            description="Whether its backups may be shredded (`strongroom shred`): every key that opens them "
+            "can then be destroyed, and no target locks them. Left out, they are immutable.",
+            examples=[True],
+        ),
+    ] = False
+    legal_hold: Annotated[
+        Text | None,
+        Meta(
+            description="Why nothing of an erasable policy may be shredded for now.",
+            examples=["case 4711, until the court says otherwise"],
+        ),
+    ] = None
+    offline: Annotated[
+        bool,
+        Meta(
+            description="Whether its targets are media that are absent most of the time. Its slots then wait "
+            "for `strongroom emergency-backup`; until it has run people are reminded, and "
+            "overdue is an alarm.",
+            examples=[True],
+        ),
+    ] = False
+    encrypt: Annotated[
+        bool,
+        Meta(
+            description="Whether to seal a metadata backup too. Full backups are always sealed.",
+            examples=[True],
+        ),
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Fill in what follows from the rest; nobody can write a zero."""
+        if not self.quorum:
+            force_setattr(self, "quorum", 1 + len(self.targets) // 2)
+        if not self.regions:
+            force_setattr(self, "regions", min(2, self.quorum))
 
     @property
     def sealed(self) -> bool:
@@ -138,39 +164,42 @@ class PolicySettings(Section):
         return Selection(include=self.include, exclude=self.exclude, tags=self.tags)
 
 
-class RepairSettings(Section):
+class RepairSettings(Section, frozen=True, kw_only=True):
     """Bringing up what a target missed or lost, from a replica that is good."""
 
-    schedule: Text = Field(
-        default="17 * * * *",
-        description="When backups with a bad replica are repaired: five cron fields, in UTC.",
-        examples=["*/15 * * * *"],
-    )
+    schedule: Annotated[
+        Text,
+        Meta(
+            description="When backups with a bad replica are repaired: five cron fields, in UTC.",
+            examples=["*/15 * * * *"],
+        ),
+    ] = "17 * * * *"
 
 
-class DrillSettings(Section):
+class DrillSettings(Section, frozen=True, kw_only=True):
     """The rehearsed recovery: restore a backup into a scratch store, compare, take the time."""
 
-    schedule: Text | None = Field(
-        default=None,
-        description="When it is due: five cron fields, in UTC.",
-        examples=["0 5 1 * *"],
-        json_schema_extra={"default": "only when asked for"},
-    )
-    policy: Name | None = Field(
-        default=None,
-        description="The full policy whose newest backup is restored.",
-        examples=["monthly-full"],
-    )
-    target: Name | None = Field(
-        default=None,
-        description="The target to restore from.",
-        examples=["region-b"],
-        json_schema_extra={"default": "any that holds it"},
-    )
-    objective_seconds: int = Field(
-        default=7200,
-        ge=1,
-        description="How long the recovery may take (recovery time objective).",
-        examples=[3600],
-    )
+    schedule: Annotated[
+        Text | None,
+        Meta(
+            description="When it is due: five cron fields, in UTC.",
+            examples=["0 5 1 * *"],
+            extra={"default": "only when asked for"},
+        ),
+    ] = None
+    policy: Annotated[
+        Name | None,
+        Meta(description="The full policy whose newest backup is restored.", examples=["monthly-full"]),
+    ] = None
+    target: Annotated[
+        Name | None,
+        Meta(
+            description="The target to restore from.",
+            examples=["region-b"],
+            extra={"default": "any that holds it"},
+        ),
+    ] = None
+    objective_seconds: Annotated[
+        int,
+        Meta(ge=1, description="How long the recovery may take (recovery time objective).", examples=[3600]),
+    ] = 7200

@@ -8,15 +8,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
-from annotated_types import Ge, Le
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from msgspec import NODEFAULT
 
-from strongroom.config.fields import parse_size
+from strongroom.config.base import Section
+from strongroom.config.fields import Meant
 from strongroom.config.model import Settings
-from strongroom.config.schema import inner, is_table, kind_of, models_of, toml_value
+from strongroom.config.schema import (
+    Field,
+    fields_of,
+    is_table,
+    kind_of,
+    models_of,
+    noted,
+    stripped,
+    toml_value,
+)
 from strongroom.model import Depth
 
 _HEAD = """\
@@ -67,14 +75,14 @@ private key.
 def reference_markdown() -> str:
     """Return the whole page."""
     parts = [_HEAD, "## Settings\n", _table(Settings, only_plain=True)]
-    for section, field in Settings.model_fields.items():
+    for section, field in fields_of(Settings).items():
         parts += _section(section, field)
     return "\n".join(parts)
 
 
-def _section(section: str, field: FieldInfo) -> Iterator[str]:
-    models = models_of(field.annotation)
-    if models and not is_table(field.annotation):
+def _section(section: str, field: Field) -> Iterator[str]:
+    models = models_of(field.kind)
+    if models and not is_table(field.kind):
         yield f"### [{section}]\n\n{models[0].__doc__}\n"
         yield _table(models[0])
     elif models:
@@ -85,43 +93,44 @@ def _section(section: str, field: FieldInfo) -> Iterator[str]:
             yield _table(model)
 
 
-def _table(model: type[BaseModel], *, only_plain: bool = False) -> str:
+def _table(model: type[Section], *, only_plain: bool = False) -> str:
     rows = ["| Key | Value | Default | Meaning | Example |", "|---|---|---|---|---|"]
-    for name, field in model.model_fields.items():
-        if not (only_plain and models_of(field.annotation)):
+    for name, field in fields_of(model).items():
+        if not (only_plain and models_of(field.kind)):
             example = f"`{name} = {toml_value((field.examples or [None])[0])}`"
-            cells = [f"`{name}`", _type(field), _default(field), field.description or "", example]
+            cells = [f"`{name}`", _type(field), _default(field), field.description, example]
             rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows) + "\n"
 
 
-def _type(field: FieldInfo) -> str:
-    limits = [f"at least {each.ge:,}" for each in field.metadata if isinstance(each, Ge)]
-    limits += [f"at most {each.le:,}" for each in field.metadata if isinstance(each, Le)]
-    return ", ".join([_type_words(field), *limits])
+def _type(field: Field) -> str:
+    limits = (("at least", noted(field.marks, "ge")), ("at most", noted(field.marks, "le")))
+    said = [f"{words} {limit:,}" for words, limit in limits if limit is not None]
+    return ", ".join([_type_words(field), *said])
 
 
-def _type_words(field: FieldInfo) -> str:
-    annotation: Any = inner(field.annotation)
-    if any(getattr(each, "func", None) is parse_size for each in field.metadata):
+def _type_words(field: Field) -> str:
+    kind = field.kind
+    if any(isinstance(mark, Meant) for mark in field.marks):
         return 'bytes, or text such as "32MiB"'
-    if get_origin(annotation) is Literal:
-        return " or ".join(f'`"{word}"`' for word in get_args(annotation))
-    if annotation is Depth:
+    if get_origin(kind) is Literal:
+        return " or ".join(f'`"{word}"`' for word in get_args(kind))
+    if kind is Depth:
         return " or ".join(f'`"{depth.value}"`' for depth in Depth)
     plain = {str: "text", int: "whole number", bool: "true or false", float: "number", Path: "path"}
-    if get_origin(annotation) is tuple and get_origin(inner(get_args(annotation)[0])) is tuple:
+    if get_origin(kind) is tuple and get_origin(stripped(get_args(kind)[0])[0]) is tuple:
         return "list of lists of text"
-    return plain.get(annotation) or {tuple: "list of text", dict: "table of text"}[get_origin(annotation)]
+    return plain.get(kind) or {tuple: "list of text", dict: "table of text"}[get_origin(kind)]
 
 
-def _default(field: FieldInfo) -> str:
-    extra = field.json_schema_extra
-    if isinstance(extra, dict) and "default" in extra:
-        return str(extra["default"])
-    if field.is_required():
+def _default(field: Field) -> str:
+    said = noted(field.marks, "extra") or {}
+    if "default" in said:
+        return str(said["default"])
+    if field.required:
         return "required"
-    return "none" if field.default in (None, (), {}) else f"`{toml_value(field.default)}`"
+    empty = field.default in (None, (), NODEFAULT)  # a table's is made anew each time
+    return "none" if empty else f"`{toml_value(field.default)}`"
 
 
 if __name__ == "__main__":

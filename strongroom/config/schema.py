@@ -1,72 +1,104 @@
-"""Looking into the models: which field a path means, and which keys stand beside it."""
+"""Looking into the sections: which keys each has, what they take, and what is said of them."""
 
 from __future__ import annotations
 
 import json
 import types
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from msgspec import Meta, Struct
+from msgspec.structs import fields
 
-from strongroom.config.model import Settings
+from strongroom.config.base import Section
 from strongroom.config.problems import KeyPath
 
-
-def inner(annotation: Any) -> Any:
-    """Strip ``Annotated`` and an optional ``None``."""
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) in (Union, types.UnionType):
-        kept = [arg for arg in get_args(annotation) if arg is not type(None)]
-        if len(kept) == 1:
-            return inner(kept[0])
-    return annotation
+_DEEPEST = 100  # settings go down five
 
 
-def models_of(annotation: Any) -> tuple[type[BaseModel], ...]:
-    """Return the models that a field, or the entries of a table of tables, may be."""
-    annotation = inner(annotation)
-    if get_origin(annotation) is dict:
-        return models_of(get_args(annotation)[1])
-    if get_origin(annotation) in (Union, types.UnionType):
-        return tuple(model for arg in get_args(annotation) for model in models_of(arg))
-    return (annotation,) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else ()
+class Field(Struct, frozen=True, kw_only=True):
+    """One key of a section. ``kind`` is its type without ``marks``, what is annotated, and ``None``."""
+
+    name: str
+    annotation: Any
+    kind: Any
+    marks: tuple[Any, ...]
+    required: bool
+    default: Any
+
+    @property
+    def description(self) -> str:
+        """What the key means."""
+        return noted(self.marks, "description") or ""
+
+    @property
+    def examples(self) -> list[Any]:
+        """Values that it takes."""
+        return noted(self.marks, "examples") or []
 
 
-def kind_of(model: type[BaseModel]) -> str | None:
-    """Return the one ``kind`` that is read as this model, if it goes by kind."""
-    field = model.model_fields.get("kind")
-    kinds = get_args(field.annotation) if field else ()
+@cache
+def fields_of(model: type[Section]) -> Mapping[str, Field]:
+    """Return a section's keys in their order."""
+    found = {}
+    for each in fields(model):
+        kind, marks = stripped(each.type)
+        found[each.name] = Field(
+            name=each.name,
+            annotation=each.type,
+            kind=kind,
+            marks=marks,
+            required=each.required,
+            default=each.default,
+        )
+    return found
+
+
+def stripped(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Part a type from what it is annotated with, the outermost first, and from an optional ``None``."""
+    marks: tuple[Any, ...] = ()
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation, *more = get_args(annotation)
+            marks += tuple(more)
+        elif len(kept := _choices(annotation)) == 1 and kept[0] is not annotation:
+            (annotation,) = kept
+        else:
+            return annotation, marks
+
+
+def noted(marks: tuple[Any, ...], what: str) -> Any:
+    """Return the outermost of what the annotations say, such as ``ge``, if one does."""
+    said = (getattr(mark, what) for mark in marks if isinstance(mark, Meta))
+    return next((each for each in said if each is not None), None)
+
+
+def _choices(annotation: Any) -> tuple[Any, ...]:
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return (annotation,)
+    return tuple(each for each in get_args(annotation) if each is not types.NoneType)
+
+
+def models_of(annotation: Any) -> tuple[type[Section], ...]:
+    """Return the sections that a key, or the entries of a table of tables, may be."""
+    if is_table(annotation):
+        annotation = get_args(annotation)[1]
+    return tuple(
+        each for each in _choices(annotation) if isinstance(each, type) and issubclass(each, Section)
+    )
+
+
+def kind_of(model: type[Section]) -> str | None:
+    """Return the one ``kind`` that is read as this section, if it goes by kind."""
+    field = fields_of(model).get("kind")
+    kinds = get_args(field.kind) if field else ()
     return kinds[0] if len(kinds) == 1 else None
 
 
-def is_table(annotation: Any) -> bool:
-    """Say whether the field is a table of named entries."""
-    return get_origin(inner(annotation)) is dict
-
-
-def model_at(path: KeyPath, raw: Any) -> type[BaseModel] | None:
-    """Return the model that the table at ``path`` is read as; ``raw`` gives its kind."""
-    if not path:
-        return Settings
-    section = Settings.model_fields.get(str(path[0]))
-    if section is None or len(path) != 1 + is_table(section.annotation):
-        return None
-    found = models_of(section.annotation)
-    kind = look_up(raw, (*path, "kind"))
-    return next((model for model in found if len(found) == 1 or kind_of(model) == kind), None)
-
-
-def field_at(path: KeyPath, raw: Any) -> tuple[str, FieldInfo] | None:
-    """Return the name and field that a path means, or whose list or table it points into."""
-    for end in range(len(path), 0, -1):
-        model = model_at(path[: end - 1], raw)
-        if model is not None:
-            name = str(path[end - 1])
-            return (name, model.model_fields[name]) if name in model.model_fields else None
-    return None
+def is_table(kind: Any) -> bool:
+    """Say whether a type is a table of named entries."""
+    return get_origin(kind) is dict
 
 
 def look_up(raw: Any, path: KeyPath) -> Any:
@@ -77,6 +109,19 @@ def look_up(raw: Any, path: KeyPath) -> Any:
         except (LookupError, TypeError):
             return None
     return raw
+
+
+def is_deep(raw: Any) -> bool:
+    """Say whether tables and lists are nested deeper than any reading of settings may go."""
+    level = [raw]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return bool(level)
 
 
 def toml_value(value: Any) -> str:

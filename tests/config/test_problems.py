@@ -71,6 +71,108 @@ BY_ITSELF = {
     "fraction for a number": ("[workers]\nseal = 1.5\n", "workers.seal", "wrong type", "a whole number"),
     "number for text": ("[flower]\nuser = 7\n", "flower.user", "wrong type", "text in quotes"),
     "date for text": ("[flower]\nuser = 2026-11-25\n", "flower.user", "wrong type", "text in quotes"),
+    "date for a list": (
+        policy('kind = "metadata"\ntargets = 2026-11-25'),
+        "policies.p.targets",
+        "wrong type",
+        "a list in brackets",
+    ),
+    "date for a table": ("broker = 2026-11-25\n", "broker", "wrong type", "a table"),
+    "whole fraction for a number": (
+        "[workers]\nseal = 2.0\n",
+        "workers.seal",
+        "wrong type",
+        "a whole number",
+    ),
+    "truth for a number": ("[workers]\nseal = true\n", "workers.seal", "wrong type", "a whole number"),
+    "number for a truth": (
+        directory("a", "a") + "create = 1",
+        "targets.a.create",
+        "wrong type",
+        "true or false",
+    ),
+    "truth for a rate": (
+        "[rotation]\nrate = true\n",
+        "rotation.rate",
+        "wrong type",
+        "a number, without quotes, for example: rate = 5.0",
+    ),
+    "text for a rate": ('[rotation]\nrate = "2"\n', "rotation.rate", "wrong type", "a number"),
+    "rate of nothing": ("[rotation]\nrate = 0\n", "rotation.rate", "too small", "More than 0."),
+    "rate that is no number": ("[rotation]\nrate = nan\n", "rotation.rate", "too small", "More than 0."),
+    "rate beyond all numbers": (
+        f"[rotation]\nrate = 1{'0' * 400}\n",
+        "rotation.rate",
+        "not of the right form",
+        "rate = 5.0",
+    ),
+    "number beyond 64 bits": (
+        "[limits]\nstage_bytes = 9_223_372_036_854_775_808\n",
+        "limits.stage_bytes",
+        "too large",
+        "At most 9,223,372,036,854,775,807.",
+    ),
+    "size beyond 64 bits": (
+        '[limits]\nstage_bytes = "999999999999999999TB"\n',
+        "limits.stage_bytes",
+        "too large",
+        "At most 9,223,372,036,854,775,807.",
+    ),
+    "number of thousands of digits in hexadecimal": (
+        f"[workers]\nseal = 0x1{'0' * 5000}\n",
+        "workers.seal",
+        "too large",
+        "At most 256.",
+    ),
+    "path in the home of nobody": (
+        '[stage]\npath = "~nobody-of-that-name/x"\n',
+        "stage.path",
+        "not of the right form",
+        "path = ",
+    ),
+    "address with a bracket left open": (
+        '[vaults.v]\naddress = "https://[::1"\ntoken_file = "t"\n',
+        "vaults.v.address",
+        "not of the right form",
+        "https://vault.example.org:8200",
+    ),
+    "name that ends a line": (
+        policy('kind = "metadata"\ntargets = ["region-a\\n", "region-b"]\nquorum = 1'),
+        "policies.p.targets[0]",
+        "not of the right form",
+        "targets = ",
+    ),
+    "list for a word": (
+        policy(META + 'verify = ["live"]'),
+        "policies.p.verify",
+        "none of the known words",
+        "One of: present, digest, opened, compared or live.",
+    ),
+    "one of two words": (
+        policy(META.replace("metadata", "all")),
+        "policies.p.kind",
+        "none of the known words",
+        "One of: full or metadata.",
+    ),
+    "list for a kind": ('[keys.k]\nkind = ["hpke"]\n', "keys.k.kind", "unknown kind", "passphrase, keyfile"),
+    "text for a leg": (
+        '[keys.k]\nkind = "all-of"\nlegs = ["a", ["b"]]\n',
+        "keys.k.legs[0]",
+        "wrong type",
+        "a list in brackets",
+    ),
+    "number in a leg": (
+        '[keys.k]\nkind = "all-of"\nlegs = [["a", 7], ["b"]]\n',
+        "keys.k.legs[0][1]",
+        "wrong type",
+        "text in quotes",
+    ),
+    "sealing that is neither true nor false": (
+        policy(FULL + 'encrypt = "no"'),
+        "policies.p.encrypt",
+        "wrong type",
+        "true or false",
+    ),
     "path with a NUL": ('[stage]\npath = "a\\u0000b"\n', "stage.path", "not of the right form", "path = "),
     "only wrong things in a list": (
         policy('kind = "metadata"\ntargets = [7]'),
@@ -105,7 +207,7 @@ BY_ITSELF = {
     ),
     "value for a table": ("broker = 7\n", "broker", "wrong type", "a table"),
     "value for a named table": ("[policies]\np = 7\n", "policies.p", "wrong type", "a table"),
-    "list for a table of tables": ("targets = []\n", "targets", "wrong type", "a table"),
+    "list for a table of tables": ("targets = []\n", "targets", "wrong type", "It must be a table."),
     "missing key": (
         '[targets.a]\nkind = "directory"\npath = "a"\n',
         "targets.a.region",
@@ -677,6 +779,20 @@ def test_a_file_nested_beyond_reason_is_refused(place: Place, depth: int) -> Non
     assert found.what == "nested too deeply"
 
 
+@pytest.mark.parametrize("text", ["{} = 1", "[{}]"], ids=["keys", "tables"])
+def test_names_nested_beyond_reason_are_refused(place: Place, text: str) -> None:
+    (found,) = place.problems(text.format(".".join("a" * 3000)))
+
+    assert found.what == "nested too deeply"
+
+
+def test_a_number_that_cannot_even_be_read_is_refused(place: Place) -> None:
+    (found,) = place.problems(f"[workers]\nseal = {'9' * 5000}\n")
+
+    assert found.where == str(place.file)
+    assert found.what == "holds a number beyond all measure"
+
+
 def test_a_file_that_is_missing_is_named(place: Place) -> None:
     (found,) = problems_from(lambda: load_settings({"STRONGROOM_CONFIG": str(place.path / "absent.toml")}))
 
@@ -795,6 +911,75 @@ def test_every_problem_is_found_at_once(place: Place) -> None:
     }
 
 
+def test_problems_stand_in_the_order_of_the_settings_each_tables_unknown_keys_last(place: Place) -> None:
+    text = """
+        brokr = 1
+        [flower]
+        colour = 1
+        port = true
+        host = ""
+        [policies.p]
+        fil = 1
+        verify = "deep"
+        quorum = 1.5
+        targets = ["a b", "region-a", 7]
+        [policies."a b"]
+        tags = { x = 1, y = 2 }
+        kind = "metadata"
+        [keys.k]
+        passphrase = "CANARY-p"
+        kind = "kms"
+        region = 1
+        [keys.l]
+        kind = "kms"
+        key_id = ""
+        region = "r"
+        [broker]
+        password_file = 7
+        url = 7
+    """
+
+    found = [(problem.key, problem.what) for problem in place.problems(text)]
+
+    assert found == [
+        ("broker.url", "wrong type"),
+        ("broker.password_file", "wrong type"),
+        ("keys.k.key_id", "missing"),
+        ("keys.k.region", "wrong type"),
+        ("keys.k.passphrase", "unknown key"),
+        ("keys.l.key_id", "empty"),
+        ("policies.p.kind", "missing"),
+        ("policies.p.targets[0]", "not of the right form"),
+        ("policies.p.targets[2]", "wrong type"),
+        ("policies.p.quorum", "wrong type"),
+        ("policies.p.verify", "none of the known words"),
+        ("policies.p.fil", "unknown key"),
+        ('policies."a b"', "not a name"),
+        ('policies."a b".targets', "missing"),
+        ('policies."a b".tags.x', "wrong type"),
+        ('policies."a b".tags.y', "wrong type"),
+        ("flower.host", "empty"),
+        ("flower.port", "wrong type"),
+        ("flower.colour", "unknown key"),
+        ("brokr", "unknown key"),
+    ]
+
+
+def test_a_broken_address_of_the_broker_hides_nothing(place: Place) -> None:
+    found = place.problems('[broker]\nurl = "rediss://[::1"\nca_file = "absent.pem"\n')
+
+    assert [(problem.key, problem.what) for problem in found] == [
+        ("broker.url", "not an address"),
+        ("broker.ca_file", "there is no such file"),
+    ]
+
+
+def test_a_wrong_state_directory_hides_nothing_else(place: Place) -> None:
+    found = place.problems("state_dir = 7\n" + policy(META + "quorum = 4"))
+
+    assert [problem.key for problem in found] == ["state_dir", "policies.p.quorum"]
+
+
 @pytest.mark.parametrize(
     ("text", "keys"),
     [
@@ -805,6 +990,7 @@ def test_every_problem_is_found_at_once(place: Place) -> None:
         (KEY + "iterations = 1\n[policies.p]\n" + FULL, ["keys.recovery.iterations"]),
         ('[keys.recovery]\nkind = "x"\n[policies.p]\n' + FULL, ["keys.recovery.kind"]),
         ('[keys.k]\nkind = "hpke"\npublic_key = 7\n', ["keys.k.public_key"]),
+        (policy(META + 'schedule = "daily"', name='"a b"'), ['policies."a b"']),
     ],
 )
 def test_what_only_follows_from_another_problem_is_not_reported(

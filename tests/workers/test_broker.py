@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from redis import Redis
 
 from strongroom.config import BrokerSettings, load_settings
@@ -215,8 +216,9 @@ def test_a_shell_that_submits_to_a_dead_broker_is_told_within_seconds(tmp_path: 
 def test_a_password_comes_from_its_file_and_is_never_shown(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("CANARY-broker/p@ss\n")
-    settings = load_settings({"STRONGROOM_STATE_DIR": str(tmp_path)}).model_copy(
-        update={"broker": BrokerSettings(url="rediss://worker@redis.example.org/0", password_file=secret)}
+    settings = replace(
+        load_settings({"STRONGROOM_STATE_DIR": str(tmp_path)}),
+        broker=BrokerSettings(url="rediss://worker@redis.example.org/0", password_file=secret),
     )
 
     url = broker.broker_url(settings)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from kombu import Connection
 from kombu.utils.json import dumps, loads
+from msgspec.structs import replace
 
 from strongroom.config import BrokerSettings, load_settings
 from strongroom.errors import MessageRefused
@@ -29,8 +30,9 @@ class Sender:
     """An app that signs in one role's name, and the broker it sends to."""
 
     def __init__(self, redis: RedisServer, folder: Path, keyring: Keyring, role: str) -> None:
-        settings = load_settings({"STRONGROOM_STATE_DIR": str(folder)}).model_copy(
-            update={"broker": BrokerSettings(url=redis.broker_url)}
+        settings = replace(
+            load_settings({"STRONGROOM_STATE_DIR": str(folder)}),
+            broker=BrokerSettings(url=redis.broker_url),
         )
         register_envelope(role, keyring)
         self.app = Strongroom(settings, role=role)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
 from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath, did_you_mean
+from strongroom.config.schema import look_up
 
 
 class Finding(NamedTuple):
@@ -22,21 +23,27 @@ class Finding(NamedTuple):
 class Found(Struct, frozen=True, kw_only=True):
     """Settings made of what is valid, and what is known of the rest.
 
-    ``declared`` has the names in each table as written, ``bad`` the paths that were taken
-    out because they are wrong by themselves: nothing that rests on them is reported.
+    ``raw`` has the tables as written, ``bad`` the paths that were left out because they
+    are wrong by themselves: nothing that rests on them is reported.
     """
 
     settings: Settings
-    declared: Mapping[str, frozenset[str]]
+    raw: Mapping[str, Any]
     bad: frozenset[KeyPath]
 
     def is_bad(self, *path: str | int) -> bool:
-        """Say whether something at, under or above this path was taken out."""
+        """Say whether something at, under or above this path was left out."""
         return any(path[: len(bad)] == bad[: len(path)] for bad in self.bad)
+
+    def is_written(self, *path: str | int) -> bool:
+        """Say whether somebody wrote a setting, right or wrong, rather than leave it to its default."""
+        return look_up(self.raw, path) is not None
 
     def names(self, section: str) -> frozenset[str]:
         """Return every name in a table, the wrong entries' too."""
-        return self.declared.get(section, frozenset()) | frozenset(getattr(self.settings, section))
+        written = self.raw.get(section)
+        declared = frozenset(written) if isinstance(written, dict) else frozenset()
+        return declared | frozenset(getattr(self.settings, section))
 
     def reference(self, key: KeyPath, name: str, section: str) -> Iterator[Finding]:
         """Find a name that the table has not."""

@@ -67,7 +67,8 @@ def _spread(found: Found, name: str, policy: PolicySettings, key: str, field: st
 
 def _recipients(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
     at = ("policies", name)
-    if policy.kind == "full" and "encrypt" in policy.model_fields_set and not policy.encrypt:
+    said = found.is_written(*at, "encrypt") and not found.is_bad(*at, "encrypt")
+    if policy.kind == "full" and said and not policy.encrypt:
         yield Finding((*at, "encrypt"), "full backups are always sealed", "Leave it out.")
     if found.is_bad(*at, "recipients") or found.is_bad(*at, "encrypt"):
         return

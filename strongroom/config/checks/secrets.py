@@ -92,7 +92,7 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         yield from _address(
             ("broker", "url"), broker.url, ("redis", "rediss"), "Write it as rediss://USER@HOST:PORT/0."
         )
-        if broker.ca_file and urlsplit(broker.url).scheme != "rediss":
+        if broker.ca_file and not broker.url.lower().startswith("rediss:"):
             yield Finding(("broker", "ca_file"), "has no effect without TLS", "Use rediss:// in broker.url.")
     if broker.ca_file and not broker.ca_file.is_file():
         yield Finding(("broker", "ca_file"), "there is no such file", "Name the file of certificates (PEM).")
