@@ -6,6 +6,7 @@ of temporary files too, and what is deleted is overwritten.
 
 from __future__ import annotations
 
+import atexit
 import errno
 import fcntl
 import os
@@ -14,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from weakref import WeakSet
 
 from strongroom.errors import (
     SourceError,
@@ -51,6 +53,25 @@ _TABLES = (
 
 # Closing an inherited connection would tidy up the parent's journal under its feet.
 _inherited: list[sqlite3.Connection] = []
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that is closed as its process ends, whatever the collector does then.
+
+    The last to close empties the journal, and with it goes what was deleted.
+    """
+
+    process: int
+
+
+_open: WeakSet[_Connection] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for connection in list(_open):
+        if connection.process == os.getpid():
+            connection.close()
 
 
 class Database:
@@ -172,8 +193,14 @@ class Database:
         # Autocommit, so that transactions begin where the code says. A listing may be
         # dropped, and its connection closed, by another thread's garbage collector.
         connection = sqlite3.connect(
-            self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            self._path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_Connection,
         )
+        connection.process = os.getpid()
+        _open.add(connection)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
         return connection

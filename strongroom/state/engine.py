@@ -9,6 +9,7 @@ SQLAlchemy exception.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,7 +80,15 @@ class Database:
         kept = self._engines.setdefault(os.getpid(), ours)
         if kept is not ours:
             ours.dispose()
-        return kept
+            return kept
+        # As the process ends, whatever the collector does then: the last to close empties SQLite's journal.
+        weakref.finalize(self, _dispose, ours, os.getpid())
+        return ours
+
+
+def _dispose(engine: Engine, process: int) -> None:
+    if os.getpid() == process:
+        engine.dispose()
 
 
 def _parse(text: str) -> URL:
