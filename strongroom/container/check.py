@@ -11,6 +11,7 @@ from strongroom.container.filekeys import FileKeys
 from strongroom.container.outer import read_outer, read_segments
 from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import open_index
+from strongroom.container.segment import split_rows
 from strongroom.container.writer import Sealed, fold_segment
 from strongroom.errors import VerificationFailed
 
@@ -42,8 +43,8 @@ def scrub(reader: RangeReader, *, trusted: frozenset[str] | None = None) -> Scru
 
 def check_sealed(reader: RangeReader, sealed: Sealed) -> None:
     """Reopen what was sealed with the retained file key and compare it, byte for byte, with
-    the rows, digests and values as they were before sealing. (That the rows come back from their
-    compression was seen when they were compressed.)
+    what it was made of: counts, compressed rows, digests and values. (That the rows come back
+    from their compression was seen when they were compressed.)
 
     Raises :class:`~strongroom.errors.VerificationFailed` if anything differs, or what
     :meth:`reader.Container.open` raises if it does not even open.
@@ -56,7 +57,7 @@ def check_sealed(reader: RangeReader, sealed: Sealed) -> None:
         whole.update(values)
         whole.update(message)
         plain = keys.open(layout.VALUES, number, values) if index.values else b""
-        fold_segment(fold.update, keys.open(layout.ROWS, number, message), plain)
+        fold_segment(fold.update, split_rows(keys.open(layout.ROWS, number, message)), plain)
     whole.update(outer.tail)
     _compare(sealed, reader.size, whole.digest(), fold.digest())
 

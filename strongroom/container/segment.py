@@ -53,32 +53,51 @@ def check_values(plain: bytes, rows: list[Row]) -> bytes:
     return plain[:length]
 
 
-def pack_rows(json: bytes | bytearray, rows: int, digests: list[bytes]) -> bytes:
-    """Return counts, the rows compressed, and the digests, which do not compress.
+class Packed(Struct, frozen=True):
+    """The parts of a rows message: how many rows and values, the length of the rows as JSON lines, these
+    compressed, and the digests, which do not compress."""
 
-    Raises :class:`~strongroom.errors.VerificationFailed` if the rows do not come back from their compression.
-    """
-    frame = zstandard.ZstdCompressor(level=_LEVEL).compress(json)
-    if _decompress(frame, len(json)) != json:
-        raise VerificationFailed("What was compressed does not come back as it was.")
-    return b"".join([_HEAD.pack(rows, len(digests), len(json)), frame, *digests])
+    rows: int
+    values: int
+    length: int
+    frame: bytes
+    digests: bytes
+
+    @classmethod
+    def of(cls, json: bytes | bytearray, rows: int, digests: list[bytes]) -> Packed:
+        """Compress rows; raise VerificationFailed if they do not come back from that as they were."""
+        frame = zstandard.ZstdCompressor(level=_LEVEL).compress(json)
+        if _decompress(frame, len(json)) != json:
+            raise VerificationFailed("What was compressed does not come back as it was.")
+        return cls(rows, len(digests), len(json), frame, b"".join(digests))
+
+
+def pack_rows(parts: Packed) -> bytes:
+    """Return a rows message."""
+    return _HEAD.pack(parts.rows, parts.values, parts.length) + parts.frame + parts.digests
+
+
+def split_rows(plain: bytes) -> Packed:
+    """Take apart what :func:`pack_rows` made, without unpacking or parsing the rows."""
+    if len(plain) < _HEAD.size:
+        raise Malformed("A segment's rows are too short.")
+    rows, values, length = _HEAD.unpack_from(plain)
+    end = len(plain) - values * SIZE
+    if end < _HEAD.size or length > MAX_JSON:
+        raise Malformed("A segment's counts are out of bounds.")
+    return Packed(rows, values, length, plain[_HEAD.size : end], plain[end:])
 
 
 def unpack_rows(plain: bytes) -> Rows:
     """Parse strictly what :func:`pack_rows` made."""
-    if len(plain) < _HEAD.size:
-        raise Malformed("A segment's rows are too short.")
-    count, digests, length = _HEAD.unpack_from(plain)
-    end = len(plain) - digests * SIZE
-    if end < _HEAD.size or length > MAX_JSON:
-        raise Malformed("A segment's counts are out of bounds.")
-    json = _decompress(plain[_HEAD.size : end], length)
+    parts = split_rows(plain)
+    json = _decompress(parts.frame, parts.length)
     rows = decode_rows(json)
-    if len(rows) != count or not rows:
+    if len(rows) != parts.rows or not rows:
         raise Malformed("A segment's rows are not as many as it says.")
-    if sum([v.length is not None for row in rows for v in row.versions]) != digests:
+    if sum([v.length is not None for row in rows for v in row.versions]) != parts.values:
         raise Malformed("A segment's digests are not as many as its values.")
-    return Rows(rows, json, plain[end:])
+    return Rows(rows, json, parts.digests)
 
 
 def _decompress(frame: bytes, length: int) -> bytes:

@@ -18,7 +18,7 @@ from strongroom.container.filekeys import FileKeys
 from strongroom.container.layout import Trailer
 from strongroom.container.outer import CONTAINER_DOMAIN, signed_message
 from strongroom.container.rows import bare, encode_secrets
-from strongroom.container.segment import pack_rows, pack_values
+from strongroom.container.segment import Packed, pack_rows, pack_values
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
 from strongroom.errors import DuplicateSecret, SecretTooLarge, SourceError
@@ -266,8 +266,8 @@ class _Writer:
             plain = pack_values(segment.values, segment.length)
             values = self._keys.seal(layout.VALUES, number, plain, self._random)
             self._out.write(values)
-        packed = pack_rows(segment.json, segment.secrets, segment.digests)
-        rows = self._keys.seal(layout.ROWS, number, packed, self._random)
+        packed = Packed.of(segment.json, segment.secrets, segment.digests)
+        rows = self._keys.seal(layout.ROWS, number, pack_rows(packed), self._random)
         self._out.write(rows)
         self._directory += layout.ENTRY.pack(len(values), len(rows), _sha256_or_zero(values), _sha256(rows))
         self._infos.append(SegmentInfo(segment.first.hex(), segment.secrets, segment.versions))
@@ -301,11 +301,11 @@ class _Writer:
         self._out.write(tail + layout.SIGNATURE.pack(self._signer.public, signature) + trailer.raw)
 
 
-def fold_segment(update: Callable[[bytes], object], rows: bytes, values: bytes) -> None:
-    """Fold a segment's two plaintexts into a running hash, unambiguously."""
-    update(b"%d;" % len(rows))
-    update(rows)
-    update(values)
+def fold_segment(update: Callable[[bytes], object], rows: Packed, values: bytes) -> None:
+    """Fold what a segment's two messages are made of into a running hash, unambiguously."""
+    update(b"%d,%d,%d,%d;" % (rows.rows, rows.values, rows.length, len(rows.frame)))
+    for part in (rows.frame, rows.digests, values):
+        update(part)
 
 
 def _encode(secrets: list[Secret]) -> bytes:

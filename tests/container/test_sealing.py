@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import pickle
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from strongroom.container import segment, writer
 from strongroom.container.check import check_sealed, scrub
 from strongroom.container.digests import keyed_hash, name_hash, value_digest
 from strongroom.container.ranges import BytesReader
@@ -347,6 +349,35 @@ def test_reopening_notices_what_sealing_got_wrong() -> None:
         check_sealed(BytesReader(data), replaced(record, fold=bytes(32)))
     with pytest.raises(VerificationFailed, match="the file that was written"):
         check_sealed(BytesReader(data), replaced(record, sha256=bytes(32)))
+
+
+FAULTS = {"rows": 3, "values": 7, "length": 11, "frame": 20, "digest": -1}
+"""Where to change a byte of a rows message, so that what it names is wrong."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_reopening_notices_a_message_that_was_put_together_wrong(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoiled(parts: segment.Packed) -> bytes:
+        message = bytearray(segment.pack_rows(parts))
+        message[FAULTS[fault]] ^= 1
+        return bytes(message)
+
+    check_sealed(BytesReader((made := sealed([secret("a")]))[0]), made[1])
+    monkeypatch.setattr(writer, "pack_rows", spoiled)
+    data, record = sealed([secret("a")])
+    with pytest.raises(VerificationFailed, match="what was sealed"):
+        check_sealed(BytesReader(data), record)
+
+
+def test_what_is_compared_has_the_values_too() -> None:
+    folds = set()
+    for values in (b"CANARY-1", b"CANARY-2"):
+        running = hashlib.sha256()
+        writer.fold_segment(running.update, segment.Packed(1, 1, 3, b"frame", bytes(16)), values)
+        folds.add(running.digest())
+    assert len(folds) == 2
 
 
 def replaced(record: object, **changes: object) -> Any:

@@ -10,7 +10,7 @@ import zstandard
 
 from strongroom.container import segment
 from strongroom.container.rows import Row, VersionRow
-from strongroom.container.segment import check_values, pack_rows, pack_values, padded, unpack_rows
+from strongroom.container.segment import Packed, check_values, pack_values, padded, unpack_rows
 from strongroom.errors import Malformed, VerificationFailed
 
 
@@ -66,7 +66,7 @@ def test_rows_that_a_compressor_spoiled_are_not_sealed(monkeypatch: pytest.Monke
         ZstdError=zstandard.ZstdError,
         get_frame_parameters=zstandard.get_frame_parameters,
     )
-    pack_rows(b"{}\n", 1, [])
+    Packed.of(b"{}\n", 1, [])
     monkeypatch.setattr(segment, "zstandard", faulty)
     with pytest.raises(VerificationFailed, match="does not come back"):
-        pack_rows(b"{}\n", 1, [])
+        Packed.of(b"{}\n", 1, [])
