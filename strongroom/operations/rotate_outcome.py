@@ -26,12 +26,17 @@ def of_rows(rows: Iterable[StepRow]) -> dict[str, Mapping[str, Any]]:
 def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
     """Judge a rotation: every backup on every target, some, or none.
 
-    A slice that was given up is no fault: each of its backups got a step of its own.
+    A slice that was given up is no fault: each of its backups got a step of its own. What no row tells of
+    was not rotated, whatever the rows say of themselves: one could have been edited, or written by a process
+    of another version, with slices of another size.
     """
-    backups = len(run.facts["backups"])
+    plan = run.facts["backups"]
+    backups = len(plan)
     rows = [row for kind in ROTATING for row in services.store.rows(run.id, kind)]
     bad = [row for row in rows if row.step.kind is StepKind.ROTATE and row.state is not StepState.DONE]
-    short = [missed for one in of_rows(rows).values() if (missed := one.get("missed"))]
+    done = of_rows(rows)
+    untold = set(plan) - done.keys() - {plan[row.step.piece] for row in bad if row.step.piece < backups}
+    short = [missed for one in done.values() if (missed := one.get("missed"))]
     if bad and len(bad) == backups:
         return RunState.FAILED, f"{bad[0].error} (no backup was rotated)"
     if bad:
@@ -39,6 +44,9 @@ def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
             RunState.DEGRADED,
             f"{len(bad)} of {plural(backups, 'backup')} were not rotated: {bad[0].error}",
         )
+    if untold:
+        missed = f"{len(untold)} of {plural(backups, 'backup')}"
+        return RunState.DEGRADED, f"{missed} were not looked at; repeat the rotation"
     if short:
         names = ", ".join(sorted({name for missed in short for name in missed}))
         return RunState.DEGRADED, f"{plural(len(short), 'backup')} not yet on {names}; repeat the rotation"

@@ -242,7 +242,7 @@ class StepRow(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What a recorded outcome leads to, decided by ``operations.steps`` inside the
+    """What a recorded outcome leads to, decided by ``operations.decide`` inside the
     transaction that records it: rows to insert (those that exist stay), facts to add to
     the run, kinds of steps whose pause ends now, and, if this ends the run, its final state and error."""
 

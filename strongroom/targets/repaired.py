@@ -88,10 +88,11 @@ def sound_copy(objects: Objects, name: str, parse: Callable[[bytes], T]) -> T:
     refusals: list[FormatError] = []
     for copy in _by_and_by(objects, name):
         try:
-            return parse(_taken(objects, copy))
+            if (content := _taken(objects, copy)) is not None:
+                return parse(content)
         except FormatError as error:
             refusals.append(error)
-    raise next((error for error in refusals if not isinstance(error, MissingPiece)), refusals[0])
+    raise refusals[0] if refusals else MissingPiece(f"'{name}' is not there")
 
 
 def _by_and_by(objects: Objects, name: str) -> Iterator[str]:
@@ -99,13 +100,19 @@ def _by_and_by(objects: Objects, name: str) -> Iterator[str]:
     yield from (copy for copy in copies(objects, name) if copy != name)
 
 
-def _taken(objects: Objects, name: str) -> bytes:
-    """Read an object whole, but no more than one may be: who fills a target must not fill a reader too."""
+def _taken(objects: Objects, name: str) -> bytes | None:
+    """Read an object whole, but no more than one may be: who fills a target must not fill a reader too.
+
+    ``None`` if there is none, which says nothing of the other copies.
+    """
     taken = bytearray()
-    for chunk in objects.read(name):
-        taken += chunk
-        if len(taken) > MOST_BYTES:
-            raise Malformed(f"'{name}' has more than {MOST_BYTES:,} bytes, which nothing of its kind has")
+    try:
+        for chunk in objects.read(name):
+            taken += chunk
+            if len(taken) > MOST_BYTES:
+                raise Malformed(f"'{name}' has more than {MOST_BYTES:,} bytes, which nothing of its kind has")
+    except MissingPiece:
+        return None
     return bytes(taken)
 
 

@@ -66,8 +66,10 @@ def test_a_manifest_with_a_gap_an_overlap_or_wrong_sums_is_neither_written_nor_r
     overlap = manifest(entry(0, "11", "33"), entry(1, "33", "44"))
     backwards = manifest(entry(0, "22", "11"))
     short = msgspec.structs.replace(manifest(), previous="00")
-    fewer = msgspec.structs.replace(manifest(), counts=msgspec.structs.replace(manifest().counts, secrets=1))
-    for broken in (gap, overlap, backwards, short, fewer):
+    sums = manifest().counts
+    wrong = [msgspec.structs.replace(sums, **{name: 1}) for name in ("secrets", "versions", "size")]
+    wrongs = [msgspec.structs.replace(manifest(), counts=counts) for counts in wrong]
+    for broken in (gap, overlap, backwards, short, *wrongs):
         with pytest.raises(Malformed):
             sign_manifest(broken, SIGNER)
 
@@ -82,6 +84,7 @@ OF_TWO: list[dict[str, object]] = [
     {"first": "33" * 15 + "3g"},
     {"last": ""},
     {"size": -1},
+    {"secrets": -1},
     {"versions": -1},
     {"secrets": 0, "versions": 0},
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -287,3 +289,19 @@ def test_a_person_is_asked_once_and_by_the_first_process_whatever_the_first_back
     house.rotate(replace(services, identities=ask), processes=2)
     assert log.read_text().split() == [str(os.getpid())]
     assert set(house.names[1:]) <= set(house.rotated())
+
+
+def test_a_slice_whose_row_says_done_and_tells_of_no_backup_is_not_believed(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.back_up(3)
+    services = house.services()
+    run, [plan] = submit_rotation(services, policy=POLICY)
+    tickets = perform(plan, services)
+    nothing = json.dumps({"backups": [], "alone": [], "rest": 3})
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        edit = "UPDATE steps SET state = 'done', result = ? WHERE kind = 'rewrap' AND piece = 1"
+        assert connection.execute(edit, (nothing,)).rowcount == 1
+
+    done = drive(run, tickets, services, processes=1)
+    assert (done.state, len(house.rotated())) == (RunState.DEGRADED, 1)
+    assert done.error == "2 of 3 backups were not looked at; repeat the rotation"

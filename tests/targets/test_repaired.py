@@ -147,3 +147,15 @@ def test_a_repairs_name_leads_back_to_its_original() -> None:
     assert {original_name(name) for name in (NAME, *repairs)} == {NAME}
     assert original_name(f"{NAME}.r0") == f"{NAME}.r0"
     assert original_name("manifests/a.json") == "manifests/a.json"
+
+
+def test_what_is_wrong_with_the_object_itself_is_said_whatever_lies_beside_it() -> None:
+    target = MemoryTarget()
+    put(target, NAME, b"another's")
+    put(target, f"{NAME}.r1", b"garbage")
+
+    def missed(content: bytes) -> bytes:
+        raise Malformed("garbage") if content == b"garbage" else MissingPiece("it belongs to another backup")
+
+    with pytest.raises(MissingPiece, match="another backup"):
+        sound_copy(target, NAME, missed)
