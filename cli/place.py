@@ -39,7 +39,7 @@ class Place(NamedTuple):
 
     def path(self, text: object) -> Path | None:
         """Return a path from the file, anchored where the file lies."""
-        if not isinstance(text, str):
+        if not isinstance(text, str) or "\0" in text:  # no path has one
             return None
         base = self.file.parent if self.file else Path.cwd()
         return Path(base, os.path.expanduser(text))  # noqa: PTH111 - pathlib raises without a home
@@ -88,7 +88,7 @@ def _tables(file: Path | None) -> tuple[dict[str, Any], str | None]:
 
     try:
         return tomllib.loads(file.read_text(encoding="utf-8")), None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # such as no TOML, a huge number, tables without end
         return {}, f"{file} could not be read and was left aside ('strongroom config check' says why)."
 
 

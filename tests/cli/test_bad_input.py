@@ -266,10 +266,15 @@ def test_every_problem_of_the_configuration_is_told_at_once(machine: Machine) ->
     assert "policies.x.kind" in done.err
 
 
-def test_a_broken_configuration_does_not_stop_a_restore_from_a_file(stocked: Machine) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["this is not [ TOML", f"x = {'[' * 30_000}{']' * 30_000}", f"x = {'9' * 5000}"],
+    ids=["no TOML", "nested without end", "a number beyond all measure"],
+)
+def test_a_broken_configuration_does_not_stop_a_restore_from_a_file(stocked: Machine, text: str) -> None:
     stocked.seal()
     stocked.ok("delete", "JWT_SECRET_KEY", "--force")
-    stocked.path("strongroom.toml").write_text("this is not [ TOML")
+    stocked.path("strongroom.toml").write_text(text)
     words = ("restore", "--backup-file", "full.sr", "--full-restore")
     done = stocked.ok(*words, STRONGROOM_PASSPHRASE=PASSPHRASE)
     assert "left aside" in done.err

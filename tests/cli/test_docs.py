@@ -86,3 +86,10 @@ def test_the_lenient_settings_read_the_same_file(tmp_path: Path, monkeypatch: py
     assert list(place.trusted_in_file(found)) == [signer]
     assert found.path(found.section("targets")["far"]["path"]) == settings.targets["far"].path
     assert found.path(found.section("sources")["mounted"]["path"]) == settings.sources["mounted"].path
+
+
+def test_a_path_that_is_none_is_left_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strongroom.toml").write_text('state_dir = "a\\u0000b"\n')
+    found = place.find({"HOME": "/home/somebody"})
+    assert found.state_dir == Path("/home/somebody/.local/state/strongroom")
