@@ -64,6 +64,13 @@ def default_state_dir(env: Mapping[str, str]) -> Path | None:
     return home / ".local" / "state" / "strongroom" if home else None
 
 
+def origin(env: Mapping[str, str]) -> str:
+    """Return the variable that the default state directory follows from."""
+    if env.get(STATE_DIR):
+        return STATE_DIR
+    return "XDG_STATE_HOME" if Path(env.get("XDG_STATE_HOME", "")).is_absolute() else "HOME"
+
+
 def _home(env: Mapping[str, str]) -> Path | None:
     try:
         return Path(env["HOME"]) if env.get("HOME") else Path.home()
@@ -75,7 +82,7 @@ def overrides(env: Mapping[str, str], raw: Mapping[str, Any]) -> list[Override]:
     """Return the settings that the environment overrides; ``raw`` spells existing names."""
     found = [
         Override(variable=variable, path=_spell(variable.removeprefix(PREFIX).split("__"), raw), text=text)
-        for variable, text in sorted((_printable(name), text) for name, text in env.items())
+        for variable, text in sorted((printable(name), text) for name, text in env.items())
         if variable.startswith(PREFIX) and "__" in variable
     ]
     if env.get(STATE_DIR):
@@ -85,9 +92,9 @@ def overrides(env: Mapping[str, str], raw: Mapping[str, Any]) -> list[Override]:
     return found
 
 
-def _printable(name: str) -> str:
+def printable(text: str) -> str:
     """Spell out what is no UTF-8: no problem that names it could be shown."""
-    return name.encode(errors="backslashreplace").decode()
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _spell(parts: list[str], raw: Any) -> tuple[str, ...]:
@@ -103,14 +110,14 @@ def _plain(key: str) -> str:
     return key.lower().replace("-", "_")
 
 
-def apply(override: Override, raw: dict[str, Any], *, as_text: bool = False) -> bool:
+def apply(override: Override, raw: dict[str, Any]) -> bool:
     """Put an override into ``raw``; say whether there is a table to put it into."""
     table = raw
     for part in override.path[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
             return False
-    table[override.path[-1]] = override.text if as_text else value_of(override.text)
+    table[override.path[-1]] = value_of(override.text)
     return True
 
 

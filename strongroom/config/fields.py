@@ -61,20 +61,33 @@ def parse_size(text: str) -> int:
     return int(match["number"]) * _UNITS[match["unit"]]
 
 
+def is_text(text: str) -> bool:
+    """Say whether it can be written in UTF-8, which what stands for other bytes cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def absolute(text: str, base: Path) -> Path:
     """Expand ``~`` and anchor a relative path at ``base``, the configuration file's directory."""
     if "\0" in text:  # no path has one
         raise misshapen()
     try:
-        return base / Path(text).expanduser()
+        path = base / Path(text).expanduser()
     except RuntimeError:  # whose home is not known
         raise misshapen() from None
+    if not is_text(str(path)):  # by its beginning: what is written has been read as text
+        raise Unfit("leads through a directory whose name is not a text in UTF-8", "Write it from '/' on")
+    return path
 
 
 def private(url: str) -> None:
     """Refuse the address of another host without TLS: tokens and values go there."""
     try:
         parts = urlsplit(url)
+        _ = parts.port  # is read only now, and others rely on its being a number
     except ValueError:
         raise misshapen() from None
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):

@@ -12,12 +12,14 @@ from typing import Any, cast
 
 from strongroom.config import env as environment
 from strongroom.config.checks import Found, check
+from strongroom.config.fields import Unfit, absolute, is_text
 from strongroom.config.model import Settings
 from strongroom.config.problems import ConfigProblems, KeyPath, Problem, dotted
 from strongroom.config.reading import NOTHING, Wrong, read
 from strongroom.config.schema import is_deep, look_up
 
 NO_FILE = "no file"
+_NOWHERE = "/"  # a state directory that is always one: with it there is a problem, and nothing is kept
 _TOO_DEEP = ("nested too deeply", "No setting is deeper than a list in a table.")
 
 # With nothing configured there is still something worth doing every night.
@@ -48,6 +50,7 @@ def load_settings(env: Mapping[str, str] | None = None, path: str | Path | None 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
+        str(file).encode()  # it is named in all that is said of it
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
         if not is_deep(raw):
             return raw
@@ -58,6 +61,8 @@ def _read(file: Path) -> dict[str, Any]:
         problem = _file_problem(file, *_TOO_DEEP)
     except UnicodeDecodeError:
         problem = _file_problem(file, "not a text in UTF-8", "Save it as UTF-8.")
+    except UnicodeEncodeError:
+        problem = _file_problem(file, "its path is not a text in UTF-8", "Move it, or name another.")
     except ValueError:  # from reading a number of thousands of digits
         problem = _file_problem(file, "holds a number beyond all measure", "No setting takes such a number.")
     except OSError as error:
@@ -78,8 +83,8 @@ def _syntax_problem(file: Path, message: str) -> Problem:
     )
 
 
-def _file_problem(file: Path | str, what: str, right: str) -> Problem:
-    return Problem(where=str(file), key="", what=what, right=right)
+def _file_problem(file: Path, what: str, right: str) -> Problem:
+    return Problem(where=environment.printable(str(file)), key="", what=what, right=right)
 
 
 class _Loading:
@@ -90,7 +95,7 @@ class _Loading:
         self._written = copy.deepcopy(raw)
         self._file = file
         self._base = file.parent if file else Path.cwd()
-        self._fallback = environment.default_state_dir(env)
+        self._env = env
         self._problems = environment.suspects(env)
         self._bad: set[KeyPath] = set()
         self._overrides = environment.overrides(env, raw)
@@ -110,16 +115,25 @@ class _Loading:
 
     def _apply_overrides(self) -> None:
         for override in self._overrides:
-            if not _is_text(override.text):
+            if not is_text(override.text):
                 self._add(override.path, "not a text in UTF-8", "Set it anew.")
             elif not environment.apply(override, self._raw):
                 self._add(override.path, "goes deeper than there are settings", "See docs/configuration.md.")
-        if "state_dir" not in self._raw and self._fallback is None:
-            self._add(("state_dir",), "missing, and there is no home directory", "Set STRONGROOM_STATE_DIR.")
-        self._fill_in_state_dir()
+        if "state_dir" not in self._raw:
+            self._raw["state_dir"] = self._default_state_dir()
 
-    def _fill_in_state_dir(self) -> None:
-        self._raw.setdefault("state_dir", str(self._fallback or self._base))
+    def _default_state_dir(self) -> str:
+        """Return the environment's, or having noted what is wrong with it, one that only helps to read on."""
+        found = environment.default_state_dir(self._env)
+        origin = environment.origin(self._env)
+        if found is None:
+            self._add(("state_dir",), "missing, and there is no home directory", "Set STRONGROOM_STATE_DIR.")
+        elif _is_usable(found, self._base):
+            return str(found)
+        elif origin != environment.STATE_DIR:  # that one is among the overrides, and noted already
+            what = "this names no directory to keep it in"
+            self._note(f"environment {origin}", ("state_dir",), what, "Set STRONGROOM_STATE_DIR.")
+        return _NOWHERE
 
     def _read(self) -> Settings:
         """Return settings from what is valid, having noted what is not."""
@@ -128,20 +142,24 @@ class _Loading:
             self._add(each.path, each.what, each.right)
         self._bad.update(each.path for each in wrong)
         if found is NOTHING:  # the state directory is wrong, and nothing goes without one
-            del self._raw["state_dir"]
-            self._fill_in_state_dir()
+            self._raw["state_dir"] = _NOWHERE
             found, _ = self._attempt()
-        return cast("Settings", found)
+        return cast("Settings", found)  # nothing else is required, and nothing is wrong with this one
 
     def _attempt(self) -> tuple[Any, list[Wrong]]:
         """Read, taking overrides as text where text is wanted, though they look like a number."""
         texts: dict[KeyPath, str] = {
-            override.path: override.text for override in self._overrides if _is_text(override.text)
+            override.path: override.text for override in self._overrides if is_text(override.text)
         }
         return read(Settings, self._raw, base=self._base, texts=texts)
 
     def _add(self, key: KeyPath, what: str, right: str) -> None:
-        self._problems.append(Problem(where=self._where(key), key=dotted(key), what=what, right=right))
+        self._note(self._where(key), key, what, right)
+
+    def _note(self, where: str, key: KeyPath, what: str, right: str) -> None:
+        """Note a problem that can be shown, wherever the links lead that it tells of."""
+        what, right = environment.printable(what), environment.printable(right)
+        self._problems.append(Problem(where=where, key=dotted(key), what=what, right=right))
 
     def _where(self, key: KeyPath) -> str:
         written = look_up(self._written, key) is not None
@@ -152,9 +170,9 @@ class _Loading:
         return str(self._file) if self._file else NO_FILE
 
 
-def _is_text(text: str) -> bool:
+def _is_usable(path: Path, base: Path) -> bool:
     try:
-        text.encode()
-    except UnicodeEncodeError:
+        absolute(str(path), base)
+    except Unfit:
         return False
     return True

@@ -24,6 +24,7 @@ def directory(name: str, path: str, region: str = "r") -> str:
     return f'[targets.{name}]\nkind = "directory"\npath = "{path}"\nregion = "{region}"\n'
 
 
+HUGE = "9" * 5000
 VAULT = '[vaults.main]\naddress = "https://v:8200"\ntoken_file = "t"\n'
 SEALED_IN_VAULT = (
     '[sources.s]\nkind = "vault"\nvault = "main"\n'
@@ -56,6 +57,23 @@ BY_ITSELF = {
         "reached without TLS",
         "An https:// address",
     ),
+    **{
+        f"{what} with the port {port[:5]}": (
+            f'{text}https://h:{port}"\n',
+            key,
+            "not of the right form",
+            "https://",
+        )
+        for port in ("99999", "port", HUGE)
+        for what, text, key in (
+            ("a Vault", '[vaults.v]\ntoken_file = "t"\naddress = "', "vaults.v.address"),
+            (
+                "a source",
+                '[sources.a]\nkind = "aws"\nregion = "r"\nendpoint_url = "',
+                "sources.a.endpoint_url",
+            ),
+        )
+    },
     "an endpoint on another host without TLS": (
         '[sources.a]\nkind = "aws"\nregion = "r"\nendpoint_url = "http://127.0.0.1.evil.test"\n',
         "sources.a.endpoint_url",
@@ -771,6 +789,20 @@ def test_two_buckets_of_one_server_are_two_stores(place: Place) -> None:
     assert place.problems(_store("a", **BUCKET) + _store("b", **BUCKET | {"bucket": "others"}) + two) == []
 
 
+@pytest.mark.parametrize("port", ["99999", "port"])
+@pytest.mark.parametrize(
+    ("store", "address"), [(BUCKET, "endpoint_url"), (CONTAINER, "account_url")], ids=["s3", "azure"]
+)
+def test_a_store_on_a_port_that_is_none_is_refused(
+    place: Place, store: dict[str, str], address: str, port: str
+) -> None:
+    one = policy('kind = "metadata"\nquorum = 1\nregions = 1\ntargets = ["a"]\n')
+
+    (found,) = place.problems(_store("a", **store | {address: f"https://h:{port}"}) + one)
+
+    assert (found.key, found.what) == (f"targets.a.{address}", "not of the right form")
+
+
 @pytest.mark.parametrize("depth", [300, 30_000])
 def test_a_file_nested_beyond_reason_is_refused(place: Place, depth: int) -> None:
     (found,) = place.problems(f"x = {'[' * depth}{']' * depth}")
@@ -972,6 +1004,65 @@ def test_a_broken_address_of_the_broker_hides_nothing(place: Place) -> None:
         ("broker.url", "not an address"),
         ("broker.ca_file", "there is no such file"),
     ]
+
+
+@pytest.mark.parametrize("url", [" rediss://u@h:6380/0", "rediss://u@h:6380/0\\n", "rediss://u@h\\t:6380/0"])
+def test_a_space_in_the_brokers_address_is_not_taken_for_want_of_tls(place: Place, url: str) -> None:
+    (place.path / "ca.pem").touch()
+
+    (found,) = place.problems(f'[broker]\nurl = "{url}"\nca_file = "ca.pem"\n')
+
+    assert found.key == "broker.url"
+    assert "holds a space" in found.what
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[keys.k]\nkind = "hpke"\npublic_key_file = "{}"\n', "keys.k.public_key_file"),
+        ('[broker]\nurl = "rediss://h"\nca_file = "{}"\n', "broker.ca_file"),
+        ('[keys.k]\nkind = "keyfile"\nfile = "{}"\n', "keys.k.file"),
+        ('[state]\npassword_file = "{}"\n', "state.password_file"),
+    ],
+)
+def test_a_name_that_no_file_can_have_hides_nothing(place: Place, text: str, key: str) -> None:
+    found = place.problems(text.format("n" * 300) + "[workers]\nseal = 0\n")
+
+    assert {problem.key: problem.what for problem in found} == {
+        key: "cannot be read: File name too long",
+        "workers.seal": "too small",
+    }
+
+
+def test_links_that_lead_in_a_circle_hide_nothing(place: Place) -> None:
+    (place.path / "circle").symlink_to("circle")
+
+    source = '[sources.s]\nkind = "files"\nformat = "tree"\npath = "circle"\n'
+    found = place.problems(source + "[workers]\nseal = 0\n")
+
+    assert [problem.key for problem in found] == ["workers.seal"]
+
+
+def test_what_a_login_has_no_use_for_is_told_in_one_order(place: Place) -> None:
+    unused = "".join(f'{key} = "x"\n' for key in ("jwt_file", "role", "secret_id_file", "role_id"))
+
+    found = place.problems(VAULT + unused)
+
+    assert [problem.key.removeprefix("vaults.main.") for problem in found] == [
+        "role_id",
+        "secret_id_file",
+        "role",
+        "jwt_file",
+    ]
+
+
+@pytest.mark.parametrize("section", ["policies.p", "drill", "repair", "rotation", "key_health"])
+def test_a_schedule_with_a_number_beyond_all_measure_is_refused(place: Place, section: str) -> None:
+    table = "" if section == "policies.p" else f"[{section}]\n"
+
+    found = place.problems(policy(META) + f'{table}schedule = "{HUGE} 3 * * 0"\n')
+
+    assert (f"{section}.schedule", "bad number") in [(problem.key, problem.what) for problem in found]
 
 
 def test_a_wrong_state_directory_hides_nothing_else(place: Place) -> None:

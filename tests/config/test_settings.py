@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
 import subprocess
 import sys
@@ -279,6 +280,76 @@ def test_without_a_home_a_state_directory_is_asked_for(place: Place, monkeypatch
 
     assert (found.key, found.right) == ("state_dir", "Set STRONGROOM_STATE_DIR.")
     assert problems_from(lambda: load_settings({"STRONGROOM_STATE_DIR": "/x"}, place.file)) == []
+
+
+@pytest.mark.parametrize("home", ["~", "~/x", "~nobodyxx", "/tmp/\udcff"])
+def test_a_home_that_is_no_directory_is_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    monkeypatch.setenv("HOME", home)  # what "~" stands for is asked of the process itself
+
+    found = place.problems("[workers]\nseal = 0\n", {"HOME": home})
+
+    assert [(problem.where, problem.key, problem.right) for problem in found] == [
+        ("environment HOME", "state_dir", "Set STRONGROOM_STATE_DIR."),
+        (str(place.file), "workers.seal", "At least 1."),
+    ]
+    assert place.load('state_dir = "/x"\n', {"HOME": home}).state_dir == Path("/x")
+
+
+@pytest.mark.parametrize("home", ["~", "~/x", "~nobodyxx", "/tmp/\udcff"])
+def test_a_wrong_state_directory_without_a_home_is_one_problem(
+    place: Place, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    monkeypatch.setenv("HOME", home)
+
+    (found,) = place.problems("state_dir = 7\n", {"HOME": home})
+
+    assert (found.key, found.what) == ("state_dir", "wrong type")
+
+
+@pytest.mark.parametrize("variable", ["XDG_STATE_HOME", "STRONGROOM_STATE_DIR"])
+def test_the_variable_that_names_no_state_directory_is_told(place: Place, variable: str) -> None:
+    (found,) = place.problems("", {variable: "/x/\udcff"})
+
+    assert (found.where, found.key) == (f"environment {variable}", "state_dir")
+
+
+def test_a_path_from_a_directory_whose_name_is_no_text_is_refused(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = place.path / os.fsdecode(b"\xff")
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    (found,) = problems_from(lambda: load_settings({**place.env, "STRONGROOM_STAGE__PATH": "stage"}))
+
+    assert (found.where, found.key) == ("environment STRONGROOM_STAGE__PATH", "stage.path")
+    assert found.what.startswith("leads through a directory whose name is not a text")
+    assert load_settings({**place.env, "STRONGROOM_STAGE__PATH": "/stage"}).stage_path == Path("/stage")
+
+
+@pytest.mark.parametrize("text", ["", "x\n"], ids=["right", "no TOML"])
+def test_a_file_at_a_path_that_is_no_text_is_refused(place: Place, text: str) -> None:
+    inside = Place(place.path / os.fsdecode(b"\xff"))
+    inside.path.mkdir()
+
+    (found,) = inside.problems(text, place.env)
+
+    assert found.where == f"{place.path}/\\udcff/strongroom.toml"
+    assert found.what == "its path is not a text in UTF-8"
+
+
+def test_a_link_into_a_directory_whose_name_is_no_text_can_be_shown(place: Place) -> None:
+    real = place.path / os.fsdecode(b"\xff")
+    real.mkdir()
+    (place.path / "link").symlink_to(real)
+
+    (found,) = place.problems(
+        '[targets.t]\nkind = "directory"\nregion = "r"\npath = "link"\n[stage]\npath = "link/stage"\n'
+    )
+
+    assert str(found).encode().endswith(b"\\udcff.")
 
 
 # -- the environment -----------------------------------------------------------------

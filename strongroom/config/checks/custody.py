@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from strongroom.config.checks.found import Finding, Found
+from strongroom.config.checks.paths import real
 from strongroom.config.checks.secrets import secret_files
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
@@ -43,8 +44,8 @@ def _only_in_source(settings: Settings) -> Iterator[Finding]:
     for name, source in settings.sources.items():
         if not isinstance(source, FilesSource | LocalSource) or source.path is None:
             continue
-        place = source.path.resolve()
+        place = real(source.path)
         for key, path in secret_files(settings).items():
-            if key[0] in ("targets", "vaults", "keys") and place in path.resolve().parents:
+            if key[0] in ("targets", "vaults", "keys") and place in real(path).parents:
                 what = f"lies inside source '{name}': whoever has to restore that does not have it"
                 yield Finding(key, what, f"Keep it outside of {place}, and a copy apart from this machine.")

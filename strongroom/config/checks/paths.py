@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from strongroom.config.targets import DirectoryTargetSettings
 def check(found: Found) -> Iterator[Finding]:
     """Yield paths that must not lie where they do."""
     targets = {
-        name: _real(target.path)
+        name: real(target.path)
         for name, target in found.settings.targets.items()
         if isinstance(target, DirectoryTargetSettings)
     }
@@ -49,9 +50,9 @@ def _working_places(settings: Settings) -> Iterator[tuple[KeyPath, Path, str]]:
 
 
 def _not_in_target(key: KeyPath, path: Path, targets: dict[str, Path], why: str) -> Iterator[Finding]:
-    real = _real(path)
+    found = real(path)
     for name, place in targets.items():
-        if place == real or place in real.parents:
+        if place == found or place in found.parents:
             yield Finding(key, f"lies inside target '{name}', and {why}", f"Keep it outside of {place}.")
 
 
@@ -60,12 +61,13 @@ def _not_backing_up_itself(settings: Settings, targets: dict[str, Path]) -> Iter
         if not isinstance(source, FilesSource):
             continue
         for name, place in targets.items():
-            if _real(source.path) in place.parents:
+            if real(source.path) in place.parents:
                 key = ("targets", name, "path")
                 yield Finding(
                     key, f"lies inside source '{source_name}'", "Keep it outside of what it backs up."
                 )
 
 
-def _real(path: Path) -> Path:
-    return path.resolve()
+def real(path: Path) -> Path:
+    """Return where a path leads to in the end."""
+    return Path(os.path.realpath(path))  # Path.resolve raises for links that lead in a circle

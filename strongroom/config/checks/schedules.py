@@ -35,6 +35,8 @@ def _wrong_with(schedule: str) -> str | None:
         next(CronSim(schedule, datetime.now(UTC)))
     except CronSimError as error:
         return str(error)[:1].lower() + str(error)[1:]
+    except ValueError:  # from reading one of thousands of digits
+        return "bad number"
     except StopIteration:
         return "never comes due"
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +67,9 @@ def _private(key: KeyPath, path: Path) -> Iterator[Finding]:
     # A missing file is no problem here: a host that only seals holds no identity.
     try:
         mode = path.stat().st_mode
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # missing on every host
+            yield Finding(key, f"cannot be read: {error.strerror}", "Name the file that holds the secret.")
         return
     if not stat.S_ISREG(mode):
         yield Finding(key, "not a regular file", "Name the file that holds the secret.")
@@ -82,8 +85,8 @@ def _public_keys(found: Found) -> Iterator[Finding]:
         if (key.public_key is None) == (key.public_key_file is None):
             what = "missing" if key.public_key is None else "given twice, with public_key_file"
             yield Finding((*at, "public_key"), what, "Give one of public_key and public_key_file.")
-        elif key.public_key_file and not key.public_key_file.is_file():
-            yield Finding((*at, "public_key_file"), "there is no such file", "Name the public key's file.")
+        elif key.public_key_file and (why := _missing(key.public_key_file)):
+            yield Finding((*at, "public_key_file"), why, "Name the public key's file.")
 
 
 def _broker(settings: Settings) -> Iterator[Finding]:
@@ -92,10 +95,24 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         yield from _address(
             ("broker", "url"), broker.url, ("redis", "rediss"), "Write it as rediss://USER@HOST:PORT/0."
         )
-        if broker.ca_file and not broker.url.lower().startswith("rediss:"):
+        if broker.ca_file and _is_plain(broker.url):
             yield Finding(("broker", "ca_file"), "has no effect without TLS", "Use rediss:// in broker.url.")
-    if broker.ca_file and not broker.ca_file.is_file():
-        yield Finding(("broker", "ca_file"), "there is no such file", "Name the file of certificates (PEM).")
+    if broker.ca_file and (why := _missing(broker.ca_file)):
+        yield Finding(("broker", "ca_file"), why, "Name the file of certificates (PEM).")
+
+
+def _missing(path: Path) -> str | None:
+    try:
+        return None if path.is_file() else "there is no such file"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def _is_plain(url: str) -> bool:
+    try:
+        return urlsplit(url).scheme != "rediss"
+    except ValueError:
+        return False  # what it is to be is not known
 
 
 def _state(settings: Settings) -> Iterator[Finding]:
@@ -117,6 +134,9 @@ def _sentry(settings: Settings) -> Iterator[Finding]:
 
 
 def _address(key: KeyPath, url: str, schemes: tuple[str, ...], right: str) -> Iterator[Finding]:
+    if url != url.strip() or not url.isprintable():  # what takes an address apart would leave it out
+        yield Finding(key, "holds a space or a control character that no address has", right)
+        return
     try:
         parts = urlsplit(url)
         query = parse_qs(parts.query)

@@ -39,8 +39,8 @@ def _login(found: Found, name: str, vault: VaultSettings) -> Iterator[Finding]:
     for key in wanted:
         if getattr(vault, key) is None and not found.is_bad("vaults", name, key):
             yield Finding(("vaults", name, key), f"missing, and login is {vault.login!r}", f"Give {key}.")
-    for key in {key for keys in _LOGIN_NEEDS.values() for key in keys} - set(wanted):
-        if getattr(vault, key) is not None:
+    for key in (key for keys in _LOGIN_NEEDS.values() for key in keys):
+        if key not in wanted and getattr(vault, key) is not None:
             what = f"has no effect, for login is {vault.login!r}"
             yield Finding(("vaults", name, key), what, "Leave it out, or change login.")
 
