@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
@@ -10,7 +11,14 @@ from strongroom.errors import ShareMistyped
 from strongroom.keys.quorum.shares import WORDS, combine, parse, split
 from tests.keys.quorum.made import made
 
-PAPER = made()[1][0]
+
+def paper() -> str:
+    """Return a share no word of which is followed by itself; of thirty, one is no such."""
+    shares = iter(lambda: str(made()[1][0]), "")
+    return next(share for share in shares if all(one != next_ for one, next_ in pairwise(share.split())))
+
+
+PAPER = paper()
 
 
 def words() -> list[str]:
