@@ -8,6 +8,14 @@ from msgspec import Meta
 from strongroom.config.base import KIB, Section
 from strongroom.config.fields import AbsolutePath, Name, Size, Text, Url
 
+ShortLock = Annotated[
+    int, Meta(ge=1, le=30, description="How long the short lock lasts, in days.", examples=[3])
+]
+LongestLock = Annotated[
+    int,
+    Meta(ge=1, le=36_500, description="The longest lock that is ever asked for, in days.", examples=[800]),
+]
+
 
 class DirectoryTargetSettings(Section, frozen=True, kw_only=True):
     """A directory: a local disk, a mounted share, a disk that lies in a safe."""
@@ -106,15 +114,8 @@ class S3TargetSettings(Section, frozen=True, kw_only=True):
             examples=["governance"],
         ),
     ] = "none"
-    lock_days: Annotated[
-        int, Meta(ge=1, le=30, description="How long the short lock lasts, in days.", examples=[3])
-    ] = 2
-    max_lock_days: Annotated[
-        int,
-        Meta(
-            ge=1, le=36_500, description="The longest lock that is ever asked for, in days.", examples=[800]
-        ),
-    ] = 3650
+    lock_days: ShortLock = 2
+    max_lock_days: LongestLock = 3650
 
 
 class AzureTargetSettings(Section, frozen=True, kw_only=True):
@@ -171,15 +172,8 @@ class AzureTargetSettings(Section, frozen=True, kw_only=True):
             examples=["locked"],
         ),
     ] = "none"
-    lock_days: Annotated[
-        int, Meta(ge=1, le=30, description="How long the short lock lasts, in days.", examples=[3])
-    ] = 2
-    max_lock_days: Annotated[
-        int,
-        Meta(
-            ge=1, le=36_500, description="The longest lock that is ever asked for, in days.", examples=[800]
-        ),
-    ] = 3650
+    lock_days: ShortLock = 2
+    max_lock_days: LongestLock = 3650
 
 
 class VaultTargetSettings(Section, frozen=True, kw_only=True):

@@ -43,6 +43,8 @@ class Database:
         # an inherited SQLite file would drop the parent's locks, and closing an
         # inherited socket would end the parent's session.
         self._engines: dict[int, Engine] = {}
+        # As the process ends, whatever the collector does then: the last to close empties SQLite's journal.
+        weakref.finalize(self, _close, self._engines)
 
     @property
     def engine(self) -> Engine:
@@ -64,9 +66,7 @@ class Database:
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""
-        engine = self._engines.pop(os.getpid(), None)
-        if engine is not None:
-            engine.dispose()
+        _close(self._engines)
 
     def _open(self) -> Engine:
         ours = _create(self._url)
@@ -80,14 +80,12 @@ class Database:
         kept = self._engines.setdefault(os.getpid(), ours)
         if kept is not ours:
             ours.dispose()
-            return kept
-        # As the process ends, whatever the collector does then: the last to close empties SQLite's journal.
-        weakref.finalize(self, _dispose, ours, os.getpid())
-        return ours
+        return kept
 
 
-def _dispose(engine: Engine, process: int) -> None:
-    if os.getpid() == process:
+def _close(engines: dict[int, Engine]) -> None:
+    engine = engines.pop(os.getpid(), None)
+    if engine is not None:
         engine.dispose()
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
+from multiprocessing import active_children
 from pathlib import Path
 from typing import NoReturn
 
 from strongroom.errors import TargetUnavailable
-from strongroom.operations.drive import drive
+from strongroom.operations.drive import _Pool, drive
 from strongroom.operations.steps import perform
 from strongroom.operations.submit import submit_backup
 from strongroom.state.records import RunState, StepKind, StepRow, StepState
@@ -43,6 +44,23 @@ class Resting(MemoryTarget):
 
     def put(self, *_: object, **__: object) -> NoReturn:
         raise TargetUnavailable("target 'us' is left alone", retry_after=60.0)
+
+
+def test_forked_processes_leave_once_nothing_is_left_to_spread(tmp_path: Path) -> None:
+    services = make_world(tmp_path, pieces=2).services()
+    _, [planned] = submit_backup(services, policy=POLICY)
+    captures = perform(planned, services)
+    pool = _Pool(services, 2, frozenset({StepKind.CAPTURE}), frozenset())
+    assert all(pool.take(ticket, len(captures)) for ticket in captures)
+    while pool.busy:
+        pool.collect(block=True)
+    assert active_children() != []
+
+    pool.dismiss()
+    assert not pool.take(captures[0], 2)
+    pool.close()
+    assert active_children() == []
+    assert not [thread for thread in threading.enumerate() if thread.name == "dismiss"]
 
 
 def rests(folder: Path, name: str, **policy: int) -> StepRow:
