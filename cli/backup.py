@@ -80,10 +80,9 @@ def _write_metadata(path: Path, arguments: Namespace, output: Output) -> None:
 
 
 def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> None:
-    from strongroom.operations.listing import listed_ahead  # noqa: PLC0415
+    from strongroom.operations.listed_ahead import listed_ahead  # noqa: PLC0415
     from strongroom.operations.memory import loading  # noqa: PLC0415
     from strongroom.operations.placing import refuse_existing  # noqa: PLC0415
-    from strongroom.operations.sealed_ahead import sealed_ahead  # noqa: PLC0415
 
     here = place.find()
     selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
@@ -96,27 +95,30 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
         )
     found = recipients.recipients_of(arguments, output, here)
     recipients.warn_of_no_spare(found, output)
-    apart.warn_of_keys_beside(path, output)
-    with listed_ahead(source, selection) as ahead, sealed_ahead(found) as sealed:
-        with loading():
-            from cli.settings import services  # noqa: PLC0415 - the run store, which a plain file needs not
-            from cli.watching import by_ticket, watching  # noqa: PLC0415
-            from strongroom.operations.backup_file import backup_to_file  # noqa: PLC0415
+    with listed_ahead(source, selection) as ahead:  # its processes start before this one imports the rest
+        from strongroom.operations.sealed_ahead import sealed_ahead  # noqa: PLC0415
 
-            built = services()
-        with watching(output, built.store) as watch:
-            manifest = backup_to_file(
-                path,
-                source=source,
-                recipients=found,
-                services=built,
-                selection=selection,
-                values=values,
-                replace_existing=arguments.force,
-                ahead=ahead,
-                sealed=sealed,
-                watch=by_ticket(watch),
-            )
+        with sealed_ahead(found) as sealed:
+            with loading():
+                from cli.settings import services  # noqa: PLC0415 - the run store: a plain file needs none
+                from cli.watching import by_ticket, watching  # noqa: PLC0415
+                from strongroom.operations.backup_file import backup_to_file  # noqa: PLC0415
+
+                apart.warn_of_keys_beside(path, output)
+                built = services()
+            with watching(output, built.store) as watch:
+                manifest = backup_to_file(
+                    path,
+                    source=source,
+                    recipients=found,
+                    services=built,
+                    selection=selection,
+                    values=values,
+                    replace_existing=arguments.force,
+                    ahead=ahead,
+                    sealed=sealed,
+                    watch=by_ticket(watch),
+                )
     output.answer(*_sealed(path, manifest, here))
 
 

@@ -22,7 +22,7 @@ from strongroom.errors import SourceChanged
 from strongroom.model import Secret
 from strongroom.operations import names, pins
 from strongroom.operations.layout import sealed_receipt, staged_name
-from strongroom.operations.listing import Hashed
+from strongroom.operations.listing import Placed
 from strongroom.operations.memory import uncollected
 from strongroom.operations.plan import Plan, checked_plan, open_name_key
 from strongroom.operations.services import Services
@@ -64,20 +64,20 @@ def discard(run: str, result: dict[str, Any], services: Services) -> None:
 class _Reading:
     """Secrets of a range in hash order, counting those that vanished since the plan."""
 
-    def __init__(self, source: Source, listed: Sequence[Hashed]) -> None:
+    def __init__(self, source: Source, listed: Sequence[Placed]) -> None:
         self._source = source
         self._listed = listed
         self.vanished = 0
 
     def __iter__(self) -> Iterator[tuple[bytes, Secret]]:
-        found = self._source.read([hashed.entry for hashed in self._listed])
-        for hashed, secret in zip(self._listed, found, strict=True):
+        found = self._source.read([entry for _, entry in self._listed])
+        for (name_hash, entry), secret in zip(self._listed, found, strict=True):
             if secret is None:
                 self.vanished += 1
-            elif secret.name != hashed.entry.name:
+            elif secret.name != entry.name:
                 raise SourceChanged("the source answered with another secret than it was asked for")
             else:
-                yield hashed.hash, secret
+                yield name_hash, secret
 
 
 def _about(run: Run, piece: int, plan: Plan, services: Services) -> About:

@@ -17,7 +17,7 @@ from threading import Thread
 
 from strongroom.keys.unasked import unasked
 from strongroom.operations.driven import driving
-from strongroom.operations.listing import die_with_parent, may_fork
+from strongroom.operations.forking import die_with_parent, may_fork
 from strongroom.operations.services import Services
 from strongroom.operations.steps import perform, recover
 from strongroom.state.records import Run, StepKind, Ticket

@@ -10,16 +10,19 @@ the hash range in a manifest tells nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from operator import attrgetter
+from bisect import bisect_left
+from collections.abc import Iterable
+from operator import itemgetter
 
 import msgspec
 
 from strongroom.container import cobblestone
 from strongroom.errors import RecordRefused
 from strongroom.operations.layout import names_chunk
-from strongroom.operations.listing import SECTIONS, Hashed, Listing, sections
+from strongroom.operations.listing import SECTIONS, Listing, Placed, sections
 from strongroom.targets import Target
+
+_hash = itemgetter(0)
 
 
 class ChunkRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,9 +40,6 @@ class Spilled(msgspec.Struct, frozen=True, kw_only=True):
     size: int
 
 
-_decoder = msgspec.msgpack.Decoder(list[Hashed])
-
-
 def spill(stage: Target, run: str, listing: Listing, *, work_key: bytes) -> Spilled:
     """Write a listing to the stage; memory is bounded by one batch."""
     chunks: list[ChunkRef] = []
@@ -53,17 +53,17 @@ def spill(stage: Target, run: str, listing: Listing, *, work_key: bytes) -> Spil
 
 def read_range(
     stage: Target, run: str, chunks: Iterable[ChunkRef], *, piece: int, pieces: int, work_key: bytes
-) -> list[Hashed]:
+) -> list[Placed]:
     """Return one piece's entries, ascending by hash."""
     low, high = _bounds(piece, pieces)
-    found = [
-        hashed
-        for chunk in chunks
-        for hashed in _sections(_get_chunk(stage, run, chunk, work_key), low[0], high)
-        if low <= hashed.hash and (high is None or hashed.hash < high)
-    ]
-    found.sort(key=attrgetter("hash"))
-    return found
+    last = SECTIONS - 1 if high is None else high[0]
+    found: list[Placed] = []
+    for chunk in chunks:
+        for section in sections(_get_chunk(stage, run, chunk, work_key), low[0], last):
+            found += section.placed()
+    found.sort(key=_hash)
+    end = len(found) if high is None else bisect_left(found, high, key=_hash)
+    return found[bisect_left(found, low, key=_hash) : end]
 
 
 def _bounds(piece: int, pieces: int) -> tuple[bytes, bytes | None]:
@@ -86,12 +86,6 @@ def _get_chunk(stage: Target, run: str, chunk: ChunkRef, work_key: bytes) -> byt
     if hashlib.sha256(sealed).hexdigest() != chunk.sha256:
         raise RecordRefused("a staged list of names is not the one that was planned")
     return cobblestone.open_(work_key, sealed, context=_context(run))
-
-
-def _sections(chunk: bytes, low: int, high: bytes | None) -> Iterator[Hashed]:
-    last = SECTIONS - 1 if high is None else high[0]
-    for section in sections(chunk, low, last):
-        yield from _decoder.decode(section)
 
 
 def _context(run: str) -> bytes:

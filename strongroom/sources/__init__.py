@@ -42,6 +42,26 @@ class Source(Protocol):
         ...
 
 
+class Listable(Protocol):
+    """What can be listed: a source, or a part of one."""
+
+    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+        """Yield its secrets, as :meth:`Source.list` does."""
+        ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A source that several processes can list at once."""
+
+    def parts(self, most: int) -> Sequence[Listable]:
+        """Return at most so many parts, fewer where more gain nothing.
+
+        Each secret is in one of them, as :meth:`Source.list` would yield it. Raises what that raises.
+        """
+        ...
+
+
 @runtime_checkable
 class Partial(Protocol):
     """A source that stands for something larger than what it can give.

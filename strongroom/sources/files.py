@@ -9,7 +9,7 @@ from pathlib import Path
 
 from strongroom.errors import SourceError, UsageError
 from strongroom.model import Entry, Secret
-from strongroom.sources import Source
+from strongroom.sources import Divisible, Listable, Source
 from strongroom.sources.document import Document
 from strongroom.sources.dotenv import Dotenv
 from strongroom.sources.jsonl import Jsonl, holds_records
@@ -96,6 +96,11 @@ class FilesSource:
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Yield an entry for every secret."""
         return self._source().list(with_tags=with_tags)
+
+    def parts(self, most: int) -> Sequence[Listable]:
+        """Return its parts, if what it is has any; see :class:`~strongroom.sources.Divisible`."""
+        source = self._source()
+        return source.parts(most) if isinstance(source, Divisible) else (source,)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
         """Yield each secret."""

@@ -86,29 +86,41 @@ def attempt(parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 class _Shape:
     """A decoder for records whose further fields are known, so that one pass reads all.
 
-    It fails on any other field.
+    It fails on any other field, and on a value that is no text unless it is told of such.
     """
 
-    def __init__(self, further: tuple[str, ...]) -> None:
+    def __init__(self, further: tuple[str, ...], value: type[str | Raw] = str) -> None:
         self.further = further
+        self.value = value
         places = {f"further_{number}": field for number, field in enumerate(further)}
-        self.decode = msgspec.json.Decoder(_shaped(places)).decode
+        self._decode = msgspec.json.Decoder(_shaped(places, value)).decode
         self._places = tuple(places.items())
 
-    def metadata(self, record: _Record) -> dict[str, Any]:
-        """Return those of the further fields that a record has."""
-        return {
-            field: value for place, field in self._places if (value := getattr(record, place)) is not UNSET
-        }
+    def parse(self, data: bytes) -> Secret | None:
+        """Decode one record; ``None`` if its rotation cannot be."""
+        record = self._decode(data)
+        rotation = cast("Rotation | None", record.rotation)
+        if rotation is not None and not 0 < rotation.days <= MOST_DAYS:
+            return None
+        metadata = {}
+        for place, field in self._places:
+            value = getattr(record, place)
+            if value is not UNSET:
+                metadata[field] = value
+        return _secret(record, _version(record.value, record.version), rotation, metadata)
 
 
-def _shaped(places: dict[str, str]) -> type[_Record]:
+def _shaped(places: dict[str, str], value: type[str | Raw]) -> type[_Record]:
     # A rotation with more than the model has goes to the metadata, which a shape cannot tell: it fails.
     return cast(
         "type[_Record]",
         defstruct(
             "Shaped",
-            [("rotation", Rotation | None, None), *((place, Any, UNSET) for place in places)],
+            [
+                ("value", value),
+                ("rotation", Rotation | None, None),
+                *((place, Any, UNSET) for place in places),
+            ],
             bases=(_Record,),
             rename=places,
             forbid_unknown_fields=True,
@@ -122,7 +134,7 @@ class Records:
 
     The records of a file are mostly alike. Fields that are not known beforehand are learned
     as they come, up to :data:`LEARNED`: decoding them along with the known ones takes half
-    the time of a second pass for them.
+    the time of a second pass for them. So is, by the first that is no text, how values are written.
     """
 
     def __init__(self) -> None:
@@ -130,12 +142,9 @@ class Records:
 
     def parse(self, data: bytes) -> Secret:
         """Decode one record, or raise :class:`BadRecordError`."""
-        shape = self._shape
         try:
-            record = shape.decode(data)
-            rotation = cast("Rotation | None", record.rotation)
-            if rotation is None or 0 < rotation.days <= MOST_DAYS:
-                return _secret(record, rotation, shape.metadata(record))
+            if secret := self._shape.parse(data):
+                return secret
         except (ValueError, RecursionError):
             pass
         return attempt(self._learn, data)  # outside of the handler, so that no error carries the other
@@ -144,10 +153,12 @@ class Records:
         record, fields = _record(data), _fields(data)
         found = record.rotation
         rotation = None if found is None else Rotation(days=found.days, enabled=found.enabled)
-        secret = _secret(record, rotation, _metadata(fields))
-        new = tuple(field for field in fields if field not in KNOWN and field not in self._shape.further)
-        if new and len(self._shape.further) + len(new) <= LEARNED:
-            self._shape = _Shape(self._shape.further + new)
+        secret = _secret(record, _version(record.value, record.version), rotation, _metadata(fields))
+        shape = self._shape
+        further = shape.further + tuple(f for f in fields if f not in KNOWN and f not in shape.further)
+        value = shape.value if secret.current.media is Media.TEXT else Raw
+        if (further, value) != (shape.further, shape.value) and len(further) <= LEARNED:
+            self._shape = _Shape(further, value)
         return secret
 
 
@@ -156,10 +167,10 @@ def parse_value(name: str, value: Raw) -> Secret:
     return Secret(name=name, versions=(attempt(_version, value, 1),))
 
 
-def _secret(record: _Record, rotation: Rotation | None, metadata: dict[str, Any]) -> Secret:
+def _secret(record: _Record, version: Version, rotation: Rotation | None, metadata: dict[str, Any]) -> Secret:
     return Secret(
         name=record.name,
-        versions=(_version(record.value, record.version),),
+        versions=(version,),
         type=record.type,
         tags=record.tags or {},
         created_at=record.created_at,
@@ -170,7 +181,9 @@ def _secret(record: _Record, rotation: Rotation | None, metadata: dict[str, Any]
     )
 
 
-def _version(value: Raw, number: int) -> Version:
+def _version(value: str | Raw, number: int) -> Version:
+    if isinstance(value, str):
+        return Version(number=number, value=SecretBytes(value.encode()))
     written = bytes(value)
     if written[:1] == b'"':
         return Version(number=number, value=SecretBytes(_text(written).encode()))

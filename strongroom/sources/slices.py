@@ -12,10 +12,11 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from strongroom.errors import DuplicateSecret, EmptySource, SourceChanged, SourceError, SourceUnavailable
 from strongroom.model import Entry, Secret
+from strongroom.sources import Listable
 from strongroom.sources.records import BadRecordError
 
 BLOCK = 1 << 20
@@ -35,6 +36,15 @@ class Layout(Protocol):
 
     def name_of(self, piece: bytes) -> str | None:
         """Return the name of the secret in a slice, ``None`` if there is none."""
+        ...
+
+
+@runtime_checkable
+class DivisibleLayout(Layout, Protocol):
+    """A layout in which the middle can be made sense of without what is before it."""
+
+    def parts(self, fd: int, most: int) -> Sequence[Layout]:
+        """Return the layouts of at most so many parts, whose entries together are the file's."""
         ...
 
 
@@ -76,6 +86,14 @@ class SlicedFile:
                 raise self._bad(fd, *bad)
         if entry is None:
             raise EmptySource(f"'{self._path}' holds no secret")
+
+    def parts(self, most: int) -> Sequence[Listable]:
+        """Return what lists the file in parts; see :class:`~strongroom.sources.Divisible`."""
+        if not isinstance(self._layout, DivisibleLayout):
+            return (self,)
+        with opened(self._path) as fd:
+            layouts = self._layout.parts(fd, most)
+        return [SlicedFile(self._path, layout, name=self._name) for layout in layouts]
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
         """Yield each secret from its slice.
@@ -153,10 +171,10 @@ def refusal(path: str, error: OSError) -> SourceError:
     return kind(f"'{path}' could not be read: {os.strerror(error.errno or 0)}")
 
 
-def blocks(fd: int) -> Iterator[bytes]:
-    """Read a file from its start, block by block."""
-    offset = 0
-    while block := os.pread(fd, BLOCK, offset):
+def blocks(fd: int, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+    """Read a file block by block, from one byte up to another, or to where it ends by then."""
+    offset = start
+    while block := os.pread(fd, BLOCK if end is None else min(BLOCK, end - offset), offset):
         yield block
         offset += len(block)
 

@@ -7,25 +7,18 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from strongroom.container.bundle import BundleReader
 from strongroom.errors import EmptySource, SourceError
 from strongroom.model import Entry, Selection
 from strongroom.operations.backup_file import backup_to_file
-from strongroom.operations.listing import (
-    SECTIONS,
-    Ahead,
-    Hashed,
-    Listing,
-    ListingLost,
-    listed_ahead,
-    may_fork,
-    sections,
-)
+from strongroom.operations.forking import may_fork
+from strongroom.operations.listed_ahead import Ahead, listed_ahead
+from strongroom.operations.listing import Listing, ListingLost, sections
 from strongroom.operations.open import open_backup
 from strongroom.sources import Source
+from strongroom.sources.files import open_files
 from strongroom.sources.memory import MemoryStore
 from strongroom.targets.directory import DirectoryTarget
 from tests.operations.world import World, made_up, make_world
@@ -68,9 +61,8 @@ class Elsewhere:
 
 
 def names_in(listing: Listing) -> list[str]:
-    packed = [part for batch in listing.batches() for part in sections(batch.packed, 0, SECTIONS - 1)]
-    decode = msgspec.msgpack.Decoder(list[Hashed]).decode
-    return sorted(hashed.entry.name for part in packed for hashed in decode(part))
+    found = [section for batch in listing.batches() for section in sections(batch.packed)]
+    return sorted(entry.name for section in found for entry in section.entries)
 
 
 def backed_up(world: World, source: Source, path: Path, ahead: Listing | None) -> list[str]:
@@ -116,9 +108,35 @@ def test_a_backup_from_a_listing_made_ahead_holds_everything(world: World, tmp_p
         assert backed_up(world, world.source, tmp_path / "file", ahead) == [f"app/{n:04}" for n in range(30)]
 
 
-def test_the_child_is_gone_when_the_block_ends_even_if_nobody_read_what_it_listed() -> None:
-    ahead = Ahead(MemoryStore(made_up(2_000)), Selection())
-    child = ahead._child
+def test_what_several_children_list_is_all_there() -> None:
+    held = made_up(50)
+    ahead = Ahead([MemoryStore(held[:10]), MemoryStore(), MemoryStore(held[10:])], Selection())
+    try:
+        assert names_in(ahead) == [f"app/{number:04}" for number in range(50)]
+    finally:
+        ahead.close()
+
+
+def test_a_listing_is_lost_with_any_of_its_children() -> None:
+    broken = Elsewhere(MemoryStore(made_up(30)), SourceError("only a child raises this"))
+    ahead = Ahead([MemoryStore(made_up(30)), broken], Selection())
+    try:
+        with pytest.raises(ListingLost):
+            names_in(ahead)
+    finally:
+        ahead.close()
+
+
+def test_a_source_that_cannot_be_reached_is_not_listed_ahead(tmp_path: Path) -> None:
+    with listed_ahead(open_files(tmp_path / "missing.jsonl"), Selection()) as ahead:
+        assert ahead is None
+
+
+def test_the_children_are_gone_when_the_block_ends_even_if_nobody_read_what_they_listed() -> None:
+    source = MemoryStore(made_up(2_000))
+    ahead = Ahead([source, source], Selection())
+    children = [child.process for child in ahead._children]
     ahead.close()
-    with pytest.raises(ChildProcessError):
-        os.waitpid(child, os.WNOHANG)
+    for child in children:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)

@@ -19,7 +19,7 @@ import pytest
 
 from strongroom.errors import Conflict, SourceError
 from strongroom.model import Entry, Media, Rotation, Secret, SecretBytes, Version, VersionState
-from strongroom.sources import Change, Destination, Partial, Source
+from strongroom.sources import Change, Destination, Divisible, Partial, Source
 
 Filled = Callable[[Sequence[Secret]], Source]
 
@@ -87,6 +87,12 @@ class SourceConformance:
 
     def test_a_listing_yields_every_secret_once(self, filled: Filled) -> None:
         listed = [entry.name for entry in filled(self.secrets).list()]
+        assert sorted(listed) == sorted(held.name for held in self.secrets)
+
+    def test_its_parts_together_list_the_same(self, filled: Filled) -> None:
+        source = filled(self.secrets)
+        parts = source.parts(3) if isinstance(source, Divisible) else (source,)
+        listed = [entry.name for part in parts for entry in part.list()]
         assert sorted(listed) == sorted(held.name for held in self.secrets)
 
     def test_a_listing_can_be_repeated_and_dropped_halfway(self, filled: Filled) -> None:

@@ -16,9 +16,10 @@ from msgspec.structs import replace
 
 from strongroom.errors import DuplicateSecret, EmptySource, SourceChanged, SourceError, UsageError
 from strongroom.model import Entry, Media, Rotation, Secret, Version
-from strongroom.sources import Source, slices
+from strongroom.sources import Divisible, Listable, Source, jsonl, slices
 from strongroom.sources.files import detect, open_files
 from strongroom.sources.records import BadRecordError, Records
+from strongroom.sources.slices import SlicedFile
 from tests.sources.conformance import Filled, SourceConformance, secret
 from tests.sources.rights import as_nobody
 
@@ -236,6 +237,27 @@ def test_further_fields_are_kept_whatever_came_before(file: Path) -> None:
         assert [held.metadata for held in read_all(file, "jsonl")] == expected
 
 
+def test_values_of_all_kinds_may_follow_each_other(file: Path) -> None:
+    written = ['"1"', "[2]", '"3"', "4", '"5"', '"\\u00e9"', "null"]
+    file.write_text("".join(f'{{"name":"n{n}","value":{v},"x":{n}}}\n' for n, v in enumerate(written)))
+    found = read_all(file, "jsonl")
+    assert [v.reveal().decode() for held in found if (v := held.current.value)] == [
+        *("1", "[2]", "3", "4", "5", "é", "null")
+    ]
+    assert [held.current.media is Media.JSON for held in found] == [v[0] != '"' for v in written]
+    assert [held.metadata for held in found] == [{"x": n} for n in range(len(written))]
+
+
+def test_how_values_are_written_is_learned_from_the_first_that_is_no_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    records = Records()
+    records.parse(b'{"name":"a","value":[1]}')
+    monkeypatch.setattr(Records, "_learn", None)
+    assert records.parse(b'{"name":"b","value":{"x":1}}').current.media is Media.JSON
+    assert records.parse(b'{"name":"c","value":"text"}').current.media is Media.TEXT
+
+
 def test_further_fields_of_a_rotation_are_kept(file: Path) -> None:
     file.write_text('{"name":"a","value":"","rotation":{"days":1,"owner":"me"}}\n{"name":"b","value":""}')
     first, second = read_all(file, "jsonl")
@@ -316,6 +338,59 @@ def test_a_jsonl_file_is_listed_across_its_blocks(file: Path, monkeypatch: pytes
     lines = [f'{{"name":"n{n}","value":"{"x" * n}"}}' for n in range(50)]
     file.write_text("\n".join(lines))
     assert values(file, "jsonl") == {f"n{n}": b"x" * n for n in range(50)}
+
+
+LINES = st.sampled_from([b"", b"  ", b"\r", b'{"name":"a","value":"1"}', b'{"name":"b","value":[2]} '])
+
+
+@given(lines=st.lists(LINES, max_size=30), most=st.integers(1, 9), block=st.sampled_from([3, 40, 1000]))
+def test_a_jsonl_file_is_listed_in_parts_as_it_is_whole(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], most: int, block: int
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "parts.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slices, "BLOCK", block)
+        patch.setattr(jsonl, "PART", 8)
+        parts = SlicedFile(str(path), jsonl.Jsonl(), name="parts").parts(most)
+        listed = [entry for part in parts for entry in entries_in(part)]
+        assert listed == entries_in(open_files(path, "jsonl"))
+        assert 1 <= len(parts) <= most
+
+
+def entries_in(part: Listable) -> list[Entry]:
+    try:
+        return list(part.list())
+    except EmptySource:
+        return []
+
+
+def test_a_large_jsonl_file_has_a_part_for_each_process_and_others_are_one(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl, "PART", 1000)
+    file.write_text("".join(f'{{"name":"n{n}","value":"{"x" * 80}"}}\n' for n in range(100)))
+    source = open_files(file, "jsonl")
+    assert isinstance(source, Divisible)
+    assert [len(list(part.list())) for part in source.parts(4)] == [26, 25, 25, 24]
+    assert len(source.parts(100)) == file.stat().st_size // 1000
+    (tmp_path / ".env").write_text("A=1\n" * 1000)
+    whole = open_files(tmp_path / ".env")
+    assert isinstance(whole, Divisible)
+    assert len(whole.parts(4)) == 1
+
+
+def test_a_jsonl_file_that_grows_after_it_was_cut_is_listed_to_its_end(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl, "PART", 8)
+    file.write_text('{"name":"a","value":"1"}\n{"name":"b","value":"2"}\n')
+    source = open_files(file, "jsonl")
+    assert isinstance(source, Divisible)
+    parts = source.parts(2)
+    with file.open("a") as more:
+        more.write('{"name":"c","value":"3"}\n')
+    assert [[entry.name for entry in part.list()] for part in parts] == [["a"], ["b", "c"]]
 
 
 def test_a_jsonl_file_replaced_meanwhile_is_noticed(file: Path) -> None:
