@@ -17,7 +17,7 @@ from threading import Thread
 
 from strongroom.keys.unasked import unasked
 from strongroom.operations.driven import driving
-from strongroom.operations.forking import die_with_parent, may_fork
+from strongroom.operations.forking import cores, die_with_parent, may_fork
 from strongroom.operations.services import Services
 from strongroom.operations.steps import perform, recover
 from strongroom.state.records import Run, StepKind, Ticket
@@ -55,7 +55,7 @@ def drive(
         spread: the kinds of steps that may run in a process of their own.
         overlap: the kinds that may run in a thread of their own.
     """
-    pool = _Pool(services, processes or os.cpu_count() or 1, spread, overlap)
+    pool = _Pool(services, processes or cores(), spread, overlap)
     with driving(services.state_dir, run_id, services.owner):
         _through(run_id, list(tickets), pool, services, watch)
     return services.store.load(run_id)

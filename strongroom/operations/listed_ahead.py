@@ -9,104 +9,132 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from queue import Queue
-from select import select
+from selectors import EVENT_READ, DefaultSelector
 from struct import Struct as Packed
 from threading import Thread
+from typing import NamedTuple, NoReturn
 
 from strongroom.errors import SourceError
 from strongroom.model import Selection
-from strongroom.operations.forking import die_with_parent, may_fork
+from strongroom.operations.forking import cores, die_with_parent, may_fork, uninterrupted
 from strongroom.operations.listing import Batch, Here, Listing, ListingLost
 from strongroom.operations.memory import uncollected
 from strongroom.sources import Divisible, Listable, Source
 
+MOST = 4
+"""Processes; a larger share of a larger machine is left to what it also does."""
+
 AHEAD = 4
-"""Batches that a child keeps, of some 3 MB each, until its parent reads them."""
+"""Batches, of some 4 MB each, that are kept by all of them until their parent reads."""
 
 _FRAME = Packed(">QQQ")
 
 
 class Ahead:
-    """Lists in child processes from now on, a part in each; their batches come through pipes.
+    """A listing that child processes make from now on, a part in each; its batches come through pipes.
 
     Whatever goes wrong there ends a pipe early: :class:`ListingLost`.
     """
 
-    def __init__(self, parts: Sequence[Listable], selection: Selection) -> None:
+    def __init__(self) -> None:
         self.name_key = os.urandom(32)
-        self._children = [_Child(Here(part, selection, name_key=self.name_key)) for part in parts]
+        self._children: list[_Child] = []
+
+    def start(self, parts: Sequence[Listable], selection: Selection) -> None:
+        """Start a child for each part. Raises OSError when the system has no more of something."""
+        kept = max(1, AHEAD // len(parts))
+        with uninterrupted():
+            for part in parts:
+                listing = Here(part, selection, name_key=self.name_key)
+                self._children.append(_start(listing, kept))
 
     def batches(self) -> Iterator[Batch]:
         """Yield the batches as the children make them."""
-        listing = {child.pipe: child for child in self._children}
-        while listing:
-            for pipe in select(listing, (), ())[0]:
-                if batch := listing[pipe].batch():
-                    yield batch
-                else:
-                    del listing[pipe]
+        with DefaultSelector() as waiting:
+            for child in self._children:
+                waiting.register(child.pipe, EVENT_READ, child)
+            while waiting.get_map():
+                for ready, _ in waiting.select():
+                    if batch := ready.data.batch():
+                        yield batch
+                    else:
+                        waiting.unregister(ready.fileobj)
 
     def close(self) -> None:
         """End the children, whatever they are doing."""
         for child in self._children:
-            child.end()
+            child.kill()
+        for child in self._children:
+            child.bury()
+        self._children.clear()
 
 
-class _Child:
+class _Child(NamedTuple):
     """A process that lists, and the pipe that its batches come through."""
 
-    def __init__(self, listing: Here) -> None:
-        reading, writing = os.pipe()
-        parent = os.getpid()
-        self.process = os.fork()
-        if not self.process:
-            _list_in_child(listing, writing, parent)
-        os.close(writing)
-        self.pipe = FileIO(reading)
+    process: int
+    pipe: FileIO
 
     def batch(self) -> Batch | None:
         """Wait for the next batch; ``None`` follows the last one."""
         secrets, size, length = _FRAME.unpack(_exactly(self.pipe, _FRAME.size))
         return Batch(packed=_exactly(self.pipe, length), secrets=secrets, size=size) if secrets else None
 
-    def end(self) -> None:
-        """End it, whatever it is doing."""
+    def kill(self) -> None:
+        """End it, if it has not ended."""
         self.pipe.close()
-        os.kill(self.process, signal.SIGKILL)
-        os.waitpid(self.process, 0)
+        with suppress(ProcessLookupError):
+            os.kill(self.process, signal.SIGKILL)
+
+    def bury(self) -> None:
+        """Wait until it has ended, unless nobody may: where SIGCHLD is ignored the kernel does."""
+        with suppress(ChildProcessError):
+            os.waitpid(self.process, 0)
 
 
 @contextmanager
 def listed_ahead(source: Source, selection: Selection) -> Iterator[Listing | None]:
-    """List in child processes while the block runs, where that is safe and the source can be reached."""
-    parts = _parts(source) if may_fork() else ()
-    if not parts:
-        yield None
-        return
-    ahead = Ahead(parts, selection)
+    """List in child processes while the block runs; yield ``None`` where that cannot be done."""
+    ahead = Ahead()
     try:
-        yield ahead
+        yield ahead if may_fork() and _started(ahead, source, selection) else None
     finally:
         ahead.close()
 
 
-def _parts(source: Source) -> Sequence[Listable]:
-    """Return a part for each core; none if there is an error, which who lists here will report."""
-    if not isinstance(source, Divisible):
-        return (source,)
+def _started(ahead: Ahead, source: Source, selection: Selection) -> bool:
+    """Start listing; what hinders it shows, if it is the source's fault, where it is listed instead."""
     try:
-        return source.parts(os.cpu_count() or 1)
-    except SourceError:
-        return ()
+        most = min(MOST, cores())
+        ahead.start(source.parts(most) if isinstance(source, Divisible) else (source,), selection)
+    except (SourceError, OSError):
+        ahead.close()
+        return False
+    return True
 
 
-def _list_in_child(listing: Here, writing: int, parent: int) -> None:
+def _start(listing: Here, kept: int) -> _Child:
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    try:
+        process = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
+    if not process:
+        _list_in_child(listing, kept, writing, parent)
+    os.close(writing)
+    return _Child(process, FileIO(reading))
+
+
+def _list_in_child(listing: Here, kept: int, writing: int, parent: int) -> NoReturn:
     try:
         die_with_parent(parent)
-        made: Queue[Batch | None] = Queue(AHEAD)
+        made: Queue[Batch | None] = Queue(kept)
         # A pipe holds little of a batch, and the parent reads late: listing goes on meanwhile.
         writer = Thread(target=_write, args=(writing, made))
         writer.start()

@@ -70,7 +70,7 @@ List = Callable[[Source, Selection], Listing]
 class Here:
     """Lists as it is asked to, in this process."""
 
-    def __init__(self, source: Listable, selection: Selection, *, name_key: bytes = b"") -> None:
+    def __init__(self, source: Listable, selection: Selection, *, name_key: bytes | None = None) -> None:
         self.name_key = name_key or os.urandom(32)
         self._source = source
         self._selection = selection
@@ -99,9 +99,8 @@ def _pack(hashes: list[bytes], entries: list[Entry]) -> bytes:
         section = name_hash[0]
         hashes_of[section].append(name_hash)
         entries_of[section].append(entry)
-    encoded = [
-        _encode(Section(b"".join(of), entries)) for of, entries in zip(hashes_of, entries_of, strict=True)
-    ]
+    found = map(Section, map(b"".join, hashes_of), entries_of)
+    encoded = list(map(_encode, found))
     return _INDEX.pack(*accumulate(map(len, encoded), initial=_INDEX.size)) + b"".join(encoded)
 
 

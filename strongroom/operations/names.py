@@ -58,9 +58,12 @@ def read_range(
     low, high = _bounds(piece, pieces)
     last = SECTIONS - 1 if high is None else high[0]
     found: list[Placed] = []
-    for chunk in chunks:
-        for section in sections(_get_chunk(stage, run, chunk, work_key), low[0], last):
-            found += section.placed()
+    try:
+        for chunk in chunks:
+            for section in sections(_get_chunk(stage, run, chunk, work_key), low[0], last):
+                found += section.placed()
+    except msgspec.MsgspecError:
+        raise RecordRefused("another version of Strongroom planned this run: cancel it, start anew") from None
     found.sort(key=_hash)
     end = len(found) if high is None else bisect_left(found, high, key=_hash)
     return found[bisect_left(found, low, key=_hash) : end]

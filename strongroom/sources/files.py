@@ -13,7 +13,7 @@ from strongroom.sources import Divisible, Listable, Source
 from strongroom.sources.document import Document
 from strongroom.sources.dotenv import Dotenv
 from strongroom.sources.jsonl import Jsonl, holds_records
-from strongroom.sources.slices import SlicedFile, opened
+from strongroom.sources.slices import SlicedFile, opened, refusals
 from strongroom.sources.tree import SecretTree
 
 _SNIFFED = 1 << 16
@@ -116,8 +116,9 @@ def detect(path: str) -> str:
     Raises:
         SourceError: there is nothing, it may not be read, or it is none of the formats.
     """
-    if Path(path).is_dir():
-        return "pass" if Path(path, _STORE_MARK).is_file() else "tree"
+    with refusals(path):
+        if Path(path).is_dir():
+            return "pass" if Path(path, _STORE_MARK).is_file() else "tree"
     base = Path(path).name
     if base.endswith((".yaml", ".yml")):
         return _sniff_yaml(path)

@@ -25,11 +25,16 @@ class Jsonl:
         self._start, self._end = start, end
 
     def parts(self, fd: int, most: int) -> list[Jsonl]:
-        """Cut the file between lines; the last part ends where the file does when it is listed."""
+        """Cut the file between lines; leave it whole if these are too long to be looked for."""
         size = os.fstat(fd).st_size
         count = max(1, min(most, size // PART))
-        cuts = {_line_start(fd, size * part // count) for part in range(1, count)}
-        starts = [0, *sorted(cuts - {size})]
+        starts = [0]
+        for part in range(1, count):
+            found = _line_start(fd, size * part // count)
+            if found is None:
+                return [self]
+            if found > starts[-1]:
+                starts.append(found)
         return [Jsonl(start, end) for start, end in zip(starts, [*starts[1:], None], strict=True)]
 
     def entries(self, fd: int, *, with_tags: bool) -> Iterator[Entry]:
@@ -96,15 +101,15 @@ def _refuse(line: bytes, offset: int) -> None:
     raise BadSliceError(problem, offset=offset)
 
 
-def _line_start(fd: int, offset: int) -> int:
-    """Return where the next line begins at or after ``offset``."""
+def _line_start(fd: int, offset: int) -> int | None:
+    """Return where the next line begins at or after ``offset``, if a line's greatest length tells."""
     at = offset - 1
-    for block in blocks(fd, at):
+    for block in blocks(fd, at, at + LARGEST):
         end = block.find(b"\n")
         if end >= 0:
             return at + end + 1
         at += len(block)
-    return at
+    return None
 
 
 def _lines(fd: int, start: int, end: int | None) -> Iterator[list[bytes]]:

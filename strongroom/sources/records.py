@@ -134,7 +134,8 @@ class Records:
 
     The records of a file are mostly alike. Fields that are not known beforehand are learned
     as they come, up to :data:`LEARNED`: decoding them along with the known ones takes half
-    the time of a second pass for them. So is, by the first that is no text, how values are written.
+    the time of a second pass for them. That values may be other JSON than text is learned
+    from the first that is.
     """
 
     def __init__(self) -> None:
@@ -155,11 +156,18 @@ class Records:
         rotation = None if found is None else Rotation(days=found.days, enabled=found.enabled)
         secret = _secret(record, _version(record.value, record.version), rotation, _metadata(fields))
         shape = self._shape
-        further = shape.further + tuple(f for f in fields if f not in KNOWN and f not in shape.further)
+        further = shape.further + tuple(
+            field for field in fields if field not in KNOWN and field not in shape.further and _plain(field)
+        )
         value = shape.value if secret.current.media is Media.TEXT else Raw
         if (further, value) != (shape.further, shape.value) and len(further) <= LEARNED:
             self._shape = _Shape(further, value)
         return secret
+
+
+def _plain(field: str) -> bool:
+    """Tell whether JSON writes a field's name as it is; msgspec can learn no other."""
+    return msgspec.json.encode(field) == b'"%b"' % field.encode()
 
 
 def parse_value(name: str, value: Raw) -> Secret:

@@ -75,15 +75,10 @@ class SlicedFile:
             EmptySource: there is none, which is nearly always a mistake.
             SourceError: the file is missing, unreadable or broken; names file and line.
         """
-        entry = bad = None
+        entry = None
         with opened(self._path) as fd:
-            try:
-                for entry in self._layout.entries(fd, with_tags=with_tags):
-                    yield entry
-            except BadSliceError as error:
-                bad = (str(error), error.offset)
-            if bad is not None:  # outside of the handler: what was caught may hold a value
-                raise self._bad(fd, *bad)
+            for entry in _entries(self._path, fd, self._layout, with_tags=with_tags):
+                yield entry
         if entry is None:
             raise EmptySource(f"'{self._path}' holds no secret")
 
@@ -92,8 +87,9 @@ class SlicedFile:
         if not isinstance(self._layout, DivisibleLayout):
             return (self,)
         with opened(self._path) as fd:
+            cut = _state(fd)
             layouts = self._layout.parts(fd, most)
-        return [SlicedFile(self._path, layout, name=self._name) for layout in layouts]
+        return [_Part(self._path, layout, cut) for layout in layouts]
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
         """Yield each secret from its slice.
@@ -123,7 +119,7 @@ class SlicedFile:
         """Return what is wrong where an entry's secret should be."""
         if problem is None or self._layout.name_of(piece) != entry.name:
             return SourceChanged(f"'{self._path}' changed meanwhile: {entry.name!r} is not where it was")
-        return self._bad(fd, problem, entry.locator[0])
+        return _bad(self._path, fd, problem, entry.locator[0])
 
     def _located(self, entries: Sequence[Entry]) -> Iterator[Entry]:
         found: dict[str, Entry | None] = {entry.name: None for entry in entries}
@@ -134,8 +130,46 @@ class SlicedFile:
                 found[entry.name] = entry
         return (found[entry.name] or Entry(entry.name, 0) for entry in entries)
 
-    def _bad(self, fd: int, problem: str, offset: int) -> SourceError:
-        return SourceError(f"'{self._path}', line {line_at(fd, offset)}: {problem}")
+
+_State = tuple[int, int, int, int]
+
+
+class _Part:
+    """One part of a file, which has to be the very file that was cut.
+
+    Processes open it one after the other: were it replaced between them, a secret could be in no part.
+    """
+
+    def __init__(self, path: str, layout: Layout, cut: _State) -> None:
+        self._path = path
+        self._layout = layout
+        self._cut = cut
+
+    def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
+        """Yield the secrets of this part; raises what :meth:`SlicedFile.list` raises, but for emptiness."""
+        with opened(self._path) as fd:
+            if _state(fd) != self._cut:
+                raise SourceChanged(f"'{self._path}' changed while it was listed")
+            yield from _entries(self._path, fd, self._layout, with_tags=with_tags)
+
+
+def _state(fd: int) -> _State:
+    """Return what tells that a file was replaced or written to."""
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _entries(path: str, fd: int, layout: Layout, *, with_tags: bool) -> Iterator[Entry]:
+    try:
+        yield from layout.entries(fd, with_tags=with_tags)
+        return
+    except BadSliceError as error:
+        bad = (str(error), error.offset)
+    raise _bad(path, fd, *bad)  # outside of the handler: what was caught may hold a value
+
+
+def _bad(path: str, fd: int, problem: str, offset: int) -> SourceError:
+    return SourceError(f"'{path}', line {line_at(fd, offset)}: {problem}")
 
 
 @contextmanager

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
-from collections.abc import Iterator
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from strongroom.container.bundle import BundleReader
-from strongroom.errors import EmptySource, SourceError
+from strongroom.errors import EmptySource, RecordRefused, SourceError
 from strongroom.model import Entry, Selection
+from strongroom.operations import listed_ahead as listed_ahead_module
 from strongroom.operations.backup_file import backup_to_file
 from strongroom.operations.forking import may_fork
 from strongroom.operations.listed_ahead import Ahead, listed_ahead
-from strongroom.operations.listing import Listing, ListingLost, sections
+from strongroom.operations.listing import SECTIONS, Batch, Listing, ListingLost, sections
+from strongroom.operations.names import read_range, spill
 from strongroom.operations.open import open_backup
-from strongroom.sources import Source
+from strongroom.sources import Listable, Source, jsonl
 from strongroom.sources.files import open_files
 from strongroom.sources.memory import MemoryStore
 from strongroom.targets.directory import DirectoryTarget
@@ -35,6 +42,11 @@ def world(tmp_path: Path) -> World:
     stage = DirectoryTarget(tmp_path / "stage", name="stage", region="local")
     stage.prepare()
     return world.with_stage(stage)
+
+
+@pytest.fixture
+def several_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listed_ahead_module, "cores", lambda: 3)
 
 
 class Elsewhere:
@@ -108,23 +120,40 @@ def test_a_backup_from_a_listing_made_ahead_holds_everything(world: World, tmp_p
         assert backed_up(world, world.source, tmp_path / "file", ahead) == [f"app/{n:04}" for n in range(30)]
 
 
-def test_what_several_children_list_is_all_there() -> None:
-    held = made_up(50)
-    ahead = Ahead([MemoryStore(held[:10]), MemoryStore(), MemoryStore(held[10:])], Selection())
+@contextmanager
+def ahead_of(parts: Sequence[Listable]) -> Iterator[Ahead]:
+    ahead = Ahead()
     try:
-        assert names_in(ahead) == [f"app/{number:04}" for number in range(50)]
+        ahead.start(parts, Selection())
+        yield ahead
     finally:
         ahead.close()
+
+
+def test_what_several_children_list_is_all_there() -> None:
+    held = made_up(5_000)  # more than a pipe takes at once
+    with ahead_of([MemoryStore(held[:10]), MemoryStore(), MemoryStore(held[10:])]) as ahead:
+        assert names_in(ahead) == [f"app/{number:04}" for number in range(5_000)]
 
 
 def test_a_listing_is_lost_with_any_of_its_children() -> None:
     broken = Elsewhere(MemoryStore(made_up(30)), SourceError("only a child raises this"))
-    ahead = Ahead([MemoryStore(made_up(30)), broken], Selection())
-    try:
-        with pytest.raises(ListingLost):
-            names_in(ahead)
-    finally:
-        ahead.close()
+    with ahead_of([MemoryStore(made_up(30)), broken]) as ahead, pytest.raises(ListingLost):
+        names_in(ahead)
+
+
+@pytest.mark.usefixtures("several_cores")
+def test_a_file_that_is_listed_in_parts_is_backed_up_whole(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl, "PART", 500)
+    lines = [f'{{"name":"n{n:03}","value":"CANARY-{n}"}}\n' for n in range(100)]
+    (tmp_path / "secrets.jsonl").write_text("".join(lines))
+    source = open_files(tmp_path / "secrets.jsonl", name="vault")
+    with listed_ahead(source, Selection()) as ahead:
+        assert len(children()) == 3
+        found = backed_up(world, source, tmp_path / "file", ahead)
+    assert found == [f"n{n:03}" for n in range(100)]
 
 
 def test_a_source_that_cannot_be_reached_is_not_listed_ahead(tmp_path: Path) -> None:
@@ -132,11 +161,104 @@ def test_a_source_that_cannot_be_reached_is_not_listed_ahead(tmp_path: Path) -> 
         assert ahead is None
 
 
+@pytest.mark.usefixtures("several_cores")
+def test_it_is_listed_here_if_a_child_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Parted([MemoryStore(made_up(10))] * 3)
+    fork, started = os.fork, []
+
+    def fork_once() -> int:
+        if started:
+            raise BlockingIOError(errno.EAGAIN, "no more processes")
+        started.append(child := fork())
+        return child
+
+    monkeypatch.setattr(os, "fork", fork_once)
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    with listed_ahead(source, Selection()) as ahead:
+        assert ahead is None
+        assert children() == set()
+        assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+
+
 def test_the_children_are_gone_when_the_block_ends_even_if_nobody_read_what_they_listed() -> None:
-    source = MemoryStore(made_up(2_000))
-    ahead = Ahead([source, source], Selection())
-    children = [child.process for child in ahead._children]
-    ahead.close()
-    for child in children:
-        with pytest.raises(ChildProcessError):
-            os.waitpid(child, os.WNOHANG)
+    with ahead_of([MemoryStore(made_up(2_000))] * 2):
+        assert len(children()) == 2
+    assert children() == set()
+
+
+def test_where_the_kernel_buries_children_that_is_no_error() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with ahead_of([MemoryStore(made_up(30))] * 2) as ahead:
+            assert len(names_in(ahead)) == 60
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+class OfAnotherVersion:
+    """A listing that is packed in another way."""
+
+    name_key = bytes(32)
+
+    def batches(self) -> Iterator[Batch]:
+        section = msgspec.msgpack.encode([[bytes(16), Entry("a", 1)]])
+        index = struct.pack(">257I", 1028, *[1028 + len(section)] * SECTIONS)
+        yield Batch(packed=index + section, secrets=1, size=1)
+
+
+def test_names_that_another_version_staged_are_refused_in_words(world: World) -> None:
+    stage, key = world.services().stage, bytes(32)
+    spilled = spill(stage, "run", OfAnotherVersion(), work_key=key)
+    with pytest.raises(RecordRefused, match="another version"):
+        read_range(stage, "run", spilled.chunks, piece=0, pieces=1, work_key=key)
+
+
+class Stopped(BaseException):
+    """What the handler of a signal raises."""
+
+
+@pytest.fixture
+def stopping() -> Iterator[None]:
+    def stop(number: int, frame: object) -> None:
+        raise Stopped
+
+    before = signal.signal(signal.SIGTERM, stop)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("several_cores", "stopping")
+def test_a_signal_while_children_are_forked_stops_the_command_and_not_the_children(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fork = os.fork
+
+    def fork_and_stop() -> int:
+        child = fork()
+        signal.raise_signal(signal.SIGTERM)
+        return child
+
+    monkeypatch.setattr(os, "fork", fork_and_stop)
+    with pytest.raises(Stopped), listed_ahead(Parted([MemoryStore(made_up(30))] * 3), Selection()):
+        pytest.fail("it went on as if nobody had stopped it")
+    assert children() == set()
+
+
+class Parted:
+    """A source in parts."""
+
+    name = "vault"
+
+    def __init__(self, parts: list[MemoryStore]) -> None:
+        self._parts = parts
+        self.read = parts[0].read
+        self.list = parts[0].list
+
+    def parts(self, most: int) -> list[MemoryStore]:
+        return self._parts[:most]
+
+
+def children() -> set[int]:
+    """Return this process's children, dead ones that nobody waited for included."""
+    path = Path("/proc/self/task", str(threading.get_native_id()), "children")
+    return {int(child) for child in path.read_text().split()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from strongroom.model import Entry, Media, Rotation, Secret, Version
 from strongroom.sources import Divisible, Listable, Source, jsonl, slices
 from strongroom.sources.files import detect, open_files
 from strongroom.sources.records import BadRecordError, Records
-from strongroom.sources.slices import SlicedFile
 from tests.sources.conformance import Filled, SourceConformance, secret
 from tests.sources.rights import as_nobody
 
@@ -65,6 +64,10 @@ class TestDotenvFile(SourceConformance):
 
 
 class TestJsonlFile(SourceConformance):
+    @pytest.fixture(autouse=True)
+    def in_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(jsonl, "PART", 64)
+
     @pytest.fixture
     def filled(self, tmp_path: Path) -> Filled:
         def fill(secrets: Sequence[Secret]) -> Source:
@@ -258,6 +261,14 @@ def test_how_values_are_written_is_learned_from_the_first_that_is_no_text(
     assert records.parse(b'{"name":"c","value":"text"}').current.media is Media.TEXT
 
 
+@pytest.mark.parametrize("field", ["CORP\\user", 'a "quoted" one', "nul\x00", "tab\t", "", "ключ", "\x7f"])
+def test_a_further_field_may_have_any_name(file: Path, field: str) -> None:
+    records = [{"name": f"n{n}", "value": "1", "x": n, **({field: n} if n % 2 else {})} for n in range(6)]
+    file.write_text("".join(json.dumps(fields) + "\n" for fields in records))
+    expected = [{k: v for k, v in fields.items() if k not in ("name", "value")} for fields in records]
+    assert [held.metadata for held in read_all(file, "jsonl")] == expected
+
+
 def test_further_fields_of_a_rotation_are_kept(file: Path) -> None:
     file.write_text('{"name":"a","value":"","rotation":{"days":1,"owner":"me"}}\n{"name":"b","value":""}')
     first, second = read_all(file, "jsonl")
@@ -348,21 +359,19 @@ def test_a_jsonl_file_is_listed_in_parts_as_it_is_whole(
     tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], most: int, block: int
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "parts.jsonl"
-    path.write_bytes(b"\n".join(lines))
+    path.write_bytes(b'{"name":"first","value":""}\n' + b"\n".join(lines))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(slices, "BLOCK", block)
         patch.setattr(jsonl, "PART", 8)
-        parts = SlicedFile(str(path), jsonl.Jsonl(), name="parts").parts(most)
-        listed = [entry for part in parts for entry in entries_in(part)]
-        assert listed == entries_in(open_files(path, "jsonl"))
+        parts = parts_of(path, most)
+        assert [entry for part in parts for entry in part.list()] == list(open_files(path, "jsonl").list())
         assert 1 <= len(parts) <= most
 
 
-def entries_in(part: Listable) -> list[Entry]:
-    try:
-        return list(part.list())
-    except EmptySource:
-        return []
+def parts_of(path: Path, most: int) -> Sequence[Listable]:
+    source = open_files(path)
+    assert isinstance(source, Divisible)
+    return source.parts(most)
 
 
 def test_a_large_jsonl_file_has_a_part_for_each_process_and_others_are_one(
@@ -370,27 +379,53 @@ def test_a_large_jsonl_file_has_a_part_for_each_process_and_others_are_one(
 ) -> None:
     monkeypatch.setattr(jsonl, "PART", 1000)
     file.write_text("".join(f'{{"name":"n{n}","value":"{"x" * 80}"}}\n' for n in range(100)))
-    source = open_files(file, "jsonl")
-    assert isinstance(source, Divisible)
-    assert [len(list(part.list())) for part in source.parts(4)] == [26, 25, 25, 24]
-    assert len(source.parts(100)) == file.stat().st_size // 1000
+    assert [len(list(part.list())) for part in parts_of(file, 4)] == [26, 25, 25, 24]
+    assert len(parts_of(file, 100)) == file.stat().st_size // 1000
     (tmp_path / ".env").write_text("A=1\n" * 1000)
-    whole = open_files(tmp_path / ".env")
-    assert isinstance(whole, Divisible)
-    assert len(whole.parts(4)) == 1
+    assert len(parts_of(tmp_path / ".env", 4)) == 1
 
 
-def test_a_jsonl_file_that_grows_after_it_was_cut_is_listed_to_its_end(
+def test_a_jsonl_file_is_not_searched_through_for_the_end_of_a_line(
     file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text('{"name":"a","value":"1"}\n{"name":"b","value":"2"}\n')
+    with file.open("ab") as out:
+        out.truncate(1 << 40)
+    read: list[int] = []
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: read.append(size) or pread(fd, size, at))
+    assert len(parts_of(file, 4)) == 1
+    assert sum(read) <= 2 * slices.LARGEST
+
+
+def exchange(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+
+def grow(path: Path) -> None:
+    with path.open("a") as more:
+        more.write('{"name":"c","value":"3"}\n')
+
+
+def write_over(path: Path) -> None:
+    text = path.read_text()
+    path.write_text(text)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+
+
+@pytest.mark.parametrize("change", [exchange, grow, write_over])
+def test_parts_of_a_file_that_is_not_the_one_that_was_cut_are_refused(
+    file: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
 ) -> None:
     monkeypatch.setattr(jsonl, "PART", 8)
     file.write_text('{"name":"a","value":"1"}\n{"name":"b","value":"2"}\n')
-    source = open_files(file, "jsonl")
-    assert isinstance(source, Divisible)
-    parts = source.parts(2)
-    with file.open("a") as more:
-        more.write('{"name":"c","value":"3"}\n')
-    assert [[entry.name for entry in part.list()] for part in parts] == [["a"], ["b", "c"]]
+    first, second = parts_of(file, 2)
+    assert [entry.name for entry in first.list()] == ["a"]
+    change(file)
+    with pytest.raises(SourceChanged):
+        list(second.list())
 
 
 def test_a_jsonl_file_replaced_meanwhile_is_noticed(file: Path) -> None:
@@ -516,6 +551,11 @@ def test_a_missing_path_is_named(tmp_path: Path, layout: str | None) -> None:
     source = open_files(tmp_path / "nowhere", layout)
     with pytest.raises(SourceError, match="nowhere' does not exist"):
         list(source.list())
+
+
+def test_a_path_that_the_system_refuses_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="too long"):
+        list(open_files(tmp_path / ("y" * 300 + ".jsonl")).list())
 
 
 @pytest.mark.parametrize("layout", ["env", "json", "jsonl", None])
