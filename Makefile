@@ -12,8 +12,9 @@ RUNS ?= 50
 SEED ?= 1
 CHAOS ?=
 TESTS ?=
-# A file's tests stay together: its servers are started once.
-CORES ?= -n auto --maxprocesses 4 --dist loadfile
+# A file's tests stay together: its servers are started once. Two cores have work for three processes, since
+# much of it is waiting.
+CORES ?= -n 3 --dist loadfile --no-loadscope-reorder
 
 export PYTHON
 
