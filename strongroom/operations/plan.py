@@ -20,6 +20,9 @@ from strongroom.sources import Partial, Source
 from strongroom.state.records import Run, Step
 
 MAX_PIECES = 65_536
+PIECE_SECRETS = 65_536
+"""However small they are: who captures a piece holds its list of names, some 400 bytes each."""
+
 _DOMAIN = b"strongroom/v1/plan"
 
 
@@ -47,9 +50,8 @@ def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
     check_homes(spec, source, services)
     spilled, name_key = _spill(run, source, spec.selection, services)
     _refuse_nothing(source, spec.selection, spilled.secrets)
-    pieces = min(max(1, -(-spilled.size // spec.container_bytes)), spilled.secrets, MAX_PIECES)
     made = Plan(
-        pieces=pieces,
+        pieces=_pieces(spilled, spec.container_bytes),
         secrets=spilled.secrets,
         size=spilled.size,
         chunks=spilled.chunks,
@@ -62,6 +64,12 @@ def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
         "plan_signature": signature.hex(),
         "previous": _previous(spec.policy, services),
     }
+
+
+def _pieces(spilled: names.Spilled, container_bytes: int) -> int:
+    by_size = -(-spilled.size // container_bytes)
+    by_count = -(-spilled.secrets // PIECE_SECRETS)
+    return min(max(1, by_size, by_count), spilled.secrets, MAX_PIECES)
 
 
 def planned(run: Run) -> Plan:

@@ -13,7 +13,7 @@ from strongroom.container.digests import value_digest
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.container.metadata import check_document
 from strongroom.errors import ConfigError, MissingPiece, RecordRefused, VerificationFailed
-from strongroom.model import Depth, Secret
+from strongroom.model import Depth, Entry, Secret
 from strongroom.operations import pins
 from strongroom.operations.envelopes import Elsewhere, Newest
 from strongroom.operations.layout import manifest_name
@@ -148,10 +148,9 @@ def _moved(digests: dict[tuple[str, int], bytes], source: Source, key: bytes) ->
     kept: dict[str, dict[int, bytes]] = {}
     for (name, number), digest in digests.items():
         kept.setdefault(name, {})[number] = digest
-    entries = [entry for entry in source.list() if entry.name in kept]
     live = {
         secret.name: dict(_digests(secret, source.name, key))
-        for secret in source.read(entries)
+        for secret in source.read([Entry(name, 0) for name in kept])
         if secret is not None
     }
     return sum(live.get(name) != values for name, values in kept.items())

@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.errors import EmptySource, NothingSelected, SourceError, TargetUnavailable, UsageError
 from strongroom.model import Entry, Secret, Selection
-from strongroom.operations import failures
+from strongroom.operations import failures, plan
 from strongroom.operations.drive import drive
 from strongroom.operations.open import open_backup
 from strongroom.operations.pins import pin_target
@@ -62,6 +62,15 @@ def test_more_pieces_than_secrets_still_make_a_whole_backup(tmp_path: Path) -> N
     run = world.back_up()
     assert run.state is RunState.DONE
     assert run.facts["counts"]["secrets"] == 5
+
+
+def test_many_tiny_secrets_are_cut_by_their_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "PIECE_SECRETS", 8)
+    world = make_world(tmp_path, secrets=made_up(30), pieces=1)
+    run = world.back_up()
+    assert run.state is RunState.DONE
+    assert run.facts["plan"]["pieces"] == 4
+    assert run.facts["counts"]["secrets"] == 30
 
 
 def test_a_target_that_is_down_makes_the_backup_degraded_not_failed(tmp_path: Path) -> None:

@@ -104,6 +104,15 @@ def test_live_verification_tells_a_source_that_moved_on_from_a_bad_replica(world
     assert good_replicas(services, backup) == {"eu", "us", "ap"}
 
 
+def test_live_verification_asks_for_what_the_backup_holds_and_lists_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = world.back_up().id
+    monkeypatch.setattr(MemoryStore, "list", None)
+    services = world.services()
+    assert finish(submit_verify(services, backup=backup, depth=Depth.LIVE), services).state is RunState.DONE
+
+
 def test_a_restore_run_brings_secrets_back_into_an_empty_store(world: World) -> None:
     backup = world.back_up().id
     fresh = MemoryStore(name="fresh")
