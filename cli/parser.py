@@ -32,6 +32,16 @@ class Parser(argparse.ArgumentParser):
         kwargs.setdefault("formatter_class", _Formatter)
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
 
+    def _get_value(self, action: argparse.Action, word: str) -> object:
+        if not isinstance(action.choices, dict):  # a nested command's words come here, too
+            self._check_value(action, word)
+        return super()._get_value(action, word)
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        # argparse would show what was typed, and its choices as Python writes them.
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"is one of {', '.join(map(str, action.choices))}")
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}", hint=f"See '{self.prog} --help'.")
 

@@ -191,7 +191,7 @@ def _advice(role: str, path: object) -> Iterator[str]:
         yield (
             "Backups stay good: a manifest counts by its own signer, who checked each container. Whoever\n"
             "had this key and the state database could have swapped containers: compare backups made since\n"
-            "with their source (verify-backup --depth live)."
+            "with their source (strongroom submit --verify BACKUP --depth live)."
         )
     yield _ESCROW
 

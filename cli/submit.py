@@ -22,7 +22,15 @@ def _arguments(parser: ArgumentParser) -> None:
     what.add_argument("--verify", metavar="BACKUP", help="read a backup back from every target")
     what.add_argument("--repair", metavar="BACKUP", help="bring a backup's bad replicas up again")
     what.add_argument("--drill", metavar="POLICY", help="rehearse the recovery of a policy's newest backup")
-    parser.add_argument("--depth", type=Depth, choices=tuple(Depth), metavar="DEPTH", default=Depth.DIGEST)
+    parser.add_argument(
+        "--depth",
+        type=Depth,
+        choices=tuple(Depth),
+        metavar="DEPTH",
+        default=Depth.DIGEST,
+        help="of --verify: present, digest (the default), opened, compared (each value with its digest at "
+        "capture), live (with what the source has now)",
+    )
     parser.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
 
 

@@ -1,0 +1,111 @@
+"""Whatever the program and its documents tell a person to type can be typed."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from cli.parser import parse, parser_of
+from cli.table import COMMANDS
+from strongroom.errors import UsageError
+from tests.cli.program import ROOT
+
+PACKAGES = ("cli", "strongroom", "tasks", "workers")
+PLACE = "X"
+"""What stands in a text for what is put in when it is shown."""
+
+CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+NAMES = "|".join(sorted(COMMANDS, key=len, reverse=True))
+WORD = r"(?:[ \t]|\\\n)+[^\s'\";,()`|#]+"
+TYPED = re.compile(rf"strongroom ([a-z][a-z-]*)((?:{WORD})*)|\b({NAMES})((?:\s+--(?:[a-z-]+)(?:{WORD})?)+)")
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Yield every text of the program, and where it is."""
+    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for line, text in texts_in(path):
+            yield f"{path.relative_to(ROOT)}:{line}", text
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "ops").rglob("*.md")):
+        for code in CODE.findall(path.read_text(encoding="utf-8")):
+            yield str(path.relative_to(ROOT)), code
+
+
+def texts_in(path: Path) -> Iterator[tuple[int, str]]:
+    parts: set[int] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            parts.update(map(id, node.values))
+            yield node.lineno, "".join(_constant(value) for value in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
+            yield node.lineno, node.value
+
+
+def _constant(value: ast.expr) -> str:
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else PLACE
+
+
+def hints() -> list[tuple[str, str, list[str]]]:
+    """Return where a command is named, its name, and the words behind it."""
+    return [
+        (where, found[1] or found[3], (found[2] or found[4] or "").split())
+        for where, text in texts()
+        for found in TYPED.finditer(text)
+    ]
+
+
+def options_of(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yield the options of a command and of what is nested in it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for nested in action.choices.values():
+                yield from options_of(nested)
+        elif action.option_strings:
+            yield action
+
+
+def problems(name: str, words: list[str]) -> Iterator[str]:
+    if name not in COMMANDS:
+        yield f"there is no command {name}"
+        return
+    options = {string: action for action in options_of(parser_of(name)) for string in action.option_strings}
+    for word, following in pairwise([*words, ""]):
+        option = re.match(r"--[a-z][a-z0-9-]*", word)
+        if option is None:
+            continue
+        action = options.get(option[0])
+        if action is None:
+            yield f"{name} has no {option[0]}"
+        elif action.choices and following.islower() and following.rstrip(".:") not in set(action.choices):
+            yield f"{name} {option[0]} takes no {following!r}"
+
+
+def test_commands_that_are_named_exist_with_their_options() -> None:
+    found = hints()
+    assert len(found) > 90
+    assert [(where, problem) for where, name, words in found for problem in problems(name, words)] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("verify", []),
+        ("restore", ["--from"]),
+        ("verify-backup", ["--depth", "live"]),
+        ("signers", ["--leaked"]),
+    ],
+)
+def test_a_hint_that_is_wrong_is_found(name: str, words: list[str]) -> None:
+    assert len(list(problems(name, words))) == 1
+
+
+def test_a_wrong_choice_is_answered_with_the_right_ones_and_not_repeated() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse("verify-backup", ["file", "--depth", "CANARY"])
+    assert "--depth: is one of present, digest, opened, compared" in str(caught.value)
+    assert "CANARY" not in str(caught.value)
