@@ -7,7 +7,7 @@ import os
 import signal
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -136,7 +136,7 @@ def test_what_several_children_list_is_all_there() -> None:
         assert names_in(ahead) == [f"app/{number:04}" for number in range(5_000)]
 
 
-def test_a_listing_is_lost_with_any_of_its_children() -> None:
+def test_a_listing_is_lost_with_any_of_its_children(children: Callable[[], set[int]]) -> None:
     broken = Elsewhere(MemoryStore(made_up(30)), SourceError("only a child raises this"))
     with ahead_of([MemoryStore(made_up(30)), broken]) as ahead, pytest.raises(ListingLost):
         names_in(ahead)
@@ -144,7 +144,7 @@ def test_a_listing_is_lost_with_any_of_its_children() -> None:
 
 @pytest.mark.usefixtures("several_cores")
 def test_a_file_that_is_listed_in_parts_is_backed_up_whole(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    children: Callable[[], set[int]], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jsonl, "PART", 500)
     lines = [f'{{"name":"n{n:03}","value":"CANARY-{n}"}}\n' for n in range(100)]
@@ -162,7 +162,9 @@ def test_a_source_that_cannot_be_reached_is_not_listed_ahead(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("several_cores")
-def test_it_is_listed_here_if_a_child_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_listed_here_if_a_child_cannot_be_started(
+    children: Callable[[], set[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = Parted([MemoryStore(made_up(10))] * 3)
     fork, started = os.fork, []
 
@@ -180,7 +182,9 @@ def test_it_is_listed_here_if_a_child_cannot_be_started(monkeypatch: pytest.Monk
         assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
-def test_the_children_are_gone_when_the_block_ends_even_if_nobody_read_what_they_listed() -> None:
+def test_the_children_are_gone_when_the_block_ends_even_if_nobody_read_what_they_listed(
+    children: Callable[[], set[int]],
+) -> None:
     with ahead_of([MemoryStore(made_up(2_000))] * 2):
         assert len(children()) == 2
     assert children() == set()
@@ -229,6 +233,7 @@ def stopping() -> Iterator[None]:
 
 @pytest.mark.usefixtures("several_cores", "stopping")
 def test_a_signal_while_children_are_forked_stops_the_command_and_not_the_children(
+    children: Callable[[], set[int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fork = os.fork
@@ -258,7 +263,14 @@ class Parted:
         return self._parts[:most]
 
 
-def children() -> set[int]:
+def all_children() -> set[int]:
     """Return this process's children, dead ones that nobody waited for included."""
     path = Path("/proc/self/task", str(threading.get_native_id()), "children")
     return {int(child) for child in path.read_text().split()}
+
+
+@pytest.fixture
+def children() -> Callable[[], set[int]]:
+    """Return what gives the children that this process has more than before; servers may be among those."""
+    before = all_children()
+    return lambda: all_children() - before
