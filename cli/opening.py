@@ -14,19 +14,26 @@ from cli.place import Place
 from strongroom.container.manifest import SignedManifest, open_manifest
 from strongroom.errors import FormatError, WrongKey
 from strongroom.keys import Identity
+from strongroom.operations.envelopes import readers_now
 from strongroom.operations.open import Backup, Objects, manifest_bytes, read_manifest
 
 
 def signed_manifest(
     objects: Objects, backup: str | None = None, *, known: frozenset[str] = frozenset()
 ) -> SignedManifest:
-    """Return a backup's manifest with its signer: one of those known, if one of its copies has such."""
+    """Return a backup's manifest with its signer: one of those known, if one of its copies has such.
+
+    Its recipients are those whom it opens for now, by the envelopes that would be opened.
+    """
     wanted = read_manifest(objects, backup, trusted=None).backup_id
     try:
         content = manifest_bytes(objects, wanted, trusted=known)
     except FormatError:
         content = manifest_bytes(objects, wanted, trusted=None)
-    return open_manifest(content, trusted=None)
+    signed = open_manifest(content, trusted=None)
+    # Of a stranger's backup every envelope is opened, as every signature is told: so it is here.
+    trusted = known if signed.fingerprint in known else None
+    return SignedManifest(readers_now(objects, signed.manifest, trusted=trusted), signed.signer)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from strongroom.state.records import Run
 if TYPE_CHECKING:
     from cli.place import Place
     from strongroom.config import Settings
-    from strongroom.keys import Recipient
+    from strongroom.keys import Opener, Recipient
     from strongroom.operations.rotate_files import FileRotated
     from strongroom.operations.services import Services
     from strongroom.operations.swap import Swap
@@ -117,8 +117,15 @@ def _swap(arguments: Namespace, output: Output, here: Place) -> Swap:
     with arguments.new_key.open("rb") as file:
         public = file.read(5) == b"srpub"
     opener = None if public else load(arguments.new_key)
-    new = opener.recipient() if opener else recipients.recipient_of(str(arguments.new_key), output, here)
+    new = _named(opener, arguments.new_key) or recipients.recipient_of(str(arguments.new_key), output, here)
     return Swap(current=current, new=new, opener=opener, others=tuple(others))
+
+
+def _named(opener: Opener | None, path: Path) -> Recipient | None:
+    """Return a private key's public half under the name that sealing for ``FILE.pub`` gives it."""
+    from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient  # noqa: PLC0415
+
+    return HpkeRecipient(opener.public, label=path.name) if isinstance(opener, HpkeIdentity) else None
 
 
 # -- policies ------------------------------------------------------------------

@@ -80,8 +80,8 @@ class WrappingKeyRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Who can open it, as ``type (label)``, for people to read."""
-        return tuple(f"{s.type} ({s.label})" if s.label else s.type for s in self.stanzas)
+        """Who can open it, as ``type (label)``, for people to read; of what has no label, its key's id."""
+        return tuple(f"{s.type} ({s.label})" if s.label else f"{s.type}{_id(s)}" for s in self.stanzas)
 
 
 prepare(WrappingKeyRecord)
@@ -249,4 +249,14 @@ def _find_key(record: WrappingKeyRecord, identities: Sequence[Identity]) -> byte
     if problem is not None:
         raise problem
     tried = ", ".join(identity.describe() for identity in identities) or "nothing"
-    raise WrongKey(f"Sealed for {', '.join(record.labels)}; tried {tried}.")
+    raise WrongKey(f"Sealed for {', '.join(map(_named, record.stanzas))}; tried {tried}.")
+
+
+def _named(stanza: Stanza) -> str:
+    """Name a key by its label, which people know, and its id, which what was tried is named by."""
+    return f"{stanza.type}{f' ({stanza.label})' if stanza.label else ''}{_id(stanza)}"
+
+
+def _id(stanza: Stanza) -> str:
+    key = stanza.args.get("key")
+    return f" {key[:16]}" if isinstance(key, str) else ""

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.manifest import Manifest, sign_manifest
@@ -20,7 +21,7 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import WouldOverwrite, WrongKey
 from strongroom.model import Depth
 from strongroom.operations.backup_file import POLICY
-from strongroom.operations.envelopes import envelopes_prefix, find_newest, named, wrapping_keys
+from strongroom.operations.envelopes import envelopes_prefix, find_newest, named, readers_now, wrapping_keys
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.open import Backup, manifest_bytes, read_manifest
 from strongroom.operations.read_back import Keys, read_back
@@ -57,18 +58,14 @@ def written_files(services: Services) -> list[Path]:
 
 
 def file_manifest(path: Path, *, trusted: frozenset[str]) -> Manifest:
-    """Return a file's manifest, of a trusted signer; rotating signs it anew."""
+    """Return a file's manifest, of a trusted signer, with those whom it opens for now."""
     with BundleReader(path) as reader:
-        return read_manifest(reader, trusted=trusted)
+        return readers_now(reader, read_manifest(reader, trusted=trusted), trusted=trusted)
 
 
 def opens_for(path: Path, *, trusted: frozenset[str]) -> tuple[str, ...]:
     """Say who can open a file by the newest envelope of each of its wrapping keys."""
-    with BundleReader(path) as reader:
-        manifest = read_manifest(reader, trusted=trusted)
-        found = [find_newest(reader, key, trusted=trusted).newest for key in wrapping_keys(manifest)]
-    detached = [label for record in found if record is not None for label in record.labels]
-    return tuple(dict.fromkeys(detached)) or tuple(one.describes for one in manifest.recipients)
+    return tuple(one.describes for one in file_manifest(path, trusted=trusted).recipients)
 
 
 def rewrap_file(path: Path, rotation: Rotation) -> FileRotated:
@@ -78,12 +75,13 @@ def rewrap_file(path: Path, rotation: Rotation) -> FileRotated:
         manifest = read_manifest(old, trusted=rotation.trusted)
         for name in _kept(old, manifest, rotation.trusted):
             _copy(old, new, name)
-        keys = list(rewrap_backup(manifest, [new], rotation))
+        # A file takes no deletion: what is older is left out when it is written anew the next time.
+        keys = list(rewrap_backup(manifest, [new], replace(rotation, keep_older=True)))
         if not any(key.made for key in keys):
             return FileRotated(file=str(path), backup=manifest.backup_id, changed=False, was=was, now=was)
         depth = _read_back(new, manifest, rotation)
         new.close(commit=True)
-    now = tuple(dict.fromkeys(label for key in keys for label in key.now))
+    now = opens_for(path, trusted=rotation.trusted)
     return FileRotated(
         file=str(path), backup=manifest.backup_id, changed=True, was=was, now=now, verified=depth.value
     )
