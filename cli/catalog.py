@@ -47,7 +47,11 @@ def _catalog(arguments: Namespace, output: Output) -> None:
     head = ("BACKUP", "POLICY", "SECRETS", "SIZE", "VALUES", "REPLICAS")
     rows = [_row(entry, replicas[entry.backup]) for entry in found]
     document = {"backups": [_document(entry, replicas[entry.backup]) for entry in found]}
-    output.answer(document, table(head, rows) if rows else ["The catalog is empty."])
+    output.answer(document, table(head, rows) if rows else [_nothing(arguments.policy)])
+
+
+def _nothing(policy: str | None) -> str:
+    return f"The catalog has no backup of policy '{policy}'." if policy else "The catalog is empty."
 
 
 def _row(entry: CatalogEntry, replicas: list[Replica]) -> tuple[object, ...]:
@@ -72,7 +76,9 @@ def _rebuild(arguments: Namespace, output: Output) -> None:
 
     here = place.find()
     target = target_of(arguments.target, here)
-    done = rebuild(run_store(), target, trusted=trust.trusted(here, arguments.signer))
+    store = run_store()
+    store.examine()  # what is entered into a damaged file is lost with it
+    done = rebuild(store, target, trusted=trust.trusted(here, arguments.signer))
     if not done.backups:
         _explain_nothing(done, arguments.target)
     output.answer(done, _rebuilt_lines(done))

@@ -14,6 +14,7 @@ from strongroom.errors import UsageError
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="the file to write, or with --open to read")
     parser.add_argument("--open", action="store_true", help="bring it back into an empty state directory")
+    parser.add_argument("--force", action="store_true", help="replace the file to write if it exists")
     recipients.add_recipient_argument(parser)
     identities.add_arguments(parser)
     trust.add_signer_argument(parser)
@@ -28,10 +29,12 @@ def _escrow(arguments: Namespace, output: Output) -> None:
 
 def _seal(arguments: Namespace, output: Output) -> None:
     from strongroom.operations.escrow import gather  # noqa: PLC0415
+    from strongroom.operations.placing import refuse_existing  # noqa: PLC0415
 
     if arguments.identity:
         raise UsageError("--identity opens; to seal, give --recipient.")
     here = place.find()
+    refuse_existing(arguments.file, replace=arguments.force)
     source = gather(here.state_dir, here.file)
     found = recipients.recipients_of(arguments, output, here)
 
@@ -39,7 +42,13 @@ def _seal(arguments: Namespace, output: Output) -> None:
     from cli.settings import services  # noqa: PLC0415 - the run store
     from strongroom.operations.backup_file import backup_to_file  # noqa: PLC0415
 
-    manifest = backup_to_file(arguments.file, source=source, recipients=found, services=services())
+    manifest = backup_to_file(
+        arguments.file,
+        source=source,
+        recipients=found,
+        services=services(),
+        replace_existing=arguments.force,
+    )
     signer = signer_in_file(arguments.file)
     kept = sorted(entry.name for entry in source.list())
     opens = "; ".join(recipient.describes for recipient in manifest.recipients)

@@ -77,7 +77,7 @@ def load(path: Path) -> Opener:
         from strongroom.keys.hpke import HpkeIdentity  # noqa: PLC0415
 
         return HpkeIdentity.load(path)
-    raise UsageError(f"{path} is neither a key file nor a private key.", hint="Check the path.")
+    raise UsageError(f"'{path}' is neither a key file nor a private key.", hint="Check the path.")
 
 
 def _refuse_public_half(path: Path) -> None:

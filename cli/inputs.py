@@ -34,11 +34,11 @@ def opened(path: Path) -> Iterator[RangeReader]:
         regular = stat.S_ISREG(path.stat().st_mode)
         if not regular:
             raise UsageError(
-                f"{path} is not a file.", hint="Name a backup file, or give a directory with --from-target."
+                f"'{path}' is not a file.", hint="Name a backup file, or give a directory with --from-target."
             )
         reader = FileReader(path)
     except OSError as error:
-        raise MissingPiece(f"{path} cannot be read: {error.strerror}.", hint="Check the path.") from None
+        raise MissingPiece(f"'{path}' cannot be read: {error.strerror}.", hint="Check the path.") from None
     with reader:
         yield reader
 
@@ -136,7 +136,7 @@ def directory(path: Path, *, name: str | None = None) -> DirectoryTarget:
 
     if not (path / MARKER).exists():
         raise TargetUnavailable(
-            f"{path} has no {MARKER} in it, so it is no target, or its disk is not mounted.",
+            f"'{path}' has no {MARKER} in it, so it is no target, or its disk is not mounted.",
             hint=f"Mount it. If it is a copy of a target, say so: touch '{path / MARKER}'",
         )
     return DirectoryTarget(path, name=name or path.name or "target", region="")

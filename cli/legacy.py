@@ -31,7 +31,7 @@ def plaintext(path: Path, arguments: Namespace, output: Output) -> bytes:
     from strongroom.container.legacy import open_legacy  # noqa: PLC0415
 
     if not getattr(arguments, "legacy", False):
-        raise LegacyFormat(f"{path} is an old file: a salt and a Fernet token.")
+        raise LegacyFormat(f"'{path}' is an old file: a salt and a Fernet token.")
     passphrase = passphrases.given(arguments, output)
     if passphrase is None:
         if not prompts.somebody_there():

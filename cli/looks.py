@@ -81,7 +81,7 @@ def look(arguments: Namespace, means: Means) -> Look:
         case FileKind.LEGACY:
             return legacy.look(arguments, means.output, means.depth)
         case FileKind.MANIFEST | FileKind.ENVELOPE:
-            raise NotABackup(f"{path} is a {kind} alone.", hint="Name the directory that is the target.")
+            raise NotABackup(f"'{path}' is a {kind} alone.", hint="Name the directory that is the target.")
     with inputs.objects_in(path) as objects:
         return _backup(objects, arguments.backup, means)
 

@@ -76,7 +76,7 @@ def _test_decrypt(arguments: Namespace, output: Output) -> None:
     here = place.find()
     keys = identities.identities_of(arguments, output, here)
     if arguments.file.is_file() and kind_of(arguments.file) is FileKind.LEGACY and not arguments.legacy:
-        raise LegacyFormat(f"{arguments.file} is an old Fernet file.")
+        raise LegacyFormat(f"'{arguments.file}' is an old Fernet file.")
     found = looks.look(arguments, Means(Depth.OPENED, output, here, keys, arguments.signer))
     output.answer(found, lines_of(found, f"It opens: {arguments.file}. Nothing was written."))
 

@@ -72,6 +72,13 @@ class UnsafeSetup(ConfigError):
     default_hint = "There is no option that allows it: keep the two apart."
 
 
+class NothingOpens(ConfigError):
+    """No key that this host is given opens backups: it seals only. No backup is touched by that."""
+
+    exit_code = 69
+    default_hint = "Do it where the private key, the HSM or the custodians are."
+
+
 class ConfirmationRequired(StrongroomError):
     """A person has to agree first, and did not."""
 
@@ -193,7 +200,7 @@ class WouldOverwrite(StrongroomError):
     """Something of that name exists, and overwriting was not allowed."""
 
     exit_code = 24
-    default_hint = "Nothing was changed. Give the overwrite flag to replace it."
+    default_hint = "Nothing was changed. Choose another name, or move away what is there."
 
 
 class Conflict(StrongroomError):
@@ -363,13 +370,17 @@ class StateError(StrongroomError):
     """The state database is unusable."""
 
     exit_code = 50
-    default_hint = "No backup on a target is affected; 'strongroom catalog rebuild' restores the catalog."
+    default_hint = (
+        "No backup on a target is affected. Where the database is lost, 'strongroom catalog rebuild --from "
+        "TARGET' enters each target's backups anew."
+    )
 
 
 class StateUnavailable(StateError):
     """The state database did not answer or stayed locked; trying again can help."""
 
     exit_code = 51
+    default_hint = "Nothing was lost. Try again; 'strongroom status' tells what else is at work."
     transient = True
 
 
@@ -678,3 +689,10 @@ class CeremonyBroken(StrongroomError):
 
     exit_code = 92
     default_hint = "Burn the papers and begin again: shares of an unfinished ceremony open nothing."
+
+
+# -- what tells of damage ------------------------------------------------------
+
+DAMAGE = (Malformed, MissingPiece, NotABackup, Stale, Tampered, Truncated, VerificationFailed)
+"""What shows that a replica is damaged, foreign, older than the others, or lacks something. That it was
+not reached, or that no key opens it, shows nothing."""

@@ -104,12 +104,12 @@ class _File:
     def delete(self, name: str) -> None:
         """Refuse: a file of this kind only grows."""
         if name in self._objects:
-            raise TargetReadOnly(f"{self.path} keeps what was put into it.")
+            raise TargetReadOnly(f"'{self.path}' keeps what was put into it.")
 
     def _find(self, name: str) -> Object:
         found = self._objects.get(name)
         if found is None:
-            raise MissingPiece(f"{self.path} does not hold {name!r}.")
+            raise MissingPiece(f"'{self.path}' does not hold {name!r}.")
         return found
 
 
@@ -227,7 +227,7 @@ class BundleWriter(_File):
 
     def _refuse_existing(self) -> None:
         if not self._replace and os.path.lexists(self.path):
-            raise WouldOverwrite(f"{self.path} exists.")
+            raise WouldOverwrite(f"'{self.path}' exists.")
 
     def __enter__(self) -> Self:
         return self
@@ -248,7 +248,7 @@ class BundleReader(_File):
         try:
             self._reader = FileReader(path)
         except OSError as error:
-            raise MissingPiece(f"{path} cannot be read: {os.strerror(error.errno or 0)}.") from None
+            raise MissingPiece(f"'{path}' cannot be read: {os.strerror(error.errno or 0)}.") from None
         try:
             self._objects = {found.name: found for found in read_index(self._reader)}
         except BaseException:
@@ -272,7 +272,7 @@ class BundleReader(_File):
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:  # noqa: ARG002
         """Refuse: a complete file does not change."""
-        raise TargetReadOnly(f"{self.path} is complete and does not change; {name!r} was not added.")
+        raise TargetReadOnly(f"'{self.path}' is complete and does not change; {name!r} was not added.")
 
     def check(self) -> None:
         """Read every object whole and compare; needs no key."""
@@ -380,7 +380,7 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        words = f"{path} could not be written: {os.strerror(error.errno or 0)}."
+        words = f"'{path}' could not be written: {os.strerror(error.errno or 0)}."
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise TargetFull(words) from None
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):

@@ -104,9 +104,21 @@ def _whole(target: Target, manifest: Manifest) -> bool:
 
 def _enter(store: RunStore, target: str, manifest: Manifest, content: bytes, *, good: bool) -> None:
     entry = entry_of(manifest, hashlib.sha256(content).hexdigest())
-    now = time.time()
-    depth = Depth.PRESENT if good else None
-    replica = Replica(
-        backup=manifest.backup_id, target=target, good=good, verified=depth, verified_at=now if good else None
+    replica = (_known(store, entry, target) if good else None) or Replica(
+        backup=manifest.backup_id,
+        target=target,
+        good=good,
+        verified=Depth.PRESENT if good else None,
+        verified_at=time.time() if good else None,
     )
     store.put_backup(entry, [replica])
+
+
+def _known(store: RunStore, entry: CatalogEntry, target: str) -> Replica | None:
+    """Return what an earlier and deeper look at the same replica found, if it was good."""
+    known = store.backup(entry.backup)
+    if known is None or known.manifest_sha256 != entry.manifest_sha256:
+        return None
+    return next(
+        (r for r in store.replicas(entry.backup) if r.target == target and r.good and r.verified), None
+    )

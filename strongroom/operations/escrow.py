@@ -64,7 +64,7 @@ def _secret(name: str, path: Path) -> Secret:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {os.strerror(error.errno or 0)}.") from None
+        raise ConfigError(f"'{path}' cannot be read: {os.strerror(error.errno or 0)}.") from None
     version = Version(number=1, value=SecretBytes(content), media=Media.BINARY)
     return Secret(name=name, type="installation", versions=(version,))
 
@@ -94,4 +94,4 @@ def _missing(wanted: Mapping[str, bytes], state_dir: Path) -> Iterator[tuple[Pat
         if not path.exists():
             yield path, content
         elif path.read_bytes() != content:
-            raise WouldOverwrite(f"{path} exists and is another than the escrow's.", hint=_HINT)
+            raise WouldOverwrite(f"'{path}' exists and is another than the escrow's.", hint=_HINT)

@@ -57,12 +57,13 @@ def refuse_existing(path: Path, *, replace: bool) -> None:
     """Refuse to write where something is, unless that is a file and may be replaced."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise WouldOverwrite(
-            f"{path} is not a plain file, and only such a one is ever replaced.",
+            f"'{path}' is not a plain file, and only such a one is ever replaced.",
             hint="Nothing was changed. Choose another name.",
         )
     if os.path.lexists(path) and not replace:
         raise WouldOverwrite(
-            f"{path} exists.", hint="Nothing was changed. Choose another name, or give --force to replace it."
+            f"'{path}' exists.",
+            hint="Nothing was changed. Choose another name, or give --force to replace it.",
         )
 
 
@@ -95,7 +96,7 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        words = f"{path} could not be written: {os.strerror(error.errno or 0)}."
+        words = f"'{path}' could not be written: {os.strerror(error.errno or 0)}."
         kind = (
             TargetFull if error.errno in _FULL else TargetReadOnly if error.errno in _DENIED else TargetError
         )

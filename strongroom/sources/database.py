@@ -177,7 +177,11 @@ class Database:
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return SourceUnavailable(f"the local store '{self._path}' stayed locked", hint="Try again.")
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return SourceError(f"the local store '{self._path}' is damaged", hint="Restore it from a backup.")
+            return SourceError(
+                f"the local store '{self._path}' is damaged",
+                hint=f"Move it away ('{self._path}', and the same with -wal and -shm). Then restore into a new one: "
+                "'strongroom restore --from-target TARGET --full-restore'.",
+            )
         if code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
             return TargetFull(
                 f"the local store '{self._path}' has no room left",

@@ -214,7 +214,10 @@ def _check_import(
         if secret.name in seen:
             raise DuplicateSecret(f"two secrets to import are named {secret.name!r}")
         if secret.name in heads and not overwrite:
-            raise WouldOverwrite(f"the local store has a secret {secret.name!r} already")
+            raise WouldOverwrite(
+                f"the local store has a secret {secret.name!r} already",
+                hint="Nothing was changed. --overwrite-existing adds versions on top of what is there.",
+            )
 
 
 def _tagged(seals: Seals, row: Row) -> Entry:

@@ -47,7 +47,10 @@ def load(path: Path) -> bytes:
     return key
 
 
-ESCROW = "Bring the master key back from its escrow, or restore the secrets into a new store."
+ESCROW = (
+    "Bring the master key back from its escrow ('strongroom escrow FILE --open'). If there is none, move the "
+    "store's database away, and restore the secrets into a new one from a backup."
+)
 
 
 def _create(path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, StateError
 from strongroom.state import failures, filesystem, migrations
 from strongroom.state.sql import WRITES, begin_writing
 
@@ -63,6 +63,15 @@ class Database:
         """Give a connection in a write transaction: committed at the end, or rolled back."""
         with failures.translated(), begin_writing(self.engine) as conn:
             yield conn
+
+    def examine(self) -> None:
+        """Read all of a SQLite file, so that a damaged page shows before somebody needs it."""
+        with self.reading() as conn:
+            if conn.dialect.name != "sqlite":
+                return
+            found = conn.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if found != "ok":
+            raise StateError("the state database cannot be used: the file is damaged", hint=failures.DAMAGED)
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""

@@ -51,14 +51,21 @@ def _from_sqlite(cause: sqlite3.Error) -> StateError:
         return StateUnavailable("the state database stayed locked by another process")
     if name in _FULL:
         return StateFull("the state database could not be written: the disk is full")
-    return StateError(f"the state database cannot be used: {_SQLITE.get(name, name)}")
+    what, hint = _SQLITE.get(name, (name, None))
+    return StateError(f"the state database cannot be used: {what}", hint=hint)
 
+
+DAMAGED: Final = (
+    "No backup on a target is affected. Stop what runs, move 'state.db', 'state.db-wal' and 'state.db-shm' out "
+    "of the state directory, and enter each target's backups anew: 'strongroom catalog rebuild --from TARGET'."
+)
+_CLOSED: Final = "No backup on a target is affected. Check owner, mode and mount of the state directory."
 
 _SQLITE: Final = {
-    "SQLITE_CANTOPEN": "the file cannot be opened",
-    "SQLITE_READONLY": "the file is read-only",
-    "SQLITE_NOTADB": "the file is not a SQLite database",
-    "SQLITE_CORRUPT": "the file is damaged",
+    "SQLITE_CANTOPEN": ("the file cannot be opened", _CLOSED),
+    "SQLITE_READONLY": ("the file is read-only", _CLOSED),
+    "SQLITE_NOTADB": ("the file is not a SQLite database", DAMAGED),
+    "SQLITE_CORRUPT": ("the file is damaged", DAMAGED),
 }
 
 

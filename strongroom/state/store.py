@@ -60,6 +60,10 @@ class RunStore:
         with self._database.reading():
             pass
 
+    def examine(self) -> None:
+        """Raise StateError if a SQLite file is damaged anywhere."""
+        self._database.examine()
+
     # -- runs ----------------------------------------------------------------
 
     def create(
