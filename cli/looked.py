@@ -11,24 +11,13 @@ from cli import shredded
 from cli.output import Output
 from cli.place import Place
 from strongroom.container.manifest import Manifest
-from strongroom.errors import (
-    Malformed,
-    MissingPiece,
-    NotABackup,
-    StrongroomError,
-    Tampered,
-    Truncated,
-    VerificationFailed,
-)
+from strongroom.errors import DAMAGE, StrongroomError
 from strongroom.model import Depth
 from strongroom.targets import Target
 
 if TYPE_CHECKING:
     from strongroom.state.records import Replica
     from strongroom.state.store import RunStore
-
-BAD = (Malformed, MissingPiece, NotABackup, Tampered, Truncated, VerificationFailed)
-"""What shows that a replica is bad. That it was not reached, or that no key opens it, does not."""
 
 
 @contextmanager
@@ -39,7 +28,7 @@ def entered(target: Target, manifest: Manifest, depth: Depth, here: Place, outpu
     """
     try:
         yield
-    except BAD:
+    except DAMAGE:
         _enter(target, manifest, None, here, output)
         raise
     _enter(target, manifest, depth, here, output)

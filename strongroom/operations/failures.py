@@ -12,8 +12,19 @@ _TO_DO = "\nWhat to do: "
 
 def said(error: errors.StrongroomError) -> str:
     """Return what a run records of an error beside its code: what happened, and what it alone says to do."""
-    hint = "" if error.hint == error.default_hint else error.hint
-    return error.message + (f"{_TO_DO}{hint}" if hint else "")
+    return joined(error.message, "" if error.hint == error.default_hint else error.hint)
+
+
+def joined(happened: str, to_do: str) -> str:
+    """Return what happened and what to do as one text, which :func:`apart` takes apart."""
+    return happened + (f"{_TO_DO}{to_do}" if to_do else "")
+
+
+def code_of(text: str) -> str:
+    """Return the code that a step's recorded error begins with; empty if it is none of ours."""
+    code = text.partition(":")[0]
+    kind = getattr(errors, code, None)
+    return code if isinstance(kind, type) and issubclass(kind, errors.StrongroomError) else ""
 
 
 def apart(text: str | None) -> tuple[str, str]:

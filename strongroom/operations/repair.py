@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
-from strongroom.errors import MissingPiece, StrongroomError
-from strongroom.operations import pins
+from strongroom.errors import DAMAGE, MissingPiece, StrongroomError
+from strongroom.operations import failures, pins
 from strongroom.operations.envelopes import wrapping_keys
 from strongroom.operations.envelopes_placed import bring_up
 from strongroom.operations.layout import container_name, manifest_name
@@ -38,13 +38,23 @@ def inventory(run: Run, step: Step, services: Services) -> dict[str, Any]:
     found = {"plan": {"pieces": len(manifest.containers)}, "manifest": digest}
     if run.spec.kind is RunKind.REPAIR:
         return found | _to_repair(run, manifest, services)
-    return found | {
-        "present": [
-            pin.name
-            for pin in run.spec.targets
-            if _holds(services.target(pin.name), manifest_name(run.spec.backup), digest)
-        ]
-    }
+    return found | _to_verify(run, digest, services)
+
+
+def _to_verify(run: Run, digest: str, services: Services) -> dict[str, Any]:
+    """Say which targets hold the manifest, and why others could not be asked: these may hold it too."""
+    present: list[str] = []
+    unread: dict[str, str] = {}
+    for pin in run.spec.targets:
+        try:
+            target = services.target(pin.name)
+            if whole_copy(target, manifest_name(run.spec.backup), sha256=bytes.fromhex(digest)) is not None:
+                present.append(pin.name)
+        except DAMAGE:
+            continue
+        except StrongroomError as error:
+            unread[pin.name] = f"{error.code}: {failures.said(error)}"
+    return {"present": present, "unread": unread}
 
 
 def _to_repair(run: Run, manifest: Manifest, services: Services) -> dict[str, Any]:
@@ -89,19 +99,19 @@ def repair(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """
     target = pins.check_target(run, step.target, services)
     target.stat(manifest_name(run.spec.backup))  # one that is away costs no reading of the others
-    failures: list[StrongroomError] = []
+    refusals: list[StrongroomError] = []
     for other in _others(run, step.target, services):
         try:
             ref = recorded_manifest(run, other, services).containers[step.piece]
             name = container_name(run.spec.backup, ref.sha256)
             whole = whole_copy(other, name, sha256=bytes.fromhex(ref.sha256))
         except StrongroomError as error:
-            failures.append(error)
+            refusals.append(error)
             continue
         if whole is not None:
             place(target, name, partial(other.read, whole), size=ref.size, sha256=ref.sha256)
             return {"from": other.name}
-    passing = next((error for error in failures if error.transient), None)
+    passing = next((error for error in refusals if error.transient), None)
     raise passing or MissingPiece(f"no target has container {step.piece} of {run.spec.backup} whole")
 
 

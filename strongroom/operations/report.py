@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from strongroom.container.manifest import parse_manifest
 from strongroom.errors import StrongroomError
-from strongroom.model import Depth
+from strongroom.operations import replicas
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.open import manifest_bytes
+from strongroom.operations.replicas import ReadBack
 from strongroom.operations.rotate_outcome import outcome as rotated
 from strongroom.operations.services import Services
 from strongroom.operations.sweep import sweep_earlier, sweep_stage, sweep_targets
 from strongroom.operations.times import rfc3339
-from strongroom.state.records import Replica, Run, RunKind, RunState, Step, StepKind, StepState
+from strongroom.state.records import Run, RunKind, RunState, Step, StepKind
 from strongroom.words import plural
 
 
 def report(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Clean up after the run and return its final state, with the reason if it is a bad one."""
     unswept = _sweep(run, services)
-    good = _record_replicas(run, services)
-    state, error = _outcome(run, good, services)
+    read = replicas.record(run, services)
+    state, error = _outcome(run, read, services)
     fewer = _fewer(run, services)
     swept = sweep_earlier(run, services) if run.spec.kind is RunKind.BACKUP else []
     return {
         "state": state.value,
         "error": error,
-        "good": sorted(good),
+        "good": sorted(read.good),
         "unswept": unswept,
         "swept": swept,
         "fewer": fewer,
@@ -45,7 +45,7 @@ REMEMBERED = 30 * 86_400.0
 once, and the next backup would take what is left for all there is."""
 
 
-def _outcome(run: Run, good: set[str], services: Services) -> Outcome:
+def _outcome(run: Run, read: ReadBack, services: Services) -> Outcome:
     if (ending := run.facts.get("ending")) is not None:
         return RunState(ending), run.facts.get("error")
     if run.spec.kind is RunKind.RESTORE:
@@ -54,35 +54,43 @@ def _outcome(run: Run, good: set[str], services: Services) -> Outcome:
         return _timed(run, services)
     if run.spec.kind is RunKind.ROTATE:
         return rotated(run, services)
-    return _judged(run, good, services)
+    return _judged(run, read, services)
 
 
-def _judged(run: Run, good: set[str], services: Services) -> Outcome:
-    """Hold what was read back to the policy's quorum, then to all of its targets."""
-    if lacking := missing_from_quorum(run.spec, tuple(good)):
+def _judged(run: Run, read: ReadBack, services: Services) -> Outcome:
+    """Hold what was read back to the policy's quorum, then to all of its targets.
+
+    A backup that was made and could not be read back here is one all the same, and degraded. A
+    verification that could not be made has failed: it is never taken for one that was.
+    """
+    if lacking := missing_from_quorum(run.spec, (*read.good, *read.kept)):
         return RunState.FAILED, f"read back, but {lacking}"
-    blemish = next(filter(None, _blemishes(run, good, services)), None)
+    if run.spec.kind is not RunKind.BACKUP and missing_from_quorum(run.spec, tuple(read.good)):
+        return RunState.FAILED, replicas.typed(read)
+    blemish = next(filter(None, _blemishes(run, read, services)), None)
     return (RunState.DEGRADED, blemish) if blemish else (RunState.DONE, None)
 
 
-def _blemishes(run: Run, good: set[str], services: Services) -> Iterator[str | None]:
+def _blemishes(run: Run, read: ReadBack, services: Services) -> Iterator[str | None]:
     """Yield what keeps a good backup from being all that the policy asks for, the worst first."""
-    if bad := [pin.name for pin in run.spec.targets if pin.name not in good]:
+    if bad := [pin.name for pin in run.spec.targets if pin.name not in read.good | read.kept]:
         yield f"no good replica on {', '.join(bad)}"
     if unlocked := run.facts.get("unlocked"):
         yield _said_unlocked(unlocked)
-    yield _not_sealed_for(run, good, services)
+    yield _not_sealed_for(run, read, services)
     yield _short(run, services)
+    if read.unread:
+        yield ("whole, but " if run.spec.kind is RunKind.BACKUP else "") + replicas.said(read)
     if moved := _moved(run, services):
         yield f"every replica is good, but the source has {plural(moved, 'secret')} otherwise by now"
 
 
-def _not_sealed_for(run: Run, good: set[str], services: Services) -> str | None:
+def _not_sealed_for(run: Run, read: ReadBack, services: Services) -> str | None:
     """Say whom a keeper that did not answer left out: by the signed manifest, since a row can be edited."""
     if run.spec.kind is not RunKind.BACKUP or not run.spec.sealed:
         return None
     trusted, why = services.signer_fingerprints, ""
-    for name in sorted(good):
+    for name in (*sorted(read.good), *sorted(read.kept)):
         try:
             content = manifest_bytes(services.target(name), run.id, trusted=trusted)
             sealed_for = {one.name for one in parse_manifest(content, trusted=trusted).recipients}
@@ -149,32 +157,6 @@ def _moved(run: Run, services: Services) -> int:
     first = run.spec.targets[0].name
     rows = services.store.rows(run.id, StepKind.VERIFY)
     return sum((row.result or {}).get("moved", 0) for row in rows if row.step.target == first)
-
-
-def _record_replicas(run: Run, services: Services) -> set[str]:
-    """Write into the catalog what was read back from each target; return the good ones."""
-    if run.spec.kind in (RunKind.RESTORE, RunKind.DRILL) or "manifest" not in run.facts:
-        return set()
-    good = set(run.facts.get("held", ()))
-    rows = services.store.rows(run.id, StepKind.VERIFY)
-    pieces = run.facts["plan"]["pieces"]
-    for pin in run.spec.targets:
-        if pin.name in run.facts.get("held", ()):
-            continue  # not looked at: what is known of it stays
-        done = [row for row in rows if row.step.target == pin.name and row.state is StepState.DONE]
-        if len(done) == pieces:
-            good.add(pin.name)
-        depth = min((Depth((row.result or {})["depth"]) for row in done), key=list(Depth).index, default=None)
-        services.store.set_replica(
-            Replica(
-                backup=run.spec.backup or run.id,
-                target=pin.name,
-                good=pin.name in good,
-                verified=depth if pin.name in good else None,
-                verified_at=time.time() if pin.name in good else None,
-            )
-        )
-    return good
 
 
 def _sweep(run: Run, services: Services) -> list[str]:

@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 
-from strongroom.errors import ConfigError, MissingPiece, StrongroomError
+from strongroom.errors import MissingPiece, StrongroomError
 from strongroom.model import prepare
 from strongroom.operations import quarantine, shred_record
 from strongroom.operations.envelopes import Elsewhere, wrapping_keys
 from strongroom.operations.open import Backup, open_backup
+from strongroom.operations.openers import openers
 from strongroom.operations.pins import check_target
 from strongroom.operations.restore import chosen, restore
 from strongroom.operations.services import Services
@@ -54,8 +55,7 @@ def restore_step(run: Run, step: Step, services: Services) -> dict[str, Any]:
 
 def open_anywhere(run: Run, services: Services) -> Backup:
     """Open the run's backup (the newest, if it names none) from the first target that can."""
-    if not services.identities():
-        raise ConfigError("this process holds no identity that opens backups")
+    openers(run.spec, services)  # one that opens nothing asks no target
     quarantine.check(services, run.spec.backup)
     shred_record.check(services.store, run.spec.backup, services.signer_fingerprints)
     reasons = []

@@ -22,6 +22,7 @@ from strongroom.operations import pins, shred_record
 from strongroom.operations.exposure import still_opens
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.locks import lock_until
+from strongroom.operations.openers import openers
 from strongroom.operations.reencrypt import away_from, reencrypt_backup
 from strongroom.operations.rewrap import Rotation, rewrap_backup
 from strongroom.operations.services import Pinned, Services
@@ -118,11 +119,9 @@ class Rotator:
 
     def _rotation(self, manifest: Manifest) -> Rotation:
         services = self._services
-        if not (identities := services.identities()):
-            raise ConfigError("this process holds no identity that opens backups, so it cannot rotate any")
         return Rotation(
             recipients=self._pinned.recipients,
-            identities=identities,
+            identities=openers(self._run.spec, services),
             signer=services.signers("recover"),
             trusted=services.signer_fingerprints,
             until=lock_until(manifest, self._pinned.spec.keep_days),

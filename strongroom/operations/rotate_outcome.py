@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from strongroom.operations import failures
 from strongroom.operations.services import Services
 from strongroom.state.records import ROTATING, Run, RunKind, RunState, StepKind, StepRow, StepState
 from strongroom.state.store import RunStore
@@ -38,7 +39,8 @@ def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
     untold = set(plan) - done.keys() - {plan[row.step.piece] for row in bad if row.step.piece < backups}
     short = [missed for one in done.values() if (missed := one.get("missed"))]
     if bad and len(bad) == backups:
-        return RunState.FAILED, f"{bad[0].error} (no backup was rotated)"
+        happened, to_do = failures.apart(bad[0].error)
+        return RunState.FAILED, failures.joined(f"{happened} (no backup was rotated)", to_do)
     if bad:
         return (
             RunState.DEGRADED,

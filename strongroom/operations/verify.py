@@ -6,19 +6,20 @@ more is claimed than was looked at (invariant 2).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from strongroom.container.digests import value_digest
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.container.metadata import check_document
-from strongroom.errors import ConfigError, MissingPiece, RecordRefused, VerificationFailed
+from strongroom.errors import DAMAGE, MissingPiece, SourceError, Tampered, VerificationFailed
 from strongroom.model import Depth, Entry, Secret
 from strongroom.operations import pins
 from strongroom.operations.envelopes import Elsewhere, Newest
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.memory import uncollected
 from strongroom.operations.open import Backup, ObjectReader, read_manifest, readable_container
+from strongroom.operations.openers import openers
 from strongroom.operations.services import Services
 from strongroom.operations.upload import digest_of
 from strongroom.sources import Source
@@ -41,10 +42,14 @@ def verify(run: Run, step: Step, services: Services) -> dict[str, Any]:
     target = pins.check_target(run, step.target, services)
     manifest = recorded_manifest(run, target, services)
     ref = manifest.containers[step.piece]
-    depth = run.spec.depth if manifest.sealed else min(run.spec.depth, Depth.OPENED, key=ORDER.index)
     check_envelope(run, target, manifest, ref, services)
-    moved = verify_container(target, manifest, ref, depth, services)
-    return {"depth": depth.value, "secrets": ref.secrets, "moved": moved}
+    moved = verify_container(target, manifest, ref, run, services)
+    return {"depth": _depth(run, manifest).value, "secrets": ref.secrets, "moved": moved}
+
+
+def _depth(run: Run, manifest: Manifest) -> Depth:
+    """Return how deep to look: a document that is not sealed has no digests of values."""
+    return run.spec.depth if manifest.sealed else min(run.spec.depth, Depth.OPENED, key=ORDER.index)
 
 
 def check_envelope(
@@ -79,18 +84,20 @@ def recorded_manifest(run: Run, target: Target, services: Services) -> Manifest:
     if found is None and not copies(target, name):
         raise MissingPiece(f"target '{target.name}' lacks the manifest of {backup}")
     if found is None:
-        raise RecordRefused(f"target '{target.name}' holds another manifest of {backup} than was recorded")
+        raise Tampered(f"target '{target.name}' holds another manifest of {backup} than was recorded")
     return parse_manifest(b"".join(target.read(found)), trusted=services.signer_fingerprints)
 
 
 def verify_container(
-    target: Target, manifest: Manifest, ref: ContainerEntry, depth: Depth, services: Services
+    target: Target, manifest: Manifest, ref: ContainerEntry, run: Run, services: Services
 ) -> int:
-    """Read one container back; raise a typed error that says what is wrong with it.
+    """Read one container back to the run's depth; raise a typed error that says what is wrong with it.
 
     Returns how many secrets the source has otherwise by now (depth ``live``): that is news
-    about the source, not a fault of the replica.
+    about the source, not a fault of the replica. The bytes come first: where nothing opens them, damage
+    is found all the same.
     """
+    depth = _depth(run, manifest)
     name = readable_container(target, manifest.backup_id, ref)
     found = target.stat(name)
     if found is None:
@@ -104,17 +111,16 @@ def verify_container(
     if not reaches(depth, Depth.OPENED):
         return 0
     if manifest.sealed:
-        names = {ref.sha256: name}
-        return _open_all(_backup(target, manifest, services, names), ref, depth, services)
+        opened = Backup(
+            target,
+            manifest,
+            openers(run.spec, services),
+            trusted=services.signer_fingerprints,
+            names={ref.sha256: name},
+        )
+        return _open_all(opened, ref, depth, services)
     check_document(ObjectReader(target, name))
     return 0
-
-
-def _backup(target: Target, manifest: Manifest, services: Services, names: Mapping[str, str]) -> Backup:
-    identities = services.identities()
-    if not identities:
-        raise ConfigError("this host holds no identity that opens backups, so it can verify digests only")
-    return Backup(target, manifest, identities, trusted=services.signer_fingerprints, names=names)
 
 
 def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Services) -> int:
@@ -148,11 +154,14 @@ def _moved(digests: dict[tuple[str, int], bytes], source: Source, key: bytes) ->
     kept: dict[str, dict[int, bytes]] = {}
     for (name, number), digest in digests.items():
         kept.setdefault(name, {})[number] = digest
-    live = {
-        secret.name: dict(_digests(secret, source.name, key))
-        for secret in source.read([Entry(name, 0) for name in kept])
-        if secret is not None
-    }
+    try:
+        live = {
+            secret.name: dict(_digests(secret, source.name, key))
+            for secret in source.read([Entry(name, 0) for name in kept])
+            if secret is not None
+        }
+    except DAMAGE as error:  # a store that is damaged itself says nothing of the backup
+        raise SourceError(f"the source could not be compared with: {error.message}") from None
     return sum(live.get(name) != values for name, values in kept.items())
 
 

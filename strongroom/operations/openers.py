@@ -1,0 +1,39 @@
+"""What a process opens backups with; where it has nothing, what a person has to give it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from strongroom.errors import NothingOpens
+from strongroom.keys import Opener
+from strongroom.operations.services import Services
+from strongroom.state.records import RecipientPin, RunKind, Spec
+
+_SETTING = {
+    "hpke": "keys.{name}.identity_file",
+    "pkcs11-ec": "keys.{name}.module, token and pin_file",
+    "quorum": "the key of the quorum '{name}', which its custodians bring together ('strongroom quorum')",
+    "all-of": "a key of each of keys.{name}.legs",
+}
+_OTHER = "keys.{name}"
+_SWAP = " Or, where the old private key is: 'strongroom rotate-backup-key --current-key OLD --new-key NEW'."
+
+
+def openers(spec: Spec, services: Services) -> Sequence[Opener]:
+    """Return what this process opens with.
+
+    Raises:
+        NothingOpens: it has nothing; the hint names what is missing of the run's own keys.
+    """
+    if found := services.identities():
+        return found
+    missing = "; or ".join(map(_setting, spec.recipients)) or "a key that opens them"
+    swap = _SWAP if spec.kind is RunKind.ROTATE else ""
+    raise NothingOpens(
+        "this host seals only: it is given no private key, HSM or keeper that opens backups",
+        hint=f"Give it, for as long as this takes, {missing} in its configuration.{swap}",
+    )
+
+
+def _setting(pin: RecipientPin) -> str:
+    return _SETTING.get(pin.type, _OTHER).format(name=pin.name)
