@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +16,20 @@ from cli.command import Command
 from cli.output import Output, encode, plural
 from cli.parser import Parser
 from cli.rotate_shown import until
-from strongroom.errors import RunFailed, StrongroomError, UsageError
+from strongroom.errors import MissingPiece, RunDegraded, RunFailed, StrongroomError, UsageError, WrongKey
+from strongroom.operations.command_files import COMMAND
 from strongroom.state.records import Run
 
 if TYPE_CHECKING:
     from strongroom.operations.incident import Incident
     from strongroom.operations.services import Services
+
+_REPEAT = (
+    "They are in quarantine, and still open to the key; the record is written and says why. Files: "
+    "'strongroom rotate-backup-key', with --re-encrypt-backups. Policies: see 'strongroom status', "
+    "then 'strongroom rotate'."
+)
+_BY_COMMAND = "no policy says for whom: 'strongroom rotate-backup-key' seals these files anew"
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -81,18 +89,45 @@ def _open(arguments: Namespace, output: Output) -> None:
             runs.append(_run(policy, made, built, output))
         except StrongroomError as error:  # the others go on, and the record is written in any case
             failed[policy] = f"{error.code}: {error.message}"
+    if made.files and not arguments.quarantine_only:
+        failed[COMMAND] = _BY_COMMAND
     results = [one for run in runs for one in results_of(built.store, run.id)]
-    document = record(made, results, closed_at=rfc3339(time.time()), failed=failed)
+    names, unlisted = secrets_of(built, made) if arguments.secrets else ({}, {})
+    document = record(made, results, closed_at=rfc3339(time.time()), failed=failed, unlisted=unlisted)
     write_whole(arguments.output, encode(document))
     if arguments.secrets:
-        write_whole(arguments.secrets, encode(secrets_of(built, made)))
+        write_whole(arguments.secrets, encode(names))
     built.store.event("incident.recorded", incident=made.id, sealed_anew=len(document["sealed_anew"]))
     output.answer(document, _lines(made, document, arguments.output))
     for run in runs:
         require_good(run)
-    if failed:
-        raise RunFailed(f"Not sealed anew: the backups of {', '.join(failed)}.")
+    _require_done(made, failed, unlisted)
     require_all_whole(runs)
+
+
+def _require_done(made: Incident, failed: Mapping[str, str], unlisted: Mapping[str, str]) -> None:
+    """Return if nothing of an incident is left open here; the record is written in any case."""
+    if made.unread:
+        raise MissingPiece(
+            f"{plural(len(made.unread), 'backup')} could not be looked at, and may be open to the key.",
+            hint="They count as affected and are in quarantine. Bring them back, as the record says of each, "
+            "then open the incident again.",
+        )
+    if unlisted:
+        raise WrongKey(
+            f"The secrets in {plural(len(unlisted), 'backup')} could not be listed: they are not in the "
+            "file of what has to be changed.",
+            hint="Configure a key that opens them, with its private half, then open the incident again. "
+            "The record names them (secrets_not_listed).",
+        )
+    if failed:
+        kind = RunDegraded if set(failed) == {COMMAND} else RunFailed
+        raise kind(f"Not sealed anew: {'; '.join(_unsealed(failed))}.", hint=_REPEAT)
+
+
+def _unsealed(failed: Iterable[str]) -> Iterator[str]:
+    for policy in failed:
+        yield "what commands wrote into files" if policy == COMMAND else f"the backups of '{policy}'"
 
 
 def _key(word: str, found: Any) -> str:
@@ -120,13 +155,18 @@ def _run(policy: str, made: Incident, built: Services, output: Output) -> Run:
 
 def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[str]:
     yield f"incident {made.id}: {plural(len(made.affected), 'backup')} in quarantine"
+    yield from (f"  {one.backup} is in {one.file}" for one in made.affected if one.file)
     for one in document["sealed_anew"]:
         yield f"  {one['backup']} is sealed anew as {one['new']} (verified: {one['verified']})"
     for one in document["still_open"]:
         yield f"  {one['backup']} on {one['target']} is still open, {until(one)}"
     yield from (f"  {backup}: not looked at: {why}" for backup, why in made.unread.items())
+    yield from (f"  {backup}: somebody said that its file is gone" for backup in made.gone)
+    for backup, why in document["secrets_not_listed"].items():
+        if backup not in made.unread:
+            yield f"  {backup}: its secrets are not listed: {why}"
     for policy, why in document["not_sealed_anew"].items():
-        yield f"  the backups of '{policy}' are not sealed anew: {why}"
+        yield f"  {next(_unsealed([policy]))} are not sealed anew: {why}"
     yield from document["left_to_do"]
     yield f"The record is in {path}."
 

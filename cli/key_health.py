@@ -19,6 +19,11 @@ from strongroom.errors import KeyUnproven
 if TYPE_CHECKING:
     from strongroom.operations.keyhealth import Due, Tried
 
+_UNREAD = (
+    "No key failed, but what opens these backups could not be looked at: see above why. Bring them back, "
+    "or say of a file that it is gone for good ('strongroom keys --gone BACKUP'), then repeat."
+)
+
 
 def _arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
@@ -56,7 +61,8 @@ def _check(arguments: Namespace, output: Output) -> None:
     }
     output.answer(document, _lines(health.tried, health.late, health.unread))
     if health.bad:
-        raise KeyUnproven(f"Not proven: {', '.join(health.bad)}.")
+        hint = _UNREAD if set(health.bad) <= set(health.unread) else None
+        raise KeyUnproven(f"Not proven: {', '.join(health.bad)}.", hint=hint)
 
 
 def _document(one: Tried) -> dict[str, object]:
@@ -67,7 +73,7 @@ def _document(one: Tried) -> dict[str, object]:
 
 
 def _lines(tried: Sequence[Tried], late: Sequence[Due], unread: dict[str, str]) -> Iterator[str]:
-    if not tried:
+    if not tried and not unread:
         yield "No sealed backup is kept, so no key is needed yet."
     rows = [
         (

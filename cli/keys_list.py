@@ -36,16 +36,27 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--retire", metavar="KEY", help="record that a configured key is no longer used, if nothing needs it"
     )
+    parser.add_argument(
+        "--gone",
+        metavar="BACKUP",
+        action="append",
+        default=[],
+        help="record that the file of this backup, no longer where a command wrote it, is gone for good; "
+        "repeatable",
+    )
 
 
 def _keys(arguments: Namespace, output: Output) -> None:
     from cli.settings import services, settings  # noqa: PLC0415 - the run store
+    from strongroom.operations.command_files import say_gone  # noqa: PLC0415
     from strongroom.operations.keyuse import survey  # noqa: PLC0415
 
     found = settings()
     built = services(found)
     if arguments.retire and arguments.policy:
         raise UsageError("--retire looks at every backup, so it does not go with --policy.")
+    for backup in arguments.gone:
+        say_gone(built, backup)
     configured, broken = _configured(found)
     entries = built.store.backups(policy=arguments.policy, limit=EVERY)
     with counting(output, "backups", len(entries)) as advance:
@@ -108,6 +119,8 @@ def _retire(
         words.append(
             f"Whoever has it still opens {plural(copies, 'backup')} by the containers' own envelopes."
         )
+    if looked.gone:
+        words.append(f"Copies of what is said to be gone may open with it: {', '.join(looked.gone)}.")
     words.append(f"Take [keys.{name}] out of strongroom.toml, then destroy the key where it lies.")
     document = {"retired": name, "key": key.key, "spare_of": spare, "still_opens_copies_of": copies}
     output.answer(document, words)
@@ -124,13 +137,16 @@ def _refuse(name: str, key: Configured, looked: Survey) -> None:
         raise KeyStillNeeded(
             f"{plural(len(looked.unread), 'backup')} could not be looked at, so they may need '{name}'; "
             f"{backup}: {why}",
-            hint="Nothing was changed. Bring their targets back, or repair them, then repeat.",
+            hint="Nothing was changed. Bring their targets back, or repair them; put back files that were "
+            "moved, or say of each that it is gone for good ('strongroom keys --gone BACKUP'). Then repeat.",
         )
     use = looked.of(key.key)
     if use and use.only:
         raise KeyStillNeeded(
             f"{plural(len(use.only), 'backup')} cannot be opened without '{name}': "
-            f"{', '.join(use.only[:SHOWN])}{' and more' if len(use.only) > SHOWN else ''}."
+            f"{', '.join(use.only[:SHOWN])}{' and more' if len(use.only) > SHOWN else ''}.",
+            hint="Nothing was changed. Rotate to another key first ('strongroom rotate'; what commands wrote "
+            "into files: 'strongroom rotate-backup-key'), then retire this one.",
         )
 
 
@@ -149,6 +165,7 @@ def _document(
         "configured": {name: one._asdict() for name, one in configured.items()},
         "unusable": dict(broken),
         "unread": looked.unread,
+        "said_to_be_gone": list(looked.gone),
     }
 
 
@@ -179,6 +196,7 @@ def _lines(configured: Mapping[str, Configured], broken: Mapping[str, str], look
         if use.only:
             yield _needed(names.get(use.key) or _unnamed(use), use)
     yield from (f"{backup}: not looked at: {why}" for backup, why in looked.unread.items())
+    yield from (f"{backup}: somebody said that its file is gone" for backup in looked.gone)
 
 
 def _row(name: str | None, use: KeyUse, configured: Mapping[str, Configured]) -> tuple[object, ...]:

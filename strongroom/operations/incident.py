@@ -7,15 +7,17 @@ on the most targets, what nothing locks, what is newest.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct
 
+from strongroom.container.bundle import BundleReader
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError, KeyStillNeeded, MissingPiece, NothingSelected, StrongroomError
-from strongroom.operations.keyuse import Opens, keys_of, look, opens_with, own_records, pinned_key
+from strongroom.operations.command_files import COMMAND, SUPERSEDED
+from strongroom.operations.keyuse import Opens, keys_of, look_all, opens_with, own_records, pinned_key
 from strongroom.operations.open import open_backup
 from strongroom.operations.quarantine import quarantine
 from strongroom.operations.rotate import EVERY, RotateOptions
@@ -23,20 +25,32 @@ from strongroom.operations.rotation import submit_rotation
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.submit import Submitted
 from strongroom.operations.times import rfc3339
+from strongroom.state.records import CatalogEntry
+from strongroom.targets.repaired import Objects
 
 
 class Affected(Struct, frozen=True, kw_only=True):
-    """A backup that an incident is about. ``opens_now``: by its newest envelope; else by a copy alone."""
+    """A backup that an incident is about. ``opens_now``: by its newest envelope; else by a copy alone.
+
+    ``file`` is where a command wrote it, empty if it lies on targets. One that could not be
+    ``looked_at`` counts as open: nobody knows better.
+    """
 
     backup: str
     policy: str
     created_at: str
     opens_now: bool
     targets: int
+    file: str = ""
+    looked_at: bool = True
 
 
 class Incident(Struct, frozen=True, kw_only=True):
-    """An incident as it was opened. ``key`` is empty if only backups are suspected."""
+    """An incident as it was opened. ``key`` is empty if only backups are suspected.
+
+    ``unread`` says why some of what is affected could not be looked at, ``gone`` are backups whose
+    files a person said are gone: what was copied of those is as open as before.
+    """
 
     id: str
     opened_at: str
@@ -46,43 +60,73 @@ class Incident(Struct, frozen=True, kw_only=True):
     affected: tuple[Affected, ...]
     unread: dict[str, str]
     version: int | None = None
+    gone: tuple[str, ...] = ()
 
     @property
     def policies(self) -> dict[str, tuple[str, ...]]:
-        """The backups of each policy, the most exposed first."""
+        """The backups of each policy that can be sealed anew on their targets, the most exposed first."""
         found: dict[str, list[str]] = {}
         for one in self.affected:
+            if one.file or not one.looked_at:
+                continue
             found.setdefault(one.policy, []).append(one.backup)
         return {policy: tuple(backups) for policy, backups in found.items()}
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of what commands made, which no policy seals anew."""
+        return tuple(one.file for one in self.affected if one.file and not one.file.endswith(SUPERSEDED))
+
+    @property
+    def superseded(self) -> tuple[str, ...]:
+        """The files that were sealed anew already, and that this kept beside the new ones."""
+        return tuple(one.file for one in self.affected if one.file.endswith(SUPERSEDED))
+
+
+class Exposed(Struct, frozen=True, kw_only=True):
+    """What a key opens, or may: see :class:`Incident`."""
+
+    affected: tuple[Affected, ...]
+    unread: dict[str, str]
+    gone: tuple[str, ...]
 
 
 def affected_by(
     services: Services, *, key: str = "", version: int | None = None, backups: Sequence[str] = ()
-) -> tuple[list[Affected], dict[str, str]]:
-    """Return what a leaked key opens, or the backups named, the most exposed first; and what
-    could not be looked at, with why: whoever counts has to count those as well.
+) -> Exposed:
+    """Return what a leaked key opens, or the backups named, the most exposed first. What could not be
+    looked at is part of it, last.
 
     Args:
         key: as :func:`~strongroom.operations.keyuse.stanza_key` names it.
         version: only what opens with this version of it, for kinds that have versions.
     """
     entries = [e for e in services.store.backups(limit=EVERY) if not backups or e.backup in backups]
-    opened, unread = look(services, entries)
-    found = [_affected(services, one, key, version) for one in opened if not key or _is_open_to(one, key)]
-    if version is not None:
-        found = [one for one in found if one.opens_now or _opened_first(services, one.backup, key, version)]
-    order = sorted(found, key=lambda one: one.created_at, reverse=True)
-    return sorted(order, key=lambda one: (not one.opens_now, -one.targets)), unread
+    looked = look_all(services, entries)
+    opened = [one for one in looked.found if not key or _is_open_to(services, one, key, version)]
+    found = [_affected(services, one, key, version) for one in opened]
+    found += [_unseen(services, entry) for entry in entries if entry.backup in looked.unread]
+    found.sort(key=lambda one: one.created_at, reverse=True)
+    found.sort(key=lambda one: (not one.looked_at, not one.opens_now, -one.targets))
+    return Exposed(affected=tuple(found), unread=looked.unread, gone=looked.gone)
 
 
-def _is_open_to(one: Opens, key: str) -> bool:
-    return key in one.first or any(key in keys_of(record) for record in one.records)
+def _is_open_to(services: Services, one: Opens, key: str, version: int | None) -> bool:
+    if version is None:
+        return key in one.first or any(key in keys_of(record) for record in one.records)
+    return _opens_now(one, key, version) or _opened_first(services, one, key, version)
 
 
-def _opened_first(services: Services, backup: str, key: str, version: int) -> bool:
+def _opens_now(one: Opens, key: str, version: int | None) -> bool:
+    return any(opens_with(record, key, version) for record in one.records)
+
+
+def _opened_first(services: Services, one: Opens, key: str, version: int) -> bool:
     """Tell whether a backup's own envelopes open with a version; if they cannot be read, they may."""
+    if key not in one.first:
+        return False
     try:
-        return any(opens_with(record, key, version) for record in own_records(services, backup))
+        return any(opens_with(record, key, version) for record in own_records(services, one))
     except StrongroomError:
         return True
 
@@ -92,8 +136,20 @@ def _affected(services: Services, one: Opens, key: str, version: int | None) -> 
         backup=one.backup,
         policy=one.policy,
         created_at=one.created_at,
-        opens_now=not key or any(opens_with(record, key, version) for record in one.records),
-        targets=len(services.store.replicas(one.backup)),
+        opens_now=not key or _opens_now(one, key, version),
+        targets=1 if one.file else len(services.store.replicas(one.backup)),
+        file=one.file,
+    )
+
+
+def _unseen(services: Services, entry: CatalogEntry) -> Affected:
+    return Affected(
+        backup=entry.backup,
+        policy=entry.policy,
+        created_at=entry.created_at,
+        opens_now=True,
+        targets=len(services.store.replicas(entry.backup)),
+        looked_at=False,
     )
 
 
@@ -113,26 +169,35 @@ def open_incident(
         NothingSelected: nothing is affected.
         KeyStillNeeded: a policy still seals for the key; what is made next would be affected too.
     """
-    affected, unread = affected_by(services, key=key, version=version, backups=backups)
-    if not affected and not unread:
-        raise NothingSelected("No backup is affected.", hint="Check the key or the backups with 'keys'.")
+    exposed = affected_by(services, key=key, version=version, backups=backups)
+    affected = exposed.affected
+    if not affected:
+        raise NothingSelected(_nothing(exposed.gone), hint="Check the key or the backups with 'keys'.")
     made = Incident(
         id=name,
         opened_at=rfc3339(time.time()),
         by=by,
         reason=reason,
         key=key,
-        affected=tuple(affected),
-        unread=unread,
+        affected=affected,
+        unread=exposed.unread,
         version=version,
+        gone=exposed.gone,
     )
-    for policy in made.policies if key else ():
+    sealing = dict.fromkeys(one.policy for one in affected if one.policy != COMMAND)
+    for policy in sealing if key else ():
         with suppress(ConfigError):  # a policy that is gone seals nothing more
             _refuse_sealing_for(services.pinned(policy), policy, key, version)
     detail: dict[str, Any] = {"key": key, "version": version, "backups": len(affected)}
     services.store.event("incident.opened", incident=name, by=by, reason=reason, **detail)
     quarantine(services, (one.backup for one in affected), incident=name, reason=reason)
     return made
+
+
+def _nothing(gone: Sequence[str]) -> str:
+    if not gone:
+        return "No backup is affected."
+    return f"No backup is affected that is here; said to be gone, and not looked at: {', '.join(gone)}."
 
 
 def _refuse_sealing_for(pinned: Pinned, policy: str, key: str, version: int | None) -> None:
@@ -155,32 +220,42 @@ def submit_reencryption(
     return submit_rotation(services, policy=policy, options=options, take_over=take_over)
 
 
-def secrets_of(services: Services, incident: Incident) -> dict[str, list[str]]:
-    """Return the names of the secrets in what is affected, each with the backups that hold it.
+def secrets_of(services: Services, incident: Incident) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Return the names of the secrets in what is affected, each with the backups that hold it; and
+    why those of some backups could not be listed, which hold further ones.
 
     These are what has to be changed. Names can be sensitive: they go to a file of its owner alone.
     """
     found: dict[str, list[str]] = {}
+    unlisted: dict[str, str] = {}
     for one in incident.affected:
-        for name in _names(services, one.backup):
-            found.setdefault(name, []).append(one.backup)
-    return dict(sorted(found.items()))
-
-
-def _names(services: Services, backup: str) -> list[str]:
-    failures: list[StrongroomError] = []
-    for replica in services.store.replicas(backup):
         try:
-            opened = open_backup(
-                services.target(replica.target),
-                backup,
-                identities=services.identities(),
-                trusted=services.signer_fingerprints,
-            )
-            return [row.name for row in opened.rows()]
+            names = _names(services, one)
+        except StrongroomError as error:
+            unlisted[one.backup] = incident.unread.get(one.backup, f"{error.code}: {error.message}")
+            continue
+        for name in names:
+            found.setdefault(name, []).append(one.backup)
+    return dict(sorted(found.items())), unlisted
+
+
+def _names(services: Services, one: Affected) -> list[str]:
+    if one.file:
+        with BundleReader(one.file) as file:
+            return _names_in(services, file, one.backup)
+    failures: list[StrongroomError] = []
+    for replica in services.store.replicas(one.backup):
+        try:
+            return _names_in(services, services.target(replica.target), one.backup)
         except StrongroomError as error:
             failures.append(error)
-    raise failures[0] if failures else MissingPiece(f"no target has backup {backup}")
+    raise failures[0] if failures else MissingPiece(f"no target has backup {one.backup}")
+
+
+def _names_in(services: Services, place: Objects, backup: str) -> list[str]:
+    trusted = services.signer_fingerprints
+    opened = open_backup(place, backup, identities=services.identities(), trusted=trusted)
+    return [row.name for row in opened.rows()]
 
 
 def record(
@@ -189,10 +264,12 @@ def record(
     *,
     closed_at: str,
     failed: Mapping[str, str] | None = None,
+    unlisted: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the incident record: what happened, what was done, what is still open and until when.
 
-    ``failed`` says of which policies the backups could not be sealed anew, and why.
+    ``failed`` says of which policies the backups could not be sealed anew, and why; ``unlisted`` of
+    which backups the secrets could not be listed.
     """
     done = list(results)
     return {
@@ -204,10 +281,19 @@ def record(
         "key": incident.key,
         "version": incident.version,
         "affected": [
-            {"backup": one.backup, "policy": one.policy, "made": one.created_at, "opened_now": one.opens_now}
+            {
+                "backup": one.backup,
+                "policy": one.policy,
+                "made": one.created_at,
+                "opened_now": one.opens_now,
+                "looked_at": one.looked_at,
+                "file": one.file,
+            }
             for one in incident.affected
         ],
         "not_looked_at": incident.unread,
+        "said_to_be_gone": list(incident.gone),
+        "secrets_not_listed": dict(unlisted or {}),
         "sealed_anew": [
             {"backup": one["backup"], "new": one["new"], "verified": one["verified"]}
             for one in done
@@ -216,9 +302,25 @@ def record(
         "not_sealed_anew": dict(failed or {}),
         "still_open": [still for one in done for still in one.get("still", ())],
         "left_to_do": [
+            *_left(incident),
             "Change every secret that these backups hold: nothing takes back a copy that was read.",
             "Delete the old copies when their locks end; until then they stay open to the key.",
             "Remove the old versions that targets hide too, or wait for their day: deleting only hides.",
             "Destroy the key where it lies, and look at who had it.",
         ],
     }
+
+
+def _left(incident: Incident) -> Iterator[str]:
+    if incident.files:
+        yield (
+            "Seal the backup files anew: strongroom rotate-backup-key --current-key FILE --new-key FILE "
+            f"--re-encrypt-backups. They are: {', '.join(incident.files)}."
+        )
+    if incident.superseded:
+        yield f"Delete what was sealed anew already: {', '.join(incident.superseded)}."
+    if incident.unread:
+        yield (
+            "What could not be looked at counts as open to the key: bring it back, then open the incident "
+            "again. No secret of it was listed."
+        )

@@ -10,16 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec import Struct
 
 from strongroom.container import canonical
+from strongroom.container.bundle import BundleReader
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import MissingPiece, StrongroomError
 from strongroom.keys import allof, passphrase
+from strongroom.operations.command_files import in_a_file, is_gone, opened_files, said_gone
 from strongroom.operations.envelopes import find_newest, wrapping_keys
 from strongroom.operations.open import carried_record, read_manifest
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry, RecipientPin
-from strongroom.targets import Target
+from strongroom.targets.repaired import Objects
 
 READERS = 8
 """Targets answer slowly, and independently: so many backups are looked at together."""
@@ -87,7 +89,8 @@ class Opens(Struct, frozen=True, kw_only=True):
     """What opens one backup now: for each of its wrapping keys, the stanzas of its newest record.
 
     ``first`` are the keys that its containers' own envelopes open for: whoever has one
-    of those keys and a copy of the backup opens it for ever.
+    of those keys and a copy of the backup opens it for ever. ``file`` is where a command wrote it,
+    empty if it lies on targets.
     """
 
     backup: str
@@ -95,6 +98,7 @@ class Opens(Struct, frozen=True, kw_only=True):
     created_at: str
     records: tuple[WrappingKeyRecord, ...]
     first: frozenset[str]
+    file: str = ""
 
 
 class KeyUse(Struct, frozen=True, kw_only=True):
@@ -121,11 +125,13 @@ class KeyUse(Struct, frozen=True, kw_only=True):
 
 
 class Survey(Struct, frozen=True, kw_only=True):
-    """The keys of all backups that were looked at, and the backups that no target gave, with why."""
+    """The keys of all backups that were looked at, the backups that no target gave, with why, and those
+    whose files a person said are gone."""
 
     keys: tuple[KeyUse, ...]
     backups: int
     unread: dict[str, str]
+    gone: tuple[str, ...] = ()
 
     def of(self, key: str) -> KeyUse | None:
         """Return one key's use, or ``None`` if it opens nothing."""
@@ -139,36 +145,69 @@ def survey(
 
     No key is used. An envelope of a signer that is not trusted here does not count.
     """
-    found, unread = look(services, entries, progress=progress)
-    return Survey(keys=tuple(_uses(found)), backups=len(found), unread=unread)
+    looked = look_all(services, entries, progress=progress)
+    return Survey(
+        keys=tuple(_uses(looked.found)), backups=len(looked.found), unread=looked.unread, gone=looked.gone
+    )
+
+
+class Looked(Struct, frozen=True, kw_only=True):
+    """What opens each sealed backup, why others could not be looked at, and which are said to be gone."""
+
+    found: list[Opens]
+    unread: dict[str, str]
+    gone: tuple[str, ...]
 
 
 def look(
     services: Services, entries: Iterable[CatalogEntry], *, progress: Callable[[int], object] | None = None
 ) -> tuple[list[Opens], dict[str, str]]:
     """Return what opens each sealed backup, and why others could not be looked at."""
+    looked = look_all(services, entries, progress=progress)
+    return looked.found, looked.unread
+
+
+def look_all(
+    services: Services, entries: Iterable[CatalogEntry], *, progress: Callable[[int], object] | None = None
+) -> Looked:
+    """Look at each backup, on a target or in the file that a command wrote."""
     found: list[Opens] = []
     unread: dict[str, str] = {}
+    gone: list[str] = []
+    said = said_gone(services)
     with ThreadPoolExecutor(READERS) as pool:
-        for entry, opens in pool.map(lambda entry: (entry, _attempt(services, entry)), entries):
-            if isinstance(opens, Opens):
-                found.append(opens)
-            elif opens is not None:
+        for entry, opens in pool.map(lambda entry: (entry, _attempt(services, entry, said)), entries):
+            if isinstance(opens, StrongroomError):
                 unread[entry.backup] = f"{opens.code}: {opens.message}"
+            elif opens is None:
+                gone.append(entry.backup)
+            else:
+                found += opens
             if progress is not None:
                 progress(1)
-    return found, unread
+    return Looked(found=found, unread=unread, gone=tuple(gone))
 
 
-def _attempt(services: Services, entry: CatalogEntry) -> Opens | StrongroomError | None:
+def _attempt(
+    services: Services, entry: CatalogEntry, said: frozenset[str]
+) -> list[Opens] | StrongroomError | None:
+    """Return what opens a backup: more than one thing where a file was sealed anew and the old one kept."""
     try:
-        return opens(services, entry.backup)
+        if not in_a_file(entry):
+            return [one] if (one := opens(services, entry.backup)) else []
+        return None if is_gone(services, entry.backup, said) else _file_opens(services, entry.backup)
     except StrongroomError as error:
         return error
 
 
+def _file_opens(services: Services, backup: str) -> list[Opens]:
+    trusted = services.signer_fingerprints
+    files = opened_files(services, backup)
+    return [_opens(file, manifest, trusted, file=file.address) for file, manifest in files if manifest.sealed]
+
+
 def opens(services: Services, backup: str) -> Opens | None:
-    """Say what opens a backup; ``None`` if it is not sealed.
+    """Say what opens a backup that a policy made; ``None`` if it is not sealed.
 
     Raises:
         StrongroomError: no target gave its manifest and envelopes: what the first of them said.
@@ -194,34 +233,41 @@ def opens_with(record: WrappingKeyRecord, key: str, version: int | None = None) 
     )
 
 
-def own_records(services: Services, backup: str) -> list[WrappingKeyRecord]:
-    """Return the records that a backup's containers carry, from the first target that gives them.
+def own_records(services: Services, one: Opens) -> list[WrappingKeyRecord]:
+    """Return the records that a backup's containers carry, from its file or the first target that gives them.
 
     Raises:
         StrongroomError: none does: what the first of them said.
     """
+    if one.file:
+        with BundleReader(one.file) as file:
+            return _carried(file, one.backup, services.signer_fingerprints)
     failures: list[StrongroomError] = []
-    for replica in services.store.replicas(backup):
+    for replica in services.store.replicas(one.backup):
         try:
-            target = services.target(replica.target)
-            manifest = read_manifest(target, backup, trusted=services.signer_fingerprints)
-            return [carried_record(target, backup, entry) for entry in wrapping_keys(manifest).values()]
+            return _carried(services.target(replica.target), one.backup, services.signer_fingerprints)
         except StrongroomError as error:
             failures.append(error)
-    raise failures[0] if failures else MissingPiece(f"no configured target holds backup {backup}")
+    raise failures[0] if failures else MissingPiece(f"no configured target holds backup {one.backup}")
 
 
-def _opens(target: Target, manifest: Manifest, trusted: frozenset[str]) -> Opens:
+def _carried(place: Objects, backup: str, trusted: frozenset[str]) -> list[WrappingKeyRecord]:
+    manifest = read_manifest(place, backup, trusted=trusted)
+    return [carried_record(place, backup, entry) for entry in wrapping_keys(manifest).values()]
+
+
+def _opens(place: Objects, manifest: Manifest, trusted: frozenset[str], *, file: str = "") -> Opens:
     records = []
     for key, entry in wrapping_keys(manifest).items():
-        newest = find_newest(target, key, trusted=trusted).newest
-        records.append(newest or carried_record(target, manifest.backup_id, entry))
+        newest = find_newest(place, key, trusted=trusted).newest
+        records.append(newest or carried_record(place, manifest.backup_id, entry))
     return Opens(
         backup=manifest.backup_id,
         policy=manifest.policy,
         created_at=manifest.created_at,
         records=tuple(records),
         first=frozenset(pinned_key(one) for one in manifest.recipients),
+        file=file,
     )
 
 

@@ -14,6 +14,7 @@ from strongroom.operations.incident import (
     affected_by,
     open_incident,
     record,
+    secrets_of,
     submit_reencryption,
 )
 from strongroom.operations.keyuse import recipient_key
@@ -44,9 +45,9 @@ def opened(at: Rotated, services: Services, **fields: object) -> Incident:
 def test_what_opens_with_the_key_now_comes_before_what_only_a_copy_opens(at: Rotated) -> None:
     rotated, fresh = at.back_up(), at.back_up()
     list(rewrap_backup(at.manifest(rotated), at.all_targets(), at.rotation()))
-    found, unread = affected_by(at.services(at.old, at.new), key=leaked(at))
-    assert [(one.backup, one.opens_now) for one in found] == [(fresh, True), (rotated, False)]
-    assert unread == {}
+    found = affected_by(at.services(at.old, at.new), key=leaked(at))
+    assert [(one.backup, one.opens_now) for one in found.affected] == [(fresh, True), (rotated, False)]
+    assert found.unread == {}
 
 
 def test_everything_affected_is_sealed_anew_and_the_record_says_what_is_still_open(at: Rotated) -> None:
@@ -110,6 +111,10 @@ def test_a_backup_that_no_target_gives_counts_as_affected_until_it_is_looked_at(
         target.delete(f"manifests/{backup}.json")
     incident = opened(at, services, key=leaked(at))
     assert list(incident.unread) == [backup]
+    assert [(one.backup, one.looked_at) for one in incident.affected] == [(backup, False)]
+    assert quarantined(services) == {backup: "i1"}
+    assert incident.policies == {}
+    assert secrets_of(services, incident) == ({}, incident.unread)
 
 
 def test_a_policy_that_is_gone_does_not_keep_its_backups_out_of_quarantine(at: Rotated) -> None:
@@ -124,4 +129,4 @@ def test_a_policy_that_is_gone_does_not_keep_its_backups_out_of_quarantine(at: R
 
 def test_another_version_of_a_key_affects_nothing(at: Rotated) -> None:
     at.back_up()
-    assert affected_by(at.services(at.old, at.new), key=leaked(at), version=7) == ([], {})
+    assert affected_by(at.services(at.old, at.new), key=leaked(at), version=7).affected == ()

@@ -1,0 +1,108 @@
+"""Files that `backup FILE` wrote, in the procedures for a key that leaked or is done with."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.program import Machine
+
+CONFIG = """
+[keys.old]
+kind = "hpke"
+public_key_file = "{home}/old.key.pub"
+identity_file = "{home}/old.key"
+
+[keys.new]
+kind = "hpke"
+public_key_file = "{home}/new.key.pub"
+identity_file = "{home}/new.key"
+"""
+INCIDENT = (
+    *("incident", "open", "--key", "old", "--reason", "leak", "--force"),
+    *("--output", "incident.json", "--secrets", "change.json"),
+)
+REENCRYPT = (
+    *("rotate-backup-key", "--current-key", "old.key", "--new-key", "new.key"),
+    "--re-encrypt-backups",
+)
+
+
+@pytest.fixture
+def house(stocked: Machine) -> Machine:
+    for name in ("old", "new"):
+        stocked.ok("keygen", "--output", f"{name}.key")
+    stocked.path("strongroom.toml").write_text(CONFIG.format(home=stocked.home))
+    stocked.ok("backup", "full.sr", "--include-values", "--recipient", "old", "--force")
+    return stocked
+
+
+def backup_id(machine: Machine) -> str:
+    found: list[dict[str, str]] = machine.ok("catalog", "list", "--json").document["backups"]
+    return found[0]["backup"]
+
+
+def test_an_incident_counts_the_file_and_lists_its_secrets(house: Machine) -> None:
+    done = house.run(*INCIDENT)
+    assert done.code == 96
+    assert "what commands wrote into files" in done.err
+    record = json.loads(house.path("incident.json").read_text())
+    assert [one["file"] for one in record["affected"]] == [str(house.path("full.sr"))]
+    assert "rotate-backup-key" in record["left_to_do"][0]
+    changed = json.loads(house.path("change.json").read_text())
+    assert sorted(changed) == ["DATABASE_PASSWORD", "JWT_SECRET_KEY", "REDIS_PASSWORD"]
+
+
+def test_a_key_is_retired_once_its_files_are_sealed_anew_and_the_old_ones_deleted(house: Machine) -> None:
+    refused = house.run("keys", "--retire", "old")
+    assert (refused.code, "cannot be opened without" in refused.err) == (59, True)
+    house.ok(*REENCRYPT)
+    assert house.run("keys", "--retire", "old").code == 59
+    done = house.ok(*INCIDENT)
+    assert "Delete what was sealed anew already" in done.out
+    [kept] = house.home.glob("full.sr.*.superseded")
+    kept.unlink()
+    assert house.ok("keys", "--retire", "old").code == 0
+
+
+def test_keys_of_files_are_tried(house: Machine) -> None:
+    [tried] = house.ok("key-health", "check", "--json").document["tried"]
+    assert (tried["label"], tried["outcome"]) == ("old", "opened")
+
+
+def test_a_file_that_is_no_longer_there_is_named_until_somebody_says_that_it_is_gone(house: Machine) -> None:
+    backup = backup_id(house)
+    house.path("full.sr").rename(house.path("moved.sr"))
+    opened = house.run(*INCIDENT)
+    assert opened.code == 16
+    assert f"no longer at {house.path('full.sr')}" in opened.out
+    record = json.loads(house.path("incident.json").read_text())
+    assert [(one["backup"], one["looked_at"]) for one in record["affected"]] == [(backup, False)]
+    assert list(record["secrets_not_listed"]) == [backup]
+    assert house.run("keys", "--retire", "old").code == 59
+    checked = house.run("key-health", "check")
+    assert (checked.code, f"keys --gone {backup}" in checked.out) == (94, True)
+    assert "No sealed backup is kept" not in checked.out
+
+    shown = house.ok("keys", "--gone", backup)
+    assert f"{backup}: somebody said that its file is gone" in shown.out
+    house.ok("key-health", "check")
+    retired = house.ok("keys", "--retire", "old")
+    assert backup in retired.out
+    assert house.run("incident", "open", *INCIDENT[2:7], "--output", "second.json").code == 20
+
+
+def test_a_file_that_is_there_is_not_said_to_be_gone(house: Machine) -> None:
+    refused = house.run("keys", "--gone", backup_id(house))
+    assert (refused.code, str(house.path("full.sr")) in refused.err) == (2, True)
+
+
+def test_secrets_that_no_key_at_hand_opens_are_said_to_be_missing_from_the_list(house: Machine) -> None:
+    house.path("old.key").rename(house.path("away.key"))
+    opened = house.run(*INCIDENT)
+    assert opened.code == 10
+    assert json.loads(house.path("change.json").read_text()) == {}
+    assert list(json.loads(house.path("incident.json").read_text())["secrets_not_listed"]) == [
+        backup_id(house)
+    ]
