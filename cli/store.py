@@ -1,8 +1,9 @@
-"""list and get: reading the local store, or one secret out of a backup."""
+"""list and get: the names, or one secret, of the local store, another source or a backup."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 from cli import identities, legacy, opening, place, shown, sources, trust
@@ -12,7 +13,7 @@ from cli.output import Output, plural, table
 from cli.place import Place
 from strongroom.container.kinds import FileKind
 from strongroom.errors import SecretNotFound, UsageError, WouldOverwrite, WrongKey
-from strongroom.model import Secret
+from strongroom.model import Entry, Secret
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
@@ -21,14 +22,27 @@ def _list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--verify-clean", action="store_true", help="succeed only if there is no secret, as before a recovery"
     )
+    _add_backup_arguments(parser)
+
+
+def _add_backup_arguments(parser: ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--backup-file", metavar="FILE", type=Path, help="look in this backup, not in the store"
+    )
+    where.add_argument("--from-target", metavar="TARGET", help="look in a backup on this target")
+    parser.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
+    identities.add_arguments(parser)
+    trust.add_signer_argument(parser)
+    legacy.add_argument(parser)
 
 
 def _list(arguments: Namespace, output: Output) -> None:
     from strongroom.sources.select import matches  # noqa: PLC0415
 
-    source = sources.source_of(arguments.source, place.find())
     selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    found = sorted((e.name, e.tags or {}) for e in source.list(with_tags=True) if matches(selection, e))
+    listed = _listed(arguments, output, place.find())
+    found = sorted((e.name, e.tags or {}) for e in listed if matches(selection, e))
     if arguments.verify_clean and found:
         raise WouldOverwrite(
             f"The store is not clean: it holds {plural(len(found), 'secret')}.",
@@ -37,22 +51,45 @@ def _list(arguments: Namespace, output: Output) -> None:
     rows = [
         (name, ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))) for name, tags in found
     ]
-    words = [plural(len(found), "secret") if found else "The store is clean: it holds no secret."]
+    words = [plural(len(found), "secret") if found else _nothing(arguments)]
     head = table(("NAME", "TAGS"), rows) if rows else []
     output.answer({"secrets": [{"name": name, "tags": tags} for name, tags in found]}, [*head, *words])
+
+
+def _nothing(arguments: Namespace) -> str:
+    if _names_backup(arguments):
+        return "The backup holds no such secret."
+    filtered = arguments.filter_tag or arguments.include or arguments.exclude
+    return "No secret fits the filter." if filtered else "The store is clean: it holds no secret."
+
+
+def _names_backup(arguments: Namespace) -> bool:
+    return arguments.backup_file is not None or arguments.from_target is not None
+
+
+def _listed(arguments: Namespace, output: Output, here: Place) -> Iterator[Entry]:
+    """Yield what is listed: of a source, or of a backup, where no value is read."""
+    if not _names_backup(arguments):
+        yield from sources.source_of(arguments.source, here).list(with_tags=True)
+        return
+    if arguments.source != sources.LOCAL or arguments.verify_clean:
+        raise UsageError("A backup is listed, or a source: --source and --verify-clean are for sources.")
+    old = _in_old_kinds(arguments.backup_file, arguments, output)
+    if old is not None:
+        yield from (Entry(secret.name, 0, tags=secret.tags) for secret in old)
+        return
+    with opening.objects_named(arguments, here) as objects:
+        backup = opening.open_to_look(objects, arguments, output, here)
+        try:
+            yield from (Entry(row.name, 0, tags=row.tags) for row in backup.rows())
+        except WrongKey as error:
+            raise opening.explained(error) from None
 
 
 def _get_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the secret")
     parser.add_argument("--show-value", action="store_true", help="print the value, and nothing else")
-    parser.add_argument(
-        "--backup-file", metavar="FILE", type=Path, help="look in this backup, not in the store"
-    )
-    parser.add_argument("--from-target", metavar="TARGET", help="look in a backup on this target")
-    parser.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
-    identities.add_arguments(parser)
-    trust.add_signer_argument(parser)
-    legacy.add_argument(parser)
+    _add_backup_arguments(parser)
 
 
 def _get(arguments: Namespace, output: Output) -> None:
@@ -71,11 +108,12 @@ def _get(arguments: Namespace, output: Output) -> None:
 
 
 def _wanted(arguments: Namespace, output: Output, here: Place) -> Secret:
-    file: Path | None = arguments.backup_file
-    if file is None and arguments.from_target is None:
+    if not _names_backup(arguments):
         return sources.local_store(here).get(arguments.name)
-    found = _in_old_kinds(file, arguments, output) if file is not None and not file.is_dir() else None
-    return found or _in_backup(arguments, output, here)
+    old = _in_old_kinds(arguments.backup_file, arguments, output)
+    if old is not None:
+        return _named(arguments.name, old, str(arguments.backup_file))
+    return _in_backup(arguments, output, here)
 
 
 def _in_backup(arguments: Namespace, output: Output, here: Place) -> Secret:
@@ -88,15 +126,16 @@ def _in_backup(arguments: Namespace, output: Output, here: Place) -> Secret:
         return found or _missing(arguments.name, f"backup {backup.manifest.backup_id}")
 
 
-def _in_old_kinds(file: Path, arguments: Namespace, output: Output) -> Secret | None:
-    kind = kind_of(file)
-    if kind is FileKind.METADATA:
+def _in_old_kinds(file: Path | None, arguments: Namespace, output: Output) -> list[Secret] | None:
+    """Return what a file holds that is no sealed backup."""
+    kind = None if file is None or file.is_dir() else kind_of(file)
+    if file is not None and kind is FileKind.METADATA:
         from strongroom.container.metadata import read_document  # noqa: PLC0415
 
         with opened(file) as reader:
-            return _named(arguments.name, list(read_document(reader)), str(file))
-    if kind is FileKind.LEGACY:
-        return _named(arguments.name, legacy.secrets_of(file, arguments, output), str(file))
+            return list(read_document(reader))
+    if file is not None and kind is FileKind.LEGACY:
+        return legacy.secrets_of(file, arguments, output)
     return None
 
 

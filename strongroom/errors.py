@@ -103,7 +103,7 @@ class WrongKey(FormatError):
 
 
 class NotABackup(FormatError):
-    """The bytes are of another kind of file."""
+    """What is there is no backup of Strongroom's."""
 
     exit_code = 11
     default_hint = "Check the path: this is not a file that Strongroom wrote."
@@ -623,7 +623,7 @@ class KeyUnproven(StrongroomError):
     """A key failed its trial, or was not proven for too long; backups may depend on it."""
 
     exit_code = 94
-    default_hint = "Try it ('strongroom key-health'), or have its keeper answer a challenge."
+    default_hint = "Try it ('strongroom key-health check'), or have its keeper answer a challenge."
 
 
 class BackupQuarantined(StrongroomError):
@@ -631,7 +631,8 @@ class BackupQuarantined(StrongroomError):
 
     exit_code = 95
     default_hint = (
-        "Restore another one, such as what it was sealed anew as. 'strongroom incident' releases it."
+        "Restore another one, such as what it was sealed anew as. 'strongroom incident release' gives it "
+        "free."
     )
 
 

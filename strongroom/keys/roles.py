@@ -182,7 +182,8 @@ def _found(listed: Listed, fingerprint: str) -> tuple[str, RoleKey]:
             if key.fingerprint == fingerprint:
                 return role, key
     raise UsageError(
-        "No role of this installation has or had a key of that fingerprint.", hint="See 'strongroom signers'."
+        "No role of this installation has or had a key of that fingerprint.",
+        hint="See 'strongroom signers list'.",
     )
 
 

@@ -165,10 +165,15 @@ def read_manifest(objects: Objects, backup: str | None = None, *, trusted: froze
     """Read and check a manifest, of the newest backup unless told which."""
     known = backup_ids(objects)
     if not known:
-        raise NotABackup("there is no backup here: no manifest was found")
+        raise NotABackup(
+            "there is no backup here: no manifest was found",
+            hint="Check the name or path. A target that is new or was emptied holds none yet.",
+        )
     wanted = known[-1] if backup is None else backup
     if wanted not in known:
-        raise MissingPiece(f"there is no backup '{wanted}' here")
+        raise MissingPiece(
+            f"there is no backup '{wanted}' here", hint="See which there are with 'strongroom catalog list'."
+        )
     return parse_manifest(manifest_bytes(objects, wanted, trusted=trusted), trusted=trusted)
 
 

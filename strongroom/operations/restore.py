@@ -60,7 +60,10 @@ def chosen(
     for name in names:
         secret = backup.find(name)
         if secret is None:
-            raise SecretNotFound(f"backup {backup.manifest.backup_id} holds no secret '{name}'")
+            raise SecretNotFound(
+                f"backup {backup.manifest.backup_id} holds no secret '{name}'",
+                hint="See the names with 'strongroom list --backup-file FILE' or '--from-target TARGET'.",
+            )
         yield secret
 
 

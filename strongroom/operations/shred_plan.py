@@ -104,7 +104,7 @@ def _chosen(
     if not found:
         raise NothingSelected(
             f"No backup of policy '{policy}' is to be shredded.",
-            hint="See 'strongroom catalog' and 'strongroom shred --status'.",
+            hint="See 'strongroom catalog list' and 'strongroom shred --status'.",
         )
     return found
 

@@ -179,8 +179,8 @@ class Database:
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return SourceError(
                 f"the local store '{self._path}' is damaged",
-                hint=f"Move it away ('{self._path}', and the same with -wal and -shm). Then restore into a new one: "
-                "'strongroom restore --from-target TARGET --full-restore'.",
+                hint=f"Move it away ('{self._path}', and the same with -wal and -shm). Then restore into a "
+                "new one: 'strongroom restore --from-target TARGET --full-restore'.",
             )
         if code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
             return TargetFull(

@@ -56,8 +56,9 @@ def _from_sqlite(cause: sqlite3.Error) -> StateError:
 
 
 DAMAGED: Final = (
-    "No backup on a target is affected. Stop what runs, move 'state.db', 'state.db-wal' and 'state.db-shm' out "
-    "of the state directory, and enter each target's backups anew: 'strongroom catalog rebuild --from TARGET'."
+    "No backup on a target is affected. Stop what runs, move 'state.db', 'state.db-wal' and 'state.db-shm' "
+    "out of the state directory, and enter each target's backups anew: "
+    "'strongroom catalog rebuild --from TARGET'."
 )
 _CLOSED: Final = "No backup on a target is affected. Check owner, mode and mount of the state directory."
 

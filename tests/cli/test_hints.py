@@ -91,6 +91,17 @@ def test_commands_that_are_named_exist_with_their_options() -> None:
     assert [(where, problem) for where, name, words in found for problem in problems(name, words)] == []
 
 
+def test_a_command_of_several_is_named_with_one_of_them_where_a_person_is_told_to_type_it() -> None:
+    several = "|".join(name for name in COMMANDS if nested_in(name))
+    alone = re.compile(rf"'strongroom ({several})'")
+    assert [where for where, text in texts() if alone.search(text)] == []
+
+
+def nested_in(name: str) -> bool:
+    actions = parser_of(name)._actions
+    return any(isinstance(action, argparse._SubParsersAction) and action.required for action in actions)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.program import PASSPHRASE, Machine, command
+from tests.cli.program import PASSPHRASE, Done, Machine, command
 
 PASS = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
 
@@ -252,3 +252,31 @@ def test_a_sealed_metadata_backup_holds_no_value(stocked: Machine) -> None:
     done = stocked.run("restore", "--backup-file", "meta.sr", "--full-restore", **PASS)
     assert done.code == 2
     assert "no values" in done.err
+
+
+def listed(done: Done) -> list[str]:
+    return [secret["name"] for secret in done.document["secrets"]]
+
+
+def test_the_names_in_a_backup_are_listed_without_its_values(configured: Machine, other: Machine) -> None:
+    names = listed(configured.ok("list", "--json"))
+    file = configured.seal()
+    configured.ok("backup", "--policy", "full", "--force")
+    configured.ok("backup", "plain.json", "--metadata-only")
+    opens = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
+    assert listed(configured.ok("list", "--backup-file", file, "--json", **opens)) == names
+    assert listed(configured.ok("list", "--backup-file", "plain.json", "--json")) == names
+    target = ("list", "--from-target", "dublin", "--identity", "recovery.key")
+    assert listed(configured.ok(*target, "--json")) == names
+    assert listed(configured.ok(*target, "--filter-tag", "category=database", "--json")) == [
+        "DATABASE_PASSWORD",
+        "REDIS_PASSWORD",
+    ]
+    assert "holds no such secret" in configured.ok(*target, "--include", "NONE*").out
+    assert configured.run("list", "--backup-file", file, STRONGROOM_PASSPHRASE="another one").code == 10
+    assert other.ok("list", "--json").document == {"secrets": []}
+
+
+def test_a_backup_and_a_source_are_not_listed_at_once(configured: Machine) -> None:
+    for words in (("--source", "files:x.env"), ("--verify-clean",), ("--from-target", "dublin")):
+        assert configured.run("list", "--backup-file", "x", *words).code == 2
