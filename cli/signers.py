@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -11,16 +12,22 @@ from cli import place, prompts
 from cli.command import Command
 from cli.output import Output, plural, table
 from cli.parser import Parser
-from strongroom.errors import SignersUnsettled, StrongroomError, UsageError
+from strongroom.errors import MissingPiece, SignersUnsettled, StrongroomError, UsageError
 from strongroom.keys import roles
 from strongroom.keys.rolelist import RoleKey, read
 
 if TYPE_CHECKING:
-    from strongroom.operations.resign import Resigned
+    from strongroom.operations.resign import Resigned, Rests
 
 YEAR = timedelta(days=365)
 EVERY = 1_000_000
+FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
 _ESCROW = "Make a new escrow and print the recovery kit anew: both still have the old keys."
+
+_UNSETTLED = (
+    "What is signed anew stays. Bring the targets and files back, or say of a file that it is gone for good "
+    "('strongroom keys --gone BACKUP'), then repeat. What was made by a command can be made anew."
+)
 
 
 class Known(NamedTuple):
@@ -202,20 +209,39 @@ def _uses(arguments: Namespace, output: Output) -> None:
     from cli.settings import services  # noqa: PLC0415 - the run store
     from strongroom.operations.resign import rests_on  # noqa: PLC0415
 
+    if not FINGERPRINT.fullmatch(arguments.fingerprint):
+        raise UsageError(
+            "That is no signer's fingerprint.",
+            hint="It is 'sr1:' and 64 hexadecimal digits, whole: see 'strongroom signers list'.",
+        )
     built = services()
-    found, unread = [], {}
+    found: list[Rests] = []
+    unread: dict[str, str] = {}
     for entry in built.store.backups(limit=EVERY):
         try:
-            one = rests_on(built, entry, arguments.fingerprint)
+            rests = rests_on(built, entry, arguments.fingerprint)
         except StrongroomError as error:
             unread[entry.backup] = f"{error.code}: {error.message}"
             continue
-        found += [one] if one.manifest or one.containers or one.envelopes else []
-    head = ("BACKUP", "MADE", "MANIFEST", "CONTAINERS", "ENVELOPES")
-    cells = [(o.backup, o.created_at, "yes" if o.manifest else "", o.containers, o.envelopes) for o in found]
-    words = list(table(head, cells)) if cells else ["No backup bears a signature of that signer."]
-    words += [f"{backup}: not looked at: {why}" for backup, why in unread.items()]
-    output.answer({"uses": to_builtins(found), "unread": unread}, words)
+        found += [one for one in rests if one.manifest or one.containers or one.envelopes]
+    output.answer({"uses": to_builtins(found), "unread": unread}, _used(found, unread))
+    if unread:
+        raise MissingPiece(
+            f"{plural(len(unread), 'backup')} could not be looked at, and may bear that signature.",
+            hint="Bring back what is named, or say of a file that it is gone for good "
+            "('strongroom keys --gone BACKUP'), then repeat.",
+        )
+
+
+def _used(found: list[Rests], unread: dict[str, str]) -> Iterator[str]:
+    head = ("BACKUP", "MADE", "MANIFEST", "CONTAINERS", "ENVELOPES", "FILE")
+    rows = [
+        (o.backup, o.created_at, "yes" if o.manifest else "", o.containers, o.envelopes, o.file)
+        for o in found
+    ]
+    which = "No backup that could be looked at" if unread else "No backup"
+    yield from table(head, rows) if rows else [f"{which} bears a signature of that signer."]
+    yield from (f"{backup}: not looked at: {why}" for backup, why in unread.items())
 
 
 def _resign(arguments: Namespace, output: Output) -> None:
@@ -243,7 +269,7 @@ def _resign(arguments: Namespace, output: Output) -> None:
             failed[entry.backup] = f"{error.code}: {error.message}"
     output.answer({"resigned": to_builtins(done), "failed": failed}, _resigned(done, failed))
     if failed or any(one.missed for one in done):
-        raise SignersUnsettled("Not everything could be signed anew.")
+        raise SignersUnsettled("Not everything could be signed anew.", hint=_UNSETTLED)
 
 
 def _moment(text: str) -> datetime:

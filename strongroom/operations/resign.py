@@ -2,39 +2,47 @@
 
 Distrust takes every backup of a leaked signer out of use, the good ones too. Those that this
 installation recorded when it made them, byte for byte, get a second signature. The new manifest
-lies beside the old one, so that it works under locks and nothing is overwritten.
+lies beside the old one, so that it works under locks and nothing is overwritten. A file that a command
+wrote cannot be added to: it is written anew beside itself, and takes its own place once it was read back.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.envelope import write_detached
 from strongroom.container.manifest import Manifest, SignedManifest, open_manifest, sign_manifest
 from strongroom.container.signing import ever_trusted
 from strongroom.container.wrapping import WrappingKeyRecord, unlock
 from strongroom.errors import ConfigError, MissingPiece, StrongroomError, UntrustedSigner
+from strongroom.model import Depth
+from strongroom.operations.command_files import away, in_a_file, lying, said_gone
 from strongroom.operations.envelopes import envelope_name, find_newest, wrapping_keys
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.locks import lock_backup, lock_until
+from strongroom.operations.read_back import Keys, read_back
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Target
-from strongroom.targets.repaired import put_beside, sound_copy
+from strongroom.targets.repaired import Objects, put_beside, sound_copy
 
 
 class Rests(Struct, frozen=True, kw_only=True):
-    """What of a backup bears a signer's signature: its manifest, containers, or envelopes on a target."""
+    """What of a backup bears a signer's signature: its manifest, containers, or envelopes on a target or
+    in the ``file`` that a command wrote."""
 
     backup: str
     created_at: str
     manifest: bool
     containers: int
     envelopes: int
+    file: str = ""
 
 
 class Resigned(Struct, frozen=True, kw_only=True):
@@ -46,18 +54,42 @@ class Resigned(Struct, frozen=True, kw_only=True):
     missed: Mapping[str, str]
 
 
-def rests_on(services: Services, entry: CatalogEntry, fingerprint: str) -> Rests:
-    """Say what of a backup a signer signed, on the first target that gives it."""
-    target, signed = _recorded(services, entry)
+def rests_on(services: Services, entry: CatalogEntry, fingerprint: str) -> list[Rests]:
+    """Say what of a backup a signer signed, on the first target that gives it, or in each of its files.
+
+    Raises:
+        StrongroomError: it could not be looked at.
+    """
+    if not in_a_file(entry):
+        target, signed = _recorded(services, entry)
+        return [_rests(target, signed, fingerprint)]
+    found = []
+    for path, name in _files(services, entry.backup):
+        with BundleReader(path) as file:
+            found.append(_rests(file, _any_in(services, file, name, entry), fingerprint, file=str(path)))
+    return found
+
+
+def _any_in(services: Services, file: BundleReader, name: str, entry: CatalogEntry) -> SignedManifest:
+    """Return a file's manifest, of whoever ever signed here if nothing better is there."""
+    try:
+        return _signed_in(services, file, name, entry)
+    except UntrustedSigner:
+        ever = ever_trusted(services.signer_fingerprints)
+        return sound_copy(file, manifest_name(name), lambda content: open_manifest(content, trusted=ever))
+
+
+def _rests(place: Objects, signed: SignedManifest, fingerprint: str, *, file: str = "") -> Rests:
     own = frozenset({fingerprint})
     return Rests(
-        backup=entry.backup,
-        created_at=entry.created_at,
+        backup=signed.manifest.backup_id,
+        created_at=signed.manifest.created_at,
         manifest=signed.fingerprint == fingerprint,
         containers=sum(one.signer_fingerprint == fingerprint for one in signed.manifest.containers),
         envelopes=sum(
-            len(find_newest(target, key, trusted=own).records) for key in wrapping_keys(signed.manifest)
+            len(find_newest(place, key, trusted=own).records) for key in wrapping_keys(signed.manifest)
         ),
+        file=file,
     )
 
 
@@ -67,13 +99,15 @@ def resign_backup(services: Services, entry: CatalogEntry) -> Resigned:
     It may die at any instruction and be done again.
 
     Raises:
-        MissingPiece: no target gives the very manifest that was recorded.
+        MissingPiece: no target gives the very manifest that was recorded, or its file is not there.
         UntrustedSigner: its signer was never one of this installation.
     """
+    return _in_files(services, entry) if in_a_file(entry) else _on_targets(services, entry)
+
+
+def _on_targets(services: Services, entry: CatalogEntry) -> Resigned:
     _, signed = _recorded(services, entry)
-    content = None
-    if signed.fingerprint not in services.signer_fingerprints:
-        content = sign_manifest(signed.manifest, services.signers("recover"))
+    content = _signed_anew(services, signed)
     missed: dict[str, str] = {}
     placed = envelopes = 0
     for replica in services.store.replicas(entry.backup):
@@ -90,6 +124,81 @@ def resign_backup(services: Services, entry: CatalogEntry) -> Resigned:
     if content is not None and placed:
         _note(services, entry, content, missed)
     return Resigned(backup=entry.backup, manifest=placed > 0, envelopes=envelopes, missed=missed)
+
+
+def _signed_anew(services: Services, signed: SignedManifest) -> bytes | None:
+    """Return a manifest with a signature that counts; ``None`` if it has one."""
+    if signed.fingerprint in services.signer_fingerprints:
+        return None
+    return sign_manifest(signed.manifest, services.signers("recover"))
+
+
+# -- in files ------------------------------------------------------------------
+
+
+def _files(services: Services, backup: str) -> list[tuple[Path, str]]:
+    """Return a backup's files, each with the id that it bears; none, if it is said to be gone."""
+    files = lying(services, backup)
+    if not files and backup not in said_gone(services):
+        raise away(services, backup)
+    return files
+
+
+def _signed_in(services: Services, file: BundleReader, name: str, entry: CatalogEntry) -> SignedManifest:
+    """Return a file's manifest: the one that was recorded, or one that needs nobody's vouching."""
+    trusted = services.signer_fingerprints
+
+    def parsed(content: bytes) -> SignedManifest:
+        recorded = hashlib.sha256(content).hexdigest() == entry.manifest_sha256
+        return open_manifest(content, trusted=ever_trusted(trusted) if recorded else trusted)
+
+    return sound_copy(file, manifest_name(name), parsed)
+
+
+def _in_files(services: Services, entry: CatalogEntry) -> Resigned:
+    manifests = envelopes = 0
+    for path, name in _files(services, entry.backup):
+        try:
+            manifest, renewed = _in_file(services, entry, path, name)
+        except UntrustedSigner as error:
+            raise UntrustedSigner(
+                f"made by a command, in {path}, and not what is on record: {error.message} Make it anew, or "
+                "give --signer when restoring from it"
+            ) from None
+        manifests += manifest
+        envelopes += renewed
+    return Resigned(backup=entry.backup, manifest=manifests > 0, envelopes=envelopes, missed={})
+
+
+def _in_file(services: Services, entry: CatalogEntry, path: Path, name: str) -> tuple[bool, int]:
+    """Write a file anew with what it lacks; it takes its own place once it was read back whole."""
+    with BundleReader(path) as old:
+        signed = _signed_in(services, old, name, entry)
+        content = _signed_anew(services, signed)
+        keys = wrapping_keys(signed.manifest)
+        if content is None and not any(list(_unbelieved(services, old, key)) for key in keys):
+            return False, 0
+        with BundleWriter(path, replace=True) as new:
+            _copy(old, new)
+            if content is not None:
+                _beside(new, manifest_name(name), content)
+            envelopes = _envelopes(services, new, signed.manifest)
+            read_back(new, signed.manifest, Depth.DIGEST, Keys(trusted=services.signer_fingerprints))
+            new.close(commit=True)
+    if content is not None:
+        _note(services, entry, content, {})
+    return content is not None, envelopes
+
+
+def _copy(old: BundleReader, new: BundleWriter) -> None:
+    for info in old.list():
+        digest = hashlib.sha256()
+        for block in old.read(info.name):
+            digest.update(block)
+        new.put(info.name, old.read(info.name), size=info.size, sha256=digest.digest())
+
+
+# -- what was recorded ---------------------------------------------------------
 
 
 def _note(services: Services, entry: CatalogEntry, content: bytes, missed: Mapping[str, str]) -> None:
@@ -131,7 +240,7 @@ def _envelopes(services: Services, target: Target, manifest: Manifest) -> int:
     return done
 
 
-def _unbelieved(services: Services, target: Target, key: str) -> Iterator[WrappingKeyRecord]:
+def _unbelieved(services: Services, target: Objects, key: str) -> Iterator[WrappingKeyRecord]:
     """Yield the newest envelope, if it is one that counts only as long as its signer was trusted."""
     trusted = services.signer_fingerprints
     ever = find_newest(target, key, trusted=ever_trusted(trusted)).newest

@@ -65,12 +65,13 @@ def test_nothing_of_a_distrusted_signer_is_believed(leaked: Leaked) -> None:
 
 
 def test_what_bears_a_signature_is_told(leaked: Leaked) -> None:
-    found = rests_on(leaked.services(), leaked.entry(), leaked.old["control"])
+    [found] = rests_on(leaked.services(), leaked.entry(), leaked.old["control"])
     assert (found.manifest, found.containers, found.envelopes) == (True, 0, 0)
-    found = rests_on(leaked.services(), leaked.entry(), leaked.old["recover"])
+    [found] = rests_on(leaked.services(), leaked.entry(), leaked.old["recover"])
     assert (found.manifest, found.containers, found.envelopes) == (False, 0, 1)
     containers = len(leaked_manifest(leaked).containers)
-    assert rests_on(leaked.services(), leaked.entry(), leaked.old["seal"]).containers == containers
+    [found] = rests_on(leaked.services(), leaked.entry(), leaked.old["seal"])
+    assert found.containers == containers
 
 
 def leaked_manifest(leaked: Leaked):  # type: ignore[no-untyped-def]
