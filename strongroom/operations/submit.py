@@ -14,6 +14,7 @@ from cronsim import CronSim
 from strongroom.errors import ConfigError, MissingPiece, UsageError
 from strongroom.model import Depth, Selection
 from strongroom.operations import repair, shred_record
+from strongroom.operations.command_files import COMMAND, in_a_file, path_of
 from strongroom.operations.decide import FIRST, decide
 from strongroom.operations.locks import left_unlocked
 from strongroom.operations.restore_run import RestoreOptions
@@ -145,7 +146,13 @@ def degraded(services: Services) -> list[str]:
     shredding = shred_record.asked(store, services.signer_fingerprints)
     unlocked = [backup for backup in left_unlocked(store) if store.backup(backup)]
     found = dict.fromkeys((*store.with_bad_replicas(), *unlocked))
-    return sorted((backup for backup in found if backup not in shredding), reverse=True)
+    return sorted((one for one in found if one not in shredding and _on_targets(services, one)), reverse=True)
+
+
+def _on_targets(services: Services, backup: str) -> bool:
+    """Tell whether a policy made a backup: what a command wrote into a file is made anew, not repaired."""
+    entry = services.store.backup(backup)
+    return entry is None or not in_a_file(entry)
 
 
 def _under_way(services: Services, backup: str) -> bool:
@@ -185,11 +192,14 @@ def _about(services: Services, kind: RunKind, backup: str, **fields: Any) -> Spe
 
     Raises:
         BackupShredded: nothing brings it up or back.
+        UsageError: a command made it: no policy says where it belongs.
     """
     shred_record.check(services.store, backup, services.signer_fingerprints)
     entry = services.store.backup(backup)
     if entry is None:
         raise MissingPiece(f"the catalog has no backup '{backup}'")
+    if in_a_file(entry):
+        raise _made_by_a_command(services, backup)
     policy = services.pinned(entry.policy).spec
     return Spec(
         kind=kind,
@@ -212,9 +222,21 @@ def retry(services: Services, run: str) -> Run:
     """Take a failed run up again, from its first step: its report has swept what it staged.
 
     Raises:
-        UsageError: it has not failed, or it made a backup, which starting over would damage.
+        UsageError: it has not failed, or it made a backup, which starting over would damage; or a
+            command began it, whose file is gone with its process.
     """
     found = services.store.load(run)
+    if found.spec.policy == COMMAND:
+        raise _made_by_a_command(services, run)
     if found.spec.kind is RunKind.BACKUP and "manifest" in found.facts:
         raise UsageError(f"run {run} did make a backup", hint=f"Mend it: 'strongroom repair {run}'.")
     return services.store.retry(run, decide, first=(FIRST[found.spec.kind],))
+
+
+def _made_by_a_command(services: Services, run: str) -> UsageError:
+    path = path_of(services, run)
+    return UsageError(
+        f"Run {run} was made by a command, for the file {path}: no policy says where it belongs.",
+        hint=f"Nothing was changed. Type that command again to make it anew. If {path.name} is there, "
+        f"'strongroom verify-backup {path}' says whether it is whole.",
+    )

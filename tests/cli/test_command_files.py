@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.cli.program import Machine
+from tests.cli.program import PASSPHRASE, Machine
 
 CONFIG = """
 [keys.old]
@@ -106,3 +106,77 @@ def test_secrets_that_no_key_at_hand_opens_are_said_to_be_missing_from_the_list(
     assert list(json.loads(house.path("incident.json").read_text())["secrets_not_listed"]) == [
         backup_id(house)
     ]
+
+
+# -- a signing key that leaked ---------------------------------------------------
+
+
+def signer(machine: Machine) -> str:
+    listed = machine.ok("signers", "list", "--json").document["signers"]
+    found: str = next(one["fingerprint"] for one in listed if one["role"] == "control")
+    return found
+
+
+def test_after_a_leak_files_and_escrows_are_signed_anew_where_they_lie(
+    house: Machine, other: Machine
+) -> None:
+    house.ok("escrow", "away.sr", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    leaked = signer(house)
+    uses = house.ok("signers", "uses", leaked, "--json").document["uses"]
+    assert {one["file"] for one in uses} == {str(house.path(name)) for name in ("full.sr", "away.sr")}
+    house.ok("signers", "distrust", leaked, "--reason", "leak", "--force")
+    restore = ("restore", "--backup-file", "full.sr", "--full-restore", "--dry-run", "--identity", "old.key")
+    assert house.run(*restore).code == 18
+    assert "2 backups signed anew" in house.ok("signers", "resign", "--force").out
+    house.ok(*restore)
+    assert house.ok("signers", "uses", leaked, "--json").document["uses"] == []
+    (other.home / "away.sr").write_bytes(house.path("away.sr").read_bytes())
+    trust = [
+        word
+        for one in house.ok("signers", "list", "--json").document["signers"]
+        if one["state"] == "signs"
+        for word in ("--signer", one["fingerprint"])
+    ]
+    other.ok("escrow", "away.sr", "--open", *trust, STRONGROOM_PASSPHRASE=PASSPHRASE)
+
+
+def test_what_could_not_be_looked_at_is_counted_and_is_an_error_until_it_is_said_to_be_gone(
+    house: Machine,
+) -> None:
+    backup, leaked = backup_id(house), signer(house)
+    house.ok("signers", "distrust", leaked, "--reason", "leak", "--force")
+    house.path("full.sr").unlink()
+    used = house.run("signers", "uses", leaked)
+    assert (used.code, "1 backup could not be looked at" in used.err) == (16, True)
+    assert "No backup that could be looked at bears" in used.out
+    resigned = house.run("signers", "resign", "--force")
+    assert (resigned.code, f"keys --gone {backup}" in resigned.out) == (65, True)
+    house.ok("keys", "--gone", backup)
+    house.ok("signers", "uses", leaked)
+    house.ok("signers", "resign", "--force")
+
+
+@pytest.mark.parametrize("word", ["bogus", "sr1:3555", "sr1:" + "0" * 63, "sr1:" + "G" * 64])
+def test_what_is_no_fingerprint_is_refused(house: Machine, word: str) -> None:
+    refused = house.run("signers", "uses", word)
+    assert (refused.code, "64 hexadecimal digits" in refused.err) == (2, True)
+
+
+# -- runs ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["retry", "repair"])
+def test_a_run_of_a_command_is_not_taken_up_and_the_command_is_named(house: Machine, command: str) -> None:
+    refused = house.run(command, backup_id(house))
+    assert refused.code == 2
+    assert "was made by a command" in refused.err
+    assert "Type that command again" in " ".join(refused.err.split())
+
+
+def test_neither_is_one_that_failed(machine: Machine) -> None:
+    machine.ok("keygen", "--output", "old.key")
+    made = machine.run("backup", "none.sr", "--include-values", "--recipient", "old.key.pub", "--force")
+    assert made.code == 21  # the store is empty
+    [failed] = machine.ok("status", "--json").document["runs"]
+    refused = machine.run("retry", failed["id"])
+    assert (refused.code, "none.sr" in refused.err) == (2, True)
