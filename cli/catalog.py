@@ -11,6 +11,7 @@ import msgspec
 from cli import place, trust
 from cli.command import Command
 from cli.inputs import target_of
+from cli.numbers import limit
 from cli.output import Output, plural, size, table
 from cli.parser import Parser
 from cli.run_shown import stamp
@@ -29,7 +30,7 @@ def _arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     listing = commands.add_parser("list", help="list the backups, newest first")
     listing.add_argument("--policy", metavar="NAME", help="only of this policy")
-    listing.add_argument("--limit", metavar="N", type=int, default=50, help="how many (default: 50)")
+    listing.add_argument("--limit", metavar="N", type=limit, default=50, help="how many (default: 50)")
     again = commands.add_parser("rebuild", help="enter every backup of a target into the catalog")
     again.add_argument(
         "--from", metavar="TARGET", dest="target", required=True, help="its directory or configured name"

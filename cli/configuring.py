@@ -38,6 +38,7 @@ def _check(arguments: Namespace, output: Output) -> int | None:
     import msgspec  # noqa: PLC0415
 
     from strongroom.config import ConfigProblems  # noqa: PLC0415
+    from strongroom.config.remarks import remarks  # noqa: PLC0415
 
     try:
         found = settings()
@@ -46,12 +47,14 @@ def _check(arguments: Namespace, output: Output) -> int | None:
             output.answer(_problems(error), [])
         raise
     file = place.find().file
+    remarked = list(remarks(found))
     document: dict[str, Any] = {
         "file": file and str(file),
         "problems": [],
+        "remarks": remarked,
         "settings": msgspec.to_builtins(found, enc_hook=str),
     }
-    output.answer(document, _summary(found, file))
+    output.answer(document, [*_summary(found, file), *(f"  remark: {one}" for one in remarked)])
     return None
 
 

@@ -35,6 +35,8 @@ def _emergency(arguments: Namespace, output: Output) -> None:
     from cli.policy import require_whole  # noqa: PLC0415 - what drives runs
     from cli.settings import services, settings  # noqa: PLC0415 - the run store
 
+    if arguments.status and arguments.wait:
+        raise UsageError("--status says how it stands at once: it does not go with --wait.")
     found = settings()
     policy = _policy(arguments.policy, found)
     built = services(found, output=None if arguments.status else output)
@@ -62,6 +64,13 @@ def _policy(name: str, found: Settings) -> PolicySettings:
         raise ConfigError(f"There is no policy '{name}'.", hint=f"Known: {', '.join(found.policies)}.")
     if not policy.sealed:
         raise UsageError(f"Policy '{name}' does not seal: what lies in a safe has to.", hint="")
+    if not policy.offline:
+        raise ConfigError(
+            f"Policy '{name}' is not one of offline media: its targets are in everyday use, so what an "
+            "emergency backup puts beside itself would lie there, and no medium would be in the safe.",
+            hint=f"Where its targets are media for a safe, set policies.{name}.offline = true; or back up "
+            f"with 'strongroom backup --policy {name}'. Nothing was captured.",
+        )
     return policy
 
 

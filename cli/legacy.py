@@ -9,16 +9,27 @@ from typing import TYPE_CHECKING
 
 from cli import passphrases, prompts
 from cli.output import Output
+from strongroom.container.kinds import FileKind
 from strongroom.errors import LegacyFormat, UsageError
 from strongroom.model import Depth, Secret
 
 if TYPE_CHECKING:
     from cli.looks import Look
 
+_LEAVE_OUT = "Leave --legacy out. Nothing was read or written."
+
 
 def add_argument(parser: Arguments) -> None:
     """Let a command be told that an old file is meant."""
     parser.add_argument("--legacy", action="store_true", help="read an old Fernet file (salt and token)")
+
+
+def refuse_beside(arguments: Namespace, kind: FileKind | None) -> None:
+    """Refuse to be told that an old file is meant where another thing is named (``None``: a target)."""
+    if getattr(arguments, "legacy", False) and kind not in (FileKind.LEGACY, FileKind.UNKNOWN):
+        raise UsageError(
+            f"--legacy is for an old Fernet file, and this is a {kind or 'target'}.", hint=_LEAVE_OUT
+        )
 
 
 def plaintext(path: Path, arguments: Namespace, output: Output) -> bytes:

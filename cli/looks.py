@@ -71,8 +71,10 @@ def look(arguments: Namespace, means: Means) -> Look:
     """
     path: Path = arguments.file
     if (target := inputs.configured(path, means.place)) is not None:
+        legacy.refuse_beside(arguments, None)
         return _backup(target, arguments.backup, means, target=target)
     kind = FileKind.BUNDLE if path.is_dir() else kind_of(path)
+    legacy.refuse_beside(arguments, None if path.is_dir() else kind)
     match kind:
         case FileKind.METADATA:
             return _document(path)

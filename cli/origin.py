@@ -90,6 +90,7 @@ def chosen_from(arguments: Namespace, output: Output, here: Place) -> Iterator[O
         output.note(f"note: {here.problem}")
     file = arguments.backup_file
     kind = None if file is None or file.is_dir() else kind_of(file)
+    legacy.refuse_beside(arguments, kind)
     if kind is FileKind.METADATA:
         raise _without_values()
     if kind is FileKind.LEGACY:

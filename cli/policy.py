@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from cli import prompts, run_shown
 from cli.output import Output
 from cli.settings import services, settings
+from cli.sources import LOCAL
 from cli.watching import by_ticket, watching
 from strongroom.errors import ConfigError, RunDegraded, RunFailed, UsageError
 from strongroom.operations import abandoned, failures
@@ -24,14 +25,15 @@ _NOT_BESIDE = (
     "encrypt_backup",
     "recipient",
     "filter_tag",
+    "include",
+    "exclude",
+    "passphrase_file",
 )
 
 
 def back_up(arguments: Namespace, output: Output) -> None:
     """Run a policy's backup to its end and say what came of it."""
-    beside = [name.replace("_", "-") for name in _NOT_BESIDE if getattr(arguments, name)]
-    if beside:
-        raise UsageError(f"A policy says that itself: --policy does not go with {', '.join(beside)}.")
+    _refuse_beside(arguments)
     found = settings()
     policy = found.policies.get(arguments.policy)
     if policy is None:
@@ -47,6 +49,14 @@ def back_up(arguments: Namespace, output: Output) -> None:
     end_abandoned(arguments.policy, built, output)
     run, tickets = submit_backup(built, policy=arguments.policy)
     finish(run, tickets, built, output)
+
+
+def _refuse_beside(arguments: Namespace) -> None:
+    beside = [name for name in _NOT_BESIDE if getattr(arguments, name)]
+    beside += ["source"] if arguments.source != LOCAL else []
+    if beside:
+        said = ", ".join("FILE" if name == "file" else f"--{name.replace('_', '-')}" for name in beside)
+        raise UsageError(f"A policy says that itself: --policy does not go with {said}.")
 
 
 def end_abandoned(policy: str, built: Services, output: Output) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cli import place, recipients, trust
 from cli.command import Command
+from cli.numbers import rate
 from cli.output import Output
 from cli.rotate_shown import Done
 from strongroom.errors import StrongroomError, UsageError
@@ -54,7 +55,7 @@ def _arguments(parser: ArgumentParser) -> None:
     how.add_argument(
         "--policy", metavar="NAME", action="append", default=[], help="only this policy; repeatable"
     )
-    how.add_argument("--rate", metavar="N", type=float, help="at most so many wrapping keys a second")
+    how.add_argument("--rate", metavar="N", type=rate, help="at most so many wrapping keys a second")
     how.add_argument(
         "--remove-old-files", action="store_true", help="with --re-encrypt-backups: do not keep the old files"
     )

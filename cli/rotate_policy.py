@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import to_builtins
 
 from cli.command import Command
+from cli.numbers import rate
 from cli.output import Output
 from cli.rotate_shown import Done
 from strongroom.errors import UsageError
@@ -35,7 +36,7 @@ def _arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="with --re-encrypt: delete the old backups, where the new ones are good and nothing locks",
     )
-    parser.add_argument("--rate", metavar="N", type=float, help="at most so many wrapping keys a second")
+    parser.add_argument("--rate", metavar="N", type=rate, help="at most so many wrapping keys a second")
     parser.add_argument("--on-cluster", action="store_true", help="hand it to the cluster's recover workers")
 
 

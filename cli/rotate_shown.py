@@ -10,7 +10,7 @@ from msgspec import structs
 
 from cli.output import plural
 from strongroom.errors import StrongroomError
-from strongroom.state.records import Run
+from strongroom.state.records import Run, RunState
 
 if TYPE_CHECKING:
     from strongroom.operations.rotate_files import FileRotated
@@ -59,7 +59,8 @@ class Done(NamedTuple):
         for path, error in self.failed:
             yield f"{path}: not rotated: {error.code}: {error.message}"
         if not (self.backups or self.files or self.failed):
-            yield "Nothing to rotate: there is no backup that this is about."
+            if all(run.state is RunState.DONE for run in self.runs):
+                yield "Nothing to rotate: there is no backup that this is about."
             return
         yield from self._left()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli import run_shown
 from cli.command import Command
+from cli.numbers import limit
 from cli.output import Output, table
 from cli.settings import run_store, services, settings
 from strongroom.errors import RunFailed, RunNotFound, UsageError
@@ -26,7 +27,7 @@ def _status_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", nargs="?", help="a run, or the id that submitting gave")
     parser.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
     parser.add_argument(
-        "--limit", metavar="N", type=int, default=20, help="how many runs to list (default: 20)"
+        "--limit", metavar="N", type=limit, default=20, help="how many runs to list (default: 20)"
     )
 
 

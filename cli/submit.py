@@ -9,11 +9,11 @@ from cli import run_shown
 from cli.command import Command
 from cli.output import Output
 from cli.settings import run_store, settings
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, MissingPiece, UsageError
 from strongroom.model import Depth
 
 if TYPE_CHECKING:
-    from strongroom.config import Settings
+    from strongroom.config import PolicySettings, Settings
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -27,7 +27,6 @@ def _arguments(parser: ArgumentParser) -> None:
         type=Depth,
         choices=tuple(Depth),
         metavar="DEPTH",
-        default=Depth.DIGEST,
         help="of --verify: present, digest (the default), opened, compared (each value with its digest at "
         "capture), live (with what the source has now)",
     )
@@ -35,6 +34,8 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _submit(arguments: Namespace, output: Output) -> None:
+    if arguments.depth is not None and arguments.verify is None:
+        raise UsageError("--depth goes with --verify alone: a policy says itself how deep it verifies.")
     task, asked = _task(arguments, settings())
     request: str = task.delay(**asked).id
     if not arguments.follow:
@@ -51,30 +52,62 @@ def _submit(arguments: Namespace, output: Output) -> None:
 
 
 def _task(arguments: Namespace, found: Settings) -> tuple[Any, dict[str, str]]:
-    if arguments.verify:
+    if arguments.verify is not None:
         from tasks.verify import verify_backup  # noqa: PLC0415
 
-        return verify_backup, {"backup": arguments.verify, "depth": arguments.depth.value}
-    if arguments.repair:
+        depth = arguments.depth or Depth.DIGEST
+        return verify_backup, {"backup": _known(arguments.verify, found), "depth": depth.value}
+    if arguments.repair is not None:
         from tasks.repair import repair_backup  # noqa: PLC0415
 
-        return repair_backup, {"backup": arguments.repair}
-    if arguments.drill:
-        from tasks.drill import recovery_drill  # noqa: PLC0415
-
-        return recovery_drill, {"policy": arguments.drill}
+        return repair_backup, {"backup": _known(arguments.repair, found)}
+    if arguments.drill is not None:
+        return _drill(arguments.drill, found)
     return _backup(arguments.policy, found)
+
+
+def _known(backup: str, found: Settings) -> str:
+    """Return a backup that the catalog has, of a policy: of any other no run would ever come into being."""
+    entry = run_store().backup(backup)
+    if entry is None:
+        raise MissingPiece(
+            f"The catalog has no backup '{backup}'; nothing was submitted.",
+            hint="See 'strongroom catalog list'.",
+        )
+    if entry.policy not in found.policies:
+        raise ConfigError(
+            f"No policy here made backup {backup}, so none says on which targets it lies. "
+            "Nothing was submitted.",
+            hint="A file or a target can be looked at by itself: 'strongroom verify-backup'.",
+        )
+    return backup
+
+
+def _drill(name: str, found: Settings) -> tuple[Any, dict[str, str]]:
+    from tasks.drill import recovery_drill  # noqa: PLC0415
+
+    _policy(name, found)
+    if not run_store().backups(policy=name, limit=1):
+        raise MissingPiece(
+            f"There is no backup of policy '{name}' yet; nothing was submitted.",
+            hint=f"Make one: 'strongroom submit {name}'.",
+        )
+    return recovery_drill, {"policy": name}
 
 
 def _backup(name: str, found: Settings) -> tuple[Any, dict[str, str]]:
     from tasks.backup import full_backup, metadata_backup  # noqa: PLC0415
 
+    policy = _policy(name, found)
+    return (full_backup if policy.kind == "full" else metadata_backup), {"policy": name}
+
+
+def _policy(name: str, found: Settings) -> PolicySettings:
     policy = found.policies.get(name)
     if policy is None:
-        raise ConfigError(
-            f"There is no policy '{name}'.", hint=f"Known: {', '.join(sorted(found.policies)) or 'none'}."
-        )
-    return (full_backup if policy.kind == "full" else metadata_backup), {"policy": name}
+        known = ", ".join(sorted(found.policies)) or "none"
+        raise ConfigError(f"There is no policy '{name}'; nothing was submitted.", hint=f"Known: {known}.")
+    return policy
 
 
 COMMANDS = {

@@ -73,7 +73,7 @@ class UnsafeSetup(ConfigError):
 
 
 class NothingOpens(ConfigError):
-    """No key that this host is given opens backups: it seals only. No backup is touched by that."""
+    """No backup is touched: each opens where the private key, the HSM or the custodians of its policy are."""
 
     exit_code = 69
     default_hint = "Do it where the private key, the HSM or the custodians are."

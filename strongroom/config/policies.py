@@ -92,7 +92,8 @@ class PolicySettings(Section, frozen=True, kw_only=True):
         Depth,
         Meta(
             description="How deep each replica is verified after the backup. From `opened` on, the verifying "
-            "host needs a key that opens it.",
+            "host needs a key that opens it: where it has none, a backup is whole and *degraded*, as not "
+            "verified. `strongroom config check` remarks on that.",
             examples=["compared"],
         ),
     ] = Depth.DIGEST

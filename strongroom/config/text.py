@@ -104,14 +104,30 @@ quorum = 2
 regions = 2
 keep_days = 365
 keep_count = 12
+"""
 
+_DRILL = """
 # -- Rehearsed recovery --------------------------------------------------------
 
 [drill]                         # needs a host that can open the backup
 schedule = "0 5 2 * *"
 policy = "monthly-full"
 objective_seconds = 7200        # full recovery within two hours
+"""
 
+_DRILL_ELSEWHERE = """
+# -- Rehearsed recovery --------------------------------------------------------
+# Not in force here: a drill opens the backup, which this host cannot, so it would
+# fail each month. Put it into the configuration of a host that has the private
+# half (keys.recovery.identity_file).
+
+#[drill]
+#schedule = "0 5 2 * *"
+#policy = "monthly-full"
+#objective_seconds = 7200       # full recovery within two hours
+"""
+
+_REST = """
 # -- The rest has defaults -----------------------------------------------------
 
 #[broker]                       # otherwise an embedded one on this machine
@@ -137,7 +153,9 @@ def default_config_text(*, public_key: str | None = None) -> str:
 
     Args:
         public_key: an HPKE public key to seal to; without it backups are sealed to a
-            passphrase.
+            passphrase. With it no drill is in force: a host that only seals cannot make one.
     """
-    key = _WITH_KEY.format(public_key=toml_value(public_key)) if public_key else _WITHOUT_KEY
-    return _HEAD + key + _POLICIES
+    if public_key is None:
+        return _HEAD + _WITHOUT_KEY + _POLICIES + _DRILL + _REST
+    key = _WITH_KEY.format(public_key=toml_value(public_key))
+    return _HEAD + key + _POLICIES + _DRILL_ELSEWHERE + _REST

@@ -30,6 +30,7 @@ kind = "full"
 targets = ["safe"]
 recipients = ["rec", "words"]
 schedule = "0 3 1 * *"
+offline = true
 """
 
 

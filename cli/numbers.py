@@ -1,0 +1,28 @@
+"""Numbers as they are typed: what makes no sense is refused, before anything is begun."""
+
+from __future__ import annotations
+
+import math
+from argparse import ArgumentTypeError
+
+MOST = 1_000_000
+"""More lines than anybody reads, and fewer than a database's number holds."""
+
+
+def rate(word: str) -> float:
+    """Return how many a second; none at all would never end, and a negative one means nothing."""
+    try:
+        found = float(word)
+    except ValueError:
+        found = 0.0
+    if not (found > 0 and math.isfinite(found)):
+        raise ArgumentTypeError("is a number greater than 0")
+    return found
+
+
+def limit(word: str) -> int:
+    """Return how many lines to list."""
+    found = int(word) if word.isascii() and word.isdigit() and len(word) <= len(str(MOST)) else 0
+    if not 1 <= found <= MOST:
+        raise ArgumentTypeError(f"is a whole number from 1 to {MOST:,}")
+    return found

@@ -1,0 +1,54 @@
+"""What is right in a configuration, and will not do on this host alone.
+
+A host that only seals is how it should be, and its configuration says what is done elsewhere, too: so these
+are no problems, which would keep every command from running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from strongroom.config.keys import AllOfKey, HpkeKey, KeySettings, Pkcs11Key, QuorumKey
+from strongroom.config.model import Settings
+from strongroom.model import Depth
+
+_OPENING = (Depth.OPENED, Depth.COMPARED, Depth.LIVE)
+
+
+def remarks(settings: Settings) -> Iterator[str]:
+    """Yield what needs a key that opens backups and has none here."""
+    for name, policy in settings.policies.items():
+        if policy.sealed and policy.verify in _OPENING and not _opens(settings, policy.recipients):
+            yield (
+                f"policies.{name}.verify = {policy.verify}, and this host opens none of its keys. A backup "
+                f"made here is whole and degraded, as not verified. {_needed(settings, policy.recipients)}"
+            )
+    drilled = settings.policies.get(settings.drill.policy or "")
+    if settings.drill.schedule and drilled and not _opens(settings, drilled.recipients):
+        yield (
+            f"drill.schedule: this host opens none of the keys of '{settings.drill.policy}', so a drill that "
+            f"runs here fails. {_needed(settings, drilled.recipients)}"
+        )
+
+
+def _opens(settings: Settings, names: Sequence[str]) -> bool:
+    return any(_is_opener(settings, settings.keys[name]) for name in names if name in settings.keys)
+
+
+def _is_opener(settings: Settings, key: KeySettings) -> bool:
+    match key:
+        case HpkeKey():
+            return key.identity_file is not None
+        case Pkcs11Key():
+            return key.module is not None
+        case QuorumKey():
+            return False  # its custodians are
+        case AllOfKey():
+            return all(_opens(settings, leg) for leg in key.legs)
+    return True
+
+
+def _needed(settings: Settings, names: Sequence[str]) -> str:
+    pairs = [name for name in names if isinstance(settings.keys.get(name), HpkeKey)]
+    setting = f"keys.{pairs[0]}.identity_file" if pairs else "its opening side"
+    return f"It needs a host that has {setting}."

@@ -1,0 +1,84 @@
+"""A host with the public half alone, as the README sets one up: what it cannot do, and what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from strongroom.errors import NothingOpens
+from tests.cli.program import REGIONS, Machine
+
+
+def deeper(machine: Machine) -> None:
+    """Have the full policy verify deeper than this host can."""
+    file = machine.path("strongroom.toml")
+    file.write_text(file.read_text().replace('kind = "full"\n', 'kind = "full"\nverify = "compared"\n'))
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_a_backup_that_cannot_be_opened_here_is_made_degraded_and_its_replicas_are_good(
+    configured: Machine,
+) -> None:
+    deeper(configured)
+    done = configured.run("backup", "--policy", "full", "--force")
+    assert done.code == 96
+    assert "whole, but not verified on dublin, frankfurt, toronto: this host seals only" in words(done.err)
+    assert "keys.recovery.identity_file" in done.err
+    replicas = configured.ok("replicas", "--json").document["replicas"]
+    assert {one["target"]: one["good"] for one in replicas} == dict.fromkeys(REGIONS, True)
+
+
+def test_the_check_of_the_configuration_remarks_on_it_and_refuses_nothing(configured: Machine) -> None:
+    assert configured.ok("config", "check", "--json").document["remarks"] == []
+    deeper(configured)
+    done = configured.ok("config", "check")
+    assert "No problem found." in done.out
+    assert "remark: policies.full.verify = compared" in done.out
+    key = Path("recovery.key")
+    file = configured.path("strongroom.toml")
+    file.write_text(
+        file.read_text().replace("[keys.recovery]\n", f'[keys.recovery]\nidentity_file = "{key}"\n')
+    )
+    assert "remark" not in configured.ok("config", "check").out
+    assert configured.run("backup", "--policy", "full", "--force").code == 0
+
+
+def test_a_rotation_says_what_it_lacks_and_not_that_there_is_nothing_to_do(configured: Machine) -> None:
+    configured.ok("backup", "--policy", "full", "--force")
+    done = configured.run("rotate", "full")
+    assert done.code == NothingOpens.exit_code
+    assert "Nothing to rotate" not in done.out
+    assert "no backup was rotated" in words(done.err)
+    assert "keys.recovery.identity_file" in done.err
+    assert "'strongroom rotate-backup-key" in words(done.err)
+    assert "config check" not in words(done.err)
+
+
+def test_a_rotation_of_no_backup_says_so(configured: Machine) -> None:
+    assert "Nothing to rotate" in configured.ok("rotate", "full").out
+
+
+def test_a_first_configuration_with_a_public_key_alone_sets_no_drill(machine: Machine) -> None:
+    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("config", "init", "--public-key", "recovery.key.pub")
+    document = machine.ok("config", "check", "--json").document
+    assert document["settings"]["drill"]["schedule"] is None
+    assert document["remarks"] == []
+    text = machine.path("strongroom.toml").read_text()
+    assert "#[drill]" in text
+    machine.path("strongroom.toml").write_text(
+        text.replace("#[drill]", "[drill]")
+        .replace("#schedule =", "schedule =")
+        .replace("#policy =", "policy =")
+    )
+    [remark] = machine.ok("config", "check", "--json").document["remarks"]
+    assert remark.startswith("drill.schedule: this host opens none of the keys of 'monthly-full'")
+
+
+def test_a_first_configuration_with_a_passphrase_keeps_its_drill(machine: Machine) -> None:
+    machine.ok("config", "init")
+    document = machine.ok("config", "check", "--json").document
+    assert document["settings"]["drill"]["schedule"] == "0 5 2 * *"
+    assert document["remarks"] == []
