@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli import prompts
+from cli import prompts, typed
 from cli.command import Command
 from cli.output import Output, encode, plural
 from cli.parser import Parser
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _REPEAT = (
     "They are in quarantine, and still open to the key; the record is written and says why. Files: "
-    "'strongroom rotate-backup-key', with --re-encrypt-backups. Policies: see 'strongroom status', "
-    "then 'strongroom rotate'."
+    "'strongroom rotate-backup-key', with --re-encrypt-backups, or make them anew. Policies: see "
+    "'strongroom status', then 'strongroom rotate'."
 )
 _BY_COMMAND = "no policy says for whom: 'strongroom rotate-backup-key' seals these files anew"
 
@@ -48,6 +48,7 @@ def _arguments(parser: ArgumentParser) -> None:
     )
     opening.add_argument("--quarantine-only", action="store_true", help="seal nothing anew yet")
     opening.add_argument("--force", action="store_true", help="do not ask first")
+    typed.add_arguments(opening)
     commands.add_parser("list", help="show what is in quarantine")
     release = commands.add_parser("release", help="let a backup be restored from again")
     release.add_argument("backup", metavar="BACKUP", nargs="+")
@@ -71,7 +72,7 @@ def _open(arguments: Namespace, output: Output) -> None:
     if arguments.key_version is not None and not arguments.key:
         raise UsageError("--key-version goes with --key.")
     found = settings()
-    built = services(found)
+    built = typed.with_typed(services(found), arguments, output)
     prompts.confirm("This quarantines backups and seals them anew", force=arguments.force)
     made = open_incident(
         built,
@@ -117,8 +118,8 @@ def _require_done(made: Incident, failed: Mapping[str, str], unlisted: Mapping[s
         raise WrongKey(
             f"The secrets in {plural(len(unlisted), 'backup')} could not be listed: they are not in the "
             "file of what has to be changed.",
-            hint="Configure a key that opens them, with its private half, then open the incident again. "
-            "The record names them (secrets_not_listed).",
+            hint="The record names them (secrets_not_listed). Give what opens them (--identity, "
+            "--passphrase-file), then open the incident again.",
         )
     if failed:
         kind = RunDegraded if set(failed) == {COMMAND} else RunFailed

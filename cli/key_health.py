@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import identities, place, recipients
+from cli import identities, place, recipients, typed
 from cli.command import Command
 from cli.output import Output, table
 from cli.parser import Parser
@@ -18,18 +18,28 @@ from strongroom.errors import KeyUnproven
 
 if TYPE_CHECKING:
     from strongroom.operations.keyhealth import Due, Tried
+    from strongroom.operations.keytrial import Health
 
 _UNREAD = (
     "No key failed, but what opens these backups could not be looked at: see above why. Bring them back, "
     "or say of a file that it is gone for good ('strongroom keys --gone BACKUP'), then repeat."
 )
 
+_TYPED = "passphrase:"
+"""The key of backups that were sealed for a passphrase that somebody typed, which no configuration names."""
+
+_PROVE_TYPED = (
+    "'passphrase:' is one that was typed: 'strongroom key-health check --passphrase-file FILE' tries it. "
+    "Others: give their private half there (--identity), or have their keepers answer a challenge."
+)
+
 
 def _arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
-    commands.add_parser(
+    check = commands.add_parser(
         "check", help="try every key at hand on a backup of each class, and say what is overdue"
     )
+    typed.add_arguments(check)
     ask = commands.add_parser("challenge", help="seal a question for a key that lies elsewhere")
     ask.add_argument("key", metavar="KEY", help="a configured key")
     ask.add_argument("--output", metavar="FILE", type=Path, required=True, help="the file for its keeper")
@@ -51,7 +61,7 @@ def _check(arguments: Namespace, output: Output) -> None:
     from cli.settings import services  # noqa: PLC0415 - the run store
     from strongroom.operations.keytrial import EVERY, check  # noqa: PLC0415
 
-    built = services()
+    built = typed.with_typed(services(), arguments, output)
     with counting(output, "backups", len(built.store.backups(limit=EVERY))) as advance:
         health = check(built, progress=advance)
     document = {
@@ -61,8 +71,15 @@ def _check(arguments: Namespace, output: Output) -> None:
     }
     output.answer(document, _lines(health.tried, health.late, health.unread))
     if health.bad:
-        hint = _UNREAD if set(health.bad) <= set(health.unread) else None
-        raise KeyUnproven(f"Not proven: {', '.join(health.bad)}.", hint=hint)
+        raise KeyUnproven(f"Not proven: {', '.join(health.bad)}.", hint=_hint(health))
+
+
+def _hint(health: Health) -> str | None:
+    if set(health.bad) <= set(health.unread):
+        return _UNREAD
+    if any(one.overdue and one.key == _TYPED for one in health.late):
+        return _PROVE_TYPED
+    return None
 
 
 def _document(one: Tried) -> dict[str, object]:

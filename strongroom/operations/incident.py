@@ -315,7 +315,8 @@ def _left(incident: Incident) -> Iterator[str]:
     if incident.files:
         yield (
             "Seal the backup files anew: strongroom rotate-backup-key --current-key FILE --new-key FILE "
-            f"--re-encrypt-backups. They are: {', '.join(incident.files)}."
+            "--re-encrypt-backups; what only a passphrase opens has to be made anew, under another one. They "
+            f"are: {', '.join(incident.files)}."
         )
     if incident.superseded:
         yield f"Delete what was sealed anew already: {', '.join(incident.superseded)}."

@@ -108,6 +108,25 @@ def test_secrets_that_no_key_at_hand_opens_are_said_to_be_missing_from_the_list(
     ]
 
 
+def test_given_by_hand_what_opens_them_lists_them(house: Machine) -> None:
+    config = house.path("strongroom.toml")
+    config.write_text(config.read_text().replace(f'identity_file = "{house.home}/old.key"', ""))
+    assert house.run(*INCIDENT[:7], "--output", "sealed.json", "--secrets", "none.json").code == 10
+    assert house.run(*INCIDENT, "--identity", "old.key").code == 96
+    assert "JWT_SECRET_KEY" in json.loads(house.path("change.json").read_text())
+
+
+def test_a_passphrase_that_was_typed_is_proven_by_typing_it_again(stocked: Machine) -> None:
+    stocked.seal()
+    unproven = stocked.run("key-health", "check")
+    assert unproven.code == 94
+    assert "'strongroom key-health check --passphrase-file FILE'" in " ".join(unproven.err.split())
+    wrong = stocked.run("key-health", "check", STRONGROOM_PASSPHRASE="another one, of seven words or so")
+    assert wrong.code == 94
+    stocked.ok("key-health", "check", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    stocked.ok("key-health", "check")
+
+
 # -- a signing key that leaked ---------------------------------------------------
 
 

@@ -1,0 +1,44 @@
+"""What a person gives beside the configuration to open with: key files, private keys, a passphrase."""
+
+from __future__ import annotations
+
+import dataclasses
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli import identities, passphrases
+from cli.output import Output
+
+if TYPE_CHECKING:
+    from strongroom.keys import Opener
+    from strongroom.operations.services import Services
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Let a command be told what opens beside the configured keys."""
+    group = parser.add_argument_group("what opens, beside the configured keys")
+    group.add_argument(
+        "--identity",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="key file or private key; repeatable",
+    )
+    passphrases.add_arguments(group)
+
+
+def with_typed(built: Services, arguments: Namespace, output: Output) -> Services:
+    """Return the services of this process, which open with what was given as well."""
+    typed = tuple(_typed(arguments, output))
+    return dataclasses.replace(built, identities=lambda: (*built.identities(), *typed))
+
+
+def _typed(arguments: Namespace, output: Output) -> Iterator[Opener]:
+    yield from (identities.load(path) for path in arguments.identity)
+    if (passphrase := passphrases.given(arguments, output)) is not None:
+        from strongroom.keys.passphrase import PassphraseIdentity  # noqa: PLC0415
+
+        yield PassphraseIdentity(passphrase)
