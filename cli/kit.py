@@ -26,7 +26,7 @@ def _kit(arguments: Namespace, output: Output) -> None:
     from strongroom.operations.placing import write_whole  # noqa: PLC0415
 
     found = settings()
-    html = rendered(found, services(found))
+    html = rendered(found, services(found), beside=False)
     write_whole(arguments.output, html.encode(), replace=arguments.force)
     words = [
         f"{arguments.output} is the recovery kit. Print it, fill in what is blank, keep it with each medium.",
@@ -35,14 +35,14 @@ def _kit(arguments: Namespace, output: Output) -> None:
     output.answer({"file": str(arguments.output)}, words)
 
 
-def rendered(found: Settings, built: Services) -> str:
-    """Return the kit as HTML."""
+def rendered(found: Settings, built: Services, *, beside: bool = True) -> str:
+    """Return the kit as HTML; ``beside``: it will lie on an emergency medium, with all that belongs there."""
     from cli.kit_facts import kit  # noqa: PLC0415
     from strongroom.operations.kit import render  # noqa: PLC0415
 
     now = datetime.now(UTC)
     made_at = now.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return render(kit(found, built, known(now), made_at=made_at))
+    return render(kit(found, built, known(now), made_at=made_at, beside=beside))
 
 
 COMMANDS = {

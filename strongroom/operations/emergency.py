@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import time
+import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import islice, product
 
 import msgspec
 from msgspec import Struct
 
 from strongroom.container.manifest import Manifest
+from strongroom.container.stanza import Stanza
 from strongroom.errors import StrongroomError, VerificationFailed
+from strongroom.keys import allof
+from strongroom.operations.emergency_files import completed
 from strongroom.operations.envelopes import envelopes_prefix, wrapping_keys
+from strongroom.operations.kit import Key, Way
 from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.open import carried_record
 from strongroom.operations.services import Services
 from strongroom.operations.submit import Scheduled, last_slot
 from strongroom.targets import Target
@@ -30,6 +37,9 @@ GRACE = 7 * DAY
 
 FOLDER = "emergency/"
 SUMS = "SHA256SUMS"
+RUNBOOK = "RUNBOOK.md"
+MOST = 4
+"""Ways through the spares of one all-of that are written out: more would hide the first."""
 
 
 class State(StrEnum):
@@ -132,11 +142,37 @@ def furnish(target: Target, manifest: Manifest, files: Mapping[str, bytes]) -> l
     """
     folder = f"{FOLDER}{manifest.backup_id}/"
     made = {**files, "CONTENTS.json": contents(manifest)}
+    if RUNBOOK in made:
+        ways = ways_into(target, manifest, files)
+        made[RUNBOOK] = completed(made[RUNBOOK], manifest.backup_id, ways, list(wrapping_keys(manifest)))
     placed = {f"{folder}{name}": content for name, content in sorted(made.items())}
     sums = "".join(f"{digest}  {name}\n" for name, digest in _sums(target, manifest, placed))
     for name, content in {**placed, f"{folder}{SUMS}": sums.encode()}.items():
         _place(target, name, content)
     return [*placed, f"{folder}{SUMS}"]
+
+
+def ways_into(target: Target, manifest: Manifest, files: Mapping[str, bytes]) -> list[Way]:
+    """Return what opens a backup, as its own envelope says: each with the keys that are needed together.
+
+    Args:
+        files: what lies beside it; ``strongroom.toml`` says where the HSM's keys are.
+    """
+    tables = tomllib.loads(files.get("strongroom.toml", b"").decode()).get("keys", {})
+    found: dict[Way, None] = {}
+    for entry in wrapping_keys(manifest).values():
+        for stanza in carried_record(target, manifest.backup_id, entry).stanzas:
+            legs = allof.inner(stanza) if stanza.type == allof.TYPE else ((stanza,),)
+            ways = islice(product(*legs), MOST)
+            found |= dict.fromkeys(tuple(_key(one, tables) for one in way) for way in ways)
+    return list(found)
+
+
+def _key(stanza: Stanza, tables: Mapping[str, Mapping[str, str]]) -> Key:
+    name = stanza.label or str(stanza.args.get("key", stanza.type))[:16]
+    table = tables.get(name, {})
+    kind = stanza.type.partition("-")[0]
+    return Key(name=name, kind=kind, module=table.get("module", ""), token=table.get("token", ""))
 
 
 def contents(manifest: Manifest) -> bytes:

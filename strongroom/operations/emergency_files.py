@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import strongroom
 from strongroom.errors import ConfigError
+from strongroom.operations.kit import Way, asks, named, options, paths, recover, recovering, restore
 
 TOOL = ("recover.py", "requirements.txt", "README.md")
 _HERE = Path(strongroom.__file__).parent
@@ -42,37 +43,96 @@ def runbook(
 ) -> bytes:
     """Return the runbook for one backup on a medium: what to type, in order.
 
+    What opens it stands there as a mark, until :func:`completed` puts it in, off the backup itself.
+
     Args:
         signers: fingerprints of whoever signs manifests here.
         sealers: those of whoever sealed its containers.
         quorums: the names of the quorums' files beside the backup.
-        configured: whether a strongroom.toml that names the HSM's keys lies there too.
+        configured: whether a strongroom.toml that names the HSM's and keepers' keys lies there too.
     """
+    folder = f"emergency/{backup}"
     text = _RUNBOOK.format(
         backup=backup,
         medium=medium,
+        marks=MARKS,
         signers="\n".join(f"       {signer}" for signer in dict.fromkeys((*signers, *sealers))),
         opens_for="\n".join(f"   - {words}" for words in opens_for),
-        restore="\n".join(_restore(backup, signers, quorums, configured=configured)),
-        trust_sealers=_trust(sealers),
+        beside=f"\n\n   Beside it: {', '.join(f'`{folder}/{name}`' for name in quorums)}." if quorums else "",
+        configured=f"       export STRONGROOM_CONFIG=$PWD/{folder}/strongroom.toml\n" if configured else "",
+        restore="\n".join(_indented(restore(f"--from-target . --backup {backup}", (), signers))),
+        recover=f"       {recover(f'{folder}/recover.py', f'containers/{backup}/*', (), sealers)}",
     )
     return text.encode()
 
 
-def _restore(
-    backup: str, signers: tuple[str, ...], quorums: tuple[str, ...], *, configured: bool
-) -> Iterator[str]:
+def completed(text: bytes, backup: str, ways: Sequence[Way], keys: Sequence[str]) -> bytes:
+    """Put into a runbook what the backup opens with, as far as it has the marks for it.
+
+    Args:
+        keys: the ids of its wrapping keys.
+    """
     folder = f"emergency/{backup}"
-    if configured:
-        yield f"       export STRONGROOM_CONFIG=$PWD/{folder}/strongroom.toml"
-    yield f"       strongroom restore --from-target . --backup {backup} --full-restore \\"
-    yield from (f"           --quorum {folder}/{name} \\" for name in quorums)
-    yield from (f"           --signer {signer} \\" for signer in signers)
-    yield "           --verify-after-restore"
+    found = text.decode()
+    for mark, put in {
+        f"{PATHS}\n": "".join(f"{line}\n" for line in _indented(paths(ways, quorums=folder))),
+        CHOICE: " Any one of the ways is enough." if len(ways) > 1 else "",
+        CORRECT: "".join(_correct(backup, ways)),
+        ASKS: f" It asks for {said}." if (said := asks(ways)) else "",
+        WITHOUT: "".join(f" {said}" for said in _without(ways)),
+        NEWER: " ".join(f"keys/{key}/*" for key in keys),
+    }.items():
+        found = found.replace(mark, put)
+    return _each(found, ways, folder).encode()
 
 
-def _trust(fingerprints: tuple[str, ...]) -> str:
-    return " ".join(f"--signer {one}" for one in fingerprints)
+def _each(text: str, ways: Sequence[Way], folder: str) -> str:
+    """Repeat the commands between marks, once a way."""
+    parts = text.split(f"{EACH}\n")
+    parts[1::2] = [
+        "".join(_command(part, way, ways, folder) for way in ways or ((),)) for part in parts[1::2]
+    ]
+    return "".join(parts)
+
+
+def _command(command: str, way: Way, ways: Sequence[Way], folder: str) -> str:
+    head = "".join(f"       {line}\n" for line in _headed(way, ways))
+    typed = "".join(f"           {option} \\\n" for option in options(way, quorums=folder))
+    command = command.replace("--full-restore \\\n", f"--full-restore \\\n{typed}")
+    return head + command.replace("/* ", f"/* {''.join(f'{one} ' for one in recovering(way))}", 1)
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    return (f"       {line}".rstrip() for line in lines)
+
+
+MARKS = tuple(f"\x02{number}\x02" for number in range(7))
+"""Marks in a runbook. They cannot be printed, so no name of a key has one."""
+PATHS, CHOICE, CORRECT, ASKS, WITHOUT, NEWER, EACH = MARKS
+
+
+def _headed(way: Way, ways: Sequence[Way]) -> Iterator[str]:
+    if len(ways) > 1:
+        yield f"# with {named(way)}:"
+
+
+def _without(ways: Sequence[Way]) -> Iterator[str]:
+    """Yield what else is to be known of opening without Strongroom, by the kinds of keys."""
+    kinds = {key.kind for way in ways for key in way}
+    if "pkcs11" in kinds:
+        yield "The HSM needs a third package, `python-pkcs11`."
+    if kinds & {"kms", "transit"}:
+        yield "What has to be asked of Vault or KMS it says; give what they print with `--answer`."
+
+
+def _correct(backup: str, ways: Sequence[Way]) -> Iterator[str]:
+    """Yield what may have to be put right in the strongroom.toml that comes along."""
+    kinds = {key.kind for way in ways for key in way}
+    toml = f"copy\n   `emergency/{backup}/strongroom.toml`, correct the copy, and name that."
+    if "pkcs11" in kinds:
+        yield f" The HSM's module may lie elsewhere there; then {toml}"
+    elif kinds & {"kms", "transit"}:
+        yield f" How it logs in there is not written down: {toml}"
 
 
 _RUNBOOK = """# Recovering from this medium
@@ -87,7 +147,7 @@ Backup {backup}, target `{medium}`. Plain words, in the order in which to do it.
 
 2. **Bring together who can open it.** Needed:
 
-{opens_for}
+{opens_for}{beside}
 
 3. **Compare the signers.** On the printed recovery kit and here must stand the same:
 
@@ -95,20 +155,24 @@ Backup {backup}, target `{medium}`. Plain words, in the order in which to do it.
 
    If they differ, somebody else made this backup: do not restore it.
 
-4. **With Strongroom**, installed on a clean machine. The HSM's module may lie elsewhere there; then copy
-   `strongroom.toml`, correct the copy, and name that:
+4. **With Strongroom**, installed on a clean machine.{marks[1]}{marks[2]}
+   From the medium's top folder:
 
+{marks[0]}
+{configured}{marks[6]}
 {restore}
+{marks[6]}
 
-   It asks for the HSM's PIN and the custodians' words, restores, reads back and compares.
+   It restores, reads back and compares.{marks[3]}
 
-5. **Without Strongroom**, with Python 3.11 and the two packages in `requirements.txt`:
+5. **Without Strongroom**, with Python 3.11 and the two packages in `requirements.txt`.{marks[4]}
 
-       python3 emergency/{backup}/recover.py containers/{backup}/* {trust_sealers} --list
-       python3 emergency/{backup}/recover.py containers/{backup}/* {trust_sealers} --out recovered
+{marks[6]}
+{recover}
+{marks[6]}
 
-   Add what opens: `--hsm MODULE --token LABEL`, `--shares`, `--private-key FILE`. If there are files under
-   `keys/`, add the last of them with `--newer`. `CONTENTS.json` says how many secrets must come out.
+   That lists; `--out recovered` in place of `--list` writes what it holds. If it was rotated since, add
+   `--newer {marks[5]}`. `CONTENTS.json` says how many secrets must come out.
 
 6. **Afterwards**: change every secret that may have been seen, make a new emergency backup, put the medium
    back.

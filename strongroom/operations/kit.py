@@ -1,9 +1,14 @@
-"""The recovery kit: a page to print, with everything that recovery needs and no secret on it."""
+"""The recovery kit: a page to print, with everything that recovery needs and no secret on it.
+
+And what to type, which is said on paper and beside an emergency backup alike.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from html import escape
+from shlex import quote
 
 from msgspec import Struct
 
@@ -28,6 +33,108 @@ class Kit(Struct, frozen=True, kw_only=True):
     title: str
     made_at: str
     sections: tuple[Section, ...]
+
+
+class Key(Struct, frozen=True, kw_only=True):
+    """A key that opens, as far as what is typed depends on it. ``kind`` is that of the configuration."""
+
+    name: str
+    kind: str
+    module: str = ""
+    token: str = ""
+
+    @property
+    def variable(self) -> str:
+        """What a shell calls the path that only people know."""
+        return f"KEY_{re.sub(r'[^A-Za-z0-9]', '_', self.name).upper()}"
+
+
+Way = tuple[Key, ...]
+"""Keys that open together."""
+
+CONFIGURED = frozenset({"pkcs11", "kms", "transit"})
+"""Kinds that a restore knows by a strongroom.toml alone."""
+
+_FILES = {
+    "hpke": "the private key",
+    "keyfile": "the key file",
+    "passphrase": "a file with the passphrase (without that option it is asked for)",
+    "quorum": "the public file of the quorum, no share",
+}
+_ASKS = {
+    "pkcs11": "the HSM's PIN",
+    "quorum": "the custodians' words, one paper after the other",
+}
+
+
+def paths(ways: Iterable[Way], *, quorums: str | None = None) -> Iterator[str]:
+    """Yield the lines that say where the keys lie; people put in what is right.
+
+    Args:
+        quorums: the folder where the quorums' public files lie, if they come along.
+    """
+    for key in dict.fromkeys(key for way in ways for key in way):
+        if key.kind in _FILES and (quorums is None or key.kind != "quorum"):
+            yield f"{key.variable}={quote(f'/path/to/{key.name}')}   # correct the path: {_FILES[key.kind]}"
+
+
+def restore(where: str, way: Way, signers: Iterable[str], *, quorums: str | None = None) -> Iterator[str]:
+    """Yield the command that brings everything back; ``where`` names the backup."""
+    yield f"strongroom restore {where} --full-restore \\"
+    yield from (f"    {option} \\" for option in options(way, quorums=quorums))
+    yield from (f"    --signer {signer} \\" for signer in signers)
+    yield "    --verify-after-restore"
+
+
+def options(way: Way, *, quorums: str | None = None) -> Iterator[str]:
+    """Yield what a restore is told to open with; ``quorums`` as for :func:`paths`."""
+    for key in way:
+        if key.kind == "quorum" and quorums is not None:
+            yield f"--quorum {quorums}/{key.name}.quorum"
+        elif option := _RESTORE.get(key.kind):
+            yield f'{option} "${key.variable}"'
+
+
+_RESTORE = {
+    "hpke": "--identity",
+    "keyfile": "--identity",
+    "passphrase": "--passphrase-file",
+    "quorum": "--quorum",
+}
+
+
+def recover(program: str, files: str, way: Way, signers: Iterable[str]) -> str:
+    """Return the command that lists the backup without Strongroom."""
+    return " ".join(
+        [f"python3 {program} {files}", *recovering(way), *(f"--signer {one}" for one in signers), "--list"]
+    )
+
+
+def recovering(way: Way) -> Iterator[str]:
+    """Yield what the one-file program is told to open with."""
+    return filter(None, map(_recover, way))
+
+
+def _recover(key: Key) -> str:
+    options = {
+        "hpke": f'--private-key "${key.variable}"',
+        "keyfile": f'--key-file "${key.variable}"',
+        "passphrase": f'--passphrase-file "${key.variable}"',
+        "quorum": "--shares",
+        "pkcs11": f"--hsm {quote(key.module or 'MODULE')} --token {quote(key.token or 'LABEL')}",
+    }
+    return options.get(key.kind, "")  # a keeper's: the program says what to ask it, and takes --answer
+
+
+def asks(ways: Iterable[Way]) -> str:
+    """Say in words what the commands ask for; nothing if they ask for nothing."""
+    kinds = dict.fromkeys(key.kind for way in ways for key in way)
+    return " and ".join(_ASKS[kind] for kind in kinds if kind in _ASKS)
+
+
+def named(way: Way) -> str:
+    """Return the names of the keys of a way."""
+    return " and ".join(f"'{key.name}'" for key in way)
 
 
 def render(kit: Kit) -> str:

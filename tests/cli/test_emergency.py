@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
+from html import unescape
+from pathlib import Path
 
 import pytest
 
 from strongroom.targets.directory import MARKER
-from tests.cli.program import Machine, command
+from tests.cli.program import ROOT, SCRIPT, Machine, command
 
 CONFIG = """
+[keys.box]
+kind = "keyfile"
+file = "{home}/box"
+
+[keys.both]
+kind = "all-of"
+legs = [["rec"], ["box", "words"]]
+
+[targets.disk]
+kind = "directory"
+path = "{home}/my disk"
+region = "disk"
+create = true
+
+[targets.unused]
+kind = "directory"
+path = "{home}/unused"
+region = "unused"
+create = true
+
+[policies.daily]
+kind = "full"
+targets = ["disk"]
+recipients = ["rec", "words", "box", "both"]
+
 [keys.rec]
 kind = "hpke"
 public_key_file = "{home}/rec.key.pub"
@@ -28,7 +56,7 @@ region = "safe"
 [policies.emergency]
 kind = "full"
 targets = ["safe"]
-recipients = ["rec", "words"]
+recipients = ["rec", "words", "box", "both"]
 schedule = "0 3 1 * *"
 offline = true
 """
@@ -37,6 +65,7 @@ offline = true
 @pytest.fixture
 def house(stocked: Machine) -> Machine:
     stocked.ok("keygen", "--output", "rec.key")
+    stocked.ok("generate-backup-key", "--output", "box")
     stocked.path("words").write_text("CANARY-PASSPHRASE six words nobody would guess")
     stocked.path("words").chmod(0o600)
     stocked.path("strongroom.toml").write_text(CONFIG.format(home=stocked.home))
@@ -96,19 +125,104 @@ def test_the_medium_alone_is_enough(house: Machine, other: Machine) -> None:
     subprocess.run(
         ["sha256sum", "--check", "--quiet", f"emergency/{backup}/SHA256SUMS"], cwd=medium, check=True
     )
+    for key in ("words", "box"):
+        house.path(key).rename(other.path(key))
+    shutil.rmtree(house.home)
     runbook = (folder / "RUNBOOK.md").read_text()
+    lines = [line.strip() for line in runbook.splitlines() if line.startswith(" " * 7)]
+    done = typed(other, medium, lines[lines.index(next(x for x in lines if x.startswith("KEY_"))) :])
+    assert brought_back(other, done, ways=5)
 
-    [tool] = [line.strip() for line in runbook.splitlines() if "recover.py" in line and "--list" in line]
-    tool = tool.replace("python3", f'"{sys.executable}"', 1)
-    listed = subprocess.run(
-        f"{tool} --private-key ../rec.key", shell=True, cwd=medium, capture_output=True, text=True, check=True
+
+def typed(machine: Machine, folder: Path, lines: list[str]) -> str:
+    """Type lines into a shell, as they stand on paper, with the paths of the keys put in."""
+    text = re.sub(
+        r"/path/to/(rec|words|box)\b(\.key)?", lambda m: str(key_of(machine, m[1])), "\n".join(lines)
     )
-    assert sorted(listed.stdout.split()) == ["DATABASE_PASSWORD", "JWT_SECRET_KEY", "REDIS_PASSWORD"]
+    text = text.replace("/path/to/ops", str(ROOT / "ops"))
+    programs = f'''set -e; strongroom() {{ "{sys.executable}" "{SCRIPT}" "$@"; }}
+python3() {{ "{sys.executable}" "$@"; }}
+'''
+    done = subprocess.run(
+        ["bash", "-c", programs + text],
+        cwd=folder,
+        env=machine.env,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, (text, done)
+    return done.stdout
 
-    [typed] = re.findall(r"^ +strongroom (restore(?:.*\\\n)+.*)$", runbook, re.MULTILINE)
-    words = typed.replace("\\\n", " ").split()
-    other.ok(*["medium" if word == "." else word for word in words], "--identity", "rec.key")
-    assert other.ok("get", "JWT_SECRET_KEY", "--show-value").out.strip().endswith("CANARY-JWT")
+
+def key_of(machine: Machine, name: str) -> Path:
+    return machine.path("rec.key" if name == "rec" else name)
+
+
+def brought_back(machine: Machine, out: str, *, ways: int) -> bool:
+    assert out.count("compared once more at the end") == ways
+    assert [line for line in out.splitlines() if line == "JWT_SECRET_KEY"] == ["JWT_SECRET_KEY"] * ways
+    found: str = machine.ok("get", "JWT_SECRET_KEY", "--show-value").out
+    return found.strip().endswith("CANARY-JWT")
+
+
+def blocks(kit: Path) -> dict[str, list[str]]:
+    """Return what a kit says to type, by the title above it."""
+    sections = kit.read_text().split("<h2>What to type: ")[1:]
+    return {
+        unescape(one.partition("</h2>")[0]): unescape(one.partition("<pre>")[2].partition("</pre>")[0]).split(
+            "\n"
+        )
+        for one in sections
+    }
+
+
+@pytest.fixture
+def printed(house: Machine, other: Machine) -> dict[str, list[str]]:
+    """A kit of a house with a medium, a target and a file; only those and the keys are left."""
+    mount(house)
+    house.ok("emergency-backup", "emergency", "--force")
+    house.ok("backup", "--policy", "daily", "--force")
+    house.ok("backup", "a b.sr", "--include-values", "--recipient", "rec.key.pub", "--force")
+    house.ok("recovery-kit", "--output", "kit.html")
+    shutil.rmtree(house.state)
+    house.path("strongroom.toml").unlink()
+    for key in ("rec.key", "words", "box"):
+        house.path(key).rename(other.path(key))
+    return blocks(house.path("kit.html"))
+
+
+@pytest.mark.parametrize(
+    ("title", "ways"),
+    [
+        ("policy 'emergency', from its medium 'safe'", 5),
+        ("policy 'daily', from a copy of a target 'disk'", 5),
+        ("the file a b.sr", 1),
+    ],
+)
+def test_what_is_printed_brings_everything_back_word_for_word(
+    printed: dict[str, list[str]], other: Machine, title: str, ways: int
+) -> None:
+    assert brought_back(other, typed(other, other.home, printed[title]), ways=ways)
+
+
+def test_the_kit_names_only_what_is_there(printed: dict[str, list[str]], house: Machine) -> None:
+    for title, lines in printed.items():
+        named = "emergency/" in "\n".join(lines)
+        assert named == title.startswith("policy 'emergency'")
+    text = house.path("kit.html").read_text()
+    assert "unused" not in text
+    assert "HSM" not in text
+    assert "a b.sr" in text
+
+
+def test_a_user_of_files_alone_is_told_of_files_alone(stocked: Machine) -> None:
+    stocked.ok("keygen", "--output", "rec.key")
+    stocked.ok("backup", "w.sr", "--include-values", "--recipient", "rec.key.pub", "--force")
+    stocked.ok("recovery-kit", "--output", "kit.html")
+    assert list(blocks(stocked.path("kit.html"))) == ["the file w.sr"]
+    assert "region-a" not in stocked.path("kit.html").read_text()
 
 
 def test_no_secret_is_on_the_kit_or_beside_the_backup(house: Machine) -> None:
