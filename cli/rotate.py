@@ -118,7 +118,8 @@ def _swap(arguments: Namespace, output: Output, here: Place) -> Swap:
     with arguments.new_key.open("rb") as file:
         public = file.read(5) == b"srpub"
     opener = None if public else load(arguments.new_key)
-    new = _named(opener, arguments.new_key) or recipients.recipient_of(str(arguments.new_key), output, here)
+    path = arguments.new_key.absolute()  # never taken for the name of a configured key
+    new = _named(opener, path) or recipients.recipient_of(str(path), output, here)
     return Swap(current=current, new=new, opener=opener, others=tuple(others))
 
 
