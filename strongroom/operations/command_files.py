@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from glob import escape
 from pathlib import Path
+from stat import S_ISREG
 
 from strongroom.container.bundle import BundleReader
 from strongroom.container.manifest import Manifest
@@ -67,7 +68,7 @@ def lying(services: Services, backup: str) -> list[tuple[Path, str]]:
 
 
 def _ids(path: Path) -> list[str]:
-    if _is_missing(path):
+    if not _may_be_there(path):
         return []
     try:
         with BundleReader(path) as reader:
@@ -76,14 +77,14 @@ def _ids(path: Path) -> list[str]:
         return []
 
 
-def _is_missing(path: Path) -> bool:
+def _may_be_there(path: Path) -> bool:
+    """Tell whether a file has the name. A pipe that somebody put there would be read for ever."""
     try:
-        path.stat()
+        return S_ISREG(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
-        return True
+        return False
     except OSError:
-        return False  # it cannot be told: reading says why
-    return False
+        return True  # it cannot be told: reading says why
 
 
 def opened_files(services: Services, backup: str) -> Iterator[tuple[BundleReader, Manifest]]:

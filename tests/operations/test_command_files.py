@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from strongroom.container.bundle import BundleReader
@@ -17,6 +18,7 @@ from strongroom.operations.keyuse import Survey, recipient_key, survey
 from strongroom.operations.rewrap import Rotation
 from strongroom.operations.rotate_files import reencrypt_file, rewrap_file
 from strongroom.operations.services import Services
+from strongroom.operations.submit import degraded, open_repairs
 from tests.operations.rotating import MANIFEST_ROLES
 from tests.operations.world import World, make_world
 
@@ -105,7 +107,7 @@ def test_sealed_anew_both_the_new_file_and_the_kept_one_count(world: World, tmp_
     assert looked(world).unread == {}
 
 
-@pytest.mark.parametrize("how", ["deleted", "moved", "another", "no backup"])
+@pytest.mark.parametrize("how", ["deleted", "moved", "another", "no backup", "a pipe"])
 def test_one_that_is_not_where_it_was_written_is_named_with_the_path(
     world: World, tmp_path: Path, how: str
 ) -> None:
@@ -117,6 +119,9 @@ def test_one_that_is_not_where_it_was_written_is_named_with_the_path(
         path.unlink()
     elif how == "another":
         made(world, path, replace=True)
+    elif how == "a pipe":
+        path.unlink()
+        os.mkfifo(path)
     else:
         path.write_text("a letter")
     unread = looked(world).unread
@@ -180,3 +185,11 @@ def test_the_files_of_one_backup_are_told_by_the_ids_they_bear(world: World, tmp
     assert lying(services_of(world), backup) == [(path, f"{backup}-r1"), (kept, backup)]
     with BundleReader(kept) as file:
         assert file.address == str(kept)
+
+
+def test_a_repair_of_all_that_is_bad_leaves_files_alone(world: World, tmp_path: Path) -> None:
+    services = services_of(world)
+    [replica] = services.store.replicas(made(world, tmp_path / "a.sr"))
+    services.store.set_replica(msgspec.structs.replace(replica, good=False))
+    assert degraded(services) == []
+    assert open_repairs(services, "* * * * *") == []
