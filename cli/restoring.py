@@ -9,6 +9,7 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from secrets import token_hex
+from shlex import quote
 
 from cli import estimate, identities, place, prompts, sources
 from cli import origin as origins
@@ -119,6 +120,7 @@ class _Job:
         self, arguments: Namespace, output: Output, here: Place, origin: Origin, *, overwrite: bool
     ) -> None:
         self.to = arguments.to
+        self._arguments = arguments
         self.destination: Destination = sources.destination_of(arguments.to, here)
         self.dry = arguments.dry_run
         self._whole = getattr(arguments, "full_restore", False)
@@ -161,6 +163,22 @@ class _Job:
             raise VerificationFailed(f"{plural(wrong, 'secret')} in '{self.to}' differ from the backup.")
         return seen.unchanged
 
+    def way_back(self) -> Iterator[str]:
+        """Yield the commands that bring back what was overwritten: one a file that keeps it."""
+        options = " ".join(["--full-restore --overwrite-existing", *self._given()])
+        for file in sorted(self.undo_folder.glob("*.strongroom")):
+            yield f"strongroom restore --backup-file {quote(str(file))} {options}"
+
+    def _given(self) -> Iterator[str]:
+        """Yield the typed options for what opens and for where to: the way back needs them too."""
+        given = self._arguments
+        for option in ("identity", "quorum", "share"):
+            yield from (f"--{option} {quote(str(path.absolute()))}" for path in getattr(given, option))
+        if given.passphrase_file is not None:
+            yield f"--passphrase-file {quote(str(given.passphrase_file.absolute()))}"
+        if self.to != sources.LOCAL:
+            yield f"--to {quote(self.to)}"
+
     def _keep(self, names: Sequence[str]) -> None:
         """Seal what is about to be overwritten; the first time, find out for whom and as whom."""
         if self._undo is None:
@@ -177,6 +195,7 @@ class _Job:
 
 def _answer(output: Output, origin: Origin, done: Restored, job: _Job, *, verified: int | None) -> None:
     undo = str(job.undo_folder) if done.changed and not job.dry else None
+    back = list(job.way_back()) if undo else []
     document = {
         "from": origin.name,
         "dry_run": job.dry,
@@ -187,15 +206,16 @@ def _answer(output: Output, origin: Origin, done: Restored, job: _Job, *, verifi
         "compared": done.compared,
         "verified": verified,
         "undo": undo,
+        "undo_by": back,
         "to": job.to,
         "least_seconds": job.least(done),
         "losses": list(job.destination.losses()),
     }
-    output.answer(document, _lines(origin, done, job, verified, undo))
+    output.answer(document, _lines(origin, done, job, verified, back))
 
 
 def _lines(
-    origin: Origin, done: Restored, job: _Job, verified: int | None, undo: str | None
+    origin: Origin, done: Restored, job: _Job, verified: int | None, back: Sequence[str]
 ) -> Iterator[str]:
     would = "would be " if job.dry else ""
     yield f"{'Nothing was written. ' if job.dry else ''}From {origin.name} into {_words(job.to)}:"
@@ -216,8 +236,10 @@ def _lines(
         yield f"  {estimate.sentence(job.to, seconds, secrets=written, versions=done.versions)}"
     for loss in job.destination.losses():
         yield f"  not as it was: {loss}"
-    if undo:
-        yield f"  what was there before is sealed in {undo}, for whoever opens this backup"
+    if back:
+        yield f"  what was there before is sealed in {job.undo_folder}, for whoever opens this backup"
+        yield "  This brings it back:"
+        yield from (f"    {command}" for command in back)
 
 
 def _words(name: str) -> str:

@@ -1,0 +1,65 @@
+"""The way back from a restore that overwrote the wrong thing, as it is printed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import SCRIPT, Machine
+
+
+@pytest.fixture
+def overwritten(tmp_path: Path) -> tuple[Machine, str]:
+    """A machine in a folder that a shell would take apart, after a restore that was wrong."""
+    machine = Machine(tmp_path / "it's here")
+    machine.set("TOKEN", "CANARY-OLD")
+    machine.set("OTHER", "CANARY-OTHER")
+    machine.ok("keygen", "--output", "my key")
+    machine.ok("backup", "w.sr", "--include-values", "--recipient", "my key.pub", "--force")
+    machine.set("TOKEN", "CANARY-NEWER")
+    words = ("restore-secret", "--backup-file", "w.sr", "--secret-name", "TOKEN", "--confirm-overwrite")
+    return machine, machine.ok(*words, "--identity", "my key").out
+
+
+def token(machine: Machine) -> str:
+    return machine.ok("get", "TOKEN", "--show-value").out.strip()
+
+
+def test_the_printed_command_brings_back_what_was_there(
+    overwritten: tuple[Machine, str], tmp_path: Path
+) -> None:
+    machine, out = overwritten
+    assert token(machine) == "CANARY-OLD"
+    [command] = out.partition("This brings it back:\n")[2].splitlines()
+    shell = f'strongroom() {{ "{sys.executable}" "{SCRIPT}" "$@"; }}\n{command}'
+    done = subprocess.run(  # from anywhere
+        ["bash", "-c", shell], cwd=tmp_path, env=machine.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done
+    assert token(machine) == "CANARY-NEWER"
+
+
+def test_a_folder_of_them_is_answered_with_the_files_to_name(overwritten: tuple[Machine, str]) -> None:
+    machine, _ = overwritten
+    [folder] = (machine.state / "undo").iterdir()
+    words = ("restore-secret", "--secret-name", "TOKEN", "--confirm-overwrite", "--identity", "my key")
+    done = machine.run(*words, "--backup-file", folder)
+    assert done.code == 2
+    assert "0001.strongroom" in done.err
+    assert "Mount it" not in done.err
+    assert token(machine) == "CANARY-OLD"
+    machine.ok(*words, "--backup-file", folder / "0001.strongroom")
+    assert token(machine) == "CANARY-NEWER"
+
+
+def test_a_restore_that_overwrites_nothing_prints_no_way_back(
+    overwritten: tuple[Machine, str], other: Machine
+) -> None:
+    machine, _ = overwritten
+    words = ("restore", "--backup-file", machine.path("w.sr"), "--full-restore", "--identity")
+    signer = machine.ok("backup-info", "w.sr", "--json").document["signer"]
+    done = other.ok(*words, machine.path("my key"), "--signer", signer, "--json").document
+    assert (done["undo"], done["undo_by"]) == (None, [])
