@@ -94,3 +94,15 @@ def test_a_target_is_told_to_open_for_the_policys_new_key(stocked: Machine) -> N
     found = said(stocked, "backup-info", "one")
     assert OPENS.format("new") in found
     assert OPENS.format("old") not in found
+
+
+def test_a_file_that_is_called_as_a_configured_key_is_meant_itself(rotated: Machine) -> None:
+    """It is a path: another key of that name in the configuration must not be sealed for in its place."""
+    rotated.ok("keygen", "--output", "configured.key")
+    rotated.ok("generate-backup-key", "--output", "box")
+    rotated.path("strongroom.toml").write_text(
+        '[keys.box]\nkind = "hpke"\npublic_key_file = "configured.key.pub"\n'
+    )
+    rotated.ok("rotate-backup-key", "w.sr", "--current-key", "new.key", "--new-key", "box")
+    rotated.ok("test-decrypt", "w.sr", "--identity", "box")
+    assert "whoever has the key file `box`" in said(rotated, "backup-info", "w.sr")
