@@ -244,7 +244,10 @@ def readers_now(place: Readable, manifest: Manifest, *, trusted: frozenset[str] 
     stanzas = [stanza for record in found if record is not None for stanza in record.stanzas]
     if not stanzas:
         return manifest
-    now = [_reader(stanza, manifest.recipients) for stanza in stanzas]
+    try:
+        now = [_reader(stanza, manifest.recipients) for stanza in stanzas]
+    except FormatError:  # a stranger's, maybe: it must not keep anybody from looking
+        return manifest
     kept = manifest.recipients if None in found else ()
     return replace(manifest, recipients=tuple(dict.fromkeys((*kept, *now))))
 
