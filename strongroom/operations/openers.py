@@ -12,11 +12,15 @@ from strongroom.state.records import RecipientPin, RunKind, Spec
 _SETTING = {
     "hpke": "keys.{name}.identity_file",
     "pkcs11-ec": "keys.{name}.module, token and pin_file",
-    "quorum": "the key of the quorum '{name}', which its custodians bring together ('strongroom quorum')",
+    "quorum": "the key of the quorum '{name}', which its custodians bring together (docs/keys.md)",
     "all-of": "a key of each of keys.{name}.legs",
 }
 _OTHER = "keys.{name}"
-_SWAP = " Or, where the old private key is: 'strongroom rotate-backup-key --current-key OLD --new-key NEW'."
+_OR = {
+    RunKind.ROTATE: " Or, where the old private key is: "
+    "'strongroom rotate-backup-key --current-key OLD --new-key NEW'.",
+    RunKind.VERIFY: " Or compare digests, which needs no key: 'strongroom submit --verify {backup}'.",
+}
 
 
 def openers(spec: Spec, services: Services) -> Sequence[Opener]:
@@ -28,10 +32,10 @@ def openers(spec: Spec, services: Services) -> Sequence[Opener]:
     if found := services.identities():
         return found
     missing = "; or ".join(map(_setting, spec.recipients)) or "a key that opens them"
-    swap = _SWAP if spec.kind is RunKind.ROTATE else ""
+    instead = _OR.get(spec.kind, "").format(backup=spec.backup)
     raise NothingOpens(
         "this host seals only: it is given no private key, HSM or keeper that opens backups",
-        hint=f"Give it, for as long as this takes, {missing} in its configuration.{swap}",
+        hint=f"Give it, for as long as this takes, {missing} in its configuration.{instead}",
     )
 
 

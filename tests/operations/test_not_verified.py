@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from strongroom.errors import NothingOpens, SourceUnavailable, Tampered, TargetUnavailable
 from strongroom.model import Depth, Entry, Secret
 from strongroom.operations import failures
 from strongroom.operations.drive import drive
+from strongroom.operations.openers import openers
 from strongroom.operations.services import Services
 from strongroom.operations.steps import perform
 from strongroom.operations.submit import degraded, submit_repair, submit_verify
@@ -89,6 +91,7 @@ def test_a_host_that_opens_nothing_calls_no_replica_bad(world: World, depth: Dep
     assert isinstance(error, NothingOpens)
     assert error.message.startswith("not verified on ap, eu, us: this host seals only")
     assert "keys.recovery" in error.hint
+    assert f"'strongroom submit --verify {backup}'" in error.hint
 
 
 def test_damage_is_found_where_nothing_opens(world: World, regions: dict[str, Region]) -> None:
@@ -212,3 +215,21 @@ def test_one_that_was_cancelled_calls_no_replica_bad(world: World, submit: type)
     ended = drive(run, services.store.take_ready(run, window=8), services, processes=1)
     assert ended.state is RunState.CANCELLED
     assert replicas(services, backup) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("hpke", "keys.board.identity_file"),
+        ("pkcs11-ec", "keys.board.module, token and pin_file"),
+        ("quorum", "the key of the quorum 'board', which its custodians bring together"),
+        ("all-of", "a key of each of keys.board.legs"),
+        ("keyfile", "keys.board"),
+    ],
+)
+def test_what_is_missing_is_named_by_the_kind_of_key(world: World, kind: str, said: str) -> None:
+    pin = structs.replace(world.spec.recipients[0], name="board", type=kind)
+    spec = structs.replace(world.spec, recipients=(pin,))
+    with pytest.raises(NothingOpens) as caught:
+        openers(spec, sealing_only(world))
+    assert f"for as long as this takes, {said}" in caught.value.hint
