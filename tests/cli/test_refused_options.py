@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tests.cli.program import Machine
@@ -38,9 +40,12 @@ def test_an_option_that_would_be_ignored_or_makes_no_sense_is_refused(
 
 def test_legacy_is_refused_where_no_old_file_is_named(configured: Machine) -> None:
     configured.ok("backup", "--policy", "full", "--force")
+    configured.ok("backup", "one.sr", "--include-values", "--recipient", "recovery", "--force")
+    shutil.copytree(configured.path("regions") / "frankfurt", configured.path("copied"))
     for words in (
         ("verify-backup", "frankfurt"),
-        ("verify-backup", "regions/frankfurt"),
+        ("verify-backup", "copied"),
+        ("verify-backup", "one.sr"),
         ("restore", "--full-restore", "--from-target", "frankfurt"),
     ):
         done = configured.run(*words, "--legacy")

@@ -153,7 +153,8 @@ def test_a_repair_that_could_not_reach_a_target_is_told_by_its_exit_code(configu
     dublin.write_text("no directory")
     done = configured.run("repair", str(run["id"]))
     assert done.code == 96
-    assert "no good replica on" in done.out
+    assert "not verified on dublin" in done.out
+    assert replicas(configured)["dublin"] == (True, "digest")  # as it was known to be
     dublin.unlink()
     away.rename(dublin)
     configured.ok("repair")
