@@ -320,8 +320,19 @@ def _of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence
     ]
     if manifest.values:
         lines += _everything('--backup-file "$FILE"', ways, signs)
-    lines += _without('"$RECOVER"', '"$FILE"', ways, manifest_signers(signs))
+    if _rotated(path):
+        lines += ["", "# without Strongroom, recover.py opens it only with a key from before its rotation"]
+    else:
+        lines += _without('"$RECOVER"', '"$FILE"', ways, manifest_signers(signs))
     return _section(f"the file {path.name}", lines, ways)
+
+
+def _rotated(path: Path) -> bool:
+    from strongroom.container.bundle import BundleReader  # noqa: PLC0415
+    from strongroom.operations.envelopes import KEYS  # noqa: PLC0415
+
+    with BundleReader(path) as file:
+        return next(iter(file.list(KEYS)), None) is not None
 
 
 _PROGRAM = "RECOVER=/path/to/ops/recover/recover.py   # it comes with Strongroom's sources; keep a copy"
@@ -348,6 +359,8 @@ def _without(program: str, files: str, ways: Sequence[Way], signers: Sequence[st
     yield from ("", "# without Strongroom; --out DIR in place of --list writes what it holds:")
     if program == '"$RECOVER"':
         yield _PROGRAM
+    if files != '"$FILE"':  # which has its newer envelopes in itself
+        yield "# if it was rotated since it was made, add: --newer keys/*/*"
     for way in ways:
         yield f"# with {named(way)}:"
         yield recover(program, files, way, signers)

@@ -240,6 +240,20 @@ def test_no_secret_is_on_the_kit_or_beside_the_backup(house: Machine) -> None:
         assert wanted in kit
 
 
+def test_after_a_rotation_what_is_printed_for_a_file_is_for_the_new_key(
+    stocked: Machine, other: Machine
+) -> None:
+    for name in ("old", "rec.key"):
+        stocked.ok("keygen", "--output", name)
+    stocked.ok("backup", "w.sr", "--include-values", "--recipient", "old.pub", "--force")
+    stocked.ok("rotate-backup-key", "--current-key", "old", "--new-key", "rec.key")
+    stocked.ok("recovery-kit", "--output", "kit.html")
+    stocked.path("rec.key").rename(other.path("rec.key"))
+    [lines] = blocks(stocked.path("kit.html")).values()
+    assert "compared once more at the end" in typed(other, other.home, lines)
+    assert not [line for line in lines if line.startswith("python3")]
+
+
 @pytest.mark.parametrize("name", ["nothing"])
 def test_what_is_no_policy_is_refused(house: Machine, name: str) -> None:
     assert house.run("emergency-backup", name).code == 3
