@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from strongroom.container.manifest import parse_manifest
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, VerificationFailed
 from strongroom.operations import replicas
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.open import manifest_bytes
@@ -64,7 +64,8 @@ def _judged(run: Run, read: ReadBack, services: Services) -> Outcome:
     verification that could not be made has failed: it is never taken for one that was.
     """
     if lacking := missing_from_quorum(run.spec, (*read.good, *read.kept)):
-        return RunState.FAILED, f"read back, but {lacking}"
+        code = "" if run.spec.kind is RunKind.BACKUP else f"{VerificationFailed.__name__}: "
+        return RunState.FAILED, f"{code}read back, but {lacking}"
     if run.spec.kind is not RunKind.BACKUP and missing_from_quorum(run.spec, tuple(read.good)):
         return RunState.FAILED, replicas.typed(read)
     blemish = next(filter(None, _blemishes(run, read, services)), None)

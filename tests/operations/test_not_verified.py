@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from strongroom.errors import NothingOpens, SourceUnavailable, Tampered, TargetUnavailable
+from strongroom.errors import NothingOpens, SourceUnavailable, Tampered, TargetUnavailable, VerificationFailed
 from strongroom.model import Depth, Entry, Secret
 from strongroom.operations import failures
 from strongroom.operations.drive import drive
@@ -102,6 +102,17 @@ def test_damage_is_found_where_nothing_opens(world: World, regions: dict[str, Re
     assert {name for name, one in replicas(services, backup).items() if not one.good} == {"us"}
     assert run.state is RunState.FAILED
     assert degraded(services) == [backup]
+
+
+def test_damage_on_too_many_targets_is_told_as_what_it_is(world: World, regions: dict[str, Region]) -> None:
+    backup = world.back_up().id
+    for name in ("us", "ap"):
+        regions[name]._objects[first_container(regions[name])] = b"CANARY-damage"
+    run = verified(world.services(), backup, Depth.DIGEST)
+    assert run.state is RunState.FAILED
+    error = failures.typed(run.error)
+    assert isinstance(error, VerificationFailed)
+    assert error.message.startswith("read back, but 1 of the 2 targets")
 
 
 def test_a_backup_that_was_made_and_cannot_be_opened_here_is_degraded_and_whole(world: World) -> None:
