@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli.command import Command
@@ -41,22 +42,23 @@ def _arguments(parser: ArgumentParser) -> None:
         metavar="BACKUP",
         action="append",
         default=[],
-        help="record that the file of this backup, no longer where a command wrote it, is gone for good; "
-        "repeatable",
+        help="record that the file of this backup, no longer where a command wrote it, is gone for good; or "
+        "a file's path: of all that were written there before; repeatable",
     )
 
 
 def _keys(arguments: Namespace, output: Output) -> None:
     from cli.settings import services, settings  # noqa: PLC0415 - the run store
-    from strongroom.operations.command_files import say_gone  # noqa: PLC0415
+    from strongroom.operations.command_files import lost_at, say_gone  # noqa: PLC0415
     from strongroom.operations.keyuse import survey  # noqa: PLC0415
 
     found = settings()
     built = services(found)
     if arguments.retire and arguments.policy:
         raise UsageError("--retire looks at every backup, so it does not go with --policy.")
-    for backup in arguments.gone:
-        say_gone(built, backup)
+    for word in arguments.gone:
+        for backup in lost_at(built, Path(word).absolute()) or [word]:
+            say_gone(built, backup)
     configured, broken = _configured(found)
     entries = built.store.backups(policy=arguments.policy, limit=EVERY)
     with counting(output, "backups", len(entries)) as advance:

@@ -8,6 +8,7 @@ that it is gone; one that comes back counts again, whatever was said.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from glob import escape
 from pathlib import Path
 from stat import S_ISREG
@@ -127,6 +128,17 @@ def said_gone(services: Services) -> frozenset[str]:
 def is_gone(services: Services, backup: str, said: frozenset[str]) -> bool:
     """Tell whether a file is said to be gone, and is: one that came back counts again."""
     return backup in said and not _there(services, backup)
+
+
+def lost_at(services: Services, path: Path) -> list[str]:
+    """Return the backups that commands wrote at a path and that are not there any more: one a night, where
+    the same file is written over each night."""
+    found: list[str] = []
+    for backup in services.store.names(COMMAND):
+        with suppress(MissingPiece):
+            if path_of(services, backup) == path and not lying(services, backup):
+                found.append(backup)
+    return found
 
 
 def say_gone(services: Services, backup: str) -> None:
