@@ -20,7 +20,14 @@ from strongroom.keys import Opener, Recipient
 def add_arguments(parser: Arguments) -> None:
     """Let a command be told what opens."""
     group = parser.add_argument_group("what opens it")
-    group.add_argument(
+    add_identity_argument(group)
+    custodians.add_arguments(group)
+    passphrases.add_arguments(group)
+
+
+def add_identity_argument(parser: Arguments) -> None:
+    """Let a command be given key files and private keys."""
+    parser.add_argument(
         "--identity",
         metavar="FILE",
         type=Path,
@@ -28,8 +35,6 @@ def add_arguments(parser: Arguments) -> None:
         default=[],
         help="key file or private key; repeatable",
     )
-    custodians.add_arguments(group)
-    passphrases.add_arguments(group)
 
 
 def identities_of(arguments: Namespace, output: Output, place: Place, *, ask: bool = True) -> list[Opener]:

@@ -17,14 +17,12 @@ from cli.output import Output, encode, plural
 from cli.parser import Parser
 from cli.rotate_shown import until
 from strongroom.errors import MissingPiece, RunDegraded, RunFailed, StrongroomError, UsageError, WrongKey
+from strongroom.model import COMMAND
 from strongroom.state.records import Run
 
 if TYPE_CHECKING:
     from strongroom.operations.incident import Incident
     from strongroom.operations.services import Services
-
-COMMAND = "(command)"
-"""What the catalog has as the policy of backups in files."""
 
 _REPEAT = (
     "They are in quarantine, and still open to the key; the record is written and says why. Files: "

@@ -27,7 +27,7 @@ def signed_manifest(
 ) -> SignedManifest:
     """Return a backup's manifest with its signer: one of those known, if one of its copies has such.
 
-    Its recipients are those whom it opens for now, by the envelopes that would be opened.
+    Its recipients are those whom the envelopes open for that would be opened.
     """
     wanted = read_manifest(objects, backup, trusted=None).backup_id
     try:

@@ -12,6 +12,7 @@ from cli.numbers import limit
 from cli.output import Output, table
 from cli.settings import run_store, services, settings
 from strongroom.errors import RunFailed, RunNotFound, UsageError
+from strongroom.model import COMMAND
 
 if TYPE_CHECKING:
     from strongroom.config import Settings
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from strongroom.state.store import RunStore
 
 FOLLOW_SECONDS = 0.25
-COMMAND = "(command)"
-"""The policy of backups to a file."""
 
 
 def _status_arguments(parser: ArgumentParser) -> None:

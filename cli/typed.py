@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli import identities, passphrases
@@ -19,14 +18,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: ArgumentParser) -> None:
     """Let a command be told what opens beside the configured keys."""
     group = parser.add_argument_group("what opens, beside the configured keys")
-    group.add_argument(
-        "--identity",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="key file or private key; repeatable",
-    )
+    identities.add_identity_argument(group)
     passphrases.add_arguments(group)
 
 

@@ -44,6 +44,10 @@ class SecretBytes:
         raise TypeError("a secret value must not be pickled")
 
 
+COMMAND = "(command)"
+"""What stands in the place of a policy's name where a command made a backup."""
+
+
 class VersionState(StrEnum):
     """What the source says of one version."""
 

@@ -15,7 +15,7 @@ from strongroom.container.manifest import Manifest
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import RunCancelled, RunFailed, StrongroomError
 from strongroom.keys import Recipient
-from strongroom.model import Depth, Selection
+from strongroom.model import COMMAND, Depth, Selection
 from strongroom.operations import failures
 from strongroom.operations.abandoned import GONE, take_up
 from strongroom.operations.decide import FIRST
@@ -28,7 +28,6 @@ from strongroom.operations.steps import perform
 from strongroom.sources import Source
 from strongroom.state.records import Run, RunKind, RunState, Spec, StepKind, StepState
 
-POLICY = "(command)"
 TARGET = "file"
 
 
@@ -107,7 +106,7 @@ def sweep_abandoned(services: Services) -> None:
     A step that somebody else took up of it has to lose its lease first: then the next backup does it.
     """
     for run in services.store.runs():
-        if run.spec.policy == POLICY and not run.state.final and not _written(run):
+        if run.spec.policy == COMMAND and not run.state.final and not _written(run):
             services.store.cancel(run.id, error=GONE)
             for ticket in take_up(run.id, services):
                 perform(ticket, services)
@@ -150,7 +149,7 @@ def _spec(
 ) -> Spec:
     return Spec(
         kind=RunKind.BACKUP,
-        policy=POLICY,
+        policy=COMMAND,
         source=source.name,
         values=values,
         selection=selection,

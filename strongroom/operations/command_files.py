@@ -16,12 +16,10 @@ from stat import S_ISREG
 from strongroom.container.bundle import BundleReader
 from strongroom.container.manifest import Manifest
 from strongroom.errors import MissingPiece, NotABackup, RunNotFound, UsageError
+from strongroom.model import COMMAND
 from strongroom.operations.open import backup_ids, read_manifest
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
-
-COMMAND = "(command)"
-"""What the catalog has as the policy of a backup that no policy made."""
 
 SUPERSEDED = ".superseded"
 """How the name of a file ends that was sealed anew in its place and kept beside that."""

@@ -16,7 +16,8 @@ from msgspec import Struct
 from strongroom.container.bundle import BundleReader
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError, KeyStillNeeded, MissingPiece, NothingSelected, StrongroomError
-from strongroom.operations.command_files import COMMAND, SUPERSEDED
+from strongroom.model import COMMAND
+from strongroom.operations.command_files import SUPERSEDED
 from strongroom.operations.keyuse import Opens, keys_of, look_all, opens_with, own_records, pinned_key
 from strongroom.operations.open import open_backup
 from strongroom.operations.quarantine import quarantine

@@ -15,14 +15,13 @@ from pathlib import Path
 from strongroom.container.metadata import DocumentAbout, Written, check_document, write_document
 from strongroom.container.ranges import FileReader
 from strongroom.errors import DuplicateSecret, EmptySource, NothingSelected, VerificationFailed
-from strongroom.model import Entry, Secret, Selection
+from strongroom.model import COMMAND, Entry, Secret, Selection
 from strongroom.operations.placing import placed
 from strongroom.operations.times import rfc3339
 from strongroom.sources import Source
 from strongroom.sources.select import matches
 
 BATCH = 1000
-POLICY = "(command)"
 
 
 def write_metadata_file(
@@ -93,6 +92,6 @@ def _about(source: str) -> DocumentAbout:
         piece=0,
         pieces=1,
         source=source,
-        policy=POLICY,
+        policy=COMMAND,
         created_at=rfc3339(now),
     )

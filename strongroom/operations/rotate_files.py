@@ -19,8 +19,7 @@ from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.manifest import Manifest, sign_manifest
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import WouldOverwrite, WrongKey
-from strongroom.model import Depth
-from strongroom.operations.backup_file import POLICY
+from strongroom.model import COMMAND, Depth
 from strongroom.operations.envelopes import envelopes_prefix, find_newest, named, readers_now, wrapping_keys
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.open import Backup, manifest_bytes, read_manifest
@@ -53,12 +52,12 @@ class FileRotated(Struct, frozen=True, kw_only=True):
 def written_files(services: Services) -> list[Path]:
     """Return the backup files that this installation wrote and that are still there."""
     runs = services.store.runs(RECENT)
-    paths = {Path(pin.address) for run in runs if run.spec.policy == POLICY for pin in run.spec.targets}
+    paths = {Path(pin.address) for run in runs if run.spec.policy == COMMAND for pin in run.spec.targets}
     return sorted(path for path in paths if path.is_file())
 
 
 def file_manifest(path: Path, *, trusted: frozenset[str]) -> Manifest:
-    """Return a file's manifest, of a trusted signer, with those whom it opens for now."""
+    """Return a file's manifest, of a trusted signer, with those whom it opens for."""
     with BundleReader(path) as reader:
         return readers_now(reader, read_manifest(reader, trusted=trusted), trusted=trusted)
 

@@ -12,9 +12,9 @@ import msgspec
 from cronsim import CronSim
 
 from strongroom.errors import ConfigError, MissingPiece, UsageError
-from strongroom.model import Depth, Selection
+from strongroom.model import COMMAND, Depth, Selection
 from strongroom.operations import repair, shred_record
-from strongroom.operations.command_files import COMMAND, in_a_file, path_of
+from strongroom.operations.command_files import in_a_file, path_of
 from strongroom.operations.decide import FIRST, decide
 from strongroom.operations.locks import left_unlocked
 from strongroom.operations.restore_run import RestoreOptions

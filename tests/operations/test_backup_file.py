@@ -12,7 +12,8 @@ import pytest
 
 from strongroom.container.bundle import BundleReader
 from strongroom.errors import WouldOverwrite
-from strongroom.operations.backup_file import POLICY, backup_to_file
+from strongroom.model import COMMAND
+from strongroom.operations.backup_file import backup_to_file
 from strongroom.operations.open import open_backup
 from strongroom.state.records import RunState, StepKind, Ticket
 from strongroom.targets.directory import DirectoryTarget
@@ -72,7 +73,7 @@ def test_what_a_killed_backup_left_is_gone_after_the_next(world: World, tmp_path
     back_up(world, folder / "weekly")
     assert names_on(world.stage) == []
     assert [path.name for path in folder.iterdir()] == ["weekly"]
-    states = [run.state for run in world.services().store.runs() if run.spec.policy == POLICY]
+    states = [run.state for run in world.services().store.runs() if run.spec.policy == COMMAND]
     assert sorted(states) == [RunState.CANCELLED, RunState.DONE]
 
 

@@ -11,8 +11,8 @@ import pytest
 from strongroom.container.bundle import BundleReader
 from strongroom.errors import MissingPiece, UsageError
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations import backup_file, metadata_file
-from strongroom.operations.command_files import COMMAND, SUPERSEDED, lying, say_gone
+from strongroom.operations.backup_file import backup_to_file
+from strongroom.operations.command_files import SUPERSEDED, lying, say_gone
 from strongroom.operations.incident import Exposed, affected_by, open_incident, secrets_of
 from strongroom.operations.keyuse import Survey, recipient_key, survey
 from strongroom.operations.rewrap import Rotation
@@ -37,7 +37,7 @@ def services_of(world: World) -> Services:
 
 def made(world: World, path: Path, *, replace: bool = False) -> str:
     recipients = [world.identity.recipient()]
-    manifest = backup_file.backup_to_file(
+    manifest = backup_to_file(
         path,
         source=world.source,
         recipients=recipients,
@@ -72,10 +72,6 @@ def opened_by(world: World, key: KeyFileIdentity) -> list[str]:
 
 def exposed(world: World, **named: object) -> Exposed:
     return affected_by(services_of(world), key=recipient_key(world.identity.recipient()), **named)  # type: ignore[arg-type]
-
-
-def test_its_policy_is_what_the_commands_write() -> None:
-    assert {COMMAND} == {backup_file.POLICY, metadata_file.POLICY}
 
 
 def test_it_counts_for_its_key_though_targets_are_configured(world: World, tmp_path: Path) -> None:
