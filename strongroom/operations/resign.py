@@ -27,6 +27,7 @@ from strongroom.operations.envelopes import envelope_name, find_newest, wrapping
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.locks import lock_backup, lock_until
 from strongroom.operations.read_back import Keys, read_back
+from strongroom.operations.rotate_files import copy
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Target
@@ -179,7 +180,8 @@ def _in_file(services: Services, entry: CatalogEntry, path: Path, name: str) -> 
         if content is None and not any(list(_unbelieved(services, old, key)) for key in keys):
             return False, 0
         with BundleWriter(path, replace=True) as new:
-            _copy(old, new)
+            for info in old.list():
+                copy(old, new, info.name)
             if content is not None:
                 _beside(new, manifest_name(name), content)
             envelopes = _envelopes(services, new, signed.manifest)
@@ -188,14 +190,6 @@ def _in_file(services: Services, entry: CatalogEntry, path: Path, name: str) -> 
     if content is not None:
         _note(services, entry, content, {})
     return content is not None, envelopes
-
-
-def _copy(old: BundleReader, new: BundleWriter) -> None:
-    for info in old.list():
-        digest = hashlib.sha256()
-        for block in old.read(info.name):
-            digest.update(block)
-        new.put(info.name, old.read(info.name), size=info.size, sha256=digest.digest())
 
 
 # -- what was recorded ---------------------------------------------------------

@@ -73,7 +73,7 @@ def rewrap_file(path: Path, rotation: Rotation) -> FileRotated:
     with BundleReader(path) as old, BundleWriter(path, replace=True) as new:
         manifest = read_manifest(old, trusted=rotation.trusted)
         for name in _kept(old, manifest, rotation.trusted):
-            _copy(old, new, name)
+            copy(old, new, name)
         # A file takes no deletion: what is older is left out when it is written anew the next time.
         keys = list(rewrap_backup(manifest, [new], replace(rotation, keep_older=True)))
         if not any(key.made for key in keys):
@@ -121,7 +121,8 @@ def _kept(old: BundleReader, manifest: Manifest, trusted: frozenset[str]) -> Ite
     return (info.name for info in old.list() if info.name not in dropped)
 
 
-def _copy(old: BundleReader, new: BundleWriter, name: str) -> None:
+def copy(old: BundleReader, new: BundleWriter, name: str) -> None:
+    """Put an object of one file into another."""
     digest = hashlib.sha256()
     size = 0
     for block in old.read(name):
