@@ -33,6 +33,7 @@ class MemoryTarget:
         self._provider = provider
         self._capacity = capacity
         self._objects: dict[str, bytes] = {}
+        self._held = 0
         self._lock = threading.Lock()
 
     @property
@@ -65,6 +66,7 @@ class MemoryTarget:
                 return False
             self._check_room(size)
             self._objects[name] = content
+            self._held += size
         return True
 
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
@@ -89,7 +91,7 @@ class MemoryTarget:
     def delete(self, name: str) -> None:
         """Remove an object; a missing one is fine."""
         with self._lock:
-            self._objects.pop(check_name(name), None)
+            self._held -= len(self._objects.pop(check_name(name), b""))
 
     def abort_incomplete(self, prefix: str) -> int:
         """Do nothing: what is interrupted here was never stored."""
@@ -105,8 +107,7 @@ class MemoryTarget:
             yield content[start : min(end, start + READ_BYTES)]
 
     def _check_room(self, size: int) -> None:
-        held = sum(map(len, self._objects.values()))
-        if self._capacity is not None and held + size > self._capacity:
+        if self._capacity is not None and self._held + size > self._capacity:
             raise TargetFull(f"target '{self._name}' has room for {self._capacity:,} bytes in all")
 
 
