@@ -165,6 +165,10 @@ def unzstd_native(frame: bytes, length: int) -> bytes:
     return data
 
 
+def fingerprint(public: bytes) -> str:
+    return "sr1:" + sha256(public).hex()
+
+
 def check_signature(public: bytes, domain: bytes, message: bytes, signature: bytes) -> None:
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, domain + b"\x00" + message)
@@ -223,8 +227,11 @@ class Keys:
     derived: dict[tuple[str, bytes, int], bytes] = field(default_factory=dict)
 
     def trust(self, public: bytes) -> None:
-        name = "sr1:" + sha256(public).hex()
+        name = fingerprint(public)
         need(not self.signers or name in self.signers, "UntrustedSigner", f"Signed by {name}.")
+
+    def said_of(self, public: bytes) -> str:
+        return fingerprint(public) + ("" if self.signers else " (not checked: no --signer)")
 
     def unwrap(self, stanza: dict[str, Any], context: bytes) -> bytes | None:
         """Try every key on one stanza; None if none fits."""
@@ -767,11 +774,12 @@ def inverse(a: int) -> int:
 
 @dataclass(frozen=True)
 class Part:
-    """A range of an open file."""
+    """A range of an open file; of a backup file's object, with its digest in hex."""
 
     fd: int
     start: int
     size: int
+    sha256: str = ""
 
     def read(self, offset: int, length: int) -> bytes:
         length = max(0, min(length, self.size - offset))
@@ -837,7 +845,8 @@ class Container:
         wrapping_key = unlock(record, keys)
         file_key = unwrap(wrapping_key, self.envelope["file_key"], b"strongroom/v1/file-key/" + file_id)
         if file_key is None:
-            raise Failure("Tampered", "The file key does not belong to this container.")
+            said = " Give --signer: the envelope may be a stranger's." if newer and not keys.signers else ""
+            raise Failure("Tampered", f"The file key does not belong to this container.{said}")
         tag = hkdf(file_key, file_id, b"strongroom/v1/header" + self.header[:48])
         genuine(hmac.compare_digest(tag, self.header[48:]), "The header was changed.")
         return {
@@ -1006,6 +1015,7 @@ def signed_body(data: bytes, kind: str, keys: Keys) -> bytes:
     body, signer, signature = found[1], bytes.fromhex(found[2].decode()), bytes.fromhex(found[3].decode())
     check_signature(signer, b"strongroom/v1/" + kind.encode(), body, signature)
     keys.trust(signer)
+    note(f"{kind} signed by {keys.said_of(signer)}")
     return body
 
 
@@ -1086,7 +1096,7 @@ def _objects(part: Part, objects: list[dict[str, Any]], end: int) -> Iterator[tu
         at += one["size"]
     sound(at == end and len({one["name"] for one in objects}) == len(objects), "The objects do not fit.")
     for one in objects:
-        found = Part(part.fd, part.start + one["offset"], one["size"])
+        found = Part(part.fd, part.start + one["offset"], one["size"], str(one["sha256"]))
         digest = hashlib.sha256()
         for chunk in iter_pread(found.fd, found.start, found.size):
             digest.update(chunk)
@@ -1124,10 +1134,7 @@ def secrets_in(part: Part, keys: Keys, newer: Sequence[dict[str, Any]]) -> Itera
         yield from _secrets_in_file(open_file(part), keys, newer)
     else:
         container = open_container(part, keys)
-        note(
-            f"sealed by sr1:{sha256(container.signer).hex()}"
-            + ("" if keys.signers else " (not checked: no --signer)")
-        )
+        note(f"sealed by {keys.said_of(container.signer)}")
         yield from container.secrets(keys, newer)
 
 
@@ -1136,23 +1143,60 @@ def _secrets_in_file(
 ) -> Iterator[Secret]:
     """Yield a backup file's secrets; only of containers that its manifest names."""
     held = dict(objects)
-    names = [name for name in held if name.startswith("manifests/")]
-    need(len(names) == 1, "MissingPiece", "The file does not hold exactly one manifest.")
-    data = held[names[0]].read(0, held[names[0]].size)
-    manifest = read_manifest(data, keys)
+    manifest = _manifest_of(held, keys)
     describe(manifest)
+    rotated: dict[str, list[dict[str, Any]]] = {}
     for entry in manifest["containers"]:
-        name = f"containers/{manifest['backup_id']}/{entry['sha256']}"
-        need(name in held, "MissingPiece", f"'{name}' is not there.")
+        part = _piece(held, f"containers/{manifest['backup_id']}/{entry['sha256']}", entry["sha256"])
         trusted = replace(keys, signers=frozenset())
         if not manifest["sealed"]:
-            yield from secrets_in(held[name], keys, ())
+            yield from secrets_in(part, keys, ())
             continue
-        container = open_container(held[name], trusted)
+        container = open_container(part, trusted)
         need(
             container.signer.hex() == entry["signer"], "Tampered", "A container was sealed by another signer."
         )
-        yield from container.secrets(keys, newer)
+        key = container.envelope["wrapping_key"]["id"]
+        if key not in rotated:
+            rotated[key] = list(_newest(held, key, keys))
+        yield from container.secrets(keys, [*newer, *rotated[key]])
+
+
+def _piece(held: dict[str, Part], name: str, sha256: str) -> Part:
+    """Return what the manifest names, whole: under its name, or beside it (section 7)."""
+    there = [held[one] for one in (name, *(f"{name}.r{n}" for n in range(1, 10))) if one in held]
+    need(there, "MissingPiece", f"'{name}' is not there.")
+    right = [part for part in there if part.sha256 == sha256]
+    genuine(right, f"'{name}' is not the one that the manifest names.")
+    return right[0]
+
+
+def _manifest_of(held: dict[str, Part], keys: Keys) -> dict[str, Any]:
+    """Return a file's manifest: the first copy that nothing speaks against (section 9)."""
+    names = sorted(name for name in held if name.startswith("manifests/"))
+    stems = {re.sub(r"\.r[1-9]$", "", name) for name in names}
+    need(len(stems) == 1, "MissingPiece", "The file does not hold exactly one manifest.")
+    refused = []
+    for name in names:
+        try:
+            return read_manifest(held[name].read(0, held[name].size), keys)
+        except Failure as failure:
+            refused.append(failure)
+    raise refused[0]
+
+
+def _newest(held: dict[str, Part], key: str, keys: Keys) -> Iterator[dict[str, Any]]:
+    """Yield the newest detached envelope of a wrapping key that counts, if there is one (section 9)."""
+    names = ((re.fullmatch(rf"keys/{key}/([0-9]{{8}})(\.r[1-9])?", name), name) for name in held)
+    for generation, name in sorted((-int(found[1]), name) for found, name in names if found):
+        try:
+            record = read_envelope(held[name].read(0, 257 * 1024), keys)
+            sound((record["id"], -record["generation"]) == (key, generation), "It has another's name.")
+        except Failure as failure:  # anybody can put it there, and it must not keep from the next
+            note(f"left aside: {name}: {failure.kind}: {failure}")
+            continue
+        yield record
+        return
 
 
 def counted(secrets: int) -> str:
