@@ -120,6 +120,21 @@ def _entry(row: AnyRow) -> CatalogEntry:
     return msgspec.convert(dict(zip(_ENTRY, row, strict=True)), CatalogEntry)
 
 
+def record_of(row: AnyRow, kind: type[T], what: str) -> T:
+    """Return a row as the record whose fields are named like its columns."""
+    return _readable(lambda row: _convert(row, kind), row, what)
+
+
+def _convert(row: AnyRow, kind: type[T]) -> T:
+    # SQLAlchemy's names are of a kind of str that msgspec does not take for one.
+    return msgspec.convert({str(name): value for name, value in row._mapping.items()}, kind)  # noqa: SLF001
+
+
+def row_of(record: msgspec.Struct) -> Mapping[str, Any]:
+    """Return a record as the row whose columns are named like its fields."""
+    return msgspec.structs.asdict(record)
+
+
 def texts_of(values: Sequence[object], what: str) -> list[str]:
     """Return one column of several rows."""
     return _readable(lambda values: msgspec.convert(values, list[str]), values, what)

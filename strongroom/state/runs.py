@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, func, or_, select, update
 
 from strongroom.errors import RunNotFound, StateError, StateUnavailable
 from strongroom.state import codec, events, keys, slots, sql, tables
-from strongroom.state.records import Run, RunState, Spec, Step, StepKind, StepRow, StepState, Tally
+from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepRow, StepState, Tally
 
 _runs, _steps = tables.runs.c, tables.steps.c
 
@@ -123,6 +123,20 @@ def newest(conn: Connection, limit: int) -> list[Run]:
     """Return runs, newest first."""
     query = select(tables.runs).order_by(_runs.created_at.desc(), _runs.id.desc()).limit(limit)
     return [codec.run_of(row) for row in conn.execute(query)]
+
+
+def of(conn: Connection, policy: str, kind: RunKind, limit: int) -> list[Run]:
+    """Return the newest runs of a policy and kind, newest first."""
+    query = select(tables.runs).where(_runs.policy == policy, _runs.kind == kind.value)
+    query = query.order_by(_runs.created_at.desc(), _runs.id.desc()).limit(limit)
+    return [codec.run_of(row) for row in conn.execute(query)]
+
+
+def sealed_since(conn: Connection, policy: str, fingerprint: str) -> float | None:
+    """Return when the first backup of a policy began whose run names a recipient of this fingerprint."""
+    query = select(func.min(_runs.created_at)).where(_runs.policy == policy)
+    query = query.where(_runs.kind == RunKind.BACKUP.value)
+    return conn.execute(query.where(_runs.spec.contains(fingerprint, autoescape=True))).scalar()
 
 
 def active(conn: Connection) -> list[Run]:

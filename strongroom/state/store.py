@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from strongroom.state import catalog, claims, events, outcomes, recovery, runs, slots
+from strongroom.state import alerts, catalog, claims, events, outcomes, recovery, runs, slots
+from strongroom.state.alerts import Told
 from strongroom.state.engine import Database
 from strongroom.state.outcomes import Decide, DecideAgain
 from strongroom.state.records import (
@@ -21,6 +22,7 @@ from strongroom.state.records import (
     Link,
     Replica,
     Run,
+    RunKind,
     Spec,
     Step,
     StepKind,
@@ -98,6 +100,16 @@ class RunStore:
         """Return the newest runs, newest first."""
         with self._database.reading() as conn:
             return runs.newest(conn, limit)
+
+    def runs_of(self, policy: str, kind: RunKind, *, limit: int) -> list[Run]:
+        """Return the newest runs of a policy and kind, newest first."""
+        with self._database.reading() as conn:
+            return runs.of(conn, policy, kind, limit)
+
+    def sealed_since(self, policy: str, fingerprint: str) -> float | None:
+        """Return when the first backup on record began that a policy sealed for a recipient (epoch seconds)."""
+        with self._database.reading() as conn:
+            return runs.sealed_since(conn, policy, fingerprint)
 
     def active(self) -> list[Run]:
         """Return the runs that have not ended, however old they are."""
@@ -273,6 +285,19 @@ class RunStore:
         """Return for each name how many seconds ago it was alive."""
         with self._database.reading() as conn:
             return events.ages(conn)
+
+    # -- alerts --------------------------------------------------------------
+
+    def told(self, audience: str) -> list[Told]:
+        """Return the alerts that an audience was told of, by key."""
+        with self._database.reading() as conn:
+            return alerts.told(conn, audience)
+
+    def put_told(self, audience: str, rows: Sequence[Told], *, forget: float) -> None:
+        """Record what an audience was told; forget what has been over since before ``forget``."""
+        with self._database.writing() as conn:
+            alerts.put(conn, audience, rows)
+            alerts.forget(conn, audience, forget)
 
     # -- catalog -------------------------------------------------------------
 

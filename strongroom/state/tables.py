@@ -165,3 +165,18 @@ heartbeats: Final = Table(
     Column("name", String(255), primary_key=True),
     Column("at", Double, nullable=False),
 )
+
+alerts: Final = Table(
+    "alerts",
+    metadata,
+    # Who is told together: a digest of their addresses.
+    Column("audience", String(64), nullable=False),
+    Column("key", String(255), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("weight", Integer, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("first_seen", Double, nullable=False),
+    Column("sent_at", Double),
+    Column("resolved_at", Double),
+    PrimaryKeyConstraint("audience", "key"),
+)

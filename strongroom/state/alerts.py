@@ -1,0 +1,52 @@
+"""What people were told of: one row an alert and audience, so that nobody is told the same again and again.
+
+An audience is who is told together. Two hosts that tell the same people share its rows; one that tells others
+does not keep them from hearing of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from sqlalchemy import Connection, delete, select
+
+from strongroom.model import prepare
+from strongroom.state import codec, sql, tables
+
+_alerts = tables.alerts.c
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """An alert as it was last told. ``weight`` is how bad it was within its severity.
+
+    Times are seconds since the epoch by the clock of whoever looked. ``sent_at`` is ``None`` as long as nobody
+    was told. ``resolved_at`` is when it was found to be over.
+    """
+
+    key: str
+    severity: str
+    weight: int
+    what: str
+    first_seen: float
+    sent_at: float | None
+    resolved_at: float | None = None
+
+
+prepare(Told)
+
+
+def told(conn: Connection, audience: str) -> list[Told]:
+    """Return what an audience was told of, by key."""
+    query = select(tables.alerts).where(_alerts.audience == audience).order_by(_alerts.key)
+    return [codec.record_of(row, Told, f"alert {row.key}") for row in conn.execute(query)]
+
+
+def put(conn: Connection, audience: str, rows: Sequence[Told]) -> None:
+    """Record what an audience was told; a known alert takes what is new of it."""
+    sql.put(conn, tables.alerts, [{"audience": audience, **codec.row_of(one)} for one in rows])
+
+
+def forget(conn: Connection, audience: str, before: float) -> None:
+    """Remove what has been over since before a time: else each backup that was ever bad would leave a row."""
+    conn.execute(delete(tables.alerts).where(_alerts.audience == audience, _alerts.resolved_at < before))
