@@ -320,19 +320,8 @@ def _of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence
     ]
     if manifest.values:
         lines += _everything('--backup-file "$FILE"', ways, signs)
-    if _rotated(path):
-        lines += ["", "# without Strongroom, recover.py opens it only with a key from before its rotation"]
-    else:
-        lines += _without('"$RECOVER"', '"$FILE"', ways, manifest_signers(signs))
+    lines += _without('"$RECOVER"', '"$FILE"', ways, manifest_signers(signs))
     return _section(f"the file {path.name}", lines, ways)
-
-
-def _rotated(path: Path) -> bool:
-    from strongroom.container.bundle import BundleReader  # noqa: PLC0415
-    from strongroom.operations.envelopes import KEYS  # noqa: PLC0415
-
-    with BundleReader(path) as file:
-        return next(iter(file.list(KEYS)), None) is not None
 
 
 _PROGRAM = "RECOVER=/path/to/ops/recover/recover.py   # it comes with Strongroom's sources; keep a copy"
@@ -367,8 +356,9 @@ def _without(program: str, files: str, ways: Sequence[Way], signers: Sequence[st
 
 
 def _sealers(signs: Sequence[Known]) -> list[str]:
-    """Return the fingerprints of whoever seals containers, as a copy of a target holds them."""
-    return [one.key.fingerprint for one in signs if one.role == "seal" and one.key.signs]
+    """Return the fingerprints of whoever signs a target's containers and their newer envelopes."""
+    sealers = [one.key.fingerprint for one in signs if one.role == "seal" and one.key.signs]
+    return [*sealers, *manifest_signers(signs)]
 
 
 def _snippet(settings: Settings) -> Iterator[Section]:

@@ -1388,7 +1388,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     keys = gather(arguments)
-    newer = [read_envelope(path.read_bytes(), keys) for path in arguments.newer]
+    newer = list(_given(arguments.newer, keys))
     if arguments.legacy:
         for path in arguments.file:
             sys.stdout.buffer.write(open_legacy(path.read_bytes(), keys.passphrases))
@@ -1397,6 +1397,19 @@ def run(arguments: argparse.Namespace) -> int:
     note(counted(count))
     need(count or arguments.get is None, "MissingPiece", f"There is no secret '{arguments.get}' here.")
     return 0
+
+
+def _given(paths: Sequence[Path], keys: Keys) -> Iterator[dict[str, Any]]:
+    """Yield the envelopes that were given; one among many may be a stranger's, and must not block."""
+    refused = []
+    for path in paths:
+        try:
+            yield read_envelope(path.read_bytes(), keys)
+        except Failure as failure:
+            note(f"left aside: {path}: {failure.kind}: {failure}")
+            refused.append(failure)
+    if refused and len(refused) == len(paths):
+        raise refused[0]
 
 
 def _of(path: Path, keys: Keys, newer: Sequence[dict[str, Any]]) -> Iterator[Secret]:

@@ -52,16 +52,17 @@ def runbook(
         configured: whether a strongroom.toml that names the HSM's and keepers' keys lies there too.
     """
     folder = f"emergency/{backup}"
+    believed = tuple(dict.fromkeys((*signers, *sealers)))  # a rotation's envelopes are of the first
     text = _RUNBOOK.format(
         backup=backup,
         medium=medium,
         marks=MARKS,
-        signers="\n".join(f"       {signer}" for signer in dict.fromkeys((*signers, *sealers))),
+        signers="\n".join(f"       {signer}" for signer in believed),
         opens_for="\n".join(f"   - {words}" for words in opens_for),
         beside=f"\n\n   Beside it: {', '.join(f'`{folder}/{name}`' for name in quorums)}." if quorums else "",
         configured=f"       export STRONGROOM_CONFIG=$PWD/{folder}/strongroom.toml\n" if configured else "",
         restore="\n".join(_indented(restore(f"--from-target . --backup {backup}", (), signers))),
-        recover=f"       {recover(f'{folder}/recover.py', f'containers/{backup}/*', (), sealers)}",
+        recover=f"       {recover(f'{folder}/recover.py', f'containers/{backup}/*', (), believed)}",
     )
     return text.encode()
 

@@ -194,3 +194,23 @@ def test_a_container_of_another_backup_in_its_place_is_refused(file: File, tmp_p
     code, out, said = file.get(1)
     assert (code, out) == (15, b"")
     assert "not the one that the manifest names" in said
+
+
+def test_of_the_envelopes_of_a_target_those_of_a_stranger_keep_nobody_from_the_others(
+    file: File, tmp_path: Path
+) -> None:
+    with BundleReader(file.path) as bundle:
+        objects = {info.name: b"".join(bundle.read(info.name)) for info in bundle.list()}
+    (container,) = (content for name, content in objects.items() if name.startswith("containers/"))
+    (own,) = (content for name, content in objects.items() if name.startswith("keys/"))
+    (foreign,) = _strangers(file).values()
+    for name, content in (("container", container), ("own", own), ("foreign", foreign)):
+        (tmp_path / name).write_bytes(content)
+    pins = [
+        word for role in ("seal", "recover") for word in ("--signer", file.world.signers[role].fingerprint)
+    ]
+    words = (tmp_path / "container", "--private-key", file.key(1), "--get", "app/0007", *pins, "--newer")
+    done = run(*words, tmp_path / "own", tmp_path / "foreign")
+    assert (done.returncode, done.stdout) == (0, VALUE)
+    assert b"left aside" in done.stderr
+    assert run(*words, tmp_path / "foreign").returncode == 18
