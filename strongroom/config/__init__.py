@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from strongroom.config.alerts import AlertSettings, MailSettings
 from strongroom.config.env import default_state_dir, find_config
 from strongroom.config.keys import (
     AllOfKey,
@@ -51,6 +52,7 @@ from strongroom.config.targets import (
 from strongroom.config.vaults import VaultSettings
 
 __all__ = [
+    "AlertSettings",
     "AllOfKey",
     "AwsSource",
     "AzureTargetSettings",
@@ -66,6 +68,7 @@ __all__ = [
     "KmsKey",
     "LimitSettings",
     "LocalSource",
+    "MailSettings",
     "PassphraseKey",
     "Pkcs11Key",
     "PolicySettings",

@@ -18,6 +18,8 @@ _UNITS: dict[str, int] = {"": 1, "B": 1} | {
     for power, letter in enumerate("KMGT", start=1)
     for binary, base in (("", 1000), ("i", 1024))
 }
+_DURATION = re.compile(r"(?P<number>\d{1,9}) ?(?P<unit>s|min|m|h|d|w)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 class Unfit(Exception):
@@ -37,9 +39,10 @@ class Unfit(Exception):
 
 
 class Meant(Struct, frozen=True):
-    """In an annotation: what a text that stands in place of the value means."""
+    """In an annotation: what a text that stands in place of the value means, and what may be written."""
 
     by: Callable[[str], int]
+    words: str
 
 
 class Checked(Struct, frozen=True):
@@ -59,6 +62,14 @@ def parse_size(text: str) -> int:
     if match is None:
         raise misshapen()
     return int(match["number"]) * _UNITS[match["unit"]]
+
+
+def parse_duration(text: str) -> int:
+    """Return the seconds that a text such as ``"48h"``, ``"30 min"`` or ``"2d"`` means."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise misshapen()
+    return int(match["number"]) * _SECONDS[match["unit"]]
 
 
 def is_text(text: str) -> bool:
@@ -96,9 +107,19 @@ def private(url: str) -> None:
 
 
 AbsolutePath: TypeAlias = Path
-Size = Annotated[int, Meant(parse_size)]
+Size = Annotated[int, Meant(parse_size, 'bytes, or text such as "32MiB"')]
+Duration = Annotated[int, Meant(parse_duration, 'seconds, or text such as "48h"')]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
 Fingerprint = Annotated[str, Meta(pattern=r"^sr1:[0-9a-f]{64}$")]
 PublicKey = Annotated[str, Meta(pattern=r"^srpub1:[A-Za-z0-9_-]+:[A-Za-z0-9_-]+$")]
 Text = Annotated[str, Meta(min_length=1)]
+MailAddress = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?=.{3,254}$)[A-Za-z0-9!#$%&'*+/=?^_{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_{|}~-]+)*"
+        r"@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$"
+    ),
+]
+"""A plain address, as it is written into an envelope and a header: no space, comma, quote or line feed."""
+Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$|^[0-9A-Fa-f:.]+$")]
 Url = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"), Checked(private)]

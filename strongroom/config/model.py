@@ -11,6 +11,7 @@ from typing import Annotated
 from msgspec import Meta, field
 from msgspec.structs import force_setattr
 
+from strongroom.config.alerts import AlertSettings, MailSettings
 from strongroom.config.base import KIB, MIB, Section
 from strongroom.config.fields import AbsolutePath, Fingerprint, Name, Size, Text
 from strongroom.config.keys import KeySettings
@@ -265,6 +266,8 @@ class Settings(Section, frozen=True, kw_only=True):
     drill: DrillSettings = DrillSettings()
     rotation: RotationSettings = RotationSettings()
     key_health: KeyHealthSettings = KeyHealthSettings()
+    alerts: AlertSettings = AlertSettings()
+    mail: MailSettings = MailSettings()
     trust: TrustSettings = TrustSettings()
     workers: WorkerSettings = WorkerSettings()
     limits: LimitSettings = LimitSettings()

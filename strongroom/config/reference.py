@@ -111,8 +111,8 @@ def _type(field: Field) -> str:
 
 def _type_words(field: Field) -> str:
     kind = field.kind
-    if any(isinstance(mark, Meant) for mark in field.marks):
-        return 'bytes, or text such as "32MiB"'
+    if meant := next((mark for mark in field.marks if isinstance(mark, Meant)), None):
+        return meant.words
     if get_origin(kind) is Literal:
         return " or ".join(f'`"{word}"`' for word in get_args(kind))
     if kind is Depth:

@@ -137,6 +137,16 @@ _REST = """
 #[state]                        # otherwise SQLite in the state directory
 #url = "postgresql://strongroom@db.example.org/strongroom"
 
+#[alerts]                       # 'strongroom backup-alerts' looks without it, too
+#email = ["alerts@example.org"]
+#threshold_age = "24h"          # how long after its time a backup may be missing
+
+#[mail]
+#host = "smtp.example.org"
+#security = "starttls"          # or "tls"
+#username = "strongroom"
+#password_file = "/etc/strongroom/mail-password"
+
 #[workers]
 #seal = 2
 #transfer = 8

@@ -20,8 +20,8 @@ _alerts = tables.alerts.c
 class Told(Struct, frozen=True, kw_only=True):
     """An alert as it was last told. ``weight`` is how bad it was within its severity.
 
-    Times are seconds since the epoch by the clock of whoever looked. ``sent_at`` is ``None`` as long as nobody
-    was told. ``resolved_at`` is when it was found to be over.
+    Times are seconds since the epoch by the clock of whoever looked. ``sent_at`` is ``None`` as long as
+    nobody was told. ``resolved_at`` is when it was found to be over.
     """
 
     key: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from strongroom.config.checks import (
+    alerts,
     custody,
     erasable,
     limits,
@@ -23,5 +24,17 @@ __all__ = ["Finding", "Found", "check"]
 
 def check(found: Found) -> Iterator[Finding]:
     """Yield what does not fit, each with its key and what would be right."""
-    for one in (policies, schedules, paths, secrets, servers, stores, snapshots, custody, erasable, limits):
+    for one in (
+        policies,
+        schedules,
+        paths,
+        secrets,
+        servers,
+        stores,
+        snapshots,
+        custody,
+        erasable,
+        limits,
+        alerts,
+    ):
         yield from one.check(found)

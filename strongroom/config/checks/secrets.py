@@ -32,6 +32,7 @@ def secret_files(settings: Settings) -> dict[KeyPath, Path]:
         ("broker", "password_file"): settings.broker.password_file,
         ("state", "password_file"): settings.state.password_file,
         ("flower", "password_file"): settings.flower.password_file,
+        ("mail", "password_file"): settings.mail.password_file,
     }
     named |= dict(_of_keys(settings)) | dict(_of_places(settings))
     return {key: path for key, path in named.items() if path}
@@ -85,7 +86,7 @@ def _public_keys(found: Found) -> Iterator[Finding]:
         if (key.public_key is None) == (key.public_key_file is None):
             what = "missing" if key.public_key is None else "given twice, with public_key_file"
             yield Finding((*at, "public_key"), what, "Give one of public_key and public_key_file.")
-        elif key.public_key_file and (why := _missing(key.public_key_file)):
+        elif key.public_key_file and (why := missing(key.public_key_file)):
             yield Finding((*at, "public_key_file"), why, "Name the public key's file.")
 
 
@@ -97,11 +98,12 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         )
         if broker.ca_file and _is_plain(broker.url):
             yield Finding(("broker", "ca_file"), "has no effect without TLS", "Use rediss:// in broker.url.")
-    if broker.ca_file and (why := _missing(broker.ca_file)):
+    if broker.ca_file and (why := missing(broker.ca_file)):
         yield Finding(("broker", "ca_file"), why, "Name the file of certificates (PEM).")
 
 
-def _missing(path: Path) -> str | None:
+def missing(path: Path) -> str | None:
+    """Say why a file that holds no secret cannot be used, if so."""
     try:
         return None if path.is_file() else "there is no such file"
     except OSError as error:

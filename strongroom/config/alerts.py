@@ -1,0 +1,142 @@
+"""Who is told when something is wrong with the backups, when, and by which mail server."""
+
+# Annotations are no text here: see strongroom.config.base.
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from strongroom.config.base import Section
+from strongroom.config.fields import AbsolutePath, Duration, Host, MailAddress, Text
+
+PORTS = {"starttls": 587, "tls": 465, "none": 25}
+
+
+class AlertSettings(Section, frozen=True, kw_only=True):
+    """What is an alarm, and who is told. `strongroom backup-alerts` and, with `email`, beat look."""
+
+    email: Annotated[
+        tuple[MailAddress, ...],
+        Meta(description="Who is told by mail; it needs `[mail]`.", examples=[["alerts@example.org"]]),
+    ] = ()
+    threshold_age: Annotated[
+        Duration,
+        Meta(
+            ge=60,
+            description="How long after its time a verified backup may be missing.",
+            examples=["48h"],
+            extra={"default": '`"24h"`'},
+        ),
+    ] = 86_400
+    repeat: Annotated[
+        Duration,
+        Meta(
+            ge=60,
+            description="After how long an alert that has not changed is told again.",
+            examples=["12h"],
+            extra={"default": '`"24h"`'},
+        ),
+    ] = 86_400
+    compared: Annotated[
+        int,
+        Meta(
+            ge=3, le=1000, description="With how many backups before it a backup is compared.", examples=[20]
+        ),
+    ] = 10
+    size_factor: Annotated[
+        float,
+        Meta(
+            gt=1,
+            description="How many times the median, or what part of it, a backup's bytes or secrets may be.",
+            examples=[1.5],
+        ),
+    ] = 2.0
+    duration_factor: Annotated[
+        float, Meta(gt=1, description="How many times the median a run may take.", examples=[5.0])
+    ] = 3.0
+    key_age: Annotated[
+        Duration,
+        Meta(
+            ge=86_400,
+            description="After how long a key is to be rotated.",
+            examples=["90d"],
+            extra={"default": '`"365d"`'},
+        ),
+    ] = 365 * 86_400
+    notice: Annotated[
+        Duration,
+        Meta(
+            ge=86_400,
+            description="How long before a key is due, or a certificate ends, that is told.",
+            examples=["14d"],
+            extra={"default": '`"30d"`'},
+        ),
+    ] = 30 * 86_400
+    free_percent: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=90,
+            description="How much is to be free where directories of targets, the stage and the state lie.",
+            examples=[20],
+        ),
+    ] = 10
+
+
+class MailSettings(Section, frozen=True, kw_only=True):
+    """The server that takes mail for `[alerts]`. Its certificate is always checked."""
+
+    host: Annotated[
+        Host | None,
+        Meta(description="Name or address of the server.", examples=["smtp.example.org"]),
+    ] = None
+    port: Annotated[
+        int | None,
+        Meta(
+            ge=1,
+            le=65535,
+            description="Port it listens on.",
+            examples=[2525],
+            extra={"default": "587 with `starttls`, 465 with `tls`, 25 with `none`"},
+        ),
+    ] = None
+    security: Annotated[
+        Literal["starttls", "tls", "none"],
+        Meta(
+            description="How the connection is sealed. `none` takes a server on this host, or no login.",
+            examples=["tls"],
+        ),
+    ] = "starttls"
+    username: Annotated[Text | None, Meta(description="Name to log in with.", examples=["strongroom"])] = None
+    password_file: Annotated[
+        AbsolutePath | None,
+        Meta(
+            description="File that holds its password and nothing else.",
+            examples=["/run/secrets/mail-password"],
+        ),
+    ] = None
+    ca_file: Annotated[
+        AbsolutePath | None,
+        Meta(
+            description="Certificates (PEM) that may sign the server's.",
+            examples=["/etc/strongroom/mail-ca.pem"],
+            extra={"default": "those of the system"},
+        ),
+    ] = None
+    sender: Annotated[
+        MailAddress | None,
+        Meta(
+            description="Whom the mail is from.",
+            examples=["strongroom@example.org"],
+            extra={"default": "`strongroom@` and the name of this host"},
+        ),
+    ] = None
+    timeout: Annotated[
+        Duration,
+        Meta(
+            ge=1,
+            le=600,
+            description="How long the server may take for one mail.",
+            examples=["60s"],
+            extra={"default": '`"30s"`'},
+        ),
+    ] = 30
