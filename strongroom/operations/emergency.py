@@ -28,8 +28,9 @@ from strongroom.operations.kit import Key, Way
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.open import carried_record
 from strongroom.operations.services import Services
-from strongroom.operations.submit import Scheduled, last_slot
+from strongroom.operations.submit import Scheduled
 from strongroom.targets import Target
+from strongroom.watch.due import last_slot
 
 DAY = 86_400.0
 GRACE = 7 * DAY

@@ -10,7 +10,7 @@ from msgspec import Struct
 from strongroom.operations.keyhealth import DAY, Due, Outcome, Tried, due, events, note, proofs, try_keys
 from strongroom.operations.keyuse import look
 from strongroom.operations.services import Services
-from strongroom.operations.submit import last_slot
+from strongroom.watch.due import last_slot
 
 CHECKED = "key.checked"
 EVERY = 1_000_000

@@ -15,8 +15,9 @@ from strongroom.operations.drive import drive
 from strongroom.operations.rotate import RotateOptions
 from strongroom.operations.services import Services
 from strongroom.operations.steps import recover
-from strongroom.operations.submit import Submitted, last_slot
+from strongroom.operations.submit import Submitted
 from strongroom.state.records import ROTATING, Run, RunKind, Spec, StepState, Ticket
+from strongroom.watch.due import last_slot
 
 
 class Rotations(NamedTuple):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from cronsim import CronSim
 
 from strongroom.errors import ConfigError, MissingPiece, UsageError
 from strongroom.model import COMMAND, Depth, Selection
@@ -20,6 +18,7 @@ from strongroom.operations.locks import left_unlocked
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunKind, Spec, Ticket
+from strongroom.watch.due import last_slot
 
 Submitted = tuple[str, list[Ticket]]
 
@@ -37,10 +36,6 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
     def slot(self) -> str:
         """The name that its slots are claimed under."""
         return self.policy if self.objective_seconds is None else f"drill {self.policy}"
-
-
-CATCH_UP = timedelta(days=366)
-"""How far back an overdue slot is looked for."""
 
 
 def submit_backup(services: Services, *, policy: str, request_id: str | None = None) -> Submitted:
@@ -170,15 +165,6 @@ def _scheduled_spec(services: Services, entry: Scheduled) -> Spec | None:
     if _newest(services, entry.policy) is None:
         return None
     return _drill_spec(services, entry.policy, entry.objective_seconds)
-
-
-def last_slot(schedule: str, now: float) -> float | None:
-    """Return the newest time not after ``now`` that a cron expression names."""
-    moment = datetime.fromtimestamp(now, UTC)
-    previous = next(iter(CronSim(schedule, moment + timedelta(seconds=1), reverse=True)), None)
-    if previous is None or moment - previous > CATCH_UP:
-        return None
-    return previous.timestamp()
 
 
 def _create(services: Services, spec: Spec, *, request_id: str | None) -> Submitted:

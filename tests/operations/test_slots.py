@@ -18,13 +18,13 @@ from strongroom.operations.steps import perform
 from strongroom.operations.submit import (
     Scheduled,
     degraded,
-    last_slot,
     open_due,
     open_repairs,
     submit_backup,
 )
 from strongroom.state.records import RunState, StepKind
 from strongroom.targets.memory import MemoryTarget
+from strongroom.watch.due import last_slot
 from tests.operations.world import POLICY, World, make_world
 
 DAY = 86_400.0
