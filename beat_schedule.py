@@ -20,6 +20,7 @@ RECONCILE_SECONDS: Final = 5.0
 KEY_HEALTH_SECONDS: Final = 3600.0
 """How often is asked whether the quarterly trial of the keys is due."""
 SHRED_SECONDS: Final = 3600.0
+LEDGER_SECONDS: Final = 3600.0
 
 
 def entries(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -35,6 +36,7 @@ def entries(settings: Settings) -> dict[str, dict[str, Any]]:
         **drill(settings),
         **rotation(settings),
         "key health": every(KEY_HEALTH_SECONDS, "strongroom.keys.health", queue="verify"),
+        "ledger head": every(LEDGER_SECONDS, "strongroom.ledger.publish"),
         **shredding(settings),
     }
 

@@ -1,30 +1,51 @@
-"""ledger: the head of the record of events, and whether the record still leads to one that was printed."""
+"""ledger: the head of the record of events, and whether the record still leads to those known elsewhere."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
 from string import hexdigits
+from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
 
 from cli.command import Command
 from cli.output import Output, plural
 from cli.parser import Parser
-from strongroom.errors import UsageError
+from strongroom.errors import TargetUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from strongroom.container.head import LedgerHead
+    from strongroom.operations.ledger_heads import Placed
+    from strongroom.operations.ledger_held import OnTarget
 
 DIGITS = 64
+PUBLISH = "strongroom ledger publish"
+_AGAIN = "What the others have holds. Bring it back, then repeat."
+_ELSEWHERE = "Whether the newest were cut off, only a head elsewhere can tell: a printed one, or --targets."
 
 
 def _arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     commands.add_parser("head", help="show the newest event's number and the digest of all up to it")
+    commands.add_parser("publish", help="put the head, signed, on every target")
     checking = commands.add_parser("check", help="make the chain anew, and compare")
     checking.add_argument("--id", metavar="N", type=int, help="the number of the event that was printed")
     checking.add_argument("--sha256", metavar="HEX", nargs="+", help="its digest; spaces do not count")
+    checking.add_argument(
+        "--targets", action="store_true", help="compare with the signed heads on all targets"
+    )
+    checking.add_argument(
+        "--known",
+        metavar="LEDGER",
+        action="append",
+        default=[],
+        help="the id of another record that is kept with the same keys; repeatable, with --targets",
+    )
 
 
 def _ledger(arguments: Namespace, output: Output) -> None:
-    {"head": _show, "check": _check}[arguments.action](arguments, output)
+    {"head": _show, "publish": _publish, "check": _check}[arguments.action](arguments, output)
 
 
 def _show(arguments: Namespace, output: Output) -> None:
@@ -37,20 +58,72 @@ def _show(arguments: Namespace, output: Output) -> None:
     output.answer({"head": to_builtins(head)}, words or ["Nothing has happened yet."])
 
 
+def _publish(arguments: Namespace, output: Output) -> None:
+    from cli.settings import services  # noqa: PLC0415 - everything
+    from strongroom.operations.ledger_heads import publish  # noqa: PLC0415
+
+    del arguments
+    done = publish(services())
+    if done.head is None:
+        output.answer(to_builtins(done), ["Nothing has happened yet."])
+        return
+    lines = [f"event {done.head.event}, {done.head.at}, SHA-256 {done.head.sha256}"]
+    lines += [f"  {one.target}: {_became(one)}" for one in done.places]
+    output.answer(to_builtins(done), lines)
+    if done.missed:
+        raise TargetUnavailable(f"The head is not on {', '.join(done.missed)}.", hint=_AGAIN)
+
+
+def _became(one: Placed) -> str:
+    if one.missed:
+        return f"not put there: {one.missed}"
+    if one.follows:
+        return f"put; {_other(one.follows)}"
+    return "put" if one.new else "there already"
+
+
 def _check(arguments: Namespace, output: Output) -> None:
     from cli.settings import run_store  # noqa: PLC0415 - the run store
     from strongroom.operations.ledger import check  # noqa: PLC0415
 
     if (arguments.id is None) != (arguments.sha256 is None):
         raise UsageError("--id and --sha256 go together: both stand on the paper.")
+    if arguments.known and not arguments.targets:
+        raise UsageError("--known says which other records may be on targets: it goes with --targets.")
     digest = _digest(arguments.sha256) if arguments.sha256 else ""
     found = check(run_store(), number=arguments.id, sha256=digest)
+    told = _held(arguments.known) if arguments.targets else ()
     words = [f"{plural(found.events, 'event')}: each is what was appended, and none is missing in between."]
     if found.printed:
         words.append(f"Up to event {found.printed.id}, of {found.printed.at}, it is what was printed.")
-    else:
-        words.append("Whether the newest were cut off, only a printed head can tell: --id and --sha256.")
-    output.answer(to_builtins(found), words)
+    words += [_said(one) for one in told] or ([] if found.printed else [_ELSEWHERE])
+    output.answer({**to_builtins(found), "targets": to_builtins(told)}, words)
+    if away := [one.target for one in told if one.missed]:
+        raise TargetUnavailable(f"The record was not held against {', '.join(away)}.", hint=_AGAIN)
+
+
+def _held(known: Iterable[str]) -> tuple[OnTarget, ...]:
+    from cli.settings import services  # noqa: PLC0415 - everything
+    from strongroom.operations.ledger_held import held  # noqa: PLC0415
+
+    return held(services(), known=frozenset(known))
+
+
+def _said(one: OnTarget) -> str:
+    """Say what a target has of the record, or of others."""
+    if one.missed:
+        return f"{one.target}: could not be asked: {one.missed}"
+    said = [f"no signed head of this record; '{PUBLISH}' puts one there"]
+    if (newest := one.newest) is not None:
+        heads = plural(one.agree, "head")
+        said = [f"{heads} as the record has it, signed up to event {newest.event}, of {newest.at}"]
+    if one.foreign:
+        said.append(f"{one.foreign} that nobody signed who is trusted here")
+    return f"{one.target}: {'; '.join([*said, *map(_other, one.others)])}"
+
+
+def _other(head: LedgerHead) -> str:
+    return f"another record, {head.ledger[:16]}, ends there with event {head.event}, of {head.at}"
 
 
 def _digest(words: list[str]) -> str:
@@ -65,7 +138,9 @@ COMMANDS = {
     "ledger": Command(
         _arguments,
         _ledger,
-        "The recovery kit prints the head. At a drill type 'ledger check' with its number and digest: it\n"
-        "says whether anything up to there was changed, added, removed or cut off since.",
+        "Workers put the head, signed, on every target each hour in which something happened; 'ledger\n"
+        "publish' does so by hand. 'ledger check --targets' says whether anything up to there was changed,\n"
+        "added, removed or cut off since. The recovery kit prints the head, too: at a drill, type 'ledger\n"
+        "check' with its number and digest.",
     )
 }

@@ -610,12 +610,12 @@ class LedgerChanged(StateError):
 
 
 class LedgerCut(StateError):
-    """The record of events ends before an event that was printed."""
+    """The record of events ends before an event that was printed, or whose signed head is on a target."""
 
     exit_code = 67
     default_hint = (
         "The database was put back to an earlier state, or its newest events were removed. Look for another "
-        "copy of it; backups do not depend on it ('strongroom catalog rebuild')."
+        "copy of it; backups do not depend on it: a new one can begin ('strongroom catalog rebuild')."
     )
 
 
@@ -624,6 +624,13 @@ class KeyUnproven(StrongroomError):
 
     exit_code = 94
     default_hint = "Try it ('strongroom key-health check'), or have its keeper answer a challenge."
+
+
+class KeysOutOfPolicy(StrongroomError):
+    """A backup opens for others than its policy names now, or for a key that was to be done with."""
+
+    exit_code = 83
+    default_hint = "No backup is damaged. Bring it to the policy's keys: 'strongroom rotate POLICY'."
 
 
 class BackupQuarantined(StrongroomError):

@@ -28,6 +28,7 @@ TASK_MODULES = (
     "tasks.drill",
     "tasks.housekeeping",
     "tasks.keys",
+    "tasks.ledger",
     "tasks.repair",
     "tasks.restore",
     "tasks.rotate",

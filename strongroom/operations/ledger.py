@@ -13,8 +13,13 @@ from strongroom.state.records import Link
 from strongroom.state.store import RunStore
 
 _PAGE = 1000
-_BEFORE_ALL = -(2**62)
+BEFORE_ALL = -(2**62)
 """Numbers begin at 1: whoever writes to the database may begin elsewhere."""
+UNLIKE = (
+    "Somebody wrote to the state database, or an older one was put in its place: keep a copy, and treat it "
+    "as an incident unless you know why. Backups do not depend on it: a new one can begin "
+    "('strongroom catalog rebuild')."
+)
 
 
 class Head(Struct, frozen=True, kw_only=True):
@@ -41,7 +46,7 @@ class Looked(Struct, frozen=True, kw_only=True):
 def look(store: RunStore, *, number: int | None = None) -> Looked:
     """Make the chain anew over the whole record. ``number`` is that of an event that was printed."""
     count, head, printed, broken = 0, None, None, None
-    for link, made in _chain(store):
+    for link, made in chain(store):
         count, head = count + 1, _head(link, made)
         printed = head if link.id == number else printed
         broken = link.id if broken is None and link.chain != made else broken
@@ -70,6 +75,29 @@ def check(store: RunStore, *, number: int | None = None, sha256: str = "") -> Lo
     return found
 
 
+def leads_on(store: RunStore, *, number: int, sha256: str) -> None:
+    """Hold the record against a head that lies elsewhere, and what followed it against itself.
+
+    Raises:
+        LedgerChanged: that event, or one after it, is not what was appended.
+        LedgerCut: the record ends before that event.
+    """
+    there = store.links(after=number - 1, limit=1)
+    if not there:
+        raise LedgerCut(
+            f"The record ends before event {number}, and a signed head of that event is on a target."
+        )
+    if (there[0].id, there[0].chain) != (number, sha256):
+        raise LedgerChanged(
+            f"Event {number} is not the one that a signed head on a target is of.", hint=UNLIKE
+        )
+    for link, made in chain(store, after=number, made=sha256):
+        if link.chain != made:
+            raise LedgerChanged(
+                f"Event {link.id} is not what was appended, or one before it is gone.", hint=UNLIKE
+            )
+
+
 def _hold(found: Looked, number: int, sha256: str) -> None:
     """Compare what the record leads to at an event with what was printed of it."""
     if found.head is None or found.head.id < number:
@@ -82,9 +110,8 @@ def _hold(found: Looked, number: int, sha256: str) -> None:
         raise LedgerChanged(f"Up to event {number} the record leads to {made}, not to what was printed.")
 
 
-def _chain(store: RunStore) -> Iterator[tuple[Link, str]]:
-    """Yield each event with the digest that it should carry."""
-    made, after = "", _BEFORE_ALL
+def chain(store: RunStore, *, after: int = BEFORE_ALL, made: str = "") -> Iterator[tuple[Link, str]]:
+    """Yield each event after one whose digest is ``made``, with the digest that it should carry."""
     while page := store.links(after=after, limit=_PAGE):
         for link in page:
             made = digest(made, at=link.at, kind=link.kind, run=link.run, detail=link.detail)

@@ -16,7 +16,7 @@ from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.resilient import bare
 
-_OURS = re.compile(r"(containers|manifests|probes)/|keys/[0-9a-f]{32}/")
+_OURS = re.compile(r"(containers|ledger|manifests|probes)/|keys/[0-9a-f]{32}/")
 """What Strongroom itself names so is read by nobody here: of a large target it is nearly all."""
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from strongroom.state import codec, sql, tables
 from strongroom.state.records import Event, Link
@@ -46,10 +46,17 @@ def digest(before: str, *, at: float, kind: str, run: str | None, detail: str) -
 def links(conn: Connection, *, after: int, limit: int) -> list[Link]:
     """Return events as they are chained, with an id above ``after``, in order."""
     query = select(tables.events).where(_events.id > after).order_by(_events.id).limit(limit)
-    return [
-        Link(id=row.id, at=row.at, kind=row.kind, run=row.run, detail=row.detail, chain=row.chain)
-        for row in conn.execute(query)
-    ]
+    return [_link(row) for row in conn.execute(query)]
+
+
+def newest_link(conn: Connection) -> Link | None:
+    """Return the newest event as it is chained; ``None`` if nothing has happened yet."""
+    row = conn.execute(select(tables.events).order_by(_events.id.desc()).limit(1)).one_or_none()
+    return None if row is None else _link(row)
+
+
+def _link(row: Row[Any]) -> Link:
+    return Link(id=row.id, at=row.at, kind=row.kind, run=row.run, detail=row.detail, chain=row.chain)
 
 
 def recorded(conn: Connection, *, run: str | None, kind: str | None, after: int, limit: int) -> list[Event]:

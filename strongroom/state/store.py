@@ -107,7 +107,7 @@ class RunStore:
             return runs.of(conn, policy, kind, limit)
 
     def sealed_since(self, policy: str, fingerprint: str) -> float | None:
-        """Return when the first backup on record began that a policy sealed for a recipient (epoch seconds)."""
+        """Return when (epoch seconds) the first backup on record began that a policy sealed for a key."""
         with self._database.reading() as conn:
             return runs.sealed_since(conn, policy, fingerprint)
 
@@ -275,6 +275,11 @@ class RunStore:
         """Return events as they are chained, in order, those with an id above ``after``."""
         with self._database.reading() as conn:
             return events.links(conn, after=after, limit=limit)
+
+    def newest_link(self) -> Link | None:
+        """Return the newest event as it is chained; ``None`` if nothing has happened yet."""
+        with self._database.reading() as conn:
+            return events.newest_link(conn)
 
     def heartbeat(self, name: str) -> None:
         """Note that a process, such as ``beat``, is alive."""

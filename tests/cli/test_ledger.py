@@ -58,3 +58,41 @@ def test_a_change_and_a_cut_have_codes_of_their_own(house: Machine, typed: list[
 )
 def test_half_a_head_is_refused(house: Machine, words: list[str]) -> None:  # noqa: F811
     assert house.run("ledger", "check", *words).code == 2
+
+
+@pytest.fixture
+def kept(configured: Machine) -> Machine:
+    configured.ok("backup", "--policy", "full", "--force")
+    configured.ok("ledger", "publish")
+    return configured
+
+
+def test_signed_heads_on_targets_say_that_nothing_changed_and_how_far(kept: Machine) -> None:
+    said = kept.ok("ledger", "check", "--targets").out
+    found = kept.ok("ledger", "check", "--targets", "--json").document
+    assert [one["agree"] for one in found["targets"]] == [1, 1, 1]
+    assert f"toronto: 1 head as the record has it, signed up to event {found['head']['id']}" in said
+    assert "frankfurt: there already" in kept.ok("ledger", "publish").out
+
+
+def test_a_record_that_was_cut_is_refused_by_what_lies_on_targets(kept: Machine) -> None:
+    edit(kept, "DELETE FROM events WHERE id > 1")
+    for words in (["check", "--targets"], ["publish"]):
+        refused = kept.run("ledger", *words)
+        assert (refused.code, "catalog rebuild" in " ".join(refused.err.split())) == (67, True)
+    assert kept.run("ledger", "check").code == 0, "nothing in it tells"
+
+
+def test_a_target_that_is_away_is_named_and_the_others_are_held_against(kept: Machine) -> None:
+    [dublin] = [path for path in Path(kept.home).rglob("dublin") if path.is_dir()]
+    dublin.rename(dublin.with_name("away"))
+    dublin.write_text("no directory")
+    for words in (["check", "--targets"], ["publish"]):
+        refused = kept.run("ledger", *words)
+        assert refused.code == 41
+        assert "dublin" in refused.err
+    assert "frankfurt: 1 head as the record has it" in kept.run("ledger", "check", "--targets").out
+
+
+def test_known_without_targets_is_refused(kept: Machine) -> None:
+    assert kept.run("ledger", "check", "--known", "ab" * 32).code == 2

@@ -11,6 +11,7 @@ from strongroom.container.bundle import HEAD, check_objects, read_index
 from strongroom.container.bundle import TRAILER as BUNDLE_TRAILER
 from strongroom.container.check import scrub
 from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.head import LedgerHead, parse_head, sign_head
 from strongroom.container.layout import HEADER, TRAILER
 from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.metadata import check_document
@@ -22,6 +23,12 @@ from tests.container.parts import KEY, SIGNER, TRUSTED, document, manifest, pack
 
 CONTAINER, _ = sealed([secret("a", b"CANARY-1"), secret("b", b"CANARY-2", number=7)])
 MANIFEST = sign_manifest(manifest(), SIGNER)
+LEDGER_HEAD = sign_head(
+    LedgerHead(
+        ledger="ab" * 32, event=7, at="2026-01-31T00:00:00Z", sha256="cd" * 32, made_at="2026-01-31T00:00:01Z"
+    ),
+    SIGNER,
+)
 ENVELOPE = write_detached(WrappingKey.create([KEY]).rewrap([KEY]).record, SIGNER)
 DOCUMENT = document([secret("a"), secret("b")])
 BUNDLE = packed({"manifests/x.json": b"{}", "containers/x/y": b"CANARY", "empty": b""})
@@ -96,6 +103,20 @@ def test_every_changed_byte_of_a_manifest_is_refused_for_what_it_is(number: int)
         parse_manifest(data, trusted=TRUSTED)
 
     assert surprises_of_changes(read, MANIFEST, block(number, MANIFEST), verdict_of_document, MASKS) == []
+
+
+@pytest.mark.parametrize("number", range(BLOCKS))
+def test_every_changed_byte_of_a_ledger_head_is_refused_for_what_it_is(number: int) -> None:
+    def read(data: bytes) -> None:
+        parse_head(data, trusted=TRUSTED)
+
+    assert (
+        surprises_of_changes(read, LEDGER_HEAD, block(number, LEDGER_HEAD), verdict_of_document, MASKS) == []
+    )
+
+
+def test_every_cut_of_a_ledger_head_is_called_truncated() -> None:
+    assert surprises_of_cuts(lambda data: parse_head(data, trusted=TRUSTED), LEDGER_HEAD) == []
 
 
 def test_every_cut_of_a_manifest_is_called_truncated() -> None:

@@ -13,6 +13,7 @@ from strongroom.container import canonical
 from strongroom.container.bundle import check_objects, read_index
 from strongroom.container.document import parse
 from strongroom.container.envelope import DETACHED, parse_detached
+from strongroom.container.head import HEAD, parse_head
 from strongroom.container.legacy import open_legacy
 from strongroom.container.manifest import MANIFEST, parse_manifest
 from strongroom.container.metadata import check_document, read_document, to_metadata
@@ -85,6 +86,11 @@ def read_manifest(vector: Vector) -> Content:
     return Content([parse(MANIFEST, vector.body, trusted=trusted(vector)).body])
 
 
+def read_head(vector: Vector) -> Content:
+    parse_head(vector.body, trusted=trusted(vector))
+    return Content([parse(HEAD, vector.body, trusted=trusted(vector)).body])
+
+
 def read_envelope(vector: Vector) -> Content:
     parse_detached(vector.body, trusted=trusted(vector))
     return Content([parse(DETACHED, vector.body, trusted=trusted(vector)).body])
@@ -111,6 +117,7 @@ READERS: dict[str, Callable[[Vector], Content]] = {
     "container": read_container,
     "manifest": read_manifest,
     "envelope": read_envelope,
+    "head": read_head,
     "metadata": read_metadata,
     "bundle": read_bundle,
     "legacy": read_legacy,

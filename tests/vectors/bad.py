@@ -11,6 +11,7 @@ import msgspec
 
 from strongroom.container import canonical, document, layout
 from strongroom.container.envelope import write_detached
+from strongroom.container.head import HEAD, sign_head
 from strongroom.container.manifest import MANIFEST, sign_manifest
 from strongroom.container.outer import read_outer
 from strongroom.container.ranges import BytesReader
@@ -311,7 +312,8 @@ def misplaced() -> None:
 
 def documents() -> None:
     made = sign_manifest(good.manifest_record(), m.SIGNER)
-    for kind, data in (("manifest", made), ("envelope", write_detached(good.record().record, m.SIGNER))):
+    envelope, head = write_detached(good.record().record, m.SIGNER), sign_head(good.head_record(), m.SIGNER)
+    for kind, data in (("manifest", made), ("envelope", envelope), ("head", head)):
         refused(f"{kind}-cut", "Truncated", "the last byte is missing", data[:-1], TRUSTED)
         refused(f"{kind}-added", "Malformed", "a line feed was added", data + b"\n", TRUSTED)
         refused(f"{kind}-changed", "Tampered", "one bit of the body", flipped(data, 60), TRUSTED)
@@ -324,6 +326,7 @@ def documents() -> None:
         refused(f"{kind}-signer-unknown", "UntrustedSigner", "signed by a stranger", data, untrusted)
     refused("envelope-is-manifest", "NotABackup", "a manifest in an envelope's place", made, TRUSTED)
     bad_manifests()
+    bad_heads()
     data = good.document(m.few())
     refused("metadata-changed", "Tampered", "one bit of a line", flipped(data, 200))
     refused("metadata-cut", "Truncated", "the last line is missing", data[:-27])
@@ -352,6 +355,20 @@ def bad_manifests() -> None:
     signed("counts-wrong", "counts that are not the sums", lambda c: c["counts"].update(secrets=1))
     signed("member-unknown", "an unknown member", lambda c: c.update(z=1))
     signed("hex-short", "a digest of 31 bytes", lambda c: c["containers"][0].update(sha256="00" * 31))
+
+
+def bad_heads() -> None:
+    """Ledger heads that are signed and yet break a rule."""
+
+    def signed(name: str, comment: str, **changed: object) -> None:
+        content = {**msgspec.json.decode(canonical.encode(good.head_record())), **changed}
+        body = document.write(HEAD, msgspec.json.encode(content), m.SIGNER)
+        refused(f"head-{name}", "Malformed", comment, body, TRUSTED)
+
+    signed("event-zero", "an event before the first", event=0)
+    signed("hex-short", "a digest of 31 bytes", sha256="00" * 31)
+    signed("time-without-zone", "a time of no zone", made_at="2026-01-31T00:00:00")
+    signed("member-unknown", "an unknown member", z=1)
 
 
 def files() -> None:

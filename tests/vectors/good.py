@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 from strongroom.container import canonical
 from strongroom.container.derive import Random
 from strongroom.container.envelope import write_detached
+from strongroom.container.head import LedgerHead, sign_head
 from strongroom.container.manifest import (
     ContainerEntry,
     Counts,
@@ -323,6 +324,18 @@ def manifest() -> Vector:
     made = manifest_record()
     body = sign_manifest(made, m.SIGNER)
     return vector("manifest", "two containers", body, TRUSTED, body_field(canonical.encode(made)))
+
+
+def head_record() -> LedgerHead:
+    digests = m.fixed("ledger").hex(), m.fixed("event").hex()
+    return LedgerHead(ledger=digests[0], event=42, at=m.CREATED, sha256=digests[1], made_at=m.CREATED)
+
+
+@scenario
+def head() -> Vector:
+    made = head_record()
+    body = sign_head(made, m.SIGNER)
+    return vector("head", "event 42", body, TRUSTED, body_field(canonical.encode(made)))
 
 
 ABOUT = DocumentAbout(

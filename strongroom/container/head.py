@@ -1,0 +1,66 @@
+"""A ledger head: how far the record of events had come at a time, signed, so that it can lie anywhere."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from strongroom.container import canonical, document
+from strongroom.container.canonical import unhex
+from strongroom.container.document import Kind
+from strongroom.container.signing import Signer, require_in_time
+from strongroom.errors import Malformed
+from strongroom.model import prepare
+
+HEAD = Kind("head", "ledger head")
+MOST = 1024
+"""Bytes of a whole head; it has some 560."""
+
+
+class LedgerHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Event number ``event`` of a ledger, and the digest of everything up to it.
+
+    ``ledger`` is the digest of the ledger's first event, which tells one ledger from another: a database that
+    was lost begins anew. Digests are SHA-256 in hex; ``at`` is the event's time, ``made_at`` that of the
+    signature, both RFC 3339.
+    """
+
+    ledger: str
+    event: int
+    at: str
+    sha256: str
+    made_at: str
+
+
+prepare(LedgerHead)
+
+
+def sign_head(head: LedgerHead, signer: Signer) -> bytes:
+    """Return the head's file. The same head and signer give the same bytes."""
+    _check(head)
+    return document.write(HEAD, canonical.encode(head), signer)
+
+
+def parse_head(data: bytes, *, trusted: frozenset[str] | None) -> LedgerHead:
+    """Parse strictly and check the signature.
+
+    Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered, UntrustedSigner,
+    Malformed, and UntrustedSigner again if a retired signer made it after its time.
+    """
+    parsed = document.parse(HEAD, data, trusted=trusted)
+    head = canonical.decode(parsed.body, LedgerHead, "The ledger head")
+    _check(head)
+    require_in_time(parsed.signer, head.made_at, trusted)
+    return head
+
+
+def _check(head: LedgerHead) -> None:
+    unhex(head.ledger, 32, "A ledger's first digest")
+    unhex(head.sha256, 32, "A ledger's digest")
+    try:
+        zones = [datetime.fromisoformat(moment).tzinfo for moment in (head.at, head.made_at)]
+    except ValueError:
+        zones = [None]
+    if head.event < 1 or None in zones:
+        raise Malformed("The ledger head's number or time is none.")

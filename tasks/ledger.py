@@ -1,0 +1,32 @@
+"""The ledger's head, signed, on every target: hourly, if something happened."""
+
+from __future__ import annotations
+
+import logging
+
+from workers import names
+from workers.app import app
+from workers.base import define
+
+log = logging.getLogger(__name__)
+
+
+@define(names.LEDGER)
+def publish() -> int:
+    """Put the head where it is not yet; return how many targets took it.
+
+    What lies there and the record does not lead on from is an alarm in the log; so is a record that begins
+    anew beside one that was kept before.
+    """
+    from strongroom.errors import LedgerChanged, LedgerCut  # noqa: PLC0415
+    from strongroom.operations import ledger_heads  # noqa: PLC0415
+
+    try:
+        done = ledger_heads.publish(app.services.get())
+    except (LedgerChanged, LedgerCut) as error:
+        log.error("ledger-not-as-published", extra={"code": error.code, "why": error.message})
+        return 0
+    for place in done.places:
+        if place.follows is not None:
+            log.error("ledger-begins-anew", extra={"target": place.target, "before": place.follows.event})
+    return sum(place.new for place in done.places)

@@ -1,0 +1,222 @@
+"""Signed heads on the targets tell what nobody printed: a record that was cut, edited, or made anew."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from strongroom.container.head import LedgerHead, parse_head, sign_head
+from strongroom.container.signing import Signer
+from strongroom.errors import LedgerChanged, LedgerCut, MissingPiece, TargetUnavailable
+from strongroom.operations import ledger_heads
+from strongroom.operations.ledger_held import held
+from strongroom.operations.services import Services
+from strongroom.state.events import digest
+from strongroom.state.store import RunStore
+from strongroom.targets import Target
+from strongroom.targets.memory import MemoryTarget
+from tests.operations.world import World, make_world, names_on
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+@pytest.fixture
+def services(world: World) -> Services:
+    made = world.services()
+    happen(made, 5)
+    return made
+
+
+def happen(services: Services, times: int) -> None:
+    for number in range(times):
+        services.store.event("key.proven", key=f"k{number}")
+
+
+def edit(world: World, *statements: str) -> None:
+    """Write to the database as somebody with its password does."""
+    engine = create_engine(world.database)
+    with engine.begin() as connection:
+        for statement in statements:
+            assert connection.execute(text(statement)).rowcount >= 1
+    engine.dispose()
+
+
+def make_anew(world: World, store: RunStore) -> None:
+    """Make the whole chain anew, as whoever may write to the database can."""
+    chain = ""
+    for link in store.links(after=0):
+        chain = digest(chain, at=link.at, kind=link.kind, run=link.run, detail=link.detail)
+        edit(world, f"UPDATE events SET chain = '{chain}' WHERE id = {link.id}")
+
+
+def published(services: Services) -> LedgerHead:
+    done = ledger_heads.publish(services)
+    assert done.head is not None
+    assert done.missed == {}
+    return done.head
+
+
+def test_a_head_lies_signed_on_every_target_and_the_record_leads_on_from_it(
+    world: World, services: Services
+) -> None:
+    head = published(services)
+    happen(services, 3)
+
+    for name, target in world.targets.items():
+        [where] = names_on(target)
+        content = b"".join(target.read(where))
+        assert parse_head(content, trusted=services.signer_fingerprints) == head, name
+        assert where == ledger_heads.name_of(head)
+    assert [(one.agree, one.newest, one.foreign) for one in held(services)] == [(1, head, 0)] * 3
+    newer = published(services)
+    assert newer.event == head.event + 3
+    assert [(one.agree, one.newest) for one in held(services)] == [(2, newer)] * 3
+
+
+def test_a_head_that_is_there_is_not_put_again(services: Services) -> None:
+    assert [place.new for place in ledger_heads.publish(services).places] == [True] * 3
+    assert [place.new for place in ledger_heads.publish(services).places] == [False] * 3
+
+
+def test_where_nothing_happened_nothing_is_put(world: World) -> None:
+    assert ledger_heads.publish(world.services()).head is None
+    assert held(world.services())[0].newest is None
+
+
+@pytest.mark.parametrize("act", [ledger_heads.publish, held])
+def test_newest_events_that_were_cut_off_are_told_without_any_paper(
+    world: World, services: Services, act: object
+) -> None:
+    published(services)
+    edit(world, "DELETE FROM events WHERE id > 3")
+    with pytest.raises(LedgerCut):
+        act(services)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("act", [ledger_heads.publish, held])
+def test_a_chain_that_was_made_anew_is_told_without_any_paper(
+    world: World, services: Services, act: object
+) -> None:
+    published(services)
+    edit(world, "UPDATE events SET kind = 'key.failed' WHERE id = 2")
+    make_anew(world, services.store)
+    with pytest.raises(LedgerChanged):
+        act(services)  # type: ignore[operator]
+
+
+def test_what_was_edited_after_the_head_is_told_before_another_one_is_signed(
+    world: World, services: Services
+) -> None:
+    published(services)
+    happen(services, 2)
+    edit(world, "UPDATE events SET kind = 'key.failed' WHERE id = 6")
+    with pytest.raises(LedgerChanged, match="Event 6 is not what was appended"):
+        ledger_heads.publish(services)
+    assert [len(names_on(target)) for target in world.targets.values()] == [1, 1, 1]
+
+
+def test_one_target_that_kept_its_head_is_enough(world: World, services: Services) -> None:
+    head = published(services)
+    for name in ("eu", "us"):
+        world.targets[name].delete(ledger_heads.name_of(head))
+    edit(world, "DELETE FROM events WHERE id > 3")
+    with pytest.raises(LedgerCut, match="on target 'ap' is of event 5"):
+        held(services)
+
+
+def test_a_record_made_anew_from_its_first_event_on_is_told_by_its_own_times(
+    world: World, services: Services
+) -> None:
+    head = published(services)
+    edit(world, "UPDATE events SET at = at - 3600", "UPDATE events SET kind = 'key.failed' WHERE id = 1")
+    make_anew(world, services.store)
+    with pytest.raises(LedgerChanged, match="has a signed head of another one") as refused:
+        held(services)
+    assert f"--known {head.ledger}" in refused.value.hint
+    assert [one.others for one in held(services, known=[head.ledger])] == [(head,)] * 3
+
+
+def test_a_database_that_was_lost_begins_anew_and_that_is_told_once(world: World, services: Services) -> None:
+    head = published(services)
+    edit(world, "DELETE FROM events")
+    happen(services, 1)
+    edit(world, "UPDATE events SET at = at + 7200")
+    make_anew(world, services.store)
+
+    assert [place.follows for place in ledger_heads.publish(services).places] == [head] * 3
+    assert [place.follows for place in ledger_heads.publish(services).places] == [None] * 3
+    assert [one.others for one in held(services)] == [(head,)] * 3
+
+
+def forged(world: World, content: bytes, head: LedgerHead) -> None:
+    target = world.targets["us"]
+    name = ledger_heads.name_of(head)
+    target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+
+
+def test_what_somebody_else_signed_or_renamed_neither_alarms_nor_counts(
+    world: World, services: Services
+) -> None:
+    head = published(services)
+    later = LedgerHead(ledger=head.ledger, event=900, at=head.at, sha256="ab" * 32, made_at=head.made_at)
+    forged(world, sign_head(later, Signer.generate()), later)
+    other = LedgerHead(ledger=head.ledger, event=901, at=head.at, sha256="cd" * 32, made_at=head.made_at)
+    forged(world, sign_head(head, services.signers("control")), other)
+
+    assert {one.target: (one.newest, one.foreign) for one in held(services)} == {
+        "eu": (head, 0),
+        "us": (head, 2),
+        "ap": (head, 0),
+    }
+    happen(services, 1)
+    published(services)
+
+
+def test_junk_without_end_is_not_read_without_end(world: World, services: Services) -> None:
+    head = published(services)
+    for number in range(ledger_heads.TRIED + 50):
+        one = LedgerHead(
+            ledger=head.ledger, event=1000 + number, at=head.at, sha256="ab" * 32, made_at=head.made_at
+        )
+        forged(world, b"junk", one)
+    counted = Counted(world.targets["us"])
+    there = replace(services, targets={**services.targets, "us": counted})
+    assert {one.target: one.foreign for one in held(there)}["us"] == ledger_heads.TRIED + 50
+    assert counted.reads <= ledger_heads.TRIED + 1
+
+
+class Counted(MemoryTarget):
+    """Another target's content, and how often it was read."""
+
+    def __init__(self, other: Target) -> None:
+        super().__init__(name=other.name)
+        self.reads = 0
+        for name in names_on(other):
+            content = b"".join(other.read(name))
+            self.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+
+    def read(self, name, *, offset=0, length=None):  # type: ignore[no-untyped-def]
+        self.reads += 1
+        return super().read(name, offset=offset, length=length)
+
+
+class Away(MemoryTarget):
+    def list(self, prefix: str = ""):  # type: ignore[no-untyped-def]  # noqa: ARG002
+        raise TargetUnavailable("region us does not answer")
+
+
+def test_a_target_that_is_away_is_named_and_holds_up_no_other(world: World, services: Services) -> None:
+    there = replace(services, targets={**services.targets, "us": Away(name="us")})
+    done = ledger_heads.publish(there)
+    assert done.missed == {"us": "region us does not answer"}
+    assert {one.target: one.agree for one in held(there)} == {"eu": 1, "us": 0, "ap": 1}
+    assert {one.target: one.missed for one in held(there)}["us"] == "region us does not answer"
+    with pytest.raises(MissingPiece):
+        next(world.targets["us"].read(ledger_heads.name_of(done.head)))  # type: ignore[arg-type]
