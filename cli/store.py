@@ -6,13 +6,13 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from cli import identities, legacy, opening, place, shown, sources, trust
+from cli import clean, identities, legacy, opening, place, shown, sources, trust
 from cli.command import Command
 from cli.inputs import kind_of, opened
 from cli.output import Output, plural, table
 from cli.place import Place
 from strongroom.container.kinds import FileKind
-from strongroom.errors import SecretNotFound, UsageError, WouldOverwrite, WrongKey
+from strongroom.errors import SecretNotFound, UsageError, WrongKey
 from strongroom.model import Entry, Secret
 
 
@@ -20,7 +20,9 @@ def _list_arguments(parser: ArgumentParser) -> None:
     sources.add_selection_arguments(parser)
     sources.add_source_argument(parser)
     parser.add_argument(
-        "--verify-clean", action="store_true", help="succeed only if there is no secret, as before a recovery"
+        "--verify-clean",
+        action="store_true",
+        help="succeed only if there is no secret, and nothing half-made of an earlier recovery",
     )
     _add_backup_arguments(parser)
 
@@ -41,13 +43,12 @@ def _list(arguments: Namespace, output: Output) -> None:
     from strongroom.sources.select import matches  # noqa: PLC0415
 
     selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    listed = _listed(arguments, output, place.find())
-    found = sorted((e.name, e.tags or {}) for e in listed if matches(selection, e))
-    if arguments.verify_clean and found:
-        raise WouldOverwrite(
-            f"The store is not clean: it holds {plural(len(found), 'secret')}.",
-            hint="'strongroom list' shows it. Restoring leaves what is there, unless told to overwrite.",
-        )
+    here = place.find()
+    listed = (e for e in _listed(arguments, output, here) if matches(selection, e))
+    if arguments.verify_clean:
+        clean.verify(arguments.source, sum(1 for _ in listed), here, output)
+        return
+    found = sorted((e.name, e.tags or {}) for e in listed)
     rows = [
         (name, ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))) for name, tags in found
     ]
@@ -70,7 +71,9 @@ def _names_backup(arguments: Namespace) -> bool:
 def _listed(arguments: Namespace, output: Output, here: Place) -> Iterator[Entry]:
     """Yield what is listed: of a source, or of a backup, where no value is read."""
     if not _names_backup(arguments):
-        yield from sources.source_of(arguments.source, here).list(with_tags=True)
+        counted = arguments.verify_clean
+        source = (sources.destination_of if counted else sources.source_of)(arguments.source, here)
+        yield from source.list(with_tags=bool(arguments.filter_tag) or not counted)
         return
     if arguments.source != sources.LOCAL or arguments.verify_clean:
         raise UsageError("A backup is listed, or a source: --source and --verify-clean are for sources.")

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from weakref import WeakSet
 
@@ -113,6 +113,14 @@ class Database:
             connection.close()
             raise UnsupportedVersion(f"'{self._path}' has schema {version}, which this version does not know")
         return connection
+
+    def is_made(self) -> bool:
+        """Tell whether there is a database, and a whole one; asking makes none."""
+        with self.explained():
+            if not self._path.exists():
+                return False
+            with closing(self._raw()) as connection:
+                return bool(connection.execute("PRAGMA user_version").fetchone()[0])
 
     def close(self) -> None:
         """Close this thread's connection."""

@@ -51,8 +51,20 @@ class LocalStore:
         """Where the master key lies: who has it and the database has the secrets."""
         return self._key_path
 
+    @property
+    def made(self) -> bool:
+        """Whether there is a store yet: the first write makes it."""
+        return self._unlocked is not None or self._database.is_made()
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a store. Any other use makes one where there is none."""
+        return self._path.exists()
+
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
-        """Yield an entry for every secret, all as of one moment."""
+        """Yield an entry for every secret, all as of one moment. Looking makes no store."""
+        if not self.made:
+            return
         seals = self._seals()
         columns = rows.COLUMNS if with_tags else "id, name, size"
         with closing(self._database.connect()) as connection, self._database.explained():
@@ -64,6 +76,9 @@ class LocalStore:
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
         """Yield each secret with all its versions, or ``None`` for one that is gone."""
+        if not self.made:
+            yield from (None for _ in entries)
+            return
         seals = self._seals()
         for start in range(0, len(entries), LOOKED_UP):
             for window in windows(self._located(entries[start : start + LOOKED_UP])):
@@ -131,6 +146,8 @@ class LocalStore:
 
     def heads(self, names: Sequence[str]) -> dict[str, int]:
         """Return the current version number of each name that exists."""
+        if not self.made:
+            return {}
         self._seals()
         with self._database.reading() as connection:
             return rows.heads(connection, names)
