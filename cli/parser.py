@@ -94,6 +94,7 @@ def parse(name: str, arguments: list[str]) -> argparse.Namespace:
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse(parser, name, unknown)
+    parsed.command_name = name
     return parsed
 
 

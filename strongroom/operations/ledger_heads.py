@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from strongroom.container.head import MOST, LedgerHead, parse_head, sign_head
 from strongroom.errors import FormatError, LedgerChanged, LedgerCut, StrongroomError
+from strongroom.evidence.accesses import take
 from strongroom.operations.ledger import BEFORE_ALL, leads_on
 from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
@@ -74,12 +75,14 @@ class Published(Struct, frozen=True, kw_only=True):
 def publish(services: Services) -> Published:
     """Sign the newest event's digest and put it on every target, if the record leads on from what lies there.
 
-    Safe to call twice, from several hosts: a head that is there already is left.
+    Safe to call twice, from several hosts: a head that is there already is left. What commands of this host
+    opened is put on record first.
 
     Raises:
         LedgerChanged: an event up to a head that lies on a target, or since, is not what was appended.
         LedgerCut: the record ends before such a head.
     """
+    take(services.state_dir, services.store)
     head = _head(services.store)
     if head is None:
         return Published(head=None)

@@ -8,7 +8,7 @@ across I/O of anything else. All times are the database's clock. Any method may 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from strongroom.state import alerts, catalog, claims, events, outcomes, recovery, runs, slots
@@ -263,6 +263,12 @@ class RunStore:
         """Append an event. ``detail`` is small, JSON-able and free of secrets and names."""
         with self._database.writing() as conn:
             events.append(conn, kind, run, detail)
+
+    def append(self, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Append several events together, each a kind and its detail: all of them or none."""
+        with self._database.writing() as conn:
+            for kind, detail in entries:
+                events.append(conn, kind, None, detail)
 
     def events(
         self, *, run: str | None = None, kind: str | None = None, after: int = 0, limit: int = 1000

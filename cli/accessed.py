@@ -1,0 +1,38 @@
+"""Leaving on record who opens a backup, or has a value shown, from this command line."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from argparse import Namespace
+
+from cli.output import Output
+from cli.place import Place
+from strongroom.evidence import accesses
+
+
+def opened(arguments: Namespace, output: Output, here: Place, backup: str) -> None:
+    """Note that a backup is about to be opened."""
+    where = getattr(arguments, "backup_file", None) or getattr(arguments, "from_target", None)
+    noted(accesses.OPENED, arguments, output, here, backup=backup, where=str(where or arguments.file))
+
+
+def noted(kind: str, arguments: Namespace, output: Output, here: Place, **detail: str | int | None) -> None:
+    """Leave a line where an installation is. One that cannot be left is said: it stops no recovery."""
+    if not here.state_dir.is_dir():
+        return
+    who = {"command": arguments.command_name, "by": _user(), "host": os.uname().nodename}
+    try:
+        accesses.note(here.state_dir, kind, **who, **detail)
+    except OSError as error:
+        output.note(f"note: that this was opened could not be put on record: {error.strerror}")
+
+
+def _user() -> str:
+    """Return who runs this, and behind sudo who typed it: whom the system knows, not what is claimed."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid {os.getuid()}"
+    typed = os.environ.get("SUDO_USER", "")
+    return f"{name} (sudo by {typed[:64]})" if typed.isprintable() and typed else name

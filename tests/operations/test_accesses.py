@@ -1,0 +1,97 @@
+"""Who opened what: noted without a database, and taken over into the record of events."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from strongroom.errors import StateError
+from strongroom.evidence.accesses import FILE, OPENED, RESTORED, UNREADABLE, note, take
+from strongroom.operations.ledger import check
+from strongroom.state.store import RunStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    return RunStore(f"sqlite:///{tmp_path / 'state.db'}")
+
+
+def test_what_was_noted_is_in_the_record_once_and_the_chain_holds(tmp_path: Path, store: RunStore) -> None:
+    note(tmp_path, OPENED, backup="b1", command="get")
+    note(tmp_path, RESTORED, backup="b1", command="restore", created=3)
+
+    assert take(tmp_path, store) == 2
+    assert take(tmp_path, store) == 0
+
+    events = store.events()
+    assert [(event.kind, event.detail["command"]) for event in events] == [
+        (OPENED, "get"),
+        (RESTORED, "restore"),
+    ]
+    assert events[0].detail["noted"] <= events[0].at
+    assert check(store).events == 2
+
+
+def test_nobody_else_may_read_the_file_and_a_link_is_not_followed(tmp_path: Path) -> None:
+    note(tmp_path, OPENED)
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+    (tmp_path / FILE).unlink()
+    (tmp_path / FILE).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic"):
+        note(tmp_path, OPENED)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_line_that_was_cut_short_costs_no_other(tmp_path: Path, store: RunStore) -> None:
+    note(tmp_path, OPENED, backup="b1")
+    whole = (tmp_path / FILE).read_bytes()
+    (tmp_path / FILE).write_bytes(whole + whole[:20])
+    note(tmp_path, OPENED, backup="b2")
+
+    assert take(tmp_path, store) == 3
+    assert [(event.kind, event.detail.get("backup")) for event in store.events()] == [
+        (OPENED, "b1"),
+        (UNREADABLE, None),
+        (OPENED, "b2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\xff\xfe",
+        b"[" * 100_000,
+        json.dumps({"id": "x", "at": 1.0, "kind": "run.finished", "detail": {}}).encode(),
+        json.dumps({"id": "x", "at": "CANARY", "kind": OPENED, "detail": {}}).encode(),
+    ],
+)
+def test_what_somebody_wrote_into_it_is_told_and_not_believed(
+    tmp_path: Path, store: RunStore, line: bytes
+) -> None:
+    (tmp_path / FILE).write_bytes(line + b"\n")
+    assert take(tmp_path, store) == 1
+    [event] = store.events()
+    assert (event.kind, event.detail) == (UNREADABLE, {"bytes": len(line)})
+
+
+def test_lines_stay_until_the_record_has_them(tmp_path: Path, store: RunStore) -> None:
+    note(tmp_path, OPENED, backup="b1")
+    (tmp_path / "state.db").mkdir()
+    with pytest.raises(StateError):
+        take(tmp_path, store)
+    (tmp_path / "state.db").rmdir()
+    assert take(tmp_path, store) == 1
+
+
+def test_many_at_once_lose_none(tmp_path: Path, store: RunStore) -> None:
+    def one(number: int) -> int:
+        note(tmp_path, OPENED, backup=f"b{number}")
+        return take(tmp_path, store) if number % 10 == 0 else 0
+
+    with ThreadPoolExecutor(8) as pool:
+        taken = sum(pool.map(one, range(200))) + take(tmp_path, store)
+    assert taken == 200
+    assert {event.detail["backup"] for event in store.events()} == {f"b{number}" for number in range(200)}
