@@ -23,10 +23,12 @@ from strongroom.sources.select import matches
 ESCROW = "escrow"
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Let a command say what it restores from."""
-    group = parser.add_argument_group("what to restore from")
-    where = group.add_mutually_exclusive_group(required=True)
+def add_arguments(
+    parser: ArgumentParser, *, title: str = "what to restore from", required: bool = True
+) -> None:
+    """Let a command say what it restores from, or compares with."""
+    group = parser.add_argument_group(title)
+    where = group.add_mutually_exclusive_group(required=required)
     where.add_argument("--backup-file", metavar="FILE", type=Path, help="a single-file backup")
     where.add_argument(
         "--from-target", metavar="TARGET", help="a target: its directory, or its configured name"
@@ -62,15 +64,25 @@ class Origin:
     def total(self) -> int:
         return self._backup.manifest.counts.secrets if self._backup else len(self._secrets)
 
+    def unlock(self) -> None:
+        """Open what all of it is sealed under, so that a wrong key is told before anything is begun."""
+        if self._backup is not None:
+            self._backup.unlock()
+
     def select(self, selection: Selection) -> Iterator[Secret]:
         if self._backup is not None:
             return chosen(self._backup, selection=selection)
         return (secret for secret in self._secrets if matches(selection, secret))
 
+    def find_or_none(self, name: str) -> Secret | None:
+        if self._backup is not None:
+            return self._backup.find(name)
+        return next((secret for secret in self._secrets if secret.name == name), None)
+
     def find(self, name: str) -> Secret:
         if self._backup is not None:
             return next(chosen(self._backup, names=[name]))
-        found = next((secret for secret in self._secrets if secret.name == name), None)
+        found = self.find_or_none(name)
         if found is None:
             raise SecretNotFound(
                 f"{self.name} holds no secret '{name}'.", hint="See what it holds with 'test-decrypt'."

@@ -32,6 +32,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "restore": Entry("cli.restoring", "restore secrets into the local store, or another source"),
         "restore-secret": Entry("cli.restoring", "restore one secret"),
         "restore-snapshot": Entry("cli.snapshot", "replace a whole Vault server by a snapshot of it"),
+        "test-recovery": Entry("cli.rehearsal", "rehearse a recovery on this machine, and time it"),
     },
     "Local store": {
         "list": Entry("cli.store", "list the secrets, never their values"),

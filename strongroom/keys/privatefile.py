@@ -107,9 +107,12 @@ def begins_a_key(data: bytes) -> bool:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, what: str = "folder of keys") -> Iterator[None]:
     """Hold a folder's lock, making the folder (mode 0700) if need be: two processes that
     start together must make one key, not two.
+
+    Args:
+        what: what the folder is, for the error.
 
     Raises:
         ConfigError: the folder cannot be made or used.
@@ -119,7 +122,7 @@ def locked(folder: Path) -> Iterator[None]:
         # The folder itself: keys that are there already can be read where nothing may be written.
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise ConfigError(f"the folder of keys '{folder}' cannot be used: {error.strerror}") from None
+        raise ConfigError(f"the {what} '{folder}' cannot be used: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -13,8 +13,9 @@ from typing import Any
 
 from strongroom.container.digests import value_digest
 from strongroom.errors import VerificationFailed
-from strongroom.model import Entry, Secret
+from strongroom.model import Secret
 from strongroom.operations.open import Backup
+from strongroom.operations.restore import present
 from strongroom.operations.restore import restore as restore_secrets
 from strongroom.operations.restore_run import open_anywhere
 from strongroom.operations.services import Services
@@ -96,8 +97,7 @@ def _compare_container(backup: Backup, piece: int, store: LocalStore, services: 
 def _compare_batch(
     batch: list[tuple[str, int, bytes]], source: str, store: LocalStore, services: Services
 ) -> int:
-    entries = [Entry(name, 0) for name in dict.fromkeys(name for name, _, _ in batch)]
-    found = {secret.name: secret for secret in store.read(entries) if secret is not None}
+    found = present(store, dict.fromkeys(name for name, _, _ in batch))
     for name, number, digest in batch:
         value = _value(found.get(name), number)
         if value is None or value_digest(services.digest_key, source, name, number, value) != digest:

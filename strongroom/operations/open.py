@@ -15,7 +15,7 @@ from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import FormatError, MissingPiece, NotABackup, Tampered, Truncated, WrongKey
 from strongroom.keys import Identity
 from strongroom.model import Secret
-from strongroom.operations.envelopes import Newest, own_record
+from strongroom.operations.envelopes import Newest, own_record, wrapping_keys
 from strongroom.operations.layout import MANIFESTS, container_name, manifest_name
 from strongroom.targets.repaired import Objects, original_name, readable_copy, sound_copy
 
@@ -85,6 +85,11 @@ class Backup:
         if (about.backup_id, about.piece) != (self.manifest.backup_id, entry.piece):
             raise Tampered(f"container {entry.piece} belongs to another place or backup")
         return container
+
+    def unlock(self) -> None:
+        """Open one container of each wrapping key: a wrong one, or a person who is asked, shows here."""
+        for entry in wrapping_keys(self.manifest).values():
+            self.container(entry)
 
     def reader(self, entry: ContainerEntry) -> ObjectReader:
         """Return ranged reads of one container, refusing one of another size."""

@@ -9,6 +9,7 @@ from strongroom.container.manifest import parse_manifest
 from strongroom.errors import StrongroomError, VerificationFailed
 from strongroom.operations import replicas
 from strongroom.operations.commit import missing_from_quorum
+from strongroom.operations.objective import missed
 from strongroom.operations.open import manifest_bytes
 from strongroom.operations.replicas import ReadBack
 from strongroom.operations.rotate_outcome import outcome as rotated
@@ -146,11 +147,8 @@ def _timed(run: Run, services: Services) -> Outcome:
 
     took = sum(run.facts[kind]["seconds"] for kind in (StepKind.DRILL_RESTORE, StepKind.DRILL_COMPARE))
     objective = run.spec.options["objective_seconds"]
-    least = least_seconds(run, services)
-    if max(took, least) <= objective:
-        return RunState.DONE, None
-    slow = f"took {took:.1f} s" if took > objective else f"the source itself takes {least:.0f} s at the least"
-    return RunState.DEGRADED, f"everything came back, but {slow}; the objective is {objective:g} s"
+    late = missed(took, least=least_seconds(run, services), objective=objective)
+    return (RunState.DEGRADED, f"everything came back, but {late}") if late else (RunState.DONE, None)
 
 
 def _moved(run: Run, services: Services) -> int:

@@ -111,8 +111,8 @@ class _Batch:
         self._destination = destination
         self._kept = destination.kept if isinstance(destination, Lossy) else _whole
         heads = destination.heads([secret.name for secret in secrets])
-        present = _present(destination, list(heads))
-        same = {s.name for s in secrets if s.name in present and self._equal(s, present[s.name])}
+        found = present(destination, list(heads))
+        same = {s.name for s in secrets if s.name in found and self._equal(s, found[s.name])}
         fresh = [s for s in secrets if s.name not in heads]
         over = [s for s in secrets if s.name in heads and s.name not in same]
         written = fresh + (over if overwrite else [])
@@ -128,9 +128,9 @@ class _Batch:
         )
 
     def compare_written(self) -> int:
-        present = _present(self._destination, [change.secret.name for change in self.changes])
+        written = present(self._destination, [change.secret.name for change in self.changes])
         for change in self.changes:
-            found = present.get(change.secret.name)
+            found = written.get(change.secret.name)
             if found is None or not self._written(change, found):
                 raise VerificationFailed(f"secret '{change.secret.name}' did not read back as it was written")
         return len(self.changes)
@@ -144,7 +144,8 @@ class _Batch:
         return _equal(self._kept(wanted), self._kept(found))
 
 
-def _present(destination: Destination, names: Sequence[str]) -> dict[str, Secret]:
+def present(destination: Destination, names: Iterable[str]) -> dict[str, Secret]:
+    """Return those of the named secrets that are there, with all their versions."""
     entries = [Entry(name, 0) for name in names]
     return {secret.name: secret for secret in destination.read(entries) if secret is not None}
 

@@ -9,7 +9,7 @@ import msgspec
 from strongroom.errors import MissingPiece, StrongroomError
 from strongroom.model import prepare
 from strongroom.operations import quarantine, shred_record
-from strongroom.operations.envelopes import Elsewhere, wrapping_keys
+from strongroom.operations.envelopes import Elsewhere
 from strongroom.operations.open import Backup, open_backup
 from strongroom.operations.openers import openers
 from strongroom.operations.pins import check_target
@@ -79,6 +79,5 @@ def _opened(target: Target, run: Run, services: Services) -> Backup:
         trusted=trusted,
         known=Elsewhere(others, trusted=trusted),
     )
-    for entry in wrapping_keys(backup.manifest).values():
-        backup.container(entry)
+    backup.unlock()
     return backup

@@ -56,11 +56,6 @@ class LocalStore:
         """Whether there is a store yet: the first write makes it."""
         return self._unlocked is not None or self._database.is_made()
 
-    @property
-    def exists(self) -> bool:
-        """Whether there is such a store. Any other use makes one where there is none."""
-        return self._path.exists()
-
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Yield an entry for every secret, all as of one moment. Looking makes no store."""
         if not self.made:

@@ -1,0 +1,30 @@
+"""Recovery time objectives (RTO), and whether a rehearsed recovery met its own."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Scope(StrEnum):
+    """How much is brought back."""
+
+    SINGLE = "single"
+    CATEGORY = "category"
+    FULL = "full"
+
+
+OBJECTIVES: Final = {Scope.SINGLE: 15 * 60.0, Scope.CATEGORY: 30 * 60.0, Scope.FULL: 2 * 3600.0}
+"""Seconds, by the procedures."""
+
+
+def missed(took: float, *, least: float, objective: float) -> str | None:
+    """Say why an objective was missed; nothing if it was met. All in seconds.
+
+    Args:
+        least: what the source itself takes at the least, however fast this machine is.
+    """
+    if max(took, least) <= objective:
+        return None
+    slow = f"took {took:.1f} s" if took > objective else f"the source itself takes {least:.0f} s at the least"
+    return f"{slow}; the objective is {objective:g} s"
