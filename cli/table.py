@@ -31,6 +31,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     "Bring back": {
         "restore": Entry("cli.restoring", "restore secrets into the local store, or another source"),
         "restore-secret": Entry("cli.restoring", "restore one secret"),
+        "validate": Entry("cli.validate", "look at secrets as they live now, and compare them with a backup"),
         "restore-snapshot": Entry("cli.snapshot", "replace a whole Vault server by a snapshot of it"),
         "test-recovery": Entry("cli.rehearsal", "rehearse a recovery on this machine, and time it"),
     },

@@ -1,0 +1,237 @@
+"""validate: whether secrets that live now are there, hold, and are what a backup holds."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from cli import origin as origins
+from cli import place, sources
+from cli.command import Command
+from cli.origin import Origin
+from cli.output import Output, plural, table
+from cli.place import Place
+from cli.progress import counting
+from strongroom.errors import (
+    EmptySource,
+    NothingSelected,
+    SecretNotFound,
+    StrongroomError,
+    UsageError,
+    VerificationFailed,
+)
+from strongroom.model import Entry, Selection
+
+if TYPE_CHECKING:
+    from strongroom.operations.validate import Compared, Validated
+    from strongroom.operations.validate_policies import Held
+    from strongroom.operations.value_checks import Finding
+    from strongroom.sources import Source
+
+NAMED = 5
+SHOWN = 200
+"""Findings that people are shown; machines get all of them."""
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--secrets", metavar="NAME", nargs="+", default=[], help="these secrets; each has to be there"
+    )
+    parser.add_argument(
+        "--production",
+        action="store_true",
+        help="every source that a policy names, against what the policy's newest whole backup held",
+    )
+    sources.add_selection_arguments(parser)
+    sources.add_source_argument(parser)
+    origins.add_arguments(parser, title="a backup to compare values with", required=False)
+
+
+def _validate(arguments: Namespace, output: Output) -> None:
+    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    _check_what(arguments, selection)
+    here = place.find()
+    if arguments.production:
+        from cli.validate_production import validate  # noqa: PLC0415 - the run store
+
+        looked, held = validate(arguments, output, here)
+    else:
+        looked, held = [_one_source(arguments, selection, output, here)], []
+    _answer(output, looked, held)
+
+
+def _check_what(arguments: Namespace, selection: Selection) -> None:
+    filtered = selection != Selection()
+    if arguments.secrets and filtered:
+        raise UsageError("--secrets and a filter contradict each other.", hint="Give one of the two.")
+    elsewhere = _names_backup(arguments) or arguments.source != sources.LOCAL
+    if arguments.production and (arguments.secrets or filtered or elsewhere):
+        raise UsageError(
+            "--production looks at all sources that policies name, so it takes no secrets, filter, source or "
+            "backup.",
+            hint="Leave it out to look at some of them.",
+        )
+
+
+def _names_backup(arguments: Namespace) -> bool:
+    return arguments.backup_file is not None or arguments.from_target is not None
+
+
+# -- one source --------------------------------------------------------------------
+
+
+def _one_source(arguments: Namespace, selection: Selection, output: Output, here: Place) -> Validated:
+    from msgspec.structs import replace  # noqa: PLC0415 - half of what '--help' would cost
+
+    from strongroom.operations import validate  # noqa: PLC0415
+
+    source = sources.source_of(arguments.source, here)
+    names = list(dict.fromkeys(arguments.secrets))
+    entries = [Entry(name, 0) for name in names] or validate.selected(source, selection)
+    with counting(output, "looking at", len(names) or None) as advance:
+        found = validate.values(
+            source, entries, now=datetime.now(UTC), demanded=bool(names), progress=advance
+        )
+    if not _names_backup(arguments):
+        _require_some(found, selection)
+        return found
+    with origins.chosen_from(arguments, output, here) as origin:
+        counts, more = _against(source, names, selection, origin)
+    return replace(found, findings=(*found.findings, *more), compared=counts)
+
+
+def _against(
+    source: Source, names: Sequence[str], selection: Selection, origin: Origin
+) -> tuple[Compared, list[Finding]]:
+    from strongroom.operations import validate  # noqa: PLC0415
+
+    if not names:
+        return validate.against(source, selection, origin.select(Selection()), strict=True)
+    return validate.by_names(source, names, origin.find_or_none)
+
+
+def _require_some(found: Validated, selection: Selection) -> None:
+    if found.secrets:
+        return
+    if selection != Selection():
+        raise NothingSelected("The filter matches no secret, so nothing was validated.")
+    raise EmptySource(
+        f"'{found.source}' holds no secret, so there is nothing to validate.",
+        hint="If it was to be restored, it was not: 'strongroom restore --full-restore'.",
+    )
+
+
+# -- what is said --------------------------------------------------------------------
+
+
+def _answer(output: Output, looked: Sequence[Validated], held: Sequence[Held]) -> None:
+    findings = _findings(looked, held)
+    wrong = [finding for finding in findings if finding.wrong]
+    document = {
+        "sources": [_document(one) for one in looked],
+        "policies": [_document(one) for one in held],
+        "findings": findings,
+        "wrong": len(wrong),
+        "remarks": len(findings) - len(wrong),
+    }
+    output.answer(document, _lines(looked, held, findings))
+    if wrong:
+        raise _error(wrong)
+
+
+def _findings(looked: Sequence[Validated], held: Sequence[Held]) -> list[Finding]:
+    """Return each finding once, with its source, the wrong ones first."""
+    from msgspec.structs import replace  # noqa: PLC0415 - half of what '--help' would cost
+
+    found: dict[tuple[str, str, str, str], Finding] = {}
+    pairs = [(one.source, finding) for one in looked for finding in one.findings]
+    pairs += [(one.source, finding) for one in held for finding in one.findings]
+    for source, finding in pairs:
+        named = replace(finding, source=finding.source or source)
+        key = (named.source, named.secret, named.check, "" if named.secret else named.text)
+        if key not in found or named.wrong:
+            found[key] = named
+    return sorted(found.values(), key=lambda one: not one.wrong)
+
+
+def _document(one: Validated | Held) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in one.__struct_fields__ if name != "findings"}
+
+
+def _lines(looked: Sequence[Validated], held: Sequence[Held], findings: Sequence[Finding]) -> Iterator[str]:
+    for one in looked:
+        yield f"{_name(one.source)}: {plural(one.secrets, 'secret')} looked at"
+        if one.compared is not None:
+            yield f"  compared with the backup: {_words(one.compared)}"
+    if held:
+        yield from ("", *_policies(held))
+    if findings:
+        yield from ("", *_table(findings))
+    wrong = sum(finding.wrong for finding in findings)
+    if not wrong:
+        yield f"Nothing is wrong; {plural(len(findings), 'remark')}."
+    if len(findings) > SHOWN:
+        yield f"{plural(len(findings) - SHOWN, 'more finding')}: --json has all of them."
+
+
+def _policies(held: Sequence[Held]) -> Iterator[str]:
+    rows = [
+        (one.policy, one.source, one.backup or "-", one.held, one.now, one.depth.value, _compared(one))
+        for one in held
+    ]
+    yield from table(("POLICY", "SOURCE", "BACKUP", "HELD", "NOW", "DEPTH", "COMPARED"), rows)
+
+
+def _compared(one: Held) -> str:
+    return "-" if one.compared is None else _words(one.compared)
+
+
+def _words(counts: Compared) -> str:
+    numbers = {
+        "the same": counts.same,
+        "otherwise": counts.differs,
+        "missing from the source": counts.missing,
+        "not in the backup": counts.not_in_backup,
+    }
+    return ", ".join(f"{number:,} {words}" for words, number in numbers.items() if number) or "nothing there"
+
+
+def _table(findings: Sequence[Finding]) -> Iterator[str]:
+    rows = [
+        ("wrong" if one.wrong else "remark", one.source, one.secret or "-", one.check, one.text)
+        for one in findings[:SHOWN]
+    ]
+    yield from table(("STATE", "SOURCE", "SECRET", "CHECK", "WHAT"), rows)
+
+
+def _name(source: str) -> str:
+    return "The local store" if source == sources.LOCAL else f"'{source}'"
+
+
+def _error(wrong: Sequence[Finding]) -> StrongroomError:
+    """Return what the whole comes to: names that are missing alone are one thing, all else another."""
+    if all(finding.check == "missing" for finding in wrong):
+        return SecretNotFound(
+            f"{plural(len(wrong), 'secret')} that should be there {'is' if len(wrong) == 1 else 'are'} not.",
+            hint="Each is listed. If it was deleted on purpose since, all is well; else restore it.",
+        )
+    named = ", ".join(f"{one.secret or one.source}: {one.check}" for one in wrong[:NAMED])
+    more = f", and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+    return VerificationFailed(
+        f"{plural(len(wrong), 'thing')} wrong: {named}{more}.",
+        hint="Each line above says what. Restore that secret once more, or put it right at its source.",
+    )
+
+
+COMMANDS = {
+    "validate": Command(
+        _arguments,
+        _validate,
+        "Looks at secrets as they are now, and writes nothing: whether each is there, can be read, is not\n"
+        "empty, not expired, no placeholder, and what its type says, if that is unmistakable (PEM, JSON,\n"
+        "URL). No value is ever shown. Without names or a filter it looks at the whole local store. What is\n"
+        "wrong is exit code 26, or 23 where secrets are missing and that is all. Remarks alone are 0.",
+    )
+}

@@ -1,0 +1,159 @@
+"""validate --production: each policy's source now, held against what its newest whole backup held.
+
+As deep as this host can: where it has a key that opens the backup, values; where the backup has none, names;
+without a key, counts. What is said names the depth that was reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.container.manifest import Manifest
+from strongroom.container.metadata import read_document
+from strongroom.errors import SourceError, StrongroomError
+from strongroom.keys import Identity
+from strongroom.model import Secret, Selection
+from strongroom.operations.open import Backup, ObjectReader, read_manifest, readable_container
+from strongroom.operations.report import FLOOR
+from strongroom.operations.validate import Compared, against, selected
+from strongroom.operations.value_checks import Finding
+from strongroom.sources import Source
+from strongroom.state.records import CatalogEntry
+from strongroom.state.store import RunStore
+from strongroom.targets import Target
+from strongroom.words import plural
+
+
+class Reached(StrEnum):
+    """How deep a source was compared with a backup."""
+
+    NOTHING = "nothing"
+    COUNTED = "counted"
+    NAMES = "names"
+    VALUES = "values"
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """A policy's source, and its newest whole backup: how many secrets each holds, and what was compared."""
+
+    policy: str
+    source: str
+    backup: str = ""
+    created_at: str = ""
+    held: int = 0
+    now: int = 0
+    depth: Reached = Reached.NOTHING
+    compared: Compared | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def newest_whole(store: RunStore, policy: str) -> tuple[CatalogEntry, list[str]] | None:
+    """Return a policy's newest backup that has a good replica, and the targets that hold one."""
+    for entry in store.backups(policy=policy):
+        if good := [one.target for one in store.replicas(entry.backup) if one.good]:
+            return entry, good
+    return None
+
+
+def hold(
+    policy: str,
+    source: Source,
+    selection: Selection,
+    entry: CatalogEntry,
+    places: Mapping[str, Callable[[], Target]],
+    *,
+    identities: Sequence[Identity],
+    trusted: frozenset[str],
+) -> Held:
+    """Compare a policy's source with one of its backups.
+
+    Args:
+        places: make the targets that hold it, in the order in which they are asked.
+
+    Raises:
+        SourceError: the source did not answer.
+    """
+    held = Held(
+        policy=policy,
+        source=source.name,
+        backup=entry.backup,
+        created_at=entry.created_at,
+        held=entry.secrets,
+        now=sum(1 for _ in selected(source, selection)),
+        depth=Reached.COUNTED,
+    )
+    held = replace(held, findings=tuple(_fewer(held)))
+    reasons: list[str] = []
+    for name, place in places.items():
+        try:
+            target = place()
+            manifest = read_manifest(target, entry.backup, trusted=trusted)
+            return _compared(
+                held, source, selection, manifest, _secrets(target, manifest, identities, trusted)
+            )
+        except SourceError:
+            raise
+        except StrongroomError as error:
+            reasons.append(f"{name}: {error.message}")
+    why = (
+        f"backup {entry.backup} could not be opened, so its secrets were counted alone; {'; '.join(reasons)}"
+    )
+    return _with(held, _about(policy, "not-compared", why, wrong=False))
+
+
+def _compared(
+    held: Held, source: Source, selection: Selection, manifest: Manifest, kept: Iterator[Secret]
+) -> Held:
+    counts, found = against(source, selection, kept, strict=False, by_name=not manifest.values)
+    depth = Reached.VALUES if manifest.values else Reached.NAMES
+    return _with(replace(held, compared=counts, depth=depth), *found)
+
+
+def _secrets(
+    target: Target, manifest: Manifest, identities: Sequence[Identity], trusted: frozenset[str]
+) -> Iterator[Secret]:
+    if manifest.sealed:
+        return Backup(target, manifest, identities, trusted=trusted).secrets()
+    names = (readable_container(target, manifest.backup_id, entry) for entry in manifest.containers)
+    return (secret for name in names for secret in read_document(ObjectReader(target, name)))
+
+
+def _fewer(held: Held) -> Iterator[Finding]:
+    """Less than expected is an alarm, and not a success (counts and floors, as for a backup itself)."""
+    if held.now < FLOOR * held.held:
+        text = f"its source holds {plural(held.now, 'secret')}, and backup {held.backup} held {held.held:,}"
+        yield _about(held.policy, "fewer", text)
+
+
+def not_on_record(policy: str, source: str) -> Held:
+    """Say that there is nothing to compare with."""
+    text = (
+        "no whole backup of it is on record here, so its source was compared with nothing; "
+        "'strongroom catalog rebuild --from TARGET' enters those of a target"
+    )
+    return Held(policy=policy, source=source, findings=(_about(policy, "no-backup", text, wrong=False),))
+
+
+def unreadable(source: str, error: StrongroomError) -> Finding:
+    """Say that a source did not let itself be looked at."""
+    text = f"it cannot be looked at: {error.message} ({error.code})"
+    return Finding(secret="", source=source, check="source-unreadable", text=text)
+
+
+def nothing_there(source: str) -> Finding:
+    """Say that a source of production holds nothing of what its policies mean: a loss looks like that."""
+    return Finding(
+        secret="", source=source, check="nothing-there", text="it holds no secret that a policy means"
+    )
+
+
+def _about(policy: str, check: str, text: str, *, wrong: bool = True) -> Finding:
+    return Finding(secret="", check=check, text=f"policy '{policy}': {text}", wrong=wrong)
+
+
+def _with(held: Held, *findings: Finding) -> Held:
+    return replace(held, findings=(*held.findings, *findings))

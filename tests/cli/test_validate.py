@@ -1,0 +1,109 @@
+"""validate, as a person types it after a recovery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.cli.program import PASSPHRASE, Machine
+
+NAMED = ("validate", "--secrets", "DATABASE_PASSWORD", "REDIS_PASSWORD")
+OPENS = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
+
+
+def checks(document: dict[str, Any]) -> dict[tuple[str, str], bool]:
+    return {(one["secret"], one["check"]): one["wrong"] for one in document["findings"]}
+
+
+def test_the_procedures_command_line_validates_what_was_restored(stocked: Machine) -> None:
+    done = stocked.ok(*NAMED)
+    assert "2 secrets looked at" in done.out
+    stocked.ok("delete", "REDIS_PASSWORD", "--force")
+    missing = stocked.run(*NAMED, "--json")
+    assert (missing.code, checks(missing.document)) == (23, {("REDIS_PASSWORD", "missing"): True})
+    stocked.set("DATABASE_PASSWORD", "changeme")
+    wrong = stocked.run(*NAMED)
+    assert wrong.code == 26
+    assert "changeme" not in wrong.out + wrong.err
+    assert "DATABASE_PASSWORD: placeholder" in wrong.err
+
+
+def test_values_are_compared_with_a_file_and_never_shown(stocked: Machine) -> None:
+    stocked.seal()
+    words = ("validate", "--backup-file", "full.sr")
+    same = stocked.ok(*words, "--json", **OPENS)
+    assert same.document["sources"][0]["compared"] == {
+        "same": 3,
+        "differs": 0,
+        "missing": 0,
+        "not_in_backup": 0,
+    }
+    stocked.set("JWT_SECRET_KEY", "CANARY-OTHER")
+    stocked.set("NEW", "CANARY-NEW")
+    stocked.ok("delete", "REDIS_PASSWORD", "--force")
+    done = stocked.run(*words, "--json", **OPENS)
+    assert done.code == 26
+    assert checks(done.document) == {
+        ("JWT_SECRET_KEY", "differs"): True,
+        ("REDIS_PASSWORD", "missing"): True,
+        ("NEW", "not-in-backup"): False,
+    }
+    shown = stocked.run(*words, "--secrets", "NEW", "JWT_SECRET_KEY", **OPENS)
+    assert "1 otherwise, 1 not in the backup" in shown.out
+    for each in (same, done, shown):
+        assert "CANARY" not in each.out + each.err
+    assert stocked.run(*words, STRONGROOM_PASSPHRASE="another one, of seven words or so").code == 10
+
+
+def test_looking_makes_nothing(machine: Machine) -> None:
+    assert machine.run(*NAMED).code == 23
+    assert machine.run("validate").code == 21
+    assert machine.run("validate", "--include", "x").code == 20
+    assert machine.run("validate", "--production").code == 26  # a source that holds nothing at all
+    assert sorted(machine.home.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    "words", [("--secrets", "X"), ("--include", "x"), ("--source", "files:x"), ("--backup-file", "x")]
+)
+def test_production_is_all_of_it(machine: Machine, words: tuple[str, ...]) -> None:
+    assert machine.run("validate", "--production", *words).code == 2
+
+
+def test_production_is_held_against_the_newest_backup_of_each_policy(configured: Machine) -> None:
+    nothing = configured.ok("validate", "--production", "--json").document
+    assert [one["check"] for one in nothing["findings"]] == ["no-backup", "no-backup"]
+    for policy in ("full", "metadata"):
+        configured.ok("backup", "--policy", policy, "--force")
+    assert depths(configured.ok("validate", "--production", "--json").document) == {
+        "full": "counted",
+        "metadata": "names",
+    }
+    opened = ("validate", "--production", "--identity", "recovery.key", "--json")
+    assert depths(configured.ok(*opened).document) == {"full": "values", "metadata": "names"}
+
+    configured.path("regions/frankfurt").rename(configured.path("away"))
+    configured.ok("delete", "JWT_SECRET_KEY", "--force")
+    done = configured.run(*opened)
+    assert done.code == 26
+    assert checks(done.document)["JWT_SECRET_KEY", "missing"] is True
+    assert checks(done.document)["", "fewer"] is True
+    assert depths(done.document)["full"] == "values"
+    assert "CANARY" not in done.out + done.err
+
+
+def test_a_source_that_does_not_answer_hides_no_other(configured: Machine) -> None:
+    toml = configured.path("strongroom.toml")
+    more = '[sources.gone]\nkind = "files"\npath = "gone.env"\n[policies.gone]\nkind = "metadata"\n'
+    toml.write_text(
+        f'{toml.read_text()}{more}source = "gone"\ntargets = ["dublin"]\nquorum = 1\nregions = 1\n'
+    )
+    done = configured.run("validate", "--production", "--json")
+    assert done.code == 26
+    assert {one["source"]: one["secrets"] for one in done.document["sources"]} == {"local": 3, "gone": 0}
+    assert checks(done.document)["", "source-unreadable"] is True
+
+
+def depths(document: dict[str, Any]) -> dict[str, str]:
+    return {one["policy"]: one["depth"] for one in document["policies"]}
