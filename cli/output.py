@@ -72,22 +72,12 @@ def encode(document: Any) -> bytes:
 
 def clean(text: str) -> str:
     """Return text in which no character can move the cursor, change colours or reorder."""
-    return _spelled_out(text, but="\n\t")
+    return words.spelled_out(text, but="\n\t")
 
 
 def in_line(text: str) -> str:
     """Return text of others as part of one line: its line feeds could forge further lines."""
-    return _spelled_out(text, but="")
-
-
-def _spelled_out(text: str, *, but: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in but else _spelled(c) for c in text)
-
-
-def _spelled(character: str) -> str:
-    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+    return words.spelled_out(text)
 
 
 def paint(text: str, code: str) -> str:

@@ -8,6 +8,7 @@ Messages name secrets' *names* at most; a value never enters an exception.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -574,7 +575,7 @@ class KeyNotDestroyed(KeyServiceError):
 
 
 class BackupOverdue(StrongroomError):
-    """An emergency backup should have been made by now, and its medium has not come."""
+    """A backup should have been made by now, and there is none."""
 
     exit_code = 93
     default_hint = "Fetch the medium, mount it, and run 'strongroom emergency-backup'."
@@ -697,6 +698,39 @@ class CeremonyBroken(StrongroomError):
 
     exit_code = 92
     default_hint = "Burn the papers and begin again: shares of an unfinished ceremony open nothing."
+
+
+# -- alerts ---------------------------------------------------------------------
+
+
+class MailUnavailable(StrongroomError):
+    """The mail server did not answer, or not in time; trying again can help.
+
+    ``missed`` are those who were not told.
+    """
+
+    exit_code = 97
+    transient = True
+    default_hint = "No backup is touched by that. The same is sent when it is back; check [mail] till then."
+
+    def __init__(self, message: str, *, missed: Sequence[str] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.missed = tuple(missed)
+
+
+class MailRefused(MailUnavailable):
+    """The mail server refused the login, the mail, or somebody who was to get it."""
+
+    exit_code = 98
+    transient = False
+    default_hint = "No backup is touched by that. Correct [mail], or the addresses in alerts.email."
+
+
+class WarningsRaised(StrongroomError):
+    """Nothing is broken, but something was noticed that will not stay harmless."""
+
+    exit_code = 99
+    default_hint = "Each warning says what to do. No backup is known to be lost or damaged."
 
 
 # -- what tells of damage ------------------------------------------------------

@@ -1,0 +1,245 @@
+"""Every kind of alert: how bad it is, what it means, and what to do. docs/monitoring.md lists them.
+
+The order is that of badness: the worst first. ``{subject}`` in what is to be done is the policy, target or
+other thing that the alert is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+from strongroom import errors
+
+
+class Severity(StrEnum):
+    """How bad an alert is."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+
+
+class Kind(Struct, frozen=True, kw_only=True):
+    """A kind of alert. ``error`` is the class whose exit code a command ends with.
+
+    ``looks``: it rests on what lies on targets, so that it is not over as long as one does not answer.
+    """
+
+    severity: Severity
+    means: str
+    do: str
+    error: type[errors.StrongroomError]
+    looks: bool = False
+
+
+def _critical(error: type[errors.StrongroomError], means: str, do: str, *, looks: bool = False) -> Kind:
+    return Kind(severity=Severity.CRITICAL, means=means, do=do, error=error, looks=looks)
+
+
+def _warning(means: str, do: str, *, looks: bool = False) -> Kind:
+    return Kind(severity=Severity.WARNING, means=means, do=do, error=errors.WarningsRaised, looks=looks)
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "backup.overdue": _critical(
+        errors.BackupOverdue,
+        "What changed since the newest verified backup would be lost with its source.",
+        "Look at 'strongroom status', and whether beat and the workers run; then "
+        "'strongroom backup --policy {subject}'.",
+        looks=True,
+    ),
+    "backup.lost": _critical(
+        errors.MissingPiece,
+        "A backup is on record, and none of its targets has its manifest: there is no such backup.",
+        "Look who may delete on the targets: 'strongroom check-backup-permissions'. Treat it as an incident.",
+        looks=True,
+    ),
+    "backup.failed": _critical(
+        errors.RunFailed,
+        "Since the newest whole backup every run that ended has failed. That backup is untouched.",
+        "See why with 'strongroom status RUN', put it right, then 'strongroom retry RUN'.",
+    ),
+    "replica.bad": _critical(
+        errors.VerificationFailed,
+        "Replicas on this target are damaged or incomplete, by the last look at them.",
+        "'strongroom replicas' lists them; 'strongroom repair BACKUP' brings each up from a good one.",
+    ),
+    "replica.lost": _critical(
+        errors.MissingPiece,
+        "Replicas that are on record as good are not on this target any more.",
+        "Look who may delete there: 'strongroom check-backup-permissions'. Then 'strongroom repair BACKUP'.",
+        looks=True,
+    ),
+    "ledger.broken": _critical(
+        errors.LedgerChanged,
+        "The record of events is not what was appended: somebody or something edited the state database.",
+        "Keep a copy of the database, treat it as an incident, and compare: 'strongroom ledger check'.",
+    ),
+    "record.refused": _critical(
+        errors.RecordRefused,
+        "A worker refused a row that disagrees with its own configuration or with a signature.",
+        "Somebody edited the state database, or two hosts are configured differently. "
+        "See 'strongroom status RUN'.",
+    ),
+    "message.refused": _critical(
+        errors.MessageRefused,
+        "Messages came that are unsigned, altered, foreign, or of a role that may not send them. "
+        "None was heeded.",
+        "Look for the sender: an old worker, or somebody who reaches the broker.",
+    ),
+    "manifest.refused": _critical(
+        errors.UntrustedSigner,
+        "Manifests lie on this target that nobody who is trusted here signed, or that were altered.",
+        "If another installation shares the target, give each its prefix. Otherwise treat it as an incident.",
+        looks=True,
+    ),
+    "shred.refused": _critical(
+        errors.RecordRefused,
+        "The record holds orders to shred that nobody who may give them signed. They are not carried out.",
+        "Somebody wrote to the state database: keep a copy of it, and treat it as an incident.",
+    ),
+    "state.unreachable": _critical(
+        errors.StateUnavailable,
+        "Nobody can see what runs, failed or was verified. What lies on targets was judged all the same.",
+        "No backup on a target is affected. Bring the state database back; then 'strongroom status'.",
+    ),
+    "rotation.failed": _critical(
+        errors.RunFailed,
+        "The newest rotation failed, or met another one: backups still open with the old key. None is lost.",
+        "See why with 'strongroom status RUN', then 'strongroom rotate {subject}'.",
+    ),
+    "rotation.incomplete": _critical(
+        errors.RunDegraded,
+        "Not every backup was rotated on every target: what was not still opens with the old key.",
+        "Bring back what was away, then 'strongroom rotate {subject}'.",
+    ),
+    "rotation.waiting": _critical(
+        errors.RunDegraded,
+        "It waits for the recover workers, which are normally stopped, or for custodians.",
+        "Start the recover workers for as long as it takes, or run 'strongroom rotate {subject}' yourself.",
+    ),
+    "key.unproven": _critical(
+        errors.KeyUnproven,
+        "This key failed its trial, or was not proven for too long; backups may depend on it.",
+        "'strongroom key-health check', or have its keeper answer a challenge.",
+    ),
+    "key.unchecked": _critical(
+        errors.KeyUnproven,
+        "The keys that backups depend on were not tried at their time: one may be gone and nobody knows.",
+        "Look whether the verify workers run; then 'strongroom key-health check'.",
+    ),
+    "custodian.silent": _critical(
+        errors.KeyUnproven,
+        "The keeper of this key was asked for a proof more than a week ago and has not answered.",
+        "Ask them: 'strongroom key-health answer' where the key is, then 'strongroom key-health confirm'.",
+    ),
+    "emergency.overdue": _critical(
+        errors.BackupOverdue,
+        "The medium of the emergency backup has not come. The one in the safe is older than it should be.",
+        "Fetch the medium, mount it, and run 'strongroom emergency-backup {subject}'.",
+    ),
+    "drill.failed": _critical(
+        errors.RunFailed,
+        "The newest rehearsed recovery failed: nobody has shown that these backups can be brought back.",
+        "See why with 'strongroom status RUN', and put it right before it is needed.",
+    ),
+    "drill.late": _critical(
+        errors.RunDegraded,
+        "Everything came back in the newest rehearsal, and took longer than its objective.",
+        "See where the time went with 'strongroom status RUN'.",
+    ),
+    "drill.overdue": _critical(
+        errors.RunFailed,
+        "No rehearsed recovery ended since its time: nobody knows that these backups can be brought back.",
+        "Look whether the drill workers run, and at 'strongroom status'.",
+    ),
+    "target.away": _warning(
+        "What lies on this target was not looked at: what is said of it is what was known before.",
+        "'strongroom test-backup-storage' says what it answers.",
+        looks=True,
+    ),
+    "backup.degraded": _warning(
+        "The newest run made a good backup, and less than the policy asks for.",
+        "'strongroom status RUN' says what lacks; docs/runbooks.md has each case.",
+    ),
+    "replica.unverified": _warning(
+        "The newest backup was not read back on every target as deep as its policy says.",
+        "'strongroom submit --verify BACKUP', or 'strongroom verify-backup' where a key is.",
+    ),
+    "backup.count": _warning(
+        "A source that gives much less, or much more, looks like this; so does a lost permission.",
+        "Look at the source, and whether somebody deleted or imported that much.",
+    ),
+    "backup.size": _warning(
+        "The backup holds much more or much fewer bytes than those before it.",
+        "Look at the source: large values, or values that were emptied.",
+    ),
+    "backup.slow": _warning(
+        "A run takes much longer than those before it: a source, target or host has become slow.",
+        "'strongroom status RUN' shows which step takes the time.",
+    ),
+    "catalog.lacks": _warning(
+        "Backups lie on this target that the catalog does not know: it may have been lost or put back.",
+        "'strongroom catalog rebuild --from {subject}' enters them.",
+        looks=True,
+    ),
+    "key.aging": _warning(
+        "This key is due to be rotated, or will be soon.",
+        "Put a new key into the policies that name it, then 'strongroom rotate'. See docs/rotation.md.",
+    ),
+    "certificate.ending": _warning(
+        "When it has ended, what is reached with it is not reached any more.",
+        "Put a new certificate into the file that {subject} names.",
+    ),
+    "space.low": _warning(
+        "When this file system is full, backups fail; those that were made stay whole.",
+        "Free space there, or enlarge it.",
+    ),
+    "beat.silent": _warning(
+        "Beat was alive once and is not now: nothing is begun by its schedule.",
+        "Start it again ('strongroom up', or its unit). If something else asks for backups now, this ends "
+        "after two weeks.",
+    ),
+}
+
+
+class Alert(Struct, frozen=True, kw_only=True):
+    """Something that is wrong, in words for a person; no name of a secret and no value is in it.
+
+    Args:
+        kind: one of :data:`KINDS`.
+        subject: what it is about, such as a policy; with the kind it makes the stable key.
+        what: what happened.
+        weight: how bad it is within its severity: it is worse if this has grown.
+    """
+
+    kind: str
+    subject: str = ""
+    what: str
+    weight: int = 0
+
+    @property
+    def key(self) -> str:
+        """What stays the same as long as it is the same alert."""
+        return f"{self.kind}:{self.subject}"[:255] if self.subject else self.kind
+
+    @property
+    def severity(self) -> Severity:
+        return KINDS[self.kind].severity
+
+    @property
+    def means(self) -> str:
+        return KINDS[self.kind].means
+
+    @property
+    def do(self) -> str:
+        return KINDS[self.kind].do.format(subject=self.subject)
+
+
+def worst_first(alerts: list[Alert]) -> tuple[Alert, ...]:
+    """Return alerts in the order of badness."""
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    return tuple(sorted(alerts, key=lambda alert: (order[alert.kind], alert.subject)))

@@ -1,0 +1,177 @@
+"""Handing a mail to a server: TLS with a checked certificate, a limit on the whole, and who was not told."""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from email.message import EmailMessage
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+from msgspec import Struct
+
+from strongroom.errors import ConfigError, MailRefused, MailUnavailable
+from strongroom.words import spelled_out
+
+
+class MailServer(Struct, frozen=True, kw_only=True):
+    """A server that takes mail. ``password`` reads the password, when it is needed and not before.
+
+    ``security`` is ``starttls``, ``tls`` or ``none``. ``timeout`` is how many seconds all of it may take.
+    """
+
+    host: str
+    port: int
+    security: str
+    sender: str
+    username: str | None = None
+    password: Callable[[], str] | None = None
+    ca_file: Path | None = None
+    timeout: float = 30.0
+
+
+def send(message: EmailMessage, server: MailServer, recipients: Sequence[str]) -> None:
+    """Send a mail to all of them.
+
+    Raises:
+        MailUnavailable: the server was away, too slow or broke off: nobody was told.
+        MailRefused: it refused the login or the mail; or one of several, and the others were told.
+        ConfigError: the password's file, or that of the certificates, cannot be used.
+    """
+    with _translated(server, recipients), _connected(server) as smtp:
+        _log_in(smtp, server)
+        refused = smtp.send_message(message, from_addr=server.sender, to_addrs=list(recipients))
+    if refused:
+        raise _refused_some(refused, server, recipients)
+
+
+class _Limited(smtplib.SMTP):
+    """A connection that ends when its time is over, whatever it is doing.
+
+    A socket's own limit is for each read: a server that sends a byte now and then would hold us for ever.
+    """
+
+    def __init__(self, server: MailServer, **options: Any) -> None:
+        self._timer = Timer(server.timeout, self._cut)
+        self._timer.daemon = True
+        self._timer.start()
+        try:
+            name = _own_name(server)
+            super().__init__(server.host, server.port, local_hostname=name, timeout=server.timeout, **options)
+        except BaseException:
+            self._timer.cancel()
+            raise
+
+    def close(self) -> None:
+        self._timer.cancel()
+        super().close()
+
+    def _cut(self) -> None:
+        if self.sock is not None:
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Sealed(_Limited, smtplib.SMTP_SSL):
+    """The same, under TLS from its first byte."""
+
+
+@contextmanager
+def _connected(server: MailServer) -> Iterator[smtplib.SMTP]:
+    context = None if server.security == "none" else _context(server)
+    smtp = _Sealed(server, context=context) if server.security == "tls" else _Limited(server)
+    try:
+        if context is not None and server.security == "starttls":
+            smtp.starttls(context=context)
+        yield smtp
+        with suppress(OSError, smtplib.SMTPException):  # the mail was taken, however this ends
+            smtp.quit()
+    finally:
+        smtp.close()
+
+
+def _own_name(server: MailServer) -> str:
+    """Return what this host calls itself to the server: without a question to a name server that hangs."""
+    return server.sender.rpartition("@")[2]
+
+
+def _context(server: MailServer) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=server.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        why = getattr(error, "strerror", None) or "it holds no certificate"
+        raise ConfigError(f"mail.ca_file '{server.ca_file}' cannot be used: {why}") from None
+
+
+def _log_in(smtp: smtplib.SMTP, server: MailServer) -> None:
+    if server.username is not None and server.password is not None:
+        smtp.login(server.username, server.password())
+
+
+@contextmanager
+def _translated(server: MailServer, recipients: Sequence[str]) -> Iterator[None]:
+    """Turn what the library and the system raise into errors that say who was not told.
+
+    What the server said is left out of the words for a login: some repeat what they were given.
+    """
+    where, missed = f"The mail server {server.host}:{server.port}", tuple(recipients)
+    try:
+        yield
+    except smtplib.SMTPRecipientsRefused as error:
+        raise _refused_some(error.recipients, server, recipients) from None
+    except smtplib.SMTPAuthenticationError as error:
+        raise _refused(f"{where} refused the login (code {error.smtp_code})", missed) from None
+    except ssl.SSLCertVerificationError as error:
+        raise _refused(
+            f"{where} showed a certificate that does not hold: {error.verify_message}", missed
+        ) from None
+    except smtplib.SMTPNotSupportedError as error:
+        raise _refused(f"{where} cannot do what is needed: {error}", missed) from None
+    except smtplib.SMTPServerDisconnected:
+        raise _away(f"{where} broke off, or took longer than {server.timeout:g} s", missed) from None
+    except smtplib.SMTPResponseException as error:
+        raise _by_code(where, error, missed) from None
+    except (OSError, smtplib.SMTPException) as error:
+        slow = f"no answer within {server.timeout:g} s" if isinstance(error, TimeoutError) else ""
+        why = slow or getattr(error, "strerror", None) or type(error).__name__
+        raise _away(f"{where} cannot be reached: {why}", missed) from None
+
+
+def _by_code(where: str, error: smtplib.SMTPResponseException, missed: Sequence[str]) -> MailUnavailable:
+    said = _words(error.smtp_error)
+    make = _away if _passes(error.smtp_code) else _refused
+    return make(f"{where} did not take the mail: {error.smtp_code} {said}".rstrip(), missed)
+
+
+def _refused_some(
+    refused: dict[str, tuple[int, bytes]], server: MailServer, recipients: Sequence[str]
+) -> MailUnavailable:
+    named = "; ".join(f"{one} ({code} {_words(said)})" for one, (code, said) in sorted(refused.items()))
+    told = [one for one in recipients if one not in refused]
+    others = f" Told: {', '.join(told)}." if told else " Nobody was told."
+    passes = not told and all(_passes(code) for code, _ in refused.values())
+    return (MailUnavailable if passes else MailRefused)(
+        f"The mail server {server.host}:{server.port} refused {named}.{others}", missed=sorted(refused)
+    )
+
+
+def _passes(code: int) -> bool:
+    """Tell whether a refusal may pass: fours do, fives stay (RFC 5321, 4.2.1)."""
+    return 400 <= code < 500
+
+
+def _words(said: bytes | str) -> str:
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+    return spelled_out(text.replace("\r", "").replace("\n", " "))[:200]
+
+
+def _away(what: str, missed: Sequence[str]) -> MailUnavailable:
+    return MailUnavailable(f"{what}. Not told: {', '.join(missed)}.", missed=missed)
+
+
+def _refused(what: str, missed: Sequence[str]) -> MailRefused:
+    return MailRefused(f"{what}. Not told: {', '.join(missed)}.", missed=missed)

@@ -1,0 +1,127 @@
+"""What is told now, of what is wrong and what was told before. Pure: rows are read and written elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.state.alerts import Told
+from strongroom.watch.kinds import KINDS, Alert, Severity
+
+FORGOTTEN: Final = 90 * 86_400.0
+"""Seconds for which a resolved alert stays on record."""
+
+
+class News(StrEnum):
+    """Why an alert is told."""
+
+    NEW = "new"
+    WORSE = "worse"
+    AGAIN = "again"
+
+
+class Item(Struct, frozen=True, kw_only=True):
+    """An alert that is told, why, and since when it is known (epoch seconds)."""
+
+    alert: Alert
+    news: News
+    since: float
+
+
+class Telling(Struct, frozen=True, kw_only=True):
+    """What is told, what is over, and the rows to write once that was told."""
+
+    items: tuple[Item, ...]
+    over: tuple[Told, ...]
+    rows: tuple[Told, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to tell."""
+        return not self.items and not self.over
+
+    def count(self, severity: Severity) -> int:
+        """Count what is told of a severity."""
+        return sum(item.alert.severity is severity for item in self.items)
+
+
+def audience(addresses: Iterable[str]) -> str:
+    """Return what stands on record for those who are told together."""
+    return hashlib.sha256("\n".join(sorted(map(str.lower, addresses))).encode()).hexdigest()
+
+
+def tell(
+    alerts: Sequence[Alert],
+    told: Sequence[Told],
+    *,
+    repeat: float,
+    now: float,
+    looked: bool = True,
+    everything: bool = False,
+) -> Telling:
+    """Decide what is told.
+
+    Args:
+        alerts: what is wrong now.
+        told: what was told before.
+        repeat: after how many seconds what has not changed is told again.
+        looked: whether every target was looked at. Otherwise what rests on them is not over.
+        everything: repeat all that is wrong, whenever it was told.
+    """
+    known = {one.key: one for one in told if one.resolved_at is None}
+    news = [(alert, _news(alert, known.get(alert.key), repeat=repeat, now=now)) for alert in alerts]
+    items = tuple(
+        Item(alert=alert, news=why or News.AGAIN, since=_since(alert, known, now))
+        for alert, why in news
+        if why is not None or everything
+    )
+    ended = _ended(known.values(), {alert.key for alert in alerts}, looked=looked)
+    over = tuple(one for one in ended if one.sent_at is not None)
+    rows = (*(_row(item, now) for item in items), *(_resolved(one, now) for one in ended))
+    return Telling(items=items, over=over, rows=rows)
+
+
+def _news(alert: Alert, before: Told | None, *, repeat: float, now: float) -> News | None:
+    if before is None or before.sent_at is None:
+        return News.NEW
+    if _badness(alert.severity, alert.weight) > _badness(before.severity, before.weight):
+        return News.WORSE
+    # A clock that was put back must not silence anything: a mail of tomorrow is none.
+    return News.AGAIN if not 0 <= now - before.sent_at < repeat else None
+
+
+def _badness(severity: str, weight: int) -> tuple[bool, int]:
+    return severity == Severity.CRITICAL.value, weight
+
+
+def _since(alert: Alert, known: dict[str, Told], now: float) -> float:
+    return known[alert.key].first_seen if alert.key in known else now
+
+
+def _ended(known: Iterable[Told], wrong: set[str], *, looked: bool) -> list[Told]:
+    return [one for one in known if one.key not in wrong and (looked or not _looks(one.key))]
+
+
+def _looks(key: str) -> bool:
+    kind = KINDS.get(key.partition(":")[0])
+    return kind is not None and kind.looks and not key.startswith("target.away")
+
+
+def _row(item: Item, now: float) -> Told:
+    return Told(
+        key=item.alert.key,
+        severity=item.alert.severity.value,
+        weight=item.alert.weight,
+        what=item.alert.what,
+        first_seen=item.since,
+        sent_at=now,
+    )
+
+
+def _resolved(one: Told, now: float) -> Told:
+    return msgspec.structs.replace(one, resolved_at=now)
