@@ -47,7 +47,7 @@ def look(store: RunStore, *, number: int | None = None) -> Looked:
     """Make the chain anew over the whole record. ``number`` is that of an event that was printed."""
     count, head, printed, broken = 0, None, None, None
     for link, made in chain(store):
-        count, head = count + 1, _head(link, made)
+        count, head = count + 1, head_of(link, made)
         printed = head if link.id == number else printed
         broken = link.id if broken is None and link.chain != made else broken
     return Looked(events=count, head=head, printed=printed, broken=broken)
@@ -119,5 +119,5 @@ def chain(store: RunStore, *, after: int = BEFORE_ALL, made: str = "") -> Iterat
         after = page[-1].id
 
 
-def _head(link: Link, made: str) -> Head:
+def head_of(link: Link, made: str) -> Head:
     return Head(id=link.id, at=rfc3339(link.at), kind=link.kind, sha256=made)

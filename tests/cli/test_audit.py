@@ -1,0 +1,60 @@
+"""backup-audit-report, as the procedures document has it, and what it says later of a report."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+from tests.cli.program import Machine
+
+WORDS = ("backup-audit-report", "--start-date", "2024-01-01", "--end-date", "2999-12-31")
+
+
+def edit(machine: Machine, statement: str) -> None:
+    [file] = Path(machine.home).rglob("state.db")
+    with sqlite3.connect(file) as connection:
+        assert connection.execute(statement).rowcount >= 1
+    connection.close()
+
+
+def test_the_report_of_the_document_is_written_signed_and_for_its_owner_alone(configured: Machine) -> None:
+    configured.ok("backup", "--policy", "full", "--force")
+    said = configured.ok(*WORDS, "--output", "backup_audit_2024.json").out
+    file = configured.path("backup_audit_2024.json")
+    assert "1 done" in said
+    assert file.stat().st_mode & 0o777 == 0o600
+    body = json.loads(file.read_bytes())["body"]
+    assert body["outcomes"] == {"backup": {"done": 1}}
+    assert b"CANARY" not in file.read_bytes()
+    assert configured.run(*WORDS, "--output", "backup_audit_2024.json").code == 24
+    configured.ok(*WORDS, "--output", "backup_audit_2024.json", "--force")
+    configured.ok("backup-audit-report", "--check", "backup_audit_2024.json")
+
+
+def test_what_was_changed_afterwards_is_told_of_the_report_and_of_the_record(configured: Machine) -> None:
+    configured.ok("backup", "--policy", "full", "--force")
+    configured.ok(*WORDS, "--output", "report.json")
+    configured.ok("backup", "--policy", "full", "--force")
+    configured.ok("backup-audit-report", "--check", "report.json")
+
+    edit(configured, "UPDATE events SET kind = 'run.swept' WHERE id = 1")
+    assert configured.run("backup-audit-report", "--check", "report.json").code == 66
+    written = configured.run(*WORDS, "--output", "later.json")
+    assert written.code == 66
+    assert json.loads(configured.path("later.json").read_bytes())["body"]["broken"] == 1
+
+    file = configured.path("report.json")
+    file.write_bytes(file.read_bytes().replace(b'"done"', b'"dune"'))
+    refused = configured.run("backup-audit-report", "--check", "report.json")
+    assert (refused.code, "ask for the one that was written" in " ".join(refused.err.split())) == (15, True)
+
+
+def test_days_that_are_none_or_end_before_they_begin_are_refused(configured: Machine) -> None:
+    for words in (
+        ("--start-date", "2024-02-30"),
+        ("--end-date", "9999-12-31"),
+        ("--start-date", "2025-01-02", "--end-date", "2025-01-01"),
+        ("--check", "x", "--end-date", "2025-01-01"),
+    ):
+        assert configured.run("backup-audit-report", *words).code == 2
