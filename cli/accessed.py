@@ -6,15 +6,17 @@ import os
 import pwd
 from argparse import Namespace
 
-from cli.output import Output
+from cli.output import Output, in_line
 from cli.place import Place
 from strongroom.evidence import accesses
 
 
 def opened(arguments: Namespace, output: Output, here: Place, backup: str) -> None:
     """Note that a backup is about to be opened."""
-    where = getattr(arguments, "backup_file", None) or getattr(arguments, "from_target", None)
-    noted(accesses.OPENED, arguments, output, here, backup=backup, where=str(where or arguments.file))
+    given = vars(arguments)
+    where = given.get("backup_file") or given.get("from_target") or given.get("file")
+    words = ", ".join(map(str, where)) if isinstance(where, list) else str(where)
+    noted(accesses.OPENED, arguments, output, here, backup=backup, where=in_line(words))
 
 
 def noted(kind: str, arguments: Namespace, output: Output, here: Place, **detail: str | int | None) -> None:

@@ -72,7 +72,7 @@ def _open(arguments: Namespace, output: Output) -> None:
     here = place.find()
     with objects_in(arguments.file) as objects:
         openers = identities.identities_of(arguments, output, here)
-        backup = open_trusted(objects, arguments, openers, here)
+        backup = open_trusted(objects, arguments, output, openers, here)
         try:
             written = put_back(backup.secrets(), here.state_dir)
         except WrongKey as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cli import inputs, legacy, opening, trust
+from cli import accessed, inputs, legacy, opening, trust
 from cli.inputs import kind_of
 from cli.output import Output
 from cli.place import Place
@@ -72,7 +72,7 @@ def look(arguments: Namespace, means: Means) -> Look:
     path: Path = arguments.file
     if (target := inputs.configured(path, means.place)) is not None:
         legacy.refuse_beside(arguments, None)
-        return _backup(target, arguments.backup, means, target=target)
+        return _backup(target, arguments, means, target=target)
     kind = FileKind.BUNDLE if path.is_dir() else kind_of(path)
     legacy.refuse_beside(arguments, None if path.is_dir() else kind)
     match kind:
@@ -85,13 +85,15 @@ def look(arguments: Namespace, means: Means) -> Look:
         case FileKind.MANIFEST | FileKind.ENVELOPE:
             raise NotABackup(f"'{path}' is a {kind} alone.", hint="Name the directory that is the target.")
     with inputs.objects_in(path) as objects:
-        return _backup(objects, arguments.backup, means)
+        return _backup(objects, arguments, means)
 
 
-def _backup(objects: Objects, backup: str | None, means: Means, *, target: Target | None = None) -> Look:
+def _backup(objects: Objects, arguments: Namespace, means: Means, *, target: Target | None = None) -> Look:
     known = trust.trusted(means.place, means.typed)
-    signed = opening.signed_manifest(objects, backup, known=known)
+    signed = opening.signed_manifest(objects, arguments.backup, known=known)
     manifest = signed.manifest
+    if means.depth in (Depth.OPENED, Depth.COMPARED):
+        accessed.opened(arguments, means.output, means.place, manifest.backup_id)
     tools = Keys(identities=means.keys, digest_key=digest_key(means))
     seen = nullcontext() if target is None or not means.entering else _entered(target, manifest, means)
     try:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 
-from cli import inputs, trust
+from cli import accessed, inputs, trust
 from cli.identities import identities_of
 from cli.output import Output
 from cli.place import Place
@@ -64,8 +64,10 @@ def _refuse_folder_of_files(path: Path) -> None:
     )
 
 
-def open_trusted(objects: Objects, arguments: Namespace, openers: Sequence[Identity], place: Place) -> Backup:
-    """Open a backup that is to be written somewhere: only one whose signer counts here.
+def open_trusted(
+    objects: Objects, arguments: Namespace, output: Output, openers: Sequence[Identity], place: Place
+) -> Backup:
+    """Open a backup that is to be written somewhere: only one whose signer counts here. It goes on record.
 
     Raises:
         UntrustedSigner: says which fingerprint it is, and how to go on.
@@ -73,15 +75,17 @@ def open_trusted(objects: Objects, arguments: Namespace, openers: Sequence[Ident
     known = trust.trusted(place, arguments.signer)
     found = signed_manifest(objects, getattr(arguments, "backup", None), known=known)
     trust.require(found, known)
+    accessed.opened(arguments, output, place, found.manifest.backup_id)
     return Backup(objects, found.manifest, openers, trusted=known)
 
 
 def open_to_look(objects: Objects, arguments: Namespace, output: Output, place: Place) -> Backup:
-    """Open a backup to look into; an unknown signer is said, not refused."""
+    """Open a backup to look into; an unknown signer is said, not refused. It goes on record."""
     known = trust.trusted(place, getattr(arguments, "signer", ()))
     found = signed_manifest(objects, getattr(arguments, "backup", None), known=known)
     if doubt := trust.doubt(found, known):
         output.note(f"note: {doubt}")
+    accessed.opened(arguments, output, place, found.manifest.backup_id)
     return Backup(objects, found.manifest, identities_of(arguments, output, place))
 
 

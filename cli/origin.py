@@ -113,7 +113,7 @@ def chosen_from(arguments: Namespace, output: Output, here: Place) -> Iterator[O
         shredded.refuse(here, arguments.backup)
     with opening.objects_named(arguments, here) as objects:
         openers = identities.identities_of(arguments, output, here)
-        backup = opening.open_trusted(objects, arguments, openers, here)
+        backup = opening.open_trusted(objects, arguments, output, openers, here)
         if not arguments.backup_file:
             shredded.refuse(here, backup.manifest.backup_id)
         _refuse_without_values(backup)

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from secrets import token_hex
 from shlex import quote
 
-from cli import estimate, identities, place, prompts, sources
+from cli import accessed, estimate, identities, place, prompts, sources
 from cli import origin as origins
 from cli.command import Command
 from cli.origin import Origin
-from cli.output import Output, plural
+from cli.output import Output, in_line, plural
 from cli.place import Place
 from cli.progress import counting
 from cli.stopping import leaving
@@ -25,6 +25,7 @@ from strongroom.errors import (
     VerificationFailed,
     WouldOverwrite,
 )
+from strongroom.evidence import accesses
 from strongroom.model import Selection
 from strongroom.operations.restore import Choose, Restored, Undo, plan_restore, restore
 from strongroom.sources import Destination
@@ -163,6 +164,19 @@ class _Job:
             raise VerificationFailed(f"{plural(wrong, 'secret')} in '{self.to}' differ from the backup.")
         return seen.unchanged
 
+    def put_on_record(self, done: Restored) -> None:
+        """Note what was brought back, and into what."""
+        accessed.noted(
+            accesses.RESTORED,
+            self._arguments,
+            self._output,
+            self._here,
+            backup=in_line(self._origin.name),
+            to=self.to,
+            created=done.created,
+            changed=done.changed,
+        )
+
     def way_back(self) -> Iterator[str]:
         """Yield the commands that bring back what was overwritten: one a file that keeps it."""
         options = " ".join(["--full-restore --overwrite-existing", *self._given()])
@@ -194,6 +208,8 @@ class _Job:
 
 
 def _answer(output: Output, origin: Origin, done: Restored, job: _Job, *, verified: int | None) -> None:
+    if not job.dry:
+        job.put_on_record(done)
     undo = str(job.undo_folder) if done.changed and not job.dry else None
     back = list(job.way_back()) if undo else []
     document = {

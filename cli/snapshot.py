@@ -82,7 +82,7 @@ def _restore(arguments: Namespace, output: Output) -> None:
     here = place.find()
     vault = None if arguments.check else _vault(arguments)
     openers = identities.identities_of(arguments, output, here)
-    with _backups(arguments, openers, here) as backups:
+    with _backups(arguments, output, openers, here) as backups:
         try:
             secrets = chain.from_iterable(backup.secrets() for backup in backups)
             with assembled(secrets, here.state_dir / "tmp") as whole:
@@ -122,11 +122,13 @@ def _configured(name: str) -> Vault:
 
 
 @contextmanager
-def _backups(arguments: Namespace, openers: list[Opener], here: Place) -> Iterator[list[Backup]]:
+def _backups(
+    arguments: Namespace, output: Output, openers: list[Opener], here: Place
+) -> Iterator[list[Backup]]:
     """Open everything that is named; each has to be of a trusted signer."""
     with ExitStack() as stack:
         yield [
-            opening.open_trusted(objects, arguments, openers, here)
+            opening.open_trusted(objects, arguments, output, openers, here)
             for objects in _objects(arguments, here, stack)
         ]
 

@@ -6,13 +6,14 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from cli import clean, identities, legacy, opening, place, shown, sources, trust
+from cli import accessed, clean, identities, legacy, opening, place, shown, sources, trust
 from cli.command import Command
 from cli.inputs import kind_of, opened
 from cli.output import Output, plural, table
 from cli.place import Place
 from strongroom.container.kinds import FileKind
 from strongroom.errors import SecretNotFound, UsageError, WrongKey
+from strongroom.evidence import accesses
 from strongroom.model import Entry, Secret
 
 
@@ -104,6 +105,8 @@ def _get(arguments: Namespace, output: Output) -> None:
             f"There is no value of '{secret.name}' to show: its newest version is {secret.current.state}"
             " or was backed up without values."
         )
+    if arguments.show_value and not _names_backup(arguments):
+        accessed.noted(accesses.SHOWN, arguments, output, here)
     if arguments.show_value and not output.json and value is not None:
         output.raw(value.reveal())
         return
