@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, select
 
 from strongroom.errors import ConfigError, StateError
 from strongroom.state import failures, filesystem, migrations
-from strongroom.state.sql import WRITES, begin_writing
+from strongroom.state.sql import WRITES, begin_writing, now
 
 BUSY_SECONDS: Final = 30
 """How long a transaction waits for another's lock before it is StateUnavailable."""
@@ -72,6 +72,25 @@ class Database:
             found = conn.exec_driver_sql("PRAGMA quick_check(1)").scalar()
         if found != "ok":
             raise StateError("the state database cannot be used: the file is damaged", hint=failures.DAMAGED)
+
+    @property
+    def file(self) -> Path | None:
+        """The file of a SQLite database."""
+        return Path(str(self._url.database)) if self._url.drivername == "sqlite" else None
+
+    def revision(self) -> str | None:
+        """Return which schema the database has, migrating nothing; ``None`` if it has none yet."""
+        ours = _create(self._url)
+        try:
+            with failures.translated():
+                return migrations.revision(ours)
+        finally:
+            ours.dispose()
+
+    def clock(self) -> float:
+        """Return the time by the database's clock (seconds since the epoch)."""
+        with self.reading() as conn:
+            return float(conn.execute(select(now())).scalar_one())
 
     def close(self) -> None:
         """Close this process's connections; the next use opens new ones."""

@@ -41,7 +41,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
     return Services(
         owner=f"{socket.gethostname()}:{os.getpid()}:{role}",
         state_dir=settings.state_dir,
-        store=RunStore(_database_url(settings), patience=_patience(settings)),
+        store=RunStore(database_url(settings), patience=_patience(settings)),
         stage=places.stage(settings.stage_path),
         targets=targets,
         sources={name: places.source(name, settings) for name in settings.sources} if reads else {},
@@ -57,7 +57,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
     )
 
 
-def _database_url(settings: Settings) -> str:
+def database_url(settings: Settings) -> str:
     """Return the database's address, with the password that only a file holds."""
     if settings.state.password_file is None:
         return settings.database_url

@@ -1,0 +1,119 @@
+"""What a look at the health of backups and of the installation found: one record a thing looked at.
+
+Nothing is called good that was not looked at: what could not be is a state of its own, and is as
+loud as what is wrong (invariant 8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.errors import DAMAGE, StrongroomError
+
+_DAMAGE = frozenset(kind.__name__ for kind in DAMAGE)
+
+
+class State(StrEnum):
+    """How something stands. The order is that in which it is shown."""
+
+    WRONG = "wrong"
+    UNKNOWN = "could not look"
+    REMARK = "remark"
+    GOOD = "good"
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that was looked at. ``code`` and ``exit_code`` are those of the error class that fits;
+    empty and 0 where nothing has to be done. ``transient``: it may pass by itself."""
+
+    check: str
+    state: State
+    what: str
+    to_do: str = ""
+    policy: str = ""
+    backup: str = ""
+    target: str = ""
+    code: str = ""
+    exit_code: int = 0
+    transient: bool = False
+
+    @property
+    def damage(self) -> bool:
+        """Whether it tells of damage."""
+        return self.state is State.WRONG and self.code in _DAMAGE
+
+    def on(self, *, policy: str = "", backup: str = "", target: str = "") -> Finding:
+        """Return the same, said of a policy, backup or target."""
+        return replace(
+            self,
+            policy=policy or self.policy,
+            backup=backup or self.backup,
+            target=target or self.target,
+        )
+
+
+def good(check: str, what: str) -> Finding:
+    """Return that something is as it should be."""
+    return Finding(check=check, state=State.GOOD, what=what)
+
+
+def remark(check: str, what: str, to_do: str = "") -> Finding:
+    """Return that something stands out, and is no reason for an alarm."""
+    return Finding(check=check, state=State.REMARK, what=what, to_do=to_do)
+
+
+def wrong(check: str, error: StrongroomError) -> Finding:
+    """Return that something is wrong, by the class of the error that fits."""
+    return _of(check, State.WRONG, error)
+
+
+def unknown(check: str, error: StrongroomError) -> Finding:
+    """Return that something could not be looked at, and why."""
+    return _of(check, State.UNKNOWN, error)
+
+
+def judged(check: str, error: StrongroomError) -> Finding:
+    """Return what an error tells: damage is wrong, whatever else kept from looking is not known."""
+    return wrong(check, error) if isinstance(error, DAMAGE) else unknown(check, error)
+
+
+def _of(check: str, state: State, error: StrongroomError) -> Finding:
+    return Finding(
+        check=check,
+        state=state,
+        what=error.message,
+        to_do=error.hint,
+        code=error.code,
+        exit_code=error.exit_code,
+        transient=error.transient,
+    )
+
+
+# -- all of them ---------------------------------------------------------------
+
+_ORDER = tuple(State)
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings by how bad they are, otherwise in the order given: damage before all else, what may
+    pass by itself after what will not."""
+    return sorted(findings, key=lambda one: (_ORDER.index(one.state), not one.damage, one.transient))
+
+
+def exit_code(findings: Iterable[Finding]) -> int:
+    """Return the exit code of the worst finding's class; 0 if nothing is wrong and all was looked at."""
+    return next((one.exit_code for one in worst_first(findings)), 0)
+
+
+def attempted(
+    check: str, look: Callable[[], Iterable[Finding]], failed: Callable[[str, StrongroomError], Finding]
+) -> Iterator[Finding]:
+    """Yield what a look finds; what stops it is a finding, and stops no other look."""
+    try:
+        yield from look()
+    except StrongroomError as error:
+        yield failed(check, error)

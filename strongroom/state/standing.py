@@ -1,0 +1,38 @@
+"""Whether there is a state database to look into: nothing is made or migrated for a look."""
+
+from __future__ import annotations
+
+from strongroom.errors import SchemaMismatch, StateError
+from strongroom.state.engine import Database
+from strongroom.state.migrations import HEAD
+
+_NOT_YET = (
+    "Check the state directory ('strongroom config check' shows it). On a new machine nothing was backed up "
+    "yet. If it was lost: 'strongroom catalog rebuild --from TARGET' enters each target's backups anew."
+)
+_OLDER = "Stop what still runs in the old version; then 'strongroom status' brings it up."
+
+
+def require(database: Database) -> None:
+    """Return if there is a database of the very schema that this version has.
+
+    Raises:
+        StateError: there is none, or it cannot be used.
+        SchemaMismatch: its schema is older or unknown.
+    """
+    if (file := database.file) is not None and not (file.is_file() and file.stat().st_size):
+        raise StateError(f"there is no state database at {file}", hint=_NOT_YET)
+    found = database.revision()
+    if found is None:
+        raise StateError("the state database is empty: nothing was ever put on record", hint=_NOT_YET)
+    if found != HEAD:
+        raise _mismatch(found)
+
+
+def _mismatch(found: str) -> SchemaMismatch:
+    if found.isdecimal() and found < HEAD:
+        return SchemaMismatch(
+            f"the state database has schema {found}, and this version has {HEAD}; a look migrates nothing",
+            hint=_OLDER,
+        )
+    return SchemaMismatch("the state database has a schema this version does not know")
