@@ -46,8 +46,8 @@ def _test_storage(arguments: Namespace, output: Output) -> None:
             "no target is configured, so nothing was tested",
             hint="Name one under 'targets': 'strongroom config explain' shows how.",
         )
-    chosen = _chosen(arguments.target, found.targets)
-    _finish([partial(_on_target, probe_storage, name, found) for name in chosen], output)
+    names = chosen(arguments.target, found.targets)
+    _finish([partial(_on_target, probe_storage, name, found) for name in names], output)
 
 
 def _check_rights(arguments: Namespace, output: Output) -> None:
@@ -55,14 +55,15 @@ def _check_rights(arguments: Namespace, output: Output) -> None:
 
     found = settings()
     sources = tuple(found.sources) or (LOCAL,)
-    chosen = _chosen(arguments.name, [*sources, *found.targets])
+    names = chosen(arguments.name, [*sources, *found.targets])
     probed = partial(probe_rights, role=arguments.role)
-    work = [partial(_on_source, name, found) for name in sources if name in chosen]
-    work += [partial(_on_target, probed, name, found) for name in found.targets if name in chosen]
+    work = [partial(_on_source, name, found) for name in sources if name in names]
+    work += [partial(_on_target, probed, name, found) for name in found.targets if name in names]
     _finish(work, output)
 
 
-def _chosen(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
+def chosen(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
+    """Return what was named, or all that is known. Raises UsageError for a name that is not."""
     names = list(known)
     if unknown := [name for name in wanted if name not in names]:
         raise UsageError(

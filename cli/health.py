@@ -1,0 +1,184 @@
+"""backup-health-check and health-advanced: is everything well? Looked at, never made well by looking."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from cli import place, typed
+from cli.command import Command
+from cli.numbers import limit
+from cli.output import Output
+from cli.settings import asking, settings
+from strongroom.errors import UsageError
+from strongroom.model import Depth
+
+if TYPE_CHECKING:
+    from cli.progress import Advance
+    from strongroom.config import Settings
+    from strongroom.container.manifest import Manifest
+    from strongroom.operations.health import Finding
+    from strongroom.operations.health_policies import Policy
+    from strongroom.operations.health_reading import Entering, Means
+    from strongroom.operations.services import Services
+    from strongroom.state.records import CatalogEntry
+    from strongroom.targets import Target
+
+DEPTHS = (Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
+CHECKS = {
+    "accessibility": "targets answer and have it whole, in as many places and as long as the policy demands",
+    "integrity": "every byte is the one that was written, of a trusted signer, and no fewer secrets than before",
+    "encryption": "sealed for exactly those whom the policy names now; no key withdrawn, unproven or too old",
+}
+
+
+def _backups_arguments(parser: ArgumentParser) -> None:
+    for name, what in CHECKS.items():
+        parser.add_argument(
+            f"--check-{name}", dest="checks", action="append_const", const=name, default=[], help=what
+        )
+    parser.add_argument(
+        "--policy", metavar="NAME", action="append", default=[], help="only of this policy; repeatable"
+    )
+    parser.add_argument(
+        "--target", metavar="NAME", action="append", default=[], help="only on this target; repeatable"
+    )
+    parser.add_argument("--all", action="store_true", help="every backup that is kept, not only the newest")
+    parser.add_argument(
+        "--depth",
+        type=Depth,
+        choices=DEPTHS,
+        metavar="DEPTH",
+        default=Depth.DIGEST,
+        help="how deep --check-integrity reads: digest (the default; no key), opened, compared",
+    )
+    typed.add_arguments(parser)
+
+
+def _backups(arguments: Namespace, output: Output) -> int:
+    from cli import health_shown  # noqa: PLC0415 - the run store
+    from strongroom.operations.health import exit_code  # noqa: PLC0415
+    from strongroom.operations.health_backups import kept, newest_of  # noqa: PLC0415
+    from strongroom.wiring.looking import looking_services, policies_now  # noqa: PLC0415
+
+    found = settings()
+    _refuse_unknown(arguments, found)
+    built = typed.with_typed(looking_services(found, ask=asking()), arguments, output)
+    policies = policies_now(found, built)
+    every = kept(built)
+    chosen = every if arguments.all else newest_of(every)
+    chosen = [one for one in chosen if not arguments.policy or one.policy in arguments.policy]
+    findings = _looked(arguments, found, built, output, chosen=chosen, every=every, policies=policies)
+    document = health_shown.document(
+        findings, checks=arguments.checks or list(CHECKS), backups=[one.backup for one in chosen]
+    )
+    output.answer(document, health_shown.of_backups(findings, len(chosen)))
+    return exit_code(findings)
+
+
+def _refuse_unknown(arguments: Namespace, found: Settings) -> None:
+    from cli.probe import chosen  # noqa: PLC0415 - with its errors
+
+    chosen(arguments.policy, found.policies)
+    chosen(arguments.target, found.targets)
+    deep = arguments.depth is not Depth.DIGEST
+    if deep and arguments.checks and "integrity" not in arguments.checks:
+        raise UsageError("--depth says how deep --check-integrity reads, and that was not asked for.")
+
+
+def _looked(
+    arguments: Namespace,
+    found: Settings,
+    built: Services,
+    output: Output,
+    *,
+    chosen: Sequence[CatalogEntry],
+    every: Sequence[CatalogEntry],
+    policies: dict[str, Policy],
+) -> list[Finding]:
+    from cli.progress import counting  # noqa: PLC0415
+    from strongroom.operations.health_backups import check  # noqa: PLC0415
+    from strongroom.operations.health_catalog import none_yet  # noqa: PLC0415
+
+    only = frozenset(arguments.target)
+    with counting(output, "replicas", len(chosen) * len(only or found.targets)) as advance:
+        means = _means(arguments, found, built, output, advance)
+        findings = check(means, chosen, policies, every=every, targets=only)
+    wanted = [name for name in policies if not arguments.policy or name in arguments.policy]
+    without = [name for name in wanted if name not in {one.policy for one in every}]
+    return [
+        *findings,
+        *(none_yet(min(means.checks), name, policies[name]).on(policy=name) for name in without),
+    ]
+
+
+def _means(arguments: Namespace, found: Settings, built: Services, output: Output, advance: Advance) -> Means:
+    from cli.looks import Means as Looking  # noqa: PLC0415
+    from cli.looks import digest_key  # noqa: PLC0415
+    from strongroom.operations.health_reading import Means  # noqa: PLC0415
+    from strongroom.wiring.looking import lock_caps  # noqa: PLC0415
+
+    digest_key(Looking(arguments.depth, output, place.find()))  # says what lacks before anything is read
+    return Means(
+        services=built,
+        checks=frozenset(arguments.checks or CHECKS),
+        depth=arguments.depth,
+        entering=_entering(output),
+        caps=lock_caps(found),
+        progress=advance,
+    )
+
+
+def _entering(output: Output) -> Entering:
+    """Return what enters into the catalog what reading a replica back tells, as verify-backup does."""
+    from cli.looked import entered  # noqa: PLC0415
+
+    here = place.find()
+
+    def entering(target: Target, manifest: Manifest, depth: Depth) -> AbstractContextManager[None]:
+        return entered(target, manifest, depth, here, output)
+
+    return entering
+
+
+# -- the whole installation ------------------------------------------------------
+
+
+def _advanced_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--days", metavar="N", type=limit, default=30, help="the window of the key metrics (default: 30)"
+    )
+
+
+def _advanced(arguments: Namespace, output: Output) -> int:
+    from msgspec import to_builtins  # noqa: PLC0415
+
+    from cli import health_shown  # noqa: PLC0415 - the run store
+    from cli.health_areas import look  # noqa: PLC0415
+    from strongroom.operations.health import exit_code  # noqa: PLC0415
+
+    findings, metrics = look(settings(), days=arguments.days, now=time.time())
+    document = health_shown.document(findings, metrics=to_builtins(metrics))
+    output.answer(document, health_shown.of_installation(findings))
+    return exit_code(findings)
+
+
+COMMANDS = {
+    "backup-health-check": Command(
+        _backups_arguments,
+        _backups,
+        "The newest backup of each policy, on every target at once, without a broker; without --check-… all\n"
+        "three. What is found of a replica is put on record, as by verify-backup; nothing else is written.\n"
+        "Exit code 0 only if nothing is wrong and all could be looked at; else that of the worst finding.",
+    ),
+    "health-advanced": Command(
+        _advanced_arguments,
+        _advanced,
+        "Configuration, state, ledger, store, cluster, runs, slots, backups, drills, keys, media, disks,\n"
+        "files and clock, in one look. No container is read, and nothing is written. Exit code 0 only if\n"
+        "nothing is wrong and all could be looked at; else that of the worst finding.",
+    ),
+}

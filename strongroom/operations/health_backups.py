@@ -1,0 +1,167 @@
+"""The health of backups: there, sound and sealed for the right ones, on every target, not in the catalog
+alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from strongroom.errors import BackupQuarantined, MissingPiece, QuorumNotMet, RunDegraded
+from strongroom.operations.command_files import in_a_file
+from strongroom.operations.commit import missing_from_quorum
+from strongroom.operations.health import Finding, State, good, remark, wrong
+from strongroom.operations.health_keys import History, history, judge, judge_ages, labels_of
+from strongroom.operations.health_policies import Policy
+from strongroom.operations.health_reading import ACCESS, ENCRYPTION, INTEGRITY, Means, Wanted
+from strongroom.operations.health_replicas import Seen, look
+from strongroom.operations.quarantine import quarantined
+from strongroom.operations.report import FLOOR, REMEMBERED
+from strongroom.operations.services import Services
+from strongroom.operations.shred_record import asked
+from strongroom.state.records import CatalogEntry
+from strongroom.words import plural
+
+EVERY = 1_000_000
+
+
+def kept(services: Services) -> list[CatalogEntry]:
+    """Return the backups of policies that are to be kept, newest first. What commands wrote into files is
+    looked at by its path ('strongroom verify-backup')."""
+    shredding = asked(services.store, services.signer_fingerprints)
+    entries = services.store.backups(limit=EVERY)
+    return [one for one in entries if one.backup not in shredding and not in_a_file(one)]
+
+
+def newest_of(entries: Iterable[CatalogEntry]) -> list[CatalogEntry]:
+    """Return the newest backup of each policy; entries are given newest first."""
+    found: dict[str, CatalogEntry] = {}
+    for one in entries:
+        found.setdefault(one.policy, one)
+    return list(found.values())
+
+
+def check(
+    means: Means,
+    chosen: Sequence[CatalogEntry],
+    policies: Mapping[str, Policy],
+    *,
+    every: Sequence[CatalogEntry],
+    targets: frozenset[str] = frozenset(),
+) -> list[Finding]:
+    """Look at backups, on all of their targets or on some.
+
+    Args:
+        chosen: which backups.
+        policies: all that are configured, by name.
+        every: all backups that are kept, newest first: what a count is held against.
+        targets: only these, if any are given; whether a quorum holds is not asked then.
+    """
+    wanted = [_wanted(means.services, one, policies.get(one.policy), targets) for one in chosen]
+    seen, unlisted = look([one for one in wanted if one.targets], means)
+    known = history(means.services)
+    aside = quarantined(means.services)
+    found = [*unlisted]
+    for one in wanted:
+        entry, policy = one.entry, policies.get(one.entry.policy)
+        mine = [each for each in seen if each.backup == entry.backup]
+        about = [*_replicas(mine, policy, known), *_missing(one, policy)]
+        if ACCESS in means.checks and not targets:
+            about += _quorum(mine, policy)
+        if INTEGRITY in means.checks:
+            about += [*_aside(entry, aside), *_fewer(entry, every)]
+        found += [each.on(policy=entry.policy, backup=entry.backup) for each in about]
+    if ENCRYPTION in means.checks:
+        found += _keys(seen, chosen, policies, known)
+    return found
+
+
+def _wanted(services: Services, entry: CatalogEntry, policy: Policy | None, only: frozenset[str]) -> Wanted:
+    """Return where a backup is to be: on its policy's targets, and wherever it is on record."""
+    names = [pin.name for pin in policy.spec.targets] if policy else []
+    names += [one.target for one in services.store.replicas(entry.backup)]
+    here = [name for name in dict.fromkeys(names) if name in services.targets and (not only or name in only)]
+    return Wanted(entry=entry, targets=tuple(here), keep_days=policy.spec.keep_days if policy else 0)
+
+
+def _missing(one: Wanted, policy: Policy | None) -> Iterator[Finding]:
+    if policy is None:
+        yield remark(
+            ACCESS,
+            "no policy of that name is configured any more, so nothing says where it belongs",
+            "Name the policy again, or look at the backup by itself: 'strongroom verify-backup TARGET'.",
+        )
+    if not one.targets:
+        yield wrong(ACCESS, MissingPiece("none of its targets is configured here"))
+
+
+def _replicas(seen: Sequence[Seen], policy: Policy | None, known: History) -> Iterator[Finding]:
+    for one in seen:
+        for found in one.findings:
+            yield _in_the_safe(found) if policy and policy.offline else found
+        if one.manifest is not None:
+            about = judge(one.manifest, one.opens, policy, known)
+            yield from (found.on(target=one.target) for found in about)
+
+
+def _in_the_safe(found: Finding) -> Finding:
+    """A medium that is away lies where it should; nothing is said of what is on it."""
+    if found.code != "TargetUnavailable":
+        return found
+    return remark(found.check, "the medium is away, so it was not looked at").on(
+        policy=found.policy, backup=found.backup, target=found.target
+    )
+
+
+def _quorum(seen: Sequence[Seen], policy: Policy | None) -> Iterator[Finding]:
+    """Hold what is really there to the policy's quorum, as if the backup were made today."""
+    whole = tuple(one.target for one in seen if one.whole)
+    if policy is None or (policy.offline and len(whole) < len(seen)):
+        return
+    if lacking := missing_from_quorum(policy.spec, whole):
+        none = "" if whole else "; no target that answers has it whole"
+        hint = (
+            "Bring the targets back, or 'strongroom repair' from one that is good. Else back up anew at once."
+        )
+        yield wrong(ACCESS, QuorumNotMet(f"{lacking}{none}", hint=hint))
+    else:
+        yield good(ACCESS, f"{plural(len(whole), 'target')} have it whole: the policy's quorum holds")
+
+
+def _aside(entry: CatalogEntry, aside: Mapping[str, str]) -> Iterator[Finding]:
+    if incident := aside.get(entry.backup):
+        yield wrong(INTEGRITY, BackupQuarantined(f"it is in quarantine since incident {incident}"))
+
+
+def _fewer(entry: CatalogEntry, every: Sequence[CatalogEntry]) -> Iterator[Finding]:
+    """Hold the count to those of the backups before it, as the report of its run did."""
+    expected = _before(entry, every)
+    if entry.secrets < FLOOR * expected:
+        hint = "Look whether somebody deleted that much at the source, or a permission hides it."
+        words = f"it holds {plural(entry.secrets, 'secret')} where {expected:,} were held before"
+        yield wrong(INTEGRITY, RunDegraded(words, hint=hint))
+
+
+def _before(entry: CatalogEntry, every: Sequence[CatalogEntry]) -> int:
+    made = datetime.fromisoformat(entry.created_at)
+    older = [one for one in every if one.policy == entry.policy and one.created_at < entry.created_at]
+    since = made - timedelta(seconds=REMEMBERED)
+    late = [one.secrets for one in older if datetime.fromisoformat(one.created_at) >= since]
+    return max([*late, *(one.secrets for one in older[:1])], default=0)
+
+
+def _keys(
+    seen: Sequence[Seen], chosen: Sequence[CatalogEntry], policies: Mapping[str, Policy], known: History
+) -> Iterator[Finding]:
+    """Say how the keys stand that these backups open for: once a key, not once a backup."""
+    named = {one.policy for one in chosen}
+    opened = [one.opens for one in seen if one.opens is not None]
+    labels = labels_of((policy for name, policy in policies.items() if name in named), opened)
+    yield from judge_ages(ENCRYPTION, labels, known)
+
+
+def states(findings: Iterable[Finding]) -> dict[State, int]:
+    """Count findings by how they stand."""
+    counted = dict.fromkeys(State, 0)
+    for one in findings:
+        counted[one.state] += 1
+    return counted

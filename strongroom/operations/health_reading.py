@@ -1,0 +1,149 @@
+"""One replica, read: its manifest, its bytes to a depth, its lock, and what its envelopes open for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from strongroom.container.manifest import Manifest, parse_manifest
+from strongroom.errors import MissingPiece, RunDegraded, StrongroomError, Tampered
+from strongroom.model import Depth
+from strongroom.operations.envelopes import Elsewhere, Newest, readers_now, wrapping_keys
+from strongroom.operations.health import Finding, unknown, wrong
+from strongroom.operations.keyuse import Opens, opens
+from strongroom.operations.layout import manifest_name
+from strongroom.operations.locks import lock_until
+from strongroom.operations.read_back import Keys, read_back
+from strongroom.operations.services import Services
+from strongroom.state.records import CatalogEntry
+from strongroom.targets import Target, locks
+from strongroom.targets.repaired import copies, whole_copy
+
+ACCESS, INTEGRITY, ENCRYPTION = "accessibility", "integrity", "encryption"
+CHECKS = (ACCESS, INTEGRITY, ENCRYPTION)
+ROUNDING = timedelta(days=1)
+"""A cap counts from the moment of locking, which came after the backup's own time."""
+
+Entering = Callable[[Target, Manifest, Depth], AbstractContextManager[None]]
+"""Puts on record what comes of reading a replica back to a depth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """With what replicas are looked at.
+
+    Args:
+        checks: which of :data:`CHECKS`.
+        depth: how deep replicas are read back for their integrity.
+        entering: see :data:`Entering`.
+        caps: how many days a target locks at most, where its administrator says so.
+        progress: called with 1 for each replica that was looked at.
+    """
+
+    services: Services
+    checks: frozenset[str]
+    depth: Depth
+    entering: Entering
+    caps: Mapping[str, int] = field(default_factory=dict)
+    progress: Callable[[int], object] = lambda _: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A backup that is to be on some targets, locked there for at least so many days."""
+
+    entry: CatalogEntry
+    targets: tuple[str, ...]
+    keep_days: int
+
+
+def manifest_of(target: Target, entry: CatalogEntry, means: Means) -> Manifest:
+    """Return the very manifest that is on record, held to its signature."""
+    name = manifest_name(entry.backup)
+    found = whole_copy(target, name, sha256=bytes.fromhex(entry.manifest_sha256))
+    if found is None and not copies(target, name):
+        raise MissingPiece(f"target '{target.name}' does not have it: no manifest is there")
+    if found is None:
+        raise Tampered(f"target '{target.name}' holds another manifest than is on record")
+    return parse_manifest(b"".join(target.read(found)), trusted=means.services.signer_fingerprints)
+
+
+def read(
+    target: Target, manifest: Manifest, means: Means, known: Elsewhere
+) -> tuple[StrongroomError | None, StrongroomError | None]:
+    """Read a replica back, once, and have it put on record; return what was wrong with its presence, and
+    what with its bytes. What is not all there is not sound either."""
+    deep = means.depth if INTEGRITY in means.checks else Depth.PRESENT
+    access: StrongroomError | None = None
+    try:
+        with means.entering(target, manifest, deep):
+            access = _attempt(lambda: read_back(target, manifest, Depth.PRESENT, Keys()))
+            if access is not None:
+                raise access
+            if deep is not Depth.PRESENT:
+                read_back(target, manifest, deep, _keys(means))
+                _refuse_old_envelopes(target, manifest, means, known)
+    except StrongroomError as error:
+        return access, error
+    return None, None
+
+
+def _attempt(work: Callable[[], object]) -> StrongroomError | None:
+    try:
+        work()
+    except StrongroomError as error:
+        return error
+    return None
+
+
+def _keys(means: Means) -> Keys:
+    services = means.services
+    deep = means.depth in (Depth.OPENED, Depth.COMPARED)
+    return Keys(
+        identities=services.identities() if deep else (),
+        digest_key=services.digest_key or None,
+        trusted=services.signer_fingerprints,
+    )
+
+
+def _refuse_old_envelopes(target: Target, manifest: Manifest, means: Means, known: Elsewhere) -> None:
+    """Raise Stale if another target has a newer envelope: who restores here would need a key rotated away."""
+    newest = Newest(target, trusted=means.services.signer_fingerprints, known=known)
+    for key in wrapping_keys(manifest):
+        newest.of(key)
+
+
+def locked(target: Target, manifest: Manifest, one: Wanted, means: Means) -> Iterator[Finding]:
+    """Hold the lock of the manifest, which is extended last, to what the policy keeps."""
+    cap = means.caps.get(target.name)
+    if not locks(target):
+        return
+    try:
+        found = target.locked_until(manifest_name(manifest.backup_id))
+    except StrongroomError as error:
+        yield unknown(ACCESS, error)
+        return
+    demanded = lock_until(manifest, one.keep_days)
+    if cap is not None:
+        demanded = min(demanded, datetime.fromisoformat(manifest.created_at) + timedelta(days=cap))
+    if demanded < datetime.now(UTC) or (found is not None and found >= demanded - ROUNDING):
+        return
+    yield wrong(ACCESS, _unlocked(manifest.backup_id, found, demanded))
+
+
+def _unlocked(backup: str, found: datetime | None, demanded: datetime) -> RunDegraded:
+    until = f"is locked until {found:%Y-%m-%d} alone" if found else "is not locked"
+    return RunDegraded(
+        f"whole, but it {until}; the policy demands {demanded:%Y-%m-%d}",
+        hint=f"It can be deleted before its time: 'strongroom repair {backup}' locks it; "
+        "'strongroom check-backup-permissions' names a right that lacks.",
+    )
+
+
+def opens_now(target: Target, manifest: Manifest, means: Means) -> tuple[Manifest, Opens | None]:
+    """Return whom a replica opens for, by its newest envelopes on this very target."""
+    alone = replace(means.services, targets={target.name: target})
+    now = readers_now(target, manifest, trusted=alone.signer_fingerprints)
+    return now, opens(alone, manifest.backup_id)

@@ -1,0 +1,301 @@
+"""backup-health-check and health-advanced, as a person types them; each trouble made for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strongroom.errors import (
+    BackupOverdue,
+    BrokerUnavailable,
+    KeyFileExposed,
+    KeysOutOfPolicy,
+    MissingPiece,
+    QuorumNotMet,
+    RunDegraded,
+    RunFailed,
+    SchemaMismatch,
+    StateError,
+    Tampered,
+    WrongKey,
+)
+from strongroom.state.records import Replica
+from strongroom.state.store import RunStore
+from tests.cli.conftest import stock
+from tests.cli.program import REGIONS, Done, Machine
+
+CHECK, ADVANCED = "backup-health-check", "health-advanced"
+
+
+@pytest.fixture(scope="session")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """A machine with a good backup of two policies on three targets, for copies to be made of."""
+    machine = stock(Machine(tmp_path_factory.mktemp("healthy") / "machine"))
+    machine.ok("keygen", "--output", "recovery.key")
+    targets = "".join(
+        f'[targets.{name}]\nkind = "directory"\npath = "regions/{name}"\nregion = "{name}"\ncreate = true\n'
+        for name in REGIONS
+    )
+    machine.path("strongroom.toml").write_text(f"""{targets}
+[sources.local]
+kind = "local"
+[keys.recovery]
+kind = "hpke"
+public_key_file = "recovery.key.pub"
+[policies.full]
+kind = "full"
+targets = {json.dumps(REGIONS)}
+recipients = ["recovery"]
+quorum = 2
+regions = 2
+[policies.metadata]
+kind = "metadata"
+targets = {json.dumps(REGIONS)}
+""")
+    for policy in ("full", "metadata"):
+        machine.ok("backup", "--policy", policy, "--force")
+    return machine
+
+
+@pytest.fixture
+def well(healthy: Machine, tmp_path: Path) -> Machine:
+    """A machine that is well, to do something to."""
+    shutil.copytree(healthy.home, tmp_path / "machine")
+    return Machine(tmp_path / "machine")
+
+
+def tree(home: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path.relative_to(home)): (path.stat().st_mode, path.read_bytes() if path.is_file() else b"")
+        for path in sorted(home.rglob("*"))
+    }
+
+
+def loud(done: Done) -> set[tuple[str, str]]:
+    """Return check and error class of what is not well."""
+    return {(one["check"], one["code"]) for one in done.document["findings"] if one["code"]}
+
+
+def looked(machine: Machine, *words: str, code: int) -> Done:
+    done = machine.run(*words, "--json")
+    assert (done.code, done.document["exit_code"]) == (code, code), done
+    assert "CANARY" not in done.out + done.err
+    return done
+
+
+def store_of(machine: Machine) -> RunStore:
+    return RunStore(f"sqlite:///{machine.state / 'state.db'}")
+
+
+def full_backup(machine: Machine) -> str:
+    store = store_of(machine)
+    [entry] = store.backups(policy="full")
+    store.close()
+    return entry.backup
+
+
+def container(machine: Machine, region: str, backup: str) -> Path:
+    return next(machine.path(f"regions/{region}/containers/{backup}").iterdir())
+
+
+@pytest.mark.parametrize("command", [CHECK, ADVANCED])
+def test_what_is_well_is_said_to_be_and_looking_changes_nothing(well: Machine, command: str) -> None:
+    before = tree(well.home)
+    done = well.run(command)
+    assert (done.code, done.err) == (0, ""), done
+    assert done.out.rstrip().splitlines()[-1].count("nothing is wrong") == 1
+    assert "CANARY" not in done.out
+    after = tree(well.home)
+    kept = {name: one for name, one in after.items() if not name.endswith("state.db")}
+    assert kept == {name: one for name, one in before.items() if not name.endswith("state.db")}
+    assert command == CHECK or after == before  # what a replica is good for goes on record
+
+
+@pytest.mark.parametrize("command", [CHECK, ADVANCED])
+def test_where_nothing_is_looking_makes_nothing(machine: Machine, command: str) -> None:
+    done = machine.run(command, "--json")
+    assert done.code == StateError.exit_code, done
+    assert not machine.state.exists()
+    assert tree(machine.home) == {}
+
+
+def test_an_unknown_policy_or_target_is_refused(well: Machine) -> None:
+    for words in (("--policy", "none"), ("--target", "none"), ("--check-encryption", "--depth", "opened")):
+        assert well.run(CHECK, *words).code == 2
+
+
+def test_what_is_found_of_replicas_goes_on_record_and_is_not_overclaimed(well: Machine) -> None:
+    backup = full_backup(well)
+    flipped = container(well, "dublin", backup)
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 1
+    flipped.write_bytes(content)
+    done = looked(well, CHECK, "--policy", "full", code=Tampered.exit_code)
+    assert ("integrity", "Tampered") in loud(done)
+    found = {one["target"]: one for one in well.ok("replicas", backup, "--json").document["replicas"]}
+    assert (found["dublin"]["good"], found["frankfurt"]["verified"]) == (False, "digest")
+    words = (CHECK, "--policy", "full", "--depth", "opened", "--identity", "recovery.key")
+    looked(well, *words, code=Tampered.exit_code)
+    found = {one["target"]: one for one in well.ok("replicas", backup, "--json").document["replicas"]}
+    assert (found["dublin"]["good"], found["frankfurt"]["verified"]) == (False, "opened")
+    flipped.write_bytes(container(well, "toronto", backup).read_bytes())
+    looked(well, CHECK, "--check-accessibility", "--policy", "full", code=0)  # which reads no byte of it
+    found = {one["target"]: one for one in well.ok("replicas", backup, "--json").document["replicas"]}
+    assert (found["dublin"]["good"], found["frankfurt"]["verified"]) == (False, "opened")
+
+
+def test_targets_that_vanish_are_named_and_the_quorum_is_judged_without_them(well: Machine) -> None:
+    well.path("regions/toronto").rename(well.path("gone"))
+    done = looked(well, CHECK, "--check-accessibility", code=41)
+    assert loud(done) == {("accessibility", "TargetUnavailable")}
+    well.path("regions/dublin").rename(well.path("gone-too"))
+    assert ("accessibility", QuorumNotMet.__name__) in loud(looked(well, CHECK, code=QuorumNotMet.exit_code))
+    assert not well.path("regions/toronto").exists()
+    looked(well, CHECK, "--target", "frankfurt", code=0)
+
+
+def test_a_backup_that_the_catalog_alone_has_is_missed(well: Machine) -> None:
+    backup = full_backup(well)
+    for region in REGIONS:
+        well.path(f"regions/{region}/manifests/{backup}.json").unlink()
+    looked(well, CHECK, "--policy", "full", code=MissingPiece.exit_code)
+
+
+def test_recipients_that_changed_since_ask_for_a_rotation(well: Machine) -> None:
+    well.ok("keygen", "--output", "next.key")
+    file = well.path("strongroom.toml")
+    file.write_text(
+        file.read_text().replace('recipients = ["recovery"]', 'recipients = ["next"]')
+        + '[keys.next]\nkind = "hpke"\npublic_key_file = "next.key.pub"\n'
+    )
+    done = looked(well, CHECK, "--check-encryption", code=KeysOutOfPolicy.exit_code)
+    assert any("strongroom rotate full" in one["to_do"] for one in done.document["findings"])
+
+
+def test_a_policy_that_is_due_and_has_no_backup_is_not_passed_over(well: Machine) -> None:
+    with well.path("strongroom.toml").open("a") as file:
+        file.write(
+            f'[policies.new]\nkind = "metadata"\ntargets = {json.dumps(REGIONS)}\nschedule = "0 3 * * *"\n'
+        )
+    looked(well, CHECK, code=BackupOverdue.exit_code)
+    done = looked(well, ADVANCED, code=BackupOverdue.exit_code)
+    assert {area for area, _ in loud(done)} == {"backups", "slots"}
+
+
+# -- the whole installation ------------------------------------------------------
+
+
+def test_the_metrics_are_there_for_machines(well: Machine) -> None:
+    found: dict[str, Any] = looked(well, ADVANCED, "--days", "7", code=0).document["metrics"]
+    assert found == {
+        "days": 7,
+        "backups": 2,
+        "backups_made": 2,
+        "success_rate": 1.0,
+        "replicas": 6,
+        "replicas_verified": 6,
+        "verified_rate": 1.0,
+        "drills": 0,
+        "drills_passed": 0,
+        "oldest_key_days": 0,
+    }
+
+
+def test_a_damaged_state_database_is_wrong_and_hides_nothing_else(well: Machine) -> None:
+    file = well.state / "state.db"
+    content = bytearray(file.read_bytes())
+    content[4096:] = os.urandom(len(content) - 4096)
+    file.write_bytes(content)
+    before = file.read_bytes()
+    done = looked(well, ADVANCED, code=StateError.exit_code)
+    assert {"store", "broker", "disk", "files"} <= {one["check"] for one in done.document["findings"]}
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(("schema", "code"), [("0003", SchemaMismatch), ("9999", SchemaMismatch)])
+def test_another_schema_is_said_and_not_migrated(well: Machine, schema: str, code: type[StateError]) -> None:
+    with sqlite3.connect(well.state / "state.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", (schema,))
+    connection.close()
+    looked(well, ADVANCED, code=code.exit_code)
+    looked_at = sqlite3.connect(well.state / "state.db")
+    assert looked_at.execute("SELECT version_num FROM alembic_version").fetchall() == [(schema,)]
+    looked_at.close()
+
+
+def test_a_ledger_that_was_edited_is_told(well: Machine) -> None:
+    with sqlite3.connect(well.state / "state.db") as connection:
+        connection.execute("UPDATE events SET detail = '{}' WHERE id = 2")
+    connection.close()
+    assert loud(looked(well, ADVANCED, code=66)) == {("ledger", "LedgerChanged")}
+
+
+def test_another_master_key_than_the_stores_is_told(well: Machine) -> None:
+    (well.state / "keys" / "store.key").write_bytes(os.urandom(32))
+    assert loud(looked(well, ADVANCED, code=WrongKey.exit_code)) == {("store", "WrongKey")}
+
+
+def test_key_files_that_others_may_use_are_told(well: Machine) -> None:
+    (well.state / "keys" / "work.key").chmod(0o640)
+    (well.state / "keys" / "roles" / "control.key").chmod(0o644)
+    assert loud(looked(well, ADVANCED, code=KeyFileExposed.exit_code)) == {("files", "KeyFileExposed")}
+
+
+def test_bad_replicas_of_the_newest_backup_are_told(well: Machine) -> None:
+    store = store_of(well)
+    backup = full_backup(well)
+    store.set_replica(Replica(backup=backup, target="dublin", good=False, verified=None, verified_at=None))
+    store.close()
+    found = looked(well, ADVANCED, code=RunDegraded.exit_code)
+    assert loud(found) == {("backups", "RunDegraded"), ("replicas", "RunDegraded")}
+    assert found.document["metrics"]["replicas_verified"] == 5
+
+
+def test_a_backup_that_failed_last_is_told(well: Machine) -> None:
+    store = (well.state / "store").rename(well.path("away"))
+    well.state.joinpath("store").write_text("no folder")
+    assert well.run("backup", "--policy", "full", "--force").code != 0
+    well.state.joinpath("store").unlink()
+    store.rename(well.state / "store")
+    found = looked(well, ADVANCED, code=RunFailed.exit_code)
+    assert loud(found) == {("runs", "RunFailed")}
+    assert found.document["metrics"]["success_rate"] == pytest.approx(2 / 3)
+
+
+def test_a_run_whose_process_was_killed_is_told(well: Machine) -> None:
+    from strongroom.state.records import RunKind, Spec, Step, StepKind  # noqa: PLC0415 - for this test alone
+
+    store = store_of(well)
+    run = store.create(Spec(kind=RunKind.BACKUP, policy="full"), first=(Step(StepKind.PLAN),))
+    store.close()
+    assert run is not None
+    (well.state / "driving").mkdir(exist_ok=True)
+    (well.state / "driving" / f"{run.id}.00").write_text("here:1:operator")
+    found = looked(well, ADVANCED, code=RunFailed.exit_code)
+    assert any("abandoned" in one["what"] for one in found.document["findings"])
+
+
+def test_a_cluster_that_was_killed_is_told(well: Machine) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (well.state / "run").mkdir(mode=0o700)
+    status = {"supervisor": ended.pid, "processes": {"seal": {"pid": ended.pid, "starts": 1}}}
+    (well.state / "run" / "cluster.json").write_text(json.dumps(status))
+    done = looked(well, ADVANCED, code=BrokerUnavailable.exit_code)
+    assert loud(done) == {("broker", "BrokerUnavailable"), ("workers", "BrokerUnavailable")}
+
+
+def test_a_rehearsal_that_was_due_and_not_begun_is_told(well: Machine) -> None:
+    with well.path("strongroom.toml").open("a") as file:
+        file.write('[drill]\npolicy = "full"\nschedule = "0 5 1 * *"\n')
+    done = looked(well, ADVANCED, code=BackupOverdue.exit_code)
+    said = {one["what"] for one in done.document["findings"] if one["check"] == "slots" and one["code"]}
+    assert [words for words in said if words.startswith("a rehearsal of 'full' was due")]
