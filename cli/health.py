@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DEPTHS = (Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
 CHECKS = {
     "accessibility": "targets answer and have it whole, in as many places and as long as the policy demands",
-    "integrity": "every byte is the one that was written, of a trusted signer, and no fewer secrets than before",
+    "integrity": "every byte is the one that was written, of a trusted signer; no fewer secrets than before",
     "encryption": "sealed for exactly those whom the policy names now; no key withdrawn, unproven or too old",
 }
 
@@ -126,19 +126,26 @@ def _means(arguments: Namespace, found: Settings, built: Services, output: Outpu
         services=built,
         checks=frozenset(arguments.checks or CHECKS),
         depth=arguments.depth,
-        entering=_entering(output),
+        entering=_entering(arguments, output),
+        identities=() if arguments.depth is Depth.DIGEST else tuple(built.identities()),
         caps=lock_caps(found),
         progress=advance,
     )
 
 
-def _entering(output: Output) -> Entering:
-    """Return what enters into the catalog what reading a replica back tells, as verify-backup does."""
+def _entering(arguments: Namespace, output: Output) -> Entering:
+    """Return what leaves on record that a replica is opened, and what reading it back told: as verify-backup
+    does, of the same replica."""
+    from cli import accessed  # noqa: PLC0415
     from cli.looked import entered  # noqa: PLC0415
+    from strongroom.evidence.accesses import OPENED  # noqa: PLC0415
 
     here = place.find()
 
     def entering(target: Target, manifest: Manifest, depth: Depth) -> AbstractContextManager[None]:
+        if manifest.sealed and depth in (Depth.OPENED, Depth.COMPARED):
+            where, backup = target.name, manifest.backup_id
+            accessed.noted(OPENED, arguments, output, here, backup=backup, where=where)
         return entered(target, manifest, depth, here, output)
 
     return entering

@@ -78,7 +78,7 @@ def _workers(found: Settings) -> Iterator[Finding]:
         words = f"this machine has no key of the role '{SUBMIT}', so no worker would answer it"
         yield unknown(WORKERS, BrokerUnavailable(words, hint="Look where the cluster's keys are."))
         return
-    answered = _answered()
+    answered = _answered(found)
     silent = [pool.role for pool in POOLS.values() if pool.always and pool.role not in answered]
     if silent:
         words = f"no worker answers for {', '.join(silent)}: what is on these queues waits"
@@ -87,9 +87,11 @@ def _workers(found: Settings) -> Iterator[Finding]:
         yield good(WORKERS, f"answer: {', '.join(sorted(answered))}")
 
 
-def _answered() -> set[str]:
-    """Return the pools of which a worker answers a signed ping."""
-    from workers.app import app  # noqa: PLC0415 - Celery
+def _answered(found: Settings) -> set[str]:
+    """Return the pools of which a worker answers a signed ping. Raises BrokerUnavailable."""
+    from workers import broker  # noqa: PLC0415 - Celery's parts, where there is a cluster
+    from workers.app import app  # noqa: PLC0415
 
-    answers = app.control.inspect(timeout=PATIENCE).ping() or {}
+    with broker.failing_fast(broker.broker_url(found), tls=broker.tls_options(found.broker)):
+        answers = app.control.inspect(timeout=PATIENCE).ping() or {}
     return {str(name).partition("@")[0] for name in answers}

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import MissingPiece, RunDegraded, StrongroomError, Tampered
+from strongroom.keys import Opener
 from strongroom.model import Depth
 from strongroom.operations.envelopes import Elsewhere, Newest, readers_now, wrapping_keys
 from strongroom.operations.health import Finding, unknown, wrong
 from strongroom.operations.keyuse import Opens, opens
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.locks import lock_until
-from strongroom.operations.read_back import Keys, read_back
+from strongroom.operations.read_back import ORDER, Keys, read_back
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Target, locks
@@ -36,7 +37,8 @@ class Means:
 
     Args:
         checks: which of :data:`CHECKS`.
-        depth: how deep replicas are read back for their integrity.
+        depth: how deep replicas are read back for their integrity; see :func:`reached`.
+        identities: what opens them, asked for once before all threads.
         entering: see :data:`Entering`.
         caps: how many days a target locks at most, where its administrator says so.
         progress: called with 1 for each replica that was looked at.
@@ -46,6 +48,7 @@ class Means:
     checks: frozenset[str]
     depth: Depth
     entering: Entering
+    identities: Sequence[Opener] = ()
     caps: Mapping[str, int] = field(default_factory=dict)
     progress: Callable[[int], object] = lambda _: None
 
@@ -75,7 +78,7 @@ def read(
 ) -> tuple[StrongroomError | None, StrongroomError | None]:
     """Read a replica back, once, and have it put on record; return what was wrong with its presence, and
     what with its bytes. What is not all there is not sound either."""
-    deep = means.depth if INTEGRITY in means.checks else Depth.PRESENT
+    deep = reached(manifest, means) if INTEGRITY in means.checks else Depth.PRESENT
     access: StrongroomError | None = None
     try:
         with means.entering(target, manifest, deep):
@@ -100,12 +103,19 @@ def _attempt(work: Callable[[], object]) -> StrongroomError | None:
 
 def _keys(means: Means) -> Keys:
     services = means.services
-    deep = means.depth in (Depth.OPENED, Depth.COMPARED)
     return Keys(
-        identities=services.identities() if deep else (),
+        identities=means.identities,
         digest_key=services.digest_key or None,
         trusted=services.signer_fingerprints,
     )
+
+
+def reached(manifest: Manifest, means: Means) -> Depth:
+    """Return how deep a replica can be read: what nothing here opens to its digests, and a document that is
+    not sealed, which has no digests of values, no deeper than it opens."""
+    if manifest.sealed:
+        return means.depth if means.identities else min(means.depth, Depth.DIGEST, key=ORDER.index)
+    return min(means.depth, Depth.OPENED, key=ORDER.index)
 
 
 def _refuse_old_envelopes(target: Target, manifest: Manifest, means: Means, known: Elsewhere) -> None:

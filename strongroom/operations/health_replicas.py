@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from msgspec import structs
 
 from strongroom.container.manifest import Manifest
-from strongroom.errors import StrongroomError
+from strongroom.errors import NothingOpens, StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.envelopes import Elsewhere
 from strongroom.operations.health import Finding, good, judged, remark, unknown, wrong
@@ -27,6 +27,7 @@ from strongroom.operations.health_reading import (
     locked,
     manifest_of,
     opens_now,
+    reached,
     read,
 )
 from strongroom.operations.keyuse import Opens
@@ -150,7 +151,7 @@ def _replica(target: Target, manifest: Manifest, one: Wanted, means: Means, know
         found.append(wrong(ACCESS, access) if access else good(ACCESS, "answers, and has all of it"))
         found += locked(target, manifest, one, means)
     if INTEGRITY in means.checks:
-        found.append(judged(INTEGRITY, integrity) if integrity else good(INTEGRITY, _SAYS[means.depth]))
+        found += [judged(INTEGRITY, integrity)] if integrity else _sound(manifest, means)
     now, opened = None, None
     if ENCRYPTION in means.checks:
         try:
@@ -159,6 +160,16 @@ def _replica(target: Target, manifest: Manifest, one: Wanted, means: Means, know
             found.append(judged(ENCRYPTION, error))
     seen = _of(target.name, one, found)
     return replace(seen, whole=access is None, manifest=now, opens=opened)
+
+
+def _sound(manifest: Manifest, means: Means) -> Iterator[Finding]:
+    """Say how deep a replica was read back, and if it was to be deeper."""
+    depth = reached(manifest, means)
+    yield good(INTEGRITY, _SAYS[depth])
+    if manifest.sealed and depth is not means.depth:
+        words = f"it was to be read back to '{means.depth}', and nothing here opens it"
+        hint = "Give what opens it (--identity, --passphrase-file), or do it where the private key is."
+        yield unknown(INTEGRITY, NothingOpens(words, hint=hint))
 
 
 _SAYS = {

@@ -84,6 +84,7 @@ def looked(
         checks=frozenset(checks or CHECKS),
         depth=depth,
         entering=entered or Entered(),
+        identities=tuple(built.identities()),
     )
     all_of_them = kept(built)
     chosen = all_of_them if every else newest_of(all_of_them)
@@ -227,8 +228,12 @@ def test_a_stranger_signed_it(world: World, backup: str) -> None:
 
 def test_opened_needs_a_key_and_says_so(world: World, backup: str) -> None:
     assert loud(looked(world, INTEGRITY, depth=Depth.OPENED)) == set()
-    sealing = replace(world.services(), identities=tuple)
-    found = loud(looked(world, INTEGRITY, depth=Depth.OPENED, services=sealing))
+    sealing, entered = replace(world.services(), identities=tuple), Entered()
+    found = loud(looked(world, INTEGRITY, depth=Depth.OPENED, services=sealing, entered=entered))
+    assert {(state, code) for _, state, _, code in found} == {("could not look", "NothingOpens")}
+    assert {depth for _, depth in entered.said} == {"digest"}
+    other = replace(world.services(), identities=lambda: (KeyFileIdentity(b"\7" * 32),))
+    found = loud(looked(world, INTEGRITY, depth=Depth.OPENED, services=other))
     assert {(state, code) for _, state, _, code in found} == {("could not look", "WrongKey")}
 
 
