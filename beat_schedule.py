@@ -20,6 +20,7 @@ RECONCILE_SECONDS: Final = 5.0
 KEY_HEALTH_SECONDS: Final = 3600.0
 """How often is asked whether the quarterly trial of the keys is due."""
 SHRED_SECONDS: Final = 3600.0
+ALERT_SECONDS: Final = 900.0
 LEDGER_SECONDS: Final = 3600.0
 
 
@@ -38,6 +39,7 @@ def entries(settings: Settings) -> dict[str, dict[str, Any]]:
         "key health": every(KEY_HEALTH_SECONDS, "strongroom.keys.health", queue="verify"),
         "ledger head": every(LEDGER_SECONDS, "strongroom.ledger.publish"),
         **shredding(settings),
+        **alerting(settings),
     }
 
 
@@ -54,6 +56,16 @@ def shredding(settings: Settings) -> dict[str, dict[str, Any]]:
     if not any(policy.erasable for policy in settings.policies.values()):
         return {}
     return {"shred pending": every(SHRED_SECONDS, "strongroom.shred.pending", queue="verify")}
+
+
+def alerting(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return the entry that tells people what is wrong, if anybody is named.
+
+    That beat itself is dead it cannot tell: that takes ``strongroom backup-alerts`` on another host.
+    """
+    if not settings.alerts.email:
+        return {}
+    return {"alerts": every(ALERT_SECONDS, "strongroom.watch.alerts")}
 
 
 def rotation(settings: Settings) -> dict[str, dict[str, Any]]:

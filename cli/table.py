@@ -71,6 +71,9 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "ledger": Entry("cli.ledger", "show the head of the record of events, or check it by a printed one"),
         "replicas": Entry("cli.catalog", "show where each backup lies and how deep it was verified"),
     },
+    "Watch": {
+        "backup-alerts": Entry("cli.alerts", "say what is wrong with the backups, and tell it by mail"),
+    },
     "Set up": {
         "config": Entry("cli.configuring", "check, begin or explain the configuration"),
         "test-backup-storage": Entry("cli.probe", "prove each target with a real write, read and refusal"),

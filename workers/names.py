@@ -27,6 +27,7 @@ TICK: Final = "strongroom.tick"
 RECONCILE: Final = "strongroom.reconcile"
 SHRED_PENDING: Final = "strongroom.shred.pending"
 KEY_HEALTH: Final = "strongroom.keys.health"
+ALERTS: Final = "strongroom.watch.alerts"
 LEDGER: Final = "strongroom.ledger.publish"
 
 ENTRY_TASKS: Final = frozenset(
@@ -40,7 +41,7 @@ ENTRY_TASKS: Final = frozenset(
         ROTATE_KEYS,
     }
 )
-BEAT_TASKS: Final = frozenset({TICK, RECONCILE, RECOVERY_DRILL, SHRED_PENDING, KEY_HEALTH, LEDGER})
+BEAT_TASKS: Final = frozenset({TICK, RECONCILE, RECOVERY_DRILL, SHRED_PENDING, KEY_HEALTH, ALERTS, LEDGER})
 
 
 def step_task(kind: StepKind) -> str:

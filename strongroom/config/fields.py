@@ -113,13 +113,11 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
 Fingerprint = Annotated[str, Meta(pattern=r"^sr1:[0-9a-f]{64}$")]
 PublicKey = Annotated[str, Meta(pattern=r"^srpub1:[A-Za-z0-9_-]+:[A-Za-z0-9_-]+$")]
 Text = Annotated[str, Meta(min_length=1)]
-MailAddress = Annotated[
-    str,
-    Meta(
-        pattern=r"^(?=.{3,254}$)[A-Za-z0-9!#$%&'*+/=?^_{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_{|}~-]+)*"
-        r"@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$"
-    ),
-]
+MAIL_ADDRESS = (
+    r"^(?=.{3,254}$)[A-Za-z0-9!#$%&'*+/=?^_{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_{|}~-]+)*"
+    r"@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$"
+)
 """A plain address, as it is written into an envelope and a header: no space, comma, quote or line feed."""
+MailAddress = Annotated[str, Meta(pattern=MAIL_ADDRESS)]
 Host = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$|^[0-9A-Fa-f:.]+$")]
 Url = Annotated[str, Meta(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$"), Checked(private)]

@@ -6,7 +6,7 @@ container is sealed in memory: a piece is bounded by the policy's container size
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -16,8 +16,9 @@ from strongroom.container.check import check_sealed
 from strongroom.container.metadata import DocumentAbout, check_document, write_document
 from strongroom.container.ranges import BytesReader
 from strongroom.container.receipt import Receipt, sign_receipt
+from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKey
-from strongroom.container.writer import write_container
+from strongroom.container.writer import Pair, write_container
 from strongroom.errors import SourceChanged
 from strongroom.model import Secret
 from strongroom.operations import names, pins
@@ -42,8 +43,14 @@ def capture(run: Run, step: Step, services: Services) -> dict[str, Any]:
     reading = _Reading(services.source(pinned.spec.source), listed)
     content = bytearray()
     if pinned.spec.sealed:
-        key = services.wrapping_key(run.id, pinned.recipients)
-        receipt = _seal(_about(run, step.piece, plan, services), reading, content, services, key)
+        receipt = seal_into(
+            content,
+            reading,
+            _about(run, step.piece, plan, services),
+            wrapping_key=services.wrapping_key(run.id, pinned.recipients),
+            signer=services.signers("seal"),
+            digest_key=services.digest_key,
+        )
     else:
         receipt = _document(run, step.piece, plan, reading, content)
     staged = staged_name(run.id, step.piece, receipt.sha256)
@@ -93,16 +100,23 @@ def _about(run: Run, piece: int, plan: Plan, services: Services) -> About:
     )
 
 
-def _seal(
-    about: About, reading: _Reading, content: bytearray, services: Services, key: WrappingKey
+def seal_into(
+    content: bytearray,
+    rows: Iterable[Pair],
+    about: About,
+    *,
+    wrapping_key: WrappingKey,
+    signer: Signer,
+    digest_key: bytes,
 ) -> Receipt:
+    """Seal secrets, ascending by their names' hashes; reopen and compare before the file key is dropped."""
     sealed = write_container(
         content.extend,
-        reading,
+        rows,
         about=about,
-        wrapping_key=key,
-        signer=services.signers("seal"),
-        digest_key=services.digest_key,
+        wrapping_key=wrapping_key,
+        signer=signer,
+        digest_key=digest_key,
     )
     check_sealed(BytesReader(content), sealed)
     return sealed_receipt(about, sealed)

@@ -98,7 +98,7 @@ def _storage(target: Target, now: datetime) -> Iterator[Check]:
         yield from _guarded(target.refusals, own.name)
         yield from target.settings()
     yield from own.remove()
-    yield works("remove what earlier probes left", lambda: own.sweep(now))
+    yield works("remove what earlier probes left", lambda: sweep(target, now))
 
 
 def works(what: str, attempt: Callable[[], object]) -> Check:
@@ -129,7 +129,7 @@ class _Own:
     def __init__(self, target: Target, now: datetime) -> None:
         self._target = target
         self._content = os.urandom(BYTES)
-        self.name = f"{PREFIX}{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+        self.name = own_name(now)
 
     def put(self) -> bool:
         return _put(self._target, self.name, self._content)
@@ -176,13 +176,6 @@ class _Own:
         else:
             yield works(what, self._gone)
 
-    def sweep(self, now: datetime) -> None:
-        """Remove the objects of probes that ended long ago, those apart that are still locked."""
-        before = f"{PREFIX}{now - STALE:%Y%m%dT%H%M%SZ}"
-        for name in [info.name for info in self._target.list(PREFIX)]:
-            if name < before:
-                _delete_unless_locked(self._target, name)
-
     @property
     def _locks(self) -> bool:
         return isinstance(self._target, Locking) and self._target.locks
@@ -190,6 +183,19 @@ class _Own:
     def _gone(self) -> None:
         if self._target.stat(self.name) is not None:
             raise TargetError(f"target '{self._target.name}' still shows an object that it has deleted")
+
+
+def own_name(now: datetime) -> str:
+    """Return a name for an object that is to be put and removed, which nothing takes for a backup's."""
+    return f"{PREFIX}{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def sweep(target: Target, now: datetime) -> None:
+    """Remove the objects of those that ended long ago, those apart that are still locked."""
+    before = f"{PREFIX}{now - STALE:%Y%m%dT%H%M%SZ}"
+    for name in [info.name for info in target.list(PREFIX)]:
+        if name < before:
+            _delete_unless_locked(target, name)
 
 
 def _delete_unless_locked(target: Target, name: str) -> None:

@@ -8,7 +8,7 @@ to the database could make them all anew, and then none is the one that was prin
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -66,6 +66,12 @@ def recorded(conn: Connection, *, run: str | None, kind: str | None, after: int,
         query = query.where(_events.run == run)
     if kind is not None:
         query = query.where(_events.kind == kind)
+    return [codec.event_of(row) for row in conn.execute(query)]
+
+
+def since(conn: Connection, moment: float, kinds: Sequence[str]) -> list[Event]:
+    """Return the events of some kinds from a time on, oldest first."""
+    query = select(tables.events).where(_events.at >= moment, _events.kind.in_(kinds)).order_by(_events.id)
     return [codec.event_of(row) for row in conn.execute(query)]
 
 

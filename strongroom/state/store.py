@@ -287,6 +287,11 @@ class RunStore:
         with self._database.reading() as conn:
             return events.newest_link(conn)
 
+    def happened(self, *kinds: str, since: float) -> list[Event]:
+        """Return the events of some kinds from a time (epoch seconds) on, oldest first."""
+        with self._database.reading() as conn:
+            return events.since(conn, since, kinds)
+
     def heartbeat(self, name: str) -> None:
         """Note that a process, such as ``beat``, is alive."""
         with self._database.writing() as conn:

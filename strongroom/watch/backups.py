@@ -36,6 +36,8 @@ def backups(facts: Facts, limits: Limits) -> Iterator[Alert]:
 
 
 def _overdue(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Alert]:
+    if policy.blind:  # that is told by itself
+        return
     recorded = facts.state is None
     found = judge(policy, threshold=limits.threshold_age, now=facts.now, recorded=recorded)
     if found.overdue:

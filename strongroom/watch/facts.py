@@ -64,7 +64,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     """A policy, and what there is of its backups and runs, each the newest first.
 
     ``newest`` is its newest whole backup, ``verified`` the newest that was read back. ``rotations`` are the
-    runs that rotated its backups.
+    runs that rotated its backups. ``blind``: neither the record nor any of its targets could be asked.
     """
 
     name: str
@@ -76,20 +76,22 @@ class Policy(Struct, frozen=True, kw_only=True):
     held: tuple[Held, ...] = ()
     runs: tuple[Ran, ...] = ()
     rotations: tuple[Ran, ...] = ()
+    blind: bool = False
 
 
 class Place(Struct, frozen=True, kw_only=True):
     """A target. ``away`` says why it could not be looked at.
 
     ``lost`` are backups on record as good there whose manifest is not there, ``bad`` those on record as
-    damaged, ``refused`` manifests that nobody who is trusted signed, ``unknown`` backups that the catalog
-    does not know.
+    damaged, ``missing`` those that never came or were found to lack something and are not there, ``refused``
+    manifests that nobody who is trusted signed, ``unknown`` backups that the catalog does not know.
     """
 
     name: str
     away: str | None = None
     lost: tuple[str, ...] = ()
     bad: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 

@@ -64,8 +64,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "replica.bad": _critical(
         errors.VerificationFailed,
-        "Replicas on this target are damaged or incomplete, by the last look at them.",
+        "Replicas that lie on this target are damaged or incomplete, by the last look at them.",
         "'strongroom replicas' lists them; 'strongroom repair BACKUP' brings each up from a good one.",
+        looks=True,
     ),
     "replica.lost": _critical(
         errors.MissingPiece,
@@ -156,9 +157,15 @@ KINDS: Final[Mapping[str, Kind]] = {
         "No rehearsed recovery ended since its time: nobody knows that these backups can be brought back.",
         "Look whether the drill workers run, and at 'strongroom status'.",
     ),
-    "target.away": _warning(
-        "What lies on this target was not looked at: what is said of it is what was known before.",
-        "'strongroom test-backup-storage' says what it answers.",
+    "target.away": Kind(
+        severity=Severity.WARNING,
+        means="What lies on this target was not looked at: what is said of it is what was known before.",
+        do="'strongroom test-backup-storage' says what it answers.",
+        error=errors.TargetUnavailable,
+    ),
+    "replica.missing": _warning(
+        "Backups lack their replica on this target: it was away, or the replica was found bad and is gone.",
+        "The next time of repair.schedule brings them up, or 'strongroom repair BACKUP' now.",
         looks=True,
     ),
     "backup.degraded": _warning(

@@ -109,7 +109,7 @@ def _ended(known: Iterable[Told], wrong: set[str], *, looked: bool) -> list[Told
 
 def _looks(key: str) -> bool:
     kind = KINDS.get(key.partition(":")[0])
-    return kind is not None and kind.looks and not key.startswith("target.away")
+    return kind is not None and kind.looks
 
 
 def _row(item: Item, now: float) -> Told:

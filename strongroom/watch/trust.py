@@ -22,7 +22,8 @@ def damage(facts: Facts, _limits: Limits) -> Iterator[Alert]:
         for kind, names, words in (
             ("replica.bad", place.bad, "damaged or incomplete, by the last look"),
             ("replica.lost", place.lost, "on record as good and not there"),
-            ("manifest.refused", place.refused, "under a manifest that nobody who is trusted signed"),
+            ("manifest.refused", place.refused, "under a manifest altered, or signed by nobody trusted"),
+            ("replica.missing", place.missing, "not there, as is on record"),
         ):
             if names:
                 what = f"target '{place.name}': {plural(len(names), 'backup')} {words}: {some(names)}"

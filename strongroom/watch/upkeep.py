@@ -105,7 +105,8 @@ def places(facts: Facts, limits: Limits) -> Iterator[Alert]:
     """Yield targets that were not looked at, disks that fill up, certificates that end, and a dead beat."""
     for place in facts.places:
         if place.away is not None:
-            yield Alert(kind="target.away", subject=place.name, what=f"target '{place.name}': {place.away}")
+            what = place.away if place.name in place.away else f"target '{place.name}': {place.away}"
+            yield Alert(kind="target.away", subject=place.name, what=what)
         if place.unknown:
             many = f"{plural(len(place.unknown), 'backup')} the catalog does not know: {some(place.unknown)}"
             yield Alert(kind="catalog.lacks", subject=place.name, what=f"target '{place.name}' has {many}")

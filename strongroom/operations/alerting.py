@@ -1,0 +1,112 @@
+"""Telling people what is wrong: once, again when it gets worse or after a time, and once that it is over.
+
+What was told is recorded after the server took the mail. Whoever dies in between tells it twice, never not at
+all. Where the record cannot be read everything is told each time: better than nothing.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+
+from msgspec import Struct
+
+from strongroom.errors import MailUnavailable, StrongroomError
+from strongroom.operations.watch import gather
+from strongroom.operations.watch_means import Watched
+from strongroom.state.alerts import Told
+from strongroom.watch.facts import Facts, Limits
+from strongroom.watch.kinds import Alert
+from strongroom.watch.letter import letter
+from strongroom.watch.mail import MailServer, send
+from strongroom.watch.rules import judge
+from strongroom.watch.telling import FORGOTTEN, Telling, audience, tell
+
+NO_RECORD = (
+    "The state database could not be read: what was told before is not known, so all of it is told again "
+    "each time, and what the record alone shows is missing here."
+)
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """What a look found: the facts, and what is wrong by them, the worst first."""
+
+    facts: Facts
+    alerts: tuple[Alert, ...]
+
+
+class Sending(Struct, frozen=True, kw_only=True):
+    """Who is told, by which server, how often (seconds). ``everything``: whatever was told before."""
+
+    server: MailServer
+    recipients: tuple[str, ...]
+    repeat: float
+    everything: bool = False
+
+
+def look(watched: Watched, limits: Limits, *, now: float | None = None) -> Found:
+    """Gather the facts and judge them."""
+    facts = gather(watched, limits, now=now)
+    return Found(facts=facts, alerts=judge(facts, limits))
+
+
+def to_tell(watched: Watched, found: Found, sending: Sending) -> Telling:
+    """Return what there is to tell now, by what was told before."""
+    facts = found.facts
+    return tell(
+        found.alerts,
+        _told(watched, sending, facts),
+        repeat=sending.repeat,
+        now=facts.now,
+        looked=not facts.away and facts.state is None,
+        everything=sending.everything,
+    )
+
+
+def tell_people(watched: Watched, found: Found, sending: Sending) -> Telling:
+    """Send one mail with all that is new, if anything is; return what was told.
+
+    Raises:
+        MailUnavailable: nobody was told; the same is told next time.
+        MailRefused: nobody was told, or some were not, who are named.
+        ConfigError: the password's file, or that of the certificates, cannot be used.
+    """
+    telling = to_tell(watched, found, sending)
+    if telling.is_empty:
+        _record(watched, telling, sending, found.facts)
+        return telling
+    notes = [NO_RECORD] if found.facts.state is not None else []
+    message = letter(
+        telling,
+        host=socket.gethostname(),
+        sender=sending.server.sender,
+        recipients=sending.recipients,
+        now=found.facts.now,
+        notes=notes,
+    )
+    try:
+        send(message, sending.server, sending.recipients)
+    except MailUnavailable as error:
+        if set(error.missed) < set(sending.recipients):  # the others were told, and need not be again
+            _record(watched, telling, sending, found.facts)
+        raise
+    _record(watched, telling, sending, found.facts)
+    return telling
+
+
+def _told(watched: Watched, sending: Sending, facts: Facts) -> Sequence[Told]:
+    if facts.state is not None:
+        return ()
+    try:
+        return watched.store().told(audience(sending.recipients))
+    except StrongroomError:  # it went away since: told as if nobody knew
+        return ()
+
+
+def _record(watched: Watched, telling: Telling, sending: Sending, facts: Facts) -> None:
+    """Record what was told. Where that cannot be, it is told again: that is no reason to have told nobody."""
+    if facts.state is None and telling.rows:
+        with suppress(StrongroomError):
+            heard = audience(sending.recipients)
+            watched.store().put_told(heard, telling.rows, forget=facts.now - FORGOTTEN)

@@ -1,0 +1,48 @@
+"""Gathering the facts that alarms are judged by: from the targets, the record, and this host."""
+
+from __future__ import annotations
+
+import time
+
+from strongroom.errors import StrongroomError
+from strongroom.operations import watch_backups, watch_record
+from strongroom.operations.watch_host import certificates, rooms
+from strongroom.operations.watch_means import Watched
+from strongroom.state.store import RunStore
+from strongroom.watch.facts import Facts, Keys, Limits, Signs
+
+
+def gather(watched: Watched, limits: Limits, *, now: float | None = None) -> Facts:
+    """Return all that is known.
+
+    That the state database cannot be read is a fact, and no error: what lies on targets is looked at all the
+    same, and somebody is told.
+    """
+    moment = time.time() if now is None else now
+    try:
+        return _facts(watched, limits, watched.store(), now=moment)
+    except StrongroomError as error:  # of the state: what a target answers is caught where it is asked
+        return _facts(watched, limits, None, now=moment, why=error.message)
+
+
+def _facts(
+    watched: Watched, limits: Limits, store: RunStore | None, *, now: float, why: str | None = None
+) -> Facts:
+    backups = watch_backups.look(watched, store)
+    policies = tuple(
+        watch_backups.policy_facts(backups, policy, store, compared=limits.compared)
+        for policy in watched.policies
+    )
+    return Facts(
+        now=now,
+        policies=policies,
+        places=backups.places(),
+        lost=tuple(backups.lost()),
+        rooms=rooms(watched.rooms),
+        certificates=certificates(watched.certificates),
+        drills=watch_record.drills(store, watched.drill) if store else None,
+        keys=watch_record.keys(store, watched, now=now) if store else Keys(),
+        signs=watch_record.signs(store, watched.trusted, now=now) if store else Signs(),
+        beat_age=store.heartbeats().get(watch_record.BEAT) if store else None,
+        state=why,
+    )

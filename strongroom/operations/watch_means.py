@@ -1,0 +1,54 @@
+"""What watching needs: the state, the targets, and whose signatures count. No key, no source, no stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from msgspec import Struct
+
+from strongroom.model import Depth
+from strongroom.state.store import RunStore
+from strongroom.targets import Target
+
+
+class WatchedPolicy(Struct, frozen=True, kw_only=True):
+    """A policy as this host's own configuration has it."""
+
+    name: str
+    targets: tuple[str, ...]
+    schedule: str | None = None
+    offline: bool = False
+    depth: Depth = Depth.DIGEST
+
+
+class WatchedDrill(Struct, frozen=True, kw_only=True):
+    """The drill that is scheduled."""
+
+    policy: str
+    schedule: str
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Watched:
+    """What is watched, and by what.
+
+    ``store`` gives the run store; that it cannot is an alert, and no error. ``rooms`` are directories whose
+    file systems have to have room, ``certificates`` files that have to hold: each by what people call it.
+    """
+
+    store: Callable[[], RunStore]
+    targets: Mapping[str, Target]
+    trusted: frozenset[str]
+    policies: tuple[WatchedPolicy, ...]
+    drill: WatchedDrill | None = None
+    key_health: str | None = None
+    rooms: Mapping[str, Path] = field(default_factory=dict)
+    certificates: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def in_use(self) -> tuple[str, ...]:
+        """The targets that are to answer at any time: those of offline policies lie in a safe."""
+        named = (name for policy in self.policies if not policy.offline for name in policy.targets)
+        return tuple(dict.fromkeys(name for name in named if name in self.targets))

@@ -1,0 +1,34 @@
+"""Telling people what is wrong. Beat asks; that beat itself is dead, only another host's cron notices."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from workers import names
+from workers.app import app
+from workers.base import define
+
+log = logging.getLogger(__name__)
+
+
+@define(names.ALERTS)
+def alerts() -> int:
+    """Look for what is wrong, and send one mail with what is new of it; return how many alerts there are."""
+    from strongroom.operations.alerting import Sending, look, tell_people  # noqa: PLC0415 - needs the state
+    from strongroom.wiring import watching  # noqa: PLC0415
+
+    settings, services = app.settings, app.services.get()
+    watched = dataclasses.replace(
+        watching.watched(settings),
+        store=lambda: services.store,
+        targets=services.targets,
+        trusted=services.signer_fingerprints,
+    )
+    found = look(watched, watching.limits(settings))
+    for alert in found.alerts:
+        log.warning("alert", extra={"key": alert.key, "severity": alert.severity.value})
+    if settings.alerts.email:
+        server, repeat = watching.mail_server(settings), settings.alerts.repeat
+        tell_people(watched, found, Sending(server=server, recipients=settings.alerts.email, repeat=repeat))
+    return len(found.alerts)
