@@ -32,6 +32,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "restore": Entry("cli.restoring", "restore secrets into the local store, or another source"),
         "restore-secret": Entry("cli.restoring", "restore one secret"),
         "validate": Entry("cli.validate", "look at secrets as they live now, and compare them with a backup"),
+        "check-recovery-environment": Entry("cli.environment", "say whether this machine could recover now"),
         "restore-snapshot": Entry("cli.snapshot", "replace a whole Vault server by a snapshot of it"),
         "test-recovery": Entry("cli.rehearsal", "rehearse a recovery on this machine, and time it"),
     },
@@ -68,16 +69,20 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Catalog": {
         "catalog": Entry("cli.catalog", "list the backups, or rebuild the list from a target"),
+        "backup-audit-report": Entry("cli.audit", "say what is on record of a span of time, signed"),
         "ledger": Entry("cli.ledger", "show the head of the record of events, or check it by a printed one"),
         "replicas": Entry("cli.catalog", "show where each backup lies and how deep it was verified"),
     },
     "Watch": {
+        "backup-health-check": Entry("cli.health", "look whether backups are there, sound and well sealed"),
+        "health-advanced": Entry("cli.health", "look at the whole installation at once"),
         "backup-alerts": Entry("cli.alerts", "say what is wrong with the backups, and tell it by mail"),
     },
     "Set up": {
         "config": Entry("cli.configuring", "check, begin or explain the configuration"),
         "test-backup-storage": Entry("cli.probe", "prove each target with a real write, read and refusal"),
         "check-backup-permissions": Entry("cli.probe", "say which rights are missing, and which too many"),
+        "benchmark-backup": Entry("cli.benchmark", "measure sealing and each target, on made-up secrets"),
         "completion": Entry("cli.completion", "print a completion script for bash or zsh"),
     },
 }
