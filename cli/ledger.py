@@ -59,11 +59,12 @@ def _show(arguments: Namespace, output: Output) -> None:
 
 
 def _publish(arguments: Namespace, output: Output) -> None:
-    from cli.settings import services  # noqa: PLC0415 - everything
+    from cli.settings import services, settings  # noqa: PLC0415 - everything
     from strongroom.operations.ledger_heads import publish  # noqa: PLC0415
 
     del arguments
-    done = publish(services())
+    found = settings()
+    done = publish(services(found), found.online)
     if done.head is None:
         output.answer(to_builtins(done), ["Nothing has happened yet."])
         return
@@ -103,10 +104,11 @@ def _check(arguments: Namespace, output: Output) -> None:
 
 
 def _held(known: Iterable[str]) -> tuple[OnTarget, ...]:
-    from cli.settings import services  # noqa: PLC0415 - everything
+    from cli.settings import services, settings  # noqa: PLC0415 - everything
     from strongroom.operations.ledger_held import held  # noqa: PLC0415
 
-    return held(services(), known=frozenset(known))
+    found = settings()
+    return held(services(found), found.online, known=frozenset(known))
 
 
 def _said(one: OnTarget) -> str:

@@ -22,7 +22,7 @@ def publish() -> int:
     from strongroom.operations import ledger_heads  # noqa: PLC0415
 
     try:
-        done = ledger_heads.publish(app.services.get())
+        done = ledger_heads.publish(app.services.get(), app.settings.online)
     except (LedgerChanged, LedgerCut) as error:
         log.error("ledger-not-as-published", extra={"code": error.code, "why": error.message})
         return 0

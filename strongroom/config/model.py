@@ -290,6 +290,13 @@ class Settings(Section, frozen=True, kw_only=True):
         return self.stage.path or self.state_dir / "stage"
 
     @property
+    def online(self) -> tuple[str, ...]:
+        """The targets that are to answer at any time: the media of offline policies lie in a safe."""
+        media = {name for policy in self.policies.values() if policy.offline for name in policy.targets}
+        used = {name for policy in self.policies.values() if not policy.offline for name in policy.targets}
+        return tuple(name for name in self.targets if name in used or name not in media)
+
+    @property
     def rotated(self) -> tuple[str, ...]:
         """The policies that scheduled rotations go over."""
         return self.rotation.policies or tuple(name for name, one in self.policies.items() if one.sealed)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count, groupby
@@ -72,8 +72,8 @@ class Published(Struct, frozen=True, kw_only=True):
         return {place.target: place.missed for place in self.places if place.missed}
 
 
-def publish(services: Services) -> Published:
-    """Sign the newest event's digest and put it on every target, if the record leads on from what lies there.
+def publish(services: Services, targets: Sequence[str]) -> Published:
+    """Sign the newest event's digest and put it on targets, if the record leads on from what lies there.
 
     Safe to call twice, from several hosts: a head that is there already is left. What commands of this host
     opened is put on record first.
@@ -87,9 +87,8 @@ def publish(services: Services) -> Published:
     if head is None:
         return Published(head=None)
     content = sign_head(head, services.signers("control"))
-    names = list(services.targets)
-    with ThreadPoolExecutor(max(1, len(names))) as pool:
-        places = pool.map(lambda name: _place(services, name, head, content), names)
+    with ThreadPoolExecutor(max(1, len(targets))) as pool:
+        places = pool.map(lambda name: _place(services, name, head, content), targets)
         return Published(head=head, places=tuple(places))
 
 

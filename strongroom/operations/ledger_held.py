@@ -33,8 +33,8 @@ class OnTarget(Struct, frozen=True, kw_only=True):
     missed: str = ""
 
 
-def held(services: Services, *, known: Collection[str] = ()) -> tuple[OnTarget, ...]:
-    """Hold the record against the signed heads on every target.
+def held(services: Services, targets: Sequence[str], *, known: Collection[str] = ()) -> tuple[OnTarget, ...]:
+    """Hold the record against the signed heads on targets.
 
     Names that the record agrees with need no reading; of the rest one signed head is enough.
 
@@ -48,9 +48,9 @@ def held(services: Services, *, known: Collection[str] = ()) -> tuple[OnTarget, 
     """
     first = services.store.links(after=BEFORE_ALL, limit=1)
     ledger = first[0].chain if first else ""
-    names = list(services.targets)
-    with ThreadPoolExecutor(max(1, len(names))) as pool:
-        listed = dict(zip(names, pool.map(lambda name: _listed(services.target(name)), names), strict=True))
+    with ThreadPoolExecutor(max(1, len(targets))) as pool:
+        found = pool.map(lambda name: _listed(services.target(name)), targets)
+        listed = dict(zip(targets, found, strict=True))
     wanted = {one.event for found in listed.values() if not isinstance(found, str) for one in found}
     made = _digests(services, wanted)
     told = tuple(_hold(services, name, found, ledger, made) for name, found in listed.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from strongroom.container.head import LedgerHead, parse_head, sign_head
 from strongroom.container.signing import Signer
 from strongroom.errors import LedgerChanged, LedgerCut, MissingPiece, TargetUnavailable
 from strongroom.operations import ledger_heads
-from strongroom.operations.ledger_held import held
+from strongroom.operations.ledger_heads import Published
+from strongroom.operations.ledger_held import OnTarget, held
 from strongroom.operations.services import Services
 from strongroom.state.events import digest
 from strongroom.state.store import RunStore
@@ -56,8 +58,16 @@ def make_anew(world: World, store: RunStore) -> None:
         edit(world, f"UPDATE events SET chain = '{chain}' WHERE id = {link.id}")
 
 
+def published_on(services: Services) -> Published:
+    return ledger_heads.publish(services, list(services.targets))
+
+
+def held_on(services: Services, known: Sequence[str] = ()) -> tuple[OnTarget, ...]:
+    return held(services, list(services.targets), known=known)
+
+
 def published(services: Services) -> LedgerHead:
-    done = ledger_heads.publish(services)
+    done = published_on(services)
     assert done.head is not None
     assert done.missed == {}
     return done.head
@@ -74,23 +84,23 @@ def test_a_head_lies_signed_on_every_target_and_the_record_leads_on_from_it(
         content = b"".join(target.read(where))
         assert parse_head(content, trusted=services.signer_fingerprints) == head, name
         assert where == ledger_heads.name_of(head)
-    assert [(one.agree, one.newest, one.foreign) for one in held(services)] == [(1, head, 0)] * 3
+    assert [(one.agree, one.newest, one.foreign) for one in held_on(services)] == [(1, head, 0)] * 3
     newer = published(services)
     assert newer.event == head.event + 3
-    assert [(one.agree, one.newest) for one in held(services)] == [(2, newer)] * 3
+    assert [(one.agree, one.newest) for one in held_on(services)] == [(2, newer)] * 3
 
 
 def test_a_head_that_is_there_is_not_put_again(services: Services) -> None:
-    assert [place.new for place in ledger_heads.publish(services).places] == [True] * 3
-    assert [place.new for place in ledger_heads.publish(services).places] == [False] * 3
+    assert [place.new for place in published_on(services).places] == [True] * 3
+    assert [place.new for place in published_on(services).places] == [False] * 3
 
 
 def test_where_nothing_happened_nothing_is_put(world: World) -> None:
-    assert ledger_heads.publish(world.services()).head is None
-    assert held(world.services())[0].newest is None
+    assert published_on(world.services()).head is None
+    assert held_on(world.services())[0].newest is None
 
 
-@pytest.mark.parametrize("act", [ledger_heads.publish, held])
+@pytest.mark.parametrize("act", [published_on, held_on])
 def test_newest_events_that_were_cut_off_are_told_without_any_paper(
     world: World, services: Services, act: object
 ) -> None:
@@ -100,7 +110,7 @@ def test_newest_events_that_were_cut_off_are_told_without_any_paper(
         act(services)  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("act", [ledger_heads.publish, held])
+@pytest.mark.parametrize("act", [published_on, held_on])
 def test_a_chain_that_was_made_anew_is_told_without_any_paper(
     world: World, services: Services, act: object
 ) -> None:
@@ -118,7 +128,7 @@ def test_what_was_edited_after_the_head_is_told_before_another_one_is_signed(
     happen(services, 2)
     edit(world, "UPDATE events SET kind = 'key.failed' WHERE id = 6")
     with pytest.raises(LedgerChanged, match="Event 6 is not what was appended"):
-        ledger_heads.publish(services)
+        published_on(services)
     assert [len(names_on(target)) for target in world.targets.values()] == [1, 1, 1]
 
 
@@ -128,7 +138,7 @@ def test_one_target_that_kept_its_head_is_enough(world: World, services: Service
         world.targets[name].delete(ledger_heads.name_of(head))
     edit(world, "DELETE FROM events WHERE id > 3")
     with pytest.raises(LedgerCut, match="on target 'ap' is of event 5"):
-        held(services)
+        held_on(services)
 
 
 def test_a_record_made_anew_from_its_first_event_on_is_told_by_its_own_times(
@@ -138,9 +148,9 @@ def test_a_record_made_anew_from_its_first_event_on_is_told_by_its_own_times(
     edit(world, "UPDATE events SET at = at - 3600", "UPDATE events SET kind = 'key.failed' WHERE id = 1")
     make_anew(world, services.store)
     with pytest.raises(LedgerChanged, match="has a signed head of another one") as refused:
-        held(services)
+        held_on(services)
     assert f"--known {head.ledger}" in refused.value.hint
-    assert [one.others for one in held(services, known=[head.ledger])] == [(head,)] * 3
+    assert [one.others for one in held_on(services, known=[head.ledger])] == [(head,)] * 3
 
 
 def test_a_database_that_was_lost_begins_anew_and_that_is_told_once(world: World, services: Services) -> None:
@@ -150,9 +160,9 @@ def test_a_database_that_was_lost_begins_anew_and_that_is_told_once(world: World
     edit(world, "UPDATE events SET at = at + 7200")
     make_anew(world, services.store)
 
-    assert [place.follows for place in ledger_heads.publish(services).places] == [head] * 3
-    assert [place.follows for place in ledger_heads.publish(services).places] == [None] * 3
-    assert [one.others for one in held(services)] == [(head,)] * 3
+    assert [place.follows for place in published_on(services).places] == [head] * 3
+    assert [place.follows for place in published_on(services).places] == [None] * 3
+    assert [one.others for one in held_on(services)] == [(head,)] * 3
 
 
 def forged(world: World, content: bytes, head: LedgerHead) -> None:
@@ -170,7 +180,7 @@ def test_what_somebody_else_signed_or_renamed_neither_alarms_nor_counts(
     other = LedgerHead(ledger=head.ledger, event=901, at=head.at, sha256="cd" * 32, made_at=head.made_at)
     forged(world, sign_head(head, services.signers("control")), other)
 
-    assert {one.target: (one.newest, one.foreign) for one in held(services)} == {
+    assert {one.target: (one.newest, one.foreign) for one in held_on(services)} == {
         "eu": (head, 0),
         "us": (head, 2),
         "ap": (head, 0),
@@ -188,7 +198,7 @@ def test_junk_without_end_is_not_read_without_end(world: World, services: Servic
         forged(world, b"junk", one)
     counted = Counted(world.targets["us"])
     there = replace(services, targets={**services.targets, "us": counted})
-    assert {one.target: one.foreign for one in held(there)}["us"] == ledger_heads.TRIED + 50
+    assert {one.target: one.foreign for one in held_on(there)}["us"] == ledger_heads.TRIED + 50
     assert counted.reads <= ledger_heads.TRIED + 1
 
 
@@ -214,9 +224,9 @@ class Away(MemoryTarget):
 
 def test_a_target_that_is_away_is_named_and_holds_up_no_other(world: World, services: Services) -> None:
     there = replace(services, targets={**services.targets, "us": Away(name="us")})
-    done = ledger_heads.publish(there)
+    done = published_on(there)
     assert done.missed == {"us": "region us does not answer"}
-    assert {one.target: one.agree for one in held(there)} == {"eu": 1, "us": 0, "ap": 1}
-    assert {one.target: one.missed for one in held(there)}["us"] == "region us does not answer"
+    assert {one.target: one.agree for one in held_on(there)} == {"eu": 1, "us": 0, "ap": 1}
+    assert {one.target: one.missed for one in held_on(there)}["us"] == "region us does not answer"
     with pytest.raises(MissingPiece):
         next(world.targets["us"].read(ledger_heads.name_of(done.head)))  # type: ignore[arg-type]
