@@ -10,11 +10,12 @@ from cli import failures, numbers
 from cli.command import Command
 from cli.output import Output, in_line, plural, size, table
 from cli.progress import counting
-from strongroom.errors import ConfigError, UsageError
+from strongroom.errors import ConfigError, StrongroomError, UsageError
 
 if TYPE_CHECKING:
     from strongroom.config import Settings
-    from strongroom.operations.measure import Carried, Measured, Pace
+    from strongroom.operations.carry import Carried, Pace
+    from strongroom.operations.measure import Measured
     from strongroom.targets import Target
 
 COUNT = 1000
@@ -59,9 +60,16 @@ def _benchmark(arguments: Namespace, output: Output) -> None:
             progress=advance,
         )
     output.answer(_document(measured, sealing=sealing), _lines(measured, sealing=sealing))
-    for carried in measured.targets:
-        if carried.error is not None:
-            raise carried.error
+    _raise_first([carried.error for carried in measured.targets if carried.error is not None], output)
+
+
+def _raise_first(errors: Sequence[StrongroomError], output: Output) -> None:
+    """Say of all that failed what may be left, and raise the first of them."""
+    for error in errors:
+        for note in getattr(error, "__notes__", ()):
+            output.warn(note)
+    for error in errors:
+        raise error
 
 
 def _wanted(arguments: Namespace) -> tuple[bool, bool]:
@@ -73,7 +81,7 @@ def _wanted(arguments: Namespace) -> tuple[bool, bool]:
 
 
 def _targets(wanted: Sequence[str], found: Settings) -> list[Target]:
-    from strongroom.operations.measure import require_removable  # noqa: PLC0415
+    from strongroom.operations.carry import require_removable  # noqa: PLC0415
     from strongroom.wiring import places  # noqa: PLC0415
 
     if not found.targets:

@@ -1,20 +1,14 @@
 """measure: how fast this machine seals, and how fast each target takes and gives back.
 
-What is sealed is made up, as it is in a backup otherwise, and by the same code. Nobody has the keys
-that it is sealed for and signed with. Of each target one object at a time is put, read back and
-deleted, at the names of probes: no catalog, restore or repair looks there, the rights that a probe
-has are enough, and what a killed process leaves the next probe or measurement removes, an hour later.
+What is sealed is made up, and sealed by the code that seals a backup. Nobody has the keys that it is
+sealed for and signed with.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from functools import partial
 from operator import itemgetter
 
 from msgspec import Struct
@@ -24,57 +18,16 @@ from strongroom.container.digests import name_hashes
 from strongroom.container.receipt import Receipt
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import StrongroomError, TargetError, TargetLocked, UsageError
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.model import COMMAND, Secret
 from strongroom.operations.capture import seal_into
+from strongroom.operations.carry import Carried, Carrier, Pace
 from strongroom.operations.memory import uncollected
 from strongroom.operations.plan import PIECE_SECRETS
-from strongroom.operations.probe import own_name, sweep
 from strongroom.operations.times import rfc3339
-from strongroom.operations.upload import place
-from strongroom.targets import Target, locks
-from strongroom.targets.purging import purge
-
-TRIAL = 1024
-"""Bytes of the first object: what cannot be removed again is found out with something small."""
-CHUNK = 1024 * 1024
+from strongroom.targets import Target
 
 Progress = Callable[[int], object]
-
-
-class Pace(Struct, frozen=True, kw_only=True):
-    """What was done, and in how many seconds. ``size`` in sealed bytes."""
-
-    seconds: float = 0.0
-    secrets: int = 0
-    size: int = 0
-
-    def plus(self, seconds: float, receipt: Receipt) -> Pace:
-        """Return it with one more container."""
-        return Pace(
-            seconds=self.seconds + seconds,
-            secrets=self.secrets + receipt.secrets,
-            size=self.size + receipt.size,
-        )
-
-    @property
-    def secrets_per_second(self) -> float:
-        return self.secrets / self.seconds if self.seconds else 0.0
-
-    @property
-    def megabytes_per_second(self) -> float:
-        """In millions of bytes."""
-        return self.size / self.seconds / 1e6 if self.seconds else 0.0
-
-
-class Carried(Struct, frozen=True, kw_only=True):
-    """How a target did. ``hidden`` is how many deleted objects it keeps; ``None`` if it does not tell."""
-
-    target: str
-    pace: Pace
-    hidden: int | None = 0
-    error: StrongroomError | None = None
 
 
 class Measured(Struct, frozen=True, kw_only=True):
@@ -84,24 +37,6 @@ class Measured(Struct, frozen=True, kw_only=True):
     containers: int
     sealing: Pace
     targets: tuple[Carried, ...]
-
-
-def require_removable(targets: Iterable[Target]) -> None:
-    """Refuse targets that would keep what is put there to measure.
-
-    Raises:
-        UsageError: names them, and those that would do.
-    """
-    locking = {target.name: locks(target) for target in targets}
-    kept = ", ".join(f"'{name}'" for name, does in locking.items() if does)
-    if not kept:
-        return
-    others = " ".join(f"--target {name}" for name, does in locking.items() if not does)
-    instead = f"Name the others: {others}. " if others else ""
-    raise UsageError(
-        f"What is put on {kept} is locked there, so a measurement could not remove it again.",
-        hint=f"Nothing was put anywhere. {instead}Sealing alone needs no target: --measure-encryption-time.",
-    )
 
 
 def measure(
@@ -117,11 +52,11 @@ def measure(
 
     Args:
         secrets: made up; memory is bounded by a container of them.
-        targets: what :func:`require_removable` let through.
+        targets: what :func:`~strongroom.operations.carry.require_removable` let through.
         progress: is told how many secrets are done.
     """
     sealing = _Sealing()
-    carriers = [_Carrier(target) for target in targets]
+    carriers = [Carrier(target) for target in targets]
     for receipt, content in map(sealing.seal, _pieces(secrets, container_bytes)):
         for carrier in carriers:
             carrier.carry(receipt, content)
@@ -190,81 +125,3 @@ def _about() -> About:
         created_at=rfc3339(time.time()),
         name_key=os.urandom(32),
     )
-
-
-def _chunks(content: bytearray) -> Iterator[bytes]:
-    view = memoryview(content)
-    return (bytes(view[at : at + CHUNK]) for at in range(0, len(view), CHUNK))
-
-
-class _Carrier:
-    """Puts containers on one target, reads them back and deletes them, until it fails."""
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._pace = Pace()
-        self._hidden: int | None = 0
-        self._error: StrongroomError | None = None
-        self._tried = False
-
-    def carry(self, receipt: Receipt, content: bytearray) -> None:
-        if self._error is not None:
-            return
-        try:
-            self._try_once()
-            with self._own() as name:
-                began = time.perf_counter()
-                chunks = partial(_chunks, content)
-                place(self._target, name, chunks, size=receipt.size, sha256=receipt.sha256)
-                self._pace = self._pace.plus(time.perf_counter() - began, receipt)
-        except StrongroomError as error:
-            self._error = error
-
-    def result(self) -> Carried:
-        return Carried(target=self._target.name, pace=self._pace, hidden=self._hidden, error=self._error)
-
-    def _try_once(self) -> None:
-        """Remove what dead processes left; then put and delete something small.
-
-        Raises:
-            TargetLocked: it is not gone then.
-        """
-        if self._tried:
-            return
-        self._tried = True
-        sweep(self._target, datetime.now(UTC))
-        content = os.urandom(TRIAL)
-        with self._own() as name:
-            sha256 = hashlib.sha256(content).hexdigest()
-            place(self._target, name, lambda: [content], size=TRIAL, sha256=sha256)
-        if self._hidden:
-            raise TargetLocked(
-                f"target '{self._target.name}' keeps what is deleted there, and this credential may not "
-                "remove that for good, so it was not measured",
-                hint=f"An object of {TRIAL:,} bytes under 'probes/' stays hidden there.",
-            )
-
-    @contextmanager
-    def _own(self) -> Iterator[str]:
-        """Give a name, and see to it that nothing lies there in the end, whatever comes between."""
-        name = own_name(datetime.now(UTC))
-        try:
-            yield name
-        finally:
-            self._remove(name)
-
-    def _remove(self, name: str) -> None:
-        try:
-            self._target.delete(name)
-        except StrongroomError as error:
-            left = f"{error.message}; '{name}', which was put there to measure, may be left"
-            raise type(error)(left, hint=error.hint) from None
-        self._add_hidden(name)
-
-    def _add_hidden(self, name: str) -> None:
-        """Remove for good what a deletion only hides, where that is allowed."""
-        try:
-            hidden = purge(self._target, name)
-        except TargetError:
-            hidden = None
-        self._hidden = None if hidden is None or self._hidden is None else self._hidden + hidden

@@ -15,7 +15,8 @@ from strongroom.errors import (
     UsageError,
     VerificationFailed,
 )
-from strongroom.operations.measure import measure, require_removable
+from strongroom.operations.carry import require_removable
+from strongroom.operations.measure import measure
 from strongroom.operations.open import backup_ids
 from strongroom.operations.probe import own_name
 from strongroom.targets import Target
@@ -161,6 +162,26 @@ def test_an_interruption_leaves_nothing(at: int) -> None:
         measure(SECRETS, [target], container_bytes=BYTES)
     assert len(target.names) == at + 1
     assert names_on(target) == []
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), TargetUnavailable("gone")], ids=["asked to end", "gone"]
+)
+def test_what_cannot_be_removed_after_a_failure_is_named_beside_it(error: BaseException) -> None:
+    class Stuck(Failing):
+        def delete(self, name: str) -> None:
+            if len(self.names) > 1:
+                raise TargetUnavailable("gone as well")
+            super().delete(name)
+
+    target = Stuck(1, error, late=True)
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            measure(SECRETS, [target], container_bytes=BYTES)
+    else:
+        assert measure(SECRETS, [target], container_bytes=BYTES).targets[0].error is error
+    [left] = names_on(target)
+    assert left in error.__notes__[0]
 
 
 def test_a_target_that_gives_back_other_bytes_is_not_measured() -> None:
