@@ -24,6 +24,8 @@ PROCEDURES = {
     "generate-backup-key",
     "validate-backup-format",
     "test-decrypt",
+    "test-recovery",
+    "benchmark-backup",
 }
 
 

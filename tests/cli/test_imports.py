@@ -60,6 +60,8 @@ def test_the_overview_loads_nothing_heavy(machine: Machine) -> None:
         ("get", "JWT_SECRET_KEY", "--backup-file", "full.sr", "--show-value"),
         ("restore", "--backup-file", "full.sr", "--full-restore"),
         ("restore-secret", "--backup-file", "full.sr", "--secret-name", "JWT_SECRET_KEY"),
+        ("test-recovery", "--backup-file", "full.sr"),
+        ("test-recovery", "--backup-file", "full.sr", "--dry-run"),
         ("list",),
         ("get", "JWT_SECRET_KEY"),
         ("backup", "meta.json", "--force"),

@@ -191,6 +191,26 @@ def test_a_backup_key_is_made_once(typed, stocked: Machine) -> None:
     assert key.read_bytes() == before
 
 
+def test_a_recovery_is_tested_and_backups_are_measured(typed, stocked: Machine) -> None:
+    stocked.seal("test_backup.json")
+    done = typed("""
+        python scripts/secrets_cli.py test-recovery \\
+            --backup-file test_backup.json \\
+            --dry-run \\
+            --report test_recovery_report.json
+    """)
+    assert done.code == 0, done
+    assert json.loads(stocked.path("test_recovery_report.json").read_bytes())["outcome"] == "passed"
+    done = typed("""
+        python scripts/secrets_cli.py benchmark-backup \\
+            --secret-count 1000 \\
+            --measure-encryption-time \\
+            --measure-upload-time
+    """)
+    assert done.code == 0, done
+    assert "1,000 made-up secrets" in done.out
+
+
 def test_both_names_are_one_program() -> None:
     assert Path(ROOT, "scripts", "secrets_cli.py").read_text().count("from cli.main import main") == 1
 
