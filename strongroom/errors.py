@@ -733,6 +733,13 @@ class WarningsRaised(StrongroomError):
     default_hint = "Each warning says what to do. No backup is known to be lost or damaged."
 
 
+class RequirementUnmet(StrongroomError):
+    """Something that a framework demands is not met by what is configured, or on record."""
+
+    exit_code = 84
+    default_hint = "Each control says what it lacks. No backup is known to be lost or damaged by that."
+
+
 # -- what tells of damage ------------------------------------------------------
 
 DAMAGE = (Malformed, MissingPiece, NotABackup, Stale, Tampered, Truncated, VerificationFailed)
