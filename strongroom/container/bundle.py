@@ -30,6 +30,7 @@ from strongroom.container.canonical import unhex
 from strongroom.container.ending import SEARCH, binary_ending, check_binary_ending
 from strongroom.container.ranges import FileReader, Part, RangeReader, read_exactly
 from strongroom.errors import (
+    Conflict,
     Malformed,
     MissingPiece,
     NotABackup,
@@ -119,14 +120,19 @@ class BundleWriter(_File):
     A context manager; leaving it without :meth:`close` having committed removes the
     provisional file. Puts from several threads take turns.
 
+    Args:
+        replace: whether a file at ``path`` may be replaced.
+        over: the one file that may be replaced: what was read, and nothing that came in its place since.
+
     Raises:
-        WouldOverwrite: the path exists, and ``replace`` was not given.
+        WouldOverwrite: the path exists, and neither ``replace`` nor ``over`` was given.
         TargetFull, TargetError: the file system refused.
     """
 
-    def __init__(self, path: Path | str, *, replace: bool = False) -> None:
+    def __init__(self, path: Path | str, *, replace: bool = False, over: BundleReader | None = None) -> None:
         super().__init__(path)
-        self._replace = replace
+        self._replace = replace or over is not None
+        self._over = None if over is None else over.identity
         self._refuse_existing()
         self._provisional = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
         self._lock = threading.Lock()
@@ -199,10 +205,23 @@ class BundleWriter(_File):
         with _translated(self.path):
             os.fsync(self._fd)
             if self._replace:
+                self.require_unchanged()
                 self._provisional.replace(self.path)
             else:
                 self._link()
             _sync_directory(self.path.parent)
+
+    def require_unchanged(self) -> None:
+        """Raise Conflict if the file that is to be replaced is another one by now, or was written to."""
+        if self._over is None:
+            return
+        with suppress(FileNotFoundError):
+            if _identity(self.path.stat()) == self._over:
+                return
+        raise Conflict(
+            f"'{self.path}' changed while it was being written anew.",
+            hint="Somebody else wrote or removed it; that was left as it is. Look at it, then repeat.",
+        )
 
     def _link(self) -> None:
         # A link, unlike a rename, never replaces what somebody else put there meanwhile.
@@ -265,6 +284,11 @@ class BundleReader(_File):
         for at in range(offset, stop, _BLOCK):
             yield read_exactly(self._reader, found.offset + at, min(_BLOCK, stop - at))
 
+    @property
+    def identity(self) -> tuple[int, ...]:
+        """What tells this file from one that takes its name, and from itself once it is written to."""
+        return _identity(self._reader.stat)
+
     def open(self, name: str) -> RangeReader:
         """Return one object for reading by range."""
         found = self._find(name)
@@ -286,6 +310,10 @@ class BundleReader(_File):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _identity(stat: os.stat_result) -> tuple[int, ...]:
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def check_objects(reader: RangeReader, objects: Iterable[Object]) -> None:

@@ -32,11 +32,15 @@ class BytesReader:
 
 
 class FileReader:
-    """A :class:`RangeReader` over a local file; a context manager that closes it."""
+    """A :class:`RangeReader` over a local file; a context manager that closes it.
+
+    ``stat`` is of the file that was opened, whatever has its name by now.
+    """
 
     def __init__(self, path: Path | str) -> None:
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = os.fstat(self._file).st_size
+        self.stat = os.fstat(self._file)
+        self.size = self.stat.st_size
 
     def read(self, offset: int, length: int) -> bytes:
         return os.pread(self._file, length, offset)

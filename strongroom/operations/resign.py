@@ -179,7 +179,7 @@ def _in_file(services: Services, entry: CatalogEntry, path: Path, name: str) -> 
         keys = wrapping_keys(signed.manifest)
         if content is None and not any(list(_unbelieved(services, old, key)) for key in keys):
             return False, 0
-        with BundleWriter(path, replace=True) as new:
+        with BundleWriter(path, over=old) as new:
             for info in old.list():
                 copy(old, new, info.name)
             if content is not None:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.manifest import Manifest, sign_manifest
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import WouldOverwrite, WrongKey
+from strongroom.errors import Conflict, WouldOverwrite, WrongKey
 from strongroom.model import COMMAND, Depth
 from strongroom.operations.envelopes import envelopes_prefix, find_newest, named, readers_now, wrapping_keys
 from strongroom.operations.layout import container_name, manifest_name
@@ -70,7 +70,7 @@ def opens_for(path: Path, *, trusted: frozenset[str]) -> tuple[str, ...]:
 def rewrap_file(path: Path, rotation: Rotation) -> FileRotated:
     """Write a file anew with one more envelope a wrapping key; its containers stay as they are."""
     was = opens_for(path, trusted=rotation.trusted)
-    with BundleReader(path) as old, BundleWriter(path, replace=True) as new:
+    with BundleReader(path) as old, BundleWriter(path, over=old) as new:
         manifest = read_manifest(old, trusted=rotation.trusted)
         for name in _kept(old, manifest, rotation.trusted):
             copy(old, new, name)
@@ -93,12 +93,13 @@ def reencrypt_file(path: Path, rotation: Rotation, *, digest_key: bytes, remove:
         remove: drop the old file instead. Copies of it elsewhere are out of reach.
     """
     was = opens_for(path, trusted=rotation.trusted)
-    with BundleReader(path) as old, BundleWriter(path, replace=True) as new:
+    with BundleReader(path) as old, BundleWriter(path, over=old) as new:
         manifest = read_manifest(old, trusted=rotation.trusted)
         if _is_only_for(old, manifest, rotation):
             return FileRotated(file=str(path), backup=manifest.backup_id, changed=False, was=was, now=was)
         sealed = _reseal(old, new, manifest, rotation, digest_key)
         depth = _read_back(new, sealed, rotation)
+        new.require_unchanged()
         kept = None if remove else _keep(path, manifest.backup_id)
         _take_over(new, path, kept)
     return FileRotated(
@@ -181,11 +182,14 @@ def _read_back(new: BundleWriter, manifest: Manifest, rotation: Rotation) -> Dep
 
 
 def _take_over(new: BundleWriter, path: Path, kept: Path | None) -> None:
-    """Complete the new file in the old one's place. If that fails, the old one has one name again."""
+    """Complete the new file in the old one's place. If that fails, the old one has one name again.
+
+    It has none again where somebody replaced or removed it meanwhile: that is theirs to say.
+    """
     try:
         new.close(commit=True)
-    except BaseException:
-        if kept is not None and kept.samefile(path):
+    except BaseException as error:
+        if kept is not None and (isinstance(error, Conflict) or kept.samefile(path)):
             kept.unlink()
         raise
 
