@@ -205,7 +205,7 @@ class WouldOverwrite(StrongroomError):
 
 
 class Conflict(StrongroomError):
-    """The secret changed between reading and writing (check-and-set failed)."""
+    """A secret, or a backup file, changed between reading and writing (check-and-set failed)."""
 
     exit_code = 25
     default_hint = "Somebody else changed it. Look at it, then repeat."
