@@ -120,6 +120,7 @@ def _means(arguments: Namespace, found: Settings, built: Services, output: Outpu
     from cli.looks import digest_key  # noqa: PLC0415
     from strongroom.operations.health_reading import Means  # noqa: PLC0415
     from strongroom.wiring.looking import lock_caps  # noqa: PLC0415
+    from strongroom.wiring.watching import limits  # noqa: PLC0415
 
     digest_key(Looking(arguments.depth, output, place.find()))  # says what lacks before anything is read
     return Means(
@@ -128,6 +129,7 @@ def _means(arguments: Namespace, found: Settings, built: Services, output: Outpu
         depth=arguments.depth,
         entering=_entering(arguments, output),
         identities=() if arguments.depth is Depth.DIGEST else tuple(built.identities()),
+        limits=limits(found),
         caps=lock_caps(found),
         progress=advance,
     )

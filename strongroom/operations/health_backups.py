@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from strongroom.errors import BackupQuarantined, MissingPiece, QuorumNotMet, RunDegraded
 from strongroom.operations.command_files import in_a_file
 from strongroom.operations.commit import missing_from_quorum
-from strongroom.operations.health import Finding, State, good, remark, wrong
+from strongroom.operations.health import Finding, good, remark, wrong
 from strongroom.operations.health_keys import History, history, judge, judge_ages, labels_of
 from strongroom.operations.health_policies import Policy
 from strongroom.operations.health_reading import ACCESS, ENCRYPTION, INTEGRITY, Means, Wanted
@@ -19,6 +19,7 @@ from strongroom.operations.report import FLOOR, REMEMBERED
 from strongroom.operations.services import Services
 from strongroom.operations.shred_record import asked
 from strongroom.state.records import CatalogEntry
+from strongroom.watch.facts import Limits
 from strongroom.words import plural
 
 EVERY = 1_000_000
@@ -58,7 +59,7 @@ def check(
     """
     wanted = [_wanted(means.services, one, policies.get(one.policy), targets) for one in chosen]
     seen, unlisted = look([one for one in wanted if one.targets], means)
-    known = history(means.services)
+    known = history(means.services, policies)
     aside = quarantined(means.services)
     found = [*unlisted]
     for one in wanted:
@@ -71,7 +72,7 @@ def check(
             about += [*_aside(entry, aside), *_fewer(entry, every)]
         found += [each.on(policy=entry.policy, backup=entry.backup) for each in about]
     if ENCRYPTION in means.checks:
-        found += _keys(seen, chosen, policies, known)
+        found += _keys(seen, chosen, policies, known, means.limits)
     return found
 
 
@@ -143,25 +144,22 @@ def _fewer(entry: CatalogEntry, every: Sequence[CatalogEntry]) -> Iterator[Findi
 
 def _before(entry: CatalogEntry, every: Sequence[CatalogEntry]) -> int:
     made = datetime.fromisoformat(entry.created_at)
-    older = [one for one in every if one.policy == entry.policy and one.created_at < entry.created_at]
+    others = [one for one in every if one.policy == entry.policy and one.backup != entry.backup]
+    older = [one for one in others if one.created_at <= entry.created_at]
     since = made - timedelta(seconds=REMEMBERED)
     late = [one.secrets for one in older if datetime.fromisoformat(one.created_at) >= since]
     return max([*late, *(one.secrets for one in older[:1])], default=0)
 
 
 def _keys(
-    seen: Sequence[Seen], chosen: Sequence[CatalogEntry], policies: Mapping[str, Policy], known: History
+    seen: Sequence[Seen],
+    chosen: Sequence[CatalogEntry],
+    policies: Mapping[str, Policy],
+    known: History,
+    limits: Limits,
 ) -> Iterator[Finding]:
     """Say how the keys stand that these backups open for: once a key, not once a backup."""
     named = {one.policy for one in chosen}
     opened = [one.opens for one in seen if one.opens is not None]
     labels = labels_of((policy for name, policy in policies.items() if name in named), opened)
-    yield from judge_ages(ENCRYPTION, labels, known)
-
-
-def states(findings: Iterable[Finding]) -> dict[State, int]:
-    """Count findings by how they stand."""
-    counted = dict.fromkeys(State, 0)
-    for one in findings:
-        counted[one.state] += 1
-    return counted
+    yield from judge_ages(ENCRYPTION, labels, known, limits)

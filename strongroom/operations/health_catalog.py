@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from msgspec import Struct
 
-from strongroom.errors import BackupOverdue, RunDegraded
+from strongroom.errors import BackupOverdue, RunDegraded, RunNotFound
 from strongroom.model import Depth
 from strongroom.operations import failures
 from strongroom.operations.health import Finding, good, remark, wrong
@@ -23,6 +23,8 @@ from strongroom.words import plural
 
 BACKUPS, REPLICAS, METRICS = "backups", "replicas", "metrics"
 MONTH = 31 * DAY
+MOST = 10_000
+"""Runs of a policy and kind that are counted: one every hour for over a year."""
 SUCCESS = 0.999
 """What part of the backups is to succeed, by the procedures."""
 ENDED = (RunState.DONE, RunState.DEGRADED, RunState.FAILED)
@@ -36,7 +38,6 @@ def backups(
     services: Services,
     newest: Mapping[str, CatalogEntry],
     policies: Mapping[str, Policy],
-    every: Sequence[Run],
     *,
     now: float,
 ) -> Iterator[Finding]:
@@ -48,7 +49,7 @@ def backups(
             yield none_yet(BACKUPS, name, policy).on(policy=name)
             continue
         replicas = services.store.replicas(entry.backup)
-        found = [*_bad(entry, replicas), *_unlocked(entry, unlocked), *_short(entry, every)]
+        found = [*_bad(entry, replicas), *_unlocked(entry, unlocked), *_short(services, entry)]
         words = f"{name}: {entry.backup}, {_age(now - made_at(entry))} old, {_depth(replicas)}"
         old = policy.schedule is None and now - made_at(entry) > MONTH
         found += (
@@ -82,10 +83,13 @@ def _unlocked(entry: CatalogEntry, unlocked: Mapping[str, Mapping[str, str]]) ->
         yield wrong(BACKUPS, RunDegraded(words, hint=hint))
 
 
-def _short(entry: CatalogEntry, every: Sequence[Run]) -> Iterator[Finding]:
+def _short(services: Services, entry: CatalogEntry) -> Iterator[Finding]:
     """Say what else its run lacked. What a replica or a lock lacked is judged as it is now."""
-    run = next((run for run in every if run.id == entry.backup and run.state is RunState.DEGRADED), None)
-    happened, to_do = failures.apart(run.error) if run else ("", "")
+    try:
+        run = services.store.load(entry.backup)
+    except RunNotFound:  # the catalog was rebuilt
+        return
+    happened, to_do = failures.apart(run.error) if run.state is RunState.DEGRADED else ("", "")
     if happened and not happened.startswith(("no good replica", "whole, but not locked")):
         yield remark(BACKUPS, f"{entry.policy}: {entry.backup} is degraded: {happened}", to_do)
 
@@ -128,7 +132,11 @@ def replicas(
             REPLICAS, f"{plural(total, 'replica')}: all good, and verified as deep as their policies say"
         )
     if aside := quarantined(services):
-        yield remark(REPLICAS, f"{plural(len(aside), 'backup')} in quarantine", "See 'strongroom incident'.")
+        yield remark(
+            REPLICAS,
+            f"{plural(len(aside), 'backup')} in quarantine",
+            "'strongroom incident release' gives them free.",
+        )
 
 
 def _deep(one: Replica, policy: Policy | None) -> bool:
@@ -159,7 +167,6 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
 def metrics(
     services: Services,
-    every: Sequence[Run],
     kept: Sequence[CatalogEntry],
     policies: Mapping[str, Policy],
     used: Mapping[str, float],
@@ -169,9 +176,9 @@ def metrics(
 ) -> Metrics:
     """Count over the runs that began in a window, and over the replicas of what is kept."""
     moment = time.time() if now is None else now
-    ended = [run for run in every if run.created_at >= moment - days * DAY and run.state in ENDED]
-    made = [run for run in ended if run.spec.kind is RunKind.BACKUP]
-    drilled = [run for run in ended if run.spec.kind is RunKind.DRILL]
+    since = moment - days * DAY
+    made = list(_ended(services, policies, RunKind.BACKUP, since))
+    drilled = list(_ended(services, policies, RunKind.DRILL, since))
     known = services.store.replicas_of([entry.backup for entry in kept])
     seen = [(one, policies.get(entry.policy)) for entry in kept for one in known.get(entry.backup, ())]
     deep = sum(one.good and _deep(one, policy) for one, policy in seen)
@@ -188,6 +195,12 @@ def metrics(
         drills_passed=sum(run.state is RunState.DONE for run in drilled),
         oldest_key_days=max((int((moment - at) // DAY) for at in used.values()), default=None),
     )
+
+
+def _ended(services: Services, policies: Iterable[str], kind: RunKind, since: float) -> Iterator[Run]:
+    for name in policies:
+        runs = services.store.runs_of(name, kind, limit=MOST)
+        yield from (run for run in runs if run.created_at >= since and run.state in ENDED)
 
 
 def _rate(part: int, whole: int) -> float | None:

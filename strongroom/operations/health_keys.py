@@ -19,10 +19,12 @@ from strongroom.operations.keyuse import BY_LABEL, Opens, opens_with, pinned_key
 from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
 from strongroom.state.records import RunKind, RunState
+from strongroom.watch.facts import Limits
 from strongroom.words import plural
 
-EVERY = 1_000_000
-YEAR = 365 * DAY
+VERSIONED = BY_LABEL - {passphrase.TYPE}
+"""Kinds whose keepers have versions of a key."""
+TURNS = 20
 RETIRED, LEAKED = "key.retired", "incident.opened"
 
 
@@ -49,18 +51,12 @@ class History:
     failed: Mapping[str, tuple[float, str]]
 
 
-def history(services: Services) -> History:
-    """Read what is on record of keys."""
+def history(services: Services, policies: Mapping[str, Policy]) -> History:
+    """Read what is on record of keys, and since when policies seal for those that they name."""
     return History(
-        used=_used(services),
+        used=_used(services, policies),
         retired=frozenset(str(event.detail["key"]) for event in events(services, RETIRED)),
-        leaked={
-            str(event.detail["key"]): Leak(
-                incident=str(event.detail["incident"]), version=event.detail["version"]
-            )
-            for event in events(services, LEAKED)
-            if event.detail["key"]
-        },
+        leaked=dict(_leaks(services)),
         proven=proofs(services),
         failed={
             str(event.detail["key"]): (event.at, str(event.detail["why"]))
@@ -69,20 +65,32 @@ def history(services: Services) -> History:
     )
 
 
-def _used(services: Services) -> dict[str, float]:
-    """Return since when each key is in use. What a keeper keeps under one label is another key once a
-    rotation renewed it."""
+def _leaks(services: Services) -> Iterator[tuple[str, Leak]]:
+    for event in events(services, LEAKED):
+        if event.detail["key"]:  # else backups alone are suspected
+            leak = Leak(incident=str(event.detail["incident"]), version=event.detail["version"])
+            yield str(event.detail["key"]), leak
+
+
+def _used(services: Services, policies: Mapping[str, Policy]) -> dict[str, float]:
+    """Return since when each key is sealed for: by the policy that has done so the longest."""
     found: dict[str, float] = {}
-    for run in sorted(services.store.runs(limit=EVERY), key=lambda run: run.created_at):
-        renews = (
-            run.spec.kind is RunKind.ROTATE and run.state is RunState.DONE and run.spec.options.get("renew")
-        )
-        if run.spec.kind is RunKind.BACKUP or renews:
-            for pin in run.spec.recipients:
-                if renews and pin.type in BY_LABEL and pin.type != passphrase.TYPE:
-                    found[pinned_key(pin)] = run.created_at
-                found.setdefault(pinned_key(pin), run.created_at)
+    for name, policy in policies.items():
+        renewed = _renewed(services, name)
+        for pin in policy.spec.recipients:
+            since = services.store.sealed_since(name, pin.fingerprint)
+            if since is not None:
+                began = max(since, renewed) if pin.type in VERSIONED else since
+                key = pinned_key(pin)
+                found[key] = min(began, found.get(key, began))
     return found
+
+
+def _renewed(services: Services, policy: str) -> float:
+    """Return when a rotation last took a keeper's newest version of each key: then it is another key."""
+    runs = services.store.runs_of(policy, RunKind.ROTATE, limit=TURNS)
+    done = (run for run in runs if run.state is RunState.DONE and run.spec.options.get("renew"))
+    return next((run.created_at for run in done), 0.0)
 
 
 # -- one replica ---------------------------------------------------------------
@@ -202,16 +210,20 @@ def _rounds(stanza: Stanza) -> int:
 
 
 def judge_ages(
-    check: str, labels: Mapping[str, str], known: History, *, now: float | None = None
+    check: str, labels: Mapping[str, str], known: History, limits: Limits, *, now: float | None = None
 ) -> Iterator[Finding]:
-    """Hold keys to being tried each quarter and rotated each year.
+    """Hold keys to being tried each quarter and rotated in time.
 
     Args:
         labels: the keys to judge, each with what it is called.
+        limits: from when on a key is too old, and how long before that is said.
     """
     moment = time.time() if now is None else now
     for key, label in sorted(labels.items(), key=lambda item: item[1]):
-        found = [*_proof(check, key, label, known, moment), *_age(check, key, label, known, moment)]
+        found = [
+            *_proof(check, key, label, known, moment),
+            *_age(check, label, known.used.get(key), limits, moment),
+        ]
         yield from found or [good(check, f"{label}: proven {rfc3339(known.proven[key])}")]
 
 
@@ -232,13 +244,14 @@ def _proof(check: str, key: str, label: str, known: History, now: float) -> Iter
 _TRY = "'strongroom key-health check' tries it, or have its keeper answer a challenge."
 
 
-def _age(check: str, key: str, label: str, known: History, now: float) -> Iterator[Finding]:
-    age = now - known.used.get(key, now)
-    words = f"{label}: is in use for {plural(int(age // DAY), 'day')}; keys are rotated each year"
+def _age(check: str, label: str, since: float | None, limits: Limits, now: float) -> Iterator[Finding]:
+    age = now - since if since is not None else 0.0
+    most = plural(int(limits.key_age // DAY), "day")
+    words = f"{label}: is in use for {plural(int(age // DAY), 'day')}; it is to be rotated after {most}"
     hint = "Put the next key into the policy ('strongroom keygen'), then 'strongroom rotate POLICY'."
-    if age > YEAR:
+    if age > limits.key_age:
         yield wrong(check, KeysOutOfPolicy(words, hint=hint))
-    elif age > YEAR - 2 * WARNING:
+    elif age > limits.key_age - limits.notice:
         yield remark(check, words, hint)
 
 

@@ -20,9 +20,8 @@ from strongroom.state.store import RunStore
 from strongroom.words import plural
 
 STATE, LEDGER, STORE, DISK, FILES, CLOCK = "state", "ledger", "store", "disk", "files", "clock"
-ROOM = 10
-"""In a disk there is to be room for so many backups as large as the newest."""
 LEAST = 64 * 1024 * 1024
+"""Bytes without which nothing goes on, whatever is written."""
 SKEW, FAR_OFF = 2.0, 60.0
 """Seconds by which two clocks may differ, and from when on leases and slots go wrong."""
 
@@ -106,25 +105,26 @@ class Place:
     name: str
     path: Path
     least: int = LEAST
-    enough: int = 10 * LEAST
+    enough: int = 0
 
 
-def disks(places: Iterable[Place]) -> Iterator[Finding]:
-    """Say where the room runs out, or nothing can be written."""
+def disks(places: Iterable[Place], *, percent: int) -> Iterator[Finding]:
+    """Say where the room runs out, or nothing can be written; ``percent`` of a disk are to be free."""
     for place in places:
-        yield from _disk(place)
+        yield from _disk(place, percent)
 
 
-def _disk(place: Place) -> Iterator[Finding]:
+def _disk(place: Place, percent: int) -> Iterator[Finding]:
     path = next((one for one in (place.path, *place.path.parents) if one.is_dir()), Path("/"))
-    free = shutil.disk_usage(path).free
+    usage = shutil.disk_usage(path)
+    free = usage.free
     words = f"{place.name}: {_size(free)} free at {place.path}"
     if os.statvfs(path).f_flag & os.ST_RDONLY or not os.access(path, os.W_OK):
         hint = "Check how it is mounted, and its owner and mode."
         yield wrong(DISK, TargetReadOnly(f"{place.name}: nothing can be written at {place.path}", hint=hint))
     elif free < place.least:
         yield wrong(DISK, TargetFull(f"{words}; it takes {_size(place.least)}", hint="Free space there."))
-    elif free < place.enough:
+    elif free < max(place.enough, usage.total * percent // 100):
         yield remark(DISK, words, "Make room before it runs out.")
     else:
         yield good(DISK, words)

@@ -21,6 +21,7 @@ from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Target, locks
 from strongroom.targets.repaired import copies, whole_copy
+from strongroom.watch.facts import Limits
 
 ACCESS, INTEGRITY, ENCRYPTION = "accessibility", "integrity", "encryption"
 CHECKS = (ACCESS, INTEGRITY, ENCRYPTION)
@@ -40,6 +41,7 @@ class Means:
         depth: how deep replicas are read back for their integrity; see :func:`reached`.
         identities: what opens them, asked for once before all threads.
         entering: see :data:`Entering`.
+        limits: from when on keys are too old.
         caps: how many days a target locks at most, where its administrator says so.
         progress: called with 1 for each replica that was looked at.
     """
@@ -49,6 +51,7 @@ class Means:
     depth: Depth
     entering: Entering
     identities: Sequence[Opener] = ()
+    limits: Limits = field(default_factory=Limits)
     caps: Mapping[str, int] = field(default_factory=dict)
     progress: Callable[[int], object] = lambda _: None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
 
 from strongroom.errors import BackupOverdue, KeyUnproven, RunDegraded, RunFailed
 from strongroom.model import Depth
@@ -18,72 +19,84 @@ from strongroom.operations.keytrial import CHECKED
 from strongroom.operations.services import Services
 from strongroom.operations.submit import Scheduled
 from strongroom.operations.times import rfc3339
-from strongroom.state.records import CatalogEntry, Run, RunKind, RunState, StepKind, StepState
+from strongroom.operations.watch_record import BEAT
+from strongroom.state.records import CatalogEntry, Run, RunKind, RunState, StepKind, StepRow, StepState
 from strongroom.watch import facts as watched
 from strongroom.watch.due import last_slot
 from strongroom.watch.facts import Seen
 from strongroom.watch.freshness import Freshness, is_verified, judge
+from strongroom.watch.upkeep import BEAT_RESTS
 from strongroom.words import plural
 
 RUNS, SLOTS, DRILLS, KEYS, EMERGENCY = "runs", "slots", "drills", "keys", "emergency"
-EVERY = 1_000_000
-GRACE = 3600.0
-"""How long a run without news may still be at work, and after its slot a rehearsal on its way."""
+GRACE, LONGEST = 3600.0, 4 * 3600.0
+"""How long a run may wait without news, and how long one step may take; in seconds. So long after its slot
+a rehearsal may also be on its way."""
+TURNS = 20
+"""Runs that are looked through for the newest that ended."""
 
 
 # -- runs ----------------------------------------------------------------------
 
 
-def runs(services: Services, every: Sequence[Run], *, cluster: bool, now: float) -> Iterator[Finding]:
-    """Say which runs do not move, and whose newest backup failed; ``every`` has the newest first."""
-    found = [*_unmoving(services, now, cluster=cluster), *_failed(services, every)]
-    active = len(services.store.active())
-    yield from found or [good(RUNS, f"{plural(active, 'run')} at work, none stuck, abandoned or poisoned")]
+def runs(services: Services, policies: Iterable[str], *, cluster: bool, now: float) -> Iterator[Finding]:
+    """Say which runs do not move, and whose newest backup failed."""
+    active = services.store.active()
+    found = [*_unmoving(services, active, now, cluster=cluster), *_failed(services, policies)]
+    yield from found or [good(RUNS, f"{plural(len(active), 'run')} at work, none stuck, abandoned or failed")]
 
 
-def _unmoving(services: Services, now: float, *, cluster: bool) -> Iterator[Finding]:
-    for run in services.store.active():
+def _unmoving(services: Services, active: Sequence[Run], now: float, *, cluster: bool) -> Iterator[Finding]:
+    for run in active:
         about = f"{run.spec.kind} of '{run.spec.policy}', run {run.id}"
-        retry = f"'strongroom retry {run.id}' goes on with it, 'strongroom cancel {run.id}' ends it."
+        hint = f"'strongroom retry {run.id}' goes on with it, 'strongroom cancel {run.id}' ends it."
         rows = services.store.rows(run.id)
-        waiting = {row.step.kind.queue for row in rows if row.state in (StepState.READY, StepState.SENT)}
         if not cluster and is_abandoned(run, services.store, services.state_dir):
-            yield wrong(RUNS, RunFailed(f"{about}: abandoned, its process is gone", hint=retry))
-        elif any(row.state is StepState.RUNNING for row in rows):
+            yield wrong(RUNS, RunFailed(f"{about}: abandoned, its process is gone", hint=hint))
+        elif _queues(rows) == {"recover"}:
+            words = f"{about}: waits for whoever holds the keys: the recover workers, or custodians"
+            yield remark(RUNS, words, "'strongroom up --with-recover', for as long as it takes.")
+        elif now - _moved(run, rows) > (LONGEST if _worked_on(rows) else GRACE):
+            words = f"{about}: stuck since {rfc3339(_moved(run, rows))}"
+            yield wrong(RUNS, RunFailed(words, hint=f"See 'strongroom status {run.id}'. {hint}"))
+
+
+def _queues(rows: Iterable[StepRow]) -> set[str]:
+    """Return on which queues a run waits; nothing if somebody works on it."""
+    if _worked_on(rows := list(rows)):
+        return set()
+    return {row.step.kind.queue for row in rows if not row.state.settled}
+
+
+def _worked_on(rows: Iterable[StepRow]) -> bool:
+    return any(row.state is StepState.RUNNING for row in rows)
+
+
+def _moved(run: Run, rows: Iterable[StepRow]) -> float:
+    """Return when a run was last seen to move."""
+    return max(run.created_at, *(row.finished_at or row.started_at or 0.0 for row in rows), 0.0)
+
+
+def _failed(services: Services, policies: Iterable[str]) -> Iterator[Finding]:
+    """Say of which policies the newest backup or rotation failed: what failed before was made good."""
+    for name, kind in product(policies, (RunKind.BACKUP, RunKind.ROTATE)):
+        run = _newest(services, name, kind)
+        if run is None or run.state is not RunState.FAILED:
             continue
-        elif waiting == {"recover"}:
-            yield remark(
-                RUNS,
-                f"{about}: waits for whoever holds the keys: the recover workers, or custodians",
-                "'strongroom up --with-recover', for as long as it takes.",
-            )
-        elif now - max([run.created_at, *(row.finished_at or row.started_at or 0.0 for row in rows)]) > GRACE:
-            words = f"{about}: stuck, nothing happened for over an hour"
-            yield wrong(RUNS, RunFailed(words, hint=f"See 'strongroom status {run.id}'. {retry}"))
+        rows = services.store.rows(run.id)
+        how = "was poisoned" if any(row.state is StepState.POISONED for row in rows) else "failed"
+        what = "backup" if kind is RunKind.BACKUP else "rotation"
+        words = f"the newest {what} of '{name}', run {run.id}, {how}: {failures.apart(run.error)[0]}"
+        yield wrong(RUNS, RunFailed(words, hint=f"See 'strongroom status {run.id}'.")).on(policy=name)
 
 
-def _failed(services: Services, every: Sequence[Run]) -> Iterator[Finding]:
-    """Say of which policies the newest backup failed: what failed before it was made good."""
-    for run in _newest(every, RunKind.BACKUP).values():
-        if run.state is not RunState.FAILED:
-            continue
-        happened, _ = failures.apart(run.error)
-        poisoned = [row for row in services.store.rows(run.id) if row.state is StepState.POISONED]
-        kind = "poisoned" if poisoned else "failed"
-        words = f"the newest backup of '{run.spec.policy}', run {run.id}, {kind}: {happened}"
-        yield wrong(RUNS, RunFailed(words)).on(policy=run.spec.policy)
+def _newest(services: Services, policy: str, kind: RunKind) -> Run | None:
+    """Return a policy's newest run of a kind that ended, and not by somebody's hand."""
+    found = services.store.runs_of(policy, kind, limit=TURNS)
+    return next((run for run in found if run.state in ENDED), None)
 
 
-def _newest(every: Iterable[Run], kind: RunKind) -> dict[str, Run]:
-    """Return the newest run of a kind that ended, of each policy."""
-    found: dict[str, Run] = {}
-    for run in every:
-        if run.spec.kind is kind and run.state in ENDED and not run.spec.policy.startswith("("):
-            found.setdefault(run.spec.policy, run)
-    return found
-
-
-# -- slots and backups -----------------------------------------------------------
+# -- slots -----------------------------------------------------------
 
 
 def freshness(
@@ -103,22 +116,20 @@ def freshness(
 
 
 def _judged(services: Services, name: str, policy: Policy, threshold: float, now: float) -> Freshness:
-    verified = next(
-        filter(None, (_verified(services, one) for one in services.store.backups(policy=name))), None
-    )
+    entries = services.store.backups(policy=name)
+    seen = (_verified(services, entry, policy.spec.depth) for entry in entries)
+    verified = next((one for one in seen if one is not None), None)
     facts = watched.Policy(name=name, schedule=policy.schedule, verified=verified)
     return judge(facts, threshold=threshold, now=now)
 
 
-def _verified(services: Services, entry: CatalogEntry) -> Seen | None:
-    """Return a backup that was read back from at least one target."""
+def _verified(services: Services, entry: CatalogEntry, wanted: Depth) -> Seen | None:
+    """Return a backup if it was read back from at least one target."""
     depths = [one.verified for one in services.store.replicas(entry.backup) if one.good]
     depth = max((one for one in depths if one is not None), key=list(Depth).index, default=None)
-    return (
-        Seen(backup=entry.backup, made_at=made_at(entry), depth=depth)
-        if is_verified(depth, Depth.DIGEST)
-        else None
-    )
+    if not is_verified(depth, wanted):
+        return None
+    return Seen(backup=entry.backup, made_at=made_at(entry), depth=depth)
 
 
 def _fresh(found: Freshness) -> Finding:
@@ -131,6 +142,19 @@ def _fresh(found: Freshness) -> Finding:
         return remark(SLOTS, f"{found.policy}: due {since}, and not made yet")
     due = f"last due {rfc3339(found.due_at)}, and made" if found.due_at else "no slot has come yet"
     return good(SLOTS, f"{found.policy}: {due}")
+
+
+def beat(services: Services) -> Iterator[Finding]:
+    """Say whether beat asks for what is due: it does so every half minute."""
+    age = services.store.heartbeats().get(BEAT)
+    hint = "Start it: 'strongroom up', or its service."
+    if age is None:
+        yield remark(SLOTS, "beat was never seen: nothing is made by schedule", hint)
+    elif age > BEAT_RESTS:
+        words = f"beat was last seen {age / 60:,.0f} minutes ago: what is due is not asked for"
+        yield wrong(SLOTS, BackupOverdue(words, hint=hint))
+    else:
+        yield good(SLOTS, "beat asks for what is due")
 
 
 def drill_slot(services: Services, drill: Scheduled, *, now: float) -> Iterator[Finding]:
@@ -146,14 +170,14 @@ def drill_slot(services: Services, drill: Scheduled, *, now: float) -> Iterator[
 # -- drills, keys, the safe ------------------------------------------------------
 
 
-def drills(every: Sequence[Run], *, now: float) -> Iterator[Finding]:
+def drills(services: Services, policies: Iterable[str], *, now: float) -> Iterator[Finding]:
     """Say what came of the last rehearsal of a recovery, and how long it took."""
-    found = _newest(every, RunKind.DRILL)
+    newest = [_newest(services, name, RunKind.DRILL) for name in sorted(policies)]
+    found = [run for run in newest if run is not None]
     if not found:
         words = "no recovery was ever rehearsed, so nobody knows how long one takes"
         yield remark(DRILLS, words, "'strongroom submit --drill POLICY', or set drill.schedule.")
-    for name, run in sorted(found.items()):
-        yield _drill(run, now).on(policy=name)
+    yield from (_drill(run, now).on(policy=run.spec.policy) for run in found)
 
 
 def _drill(run: Run, now: float) -> Finding:
@@ -198,11 +222,3 @@ def emergency(services: Services, policies: Mapping[str, Policy], *, now: float)
             yield remark(EMERGENCY, since, hint).on(policy=name)
         else:
             yield good(EMERGENCY, f"{name}: {found.backup or 'nothing is due yet'}").on(policy=name)
-
-
-# -- both commands' ------------------------------------------------------------
-
-
-def begun(services: Services) -> list[Run]:
-    """Return every run on record, newest first."""
-    return services.store.runs(limit=EVERY)

@@ -235,7 +235,9 @@ def test_a_ledger_that_was_edited_is_told(well: Machine) -> None:
     with sqlite3.connect(well.state / "state.db") as connection:
         connection.execute("UPDATE events SET detail = '{}' WHERE id = 2")
     connection.close()
-    assert loud(looked(well, ADVANCED, code=66)) == {("ledger", "LedgerChanged")}
+    done = looked(well, ADVANCED, code=66)
+    assert loud(done) == {("ledger", "LedgerChanged")}
+    assert done.document["counts"]["wrong"] == 1
 
 
 def test_another_master_key_than_the_stores_is_told(well: Machine) -> None:

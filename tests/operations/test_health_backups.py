@@ -15,7 +15,7 @@ from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Depth
 from strongroom.operations.health import Finding, State, exit_code
 from strongroom.operations.health_backups import check, kept, newest_of
-from strongroom.operations.health_keys import YEAR, History, judge_ages
+from strongroom.operations.health_keys import History, judge_ages
 from strongroom.operations.health_policies import Policy
 from strongroom.operations.health_reading import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, Means
 from strongroom.operations.keyhealth import FAILED, PROVEN, QUARTER
@@ -26,6 +26,7 @@ from strongroom.operations.services import Services
 from strongroom.sources.memory import MemoryStore
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
+from strongroom.watch.facts import Limits
 from tests.operations.rotating import Rotated
 from tests.operations.test_locks import Bucket
 from tests.operations.test_not_verified import Region
@@ -293,15 +294,15 @@ def test_keys_are_proven_each_quarter_and_rotated_each_year() -> None:
         State.REMARK: known(used={"k": now - 100}),
     }
     for state, history in cases.items():
-        [one] = judge_ages(ENCRYPTION, {"k": "key"}, history, now=now)
+        [one] = judge_ages(ENCRYPTION, {"k": "key"}, history, Limits(), now=now)
         assert one.state is state
     for history, code in (
         (known(used={"k": now - QUARTER - 1}), "KeyUnproven"),
         (known(used={"k": now - QUARTER}, proven={"k": now - QUARTER - 1}), "KeyUnproven"),
         (known(proven={"k": now - 50}, failed={"k": (now - 10, "MissingPiece: gone")}), "KeyUnproven"),
-        (known(used={"k": now - YEAR - 1}, proven={"k": now}), "KeysOutOfPolicy"),
+        (known(used={"k": now - Limits().key_age - 1}, proven={"k": now}), "KeysOutOfPolicy"),
     ):
-        [one] = judge_ages(ENCRYPTION, {"k": "key"}, history, now=now)
+        [one] = judge_ages(ENCRYPTION, {"k": "key"}, history, Limits(), now=now)
         assert (one.state, one.code) == (State.WRONG, code)
 
 
