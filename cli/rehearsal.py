@@ -22,9 +22,8 @@ from strongroom.model import Depth, Selection
 from strongroom.operations.objective import Scope, missed
 from strongroom.operations.rehearsal import Count, Part, Phase, look_through, rehearse
 from strongroom.operations.restore import Restored
+from strongroom.operations.scratch import FOLDER
 from strongroom.sources import Destination
-
-FOLDER = "rehearsals"
 
 
 def _arguments(parser: ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from strongroom.container.bundle import is_being_written
 from strongroom.operations import driven
+from strongroom.operations.scratch import FOLDER, dead
 
 if TYPE_CHECKING:
     from strongroom.state.records import Run
@@ -41,6 +42,8 @@ def on_disk(state_dir: Path, *, active: Sequence[str] = ()) -> Iterator[Left]:
     for path in _matching(state_dir / DRILLS, "*"):
         if path.name not in active and not driven.standing(state_dir, path.name).alive:
             yield Left(what="the scratch store of a drill that was killed", where=str(path), to_do=_REMOVE)
+    for path in dead(state_dir / FOLDER):
+        yield Left(what="the scratch store of a rehearsal that was killed", where=str(path), to_do=_NEXT)
     for path in _matching(state_dir / TEMPORARY, "snapshot-*"):
         yield Left(what="a snapshot that was being put together", where=str(path), to_do=_IN_USE)
 
@@ -71,4 +74,5 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
 
 _UNLINK = "delete it: it is not whole, and nothing can be restored from it"
 _REMOVE = "remove it: its secrets are those of a backup, sealed under a key that lies in it"
+_NEXT = "the next 'strongroom test-recovery' without --dry-run removes it"
 _IN_USE = "remove it, unless 'strongroom restore-snapshot' is at work just now"

@@ -23,10 +23,14 @@ from strongroom.errors import SourceError, UsageError
 from strongroom.keys.privatefile import locked
 from strongroom.state import filesystem
 
+FOLDER: Final = "rehearsals"
+"""Where scratch stores lie, below the state directory, unless another folder is named."""
 PREFIX: Final = "strongroom-rehearsal-"
 _OWN: Final = re.compile(re.escape(PREFIX) + "[0-9a-f]{16}")
-_PARTS: Final = ("keys", "store")
-"""All that a local store makes. The key goes first: the rest of an unfinished removal then opens no more."""
+_KEYS, _STORE = "keys", "store"
+_PARTS: Final = frozenset({_KEYS, _STORE})
+"""All that a local store makes."""
+_WHAT: Final = "folder for a scratch store"
 
 
 @contextmanager
@@ -41,12 +45,13 @@ def scratch(folder: Path) -> Iterator[Path]:
         UsageError: others may write into it, or it lies on a network's file system.
         SourceError: something cannot be removed.
     """
-    with locked(folder, what="folder for a scratch store"):
+    with locked(folder, what=_WHAT):
         _check_folder(folder)
         _sweep(folder)
         place = folder / f"{PREFIX}{secrets.token_hex(8)}"
         place.mkdir(mode=0o700)
         descriptor = _claim(place)
+        assert descriptor is not None  # nobody else claims one while the folder is locked
     try:
         yield place
     except BaseException as error:
@@ -74,31 +79,51 @@ def _check_folder(folder: Path) -> None:
         )
 
 
+def dead(folder: Path) -> list[Path]:
+    """Return what killed processes left in a folder, which the next one removes. Makes nothing."""
+    if not folder.is_dir():
+        return []
+    with locked(folder, what=_WHAT):
+        return list(_claimed(folder))
+
+
 def _sweep(folder: Path) -> None:
-    for place in folder.iterdir():
-        if _OWN.fullmatch(place.name) and not place.is_symlink() and place.is_dir():
-            _remove_dead(place)
+    for place in _claimed(folder):
+        _remove(place)
 
 
-def _remove_dead(place: Path) -> None:
+def _claimed(folder: Path) -> Iterator[Path]:
+    """Yield the scratch stores that nobody lives in, each locked until the next is asked for."""
+    for place in sorted(folder.iterdir()):
+        if not _OWN.fullmatch(place.name) or (descriptor := _claim(place)) is None:
+            continue
+        try:
+            if _is_store(place):
+                yield place
+        finally:
+            os.close(descriptor)
+
+
+def _is_store(place: Path) -> bool:
+    """Tell whether a directory holds nothing but what a store does: else somebody named his own so."""
     try:
-        descriptor = _claim(place)
-    except BlockingIOError:
-        return  # its process lives
+        return {path.name for path in place.iterdir()} <= _PARTS
+    except FileNotFoundError:  # its owner has just taken it away
+        return False
+
+
+def _claim(place: Path) -> int | None:
+    """Lock a directory for as long as this process lives; ``None`` if it is none, or another process's."""
     try:
-        if {path.name for path in place.iterdir()}.issubset(_PARTS):
-            _remove(place)
-    finally:
-        os.close(descriptor)
-
-
-def _claim(place: Path) -> int:
-    """Lock a directory for as long as this process lives. Raises BlockingIOError if another one does."""
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:  # a link or a file, or taken away by its owner just now
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
         raise
     return descriptor
 
@@ -121,7 +146,7 @@ def _remove(place: Path) -> None:
 
 def _delete(place: Path) -> None:
     try:
-        for part in _PARTS:
+        for part in (_KEYS, _STORE):  # should this be all that gets done, the rest opens no more
             with suppress(FileNotFoundError):
                 shutil.rmtree(place / part)
         with suppress(FileNotFoundError):

@@ -40,7 +40,13 @@ def test_a_store_that_holds_secrets_is_not_clean_and_what_to_do_is_said(stocked:
 
 
 @pytest.mark.parametrize(
-    "name", ["undo/20261101T000000Z-aa/.0001.strongroom.0011aabb.part", "drills/a-run/x", "tmp/snapshot-1/x"]
+    "name",
+    [
+        "undo/20261101T000000Z-aa/.0001.strongroom.0011aabb.part",
+        "drills/a-run/x",
+        "tmp/snapshot-1/x",
+        "rehearsals/strongroom-rehearsal-0123456789abcdef/keys",
+    ],
 )
 def test_what_an_earlier_recovery_left_half_made_is_named(machine: Machine, name: str) -> None:
     left = machine.state / name

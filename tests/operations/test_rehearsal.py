@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from strongroom.errors import NothingSelected, UsageError, VerificationFailed
 from strongroom.model import Entry, Secret, SecretBytes, Selection, Version
+from strongroom.operations import scratch as scratches
 from strongroom.operations.open import Backup, open_backup
 from strongroom.operations.rehearsal import Count, Part, Phase, Phases, look_through, rehearse
 from strongroom.operations.scratch import PREFIX, scratch
@@ -197,9 +199,24 @@ def test_what_a_killed_one_left_is_removed_by_the_next_and_a_living_ones_stays(f
     with scratch(folder) as living:
         dead = killed_in(folder)
         assert (dead / "keys" / "store.key").exists()
+        assert scratches.dead(folder) == [dead]
+        assert dead in folder.iterdir()
         with scratch(folder) as own:
             assert set(folder.iterdir()) == {living, own}
         assert set(folder.iterdir()) == {living}
+    assert list(folder.iterdir()) == []
+
+
+def test_several_at_once_neither_trip_over_nor_remove_each_other(folder: Path) -> None:
+    def use(number: int) -> bool:
+        with scratch(folder) as own:
+            (own / "keys").mkdir()
+            (own / "keys" / "store.key").write_bytes(b"%d" % number)
+            scratches.dead(folder)
+            return (own / "keys" / "store.key").read_bytes() == b"%d" % number
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(use, range(200)))
     assert list(folder.iterdir()) == []
 
 
