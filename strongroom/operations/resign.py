@@ -20,7 +20,14 @@ from strongroom.container.envelope import write_detached
 from strongroom.container.manifest import Manifest, SignedManifest, open_manifest, sign_manifest
 from strongroom.container.signing import ever_trusted
 from strongroom.container.wrapping import WrappingKeyRecord, unlock
-from strongroom.errors import ConfigError, MissingPiece, StrongroomError, UntrustedSigner
+from strongroom.errors import (
+    DAMAGE,
+    ConfigError,
+    FormatError,
+    MissingPiece,
+    StrongroomError,
+    UntrustedSigner,
+)
 from strongroom.model import Depth
 from strongroom.operations.command_files import away, in_a_file, lying, said_gone
 from strongroom.operations.envelopes import envelope_name, find_newest, wrapping_keys
@@ -62,7 +69,7 @@ def rests_on(services: Services, entry: CatalogEntry, fingerprint: str) -> list[
         StrongroomError: it could not be looked at.
     """
     if not in_a_file(entry):
-        target, signed = _recorded(services, entry)
+        target, signed, _ = _recorded(services, entry)
         return [_rests(target, signed, fingerprint)]
     found = []
     for path, name in _files(services, entry.backup):
@@ -107,24 +114,37 @@ def resign_backup(services: Services, entry: CatalogEntry) -> Resigned:
 
 
 def _on_targets(services: Services, entry: CatalogEntry) -> Resigned:
-    _, signed = _recorded(services, entry)
+    _, signed, recorded = _recorded(services, entry)
     content = _signed_anew(services, signed)
     missed: dict[str, str] = {}
     placed = envelopes = 0
     for replica in services.store.replicas(entry.backup):
         try:
             target = services.target(replica.target)
-            if content is not None:
-                _beside(target, manifest_name(entry.backup), content)
+            if content is not None or _lacks(services, target, entry.backup):
+                _beside(target, manifest_name(entry.backup), content or recorded)
                 placed += 1
             envelopes += _envelopes(services, target, signed.manifest)
             _lock(services, target, signed.manifest)
         except StrongroomError as error:
             missed[replica.target] = f"{error.code}: {error.message}"
-            services.store.set_replica(msgspec.structs.replace(replica, good=False))
+            if isinstance(error, DAMAGE):  # one that is merely away stays what it was known to be
+                services.store.set_replica(msgspec.structs.replace(replica, good=False))
     if content is not None and placed:
         _note(services, entry, content, missed)
     return Resigned(backup=entry.backup, manifest=placed > 0, envelopes=envelopes, missed=missed)
+
+
+def _lacks(services: Services, target: Target, backup: str) -> bool:
+    """Tell whether a target missed a new signature: it holds the manifest, and no copy of it counts."""
+    trusted = services.signer_fingerprints
+    try:
+        sound_copy(target, manifest_name(backup), lambda content: open_manifest(content, trusted=trusted))
+    except MissingPiece:  # it holds nothing of the backup, and a manifest alone must not say that it does
+        return False
+    except FormatError:
+        return True
+    return False
 
 
 def _signed_anew(services: Services, signed: SignedManifest) -> bytes | None:
@@ -202,20 +222,20 @@ def _note(services: Services, entry: CatalogEntry, content: bytes, missed: Mappi
     services.store.event("signer.resigned", **detail, missed=sorted(missed))
 
 
-def _recorded(services: Services, entry: CatalogEntry) -> tuple[Target, SignedManifest]:
-    """Return the manifest that was recorded, of whoever ever signed here, and who gave it."""
+def _recorded(services: Services, entry: CatalogEntry) -> tuple[Target, SignedManifest, bytes]:
+    """Return who gave the manifest that was recorded, of whoever ever signed here; it, and its bytes."""
     ever = ever_trusted(services.signer_fingerprints)
     failures: list[StrongroomError] = []
 
-    def parsed(content: bytes) -> SignedManifest:
+    def parsed(content: bytes) -> tuple[SignedManifest, bytes]:
         if hashlib.sha256(content).hexdigest() != entry.manifest_sha256:
             raise MissingPiece(f"no target gives the manifest of {entry.backup} that was recorded")
-        return open_manifest(content, trusted=ever)
+        return open_manifest(content, trusted=ever), content
 
     for replica in services.store.replicas(entry.backup):
         try:
             target = services.target(replica.target)
-            return target, sound_copy(target, manifest_name(entry.backup), parsed)
+            return target, *sound_copy(target, manifest_name(entry.backup), parsed)
         except StrongroomError as error:
             failures.append(error)
     refused = next((error for error in failures if isinstance(error, UntrustedSigner)), None)

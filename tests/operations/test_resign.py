@@ -11,7 +11,7 @@ import pytest
 
 from strongroom.container.manifest import sign_manifest
 from strongroom.container.signing import Signer, Signers
-from strongroom.errors import MissingPiece, TargetUnavailable, UntrustedSigner, WrongKey
+from strongroom.errors import MissingPiece, TargetUnavailable, UntrustedSigner, VerificationFailed, WrongKey
 from strongroom.model import Depth
 from strongroom.operations.drive import drive
 from strongroom.operations.layout import manifest_name
@@ -147,6 +147,11 @@ def test_a_target_that_is_away_is_named_and_repaired_later(
         patched.setattr(us, "stat", _away)
         done = resign_backup(services, leaked.entry())
     assert list(done.missed) == ["us"]
+    assert {replica.target for replica in services.store.replicas(leaked.backup) if replica.good} == {
+        "eu",
+        "us",
+        "ap",
+    }
     with pytest.raises(UntrustedSigner):
         read_manifest(us, leaked.backup, trusted=leaked.trusted)
     run, tickets = submit_repair(services, backup=leaked.backup)
@@ -154,6 +159,36 @@ def test_a_target_that_is_away_is_named_and_repaired_later(
     assert (done_run.state, done_run.error) == (RunState.DONE, None)
     assert read_manifest(us, leaked.backup, trusted=leaked.trusted).backup_id == leaked.backup
     assert leaked.at.opened(leaked.backup, us, leaked.at.new) == 30
+
+
+def test_once_it_is_back_the_same_command_brings_it_what_it_lacks(
+    leaked: Leaked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = leaked.services()
+    us = services.target("us")
+    with monkeypatch.context() as patched:
+        patched.setattr(us, "stat", _away)
+        resign_backup(services, leaked.entry())
+    again = resign_backup(services, leaked.entry())
+    assert (again.manifest, again.envelopes, again.missed) == (True, 1, {})
+    assert leaked.at.opened(leaked.backup, us, leaked.at.new) == 30
+    third = resign_backup(services, leaked.entry())
+    assert (third.manifest, third.envelopes) == (False, 0)
+
+
+def test_one_that_gives_wrong_bytes_is_known_to_be_bad(
+    leaked: Leaked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = leaked.services()
+    with monkeypatch.context() as patched:
+        patched.setattr(services.target("us"), "put", _lies)
+        done = resign_backup(services, leaked.entry())
+    assert "VerificationFailed" in done.missed["us"]
+    assert [one.target for one in services.store.replicas(leaked.backup) if not one.good] == ["us"]
+
+
+def _lies(*arguments: object, **options: object) -> None:
+    raise VerificationFailed("what was read back is not what was written")
 
 
 def _away(*arguments: object, **options: object) -> None:
