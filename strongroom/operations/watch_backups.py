@@ -36,7 +36,8 @@ class Record:
         # What is being made lies on targets before the catalog has it.
         made = {run.id for run in store.active()}
         self.known = made | gone | _known(store, names)
-        self.is_empty = not backups and not store.backups(limit=1)
+        # A host that only watches has no record; one whose record was lost runs backups, and makes a new one.
+        self.is_empty = not store.backups(limit=1) and not store.runs(limit=1) and not store.heartbeats()
         damaged = [one for one in store.with_bad_replicas() if one not in gone]
         bad = store.replicas_of(damaged)
         self.bad = [one for found in bad.values() for one in found if not one.good]

@@ -14,10 +14,12 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom.container.manifest import Manifest, parse_manifest
-from strongroom.errors import FormatError, MissingPiece, StrongroomError
-from strongroom.operations.open import backup_ids, manifest_bytes
+from strongroom.errors import FormatError, MissingPiece, StrongroomError, Tampered
+from strongroom.operations.layout import manifest_name
+from strongroom.operations.open import backup_ids
 from strongroom.operations.watch_means import Watched
 from strongroom.targets import Target
+from strongroom.targets.repaired import sound_copy
 
 AT_ONCE: Final = 8
 STRANGERS: Final = 100
@@ -73,22 +75,21 @@ class Manifests:
         return self._read[backup]
 
     def _from(self, target: str, backup: str) -> Manifest | None:
-        trusted = self._watched.trusted
+        def parsed(content: bytes) -> Manifest:
+            manifest = parse_manifest(content, trusted=self._watched.trusted)
+            if manifest.backup_id != backup:  # an old one under a new name would pass for a new backup
+                raise Tampered(f"the manifest named '{backup}' belongs to '{manifest.backup_id}'")
+            return manifest
+
         try:
-            content = manifest_bytes(self._watched.targets[target], backup, trusted=trusted)
-            manifest = parse_manifest(content, trusted=trusted)
+            return sound_copy(self._watched.targets[target], manifest_name(backup), parsed)
         except MissingPiece:  # removed since it was listed
             return None
         except FormatError:
-            return self._refuse(target, backup)
+            self.refused.setdefault(target, []).append(backup)
+            return None
         except StrongroomError:  # the target went away; another may have it
             return None
-        # An old manifest under a new name would pass for a new backup.
-        return manifest if manifest.backup_id == backup else self._refuse(target, backup)
-
-    def _refuse(self, target: str, backup: str) -> Manifest | None:
-        self.refused.setdefault(target, []).append(backup)
-        return None
 
 
 def newest_unrecorded(

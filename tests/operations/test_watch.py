@@ -1,0 +1,333 @@
+"""Facts gathered from a real installation, and told by a real mail server: the record is not the truth."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlalchemy import text
+
+from strongroom.container.signing import Signer
+from strongroom.errors import MailRefused, MailUnavailable, StateUnavailable, TargetUnavailable
+from strongroom.model import Depth, ObjectInfo
+from strongroom.operations.alerting import Found, Sending, look, tell_people
+from strongroom.operations.keyhealth import make_challenge
+from strongroom.operations.layout import manifest_name
+from strongroom.operations.watch_means import Watched, WatchedPolicy
+from strongroom.operations.watch_record import BEAT, REFUSED
+from strongroom.state.records import Replica
+from strongroom.state.store import RunStore
+from strongroom.targets.memory import MemoryTarget
+from strongroom.watch.facts import Limits
+from strongroom.watch.mail import MailServer as Server
+from tests.operations.world import POLICY, REGIONS, World, made_up, make_world
+from tests.watch.mail_server import MailServer
+from workers import names, refusals
+
+DAY = 86_400.0
+PEOPLE = ("one@example.org", "two@example.org")
+LIMITS = Limits()
+
+
+class Dead(MemoryTarget):
+    """A target that answers nothing."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:  # noqa: ARG002
+        raise TargetUnavailable(f"target '{self.name}' does not answer")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+@pytest.fixture
+def server() -> Iterator[MailServer]:
+    with MailServer() as server:
+        yield server
+
+
+def watching(world: World, **changed: object) -> Watched:
+    own = Watched(
+        store=lambda: RunStore(world.database),
+        targets=world.targets,
+        trusted=frozenset({world.signers["control"].fingerprint}),
+        policies=(WatchedPolicy(name=POLICY, targets=REGIONS, schedule="0 * * * *", depth=Depth.COMPARED),),
+    )
+    return replace(own, **changed)  # type: ignore[arg-type]
+
+
+def keys(world: World, *, later: float = 0.0, **changed: object) -> list[str]:
+    found = look(watching(world, **changed), LIMITS, now=time.time() + later)
+    return [alert.key for alert in found.alerts]
+
+
+def sending(server: MailServer, **options: object) -> Sending:
+    reached = Server(
+        host="127.0.0.1", port=server.port, security="none", sender="strongroom@example.org", timeout=10.0
+    )
+    values = {"server": reached, "recipients": PEOPLE, "repeat": DAY}
+    return Sending(**{**values, **options})  # type: ignore[arg-type]
+
+
+# -- facts ---------------------------------------------------------------------
+
+
+def test_a_policy_that_was_backed_up_is_well_until_its_time_has_passed(world: World) -> None:
+    assert keys(world) == [f"backup.overdue:{POLICY}"], "there is none yet"
+    world.back_up()
+    assert keys(world) == []
+    assert keys(world, later=2 * DAY) == [f"backup.overdue:{POLICY}"]
+
+
+def test_a_row_whose_manifest_is_on_no_target_is_no_backup(world: World) -> None:
+    run = world.back_up().id
+    for target in world.targets.values():
+        target.delete(manifest_name(run))
+    found = keys(world)
+    assert found[:2] == [f"backup.overdue:{POLICY}", "backup.lost"]
+    assert found[2:] == [f"replica.lost:{name}" for name in sorted(REGIONS)]
+
+
+def test_a_row_that_was_edited_makes_an_old_backup_no_younger(world: World) -> None:
+    run = world.back_up().id
+    store = RunStore(world.database)
+    entry = store.backup(run)
+    assert entry is not None
+    store.put_backup(msgspec.structs.replace(entry, created_at="2099-01-01T00:00:00Z"))
+    assert keys(world, later=2 * DAY) == [f"backup.overdue:{POLICY}"]
+
+
+def test_a_row_that_names_a_target_of_nobodys_proves_nothing(world: World) -> None:
+    run = world.back_up().id
+    for target in world.targets.values():
+        target.delete(manifest_name(run))
+    good = Replica(backup=run, target="elsewhere", good=True, verified=Depth.LIVE, verified_at=time.time())
+    RunStore(world.database).set_replica(good)
+    assert f"backup.overdue:{POLICY}" in keys(world)
+
+
+def test_a_database_that_was_lost_hides_neither_a_backup_nor_that_one_is_missing(world: World) -> None:
+    world.back_up()
+    (world.folder / "state.db").unlink()
+    assert keys(world) == [], "a host without a record goes by the targets"
+    assert keys(world, later=2 * DAY) == [f"backup.overdue:{POLICY}"]
+    RunStore(world.database).heartbeat(names.BEAT)  # it runs backups, and its record is gone
+    assert keys(world) == [f"catalog.lacks:{name}" for name in sorted(REGIONS)]
+
+
+def test_a_manifest_of_a_stranger_is_no_backup_and_is_told(world: World) -> None:
+    run = world.back_up().id
+    stranger = replace(watching(world), trusted=frozenset({Signer.generate().fingerprint}))
+    found = [alert.key for alert in look(stranger, LIMITS).alerts]
+    assert f"backup.overdue:{POLICY}" in found
+    assert "manifest.refused:eu" in found
+    # An old backup under a new name would pass for a new one.
+    content = b"".join(world.targets["eu"].read(manifest_name(run)))
+    put(world, "eu", manifest_name("20990101T000000Z-00000000"), content)
+    assert keys(world) == ["manifest.refused:eu"]
+
+
+def put(world: World, target: str, name: str, content: bytes) -> None:
+
+    world.targets[target].put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+
+
+def test_a_target_that_does_not_answer_is_told_and_hides_no_other(world: World) -> None:
+    world.back_up()
+    targets = {**world.targets, "us": Dead(name="us", region="us")}
+    assert keys(world, targets=targets) == ["target.away:us"]
+    assert keys(world, targets=targets, later=2 * DAY) == [f"backup.overdue:{POLICY}", "target.away:us"]
+    away = {name: Dead(name=name, region=name) for name in REGIONS}
+    assert keys(world, targets=away) == [f"target.away:{name}" for name in sorted(REGIONS)], "by the record"
+
+
+def test_a_damaged_replica_and_one_that_never_came_are_told_apart(world: World) -> None:
+    run = world.back_up().id
+    bad = Replica(backup=run, target="eu", good=False, verified=None, verified_at=None)
+    RunStore(world.database).set_replica(bad)
+    assert keys(world) == ["replica.bad:eu"]
+    world.targets["eu"].delete(manifest_name(run))
+    assert keys(world) == ["replica.missing:eu"]
+
+
+def test_a_state_that_does_not_answer_is_an_alarm_and_the_targets_are_judged(world: World) -> None:
+    world.back_up()
+
+    def away() -> RunStore:
+        raise StateUnavailable("the state database did not answer")
+
+    assert keys(world, store=away) == ["state.unreachable"]
+    assert keys(world, store=away, later=2 * DAY) == [f"backup.overdue:{POLICY}", "state.unreachable"]
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b""])
+def test_a_state_whose_file_is_damaged_keeps_no_alarm_from_being_told(world: World, content: bytes) -> None:
+    world.back_up()
+    (world.folder / "state.db").write_bytes(content)
+    assert keys(world, later=2 * DAY)[0] == f"backup.overdue:{POLICY}"
+
+
+def test_a_run_that_failed_is_told_by_its_class_alone(world: World) -> None:
+    world.back_up()
+    broken = world.services(sources={})
+    world.back_up(broken)
+    found = look(watching(world), LIMITS)
+    assert [alert.key for alert in found.alerts] == [f"backup.failed:{POLICY}"]
+    assert "CANARY" not in str(found)
+    assert "app/" not in str(found), "nor the name of a secret"
+
+
+def test_marks_of_strangers_in_the_record_are_told(world: World) -> None:
+    world.back_up()
+    store = RunStore(world.database)
+    store.event(REFUSED, reason="unsigned", count=4, pool="seal")
+    store.event(REFUSED, reason="unsigned", count="many", pool=["x"])  # as if somebody edited it
+    store.event("shred.intent", intent={}, signer="", signature="")
+    run = store.runs()[0].id
+    store.event("step.failed", run, step="plan", attempt=1, error="RecordRefused: not as configured")
+    with store._database.writing() as conn:
+        conn.execute(text("UPDATE events SET detail = '{}' WHERE id = 1"))
+    found = keys(world)
+    assert found == [
+        "ledger.broken",
+        "record.refused",
+        "message.refused:['x']",
+        "message.refused:seal",
+        "shred.refused",
+    ]
+    later = keys(world, later=2 * DAY)
+    assert "record.refused" not in later
+    assert "ledger.broken" in later
+
+
+def test_keys_that_fail_or_that_nobody_answers_for_are_told(world: World) -> None:
+    world.back_up()
+    services = world.services()
+    services.store.event("key.checked", bad=["recovery"])
+    make_challenge(services, world.identity.recipient(), name="board", created_at="")
+    assert keys(world) == ["key.unproven:recovery"]
+    assert "custodian.silent:board" in keys(world, later=8 * DAY)
+    assert "key.aging:recovery" in keys(world, later=340 * DAY)
+
+
+def test_beat_that_was_alive_once_is_missed(world: World) -> None:
+    world.back_up()
+    store = RunStore(world.database)
+    store.heartbeat(BEAT)
+    assert keys(world) == []
+    with store._database.writing() as conn:
+        conn.execute(text("UPDATE heartbeats SET at = at - 3600"))
+    assert keys(world) == ["beat.silent"]
+
+
+def test_a_source_that_gives_half_as_much_is_told(world: World) -> None:
+    store = RunStore(world.database)
+    for day in range(4):
+        entry = store.backup(world.back_up().id)
+        assert entry is not None
+        store.put_backup(msgspec.structs.replace(entry, created_at=f"2026-01-0{day + 1}T00:00:00Z"))
+    half = replace(world, source=type(world.source)(made_up(12), name="vault"))
+    half.back_up()
+    assert f"backup.count:{POLICY}" in keys(half)
+
+
+def test_what_the_layers_above_call_things_is_what_is_looked_for() -> None:
+    assert (REFUSED, BEAT) == (refusals.EVENT, names.BEAT)
+
+
+# -- telling -------------------------------------------------------------------
+
+
+def told(world: World, server: MailServer, found: Found, **options: object) -> list[str]:
+    before = len(server.mails)
+    tell_people(watching(world), found, sending(server, **options))
+    return [mail.subject.partition(" on ")[0] for mail in server.mails[before:]]
+
+
+def test_an_alert_is_mailed_once_again_after_a_time_and_once_that_it_is_over(
+    world: World, server: MailServer
+) -> None:
+    now = time.time()
+    missing = look(watching(world), LIMITS, now=now)
+    assert told(world, server, missing) == ["[strongroom] 1 critical"]
+    assert told(world, server, look(watching(world), LIMITS, now=now + 900)) == []
+    assert told(world, server, look(watching(world), LIMITS, now=now + DAY)) == ["[strongroom] 1 critical"]
+    world.back_up()
+    assert told(world, server, look(watching(world), LIMITS)) == ["[strongroom] 1 resolved"]
+    assert told(world, server, look(watching(world), LIMITS)) == []
+    assert all(mail.recipients == PEOPLE for mail in server.mails)
+    assert not any(b"CANARY" in mail.raw for mail in server.mails)
+
+
+def test_others_are_told_what_these_know_already(world: World, server: MailServer) -> None:
+    found = look(watching(world), LIMITS)
+    assert told(world, server, found) == ["[strongroom] 1 critical"]
+    assert told(world, server, found, recipients=("three@example.org",)) == ["[strongroom] 1 critical"]
+    assert told(world, server, found) == []
+    assert told(world, server, found, everything=True) == ["[strongroom] 1 critical"]
+
+
+def test_a_mail_that_did_not_go_out_is_sent_by_the_next_look(world: World, server: MailServer) -> None:
+    found = look(watching(world), LIMITS)
+    server.answer_data = "451 later"
+    with pytest.raises(MailUnavailable):
+        told(world, server, found)
+    server.answer_data = "250 taken"
+    assert told(world, server, found) == ["[strongroom] 1 critical"]
+
+
+def test_one_recipient_who_is_refused_does_not_make_the_others_hear_it_each_time(
+    world: World, server: MailServer
+) -> None:
+    server.refused["two@example.org"] = 550
+    found = look(watching(world), LIMITS)
+    with pytest.raises(MailRefused, match="refused two"):
+        told(world, server, found)
+    assert [mail.recipients for mail in server.mails] == [("one@example.org",)]
+    assert told(world, server, found) == []
+
+
+def test_a_state_that_is_away_keeps_no_mail_from_going_out(world: World, server: MailServer) -> None:
+    world.back_up()
+
+    def away() -> RunStore:
+        raise StateUnavailable("the state database did not answer")
+
+    blind = watching(world, store=away)
+    for _ in range(2):  # nobody knows what was told
+        tell_people(blind, look(blind, LIMITS), sending(server))
+    assert [mail.subject.partition(" on ")[0] for mail in server.mails] == ["[strongroom] 1 critical"] * 2
+    assert "told again each time" in server.mails[0].text
+
+
+def test_whoever_dies_between_sending_and_recording_tells_it_twice(world: World, server: MailServer) -> None:
+    found = look(watching(world), LIMITS)
+
+    class Dies(RunStore):
+        def put_told(self, *_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+    dying = watching(world, store=lambda: Dies(world.database))
+    with pytest.raises(KeyboardInterrupt):
+        tell_people(dying, found, sending(server))
+    assert told(world, server, found) == ["[strongroom] 1 critical"]
+    assert len(server.mails) == 2
+
+
+def test_a_target_that_comes_back_is_waited_for_before_what_lies_there_is_called_over(
+    world: World, server: MailServer
+) -> None:
+    run = world.back_up().id
+    bad = Replica(backup=run, target="eu", good=False, verified=None, verified_at=None)
+    RunStore(world.database).set_replica(bad)
+    assert told(world, server, look(watching(world), LIMITS)) == ["[strongroom] 1 critical"]
+    away = watching(world, targets={**world.targets, "eu": Dead(name="eu", region="eu")})
+    assert told(world, server, look(away, LIMITS)) == ["[strongroom] 1 warning"]
+    RunStore(world.database).set_replica(msgspec.structs.replace(bad, good=True, verified=Depth.COMPARED))
+    assert told(world, server, look(watching(world), LIMITS)) == ["[strongroom] 2 resolved"]

@@ -1,0 +1,68 @@
+"""What people were told, on both databases."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import text
+
+from strongroom.errors import StateError
+from strongroom.state.alerts import Told
+from strongroom.state.records import RunKind
+from strongroom.state.store import RunStore
+from tests.state.pipeline import PLAN, SPEC
+
+ONE = Told(key="backup.failed:p", severity="critical", weight=2, what="failed", first_seen=1.5, sent_at=2.5)
+TWO = replace(ONE, key="backup.slow:p", severity="warning", sent_at=None)
+
+
+def test_what_was_told_is_kept_for_each_audience(store: RunStore) -> None:
+    store.put_told("a", [ONE, TWO], forget=0.0)
+    store.put_told("b", [TWO], forget=0.0)
+    assert (store.told("a"), store.told("b"), store.told("c")) == ([ONE, TWO], [TWO], [])
+
+
+def test_what_is_told_again_takes_the_place_of_what_was(store: RunStore) -> None:
+    store.put_told("a", [ONE], forget=0.0)
+    worse = replace(ONE, weight=3, sent_at=9.0)
+    store.put_told("a", [worse], forget=0.0)
+    assert store.told("a") == [worse]
+
+
+def test_what_has_been_over_for_long_is_forgotten_and_nothing_else(store: RunStore) -> None:
+    store.put_told("a", [ONE, replace(TWO, resolved_at=50.0)], forget=0.0)
+    store.put_told("b", [replace(TWO, resolved_at=50.0)], forget=0.0)
+    store.put_told("a", [], forget=51.0)
+    assert store.told("a") == [ONE]
+    assert len(store.told("b")) == 1
+
+
+def test_a_row_that_was_edited_is_an_error_that_names_it(store: RunStore) -> None:
+    store.put_told("a", [ONE], forget=0.0)
+    with store._database.writing() as conn:
+        if conn.dialect.name == "postgresql":
+            return  # its columns take nothing that is not of their type
+        conn.execute(text("UPDATE alerts SET first_seen = 'CANARY'"))
+    with pytest.raises(StateError, match=r"alert backup\.failed:p"):
+        store.told("a")
+
+
+def test_events_are_found_by_kind_and_time(store: RunStore) -> None:
+    for kind in ("x", "y", "z"):
+        store.event(kind)
+    found = store.happened("x", "z", since=0.0)
+    assert [event.kind for event in found] == ["x", "z"]
+    assert store.happened("x", "z", since=found[-1].at + 60.0) == []
+
+
+def test_runs_are_found_by_policy_and_kind_and_by_whom_they_seal_for(store: RunStore) -> None:
+    first = store.create(SPEC, first=[PLAN])
+    second = store.create(SPEC, first=[PLAN])
+    store.create(replace(SPEC, kind=RunKind.VERIFY), first=[PLAN])
+    store.create(replace(SPEC, policy="another"), first=[PLAN])
+    assert first is not None
+    assert second is not None
+    found = store.runs_of(SPEC.policy, RunKind.BACKUP, limit=10)
+    assert {run.id for run in found} == {first.id, second.id}
+    assert store.sealed_since(SPEC.policy, "no%such_fingerprint") is None
+    assert store.sealed_since(SPEC.policy, SPEC.policy) == min(first.created_at, second.created_at)

@@ -1,0 +1,129 @@
+"""What is told: once, again after a time, at once when it is worse, and once that it is over."""
+
+from __future__ import annotations
+
+import pytest
+
+from strongroom.state.alerts import Told
+from strongroom.watch.kinds import Alert
+from strongroom.watch.letter import letter, subject
+from strongroom.watch.telling import News, Telling, audience, tell
+
+NOW, DAY = 1_000_000.0, 86_400.0
+FAILED = Alert(kind="backup.failed", subject="p", what="policy 'p': 2 runs failed", weight=2)
+SLOW = Alert(kind="backup.slow", subject="p", what="policy 'p': slow")
+LOST = Alert(kind="backup.lost", what="1 backup is lost", weight=1)
+
+
+def told(alert: Alert, *, sent_ago: float | None = 3600.0, **fields: object) -> Told:
+    values = {
+        "key": alert.key,
+        "severity": alert.severity.value,
+        "weight": alert.weight,
+        "what": alert.what,
+        "first_seen": NOW - 2 * DAY,
+        "sent_at": None if sent_ago is None else NOW - sent_ago,
+    }
+    return Told(**{**values, **fields})  # type: ignore[arg-type]
+
+
+def news(*before: Told, alerts: tuple[Alert, ...] = (FAILED,)) -> list[News]:
+    return [item.news for item in tell(alerts, before, repeat=DAY, now=NOW).items]
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        ((), [News.NEW]),
+        ((told(FAILED, sent_ago=None),), [News.NEW]),
+        ((told(FAILED),), []),
+        ((told(FAILED, sent_ago=DAY - 1),), []),
+        ((told(FAILED, sent_ago=DAY),), [News.AGAIN]),
+        ((told(FAILED, weight=1),), [News.WORSE]),
+        ((told(FAILED, weight=3),), []),
+        ((told(FAILED, severity="warning", weight=9),), [News.WORSE]),
+        ((told(FAILED, resolved_at=NOW - 60),), [News.NEW]),
+        ((told(FAILED, sent_ago=-DAY),), [News.AGAIN]),  # the clock was put back
+    ],
+)
+def test_an_alert_is_told_when_there_is_news_of_it(before: tuple[Told, ...], expected: list[News]) -> None:
+    assert news(*before) == expected
+
+
+def test_what_is_over_is_told_once_and_only_to_who_knew_of_it() -> None:
+    telling = tell((), [told(FAILED), told(SLOW, sent_ago=None)], repeat=DAY, now=NOW)
+    assert [one.key for one in telling.over] == ["backup.failed:p"]
+    assert {one.key: one.resolved_at for one in telling.rows} == {
+        "backup.failed:p": NOW,
+        "backup.slow:p": NOW,
+    }
+    assert tell((), telling.rows, repeat=DAY, now=NOW).is_empty
+
+
+def test_what_rests_on_targets_is_not_over_as_long_as_one_was_not_looked_at() -> None:
+    before = [told(LOST), told(SLOW)]
+    assert [one.key for one in tell((), before, repeat=DAY, now=NOW, looked=False).over] == ["backup.slow:p"]
+    assert len(tell((), before, repeat=DAY, now=NOW).over) == 2
+
+
+def test_since_when_it_is_known_is_kept_from_telling_to_telling() -> None:
+    [item] = tell([FAILED], [told(FAILED, sent_ago=DAY)], repeat=DAY, now=NOW).items
+    assert item.since == NOW - 2 * DAY
+
+
+def test_all_of_it_is_told_if_that_is_asked_for() -> None:
+    telling = tell([FAILED], [told(FAILED)], repeat=DAY, now=NOW, everything=True)
+    assert [item.news for item in telling.items] == [News.AGAIN]
+
+
+def test_an_audience_is_the_same_in_any_order_and_another_with_anybody_else() -> None:
+    assert audience(["B@x.org", "a@x.org"]) == audience(["a@x.org", "b@x.org"])
+    assert audience(["a@x.org"]) != audience(["a@x.org", "b@x.org"])
+
+
+# -- the letter ----------------------------------------------------------------
+
+
+def text_of(telling: Telling, *, host: str = "safe-host") -> str:
+    made = letter(
+        telling, host=host, sender="s@example.org", recipients=["a@example.org"], now=NOW, notes=["A note."]
+    )
+    return str(made.get_content())
+
+
+def test_a_letter_says_what_happened_what_it_means_and_what_to_do_the_worst_first() -> None:
+    text = text_of(tell([FAILED, SLOW], [told(LOST)], repeat=DAY, now=NOW))
+    assert text.index("CRITICAL: backup.failed:p") < text.index("WARNING: backup.slow:p")
+    for words in (
+        "A note.",
+        "What it means: ",
+        "What to do: ",
+        "RESOLVED",
+        "strongroom status",
+        "on safe-host at",
+    ):
+        assert words in text
+    assert max(map(len, text.splitlines())) <= 76
+
+
+def test_a_subject_counts_by_severity() -> None:
+    assert subject(tell([LOST, FAILED, SLOW], [], repeat=DAY, now=NOW), "h") == (
+        "[strongroom] 2 critical, 1 warning on h"
+    )
+    assert subject(tell([], [told(SLOW)], repeat=DAY, now=NOW), "h") == "[strongroom] 1 resolved on h"
+
+
+def test_no_name_forges_a_header_or_a_line() -> None:
+    hostile = Alert(
+        kind="replica.bad",
+        subject="eu\r\nBcc: x@evil.org",
+        what="target 'eu\r\n\r\nCRITICAL: all is lost\x1b[2J'",
+    )
+    telling = tell([hostile], [], repeat=DAY, now=NOW)
+    made = letter(
+        telling, host="h\r\nBcc: y@evil.org", sender="s@example.org", recipients=["a@example.org"], now=NOW
+    )
+    raw = made.as_bytes()
+    assert b"\nBcc:" not in raw
+    assert b"\x1b" not in raw
+    assert not any(line.startswith(b"CRITICAL: all") for line in raw.splitlines())
