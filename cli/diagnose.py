@@ -32,7 +32,7 @@ def _diagnose(arguments: Namespace, output: Output) -> int:
 
     found = settings()
     ask = asking()
-    keys = [_tried(name, found, ask) for name in _names(arguments.key, found)]
+    keys = [tried(name, found, ask) for name in _names(arguments.key, found)]
     uses = [Use(policy=name, recipients=policy.recipients) for name, policy in found.policies.items()]
     said = [] if arguments.key else [*remarks(keys, uses), *_strays(found)]
     document = {"keys": msgspec.to_builtins(keys), "remarks": msgspec.to_builtins(said)}
@@ -50,7 +50,8 @@ def _names(wanted: Sequence[str], found: Settings) -> list[str]:
     return list(wanted or found.keys)
 
 
-def _tried(name: str, found: Settings, ask: Ask) -> Diagnosed:
+def tried(name: str, found: Settings, ask: Ask | None) -> Diagnosed:
+    """Try one configured key for real."""
     from strongroom.operations.diagnose import diagnose  # noqa: PLC0415
     from strongroom.wiring import keys  # noqa: PLC0415
 
@@ -62,7 +63,7 @@ def _tried(name: str, found: Settings, ask: Ask) -> Diagnosed:
     return diagnose(name, found.keys[name].kind, lambda: keys.recipient(name, found, ask), identities)
 
 
-def _together(name: str, found: Settings, ask: Ask) -> Sequence[Identity]:
+def _together(name: str, found: Settings, ask: Ask | None) -> Sequence[Identity]:
     """Return what all legs' keys are together, if this host has one of every leg."""
     from strongroom.config import AllOfKey  # noqa: PLC0415
     from strongroom.keys.allof import AllOfIdentity  # noqa: PLC0415

@@ -24,11 +24,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def with_typed(built: Services, arguments: Namespace, output: Output) -> Services:
     """Return the services of this process, which open with what was given as well."""
-    typed = tuple(_typed(arguments, output))
+    typed = tuple(openers(arguments, output))
     return dataclasses.replace(built, identities=lambda: (*built.identities(), *typed))
 
 
-def _typed(arguments: Namespace, output: Output) -> Iterator[Opener]:
+def openers(arguments: Namespace, output: Output) -> Iterator[Opener]:
+    """Yield what was given on the command line, or in the environment."""
     yield from (identities.load(path) for path in arguments.identity)
     if (passphrase := passphrases.given(arguments, output)) is not None:
         from strongroom.keys.passphrase import PassphraseIdentity  # noqa: PLC0415

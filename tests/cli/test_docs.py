@@ -24,6 +24,8 @@ PROCEDURES = {
     "generate-backup-key",
     "validate-backup-format",
     "test-decrypt",
+    "validate",
+    "check-recovery-environment",
     "test-recovery",
     "benchmark-backup",
 }

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cli.program import PASSPHRASE, Machine
+from tests.cli.test_imports import loads
 
 NAMED = ("validate", "--secrets", "DATABASE_PASSWORD", "REDIS_PASSWORD")
 OPENS = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
@@ -107,3 +108,7 @@ def test_a_source_that_does_not_answer_hides_no_other(configured: Machine) -> No
 
 def depths(document: dict[str, Any]) -> dict[str, str]:
     return {one["policy"]: one["depth"] for one in document["policies"]}
+
+
+def test_validating_against_a_file_loads_nothing_heavy(sealed: Machine) -> None:
+    assert loads(sealed, "validate", "--backup-file", "full.sr", **OPENS) == "[]"

@@ -1,0 +1,185 @@
+"""Whether this machine could recover what its configuration names. Looking makes nothing, and asks nobody."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cli import custodians, environment_file, shredded, sources, trust, typed
+from cli import environment_keys as keys
+from cli.environment_keys import PATIENCE, Means, Tries
+from cli.output import Output
+from cli.place import Place
+from cli.settings import settings
+from strongroom.config import Settings
+from strongroom.config.checks.secrets import secret_files
+from strongroom.container.manifest import Manifest
+from strongroom.errors import (
+    ConfigError,
+    KeyServiceUnavailable,
+    SourceUnavailable,
+    StrongroomError,
+    TargetUnavailable,
+)
+from strongroom.model import COMMAND
+from strongroom.operations import health_machine, recovery_machine, recovery_places
+from strongroom.operations import recovery_backups as backups
+from strongroom.operations.health import Finding, good, remark, wrong
+from strongroom.operations.recovery_backups import Looked, Seen, Want
+from strongroom.operations.recovery_libraries import CORE
+from strongroom.operations.recovery_places import DESTINATION
+from strongroom.operations.within import within
+from strongroom.state.records import CatalogEntry
+from strongroom.wiring import keys as wired
+
+CONFIGURATION, STATE_DATABASE = "configuration", "state"
+_LIBRARIES = {
+    "aws": "boto3",
+    "azure": "azure-storage-blob",
+    "kms": "boto3",
+    "pkcs11": "python-pkcs11",
+    "quorum": "shamir-mnemonic",
+    "raft": "hvac",
+    "s3": "boto3",
+    "transit": "hvac",
+    "vault": "hvac",
+}
+
+
+class Record(NamedTuple):
+    """What the record here knows: each policy's newest backup, and what commands wrote."""
+
+    newest: Mapping[str, CatalogEntry]
+    commands: Sequence[CatalogEntry]
+
+
+def look(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
+    """Yield a finding for each thing that recovering needs here."""
+    try:
+        found = settings()
+    except ConfigError as error:
+        yield from environment_file.machine_alone(CORE)
+        yield wrong(CONFIGURATION, error)
+        return
+    yield from environment_file.machine_alone(tuple({*CORE, "SQLAlchemy", "alembic", *_needed(found)}))
+    yield good(CONFIGURATION, "valid")
+    yield from health_machine.modes(found.state_dir, _secret_files(found))
+    record, said = _record(here, found)
+    yield from said
+    yield from _recovery(arguments, output, here, found, record)
+    yield recovery_places.escrow(record.commands)
+
+
+def _needed(found: Settings) -> Iterator[str]:
+    kinds = {one.kind for named in (found.sources, found.targets, found.keys) for one in named.values()}
+    return (_LIBRARIES[kind] for kind in sorted(kinds) if kind in _LIBRARIES)
+
+
+def _secret_files(found: Settings) -> list[Path]:
+    return list(secret_files(found).values())
+
+
+def _record(here: Place, found: Settings) -> tuple[Record, list[Finding]]:
+    """Read the record. A recovery needs none, so one that is lost is a remark."""
+    try:
+        store = shredded.store_of(here)
+        if store is None:
+            words = "no state database here yet: what is on targets is looked at without one"
+            return Record({}, ()), [good(STATE_DATABASE, words)]
+        newest = {name: next(iter(store.backups(policy=name, limit=1)), None) for name in found.policies}
+        known = {name: entry for name, entry in newest.items() if entry is not None}
+        return Record(known, store.backups(policy=COMMAND)), [
+            good(STATE_DATABASE, "the state database answers")
+        ]
+    except StrongroomError as error:
+        return Record({}, ()), [remark(STATE_DATABASE, f"{error.message} ({error.code})", error.hint)]
+
+
+# -- what is asked, all at once -----------------------------------------------------------
+
+
+def _recovery(
+    arguments: Namespace, output: Output, here: Place, found: Settings, record: Record
+) -> Iterator[Finding]:
+    trusted = trust.trusted(here, arguments.signer)
+    recorded = {name: entry.backup for name, entry in record.newest.items()}
+    asked = within(PATIENCE, dict(_works(found, here, trusted, recorded)), late=_late)
+    looked: Looked = _of("target", asked)
+    newest = {key: one for key, one in backups.newest_of(looked).items() if key in found.policies}
+    yield from backups.signers(len(trusted), looked)
+    yield from backups.targets(looked, list(_wanted(found)), recorded)
+    tries: Tries = _of("key", asked)
+    openers = [*typed.openers(arguments, output), *keys.at_hand(tries)]
+    openers += custodians.custodians_of(arguments, output, here, ask=False)
+    valued = {key: one for key, one in newest.items() if one.values}
+    opened = list(keys.opened(valued, looked, Means(found, wired.together(tuple(openers)), trusted)))
+    yield from opened
+    yield from keys.standing(tries, found, needed=any(one.exit_code for one in opened))
+    yield from _destinations(_of("source", asked), found)
+    yield from recovery_machine.disk(here.state_dir, _largest(newest))
+    yield from recovery_machine.clock({one.backup_id: one.created_at for one in newest.values()})
+
+
+def _works(
+    found: Settings, here: Place, trusted: frozenset[str], recorded: Mapping[str, str]
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    for name in dict.fromkeys(name for policy in found.policies.values() for name in policy.targets):
+        yield f"target {name}", partial(_on_target, name, found, trusted, recorded)
+    for name in found.keys:
+        if not keys.is_asked(found, name):
+            yield f"key {name}", partial(keys.attempt, name, found)
+    for name in dict.fromkeys(policy.source for policy in found.policies.values()):
+        yield f"source {name}", partial(_source, name, found, here)
+
+
+def _late(name: str) -> type[StrongroomError]:
+    return _LATE[name.partition(" ")[0]]
+
+
+_LATE: Mapping[str, type[StrongroomError]] = {
+    "key": KeyServiceUnavailable,
+    "source": SourceUnavailable,
+    "target": TargetUnavailable,
+}
+
+
+def _of(kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.partition(" ")[2]: one for name, one in asked.items() if name.partition(" ")[0] == kind}
+
+
+def _on_target(name: str, found: Settings, trusted: frozenset[str], recorded: Mapping[str, str]) -> Seen:
+    return backups.look(keys.target(name, found), found.policies, trusted=trusted, recorded=recorded)
+
+
+def _wanted(found: Settings) -> Iterator[Want]:
+    for name, policy in found.policies.items():
+        values = policy.kind == "full"
+        required = values and not policy.offline
+        yield Want(policy=name, targets=policy.targets, values=values, required=required)
+
+
+def _source(name: str, found: Settings, here: Place) -> list[Finding]:
+    kind = found.sources[name].kind
+    if kind in ("files", "raft"):
+        return [recovery_places.read_only(kind)]
+    return list(recovery_places.destination(sources.source_of(name, here)))
+
+
+def _destinations(asked: Mapping[str, list[Finding] | StrongroomError], found: Settings) -> Iterator[Finding]:
+    """Say how each source stands as a place to restore into: needed are those whose values are backed up."""
+    needed = {policy.source for policy in found.policies.values() if policy.kind == "full"}
+    for name, outcome in asked.items():
+        said = [wrong(DESTINATION, outcome)] if isinstance(outcome, StrongroomError) else outcome
+        for one in said:
+            yield (one if name in needed or not one.exit_code else _only_said(one)).on(target=name)
+
+
+def _only_said(one: Finding) -> Finding:
+    return remark(one.check, f"{one.what} ({one.code})", one.to_do)
+
+
+def _largest(newest: Mapping[str, Manifest]) -> int:
+    return max((one.counts.size for one in newest.values() if one.values), default=0)

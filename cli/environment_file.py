@@ -1,0 +1,99 @@
+"""Whether this machine could restore one file: without configuration, state, or the clients of services."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+from cli import inputs, opening, sources, trust
+from cli.identities import identities_of
+from cli.inputs import kind_of
+from cli.origin import ESCROW
+from cli.output import Output, plural
+from cli.place import Place
+from strongroom.container.kinds import FileKind
+from strongroom.container.manifest import SignedManifest
+from strongroom.errors import UsageError
+from strongroom.keys.unasked import unasked
+from strongroom.model import Depth
+from strongroom.operations import recovery_libraries as installed
+from strongroom.operations import recovery_machine as machine
+from strongroom.operations.health import Finding, attempted, good, remark, wrong
+from strongroom.operations.open import Objects
+from strongroom.operations.read_back import Keys, read_back
+from strongroom.operations.recovery_backups import BACKUP, OPENS, SIGNERS, opens
+
+DESTINATION = "destination"
+
+
+def look(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
+    """Yield a finding for each thing that restoring a file needs here."""
+    yield from machine_alone(installed.CORE)
+    yield from attempted(DESTINATION, lambda: _destination(here), wrong)
+    file: Path = arguments.backup_file
+    yield from attempted(BACKUP, lambda: _file(file, arguments, output, here), wrong)
+
+
+def machine_alone(libraries: tuple[str, ...]) -> Iterator[Finding]:
+    """Yield what depends on no backup."""
+    yield from installed.python()
+    yield from installed.libraries(libraries)
+    yield from machine.algorithms()
+    yield from machine.randomness()
+    yield from machine.cores()
+    yield from machine.swap()
+
+
+def _destination(here: Place) -> Iterator[Finding]:
+    """The local store, if there is one, opens under its key."""
+    store = sources.local_store(here)
+    if not store.made:
+        yield good(DESTINATION, "there is no local store yet; a restore makes it")
+        return
+    next(iter(store.list()), None)
+    yield good(DESTINATION, "the local store opens")
+
+
+def _file(file: Path, arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
+    kind = FileKind.BUNDLE if file.is_dir() else kind_of(file)
+    if kind is FileKind.METADATA:
+        raise UsageError("it holds no values, so nothing can be restored from it", hint=_FULL)
+    if kind is FileKind.LEGACY:
+        yield from machine.disk(here.state_dir, file.stat().st_size)
+        yield remark(OPENS, "an old Fernet file: opens for its passphrase alone, with --legacy", _LEGACY)
+        return
+    with inputs.objects_in(file) as objects:
+        known = trust.trusted(here, arguments.signer)
+        signed = opening.signed_manifest(objects, known=known)
+        yield from _manifest(objects, signed, here)
+        yield from attempted(SIGNERS, lambda: _signer(signed, here, arguments), wrong)
+        openers = identities_of(arguments, output, here, ask=False)
+        trusted = known if signed.fingerprint in known else None
+        with unasked():
+            yield from attempted(
+                OPENS, lambda: [opens(objects, signed.manifest, openers, trusted=trusted)], wrong
+            )
+
+
+def _manifest(objects: Objects, signed: SignedManifest, here: Place) -> Iterator[Finding]:
+    manifest = signed.manifest
+    if manifest.source == ESCROW:
+        raise UsageError("it is an escrow, not a backup of secrets", hint="'strongroom escrow FILE --open'.")
+    if not manifest.values:
+        raise UsageError("it holds no values, so nothing can be restored from it", hint=_FULL)
+    read_back(objects, manifest, Depth.PRESENT, Keys())
+    secrets = plural(manifest.counts.secrets, "secret")
+    words = f"of {manifest.created_at}, {secrets}, all of it there in its right size"
+    yield good(BACKUP, words).on(backup=manifest.backup_id)
+    yield from machine.disk(here.state_dir, manifest.counts.size)
+    yield from machine.clock({manifest.backup_id: manifest.created_at})
+
+
+def _signer(signed: SignedManifest, here: Place, arguments: Namespace) -> Iterator[Finding]:
+    trust.require(signed, trust.trusted(here, arguments.signer))
+    yield good(SIGNERS, f"signed by {signed.fingerprint}, which is believed here")
+
+
+_FULL = "Restore from a full one (made with --include-values)."
+_LEGACY = "'strongroom test-decrypt FILE --legacy' tries it."

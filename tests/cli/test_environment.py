@@ -1,0 +1,151 @@
+"""check-recovery-environment, as a person types it on the day, or on a quiet one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.program import PASSPHRASE, REGIONS, Machine
+from tests.cli.test_imports import loads
+
+COMMAND = "check-recovery-environment"
+OPENS = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
+
+
+def wrong(document: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(one["check"], one["code"]) for one in document["checks"] if one["state"] == "wrong"]
+
+
+def everything_under(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*"))
+
+
+def test_the_procedures_command_line_makes_nothing_on_a_machine_where_nothing_is(machine: Machine) -> None:
+    done = machine.ok(COMMAND)
+    assert "no backup was found that a recovery could start from" in done.out
+    assert everything_under(machine.home) == []
+
+
+# -- a file ------------------------------------------------------------------------
+
+
+def test_a_file_is_asked_about_without_configuration_or_state(sealed: Machine, other: Machine) -> None:
+    file = shutil.copy(sealed.path("full.sr"), other.path("full.sr"))
+    other.path("strongroom.toml").write_text("this = is [no TOML")
+    before = everything_under(other.home)
+    words = (COMMAND, "--backup-file", file, "--json")
+    stranger = other.run(*words, **OPENS)
+    assert (stranger.code, wrong(stranger.document)) == (18, [("signers", "UntrustedSigner")])
+    signer = sealed.ok("backup-info", "full.sr", "--json").document["signer"]
+    ready = other.ok(*words, "--signer", signer, **OPENS).document
+    assert (ready["ready"], wrong(ready)) == (True, [])
+    closed = other.ok(*words, "--signer", signer).document
+    assert [one["what"] for one in closed["checks"] if one["state"] == "remark"][-1].startswith(
+        "opens here once"
+    )
+    assert everything_under(other.home) == before
+
+
+def test_asking_about_a_file_loads_nothing_heavy(sealed: Machine) -> None:
+    assert loads(sealed, COMMAND, "--backup-file", "full.sr", **OPENS) == "[]"
+
+
+def test_a_file_that_cannot_be_restored_says_why(stocked: Machine) -> None:
+    stocked.ok("keygen", "--output", "away.key")
+    stocked.ok("backup", "full.sr", "--include-values", "--force", "--recipient", "away.key.pub")
+    stocked.ok("backup", "names.json", "--force")
+    whole = stocked.path("full.sr").read_bytes()
+    stocked.path("cut.sr").write_bytes(whole[: len(whole) // 2])
+    for name, expected in (
+        ("full.sr", ("opens", "NothingOpens")),
+        ("names.json", ("backup", "UsageError")),
+        ("cut.sr", ("backup", "Truncated")),
+        ("none.sr", ("backup", "MissingPiece")),
+    ):
+        done = stocked.run(COMMAND, "--backup-file", name, "--json")
+        assert wrong(done.document) == [expected]
+        assert done.code != 0
+    stocked.ok(COMMAND, "--backup-file", "full.sr", "--identity", "away.key")
+
+
+# -- an installation -----------------------------------------------------------------
+
+
+@pytest.fixture
+def house(configured: Machine) -> Machine:
+    configured.ok("backup", "--policy", "full", "--force")
+    return configured
+
+
+def test_it_is_said_what_opens_here_and_who_else_could(house: Machine) -> None:
+    done = house.run(COMMAND)
+    assert done.code == 69
+    assert "nothing here opens it; it opens for the holder of the private key `recovery`" in done.out
+    assert "could not recover now: 1 wrong" in done.out
+    ready = house.ok(COMMAND, "--identity", "recovery.key")
+    assert "opens here with the private key" in ready.out
+    assert "This machine could recover now" in ready.out
+    assert "CANARY" not in done.out + done.err + ready.out + ready.err
+
+
+def test_a_dead_region_is_a_remark_and_all_of_them_are_wrong(house: Machine) -> None:
+    words = (COMMAND, "--identity", "recovery.key", "--json")
+    house.path("regions/dublin").rename(house.path("away"))
+    one = house.ok(*words).document
+    targets = {each["target"]: each["state"] for each in one["checks"] if each["check"] == "target"}
+    assert targets == {"frankfurt": "good", "dublin": "remark", "toronto": "good"}
+    for name in REGIONS[::2]:
+        shutil.rmtree(house.path(f"regions/{name}"))
+    done = house.run(*words)
+    assert done.code == 41
+    assert wrong(done.document) == [*[("target", "TargetUnavailable")] * 3, ("backup", "MissingPiece")]
+
+
+def test_what_is_wrong_with_files_and_configuration_is_named(house: Machine) -> None:
+    words = (COMMAND, "--identity", "recovery.key", "--json")
+    key = house.state / "keys" / "store.key"
+    key.chmod(0o644)
+    exposed = house.run(*words)
+    assert exposed.code == 63
+    assert ("files", "KeyFileExposed") in wrong(exposed.document)
+    key.chmod(0o600)
+    toml = house.path("strongroom.toml")
+    toml.write_text(f'{toml.read_text()}\n[policies.full2]\nkind = "full"\n')
+    broken = house.run(*words)
+    assert (broken.code, wrong(broken.document)) == (3, [("configuration", "ConfigProblems")])
+
+
+def test_a_key_that_fails_is_wrong_only_where_nothing_else_opens(house: Machine) -> None:
+    toml = house.path("strongroom.toml")
+    toml.write_text(f'{toml.read_text()}\n[keys.gone]\nkind = "keyfile"\nfile = "gone.key"\n')
+    ready = house.ok(COMMAND, "--identity", "recovery.key", "--json").document
+    assert {one["target"]: one["state"] for one in ready["checks"] if one["check"] == "key"} == {
+        "recovery": "good",
+        "gone": "remark",
+    }
+    closed = house.run(COMMAND, "--json")
+    assert closed.code == 69
+    assert ("key", "KeyFileUnreadable") in wrong(closed.document)
+
+
+def test_looking_at_a_machine_with_a_configuration_alone_makes_nothing(
+    house: Machine, other: Machine
+) -> None:
+    for name in ("strongroom.toml", "recovery.key.pub", "recovery.key"):
+        shutil.copy(house.path(name), other.path(name))
+    shutil.copytree(house.path("regions"), other.path("regions"))
+    before = everything_under(other.home)
+    signer = _signer(house)
+    stranger = other.run(COMMAND, "--identity", "recovery.key")
+    assert stranger.code == 18
+    other.ok(COMMAND, "--identity", "recovery.key", "--signer", signer)
+    assert everything_under(other.home) == before
+
+
+def _signer(machine: Machine) -> str:
+    listed = machine.ok("signers", "list", "--json").document["signers"]
+    found: str = next(one["fingerprint"] for one in listed if one["role"] == "control")
+    return found
