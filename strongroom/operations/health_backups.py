@@ -58,14 +58,15 @@ def check(
         targets: only these, if any are given; whether a quorum holds is not asked then.
     """
     wanted = [_wanted(means.services, one, policies.get(one.policy), targets) for one in chosen]
-    seen, unlisted = look([one for one in wanted if one.targets], means)
+    wanted = [one for one in wanted if one.targets or not targets]
+    seen, unlisted = look(wanted, means)
     known = history(means.services, policies)
     aside = quarantined(means.services)
-    found = [*unlisted]
+    found = [*unlisted, *_nothing(wanted, means)]
     for one in wanted:
         entry, policy = one.entry, policies.get(one.entry.policy)
         mine = [each for each in seen if each.backup == entry.backup]
-        about = [*_replicas(mine, policy, known), *_missing(one, policy)]
+        about = [*_replicas(mine, policy, known), *_unplaced(one, policy, means)]
         if ACCESS in means.checks and not targets:
             about += _quorum(mine, policy)
         if INTEGRITY in means.checks:
@@ -80,19 +81,39 @@ def _wanted(services: Services, entry: CatalogEntry, policy: Policy | None, only
     """Return where a backup is to be: on its policy's targets, and wherever it is on record."""
     names = [pin.name for pin in policy.spec.targets] if policy else []
     names += [one.target for one in services.store.replicas(entry.backup)]
-    here = [name for name in dict.fromkeys(names) if name in services.targets and (not only or name in only)]
-    return Wanted(entry=entry, targets=tuple(here), keep_days=policy.spec.keep_days if policy else 0)
+    asked = [name for name in dict.fromkeys(names) if not only or name in only]
+    return Wanted(
+        entry=entry,
+        targets=tuple(name for name in asked if name in services.targets),
+        strange=tuple(name for name in asked if name not in services.targets),
+        keep_days=policy.spec.keep_days if policy else 0,
+    )
 
 
-def _missing(one: Wanted, policy: Policy | None) -> Iterator[Finding]:
+def _nothing(wanted: Sequence[Wanted], means: Means) -> Iterator[Finding]:
+    """What has nothing to look at is not well."""
+    if not wanted:
+        words = "nothing was looked at: no backup of such a policy is on record there"
+        yield wrong(_first(means), MissingPiece(words, hint="See 'strongroom catalog list'."))
+
+
+def _unplaced(one: Wanted, policy: Policy | None, means: Means) -> Iterator[Finding]:
+    """Say what is not known of where a backup belongs, and where it may lie besides."""
+    check = _first(means)
     if policy is None:
-        yield remark(
-            ACCESS,
-            "no policy of that name is configured any more, so nothing says where it belongs",
-            "Name the policy again, or look at the backup by itself: 'strongroom verify-backup TARGET'.",
+        words = "no policy of that name is configured any more, so nothing says where it belongs"
+        yield remark(check, words, "'strongroom verify-backup TARGET' looks at a backup by itself.")
+    if one.strange:
+        words = (
+            f"it is also on record on {', '.join(one.strange)}, which is configured no more: not looked at"
         )
+        yield remark(check, words, "If such a copy is out of your hands, see docs/rotation.md.")
     if not one.targets:
-        yield wrong(ACCESS, MissingPiece("none of its targets is configured here"))
+        yield wrong(check, MissingPiece("none of its targets is configured here", hint="Name them again."))
+
+
+def _first(means: Means) -> str:
+    return min(means.checks)
 
 
 def _replicas(seen: Sequence[Seen], policy: Policy | None, known: History) -> Iterator[Finding]:

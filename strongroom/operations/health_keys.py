@@ -32,6 +32,7 @@ RETIRED, LEAKED = "key.retired", "incident.opened"
 class Leak:
     """A key that an incident is about; one version of it, if it has versions and one was named."""
 
+    key: str
     incident: str
     version: int | None
 
@@ -46,7 +47,7 @@ class History:
 
     used: Mapping[str, float]
     retired: frozenset[str]
-    leaked: Mapping[str, Leak]
+    leaked: tuple[Leak, ...]
     proven: Mapping[str, float]
     failed: Mapping[str, tuple[float, str]]
 
@@ -56,7 +57,7 @@ def history(services: Services, policies: Mapping[str, Policy]) -> History:
     return History(
         used=_used(services, policies),
         retired=frozenset(str(event.detail["key"]) for event in events(services, RETIRED)),
-        leaked=dict(_leaks(services)),
+        leaked=tuple(_leaks(services)),
         proven=proofs(services),
         failed={
             str(event.detail["key"]): (event.at, str(event.detail["why"]))
@@ -65,11 +66,10 @@ def history(services: Services, policies: Mapping[str, Policy]) -> History:
     )
 
 
-def _leaks(services: Services) -> Iterator[tuple[str, Leak]]:
+def _leaks(services: Services) -> Iterator[Leak]:
     for event in events(services, LEAKED):
-        if event.detail["key"]:  # else backups alone are suspected
-            leak = Leak(incident=str(event.detail["incident"]), version=event.detail["version"])
-            yield str(event.detail["key"]), leak
+        if key := str(event.detail["key"]):  # else backups alone are suspected
+            yield Leak(key=key, incident=str(event.detail["incident"]), version=event.detail["version"])
 
 
 def _used(services: Services, policies: Mapping[str, Policy]) -> dict[str, float]:
@@ -162,10 +162,11 @@ def _labels(opened: Opens) -> dict[str, str]:
 
 def _withdrawn(manifest: Manifest, opened: Opens, known: History) -> Iterator[Finding]:
     labels = _labels(opened)
-    for key, leak in known.leaked.items():
-        if any(opens_with(record, key, leak.version) for record in opened.records):
-            yield _leaked(f"it opens for {labels[key]}, which incident {leak.incident} is about", manifest)
-    for key in sorted(known.retired & labels.keys() - known.leaked.keys()):
+    for leak in known.leaked:
+        if any(opens_with(record, leak.key, leak.version) for record in opened.records):
+            who = labels[leak.key]
+            yield _leaked(f"it opens for {who}, which incident {leak.incident} is about", manifest)
+    for key in sorted(known.retired & labels.keys()):
         yield _rotate(manifest, f"it opens for {labels[key]}, which was retired")
 
 
@@ -179,8 +180,9 @@ def _by_copy(manifest: Manifest, opened: Opens, known: History) -> Iterator[Find
     left = opened.first - {key for record in opened.records for key in _keys(record)}
     for key in sorted(left):
         words = f"whoever kept {_short(key)} still opens it by its containers' own envelopes"
-        if key in known.leaked:
-            yield _leaked(f"{words}, and incident {known.leaked[key].incident} is about that key", manifest)
+        leak = next((one for one in known.leaked if one.key == key), None)
+        if leak is not None:
+            yield _leaked(f"{words}, and incident {leak.incident} is about that key", manifest)
         else:
             yield remark(ENCRYPTION, words, "See docs/rotation.md: only sealing anew ends that.")
 

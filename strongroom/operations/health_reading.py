@@ -15,11 +15,12 @@ from strongroom.operations.envelopes import Elsewhere, Newest, readers_now, wrap
 from strongroom.operations.health import Finding, unknown, wrong
 from strongroom.operations.keyuse import Opens, opens
 from strongroom.operations.layout import manifest_name
-from strongroom.operations.locks import lock_until
+from strongroom.operations.locks import LockingTarget, lock_until
+from strongroom.operations.open import readable_container
 from strongroom.operations.read_back import ORDER, Keys, read_back
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
-from strongroom.targets import Target, locks
+from strongroom.targets import Locking, Target
 from strongroom.targets.repaired import copies, whole_copy
 from strongroom.watch.facts import Limits
 
@@ -58,11 +59,13 @@ class Means:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """A backup that is to be on some targets, locked there for at least so many days."""
+    """A backup that is to be on some targets, locked there for at least so many days. It is on record on
+    ``strange`` ones too, which are not configured."""
 
     entry: CatalogEntry
     targets: tuple[str, ...]
     keep_days: int
+    strange: tuple[str, ...] = ()
 
 
 def manifest_of(target: Target, entry: CatalogEntry, means: Means) -> Manifest:
@@ -129,27 +132,32 @@ def _refuse_old_envelopes(target: Target, manifest: Manifest, means: Means, know
 
 
 def locked(target: Target, manifest: Manifest, one: Wanted, means: Means) -> Iterator[Finding]:
-    """Hold the lock of the manifest, which is extended last, to what the policy keeps."""
-    cap = means.caps.get(target.name)
-    if not locks(target):
+    """Hold the locks of all objects to what the policy keeps, or as far as the target's own cap."""
+    demanded = lock_until(manifest, one.keep_days)
+    if (cap := means.caps.get(target.name)) is not None:
+        demanded = min(demanded, datetime.fromisoformat(manifest.created_at) + timedelta(days=cap))
+    if not (isinstance(target, Locking) and target.locks) or demanded < datetime.now(UTC):
         return
     try:
-        found = target.locked_until(manifest_name(manifest.backup_id))
+        ends = list(_ends(target, manifest))
     except StrongroomError as error:
         yield unknown(ACCESS, error)
         return
-    demanded = lock_until(manifest, one.keep_days)
-    if cap is not None:
-        demanded = min(demanded, datetime.fromisoformat(manifest.created_at) + timedelta(days=cap))
-    if demanded < datetime.now(UTC) or (found is not None and found >= demanded - ROUNDING):
-        return
-    yield wrong(ACCESS, _unlocked(manifest.backup_id, found, demanded))
+    if early := [end for end in ends if end is None or end < demanded - ROUNDING]:
+        yield wrong(ACCESS, _unlocked(manifest.backup_id, early, len(ends), demanded))
 
 
-def _unlocked(backup: str, found: datetime | None, demanded: datetime) -> RunDegraded:
-    until = f"is locked until {found:%Y-%m-%d} alone" if found else "is not locked"
+def _ends(target: LockingTarget, manifest: Manifest) -> Iterator[datetime | None]:
+    for entry in manifest.containers:
+        yield target.locked_until(readable_container(target, manifest.backup_id, entry))
+    yield target.locked_until(manifest_name(manifest.backup_id))
+
+
+def _unlocked(backup: str, early: Sequence[datetime | None], total: int, demanded: datetime) -> RunDegraded:
+    first = min((end for end in early if end is not None), default=None)
+    until = f"not locked beyond {first:%Y-%m-%d}" if first and None not in early else "not locked"
     return RunDegraded(
-        f"whole, but it {until}; the policy demands {demanded:%Y-%m-%d}",
+        f"whole, but {len(early)} of {total} objects are {until}; the policy demands {demanded:%Y-%m-%d}",
         hint=f"It can be deleted before its time: 'strongroom repair {backup}' locks it; "
         "'strongroom check-backup-permissions' names a right that lacks.",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,7 @@ def looked(
     services: Services | None = None,
     entered: Entered | None = None,
     every: bool = False,
+    caps: dict[str, int] | None = None,
 ) -> list[Finding]:
     built = services or world.services()
     means = Means(
@@ -86,6 +88,7 @@ def looked(
         depth=depth,
         entering=entered or Entered(),
         identities=tuple(built.identities()),
+        caps=caps or {},
     )
     all_of_them = kept(built)
     chosen = all_of_them if every else newest_of(all_of_them)
@@ -193,8 +196,13 @@ def test_a_lock_has_to_reach_as_far_as_the_policy_keeps(tmp_path: Path) -> None:
     world = plain.with_targets({**plain.targets, "us": bucket}).with_spec(keep_days=400)
     backup = world.back_up().id
     assert loud(looked(world, ACCESS)) == set()
-    bucket.until.pop(f"manifests/{backup}.json")
-    assert loud(looked(world, ACCESS)) == {(ACCESS, "wrong", "us", "RunDegraded")}
+    for name in (f"manifests/{backup}.json", first_container(bucket)):
+        until = bucket.until.pop(name)
+        assert loud(looked(world, ACCESS)) == {(ACCESS, "wrong", "us", "RunDegraded")}
+        bucket.until[name] = until - timedelta(days=30)
+        assert loud(looked(world, ACCESS)) == {(ACCESS, "wrong", "us", "RunDegraded")}
+        assert loud(looked(world, ACCESS, caps={"us": 300})) == set()
+        bucket.until[name] = until
 
 
 def test_backups_that_only_a_target_knows_are_said(world: World, backup: str, tmp_path: Path) -> None:
@@ -204,6 +212,20 @@ def test_backups_that_only_a_target_knows_are_said(world: World, backup: str, tm
     assert loud(found) == set()
     [words] = {one.what for one in found if one.state is State.REMARK}
     assert backup in words
+
+
+def test_a_replica_on_a_target_that_is_configured_no_more_is_not_passed_over(
+    world: World, backup: str
+) -> None:
+    services = world.services(targets={name: world.targets[name] for name in ("eu", "us")})
+    spec = world.with_spec(targets=world.spec.targets[:2]).spec
+    found = looked(world, ACCESS, services=services, policy=Policy(spec=spec))
+    assert loud(found) == set()
+    assert [one.what for one in found if one.state is State.REMARK and "on record on ap" in one.what]
+
+
+def test_where_nothing_is_there_to_look_at_nothing_is_well(world: World) -> None:
+    assert loud(looked(world)) == {(ACCESS, "wrong", "", "MissingPiece")}
 
 
 def test_a_backup_in_quarantine_is_not_sound(world: World, backup: str) -> None:
@@ -283,7 +305,7 @@ def test_an_envelope_that_a_rotation_missed_is_stale_there(tmp_path: Path) -> No
 
 
 def known(**about: object) -> History:
-    nothing = History(used={}, retired=frozenset(), leaked={}, proven={}, failed={})
+    nothing = History(used={}, retired=frozenset(), leaked=(), proven={}, failed={})
     return replace(nothing, **about)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,76 @@
+"""Disks, files and clocks that an installation stands on, each made wrong for real."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from strongroom.operations import health_machine as machine
+from strongroom.operations.health import Finding, State
+from strongroom.sources.local import LocalStore
+from strongroom.state.engine import Database
+from strongroom.state.store import RunStore
+from tests.targets.disks import read_only, small_disk
+
+MIB = 1024 * 1024
+
+
+def said(findings: list[Finding]) -> list[tuple[State, str]]:
+    return [(one.state, one.code) for one in findings]
+
+
+def test_a_disk_without_room_is_told_before_it_is_full(tmp_path: Path) -> None:
+    with small_disk(tmp_path, size=100 * MIB) as mounted:
+        if not mounted:
+            pytest.skip("may not mount here")
+        place = machine.Place(name="eu", path=tmp_path / "not-yet", least=20 * MIB)
+        assert said(list(machine.disks([place], percent=10))) == [(State.GOOD, "")]
+        assert said(list(machine.disks([place], percent=99 + 2))) == [(State.REMARK, "")]
+        (tmp_path / "filled").write_bytes(os.urandom(90 * MIB))
+        assert said(list(machine.disks([place], percent=10))) == [(State.WRONG, "TargetFull")]
+        assert not place.path.exists()
+
+
+def test_a_place_that_can_not_be_written_to_is_told(tmp_path: Path) -> None:
+    place = machine.Place(name="eu", path=tmp_path, least=0)
+    with read_only(tmp_path):
+        assert said(list(machine.disks([place], percent=0))) == [(State.WRONG, "TargetReadOnly")]
+    assert said(list(machine.disks([place], percent=0))) == [(State.GOOD, "")]
+
+
+def test_files_that_others_may_use_are_named_each(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    for name, mode in (("one", 0o600), ("two", 0o640)):
+        (tmp_path / "keys" / f"{name}.key").write_text("CANARY-key")
+        (tmp_path / "keys" / f"{name}.key").chmod(mode)
+    found = list(machine.modes(tmp_path, [tmp_path / "absent"]))
+    assert said(found) == [(State.WRONG, "KeyFileExposed")]
+    assert "two.key" in found[0].what
+    (tmp_path / "keys" / "two.key").chmod(0o600)
+    assert said(list(machine.modes(tmp_path, []))) == [(State.GOOD, "")]
+    tmp_path.chmod(0o777)
+    assert said(list(machine.modes(tmp_path, []))) == [(State.WRONG, "KeyFileExposed")]
+
+
+def test_clocks_that_are_apart_are_told(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    for off, state in ((0.0, State.GOOD), (30.0, State.REMARK), (-300.0, State.WRONG)):
+        assert [one.state for one in machine.clock(database, now=time.time() + off)] == [state]
+    database.close()
+
+
+def test_the_record_and_its_chain_are_read_whole(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    store = RunStore(url)
+    store.event("test", number=1)
+    assert said(list(machine.database(Database(url), store))) == [(State.GOOD, "")]
+    assert "1 event" in next(iter(machine.chain(store))).what
+    store.close()
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    assert said(list(machine.local_store(LocalStore(tmp_path)))) == [(State.REMARK, "")]
+    assert list(tmp_path.iterdir()) == []
