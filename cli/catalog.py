@@ -17,6 +17,7 @@ from cli.parser import Parser
 from cli.run_shown import stamp
 from cli.settings import run_store
 from strongroom.errors import MissingPiece, UntrustedSigner
+from strongroom.operations.times import if_any
 from strongroom.state.records import CatalogEntry, Replica
 
 if TYPE_CHECKING:
@@ -69,7 +70,11 @@ def _row(entry: CatalogEntry, replicas: list[Replica]) -> tuple[object, ...]:
 
 
 def _document(entry: CatalogEntry, replicas: list[Replica]) -> dict[str, Any]:
-    return {**msgspec.to_builtins(entry), "replicas": msgspec.to_builtins(replicas)}
+    return {**msgspec.to_builtins(entry), "replicas": [_replica(one) for one in replicas]}
+
+
+def _replica(one: Replica) -> dict[str, Any]:
+    return {**msgspec.to_builtins(one), "verified_at": if_any(one.verified_at)}
 
 
 def _rebuild(arguments: Namespace, output: Output) -> None:
@@ -117,7 +122,7 @@ def _replicas(arguments: Namespace, output: Output) -> None:
         )
     unlocked = {name: where for name, where in left_unlocked(store).items() if name in backups}
     lines = _matrix(found, unlocked) or ["The catalog is empty."]
-    output.answer({"replicas": found, "unlocked": unlocked}, lines)
+    output.answer({"replicas": [_replica(one) for one in found], "unlocked": unlocked}, lines)
 
 
 def _matrix(found: list[Replica], unlocked: Unlocked) -> list[str]:

@@ -82,12 +82,13 @@ def _standing(name: str, policy: PolicySettings, built: Services) -> Standing:
 
 def _status(found: Standing, built: Services, output: Output) -> None:
     from strongroom.operations.emergency import State, remind  # noqa: PLC0415
+    from strongroom.operations.times import if_any  # noqa: PLC0415
 
     remind(built, found)
     document = {
         "policy": found.policy,
         "state": found.state,
-        "due_at": found.due_at,
+        "due_at": if_any(found.due_at),
         "newest": found.backup or None,
         "absent": dict(found.absent),
     }

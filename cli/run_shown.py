@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cli import readers
 from cli.output import fields, plural, size
 from strongroom.operations import failures
+from strongroom.operations.times import if_any, rfc3339
 from strongroom.state.records import RecipientPin, Run, RunKind, StepKind, StepRow, StepState
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "state": run.state,
         "closing": run.closing,
         "abandoned": abandoned,
-        "created_at": run.created_at,
-        "finished_at": run.finished_at,
+        "created_at": rfc3339(run.created_at),
+        "finished_at": if_any(run.finished_at),
         "seconds": seconds(run),
         "error": happened or None,
         "to_do": to_do or None,

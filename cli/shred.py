@@ -172,6 +172,7 @@ def _status(backups: Sequence[str], output: Output) -> None:
 
     from cli.settings import run_store  # noqa: PLC0415
     from strongroom.operations.shred_record import events, read  # noqa: PLC0415
+    from strongroom.operations.times import rfc3339  # noqa: PLC0415
 
     store = run_store()
     record = read(store, trust.trusted(place.find()))
@@ -179,7 +180,7 @@ def _status(backups: Sequence[str], output: Output) -> None:
     document = _document(found) | {
         "keys": msgspec.to_builtins(list(record.now.values())),
         "refused": record.refused,
-        "proof": msgspec.to_builtins(list(events(store))),
+        "proof": [msgspec.to_builtins(event) | {"at": rfc3339(event.at)} for event in events(store)],
     }
     for one in record.refused:
         output.warn(f"not believed: {one} Somebody wrote to the state database: treat it as an incident.")
