@@ -13,6 +13,8 @@ from cli.output import Output, table
 from cli.settings import run_store, services, settings
 from strongroom.errors import RunFailed, RunNotFound, UsageError
 from strongroom.model import COMMAND
+from strongroom.operations.times import if_any
+from strongroom.state.records import RunState
 
 if TYPE_CHECKING:
     from strongroom.config import Settings
@@ -139,12 +141,20 @@ def _cancel(arguments: Namespace, output: Output) -> None:
     from strongroom.operations.drive import drive  # noqa: PLC0415
 
     built = services()
-    run = built.store.cancel(built.store.find(arguments.id).id)
+    found = built.store.find(arguments.id)
+    run = built.store.cancel(found.id)
     if not run.state.final:
         # The sweep is a step like any other; done here it needs no cluster.
         run = drive(run.id, take_up(run.id, built), built, processes=1)
     rows = run_shown.rows_of(built.store, run)
     output.answer(run_shown.as_document(run, rows), run_shown.lines_of(run, rows))
+    if found.state.final or run.state is not RunState.CANCELLED:
+        raise UsageError(
+            f"run {run.id} had ended already, {run.state.value}, {if_any(run.finished_at)}: "
+            "nothing was cancelled",
+            hint="A backup that it made stays: see 'strongroom catalog list'. "
+            "'strongroom status' shows what runs.",
+        )
 
 
 def _retry(arguments: Namespace, output: Output) -> None:
@@ -177,7 +187,10 @@ def cluster_runs(found: Settings) -> bool:
 COMMANDS = {
     "status": Command(_status_arguments, _status),
     "cancel": Command(
-        _one, _cancel, "What is being worked on stops at its next renewal; nothing half-made is left."
+        _one,
+        _cancel,
+        "What is being worked on stops at its next renewal; nothing half-made is left. A run that has\n"
+        "ended already is shown, and the exit code is 2: nothing was cancelled.",
     ),
     "retry": Command(
         _retry_arguments,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -200,6 +201,27 @@ def test_a_rebuild_names_what_is_incomplete_and_what_is_forged(configured: Machi
     assert sorted(found["backups"]) == sorted([whole, lacking])
     assert found["incomplete"] == [lacking]
     assert [(refused["backup"], refused["code"]) for refused in found["refused"]] == [(forged, "Tampered")]
+
+
+def test_what_has_ended_cannot_be_cancelled_and_that_is_said_with_how_and_when(configured: Machine) -> None:
+    run = back_up(configured)
+    done = configured.run("cancel", str(run["id"]))
+    assert done.code == 2
+    said = " ".join(done.err.split())
+    assert f"Run {run['id']} had ended already, done, {run['finished_at']}: nothing was cancelled" in said
+    assert "strongroom catalog list" in said
+    assert configured.run("cancel", str(run["id"]), "--json").document["state"] == "done"
+    assert configured.ok("catalog", "list", "--json").document["backups"]
+
+
+def test_times_in_documents_are_written_as_rfc_3339(configured: Machine) -> None:
+    run = back_up(configured)
+    shown = configured.ok("status", str(run["id"]), "--json").document
+    [replica, *_] = configured.ok("replicas", "--json").document["replicas"]
+    [entry] = configured.ok("catalog", "list", "--json").document["backups"]
+    verified = [replica["verified_at"], entry["replicas"][0]["verified_at"]]
+    for at in (run["created_at"], shown["created_at"], shown["finished_at"], *verified):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", str(at))
 
 
 def test_a_failed_run_is_retried(configured: Machine) -> None:
