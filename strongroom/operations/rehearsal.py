@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from strongroom.errors import NothingSelected, VerificationFailed
+from strongroom.errors import NothingSelected, TargetFull, VerificationFailed
 from strongroom.model import Secret, Selection
 from strongroom.operations.restore import Choose, Progress, Restored, plan_restore, present, restore
 from strongroom.operations.scratch import scratch
@@ -162,6 +162,8 @@ def _scratch_store(
         store = store_at(around.enter_context(scratch(folder)))
         try:
             yield store
+        except TargetFull as error:
+            raise TargetFull(error.message, hint=_FULL) from None
         finally:
             with phases.phase(Phase.TEARDOWN):
                 store.close()
@@ -216,6 +218,7 @@ class _Wrong:
             )
 
 
+_FULL = "The scratch store is taken away again. Free space, or name a larger place with --scratch."
 _DIFFERS = (
     "The backup itself opened and agrees with its seals. Suspect this machine's memory or disk: rehearse "
     "once more, and on another machine."

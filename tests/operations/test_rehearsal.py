@@ -6,13 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from strongroom.errors import NothingSelected, UsageError, VerificationFailed
+from strongroom.errors import NothingSelected, TargetFull, UsageError, VerificationFailed
 from strongroom.model import Entry, Secret, SecretBytes, Selection, Version
 from strongroom.operations import scratch as scratches
 from strongroom.operations.open import Backup, open_backup
@@ -125,6 +125,24 @@ def test_a_secret_too_many_or_too_few_in_the_store_is_found(backup: Backup, fold
 
     with pytest.raises(VerificationFailed):
         rehearse(Part(backup.secrets), folder, Phases(tamper))
+
+
+class Full(LocalStore):
+    """A store whose disk fills up at the first write, which leaves a part of it."""
+
+    def write(self, changes: Iterable[Change]) -> int:
+        super().write(list(changes)[:3])
+        raise TargetFull("the local store has no room left", hint="What was written before this is kept.")
+
+
+def test_a_full_disk_is_told_by_what_is_done_about_it_and_nothing_is_left(
+    backup: Backup, folder: Path
+) -> None:
+    with pytest.raises(TargetFull) as caught:
+        rehearse(Part(backup.secrets), folder, Phases(), store_at=Full)
+    assert "--scratch" in caught.value.hint
+    assert "kept" not in caught.value.hint
+    assert list(folder.iterdir()) == []
 
 
 def test_of_very_many_a_few_are_named(backup: Backup, folder: Path) -> None:
