@@ -90,13 +90,21 @@ def test_the_example_configuration_is_right(tmp_path: Path) -> None:
 
 
 def test_every_unit_starts_again_what_exits_and_dumps_no_core() -> None:
-    units = sorted(SYSTEMD.glob("*.service"))
+    units = [unit for unit in sorted(SYSTEMD.glob("*.service")) if "Type=oneshot" not in unit.read_text()]
 
     assert len(units) == 3
     for unit in units:
         text = unit.read_text()
         for line in ("Restart=always", "LimitCORE=0", "KillMode=mixed", "NoNewPrivileges=yes"):
             assert line in text, (unit.name, line)
+
+
+def test_the_look_for_alerts_is_begun_by_time_alone_and_dumps_no_core() -> None:
+    text = (SYSTEMD / "strongroom-alerts.service").read_text()
+    for line in ("Type=oneshot", "strongroom backup-alerts", "LimitCORE=0", "NoNewPrivileges=yes"):
+        assert line in text
+    assert "PartOf=strongroom.target" not in text, "it looks though Strongroom is stopped"
+    assert "WantedBy=timers.target" in (SYSTEMD / "strongroom-alerts.timer").read_text()
 
 
 @pytest.mark.platform

@@ -1,0 +1,142 @@
+"""backup-alerts, as cron runs it: on a machine of its own, to a mail server of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import REGIONS, Machine
+from tests.live.certificates import server_context
+from tests.watch.mail_server import MailServer
+
+PASSWORD = "CANARY-mail-password"
+ADDRESS = "alerts@musicgen.ai"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[MailServer]:
+    context, _ = server_context(tmp_path)
+    with MailServer(tls="starttls", context=context, logins={"me": PASSWORD}) as server:
+        yield server
+
+
+@pytest.fixture
+def house(configured: Machine, server: MailServer, tmp_path: Path) -> Machine:
+    """A machine with a daily policy, and a mail server in its configuration."""
+    secret = configured.path("mail-password")
+    secret.touch(mode=0o600)
+    secret.write_text(f"{PASSWORD}\n")
+    shutil.copy(tmp_path / "certificate.pem", configured.path("mail-ca.pem"))
+    file = configured.path("strongroom.toml")
+    file.write_text(
+        file.read_text().replace(
+            "[policies.full]\n",
+            '[policies.full]\nschedule = "0 2 * * *"\nsingle_recipient_reason = "a test"\n',
+        )
+        + f'[mail]\nhost = "127.0.0.1"\nport = {server.port}\nusername = "me"\n'
+        'password_file = "mail-password"\nca_file = "mail-ca.pem"\nsender = "strongroom@musicgen.ai"\n'
+        "[alerts]\nnotice = 86_400\n"  # the server's certificate holds for a day
+    )
+    configured.ok("backup", "--policy", "metadata", "--force")  # which makes the targets
+    return configured
+
+
+def alerts(machine: Machine, *words: str) -> tuple[int, list[str], list[str]]:
+    """Return the exit code, what is wrong, and what was told."""
+    done = machine.run("backup-alerts", "--json", *words)
+    assert "CANARY" not in done.out + done.err
+    keys = [alert["key"] for alert in done.document["alerts"] if alert["kind"] != "certificate.ending"]
+    told = [key for key in done.document["mail"]["told"] if not key.startswith("certificate")]
+    return done.code, keys, told
+
+
+def test_the_line_of_the_procedures_tells_what_is_wrong_until_it_is_not(
+    house: Machine, server: MailServer
+) -> None:
+    words = ("--email", ADDRESS, "--threshold-age", "1m")
+    assert alerts(house, *words) == (93, ["backup.overdue:full"], ["backup.overdue:full"])
+    assert alerts(house, *words) == (93, ["backup.overdue:full"], [])
+    house.ok("backup", "--policy", "full", "--force")
+    code, keys, told = alerts(house, *words)
+    assert (code in (0, 99), keys, told) == (True, [], [])
+    assert [mail.recipients for mail in server.mails] == [(ADDRESS,)] * 2
+    assert all(mail.sealed and mail.user == "me" for mail in server.mails)
+    assert "backup.overdue:full" in server.mails[0].text
+    assert "1 resolved" in server.mails[1].subject
+    assert not any(b"CANARY" in mail.raw or b"JWT_SECRET_KEY" in mail.raw for mail in server.mails)
+
+
+def test_without_an_address_it_prints_and_sends_nothing(house: Machine, server: MailServer) -> None:
+    done = house.run("backup-alerts")
+    assert done.code == 93
+    assert "CRITICAL  backup.overdue:full" in done.out
+    assert "strongroom backup --policy full" in done.out
+    assert "Nobody is told by mail" in done.out
+    assert server.mails == []
+
+
+def test_a_dry_run_says_who_would_be_told_and_tells_nobody(house: Machine, server: MailServer) -> None:
+    done = house.run("backup-alerts", "--dry-run", "--email", ADDRESS)
+    assert (done.code, server.mails) == (93, [])
+    assert f"to {ADDRESS}" in done.out
+    assert alerts(house, "--email", ADDRESS)[2] == ["backup.overdue:full"], "nothing was put on record"
+    assert alerts(house, "--email", ADDRESS, "--all")[2] == ["backup.overdue:full"]
+
+
+def test_a_mail_server_that_refuses_is_what_the_command_ends_with(house: Machine, server: MailServer) -> None:
+    server.refused[ADDRESS] = 550
+    done = house.run("backup-alerts", "--email", ADDRESS, "--email", "two@musicgen.ai")
+    assert (done.code, [mail.recipients for mail in server.mails]) == (98, [("two@musicgen.ai",)])
+    assert f"NOT told by mail: {ADDRESS}" in done.out
+    assert ADDRESS in done.err
+    house.path("mail-ca.pem").write_text("")
+    assert house.run("backup-alerts", "--email", "three@musicgen.ai").code == 3
+    house.path("mail-password").chmod(0o644)
+    assert house.run("backup-alerts", "--email", ADDRESS).code == 3
+
+
+def test_a_region_that_is_away_ends_with_its_own_code(house: Machine) -> None:
+    house.ok("backup", "--policy", "full", "--force")
+    shutil.rmtree(house.path("regions") / REGIONS[0])
+    assert alerts(house)[:2] == (41, [f"target.away:{REGIONS[0]}"])
+
+
+def test_a_state_that_cannot_be_read_is_told_all_the_same(house: Machine, server: MailServer) -> None:
+    house.ok("backup", "--policy", "full", "--force")
+    (house.state / "state.db").write_bytes(b"CANARY no database " * 1000)
+    code, keys, told = alerts(house, "--email", ADDRESS)
+    assert (code, keys, told) == (51, ["state.unreachable"], ["state.unreachable"])
+    assert "could not be read" in server.mails[0].text
+
+
+def test_on_a_host_that_only_watches_it_makes_no_key_stage_or_target(machine: Machine) -> None:
+    assert machine.run("backup-alerts").code == 93
+    assert {path.name for path in machine.state.iterdir()} <= {"state.db", "state.db-wal", "state.db-shm"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--email", "a@b.c\nBcc: d@e.f"), "plain address"),
+        (("--email", "a@b.c,d@e.f"), "plain address"),
+        (("--threshold-age", "48 parsecs"), "such as 48h"),
+        (("--threshold-age", "0h"), "such as 48h"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(machine: Machine, words: tuple[str, ...], says: str) -> None:
+    done = machine.run("backup-alerts", *words)
+    assert done.code == 2
+    assert says in " ".join(done.err.split())
+
+
+def test_an_address_without_a_server_is_a_wrong_setting(machine: Machine) -> None:
+    done = machine.run("backup-alerts", "--email", ADDRESS)
+    assert done.code == 3
+    assert "mail.host" in done.err
+    assert (
+        json.loads(machine.run("backup-alerts", "--email", ADDRESS, "--json").out)["error"]["exit_code"] == 3
+    )
