@@ -159,15 +159,15 @@ def _scratch_store(
     folder: Path, phases: Phases, store_at: Callable[[Path], LocalStore]
 ) -> Iterator[LocalStore]:
     with ExitStack() as around:
+        teardown = around.enter_context(ExitStack())
         store = store_at(around.enter_context(scratch(folder)))
+        # What is entered last is left first: the clock starts, the store goes, the clock stops.
+        around.callback(lambda: teardown.enter_context(phases.phase(Phase.TEARDOWN)))
+        around.callback(store.close)
         try:
             yield store
         except TargetFull as error:
             raise TargetFull(error.message, hint=_FULL) from None
-        finally:
-            with phases.phase(Phase.TEARDOWN):
-                store.close()
-                around.close()
 
 
 def _require_some(part: Part) -> None:

@@ -294,14 +294,16 @@ def test_an_interruption_while_it_is_removed_removes_it_all_the_same(
 
 
 def test_a_failure_counts_for_more_than_a_store_that_cannot_be_removed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    backup: Backup, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(shutil, "rmtree", refused)
-    with pytest.raises(VerificationFailed) as caught, scratch(folder):
-        raise VerificationFailed("something else")
+    phases = Phases()
+    with pytest.raises(VerificationFailed, match="its manifest says") as caught:
+        rehearse(Part(backup.secrets, whole=Count(1, 1)), folder, phases)
+    assert list(phases.seconds) == ["restore", "teardown"]
     assert "could not be removed: Permission denied" in caught.value.__notes__[0]
     monkeypatch.undo()
     assert list(folder.iterdir()) != []
