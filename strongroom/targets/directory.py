@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 
 from strongroom.errors import (
     MissingPiece,
@@ -293,10 +294,11 @@ class DirectoryTarget:
         try:
             fd = os.open(self._path, DIRECTORY)
         except FileNotFoundError:
-            raise TargetUnavailable(f"{self._titled()} is not there", hint=_ABSENT) from None
+            raise TargetUnavailable(f"{self._titled()} is not there", hint=_MOUNT + _CREATE) from None
         if not _exists(fd, MARKER):
             os.close(fd)
-            raise TargetUnavailable(f"{self._titled()} has no {MARKER} in it", hint=_ABSENT)
+            mark = _MARK.format(quote(str(Path(self._path, MARKER))))
+            raise TargetUnavailable(f"{self._titled()} has no {MARKER} in it", hint=_MOUNT + mark + _CREATE)
         return Branch(fd)
 
     def _titled(self) -> str:
@@ -312,7 +314,9 @@ class DirectoryTarget:
             raise kind(f"{self._titled()} could not {doing}: {error.strerror}") from error
 
 
-_ABSENT = "Mount it. If the target is new, set 'create = true' for it, which marks its directory."
+_MOUNT = "Mount it. If it is mounted elsewhere, mount it here, or correct the target's path. "
+_MARK = "Once it is mounted: a new medium, or one that lost its mark, gets it with: touch {} "
+_CREATE = "'create = true' is for a directory of this machine that is always there; it makes and marks it."
 
 
 def _kind(number: int | None, *, writing: bool) -> type[TargetError]:

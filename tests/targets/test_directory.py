@@ -6,8 +6,10 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import resource
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +94,29 @@ def test_a_directory_without_its_marker_is_unavailable_and_is_never_filled(
 
     assert path.exists() is present
     assert not present or not list(path.iterdir())
+
+
+def test_what_to_do_about_a_marker_that_is_missing_does_it(tmp_path: Path) -> None:
+    """A medium that lost its marker, or a new one: what the hint says to type makes it this target's."""
+    path = tmp_path / "my disk"
+    path.mkdir()
+    target = DirectoryTarget(path, name="safe", region="safe")
+    with pytest.raises(TargetUnavailable) as caught:
+        names(target)
+    hint = caught.value.hint
+    typed = re.search(r"touch '[^']+'", hint)
+    assert typed is not None
+    subprocess.run(["sh", "-c", typed[0]], check=True)
+    assert put(target, "a", b"content")
+    assert "mounted elsewhere" in hint
+    assert "'create = true' is for a directory of this machine that is always there" in hint
+
+
+def test_a_directory_that_is_not_there_at_all_is_not_said_to_need_a_mark(tmp_path: Path) -> None:
+    with pytest.raises(TargetUnavailable) as caught:
+        names(DirectoryTarget(tmp_path / "disk", name="safe", region="safe"))
+    assert "touch" not in caught.value.hint
+    assert "'create = true' is for a directory of this machine that is always there" in caught.value.hint
 
 
 def test_a_disk_that_comes_back_is_used_again_by_the_same_instance(tmp_path: Path) -> None:
