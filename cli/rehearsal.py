@@ -20,7 +20,7 @@ from cli.rehearsed import Record, reported
 from strongroom.errors import RunDegraded, UsageError
 from strongroom.model import Depth, Selection
 from strongroom.operations.objective import Scope, missed
-from strongroom.operations.rehearsal import Count, Part, Phase, look_through, rehearse
+from strongroom.operations.rehearsal import Count, Part, Phase, Phases, look_through, rehearse
 from strongroom.operations.restore import Restored
 from strongroom.operations.scratch import FOLDER
 from strongroom.sources import Destination
@@ -64,7 +64,8 @@ def _arguments(parser: ArgumentParser) -> None:
 def _test(arguments: Namespace, output: Output) -> None:
     selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     _refuse_ignored(arguments, selection)
-    record = Record(arguments, _scope(arguments, selection), selection)
+    phases = Phases(lambda phase: output.say(f"{_DOING[phase]} …") if output.lively else None)
+    record = Record(arguments, _scope(arguments, selection), selection, phases)
     with reported(record, arguments, output):
         late = _rehearsed(arguments, selection, record, output)
     output.answer(record.document(), record.lines())
@@ -140,6 +141,13 @@ def _judged(record: Record, destination: Destination) -> RunDegraded | None:
     return late
 
 
+_DOING = {
+    Phase.OPEN: "opening the backup",
+    Phase.READ: "reading all of it",
+    Phase.RESTORE: "restoring into a scratch store",
+    Phase.COMPARE: "comparing with the backup",
+    Phase.TEARDOWN: "removing the scratch store",
+}
 _LATE = (
     "Nothing is wrong with the backup. Look at which phase took long: 'open' waits for keys and people, the "
     "others for this machine and for where the backup lies. Rehearse where a recovery would be, or agree "

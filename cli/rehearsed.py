@@ -30,11 +30,11 @@ from strongroom.operations.times import rfc3339
 class Record:
     """What is known of a rehearsal so far; what failed is told as far as it got."""
 
-    def __init__(self, arguments: Namespace, scope: Scope, selection: Selection) -> None:
+    def __init__(self, arguments: Namespace, scope: Scope, selection: Selection, phases: Phases) -> None:
         self.dry: bool = arguments.dry_run
         self.to: str = arguments.to
         self.objective: float = arguments.objective or OBJECTIVES[scope]
-        self.phases = Phases()
+        self.phases = phases
         self.origin: Origin | None = None
         self.part: Part | None = None
         self.done: Restored | None = None
