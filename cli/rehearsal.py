@@ -122,7 +122,7 @@ def _part(arguments: Namespace, origin: Origin, selection: Selection) -> Part:
 
 
 def _restored(arguments: Namespace, record: Record, part: Part, here: Place, output: Output) -> Restored:
-    with counting(output, "restoring", None) as advance:
+    with counting(output, "rehearsing", None) as advance:
         return rehearse(part, arguments.scratch or here.state_dir / FOLDER, record.phases, progress=advance)
 
 
