@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cli import custodians, environment_file, shredded, sources, trust, typed
+from cli import custodians, environment_file, sources, typed
 from cli import environment_keys as keys
+from cli.environment_file import guarded
 from cli.environment_keys import PATIENCE, Means, Tries
+from cli.failures import from_os
 from cli.output import Output
 from cli.place import Place
-from cli.settings import settings
+from cli.settings import recorded, settings
 from strongroom.config import Settings
 from strongroom.config.checks.secrets import secret_files
 from strongroom.container.manifest import Manifest
@@ -21,6 +23,7 @@ from strongroom.errors import (
     ConfigError,
     KeyServiceUnavailable,
     SourceUnavailable,
+    StateUnavailable,
     StrongroomError,
     TargetUnavailable,
 )
@@ -35,7 +38,7 @@ from strongroom.operations.within import within
 from strongroom.state.records import CatalogEntry
 from strongroom.wiring import keys as wired
 
-CONFIGURATION, STATE_DATABASE = "configuration", "state"
+CONFIGURATION, STATE = "configuration", "state"
 _LIBRARIES = {
     "aws": "boto3",
     "azure": "azure-storage-blob",
@@ -66,8 +69,10 @@ def look(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]
         return
     yield from environment_file.machine_alone(tuple({*CORE, "SQLAlchemy", "alembic", *_needed(found)}))
     yield good(CONFIGURATION, "valid")
-    yield from health_machine.modes(found.state_dir, _secret_files(found))
-    record, said = _record(here, found)
+    yield from guarded(
+        health_machine.FILES, lambda: health_machine.modes(found.state_dir, _secret_files(found))
+    )
+    record, said = _record(found)
     yield from said
     yield from _recovery(arguments, output, here, found, record)
     yield recovery_places.escrow(record.commands)
@@ -82,20 +87,26 @@ def _secret_files(found: Settings) -> list[Path]:
     return list(secret_files(found).values())
 
 
-def _record(here: Place, found: Settings) -> tuple[Record, list[Finding]]:
-    """Read the record. A recovery needs none, so one that is lost is a remark."""
+def _record(found: Settings) -> tuple[Record, list[Finding]]:
+    """Read the record. A recovery needs none, so one that is lost, or does not answer, is a remark."""
     try:
-        store = shredded.store_of(here)
-        if store is None:
-            words = "no state database here yet: what is on targets is looked at without one"
-            return Record({}, ()), [good(STATE_DATABASE, words)]
-        newest = {name: next(iter(store.backups(policy=name, limit=1)), None) for name in found.policies}
-        known = {name: entry for name, entry in newest.items() if entry is not None}
-        return Record(known, store.backups(policy=COMMAND)), [
-            good(STATE_DATABASE, "the state database answers")
-        ]
-    except StrongroomError as error:
-        return Record({}, ()), [remark(STATE_DATABASE, f"{error.message} ({error.code})", error.hint)]
+        outcome = within(PATIENCE, {"": partial(_read, found)}, late=lambda _: StateUnavailable)[""]
+    except OSError as error:
+        outcome = from_os(error)
+    if isinstance(outcome, StrongroomError):
+        return Record({}, ()), [remark(STATE, f"{outcome.message} ({outcome.code})", outcome.hint)]
+    if outcome is None:
+        words = "no state database here yet: what is on targets is looked at without one"
+        return Record({}, ()), [good(STATE, words)]
+    return outcome, [good(STATE, "the state database answers")]
+
+
+def _read(found: Settings) -> Record | None:
+    if (store := recorded(found)) is None:
+        return None
+    newest = {name: next(iter(store.backups(policy=name, limit=1)), None) for name in found.policies}
+    known = {name: entry for name, entry in newest.items() if entry is not None}
+    return Record(known, store.backups(policy=COMMAND))
 
 
 # -- what is asked, all at once -----------------------------------------------------------
@@ -104,13 +115,13 @@ def _record(here: Place, found: Settings) -> tuple[Record, list[Finding]]:
 def _recovery(
     arguments: Namespace, output: Output, here: Place, found: Settings, record: Record
 ) -> Iterator[Finding]:
-    trusted = trust.trusted(here, arguments.signer)
-    recorded = {name: entry.backup for name, entry in record.newest.items()}
-    asked = within(PATIENCE, dict(_works(found, here, trusted, recorded)), late=_late)
+    trusted, unread = environment_file.believed(here, arguments)
+    known = {name: entry.backup for name, entry in record.newest.items()}
+    asked = within(PATIENCE, dict(_works(found, here, trusted, known)), late=_late)
     looked: Looked = _of("target", asked)
     newest = {key: one for key, one in backups.newest_of(looked).items() if key in found.policies}
-    yield from backups.signers(len(trusted), looked)
-    yield from backups.targets(looked, list(_wanted(found)), recorded)
+    yield from unread or backups.signers(len(trusted), looked)
+    yield from backups.targets(looked, list(_wanted(found)), known)
     tries: Tries = _of("key", asked)
     openers = [*typed.openers(arguments, output), *keys.at_hand(tries)]
     openers += custodians.custodians_of(arguments, output, here, ask=False)
@@ -119,15 +130,15 @@ def _recovery(
     yield from opened
     yield from keys.standing(tries, found, needed=any(one.exit_code for one in opened))
     yield from _destinations(_of("source", asked), found)
-    yield from recovery_machine.disk(here.state_dir, _largest(newest))
+    yield from environment_file.room(here, _largest(newest))
     yield from recovery_machine.clock({one.backup_id: one.created_at for one in newest.values()})
 
 
 def _works(
-    found: Settings, here: Place, trusted: frozenset[str], recorded: Mapping[str, str]
+    found: Settings, here: Place, trusted: frozenset[str], known: Mapping[str, str]
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     for name in dict.fromkeys(name for policy in found.policies.values() for name in policy.targets):
-        yield f"target {name}", partial(_on_target, name, found, trusted, recorded)
+        yield f"target {name}", partial(_on_target, name, found, trusted, known)
     for name in found.keys:
         if not keys.is_asked(found, name):
             yield f"key {name}", partial(keys.attempt, name, found)
@@ -150,8 +161,8 @@ def _of(kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     return {name.partition(" ")[2]: one for name, one in asked.items() if name.partition(" ")[0] == kind}
 
 
-def _on_target(name: str, found: Settings, trusted: frozenset[str], recorded: Mapping[str, str]) -> Seen:
-    return backups.look(keys.target(name, found), found.policies, trusted=trusted, recorded=recorded)
+def _on_target(name: str, found: Settings, trusted: frozenset[str], known: Mapping[str, str]) -> Seen:
+    return backups.look(keys.target(name, found), found.policies, trusted=trusted, recorded=known)
 
 
 def _wanted(found: Settings) -> Iterator[Want]:
@@ -165,7 +176,7 @@ def _source(name: str, found: Settings, here: Place) -> list[Finding]:
     kind = found.sources[name].kind
     if kind in ("files", "raft"):
         return [recovery_places.read_only(kind)]
-    return list(recovery_places.destination(sources.source_of(name, here)))
+    return list(guarded(DESTINATION, lambda: recovery_places.destination(sources.source_of(name, here))))
 
 
 def _destinations(asked: Mapping[str, list[Finding] | StrongroomError], found: Settings) -> Iterator[Finding]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from cli import inputs, opening, sources, trust
+from cli.failures import from_os
 from cli.identities import identities_of
 from cli.inputs import kind_of
 from cli.origin import ESCROW
@@ -14,7 +15,8 @@ from cli.output import Output, plural
 from cli.place import Place
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import SignedManifest
-from strongroom.errors import UsageError
+from strongroom.container.signing import Signers
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys.unasked import unasked
 from strongroom.model import Depth
 from strongroom.operations import recovery_libraries as installed
@@ -30,9 +32,9 @@ DESTINATION = "destination"
 def look(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
     """Yield a finding for each thing that restoring a file needs here."""
     yield from machine_alone(installed.CORE)
-    yield from attempted(DESTINATION, lambda: _destination(here), wrong)
+    yield from guarded(DESTINATION, lambda: _destination(here))
     file: Path = arguments.backup_file
-    yield from attempted(BACKUP, lambda: _file(file, arguments, output, here), wrong)
+    yield from guarded(BACKUP, lambda: _file(file, arguments, output, here))
 
 
 def machine_alone(libraries: tuple[str, ...]) -> Iterator[Finding]:
@@ -43,6 +45,19 @@ def machine_alone(libraries: tuple[str, ...]) -> Iterator[Finding]:
     yield from machine.randomness()
     yield from machine.cores()
     yield from machine.swap()
+
+
+def guarded(check: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Yield what a look finds; what stops it, be it the operating system, is a finding and stops no other."""
+    try:
+        yield from attempted(check, look, wrong)
+    except OSError as error:
+        yield wrong(check, from_os(error))
+
+
+def room(here: Place, size: int) -> Iterator[Finding]:
+    """Look whether a restore of a backup of so many bytes has room in the state directory."""
+    return guarded(machine.DISK, lambda: machine.disk(here.state_dir, size))
 
 
 def _destination(here: Place) -> Iterator[Finding]:
@@ -60,20 +75,18 @@ def _file(file: Path, arguments: Namespace, output: Output, here: Place) -> Iter
     if kind is FileKind.METADATA:
         raise UsageError("it holds no values, so nothing can be restored from it", hint=_FULL)
     if kind is FileKind.LEGACY:
-        yield from machine.disk(here.state_dir, file.stat().st_size)
+        yield from room(here, file.stat().st_size)
         yield remark(OPENS, "an old Fernet file: opens for its passphrase alone, with --legacy", _LEGACY)
         return
     with inputs.objects_in(file) as objects:
-        known = trust.trusted(here, arguments.signer)
+        known, said = believed(here, arguments)
         signed = opening.signed_manifest(objects, known=known)
         yield from _manifest(objects, signed, here)
-        yield from attempted(SIGNERS, lambda: _signer(signed, here, arguments), wrong)
+        yield from said or guarded(SIGNERS, lambda: _signer(signed, known))
         openers = identities_of(arguments, output, here, ask=False)
         trusted = known if signed.fingerprint in known else None
         with unasked():
-            yield from attempted(
-                OPENS, lambda: [opens(objects, signed.manifest, openers, trusted=trusted)], wrong
-            )
+            yield from guarded(OPENS, lambda: [opens(objects, signed.manifest, openers, trusted=trusted)])
 
 
 def _manifest(objects: Objects, signed: SignedManifest, here: Place) -> Iterator[Finding]:
@@ -86,13 +99,21 @@ def _manifest(objects: Objects, signed: SignedManifest, here: Place) -> Iterator
     secrets = plural(manifest.counts.secrets, "secret")
     words = f"of {manifest.created_at}, {secrets}, all of it there in its right size"
     yield good(BACKUP, words).on(backup=manifest.backup_id)
-    yield from machine.disk(here.state_dir, manifest.counts.size)
+    yield from room(here, manifest.counts.size)
     yield from machine.clock({manifest.backup_id: manifest.created_at})
 
 
-def _signer(signed: SignedManifest, here: Place, arguments: Namespace) -> Iterator[Finding]:
-    trust.require(signed, trust.trusted(here, arguments.signer))
+def _signer(signed: SignedManifest, known: Signers) -> Iterator[Finding]:
+    trust.require(signed, known)
     yield good(SIGNERS, f"signed by {signed.fingerprint}, which is believed here")
+
+
+def believed(here: Place, arguments: Namespace) -> tuple[Signers, list[Finding]]:
+    """Return whose signature counts here; where the list of them cannot be read, nobody's, and why."""
+    try:
+        return trust.trusted(here, arguments.signer), []
+    except StrongroomError as error:
+        return Signers(()), [wrong(SIGNERS, error)]
 
 
 _FULL = "Restore from a full one (made with --include-values)."

@@ -50,5 +50,24 @@ def run_store() -> RunStore:
     return RunStore(settings().database_url)
 
 
+def recorded(found: Settings) -> RunStore | None:
+    """Return the run store of an installation that has one, for a look: none is made, and none migrated.
+
+    Raises:
+        StateError: it cannot be used, or has another schema.
+    """
+    from strongroom.state import standing  # noqa: PLC0415 - sqlalchemy
+    from strongroom.state.engine import Database  # noqa: PLC0415
+    from strongroom.state.store import RunStore  # noqa: PLC0415
+    from strongroom.wiring.services import database_url  # noqa: PLC0415
+
+    url = database_url(found)
+    database = Database(url)
+    if database.file is not None and not (database.file.is_file() and database.file.stat().st_size):
+        return None
+    standing.require(database)
+    return RunStore(url)
+
+
 def _ask() -> str:
     return prompts.hidden("Passphrase: ")

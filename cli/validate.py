@@ -34,6 +34,9 @@ NAMED = 5
 SHOWN = 200
 """Findings that people are shown; machines get all of them."""
 
+_TWICE = frozenset({"missing", "unreadable"})
+"""What both looks at a secret tell, by itself and beside a backup, in words of their own."""
+
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
@@ -87,6 +90,7 @@ def _one_source(arguments: Namespace, selection: Selection, output: Output, here
 
     from strongroom.operations import validate  # noqa: PLC0415
 
+    _refuse_whole_server(arguments.source, here)
     source = sources.source_of(arguments.source, here)
     names = list(dict.fromkeys(arguments.secrets))
     entries = [Entry(name, 0) for name in names] or validate.selected(source, selection)
@@ -100,6 +104,14 @@ def _one_source(arguments: Namespace, selection: Selection, output: Output, here
     with origins.chosen_from(arguments, output, here) as origin:
         counts, more = _against(source, names, selection, origin)
     return replace(found, findings=(*found.findings, *more), compared=counts)
+
+
+def _refuse_whole_server(name: str, here: Place) -> None:
+    if here.section("sources").get(name, {}).get("kind") == "raft":
+        raise UsageError(
+            f"'{name}' is a server as a whole: to look at it, a snapshot would have to be taken.",
+            hint="Validate the secrets in it, as a source of kind 'vault'.",
+        )
 
 
 def _against(
@@ -150,7 +162,7 @@ def _findings(looked: Sequence[Validated], held: Sequence[Held]) -> list[Finding
     pairs += [(one.source, finding) for one in held for finding in one.findings]
     for source, finding in pairs:
         named = replace(finding, source=finding.source or source)
-        key = (named.source, named.secret, named.check, "" if named.secret else named.text)
+        key = (named.source, named.secret, named.check, "" if named.check in _TWICE else named.text)
         if key not in found or named.wrong:
             found[key] = named
     return sorted(found.values(), key=lambda one: not one.wrong)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from cli import identities, shredded, sources, trust
+from cli import identities, sources, trust
 from cli.output import Output
 from cli.place import Place
 from cli.progress import counting
-from cli.settings import settings
+from cli.settings import recorded, settings
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import Entry, Selection
 from strongroom.operations import validate as validating
@@ -47,7 +47,7 @@ def validate(arguments: Namespace, output: Output, here: Place) -> tuple[Sequenc
         found,
         here,
         output,
-        shredded.store_of(here),
+        recorded(found),
         identities.identities_of(arguments, output, here),
         trust.trusted(here, arguments.signer),
     )

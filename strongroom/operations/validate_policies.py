@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from strongroom.container.manifest import Manifest
 from strongroom.container.metadata import read_document
-from strongroom.errors import SourceError, StrongroomError
+from strongroom.errors import DAMAGE, SourceError, StrongroomError
 from strongroom.keys import Identity
 from strongroom.model import Secret, Selection
 from strongroom.operations.open import Backup, ObjectReader, read_manifest, readable_container
@@ -87,7 +87,7 @@ def hold(
         depth=Reached.COUNTED,
     )
     held = replace(held, findings=tuple(_fewer(held)))
-    reasons: list[str] = []
+    failed: dict[str, StrongroomError] = {}
     for name, place in places.items():
         try:
             target = place()
@@ -98,11 +98,19 @@ def hold(
         except SourceError:
             raise
         except StrongroomError as error:
-            reasons.append(f"{name}: {error.message}")
+            failed[name] = error
+    return _with(held, _not_compared(held, failed))
+
+
+def _not_compared(held: Held, failed: Mapping[str, StrongroomError]) -> Finding:
+    """Say why secrets were counted alone. No key here is a remark; no replica that is whole is not."""
     why = (
-        f"backup {entry.backup} could not be opened, so its secrets were counted alone; {'; '.join(reasons)}"
+        "; ".join(f"{name}: {error.message}" for name, error in failed.items()) or "its targets are not here"
     )
-    return _with(held, _about(policy, "not-compared", why, wrong=False))
+    if failed and all(isinstance(error, DAMAGE) for error in failed.values()):
+        return _about(held.policy, "backup-damaged", f"no replica of backup {held.backup} is whole; {why}")
+    text = f"backup {held.backup} could not be opened, so its secrets were counted alone; {why}"
+    return _about(held.policy, "not-compared", text, wrong=False)
 
 
 def _compared(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.environment_file import guarded
+from strongroom.operations.health import Finding
 from tests.cli.program import PASSPHRASE, REGIONS, Machine
 from tests.cli.test_imports import loads
 
@@ -149,3 +153,15 @@ def _signer(machine: Machine) -> str:
     listed = machine.ok("signers", "list", "--json").document["signers"]
     found: str = next(one["fingerprint"] for one in listed if one["role"] == "control")
     return found
+
+
+def test_what_the_operating_system_refuses_stops_no_other_check() -> None:
+    def refused() -> list[Finding]:
+        raise PermissionError(errno.EACCES, "CANARY", "/srv/private")
+
+    [found] = guarded("files", refused)
+    assert (found.state.value, found.code, found.what) == (
+        "wrong",
+        "UsageError",
+        f"/srv/private: {os.strerror(errno.EACCES)}.",
+    )

@@ -112,3 +112,9 @@ def depths(document: dict[str, Any]) -> dict[str, str]:
 
 def test_validating_against_a_file_loads_nothing_heavy(sealed: Machine) -> None:
     assert loads(sealed, "validate", "--backup-file", "full.sr", **OPENS) == "[]"
+
+
+def test_a_server_as_a_whole_is_not_looked_at(machine: Machine) -> None:
+    machine.path("strongroom.toml").write_text('[sources.server]\nkind = "raft"\nvault = "v"\n')
+    done = machine.run("validate", "--source", "server")
+    assert (done.code, "a snapshot would have to be taken" in done.err) == (2, True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from strongroom.operations.validate import BATCH, Compared, against, by_names, s
 from strongroom.operations.validate_policies import Held, Reached, hold, newest_whole
 from strongroom.sources import Change
 from strongroom.sources.memory import MemoryStore
+from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, made_up, make_world
 
@@ -122,15 +123,22 @@ def held(world: World, *, opens: bool = True, dead: bool = False) -> Held:
     services = world.services()
     newest = newest_whole(services.store, POLICY)
     assert newest is not None
-    entry, good = newest
-    targets = {name: world.targets[name] for name in good}
+    _, good = newest
+    targets: dict[str, Target] = {name: world.targets[name] for name in good}
     if dead:
         targets[good[0]] = MemoryTarget(name=good[0], region="empty")
+    return hold_of(world, targets, opens=opens)
+
+
+def hold_of(world: World, targets: Mapping[str, Target], *, opens: bool = True) -> Held:
+    services = world.services()
+    newest = newest_whole(services.store, POLICY)
+    assert newest is not None
     return hold(
         POLICY,
         world.source,
         ALL,
-        entry,
+        newest[0],
         {name: partial(lambda target: target, target) for name, target in targets.items()},
         identities=services.identities() if opens else (),
         trusted=services.signer_fingerprints,
@@ -175,3 +183,9 @@ def test_names_that_are_missing_are_listed_and_what_changed_since_is_a_remark(ba
         ("app/0000", "missing", True),
         ("app/0001", "differs", False),
     }
+
+
+def test_a_backup_of_which_no_replica_is_whole_is_wrong(backed_up: World) -> None:
+    found = hold_of(backed_up, {name: MemoryTarget(name=name, region=name) for name in ("eu", "us")})
+    assert [(one.check, one.wrong) for one in found.findings] == [("backup-damaged", True)]
+    assert found.depth is Reached.COUNTED
