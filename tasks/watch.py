@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 def alerts() -> int:
     """Look for what is wrong, and send one mail with what is new of it; return how many alerts there are."""
     from strongroom.operations.alerting import Sending, look, tell_people  # noqa: PLC0415 - needs the state
+    from strongroom.operations.ledger_held import held  # noqa: PLC0415
     from strongroom.wiring import watching  # noqa: PLC0415
 
     settings, services = app.settings, app.services.get()
@@ -24,6 +25,7 @@ def alerts() -> int:
         store=lambda: services.store,
         targets=services.targets,
         trusted=services.signer_fingerprints,
+        hold_ledger=lambda: held(services, watched.in_use),
     )
     found = look(watched, watching.limits(settings))
     for alert in found.alerts:

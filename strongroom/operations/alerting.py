@@ -7,13 +7,14 @@ all. Where the record cannot be read everything is told each time: better than n
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
 from msgspec import Struct
 
 from strongroom.errors import MailUnavailable, StrongroomError
-from strongroom.operations.watch import gather
+from strongroom.operations.watch import gather, without_record
 from strongroom.operations.watch_means import Watched
 from strongroom.state.alerts import Told
 from strongroom.watch.facts import Facts, Limits
@@ -27,6 +28,7 @@ NO_RECORD = (
     "The state database could not be read: what was told before is not known, so all of it is told again "
     "each time, and what the record alone shows is missing here."
 )
+EDITED = "the state database holds a row that nobody could have written there but by hand"
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -47,8 +49,13 @@ class Sending(Struct, frozen=True, kw_only=True):
 
 def look(watched: Watched, limits: Limits, *, now: float | None = None) -> Found:
     """Gather the facts and judge them."""
-    facts = gather(watched, limits, now=now)
-    return Found(facts=facts, alerts=judge(facts, limits))
+    moment = time.time() if now is None else now
+    try:
+        facts = gather(watched, limits, now=moment)
+        return Found(facts=facts, alerts=judge(facts, limits))
+    except (TypeError, ValueError, OverflowError):  # a row that was edited keeps no alarm from being told
+        facts = without_record(watched, limits, now=moment, why=EDITED)
+        return Found(facts=facts, alerts=judge(facts, limits))
 
 
 def to_tell(watched: Watched, found: Found, sending: Sending) -> Telling:

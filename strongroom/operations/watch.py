@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from strongroom.errors import StrongroomError
 from strongroom.operations import watch_backups, watch_record
 from strongroom.operations.watch_host import certificates, rooms
@@ -12,17 +10,21 @@ from strongroom.state.store import RunStore
 from strongroom.watch.facts import Facts, Keys, Limits, Signs
 
 
-def gather(watched: Watched, limits: Limits, *, now: float | None = None) -> Facts:
-    """Return all that is known.
+def gather(watched: Watched, limits: Limits, *, now: float) -> Facts:
+    """Return all that is known at a time (epoch seconds).
 
     That the state database cannot be read is a fact, and no error: what lies on targets is looked at all the
     same, and somebody is told.
     """
-    moment = time.time() if now is None else now
     try:
-        return _facts(watched, limits, watched.store(), now=moment)
+        return _facts(watched, limits, watched.store(), now=now)
     except StrongroomError as error:  # of the state: what a target answers is caught where it is asked
-        return _facts(watched, limits, None, now=moment, why=error.message)
+        return without_record(watched, limits, now=now, why=error.message)
+
+
+def without_record(watched: Watched, limits: Limits, *, now: float, why: str) -> Facts:
+    """Return what is known without the state database, and why it is without."""
+    return _facts(watched, limits, None, now=now, why=why)
 
 
 def _facts(
@@ -42,7 +44,7 @@ def _facts(
         certificates=certificates(watched.certificates),
         drills=watch_record.drills(store, watched.drill) if store else None,
         keys=watch_record.keys(store, watched, now=now) if store else Keys(),
-        signs=watch_record.signs(store, watched.trusted, now=now) if store else Signs(),
+        signs=watch_record.signs(store, watched, now=now) if store else Signs(),
         beat_age=store.heartbeats().get(watch_record.BEAT) if store else None,
         state=why,
     )

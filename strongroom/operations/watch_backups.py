@@ -208,5 +208,6 @@ def policy_facts(backups: Backups, policy: WatchedPolicy, store: RunStore | None
         held=tuple(Held(backup=one.backup, secrets=one.secrets, size=one.size) for one in held),
         runs=watch_record.ran(runs),
         rotations=watch_record.rotations(store, policy.name) if store else (),
+        mended=watch_record.mended(store, policy.name) if store else (),
         blind=store is None and backups.sees_nothing_of(policy),
     )

@@ -34,8 +34,10 @@ class WatchedDrill(Struct, frozen=True, kw_only=True):
 class Watched:
     """What is watched, and by what.
 
-    ``store`` gives the run store; that it cannot is an alert, and no error. ``rooms`` are directories whose
-    file systems have to have room, ``certificates`` files that have to hold: each by what people call it.
+    ``store`` gives the run store; that it cannot is an alert, and no error. ``hold_ledger`` holds the record
+    of events against the signed heads on the targets, and raises LedgerChanged or LedgerCut. ``rooms`` are
+    directories whose file systems have to have room, ``certificates`` files that have to hold: each by what
+    people call it.
     """
 
     store: Callable[[], RunStore]
@@ -44,6 +46,7 @@ class Watched:
     policies: tuple[WatchedPolicy, ...]
     drill: WatchedDrill | None = None
     key_health: str | None = None
+    hold_ledger: Callable[[], object] | None = None
     rooms: Mapping[str, Path] = field(default_factory=dict)
     certificates: Mapping[str, Path] = field(default_factory=dict)
 

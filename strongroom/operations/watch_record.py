@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from strongroom.errors import LedgerChanged, LedgerCut
 from strongroom.operations import failures, shred_record
 from strongroom.operations.keyhealth import CHALLENGE_HOLDS, CHALLENGED, DAY, PROVEN
 from strongroom.operations.keytrial import CHECKED
@@ -106,19 +107,39 @@ def _texts(listed: object) -> Iterator[str]:
     yield from (map(str, listed) if isinstance(listed, list) else ())
 
 
-def signs(store: RunStore, trusted: frozenset[str], *, now: float) -> Signs:
+def mended(store: RunStore, policy: str) -> tuple[str, ...]:
+    """Return the backups that a repair made whole."""
+    repairs = store.runs_of(policy, RunKind.REPAIR, limit=TURNS)
+    return tuple(one.spec.backup for one in repairs if one.state is RunState.DONE)
+
+
+def signs(store: RunStore, watched: Watched, *, now: float) -> Signs:
     """Return the marks of somebody who should not be there."""
     messages: Counter[str] = Counter()
     records: dict[str, None] = {}
     for event in store.happened(REFUSED, STEP_FAILED, since=now - DAY):
         if event.kind == REFUSED:
-            count = event.detail.get("count")
-            messages[str(event.detail.get("pool"))] += count if isinstance(count, int) else 1
+            messages[str(event.detail.get("pool"))] += _count(event.detail.get("count"))
         elif event.run and failures.code_of(str(event.detail.get("error"))) == "RecordRefused":
             records[event.run] = None
     return Signs(
         messages=dict(messages),
         records=tuple(records),
-        shreds=len(shred_record.read(store, trusted).refused),
+        shreds=len(shred_record.read(store, watched.trusted).refused),
         broken_at=look(store).broken,
+        unlike=_unlike(watched),
     )
+
+
+def _count(said: object) -> int:
+    return said if isinstance(said, int) and 0 < said < 2**31 else 1
+
+
+def _unlike(watched: Watched) -> str | None:
+    """Say which signed head on a target the record does not lead to, if so."""
+    if watched.hold_ledger is not None:
+        try:
+            watched.hold_ledger()
+        except (LedgerChanged, LedgerCut) as error:
+            return error.message
+    return None

@@ -64,7 +64,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     """A policy, and what there is of its backups and runs, each the newest first.
 
     ``newest`` is its newest whole backup, ``verified`` the newest that was read back. ``rotations`` are the
-    runs that rotated its backups. ``blind``: neither the record nor any of its targets could be asked.
+    runs that rotated its backups. ``mended`` are backups that a repair has made whole since. ``blind``:
+    neither the record nor any of its targets could be asked.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     held: tuple[Held, ...] = ()
     runs: tuple[Ran, ...] = ()
     rotations: tuple[Ran, ...] = ()
+    mended: tuple[str, ...] = ()
     blind: bool = False
 
 
@@ -138,13 +140,14 @@ class Signs(Struct, frozen=True, kw_only=True):
 
     ``messages`` counts refused messages by pool. ``records`` names runs in which a worker refused a row.
     ``shreds`` counts orders to shred that nobody who is trusted signed. ``broken_at`` is the first event of
-    the ledger that is not what was appended.
+    the ledger that is not what was appended, ``unlike`` says which signed head on a target it does not fit.
     """
 
     messages: Mapping[str, int] = {}
     records: tuple[str, ...] = ()
     shreds: int = 0
     broken_at: int | None = None
+    unlike: str | None = None
 
 
 class Facts(Struct, frozen=True, kw_only=True):

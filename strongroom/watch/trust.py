@@ -45,3 +45,5 @@ def strangers(facts: Facts, _limits: Limits) -> Iterator[Alert]:
         yield Alert(kind="shred.refused", what=what, weight=signs.shreds)
     if signs.broken_at is not None:
         yield Alert(kind="ledger.broken", what=f"from event {signs.broken_at} on the record was changed")
+    elif signs.unlike is not None:
+        yield Alert(kind="ledger.broken", what=signs.unlike.rstrip("."))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Final
 
 from strongroom.words import plural
@@ -13,6 +14,8 @@ MOST: Final = 3
 
 def about(seconds: float) -> str:
     """Write a length of time in the unit that fits it: ``3 days``, ``26 hours``."""
+    if not isfinite(seconds):  # of a row that somebody edited
+        return "nobody knows how long"
     for least, unit, word in _UNITS:
         if seconds >= least:
             return plural(int(seconds // unit), word)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -11,17 +12,19 @@ from strongroom.config import DirectoryTargetSettings, Settings
 from strongroom.config.alerts import PORTS
 from strongroom.errors import ConfigError
 from strongroom.keys import privatefile
+from strongroom.operations.ledger_held import held
 from strongroom.operations.watch_means import Watched, WatchedDrill, WatchedPolicy
 from strongroom.state.store import RunStore
 from strongroom.watch.facts import Limits
 from strongroom.watch.mail import MailServer
 from strongroom.wiring import places, signers
+from strongroom.wiring.looking import looking_services
 from strongroom.wiring.services import database_url
 
 
 def watched(settings: Settings) -> Watched:
     """Return what is watched; nothing is connected yet, and nothing is made."""
-    return Watched(
+    seen = Watched(
         store=cache(lambda: RunStore(database_url(settings))),
         targets={name: places.target(name, settings, prepare=False) for name in settings.targets},
         trusted=signers.fingerprints(settings, settings.state_dir / "keys" / "roles"),
@@ -40,6 +43,7 @@ def watched(settings: Settings) -> Watched:
         rooms=dict(_rooms(settings)),
         certificates={name: path for name, path in _certificates(settings) if path is not None},
     )
+    return replace(seen, hold_ledger=lambda: held(looking_services(settings), seen.in_use))
 
 
 def limits(settings: Settings, *, threshold_age: float | None = None) -> Limits:

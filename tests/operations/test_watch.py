@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,10 +19,13 @@ from strongroom.model import Depth, ObjectInfo
 from strongroom.operations.alerting import Found, Sending, look, tell_people
 from strongroom.operations.keyhealth import make_challenge
 from strongroom.operations.layout import manifest_name
+from strongroom.operations.ledger_heads import publish
+from strongroom.operations.ledger_held import held
 from strongroom.operations.watch_means import Watched, WatchedPolicy
 from strongroom.operations.watch_record import BEAT, REFUSED
 from strongroom.state.records import Replica
 from strongroom.state.store import RunStore
+from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from strongroom.watch.facts import Limits
 from strongroom.watch.mail import MailServer as Server
@@ -171,6 +175,49 @@ def test_a_state_whose_file_is_damaged_keeps_no_alarm_from_being_told(world: Wor
     world.back_up()
     (world.folder / "state.db").write_bytes(content)
     assert keys(world, later=2 * DAY)[0] == f"backup.overdue:{POLICY}"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "UPDATE runs SET created_at = 'CANARY'",
+        "UPDATE runs SET spec = 'CANARY'",
+        "UPDATE events SET at = 'CANARY'",
+        "UPDATE catalog SET secrets = 'CANARY'",
+        "UPDATE replicas SET verified = 'CANARY'",
+        "UPDATE heartbeats SET at = 'CANARY'",
+    ],
+)
+def test_a_row_that_was_edited_keeps_no_alarm_from_being_told(edit: str, world: World) -> None:
+    world.back_up()
+    store = RunStore(world.database)
+    store.heartbeat("beat")
+    with store._database.writing() as conn:
+        conn.execute(text(edit))
+    found = look(watching(world), LIMITS, now=time.time() + 2 * DAY)
+    assert f"backup.overdue:{POLICY}" in [alert.key for alert in found.alerts]
+    assert "CANARY" not in str(found.alerts)
+
+
+def test_a_record_that_a_signed_head_on_a_target_contradicts_is_told(world: World) -> None:
+    world.back_up()
+    services = world.services()
+    assert not publish(services, REGIONS).missed
+    hold = partial(held, services, REGIONS)
+    assert keys(world, hold_ledger=hold) == []
+    with services.store._database.writing() as conn:
+        conn.execute(text("DELETE FROM events WHERE id > 1"))
+    assert keys(world, hold_ledger=hold) == ["ledger.broken"]
+
+
+def test_media_in_a_safe_are_judged_by_the_record_and_never_called_away(world: World) -> None:
+    offline = WatchedPolicy(
+        name=POLICY, targets=REGIONS, schedule="0 3 1 * *", depth=Depth.COMPARED, offline=True
+    )
+    away: dict[str, Target] = {name: Dead(name=name, region=name) for name in REGIONS}
+    assert keys(world, policies=(offline,), targets=away, later=40 * DAY) == [f"emergency.overdue:{POLICY}"]
+    world.back_up()
+    assert keys(world, policies=(offline,), targets=away) == []
 
 
 def test_a_run_that_failed_is_told_by_its_class_alone(world: World) -> None:

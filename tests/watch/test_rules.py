@@ -102,6 +102,11 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("backup.lost", facts(), facts(lost=("b1",))),
     ("backup.degraded:p", runs(ran(HOUR), ran(DAY, DEGRADED)), runs(ran(HOUR, DEGRADED))),
     (
+        "backup.degraded:p",
+        policy(runs=(ran(HOUR, DEGRADED),), mended=(f"r{HOUR:.0f}",)),
+        policy(runs=(ran(HOUR, DEGRADED),), mended=("another",)),
+    ),
+    (
         "replica.unverified:p",
         policy(newest=shallow(10 * HOUR)),  # it may still be read back
         policy(newest=shallow(25 * HOUR), verified=seen(25 * HOUR), schedule=None),
@@ -121,6 +126,7 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("catalog.lacks:eu", facts(), facts(places=(Place(name="eu", unknown=("b",)),))),
     ("target.away:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", away="no route"),))),
     ("ledger.broken", facts(), facts(signs=Signs(broken_at=7))),
+    ("ledger.broken", facts(), facts(signs=Signs(unlike="the record ends before a signed head"))),
     ("record.refused", facts(), facts(signs=Signs(records=("r1",)))),
     ("message.refused:seal", facts(), facts(signs=Signs(messages={"seal": 3}))),
     ("shred.refused", facts(), facts(signs=Signs(shreds=1))),
@@ -201,6 +207,18 @@ def test_where_all_is_well_nothing_is_told() -> None:
 
 def test_every_kind_of_alert_has_a_rule_that_raises_it() -> None:
     assert {key.partition(":")[0] for key, _, _ in CASES} == set(KINDS)
+
+
+@pytest.mark.parametrize("at", [float("inf"), float("-inf"), float("nan")])
+def test_a_time_that_is_none_keeps_nothing_from_being_told(at: float) -> None:
+    odd = Ran(run="r", state=FAILED, began=at, ended=at)
+    given = facts(
+        policies=(replace(WELL, runs=(odd,) * 9, rotations=(odd,)),),
+        keys=Keys(used=(Dated(name="k", at=at),), asked=(Dated(name="k", at=at),), checked_at=at),
+        certificates=(Dated(name="c", at=at),),
+        state="gone",
+    )
+    assert "state.unreachable" in found(given)
 
 
 def test_the_worst_comes_first() -> None:
