@@ -117,7 +117,7 @@ def replicas(
             bad |= set() if one.good else {entry.backup}
             shallow += one.good and not _deep(one, policies.get(entry.policy))
     if bad:
-        words = f"{plural(len(bad), 'backup')} of {len(kept):,} have a bad replica, such as {min(bad)}"
+        words = f"bad replicas of {plural(len(bad), 'backup')} out of {len(kept):,}, such as {max(bad)}"
         hint = "'strongroom replicas' names them, 'strongroom repair BACKUP' mends one."
         yield wrong(REPLICAS, RunDegraded(words, hint=hint))
     if shallow:

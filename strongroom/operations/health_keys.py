@@ -201,7 +201,8 @@ def _weak(manifest: Manifest, opened: Opens) -> Iterator[Finding]:
     rounds = [_rounds(stanza) for record in opened.records for stanza in record.stanzas]
     if weak := [many for many in rounds if 0 < many < passphrase.ITERATIONS]:
         words = f"a passphrase opens it after {min(weak):,} rounds; new ones get {passphrase.ITERATIONS:,}"
-        yield remark(ENCRYPTION, words, f"'strongroom rotate {manifest.policy} --renew' wraps it anew.")
+        hint = "Raise or leave out 'iterations' of the key, then 'strongroom rotate POLICY --renew'."
+        yield remark(ENCRYPTION, words, hint)
 
 
 def _rounds(stanza: Stanza) -> int:

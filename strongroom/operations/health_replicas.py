@@ -157,7 +157,7 @@ def _replica(target: Target, manifest: Manifest, one: Wanted, means: Means, know
         try:
             now, opened = opens_now(target, manifest, means)
         except StrongroomError as error:
-            found.append(judged(ENCRYPTION, error))
+            found.append(unknown(ENCRYPTION, error) if access else judged(ENCRYPTION, error))
     seen = _of(target.name, one, found)
     return replace(seen, whole=access is None, manifest=now, opens=opened)
 

@@ -12,7 +12,10 @@ import pytest
 
 from strongroom.container.manifest import Manifest
 from strongroom.errors import BackupQuarantined, KeysOutOfPolicy, MissingPiece, StrongroomError
+from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
 from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.keys.keypair import Kem
+from strongroom.keys.passphrase import LEAST, PassphraseRecipient
 from strongroom.model import Depth
 from strongroom.operations.health import Finding, State, exit_code
 from strongroom.operations.health_backups import check, kept, newest_of
@@ -23,7 +26,7 @@ from strongroom.operations.keyhealth import FAILED, PROVEN, QUARTER
 from strongroom.operations.keyuse import pinned_key
 from strongroom.operations.pins import pin_recipient
 from strongroom.operations.quarantine import quarantine
-from strongroom.operations.services import Services
+from strongroom.operations.services import Pinned, Services
 from strongroom.sources.memory import MemoryStore
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
@@ -302,6 +305,59 @@ def test_an_envelope_that_a_rotation_missed_is_stale_there(tmp_path: Path) -> No
     spec = services.pinned(entries[0].policy).spec
     found = check(means, entries, {entries[0].policy: Policy(spec=spec)}, every=entries)
     assert {(one.target, one.code) for one in found if one.state is State.WRONG} == {(missed.name, "Stale")}
+
+
+def test_what_a_rotation_takes_away_still_opens_copies_and_that_is_said(tmp_path: Path) -> None:
+    at = Rotated(tmp_path)
+    at.back_up()
+    services = at.services(at.old, at.new)
+    rotate(services)
+    [words] = {one.what for one in of_rotated(services) if one.state is State.REMARK and one.target}
+    assert "by its containers' own envelopes" in words
+    key = pinned_key(at.world.spec.recipients[0])
+    services.store.event("incident.opened", key=key, incident="i-1", version=None)
+    assert {one.code for one in of_rotated(services) if one.target} == {"", KeysOutOfPolicy.__name__}
+
+
+def of_rotated(services: Services) -> list[Finding]:
+    means = Means(services=services, checks=frozenset({ENCRYPTION}), depth=Depth.DIGEST, entering=Entered())
+    entries = kept(services)
+    policy = Policy(spec=services.pinned(entries[0].policy).spec)
+    return check(means, entries, {entries[0].policy: policy}, every=entries)
+
+
+def test_the_weakest_keys_are_named(world: World) -> None:
+    classic = HpkeIdentity.generate(kem=Kem.X25519)
+    recipients = (
+        HpkeRecipient(classic.public, label="classic"),
+        PassphraseRecipient("CANARY six words", label="words", iterations=LEAST),
+    )
+    pins = tuple(pin_recipient(one.label, one) for one in recipients)
+    weak = world.with_spec(recipients=pins, depth=Depth.DIGEST)
+    services = weak.services(pinned=lambda _: Pinned(spec=weak.spec, recipients=recipients))
+    weak.back_up(services)
+    found = looked(weak, ENCRYPTION, services=services)
+    assert loud(found) == set()
+    said = " ".join(sorted({one.what for one in found if one.state is State.REMARK and one.target}))
+    assert "quantum computer, by classic" in said
+    assert "after 100,000 rounds" in said
+
+
+def test_what_is_plain_holds_no_value_and_is_sealed_where_the_policy_says_so(world: World) -> None:
+    plain = world.with_spec(values=False, sealed=False, recipients=(), depth=Depth.DIGEST)
+    plain.back_up()
+    assert loud(looked(plain)) == set()
+    sealed = Policy(spec=world.with_spec(values=False).spec)
+    found = looked(plain, ENCRYPTION, policy=sealed)
+    assert {one[3] for one in loud(found)} == {KeysOutOfPolicy.__name__}
+
+
+def test_a_document_is_read_back_no_deeper_than_it_opens(world: World) -> None:
+    plain = world.with_spec(values=False, sealed=False, recipients=(), depth=Depth.DIGEST)
+    plain.back_up()
+    entered = Entered()
+    looked(plain, INTEGRITY, depth=Depth.COMPARED, entered=entered)
+    assert {depth for _, depth in entered.said} == {"opened"}
 
 
 def known(**about: object) -> History:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.errors import StateError
 from strongroom.operations import health_machine as machine
 from strongroom.operations.health import Finding, State
 from strongroom.sources.local import LocalStore
@@ -68,6 +69,19 @@ def test_the_record_and_its_chain_are_read_whole(tmp_path: Path) -> None:
     store.event("test", number=1)
     assert said(list(machine.database(Database(url), store))) == [(State.GOOD, "")]
     assert "1 event" in next(iter(machine.chain(store))).what
+    store.close()
+
+
+def test_a_damaged_page_shows_that_nothing_else_reads(tmp_path: Path) -> None:
+    file = tmp_path / "state.db"
+    store = RunStore(f"sqlite:///{file}")
+    store.check()
+    store.close()
+    with file.open("r+b") as opened:
+        opened.seek(-4096, os.SEEK_END)
+        opened.write(os.urandom(4096))
+    with pytest.raises(StateError):
+        list(machine.database(Database(f"sqlite:///{file}"), store))
     store.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Replica, RunKind, Step, StepKind
 from strongroom.watch.due import next_slot
 from tests.operations.rotating import Rotated
+from tests.operations.test_locks import Bucket
 from tests.operations.test_rotate import rotate
 from tests.operations.world import POLICY, World, made_up, make_world
 
@@ -144,6 +146,10 @@ def test_beat_that_stopped_is_an_alarm(world: World) -> None:
     assert said(list(record.beat(services))) == [(State.REMARK, "")]
     services.store.heartbeat("beat")
     assert said(list(record.beat(services))) == [(State.GOOD, "")]
+    with sqlite3.connect(world.folder / "state.db") as connection:
+        connection.execute("UPDATE heartbeats SET at = at - 3600")
+    connection.close()
+    assert said(list(record.beat(services))) == [(State.WRONG, "BackupOverdue")]
 
 
 def test_the_trial_of_keys_that_found_something_is_an_alarm(world: World) -> None:
@@ -170,6 +176,16 @@ def test_the_newest_backup_is_held_to_what_it_is_now(world: World) -> None:
     assert said(list(catalog.replicas(services, kept(services), policies(world)))) == [
         (State.WRONG, "RunDegraded")
     ]
+
+
+def test_a_newest_backup_that_could_not_be_locked_is_told(tmp_path: Path) -> None:
+    plain = make_world(tmp_path)
+    world = plain.with_targets({**plain.targets, "us": Bucket(refuses="manifests")})
+    world.back_up()
+    services = world.services()
+    entries = {one.policy: one for one in newest_of(kept(services))}
+    found = said(list(catalog.backups(services, entries, policies(world), now=time.time())))
+    assert found == [(State.WRONG, "RunDegraded")]
 
 
 def test_a_backup_that_came_out_smaller_stays_remarked_on(world: World) -> None:
