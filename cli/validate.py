@@ -11,7 +11,7 @@ from cli import origin as origins
 from cli import place, sources
 from cli.command import Command
 from cli.origin import Origin
-from cli.output import Output, plural, table
+from cli.output import Output, in_line, plural, table
 from cli.place import Place
 from cli.progress import counting
 from strongroom.errors import (
@@ -40,7 +40,12 @@ _TWICE = frozenset({"missing", "unreadable"})
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--secrets", metavar="NAME", nargs="+", default=[], help="these secrets; each has to be there"
+        "--secrets",
+        metavar="NAME",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="these secrets; each has to be there",
     )
     parser.add_argument(
         "--production",
@@ -229,7 +234,7 @@ def _error(wrong: Sequence[Finding]) -> StrongroomError:
             f"{plural(len(wrong), 'secret')} that should be there {'is' if len(wrong) == 1 else 'are'} not.",
             hint="Each is listed. If it was deleted on purpose since, all is well; else restore it.",
         )
-    named = ", ".join(f"{one.secret or one.source}: {one.check}" for one in wrong[:NAMED])
+    named = ", ".join(in_line(f"{one.secret or one.source}: {one.check}") for one in wrong[:NAMED])
     more = f", and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
     return VerificationFailed(
         f"{plural(len(wrong), 'thing')} wrong: {named}{more}.",

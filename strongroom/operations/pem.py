@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 CERTIFICATE, KEY = "certificate", "private key"
+MOST = 64
+"""Blocks of one secret that are looked at: checking a key takes long, and there could be thousands in it."""
 
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 _BEGINNING = b"-----BEGIN "
@@ -55,6 +57,9 @@ def flaws(texts: Sequence[bytes], *, now: datetime, warning: timedelta, needs: s
     blocks, cut = _blocks(texts)
     certificates = [block for kind, block in blocks if kind in _CERTIFICATES]
     keys = [block for kind, block in blocks if kind.endswith(b"PRIVATE KEY")]
+    if len(blocks) == MOST:
+        text = f"it has {MOST} PEM blocks or more; only the first {MOST} were looked at"
+        yield Flaw(check="pem-many", text=text, wrong=False)
     if cut:
         yield Flaw(check="pem-unreadable", text="a PEM block in it has no end: it may be cut off")
     elif (needs == CERTIFICATE and not certificates) or (needs == KEY and not keys):
@@ -79,6 +84,8 @@ def _blocks(texts: Sequence[bytes]) -> tuple[list[tuple[bytes, bytes]], bool]:
                 return found, True
             at = end + len(ending)
             found.append((begun[1], text[begun.start() : at]))
+            if len(found) == MOST:
+                return found, False
     return found, False
 
 

@@ -23,6 +23,8 @@ def test_the_procedures_command_line_validates_what_was_restored(stocked: Machin
     stocked.ok("delete", "REDIS_PASSWORD", "--force")
     missing = stocked.run(*NAMED, "--json")
     assert (missing.code, checks(missing.document)) == (23, {("REDIS_PASSWORD", "missing"): True})
+    twice = stocked.run("validate", "--secrets", "REDIS_PASSWORD", "--secrets", "JWT_SECRET_KEY", "--json")
+    assert twice.document["sources"][0]["secrets"] == 2
     stocked.set("DATABASE_PASSWORD", "changeme")
     wrong = stocked.run(*NAMED)
     assert wrong.code == 26

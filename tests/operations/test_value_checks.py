@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
+from strongroom.operations import pem as pem_of
 from strongroom.operations.value_checks import PLACEHOLDERS, check, is_placeholder
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -183,3 +184,8 @@ def test_certificate_and_key_in_the_fields_of_one_secret_belong_together() -> No
 def test_a_value_of_beginnings_without_an_end_is_looked_at_once() -> None:
     labels = b"".join(b"-----BEGIN CANARY %d-----" % number for number in range(100_000))
     assert found(secret(labels)) == {"pem-unreadable": True}
+
+
+def test_of_very_many_blocks_the_first_are_looked_at() -> None:
+    assert found(secret(CERTIFICATE * (pem_of.MOST - 1))) == {}
+    assert found(secret(CERTIFICATE * pem_of.MOST + pem(OTHER_KEY))) == {"pem-many": False}
