@@ -71,8 +71,9 @@ def _told(mail: Mail) -> str:
         return f"NOT told by mail: {', '.join(mail.missed)}"
     if mail.telling.is_empty:
         return "Nothing is new, so no mail is sent (--all tells all of it again)."
-    over = f" and {plural(len(mail.telling.over), 'alert')} that is over" if mail.telling.over else ""
-    what = f"{plural(len(mail.telling.items), 'alert')}{over}, to {', '.join(mail.sending.recipients)}"
+    over = f", of which {len(mail.telling.over):,} over" if mail.telling.over else ""
+    told = plural(len(mail.telling.items) + len(mail.telling.over), "alert")
+    what = f"{told}{over}, to {', '.join(mail.sending.recipients)}"
     return f"{'Would be told' if mail.dry_run else 'Told'} by mail: {what}"
 
 

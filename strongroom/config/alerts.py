@@ -22,6 +22,7 @@ class AlertSettings(Section, frozen=True, kw_only=True):
         Duration,
         Meta(
             ge=60,
+            le=366 * 86_400,
             description="How long after its time a verified backup may be missing.",
             examples=["48h"],
             extra={"default": '`"24h"`'},

@@ -46,11 +46,11 @@ def _overdue(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Alert]:
 
 
 def _said(policy: Policy, found: Freshness, now: float) -> str:
-    late = f"due for {about(now - found.missed_at)}" if found.missed_at else "due"
+    late = f"has been due for {about(now - found.missed_at)}" if found.missed_at else "is due"
     if found.judged is None:
         whole = f"; {_newest(policy.newest, now)}" if policy.newest else ""
-        return f"policy '{policy.name}' is {late} and has no verified backup{whole}"
-    return f"policy '{policy.name}' is {late}: {_newest(found.judged, now)}{_since(policy, found, now)}"
+        return f"policy '{policy.name}' {late} and has no verified backup{whole}"
+    return f"policy '{policy.name}' {late}: {_newest(found.judged, now)}{_since(policy, found, now)}"
 
 
 def _newest(seen: Seen, now: float) -> str:

@@ -60,9 +60,9 @@ def _lines(telling: Telling, host: str, now: float, notes: Sequence[str]) -> Ite
     for item in telling.items:
         yield from (*_item(item, now), "")
     if telling.over:
-        yield from ("RESOLVED", "")
+        yield from ("RESOLVED: this is not so any more.", "")
         for one in telling.over:
-            yield from (*_wrapped(f"{one.what} - is over.", "  "), "")
+            yield from (*_wrapped(f"{one.key}: {one.what}.", "  "), "")
     yield from _wrapped(
         "How it stands now: 'strongroom backup-alerts', 'strongroom status', 'strongroom replicas'."
     )

@@ -49,7 +49,7 @@ def drills(facts: Facts, limits: Limits) -> Iterator[Alert]:
         yield Alert(kind="drill.late", subject=found.policy, what=what)
     had_to = last_slot(found.schedule, facts.now - limits.threshold_age)
     if had_to is not None and _had_backup(facts, found, had_to) and not _drilled(found, had_to):
-        what = f"the drill of policy '{found.policy}' is due for {about(facts.now - had_to)}"
+        what = f"the drill of policy '{found.policy}' has been due for {about(facts.now - had_to)}"
         yield Alert(kind="drill.overdue", subject=found.policy, what=what)
 
 
@@ -90,7 +90,7 @@ def _unchecked(facts: Facts, limits: Limits) -> Iterator[Alert]:
     had_to = last_slot(found.schedule, facts.now - limits.threshold_age) if found.schedule else None
     in_use = had_to is not None and any(used.at <= had_to for used in found.used)
     if had_to is not None and in_use and (found.checked_at is None or found.checked_at < had_to):
-        what = f"the trial of all keys is due for {about(facts.now - had_to)}"
+        what = f"the trial of all keys has been due for {about(facts.now - had_to)}"
         yield Alert(kind="key.unchecked", what=what)
 
 

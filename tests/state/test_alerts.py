@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
 
 from strongroom.errors import StateError
+from strongroom.operations.alerting import look
 from strongroom.state.alerts import Told
 from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore
+from tests.operations.test_watch import LIMITS, watching
+from tests.operations.world import POLICY, make_world
 from tests.state.pipeline import PLAN, SPEC
 
 ONE = Told(key="backup.failed:p", severity="critical", weight=2, what="failed", first_seen=1.5, sent_at=2.5)
@@ -45,6 +50,13 @@ def test_a_row_that_was_edited_is_an_error_that_names_it(store: RunStore) -> Non
         conn.execute(text("UPDATE alerts SET first_seen = 'CANARY'"))
     with pytest.raises(StateError, match=r"alert backup\.failed:p"):
         store.told("a")
+
+
+def test_the_whole_look_is_the_same_on_either_database(url: str, tmp_path: Path) -> None:
+    world = make_world(tmp_path, database=url)
+    overdue = [alert.key for alert in look(watching(world), LIMITS).alerts]
+    world.back_up()
+    assert (overdue, look(watching(world), LIMITS).alerts) == ([f"backup.overdue:{POLICY}"], ())
 
 
 def test_events_are_found_by_kind_and_time(store: RunStore) -> None:
