@@ -111,7 +111,7 @@ def _require_done(made: Incident, failed: Mapping[str, str], unlisted: Mapping[s
     if made.unread:
         raise MissingPiece(
             f"{plural(len(made.unread), 'backup')} could not be looked at, and may be open to the key.",
-            hint="They count as affected and are in quarantine. Bring them back, as the record says of each, "
+            hint="What could not counts as affected and is in quarantine. Bring it back, as the record says, "
             "then open the incident again.",
         )
     if unlisted:

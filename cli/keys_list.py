@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli.command import Command
-from cli.output import Output, plural, table
+from cli.output import Output, plural, table, verb
 from cli.progress import counting
 from cli.signers import as_document, known
 from cli.signers import lines as signer_lines
@@ -116,7 +116,8 @@ def _retire(
     copies = len(use.by_copy) if use else 0
     words = [f"'{name}' is retired: every backup that is kept opens without it. That is on record."]
     if spare:
-        words.append(f"It was a further way into {plural(spare, 'backup')}, which have one way fewer now.")
+        which = f"{plural(spare, 'backup')}, which {verb(spare, 'have')}"
+        words.append(f"It was a further way into {which} one way fewer now.")
     if copies:
         words.append(
             f"Whoever has it still opens {plural(copies, 'backup')} by the containers' own envelopes."
@@ -137,7 +138,7 @@ def _refuse(name: str, key: Configured, looked: Survey) -> None:
     if looked.unread:
         backup, why = next(iter(looked.unread.items()))
         raise KeyStillNeeded(
-            f"{plural(len(looked.unread), 'backup')} could not be looked at, so they may need '{name}'; "
+            f"{plural(len(looked.unread), 'backup')} could not be looked at, and may need '{name}'; "
             f"{backup}: {why}",
             hint="Nothing was changed. Bring their targets back, or repair them; put back files that were "
             "moved, or say of each that it is gone for good ('strongroom keys --gone BACKUP'). Then repeat.",

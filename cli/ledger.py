@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import to_builtins
 
 from cli.command import Command
-from cli.output import Output, plural
+from cli.output import Output, plural, verb
 from cli.parser import Parser
 from strongroom.errors import TargetUnavailable, UsageError
 
@@ -132,7 +132,8 @@ def _digest(words: list[str]) -> str:
     """Return what a person typed off a paper."""
     typed = "".join("".join(words).split()).lower()
     if len(typed) != DIGITS or not set(typed) <= set(hexdigits):
-        raise UsageError(f"A SHA-256 has {DIGITS} digits 0-9 a-f; {len(typed)} characters were typed.")
+        count = f"{plural(len(typed), 'character')} {verb(len(typed), 'were')}"
+        raise UsageError(f"A SHA-256 has {DIGITS} digits 0-9 a-f; {count} typed.")
     return typed
 
 

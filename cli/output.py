@@ -13,7 +13,7 @@ from typing import Any
 
 from strongroom import words
 
-plural = words.plural
+plural, verb = words.plural, words.verb
 
 
 class Output:

@@ -15,7 +15,7 @@ from cli import accessed, estimate, identities, place, prompts, sources
 from cli import origin as origins
 from cli.command import Command
 from cli.origin import Origin
-from cli.output import Output, in_line, plural
+from cli.output import Output, in_line, plural, verb
 from cli.place import Place
 from cli.progress import counting
 from cli.stopping import leaving
@@ -161,7 +161,8 @@ class _Job:
         seen = plan_restore(secrets, self.destination, overwrite=False)
         if seen.created or (seen.left and self._overwrite):
             wrong = seen.created + seen.left
-            raise VerificationFailed(f"{plural(wrong, 'secret')} in '{self.to}' differ from the backup.")
+            differ = f"{plural(wrong, 'secret')} in '{self.to}' {verb(wrong, 'differ')}"
+            raise VerificationFailed(f"{differ} from the backup.")
         return seen.unchanged
 
     def put_on_record(self, done: Restored) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli import place, prompts, trust
 from cli.command import Command
-from cli.output import Output, plural
+from cli.output import Output, plural, verb
 from strongroom.errors import ConfirmationRequired, ShredPending, UsageError
 
 if TYPE_CHECKING:
@@ -141,7 +141,8 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
     for one in plan.backups:
         where = ", ".join(one.targets)
         yield f"  {one.backup}  {one.created_at}  {plural(one.secrets, 'secret')}  on {where}"
-    yield f"  {plural(total, 'secret')} in all; {plural(plan.kept, 'backup')} of the policy stay."
+    kept = f"{plural(plan.kept, 'backup')} of the policy {verb(plan.kept, 'stay')}"
+    yield f"  {plural(total, 'secret')} in all; {kept}."
     yield "Destroyed are:"
     for key in plan.keys:
         version = f" v{key.epoch.version}" if key.epoch.version else ""

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 
 def plural(number: int, word: str) -> str:
-    """Write a number with its word: ``1 secret``, ``2,000 secrets``."""
-    return f"{number:,} {word}" + ("" if number == 1 else "s")
+    """Write a number with its word: ``1 secret``, ``2,000 secrets``, ``3 copies``."""
+    return f"{number:,} {word if number == 1 else _many(word)}"
+
+
+def verb(number: int, many: str) -> str:
+    """Return a verb as it is said of a number; ``many`` is how it is said of many: ``are``, ``differ``."""
+    return many if number != 1 else _OF_ONE.get(many, f"{many}s")
+
+
+_OF_ONE = {"are": "is", "were": "was", "have": "has", "do": "does"}
+
+
+def _many(word: str) -> str:
+    if word.endswith(("s", "x", "ch", "sh")):
+        return f"{word}es"
+    if word.endswith("y") and word[-2] not in "aeiou":
+        return f"{word[:-1]}ies"
+    return f"{word}s"
 
 
 def spelled_out(text: str, *, but: str = "") -> str:

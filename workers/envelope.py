@@ -17,6 +17,7 @@ import msgspec
 
 from strongroom.container.signing import SIGNATURE, Signer, verify_any
 from strongroom.errors import MessageRefused, Tampered
+from strongroom.words import plural
 
 CONTENT_TYPE: Final = "application/x-strongroom-signed"
 SERIALIZER: Final = "strongroom-signed"
@@ -60,7 +61,7 @@ def open_(raw: str | bytes, *, trusted: Callable[[str], Sequence[bytes]]) -> Ope
     """
     data = raw.encode() if isinstance(raw, str) else bytes(raw)
     if len(data) > LIMIT:
-        raise MessageRefused(f"a message of {len(data)} bytes")
+        raise MessageRefused(f"a message of {plural(len(data), 'byte')}")
     role, head, signature, body = _parts(data)
     publics = trusted(role)
     if not publics:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
+from strongroom.words import plural
 
 KeyPath = tuple[str | int, ...]
 
@@ -43,8 +44,8 @@ class ConfigProblems(ConfigError):
     default_hint = "Put all of it right, then run 'strongroom config check'."
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__("\n  ".join([f"The configuration has {count}:", *map(str, problems)]))
+        first = f"The configuration has {plural(len(problems), 'problem')}:"
+        super().__init__("\n  ".join([first, *map(str, problems)]))
         self.problems = tuple(problems)
 
 

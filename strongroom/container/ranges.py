@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol, Self
 
 from strongroom.errors import Truncated
+from strongroom.words import plural
 
 
 class RangeReader(Protocol):
@@ -72,5 +73,5 @@ def read_exactly(reader: RangeReader, offset: int, length: int) -> bytes:
     """Read ``length`` bytes or raise :class:`~strongroom.errors.Truncated`."""
     data = reader.read(offset, length)
     if len(data) != length:
-        raise Truncated(f"Expected {length} bytes at offset {offset}, got {len(data)}.")
+        raise Truncated(f"Expected {plural(length, 'byte')} at offset {offset}, got {len(data)}.")
     return data

@@ -32,7 +32,7 @@ from strongroom.operations.times import rfc3339
 from strongroom.operations.upload import digest_of
 from strongroom.state.records import Replica, Run, Spec, Step, StepKind, StepState, Tally
 from strongroom.targets import Target
-from strongroom.words import plural
+from strongroom.words import plural, verb
 
 
 def complete_targets(
@@ -60,7 +60,8 @@ def missing_from_quorum(spec: Spec, held: tuple[str, ...]) -> str | None:
     }
     for what, (have, demanded) in found.items():
         if have < demanded:
-            return f"{have} of the {plural(demanded, what)} that the policy demands hold the whole backup"
+            of = f"{have} of the {plural(demanded, what)} that the policy demands"
+            return f"{of} {verb(have, 'hold')} the whole backup"
     return None
 
 

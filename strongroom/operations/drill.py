@@ -22,6 +22,7 @@ from strongroom.operations.services import Services
 from strongroom.sources import Rationed
 from strongroom.sources.local import LocalStore
 from strongroom.state.records import Run, Step, StepKind
+from strongroom.words import plural
 
 BATCH = 1000
 
@@ -33,7 +34,8 @@ def restore(run: Run, step: Step, services: Services) -> dict[str, Any]:
     backup = open_anywhere(run, services)
     done = restore_secrets(backup.secrets, LocalStore(_scratch(run, services)), overwrite=False)
     if done.created != backup.manifest.counts.secrets:
-        raise VerificationFailed(f"{done.created} of {backup.manifest.counts.secrets} secrets came back")
+        held = plural(backup.manifest.counts.secrets, "secret")
+        raise VerificationFailed(f"{done.created:,} of {held} came back")
     return {
         "backup": backup.manifest.backup_id,
         "source": backup.manifest.source,

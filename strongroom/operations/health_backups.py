@@ -20,7 +20,7 @@ from strongroom.operations.services import Services
 from strongroom.operations.shred_record import asked
 from strongroom.state.records import CatalogEntry
 from strongroom.watch.facts import Limits
-from strongroom.words import plural
+from strongroom.words import plural, verb
 
 EVERY = 1_000_000
 
@@ -146,7 +146,8 @@ def _quorum(seen: Sequence[Seen], policy: Policy | None) -> Iterator[Finding]:
         )
         yield wrong(ACCESS, QuorumNotMet(f"{lacking}{none}", hint=hint))
     else:
-        yield good(ACCESS, f"{plural(len(whole), 'target')} have it whole: the policy's quorum holds")
+        have = f"{plural(len(whole), 'target')} {verb(len(whole), 'have')}"
+        yield good(ACCESS, f"{have} it whole: the policy's quorum holds")
 
 
 def _aside(entry: CatalogEntry, aside: Mapping[str, str]) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from strongroom.state.records import CatalogEntry
 from strongroom.targets import Locking, Target
 from strongroom.targets.repaired import copies, whole_copy
 from strongroom.watch.facts import Limits
+from strongroom.words import plural, verb
 
 ACCESS, INTEGRITY, ENCRYPTION = "accessibility", "integrity", "encryption"
 CHECKS = (ACCESS, INTEGRITY, ENCRYPTION)
@@ -157,7 +158,8 @@ def _unlocked(backup: str, early: Sequence[datetime | None], total: int, demande
     first = min((end for end in early if end is not None), default=None)
     until = f"not locked beyond {first:%Y-%m-%d}" if first and None not in early else "not locked"
     return RunDegraded(
-        f"whole, but {len(early)} of {total} objects are {until}; the policy demands {demanded:%Y-%m-%d}",
+        f"whole, but {len(early):,} of {plural(total, 'object')} {verb(len(early), 'are')} {until}; "
+        f"the policy demands {demanded:%Y-%m-%d}",
         hint=f"It can be deleted before its time: 'strongroom repair {backup}' locks it; "
         "'strongroom check-backup-permissions' names a right that lacks.",
     )

@@ -20,6 +20,7 @@ from strongroom.state.records import Run
 from strongroom.state.store import RunStore
 from strongroom.targets import Locking, Target
 from strongroom.targets.repaired import copies
+from strongroom.words import plural
 
 RECENT = 1000
 """Runs that are looked through."""
@@ -80,4 +81,4 @@ def _said(failed: Sequence[tuple[str, str]], total: int) -> str | None:
     if not failed:
         return None
     [(_, why)] = islice(failed, 1)
-    return f"{len(failed)} of {total} objects could not be locked: {why}"
+    return f"{len(failed):,} of {plural(total, 'object')} could not be locked: {why}"

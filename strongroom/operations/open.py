@@ -18,6 +18,7 @@ from strongroom.model import Secret
 from strongroom.operations.envelopes import Newest, own_record, wrapping_keys
 from strongroom.operations.layout import MANIFESTS, container_name, manifest_name
 from strongroom.targets.repaired import Objects, original_name, readable_copy, sound_copy
+from strongroom.words import plural
 
 __all__ = [
     "Backup",
@@ -94,10 +95,10 @@ class Backup:
     def reader(self, entry: ContainerEntry) -> ObjectReader:
         """Return ranged reads of one container, refusing one of another size."""
         reader = ObjectReader(self._objects, self._name(entry))
-        if reader.size < entry.size:
-            raise Truncated(f"container {entry.piece} has {reader.size} bytes instead of {entry.size}")
-        if reader.size > entry.size:
-            raise Tampered(f"container {entry.piece} has {reader.size} bytes instead of {entry.size}")
+        if reader.size != entry.size:
+            kind = Truncated if reader.size < entry.size else Tampered
+            has = plural(reader.size, "byte")
+            raise kind(f"container {entry.piece} has {has} instead of {entry.size:,}")
         return reader
 
     def _name(self, entry: ContainerEntry) -> str:

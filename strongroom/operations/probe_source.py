@@ -87,7 +87,7 @@ def _told(source: TellsRights) -> Iterator[Check]:
         if right.excess:
             yield Check(what=right.path, outcome=Outcome.EXCESS, detail=", ".join(right.excess))
     if not any(right.missing or right.excess for right in found):
-        yield Check(what="rights of the credential", detail=f"each of {len(found)} paths fits")
+        yield Check(what="rights of the credential", detail=f"each of {plural(len(found), 'path')} fits")
 
 
 _UNTOLD = "its server does not tell what a credential may do; compare it with ops/"

@@ -84,9 +84,9 @@ def _present(objects: Objects, name: str, entry: ContainerEntry) -> None:
     if found is None:
         raise MissingPiece(f"container {entry.piece} is not there")
     if found.size < entry.size:
-        raise Truncated(f"container {entry.piece} has {found.size:,} bytes instead of {entry.size:,}")
+        raise Truncated(f"container {entry.piece} has {plural(found.size, 'byte')} instead of {entry.size:,}")
     if found.size > entry.size:
-        raise Tampered(f"container {entry.piece} has {found.size:,} bytes instead of {entry.size:,}")
+        raise Tampered(f"container {entry.piece} has {plural(found.size, 'byte')} instead of {entry.size:,}")
 
 
 def _same_digest(objects: Objects, name: str, entry: ContainerEntry) -> None:

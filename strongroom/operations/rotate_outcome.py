@@ -9,7 +9,7 @@ from strongroom.operations import failures
 from strongroom.operations.services import Services
 from strongroom.state.records import ROTATING, Run, RunKind, RunState, StepKind, StepRow, StepState
 from strongroom.state.store import RunStore
-from strongroom.words import plural
+from strongroom.words import plural, verb
 
 
 def results(store: RunStore, run: str) -> list[Mapping[str, Any]]:
@@ -44,11 +44,11 @@ def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
     if bad:
         return (
             RunState.DEGRADED,
-            f"{len(bad)} of {plural(backups, 'backup')} were not rotated: {bad[0].error}",
+            f"{len(bad)} of {plural(backups, 'backup')} {verb(len(bad), 'were')} not rotated: {bad[0].error}",
         )
     if untold:
         missed = f"{len(untold)} of {plural(backups, 'backup')}"
-        return RunState.DEGRADED, f"{missed} were not looked at; repeat the rotation"
+        return RunState.DEGRADED, f"{missed} {verb(len(untold), 'were')} not looked at; repeat the rotation"
     if short:
         names = ", ".join(sorted({name for missed in short for name in missed}))
         return RunState.DEGRADED, f"{plural(len(short), 'backup')} not yet on {names}; repeat the rotation"

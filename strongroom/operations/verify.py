@@ -104,7 +104,7 @@ def verify_container(
         raise MissingPiece(f"target '{target.name}' lacks container {ref.piece} of {manifest.backup_id}")
     if found.size != ref.size:
         raise VerificationFailed(
-            f"container {ref.piece} on '{target.name}' has {found.size} bytes, not {ref.size}"
+            f"container {ref.piece} on '{target.name}' has {plural(found.size, 'byte')}, not {ref.size:,}"
         )
     if reaches(depth, Depth.DIGEST) and digest_of(target, name) != ref.sha256:
         raise VerificationFailed(f"container {ref.piece} on '{target.name}' is not the one that was sealed")

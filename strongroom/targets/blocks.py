@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 from strongroom.errors import VerificationFailed
+from strongroom.words import plural
 
 
 def checked(
@@ -24,7 +25,8 @@ def checked(
         view = memoryview(chunk).cast("B")
         seen += view.nbytes
         if seen > size:
-            raise VerificationFailed(f"{name} is longer than the {size} bytes announced; nothing was kept")
+            announced = plural(size, "byte")
+            raise VerificationFailed(f"{name} is longer than the {announced} announced; nothing was kept")
         digest.update(view)
         for start in range(0, view.nbytes, block):
             held += view[start : start + block]

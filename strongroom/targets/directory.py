@@ -28,6 +28,7 @@ from strongroom.targets.names import check_name, check_prefix, check_range, is_s
 from strongroom.targets.probing import Check, of_mode
 from strongroom.targets.provisional import Provisional, leaf_of_provisional, remove_if_abandoned
 from strongroom.targets.tree import DIRECTORY, Branch, Found, sync_directory, walk
+from strongroom.words import plural
 
 MARKER = ".strongroom-target"
 READ_BYTES = 1024 * 1024
@@ -220,7 +221,8 @@ class DirectoryTarget:
             view = memoryview(chunk).cast("B")
             written += view.nbytes
             if written > size:
-                raise VerificationFailed(f"{name} is longer than the {size} bytes announced; nothing kept")
+                announced = plural(size, "byte")
+                raise VerificationFailed(f"{name} is longer than the {announced} announced; nothing was kept")
             digest.update(view)
             with self._errors(f"write {name}", writing=True):
                 provisional.write(view)
@@ -233,7 +235,8 @@ class DirectoryTarget:
         room = os.fstatvfs(fd)
         free = room.f_bavail * room.f_frsize
         if room.f_blocks and free < size + self._reserve:
-            raise TargetFull(f"{self._titled()} has {free:,} bytes free and needs {size + self._reserve:,}")
+            needs = f"{plural(free, 'byte')} free and needs {size + self._reserve:,}"
+            raise TargetFull(f"{self._titled()} has {needs}")
         if room.f_files and not room.f_favail:
             raise TargetFull(f"{self._titled()} has no inode free")
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from strongroom.errors import MissingPiece, TargetFull, VerificationFailed
 from strongroom.targets import ObjectInfo
 from strongroom.targets.names import check_name, check_prefix, check_range
+from strongroom.words import plural
 
 READ_BYTES = 1024 * 1024
 
@@ -108,7 +109,7 @@ class MemoryTarget:
 
     def _check_room(self, size: int) -> None:
         if self._capacity is not None and self._held + size > self._capacity:
-            raise TargetFull(f"target '{self._name}' has room for {self._capacity:,} bytes in all")
+            raise TargetFull(f"target '{self._name}' has room for {plural(self._capacity, 'byte')} in all")
 
 
 def _gather(name: str, chunks: Iterable[bytes | memoryview], size: int) -> bytes:
@@ -116,5 +117,6 @@ def _gather(name: str, chunks: Iterable[bytes | memoryview], size: int) -> bytes
     for chunk in chunks:
         content += chunk
         if len(content) > size:
-            raise VerificationFailed(f"{name} is longer than the {size} bytes announced; nothing was kept")
+            announced = plural(size, "byte")
+            raise VerificationFailed(f"{name} is longer than the {announced} announced; nothing was kept")
     return bytes(content)

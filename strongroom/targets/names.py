@@ -47,7 +47,7 @@ def check_range(offset: int, length: int | None) -> None:
     """Refuse a range that points before the object or has a negative length."""
     if offset < 0 or (length is not None and length < 0):
         raise TargetError(
-            f"cannot read {length} bytes at {offset}", hint="Do not trust what gave this range."
+            f"there is no range at {offset} of length {length}", hint="Do not trust what gave this range."
         )
 
 

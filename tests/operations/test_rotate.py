@@ -115,7 +115,7 @@ def test_a_backup_that_no_key_here_opens_costs_the_others_nothing(at: Rotated) -
     run = rotate(at.services(at.old, at.new))
     assert run.state is RunState.DEGRADED
     assert run.error is not None
-    assert run.error.startswith("1 of 2 backups were not rotated: WrongKey")
+    assert run.error.startswith("1 of 2 backups was not rotated: WrongKey")
     assert at.opened(second, at.world.targets["eu"], at.new) == 30
 
 

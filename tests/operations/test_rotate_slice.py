@@ -166,7 +166,7 @@ def test_a_backup_that_fails_costs_the_others_of_its_slice_nothing(house: House)
     services = house.services()
     run = house.rotate(services)
     assert run.state is RunState.DEGRADED
-    assert str(run.error).startswith("1 of 7 backups were not rotated: WrongKey")
+    assert str(run.error).startswith("1 of 7 backups was not rotated: WrongKey")
     assert set(house.names) - set(house.rotated()) == {house.names[3]}
     assert shape(services, run) == {
         "rewrap/0": StepState.DONE,

@@ -9,6 +9,7 @@ from strongroom.sources.aws.options import AwsOptions
 from strongroom.sources.aws.reading import valid_name
 from strongroom.sources.aws.secrets import Facts, facts_of, live, region_of
 from strongroom.sources.history import check_writable
+from strongroom.words import plural
 
 LARGEST = 65_536
 """Bytes of a value."""
@@ -38,7 +39,7 @@ def check(secret: Secret) -> None:
 def _problem(version: Version) -> str:
     value = plain(version)
     if not 1 <= len(value) <= LARGEST:
-        return f"has {len(value):,} bytes; Secrets Manager holds 1 to {LARGEST:,}"
+        return f"has {plural(len(value), 'byte')}; Secrets Manager holds 1 to {LARGEST:,}"
     if version.media is not Media.BINARY and not _is_text(value):
         return "is called text and is not UTF-8"
     return ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from strongroom.words import plural
+
 MOST = 10_000
 """Lines kept; of the rest there is a count."""
 
@@ -31,7 +33,7 @@ class Losses:
     @property
     def lines(self) -> tuple[str, ...]:
         """All of them."""
-        more = (f"and {self._more} lines more of this kind",) if self._more else ()
+        more = (f"and {plural(self._more, 'line')} more of this kind",) if self._more else ()
         return (*self._lines, *more)
 
 

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 
 from strongroom.errors import VerificationFailed
+from strongroom.words import plural
 
 
 def parts(
@@ -27,7 +28,8 @@ def parts(
         view = memoryview(chunk).cast("B")
         taken += view.nbytes
         if taken > size:
-            raise VerificationFailed(f"{name} is longer than the {size} bytes announced; nothing kept")
+            announced = plural(size, "byte")
+            raise VerificationFailed(f"{name} is longer than the {announced} announced; nothing was kept")
         digest.update(view)
         while view:
             if len(part) == part_bytes:

@@ -12,6 +12,7 @@ from strongroom.errors import MissingPiece, TargetError, TargetGarbled, TargetUn
 from strongroom.targets.s3.bucket import Bucket
 from strongroom.targets.s3.failures import PastEnd, translated
 from strongroom.targets.s3.putting import DIGEST
+from strongroom.words import plural
 
 READ_BYTES = 1024 * 1024
 
@@ -75,7 +76,7 @@ class Reader:
                 yield chunk
         if taken != expected:
             raise TargetUnavailable(
-                f"{self._bucket.title} gave {taken:,} of {expected:,} bytes of {name} and ended"
+                f"{self._bucket.title} gave {taken:,} of {plural(expected, 'byte')} of {name} and ended"
             )
 
     def _lies_whole(self, name: str) -> bool:
