@@ -13,13 +13,14 @@ from cli.command import Command
 from cli.numbers import limit
 from cli.output import Output
 from cli.settings import asking, settings
-from strongroom.errors import UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Depth
 
 if TYPE_CHECKING:
     from cli.progress import Advance
     from strongroom.config import Settings
     from strongroom.container.manifest import Manifest
+    from strongroom.keys import Opener
     from strongroom.operations.health import Finding
     from strongroom.operations.health_policies import Policy
     from strongroom.operations.health_reading import Entering, Means
@@ -46,7 +47,9 @@ def _backups_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--target", metavar="NAME", action="append", default=[], help="only on this target; repeatable"
     )
-    parser.add_argument("--all", action="store_true", help="every backup that is kept, not only the newest")
+    parser.add_argument(
+        "--all", action="store_true", help="every backup that is kept, files too, not only the newest"
+    )
     parser.add_argument(
         "--depth",
         type=Depth,
@@ -62,6 +65,7 @@ def _backups(arguments: Namespace, output: Output) -> int:
     from cli import health_shown  # noqa: PLC0415 - the run store
     from strongroom.operations.health import exit_code  # noqa: PLC0415
     from strongroom.operations.health_backups import kept, newest_of  # noqa: PLC0415
+    from strongroom.operations.health_files import written  # noqa: PLC0415
     from strongroom.wiring.looking import looking_services, policies_now  # noqa: PLC0415
 
     found = settings()
@@ -71,11 +75,13 @@ def _backups(arguments: Namespace, output: Output) -> int:
     every = kept(built)
     chosen = every if arguments.all else newest_of(every)
     chosen = [one for one in chosen if not arguments.policy or one.policy in arguments.policy]
-    findings = _looked(arguments, found, built, output, chosen=chosen, every=every, policies=policies)
-    document = health_shown.document(
-        findings, checks=arguments.checks or list(CHECKS), backups=[one.backup for one in chosen]
+    files = written(built) if arguments.all and not (arguments.policy or arguments.target) else []
+    findings = _looked(
+        arguments, found, built, output, chosen=chosen, files=files, every=every, policies=policies
     )
-    output.answer(document, health_shown.of_backups(findings, len(chosen)))
+    backups = [one.backup for one in (*chosen, *files)]
+    document = health_shown.document(findings, checks=arguments.checks or list(CHECKS), backups=backups)
+    output.answer(document, health_shown.of_backups(findings, len(backups)))
     return exit_code(findings)
 
 
@@ -96,23 +102,25 @@ def _looked(
     output: Output,
     *,
     chosen: Sequence[CatalogEntry],
+    files: Sequence[CatalogEntry],
     every: Sequence[CatalogEntry],
     policies: dict[str, Policy],
 ) -> list[Finding]:
     from cli.progress import counting  # noqa: PLC0415
-    from strongroom.operations.health_backups import check  # noqa: PLC0415
+    from strongroom.operations import health_files  # noqa: PLC0415
+    from strongroom.operations.health_backups import check, nothing_seen  # noqa: PLC0415
     from strongroom.operations.health_catalog import none_yet  # noqa: PLC0415
 
     only = frozenset(arguments.target)
     with counting(output, "replicas", len(chosen) * len(only or found.targets)) as advance:
         means = _means(arguments, found, built, output, advance)
         findings = check(means, chosen, policies, every=every, targets=only)
+        findings += health_files.check(means, files)
+    first = min(means.checks)
     wanted = [name for name in policies if not arguments.policy or name in arguments.policy]
     without = [name for name in wanted if name not in {one.policy for one in every}]
-    return [
-        *findings,
-        *(none_yet(min(means.checks), name, policies[name]).on(policy=name) for name in without),
-    ]
+    findings += [none_yet(first, name, policies[name]).on(policy=name) for name in without]
+    return [*findings, *nothing_seen(findings, first)]
 
 
 def _means(arguments: Namespace, found: Settings, built: Services, output: Output, advance: Advance) -> Means:
@@ -128,11 +136,22 @@ def _means(arguments: Namespace, found: Settings, built: Services, output: Outpu
         checks=frozenset(arguments.checks or CHECKS),
         depth=arguments.depth,
         entering=_entering(arguments, output),
-        identities=() if arguments.depth is Depth.DIGEST else tuple(built.identities()),
+        identities=_identities(arguments, built, output),
         limits=limits(found),
         caps=lock_caps(found),
         progress=advance,
     )
+
+
+def _identities(arguments: Namespace, built: Services, output: Output) -> tuple[Opener, ...]:
+    """Return what opens, if that is asked for: once, for all threads. Without it the digests are read."""
+    if arguments.depth is Depth.DIGEST:
+        return ()
+    try:
+        return tuple(built.identities())
+    except StrongroomError as error:
+        output.warn(f"What opens is not to be had here: {error.message}")
+        return ()
 
 
 def _entering(arguments: Namespace, output: Output) -> Entering:

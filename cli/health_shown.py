@@ -50,7 +50,8 @@ def closing(findings: Sequence[Finding], what: str) -> str:
     said = ", ".join(_COUNTED[state].format(f"{many:,}") for state, many in counted if many)
     well = "nothing is wrong, and all that was asked for was looked at"
     bad = "not well" if any(one.state is State.WRONG for one in findings) else "not all of it is known"
-    return f"{what}: {bad if exit_code(findings) else well} ({said or 'nothing to look at'})."
+    worst = f"; exit code {code}" if (code := exit_code(findings)) else ""
+    return f"{what}: {bad if code else well} ({said or 'nothing to look at'}{worst})."
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:

@@ -62,7 +62,7 @@ def check(
     seen, unlisted = look(wanted, means)
     known = history(means.services, policies)
     aside = quarantined(means.services)
-    found = [*unlisted, *_nothing(wanted, means)]
+    found = [*unlisted]
     for one in wanted:
         entry, policy = one.entry, policies.get(one.entry.policy)
         mine = [each for each in seen if each.backup == entry.backup]
@@ -88,13 +88,6 @@ def _wanted(services: Services, entry: CatalogEntry, policy: Policy | None, only
         strange=tuple(name for name in asked if name not in services.targets),
         keep_days=policy.spec.keep_days if policy else 0,
     )
-
-
-def _nothing(wanted: Sequence[Wanted], means: Means) -> Iterator[Finding]:
-    """What has nothing to look at is not well."""
-    if not wanted:
-        words = "nothing was looked at: no backup of such a policy is on record there"
-        yield wrong(_first(means), MissingPiece(words, hint="See 'strongroom catalog list'."))
 
 
 def _unplaced(one: Wanted, policy: Policy | None, means: Means) -> Iterator[Finding]:
@@ -185,3 +178,11 @@ def _keys(
     opened = [one.opens for one in seen if one.opens is not None]
     labels = labels_of((policy for name, policy in policies.items() if name in named), opened)
     yield from judge_ages(ENCRYPTION, labels, known, limits)
+
+
+def nothing_seen(findings: Iterable[Finding], check: str) -> list[Finding]:
+    """Return a finding if none is about a backup: what has nothing to look at is not well."""
+    if any(one.backup for one in findings):
+        return []
+    words = "nothing was looked at: no such backup is on record"
+    return [wrong(check, MissingPiece(words, hint="See 'strongroom catalog list'."))]

@@ -151,7 +151,7 @@ def _replica(target: Target, manifest: Manifest, one: Wanted, means: Means, know
         found.append(wrong(ACCESS, access) if access else good(ACCESS, "answers, and has all of it"))
         found += locked(target, manifest, one, means)
     if INTEGRITY in means.checks:
-        found += [judged(INTEGRITY, integrity)] if integrity else _sound(manifest, means)
+        found += [judged(INTEGRITY, integrity)] if integrity else sound(manifest, means)
     now, opened = None, None
     if ENCRYPTION in means.checks:
         try:
@@ -162,7 +162,7 @@ def _replica(target: Target, manifest: Manifest, one: Wanted, means: Means, know
     return replace(seen, whole=access is None, manifest=now, opens=opened)
 
 
-def _sound(manifest: Manifest, means: Means) -> Iterator[Finding]:
+def sound(manifest: Manifest, means: Means) -> Iterator[Finding]:
     """Say how deep a replica was read back, and if it was to be deeper."""
     depth = reached(manifest, means)
     yield good(INTEGRITY, _SAYS[depth])

@@ -144,6 +144,10 @@ def test_what_is_found_of_replicas_goes_on_record_and_is_not_overclaimed(well: M
     assert (found["dublin"]["good"], found["frankfurt"]["verified"]) == (False, "digest")
     words = (CHECK, "--policy", "full", "--depth", "opened", "--identity", "recovery.key")
     looked(well, *words, code=Tampered.exit_code)
+    noted = [json.loads(line) for line in (well.state / "accesses.jsonl").read_text().splitlines()]
+    assert {(one["detail"]["command"], one["detail"]["where"]) for one in noted} == {
+        (CHECK, name) for name in REGIONS
+    }
     found = {one["target"]: one for one in well.ok("replicas", backup, "--json").document["replicas"]}
     assert (found["dublin"]["good"], found["frankfurt"]["verified"]) == (False, "opened")
     flipped.write_bytes(container(well, "toronto", backup).read_bytes())
@@ -180,6 +184,12 @@ def test_recipients_that_changed_since_ask_for_a_rotation(well: Machine) -> None
     assert any("strongroom rotate full" in one["to_do"] for one in done.document["findings"])
 
 
+def test_where_there_is_no_backup_nothing_is_well(well: Machine) -> None:
+    file = well.path("strongroom.toml")
+    file.write_text(file.read_text().replace("[policies.metadata]", "[policies.other]"))
+    looked(well, CHECK, "--policy", "other", code=MissingPiece.exit_code)
+
+
 def test_a_policy_that_is_due_and_has_no_backup_is_not_passed_over(well: Machine) -> None:
     with well.path("strongroom.toml").open("a") as file:
         file.write(
@@ -188,6 +198,28 @@ def test_a_policy_that_is_due_and_has_no_backup_is_not_passed_over(well: Machine
     looked(well, CHECK, code=BackupOverdue.exit_code)
     done = looked(well, ADVANCED, code=BackupOverdue.exit_code)
     assert {area for area, _ in loud(done)} == {"backups", "slots"}
+
+
+def test_files_that_commands_wrote_are_looked_at_with_all_and_missed_where_they_went(well: Machine) -> None:
+    file = well.seal("weekly.sr")
+    assert "weekly.sr" not in looked(well, CHECK, code=0).out
+    found = looked(well, CHECK, "--all", code=0).document["findings"]
+    assert {one["check"] for one in found if one["target"] == str(file)} == {
+        "accessibility",
+        "integrity",
+        "encryption",
+    }
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert "wrong" in {
+        one["state"]
+        for one in well.run(CHECK, "--all", "--json").document["findings"]
+        if one["target"] == str(file)
+    }
+    file.rename(well.path("elsewhere.sr"))
+    done = looked(well, CHECK, "--all", code=MissingPiece.exit_code)
+    assert done.document["counts"]["wrong"] == 0
 
 
 # -- the whole installation ------------------------------------------------------
@@ -293,6 +325,7 @@ def test_a_cluster_that_was_killed_is_told(well: Machine) -> None:
     (well.state / "run" / "cluster.json").write_text(json.dumps(status))
     done = looked(well, ADVANCED, code=BrokerUnavailable.exit_code)
     assert loud(done) == {("broker", "BrokerUnavailable"), ("workers", "BrokerUnavailable")}
+    assert any("its supervisor is gone" in one["what"] for one in done.document["findings"])
 
 
 def test_a_rehearsal_that_was_due_and_not_begun_is_told(well: Machine) -> None:

@@ -18,7 +18,7 @@ from strongroom.keys.keypair import Kem
 from strongroom.keys.passphrase import LEAST, PassphraseRecipient
 from strongroom.model import Depth
 from strongroom.operations.health import Finding, State, exit_code
-from strongroom.operations.health_backups import check, kept, newest_of
+from strongroom.operations.health_backups import check, kept, newest_of, nothing_seen
 from strongroom.operations.health_keys import History, judge_ages
 from strongroom.operations.health_policies import Policy
 from strongroom.operations.health_reading import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, Means
@@ -228,7 +228,9 @@ def test_a_replica_on_a_target_that_is_configured_no_more_is_not_passed_over(
 
 
 def test_where_nothing_is_there_to_look_at_nothing_is_well(world: World) -> None:
-    assert loud(looked(world)) == {(ACCESS, "wrong", "", "MissingPiece")}
+    assert loud(nothing_seen(looked(world), ACCESS)) == {(ACCESS, "wrong", "", "MissingPiece")}
+    world.back_up()
+    assert nothing_seen(looked(world), ACCESS) == []
 
 
 def test_a_backup_in_quarantine_is_not_sound(world: World, backup: str) -> None:
