@@ -19,6 +19,7 @@ from strongroom.errors import (
     SharesWrong,
 )
 from strongroom.keys import Opener, Recipient
+from strongroom.keys.unasked import may_ask
 
 if TYPE_CHECKING:
     from strongroom.keys.quorum.gathering import Gathering
@@ -100,7 +101,7 @@ class Custodians:
         gathering = Gathering(self._quorum)
         for text in self._shares:
             _add(gathering, text)
-        while gathering.missing > 0 and prompts.somebody_there():
+        while gathering.missing > 0 and may_ask() and prompts.somebody_there():
             self._ask(gathering)
         return gathering.open()
 

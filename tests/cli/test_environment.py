@@ -14,6 +14,7 @@ from cli.environment_file import guarded
 from strongroom.operations.health import Finding
 from tests.cli.program import PASSPHRASE, REGIONS, Machine
 from tests.cli.test_imports import loads
+from tests.keys.quorum.made import made
 
 COMMAND = "check-recovery-environment"
 OPENS = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
@@ -165,3 +166,26 @@ def test_what_the_operating_system_refuses_stops_no_other_check() -> None:
         "UsageError",
         f"/srv/private: {os.strerror(errno.EACCES)}.",
     )
+
+
+def test_custodians_are_named_and_their_shares_open(configured: Machine) -> None:
+    quorum, papers = made()
+    configured.path("board.quorum").write_bytes(quorum.encode())
+    toml = configured.path("strongroom.toml")
+    text = toml.read_text().replace('recipients = ["recovery"]', 'recipients = ["board"]')
+    toml.write_text(f'{text}\n[keys.board]\nkind = "quorum"\nfile = "board.quorum"\n')
+    configured.ok("backup", "--policy", "full", "--force")
+    asked = configured.ok(COMMAND, "--json").document
+    [opens] = [one for one in asked["checks"] if one["check"] == "opens"]
+    assert (opens["state"], "once somebody is asked" in opens["what"]) == ("remark", True)
+    shares: list[str | Path] = []
+    for number, paper in enumerate(papers[:3]):
+        file = configured.path(f"share{number}")
+        file.write_text(paper)
+        file.chmod(0o600)
+        shares += ["--share", file]
+    few = configured.ok(COMMAND, *shares[:4], "--json").document
+    assert [one["state"] for one in few["checks"] if one["check"] == "opens"] == ["remark"]
+    done = configured.ok(COMMAND, *shares, "--json")
+    assert [one["state"] for one in done.document["checks"] if one["check"] == "opens"] == ["good"]
+    assert papers[0] not in done.out + done.err
