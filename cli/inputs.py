@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from cli.place import Place
@@ -61,6 +62,26 @@ _ENDINGS = (
     (b"SRBFEND", FileKind.BUNDLE),
     (b',\n"length":"', FileKind.METADATA),
 )
+
+
+SOME = 5
+"""Files that a message names: more would hide what it says."""
+
+
+def refuse_folder_of_files(path: Path, command: str = "") -> None:
+    """Say which files to name, where a folder of them is named: what a restore overwrote lies in one.
+
+    Args:
+        command: what to type before each of them, if there is not more to it.
+    """
+    if not path.is_dir() or _marked(path) or not (files := sorted(path.glob("*.strongroom"))):
+        return
+    named = ", ".join(f"{command} {quote(str(file))}".lstrip() for file in files[:SOME])
+    more = f", and {len(files) - SOME} more there" if len(files) > SOME else ""
+    raise UsageError(
+        f"'{path}' is a folder of backup files, not one backup.",
+        hint=f"Nothing was changed. Name its files, each with a command of its own: {named}{more}.",
+    )
 
 
 @contextmanager
@@ -134,9 +155,15 @@ def directory(path: Path, *, name: str | None = None) -> DirectoryTarget:
     """
     from strongroom.targets.directory import MARKER, DirectoryTarget  # noqa: PLC0415 - a file needs it not
 
-    if not (path / MARKER).exists():
+    if not _marked(path):
         raise TargetUnavailable(
             f"'{path}' has no {MARKER} in it, so it is no target, or its disk is not mounted.",
             hint=f"Mount it. If it is a copy of a target, say so: touch '{path / MARKER}'",
         )
     return DirectoryTarget(path, name=name or path.name or "target", region="")
+
+
+def _marked(path: Path) -> bool:
+    from strongroom.targets.directory import MARKER  # noqa: PLC0415 - a file needs it not
+
+    return (path / MARKER).exists()

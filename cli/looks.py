@@ -73,6 +73,7 @@ def look(arguments: Namespace, means: Means) -> Look:
     if (target := inputs.configured(path, means.place)) is not None:
         legacy.refuse_beside(arguments, None)
         return _backup(target, arguments, means, target=target)
+    inputs.refuse_folder_of_files(path, f"strongroom {arguments.command_name}")
     kind = FileKind.BUNDLE if path.is_dir() else kind_of(path)
     legacy.refuse_beside(arguments, None if path.is_dir() else kind)
     match kind:

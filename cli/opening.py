@@ -6,20 +6,16 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 
 from cli import accessed, inputs, trust
 from cli.identities import identities_of
 from cli.output import Output
 from cli.place import Place
 from strongroom.container.manifest import SignedManifest, open_manifest
-from strongroom.errors import FormatError, UsageError, WrongKey
+from strongroom.errors import FormatError, WrongKey
 from strongroom.keys import Identity
 from strongroom.operations.envelopes import readers_now
 from strongroom.operations.open import Backup, Objects, manifest_bytes, read_manifest
-
-SOME = 5
-"""Files that a message names: more would hide what it says."""
 
 
 def signed_manifest(
@@ -47,21 +43,9 @@ def objects_named(arguments: Namespace, place: Place) -> Iterator[Objects]:
         with inputs.objects_of(arguments.from_target, place) as objects:
             yield objects
     else:
-        _refuse_folder_of_files(arguments.backup_file)
+        inputs.refuse_folder_of_files(arguments.backup_file)
         with inputs.objects_in(arguments.backup_file) as objects:
             yield objects
-
-
-def _refuse_folder_of_files(path: Path) -> None:
-    """Say which files to name, where a folder of them is named: what a restore overwrote lies in one."""
-    if not path.is_dir() or not (files := sorted(path.glob("*.strongroom"))):
-        return
-    named = ", ".join(quote(str(file)) for file in files[:SOME])
-    more = f", and {len(files) - SOME} more there" if len(files) > SOME else ""
-    raise UsageError(
-        f"'{path}' is a folder of backup files, not one backup.",
-        hint=f"Nothing was changed. Name its files, each with a command of its own: {named}{more}.",
-    )
 
 
 def open_trusted(

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
-from strongroom.errors import DAMAGE, MissingPiece, StrongroomError
+from strongroom.errors import DAMAGE, FormatError, MissingPiece, StrongroomError
 from strongroom.operations import failures, pins
 from strongroom.operations.envelopes import wrapping_keys
 from strongroom.operations.envelopes_placed import bring_up
@@ -32,8 +32,8 @@ def inventory(run: Run, step: Step, services: Services) -> dict[str, Any]:
     The manifest on record decides; without a catalog, the first validly signed one. A
     repair compares digests, a verification leaves that to its next steps.
     """
-    manifests = dict(_manifests(run, services))
-    digest = _decided(run, manifests, services)
+    manifests, refusals = _manifests(run, services)
+    digest = _decided(run, manifests, refusals, services)
     manifest = parse_manifest(manifests[digest], trusted=services.signer_fingerprints)
     found = {"plan": {"pieces": len(manifest.containers)}, "manifest": digest}
     if run.spec.kind is RunKind.REPAIR:
@@ -121,7 +121,7 @@ def publish(run: Run, step: Step, services: Services) -> dict[str, Any]:
     Before it go the newest envelopes: without them a copy opens for keys that were rotated away.
     """
     digest = run.facts["manifest"]
-    content = dict(_manifests(run, services))[digest]
+    content = _manifests(run, services)[0][digest]
     _carry_envelopes(run, content, services)
     manifest = parse_manifest(content, trusted=services.signer_fingerprints)
     missed = {
@@ -150,25 +150,44 @@ def _publish(target: Target, backup: str, content: bytes, digest: str) -> bool:
     return True
 
 
-def _manifests(run: Run, services: Services) -> Iterator[tuple[str, bytes]]:
-    """Yield digest and bytes of each target's manifest, where it is validly signed."""
+def _manifests(run: Run, services: Services) -> tuple[dict[str, bytes], dict[str, StrongroomError]]:
+    """Return the validly signed manifests by their digests, and why a target gave none."""
+    found: dict[str, bytes] = {}
+    refusals: dict[str, StrongroomError] = {}
     for pin in run.spec.targets:
         try:
             content = manifest_bytes(
                 services.target(pin.name), run.spec.backup, trusted=services.signer_fingerprints
             )
-        except StrongroomError:
-            continue
-        yield hashlib.sha256(content).hexdigest(), content
+        except StrongroomError as error:
+            refusals[pin.name] = error
+        else:
+            found.setdefault(hashlib.sha256(content).hexdigest(), content)
+    return found, refusals
 
 
-def _decided(run: Run, manifests: dict[str, bytes], services: Services) -> str:
+def _decided(
+    run: Run, manifests: dict[str, bytes], refusals: dict[str, StrongroomError], services: Services
+) -> str:
     entry = services.store.backup(run.spec.backup)
     if entry is not None and entry.manifest_sha256 in manifests:
         return entry.manifest_sha256
     if entry is None and manifests:
         return next(iter(manifests))
-    raise MissingPiece(f"no target has the manifest of {run.spec.backup} whole and validly signed")
+    raise _nowhere(run, refusals)
+
+
+def _nowhere(run: Run, refusals: dict[str, StrongroomError]) -> StrongroomError:
+    """Return why there is no manifest to go by: none is whole, or who may have it could not be asked."""
+    what = f"the manifest of {run.spec.backup}"
+    away = {name: error for name, error in refusals.items() if not isinstance(error, (FormatError, *DAMAGE))}
+    if not away:
+        return MissingPiece(f"no target has {what} whole and validly signed")
+    first = next((error for error in away.values() if error.transient), next(iter(away.values())))
+    said = f"no target could be asked for {what}"
+    if len(away) < len(run.spec.targets):
+        said = f"no target that could be asked has {what} whole and validly signed; the others may"
+    return type(first)(f"{said} ({', '.join(away)}: {first.message})", hint=first.hint)
 
 
 def _lacking(names: Sequence[str], manifest: Manifest, services: Services) -> list[tuple[str, int]]:

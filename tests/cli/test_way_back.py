@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -53,6 +54,28 @@ def test_a_folder_of_them_is_answered_with_the_files_to_name(overwritten: tuple[
     assert token(machine) == "CANARY-OLD"
     machine.ok(*words, "--backup-file", folder / "0001.strongroom")
     assert token(machine) == "CANARY-NEWER"
+
+
+@pytest.mark.parametrize(
+    "command", ["verify-backup", "backup-info", "validate-backup-format", "test-decrypt"]
+)
+def test_who_looks_at_a_folder_of_them_is_told_what_to_type_for_each(
+    overwritten: tuple[Machine, str], command: str
+) -> None:
+    machine, _ = overwritten
+    [folder] = (machine.state / "undo").iterdir()
+    done = machine.run(command, folder)
+    assert done.code == 2
+    said = " ".join(done.err.split())
+    assert "is a folder of backup files, not one backup" in said
+    assert "Mount it" not in said
+    typed = f"strongroom {command} {quote(str(folder / '0001.strongroom'))}"
+    assert typed.replace(" ", "") in done.err.replace("\n", "").replace(" ", "")
+    machine.ok(command, folder / "0001.strongroom", *_opens(command))
+
+
+def _opens(command: str) -> tuple[str, ...]:
+    return ("--identity", "my key") if command == "test-decrypt" else ()
 
 
 def test_a_restore_that_overwrites_nothing_prints_no_way_back(

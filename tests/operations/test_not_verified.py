@@ -8,10 +8,18 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from strongroom.errors import NothingOpens, SourceUnavailable, Tampered, TargetUnavailable, VerificationFailed
+from strongroom.errors import (
+    MissingPiece,
+    NothingOpens,
+    SourceUnavailable,
+    Tampered,
+    TargetUnavailable,
+    VerificationFailed,
+)
 from strongroom.model import Depth, Entry, Secret
 from strongroom.operations import failures
 from strongroom.operations.drive import drive
+from strongroom.operations.layout import manifest_name
 from strongroom.operations.openers import openers
 from strongroom.operations.services import Services
 from strongroom.operations.steps import perform
@@ -140,6 +148,38 @@ def test_a_target_that_does_not_answer_is_not_verified_and_not_bad(
     found = replicas(services, backup)
     assert found["us"] == before["us"]
     assert found["eu"].verified is Depth.DIGEST
+
+
+def test_with_all_targets_away_nothing_is_said_of_what_they_have(
+    world: World, regions: dict[str, Region]
+) -> None:
+    backup = world.back_up().id
+    services = world.services()
+    before = replicas(services, backup)
+    for region in regions.values():
+        region.away = True
+    run = verified(services, backup, Depth.DIGEST)
+    assert run.state is RunState.FAILED
+    assert isinstance(failures.typed(run.error), TargetUnavailable)
+    assert f"no target could be asked for the manifest of {backup} (eu, us, ap: " in (run.error or "")
+    assert replicas(services, backup) == before
+
+
+def test_where_those_that_answer_lack_the_manifest_the_one_that_is_away_may_have_it(
+    world: World, regions: dict[str, Region]
+) -> None:
+    backup = world.back_up().id
+    services = world.services()
+    for name in ("eu", "us"):
+        regions[name].delete(manifest_name(backup))
+    regions["ap"].away = True
+    run = verified(services, backup, Depth.DIGEST)
+    assert isinstance(failures.typed(run.error), TargetUnavailable)
+    assert "no target that could be asked has the manifest" in (run.error or "")
+    regions["ap"].away = False
+    regions["ap"].delete(manifest_name(backup))
+    run = verified(services, backup, Depth.DIGEST)
+    assert isinstance(failures.typed(run.error), MissingPiece)
 
 
 def test_too_few_targets_that_answer_are_no_success(world: World, regions: dict[str, Region]) -> None:
