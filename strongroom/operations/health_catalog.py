@@ -25,6 +25,7 @@ BACKUPS, REPLICAS, METRICS = "backups", "replicas", "metrics"
 MONTH = 31 * DAY
 MOST = 10_000
 """Runs of a policy and kind that are counted: one every hour for over a year."""
+NAMED = 1000
 SUCCESS = 0.999
 """What part of the backups is to succeed, by the procedures."""
 ENDED = (RunState.DONE, RunState.DEGRADED, RunState.FAILED)
@@ -110,7 +111,7 @@ def replicas(
 ) -> Iterator[Finding]:
     """Say which of all replicas are bad, or not read back as deep as their policy says."""
     bad, shallow, total = set[str](), 0, 0
-    known = services.store.replicas_of([entry.backup for entry in kept])
+    known = _replicas_of(services, kept)
     for entry in kept:
         for one in known.get(entry.backup, ()):
             total += 1
@@ -137,6 +138,15 @@ def replicas(
             f"{plural(len(aside), 'backup')} in quarantine",
             "'strongroom incident release' gives them free.",
         )
+
+
+def _replicas_of(services: Services, kept: Sequence[CatalogEntry]) -> dict[str, list[Replica]]:
+    """Return the replicas of each backup; a query takes only so many names."""
+    names = [entry.backup for entry in kept]
+    found: dict[str, list[Replica]] = {}
+    for at in range(0, len(names), NAMED):
+        found |= services.store.replicas_of(names[at : at + NAMED])
+    return found
 
 
 def _deep(one: Replica, policy: Policy | None) -> bool:
@@ -179,7 +189,7 @@ def metrics(
     since = moment - days * DAY
     made = list(_ended(services, policies, RunKind.BACKUP, since))
     drilled = list(_ended(services, policies, RunKind.DRILL, since))
-    known = services.store.replicas_of([entry.backup for entry in kept])
+    known = _replicas_of(services, kept)
     seen = [(one, policies.get(entry.policy)) for entry in kept for one in known.get(entry.backup, ())]
     deep = sum(one.good and _deep(one, policy) for one, policy in seen)
     succeeded = sum(run.state is not RunState.FAILED for run in made)

@@ -36,6 +36,7 @@ from strongroom.targets import Target
 from strongroom.words import plural
 
 AT_ONCE = 16
+EVERY = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +61,8 @@ def look(wanted: Sequence[Wanted], means: Means) -> tuple[list[Seen], list[Findi
         silent = {name for name in names if isinstance(asked[name], StrongroomError)}
         answering = {name: means.services.target(name) for name in names if name not in silent}
         looked = list(threads.map(lambda name: _target(name, asked[name], wanted, means, answering), names))
-    unlisted = [one for name in names for one in _unlisted(name, asked[name], means)]
-    return [seen for many in looked for seen in many], unlisted
+    strange = _strange(asked, means) if ACCESS in means.checks else ()
+    return [seen for many in looked for seen in many], list(strange)
 
 
 def _asked(name: str, means: Means) -> frozenset[str] | StrongroomError:
@@ -72,14 +73,22 @@ def _asked(name: str, means: Means) -> frozenset[str] | StrongroomError:
         return error
 
 
-def _unlisted(name: str, asked: frozenset[str] | StrongroomError, means: Means) -> Iterator[Finding]:
-    """Say if a target has backups that are on no record: then the catalog was lost, or cut."""
-    if isinstance(asked, StrongroomError) or ACCESS not in means.checks:
-        return
-    if strange := asked - means.services.store.digests(sorted(asked)).keys():
+def _strange(asked: Mapping[str, frozenset[str] | StrongroomError], means: Means) -> Iterator[Finding]:
+    """Say which targets have backups that are on no record: then the catalog was lost, or cut."""
+    known = _on_record(means)
+    for name, there in asked.items():
+        if isinstance(there, StrongroomError) or not (strange := there - known):
+            continue
         words = f"it has {plural(len(strange), 'backup')} that the catalog does not know: {_some(strange)}"
         hint = f"'strongroom catalog rebuild --from {name}' enters those that this installation signed."
         yield remark(ACCESS, words, hint).on(target=name)
+
+
+def _on_record(means: Means) -> frozenset[str]:
+    """Return the backups that the catalog knows, and those that are being made: a manifest comes first."""
+    store = means.services.store
+    made = (entry.backup for entry in store.backups(limit=EVERY))
+    return frozenset([*made, *(run.id for run in store.active())])
 
 
 def _some(names: Iterable[str]) -> str:

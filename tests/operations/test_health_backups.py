@@ -28,6 +28,7 @@ from strongroom.operations.pins import pin_recipient
 from strongroom.operations.quarantine import quarantine
 from strongroom.operations.services import Pinned, Services
 from strongroom.sources.memory import MemoryStore
+from strongroom.state.records import Step, StepKind
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from strongroom.watch.facts import Limits
@@ -215,6 +216,16 @@ def test_backups_that_only_a_target_knows_are_said(world: World, backup: str, tm
     assert loud(found) == set()
     [words] = {one.what for one in found if one.state is State.REMARK}
     assert backup in words
+
+
+def test_a_backup_that_is_being_made_is_no_strange_one(world: World, backup: str) -> None:
+    services = world.services()
+    run = services.store.create(world.spec, first=(Step(StepKind.PLAN),))
+    assert run is not None
+    target = world.targets["eu"]
+    assert isinstance(target, MemoryTarget)
+    target._objects[f"manifests/{run.id}.json"] = b"{}"
+    assert [one for one in looked(world, ACCESS, services=services) if one.state is State.REMARK] == []
 
 
 def test_a_replica_on_a_target_that_is_configured_no_more_is_not_passed_over(
