@@ -1,0 +1,92 @@
+"""Before and after a recovery, on a live Vault, under the shipped policies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import Machine
+from tests.live.openbao import OpenBao
+from tests.live.vault_parts import READ, RESTORE, with_policies
+
+CONFIG = """
+[vaults.prod]
+address = "{address}"
+token_file = "{token}"
+requests_per_second = 2000
+[sources.prod]
+kind = "vault"
+vault = "prod"
+mounts = ["secret/"]
+system = false
+[targets.disk]
+kind = "directory"
+path = "disk"
+region = "office"
+create = true
+[keys.recovery]
+kind = "hpke"
+public_key_file = "recovery.key.pub"
+identity_file = "recovery.key"
+[policies.vault]
+kind = "full"
+source = "prod"
+targets = ["disk"]
+recipients = ["recovery"]
+single_recipient_reason = "a test"
+quorum = 1
+regions = 1
+"""
+
+
+@pytest.fixture
+def site(own_openbao: OpenBao, tmp_path: Path) -> Machine:
+    with_policies(own_openbao)
+    for number in range(30):
+        own_openbao.put("secret/", f"app-{number:02}/db", {"password": f"CANARY-{number}"})
+    machine = Machine(tmp_path / "machine")
+    machine.env["STRONGROOM_CONFIG"] = str(machine.path("strongroom.toml"))
+    machine.ok("keygen", "--output", "recovery.key")
+    log_in(machine, own_openbao, *READ)
+    machine.ok("backup", "--policy", "vault", "--force")
+    return machine
+
+
+def log_in(machine: Machine, bao: OpenBao, *policies: str) -> None:
+    folder = machine.path("-".join(policies))
+    folder.mkdir()
+    token = bao.token_file(folder, "default", *policies)
+    machine.path("strongroom.toml").write_text(CONFIG.format(address=bao.address, token=token.path))
+
+
+def test_a_vault_is_validated_and_a_role_that_may_only_read_cannot_recover(
+    site: Machine, own_openbao: OpenBao
+) -> None:
+    reading = site.run("check-recovery-environment")
+    assert (reading.code, "it answers, and may not be written to" in reading.out) == (47, True)
+    log_in(site, own_openbao, *RESTORE)
+    ready = site.ok("check-recovery-environment")
+    assert "it answers, and may be written to at secret/" in ready.out
+
+    assert site.run("list", "--verify-clean", "--source", "prod").code == 24
+    same = site.ok("validate", "--production", "--json").document["policies"][0]
+    assert (same["depth"], same["compared"]["same"]) == ("values", 30)
+    own_openbao.put("secret/", "app-03/db", {"password": "changeme"})
+    own_openbao.call("DELETE", "secret/metadata/app-07/db")
+    done = site.run("validate", "--source", "prod", "--from-target", "disk", "--json")
+    assert done.code == 26
+    assert {(one["secret"], one["check"]) for one in done.document["findings"]} == {
+        ("secret/app-03/db", "placeholder"),
+        ("secret/app-03/db", "differs"),
+        ("secret/app-07/db", "missing"),
+    }
+    own_openbao.unmount("secret")
+    own_openbao.mount("secret")
+    site.ok("list", "--verify-clean", "--source", "prod")
+    assert site.run("validate", "--production").code == 26
+    restore = ("restore", "--to", "prod", "--from-target", "disk", "--full-restore", "--force")
+    site.ok(*restore)
+    site.ok("validate", "--production")
+    for each in (reading, ready, done):
+        assert "CANARY" not in each.out + each.err
