@@ -143,7 +143,8 @@ def _translated(server: MailServer, recipients: Sequence[str]) -> Iterator[None]
 
 def _by_code(where: str, error: smtplib.SMTPResponseException, missed: Sequence[str]) -> MailUnavailable:
     said = _words(error.smtp_error)
-    make = _away if _passes(error.smtp_code) else _refused
+    # What is neither a four nor a five is half an answer: the server was cut off, or is none.
+    make = _refused if 500 <= error.smtp_code < 600 else _away
     return make(f"{where} did not take the mail: {error.smtp_code} {said}".rstrip(), missed)
 
 

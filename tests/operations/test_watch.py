@@ -17,13 +17,15 @@ from strongroom.container.signing import Signer
 from strongroom.errors import MailRefused, MailUnavailable, StateUnavailable, TargetUnavailable
 from strongroom.model import Depth, ObjectInfo
 from strongroom.operations.alerting import Found, Sending, look, tell_people
-from strongroom.operations.keyhealth import make_challenge
+from strongroom.operations.decide import FIRST
+from strongroom.operations.keyhealth import answer_challenge, confirm, make_challenge
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.ledger_heads import publish
 from strongroom.operations.ledger_held import held
+from strongroom.operations.times import rfc3339
 from strongroom.operations.watch_means import Watched, WatchedPolicy
 from strongroom.operations.watch_record import BEAT, REFUSED
-from strongroom.state.records import Replica
+from strongroom.state.records import Replica, RunKind
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
@@ -103,7 +105,8 @@ def test_a_row_that_was_edited_makes_an_old_backup_no_younger(world: World) -> N
     store = RunStore(world.database)
     entry = store.backup(run)
     assert entry is not None
-    store.put_backup(msgspec.structs.replace(entry, created_at="2099-01-01T00:00:00Z"))
+    lately = rfc3339(time.time() + 2 * DAY - 60)
+    store.put_backup(msgspec.structs.replace(entry, created_at=lately))
     assert keys(world, later=2 * DAY) == [f"backup.overdue:{POLICY}"]
 
 
@@ -140,6 +143,39 @@ def test_a_manifest_of_a_stranger_is_no_backup_and_is_told(world: World) -> None
 def put(world: World, target: str, name: str, content: bytes) -> None:
 
     world.targets[target].put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+
+
+class Late(MemoryTarget):
+    """A target that shows nothing at first, as one to which a backup is being copied."""
+
+    def __init__(self, behind: Target) -> None:
+        super().__init__(name=behind.name, region=behind.region)
+        self._behind, self._asked = behind, 0
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        self._asked += 1
+        return iter(()) if self._asked == 1 else self._behind.list(prefix)
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        return self._behind.read(name, offset=offset, length=length)
+
+
+def test_a_backup_that_is_made_while_it_is_looked_is_not_called_lost(world: World) -> None:
+    world.back_up()
+    late = {name: Late(target) for name, target in world.targets.items()}
+    assert keys(world, targets=late) == []
+
+
+def test_a_backup_that_is_being_made_is_not_called_unknown(world: World) -> None:
+    world.back_up()
+    run = world.back_up().id
+    with RunStore(world.database)._database.writing() as conn:
+        conn.execute(text(f"DELETE FROM replicas WHERE backup = '{run}'"))
+        conn.execute(text(f"DELETE FROM catalog WHERE backup = '{run}'"))
+    assert keys(world) == [f"catalog.lacks:{name}" for name in sorted(REGIONS)]
+    with RunStore(world.database)._database.writing() as conn:
+        conn.execute(text(f"UPDATE runs SET state = 'active' WHERE id = '{run}'"))
+    assert keys(world) == []
 
 
 def test_a_target_that_does_not_answer_is_told_and_hides_no_other(world: World) -> None:
@@ -257,10 +293,28 @@ def test_keys_that_fail_or_that_nobody_answers_for_are_told(world: World) -> Non
     world.back_up()
     services = world.services()
     services.store.event("key.checked", bad=["recovery"])
-    make_challenge(services, world.identity.recipient(), name="board", created_at="")
+    question = make_challenge(services, world.identity.recipient(), name="board", created_at="")
     assert keys(world) == ["key.unproven:recovery"]
     assert "custodian.silent:board" in keys(world, later=8 * DAY)
-    assert "key.aging:recovery" in keys(world, later=340 * DAY)
+    _, code = answer_challenge(question, [world.identity])
+    confirm(services, name="board", code=code)
+    assert "custodian.silent:board" not in keys(world, later=8 * DAY)
+
+
+def test_a_key_grows_old_until_a_rotation_renews_it(world: World) -> None:
+    world.back_up()
+    store = RunStore(world.database)
+    with store._database.writing() as conn:
+        conn.execute(text(f"UPDATE runs SET created_at = created_at - {340 * DAY}"))
+    assert "key.aging:recovery" in keys(world)
+    for renew in (False, True):
+        spec = msgspec.structs.replace(world.spec, kind=RunKind.ROTATE, options={"renew": renew})
+        assert store.create(spec, first=[FIRST[RunKind.ROTATE]]) is not None
+        with store._database.writing() as conn:
+            conn.execute(
+                text("UPDATE runs SET state = 'done', finished_at = created_at WHERE kind = 'rotate'")
+            )
+        assert ("key.aging:recovery" in keys(world)) is not renew
 
 
 def test_beat_that_was_alive_once_is_missed(world: World) -> None:

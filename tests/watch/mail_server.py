@@ -55,6 +55,7 @@ class MailServer:
         refused: recipients that are answered with a code.
         answer_data: what the end of a mail is answered with.
         silent: greets nobody until the block ends.
+        slow: sends a byte of its greeting now and then, and never the end of it.
     """
 
     tls: str = ""
@@ -63,6 +64,7 @@ class MailServer:
     refused: dict[str, int] = field(default_factory=dict)
     answer_data: str = "250 taken"
     silent: bool = False
+    slow: bool = False
     mails: list[Mail] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -120,6 +122,8 @@ class _Session(socketserver.StreamRequestHandler):
         if self.server_of_tests.silent:
             self.server_of_tests.over.wait()
             return
+        while self.server_of_tests.slow and not self.server_of_tests.over.wait(0.02):
+            self.wfile.write(b"2")
         self._say("220 tests")
         while line := self.rfile.readline().decode().rstrip("\r\n"):
             word, _, rest = line.partition(" ")

@@ -137,6 +137,12 @@ def test_a_server_that_says_nothing_is_not_waited_for_for_ever() -> None:
         send(mail(), to(server, timeout=0.2), PEOPLE)
 
 
+def test_a_server_that_says_a_little_now_and_then_is_not_listened_to_for_ever() -> None:
+    with MailServer(slow=True) as server, pytest.raises(MailUnavailable, match="Not told") as caught:
+        send(mail(), to(server, timeout=0.3), PEOPLE)
+    assert type(caught.value) is MailUnavailable
+
+
 def test_a_file_of_certificates_that_is_none_is_a_wrong_setting(plain: MailServer, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(ConfigError, match=r"mail\.ca_file"):
