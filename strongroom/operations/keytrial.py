@@ -8,7 +8,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from strongroom.operations.keyhealth import DAY, Due, Outcome, Tried, due, events, note, proofs, try_keys
-from strongroom.operations.keyuse import look
+from strongroom.operations.keyuse import look_all
 from strongroom.operations.services import Services
 from strongroom.watch.due import last_slot
 
@@ -34,11 +34,11 @@ class Health(Struct, frozen=True, kw_only=True):
 
 def check(services: Services, *, progress: Callable[[int], object] | None = None) -> Health:
     """Try every key at hand on a backup of each class, and keep what was found out."""
-    found, unread = look(services, services.store.backups(limit=EVERY), progress=progress)
-    tried = try_keys(found, services.identities())
+    looked = look_all(services, services.store.backups(limit=EVERY), progress=progress)
+    tried = try_keys(looked.found, services.identities())
     note(services, tried)
     late = due(tried, proofs(services), now=time.time())
-    health = Health(tried=tuple(tried), late=tuple(late), unread=unread)
+    health = Health(tried=tuple(tried), late=tuple(late), unread=looked.unread)
     services.store.event(CHECKED, bad=health.bad)
     return health
 

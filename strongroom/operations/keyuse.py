@@ -159,14 +159,6 @@ class Looked(Struct, frozen=True, kw_only=True):
     gone: tuple[str, ...]
 
 
-def look(
-    services: Services, entries: Iterable[CatalogEntry], *, progress: Callable[[int], object] | None = None
-) -> tuple[list[Opens], dict[str, str]]:
-    """Return what opens each sealed backup, and why others could not be looked at."""
-    looked = look_all(services, entries, progress=progress)
-    return looked.found, looked.unread
-
-
 def look_all(
     services: Services, entries: Iterable[CatalogEntry], *, progress: Callable[[int], object] | None = None
 ) -> Looked:

@@ -14,7 +14,7 @@ from strongroom.container.wrapping import wrap_context
 from strongroom.errors import KeyShared, MissingPiece, NothingSelected
 from strongroom.keys import allof
 from strongroom.keys.destroying import Destroyer, Fate
-from strongroom.operations.keyuse import READERS, Opens, look
+from strongroom.operations.keyuse import READERS, Opens, look_all
 from strongroom.operations.reencrypt import base_of
 from strongroom.operations.rotate import EVERY
 from strongroom.operations.services import Services
@@ -227,8 +227,8 @@ def _needing(
 ) -> tuple[list[str], dict[str, str]]:
     shredding = set(read(services.store, scope.confirmers).backups) | set(asked)
     others = [entry for entry in services.store.backups(limit=EVERY) if entry.backup not in shredding]
-    found, unread = look(services, others)
-    return sorted(one.backup for one in found if _needs(one, scope, keys)), unread
+    looked = look_all(services, others)
+    return sorted(one.backup for one in looked.found if _needs(one, scope, keys)), looked.unread
 
 
 def _needs(opens: Opens, scope: Scope, keys: dict[Epoch, MeantKey]) -> bool:

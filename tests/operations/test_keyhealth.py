@@ -28,7 +28,7 @@ from strongroom.operations.keyhealth import (
     proofs,
     try_keys,
 )
-from strongroom.operations.keyuse import Opens, look, recipient_key
+from strongroom.operations.keyuse import Opens, look_all, recipient_key
 from tests.operations.rotating import Rotated
 from tests.operations.test_rotate import rotate
 
@@ -40,9 +40,9 @@ def at(tmp_path: Path) -> Rotated:
 
 def found(at: Rotated) -> list[Opens]:
     services = at.services(at.old, at.new)
-    opens, unread = look(services, services.store.backups())
-    assert unread == {}
-    return opens
+    looked = look_all(services, services.store.backups())
+    assert looked.unread == {}
+    return looked.found
 
 
 class Unplugged(KeyFileIdentity):
