@@ -1,0 +1,64 @@
+"""What children list ahead is kept by them within a bound, until their parent reads."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from queue import Queue
+from struct import Struct
+
+import pytest
+
+from strongroom.model import Selection
+from strongroom.operations import listed_ahead, listing
+from strongroom.operations.forking import may_fork
+from strongroom.operations.listed_ahead import AHEAD, Ahead
+from strongroom.operations.listing import Batch
+from strongroom.sources.memory import MemoryStore
+from tests.operations.world import made_up
+
+pytestmark = [
+    pytest.mark.skipif(not may_fork(), reason="forking is not safe on this system"),
+    pytest.mark.platform,
+]
+
+TOLD = Struct("q?")
+SMALL = 4_000
+"""Entries a batch: more bytes than a pipe holds, and few enough for a test to make many."""
+
+
+def watched(telling: int) -> type[Queue[Batch | None]]:
+    """Return a queue that tells, of each batch that a child puts there, whether it has to wait."""
+
+    class Watched(Queue[Batch | None]):
+        def put(self, item: Batch | None, block: bool = True, timeout: float | None = None) -> None:
+            os.write(telling, TOLD.pack(os.getpid(), self.full()))
+            super().put(item, block, timeout)
+
+    return Watched
+
+
+@pytest.mark.parametrize("children", [1, 2, 4])
+def test_a_child_that_is_ahead_of_its_parent_waits_when_it_keeps_its_share(
+    monkeypatch: pytest.MonkeyPatch, children: int
+) -> None:
+    kept = AHEAD // children
+    told, telling = os.pipe()
+    monkeypatch.setattr(listed_ahead, "Queue", watched(telling))
+    monkeypatch.setattr(listing, "BATCH_ENTRIES", SMALL)
+    parts = [MemoryStore(made_up(SMALL * (kept + 4), size=1)) for _ in range(children)]
+    ahead = Ahead()
+    try:
+        ahead.start(parts, Selection())
+        waits: dict[int, list[bool]] = defaultdict(list)
+        # One batch is in the pipe, a share is kept, and the one after that has to wait.
+        while sum(len(each) >= kept + 2 for each in waits.values()) < children:
+            process, full = TOLD.unpack(os.read(told, TOLD.size))
+            waits[process].append(full)
+        assert [each[kept + 1] for each in waits.values()] == [True] * children
+        assert not any(each[0] for each in waits.values())
+        assert sum(batch.secrets for batch in ahead.batches()) == SMALL * (kept + 4) * children
+    finally:
+        ahead.close()
+        os.close(told)
+        os.close(telling)
