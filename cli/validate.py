@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli import origin as origins
 from cli import place, sources
 from cli.command import Command
 from cli.origin import Origin
-from cli.output import Output, in_line, plural, table
+from cli.output import Output
 from cli.place import Place
 from cli.progress import counting
+from cli.validate_shown import answer
 from strongroom.errors import (
     EmptySource,
     NothingSelected,
-    SecretNotFound,
-    StrongroomError,
     UsageError,
-    VerificationFailed,
 )
 from strongroom.model import Entry, Selection
 
 if TYPE_CHECKING:
     from strongroom.operations.validate import Compared, Validated
-    from strongroom.operations.validate_policies import Held
     from strongroom.operations.value_checks import Finding
     from strongroom.sources import Source
-
-NAMED = 5
-SHOWN = 200
-"""Findings that people are shown; machines get all of them."""
-
-_TWICE = frozenset({"missing", "unreadable"})
-"""What both looks at a secret tell, by itself and beside a backup, in words of their own."""
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -67,7 +57,7 @@ def _validate(arguments: Namespace, output: Output) -> None:
         looked, held = validate(arguments, output, here)
     else:
         looked, held = [_one_source(arguments, selection, output, here)], []
-    _answer(output, looked, held)
+    answer(output, looked, held)
 
 
 def _check_what(arguments: Namespace, selection: Selection) -> None:
@@ -137,108 +127,6 @@ def _require_some(found: Validated, selection: Selection) -> None:
     raise EmptySource(
         f"'{found.source}' holds no secret, so there is nothing to validate.",
         hint="If it was to be restored, it was not: 'strongroom restore --full-restore'.",
-    )
-
-
-# -- what is said --------------------------------------------------------------------
-
-
-def _answer(output: Output, looked: Sequence[Validated], held: Sequence[Held]) -> None:
-    findings = _findings(looked, held)
-    wrong = [finding for finding in findings if finding.wrong]
-    document = {
-        "sources": [_document(one) for one in looked],
-        "policies": [_document(one) for one in held],
-        "findings": findings,
-        "wrong": len(wrong),
-        "remarks": len(findings) - len(wrong),
-    }
-    output.answer(document, _lines(looked, held, findings))
-    if wrong:
-        raise _error(wrong)
-
-
-def _findings(looked: Sequence[Validated], held: Sequence[Held]) -> list[Finding]:
-    """Return each finding once, with its source, the wrong ones first."""
-    from msgspec.structs import replace  # noqa: PLC0415 - half of what '--help' would cost
-
-    found: dict[tuple[str, str, str, str], Finding] = {}
-    pairs = [(one.source, finding) for one in looked for finding in one.findings]
-    pairs += [(one.source, finding) for one in held for finding in one.findings]
-    for source, finding in pairs:
-        named = replace(finding, source=finding.source or source)
-        key = (named.source, named.secret, named.check, "" if named.check in _TWICE else named.text)
-        if key not in found or named.wrong:
-            found[key] = named
-    return sorted(found.values(), key=lambda one: not one.wrong)
-
-
-def _document(one: Validated | Held) -> dict[str, Any]:
-    return {name: getattr(one, name) for name in one.__struct_fields__ if name != "findings"}
-
-
-def _lines(looked: Sequence[Validated], held: Sequence[Held], findings: Sequence[Finding]) -> Iterator[str]:
-    for one in looked:
-        yield f"{_name(one.source)}: {plural(one.secrets, 'secret')} looked at"
-        if one.compared is not None:
-            yield f"  compared with the backup: {_words(one.compared)}"
-    if held:
-        yield from ("", *_policies(held))
-    if findings:
-        yield from ("", *_table(findings))
-    wrong = sum(finding.wrong for finding in findings)
-    if not wrong:
-        yield f"Nothing is wrong; {plural(len(findings), 'remark')}."
-    if len(findings) > SHOWN:
-        yield f"{plural(len(findings) - SHOWN, 'more finding')}: --json has all of them."
-
-
-def _policies(held: Sequence[Held]) -> Iterator[str]:
-    rows = [
-        (one.policy, one.source, one.backup or "-", one.held, one.now, one.depth.value, _compared(one))
-        for one in held
-    ]
-    yield from table(("POLICY", "SOURCE", "BACKUP", "HELD", "NOW", "DEPTH", "COMPARED"), rows)
-
-
-def _compared(one: Held) -> str:
-    return "-" if one.compared is None else _words(one.compared)
-
-
-def _words(counts: Compared) -> str:
-    numbers = {
-        "the same": counts.same,
-        "otherwise": counts.differs,
-        "missing from the source": counts.missing,
-        "not in the backup": counts.not_in_backup,
-    }
-    return ", ".join(f"{number:,} {words}" for words, number in numbers.items() if number) or "nothing there"
-
-
-def _table(findings: Sequence[Finding]) -> Iterator[str]:
-    rows = [
-        ("wrong" if one.wrong else "remark", one.source, one.secret or "-", one.check, one.text)
-        for one in findings[:SHOWN]
-    ]
-    yield from table(("STATE", "SOURCE", "SECRET", "CHECK", "WHAT"), rows)
-
-
-def _name(source: str) -> str:
-    return "The local store" if source == sources.LOCAL else f"'{source}'"
-
-
-def _error(wrong: Sequence[Finding]) -> StrongroomError:
-    """Return what the whole comes to: names that are missing alone are one thing, all else another."""
-    if all(finding.check == "missing" for finding in wrong):
-        return SecretNotFound(
-            f"{plural(len(wrong), 'secret')} that should be there {'is' if len(wrong) == 1 else 'are'} not.",
-            hint="Each is listed. If it was deleted on purpose since, all is well; else restore it.",
-        )
-    named = ", ".join(in_line(f"{one.secret or one.source}: {one.check}") for one in wrong[:NAMED])
-    more = f", and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
-    return VerificationFailed(
-        f"{plural(len(wrong), 'thing')} wrong: {named}{more}.",
-        hint="Each line above says what. Restore that secret once more, or put it right at its source.",
     )
 
 
