@@ -32,5 +32,7 @@ def alerts() -> int:
         log.warning("alert", extra={"key": alert.key, "severity": alert.severity.value})
     if settings.alerts.email:
         server, repeat = watching.mail_server(settings), settings.alerts.repeat
-        tell_people(watched, found, Sending(server=server, recipients=settings.alerts.email, repeat=repeat))
+        # Whichever worker got the task: to people it is one look.
+        sending = Sending(server=server, recipients=settings.alerts.email, repeat=repeat, by="workers")
+        tell_people(watched, found, sending)
     return len(found.alerts)

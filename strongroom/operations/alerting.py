@@ -6,7 +6,6 @@ all. Where the record cannot be read everything is told each time: better than n
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,19 +31,25 @@ EDITED = "the state database holds a row that nobody could have written there bu
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """What a look found: the facts, and what is wrong by them, the worst first."""
+    """What a look found: the facts, and what is wrong by them and by these limits, the worst first."""
 
     facts: Facts
+    limits: Limits
     alerts: tuple[Alert, ...]
 
 
 class Sending(Struct, frozen=True, kw_only=True):
-    """Who is told, by which server, how often (seconds). ``everything``: whatever was told before."""
+    """Who is told, by which server, how often (seconds). ``everything``: whatever was told before.
+
+    ``by`` names whose look it is; empty: that of this host. Others see another network, and keep count by
+    themselves.
+    """
 
     server: MailServer
     recipients: tuple[str, ...]
     repeat: float
     everything: bool = False
+    by: str = ""
 
 
 def look(watched: Watched, limits: Limits, *, now: float | None = None) -> Found:
@@ -52,10 +57,10 @@ def look(watched: Watched, limits: Limits, *, now: float | None = None) -> Found
     moment = time.time() if now is None else now
     try:
         facts = gather(watched, limits, now=moment)
-        return Found(facts=facts, alerts=judge(facts, limits))
+        return Found(facts=facts, limits=limits, alerts=judge(facts, limits))
     except (TypeError, ValueError, OverflowError):  # a row that was edited keeps no alarm from being told
         facts = without_record(watched, limits, now=moment, why=EDITED)
-        return Found(facts=facts, alerts=judge(facts, limits))
+        return Found(facts=facts, limits=limits, alerts=judge(facts, limits))
 
 
 def to_tell(watched: Watched, found: Found, sending: Sending) -> Telling:
@@ -63,9 +68,10 @@ def to_tell(watched: Watched, found: Found, sending: Sending) -> Telling:
     facts = found.facts
     return tell(
         found.alerts,
-        _told(watched, sending, facts),
+        _told(watched, sending, found),
         repeat=sending.repeat,
         now=facts.now,
+        host=watched.host,
         looked=not facts.away and facts.state is None,
         everything=sending.everything,
     )
@@ -81,12 +87,12 @@ def tell_people(watched: Watched, found: Found, sending: Sending) -> Telling:
     """
     telling = to_tell(watched, found, sending)
     if telling.is_empty:
-        _record(watched, telling, sending, found.facts)
+        _record(watched, telling, sending, found)
         return telling
     notes = [NO_RECORD] if found.facts.state is not None else []
     message = letter(
         telling,
-        host=socket.gethostname(),
+        host=watched.host,
         sender=sending.server.sender,
         recipients=sending.recipients,
         now=found.facts.now,
@@ -96,24 +102,29 @@ def tell_people(watched: Watched, found: Found, sending: Sending) -> Telling:
         send(message, sending.server, sending.recipients)
     except MailUnavailable as error:
         if set(error.missed) < set(sending.recipients):  # the others were told, and need not be again
-            _record(watched, telling, sending, found.facts)
+            _record(watched, telling, sending, found)
         raise
-    _record(watched, telling, sending, found.facts)
+    _record(watched, telling, sending, found)
     return telling
 
 
-def _told(watched: Watched, sending: Sending, facts: Facts) -> Sequence[Told]:
-    if facts.state is not None:
+def _audience(watched: Watched, sending: Sending, found: Found) -> str:
+    by, threshold = sending.by or watched.host, found.limits.threshold_age
+    return audience(sending.recipients, by=by, threshold=threshold)
+
+
+def _told(watched: Watched, sending: Sending, found: Found) -> Sequence[Told]:
+    if found.facts.state is not None:
         return ()
     try:
-        return watched.store().told(audience(sending.recipients))
+        return watched.store().told(_audience(watched, sending, found))
     except StrongroomError:  # it went away since: told as if nobody knew
         return ()
 
 
-def _record(watched: Watched, telling: Telling, sending: Sending, facts: Facts) -> None:
+def _record(watched: Watched, telling: Telling, sending: Sending, found: Found) -> None:
     """Record what was told. Where that cannot be, it is told again: that is no reason to have told nobody."""
-    if facts.state is None and telling.rows:
+    if found.facts.state is None and telling.rows:
         with suppress(StrongroomError):
-            heard = audience(sending.recipients)
-            watched.store().put_told(heard, telling.rows, forget=facts.now - FORGOTTEN)
+            heard = _audience(watched, sending, found)
+            watched.store().put_told(heard, telling.rows, forget=found.facts.now - FORGOTTEN)

@@ -32,20 +32,28 @@ class Record:
             for policy in watched.policies
         }
         backups = [one.backup for found in self.entries.values() for one in found]
-        self.replicas = store.replicas_of(backups)
+        self.replicas = _replicas(store, backups)
         # What is being made lies on targets before the catalog has it.
         made = {run.id for run in store.active()}
         self.known = made | gone | _known(store, names)
         # A host that only watches has no record; one whose record was lost runs backups, and makes a new one.
         self.is_empty = not store.backups(limit=1) and not store.runs(limit=1) and not store.heartbeats()
         damaged = [one for one in store.with_bad_replicas() if one not in gone]
-        bad = store.replicas_of(damaged)
+        bad = _replicas(store, damaged)
         self.bad = [one for found in bad.values() for one in found if not one.good]
 
 
 def _known(store: RunStore, names: list[str]) -> frozenset[str]:
-    pages = (names[at : at + PAGE] for at in range(0, len(names), PAGE))
-    return frozenset(name for page in pages for name in store.digests(page))
+    return frozenset(name for page in _pages(names) for name in store.digests(page))
+
+
+def _replicas(store: RunStore, names: list[str]) -> dict[str, list[Replica]]:
+    return {name: found for page in _pages(names) for name, found in store.replicas_of(page).items()}
+
+
+def _pages(names: list[str]) -> Iterator[list[str]]:
+    """Yield names by so many as a database takes in one question."""
+    yield from (names[at : at + PAGE] for at in range(0, len(names), PAGE))
 
 
 class Backups:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,7 @@ class Watched:
     ``store`` gives the run store; that it cannot is an alert, and no error. ``hold_ledger`` holds the record
     of events against the signed heads on the targets, and raises LedgerChanged or LedgerCut. ``rooms`` are
     directories whose file systems have to have room, ``certificates`` files that have to hold: each by what
-    people call it.
+    people call it, which ends with " on HOST". ``host`` is this one.
     """
 
     store: Callable[[], RunStore]
@@ -46,6 +47,7 @@ class Watched:
     policies: tuple[WatchedPolicy, ...]
     drill: WatchedDrill | None = None
     key_health: str | None = None
+    host: str = field(default_factory=socket.gethostname)
     hold_ledger: Callable[[], object] | None = None
     rooms: Mapping[str, Path] = field(default_factory=dict)
     certificates: Mapping[str, Path] = field(default_factory=dict)

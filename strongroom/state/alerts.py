@@ -1,7 +1,7 @@
 """What people were told of: one row an alert and audience, so that nobody is told the same again and again.
 
-An audience is who is told together. Two hosts that tell the same people share its rows; one that tells others
-does not keep them from hearing of it.
+An audience is who is told together, by one look. Whoever tells others, or sees something else from another
+host, does not keep these from hearing of it, nor call over what these were told.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ heartbeats: Final = Table(
 alerts: Final = Table(
     "alerts",
     metadata,
-    # Who is told together: a digest of their addresses.
+    # A digest of who is told together, and by whose look.
     Column("audience", String(64), nullable=False),
     Column("key", String(255), nullable=False),
     Column("severity", String(16), nullable=False),

@@ -26,6 +26,7 @@ class Kind(Struct, frozen=True, kw_only=True):
     """A kind of alert. ``error`` is the class whose exit code a command ends with.
 
     ``looks``: it rests on what lies on targets, so that it is not over as long as one does not answer.
+    ``local``: it is about one host, which its subject ends with, and another cannot say that it is over.
     """
 
     severity: Severity
@@ -33,14 +34,16 @@ class Kind(Struct, frozen=True, kw_only=True):
     do: str
     error: type[errors.StrongroomError]
     looks: bool = False
+    local: bool = False
 
 
 def _critical(error: type[errors.StrongroomError], means: str, do: str, *, looks: bool = False) -> Kind:
     return Kind(severity=Severity.CRITICAL, means=means, do=do, error=error, looks=looks)
 
 
-def _warning(means: str, do: str, *, looks: bool = False) -> Kind:
-    return Kind(severity=Severity.WARNING, means=means, do=do, error=errors.WarningsRaised, looks=looks)
+def _warning(means: str, do: str, *, looks: bool = False, local: bool = False) -> Kind:
+    error = errors.WarningsRaised
+    return Kind(severity=Severity.WARNING, means=means, do=do, error=error, looks=looks, local=local)
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -94,7 +97,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "manifest.refused": _critical(
         errors.UntrustedSigner,
         "Manifests lie on this target that nobody who is trusted here signed, or that were altered.",
-        "If another installation shares the target, give each its prefix. Otherwise treat it as an incident.",
+        "If they are of an installation of yours, name its signer in trust.signers, or give each its own "
+        "prefix. Otherwise treat it as an incident.",
         looks=True,
     ),
     "shred.refused": _critical(
@@ -200,10 +204,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     "certificate.ending": _warning(
         "When it has ended, what is reached with it is not reached any more.",
         "Put a new certificate into the file that {subject} names.",
+        local=True,
     ),
     "space.low": _warning(
         "When this file system is full, backups fail; those that were made stay whole.",
         "Free space there, or enlarge it.",
+        local=True,
     ),
     "beat.silent": _warning(
         "Beat was alive once and is not now: nothing is begun by its schedule.",

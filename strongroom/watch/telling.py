@@ -50,9 +50,13 @@ class Telling(Struct, frozen=True, kw_only=True):
         return sum(item.alert.severity is severity for item in self.items)
 
 
-def audience(addresses: Iterable[str]) -> str:
-    """Return what stands on record for those who are told together."""
-    return hashlib.sha256("\n".join(sorted(map(str.lower, addresses))).encode()).hexdigest()
+def audience(addresses: Iterable[str], *, by: str, threshold: float) -> str:
+    """Return what stands on record for those who are told together, by one look and by one threshold.
+
+    Two looks that see different things would otherwise each call over what the other one told.
+    """
+    terms = (by, f"{threshold:g}", *sorted(map(str.lower, addresses)))
+    return hashlib.sha256("\n".join(terms).encode()).hexdigest()
 
 
 def tell(
@@ -61,6 +65,7 @@ def tell(
     *,
     repeat: float,
     now: float,
+    host: str = "",
     looked: bool = True,
     everything: bool = False,
 ) -> Telling:
@@ -70,6 +75,7 @@ def tell(
         alerts: what is wrong now.
         told: what was told before.
         repeat: after how many seconds what has not changed is told again.
+        host: whose look this is.
         looked: whether every target was looked at. Otherwise what rests on them is not over.
         everything: repeat all that is wrong, whenever it was told.
     """
@@ -80,7 +86,8 @@ def tell(
         for alert, why in news
         if why is not None or everything
     )
-    ended = _ended(known.values(), {alert.key for alert in alerts}, looked=looked)
+    wrong = {alert.key for alert in alerts}
+    ended = [one for one in known.values() if one.key not in wrong and _is_over(one.key, host, looked=looked)]
     over = tuple(one for one in ended if one.sent_at is not None)
     rows = (*(_row(item, now) for item in items), *(_resolved(one, now) for one in ended))
     return Telling(items=items, over=over, rows=rows)
@@ -103,13 +110,10 @@ def _since(alert: Alert, known: dict[str, Told], now: float) -> float:
     return known[alert.key].first_seen if alert.key in known else now
 
 
-def _ended(known: Iterable[Told], wrong: set[str], *, looked: bool) -> list[Told]:
-    return [one for one in known if one.key not in wrong and (looked or not _looks(one.key))]
-
-
-def _looks(key: str) -> bool:
+def _is_over(key: str, host: str, *, looked: bool) -> bool:
+    """Tell whether this look can say that what it does not see is over."""
     kind = KINDS.get(key.partition(":")[0])
-    return kind is not None and kind.looks
+    return kind is None or ((looked or not kind.looks) and (not kind.local or key.endswith(f" on {host}")))
 
 
 def _row(item: Item, now: float) -> Told:

@@ -24,7 +24,9 @@ from strongroom.wiring.services import database_url
 
 def watched(settings: Settings) -> Watched:
     """Return what is watched; nothing is connected yet, and nothing is made."""
+    host = socket.gethostname()
     seen = Watched(
+        host=host,
         store=cache(lambda: RunStore(database_url(settings))),
         targets={name: places.target(name, settings, prepare=False) for name in settings.targets},
         trusted=signers.fingerprints(settings, settings.state_dir / "keys" / "roles"),
@@ -40,8 +42,10 @@ def watched(settings: Settings) -> Watched:
         ),
         drill=_drill(settings),
         key_health=settings.key_health.schedule,
-        rooms=dict(_rooms(settings)),
-        certificates={name: path for name, path in _certificates(settings) if path is not None},
+        rooms={f"{name} on {host}": path for name, path in _rooms(settings)},
+        certificates={
+            f"{name} on {host}": path for name, path in _certificates(settings) if path is not None
+        },
     )
     return replace(seen, hold_ledger=lambda: held(looking_services(settings), seen.in_use))
 

@@ -374,6 +374,18 @@ def test_others_are_told_what_these_know_already(world: World, server: MailServe
     assert told(world, server, found, everything=True) == ["[strongroom] 1 critical"]
 
 
+def test_a_look_by_another_threshold_does_not_call_over_what_this_one_told(
+    world: World, server: MailServer
+) -> None:
+    def found(threshold: float) -> Found:
+        return look(watching(world), Limits(threshold_age=threshold), now=time.time() + 1.5 * DAY)
+
+    world.back_up()
+    assert told(world, server, found(DAY)) == ["[strongroom] 1 critical"]
+    assert told(world, server, found(2 * DAY)) == []
+    assert told(world, server, found(DAY)) == []
+
+
 def test_a_mail_that_did_not_go_out_is_sent_by_the_next_look(world: World, server: MailServer) -> None:
     found = look(watching(world), LIMITS)
     server.answer_data = "451 later"

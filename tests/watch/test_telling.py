@@ -77,8 +77,21 @@ def test_all_of_it_is_told_if_that_is_asked_for() -> None:
 
 
 def test_an_audience_is_the_same_in_any_order_and_another_with_anybody_else() -> None:
-    assert audience(["B@x.org", "a@x.org"]) == audience(["a@x.org", "b@x.org"])
-    assert audience(["a@x.org"]) != audience(["a@x.org", "b@x.org"])
+    def of(*addresses: str, by: str = "host", threshold: float = DAY) -> str:
+        return audience(addresses, by=by, threshold=threshold)
+
+    assert of("B@x.org", "a@x.org") == of("a@x.org", "b@x.org")
+    others = {of("a@x.org"), of("a@x.org", "b@x.org"), of("a@x.org", by="x"), of("a@x.org", threshold=1.0)}
+    assert len(others) == 4
+
+
+def test_what_is_about_one_host_is_over_when_that_host_says_so() -> None:
+    full = Alert(kind="space.low", subject="the stage on one", what="full")
+
+    def over(host: str) -> int:
+        return len(tell((), [told(full)], repeat=DAY, now=NOW, host=host).over)
+
+    assert (over("one"), over("two")) == (1, 0)
 
 
 # -- the letter ----------------------------------------------------------------
