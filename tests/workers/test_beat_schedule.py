@@ -61,6 +61,7 @@ def test_each_scheduled_policy_has_one_readable_entry(settings: Settings) -> Non
         "policy weekly-critical",
         "drill weekly-critical",
         "key health",
+        "ledger head",
     }
     assert entries["policy weekly-critical"]["schedule"] == beat_schedule.Cron("30 3 * * 0")
     assert entries["policy weekly-critical"]["kwargs"] == {"policy": "weekly-critical"}
@@ -100,7 +101,7 @@ def test_the_periodic_checks_are_due_when_beat_starts_and_policies_are_not(setti
 
     due = {name for name, entry in scheduler.schedule.items() if entry.is_due().is_due}
 
-    assert due == {"tick", "reconcile", "key health"}
+    assert due == {"tick", "reconcile", "key health", "ledger head"}
 
 
 def test_beat_keeps_no_schedule_file(
