@@ -14,8 +14,8 @@ from cli.place import Place
 from strongroom.container.manifest import SignedManifest, open_manifest
 from strongroom.errors import FormatError, WrongKey
 from strongroom.keys import Identity
-from strongroom.operations.envelopes import readers_now
 from strongroom.operations.open import Backup, Objects, manifest_bytes, read_manifest
+from strongroom.operations.readers_now import readers_now
 
 
 def signed_manifest(

@@ -1,4 +1,4 @@
-"""Detached envelopes: where they lie, and which one counts.
+"""Detached envelopes: where they lie, and how the newest one of a place is found.
 
 A later generation of a wrapping key's record is an object of its own, named by key and
 generation. Only what a trusted signer signed is an envelope; whatever else lies there,
@@ -7,32 +7,23 @@ anybody who may write could have put there, and it must neither open nor block a
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from functools import partial
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
 
-from strongroom.container import canonical
 from strongroom.container.envelope import MAX_ENVELOPE, parse_detached
-from strongroom.container.manifest import ContainerEntry, Manifest, ManifestRecipient
+from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.outer import ENDING_BYTES, read_outer
 from strongroom.container.ranges import RangeReader
-from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import (
     FormatError,
     Malformed,
     Stale,
     Tampered,
-    TargetError,
-    WrongKey,
 )
-from strongroom.keys import allof
 from strongroom.model import ObjectInfo
 
 KEYS = "keys/"
@@ -146,46 +137,6 @@ def read_envelope(
     return record
 
 
-class Newest:
-    """The newest envelope of each wrapping key on one place, looked up once a key."""
-
-    def __init__(
-        self,
-        place: Readable,
-        *,
-        trusted: frozenset[str] | None,
-        known: Callable[[str], int] | None = None,
-    ) -> None:
-        self._place = place
-        self._trusted = trusted
-        self._known = known
-        self._found: dict[str, Found] = {}
-
-    def of(self, key: str) -> WrappingKeyRecord | None:
-        """Return the record that counts; raise Stale if a newer one is known from elsewhere."""
-        if key not in self._found:
-            self._found[key] = find_newest(self._place, key, trusted=self._trusted)
-        newest = self._found[key].newest
-        have, known = (newest.generation if newest else 1), (self._known(key) if self._known else 0)
-        if have < known:
-            raise Stale(
-                f"wrapping key {key} is at generation {have} here, and at {known} elsewhere: "
-                "an older envelope was put back, or a rotation has not reached this copy"
-            )
-        return newest
-
-    def explained(self, key: str, error: WrongKey) -> WrongKey:
-        """Return the error with what was left aside: it may be why no key fits."""
-        aside = self._found[key].aside if key in self._found else ()
-        if not aside:
-            return error
-        said = "; ".join(f"{one.name} ({one.code}: {one.reason})" for one in aside)
-        return WrongKey(
-            f"{error.message} Left aside: {said}",
-            hint="If a rotation wrote it, take another replica, or trust its signer with --signer.",
-        )
-
-
 def own_record(reader: RangeReader, *, signer: str) -> WrappingKeyRecord:
     """Return the record that a container carries, reading no byte of its segments."""
     return read_outer(reader, trusted=frozenset({signer}), tail_bytes=ENDING_BYTES).envelope.wrapping_key
@@ -194,105 +145,3 @@ def own_record(reader: RangeReader, *, signer: str) -> WrappingKeyRecord:
 def newest_of(records: Iterable[WrappingKeyRecord | None]) -> WrappingKeyRecord | None:
     """Return the record of the highest generation."""
     return max((one for one in records if one is not None), key=lambda one: one.generation, default=None)
-
-
-class Elsewhere:
-    """Tells the newest generation of a wrapping key over several places; those away tell nothing."""
-
-    def __init__(self, places: Iterable[Readable], *, trusted: frozenset[str]) -> None:
-        self._places = list(places)
-        self._trusted = trusted
-        self._known: dict[str, int] = {}
-
-    def __call__(self, key: str) -> int:
-        if key not in self._known:
-            self._known[key] = max(map(partial(self._at, key), self._places), default=0)
-        return self._known[key]
-
-    def _at(self, key: str, place: Readable) -> int:
-        with suppress(TargetError):
-            newest = find_newest(place, key, trusted=self._trusted).newest
-            return newest.generation if newest else 0
-        return 0
-
-
-# -- who opens, in words ---------------------------------------------------------
-
-_OF_OLD = frozenset({"kms", "transit"})
-"""Kinds whose stanzas do not carry their recipient's fingerprint: they are known again by their label."""
-_WORDS = {
-    "hpke": "the holder of the private key {}",
-    "keyfile": "whoever has the key file {}",
-    "passphrase": "whoever knows the passphrase {}",
-    "quorum": "the custodians of the quorum {}",
-    "transit": "whoever may decrypt with the transit key {}",
-    "kms": "whoever may decrypt with the KMS key {}",
-    "pkcs11-ec": "the HSM key {}",
-    "pkcs11-aes": "the HSM key {}",
-}
-_CURVES = {0x0010: "P-256", 0x0011: "P-384", 0x0020: "X25519"}
-"""What falls to a quantum computer, as RFC 9180 numbers it."""
-
-
-def readers_now(place: Readable, manifest: Manifest, *, trusted: frozenset[str] | None) -> Manifest:
-    """Return a manifest with the recipients that its wrapping keys' newest records open for.
-
-    A manifest names those of the time of sealing. Where no newer envelope lies, they are it still.
-    """
-    keys = wrapping_keys(manifest)
-    found = [find_newest(place, key, trusted=trusted).newest for key in keys]
-    stanzas = [stanza for record in found if record is not None for stanza in record.stanzas]
-    if not stanzas:
-        return manifest
-    try:
-        now = [_reader(stanza, manifest.recipients) for stanza in stanzas]
-    except FormatError:  # a stranger's, maybe: it must not keep anybody from looking
-        return manifest
-    kept = manifest.recipients if None in found else ()
-    return replace(manifest, recipients=tuple(dict.fromkeys((*kept, *now))))
-
-
-def _reader(stanza: Stanza, known: Iterable[ManifestRecipient]) -> ManifestRecipient:
-    """Return who opens a stanza: in the manifest's words if it names them, else in those of the stanza."""
-    fingerprint = _fingerprint(stanza)
-    for one in known:
-        by_label = stanza.type in _OF_OLD and (one.type, one.name) == (stanza.type, stanza.label)
-        if by_label or one.fingerprint == fingerprint:
-            return one
-    return ManifestRecipient(
-        name=stanza.label,
-        type=stanza.type,
-        fingerprint=fingerprint,
-        post_quantum=_post_quantum(stanza),
-        describes=_describe(stanza),
-    )
-
-
-def _fingerprint(stanza: Stanza) -> str:
-    if stanza.type == allof.TYPE:
-        legs = [[_fingerprint(one) for one in leg] for leg in allof.inner(stanza)]
-        return f"{stanza.type}:{hashlib.sha256(canonical.encode(legs)).hexdigest()}"
-    key = stanza.args.get("key")
-    return f"{stanza.type}:{key if isinstance(key, str) else stanza.label}"
-
-
-def _describe(stanza: Stanza) -> str:
-    if stanza.type == allof.TYPE:
-        legs = (" or ".join(map(_describe, leg)) for leg in allof.inner(stanza))
-        return f"all of these together: {'; and '.join(legs)}"
-    name = f"`{stanza.label}`" if stanza.label else str(stanza.args.get("key", ""))[:16]
-    words = _WORDS.get(stanza.type, f"{stanza.type} {{}}").format(name).rstrip()
-    version = f" v{stanza.args.get('version')}" if stanza.type.startswith("pkcs11-") else ""
-    return f"{words}{version}{_strength(stanza)}"
-
-
-def _strength(stanza: Stanza) -> str:
-    if not _post_quantum(stanza):
-        return f" ({_CURVES[int(stanza.args['kem'])]}, not post-quantum)"
-    return " (hybrid post-quantum)" if stanza.type == "hpke" else ""
-
-
-def _post_quantum(stanza: Stanza) -> bool:
-    if stanza.type == allof.TYPE:
-        return any(all(map(_post_quantum, leg)) for leg in allof.inner(stanza))
-    return stanza.args.get("kem") not in _CURVES

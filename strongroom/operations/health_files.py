@@ -9,7 +9,6 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.command_files import in_a_file, is_gone, opened_files, said_gone
-from strongroom.operations.envelopes import readers_now
 from strongroom.operations.health import Finding, good, judged, unknown
 from strongroom.operations.health_backups import EVERY
 from strongroom.operations.health_keys import History, history, judge
@@ -17,6 +16,7 @@ from strongroom.operations.health_reading import ACCESS, ENCRYPTION, INTEGRITY, 
 from strongroom.operations.health_replicas import sound
 from strongroom.operations.keyuse import look_all
 from strongroom.operations.read_back import Keys, read_back
+from strongroom.operations.readers_now import readers_now
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
 

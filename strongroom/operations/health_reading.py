@@ -11,13 +11,15 @@ from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import MissingPiece, RunDegraded, StrongroomError, Tampered
 from strongroom.keys import Opener
 from strongroom.model import Depth
-from strongroom.operations.envelopes import Elsewhere, Newest, readers_now, wrapping_keys
+from strongroom.operations.envelopes import wrapping_keys
+from strongroom.operations.envelopes_newest import Elsewhere, Newest
 from strongroom.operations.health import Finding, unknown, wrong
 from strongroom.operations.keyuse import Opens, opens
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.locks import LockingTarget, lock_until
 from strongroom.operations.open import readable_container
 from strongroom.operations.read_back import ORDER, Keys, read_back
+from strongroom.operations.readers_now import readers_now
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Locking, Target

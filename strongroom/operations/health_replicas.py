@@ -15,7 +15,7 @@ from msgspec import structs
 from strongroom.container.manifest import Manifest
 from strongroom.errors import NothingOpens, StrongroomError
 from strongroom.model import Depth
-from strongroom.operations.envelopes import Elsewhere
+from strongroom.operations.envelopes_newest import Elsewhere
 from strongroom.operations.health import Finding, good, judged, remark, unknown, wrong
 from strongroom.operations.health_reading import (
     ACCESS,

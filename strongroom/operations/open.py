@@ -15,7 +15,8 @@ from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import FormatError, MissingPiece, NotABackup, Tampered, Truncated, WrongKey
 from strongroom.keys import Identity
 from strongroom.model import Secret
-from strongroom.operations.envelopes import Newest, own_record, wrapping_keys
+from strongroom.operations.envelopes import own_record, wrapping_keys
+from strongroom.operations.envelopes_newest import Newest
 from strongroom.operations.layout import MANIFESTS, container_name, manifest_name
 from strongroom.targets.repaired import Objects, original_name, readable_copy, sound_copy
 from strongroom.words import plural

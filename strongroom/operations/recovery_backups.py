@@ -18,9 +18,10 @@ from strongroom.errors import (
 from strongroom.keys import Identity
 from strongroom.keys.passphrase import TYPE as PASSPHRASE
 from strongroom.keys.quorum import TYPE as QUORUM
-from strongroom.operations.envelopes import readers_now, wrapping_keys
+from strongroom.operations.envelopes import wrapping_keys
 from strongroom.operations.health import Finding, good, remark, wrong
 from strongroom.operations.open import Backup, Objects, backup_ids, read_manifest
+from strongroom.operations.readers_now import readers_now
 from strongroom.targets import Target
 from strongroom.words import plural
 

@@ -9,7 +9,7 @@ import msgspec
 from strongroom.errors import MissingPiece, StrongroomError
 from strongroom.model import prepare
 from strongroom.operations import quarantine, shred_record
-from strongroom.operations.envelopes import Elsewhere
+from strongroom.operations.envelopes_newest import Elsewhere
 from strongroom.operations.open import Backup, open_backup
 from strongroom.operations.openers import openers
 from strongroom.operations.pins import check_target

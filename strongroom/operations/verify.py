@@ -15,7 +15,7 @@ from strongroom.container.metadata import check_document
 from strongroom.errors import DAMAGE, MissingPiece, SourceError, Tampered, VerificationFailed
 from strongroom.model import Depth, Entry, Secret
 from strongroom.operations import pins
-from strongroom.operations.envelopes import Elsewhere, Newest
+from strongroom.operations.envelopes_newest import Elsewhere, Newest
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.memory import uncollected
 from strongroom.operations.open import Backup, ObjectReader, read_manifest, readable_container
