@@ -19,7 +19,7 @@ from strongroom.operations.quarantine import quarantined
 from strongroom.operations.services import Services
 from strongroom.operations.verify import reaches
 from strongroom.state.records import CatalogEntry, Replica, Run, RunKind, RunState
-from strongroom.words import plural
+from strongroom.words import plural, verb
 
 BACKUPS, REPLICAS, METRICS = "backups", "replicas", "metrics"
 MONTH = 31 * DAY
@@ -125,9 +125,8 @@ def replicas(
         hint = (
             "'strongroom backup-health-check --all' reads them back, or 'strongroom submit --verify BACKUP'."
         )
-        yield remark(
-            REPLICAS, f"{shallow:,} of {plural(total, 'replica')} are not verified as deep as asked", hint
-        )
+        which = f"{shallow:,} of {plural(total, 'replica')} {verb(shallow, 'are')}"
+        yield remark(REPLICAS, f"{which} not verified as deep as asked", hint)
     if not bad and not shallow:
         yield good(
             REPLICAS, f"{plural(total, 'replica')}: all good, and verified as deep as their policies say"
