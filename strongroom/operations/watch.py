@@ -40,6 +40,7 @@ def _facts(
         policies=policies,
         places=backups.places(),
         lost=tuple(backups.lost()),
+        active=watch_record.active(store) if store else (),
         rooms=rooms(watched.rooms),
         certificates=certificates(watched.certificates),
         drills=watch_record.drills(store, watched.drill) if store else None,

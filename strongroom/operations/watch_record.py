@@ -46,6 +46,11 @@ def rotations(store: RunStore, policy: str) -> tuple[Ran, ...]:
     return ran(store.runs_of(policy, RunKind.ROTATE, limit=TURNS))
 
 
+def active(store: RunStore) -> tuple[Ran, ...]:
+    """Return the runs that have not ended; rotations are judged by themselves."""
+    return ran(run for run in store.active() if run.spec.kind is not RunKind.ROTATE)
+
+
 def drills(store: RunStore, drill: WatchedDrill | None) -> Drills | None:
     """Return the drill that is scheduled, and its runs."""
     if drill is None:

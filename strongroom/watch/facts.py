@@ -153,7 +153,8 @@ class Signs(Struct, frozen=True, kw_only=True):
 class Facts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
-    ``lost`` are backups on record that lie on no target. ``beat_age`` is how many seconds ago beat was alive,
+    ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, but for
+    rotations. ``beat_age`` is how many seconds ago beat was alive,
     if it ever was.
     """
 
@@ -161,6 +162,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     policies: tuple[Policy, ...] = ()
     places: tuple[Place, ...] = ()
     lost: tuple[str, ...] = ()
+    active: tuple[Ran, ...] = ()
     rooms: tuple[Room, ...] = ()
     certificates: tuple[Dated, ...] = ()
     drills: Drills | None = None

@@ -126,6 +126,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "It waits for the recover workers, which are normally stopped, or for custodians.",
         "Start the recover workers for as long as it takes, or run 'strongroom rotate {subject}' yourself.",
     ),
+    "run.waiting": _critical(
+        errors.RunDegraded,
+        "It waits for workers that are stopped, such as those that recover, or for custodians and their key.",
+        "'strongroom status RUN' says what it waits for; 'strongroom cancel RUN' ends it.",
+    ),
     "key.unproven": _critical(
         errors.KeyUnproven,
         "This key failed its trial, or was not proven for too long; backups may depend on it.",

@@ -17,6 +17,7 @@ RULES: Final[tuple[Rule, ...]] = (
     trust.damage,
     trust.strangers,
     upkeep.rotations,
+    upkeep.waiting,
     upkeep.keys,
     upkeep.drills,
     upkeep.places,

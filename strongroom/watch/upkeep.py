@@ -34,6 +34,16 @@ def rotations(facts: Facts, _limits: Limits) -> Iterator[Alert]:
             yield Alert(kind="rotation.waiting", subject=policy.name, what=waits)
 
 
+def waiting(facts: Facts, limits: Limits) -> Iterator[Alert]:
+    """Yield the runs that should have ended long ago: nobody does what they wait for."""
+    late = [ran for ran in facts.active if facts.now - ran.began > limits.threshold_age]
+    if late:
+        oldest = max(facts.now - ran.began for ran in late)
+        names = some([ran.run for ran in late])
+        what = f"{plural(len(late), 'run')} not ended, begun up to {about(oldest)} ago: {names}"
+        yield Alert(kind="run.waiting", what=what, weight=len(late))
+
+
 def drills(facts: Facts, limits: Limits) -> Iterator[Alert]:
     """Yield what is wrong with the drill that is scheduled."""
     found = facts.drills
@@ -74,7 +84,8 @@ def keys(facts: Facts, limits: Limits) -> Iterator[Alert]:
     """Yield keys that failed, that nobody tried or answered for, or that grow old."""
     found = facts.keys
     for name in found.bad:
-        yield Alert(kind="key.unproven", subject=name, what=f"key '{name}' is not proven")
+        what = f"'{name}' failed the newest trial of keys, was not proven for too long, or was not looked at"
+        yield Alert(kind="key.unproven", subject=name, what=what)
     for asked in found.asked:
         if facts.now - asked.at > WEEK:
             what = f"the keeper of '{asked.name}' was asked {about(facts.now - asked.at)} ago"

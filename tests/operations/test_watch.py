@@ -289,6 +289,14 @@ def test_marks_of_strangers_in_the_record_are_told(world: World) -> None:
     assert "ledger.broken" in later
 
 
+def test_a_run_that_nobody_performs_is_told(world: World) -> None:
+    world.back_up()
+    spec = msgspec.structs.replace(world.spec, kind=RunKind.RESTORE)
+    assert RunStore(world.database).create(spec, first=[FIRST[RunKind.RESTORE]]) is not None
+    assert keys(world) == []
+    assert "run.waiting" in keys(world, later=2 * DAY)
+
+
 def test_keys_that_fail_or_that_nobody_answers_for_are_told(world: World) -> None:
     world.back_up()
     services = world.services()

@@ -138,6 +138,11 @@ CASES: list[tuple[str, Facts, Facts]] = [
         rotated(ran(6 * DAY, ACTIVE, took=None)),
         rotated(ran(8 * DAY, ACTIVE, took=None)),
     ),
+    (
+        "run.waiting",
+        facts(active=(ran(23 * HOUR, ACTIVE, took=None),)),
+        facts(active=(ran(25 * HOUR, ACTIVE, took=None),)),
+    ),
     ("key.unproven:recovery", keys(), keys(bad=("recovery",))),
     (
         "key.unchecked",
