@@ -14,6 +14,8 @@ from strongroom.errors import ConfigError
 from strongroom.keys import privatefile
 from strongroom.operations.ledger_held import held
 from strongroom.operations.watch_means import Watched, WatchedDrill, WatchedPolicy
+from strongroom.state import standing
+from strongroom.state.engine import Database
 from strongroom.state.store import RunStore
 from strongroom.watch.facts import Limits
 from strongroom.watch.mail import MailServer
@@ -27,7 +29,7 @@ def watched(settings: Settings) -> Watched:
     host = socket.gethostname()
     seen = Watched(
         host=host,
-        store=cache(lambda: RunStore(database_url(settings))),
+        store=cache(lambda: _store(settings)),
         targets={name: places.target(name, settings, prepare=False) for name in settings.targets},
         trusted=signers.fingerprints(settings, settings.state_dir / "keys" / "roles"),
         policies=tuple(
@@ -48,6 +50,18 @@ def watched(settings: Settings) -> Watched:
         },
     )
     return replace(seen, hold_ledger=lambda: held(looking_services(settings), seen.in_use))
+
+
+def _store(settings: Settings) -> RunStore:
+    """Return the state; make one where there is none, for what was told, and migrate none.
+
+    Workers of an older version would refuse a database that a newer look had migrated.
+    """
+    url = database_url(settings)
+    database = Database(url)
+    if database.revision() is not None:
+        standing.require(database)
+    return RunStore(url)
 
 
 def limits(settings: Settings, *, threshold_age: float | None = None) -> Limits:

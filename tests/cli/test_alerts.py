@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,16 @@ def test_a_state_that_cannot_be_read_is_told_all_the_same(house: Machine, server
     code, keys, told = alerts(house, "--email", ADDRESS)
     assert (code, keys, told) == (51, ["state.unreachable"], ["state.unreachable"])
     assert "could not be read" in server.mails[0].text
+
+
+def test_a_look_migrates_no_database_under_workers_of_an_older_version(house: Machine) -> None:
+    with closing(sqlite3.connect(house.state / "state.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = '0004'")
+        database.commit()
+        done = house.run("backup-alerts")
+        assert "state.unreachable" in done.out
+        assert "migrates nothing" in done.out
+        assert database.execute("SELECT version_num FROM alembic_version").fetchone() == ("0004",)
 
 
 def test_on_a_host_that_only_watches_it_makes_no_key_stage_or_target(machine: Machine) -> None:
