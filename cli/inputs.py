@@ -80,7 +80,7 @@ def refuse_folder_of_files(path: Path, command: str = "") -> None:
     more = f", and {len(files) - SOME} more there" if len(files) > SOME else ""
     raise UsageError(
         f"'{path}' is a folder of backup files, not one backup.",
-        hint=f"Nothing was changed. Name its files, each with a command of its own: {named}{more}.",
+        hint=f"Nothing was changed. Name its files, each with a command of its own: {named}{more}",
     )
 
 
@@ -158,7 +158,7 @@ def directory(path: Path, *, name: str | None = None) -> DirectoryTarget:
     if not _marked(path):
         raise TargetUnavailable(
             f"'{path}' has no {MARKER} in it, so it is no target, or its disk is not mounted.",
-            hint=f"Mount it. If it is a copy of a target, say so: touch '{path / MARKER}'",
+            hint=f"Mount it. If it is a copy of a target, say so: touch {quote(str(path / MARKER))}",
         )
     return DirectoryTarget(path, name=name or path.name or "target", region="")
 

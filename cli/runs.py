@@ -11,7 +11,7 @@ from cli.command import Command
 from cli.numbers import limit
 from cli.output import Output, table
 from cli.settings import run_store, services, settings
-from strongroom.errors import RunFailed, RunNotFound, UsageError
+from strongroom.errors import RunEnded, RunFailed, RunNotFound, UsageError
 from strongroom.model import COMMAND
 from strongroom.operations.times import if_any
 from strongroom.state.records import RunState
@@ -149,11 +149,9 @@ def _cancel(arguments: Namespace, output: Output) -> None:
     rows = run_shown.rows_of(built.store, run)
     output.answer(run_shown.as_document(run, rows), run_shown.lines_of(run, rows))
     if found.state.final or run.state is not RunState.CANCELLED:
-        raise UsageError(
+        raise RunEnded(
             f"run {run.id} had ended already, {run.state.value}, {if_any(run.finished_at)}: "
-            "nothing was cancelled",
-            hint="A backup that it made stays: see 'strongroom catalog list'. "
-            "'strongroom status' shows what runs.",
+            "nothing was cancelled"
         )
 
 
@@ -190,7 +188,7 @@ COMMANDS = {
         _one,
         _cancel,
         "What is being worked on stops at its next renewal; nothing half-made is left. A run that has\n"
-        "ended already is shown, and the exit code is 2: nothing was cancelled.",
+        "ended already is shown, and the exit code is 49: nothing was cancelled.",
     ),
     "retry": Command(
         _retry_arguments,

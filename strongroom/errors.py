@@ -421,6 +421,15 @@ class RunCancelled(StateError):
     exit_code = 55
 
 
+class RunEnded(StateError):
+    """The run has ended already, so there is nothing to cancel."""
+
+    exit_code = 49
+    default_hint = (
+        "A backup that it made stays: see 'strongroom catalog list'. 'strongroom status' shows what runs."
+    )
+
+
 class KeyStillNeeded(StateError):
     """Without this key a backup that is kept could not be opened any more."""
 

@@ -206,7 +206,7 @@ def test_a_rebuild_names_what_is_incomplete_and_what_is_forged(configured: Machi
 def test_what_has_ended_cannot_be_cancelled_and_that_is_said_with_how_and_when(configured: Machine) -> None:
     run = back_up(configured)
     done = configured.run("cancel", str(run["id"]))
-    assert done.code == 2
+    assert done.code == 49
     said = " ".join(done.err.split())
     assert f"Run {run['id']} had ended already, done, {run['finished_at']}: nothing was cancelled" in said
     assert "strongroom catalog list" in said
