@@ -32,9 +32,9 @@ from strongroom.operations.services import Services
 from strongroom.sources.local import LocalStore
 from strongroom.state.engine import Database
 from strongroom.state.records import CatalogEntry
+from strongroom.wiring.database import database_url
 from strongroom.wiring.looking import looking_services, policies_now
 from strongroom.wiring.policies import scheduled
-from strongroom.wiring.services import database_url
 from strongroom.wiring.watching import limits
 
 CONFIGURATION = "configuration"

@@ -46,8 +46,9 @@ def asking(output: Output | None = None) -> Ask:
 def run_store() -> RunStore:
     """Return the run store alone: looking needs no keys and no targets."""
     from strongroom.state.store import RunStore  # noqa: PLC0415 - sqlalchemy
+    from strongroom.wiring.database import database_url  # noqa: PLC0415
 
-    return RunStore(settings().database_url)
+    return RunStore(database_url(settings()))
 
 
 def recorded(found: Settings) -> RunStore | None:
@@ -59,7 +60,7 @@ def recorded(found: Settings) -> RunStore | None:
     from strongroom.state import standing  # noqa: PLC0415 - sqlalchemy
     from strongroom.state.engine import Database  # noqa: PLC0415
     from strongroom.state.store import RunStore  # noqa: PLC0415
-    from strongroom.wiring.services import database_url  # noqa: PLC0415
+    from strongroom.wiring.database import database_url  # noqa: PLC0415
 
     url = database_url(found)
     database = Database(url)

@@ -70,7 +70,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     "Catalog": {
         "catalog": Entry("cli.catalog", "list the backups, or rebuild the list from a target"),
         "backup-audit-report": Entry("cli.audit", "say what is on record of a span of time, signed"),
-        "compliance-check": Entry("cli.compliance", "hold what a framework demands of backups against what is"),
+        "compliance-check": Entry("cli.compliance", "hold what frameworks demand of backups against what is"),
         "ledger": Entry("cli.ledger", "show the head of the record of events, or check it by a printed one"),
         "replicas": Entry("cli.catalog", "show where each backup lies and how deep it was verified"),
     },

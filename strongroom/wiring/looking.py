@@ -28,7 +28,7 @@ from strongroom.state.store import RunStore
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.wiring import keys, places, policies, signers
 from strongroom.wiring.asking import Ask
-from strongroom.wiring.services import database_url
+from strongroom.wiring.database import database_url
 
 
 def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import socket
 from functools import cache
-from urllib.parse import quote, urlsplit, urlunsplit
 
 from strongroom.config import Settings
-from strongroom.keys import clusterkeys, privatefile
+from strongroom.keys import clusterkeys
 from strongroom.keys.keyring import Keyring
 from strongroom.operations.services import Limits, Services
 from strongroom.state.store import Patience, RunStore
 from strongroom.wiring import keys, places, policies, signers
 from strongroom.wiring.asking import Ask
+from strongroom.wiring.database import database_url
 from strongroom.wiring.signers import OPERATOR
 
 READS_SOURCES = frozenset({"control", "seal", "verify", OPERATOR})
@@ -55,16 +55,6 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         digest_key=clusterkeys.load_or_create(folder, "digest"),
         limits=_limits(settings),
     )
-
-
-def database_url(settings: Settings) -> str:
-    """Return the database's address, with the password that only a file holds."""
-    if settings.state.password_file is None:
-        return settings.database_url
-    parts = urlsplit(settings.database_url)
-    password = quote(privatefile.read_private(settings.state.password_file).rstrip("\r\n"), safe="")
-    user, at, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user}:{password}{at}{host}" if at else parts.netloc))
 
 
 def _limits(settings: Settings) -> Limits:

@@ -20,8 +20,8 @@ from strongroom.state.store import RunStore
 from strongroom.watch.facts import Limits
 from strongroom.watch.mail import MailServer
 from strongroom.wiring import places, signers
+from strongroom.wiring.database import database_url
 from strongroom.wiring.looking import looking_services
-from strongroom.wiring.services import database_url
 
 
 def watched(settings: Settings) -> Watched:

@@ -1,0 +1,22 @@
+"""Where the state database is, with the password that only a file holds."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from strongroom.config import Settings
+from strongroom.keys import privatefile
+
+
+def database_url(settings: Settings) -> str:
+    """Return the address to connect to; it may hold a password, so it is for no message.
+
+    Raises:
+        ConfigError: the password's file is missing, or open to others.
+    """
+    if settings.state.password_file is None:
+        return settings.database_url
+    parts = urlsplit(settings.database_url)
+    password = quote(privatefile.read_private(settings.state.password_file).rstrip("\r\n"), safe="")
+    user, at, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}{at}{host}" if at else parts.netloc))
