@@ -15,6 +15,7 @@ from cli.parser import Parser
 from cli.progress import counting
 from cli.run_shown import stamp
 from strongroom.errors import KeyUnproven
+from strongroom.operations.times import if_any
 
 if TYPE_CHECKING:
     from strongroom.operations.keyhealth import Due, Tried
@@ -66,7 +67,10 @@ def _check(arguments: Namespace, output: Output) -> None:
         health = check(built, progress=advance)
     document = {
         "tried": [_document(one) for one in health.tried],
-        "due": [{"key": d.key, "label": d.label, "last": d.last, "overdue": d.overdue} for d in health.late],
+        "due": [
+            {"key": d.key, "label": d.label, "last": if_any(d.last), "overdue": d.overdue}
+            for d in health.late
+        ],
         "unread": health.unread,
     }
     output.answer(document, _lines(health.tried, health.late, health.unread))
