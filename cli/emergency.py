@@ -142,7 +142,8 @@ def _back_up(policy: str, built: Services, output: Output) -> Run:
 def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
     """Put tool, format, runbook, kit and quorum files beside the backup, on each medium."""
     from cli.kit import rendered  # noqa: PLC0415
-    from cli.kit_facts import configuration, quorum_files  # noqa: PLC0415
+    from cli.kit_facts import quorum_files  # noqa: PLC0415
+    from cli.kit_toml import configuration  # noqa: PLC0415
     from strongroom.operations.emergency import furnish  # noqa: PLC0415
     from strongroom.operations.emergency_files import recovery_files, runbook  # noqa: PLC0415
     from strongroom.operations.open import read_manifest  # noqa: PLC0415

@@ -1,0 +1,165 @@
+"""What to type on the worst day: the commands on the recovery kit, by the kind of medium and of key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice, product
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from cli.signers import manifest_signers
+from strongroom.errors import StrongroomError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cli.signers import Known
+    from strongroom.config import Settings
+    from strongroom.container.manifest import Manifest, ManifestRecipient
+    from strongroom.operations.kit import Key, Section, Way
+    from strongroom.operations.services import Services
+    from strongroom.state.records import RecipientPin
+    from strongroom.targets import Target
+
+MOST = 4
+"""Ways through the spares of one all-of that are written out: more would hide the first."""
+
+
+def typed(settings: Settings, built: Services, signs: Sequence[Known], *, beside: bool) -> Iterator[Section]:
+    """Yield what to type for the newest backup of each policy, by the kind of its medium."""
+    for name, policy in settings.policies.items():
+        newest = next(iter(built.store.backups(policy=name, limit=1)), None)
+        if newest is None or policy.kind != "full":
+            continue
+        target = policy.targets[0]
+        medium = policy.offline and (beside or _furnished(built.target(target), newest.backup))
+        lines = _from_medium if medium else _from_target
+        ways = ways_of(built.pinned(name).spec.recipients, settings)
+        yield _section(
+            f"policy '{name}', from {'its medium' if medium else 'a copy of a target'} '{target}'",
+            lines(_folder(settings, target), newest.backup, ways, signs),
+            ways,
+        )
+
+
+def _furnished(medium: Target, backup: str) -> bool:
+    """Tell whether runbook and program lie beside a backup; one that is away is taken to have them."""
+    return holds(medium, f"emergency/{backup}/") or not holds(medium, "manifests/")
+
+
+def holds(target: Target, prefix: str) -> bool:
+    """Tell whether there is anything of such a name; one that is away shows nothing."""
+    with suppress(StrongroomError):
+        return next(iter(target.list(prefix)), None) is not None
+    return False
+
+
+def _folder(settings: Settings, target: str) -> str:
+    return str(getattr(settings.targets[target], "path", "/mnt/copy"))
+
+
+def _section(what: str, lines: Iterable[str], ways: Sequence[Way]) -> Section:
+    from strongroom.operations.kit import Section, asks  # noqa: PLC0415
+
+    words = ["Put in the paths. A signer that is retired signed older backups: add its --signer for those."]
+    if len(ways) > 1:
+        words.append("Any one of the ways is enough.")
+    if said := asks(ways):
+        words.append(f"It asks for {said}.")
+    return Section(title=f"What to type: {what}", words=tuple(words), commands=tuple(lines))
+
+
+def _from_medium(folder: str, backup: str, ways: Sequence[Way], signs: Sequence[Known]) -> Iterator[str]:
+    beside = f"emergency/{backup}"
+    yield f"MEDIUM={quote(folder)}   # where the medium is mounted"
+    yield 'cd "$MEDIUM"'
+    yield "# is it whole? without any key:"
+    yield f"sha256sum --check {beside}/SHA256SUMS"
+    yield f"strongroom verify-backup . --backup {backup} --depth digest"
+    yield from _everything(f"--from-target . --backup {backup}", ways, signs, beside=beside)
+    yield from _without(f"{beside}/recover.py", f"containers/{backup}/*", ways, _sealers(signs))
+
+
+def _from_target(folder: str, backup: str, ways: Sequence[Way], signs: Sequence[Known]) -> Iterator[str]:
+    yield f"COPY={quote(folder)}   # where the target or a copy of it is mounted"
+    yield 'cd "$COPY"'
+    yield "# an unmarked copy is refused; mark it if the backups do lie here: touch .strongroom-target"
+    yield "# is it whole? without any key:"
+    yield f"strongroom verify-backup . --backup {backup} --depth digest"
+    yield from _everything(f"--from-target . --backup {backup}", ways, signs)
+    yield from _without('"$RECOVER"', f"containers/{backup}/*", ways, _sealers(signs))
+
+
+def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[Known]) -> Section:
+    ways = ways_of(manifest.recipients, settings)
+    lines = [
+        f"FILE={quote(str(path))}   # where it or a copy of it lies",
+        "# is it whole? without any key:",
+        'strongroom verify-backup "$FILE" --depth digest',
+    ]
+    if manifest.values:
+        lines += _everything('--backup-file "$FILE"', ways, signs)
+    lines += _without('"$RECOVER"', '"$FILE"', ways, manifest_signers(signs))
+    return _section(f"the file {path.name}", lines, ways)
+
+
+_PROGRAM = "RECOVER=/path/to/ops/recover/recover.py   # it comes with Strongroom's sources; keep a copy"
+
+
+def _everything(
+    where: str, ways: Sequence[Way], signs: Sequence[Known], *, beside: str | None = None
+) -> Iterator[str]:
+    from strongroom.operations.kit import CONFIGURED, named, paths, restore  # noqa: PLC0415
+
+    yield from ("", "# everything back, on a clean machine with Strongroom:")
+    yield from paths(ways, quorums=beside)
+    if any(key.kind in CONFIGURED for way in ways for key in way):
+        toml = f"$PWD/{beside}/strongroom.toml" if beside else "/path/to/strongroom.toml   # see below"
+        yield f"export STRONGROOM_CONFIG={toml}"
+    for way in ways:
+        yield f"# with {named(way)}:"
+        yield from restore(where, way, manifest_signers(signs), quorums=beside)
+
+
+def _without(program: str, files: str, ways: Sequence[Way], signers: Sequence[str]) -> Iterator[str]:
+    from strongroom.operations.kit import named, recover  # noqa: PLC0415
+
+    yield from ("", "# without Strongroom; --out DIR in place of --list writes what it holds:")
+    if program == '"$RECOVER"':
+        yield _PROGRAM
+    if files != '"$FILE"':  # which has its newer envelopes in itself
+        yield "# if it was rotated since it was made, add: --newer keys/*/*"
+    for way in ways:
+        yield f"# with {named(way)}:"
+        yield recover(program, files, way, signers)
+
+
+def _sealers(signs: Sequence[Known]) -> list[str]:
+    """Return the fingerprints of whoever signs a target's containers and their newer envelopes."""
+    sealers = [one.key.fingerprint for one in signs if one.role == "seal" and one.key.signs]
+    return [*sealers, *manifest_signers(signs)]
+
+
+def ways_of(readers: Sequence[ManifestRecipient] | Sequence[RecipientPin], settings: Settings) -> list[Way]:
+    """Return what opens for these readers, each with the keys that are needed together with it."""
+    from strongroom.config.keys import AllOfKey  # noqa: PLC0415
+
+    ways: list[Way] = []
+    for one in readers:
+        known = settings.keys.get(one.name)
+        if isinstance(known, AllOfKey):
+            ways += [tuple(_key(n, settings) for n in names) for names in islice(product(*known.legs), MOST)]
+        elif one.type != "all-of":
+            ways.append((_key(one.name or one.fingerprint[-16:], settings, one.type.partition("-")[0]),))
+    return ways
+
+
+def _key(name: str, settings: Settings, kind: str | None = None) -> Key:
+    from strongroom.operations.kit import Key  # noqa: PLC0415
+
+    known = settings.keys.get(name)
+    if known is None or kind not in (None, known.kind):
+        return Key(name=name, kind=kind or "")
+    module, token = getattr(known, "module", None), getattr(known, "token", None)
+    return Key(name=name, kind=known.kind, module=str(module or ""), token=token or "")
