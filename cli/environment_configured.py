@@ -34,6 +34,7 @@ from strongroom.operations.health import Finding, good, remark, wrong
 from strongroom.operations.recovery_backups import Looked, Seen, Want
 from strongroom.operations.recovery_libraries import CORE
 from strongroom.operations.recovery_places import DESTINATION
+from strongroom.operations.recovery_record import damaged
 from strongroom.operations.within import within
 from strongroom.state.records import CatalogEntry
 from strongroom.wiring import keys as wired
@@ -53,9 +54,11 @@ _LIBRARIES = {
 
 
 class Record(NamedTuple):
-    """What the record here knows: each policy's newest backup, and what commands wrote."""
+    """What the record here knows: each policy's newest backup, where that was found bad, and what commands
+    wrote."""
 
     newest: Mapping[str, CatalogEntry]
+    bad: Mapping[str, frozenset[str]]
     commands: Sequence[CatalogEntry]
 
 
@@ -94,10 +97,10 @@ def _record(found: Settings) -> tuple[Record, list[Finding]]:
     except OSError as error:
         outcome = from_os(error)
     if isinstance(outcome, StrongroomError):
-        return Record({}, ()), [remark(STATE, f"{outcome.message} ({outcome.code})", outcome.hint)]
+        return Record({}, {}, ()), [remark(STATE, f"{outcome.message} ({outcome.code})", outcome.hint)]
     if outcome is None:
         words = "no state database here yet: what is on targets is looked at without one"
-        return Record({}, ()), [good(STATE, words)]
+        return Record({}, {}, ()), [good(STATE, words)]
     return outcome, [good(STATE, "the state database answers")]
 
 
@@ -106,7 +109,9 @@ def _read(found: Settings) -> Record | None:
         return None
     newest = {name: next(iter(store.backups(policy=name, limit=1)), None) for name in found.policies}
     known = {name: entry for name, entry in newest.items() if entry is not None}
-    return Record(known, store.backups(policy=COMMAND))
+    replicas = store.replicas_of([entry.backup for entry in known.values()])
+    bad = {name: frozenset(one.target for one in each if not one.good) for name, each in replicas.items()}
+    return Record(known, bad, store.backups(policy=COMMAND))
 
 
 # -- what is asked, all at once -----------------------------------------------------------
@@ -121,7 +126,9 @@ def _recovery(
     looked: Looked = _of("target", asked)
     newest = {key: one for key, one in backups.newest_of(looked).items() if key in found.policies}
     yield from unread or backups.signers(len(trusted), looked)
-    yield from backups.targets(looked, list(_wanted(found)), known)
+    wanted = list(_wanted(found))
+    yield from backups.targets(looked, wanted, known)
+    yield from damaged(looked, wanted, record.bad)
     tries: Tries = _of("key", asked)
     openers = [*typed.openers(arguments, output), *keys.at_hand(tries)]
     openers += custodians.custodians_of(arguments, output, here, ask=False)

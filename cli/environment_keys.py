@@ -11,12 +11,13 @@ from typing import NamedTuple
 from cli.diagnose import tried
 from strongroom.config import PassphraseKey, Pkcs11Key, Settings
 from strongroom.container.manifest import Manifest
-from strongroom.errors import KeyServiceUnavailable, MissingPiece, StrongroomError
+from strongroom.errors import DAMAGE, KeyServiceUnavailable, MissingPiece, StrongroomError
 from strongroom.keys import Opener
 from strongroom.keys.unasked import unasked
 from strongroom.operations.diagnose import Diagnosed
 from strongroom.operations.health import Finding, State, good, remark, wrong
-from strongroom.operations.recovery_backups import OPENS, Looked, Seen, opens
+from strongroom.operations.recovery_backups import OPENS, Looked, opens
+from strongroom.operations.recovery_record import having
 from strongroom.operations.within import within
 from strongroom.targets import Target
 from strongroom.targets.resilient import bare
@@ -127,33 +128,31 @@ _TRY = "'strongroom diagnose-backup-encryption' tries it, and asks."
 def opened(newest: Mapping[str, Manifest], looked: Looked, means: Means) -> Iterator[Finding]:
     """Open the newest backup of each policy, all at once."""
     works = {
-        policy: partial(_open, manifest, _having(policy, manifest, looked), means)
+        policy: partial(_open, manifest, having(policy, manifest.backup_id, looked), means)
         for policy, manifest in newest.items()
     }
     for policy, outcome in within(PATIENCE, works).items():
-        one = wrong(OPENS, outcome) if isinstance(outcome, StrongroomError) else outcome
-        yield one.on(policy=policy, backup=newest[policy].backup_id)
+        found = [wrong(OPENS, outcome)] if isinstance(outcome, StrongroomError) else outcome
+        yield from (one.on(policy=policy, backup=newest[policy].backup_id) for one in found)
 
 
-def _having(policy: str, manifest: Manifest, looked: Looked) -> list[str]:
-    return [
-        name
-        for name, seen in looked.items()
-        if isinstance(seen, Seen)
-        and policy in seen.newest
-        and seen.newest[policy].backup_id == manifest.backup_id
-    ]
-
-
-def _open(manifest: Manifest, names: Sequence[str], means: Means) -> Finding:
-    """Open a backup from the first target that gives it."""
+def _open(manifest: Manifest, names: Sequence[str], means: Means) -> list[Finding]:
+    """Open a backup from the first target that gives it; what another one gave instead is a remark."""
     asked = frozenset(name for name in means.settings.keys if is_asked(means.settings, name))
-    failure: StrongroomError | None = None
+    failed: dict[str, StrongroomError] = {}
     for name in names:
         try:
             with unasked():
                 place = target(name, means.settings)
-                return opens(place, manifest, means.openers, trusted=means.trusted, asked=asked)
+                found = opens(place, manifest, means.openers, trusted=means.trusted, asked=asked)
         except StrongroomError as error:
-            failure = failure or error
-    raise failure or MissingPiece("no target has it")
+            failed[name] = error
+        else:
+            return [*(_not_from(one, error, manifest) for one, error in failed.items()), found]
+    raise next(iter(failed.values()), MissingPiece("no target has it"))
+
+
+def _not_from(name: str, error: StrongroomError, manifest: Manifest) -> Finding:
+    mend = f"'strongroom repair {manifest.backup_id}' brings it up from a good replica."
+    hint = mend if isinstance(error, DAMAGE) else error.hint
+    return remark(OPENS, f"not from there: {error.message} ({error.code})", hint).on(target=name)

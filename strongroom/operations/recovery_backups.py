@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.errors import (
+    DAMAGE,
     FormatError,
     MissingPiece,
     NothingOpens,
@@ -18,7 +19,6 @@ from strongroom.errors import (
 from strongroom.keys import Identity
 from strongroom.keys.passphrase import TYPE as PASSPHRASE
 from strongroom.keys.quorum import TYPE as QUORUM
-from strongroom.operations.envelopes import wrapping_keys
 from strongroom.operations.health import Finding, good, remark, wrong
 from strongroom.operations.open import Backup, Objects, backup_ids, read_manifest
 from strongroom.operations.readers_now import readers_now
@@ -202,23 +202,30 @@ def opens(
 
     Args:
         asked: names of keys that would open here once somebody types a PIN.
+
+    Raises:
+        TargetError: the place does not answer.
+        FormatError, VerificationFailed: what is to be opened is damaged here, or not all there.
     """
     if not manifest.sealed:
         return good(OPENS, "it is not sealed")
     readers = readers_now(place, manifest, trusted=trusted).recipients
     who = "; or ".join(reader.describes for reader in readers)
     failures: list[str] = []
+    damage: StrongroomError | None = None
     for identity in identities:
         try:
-            backup = Backup(place, manifest, [identity], trusted=trusted)
-            for entry in wrapping_keys(manifest).values():
-                backup.container(entry)
+            Backup(place, manifest, [identity], trusted=trusted).unlock()
         except TargetError:
             raise
+        except DAMAGE as error:
+            damage = error
         except StrongroomError as error:
             failures.append(f"{identity.describe()}: {error.message}")
-            continue
-        return good(OPENS, f"opens here with {identity.describe()}; it opens for {who}")
+        else:
+            return good(OPENS, f"opens here with {identity.describe()}; it opens for {who}")
+    if damage is not None:  # no key can help, and to ask for one would mislead
+        raise damage
     return _not_here(readers, who, asked, failures)
 
 

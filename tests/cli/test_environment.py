@@ -109,6 +109,39 @@ def test_a_dead_region_is_a_remark_and_all_of_them_are_wrong(house: Machine) -> 
     assert wrong(done.document) == [*[("target", "TargetUnavailable")] * 3, ("backup", "MissingPiece")]
 
 
+def containers(machine: Machine) -> list[Path]:
+    """The one container of the newest backup, on each target in their order."""
+    under = (machine.path(f"regions/{name}/containers") for name in REGIONS)
+    return [next(path for path in each.rglob("*") if path.is_file()) for each in under]
+
+
+def test_a_damaged_replica_is_no_key_that_lacks_and_a_remark_as_long_as_another_opens(house: Machine) -> None:
+    words = (COMMAND, "--identity", "recovery.key", "--json")
+    first, *others = containers(house)
+    first.chmod(0o600)
+    first.write_bytes(first.read_bytes()[:-1])
+    done = house.ok(*words).document
+    opening = [(one["state"], one["target"]) for one in done["checks"] if one["check"] == "opens"]
+    assert opening == [("remark", REGIONS[0]), ("good", "")]
+    for path in others:
+        path.unlink()
+    none = house.run(*words)
+    assert (none.code, wrong(none.document)) == (14, [("opens", "Truncated")])
+
+
+def test_a_backup_that_was_found_damaged_on_every_target_is_nothing_to_recover_from(house: Machine) -> None:
+    for count, path in enumerate(containers(house), 1):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.chmod(0o600)
+        path.write_bytes(content)
+        house.run("backup-health-check", "--check-integrity")
+        done = house.run(COMMAND, "--identity", "recovery.key", "--json")
+        everywhere = count == len(REGIONS)
+        assert done.code == (26 if everywhere else 0)
+        assert (("backup", "VerificationFailed") in wrong(done.document)) is everywhere
+
+
 def test_what_is_wrong_with_files_and_configuration_is_named(house: Machine) -> None:
     words = (COMMAND, "--identity", "recovery.key", "--json")
     key = house.state / "keys" / "store.key"
