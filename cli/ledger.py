@@ -12,7 +12,7 @@ from msgspec import to_builtins
 from cli.command import Command
 from cli.output import Output, plural, verb
 from cli.parser import Parser
-from strongroom.errors import TargetUnavailable, UsageError
+from strongroom.errors import StateError, TargetUnavailable, UsageError
 
 if TYPE_CHECKING:
     from strongroom.container.head import LedgerHead
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DIGITS = 64
 PUBLISH = "strongroom ledger publish"
-_AGAIN = "What the others have holds. Bring it back, then repeat."
+_AGAIN = "What the others have holds. Look at what is said of each, then repeat."
 _ELSEWHERE = "Whether the newest were cut off, only a head elsewhere can tell: a printed one, or --targets."
 
 
@@ -71,13 +71,21 @@ def _publish(arguments: Namespace, output: Output) -> None:
     lines = [f"event {done.head.event}, {done.head.at}, SHA-256 {done.head.sha256}"]
     lines += [f"  {one.target}: {_became(one)}" for one in done.places]
     output.answer(to_builtins(done), lines)
+    if doubted := [one.target for one in done.places if one.doubt]:
+        raise TargetUnavailable(f"The record was not held against {', '.join(doubted)}.", hint=_AGAIN)
     if done.missed:
         raise TargetUnavailable(f"The head is not on {', '.join(done.missed)}.", hint=_AGAIN)
+    if done.untaken:
+        raise StateError(
+            done.untaken, hint="The heads are put. Look at that file's owner and mode, then repeat."
+        )
 
 
 def _became(one: Placed) -> str:
     if one.missed:
         return f"not put there: {one.missed}"
+    if one.doubt:
+        return f"put; the record was not held against what lies there: {one.doubt}"
     if one.follows:
         return f"put; {_other(one.follows)}"
     return "put" if one.new else "there already"
@@ -114,7 +122,7 @@ def _held(known: Iterable[str]) -> tuple[OnTarget, ...]:
 def _said(one: OnTarget) -> str:
     """Say what a target has of the record, or of others."""
     if one.missed:
-        return f"{one.target}: could not be asked: {one.missed}"
+        return f"{one.target}: not held against: {one.missed}"
     said = [f"no signed head of this record; '{PUBLISH}' puts one there"]
     if (newest := one.newest) is not None:
         heads = plural(one.agree, "head")

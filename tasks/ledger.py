@@ -26,7 +26,13 @@ def publish() -> int:
     except (LedgerChanged, LedgerCut) as error:
         log.error("ledger-not-as-published", extra={"code": error.code, "why": error.message})
         return 0
+    if done.untaken:
+        log.error("accesses-not-taken", extra={"why": done.untaken})
     for place in done.places:
+        if place.missed or place.doubt:
+            log.warning(
+                "ledger-head-amiss", extra={"target": place.target, "why": place.missed or place.doubt}
+            )
         if place.follows is not None:
             log.error("ledger-begins-anew", extra={"target": place.target, "before": place.follows.event})
     return sum(place.new for place in done.places)

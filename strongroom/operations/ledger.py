@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from secrets import token_hex
 
 from msgspec import Struct
 
@@ -13,6 +15,7 @@ from strongroom.state.records import Link
 from strongroom.state.store import RunStore
 
 _PAGE = 1000
+UNREADABLE = "ledger.unreadable"
 BEFORE_ALL = -(2**62)
 """Numbers begin at 1: whoever writes to the database may begin elsewhere."""
 UNLIKE = (
@@ -20,6 +23,8 @@ UNLIKE = (
     "as an incident unless you know why. Backups do not depend on it: a new one can begin "
     "('strongroom catalog rebuild')."
 )
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LAST_TIME = 253_402_300_800  # the year 10000, which RFC 3339 cannot write
 
 
 class Head(Struct, frozen=True, kw_only=True):
@@ -111,12 +116,28 @@ def _hold(found: Looked, number: int, sha256: str) -> None:
 
 
 def chain(store: RunStore, *, after: int = BEFORE_ALL, made: str = "") -> Iterator[tuple[Link, str]]:
-    """Yield each event after one whose digest is ``made``, with the digest that it should carry."""
+    """Yield each event after one whose digest is ``made``, with the digest that it should carry.
+
+    One that was never appended so comes as ``ledger.unreadable``: no made-up row keeps an alarm back.
+    """
     while page := store.links(after=after, limit=_PAGE):
         for link in page:
+            if not whole(link):
+                made = token_hex(32)  # no digest that somebody wrote there fits
+                yield Link(id=link.id, at=0.0, kind=UNREADABLE, run=None, detail="{}", chain=""), made
+                continue
             made = digest(made, at=link.at, kind=link.kind, run=link.run, detail=link.detail)
             yield link, made
         after = page[-1].id
+
+
+def whole(link: Link) -> bool:
+    """Tell whether an event has what each has that was appended: SQLite keeps anything in any column."""
+    at: object = link.at
+    words: tuple[object, ...] = (link.kind, link.run or "", link.detail, link.chain)
+    if not isinstance(at, float | int) or not all(isinstance(one, str) for one in words):
+        return False
+    return 0 <= at < _LAST_TIME and _DIGEST.fullmatch(link.chain) is not None
 
 
 def head_of(link: Link, made: str) -> Head:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from functools import partial
+from operator import attrgetter
 
 from msgspec import Struct
 
 from strongroom.container.head import LedgerHead
 from strongroom.errors import LedgerChanged, LedgerCut, StrongroomError
 from strongroom.operations.ledger import BEFORE_ALL, UNLIKE, chain
-from strongroom.operations.ledger_heads import TRIED, Seen, is_of, newest_of_each, seen, signed
+from strongroom.operations.ledger_seen import Seen, first_signed, is_of, newest_of_each, seen
 from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
 from strongroom.targets import Target
@@ -20,9 +21,9 @@ from strongroom.targets import Target
 class OnTarget(Struct, frozen=True, kw_only=True):
     """What a target says of the ledger.
 
-    ``agree`` heads are named as the record has it, ``newest`` is the last of them that was read;
+    ``agree`` heads are named as the record has it, ``newest`` is the one of the latest event that is signed;
     ``foreign`` are of this ledger by name and signed by nobody who is trusted here. ``others`` are the
-    newest heads of other ledgers. ``missed`` says why it could not be asked.
+    newest heads of other ledgers. ``missed`` says why the record was not held against it.
     """
 
     target: str
@@ -39,7 +40,8 @@ def held(services: Services, targets: Sequence[str], *, known: Collection[str] =
     Names that the record agrees with need no reading; of the rest one signed head is enough.
 
     Args:
-        known: other ledgers, by their first digests, that may have been kept while this one is.
+        known: other ledgers, by their first digests, that may have been kept while this one is, with
+            signing keys of their own, too.
 
     Raises:
         LedgerChanged: a signed head is of an event that is another one now, or of another ledger that
@@ -52,8 +54,8 @@ def held(services: Services, targets: Sequence[str], *, known: Collection[str] =
         found = pool.map(lambda name: _listed(services.target(name)), targets)
         listed = dict(zip(targets, found, strict=True))
     wanted = {one.event for found in listed.values() if not isinstance(found, str) for one in found}
-    made = _digests(services, wanted)
-    told = tuple(_hold(services, name, found, ledger, made) for name, found in listed.items())
+    hold = partial(_hold, services, ledger=ledger, made=_digests(services, wanted), known=known)
+    told = tuple(hold(name, found) for name, found in listed.items())
     if first:
         _refuse_beside(told, rfc3339(first[0].at), known)
     return told
@@ -96,21 +98,34 @@ def _digests(services: Services, wanted: set[int]) -> Made:
     return Made(digests, last)
 
 
-def _hold(services: Services, name: str, found: Sequence[Seen] | str, ledger: str, made: Made) -> OnTarget:
+def _hold(
+    services: Services,
+    name: str,
+    found: Sequence[Seen] | str,
+    *,
+    ledger: str,
+    made: Made,
+    known: Collection[str],
+) -> OnTarget:
     if isinstance(found, str):
         return OnTarget(target=name, missed=found)
     target, trusted = services.target(name), services.signer_fingerprints
     own = [one for one in found if is_of(one, ledger)]
-    agree = [one for one in own if made.digests.get(one.event, "").startswith(one.digits)]
+    others = [one for one in found if not is_of(one, ledger)]
+    agree = sorted(
+        (one for one in own if made.digests.get(one.event, "").startswith(one.digits)),
+        key=attrgetter("event"),
+        reverse=True,
+    )
     unlike = [one for one in own if not made.digests.get(one.event, "").startswith(one.digits)]
     try:
         _refuse(target, unlike, trusted, made)
         return OnTarget(
             target=name,
             agree=len(agree),
-            newest=next(newest_of_each(target, agree, trusted), None),
+            newest=first_signed(target, agree, trusted),
             foreign=len(unlike),
-            others=tuple(newest_of_each(target, (one for one in found if not is_of(one, ledger)), trusted)),
+            others=tuple(newest_of_each(target, others, trusted, known)),
         )
     except (LedgerChanged, LedgerCut):
         raise
@@ -120,10 +135,7 @@ def _hold(services: Services, name: str, found: Sequence[Seen] | str, ledger: st
 
 def _refuse(target: Target, unlike: Iterable[Seen], trusted: frozenset[str], made: Made) -> None:
     """Refuse the record for the first signed head that it does not lead to."""
-    for one in islice(unlike, TRIED):
-        head = signed(target, one, trusted)
-        if head is None:
-            continue
+    if head := first_signed(target, unlike, trusted):
         where = f"a signed head of {head.made_at} on target '{target.name}'"
         if head.event > made.last:
             raise LedgerCut(f"The record ends with event {made.last}; {where} is of event {head.event}.")

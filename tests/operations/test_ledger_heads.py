@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,15 @@ from sqlalchemy import create_engine, text
 from strongroom.container.head import LedgerHead, parse_head, sign_head
 from strongroom.container.signing import Signer
 from strongroom.errors import LedgerChanged, LedgerCut, MissingPiece, TargetUnavailable
+from strongroom.evidence.accesses import FILE
 from strongroom.operations import ledger_heads
+from strongroom.operations.audit import audit
+from strongroom.operations.ledger import check
 from strongroom.operations.ledger_heads import Published
 from strongroom.operations.ledger_held import OnTarget, held
+from strongroom.operations.ledger_seen import TRIED, name_of
 from strongroom.operations.services import Services
+from strongroom.operations.times import rfc3339
 from strongroom.state.events import digest
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
@@ -83,7 +89,7 @@ def test_a_head_lies_signed_on_every_target_and_the_record_leads_on_from_it(
         [where] = names_on(target)
         content = b"".join(target.read(where))
         assert parse_head(content, trusted=services.signer_fingerprints) == head, name
-        assert where == ledger_heads.name_of(head)
+        assert where == name_of(head)
     assert [(one.agree, one.newest, one.foreign) for one in held_on(services)] == [(1, head, 0)] * 3
     newer = published(services)
     assert newer.event == head.event + 3
@@ -135,7 +141,7 @@ def test_what_was_edited_after_the_head_is_told_before_another_one_is_signed(
 def test_one_target_that_kept_its_head_is_enough(world: World, services: Services) -> None:
     head = published(services)
     for name in ("eu", "us"):
-        world.targets[name].delete(ledger_heads.name_of(head))
+        world.targets[name].delete(name_of(head))
     edit(world, "DELETE FROM events WHERE id > 3")
     with pytest.raises(LedgerCut, match="on target 'ap' is of event 5"):
         held_on(services)
@@ -167,7 +173,7 @@ def test_a_database_that_was_lost_begins_anew_and_that_is_told_once(world: World
 
 def forged(world: World, content: bytes, head: LedgerHead) -> None:
     target = world.targets["us"]
-    name = ledger_heads.name_of(head)
+    name = name_of(head)
     target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
@@ -191,15 +197,81 @@ def test_what_somebody_else_signed_or_renamed_neither_alarms_nor_counts(
 
 def test_junk_without_end_is_not_read_without_end(world: World, services: Services) -> None:
     head = published(services)
-    for number in range(ledger_heads.TRIED + 50):
+    for number in range(TRIED + 50):
         one = LedgerHead(
             ledger=head.ledger, event=1000 + number, at=head.at, sha256="ab" * 32, made_at=head.made_at
         )
         forged(world, b"junk", one)
     counted = Counted(world.targets["us"])
     there = replace(services, targets={**services.targets, "us": counted})
-    assert {one.target: one.foreign for one in held_on(there)}["us"] == ledger_heads.TRIED + 50
-    assert counted.reads <= ledger_heads.TRIED + 1
+    said = {one.target: one.missed for one in held_on(there)}
+    assert "there are more" in said.pop("us")
+    assert set(said.values()) == {""}
+    assert counted.reads <= TRIED + 1
+
+
+def junk(world: World, like: LedgerHead, *, ledger: str) -> None:
+    """Leave more names that sort before every head than are read in vain, as whoever may write there can."""
+    for target in world.targets.values():
+        for number in range(TRIED + 1):
+            name = f"ledger/{ledger[:16]}/{like.made_at[:7]}/{10**12 - 1 - number}-{'0' * 16}.json"
+            target.put(name, [b"junk"], size=4, sha256=hashlib.sha256(b"junk").digest())
+
+
+def test_junk_hides_no_head_that_the_record_does_not_lead_to(world: World, services: Services) -> None:
+    head = published(services)
+    edit(world, "DELETE FROM events WHERE id > 3")
+    junk(world, head, ledger=head.ledger)
+    assert all("there are more" in one.missed for one in held_on(services))
+    places = published_on(services).places
+    assert all(one.new and "there are more" in one.doubt for one in places)
+
+
+def test_junk_hides_no_other_record_that_this_one_was_made_anew_beside(
+    world: World, services: Services
+) -> None:
+    head = published(services)
+    edit(world, "UPDATE events SET at = at - 3600", "UPDATE events SET kind = 'key.failed' WHERE id = 1")
+    make_anew(world, services.store)
+    junk(world, head, ledger="f" * 16)
+    assert all(f"--known {'f' * 16}" in one.missed for one in held_on(services))
+    with pytest.raises(LedgerChanged, match="has a signed head of another one"):
+        held_on(services, known=["f" * 16])
+
+
+def test_what_lies_under_the_name_of_a_head_already_is_no_head(world: World, services: Services) -> None:
+    first = services.store.links(limit=1)[0]
+    newest = services.store.newest_link()
+    assert newest is not None
+    month = rfc3339(time.time())[:7]
+    name = f"ledger/{first.chain[:16]}/{month}/{newest.id:012}-{newest.chain[:16]}.json"
+    world.targets["us"].put(name, [b"junk"], size=4, sha256=hashlib.sha256(b"junk").digest())
+    done = published_on(services)
+    assert list(done.missed) == ["us"]
+    assert "nobody signed it" in done.missed["us"]
+
+
+@pytest.mark.parametrize("to", ["at = 1e300", "at = 'x'", "kind = x'ff'", "chain = 'zz'"])
+@pytest.mark.parametrize("number", [1, 3, 5])
+def test_a_row_that_no_program_writes_keeps_no_alarm_from_being_told(
+    world: World, services: Services, to: str, number: int
+) -> None:
+    published(services)
+    happen(services, 1 if number != 5 else 0)
+    edit(world, f"UPDATE events SET {to} WHERE id = {number}")
+    with pytest.raises(LedgerChanged, match=f"Event {number} "):
+        check(services.store)
+    if number != 3:
+        with pytest.raises(LedgerChanged):
+            published_on(services)
+    assert audit(services.store, since=0, until=time.time() + 60, now=time.time()).broken == number
+
+
+def test_heads_are_put_although_what_was_opened_cannot_be_taken(services: Services) -> None:
+    (services.state_dir / FILE).mkdir()
+    done = published_on(services)
+    assert (done.missed, all(one.new for one in done.places)) == ({}, True)
+    assert FILE in done.untaken
 
 
 class Counted(MemoryTarget):
@@ -229,4 +301,4 @@ def test_a_target_that_is_away_is_named_and_holds_up_no_other(world: World, serv
     assert {one.target: one.agree for one in held_on(there)} == {"eu": 1, "us": 0, "ap": 1}
     assert {one.target: one.missed for one in held_on(there)}["us"] == "region us does not answer"
     with pytest.raises(MissingPiece):
-        next(world.targets["us"].read(ledger_heads.name_of(done.head)))  # type: ignore[arg-type]
+        next(world.targets["us"].read(name_of(done.head)))  # type: ignore[arg-type]
