@@ -7,12 +7,14 @@ the lines over (:func:`take`); if a process dies in between, one may be taken ov
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from strongroom.state.store import RunStore
 
 FILE = "accesses.jsonl"
+APART = "accesses.taken.jsonl"
+"""Lines that are on their way into the database."""
+LONGEST = 64 * 1024
+"""Bytes of a line; one has some 300."""
 OPENED = "access.opened"
 RESTORED = "access.restored"
 SHOWN = "access.shown"
@@ -47,57 +53,88 @@ class Access(Struct, frozen=True, kw_only=True):
 def note(state_dir: Path, kind: str, **detail: str | int | None) -> None:
     """Append a line, durably. Raises OSError."""
     access = Access(id=token_hex(8), at=time.time(), kind=kind, detail=detail)
-    with _held(state_dir, os.O_CREAT) as descriptor:
-        begun = _cut_off(descriptor)  # by a process that died as it wrote
-        os.write(descriptor, b"\n" * begun + msgspec.json.encode(access) + b"\n")
-        os.fsync(descriptor)
+    with _held(state_dir / FILE, os.O_CREAT) as descriptor:
+        _append(descriptor, msgspec.json.encode(access) + b"\n")
 
 
 def take(state_dir: Path, store: RunStore) -> int:
     """Put what was noted into the record of events; return how many lines that were.
 
-    A line that cannot be read is told as one: somebody wrote into the file.
+    A line that cannot be read is told as one: somebody wrote into the file. The lines are set apart first, so
+    that no command waits for a database.
 
     Raises:
-        StateError: the file cannot be read, or the record took none; the lines stay.
+        StateError: a file cannot be read or written, or the record took none; the lines stay.
     """
+    noted, apart = state_dir / FILE, state_dir / APART
     try:
-        with _held(state_dir) as descriptor:
-            lines = os.pread(descriptor, os.fstat(descriptor).st_size, 0).splitlines()
+        if not any(map(os.path.lexists, (noted, apart))):
+            return 0
+        with _held(apart, os.O_CREAT) as descriptor:
+            _set_apart(noted, descriptor)
+            lines = _all_of(descriptor).splitlines()
             if lines:
                 store.append([_event(line) for line in lines])
                 os.ftruncate(descriptor, 0)
             return len(lines)
-    except FileNotFoundError:
-        return 0
     except OSError as error:
         raise StateError(
-            f"'{state_dir / FILE}' cannot be taken into the record of events: {error.strerror}",
-            hint="Who opened what since then stands in that file. Look at its owner and mode, then repeat.",
+            f"'{noted}' cannot be taken into the record of events: {error.strerror}",
+            hint=f"Who opened what since then stands there, or in {APART} beside it. Look at owner and mode of "
+            "both, then repeat.",
         ) from None
 
 
+def _set_apart(noted: Path, apart: int) -> None:
+    """Move lines. If the process dies in between, they are in both: their ids tell."""
+    with suppress(FileNotFoundError), _held(noted) as descriptor:
+        if lines := _all_of(descriptor):
+            _append(apart, lines)
+            os.ftruncate(descriptor, 0)
+
+
 def _event(line: bytes) -> tuple[str, dict[str, Any]]:
+    unreadable = UNREADABLE, {"bytes": len(line)}
+    if len(line) > LONGEST:
+        return unreadable
     try:
         access = msgspec.json.decode(line, type=Access)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return UNREADABLE, {"bytes": len(line)}
+        return unreadable
     if not _KIND.fullmatch(access.kind):
-        return UNREADABLE, {"bytes": len(line)}
-    return access.kind, {"id": access.id, "noted": access.at, **access.detail}
+        return unreadable
+    return access.kind, {**access.detail, "id": access.id, "noted": access.at}
 
 
-def _cut_off(descriptor: int) -> bool:
+def _all_of(descriptor: int) -> bytes:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+
+
+def _append(descriptor: int, lines: bytes) -> None:
+    """Append whole lines, on a line of their own: a process may have died as it wrote the last one."""
     end = os.fstat(descriptor).st_size
-    return end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
+    begun = end > 0 and os.pread(descriptor, 1, end - 1) != b"\n"
+    content = b"\n" * begun + lines
+    if os.write(descriptor, content) != len(content):
+        os.ftruncate(descriptor, end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.fsync(descriptor)
 
 
 @contextmanager
-def _held(state_dir: Path, create: int = 0) -> Iterator[int]:
-    """Open the file and hold its lock."""
-    descriptor = os.open(state_dir / FILE, _FLAGS | create, 0o600)
+def _held(path: Path, create: int = 0) -> Iterator[int]:
+    """Open a file and hold its lock."""
+    descriptor = os.open(path, _FLAGS | create, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _hand_over(descriptor, path)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _hand_over(descriptor: int, path: Path) -> None:
+    """Give what root has just made to the installation's user, whose workers take it."""
+    made, owner = os.fstat(descriptor), path.parent.stat()
+    if os.geteuid() == 0 == made.st_size and made.st_nlink == 1 and stat.S_ISREG(made.st_mode):
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 
 from strongroom.errors import StateError
-from strongroom.evidence.accesses import FILE, OPENED, RESTORED, UNREADABLE, note, take
+from strongroom.evidence.accesses import APART, FILE, LONGEST, OPENED, RESTORED, UNREADABLE, note, take
 from strongroom.operations.ledger import check
 from strongroom.state.store import RunStore
 
@@ -95,3 +101,84 @@ def test_many_at_once_lose_none(tmp_path: Path, store: RunStore) -> None:
         taken = sum(pool.map(one, range(200))) + take(tmp_path, store)
     assert taken == 200
     assert {event.detail["backup"] for event in store.events()} == {f"b{number}" for number in range(200)}
+
+
+def test_no_command_waits_while_the_database_does_not_answer(tmp_path: Path, store: RunStore) -> None:
+    note(tmp_path, OPENED, backup="b1")
+    asked, answered = Event(), Event()
+
+    class Slow(RunStore):
+        def append(self, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+            asked.set()
+            assert answered.wait(30)
+            super().append(entries)
+
+    with ThreadPoolExecutor(2) as pool:
+        taking = pool.submit(take, tmp_path, Slow(f"sqlite:///{tmp_path / 'state.db'}"))
+        assert asked.wait(30)
+        noting = pool.submit(note, tmp_path, OPENED, backup="b2")
+        try:
+            noting.result(timeout=30)
+        finally:
+            answered.set()
+        assert taking.result() == 1
+    assert take(tmp_path, store) == 1
+    assert [event.detail["backup"] for event in store.events()] == ["b1", "b2"]
+
+
+def test_what_was_set_apart_by_a_process_that_died_is_taken_by_the_next(
+    tmp_path: Path, store: RunStore
+) -> None:
+    note(tmp_path, OPENED, backup="b1")
+    (tmp_path / FILE).rename(tmp_path / APART)
+    note(tmp_path, OPENED, backup="b2")
+    assert take(tmp_path, store) == 2
+    assert [event.detail["backup"] for event in store.events()] == ["b1", "b2"]
+
+
+_LIMITED = """
+import resource, sys
+from pathlib import Path
+from strongroom.evidence.accesses import note
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+for number in range(9):
+    note(Path(sys.argv[1]), "access.opened", backup=f"b{number}")
+"""
+
+
+def test_a_line_for_which_there_is_no_room_is_said_and_leaves_no_half(
+    tmp_path: Path, store: RunStore
+) -> None:
+    died = subprocess.run([sys.executable, "-c", _LIMITED, tmp_path], capture_output=True, check=False)
+    assert b"OSError: [Errno 28]" in died.stderr
+    assert (tmp_path / FILE).read_bytes().endswith(b"}\n")
+    assert take(tmp_path, store) > 0
+    assert {event.kind for event in store.events()} == {OPENED}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files that the workers cannot open")
+def test_what_root_leaves_belongs_to_the_installation(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, 1234, 1235)
+    note(state, OPENED)
+    found = (state / FILE).stat()
+    assert (found.st_uid, found.st_gid) == (1234, 1235)
+    (state / FILE).unlink()
+    other = tmp_path / "another's"
+    other.touch()
+    (state / FILE).hardlink_to(other)
+    note(state, OPENED)
+    assert other.stat().st_uid == 0
+
+
+def test_a_line_says_its_own_number_and_time_whatever_its_detail_does(
+    tmp_path: Path, store: RunStore
+) -> None:
+    line = {"id": "own", "at": 1.0, "kind": OPENED, "detail": {"id": "forged", "noted": 2.0}}
+    long = {"id": "long", "at": 1.0, "kind": OPENED, "detail": {"x": "x" * LONGEST}}
+    (tmp_path / FILE).write_bytes(b"".join(json.dumps(one).encode() + b"\n" for one in (line, long)))
+    assert take(tmp_path, store) == 2
+    [first, second] = store.events()
+    assert first.detail == {"id": "own", "noted": 1.0}
+    assert second.kind == UNREADABLE
