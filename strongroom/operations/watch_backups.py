@@ -74,6 +74,9 @@ class Backups:
         self._unknown = [name for name in manifests.names() if name not in known]
         wanted = frozenset(policy.name for policy in watched.policies if not policy.offline)
         self._unrecorded = newest_unrecorded(manifests, self._unknown, wanted)
+        for policy in watched.policies:
+            if newest := next((one.backup for one in self._of(policy) if self._lies(one.backup)), None):
+                manifests.read_everywhere(newest)
 
     def newest(self, policy: WatchedPolicy) -> Seen | None:
         """Return a policy's newest whole backup, wherever it is known from."""
@@ -142,11 +145,12 @@ class Backups:
 
     def _there(self, entry: CatalogEntry) -> list[Replica]:
         """Return the good replicas that are there, as far as was looked."""
-        return [
-            one
-            for one in self._replicas(entry)
-            if one.good and (not self._looked(one.target) or entry.backup in self._found[one.target].backups)
-        ]
+        return [one for one in self._replicas(entry) if one.good and self._may_be_there(one)]
+
+    def _may_be_there(self, one: Replica) -> bool:
+        if one.backup in self._manifests.refused.get(one.target, ()):
+            return False
+        return not self._looked(one.target) or one.backup in self._found[one.target].backups
 
     def _depths(self, entry: CatalogEntry, policy: WatchedPolicy) -> dict[str, Depth]:
         """Return to which depth each replica that is there was verified, if that makes it verified."""

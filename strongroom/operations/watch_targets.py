@@ -6,7 +6,7 @@ the same, since a database may be lost, put back or edited.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Final
@@ -60,7 +60,7 @@ class Manifests:
     def __init__(self, watched: Watched, found: Mapping[str, Listed]) -> None:
         self._watched = watched
         self._found = found
-        self._read: dict[str, Manifest | None] = {}
+        self._read: dict[tuple[str, str], Manifest | None] = {}
         self.refused: dict[str, list[str]] = {}
 
     def names(self) -> list[str]:
@@ -69,10 +69,18 @@ class Manifests:
 
     def of(self, backup: str) -> Manifest | None:
         """Return a backup's manifest from the first target that shows a sound one."""
-        if backup not in self._read:
-            on = (name for name, one in self._found.items() if backup in one.backups)
-            self._read[backup] = next((made for name in on if (made := self._from(name, backup))), None)
-        return self._read[backup]
+        return next((made for made in self._of_each(backup) if made), None)
+
+    def read_everywhere(self, backup: str) -> None:
+        """Read a backup's manifest on every target that shows it: a sound one hides no altered one."""
+        list(self._of_each(backup))
+
+    def _of_each(self, backup: str) -> Iterator[Manifest | None]:
+        for name, one in self._found.items():
+            if backup in one.backups:
+                if (name, backup) not in self._read:
+                    self._read[name, backup] = self._from(name, backup)
+                yield self._read[name, backup]
 
     def _from(self, target: str, backup: str) -> Manifest | None:
         def parsed(content: bytes) -> Manifest:

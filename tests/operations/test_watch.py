@@ -140,8 +140,17 @@ def test_a_manifest_of_a_stranger_is_no_backup_and_is_told(world: World) -> None
     assert keys(world) == ["manifest.refused:eu"]
 
 
-def put(world: World, target: str, name: str, content: bytes) -> None:
+@pytest.mark.parametrize("name", REGIONS)
+def test_an_altered_manifest_of_the_newest_backup_is_told_of_any_target(world: World, name: str) -> None:
+    manifest = manifest_name(world.back_up().id)
+    content = bytearray(b"".join(world.targets[name].read(manifest)))
+    content[len(content) // 2] ^= 1
+    world.targets[name].delete(manifest)
+    put(world, name, manifest, bytes(content))
+    assert keys(world) == [f"manifest.refused:{name}"]
 
+
+def put(world: World, target: str, name: str, content: bytes) -> None:
     world.targets[target].put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
