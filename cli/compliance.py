@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from strongroom.operations.health import Finding
     from strongroom.operations.requirements import Demands
 
+_UNYIELDING = frozenset({"compliance", "locked"})
 Answer = Mapping[Framework, Sequence[Assessed]]
 
 
@@ -74,7 +75,7 @@ def _demands(found: Settings) -> Iterator[Demands]:
     from strongroom.operations.requirements import Demands  # noqa: PLC0415
 
     for name, policy in found.policies.items():
-        targets = {target: found.targets[target] for target in policy.targets}
+        locks = {target: getattr(found.targets[target], "lock", "none") for target in policy.targets}
         yield Demands(
             name=name,
             values=policy.kind == "full",
@@ -83,10 +84,9 @@ def _demands(found: Settings) -> Iterator[Demands]:
             offline=policy.offline,
             erasable=policy.erasable,
             quorum=policy.quorum,
-            regions=frozenset(target.region for target in targets.values()),
-            locking=tuple(
-                one for one, target in targets.items() if getattr(target, "lock", "none") != "none"
-            ),
+            regions=policy.regions,
+            locking=tuple(one for one, lock in locks.items() if lock != "none"),
+            unyielding=tuple(one for one, lock in locks.items() if lock in _UNYIELDING),
             keep_days=policy.keep_days,
             why_short=policy.short_retention_reason,
             keys={key: found.keys[key].kind for key in policy.recipients},

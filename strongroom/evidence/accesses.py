@@ -80,8 +80,8 @@ def take(state_dir: Path, store: RunStore) -> int:
     except OSError as error:
         raise StateError(
             f"'{noted}' cannot be taken into the record of events: {error.strerror}",
-            hint=f"Who opened what since then stands there, or in {APART} beside it. Look at owner and mode of "
-            "both, then repeat.",
+            hint=f"Who opened what since then stands there, or in {APART} beside it. Look at owner and mode "
+            "of both, then repeat.",
         ) from None
 
 

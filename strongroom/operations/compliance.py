@@ -73,11 +73,12 @@ class Assessed(Struct, frozen=True, kw_only=True):
     beyond: str
 
 
-def _of(number: str, demands: str, *checks: str, beyond: str = "") -> Control:
-    strict = frozenset({DRILLS}) & frozenset(checks)
-    return Control(number=number, demands=demands, checks=checks, beyond=beyond, strict=strict)
+def _of(number: str, demands: str, *checks: str, beyond: str = "", strict: str = DRILLS) -> Control:
+    strictly = frozenset({strict}) & frozenset(checks)
+    return Control(number=number, demands=demands, checks=checks, beyond=beyond, strict=strictly)
 
 
+_NEEDED = "what is no longer required"
 _ACTS = "who acts on what is told, and how fast"
 
 FRAMEWORKS: Mapping[Framework, tuple[Control, ...]] = {
@@ -108,8 +109,14 @@ FRAMEWORKS: Mapping[Framework, tuple[Control, ...]] = {
             DRILLS,
             beyond="the plan itself",
         ),
-        _of("A.5.33", "records are protected from loss, falsification and removal", RECORD, LOCKS),
-        _of("A.8.10", "information is deleted when it is no longer required", ERASURE, RETENTION),
+        _of(
+            "A.5.33",
+            "records are protected from loss, falsification and removal",
+            RECORD,
+            LOCKS,
+            strict=LOCKS,
+        ),
+        _of("A.8.10", "information is deleted when it is no longer required", ERASURE, beyond=_NEEDED),
         _of(
             "A.8.13", "backups are kept and regularly tested", BACKUPS, REPLICAS, SCHEDULE, RETENTION, DRILLS
         ),
@@ -145,7 +152,7 @@ FRAMEWORKS: Mapping[Framework, tuple[Control, ...]] = {
         _of("3.5.1", "stored account data cannot be read", SEALING),
         _of("3.6.1", "keys are protected, and held by the fewest custodians", CUSTODY),
         _of("3.7.4", "keys are changed at the end of their time", KEYS),
-        _of("3.7.6", "where people handle keys, no one has a whole one", CUSTODY),
+        _of("3.7.6", "where people handle keys, no one has a whole one", CUSTODY, strict=CUSTODY),
         _of("9.4.1.1", "offline backups lie in a secure place", OFFLINE, beyond="the place"),
         _of("9.4.1.2", "that place is reviewed each year", beyond="the review"),
         _of("10.2.1", "there are audit logs of what happens", RECORD),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from operator import attrgetter
 
 from strongroom.errors import LedgerChanged, LedgerCut, RequirementUnmet, TargetUnavailable
-from strongroom.operations.health import Finding, good, unknown, wrong
+from strongroom.operations.health import Finding, good, remark, unknown, wrong
 from strongroom.operations.keyhealth import DAY
 from strongroom.operations.ledger import check
 from strongroom.operations.ledger_held import OnTarget, held
@@ -15,7 +15,8 @@ from strongroom.words import plural
 
 RECORD = "record"
 YOUNG = 2 * DAY
-"""How old the newest signed head may be. Workers put one each hour in which something happened."""
+"""For how long an event may be under no signed head. Workers put one an hour if something happened."""
+_OTHER = "After a lost database, or beside another installation, that is right; else: docs/runbooks.md."
 
 
 def record(services: Services, targets: Sequence[str], *, now: float) -> Iterator[Finding]:
@@ -29,19 +30,34 @@ def record(services: Services, targets: Sequence[str], *, now: float) -> Iterato
     yield good(RECORD, f"{plural(events, 'event')} on record, each as it was appended")
     for one in told:
         if one.missed:
-            away = TargetUnavailable(f"whether a signed head is there is not known: {one.missed}")
+            away = TargetUnavailable(
+                f"whether the record leads on from what lies there is not known: {one.missed}"
+            )
             yield unknown(RECORD, away).on(target=one.target)
-    if any(not one.missed for one in told):
-        yield _newest(told, now)
+        for head in one.others:
+            words = (
+                f"another record ends there with event {head.event}, of {head.at}: this lacks what that had"
+            )
+            yield remark(RECORD, words, _OTHER).on(target=one.target)
+    if not told or any(not one.missed for one in told):
+        yield _newest(services, told, now)
 
 
-def _newest(told: Sequence[OnTarget], now: float) -> Finding:
-    made = {one.target: one.newest.made_at for one in told if one.newest is not None}
-    young = [name for name, at in made.items() if now - datetime.fromisoformat(at).timestamp() <= YOUNG]
-    if young:
-        return good(RECORD, f"its head lies signed on {', '.join(young)}, since {max(made.values())}")
-    words = (
-        f"the newest signed head is of {max(made.values())}" if made else "no signed head lies on a target"
-    )
+def _newest(services: Services, told: Sequence[OnTarget], now: float) -> Finding:
+    """Say which event the newest head is of: whatever has been on record for long has to be under one."""
+    heads = {one.target: one.newest for one in told if one.newest is not None}
+    if not heads:
+        return _uncovered("no signed head lies on a target")
+    newest = max(heads.values(), key=attrgetter("event"))
+    after = services.store.links(after=newest.event, limit=1)
+    if after and now - after[0].at > YOUNG:
+        return _uncovered(
+            f"the newest signed head is of event {newest.event}, of {newest.at}, and more came since"
+        )
+    where = ", ".join(name for name, head in heads.items() if head.event == newest.event)
+    return good(RECORD, f"its head lies signed on {where}: event {newest.event}, of {newest.at}")
+
+
+def _uncovered(words: str) -> Finding:
     hint = "Let the control workers run, or: 'strongroom ledger publish'."
     return wrong(RECORD, RequirementUnmet(f"{words}: what is cut off the record would not show", hint=hint))

@@ -22,8 +22,10 @@ TOGETHER = frozenset({"quorum", "all-of"})
 class Demands(Struct, frozen=True, kw_only=True):
     """A policy, as it is configured.
 
-    ``keys`` has the kind of each key that opens its backups, by name; ``regions`` are those of its targets,
-    and ``locking`` the targets that lock. ``why_short`` says why it keeps less than a year.
+    ``keys`` has the kind of each key that opens its backups, by name. ``quorum`` targets in ``regions``
+    regions are enough for a backup, however many there are. ``locking`` are the targets that lock, and
+    ``unyielding`` those of them where no right ends a lock early. ``why_short`` says why it keeps less
+    than a year.
     """
 
     name: str
@@ -33,8 +35,9 @@ class Demands(Struct, frozen=True, kw_only=True):
     offline: bool
     erasable: bool
     quorum: int
-    regions: frozenset[str]
+    regions: int
     locking: tuple[str, ...]
+    unyielding: tuple[str, ...]
     keep_days: int
     why_short: str | None
     keys: dict[str, str]
@@ -63,11 +66,13 @@ def require(policies: Iterable[Demands], *, told: int) -> Iterator[Finding]:
 def _copies(policy: Demands) -> Finding:
     if policy.offline:
         return good(COPIES, f"{policy.name}: one offline medium, beside the other policies' copies")
-    if policy.quorum < 2 or len(policy.regions) < 2:
-        places = f"{plural(policy.quorum, 'target')} in {plural(len(policy.regions), 'region')}"
+    if policy.quorum < 2 or policy.regions < 2:
+        places = f"{plural(policy.quorum, 'target')} in {plural(policy.regions, 'region')}"
         words = f"{policy.name}: whole on {places} is enough for it"
-        return _unmet(COPIES, words, "Give it targets in two regions at least, and a quorum of two.")
-    return good(COPIES, f"{policy.name}: at least {policy.quorum} copies, in {len(policy.regions)} regions")
+        return _unmet(
+            COPIES, words, "Give it targets in two regions, and quorum = 2 and regions = 2 at least."
+        )
+    return good(COPIES, f"{policy.name}: at least {policy.quorum} copies, in {policy.regions} regions")
 
 
 def _custody(policy: Demands) -> Finding:
@@ -106,8 +111,11 @@ def _schedule(policy: Demands) -> Finding:
 
 
 def _locks(policy: Demands) -> Finding:
+    if policy.unyielding:
+        return good(LOCKS, f"{policy.name}: nobody can remove it early from {', '.join(policy.unyielding)}")
     if policy.locking:
-        return good(LOCKS, f"{policy.name}: nobody can remove it early from {', '.join(policy.locking)}")
+        where = ", ".join(policy.locking)
+        return good(LOCKS, f"{policy.name}: whoever may not end a lock cannot remove it early from {where}")
     words = f"{policy.name}: whoever may delete on its targets can remove it"
     return remark(LOCKS, words, "Set lock on a target of another administrator (docs/targets.md).")
 

@@ -10,12 +10,14 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import create_engine, text
 
+from strongroom.container.head import LedgerHead, sign_head
 from strongroom.errors import RequirementUnmet, TargetUnavailable
 from strongroom.operations import health_catalog, health_runs, ledger_heads, requirements
 from strongroom.operations.compliance import FRAMEWORKS, Assessed, Framework, Verdict, assess
 from strongroom.operations.health import Finding, State, good, remark, unknown, wrong
 from strongroom.operations.health_record import RECORD, YOUNG, record
 from strongroom.operations.requirements import Demands, require
+from strongroom.operations.times import rfc3339
 from tests.operations.world import World, make_world
 
 FULL = Demands(
@@ -26,13 +28,14 @@ FULL = Demands(
     offline=False,
     erasable=True,
     quorum=2,
-    regions=frozenset({"eu", "us"}),
+    regions=2,
     locking=("eu",),
+    unyielding=("eu",),
     keep_days=365,
     why_short=None,
     keys={"hsm": "pkcs11"},
 )
-SAFE = replace(FULL, name="safe", offline=True, quorum=1, regions=frozenset({"safe"}))
+SAFE = replace(FULL, name="safe", offline=True, quorum=1, regions=1)
 
 
 def states(*policies: Demands, told: int = 1) -> dict[str, State]:
@@ -56,14 +59,14 @@ def test_an_installation_that_has_it_all_meets_everything() -> None:
     ("changed", "check", "state"),
     [
         ({"quorum": 1}, "copies", State.WRONG),
-        ({"regions": frozenset({"eu"})}, "copies", State.WRONG),
+        ({"regions": 1}, "copies", State.WRONG),
         ({"keys": {"words": "passphrase", "file": "keyfile", "pair": "hpke"}}, "custody", State.WRONG),
         ({"keys": {"hsm": "pkcs11", "words": "passphrase"}}, "custody", State.REMARK),
         ({"keys": {"board": "quorum"}}, "custody", State.GOOD),
         ({"keep_days": 364}, "retention", State.WRONG),
         ({"keep_days": 90, "why_short": "contract"}, "retention", State.REMARK),
         ({"schedule": None}, "schedule", State.WRONG),
-        ({"locking": ()}, "locks", State.REMARK),
+        ({"locking": (), "unyielding": ()}, "locks", State.REMARK),
         ({"erasable": False}, "erasure", State.REMARK),
     ],
 )
@@ -142,6 +145,28 @@ def test_a_remark_is_met_but_where_a_recovery_has_to_be_tested() -> None:
     assert of(never, "A1.3").verdict is Verdict.UNMET
 
 
+def test_where_no_one_may_hold_a_whole_key_or_remove_a_record_a_remark_is_not_met() -> None:
+    alone = [*ALL_GOOD, remark("custody", "whoever alone holds 'words' opens its backups")]
+    assert of(alone, "3.7.6", Framework.PCI_DSS).verdict is Verdict.UNMET
+    assert of(alone, "3.6.1", Framework.PCI_DSS).verdict is Verdict.REMARKED
+    loose = [*ALL_GOOD, remark("locks", "whoever may delete on its targets can remove it")]
+    assert of(loose, "A.5.33", Framework.ISO27001).verdict is Verdict.UNMET
+
+
+def test_keeping_for_long_is_no_deletion() -> None:
+    short = [*ALL_GOOD, wrong("retention", RequirementUnmet("kept for 30 days"))]
+    assert of(short, "A.8.10", Framework.ISO27001).verdict is Verdict.MET
+
+
+def test_of_a_lock_that_a_right_ends_nobody_says_that_nobody_can() -> None:
+    def said(policy: Demands) -> str:
+        [one] = [one for one in require([policy], told=1) if one.check == "locks"]
+        return one.what
+
+    assert "nobody can remove it" in said(FULL)
+    assert "whoever may not end a lock" in said(replace(FULL, unyielding=()))
+
+
 # -- the record as evidence ------------------------------------------------------
 
 
@@ -156,16 +181,53 @@ def of_record(world: World, *, now: float | None = None) -> list[tuple[State, st
     return [(one.state, one.what) for one in record(services, list(services.targets), now=moment)]
 
 
-def test_a_record_whose_head_lies_signed_on_targets_is_evidence_until_that_is_old(world: World) -> None:
+def test_a_record_whose_head_lies_signed_on_targets_is_evidence_until_more_is_old(world: World) -> None:
     services = world.services()
     services.store.event("key.proven", key="k")
     assert [state for state, _ in of_record(world)] == [State.GOOD, State.WRONG]
     ledger_heads.publish(services, list(services.targets))
     assert [state for state, _ in of_record(world)] == [State.GOOD, State.GOOD]
-    assert [state for state, _ in of_record(world, now=time.time() + YOUNG + 60)] == [
-        State.GOOD,
-        State.WRONG,
-    ]
+    later = time.time() + YOUNG + 60
+    assert [state for state, _ in of_record(world, now=later)] == [State.GOOD, State.GOOD]
+    services.store.event("key.proven", key="k")
+    assert [state for state, _ in of_record(world)] == [State.GOOD, State.GOOD]
+    assert [state for state, _ in of_record(world, now=later)] == [State.GOOD, State.WRONG]
+
+
+def test_a_head_of_a_clock_that_went_ahead_makes_no_later_event_safe(world: World) -> None:
+    services = world.services()
+    services.store.event("key.proven", key="k")
+    [link] = services.store.links()
+    head = LedgerHead(
+        ledger=link.chain, event=1, at=rfc3339(link.at), sha256=link.chain, made_at="2999-01-01T00:00:00Z"
+    )
+    signer, trusted = services.signers("control"), services.signer_fingerprints
+    ledger_heads.put(services.target("eu"), head, sign_head(head, signer), trusted)
+    services.store.event("key.proven", key="k")
+    assert of_record(world, now=time.time() + YOUNG + 60)[1][0] is State.WRONG
+    ledger_heads.publish(services, list(services.targets))
+    assert "event 2" in of_record(world, now=time.time() + YOUNG + 60)[1][1]
+
+
+def test_a_record_that_was_held_against_nothing_is_no_evidence(world: World) -> None:
+    services = world.services()
+    services.store.event("key.proven", key="k")
+    found = [one.state for one in record(services, [], now=time.time())]
+    assert found == [State.GOOD, State.WRONG]
+
+
+def test_another_record_on_a_target_is_remarked_on(world: World) -> None:
+    services = world.services()
+    services.store.event("key.proven", key="k")
+    services.store.event("key.proven", key="k")
+    ledger_heads.publish(services, ["eu"])
+    engine = create_engine(world.database)
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM events"))
+    engine.dispose()
+    services.store.event("key.proven", key="k")
+    ledger_heads.publish(services, list(services.targets))
+    assert [state for state, _ in of_record(world)] == [State.GOOD, State.REMARK, State.GOOD]
 
 
 def test_a_record_that_was_edited_is_none(world: World) -> None:
