@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from strongroom.errors import KeyFileExposed, StateError, TargetFull, TargetReadOnly
+from strongroom.errors import KeyFileExposed, SourceError, StateError, TargetFull, TargetReadOnly
 from strongroom.operations import ledger
 from strongroom.operations.health import Finding, good, remark, wrong
 from strongroom.sources.local import LocalStore
@@ -42,10 +42,18 @@ def chain(store: RunStore) -> Iterator[Finding]:
 def local_store(store: LocalStore) -> Iterator[Finding]:
     """Open the local store and one name in it, which shows whether its master key is the right one."""
     if not store.made:
-        yield remark(STORE, "there is no local store: 'strongroom set' makes one")
+        yield _no_store(store)
         return
     next(iter(store.list()), None)
     yield good(STORE, "opens, and its master key is the right one")
+
+
+def _no_store(store: LocalStore) -> Finding:
+    """Tell a store that never was from one that is lost: its master key is made with it, and stays."""
+    if not store.master_key_path.exists():
+        return remark(STORE, "there is no local store: 'strongroom set' makes one")
+    hint = "Bring it back: 'strongroom restore --from-target TARGET --full-restore'."
+    return wrong(STORE, SourceError("the local store is gone, and its master key is here", hint=hint))
 
 
 def clock(found: Database, *, now: float | None = None) -> Iterator[Finding]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
 from strongroom.errors import StateError
+from strongroom.model import SecretBytes
 from strongroom.operations import health_machine as machine
 from strongroom.operations.health import Finding, State
 from strongroom.sources.local import LocalStore
@@ -88,3 +90,9 @@ def test_a_damaged_page_shows_that_nothing_else_reads(tmp_path: Path) -> None:
 def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert said(list(machine.local_store(LocalStore(tmp_path)))) == [(State.REMARK, "")]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_lost_is_not_taken_for_one_that_never_was(tmp_path: Path) -> None:
+    LocalStore(tmp_path).set("A", SecretBytes(b"CANARY-value"))
+    shutil.rmtree(tmp_path / "store")
+    assert said(list(machine.local_store(LocalStore(tmp_path)))) == [(State.WRONG, "SourceError")]
