@@ -124,7 +124,7 @@ def _because(control: Assessed) -> Iterator[str]:
     bad = (one for one in control.findings if one.state is not State.GOOD)
     lacking = list(dict.fromkeys((one.what, one.to_do) for one in bad))
     for what, to_do in lacking[:_SHOWN]:
-        yield f"- {what}." + (f" {to_do}" if to_do else "")
+        yield f"- {what.rstrip('.')}." + (f" {to_do}" if to_do else "")
     if len(lacking) > _SHOWN:
         yield f"- and {len(lacking) - _SHOWN} more (--json)"
     if control.beyond:
