@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import smtplib
 import socket
 import ssl
@@ -10,12 +11,15 @@ from contextlib import contextmanager, suppress
 from email.message import EmailMessage
 from pathlib import Path
 from threading import Timer
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from strongroom.errors import ConfigError, MailRefused, MailUnavailable
 from strongroom.words import spelled_out
+
+MOST_SAID: Final = 1024 * 1024
+"""Bytes that a server may say: all of a mail takes some hundred for each recipient."""
 
 
 class MailServer(Struct, frozen=True, kw_only=True):
@@ -56,6 +60,7 @@ class _Limited(smtplib.SMTP):
     """
 
     def __init__(self, server: MailServer, **options: Any) -> None:
+        self._over = False
         self._timer = Timer(server.timeout, self._cut)
         self._timer.daemon = True
         self._timer.start()
@@ -70,10 +75,33 @@ class _Limited(smtplib.SMTP):
         self._timer.cancel()
         super().close()
 
+    def getreply(self) -> tuple[int, bytes]:
+        """Read an answer, and no more than a server can have to say."""
+        if self._over:  # what was cut was no socket then: it was being connected, or wrapped into TLS
+            self.close()
+            raise smtplib.SMTPServerDisconnected("too slow")
+        if self.file is None and self.sock is not None:
+            self.file = _Bounded(socket.SocketIO(self.sock, "r"))
+        return super().getreply()
+
     def _cut(self) -> None:
-        if self.sock is not None:
+        self._over = True
+        if (sock := self.sock) is not None:
             with suppress(OSError):
-                self.sock.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Bounded(io.BufferedReader):
+    """What a server says, line by line: one that says without end fills no memory."""
+
+    _left = MOST_SAID
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(size)
+        self._left -= len(line)
+        if self._left < 0:
+            raise OSError("too much was said")
+        return line
 
 
 class _Sealed(_Limited, smtplib.SMTP_SSL):
@@ -121,8 +149,8 @@ def _translated(server: MailServer, recipients: Sequence[str]) -> Iterator[None]
     where, missed = f"The mail server {server.host}:{server.port}", tuple(recipients)
     try:
         yield
-    except smtplib.SMTPRecipientsRefused as error:
-        raise _refused_some(error.recipients, server, recipients) from None
+    except smtplib.SMTPRecipientsRefused as error:  # all, or one with a 421: then the others were not asked
+        raise _refused_all(error.recipients, server, recipients) from None
     except smtplib.SMTPAuthenticationError as error:
         raise _refused(f"{where} refused the login (code {error.smtp_code})", missed) from None
     except ssl.SSLCertVerificationError as error:
@@ -148,16 +176,23 @@ def _by_code(where: str, error: smtplib.SMTPResponseException, missed: Sequence[
     return make(f"{where} did not take the mail: {error.smtp_code} {said}".rstrip(), missed)
 
 
-def _refused_some(
-    refused: dict[str, tuple[int, bytes]], server: MailServer, recipients: Sequence[str]
-) -> MailUnavailable:
+_Answers = dict[str, tuple[int, bytes]]
+
+
+def _refused_some(refused: _Answers, server: MailServer, recipients: Sequence[str]) -> MailRefused:
+    told = ", ".join(one for one in recipients if one not in refused)
+    return MailRefused(f"{_named(refused, server)}. Told: {told}.", missed=sorted(refused))
+
+
+def _refused_all(refused: _Answers, server: MailServer, recipients: Sequence[str]) -> MailUnavailable:
+    passes = all(_passes(code) for code, _ in refused.values())
+    make = MailUnavailable if passes else MailRefused
+    return make(f"{_named(refused, server)}. Nobody was told.", missed=recipients)
+
+
+def _named(refused: _Answers, server: MailServer) -> str:
     named = "; ".join(f"{one} ({code} {_words(said)})" for one, (code, said) in sorted(refused.items()))
-    told = [one for one in recipients if one not in refused]
-    others = f" Told: {', '.join(told)}." if told else " Nobody was told."
-    passes = not told and all(_passes(code) for code, _ in refused.values())
-    return (MailUnavailable if passes else MailRefused)(
-        f"The mail server {server.host}:{server.port} refused {named}.{others}", missed=sorted(refused)
-    )
+    return f"The mail server {server.host}:{server.port} refused {named}"
 
 
 def _passes(code: int) -> bool:

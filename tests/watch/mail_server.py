@@ -12,6 +12,7 @@ import email
 import socketserver
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email import policy
 from email.message import EmailMessage
@@ -56,6 +57,8 @@ class MailServer:
         answer_data: what the end of a mail is answered with.
         silent: greets nobody until the block ends.
         slow: sends a byte of its greeting now and then, and never the end of it.
+        late: sends a byte now and then after STARTTLS, having waited with that until it is called.
+        endless: answers EHLO with offers without end.
     """
 
     tls: str = ""
@@ -65,6 +68,8 @@ class MailServer:
     answer_data: str = "250 taken"
     silent: bool = False
     slow: bool = False
+    late: Callable[[], object] | None = None
+    endless: bool = False
     mails: list[Mail] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -122,8 +127,8 @@ class _Session(socketserver.StreamRequestHandler):
         if self.server_of_tests.silent:
             self.server_of_tests.over.wait()
             return
-        while self.server_of_tests.slow and not self.server_of_tests.over.wait(0.02):
-            self.wfile.write(b"2")
+        if self.server_of_tests.slow:
+            self._trickle()
         self._say("220 tests")
         while line := self.rfile.readline().decode().rstrip("\r\n"):
             word, _, rest = line.partition(" ")
@@ -132,6 +137,10 @@ class _Session(socketserver.StreamRequestHandler):
                 return
             getattr(self, f"_{word.lower()}", self._unknown)(rest)
 
+    def _trickle(self) -> None:
+        while not self.server_of_tests.over.wait(0.02):
+            self.wfile.write(b"2")
+
     def _say(self, *lines: str) -> None:
         self.wfile.write("".join(f"{line}\r\n" for line in lines).encode())
 
@@ -139,6 +148,8 @@ class _Session(socketserver.StreamRequestHandler):
         self._say("502 not here")
 
     def _ehlo(self, _: str) -> None:
+        while self.server_of_tests.endless:
+            self._say(*["250-and another"] * 1000)
         offers = ["tests"]
         if self.server_of_tests.tls == "starttls" and not self.sealed:
             offers.append("STARTTLS")
@@ -148,9 +159,13 @@ class _Session(socketserver.StreamRequestHandler):
 
     def _starttls(self, _: str) -> None:
         self._say("220 go on")
+        if self.server_of_tests.late is not None:
+            self.server_of_tests.late()
         self.request = self._wrapped()
         self.rfile, self.wfile = self.request.makefile("rb"), self.request.makefile("wb", buffering=0)
         self.sealed = True
+        if self.server_of_tests.late is not None:
+            self._trickle()
 
     def _auth(self, rest: str) -> None:
         _, user, password = base64.b64decode(rest.partition(" ")[2]).decode().split("\0")

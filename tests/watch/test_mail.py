@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from email.message import EmailMessage
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from strongroom.errors import ConfigError, MailRefused, MailUnavailable
 from strongroom.watch.mail import MailServer as Server
-from strongroom.watch.mail import send
+from strongroom.watch.mail import _Limited, send
 from tests.live.certificates import server_context
 from tests.watch.mail_server import MailServer
 
@@ -141,6 +145,51 @@ def test_a_server_that_says_a_little_now_and_then_is_not_listened_to_for_ever() 
     with MailServer(slow=True) as server, pytest.raises(MailUnavailable, match="Not told") as caught:
         send(mail(), to(server, timeout=0.3), PEOPLE)
     assert type(caught.value) is MailUnavailable
+
+
+def test_a_server_that_says_a_little_after_the_time_was_over_is_cut_off_too(
+    tls: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = threading.Event()
+    cut = _Limited._cut
+
+    def noted(connection: _Limited) -> None:
+        cut(connection)
+        over.set()
+
+    monkeypatch.setattr(_Limited, "_cut", noted)
+    # The time is over in the middle of the handshake, which has a limit of its own.
+    with (
+        MailServer(tls="starttls", context=tls[0], late=over.wait) as server,
+        socket_waits(60.0),
+        pytest.raises(MailUnavailable, match="took longer"),
+    ):
+        send(mail(), to(server, ca_file=tls[1], timeout=0.2), PEOPLE)
+
+
+@contextmanager
+def socket_waits(seconds: float) -> Iterator[None]:
+    """Give each read of a client its own, longer limit: what is asked is whether the whole has one."""
+    own = _Limited._get_socket
+
+    def patient(connection: _Limited, host: str, port: int, _: float) -> socket.socket:
+        return cast("socket.socket", own(connection, host, port, seconds))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_Limited, "_get_socket", patient)
+        yield
+
+
+def test_a_server_that_answers_without_end_fills_no_memory() -> None:
+    with MailServer(endless=True) as server, pytest.raises(MailUnavailable, match="broke off"):
+        send(mail(), to(server, timeout=600.0), PEOPLE)
+
+
+def test_a_server_that_breaks_off_at_a_recipient_has_told_none_of_the_others(plain: MailServer) -> None:
+    plain.refused["one@example.org"] = 421
+    with pytest.raises(MailUnavailable, match="Nobody was told") as caught:
+        send(mail(), to(plain), PEOPLE)
+    assert (plain.mails, caught.value.missed) == ([], PEOPLE)
 
 
 def test_a_file_of_certificates_that_is_none_is_a_wrong_setting(plain: MailServer, tmp_path: Path) -> None:
