@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from strongroom import __version__
 from strongroom.container import canonical, document
 from strongroom.container.document import Kind
-from strongroom.container.signing import Signer
+from strongroom.container.signing import Signer, require_in_time
 from strongroom.model import Depth
 from strongroom.operations.ledger import Head, chain, head_of
 from strongroom.operations.times import rfc3339
@@ -168,8 +168,15 @@ def sign(report: Audit, signer: Signer) -> bytes:
 
 
 def parse(data: bytes, *, trusted: frozenset[str]) -> Audit:
-    """Parse strictly and check the signature; raises as :func:`strongroom.container.document.parse` does."""
-    return canonical.decode(document.parse(AUDIT, data, trusted=trusted).body, Audit, "The audit report")
+    """Parse strictly and check the signature.
+
+    Raises as :func:`strongroom.container.document.parse` does; UntrustedSigner, too, if a retired signer made
+    it after its time.
+    """
+    parsed = document.parse(AUDIT, data, trusted=trusted)
+    report = canonical.decode(parsed.body, Audit, "The audit report")
+    require_in_time(parsed.signer, report.made_at, trusted)
+    return report
 
 
 def _outcomes(operations: tuple[Operation, ...]) -> dict[str, dict[str, int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from secrets import token_hex
 
 from msgspec import Struct
 
@@ -122,22 +121,29 @@ def chain(store: RunStore, *, after: int = BEFORE_ALL, made: str = "") -> Iterat
     """
     while page := store.links(after=after, limit=_PAGE):
         for link in page:
-            if not whole(link):
-                made = token_hex(32)  # no digest that somebody wrote there fits
-                yield Link(id=link.id, at=0.0, kind=UNREADABLE, run=None, detail="{}", chain=""), made
-                continue
-            made = digest(made, at=link.at, kind=link.kind, run=link.run, detail=link.detail)
-            yield link, made
+            seen = link if _readable(link) else _unreadable(link.id)
+            made = digest(made, at=seen.at, kind=seen.kind, run=seen.run, detail=seen.detail)
+            yield seen, made
         after = page[-1].id
 
 
 def whole(link: Link) -> bool:
-    """Tell whether an event has what each has that was appended: SQLite keeps anything in any column."""
+    """Tell whether an event can be one that was appended."""
+    return _readable(link) and _DIGEST.fullmatch(link.chain) is not None
+
+
+def _unreadable(number: int) -> Link:
+    """Return what stands for a made-up row: whatever digest that carries, this has none that fits."""
+    return Link(id=number, at=0.0, kind=UNREADABLE, run=None, detail="{}", chain="")
+
+
+def _readable(link: Link) -> bool:
+    """Tell whether an event has what each has: SQLite keeps anything in any column."""
     at: object = link.at
     words: tuple[object, ...] = (link.kind, link.run or "", link.detail, link.chain)
     if not isinstance(at, float | int) or not all(isinstance(one, str) for one in words):
         return False
-    return 0 <= at < _LAST_TIME and _DIGEST.fullmatch(link.chain) is not None
+    return 0 <= at < _LAST_TIME
 
 
 def head_of(link: Link, made: str) -> Head:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from strongroom.container.signing import Signer
+from strongroom.container.signing import Signer, Signers
 from strongroom.errors import Tampered, Truncated, UntrustedSigner
 from strongroom.evidence import accesses
 from strongroom.operations.audit import Audit, audit, parse, sign
 from strongroom.operations.services import Services
+from strongroom.operations.times import rfc3339
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import World, make_world, names_on
 
@@ -128,6 +129,20 @@ def test_a_report_is_believed_as_it_was_signed_alone(world: World, services: Ser
         parse(content[:-2], trusted=trusted)
     with pytest.raises(UntrustedSigner):
         parse(sign(everything(services), Signer.generate()), trusted=trusted)
+
+
+def test_a_report_of_a_signer_that_was_rotated_away_counts_until_its_end_and_no_longer(
+    world: World, services: Services
+) -> None:
+    world.back_up(services)
+    signer = world.signers["control"]
+    one = signer.fingerprint
+    before = sign(audit(services.store, since=0, until=NOW, now=NOW - 3600), signer)
+    after = sign(audit(services.store, since=0, until=NOW, now=NOW + 3600), signer)
+    trusted = Signers({one}, retired={one: rfc3339(NOW)})
+    assert parse(before, trusted=trusted).events
+    with pytest.raises(UntrustedSigner, match="nothing counts of that was made after"):
+        parse(after, trusted=trusted)
 
 
 def test_a_report_changes_nothing_where_backups_lie(world: World, services: Services) -> None:

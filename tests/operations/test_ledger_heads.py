@@ -17,7 +17,7 @@ from strongroom.errors import LedgerChanged, LedgerCut, MissingPiece, TargetUnav
 from strongroom.evidence.accesses import FILE
 from strongroom.operations import ledger_heads
 from strongroom.operations.audit import audit
-from strongroom.operations.ledger import check
+from strongroom.operations.ledger import check, look
 from strongroom.operations.ledger_heads import Published
 from strongroom.operations.ledger_held import OnTarget, held
 from strongroom.operations.ledger_seen import TRIED, name_of
@@ -265,6 +265,11 @@ def test_a_row_that_no_program_writes_keeps_no_alarm_from_being_told(
         with pytest.raises(LedgerChanged):
             published_on(services)
     assert audit(services.store, since=0, until=time.time() + 60, now=time.time()).broken == number
+
+
+def test_a_report_up_to_a_made_up_row_says_so_each_time_alike(world: World, services: Services) -> None:
+    edit(world, "UPDATE events SET at = 1e300 WHERE id = 3")
+    assert look(services.store) == look(services.store)
 
 
 def test_heads_are_put_although_what_was_opened_cannot_be_taken(services: Services) -> None:
