@@ -27,6 +27,7 @@ class Kind(Struct, frozen=True, kw_only=True):
 
     ``looks``: it rests on what lies on targets, so that it is not over as long as one does not answer.
     ``local``: it is about one host, which its subject ends with, and another cannot say that it is over.
+    ``glimpsed``: it rests on what one look reads and the next one may not, so that nobody is told it is over.
     """
 
     severity: Severity
@@ -35,10 +36,14 @@ class Kind(Struct, frozen=True, kw_only=True):
     error: type[errors.StrongroomError]
     looks: bool = False
     local: bool = False
+    glimpsed: bool = False
 
 
-def _critical(error: type[errors.StrongroomError], means: str, do: str, *, looks: bool = False) -> Kind:
-    return Kind(severity=Severity.CRITICAL, means=means, do=do, error=error, looks=looks)
+def _critical(
+    error: type[errors.StrongroomError], means: str, do: str, *, looks: bool = False, glimpsed: bool = False
+) -> Kind:
+    severity = Severity.CRITICAL
+    return Kind(severity=severity, means=means, do=do, error=error, looks=looks, glimpsed=glimpsed)
 
 
 def _warning(means: str, do: str, *, looks: bool = False, local: bool = False) -> Kind:
@@ -81,6 +86,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         errors.LedgerChanged,
         "The record of events is not what was appended: somebody or something edited the state database.",
         "Keep a copy of the database, treat it as an incident, and compare: 'strongroom ledger check'.",
+        looks=True,
     ),
     "record.refused": _critical(
         errors.RecordRefused,
@@ -100,6 +106,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "If they are of an installation of yours, name its signer in trust.signers, or give each its own "
         "prefix. Otherwise treat it as an incident.",
         looks=True,
+        glimpsed=True,
     ),
     "shred.refused": _critical(
         errors.RecordRefused,

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.state.alerts import Told
-from strongroom.watch.kinds import KINDS, Alert, Severity
+from strongroom.watch.kinds import KINDS, Alert, Kind, Severity
 
 FORGOTTEN: Final = 90 * 86_400.0
 """Seconds for which a resolved alert stays on record."""
@@ -88,7 +88,7 @@ def tell(
     )
     wrong = {alert.key for alert in alerts}
     ended = [one for one in known.values() if one.key not in wrong and _is_over(one.key, host, looked=looked)]
-    over = tuple(one for one in ended if one.sent_at is not None)
+    over = tuple(one for one in ended if one.sent_at is not None and not _is_glimpsed(one.key))
     rows = (*(_row(item, now) for item in items), *(_resolved(one, now) for one in ended))
     return Telling(items=items, over=over, rows=rows)
 
@@ -110,9 +110,19 @@ def _since(alert: Alert, known: dict[str, Told], now: float) -> float:
     return known[alert.key].first_seen if alert.key in known else now
 
 
+def _kind(key: str) -> Kind | None:
+    return KINDS.get(key.partition(":")[0])
+
+
+def _is_glimpsed(key: str) -> bool:
+    """Tell whether it may be so although it is not seen: told anew when it is seen again, and never over."""
+    kind = _kind(key)
+    return kind is not None and kind.glimpsed
+
+
 def _is_over(key: str, host: str, *, looked: bool) -> bool:
     """Tell whether this look can say that what it does not see is over."""
-    kind = KINDS.get(key.partition(":")[0])
+    kind = _kind(key)
     return kind is None or ((looked or not kind.looks) and (not kind.local or key.endswith(f" on {host}")))
 
 

@@ -66,6 +66,19 @@ def test_what_rests_on_targets_is_not_over_as_long_as_one_was_not_looked_at() ->
     assert len(tell((), before, repeat=DAY, now=NOW).over) == 2
 
 
+def test_a_ledger_that_a_head_contradicted_is_not_over_as_long_as_its_target_was_not_looked_at() -> None:
+    broken = told(Alert(kind="ledger.broken", what="event 2 is another one"))
+    assert tell((), [broken], repeat=DAY, now=NOW, looked=False).is_empty
+    assert tell((), [broken], repeat=DAY, now=NOW).over == (broken,)
+
+
+def test_a_refused_manifest_that_no_look_reads_again_is_not_called_over_and_told_anew_if_one_does() -> None:
+    refused = Alert(kind="manifest.refused", subject="eu", what="1 backup", weight=1)
+    telling = tell((), [told(refused)], repeat=DAY, now=NOW)
+    assert telling.is_empty
+    assert news(*telling.rows, alerts=(refused,)) == [News.NEW]
+
+
 def test_since_when_it_is_known_is_kept_from_telling_to_telling() -> None:
     [item] = tell([FAILED], [told(FAILED, sent_ago=DAY)], repeat=DAY, now=NOW).items
     assert item.since == NOW - 2 * DAY
