@@ -67,7 +67,23 @@ def encode(document: Any) -> bytes:
     """Return a document as indented JSON."""
     import msgspec  # noqa: PLC0415 - half of what '--help' would cost
 
-    return msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2) + b"\n"
+    try:
+        content = msgspec.json.encode(document, enc_hook=str)
+    except UnicodeEncodeError:  # the name of a file may be any bytes
+        content = msgspec.json.encode(_in_unicode(msgspec.to_builtins(document, enc_hook=str)))
+    return msgspec.json.format(content, indent=2) + b"\n"
+
+
+def _in_unicode(found: Any) -> Any:
+    """Spell out what no UTF-8 can carry: half a surrogate pair, which stands for a byte of a file's name."""
+    match found:
+        case str():
+            return found.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_in_unicode(key): _in_unicode(value) for key, value in found.items()}
+        case list() | tuple():
+            return [_in_unicode(one) for one in found]
+    return found
 
 
 def clean(text: str) -> str:

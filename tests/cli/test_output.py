@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -51,6 +52,14 @@ def test_an_error_in_json_is_one_document(sealed: Machine, words: tuple[str, ...
     assert error["exit_code"] == done.code != 0
     assert error["message"]
     assert error["hint"]
+
+
+def test_a_file_whose_name_is_no_utf8_is_named_in_json_all_the_same(sealed: Machine) -> None:
+    name = os.fsdecode(b"n\xff.sr")
+    sealed.path("full.sr").rename(sealed.path(name))
+    found = sealed.ok("test-recovery", "--backup-file", name, "--json", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    assert found.document["from"] == "n\\udcff.sr"
+    assert sealed.run("verify-backup", f"{name}x", "--json").document["error"]["code"] == "MissingPiece"
 
 
 def test_json_may_stand_in_front(sealed: Machine) -> None:
