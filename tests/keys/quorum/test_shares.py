@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 
 from strongroom.errors import ShareMistyped
 from strongroom.keys.quorum.shares import WORDS, combine, parse, split
-from tests.keys.quorum.made import made
 
 
 def paper() -> str:
     """Return a share no word of which is followed by itself; of thirty, one is no such."""
-    shares = iter(lambda: str(made()[1][0]), "")
+    shares = (split(os.urandom(32), threshold=3, count=5)[0].mnemonic for _ in count())
     return next(share for share in shares if all(one != next_ for one, next_ in pairwise(share.split())))
 
 
