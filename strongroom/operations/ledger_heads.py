@@ -123,6 +123,7 @@ def _place(services: Services, name: str, head: LedgerHead, content: bytes) -> P
         if before := found.own:
             leads_on(services.store, number=before.event, sha256=before.sha256)
             if before.event == head.event:
+                _lock(target, name_of(before))  # whoever put it may have died before
                 return Placed(target=name)
         put(target, head, content, trusted)
     except (LedgerChanged, LedgerCut):
@@ -160,6 +161,10 @@ def put(target: Target, head: LedgerHead, content: bytes, trusted: frozenset[str
         raise TargetError(
             f"{name} on target '{target.name}' is there, and nobody signed it who is trusted here."
         )
+    _lock(target, name)
+
+
+def _lock(target: Target, name: str) -> None:
     if locks(target):
         target.extend_lock(name, datetime.now(UTC) + KEPT)
 

@@ -27,6 +27,7 @@ from strongroom.state.events import digest
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
+from tests.operations.test_locks import Bucket
 from tests.operations.world import World, make_world, names_on
 
 
@@ -99,6 +100,17 @@ def test_a_head_lies_signed_on_every_target_and_the_record_leads_on_from_it(
 def test_a_head_that_is_there_is_not_put_again(services: Services) -> None:
     assert [place.new for place in published_on(services).places] == [True] * 3
     assert [place.new for place in published_on(services).places] == [False] * 3
+
+
+def test_a_head_whose_lock_was_not_extended_is_locked_the_next_time(services: Services) -> None:
+    bucket = Bucket(refuses="ledger/")
+    there = replace(services, targets={**services.targets, "us": bucket})
+    assert published_on(there).missed == {"us": "this credential may not lock objects"}
+    assert published_on(there).missed == {"us": "this credential may not lock objects"}
+    bucket.refuses = "none"
+    done = published_on(there)
+    assert done.missed == {}
+    assert list(bucket.until) == names_on(bucket)
 
 
 def test_where_nothing_happened_nothing_is_put(world: World) -> None:
