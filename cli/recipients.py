@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import apart, passphrases
-from cli.output import Output
+from cli.output import Output, in_line
 from cli.place import Place
 from strongroom.errors import UsageError
 from strongroom.keys import Recipient
@@ -130,13 +130,13 @@ def _of_file(path: Path) -> Recipient:
     with path.open("rb") as file:
         begins = file.read(4096)
     if begins.startswith(b"srpub"):
-        return _public(begins.decode("ascii", "replace").strip(), label=path.stem)
+        return _public(begins.decode("ascii", "replace").strip(), label=in_line(path.stem))
     if begins.startswith(b"strongroom-private-key"):
         raise UsageError(
             f"{path} is the private half, which does not belong on a machine that makes backups.",
             hint="Give the public half, which 'strongroom keygen' wrote beside it.",
         )
-    return _key_file(path, label=path.stem)
+    return _key_file(path, label=in_line(path.stem))
 
 
 def _configured(name: str, table: Mapping[str, Any], output: Output, place: Place) -> Recipient:

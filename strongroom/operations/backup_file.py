@@ -6,6 +6,7 @@ provisional one that a failure removes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from strongroom.container.bundle import BundleWriter, is_being_written, provisional_files
 from strongroom.container.manifest import Manifest
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import RunCancelled, RunFailed, StrongroomError
+from strongroom.errors import RunCancelled, RunFailed, StrongroomError, UsageError
 from strongroom.keys import Recipient
 from strongroom.model import COMMAND, Depth, Selection
 from strongroom.operations import failures
@@ -27,6 +28,7 @@ from strongroom.operations.services import Pinned, Services
 from strongroom.operations.steps import perform
 from strongroom.sources import Source
 from strongroom.state.records import Run, RunKind, RunState, Spec, StepKind, StepState
+from strongroom.words import spelled_out
 
 TARGET = "file"
 
@@ -56,6 +58,7 @@ def backup_to_file(
     Raises:
         StrongroomError: what stopped the run, typed; nothing was left at ``path``.
     """
+    _refuse_unrecordable(path)
     sweep_abandoned(services)
     with BundleWriter(path, replace=replace_existing) as bundle:
         spec = _spec(bundle, source, recipients, selection, values=values)
@@ -75,6 +78,15 @@ def backup_to_file(
         manifest = read_manifest(bundle, run.id, trusted=services.signer_fingerprints)
         bundle.close(commit=True)
     return manifest
+
+
+def _refuse_unrecordable(path: Path) -> None:
+    """Refuse a path that the record, which is text, could not lead back to."""
+    try:
+        os.fspath(path.absolute()).encode()
+    except UnicodeEncodeError:
+        words = f"The path '{spelled_out(str(path.absolute()))}' is no UTF-8, so it cannot be put on record."
+        raise UsageError(words, hint="Write the backup under another path, then move it there.") from None
 
 
 def _first(ahead: Listing | None) -> List:

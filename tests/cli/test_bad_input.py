@@ -231,6 +231,16 @@ def test_a_full_disk_leaves_nothing_and_the_last_backup_whole(
     assert machine.run("verify-backup", "last.sr", STRONGROOM_PASSPHRASE=PASSPHRASE).code == 0
 
 
+def test_a_path_that_no_record_can_hold_is_refused_before_anything_is_read(stocked: Machine) -> None:
+    with nothing_left(stocked):
+        name = os.fsdecode(b"weekly\xff.sr")
+        assert refused(stocked.run("backup", name, *SEALED, STRONGROOM_PASSPHRASE=PASSPHRASE), 2)
+    pair = os.fsdecode(b"pair\xff.key")
+    stocked.ok("keygen", "--output", pair)
+    stocked.ok("backup", "weekly.sr", *SEALED, "--recipient", f"{pair}.pub")
+    stocked.ok("verify-backup", "weekly.sr", "--identity", pair)
+
+
 @KINDS
 def test_an_existing_file_is_kept_without_force(stocked: Machine, options: tuple[str, ...]) -> None:
     stocked.path("mine.txt").write_text("mine")
