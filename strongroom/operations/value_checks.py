@@ -136,7 +136,7 @@ def _content(secret: Secret, content: bytes, now: datetime) -> Iterator[Finding]
 
 def _json(secret: Secret, content: bytes, now: datetime) -> Iterator[Finding]:
     try:
-        found = json.loads(content)
+        found = json.loads(content, parse_int=str)  # a number may be longer than is counted with here
     except (ValueError, RecursionError):  # their words quote what was read
         yield _wrong(secret, "json-unreadable", "it is said to be JSON, and is none")
         return
@@ -169,7 +169,8 @@ def _placeholder(secret: Secret, what: str) -> Finding:
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text.strip())
-        _ = parts.port  # a port that is no number shows here
+        for host in parts.netloc.rpartition("@")[2].split(","):  # a database's may name several
+            _ = urlsplit(f"//{host}").port  # a port that is no number shows here
     except ValueError:
         return False
     return bool(parts.scheme and (parts.netloc or parts.path)) and not re.search(r"\s", text.strip())
