@@ -83,7 +83,7 @@ def parse(kind: Kind, data: bytes, *, trusted: frozenset[str] | None) -> Documen
     UntrustedSigner. ``trusted=None`` leaves the signer unchecked.
     """
     if len(data) > MAX_DOCUMENT:
-        raise NotABackup(f"This is too large to be a {kind.words}.")
+        raise NotABackup(f"This is too large for the {kind.words} that it should be.")
     check_opening(kind, data[:64], data[-LENGTH_TAIL:], len(data))
     check_length(kind.words, data[-SEARCH:], len(data))
     match = _SUFFIX.fullmatch(data, len(data) - _SUFFIX_SIZE)
@@ -111,7 +111,7 @@ def check_opening(kind: Kind, head: bytes, tail: bytes, length: int) -> None:
     is_other = _OURS.match(head) and not head.startswith(kind.family)
     if not is_other and _length_state(tail, length) == (True, True):
         raise Tampered(f"The beginning of the {kind.words} was altered.")
-    raise NotABackup(f"This is not a {kind.words}.")
+    raise NotABackup(f"This is no {kind.words}.")
 
 
 def length_tail(length: int) -> bytes:
