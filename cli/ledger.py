@@ -12,7 +12,7 @@ from msgspec import to_builtins
 from cli.command import Command
 from cli.output import Output, plural, verb
 from cli.parser import Parser
-from strongroom.errors import StateError, TargetUnavailable, UsageError
+from strongroom.errors import StateError, TargetUnavailable, UntrustedSigner, UsageError
 
 if TYPE_CHECKING:
     from strongroom.container.head import LedgerHead
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DIGITS = 64
 PUBLISH = "strongroom ledger publish"
-_AGAIN = "What the others have holds. Look at what is said of each, then repeat."
+_AGAIN = "What the others have holds. Bring it back, then repeat."
 _ELSEWHERE = "Whether the newest were cut off, only a head elsewhere can tell: a printed one, or --targets."
 
 
@@ -72,13 +72,20 @@ def _publish(arguments: Namespace, output: Output) -> None:
     lines += [f"  {one.target}: {_became(one)}" for one in done.places]
     output.answer(to_builtins(done), lines)
     if doubted := [one.target for one in done.places if one.doubt]:
-        raise TargetUnavailable(f"The record was not held against {', '.join(doubted)}.", hint=_AGAIN)
+        raise _unheld(doubted)
     if done.missed:
         raise TargetUnavailable(f"The head is not on {', '.join(done.missed)}.", hint=_AGAIN)
     if done.untaken:
         raise StateError(
             done.untaken, hint="The heads are put. Look at that file's owner and mode, then repeat."
         )
+
+
+def _unheld(targets: Iterable[str]) -> UntrustedSigner:
+    from strongroom.operations.ledger_seen import STRANGERS  # noqa: PLC0415 - the targets
+
+    words = f"What lies on {', '.join(targets)} in the name of the record is of nobody who is trusted here."
+    return UntrustedSigner(f"{words} The record was not held against what else may be there.", hint=STRANGERS)
 
 
 def _became(one: Placed) -> str:
@@ -107,6 +114,8 @@ def _check(arguments: Namespace, output: Output) -> None:
         words.append(f"Up to event {found.printed.id}, of {found.printed.at}, it is what was printed.")
     words += [_said(one) for one in told] or ([] if found.printed else [_ELSEWHERE])
     output.answer({**to_builtins(found), "targets": to_builtins(told)}, words)
+    if doubted := [one.target for one in told if one.doubt]:
+        raise _unheld(doubted)
     if away := [one.target for one in told if one.missed]:
         raise TargetUnavailable(f"The record was not held against {', '.join(away)}.", hint=_AGAIN)
 
@@ -122,7 +131,9 @@ def _held(known: Iterable[str]) -> tuple[OnTarget, ...]:
 def _said(one: OnTarget) -> str:
     """Say what a target has of the record, or of others."""
     if one.missed:
-        return f"{one.target}: not held against: {one.missed}"
+        return f"{one.target}: could not be asked: {one.missed}"
+    if one.doubt:
+        return f"{one.target}: not held against it: {one.doubt}"
     said = [f"no signed head of this record; '{PUBLISH}' puts one there"]
     if (newest := one.newest) is not None:
         heads = plural(one.agree, "head")

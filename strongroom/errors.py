@@ -153,7 +153,7 @@ class LegacyFormat(FormatError):
 
 
 class UntrustedSigner(FormatError):
-    """The signature is valid, but nobody here trusts its signer."""
+    """Nobody who is trusted here signed it."""
 
     exit_code = 18
     default_hint = "Compare the fingerprint with the recovery kit; then give it with --signer."

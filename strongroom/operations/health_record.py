@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
-from strongroom.errors import LedgerChanged, LedgerCut, RequirementUnmet, TargetUnavailable
+from strongroom.errors import LedgerChanged, LedgerCut, RequirementUnmet, TargetUnavailable, UntrustedSigner
 from strongroom.operations.health import Finding, good, remark, unknown, wrong
 from strongroom.operations.keyhealth import DAY
 from strongroom.operations.ledger import check
 from strongroom.operations.ledger_held import OnTarget, held
+from strongroom.operations.ledger_seen import STRANGERS
 from strongroom.operations.services import Services
 from strongroom.words import plural
 
@@ -34,13 +35,16 @@ def record(services: Services, targets: Sequence[str], *, now: float) -> Iterato
                 f"whether the record leads on from what lies there is not known: {one.missed}"
             )
             yield unknown(RECORD, away).on(target=one.target)
+        if one.doubt:
+            yield unknown(RECORD, UntrustedSigner(one.doubt, hint=STRANGERS)).on(target=one.target)
         for head in one.others:
             words = (
                 f"another record ends there with event {head.event}, of {head.at}: this lacks what that had"
             )
             yield remark(RECORD, words, _OTHER).on(target=one.target)
-    if not told or any(not one.missed for one in told):
-        yield _newest(services, told, now)
+    seen = [one for one in told if not one.missed and not one.doubt]
+    if seen or not told:
+        yield _newest(services, seen, now)
 
 
 def _newest(services: Services, told: Sequence[OnTarget], now: float) -> Finding:

@@ -12,7 +12,7 @@ from msgspec import Struct
 from strongroom.container.head import LedgerHead
 from strongroom.errors import LedgerChanged, LedgerCut, StrongroomError
 from strongroom.operations.ledger import BEFORE_ALL, UNLIKE, chain
-from strongroom.operations.ledger_seen import Seen, first_signed, is_of, newest_of_each, seen
+from strongroom.operations.ledger_seen import Seen, Strangers, first_signed, is_of, newest_of_each, seen
 from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
 from strongroom.targets import Target
@@ -23,7 +23,8 @@ class OnTarget(Struct, frozen=True, kw_only=True):
 
     ``agree`` heads are named as the record has it, ``newest`` is the one of the latest event that is signed;
     ``foreign`` are of this ledger by name and signed by nobody who is trusted here. ``others`` are the
-    newest heads of other ledgers. ``missed`` says why the record was not held against it.
+    newest heads of other ledgers. ``missed`` says why it could not be asked, ``doubt``
+    why what it holds could not be looked through.
     """
 
     target: str
@@ -32,6 +33,7 @@ class OnTarget(Struct, frozen=True, kw_only=True):
     foreign: int = 0
     others: tuple[LedgerHead, ...] = ()
     missed: str = ""
+    doubt: str = ""
 
 
 def held(services: Services, targets: Sequence[str], *, known: Collection[str] = ()) -> tuple[OnTarget, ...]:
@@ -129,6 +131,8 @@ def _hold(
         )
     except (LedgerChanged, LedgerCut):
         raise
+    except Strangers as error:
+        return OnTarget(target=name, doubt=error.message)
     except StrongroomError as error:
         return OnTarget(target=name, missed=error.message)
 

@@ -19,6 +19,11 @@ SHOWN = 16
 TRIED = 100
 """How many names of a ledger are looked into in vain: whoever may write to a target can leave any number."""
 
+STRANGERS = (
+    "Somebody who may write there left them, or another installation keeps its record there: see 'The record "
+    "of events is not what was published' in docs/runbooks.md."
+)
+
 
 class Seen(Struct, frozen=True, kw_only=True, order=True):
     """A name on a target, taken apart. It may be anybody's: only what is read and signed counts."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.errors import UntrustedSigner
 from tests.cli.program import Machine
 from tests.cli.test_emergency import house, mount  # noqa: F401 - a fixture
 
@@ -96,3 +97,16 @@ def test_a_target_that_is_away_is_named_and_the_others_are_held_against(kept: Ma
 
 def test_known_without_targets_is_refused(kept: Machine) -> None:
     assert kept.run("ledger", "check", "--known", "ab" * 32).code == 2
+
+
+def test_junk_in_the_name_of_the_record_is_told_with_a_code_of_its_own(configured: Machine) -> None:
+    configured.ok("backup", "--policy", "full", "--force")
+    head = configured.ok("ledger", "publish", "--json").document["head"]
+    [place, *_] = Path(configured.home).rglob(f"{head['event']:012}-*.json")
+    for number in range(101):
+        (place.parent / f"{10**12 - 1 - number}-{'0' * 16}.json").write_text("junk")
+    checked = configured.run("ledger", "check", "--targets")
+    assert (checked.code, "docs/runbooks.md" in checked.err) == (UntrustedSigner.exit_code, True)
+    assert checked.out.count("as the record has it") == 2
+    configured.ok("backup", "--policy", "full", "--force")
+    assert configured.run("ledger", "publish").code == UntrustedSigner.exit_code

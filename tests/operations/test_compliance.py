@@ -18,6 +18,7 @@ from strongroom.operations.health import Finding, State, good, remark, unknown, 
 from strongroom.operations.health_record import RECORD, YOUNG, record
 from strongroom.operations.requirements import Demands, require
 from strongroom.operations.times import rfc3339
+from tests.operations.test_ledger_heads import junk
 from tests.operations.world import World, make_world
 
 FULL = Demands(
@@ -214,6 +215,16 @@ def test_a_record_that_was_held_against_nothing_is_no_evidence(world: World) -> 
     services.store.event("key.proven", key="k")
     found = [one.state for one in record(services, [], now=time.time())]
     assert found == [State.GOOD, State.WRONG]
+
+
+def test_a_target_that_was_not_looked_through_is_not_known(world: World) -> None:
+    services = world.services()
+    services.store.event("key.proven", key="k")
+    done = ledger_heads.publish(services, list(services.targets))
+    assert done.head is not None
+    junk(world, done.head, ledger=done.head.ledger)
+    states = [state for state, _ in of_record(world)]
+    assert states == [State.GOOD, *[State.UNKNOWN] * 3]
 
 
 def test_another_record_on_a_target_is_remarked_on(world: World) -> None:

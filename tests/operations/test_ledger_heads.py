@@ -216,7 +216,7 @@ def test_junk_without_end_is_not_read_without_end(world: World, services: Servic
         forged(world, b"junk", one)
     counted = Counted(world.targets["us"])
     there = replace(services, targets={**services.targets, "us": counted})
-    said = {one.target: one.missed for one in held_on(there)}
+    said = {one.target: one.doubt for one in held_on(there)}
     assert "there are more" in said.pop("us")
     assert set(said.values()) == {""}
     assert counted.reads <= TRIED + 1
@@ -234,7 +234,7 @@ def test_junk_hides_no_head_that_the_record_does_not_lead_to(world: World, servi
     head = published(services)
     edit(world, "DELETE FROM events WHERE id > 3")
     junk(world, head, ledger=head.ledger)
-    assert all("there are more" in one.missed for one in held_on(services))
+    assert all("there are more" in one.doubt for one in held_on(services))
     places = published_on(services).places
     assert all(one.new and "there are more" in one.doubt for one in places)
 
@@ -246,7 +246,7 @@ def test_junk_hides_no_other_record_that_this_one_was_made_anew_beside(
     edit(world, "UPDATE events SET at = at - 3600", "UPDATE events SET kind = 'key.failed' WHERE id = 1")
     make_anew(world, services.store)
     junk(world, head, ledger="f" * 16)
-    assert all(f"--known {'f' * 16}" in one.missed for one in held_on(services))
+    assert all(f"--known {'f' * 16}" in one.doubt for one in held_on(services))
     with pytest.raises(LedgerChanged, match="has a signed head of another one"):
         held_on(services, known=["f" * 16])
 
