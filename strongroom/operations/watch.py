@@ -30,9 +30,9 @@ def without_record(watched: Watched, limits: Limits, *, now: float, why: str) ->
 def _facts(
     watched: Watched, limits: Limits, store: RunStore | None, *, now: float, why: str | None = None
 ) -> Facts:
-    backups = watch_backups.look(watched, store)
+    backups = watch_backups.look(watched, store, now=now)
     policies = tuple(
-        watch_backups.policy_facts(backups, policy, store, compared=limits.compared)
+        watch_backups.policy_facts(backups, policy, store, compared=limits.compared, now=now)
         for policy in watched.policies
     )
     return Facts(
@@ -40,10 +40,10 @@ def _facts(
         policies=policies,
         places=backups.places(),
         lost=tuple(backups.lost()),
-        active=watch_record.active(store) if store else (),
+        active=watch_record.active(store, now=now) if store else (),
         rooms=rooms(watched.rooms),
         certificates=certificates(watched.certificates),
-        drills=watch_record.drills(store, watched.drill) if store else None,
+        drills=watch_record.drills(store, watched.drill, now=now) if store else None,
         keys=watch_record.keys(store, watched, now=now) if store else Keys(),
         signs=watch_record.signs(store, watched, now=now) if store else Signs(),
         beat_age=store.heartbeats().get(watch_record.BEAT) if store else None,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from typing import Final
 
+from strongroom.container.manifest import Manifest
 from strongroom.model import Depth
 from strongroom.operations import shred_record, watch_record
 from strongroom.operations.watch_means import Watched, WatchedPolicy
@@ -13,7 +15,7 @@ from strongroom.state.records import CatalogEntry, Replica, RunKind
 from strongroom.state.store import RunStore
 from strongroom.watch.backups import shallow
 from strongroom.watch.facts import Held, Place, Policy, Seen
-from strongroom.watch.freshness import is_verified
+from strongroom.watch.freshness import SKEW, is_verified
 
 RECENT: Final = 500
 """Backups of a policy that are held against the targets."""
@@ -61,11 +63,19 @@ class Backups:
 
     Args:
         record: ``None`` if the state cannot be read: then the targets alone are gone by.
+        now: what says that it was made later hides nothing, neither a backup nor that one is missing.
     """
 
     def __init__(
-        self, watched: Watched, found: Mapping[str, Listed], manifests: Manifests, record: Record | None
+        self,
+        watched: Watched,
+        found: Mapping[str, Listed],
+        manifests: Manifests,
+        record: Record | None,
+        *,
+        now: float,
     ) -> None:
+        self._latest = now + SKEW
         self._watched = watched
         self._found = found
         self._manifests = manifests
@@ -73,14 +83,14 @@ class Backups:
         known = record.known if record else frozenset()
         self._unknown = [name for name in manifests.names() if name not in known]
         wanted = frozenset(policy.name for policy in watched.policies if not policy.offline)
-        self._unrecorded = newest_unrecorded(manifests, self._unknown, wanted)
-        for policy in watched.policies:
-            if newest := next((one.backup for one in self._of(policy) if self._lies(one.backup)), None):
-                manifests.read_everywhere(newest)
+        self._unrecorded = newest_unrecorded(manifests, self._unknown, wanted, latest=self._latest)
+        for newest in map(self.newest, watched.policies):
+            if newest is not None and newest.on_targets:
+                manifests.read_everywhere(newest.backup)
 
     def newest(self, policy: WatchedPolicy) -> Seen | None:
         """Return a policy's newest whole backup, wherever it is known from."""
-        recorded = next((seen for one in self._of(policy) if (seen := self._seen(one, policy))), None)
+        recorded = next(self._whole(self._of(policy), policy), None)
         other = self._unrecorded.get(policy.name)
         if other is None or (recorded is not None and recorded.made_at >= made_at(other)):
             return recorded
@@ -88,8 +98,13 @@ class Backups:
 
     def verified(self, policy: WatchedPolicy) -> Seen | None:
         """Return a policy's newest whole backup of which a replica that is there was read back."""
-        seen = (self._seen(one, policy) for one in self._of(policy) if self._depths(one, policy))
-        return next((one for one in seen if one is not None), None)
+        deep = (one for one in self._of(policy) if self._depths(one, policy))
+        return next(self._whole(deep, policy), None)
+
+    def ahead(self, policy: WatchedPolicy) -> tuple[str, ...]:
+        """Return the backups that say they were made later than now, and so would be the newest."""
+        seen = (found for one in self._of(policy) if (found := self._seen(one, policy)))
+        return tuple(one.backup for one in takewhile(lambda one: one.made_at > self._latest, seen))
 
     def lost(self) -> list[str]:
         """Return the backups on record that lie on none of their targets, all of which answered."""
@@ -105,6 +120,10 @@ class Backups:
         return tuple(self._place(name, one) for name, one in self._found.items())
 
     # -- one backup ----------------------------------------------------------
+
+    def _whole(self, entries: Iterable[CatalogEntry], policy: WatchedPolicy) -> Iterator[Seen]:
+        seen = (self._seen(one, policy) for one in entries)
+        return (one for one in seen if one is not None and one.made_at <= self._latest)
 
     def _of(self, policy: WatchedPolicy) -> list[CatalogEntry]:
         return self._record.entries[policy.name] if self._record else []
@@ -133,15 +152,25 @@ class Backups:
         """Return a backup, if there is one: its signed manifest says when it was made, not its row."""
         depths = self._depths(entry, policy)
         depth = max(depths.values(), key=list(Depth).index, default=None)
-        lacking = shallow({one.target: one.verified for one in self._there(entry)}, policy.depth)
+        found: dict[str, Depth | None] = {one.target: one.verified for one in self._there(entry)}
+        lacking = shallow(found, policy.depth)
         if self._lies(entry.backup):
             manifest = self._manifests.of(entry.backup)
             if manifest is not None and manifest.policy == policy.name:
+                lacking = shallow(found | self._dropped(entry, manifest, policy), policy.depth)
                 return Seen(backup=entry.backup, made_at=made_at(manifest), depth=depth, shallow=lacking)
         made = when(entry.created_at) if self._unseen(entry, policy) else None
         if made is None:
             return None
         return Seen(backup=entry.backup, made_at=made, depth=depth, on_targets=False, shallow=lacking)
+
+    def _dropped(
+        self, entry: CatalogEntry, manifest: Manifest, policy: WatchedPolicy
+    ) -> dict[str, Depth | None]:
+        """Return the targets of which the record has nothing, good or bad, and the signed manifest does."""
+        rows = {one.target for one in self._replicas(entry)}
+        named = {pin.name for pin in manifest.targets} & set(policy.targets)
+        return {} if policy.offline else dict.fromkeys(named - rows)
 
     def _there(self, entry: CatalogEntry) -> list[Replica]:
         """Return the good replicas that are there, as far as was looked."""
@@ -187,28 +216,31 @@ def _lacking(record: Record, target: str, found: Listed) -> Iterator[str]:
                 yield one.backup
 
 
-def look(watched: Watched, store: RunStore | None) -> Backups:
+def look(watched: Watched, store: RunStore | None, *, now: float) -> Backups:
     """Look at every target that is in use, and hold the record against them.
 
     What the record has and no target shows is looked for once more: it may have been removed, or made,
     between the two looks.
     """
     found = listed(watched, watched.in_use)
-    backups = _held(watched, found, store)
+    backups = _held(watched, found, store, now)
     if store is not None and (backups.lost() or any(place.lost for place in backups.places())):
-        return _held(watched, listed(watched, watched.in_use), store)
+        return _held(watched, listed(watched, watched.in_use), store, now)
     return backups
 
 
-def _held(watched: Watched, found: Mapping[str, Listed], store: RunStore | None) -> Backups:
+def _held(watched: Watched, found: Mapping[str, Listed], store: RunStore | None, now: float) -> Backups:
     manifests = Manifests(watched, found)
     record = Record(store, watched, manifests.names()) if store is not None else None
-    return Backups(watched, found, manifests, record)
+    return Backups(watched, found, manifests, record, now=now)
 
 
-def policy_facts(backups: Backups, policy: WatchedPolicy, store: RunStore | None, *, compared: int) -> Policy:
+def policy_facts(
+    backups: Backups, policy: WatchedPolicy, store: RunStore | None, *, compared: int, now: float
+) -> Policy:
     """Return all that is known of a policy."""
-    held = store.backups(policy=policy.name, limit=compared + 1) if store else []
+    held = store.backups(policy=policy.name, limit=2 * compared + 2) if store else []
+    held = [one for one in held if (when(one.created_at) or 0.0) <= now + SKEW][: compared + 1]
     runs = store.runs_of(policy.name, RunKind.BACKUP, limit=2 * compared + 2) if store else []
     return Policy(
         name=policy.name,
@@ -218,8 +250,9 @@ def policy_facts(backups: Backups, policy: WatchedPolicy, store: RunStore | None
         newest=backups.newest(policy),
         verified=backups.verified(policy),
         held=tuple(Held(backup=one.backup, secrets=one.secrets, size=one.size) for one in held),
-        runs=watch_record.ran(runs),
-        rotations=watch_record.rotations(store, policy.name) if store else (),
+        ahead=backups.ahead(policy),
+        runs=watch_record.ran(runs, now=now),
+        rotations=watch_record.rotations(store, policy.name, now=now) if store else (),
         mended=watch_record.mended(store, policy.name) if store else (),
         blind=store is None and backups.sees_nothing_of(policy),
     )

@@ -18,6 +18,7 @@ from strongroom.operations.watch_means import Watched, WatchedDrill
 from strongroom.state.records import Event, Run, RunKind, RunState
 from strongroom.state.store import RunStore
 from strongroom.watch.facts import Dated, Drills, Keys, Ran, Signs
+from strongroom.watch.freshness import SKEW
 
 REFUSED: Final = "message-refused"
 """The event of ``workers.refusals``, which is above; a test holds the two together."""
@@ -28,11 +29,12 @@ TURNS: Final = 20
 """Rotations and drills that are looked through for the newest that ended."""
 
 
-def ran(runs: Iterable[Run]) -> tuple[Ran, ...]:
-    """Return runs as facts."""
+def ran(runs: Iterable[Run], *, now: float) -> tuple[Ran, ...]:
+    """Return runs as facts; one that begins later than now would be the newest for long, and is none."""
     return tuple(
         Ran(run=run.id, state=run.state, began=run.created_at, ended=run.finished_at, code=_code(run))
         for run in runs
+        if not run.created_at > now + SKEW  # what is no number, somebody wrote there: it is judged
     )
 
 
@@ -41,27 +43,27 @@ def _code(run: Run) -> str:
     return error.code if error else failures.code_of(run.error or "")
 
 
-def rotations(store: RunStore, policy: str) -> tuple[Ran, ...]:
+def rotations(store: RunStore, policy: str, *, now: float) -> tuple[Ran, ...]:
     """Return the rotations of a policy's backups, the newest first."""
-    return ran(store.runs_of(policy, RunKind.ROTATE, limit=TURNS))
+    return ran(store.runs_of(policy, RunKind.ROTATE, limit=TURNS), now=now)
 
 
-def active(store: RunStore) -> tuple[Ran, ...]:
+def active(store: RunStore, *, now: float) -> tuple[Ran, ...]:
     """Return the runs that have not ended; rotations are judged by themselves."""
-    return ran(run for run in store.active() if run.spec.kind is not RunKind.ROTATE)
+    return ran((run for run in store.active() if run.spec.kind is not RunKind.ROTATE), now=now)
 
 
-def drills(store: RunStore, drill: WatchedDrill | None) -> Drills | None:
+def drills(store: RunStore, drill: WatchedDrill | None, *, now: float) -> Drills | None:
     """Return the drill that is scheduled, and its runs."""
     if drill is None:
         return None
-    runs = ran(store.runs_of(drill.policy, RunKind.DRILL, limit=TURNS))
+    runs = ran(store.runs_of(drill.policy, RunKind.DRILL, limit=TURNS), now=now)
     return Drills(policy=drill.policy, schedule=drill.schedule, runs=runs)
 
 
 def keys(store: RunStore, watched: Watched, *, now: float) -> Keys:
     """Return how the keys stand."""
-    checks = store.happened(CHECKED, since=now - YEAR)
+    checks = [one for one in store.happened(CHECKED, since=now - YEAR) if one.at <= now + SKEW]
     newest = checks[-1] if checks else None
     return Keys(
         schedule=watched.key_health,

@@ -101,15 +101,19 @@ class Manifests:
 
 
 def newest_unrecorded(
-    manifests: Manifests, unknown: Iterable[str], policies: frozenset[str]
+    manifests: Manifests, unknown: Iterable[str], policies: frozenset[str], *, latest: float
 ) -> dict[str, Manifest]:
-    """Return the newest manifest of each policy among those that the record does not know, newest first."""
+    """Return the newest manifest of each policy among those that the record does not know, newest first.
+
+    Args:
+        latest: what says that it was made after this time (epoch seconds) is passed over.
+    """
     found: dict[str, Manifest] = {}
     for number, backup in enumerate(unknown):
         if number >= (SOUGHT if policies - found.keys() else STRANGERS):
             break
         manifest = manifests.of(backup)
-        if manifest is not None and manifest.policy in policies:
+        if manifest is not None and manifest.policy in policies and made_at(manifest) <= latest:
             found.setdefault(manifest.policy, manifest)
     return found
 

@@ -12,7 +12,7 @@ from strongroom.watch.facts import Facts, Limits, Policy, Ran, Seen
 from strongroom.watch.freshness import Freshness, judge
 from strongroom.watch.kinds import Alert
 from strongroom.watch.words import about, some
-from strongroom.words import plural
+from strongroom.words import plural, verb
 
 FEWEST = 3
 """From so many backups on a median says something."""
@@ -28,6 +28,7 @@ def backups(facts: Facts, limits: Limits) -> Iterator[Alert]:
         yield from _failed(policy)
         yield from _degraded(policy)
         yield from _unverified(policy, facts, limits)
+        yield from _ahead(policy)
         yield from _odd(policy, limits)
         yield from _slow(policy, facts, limits)
     if facts.lost:
@@ -95,6 +96,13 @@ def _unverified(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Alert]
         f"on {', '.join(newest.shallow)}"
     )
     yield Alert(kind="replica.unverified", subject=policy.name, what=what, weight=len(newest.shallow))
+
+
+def _ahead(policy: Policy) -> Iterator[Alert]:
+    if many := len(policy.ahead):
+        what = f"policy '{policy.name}': {plural(many, 'backup')} {verb(many, 'say')} "
+        what += f"to be made later than now, by this host's clock: {some(policy.ahead)}"
+        yield Alert(kind="backup.ahead", subject=policy.name, what=what, weight=many)
 
 
 def _odd(policy: Policy, limits: Limits) -> Iterator[Alert]:

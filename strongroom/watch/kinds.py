@@ -192,6 +192,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "The newest backup was not read back on every target as deep as its policy says.",
         "'strongroom submit --verify BACKUP', or 'strongroom verify-backup' where a key is.",
     ),
+    "backup.ahead": _warning(
+        "A clock is or was wrong. This backup counts for nothing here; elsewhere it is taken for the newest.",
+        "Set the clocks of all hosts and of the database by NTP; restore from another backup, by its name.",
+        looks=True,
+    ),
     "backup.count": _warning(
         "A source that gives much less, or much more, looks like this; so does a lost permission.",
         "Look at the source, and whether somebody deleted or imported that much.",

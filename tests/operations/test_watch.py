@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.signing import Signer
 from strongroom.errors import MailRefused, MailUnavailable, StateUnavailable, TargetUnavailable
 from strongroom.model import Depth, ObjectInfo
@@ -108,6 +109,50 @@ def test_a_row_that_was_edited_makes_an_old_backup_no_younger(world: World) -> N
     lately = rfc3339(time.time() + 2 * DAY - 60)
     store.put_backup(msgspec.structs.replace(entry, created_at=lately))
     assert keys(world, later=2 * DAY) == [f"backup.overdue:{POLICY}"]
+
+
+def test_a_backup_of_a_clock_that_was_ahead_hides_neither_a_newer_one_nor_what_fails(world: World) -> None:
+    ahead = world.back_up().id
+    with RunStore(world.database)._database.writing() as conn:
+        conn.execute(text(f"UPDATE runs SET created_at = created_at + {900 * DAY}"))
+        conn.execute(text("UPDATE catalog SET created_at = '2036-01-01T00:00:00Z'"))
+    for target in world.targets:
+        dated(world, target, ahead, "2036-01-01T00:00:00Z")
+    assert keys(world) == [f"backup.overdue:{POLICY}", f"backup.ahead:{POLICY}"]
+    world.back_up()
+    assert keys(world) == [f"backup.ahead:{POLICY}"]
+    world.back_up(world.services(sources={}))
+    assert keys(world) == [f"backup.failed:{POLICY}", f"backup.ahead:{POLICY}"]
+    (world.folder / "state.db").unlink()
+    assert keys(world, later=2 * DAY) == [f"backup.overdue:{POLICY}"], "nor where there is no record"
+
+
+def dated(world: World, target: str, backup: str, created_at: str) -> None:
+    """Let a backup have been made at another time."""
+    name, signer = manifest_name(backup), world.signers["control"]
+    content = b"".join(world.targets[target].read(name))
+    made = parse_manifest(content, trusted=frozenset({signer.fingerprint}))
+    world.targets[target].delete(name)
+    put(
+        world,
+        target,
+        name,
+        sign_manifest(msgspec.structs.replace(made, created_at=created_at), signer),
+    )
+
+
+def test_a_replica_that_the_record_was_made_to_forget_is_missed(world: World) -> None:
+    world.back_up()
+    with RunStore(world.database)._database.writing() as conn:
+        conn.execute(text("DELETE FROM replicas WHERE target = 'us'"))
+    for name in [info.name for info in world.targets["us"].list()]:
+        world.targets["us"].delete(name)
+    by_hand = WatchedPolicy(name=POLICY, targets=REGIONS, depth=Depth.COMPARED)
+    found = look(watching(world, policies=(by_hand,)), LIMITS, now=time.time() + 2 * DAY)
+    assert [alert.key for alert in found.alerts] == [f"replica.unverified:{POLICY}"]
+    assert found.alerts[0].what.endswith("on us")
+    fewer = WatchedPolicy(name=POLICY, targets=("eu", "ap"), depth=Depth.COMPARED)
+    assert keys(world, policies=(fewer,), later=2 * DAY) == [], "a target that was taken away owes nothing"
 
 
 def test_a_row_that_names_a_target_of_nobodys_proves_nothing(world: World) -> None:

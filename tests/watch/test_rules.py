@@ -111,6 +111,7 @@ CASES: list[tuple[str, Facts, Facts]] = [
         policy(newest=shallow(10 * HOUR)),  # it may still be read back
         policy(newest=shallow(25 * HOUR), verified=seen(25 * HOUR), schedule=None),
     ),
+    ("backup.ahead:p", policy(), policy(ahead=("b9",))),
     ("replica.bad:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", bad=("b",)),))),
     ("replica.lost:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", lost=("b",)),))),
     (
