@@ -155,7 +155,9 @@ def _id(manifest: Manifest | None) -> str:
 
 def _of_policy(want: Want, newest: Manifest | None, recorded: str) -> Iterator[Finding]:
     if newest is None and want.required:
-        hint = "Bring a target back. A file can be asked about alone: --backup-file FILE."
+        hint = "Bring a target back that has one. A file can be asked about alone: --backup-file FILE."
+        if not recorded:
+            hint += f" If there never was one: 'strongroom backup --policy {want.policy}'."
         error = MissingPiece(f"no backup of it is in reach: {recorded or 'none is on record'}", hint=hint)
         yield wrong(BACKUP, error).on(policy=want.policy)
     elif newest is None:

@@ -192,6 +192,9 @@ def test_a_target_that_is_away_is_a_remark_as_long_as_another_has_the_newest(wor
 def test_without_any_target_nothing_can_be_recovered(world: World) -> None:
     found = list(targets(dead(*REGIONS), WANTED, {POLICY: "20260101T000000Z-aa"}))
     assert [one.exit_code for one in found] == [41, 41, 41, 16]
+    assert "strongroom backup" not in found[-1].to_do
+    *_, never = targets({}, WANTED, {})
+    assert f"strongroom backup --policy {POLICY}" in never.to_do
     offline = Want(policy=POLICY, targets=REGIONS, values=True, required=False)
     assert {one.state.value for one in targets(dead(*REGIONS), [offline], {})} == {"remark"}
 
