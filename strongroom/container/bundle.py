@@ -413,7 +413,7 @@ def _translated(path: Path) -> Iterator[None]:
             raise TargetFull(words) from None
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise TargetReadOnly(words) from None
-        raise TargetError(words) from None
+        raise TargetError(words, hint="Nothing was written. Check that the directory is there.") from None
 
 
 def _sync_directory(path: Path) -> None:

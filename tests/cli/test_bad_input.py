@@ -192,7 +192,9 @@ def test_a_missing_source_makes_no_backup(machine: Machine, options: tuple[str, 
 @KINDS
 def test_a_missing_directory_is_told(stocked: Machine, options: tuple[str, ...]) -> None:
     with nothing_left(stocked):
-        assert refused(back_up(stocked, "nowhere/new.sr", *options), 40)
+        done = back_up(stocked, "nowhere/new.sr", *options)
+        assert refused(done, 40)
+        assert "Check that the directory is there" in done.err
 
 
 @KINDS
