@@ -37,13 +37,20 @@ def backups(facts: Facts, limits: Limits) -> Iterator[Alert]:
 
 
 def _overdue(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Alert]:
-    if policy.blind:  # that is told by itself
+    if policy.blind or _is_first(policy, facts.now, limits):  # the former is told by itself
         return
     recorded = facts.state is None
     found = judge(policy, threshold=limits.threshold_age, now=facts.now, recorded=recorded)
     if found.overdue:
         kind = "emergency.overdue" if policy.offline else "backup.overdue"
         yield Alert(kind=kind, subject=policy.name, what=_said(policy, found, facts.now))
+
+
+def _is_first(policy: Policy, now: float, limits: Limits) -> bool:
+    """Tell whether the very first backup is being made, and not for too long: nobody is woken for that."""
+    began = [ran.began for ran in policy.runs if ran.state is RunState.ACTIVE]
+    waited = now - min(began, default=0.0)
+    return policy.newest is None and len(began) == len(policy.runs) and 0 <= waited < limits.threshold_age
 
 
 def _said(policy: Policy, found: Freshness, now: float) -> str:

@@ -92,6 +92,16 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("backup.overdue:p", policy(schedule=None, verified=None), policy(verified=None)),
     ("backup.overdue:p", policy(verified=None, newest=None, blind=True), policy(verified=None, newest=None)),
     (
+        "backup.overdue:p",  # the very first may take its time, and not for ever
+        policy(verified=None, newest=None, runs=(ran(HOUR, ACTIVE, took=None),)),
+        policy(verified=None, newest=None, runs=(ran(25 * HOUR, ACTIVE, took=None),)),
+    ),
+    (
+        "backup.overdue:p",  # nor is it the first that is tried
+        policy(verified=None, newest=None, runs=(ran(HOUR, ACTIVE, took=None),)),
+        policy(verified=None, newest=None, runs=(ran(HOUR, ACTIVE, took=None), ran(2 * HOUR, FAILED))),
+    ),
+    (
         "emergency.overdue:p",
         policy(offline=True, schedule=WEEKLY, verified=seen(8 * DAY)),
         policy(offline=True, schedule=WEEKLY, verified=seen(12 * DAY)),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from msgspec import structs
 
 import beat_schedule
 from strongroom.config import Settings, load_settings
@@ -102,6 +103,14 @@ def test_the_periodic_checks_are_due_when_beat_starts_and_policies_are_not(setti
     due = {name for name, entry in scheduler.schedule.items() if entry.is_due().is_due}
 
     assert due == {"tick", "reconcile", "key health", "ledger head"}
+
+
+def test_the_look_for_alerts_waits_until_what_was_due_is_begun(settings: Settings) -> None:
+    told = structs.replace(settings.alerts, email=("a@example.org",))
+    entry = scheduler_of(structs.replace(settings, alerts=told)).schedule["alerts"]
+
+    assert not entry.is_due().is_due
+    assert 100 < entry.is_due().next <= 120, "and no longer: a beat that starts often must come to it"
 
 
 def test_beat_keeps_no_schedule_file(
