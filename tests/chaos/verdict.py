@@ -12,6 +12,7 @@ from strongroom.errors import StrongroomError
 from strongroom.keys import roles
 from strongroom.model import Secret
 from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.ledger_heads import PREFIX as HEADS
 from strongroom.operations.open import open_backup
 from strongroom.state.records import Run, RunState, StepKind, StepState
 from strongroom.state.store import RunStore
@@ -92,6 +93,7 @@ def _orphans(region: str, files: set[str], manifest: Manifest) -> Iterator[str]:
     backup = manifest.backup_id
     named = {container_name(backup, entry.sha256) for entry in manifest.containers}
     expected = named | {MARKER, manifest_name(backup)}
+    files = {file for file in files if not file.startswith(HEADS)}  # of the ledger, and of no backup
     if files != expected:
         yield f"{region} has {sorted(files - expected)[:5]} too much and lacks {sorted(expected - files)[:5]}"
 
