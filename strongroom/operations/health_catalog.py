@@ -19,6 +19,7 @@ from strongroom.operations.quarantine import quarantined
 from strongroom.operations.services import Services
 from strongroom.operations.verify import reaches
 from strongroom.state.records import CatalogEntry, Replica, Run, RunKind, RunState
+from strongroom.watch.freshness import SKEW
 from strongroom.words import plural, verb
 
 BACKUPS, REPLICAS, METRICS = "backups", "replicas", "metrics"
@@ -51,6 +52,7 @@ def backups(
             continue
         replicas = services.store.replicas(entry.backup)
         found = [*_bad(entry, replicas), *_unlocked(entry, unlocked), *_short(services, entry)]
+        found += _ahead(entry, now)
         words = f"{name}: {entry.backup}, {_age(now - made_at(entry))} old, {_depth(replicas)}"
         old = policy.schedule is None and now - made_at(entry) > MONTH
         found += (
@@ -68,6 +70,15 @@ def none_yet(check: str, name: str, policy: Policy) -> Finding:
     if policy.schedule is None or policy.offline:
         return remark(check, words, _BY_HAND.format(name))
     return wrong(check, BackupOverdue(words, hint=f"Make one: 'strongroom backup --policy {name}'."))
+
+
+def _ahead(entry: CatalogEntry, now: float) -> Iterator[Finding]:
+    """Say of a newest backup that will be the newest for long, whatever is made meanwhile."""
+    if made_at(entry) > now + SKEW:
+        words = (
+            f"{entry.policy}: {entry.backup} says that it was made later than now: a clock is or was wrong"
+        )
+        yield remark(BACKUPS, words, "Restore from another backup by its name: 'strongroom catalog list'.")
 
 
 def _bad(entry: CatalogEntry, replicas: Sequence[Replica]) -> Iterator[Finding]:

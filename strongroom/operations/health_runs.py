@@ -24,7 +24,7 @@ from strongroom.state.records import CatalogEntry, Run, RunKind, RunState, StepK
 from strongroom.watch import facts as watched
 from strongroom.watch.due import last_slot
 from strongroom.watch.facts import Seen
-from strongroom.watch.freshness import Freshness, is_verified, judge
+from strongroom.watch.freshness import SKEW, Freshness, is_verified, judge
 from strongroom.watch.upkeep import BEAT_RESTS
 from strongroom.words import plural
 
@@ -42,7 +42,7 @@ TURNS = 20
 def runs(services: Services, policies: Iterable[str], *, cluster: bool, now: float) -> Iterator[Finding]:
     """Say which runs do not move, and whose newest backup failed."""
     active = services.store.active()
-    found = [*_unmoving(services, active, now, cluster=cluster), *_failed(services, policies)]
+    found = [*_unmoving(services, active, now, cluster=cluster), *_failed(services, policies, now)]
     yield from found or [good(RUNS, f"{plural(len(active), 'run')} at work, none stuck, abandoned or failed")]
 
 
@@ -77,10 +77,10 @@ def _moved(run: Run, rows: Iterable[StepRow]) -> float:
     return max(run.created_at, *(row.finished_at or row.started_at or 0.0 for row in rows), 0.0)
 
 
-def _failed(services: Services, policies: Iterable[str]) -> Iterator[Finding]:
+def _failed(services: Services, policies: Iterable[str], now: float) -> Iterator[Finding]:
     """Say of which policies the newest backup or rotation failed: what failed before was made good."""
     for name, kind in product(policies, (RunKind.BACKUP, RunKind.ROTATE)):
-        run = _newest(services, name, kind)
+        run = _newest(services, name, kind, now)
         if run is None or run.state is not RunState.FAILED:
             continue
         rows = services.store.rows(run.id)
@@ -90,10 +90,11 @@ def _failed(services: Services, policies: Iterable[str]) -> Iterator[Finding]:
         yield wrong(RUNS, RunFailed(words, hint=f"See 'strongroom status {run.id}'.")).on(policy=name)
 
 
-def _newest(services: Services, policy: str, kind: RunKind) -> Run | None:
-    """Return a policy's newest run of a kind that ended, and not by somebody's hand."""
+def _newest(services: Services, policy: str, kind: RunKind, now: float) -> Run | None:
+    """Return a policy's newest run of a kind that ended, and not by somebody's hand. One of a clock that was
+    ahead would be the newest for long."""
     found = services.store.runs_of(policy, kind, limit=TURNS)
-    return next((run for run in found if run.state in ENDED), None)
+    return next((run for run in found if run.state in ENDED and run.created_at <= now + SKEW), None)
 
 
 # -- slots -----------------------------------------------------------
@@ -116,7 +117,7 @@ def freshness(
 
 
 def _judged(services: Services, name: str, policy: Policy, threshold: float, now: float) -> Freshness:
-    entries = services.store.backups(policy=name)
+    entries = [one for one in services.store.backups(policy=name) if made_at(one) <= now + SKEW]
     seen = (_verified(services, entry, policy.spec.depth) for entry in entries)
     verified = next((one for one in seen if one is not None), None)
     facts = watched.Policy(name=name, schedule=policy.schedule, verified=verified)
@@ -172,7 +173,7 @@ def drill_slot(services: Services, drill: Scheduled, *, now: float) -> Iterator[
 
 def drills(services: Services, policies: Iterable[str], *, now: float) -> Iterator[Finding]:
     """Say what came of the last rehearsal of a recovery, and how long it took."""
-    newest = [_newest(services, name, RunKind.DRILL) for name in sorted(policies)]
+    newest = [_newest(services, name, RunKind.DRILL, now) for name in sorted(policies)]
     found = [run for run in newest if run is not None]
     if not found:
         words = "no recovery was ever rehearsed, so nobody knows how long one takes"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from strongroom.operations import health_catalog as catalog
 from strongroom.operations import health_runs as record
@@ -82,6 +83,21 @@ def test_a_failed_backup_is_told_until_the_next_is_good(world: World) -> None:
     assert said(of_runs(services)) == [(State.GOOD, "")]
 
 
+def test_a_backup_of_a_clock_that_was_ahead_is_remarked_on_and_hides_no_failure(world: World) -> None:
+    services = world.services()
+    world.back_up()
+    with services.store._database.writing() as conn:
+        conn.execute(text(f"UPDATE runs SET created_at = created_at + {900 * DAY}"))
+        conn.execute(text("UPDATE catalog SET created_at = '2036-01-01T00:00:00Z'"))
+    world.back_up(world.services(sources={}))
+    assert said(of_runs(services)) == [(State.WRONG, "RunFailed")]
+    named, now = policies(world, schedule=DAILY), time.time()
+    found = catalog.backups(services, {one.policy: one for one in kept(services)}, named, now=now)
+    assert said(list(found)) == [(State.REMARK, "")]
+    world.back_up()
+    assert said(list(record.freshness(services, named, threshold=DAY, now=now))) == [(State.GOOD, "")]
+
+
 def test_a_slot_that_passed_without_a_verified_backup_is_an_alarm_after_the_threshold(world: World) -> None:
     services = world.services()
 
@@ -94,7 +110,9 @@ def test_a_slot_that_passed_without_a_verified_backup_is_an_alarm_after_the_thre
     assert fresh(0) == [(State.WRONG, "BackupOverdue")]
     world.back_up()
     assert fresh(0) == [(State.GOOD, "")]
-    assert fresh(1.1 * DAY) == [(State.REMARK, "")]
+    slot = next_slot(DAILY, time.time())
+    assert slot is not None
+    assert fresh(slot - time.time() + 60) == [(State.REMARK, "")]
     assert fresh(3 * DAY) == [(State.WRONG, "BackupOverdue")]
 
 
