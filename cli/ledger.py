@@ -12,16 +12,19 @@ from msgspec import to_builtins
 from cli.command import Command
 from cli.output import Output, plural, verb
 from cli.parser import Parser
-from strongroom.errors import StateError, TargetUnavailable, UntrustedSigner, UsageError
+from strongroom.errors import StateError, TargetUnavailable, UntrustedSigner, UsageError, WarningsRaised
 
 if TYPE_CHECKING:
+    from strongroom.config import Settings
     from strongroom.container.head import LedgerHead
     from strongroom.operations.ledger_heads import Placed
     from strongroom.operations.ledger_held import OnTarget
+    from strongroom.state.store import RunStore
 
 DIGITS = 64
 PUBLISH = "strongroom ledger publish"
 _AGAIN = "What the others have holds. Bring it back, then repeat."
+_NONE = f"'{PUBLISH}' puts one there. If one lay there before, somebody removed it: that is an incident."
 _ELSEWHERE = "Whether the newest were cut off, only a head elsewhere can tell: a printed one, or --targets."
 
 
@@ -49,11 +52,10 @@ def _ledger(arguments: Namespace, output: Output) -> None:
 
 
 def _show(arguments: Namespace, output: Output) -> None:
-    from cli.settings import run_store  # noqa: PLC0415 - the run store
-    from strongroom.operations.ledger import check  # noqa: PLC0415
+    from strongroom.operations.ledger import check  # noqa: PLC0415 - the run store
 
     del arguments
-    head = check(run_store()).head
+    head = check(_store(_settings())).head
     words = [f"event {head.id}, {head.kind}, {head.at}", f"SHA-256 {head.sha256}"] if head else []
     output.answer({"head": to_builtins(head)}, words or ["Nothing has happened yet."])
 
@@ -99,16 +101,16 @@ def _became(one: Placed) -> str:
 
 
 def _check(arguments: Namespace, output: Output) -> None:
-    from cli.settings import run_store  # noqa: PLC0415 - the run store
-    from strongroom.operations.ledger import check  # noqa: PLC0415
+    from strongroom.operations.ledger import check  # noqa: PLC0415 - the run store
 
     if (arguments.id is None) != (arguments.sha256 is None):
         raise UsageError("--id and --sha256 go together: both stand on the paper.")
     if arguments.known and not arguments.targets:
         raise UsageError("--known says which other records may be on targets: it goes with --targets.")
     digest = _digest(arguments.sha256) if arguments.sha256 else ""
-    found = check(run_store(), number=arguments.id, sha256=digest)
-    told = _held(arguments.known) if arguments.targets else ()
+    configured = _settings()
+    found = check(_store(configured), number=arguments.id, sha256=digest)
+    told = _held(configured, arguments.known) if arguments.targets else ()
     words = [f"{plural(found.events, 'event')}: each is what was appended, and none is missing in between."]
     if found.printed:
         words.append(f"Up to event {found.printed.id}, of {found.printed.at}, it is what was printed.")
@@ -118,14 +120,32 @@ def _check(arguments: Namespace, output: Output) -> None:
         raise _unheld(doubted)
     if away := [one.target for one in told if one.missed]:
         raise TargetUnavailable(f"The record was not held against {', '.join(away)}.", hint=_AGAIN)
+    if found.events and told and not any(one.agree for one in told):
+        none = "No target has a signed head of this record: it was compared with none."
+        raise WarningsRaised(none, hint=_NONE)
 
 
-def _held(known: Iterable[str]) -> tuple[OnTarget, ...]:
-    from cli.settings import services, settings  # noqa: PLC0415 - everything
-    from strongroom.operations.ledger_held import held  # noqa: PLC0415
+def _settings() -> Settings:
+    from cli.settings import settings  # noqa: PLC0415 - the whole configuration
 
-    found = settings()
-    return held(services(found), found.online, known=frozenset(known))
+    return settings()
+
+
+def _store(found: Settings) -> RunStore:
+    """Return the record for a look: one that the look made would be called unchanged."""
+    from cli.settings import recorded  # noqa: PLC0415 - the run store
+
+    if (store := recorded(found)) is None:
+        hint = "Look at STRONGROOM_STATE_DIR and 'state_dir'. If it is lost: docs/runbooks.md."
+        raise StateError(f"There is no state database in {found.state_dir}: no record of events.", hint=hint)
+    return store
+
+
+def _held(found: Settings, known: Iterable[str]) -> tuple[OnTarget, ...]:
+    from strongroom.operations.ledger_held import held  # noqa: PLC0415 - the run store
+    from strongroom.wiring.looking import looking_services  # noqa: PLC0415
+
+    return held(looking_services(found), found.online, known=frozenset(known))
 
 
 def _said(one: OnTarget) -> str:

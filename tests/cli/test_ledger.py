@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from strongroom.errors import UntrustedSigner
+from strongroom.errors import StateError, UntrustedSigner, WarningsRaised
 from tests.cli.program import Machine
 from tests.cli.test_emergency import house, mount  # noqa: F401 - a fixture
 
@@ -93,6 +94,21 @@ def test_a_target_that_is_away_is_named_and_the_others_are_held_against(kept: Ma
         assert refused.code == 41
         assert "dublin" in refused.err
     assert "frankfurt: 1 head as the record has it" in kept.run("ledger", "check", "--targets").out
+
+
+def test_a_record_that_is_not_there_is_neither_made_nor_called_unchanged(kept: Machine) -> None:
+    for file in kept.state.glob("state.db*"):
+        file.unlink()
+    for words in (["check"], ["check", "--targets"], ["head"]):
+        assert kept.run("ledger", *words).code == StateError.exit_code
+    assert not (kept.state / "state.db").exists()
+
+
+def test_a_record_that_was_compared_with_no_head_is_not_called_well(kept: Machine) -> None:
+    for place in list(Path(kept.home).rglob("ledger")):
+        shutil.rmtree(place)
+    checked = kept.run("ledger", "check", "--targets")
+    assert (checked.code, "compared with none" in checked.err) == (WarningsRaised.exit_code, True)
 
 
 def test_known_without_targets_is_refused(kept: Machine) -> None:
