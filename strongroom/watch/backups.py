@@ -88,7 +88,7 @@ def _failed(policy: Policy) -> Iterator[Alert]:
 
 
 def _degraded(policy: Policy) -> Iterator[Alert]:
-    newest = next((ran for ran in policy.runs if ran.state.final), None)
+    newest = next((ran for ran in policy.runs if ran.state in ENDED_WHOLE), None)
     if newest is not None and newest.state is RunState.DEGRADED and newest.run not in policy.mended:
         what = f"policy '{policy.name}': run {newest.run} ended degraded"
         yield Alert(kind="backup.degraded", subject=policy.name, what=what)

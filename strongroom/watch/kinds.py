@@ -185,7 +185,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         looks=True,
     ),
     "backup.degraded": _warning(
-        "The newest run made a good backup, and less than the policy asks for.",
+        "The newest run that made a backup made a good one, and less than the policy asks for.",
         "'strongroom status RUN' says what lacks; docs/runbooks.md has each case.",
     ),
     "replica.unverified": _warning(

@@ -112,6 +112,11 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("backup.lost", facts(), facts(lost=("b1",))),
     ("backup.degraded:p", runs(ran(HOUR), ran(DAY, DEGRADED)), runs(ran(HOUR, DEGRADED))),
     (
+        "backup.degraded:p",  # that another run was called off makes no backup whole
+        runs(ran(60, CANCELLED), ran(HOUR), ran(2 * HOUR, DEGRADED)),
+        runs(ran(60, CANCELLED), ran(HOUR, DEGRADED)),
+    ),
+    (
         "backup.degraded:p",
         policy(runs=(ran(HOUR, DEGRADED),), mended=(f"r{HOUR:.0f}",)),
         policy(runs=(ran(HOUR, DEGRADED),), mended=("another",)),
