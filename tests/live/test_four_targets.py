@@ -175,3 +175,25 @@ def test_the_locked_replica_is_locked_for_as_long_as_the_policy_keeps_it(
     days = {(hold["RetainUntilDate"] - o["LastModified"]).days for hold, o in zip(held, objects, strict=True)}
     assert {hold["Mode"] for hold in held} == {"GOVERNANCE"}
     assert days <= {399, 400}
+
+
+def test_the_ledgers_head_lies_on_all_four_locked_where_they_lock_and_in_nobodys_way(
+    site: Site, ministack: MiniStack, tmp_path: Path
+) -> None:
+    site.machine.ok("ledger", "publish")
+    site.machine.ok("ledger", "publish")  # what is there already is left, under a lock too
+    told = site.machine.ok("ledger", "check", "--targets", "--json").document["targets"]
+    assert {one["target"]: one["agree"] for one in told} == dict.fromkeys(TARGETS, 1)
+    named = [bucket["Name"] for bucket in ministack.client().list_buckets()["Buckets"]]
+    [bucket] = [name for name in named if f'bucket = "{name}"' in site.config]
+    [head] = ministack.client().list_objects_v2(Bucket=bucket, Prefix="ledger/")["Contents"]
+    held = ministack.client().get_object_retention(Bucket=bucket, Key=head["Key"])["Retention"]
+    assert (held["RetainUntilDate"] - head["LastModified"]).days in {365, 366}
+
+    for target in TARGETS:
+        machine = site.elsewhere(tmp_path / target)
+        found = machine.ok("catalog", "rebuild", "--from", target, "--signer", site.signer, "--json").document
+        assert (found["backups"], found["refused"]) == ([site.backup], [])
+    assert (
+        site.machine.ok("verify-backup", "bao", "--depth", "digest", "--json").document["depth"] == "digest"
+    )
