@@ -1,0 +1,96 @@
+"""The ledger's head is put on every target by the control pool; what is amiss stands in its log."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import stock
+from tests.cli.program import ROOT, Machine
+from workers import names
+from workers.rights import MAY_SEND
+
+TASK = (
+    f"from workers.app import app; app.loader.import_default_modules(); print(app.tasks['{names.LEDGER}']())"
+)
+
+
+POLICY = """
+[keys.recovery]
+kind = "hpke"
+public_key_file = "recovery.key.pub"
+[policies.full]
+kind = "full"
+targets = ["region-a", "region-b", "region-c"]
+recipients = ["recovery"]
+"""
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Machine:
+    """A machine with a backup in its three regions."""
+    machine = stock(Machine(tmp_path / "machine"))
+    machine.ok("keygen", "--output", "recovery.key")
+    machine.path("strongroom.toml").write_text(POLICY)
+    machine.ok("backup", "--policy", "full", "--force")
+    return machine
+
+
+def perform(machine: Machine) -> tuple[int, str]:
+    """Perform the task as a process of the control pool would; return how many took the head, and the log."""
+    env = machine.env | {"STRONGROOM_ROLE": names.CONTROL, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", TASK],
+        cwd=machine.home,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout), done.stderr
+
+
+def edit(machine: Machine, statement: str) -> None:
+    with sqlite3.connect(machine.state / "state.db") as connection:
+        assert connection.execute(statement).rowcount >= 1
+    connection.close()
+
+
+def test_the_task_puts_it_once_and_what_was_opened_is_in_the_record_first(kept: Machine) -> None:
+    kept.ok("get", "JWT_SECRET_KEY", "--show-value")
+    assert perform(kept) == (3, "")
+    assert perform(kept) == (0, "")
+    told = kept.ok("ledger", "check", "--targets", "--json").document
+    assert [one["agree"] for one in told["targets"]] == [1, 1, 1]
+    happened = kept.ok("backup-audit-report", "--json").document["happenings"]
+    assert "access.shown" in [one["kind"] for one in happened]
+
+
+def test_a_record_that_was_cut_is_an_error_in_the_log_and_no_head_is_signed(kept: Machine) -> None:
+    perform(kept)
+    edit(kept, "DELETE FROM events WHERE id > 1")
+    took, log = perform(kept)
+    assert took == 0
+    assert "ledger-not-as-published" in log
+
+
+def test_a_database_that_was_lost_is_told_as_a_record_that_begins_anew(kept: Machine) -> None:
+    perform(kept)
+    for file in kept.state.glob("state.db*"):
+        file.unlink()
+    kept.ok("backup", "--policy", "full", "--force")
+    took, log = perform(kept)
+    assert took == 3
+    assert "ledger-begins-anew" in log
+
+
+def test_the_control_pool_may_be_asked_by_beat_alone() -> None:
+    assert names.QUEUE_OF[names.LEDGER] == names.CONTROL
+    senders = {role for role, tasks in MAY_SEND.items() if names.LEDGER in tasks}
+    assert senders == {names.BEAT, names.CONTROL}
