@@ -96,10 +96,10 @@ def objects_in(file: Path) -> Iterator[Objects]:
 
 def configured(path: Path, place: Place) -> Target | None:
     """Return the configured target that a word means which was taken for a path, by name or by directory."""
-    word = str(path)
-    if word in place.section("targets") and not path.exists():
+    word, folders = str(path), _folders(place)
+    if word in folders and not path.exists():
         return target_of(word, place)
-    found = next((name for name, folder in _folders(place).items() if path.absolute() == folder), None)
+    found = next((name for name, folder in folders.items() if path.absolute() == folder), None)
     return None if found is None else target_of(found, place)
 
 

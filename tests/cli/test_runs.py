@@ -147,6 +147,13 @@ def test_a_look_with_the_wrong_key_or_at_a_copy_tells_nothing_of_the_replica(con
     assert replicas(configured) == before
 
 
+def test_a_region_that_no_file_configures_is_meant_by_its_name_too(stocked: Machine) -> None:
+    stocked.ok("backup", "--policy", "daily-metadata")
+    assert stocked.ok("verify-backup", "region-b", "--json").document["policy"] == "daily-metadata"
+    assert stocked.ok("backup-info", "region-c", "--json").document["policy"] == "daily-metadata"
+    assert stocked.run("verify-backup", "region-d").code == 16
+
+
 def test_a_repair_that_could_not_reach_a_target_is_told_by_its_exit_code(configured: Machine) -> None:
     run = back_up(configured)
     dublin, away = configured.path("regions/dublin"), configured.path("regions/away")
