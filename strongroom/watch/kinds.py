@@ -141,7 +141,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "key.unproven": _critical(
         errors.KeyUnproven,
         "This key failed its trial, or was not proven for too long; backups may depend on it.",
-        "'strongroom key-health check', or have its keeper answer a challenge.",
+        "If it lies elsewhere, have its keeper answer a challenge first; then 'strongroom key-health check'.",
     ),
     "key.unchecked": _critical(
         errors.KeyUnproven,
