@@ -31,12 +31,26 @@ def stocked(machine: Machine) -> Machine:
 @pytest.fixture
 def configured(stocked: Machine) -> Machine:
     """A machine with a full and a metadata policy to three regions."""
-    stocked.ok("keygen", "--output", "recovery.key")
+    configure(stocked)
+    return stocked
+
+
+@pytest.fixture(scope="session")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """A stocked machine with a full backup in ``full.sr``, for tests that change neither."""
+    machine = stock(Machine(tmp_path_factory.mktemp("sealed") / "machine"))
+    machine.seal()
+    return machine
+
+
+def configure(machine: Machine) -> None:
+    """Give a machine a recovery key, three regions, and a full and a metadata policy to them."""
+    machine.ok("keygen", "--output", "recovery.key")
     targets = "".join(
         f'[targets.{name}]\nkind = "directory"\npath = "regions/{name}"\nregion = "{name}"\ncreate = true\n'
         for name in REGIONS
     )
-    stocked.path("strongroom.toml").write_text(f"""{targets}
+    machine.path("strongroom.toml").write_text(f"""{targets}
 [sources.local]
 kind = "local"
 [keys.recovery]
@@ -52,15 +66,6 @@ regions = 2
 kind = "metadata"
 targets = {json.dumps(REGIONS)}
 """)
-    return stocked
-
-
-@pytest.fixture(scope="session")
-def sealed(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """A stocked machine with a full backup in ``full.sr``, for tests that change neither."""
-    machine = stock(Machine(tmp_path_factory.mktemp("sealed") / "machine"))
-    machine.seal()
-    return machine
 
 
 def stock(machine: Machine) -> Machine:

@@ -29,7 +29,7 @@ from strongroom.errors import (
 )
 from strongroom.state.records import Replica
 from strongroom.state.store import RunStore
-from tests.cli.conftest import stock
+from tests.cli.conftest import configure, stock
 from tests.cli.program import REGIONS, Done, Machine
 
 CHECK, ADVANCED = "backup-health-check", "health-advanced"
@@ -39,27 +39,7 @@ CHECK, ADVANCED = "backup-health-check", "health-advanced"
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """A machine with a good backup of two policies on three targets, for copies to be made of."""
     machine = stock(Machine(tmp_path_factory.mktemp("healthy") / "machine"))
-    machine.ok("keygen", "--output", "recovery.key")
-    targets = "".join(
-        f'[targets.{name}]\nkind = "directory"\npath = "regions/{name}"\nregion = "{name}"\ncreate = true\n'
-        for name in REGIONS
-    )
-    machine.path("strongroom.toml").write_text(f"""{targets}
-[sources.local]
-kind = "local"
-[keys.recovery]
-kind = "hpke"
-public_key_file = "recovery.key.pub"
-[policies.full]
-kind = "full"
-targets = {json.dumps(REGIONS)}
-recipients = ["recovery"]
-quorum = 2
-regions = 2
-[policies.metadata]
-kind = "metadata"
-targets = {json.dumps(REGIONS)}
-""")
+    configure(machine)
     for policy in ("full", "metadata"):
         machine.ok("backup", "--policy", policy, "--force")
     return machine

@@ -156,6 +156,7 @@ def test_a_line_for_which_there_is_no_room_is_said_and_leaves_no_half(
     assert {event.kind for event in store.events()} == {OPENED}
 
 
+@pytest.mark.platform
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files that the workers cannot open")
 def test_what_root_leaves_belongs_to_the_installation(tmp_path: Path) -> None:
     state = tmp_path / "state"

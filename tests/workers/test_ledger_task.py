@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import stock
-from tests.cli.program import ROOT, Machine
+from tests.cli.program import Machine
+from tests.workers.performing import perform
 from workers import names
 from workers.rights import MAY_SEND
-
-TASK = (
-    f"from workers.app import app; app.loader.import_default_modules(); print(app.tasks['{names.LEDGER}']())"
-)
-
 
 POLICY = """
 [keys.recovery]
@@ -40,20 +34,9 @@ def kept(tmp_path: Path) -> Machine:
     return machine
 
 
-def perform(machine: Machine) -> tuple[int, str]:
-    """Perform the task as a process of the control pool would; return how many took the head, and the log."""
-    env = machine.env | {"STRONGROOM_ROLE": names.CONTROL, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", TASK],
-        cwd=machine.home,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout), done.stderr
+def publish(machine: Machine) -> tuple[int, str]:
+    """Have the control pool put the head; return how many targets took it, and the log."""
+    return perform(machine, names.LEDGER, role=names.CONTROL)
 
 
 def edit(machine: Machine, statement: str) -> None:
@@ -64,8 +47,8 @@ def edit(machine: Machine, statement: str) -> None:
 
 def test_the_task_puts_it_once_and_what_was_opened_is_in_the_record_first(kept: Machine) -> None:
     kept.ok("get", "JWT_SECRET_KEY", "--show-value")
-    assert perform(kept) == (3, "")
-    assert perform(kept) == (0, "")
+    assert publish(kept) == (3, "")
+    assert publish(kept) == (0, "")
     told = kept.ok("ledger", "check", "--targets", "--json").document
     assert [one["agree"] for one in told["targets"]] == [1, 1, 1]
     happened = kept.ok("backup-audit-report", "--json").document["happenings"]
@@ -73,19 +56,19 @@ def test_the_task_puts_it_once_and_what_was_opened_is_in_the_record_first(kept: 
 
 
 def test_a_record_that_was_cut_is_an_error_in_the_log_and_no_head_is_signed(kept: Machine) -> None:
-    perform(kept)
+    publish(kept)
     edit(kept, "DELETE FROM events WHERE id > 1")
-    took, log = perform(kept)
+    took, log = publish(kept)
     assert took == 0
     assert "ledger-not-as-published" in log
 
 
 def test_a_database_that_was_lost_is_told_as_a_record_that_begins_anew(kept: Machine) -> None:
-    perform(kept)
+    publish(kept)
     for file in kept.state.glob("state.db*"):
         file.unlink()
     kept.ok("backup", "--policy", "full", "--force")
-    took, log = perform(kept)
+    took, log = publish(kept)
     assert took == 3
     assert "ledger-begins-anew" in log
 

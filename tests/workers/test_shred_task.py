@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import beat_schedule
 from strongroom.config import load_settings
 from tests.cli.conftest import stock
-from tests.cli.program import ROOT, Machine
+from tests.cli.program import Machine
 from tests.cli.test_shred import configure
+from tests.workers.performing import perform
 from workers import names
 from workers.rights import MAY_SEND
 
-TASK = (
-    "from workers.app import app; app.loader.import_default_modules(); "
-    f"print(app.tasks['{names.SHRED_PENDING}']())"
-)
 
-
-def perform(machine: Machine) -> int:
-    """Perform the task as a process of the verify pool would; return how many are left."""
-    env = machine.env | {"STRONGROOM_ROLE": names.VERIFY, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", TASK]
-    done = subprocess.run(
-        command, cwd=machine.home, env=env, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+def left(machine: Machine) -> int:
+    """Have the verify pool finish what waits; return how many are left."""
+    return perform(machine, names.SHRED_PENDING, role=names.VERIFY)[0]
 
 
 def test_the_task_finishes_what_a_target_that_was_away_kept_pending(tmp_path: Path) -> None:
@@ -41,10 +29,10 @@ def test_the_task_finishes_what_a_target_that_was_away_kept_pending(tmp_path: Pa
     place, away = machine.state / "targets" / "region-b", machine.home / "away"
     place.rename(away)
     assert machine.run("shred", "--policy", "customers", "--confirm", "customers").code == 37
-    assert perform(machine) == 1
+    assert left(machine) == 1
     place.rename(machine.home / "empty")
     away.rename(place)
-    assert perform(machine) == 0
+    assert left(machine) == 0
     assert "shredded" in machine.ok("shred", "--status").out
 
 
