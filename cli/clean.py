@@ -23,28 +23,35 @@ def verify(spec: str, secrets: int, here: Place, output: Output) -> None:
 
     Raises:
         WouldOverwrite: it does, or something does.
+        StateError: whether a run is unfinished could not be told, and nothing else was found.
     """
-    left = list(_left(here, output))
-    document = {"source": spec, "clean": not (secrets or left), "secrets": secrets, "left": left}
-    if not secrets and not left:
-        output.answer(document, _clean(spec, here))
-        return
-    output.answer(document, _unclean(spec, secrets, left))
-    raise _error(spec, secrets, left)
+    from strongroom.operations.leftovers import on_disk  # noqa: PLC0415 - a plain list needs it not
+
+    runs, active, unread = _in_runs(here)
+    left = [*runs, *on_disk(here.state_dir, active=active)]
+    clean = not (secrets or left or unread)
+    document = {"source": spec, "clean": clean, "secrets": secrets, "left": left}
+    if secrets or left:
+        if unread is not None:
+            output.note(f"note: whether a run is unfinished could not be told: {unread.message}")
+        output.answer(document, _unclean(spec, secrets, left))
+        raise _error(spec, secrets, left)
+    if unread is not None:
+        raise unread
+    output.answer(document, _clean(spec, here))
 
 
-def _left(here: Place, output: Output) -> Iterator[Left]:
-    from strongroom.operations.leftovers import in_runs, on_disk  # noqa: PLC0415 - a plain list needs it not
+def _in_runs(here: Place) -> tuple[list[Left], list[str], StrongroomError | None]:
+    """Return what runs left, which still go on, and why the record could not tell, if it could not."""
+    from strongroom.operations.leftovers import in_runs  # noqa: PLC0415 - a plain list needs it not
 
-    active: list[str] = []
     try:
         store = shredded.store_of(here)
-        if store is not None:
-            active = [run.id for run in store.active()]
-            yield from in_runs(store, here.state_dir)
+        if store is None:
+            return [], [], None
+        return list(in_runs(store, here.state_dir)), [run.id for run in store.active()], None
     except StrongroomError as error:
-        output.note(f"note: whether a run is unfinished could not be told: {error.message}")
-    yield from on_disk(here.state_dir, active=active)
+        return [], [], error
 
 
 def _clean(spec: str, here: Place) -> Iterator[str]:

@@ -93,3 +93,14 @@ def test_a_run_whose_process_died_is_named(tmp_path: Path) -> None:
     [one] = in_runs(services.store, tmp_path)
     assert one.where == f"run {run}"
     assert f"strongroom cancel {run}" in one.to_do
+
+
+def test_a_record_that_cannot_be_read_is_never_called_clean(machine: Machine) -> None:
+    machine.state.mkdir()
+    (machine.state / "state.db").write_bytes(b"no database" * 100)
+    done = machine.run("list", "--verify-clean")
+    assert done.code == 50
+    assert "is clean" not in done.out
+    scratch = machine.state / "drills" / "x"
+    scratch.mkdir(parents=True)
+    assert machine.run("list", "--verify-clean").code == 24, "what was found counts for more"
