@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
 
 from msgspec import Struct
 
-from strongroom.container.manifest import Manifest, parse_manifest
-from strongroom.errors import MissingPiece, StrongroomError
+from strongroom.container.manifest import Manifest
+from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
-from strongroom.targets.repaired import original_name, sound_copy
-
-MANIFESTS = "manifests/"
+from strongroom.targets.repaired import original_name
+from strongroom.targets.shelf import Shelf, held_to_name
 
 
 class Refused(Struct, frozen=True, kw_only=True):
@@ -48,9 +46,10 @@ def rebuild(store: RunStore, target: Target, *, trusted: frozenset[str]) -> Rebu
     found: list[str] = []
     incomplete: list[str] = []
     refused: list[Refused] = []
-    for backup in list(_backups(target)):
+    shelf = Shelf(target)
+    for backup in shelf.backups:
         try:
-            manifest, content = _manifest(target, backup, trusted)
+            manifest, content = _manifest(shelf, backup, trusted)
         except StrongroomError as error:
             refused.append(Refused(backup=backup, code=error.code, reason=error.message))
             continue
@@ -76,19 +75,11 @@ def entry_of(manifest: Manifest, sha256: str) -> CatalogEntry:
     )
 
 
-def _backups(target: Target) -> Iterator[str]:
-    for name in dict.fromkeys(original_name(info.name) for info in target.list(MANIFESTS)):
-        yield name.removeprefix(MANIFESTS).removesuffix(".json")
-
-
-def _manifest(target: Target, backup: str, trusted: frozenset[str]) -> tuple[Manifest, bytes]:
+def _manifest(shelf: Shelf, backup: str, trusted: frozenset[str]) -> tuple[Manifest, bytes]:
     def parsed(content: bytes) -> tuple[Manifest, bytes]:
-        manifest = parse_manifest(content, trusted=trusted)
-        if manifest.backup_id != backup:
-            raise MissingPiece(f"the manifest under this name belongs to backup '{manifest.backup_id}'")
-        return manifest, content
+        return held_to_name(content, backup, trusted=trusted).manifest, content
 
-    return sound_copy(target, f"{MANIFESTS}{backup}.json", parsed)
+    return shelf.parsed(backup, parsed)
 
 
 def _whole(target: Target, manifest: Manifest) -> bool:

@@ -142,7 +142,7 @@ def _put(target: Target, backup: str, content: bytes) -> bool:
     digest = hashlib.sha256(content)
     try:
         target.put(name, [content], size=len(content), sha256=digest.digest())
-        if digest_of(target, name) != digest.hexdigest():
+        if digest_of(target, name, size=len(content)) != digest.hexdigest():
             raise VerificationFailed(
                 f"target '{target.name}' holds another manifest under this backup's name"
             )

@@ -29,6 +29,8 @@ from strongroom.model import ObjectInfo
 KEYS = "keys/"
 _NAME = re.compile(r"([0-9]{8})(?:\.r[1-9])?")
 _FRAME = 1024
+MOST_BYTES = MAX_ENVELOPE + _FRAME
+"""Of a detached envelope, with the frame around it."""
 
 
 class Readable(Protocol):
@@ -126,7 +128,7 @@ def read_envelope(
 ) -> WrappingKeyRecord:
     """Read one envelope and hold it to its name; raise what is wrong with it."""
     # Read no further than an envelope can reach: what lies here may be anything.
-    data = b"".join(place.read(name, length=MAX_ENVELOPE + _FRAME))
+    data = b"".join(place.read(name, length=MOST_BYTES))
     record = parse_detached(data, trusted=trusted)
     if record.id != key:
         raise Tampered(f"'{name}' is the envelope of another wrapping key.")

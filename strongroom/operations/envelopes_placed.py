@@ -12,7 +12,7 @@ from strongroom.container.envelope import write_detached
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import FormatError, MissingPiece, TargetError, TargetLocked, VerificationFailed
-from strongroom.operations.envelopes import envelope_name, find_newest, named, read_envelope
+from strongroom.operations.envelopes import MOST_BYTES, envelope_name, find_newest, named, read_envelope
 from strongroom.targets import Target, locks
 from strongroom.targets.repaired import put_beside
 
@@ -52,7 +52,8 @@ def copy_newest(source: Target, target: Target, key: str, *, trusted: frozenset[
     if newest.newest is None or (here.newest and here.newest.generation >= newest.newest.generation):
         return None
     generation = newest.newest.generation
-    content = b"".join(source.read(_whole_name(source, key, generation, trusted)))
+    name = _whole_name(source, key, generation, trusted)
+    content = b"".join(source.read(name, length=MOST_BYTES))
     _bring(target, envelope_name(key, generation), content)
     if generation not in find_newest(target, key, trusted=trusted).records:
         raise VerificationFailed(f"target '{target.name}' does not give the envelope of {key} back")
@@ -62,7 +63,10 @@ def copy_newest(source: Target, target: Target, key: str, *, trusted: frozenset[
 def _bring(target: Target, name: str, content: bytes) -> None:
     """Put an envelope under its name, in the place of whatever lies there; beside it if that is locked."""
     size, sha256 = len(content), hashlib.sha256(content).digest()
-    if target.put(name, [content], size=size, sha256=sha256) or b"".join(target.read(name)) == content:
+    if (
+        target.put(name, [content], size=size, sha256=sha256)
+        or b"".join(target.read(name, length=size + 1)) == content
+    ):
         return
     try:
         target.delete(name)

@@ -23,7 +23,7 @@ from strongroom.operations.readers_now import readers_now
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Locking, Target
-from strongroom.targets.repaired import copies, whole_copy
+from strongroom.targets.repaired import MOST_BYTES, copies, whole_copy
 from strongroom.watch.facts import Limits
 from strongroom.words import plural, verb
 
@@ -79,7 +79,9 @@ def manifest_of(target: Target, entry: CatalogEntry, means: Means) -> Manifest:
         raise MissingPiece(f"target '{target.name}' does not have it: no manifest is there")
     if found is None:
         raise Tampered(f"target '{target.name}' holds another manifest than is on record")
-    return parse_manifest(b"".join(target.read(found)), trusted=means.services.signer_fingerprints)
+    return parse_manifest(
+        b"".join(target.read(found, length=MOST_BYTES)), trusted=means.services.signer_fingerprints
+    )
 
 
 def read(

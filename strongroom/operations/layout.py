@@ -8,8 +8,7 @@ from strongroom.container.about import About
 from strongroom.container.manifest import ContainerEntry
 from strongroom.container.receipt import Receipt
 from strongroom.container.writer import Sealed
-
-MANIFESTS = "manifests/"
+from strongroom.targets.shelf import MANIFESTS
 
 
 def manifest_name(backup: str) -> str:

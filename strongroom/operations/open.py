@@ -17,8 +17,9 @@ from strongroom.keys import Identity
 from strongroom.model import Secret
 from strongroom.operations.envelopes import own_record, wrapping_keys
 from strongroom.operations.envelopes_newest import Newest
-from strongroom.operations.layout import MANIFESTS, container_name, manifest_name
-from strongroom.targets.repaired import Objects, original_name, readable_copy, sound_copy
+from strongroom.operations.layout import container_name, manifest_name
+from strongroom.targets.repaired import Objects, readable_copy, sound_copy
+from strongroom.targets.shelf import Shelf, held_to_name
 from strongroom.words import plural
 
 __all__ = [
@@ -131,15 +132,14 @@ class Backup:
 
 
 def backup_ids(objects: Objects) -> list[str]:
-    """Return the ids of the backups visible here, oldest first (they begin with the time)."""
-    names = dict.fromkeys(original_name(info.name) for info in objects.list(MANIFESTS))
-    # Sorted without the suffix: what was sealed anew (ID-r1) comes after what it replaces.
-    return sorted(name.removeprefix(MANIFESTS).removesuffix(".json") for name in names)
+    """Return the ids of the backups visible here, oldest first."""
+    return Shelf(objects).backups
 
 
 def readable_container(objects: Objects, backup: str, entry: ContainerEntry) -> str:
     """Return under which name a container is to be read: its own, or that of a repair."""
-    return readable_copy(objects, container_name(backup, entry.sha256), sha256=bytes.fromhex(entry.sha256))
+    name = container_name(backup, entry.sha256)
+    return readable_copy(objects, name, sha256=bytes.fromhex(entry.sha256), most=entry.size)
 
 
 def carried_record(objects: Objects, backup: str, entry: ContainerEntry) -> WrappingKeyRecord:
@@ -169,28 +169,50 @@ def _carried_by(objects: Objects, name: str, backup: str, entry: ContainerEntry)
 
 
 def read_manifest(objects: Objects, backup: str | None = None, *, trusted: frozenset[str] | None) -> Manifest:
-    """Read and check a manifest, of the newest backup unless told which."""
-    known = backup_ids(objects)
-    if not known:
-        raise NotABackup(
-            "there is no backup here: no manifest was found",
-            hint="Check the name or path. A target that is new or was emptied holds none yet.",
-        )
-    wanted = known[-1] if backup is None else backup
-    if wanted not in known:
-        raise MissingPiece(
-            f"there is no backup '{wanted}' here", hint="See which there are with 'strongroom catalog list'."
-        )
-    return parse_manifest(manifest_bytes(objects, wanted, trusted=trusted), trusted=trusted)
+    """Read and check a manifest: of the newest backup that has a sound one, unless told which."""
+    if backup is None:
+        return _newest(Shelf(objects), trusted)
+    try:
+        return parse_manifest(manifest_bytes(objects, backup, trusted=trusted), trusted=trusted)
+    except MissingPiece as error:
+        raise _not_there(Shelf(objects), backup, error) from None
+
+
+def _newest(shelf: Shelf, trusted: frozenset[str] | None) -> Manifest:
+    """Return the newest sound manifest; what is said of the newest of all counts if none is."""
+    refusals: list[FormatError] = []
+    for backup in reversed(shelf.backups):
+        try:
+            return shelf.read(backup, trusted=trusted).manifest
+        except FormatError as error:
+            refusals.append(error)
+    raise refusals[0] if refusals else nothing_there()
+
+
+def _not_there(shelf: Shelf, backup: str, error: MissingPiece) -> FormatError:
+    if not len(shelf):
+        return nothing_there()
+    if backup in shelf:
+        return error
+    return MissingPiece(
+        f"there is no backup '{backup}' here",
+        hint="See which there are with 'strongroom catalog list --from-target TARGET'.",
+    )
+
+
+def nothing_there() -> NotABackup:
+    """Return what is said of a place without any manifest."""
+    return NotABackup(
+        "there is no backup here: no manifest was found",
+        hint="Check the name or path. A target that is new or was emptied holds none yet.",
+    )
 
 
 def manifest_bytes(objects: Objects, backup: str, *, trusted: frozenset[str] | None) -> bytes:
     """Return the first manifest of a backup that is sound: the one that was written, or a repair of it."""
 
     def checked(content: bytes) -> bytes:
-        manifest = parse_manifest(content, trusted=trusted)
-        if manifest.backup_id != backup:
-            raise MissingPiece(f"the manifest named '{backup}' belongs to backup '{manifest.backup_id}'")
+        held_to_name(content, backup, trusted=trusted)
         return content
 
     return sound_copy(objects, manifest_name(backup), checked)

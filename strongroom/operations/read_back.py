@@ -91,7 +91,7 @@ def _present(objects: Objects, name: str, entry: ContainerEntry) -> None:
 
 def _same_digest(objects: Objects, name: str, entry: ContainerEntry) -> None:
     digest = hashlib.sha256()
-    for block in objects.read(name):
+    for block in objects.read(name, length=entry.size + 1):
         digest.update(block)
     if digest.hexdigest() != entry.sha256:
         raise Tampered(f"container {entry.piece} is not the one that the manifest names")

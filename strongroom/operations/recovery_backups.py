@@ -20,16 +20,18 @@ from strongroom.keys import Identity
 from strongroom.keys.passphrase import TYPE as PASSPHRASE
 from strongroom.keys.quorum import TYPE as QUORUM
 from strongroom.operations.health import Finding, good, remark, wrong
-from strongroom.operations.open import Backup, Objects, backup_ids, read_manifest
+from strongroom.operations.open import Backup, Objects
 from strongroom.operations.readers_now import readers_now
 from strongroom.targets import Target
+from strongroom.targets.shelf import Shelf
 from strongroom.words import plural
 
 TARGET, BACKUP, OPENS, SIGNERS = "target", "backup", "opens", "signers"
 
 LOOKED = 50
-"""Manifests that are looked through on a target for the newest of each policy. One whose newest is older than
-all of these is found by the record, if there is one."""
+"""Believed manifests that are looked through on a target for the newest of each policy. A policy whose newest
+backup is older than all of these is found by the record, if there is one. Those that are not believed do not
+count: whoever may write there could hide every backup behind fifty names."""
 
 BY_PEOPLE = frozenset({PASSPHRASE, QUORUM})
 """Kinds of keys that people bring, so that this host need not hold anything."""
@@ -68,17 +70,24 @@ def look(
     Raises:
         TargetError: it does not answer.
     """
-    known = backup_ids(target)
+    shelf = Shelf(target)
+    known = shelf.backups
     newest: dict[str, Manifest] = {}
     refused: dict[str, str] = {}
-    for backup in [*reversed(known[-LOOKED:]), *(one for one in recorded.values() if one in known)]:
-        if newest.keys() >= set(policies):
+    believed = 0
+    wanted = frozenset(policies)
+    on_record = frozenset(recorded.values())
+    for backup in reversed(known):
+        if newest.keys() >= wanted:
             break
+        if believed >= LOOKED and backup not in on_record:
+            continue
         try:
-            manifest = read_manifest(target, backup, trusted=trusted)
+            manifest = shelf.read(backup, trusted=trusted).manifest
         except FormatError as error:
             refused[backup] = f"{error.code}: {error.message}"
         else:
+            believed += 1
             newest.setdefault(manifest.policy, manifest)
     return Seen(newest=newest, backups=len(known), refused=refused)
 

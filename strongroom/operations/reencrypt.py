@@ -188,7 +188,7 @@ class _Work:
         """Bring what a target lacks of the new backup from another one, and the manifest last."""
         for entry in new.containers:
             name = container_name(new.backup_id, entry.sha256)
-            if whole_copy(target, name, sha256=bytes.fromhex(entry.sha256)) is None:
+            if whole_copy(target, name, sha256=bytes.fromhex(entry.sha256), most=entry.size) is None:
                 source = self._whole(name, entry)
                 _place(target, backup=new.backup_id, entry=entry, content=partial(source.read, name))
         _publish(target, new.backup_id, content)
@@ -196,7 +196,7 @@ class _Work:
 
     def _whole(self, name: str, entry: ContainerEntry) -> Target:
         for target in self._targets:
-            if whole_copy(target, name, sha256=bytes.fromhex(entry.sha256)) == name:
+            if whole_copy(target, name, sha256=bytes.fromhex(entry.sha256), most=entry.size) == name:
                 return target
         raise MissingPiece(f"no target has container {entry.piece} of {self._id} whole")
 

@@ -104,7 +104,7 @@ def repair(run: Run, step: Step, services: Services) -> dict[str, Any]:
         try:
             ref = recorded_manifest(run, other, services).containers[step.piece]
             name = container_name(run.spec.backup, ref.sha256)
-            whole = whole_copy(other, name, sha256=bytes.fromhex(ref.sha256))
+            whole = whole_copy(other, name, sha256=bytes.fromhex(ref.sha256), most=ref.size)
         except StrongroomError as error:
             refusals.append(error)
             continue
@@ -200,12 +200,9 @@ def _lacking(names: Sequence[str], manifest: Manifest, services: Services) -> li
 
 
 def _whole(target: Target, backup: str, ref: ContainerEntry) -> bool:
-    return _holds(target, container_name(backup, ref.sha256), ref.sha256)
-
-
-def _holds(target: Target, name: str, digest: str) -> bool:
+    name = container_name(backup, ref.sha256)
     try:
-        return whole_copy(target, name, sha256=bytes.fromhex(digest)) is not None
+        return whole_copy(target, name, sha256=bytes.fromhex(ref.sha256), most=ref.size) is not None
     except StrongroomError:
         return False
 

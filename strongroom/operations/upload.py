@@ -52,7 +52,7 @@ def place(
     digest = bytes.fromhex(sha256)
     for _ in range(2):
         created = target.put(name, Afresh(content), size=size, sha256=digest)
-        if digest_of(target, name) == sha256:
+        if digest_of(target, name, size=size) == sha256:
             return created
         try:
             target.delete(name)
@@ -64,10 +64,14 @@ def place(
     )
 
 
-def digest_of(target: Target, name: str) -> str:
-    """Read an object in a stream and return its SHA-256 in hex."""
+def digest_of(target: Target, name: str, *, size: int) -> str:
+    """Read an object in a stream and return its SHA-256 in hex.
+
+    One byte more than it is to have is read, and no further: whatever lies in its place, however long,
+    then has another digest.
+    """
     digest = hashlib.sha256()
-    for chunk in target.read(name):
+    for chunk in target.read(name, length=size + 1):
         digest.update(chunk)
     return digest.hexdigest()
 

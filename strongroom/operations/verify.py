@@ -25,7 +25,7 @@ from strongroom.operations.upload import digest_of
 from strongroom.sources import Source
 from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.targets import Target
-from strongroom.targets.repaired import copies, whole_copy
+from strongroom.targets.repaired import MOST_BYTES, copies, whole_copy
 from strongroom.words import plural
 
 ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED, Depth.LIVE)
@@ -85,7 +85,9 @@ def recorded_manifest(run: Run, target: Target, services: Services) -> Manifest:
         raise MissingPiece(f"target '{target.name}' lacks the manifest of {backup}")
     if found is None:
         raise Tampered(f"target '{target.name}' holds another manifest of {backup} than was recorded")
-    return parse_manifest(b"".join(target.read(found)), trusted=services.signer_fingerprints)
+    return parse_manifest(
+        b"".join(target.read(found, length=MOST_BYTES)), trusted=services.signer_fingerprints
+    )
 
 
 def verify_container(
@@ -106,7 +108,7 @@ def verify_container(
         raise VerificationFailed(
             f"container {ref.piece} on '{target.name}' has {plural(found.size, 'byte')}, not {ref.size:,}"
         )
-    if reaches(depth, Depth.DIGEST) and digest_of(target, name) != ref.sha256:
+    if reaches(depth, Depth.DIGEST) and digest_of(target, name, size=ref.size) != ref.sha256:
         raise VerificationFailed(f"container {ref.piece} on '{target.name}' is not the one that was sealed")
     if not reaches(depth, Depth.OPENED):
         return 0

@@ -15,11 +15,9 @@ from msgspec import Struct
 
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import FormatError, MissingPiece, StrongroomError, Tampered
-from strongroom.operations.layout import manifest_name
-from strongroom.operations.open import backup_ids
 from strongroom.operations.watch_means import Watched
 from strongroom.targets import Target
-from strongroom.targets.repaired import sound_copy
+from strongroom.targets.shelf import Shelf
 
 AT_ONCE: Final = 8
 STRANGERS: Final = 100
@@ -33,6 +31,7 @@ class Listed(Struct, frozen=True, kw_only=True):
 
     backups: frozenset[str] = frozenset()
     away: str | None = None
+    shelf: Shelf | None = None
 
 
 def listed(watched: Watched, names: Iterable[str]) -> dict[str, Listed]:
@@ -46,7 +45,8 @@ def listed(watched: Watched, names: Iterable[str]) -> dict[str, Listed]:
 
 def _listed(target: Target) -> Listed:
     try:
-        return Listed(backups=frozenset(backup_ids(target)))
+        shelf = Shelf(target)
+        return Listed(backups=frozenset(shelf.backups), shelf=shelf)
     except StrongroomError as error:
         return Listed(away=error.message)
 
@@ -89,8 +89,10 @@ class Manifests:
                 raise Tampered(f"the manifest named '{backup}' belongs to '{manifest.backup_id}'")
             return manifest
 
+        shelf = self._found[target].shelf
+        assert shelf is not None  # it showed this backup
         try:
-            return sound_copy(self._watched.targets[target], manifest_name(backup), parsed)
+            return shelf.parsed(backup, parsed)
         except MissingPiece:  # removed since it was listed
             return None
         except FormatError:

@@ -10,7 +10,7 @@ through :func:`readable_copy`, and who lists takes :func:`original_name`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from strongroom.errors import FormatError, Malformed, MissingPiece, VerificationFailed
@@ -24,8 +24,10 @@ LIMIT = 9
 """Copies of one object that are repaired under locks; who needs more has another trouble."""
 
 
-MOST_BYTES = 128 * 1024 * 1024
-"""Of an object that is read whole into memory. A manifest of 100,000 containers has less."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Of a document that is read whole into memory: as many as the format allows."""
+
+_BEGINS = b'{"format":"strongroom-'
 
 
 class Objects(Protocol):
@@ -57,15 +59,19 @@ def copies(objects: Objects, name: str) -> list[str]:
     return [one for one in (name, *repair_names(name)) if one in there]
 
 
-def whole_copy(objects: Objects, name: str, *, sha256: bytes) -> str | None:
+def whole_copy(objects: Objects, name: str, *, sha256: bytes, most: int = MOST_BYTES) -> str | None:
     """Return the name of the first copy of an object that is whole, or ``None``.
 
     Reads the object, and then its repairs as far as there are any.
+
+    Args:
+        most: how many bytes the object has, or may have at most. Nothing is read beyond that: a sparse
+            file of a terabyte in its place costs no more than the object itself.
     """
-    return next((one for one in copies(objects, name) if _is(objects, one, sha256)), None)
+    return next((one for one in copies(objects, name) if _is(objects, one, sha256, most)), None)
 
 
-def readable_copy(objects: Objects, name: str, *, sha256: bytes) -> str:
+def readable_copy(objects: Objects, name: str, *, sha256: bytes, most: int = MOST_BYTES) -> str:
     """Return the name that a reader takes: the object's own, unless it was repaired.
 
     An object without repairs is not read for that: whoever reads it finds what is wrong with it.
@@ -73,20 +79,26 @@ def readable_copy(objects: Objects, name: str, *, sha256: bytes) -> str:
     """
     if copies(objects, name) in ([], [name]):
         return name
-    return whole_copy(objects, name, sha256=sha256) or name
+    return whole_copy(objects, name, sha256=sha256, most=most) or name
 
 
-def sound_copy(objects: Objects, name: str, parse: Callable[[bytes], T]) -> T:
-    """Return what ``parse`` makes of the first copy of a small object that it does not refuse.
+def sound_copy(
+    objects: Objects, name: str, parse: Callable[[bytes], T], *, names: Sequence[str] | None = None
+) -> T:
+    """Return what ``parse`` makes of the first copy of a document that it does not refuse.
 
     Repairs are looked for only if the object itself will not do: a listing takes as long as a read.
+
+    Args:
+        names: the copies, where a listing has told them already. Who looks at many objects lists once:
+            a listing for each costs the square of what a stranger put there.
 
     Raises:
         FormatError: what ``parse`` says of the first copy, if it refuses all of them.
         MissingPiece: there is none.
     """
     refusals: list[FormatError] = []
-    for copy in _by_and_by(objects, name):
+    for copy in _by_and_by(objects, name) if names is None else names:
         try:
             if (content := _taken(objects, copy)) is not None:
                 return parse(content)
@@ -101,8 +113,9 @@ def _by_and_by(objects: Objects, name: str) -> Iterator[str]:
 
 
 def _taken(objects: Objects, name: str) -> bytes | None:
-    """Read an object whole, but no more than one may be: who fills a target must not fill a reader too.
+    """Read a document whole, but no more than one may be: who fills a target must not fill a reader too.
 
+    What does not begin as a document of ours is read no further than its first chunk.
     ``None`` if there is none, which says nothing of the other copies.
     """
     taken = bytearray()
@@ -111,6 +124,8 @@ def _taken(objects: Objects, name: str) -> bytes | None:
             taken += chunk
             if len(taken) > MOST_BYTES:
                 raise Malformed(f"'{name}' has more than {MOST_BYTES:,} bytes, which nothing of its kind has")
+            if not taken.startswith(_BEGINS[: len(taken)]):
+                break
     except MissingPiece:
         return None
     return bytes(taken)
@@ -138,16 +153,17 @@ def put_beside(
     for candidate in repair_names(name):
         if target.stat(candidate) is None:
             target.put(candidate, Afresh(content), size=size, sha256=sha256)
-        if _is(target, candidate, sha256):
+        if _is(target, candidate, sha256, size):
             return candidate
     raise VerificationFailed(f"target '{target.name}' holds {LIMIT} repairs of {name}, and none is whole")
 
 
-def _is(objects: Objects, name: str, sha256: bytes) -> bool:
-    digest = hashlib.sha256()
+def _is(objects: Objects, name: str, sha256: bytes, most: int) -> bool:
+    digest, seen = hashlib.sha256(), 0
     try:
-        for chunk in objects.read(name):
+        for chunk in objects.read(name, length=most + 1):
             digest.update(chunk)
+            seen += len(chunk)
     except MissingPiece:
         return False
-    return digest.digest() == sha256
+    return seen <= most and digest.digest() == sha256

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import resource
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ from strongroom.operations.within import within
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import CatalogEntry
+from strongroom.targets import Target
 from strongroom.vault.rights import Right
 from tests.operations.world import POLICY, REGIONS, World, make_world
 
@@ -219,15 +221,20 @@ def test_one_that_is_older_than_all_that_are_looked_through_is_found_by_the_reco
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("strongroom.operations.recovery_backups.LOOKED", 0)
-    monkeypatch.setattr("strongroom.operations.recovery_backups.backup_ids", _with_a_newer)
     [backup] = [entry.backup for entry in world.services().store.backups()]
+    assert POLICY not in seen(world)["eu"].newest
     assert seen(world, recorded={POLICY: backup})["eu"].newest[POLICY].backup_id == backup
 
 
-def _with_a_newer(target: object) -> list[str]:
-    from strongroom.operations.open import backup_ids  # noqa: PLC0415 - the real one
+def test_names_that_a_stranger_puts_there_hide_no_backup(world: World) -> None:
+    for number in range(60):
+        put(world.targets["eu"], f"manifests/29990101T000000Z-{number:08x}.json", b"junk")
+    found = seen(world)["eu"]
+    assert (POLICY in found.newest, len(found.refused)) == (True, 60)
 
-    return [*backup_ids(target), "29990101T000000Z-aa"]  # type: ignore[arg-type]
+
+def put(target: Target, name: str, content: bytes) -> None:
+    target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
 def test_whose_signature_is_believed_decides(world: World) -> None:

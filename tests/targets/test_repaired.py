@@ -77,6 +77,7 @@ class Endless(MemoryTarget):
         return self._pour()
 
     def _pour(self) -> Iterator[bytes]:
+        yield b'{"format":"strongroom-'
         while True:
             self.given += MIB
             yield bytes(MIB)
