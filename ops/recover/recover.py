@@ -117,12 +117,52 @@ def canonical(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def strict(data: bytes, members: Sequence[str], what: str) -> dict[str, Any]:
-    """Decode canonical JSON with exactly these members in this order."""
+def pairs_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Take an object whose names are there once each and can be written in UTF-8."""
+    names = [name.encode() for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise ValueError
+    return dict(pairs)
+
+
+class Number(str):
+    """A number as it was written: it may have more digits than a float or an integer here holds."""
+
+    __slots__ = ()
+
+
+def loads(data: bytes, what: str, **options: Any) -> Any:
+    """Decode JSON strictly: UTF-8, RFC 8259, no name twice, no half of a surrogate pair."""
     try:
-        value = json.loads(data)
+        value = json.loads(data.decode(), object_pairs_hook=pairs_once, parse_constant=no_constant, **options)
+        check_texts(value)
     except (ValueError, RecursionError):
         raise Failure("Malformed", f"{what} is not JSON.") from None
+    return value
+
+
+def no_constant(text: str) -> None:
+    raise ValueError
+
+
+def check_texts(value: Any) -> None:
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            check_texts(inner)
+
+
+def depth_of(value: Any) -> int:
+    """Return how deep objects and arrays lie in each other."""
+    if not isinstance(value, list | dict):
+        return 0
+    return 1 + max(map(depth_of, value.values() if isinstance(value, dict) else value), default=0)
+
+
+def strict(data: bytes, members: Sequence[str], what: str) -> dict[str, Any]:
+    """Decode canonical JSON with exactly these members in this order."""
+    value = loads(data, what)
     need(isinstance(value, dict) and list(value) == list(members), "Malformed", f"{what} has other members.")
     need(canonical(value) == data, "Malformed", f"{what} is not canonical.")
     return dict(value)
@@ -362,10 +402,7 @@ def legs_of(args: dict[str, Any]) -> tuple[list[list[dict[str, Any]]], bytes]:
     """Return the stanzas of an all-of stanza by leg, and their encoding."""
     members(args, "legs", "salt", "wrapped")
     data = unhex(args["legs"], len(str(args["legs"])) // 2)
-    try:
-        legs = json.loads(data)
-    except (ValueError, RecursionError):
-        raise Failure("Malformed", "The legs are not JSON.") from None
+    legs = loads(data, "A list of legs")
     sound(isinstance(legs, list) and 2 <= len(legs) <= 8 and canonical(legs) == data, "The legs are bad.")
     sound(all(isinstance(leg, list) and 1 <= len(leg) <= 8 for leg in legs), "A leg is bad.")
     for stanza in (stanza for leg in legs for stanza in leg):
@@ -958,17 +995,28 @@ def segment(packed: bytes, plain: bytes | None) -> Iterator[Secret]:
 
 
 def check_row(line: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        raise Failure("Malformed", "A row is not JSON.") from None
-    sound(isinstance(row, dict) and canonical(row) == line, "A row is not canonical.")
-    sound(list(row) == [m for m in ROW if m in row], "A row has other members.")
+    """Hold a row to section 5: canonical but for the last member, whose own bytes are the writer's."""
+    row = loads(line, "A row", parse_int=as_number, parse_float=Number)
+    sound(isinstance(row, dict) and list(row) == [m for m in ROW if m in row], "A row has other members.")
+    metadata, own = row.pop("metadata", None), {**row}
+    before = canonical(own)
+    if metadata is not None:
+        sound(isinstance(metadata, dict) and metadata and depth_of(metadata) <= 64, "Metadata is malformed.")
+        before = before[:-1] + b',"metadata":'
+        sound(line[len(before) : len(before) + 1] == b"{" and line.endswith(b"}}"), "Metadata is misplaced.")
+    sound(line.startswith(before) if metadata else line == before, "A row is not canonical.")
     sound(all(m in row for m in ROW[:3]) and row["versions"], "A row lacks a member.")
     numbers = [v["number"] for v in row["versions"]]
-    sound(numbers == sorted(set(numbers)) and numbers[0] >= 0, "Versions do not ascend.")
+    sound(
+        numbers == sorted(set(numbers)) and numbers[0] >= 0 and numbers[-1] < 1 << 63,
+        "Versions do not ascend.",
+    )
     sound(all(list(v) == [m for m in VERSION if m in v] for v in row["versions"]), "A version is malformed.")
-    return dict(row)
+    return row if metadata is None else row | {"metadata": line[len(before) : -1]}
+
+
+def as_number(text: str) -> int | Number:
+    return Number(text) if text == "-0" or len(text) > 4300 else int(text)
 
 
 def padded(length: int) -> int:
@@ -1069,7 +1117,7 @@ def read_metadata(data: bytes) -> list[tuple[dict[str, Any], bytes]]:
     lines = data[: found.start()].split(b"\n")
     sound(len(lines) >= 4 and lines[2] == b'"secrets":[' and lines[-1] == b"]", "The document is misshapen.")
     rows = [line.removesuffix(b",") for line in lines[3:-1]]
-    return [(json.loads(row), row + b"\n") for row in rows]
+    return [(loads(row, "A line"), row + b"\n") for row in rows]
 
 
 def open_file(part: Part) -> list[tuple[str, Part]]:
@@ -1213,14 +1261,18 @@ def note(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def shown(secret: Secret) -> dict[str, Any]:
+def shown(secret: Secret) -> str:
     """Return a secret as JSON: UTF-8 values as text, others as base64."""
     row, values = dict(secret.row), iter(secret.values)
     versions = []
     for stored in row["versions"]:
         version = {key: value for key, value in stored.items() if key != "length"}
         versions.append(version | (as_text(next(values)) if "length" in stored else {}))
-    return {**row, "versions": versions}
+    metadata = row.pop("metadata", None)
+    row["versions"] = versions
+    text = json.dumps(row)
+    # Free-form metadata goes out as it was written: a number in it may be more than a float holds.
+    return text if metadata is None else f'{text[:-1]}, "metadata": {metadata.decode()}}}'
 
 
 def as_text(value: bytes) -> dict[str, str]:
@@ -1253,7 +1305,7 @@ def act(arguments: argparse.Namespace, secrets: Iterator[Secret]) -> int:
         elif arguments.list:
             print(secret.row["name"])
         elif arguments.jsonl:
-            print(json.dumps(shown(secret)))
+            print(shown(secret))
         elif arguments.out:
             write_out(arguments.out, secret)
     return count

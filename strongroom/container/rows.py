@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import Struct
-from msgspec.structs import replace
+from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec.structs import asdict, replace
 
+from strongroom import freeform
 from strongroom.errors import Malformed
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
 
@@ -45,8 +46,18 @@ class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, g
         return sum([v.length for v in versions if v.length])
 
 
+class _Written(Row, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """A row whose metadata is as it was written. Nobody else's text of a number is ours to judge."""
+
+    metadata: Raw | UnsetType = UNSET  # type: ignore[assignment]
+
+
+MOST_NUMBER = 2**63 - 1
+"""The highest number of a version; what is keyed over it has 8 bytes for it."""
+
 _ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Row)
+_DECODER = msgspec.json.Decoder(Row, float_hook=freeform.number)
+_WRITTEN = msgspec.json.Decoder(_Written)
 
 
 def bare(secret: Secret) -> Secret:
@@ -121,18 +132,39 @@ def encode_secrets(secrets: Sequence[Secret]) -> bytes:
 
 
 def decode_rows(data: bytes) -> list[Row]:
-    """Parse JSON lines strictly: known fields only, the one encoding, sane versions."""
-    try:
-        rows = _DECODER.decode_lines(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # No cause: a validation message can quote what it read.
-        raise Malformed("A segment's rows are not what the format asks for.") from None
-    if encode_rows(rows) != data:
-        raise Malformed("A segment's rows are not in their one canonical encoding.")
+    """Parse JSON lines strictly: known fields, one encoding but for ``metadata``, sane versions."""
+    rows = _decode_own(data)
+    if rows is None:
+        if not data.endswith(b"\n"):
+            raise Malformed("A segment's rows do not end in a line feed.")
+        rows = [_decode_row(line) for line in data[:-1].split(b"\n")]
     for row in rows:
         if not ascending(row):
             raise Malformed("The versions of a secret do not ascend, or have an impossible length.")
     return rows
+
+
+def _decode_own(data: bytes) -> list[Row] | None:
+    """Return the rows if this very library writes them, metadata included, as they stand: nearly always."""
+    try:
+        rows = _DECODER.decode_lines(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return None
+    alike = encode_rows(rows) == data and all(freeform.fits(row.metadata) for row in rows if row.metadata)
+    return rows if alike else None
+
+
+def _decode_row(line: bytes) -> Row:
+    """Parse a row whose metadata may be any spelling of a JSON object; all else has its one encoding."""
+    try:
+        row = _WRITTEN.decode(line)
+        metadata = {} if row.metadata is UNSET else freeform.parse(bytes(row.metadata))
+    except (ValueError, RecursionError):
+        # No cause: a validation message can quote what it read.
+        raise Malformed("A segment's rows are not what the format asks for.") from None
+    if _ENCODER.encode(row) != line or (not metadata and row.metadata is not UNSET):
+        raise Malformed("A segment's rows are not in their one canonical encoding.")
+    return Row(**{**asdict(row), "metadata": metadata})
 
 
 def ascending(row: Row) -> bool:
@@ -142,7 +174,7 @@ def ascending(row: Row) -> bool:
         if version.number <= last or (version.length is not None and version.length < 0):
             return False
         last = version.number
-    return last >= 0
+    return 0 <= last <= MOST_NUMBER
 
 
 def stored(rows: list[Row]) -> Iterator[tuple[Row, int, int]]:

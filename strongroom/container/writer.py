@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from msgspec import Struct
 
+from strongroom import freeform
 from strongroom.container import canonical, derive, layout
 from strongroom.container.about import About, SegmentInfo, make_index
 from strongroom.container.derive import Random, require_key
@@ -17,7 +18,7 @@ from strongroom.container.envelope import Envelope, encode_envelope
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.layout import Trailer
 from strongroom.container.outer import CONTAINER_DOMAIN, signed_message
-from strongroom.container.rows import bare, encode_secrets
+from strongroom.container.rows import MOST_NUMBER, bare, encode_secrets
 from strongroom.container.segment import Packed, pack_rows, pack_values
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
@@ -311,7 +312,12 @@ def fold_segment(update: Callable[[bytes], object], rows: Packed, values: bytes)
 def _encode(secrets: list[Secret]) -> bytes:
     for secret in secrets:
         if not _ascend(secret.versions):
-            raise SourceError(f"The versions of {secret.name!r} do not ascend.")
+            raise SourceError(f"The versions of {secret.name!r} do not ascend, or have no possible number.")
+        if secret.metadata and not freeform.fits(secret.metadata):
+            raise SourceError(
+                f"The metadata of {secret.name!r} is nested deeper than {freeform.DEPTH}, or has a number "
+                "that JSON does not know."
+            )
     try:
         return encode_secrets(secrets)
     except (TypeError, ValueError, OverflowError, RecursionError):
@@ -324,7 +330,7 @@ def _ascend(versions: tuple[Version, ...]) -> bool:
         if version.number <= last:
             return False
         last = version.number
-    return last >= 0
+    return 0 <= last <= MOST_NUMBER
 
 
 def _unencodable(secrets: list[Secret]) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar, cast
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, defstruct
 
+from strongroom import freeform
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version
 
 Name = Annotated[str, Meta(min_length=1)]
@@ -59,7 +60,7 @@ listed = msgspec.json.Decoder(Listed).decode
 tagged = msgspec.json.Decoder(Tagged).decode
 _record = msgspec.json.Decoder(_Record).decode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
-_any = msgspec.json.Decoder().decode
+_any = msgspec.json.Decoder(float_hook=freeform.number).decode
 _text = msgspec.json.Decoder(str).decode
 
 P = ParamSpec("P")
@@ -93,7 +94,7 @@ class _Shape:
         self.further = further
         self.value = value
         places = {f"further_{number}": field for number, field in enumerate(further)}
-        self._decode = msgspec.json.Decoder(_shaped(places, value)).decode
+        self._decode = msgspec.json.Decoder(_shaped(places, value), float_hook=freeform.number).decode
         self._places = tuple(places.items())
 
     def parse(self, data: bytes) -> Secret | None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from strongroom import freeform
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
 
 HEAD = b"head"
@@ -43,7 +44,7 @@ class _Head(Struct, frozen=True, array_like=True, gc=False):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode_head = msgspec.json.Decoder(_Head).decode
+_decode_head = msgspec.json.Decoder(_Head, float_hook=freeform.number).decode
 _decode_older = msgspec.json.Decoder(_Older).decode
 
 

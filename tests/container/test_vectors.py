@@ -19,7 +19,6 @@ from strongroom.container.manifest import MANIFEST, parse_manifest
 from strongroom.container.metadata import check_document, read_document, to_metadata
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
-from strongroom.container.rows import bare, encode_secrets
 from strongroom.container.stanza import Identity
 from strongroom.errors import StrongroomError
 from strongroom.keys.allof import with_all_of
@@ -74,7 +73,8 @@ def read_container(vector: Vector) -> Content:
     )
     secrets = list(opened.secrets())
     assert len(list(opened.rows())) == opened.secrets_count == len(secrets)
-    lines = [encode_secrets([secret if opened.about.values else bare(secret)]) for secret in secrets]
+    segments = [opened._segment(number)[0].json for number in range(len(opened._index.segments))]
+    lines = b"".join(segments).splitlines(keepends=True)
     values = [
         b"".join(v.value.reveal() for v in secret.versions if v.value is not None) for secret in secrets
     ]

@@ -306,7 +306,6 @@ BAD_RECORDS = {
     "a version that is no number": b'{"name":"b","value":"CANARY","version":"CANARY"}',
     "a version below 1": b'{"name":"b","value":"CANARY","version":0}',
     "a rotation of no days": b'{"name":"b","value":"CANARY","rotation":{"days":0}}',
-    "a number out of range": b'{"name":"b","value":"CANARY","x":1e999}',
     "not JSON": b'{"name":"b","value":NaN,"x":"CANARY"}',
     "deep nesting": b'{"name":"b","value":"CANARY","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
 }

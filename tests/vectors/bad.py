@@ -269,6 +269,7 @@ def contents() -> None:
     row_lines("versions-unordered", "version numbers that do not ascend", zero)
     twice()
     misplaced()
+    odd_metadata()
 
     def indexed(name: str, comment: str, expect: str = "Malformed", **members: Any) -> None:
         forged(name, expect, comment, made.change(lies=members))
@@ -280,6 +281,36 @@ def contents() -> None:
     indexed("index-values-wrong", "values where the index says there are none", values=False)
     indexed("index-signer-wrong", "another signer in the index", "Tampered", signer="00" * 32)
     forged("index-damaged", "Malformed", "an index that is not JSON", made.change(index_plain=b"{"))
+
+
+ODD_METADATA = {
+    "empty": ("metadata that is empty, which is left out", b"{}"),
+    "list": ("metadata that is no object", b"[1]"),
+    "spaced": ("white space before the metadata", b' {"a":1}'),
+    "behind": ("white space behind the metadata", b'{"a":1} '),
+    "twice": ("a name twice", b'{"a":1,"a":1}'),
+    "twice-spelled": ("a name twice, in two spellings", b'{"a":1,"\\u0061":1}'),
+    "twice-deep": ("a name twice, deep inside", b'{"a":[{"b":1,"b":2}]}'),
+    "deep": ("65 objects and lists in each other", b'{"a":' + b"[" * 64 + b"]" * 64 + b"}"),
+    "very-deep": ("100,000 lists in each other", b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "number": ("a number that JSON does not know", b'{"a":01}'),
+    "nan": ("NaN", b'{"a":NaN}'),
+    "surrogate": ("half of a surrogate pair", b'{"a":"\\ud800"}'),
+    "latin": ("a text that is not UTF-8", b'{"a":"\xe4"}'),
+    "control": ("a control character in a text", b'{"a":"\x01"}'),
+    "more": ("something behind the metadata", b'{"a":1},"z":{"b":2}'),
+}
+
+
+def odd_metadata() -> None:
+    """Metadata that is no JSON object by the rules of section 5."""
+    secret = m.secret("a", b"CANARY-a")
+    made = Parts.of(m.container("bad/metadata", [secret], lambda r: [m.key_file(r)]), IDENTITY)
+    line = unpack_rows(made.segments[0][1]).json[:-2]
+    for name, (comment, written) in ODD_METADATA.items():
+        plain = rows_plain(line + b',"metadata":' + written + b"}\n", rows=1, digests=1)
+        changed = made.change(segments=((made.segments[0][0], plain),))
+        forged(f"metadata-{name}", "Malformed", comment, changed)
 
 
 def twice() -> None:

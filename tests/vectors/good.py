@@ -10,6 +10,7 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
+from strongroom import freeform
 from strongroom.container import canonical
 from strongroom.container.derive import Random
 from strongroom.container.envelope import write_detached
@@ -25,13 +26,16 @@ from strongroom.container.manifest import (
 )
 from strongroom.container.metadata import DocumentAbout, to_metadata, write_document
 from strongroom.container.rows import bare, encode_secrets
+from strongroom.container.segment import unpack_rows
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.hpke import HpkeIdentity
+from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
 from tests.vectors import material as m
 from tests.vectors.bundling import bundle
+from tests.vectors.forge import Parts, rows_plain
 from tests.vectors.vector import Vector
 
 Scenario = Callable[[], Vector]
@@ -230,6 +234,43 @@ def large() -> list[Secret]:
     """Return three secrets, each of which fills a segment."""
     made = [m.secret(f"large/{n}", b"CANARY-%d" % n) for n in range(3)]
     return [Secret(name=s.name, versions=s.versions, metadata={"fill": "x" * 400_000}) for s in made]
+
+
+NUMBERS = (
+    "1e-07", "1e-7", "0.00001", "1e16", "1E16", "1e22", "1e+22", "-0.0", "-0", "2.0", "1.50", "1e400",
+    "0.1000000000000000055511151231257827", "9007199254740993", "-18446744073709551617", "1" * 40, "7" * 5000,
+)  # fmt: skip
+"""Spellings of numbers. Of some there are several of one number, and some no double or 64 bits hold."""
+
+
+@scenario
+def container_metadata_numbers() -> Vector:
+    listed = freeform.parse(b'{"numbers":[%b]}' % ",".join(NUMBERS).encode())
+    secrets = [Secret(name="a", versions=m.secret("a", b"CANARY-a").versions, metadata=listed)]
+    comment = "numbers in metadata come out as they were written"
+    return of_container("numbers", comment, lambda r: [m.key_file(r)], m.KEY_FILE_LINE, secrets=secrets)
+
+
+SPELLED = (
+    '{ "b" : [ 1.0E+2 ,\t-0 ] ,"\\u0061":"\\u00e4\\ud83d\\ude00 ü\\/", "":{},"deep":'
+    + "[" * 63
+    + "]" * 63
+    + " }"
+).encode()
+
+
+@scenario
+def container_metadata_spelling() -> Vector:
+    """No writer of ours spells it so, and a reader must not mind."""
+    made = Parts.of(
+        m.container("spelling", [m.secret("a", b"CANARY-a")], lambda r: [m.key_file(r)]),
+        KeyFileIdentity(m.KEY_FILE),
+    )
+    line = unpack_rows(made.segments[0][1]).json[:-2] + b',"metadata":' + SPELLED + b"}\n"
+    made = made.change(segments=((made.segments[0][0], rows_plain(line, rows=1, digests=1)),))
+    digest = hashlib.sha256(line + b"CANARY-a").hexdigest()
+    fields = (TRUSTED, m.KEY_FILE_LINE, ("secrets", "1"), ("plaintext", digest))
+    return vector("container", "metadata in a spelling of somebody else's", made.build("spelling"), *fields)
 
 
 @scenario

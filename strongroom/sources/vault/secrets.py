@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from strongroom import freeform
 from strongroom.model import Secret, Version, VersionState, prepare
 from strongroom.sources.vault import wrapping
 from strongroom.sources.vault.convention import spelled, understood
@@ -19,6 +20,8 @@ FREE = "strongroom.metadata"
 """Custom metadata that holds the free-form metadata of a secret from elsewhere, as JSON."""
 EMPTY = Version(number=0, state=VersionState.DESTROYED)
 """Stands for a key that has metadata and never had a version."""
+
+_free = msgspec.json.Decoder(float_hook=freeform.number).decode
 
 
 class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,7 +115,7 @@ def free_of(custom: dict[str, str]) -> dict[str, Any]:
     if FREE not in custom:
         return {}
     try:
-        found = msgspec.json.decode(custom[FREE])
+        found = _free(custom[FREE])
     except msgspec.DecodeError:
         return {}
     if not isinstance(found, dict) or VAULT in found:
