@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,14 @@ from cli import prompts, run_shown
 from cli.command import Command
 from cli.output import Output, plural
 from cli.signers import known, manifest_signers
-from strongroom.errors import BackupOverdue, ConfigError, TargetUnavailable, UsageError
+from strongroom.errors import (
+    BackupOverdue,
+    ConfigError,
+    RunDegraded,
+    StrongroomError,
+    TargetUnavailable,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from strongroom.config import PolicySettings, Settings
@@ -49,9 +56,10 @@ def _emergency(arguments: Namespace, output: Output) -> None:
             f"This puts every value that '{arguments.policy}' selects, sealed, on {where}",
             force=arguments.force,
         )
+    _check_complete(found, built)
     _await_media(arguments, policy, built, output)
     run = _back_up(arguments.policy, built, output)
-    names = _furnish(run, found, built)
+    names = _furnish_or_explain(run, found, built)
     rows = run_shown.rows_of(built.store, run)
     document = {**run_shown.as_document(run, rows), "beside": names}
     output.answer(document, [*run_shown.lines_of(run, rows), *_lines(names)])
@@ -139,19 +147,53 @@ def _back_up(policy: str, built: Services, output: Output) -> Run:
     return run
 
 
-def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
-    """Put tool, format, runbook, kit and quorum files beside the backup, on each medium."""
-    from cli.kit import rendered  # noqa: PLC0415
+def _check_complete(found: Settings, built: Services) -> None:
+    """Refuse, before anything is written, what could not be put beside the backup afterwards."""
+    from strongroom.operations.emergency_files import recovery_files  # noqa: PLC0415
+
+    try:
+        _beside(found, recovery_files())
+        _kit(found, built)
+    except StrongroomError as error:
+        raise type(error)(error.message, hint=f"{error.hint} Nothing was captured.".strip()) from None
+
+
+def _furnish_or_explain(run: Run, found: Settings, built: Services) -> list[str]:
+    try:
+        return _furnish(run, found, built)
+    except StrongroomError as error:
+        raise RunDegraded(
+            f"The backup {run.id} is whole on its media, but what explains it could not be put beside it: "
+            f"{error.message}",
+            hint=f"Run 'strongroom emergency-backup {run.spec.policy}' again before the medium goes into the "
+            "safe. Until then this backup opens with its key and Strongroom alone.",
+        ) from None
+
+
+def _beside(found: Settings, files: Mapping[str, bytes]) -> dict[str, bytes]:
     from cli.kit_facts import quorum_files  # noqa: PLC0415
     from cli.kit_toml import configuration  # noqa: PLC0415
+
+    text = configuration(found)
+    toml = {"strongroom.toml": text.encode()} if text else {}
+    return {**files, **quorum_files(found), **toml}
+
+
+def _kit(found: Settings, built: Services) -> bytes:
+    from cli.kit import rendered  # noqa: PLC0415
+
+    return rendered(found, built).encode()
+
+
+def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
+    """Put tool, format, runbook, kit and quorum files beside the backup, on each medium."""
+    from cli.kit_facts import quorum_files  # noqa: PLC0415
     from strongroom.operations.emergency import furnish  # noqa: PLC0415
     from strongroom.operations.emergency_files import recovery_files, runbook  # noqa: PLC0415
     from strongroom.operations.open import read_manifest  # noqa: PLC0415
 
-    quorums, text = quorum_files(found), configuration(found)
-    files = {**recovery_files(), **quorums, "kit.html": rendered(found, built).encode()}
-    if text:
-        files["strongroom.toml"] = text.encode()
+    quorums = quorum_files(found)
+    files = {**_beside(found, recovery_files()), "kit.html": _kit(found, built)}
     names: list[str] = []
     for pin in run.spec.targets:
         target = built.target(pin.name)
@@ -163,7 +205,7 @@ def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
             sealers=tuple(sorted({entry.signer_fingerprint for entry in manifest.containers})),
             opens_for=tuple(recipient.describes for recipient in manifest.recipients),
             quorums=tuple(quorums),
-            configured=bool(text),
+            configured="strongroom.toml" in files,
         )
         names += [f"{pin.name}: {name}" for name in furnish(target, manifest, files)]
     return names

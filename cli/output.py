@@ -32,6 +32,7 @@ class Output:
         else:
             for line in lines:
                 print(clean(line))
+            sys.stdout.flush()  # a command that goes on running has said it now, into a pipe too
 
     def raw(self, data: bytes) -> None:
         """Print bytes as they are; on a terminal a line feed follows."""

@@ -27,7 +27,7 @@ def recovery_files() -> dict[str, bytes]:
             "this installation came without the one-file recovery program",
             hint="Take 'ops/recover' from the sources of this version and put it beside the backup.",
         )
-    found = {name: (folder / name).read_bytes() for name in TOOL}
+    found = {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()}
     return {**found, "FORMAT.md": (_HERE / "container" / "FORMAT.md").read_bytes()}
 
 

@@ -1,0 +1,1 @@
+"""The wheel alone, in an environment that knows no checkout."""

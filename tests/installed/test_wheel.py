@@ -1,0 +1,253 @@
+"""What a person has who installs the wheel and nothing else: no checkout, no tool of its developers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from strongroom.state.migrations import HEAD
+from tests.installed.environment import build_wheel, install
+from tests.workers.cluster import until
+
+SECRETS = {"PAYMENTS_API_KEY": "CANARY-payments", "DATABASE_URL": "CANARY-database"}
+CONFIG = """
+[keys.recovery]
+kind = "hpke"
+public_key_file = "recovery.key.pub"
+
+[targets.near]
+kind = "directory"
+path = "near"
+region = "near"
+create = true
+
+[targets.safe]
+kind = "directory"
+path = "medium"
+region = "safe"
+create = true
+
+[policies.minutely]
+kind = "full"
+targets = ["near"]
+recipients = ["recovery"]
+single_recipient_reason = "a test"
+schedule = "* * * * *"
+quorum = 1
+regions = 1
+
+[policies.asked]
+kind = "full"
+targets = ["near"]
+recipients = ["recovery"]
+single_recipient_reason = "a test"
+quorum = 1
+regions = 1
+
+[policies.emergency]
+kind = "full"
+targets = ["safe"]
+recipients = ["recovery"]
+single_recipient_reason = "a test"
+offline = true
+quorum = 1
+regions = 1
+"""
+
+
+class Installed:
+    """An installed wheel on a machine of its own: a home folder and an empty environment."""
+
+    def __init__(self, programs: Path, home: Path) -> None:
+        self.home = home
+        home.mkdir()
+        self.environment = {
+            "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(home),
+            "PYTHONPYCACHEPREFIX": os.environ.get("PYTHONPYCACHEPREFIX", ""),
+            "STRONGROOM_STATE_DIR": str(home / "state"),
+        }
+
+    def run(self, *words: str, text: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words,
+            cwd=cwd or self.home,
+            env=self.environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    def ok(self, *words: str, text: str = "", cwd: Path | None = None) -> str:
+        done = self.run(*words, text=text, cwd=cwd)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def python(self, program: str) -> str:
+        return self.ok("python", "-P", "-c", program)
+
+    @contextmanager
+    def cluster(self) -> Iterator[None]:
+        """Run ``strongroom up`` inside the block, from the moment when it says that it is up."""
+        said, errors = self.home / "up.out", self.home / "up.err"
+        with said.open("wb") as out, errors.open("wb") as err:
+            process = subprocess.Popen(
+                ["strongroom", "up"],
+                cwd=self.home,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+        try:
+            until(lambda: "The cluster is up" in said.read_text(), what="the cluster", seconds=45)
+            yield
+        except AssertionError as error:
+            raise AssertionError(errors.read_text()) from error
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+
+    def runs(self, policy: str) -> list[Mapping[str, str]]:
+        document = json.loads(self.ok("strongroom", "status", "--json"))
+        return [run for run in document["runs"] if run["policy"] == policy and run["state"] == "done"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """A machine with three policies and two secrets."""
+    folder = tmp_path_factory.mktemp("one")
+    machine = Installed(install(wheel, folder / "venv"), folder / "home")
+    machine.ok("strongroom", "keygen", "--output", "recovery.key")
+    (machine.home / "strongroom.toml").write_text(CONFIG)
+    for name, value in SECRETS.items():
+        machine.ok("strongroom", "set", name, text=value)
+    return machine
+
+
+@pytest.fixture(scope="module")
+def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """Another clean machine, with the wheel in an environment of its own."""
+    folder = tmp_path_factory.mktemp("two")
+    return Installed(install(wheel, folder / "venv"), folder / "home")
+
+
+def test_every_module_can_be_imported_with_what_the_metadata_asks_for(installed: Installed) -> None:
+    program = """
+import importlib, pkgutil
+import cli, strongroom, tasks, workers
+names = ["beat_schedule"]
+for package in (cli, strongroom, tasks, workers):
+    names += [m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+for name in names:
+    if not name.startswith("strongroom.recover") and not name.endswith(("__main__", "migrations.env")):
+        importlib.import_module(name)
+print(len(names), strongroom.__file__)
+"""
+    count, place = installed.python(program).split()
+    assert int(count) > 400
+    assert "site-packages" in place
+
+
+def test_type_checkers_are_told_that_it_is_typed(installed: Installed) -> None:
+    site = Path(installed.python("import strongroom; print(strongroom.__path__[0])").strip()).parent
+    packages = {"strongroom", "cli", "tasks", "workers"}
+    assert {name for name in packages if (site / name / "py.typed").is_file()} == packages
+
+
+def test_the_documents_that_messages_name_are_installed(installed: Installed) -> None:
+    prefix = Path(installed.python("import sysconfig; print(sysconfig.get_path('data'))").strip())
+    documents = prefix / "share" / "doc" / "strongroom"
+    assert (documents / "docs" / "runbooks.md").is_file()
+    assert (documents / "ops" / "vault" / "restore.hcl").is_file()
+
+
+def test_an_older_state_database_is_migrated(installed: Installed) -> None:
+    program = """
+from pathlib import Path
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
+from strongroom.state import migrations
+engine = create_engine("sqlite:///old.db")
+with engine.begin() as conn:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.attributes["connection"] = conn
+    command.upgrade(config, "0001")
+print(migrations.revision(engine))
+with engine.begin() as conn:
+    migrations.migrate(conn)
+print(migrations.revision(engine))
+"""
+    assert installed.python(program).split() == ["0001", HEAD]
+
+
+def test_the_demo_runs_to_its_end(installed: Installed) -> None:
+    assert "1,000" in installed.ok("strongroom", "demo")
+
+
+def test_a_cluster_does_what_is_scheduled_submitted_and_sent_from_python(installed: Installed) -> None:
+    with installed.cluster():
+        installed.ok("strongroom", "submit", "asked", "--follow")
+        installed.python("from tasks.backup import full_backup; full_backup.delay(policy='asked')")
+        until(lambda: len(installed.runs("asked")) == 2, what="the submitted and the sent backup")
+        until(lambda: installed.runs("minutely"), what="the scheduled backup", seconds=90)
+    log = (installed.home / "up.err").read_text()
+    assert "exited" not in log
+
+
+def test_an_emergency_medium_brings_everything_back_on_another_clean_machine(
+    installed: Installed, elsewhere: Installed
+) -> None:
+    made = json.loads(installed.ok("strongroom", "emergency-backup", "emergency", "--force", "--json"))
+    medium = elsewhere.home / "medium"
+    (installed.home / "medium").rename(medium)
+    key = (installed.home / "recovery.key").rename(elsewhere.home / "recovery.key")
+    folder = f"emergency/{made['id']}"
+    elsewhere.ok("sha256sum", "--check", "--quiet", f"{folder}/SHA256SUMS", cwd=medium)
+    assert {"kit.html", "RUNBOOK.md", "recover.py", "FORMAT.md"} <= {
+        file.name for file in (medium / folder).iterdir()
+    }
+    typed = [
+        line.strip()
+        for line in (medium / folder / "RUNBOOK.md").read_text().splitlines()
+        if line.startswith(" " * 7)
+    ]
+    start = next(at for at, line in enumerate(typed) if line.startswith("KEY_"))
+    script = "set -e\n" + "\n".join(typed[start:]).replace("/path/to/recovery", str(key))
+    done = elsewhere.run("bash", "-c", script, cwd=medium)
+    assert done.returncode == 0, (script, done)
+    for name, value in SECRETS.items():
+        assert name in done.stdout.splitlines()
+        assert value in elsewhere.ok("strongroom", "get", name, "--show-value")
+
+
+def test_without_its_recovery_program_an_emergency_backup_is_refused_before_anything_is_written(
+    wheel: Path, tmp_path: Path
+) -> None:
+    machine = Installed(install(wheel, tmp_path / "venv"), tmp_path / "home")
+    next((tmp_path / "venv").rglob("strongroom/recover/recover.py")).unlink()
+    machine.ok("strongroom", "keygen", "--output", "recovery.key")
+    (machine.home / "strongroom.toml").write_text(CONFIG)
+    machine.ok("strongroom", "set", "NAME", text="CANARY-value")
+    done = machine.run("strongroom", "emergency-backup", "emergency", "--force")
+    assert done.returncode == 3
+    assert "Nothing was captured" in done.stderr
+    medium = machine.home / "medium"
+    assert not [file for file in medium.rglob("*") if file.is_file() and not file.name.startswith(".")]
+    assert json.loads(machine.ok("strongroom", "status", "--json"))["runs"] == []
