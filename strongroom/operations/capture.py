@@ -25,7 +25,7 @@ from strongroom.operations import names, pins
 from strongroom.operations.layout import sealed_receipt, staged_name
 from strongroom.operations.listing import Placed
 from strongroom.operations.memory import uncollected
-from strongroom.operations.plan import Plan, checked_plan, open_name_key
+from strongroom.operations.plan import Plan, open_name_key, planned
 from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
 from strongroom.sources import Source
@@ -35,8 +35,8 @@ from strongroom.state.records import Run, Step
 @uncollected()
 def capture(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Seal one piece and stage it; the result names it by digest, under a signed receipt."""
-    pinned = pins.check_sealing(run, services)
-    plan = checked_plan(run, services)
+    pinned = pins.check_policy(run, services)
+    plan = planned(run)
     listed = names.read_range(
         services.stage, run.id, plan.chunks, piece=step.piece, pieces=plan.pieces, work_key=services.work_key
     )

@@ -26,7 +26,7 @@ from strongroom.operations import pins
 from strongroom.operations.layout import container_entry, manifest_name
 from strongroom.operations.left_out import left_out
 from strongroom.operations.locks import lock_replicas
-from strongroom.operations.plan import checked_plan
+from strongroom.operations.plan import planned
 from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
 from strongroom.operations.upload import digest_of
@@ -67,7 +67,7 @@ def missing_from_quorum(spec: Spec, held: tuple[str, ...]) -> str | None:
 
 def commit(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Write and read back the manifest wherever the backup is whole; demand the quorum."""
-    pins.check_quorum(run, services)
+    pins.check_policy(run, services)
     manifest = build_manifest(run, services)
     content = sign_manifest(manifest, services.signers("control"))
     held = complete_targets(run.spec, services.store.tally(run.id), len(manifest.containers))
@@ -114,7 +114,7 @@ def build_manifest(run: Run, services: Services) -> Manifest:
         quorum=spec.quorum,
         regions=spec.regions,
         providers=spec.providers,
-        not_contained=checked_plan(run, services).not_contained,
+        not_contained=planned(run).not_contained,
         containers=containers,
         previous=run.facts["previous"],
     )
@@ -132,7 +132,7 @@ def _containers(run: Run, services: Services) -> tuple[ContainerEntry, ...]:
     rows = sorted(services.store.rows(run.id, StepKind.CAPTURE), key=lambda row: row.step.piece)
     signed = [pins.receipt_of(run, row.step.piece, row.result, services) for row in rows]
     entries = [container_entry(one.receipt, one.signature, one.signer) for one in signed]
-    if len(entries) != checked_plan(run, services).pieces:
+    if len(entries) != planned(run).pieces:
         raise RecordRefused(f"run {run.id} does not record one capture for each piece of its plan")
     return tuple(entries)
 

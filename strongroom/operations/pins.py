@@ -7,27 +7,50 @@ itself: its configuration and the public halves of the roles' signing keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from strongroom.container.receipt import Receipt, verify_receipt
+from strongroom.container.signing import verify_any
 from strongroom.errors import Malformed, RecordRefused, Tampered
 from strongroom.keys import Recipient
 from strongroom.model import prepare
 from strongroom.operations.services import Pinned, Services
-from strongroom.state.records import RecipientPin, Run, Spec, TargetPin
+from strongroom.state.records import RecipientPin, Run, RunKind, Spec, TargetPin
+from strongroom.state.runs import stamp
 from strongroom.targets import Target
 
 
-def check_sealing(run: Run, services: Services) -> Pinned:
-    """Return the policy to seal by, refusing a run that differs from it in anything."""
+def check_policy(run: Run, services: Services) -> Pinned:
+    """Return a backup's policy, refusing a run that differs from it in anything."""
     pinned = services.pinned(run.spec.policy)
-    for field in Spec.__struct_fields__:
-        if field != "options" and getattr(run.spec, field) != getattr(pinned.spec, field):
-            raise RecordRefused(f"run {run.id} disagrees with this worker's own policy in '{field}'")
+    _compare(run, pinned.spec, Spec.__struct_fields__)
     return pinned
+
+
+_TERMS = ("sealed", "targets", "recipients", "quorum", "regions", "providers", "keep_days")
+
+
+def check_own(run: Run, services: Services) -> None:
+    """Refuse a run that is to be planned and differs from this process's own configuration.
+
+    What is done to a backup that exists is held to where the policy keeps it, who reads it, and for how
+    long. A rotation asks the configuration itself whom it seals for.
+    """
+    if run.spec.kind is RunKind.BACKUP:
+        check_policy(run, services)
+    elif run.spec.kind is not RunKind.ROTATE:
+        _compare(run, services.pinned(run.spec.policy).spec, _TERMS)
+
+
+def _compare(run: Run, own: Spec, fields: Iterable[str]) -> None:
+    for field in fields:
+        if getattr(run.spec, field) != getattr(own, field):
+            raise RecordRefused(f"run {run.id} disagrees with this worker's own policy in '{field}'")
 
 
 def check_target(run: Run, name: str, services: Services) -> Target:
@@ -41,12 +64,111 @@ def check_target(run: Run, name: str, services: Services) -> Target:
     raise RecordRefused(f"run {run.id} does not have target '{name}'")
 
 
-def check_quorum(run: Run, services: Services) -> None:
-    """Refuse a run whose quorum or targets are not the policy's own."""
-    own = services.pinned(run.spec.policy).spec
-    for field in ("targets", "quorum", "regions", "providers", "keep_days"):
-        if getattr(run.spec, field) != getattr(own, field):
-            raise RecordRefused(f"run {run.id} disagrees with this worker's own policy in '{field}'")
+# -- the signed record -----------------------------------------------------------
+
+_DOMAIN = b"strongroom/v1/record"
+
+RECORD, SIGNATURE = "record", "record_signature"
+"""The facts that keep a run's signed record: the digest of each field, and the control role's signature."""
+
+AHEAD = 3600.0
+"""Seconds that a run may be dated ahead of this host's clock: those of a database server run apart."""
+OLDEST = 7 * 86_400.0
+"""Seconds after which a run is not planned any more. What keeps a backup counts from the run's date, so
+whoever could date a run back could have a backup that is hardly locked."""
+
+
+def sign_record(run: Run, planned: Mapping[str, Any], services: Services) -> dict[str, Any]:
+    """Return what the plan of a run found out, with a signed record of it and of the whole run.
+
+    The record has a digest for each field, so that whoever finds a difference can name the field.
+    """
+    record = _digests(run, planned)
+    signature = services.signers("control").sign(_DOMAIN, _signed_bytes(run.id, record))
+    return {**planned, RECORD: record, SIGNATURE: signature.hex()}
+
+
+_UNSIGNED = frozenset({RunKind.RESTORE, RunKind.DRILL})
+"""Kinds of runs that have no plan."""
+
+
+def refusal(run: Run, services: Services) -> RecordRefused | None:
+    """Return why a run's record is not to be believed, if so; see :func:`check_record`."""
+    if RECORD not in run.facts and run.spec.kind in _UNSIGNED:
+        return None
+    try:
+        check_record(run, services)
+    except RecordRefused as error:
+        return error
+    return None
+
+
+def check_record(run: Run, services: Services) -> None:
+    """Refuse a run that is not, field by field, what the control role signed when it planned the run.
+
+    Raises:
+        RecordRefused: naming the field that was changed.
+    """
+    record = _signed_record(run, services)
+    planned = {name.removeprefix(_FACT): name for name in record if name.startswith(_FACT)}
+    if absent := next((fact for fact in planned if fact not in run.facts), None):
+        raise _changed(run, absent)
+    own = _digests(run, {fact: run.facts[fact] for fact in planned})
+    if differing := next((name for name in own if own[name] != record.get(name)), None):
+        raise _changed(run, differing.removeprefix(_FACT).removeprefix(_SPEC))
+
+
+def check_time(run: Run) -> None:
+    """Refuse a run whose date is not the one in its id, or is no date of a run that is to be planned now."""
+    if run.id.partition("-")[0] != stamp(run.created_at):
+        raise _changed(run, "created_at")
+    age = time.time() - run.created_at
+    if age < -AHEAD:
+        raise RecordRefused(
+            f"run {run.id} is dated ahead of this host's clock",
+            hint="Set the clocks of this host and of the database right, then submit a new run.",
+        )
+    if age > OLDEST:
+        raise RecordRefused(
+            f"run {run.id} is older than a week, and is not planned any more",
+            hint="Nothing was written. Submit a new run.",
+        )
+
+
+_SPEC, _FACT = "spec.", "facts."
+
+
+def _digests(run: Run, planned: Mapping[str, Any]) -> dict[str, str]:
+    fields = {f"{_SPEC}{name}": getattr(run.spec, name) for name in Spec.__struct_fields__}
+    fields |= {"created_at": run.created_at}
+    fields |= {f"{_FACT}{name}": value for name, value in planned.items()}
+    return {name: hashlib.sha256(_encode(value)).hexdigest() for name, value in fields.items()}
+
+
+def _signed_record(run: Run, services: Services) -> dict[str, str]:
+    try:
+        record = msgspec.convert(run.facts[RECORD], dict[str, str])
+        signature = bytes.fromhex(run.facts[SIGNATURE])
+        verify_any(services.trusted("control"), _DOMAIN, _signed_bytes(run.id, record), signature)
+    except (KeyError, TypeError, ValueError, msgspec.ValidationError, Tampered):
+        raise RecordRefused(
+            f"the record of run {run.id} is not the one that the control role signed"
+        ) from None
+    return record
+
+
+def _changed(run: Run, field: str) -> RecordRefused:
+    return RecordRefused(f"run {run.id} was changed in the state database, in '{field}'")
+
+
+def _signed_bytes(run: str, record: Mapping[str, str]) -> bytes:
+    return _encode([run, record])
+
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+# -- receipts ----------------------------------------------------------------------
 
 
 class Signed(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
 from strongroom.container import cobblestone
-from strongroom.container.signing import verify_any
-from strongroom.errors import EmptySource, NothingSelected, RecordRefused, Tampered
-from strongroom.model import Selection, prepare
-from strongroom.operations import names, pins
+from strongroom.container.manifest import parse_manifest
+from strongroom.errors import EmptySource, NothingSelected, StrongroomError
+from strongroom.model import COMMAND, Selection, prepare
+from strongroom.operations import names
 from strongroom.operations.homes import check_homes
 from strongroom.operations.listing import Here, ListingLost
 from strongroom.operations.memory import uncollected
+from strongroom.operations.open import manifest_bytes
 from strongroom.operations.services import Services
 from strongroom.sources import Partial, Source
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, Spec, Step
 
 MAX_PIECES = 65_536
 PIECE_SECRETS = 65_536
 """However small they are: who captures a piece holds its list of names, some 400 bytes each."""
-
-_DOMAIN = b"strongroom/v1/plan"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ prepare(Plan)
 @uncollected()
 def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """List, spill and cut; the result becomes the run's plan."""
-    spec = pins.check_sealing(run, services).spec
+    spec = run.spec
     source = services.source(spec.source)
     check_homes(spec, source, services)
     spilled, name_key = _spill(run, source, spec.selection, services)
@@ -58,12 +58,7 @@ def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
         name_key=cobblestone.seal(services.work_key, name_key, context=_context(run.id)).hex(),
         not_contained=source.not_contained() if isinstance(source, Partial) else (),
     )
-    signature = services.signers("control").sign(_DOMAIN, _signed_bytes(run.id, made))
-    return {
-        "plan": msgspec.to_builtins(made),
-        "plan_signature": signature.hex(),
-        "previous": _previous(spec.policy, services),
-    }
+    return {"plan": msgspec.to_builtins(made), "previous": _previous(spec, services)}
 
 
 def _pieces(spilled: names.Spilled, container_bytes: int) -> int:
@@ -73,22 +68,8 @@ def _pieces(spilled: names.Spilled, container_bytes: int) -> int:
 
 
 def planned(run: Run) -> Plan:
-    """Return the plan of a run that has one, unchecked: for counting and showing."""
+    """Return the plan of a run that has one."""
     return msgspec.convert(run.facts["plan"], Plan)
-
-
-def checked_plan(run: Run, services: Services) -> Plan:
-    """Return the plan, refusing one that the control role did not sign.
-
-    An edited plan could leave pieces out and so make a smaller backup that looks whole.
-    """
-    made = planned(run)
-    signature = bytes.fromhex(run.facts["plan_signature"])
-    try:
-        verify_any(services.trusted("control"), _DOMAIN, _signed_bytes(run.id, made), signature)
-    except Tampered:
-        raise RecordRefused(f"the plan of run {run.id} is not the one that the control role signed") from None
-    return made
 
 
 def open_name_key(run: Run, made: Plan, services: Services) -> bytes:
@@ -97,10 +78,21 @@ def open_name_key(run: Run, made: Plan, services: Services) -> bytes:
     return cobblestone.open_(services.work_key, sealed, context=_context(run.id))
 
 
-def _previous(policy: str, services: Services) -> str | None:
-    """Return the digest of the policy's manifest before this one: a chain shows a gap."""
-    newest = services.store.backups(policy=policy, limit=1)
-    return newest[0].manifest_sha256 if newest else None
+def _previous(spec: Spec, services: Services) -> str | None:
+    """Return the digest of the policy's manifest before this one: a chain shows a gap.
+
+    The catalog only says which backup that is. Its rows can be edited, so the digest is that of a signed
+    manifest on a target; without one there is none.
+    """
+    newest = services.store.backups(policy=spec.policy, limit=1)
+    for pin in spec.targets if newest and spec.policy != COMMAND else ():
+        with suppress(StrongroomError):
+            content = manifest_bytes(
+                services.target(pin.name), newest[0].backup, trusted=services.signer_fingerprints
+            )
+            if parse_manifest(content, trusted=services.signer_fingerprints).policy == spec.policy:
+                return hashlib.sha256(content).hexdigest()
+    return None
 
 
 def _spill(run: Run, source: Source, selection: Selection, services: Services) -> tuple[names.Spilled, bytes]:
@@ -118,10 +110,6 @@ def _refuse_nothing(source: Source, selection: Selection, found: int) -> None:
     if next(source.list(), None) is None:
         raise EmptySource(f"source '{source.name}' holds no secret")
     raise NothingSelected(f"no secret of source '{source.name}' matches the filter")
-
-
-def _signed_bytes(run: str, made: Plan) -> bytes:
-    return msgspec.json.encode((run, made))
 
 
 def _context(run: str) -> bytes:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from strongroom.container.manifest import parse_manifest
-from strongroom.errors import StrongroomError, VerificationFailed
-from strongroom.operations import replicas
+from strongroom.errors import RecordRefused, StrongroomError, VerificationFailed
+from strongroom.operations import failures, pins, replicas
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.objective import missed
 from strongroom.operations.open import manifest_bytes
@@ -23,8 +23,9 @@ from strongroom.words import plural
 def report(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Clean up after the run and return its final state, with the reason if it is a bad one."""
     unswept = _sweep(run, services)
-    read = replicas.record(run, services)
-    state, error = _outcome(run, read, services)
+    refused = pins.refusal(run, services)
+    read = replicas.record(run, services) if refused is None else ReadBack()
+    state, error = _outcome(run, read, services, refused)
     fewer = _fewer(run, services)
     swept = sweep_earlier(run, services) if run.spec.kind is RunKind.BACKUP else []
     return {
@@ -46,9 +47,11 @@ REMEMBERED = 30 * 86_400.0
 once, and the next backup would take what is left for all there is."""
 
 
-def _outcome(run: Run, read: ReadBack, services: Services) -> Outcome:
+def _outcome(run: Run, read: ReadBack, services: Services, refused: RecordRefused | None) -> Outcome:
     if (ending := run.facts.get("ending")) is not None:
         return RunState(ending), run.facts.get("error")
+    if refused is not None:
+        return RunState.FAILED, _recorded(run, refused, services)
     if run.spec.kind is RunKind.RESTORE:
         return RunState.DONE, None
     if run.spec.kind is RunKind.DRILL:
@@ -56,6 +59,13 @@ def _outcome(run: Run, read: ReadBack, services: Services) -> Outcome:
     if run.spec.kind is RunKind.ROTATE:
         return rotated(run, services)
     return _judged(run, read, services)
+
+
+def _recorded(run: Run, refused: RecordRefused, services: Services) -> str:
+    """Record the refusal where the alerts look for it, and return what the run says of it."""
+    said = f"{refused.code}: {failures.said(refused)}"
+    services.store.event("step.failed", run.id, step=StepKind.REPORT.value, error=said)
+    return said
 
 
 def _judged(run: Run, read: ReadBack, services: Services) -> Outcome:

@@ -14,8 +14,8 @@ import random
 import traceback
 from typing import Any
 
-from strongroom.errors import ClaimLost, StrongroomError, TargetUnavailable
-from strongroom.operations import failures
+from strongroom.errors import ClaimLost, RecordRefused, StrongroomError, TargetUnavailable
+from strongroom.operations import failures, pins
 from strongroom.operations.actions import Action, actions_of
 from strongroom.operations.capture import discard
 from strongroom.operations.commit import complete_targets, missing_from_quorum
@@ -67,9 +67,12 @@ def recover(services: Services) -> list[str]:
 
 def _work(run: Run, claim: Claim, services: Services) -> None:
     step = claim.ticket.step
+    if (refused := _refusal(run, step, services)) is not None:
+        _record_refusal(run, claim, services, refused)
+        return
     try:
         with kept_alive(services.store, claim, lease=services.limits.lease):
-            result = _action(run, step)(run, step, services)
+            result = _act(run, step, services)
     except StrongroomError as error:
         _record_failure(run, claim, services, error.code, failures.said(error), wait=_asked(error))
     except KeyboardInterrupt:
@@ -87,6 +90,29 @@ def _work(run: Run, claim: Claim, services: Services) -> None:
         leave_stage(run, step.piece, services)
 
 
+def _act(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    action = _action(run, step)
+    if step.kind is not StepKind.PLAN:
+        return action(run, step, services)
+    pins.check_time(run)
+    pins.check_own(run, services)
+    return pins.sign_record(run, action(run, step, services), services)
+
+
+def _refusal(run: Run, step: Step, services: Services) -> RecordRefused | None:
+    """Return why a step may not be done: the run is not the one that was signed. Asked here, so that no
+    step forgets it. A report is done all the same, since it has to end the run, and says what it found.
+    """
+    return None if step.kind in (StepKind.PLAN, StepKind.REPORT) else pins.refusal(run, services)
+
+
+def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRefused) -> None:
+    """End the run, whatever the step: what an edited row asks for is done on no target."""
+    log.error("record-refused run=%s step=%s error=%s", run.id, claim.ticket.step, error.message)
+    text = f"{error.code}: {failures.said(error)}"
+    services.store.fail(claim, text, settle=StepState.POISONED, decide=decide_given_up)
+
+
 def _place(error: Exception) -> str:
     """Say where an unexpected error arose. Its text is left out: that may quote a secret."""
     frames = traceback.extract_tb(error.__traceback__)[-4:]
@@ -94,7 +120,12 @@ def _place(error: Exception) -> str:
 
 
 def _action(run: Run, step: Step) -> Action:
-    return report if step.kind is StepKind.REPORT else actions_of(run.spec.kind)[step.kind]
+    if step.kind is StepKind.REPORT:
+        return report
+    try:
+        return actions_of(run.spec.kind)[step.kind]
+    except KeyError:
+        raise RecordRefused(f"run {run.id} is a {run.spec.kind.value}, which has no step {step}") from None
 
 
 def _record_success(run: Run, claim: Claim, services: Services, result: dict[str, Any]) -> None:

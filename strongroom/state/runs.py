@@ -38,10 +38,15 @@ def create(
     return run
 
 
+def stamp(moment: float) -> str:
+    """Return a time as the ids of runs begin with it, so that they sort by it."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(moment))
+
+
 def _new(conn: Connection, spec: Spec, request_id: str | None, facts: Mapping[str, Any]) -> Run:
     moment: float = conn.execute(select(sql.now())).scalar_one()
     return Run(
-        id=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(moment))}-{secrets.token_hex(4)}",
+        id=f"{stamp(moment)}-{secrets.token_hex(4)}",
         spec=spec,
         state=RunState.ACTIVE,
         request_id=request_id,
