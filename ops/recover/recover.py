@@ -854,7 +854,6 @@ class Container:
         sub = self._subkeys(keys, newer)
         tag = self.header[48:]
         index = open_index(cobblestone(sub["index"], self.index, tag + struct.pack(">BI", 3, 0)), self)
-        last = b""
         for number, (at, values, rows, dv, dr) in enumerate(self.entries()):
             v, m = self.part.read(at, values), self.part.read(at + values, rows)
             genuine(
@@ -863,7 +862,7 @@ class Container:
             packed = cobblestone(sub["rows"], m, tag + struct.pack(">BI", 2, number))
             plain = cobblestone(sub["values"], v, tag + struct.pack(">BI", 1, number)) if values else None
             yield from (found := list(segment(packed, plain)))
-            last = check_place(found, index, number, last)
+            check_place(found, index, number)
 
     def entries(self) -> Iterator[tuple[int, int, int, bytes, bytes]]:
         at = 80
@@ -951,17 +950,16 @@ def open_index(data: bytes, container: Container) -> dict[str, Any]:
     return index
 
 
-def check_place(found: list[Secret], index: dict[str, Any], number: int, last: bytes) -> bytes:
+def check_place(found: list[Secret], index: dict[str, Any], number: int) -> None:
     """Hold a segment to the index: names in their places, as many as stated. Section 4."""
     first, secrets, versions = index["segments"][number]
-    key = bytes.fromhex(index["name_key"])
-    for at, secret in enumerate(found):
-        place = hmac.digest(key, secret.row["name"].encode(), "sha256")[:16]
-        sound(place > last and (at or place.hex() == first), "A name is out of its place.")
-        last = place
+    key, following = bytes.fromhex(index["name_key"]), [*index["segments"], ["g"]][number + 1][0]
+    names = [secret.row["name"].encode() for secret in found]
+    sound(names == sorted(set(names)), "The names of a segment do not ascend.")
+    places = [hmac.digest(key, name, "sha256")[:16].hex() for name in names]
+    sound(min(places) == first and max(places) < following, "A name is out of its place.")
     counted = sum(len(secret.row["versions"]) for secret in found)
     sound((len(found), counted) == (secrets, versions), "A segment holds another number.")
-    return last
 
 
 ROW = ["name", "type", "versions", "tags", "created_at", "updated_at", "expires_at", "rotation", "metadata"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from operator import ge, itemgetter
 
 from strongroom.container import layout
 from strongroom.container.about import About, Index, decode_index
@@ -83,11 +84,19 @@ class Container:
             yield from self._whole_rows(number).rows
 
     def secrets(self) -> Iterator[Secret]:
-        """Yield every secret with its values, in the order of the names' hashes."""
+        """Yield every secret with its values, in the order in which they are stored."""
         for number in range(len(self._outer.entries)):
             rows, values = self._segment(number)
             self._check_rows(number, rows)
             yield from to_secrets(rows.rows, values)
+
+    def by_hash(self) -> Iterator[tuple[bytes, Secret]]:
+        """Yield every secret after its name's hash, and in their order: as a writer takes them."""
+        for number in range(len(self._outer.entries)):
+            rows, values = self._segment(number)
+            hashes = self._check_rows(number, rows)
+            pairs = zip(hashes, to_secrets(rows.rows, values), strict=True)
+            yield from sorted(pairs, key=itemgetter(0))
 
     def find(self, name: str) -> Secret | None:
         """Return one secret, reading one segment; ``None`` if it is not in here."""
@@ -122,16 +131,19 @@ class Container:
             return rows, b""
         return rows, check_values(self._keys.open(layout.VALUES, number, values), rows.rows)
 
-    def _check_rows(self, number: int, rows: Rows) -> None:
-        """Hold a segment to the index: every name in its place, none twice."""
-        info = self._index.segments[number]
-        hashes = name_hashes(self.about.name_key, [row.name for row in rows.rows])
-        if hashes != sorted(set(hashes)) or hashes[-1] >= self._end(number):
-            raise Malformed("A segment's names are not in the order of their hashes.")
-        if hashes[0].hex() != info.first:
-            raise Malformed("A segment does not begin with the name that the index says.")
+    def _check_rows(self, number: int, rows: Rows) -> list[bytes]:
+        """Hold a segment to the index: every name in its place, none twice. Return the names' hashes."""
+        info, names = self._index.segments[number], [row.name for row in rows.rows]
+        if any(map(ge, names, names[1:])):
+            raise Malformed("A segment's names do not ascend.")
+        hashes = name_hashes(self.about.name_key, names)
+        if max(hashes) >= self._end(number):
+            raise Malformed("A name is in a segment before its own.")
+        if min(hashes).hex() != info.first:
+            raise Malformed("A segment does not begin with the hash that the index says.")
         if len(hashes) != info.secrets or sum([len(r.versions) for r in rows.rows]) != info.versions:
             raise Malformed("A segment does not hold as much as the index says.")
+        return hashes
 
     def _end(self, number: int) -> bytes:
         following = self._index.segments[number + 1 : number + 2]

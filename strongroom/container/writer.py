@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
 from typing import NoReturn
 
 from msgspec import Struct
@@ -124,6 +125,8 @@ class _Segment:
     def __init__(self, first: bytes) -> None:
         self.first = first
         self.json = bytearray()
+        self.names: list[str] = []
+        self.stored: list[int] = []
         self.values: list[bytes] = []
         self.digests: list[bytes] = []
         self.length = 0
@@ -138,16 +141,34 @@ class _Segment:
             and len(self.json) + len(batch.json) <= SEGMENT_JSON
         )
 
+    def sort(self) -> None:
+        """Bring the rows, with what belongs to each, in the order of the names.
+
+        Neighbours by hash are strangers; by name they are alike, and compress to three quarters.
+        """
+        order = sorted(range(len(self.names)), key=self.names.__getitem__)
+        lines = self.json.split(b"\n")
+        self.json = bytearray(b"\n".join([*[lines[at] for at in order], b""]))
+        if self.stored.count(1) == len(order):  # as nearly always, and this is done for every secret
+            self.values = [self.values[at] for at in order]
+            self.digests = [self.digests[at] for at in order]
+            return
+        ends = list(accumulate(self.stored))
+        places = [place for at in order for place in range(ends[at] - self.stored[at], ends[at])]
+        self.values = [self.values[place] for place in places]
+        self.digests = [self.digests[place] for place in places]
+
 
 class _Batch:
     """A few neighbours, encoded together: per-secret calls are what sealing spends time on.
 
-    ``values`` are all values of theirs that are to be stored, in order.
+    ``values`` are all values of theirs that are to be stored, in order; ``stored``, how many of each secret.
     """
 
-    def __init__(self, pairs: list[Pair], values: list[bytes]) -> None:
+    def __init__(self, pairs: list[Pair], values: list[bytes], stored: list[int]) -> None:
         self.pairs = pairs
         self.values = values
+        self.stored = stored
         self._secrets = [secret for _, secret in pairs]
         self.length = sum(map(len, values))
         self.versions = sum([len(secret.versions) for secret in self._secrets])
@@ -170,7 +191,8 @@ class _Batch:
     def singles(self) -> Iterator[_Batch]:
         """Yield batches of one secret each."""
         for pair in self.pairs:
-            yield _Batch([pair], _revealed(pair[1]))
+            values = _revealed(pair[1])
+            yield _Batch([pair], values, [len(values)])
 
 
 def _batches(rows: Iterable[Pair], *, values: bool) -> Iterator[_Batch]:
@@ -181,18 +203,21 @@ def _batches(rows: Iterable[Pair], *, values: bool) -> Iterator[_Batch]:
     size, length = BATCH, 0
     pairs: list[Pair] = []
     kept: list[bytes] = []
+    stored: list[int] = []
     for pair in rows if values else ((name_hash, bare(secret)) for name_hash, secret in rows):
         pairs.append(pair)
+        before = len(kept)
         for version in pair[1].versions:
             if version.value is not None:
                 kept.append(version.value.reveal())
                 length += len(version.value)
+        stored.append(len(kept) - before)
         if len(pairs) == size or length > BATCH_VALUES:
-            batch = _Batch(pairs, kept)
-            size, length, pairs, kept = BATCH if batch.small else 1, 0, [], []
+            batch = _Batch(pairs, kept, stored)
+            size, length, pairs, kept, stored = BATCH if batch.small else 1, 0, [], [], []
             yield batch
     if pairs:
-        yield _Batch(pairs, kept)
+        yield _Batch(pairs, kept, stored)
 
 
 def _revealed(secret: Secret) -> list[bytes]:
@@ -246,6 +271,8 @@ class _Writer:
         if segment is None:
             segment = self._segment = _Segment(batch.pairs[0][0])
         segment.json += batch.json
+        segment.names += [secret.name for _, secret in batch.pairs]
+        segment.stored += batch.stored
         segment.secrets += len(batch.pairs)
         segment.versions += batch.versions
         segment.length += batch.length
@@ -262,6 +289,7 @@ class _Writer:
         number = len(self._infos)
         if number == layout.MAX_SEGMENTS:
             raise SecretTooLarge("A container cannot hold this many secrets.")
+        segment.sort()
         values = plain = b""
         if self._about.values:
             plain = pack_values(segment.values, segment.length)

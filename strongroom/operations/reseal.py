@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from msgspec import structs
 
 from strongroom.container.check import check_sealed
-from strongroom.container.digests import name_hash
 from strongroom.container.manifest import (
     ContainerEntry,
     Counts,
@@ -20,10 +19,9 @@ from strongroom.container.reader import Container
 from strongroom.container.receipt import sign_receipt
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKey
-from strongroom.container.writer import write_container
+from strongroom.container.writer import Pair, write_container
 from strongroom.errors import VerificationFailed
 from strongroom.keys import Recipient
-from strongroom.model import Secret
 from strongroom.operations.layout import container_entry, sealed_receipt
 
 
@@ -53,7 +51,7 @@ def reseal(
     content = bytearray()
     sealed = write_container(
         content.extend,
-        ((name_hash(about.name_key, secret.name), secret) for secret in old.secrets()),
+        old.by_hash(),
         about=about,
         wrapping_key=wrapping_key,
         signer=signer,
@@ -62,15 +60,15 @@ def reseal(
     reader = BytesReader(content)
     check_sealed(reader, sealed)
     new = Container(reader, read_outer(reader, trusted=None), sealed.file_key.reveal())
-    _compare(old.secrets(), new.secrets())
+    _compare(old.by_hash(), new.by_hash())
     receipt = sealed_receipt(about, sealed)
     return Resealed(content, container_entry(receipt, sign_receipt(receipt, signer), signer.public))
 
 
-def _compare(before: Iterator[Secret], after: Iterator[Secret]) -> None:
+def _compare(before: Iterator[Pair], after: Iterator[Pair]) -> None:
     for one, other in zip(before, after, strict=True):
         if one != other:
-            raise VerificationFailed(f"secret '{one.name}' would not be sealed as it was read")
+            raise VerificationFailed(f"secret '{one[1].name}' would not be sealed as it was read")
 
 
 def resealed_manifest(

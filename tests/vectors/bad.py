@@ -252,7 +252,7 @@ def contents() -> None:
     longer = values + bytes(len(values))
     forged("padding-long", "Malformed", "twice the padding", made.change(segments=((longer, rows),)))
     reverse = b"".join(line + b"\n" for line in reversed(json.splitlines()))
-    row_lines("rows-unsorted", "rows not in the order of the hashes", reverse)
+    row_lines("rows-unsorted", "rows not in the order of their names", reverse)
     row_lines("row-spaced", "a row that is not canonical", json.replace(b":", b": ", 1))
     row_lines("row-member-unknown", "a row with an unknown member", json.replace(b'"}\n', b'","z":1}\n', 1))
     rowed("rows-miscounted", "five rows announced, four there", rows_plain(json, rows=5, digests=5))
@@ -336,7 +336,8 @@ def misplaced() -> None:
         values = [v.value.reveal() for s in kept for v in s.versions if v.value]
         return values_plain(*values), rows_plain(lines, rows=len(kept), digests=len(kept))
 
-    made = made.change(segments=(segment(secrets[0], secrets[2]), segment(secrets[1])))
+    first = sorted((secrets[0], secrets[2]), key=lambda s: s.name)
+    made = made.change(segments=(segment(*first), segment(secrets[1])))
     made = made.change(lies={"segments": [[hashes[0], 2, 2], [hashes[1], 1, 1]]})
     forged("name-misplaced", "Malformed", "a name in the segment before its own", made)
 

@@ -56,7 +56,10 @@ def vector(kind: str, comment: str, body: bytes, *fields: tuple[str, str]) -> Ve
 
 def plaintext(secrets: Iterable[Secret], *, values: bool = True) -> list[tuple[str, str]]:
     """Return the fields that say what must come out: see README.md."""
-    ordered = sorted(secrets, key=lambda s: m.name_hash(m.NAME_KEY, s.name))
+    # By name within a segment. Those of large() fill one each, and segments are in the order of the hashes.
+    ordered = sorted(
+        secrets, key=lambda s: (m.name_hash(m.NAME_KEY, s.name) if "fill" in s.metadata else b"", s.name)
+    )
     digest = hashlib.sha256()
     for secret in ordered:
         digest.update(encode_secrets([secret if values else bare(secret)]))
