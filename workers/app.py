@@ -59,6 +59,9 @@ class Strongroom(Celery):  # type: ignore[misc]
             task_cls="workers.base:StrongroomTask",
             include=TASK_MODULES,
         )
+        # Celery looks for these two by name, and here is where it may be told of others.
+        self.Worker = self.subclass_with_self("workers.guards:RoleWorker", name="Worker")
+        self.Beat = self.subclass_with_self("workers.guards:RoleBeat", name="Beat")
         url, tls = broker_url(settings), tls_options(settings.broker)
         self.conf.update(celery_settings(role=role, broker=url, tls=tls))
         if role == BEAT:  # by string: the schedule is above us

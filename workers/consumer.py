@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery.worker.consumer import Consumer
 
 from strongroom.errors import MessageRefused
-from workers.messages import check_task, reason_of
-from workers.refusals import QUIET_SECONDS, Refusals
+from workers.messages import check_task
+from workers.refusals import QUIET_SECONDS, Refusals, admit, reason_of
 
 _log = logging.getLogger(__name__)
 
@@ -39,12 +40,9 @@ class StrictConsumer(Consumer):  # type: ignore[misc]
         queue: str = self.app.role
 
         def checked(message: Any) -> None:
-            try:
-                check_task(message, queue=queue)
-            except MessageRefused as error:
-                self._refuse(message, error)
-            else:
-                handle(message)
+            refuse = partial(self._refuse, message)
+            if admit(lambda: check_task(message, queue=queue), refuse):
+                admit(lambda: handle(message), refuse, passing=self.connection_errors)
 
         return checked
 
@@ -65,5 +63,6 @@ class StrictConsumer(Consumer):  # type: ignore[misc]
         self._refuse(message, MessageRefused("a malformed task"))
 
     def _refuse(self, message: Any, error: MessageRefused) -> None:
-        message.ack_log_error(_log, self.connection_errors)
+        if not message.acknowledged:
+            message.ack_log_error(_log, self.connection_errors)
         self.refusals.refuse(error, where=self.app.role, size=len(message.body or b""))

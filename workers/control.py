@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from functools import partial
+from typing import Any, Final, cast
 
 from celery.app.control import Control
 from kombu.pidbox import Mailbox, Node
+from redis.exceptions import RedisError
 
-from strongroom.errors import MessageRefused
 from workers.messages import check_command
+from workers.refusals import admit
+
+LOST: Final = (OSError, RedisError)
+"""What says that the broker went away, and nothing about a command."""
 
 
 class SignedNode(Node):
@@ -16,13 +21,12 @@ class SignedNode(Node):
 
     def handle_message(self, body: Any, message: Any = None) -> Any:
         """Obey, or refuse aloud."""
-        try:
-            check_command(body)
-        except MessageRefused as error:
-            size = len(message.body or b"") if message else 0
-            cast("Any", self.state).app.refusals.refuse(error, where="remote control", size=size)
+        size = len(message.body or b"") if message else 0
+        refuse = partial(cast("Any", self.state).app.refusals.refuse, where="remote control", size=size)
+        if not admit(lambda: check_command(body), refuse):
             return None
-        return super().handle_message(body, message)  # type: ignore[no-untyped-call]
+        obey = super().handle_message
+        return admit(lambda: obey(body, message), refuse, passing=LOST)  # type: ignore[no-untyped-call]
 
     dispatch_from_message = handle_message
 

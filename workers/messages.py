@@ -21,6 +21,7 @@ from strongroom.errors import MessageRefused
 from strongroom.keys.keyring import Keyring
 from workers.envelope import CONTENT_TYPE, SERIALIZER, Opened, SignedDict, SignedList, open_, seal
 from workers.names import QUEUE_OF
+from workers.refusals import reason_of
 from workers.rights import MAY_COMMAND, MAY_SEND
 
 dumps: Final = cast("Callable[[Any], str]", _kombu_dumps)
@@ -110,13 +111,14 @@ def _checked(order: Order, embedded: Mapping[str, Any], queue: str) -> Order:
     return order
 
 
-def check_command(body: Any) -> None:
-    """Raise :class:`MessageRefused` unless a remote-control message may be obeyed."""
+def check_command(body: Any) -> SignedDict:
+    """Return a remote-control message that may be obeyed, or raise :class:`MessageRefused`."""
     if not isinstance(body, SignedDict):
         raise MessageRefused("a control message that is not signed")
     if body.get("method") not in MAY_COMMAND.get(body.sender, ()):
         what = str(body.get("method"))[:64]
         raise MessageRefused(f"control command '{what}' from role '{body.sender}', which may not give it")
+    return body
 
 
 def _payload(message: Any) -> Any:
@@ -127,9 +129,3 @@ def _payload(message: Any) -> Any:
         return message.payload
     except Exception as error:
         raise reason_of(error) from error
-
-
-def reason_of(error: BaseException) -> MessageRefused:
-    """Return why the envelope did not open: kombu wraps what a serializer raises."""
-    cause = error.__cause__ or error.__context__
-    return cause if isinstance(cause, MessageRefused) else MessageRefused("a garbled message")

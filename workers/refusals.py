@@ -1,4 +1,8 @@
-"""A refused message is counted, logged and recorded; it never just disappears."""
+"""A refused message is counted, logged and recorded; it never just disappears.
+
+:func:`admit` is the one boundary between what came from the broker and this process: all that
+reads, decodes or checks input runs inside it.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,52 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from strongroom.errors import MessageRefused, StrongroomError
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Record = Callable[..., None]
 EVENT: Final = "message-refused"
 QUIET_SECONDS: Final = 1.0
 """Between two events for one reason. Whoever floods the broker must not fill the database
 too: what came in between is in the next event's count."""
+MOST_REASONS: Final = 100
+"""How many reasons are told apart: whoever makes up ever new ones must not fill memory either."""
+OTHER: Final = "a message refused for one of many reasons"
+
+
+def admit(
+    read: Callable[[], T],
+    refuse: Callable[[MessageRefused], None],
+    *,
+    passing: tuple[type[Exception], ...] = (),
+) -> T | None:
+    """Return what ``read`` makes of input; whatever it raises, refuse the input and return ``None``.
+
+    Any exception counts. A list of those that input was seen to raise (RecursionError, ValueError for
+    a number of thousands of digits, UnicodeError, ...) would be one too short for the next attack.
+
+    Args:
+        passing: what says nothing about the input, such as that the broker went away.
+    """
+    try:
+        return read()
+    except passing:
+        raise
+    except Exception as error:  # noqa: BLE001 - see above
+        refuse(reason_of(error))
+        return None
+
+
+def reason_of(error: BaseException) -> MessageRefused:
+    """Return why input is refused: kombu wraps what a serializer raises."""
+    for cause in (error, error.__cause__, error.__context__):
+        if isinstance(cause, MessageRefused):
+            return cause
+    return MessageRefused(f"an unreadable message ({type(error).__name__})")
 
 
 class Refusals:
@@ -40,12 +79,13 @@ class Refusals:
         """Note one refused message found on ``where``; never raises."""
         log.error("message-refused", extra={"reason": error.message, "where": where, "size": size})
         with self._lock:
+            reason = self._told_apart(error.message)
             self.count += 1
-            self._unsaid[error.message] += 1
-            if not self._is_due(error.message):
+            self._unsaid[reason] += 1
+            if not self._is_due(reason):
                 return
-            count = self._unsaid.pop(error.message)
-        self._tell(error.message, count, where=where, size=size)
+            count = self._unsaid.pop(reason)
+        self._tell(reason, count, where=where, size=size)
 
     def flush(self) -> None:
         """Record what was counted and not yet said; the consumer calls this every moment."""
@@ -53,6 +93,9 @@ class Refusals:
             unsaid, self._unsaid = dict(self._unsaid), Counter()
         for reason, count in unsaid.items():
             self._tell(reason, count)
+
+    def _told_apart(self, reason: str) -> str:
+        return reason if reason in self._said_at or len(self._said_at) < MOST_REASONS else OTHER
 
     def _is_due(self, reason: str) -> bool:
         now = time.monotonic()
@@ -64,8 +107,9 @@ class Refusals:
     def _tell(self, reason: str, count: int, **detail: Any) -> None:
         try:
             self._record(EVENT, reason=reason, count=count, pool=self._pool, **detail)
-        except StrongroomError as error:
+        except Exception as error:  # noqa: BLE001 - a refusal that cannot be recorded ends no process either
             with self._lock:
                 self._unsaid[reason] += count
                 self._said_at.pop(reason, None)
-            log.error("refusal-not-recorded", extra={"why": error.code})
+            why = error.code if isinstance(error, StrongroomError) else type(error).__name__
+            log.error("refusal-not-recorded", extra={"why": why})

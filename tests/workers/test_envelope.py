@@ -61,7 +61,7 @@ def test_a_signature_of_another_role_is_refused() -> None:
 
 
 def test_a_role_that_nobody_trusts_is_refused() -> None:
-    with pytest.raises(MessageRefused, match="unknown role 'stranger'"):
+    with pytest.raises(MessageRefused, match="unknown role"):
         opened(sealed(role="stranger"))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.errors import MessageRefused, StateUnavailable
 from strongroom.state.store import RunStore
-from workers.refusals import EVENT, Refusals
+from workers.refusals import EVENT, Refusals, admit
 
 
 @pytest.fixture
@@ -67,3 +67,44 @@ def test_a_refusal_that_cannot_be_recorded_now_is_recorded_later(store: RunStore
 
     (event,) = store.events(kind=EVENT)
     assert event.detail["count"] == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RecursionError(), ValueError("Exceeds the limit"), MemoryError(), KeyError("x"), OSError(), Exception()],
+)
+def test_whatever_input_raises_is_a_refusal(error: Exception) -> None:
+    refused: list[MessageRefused] = []
+
+    def read() -> None:
+        raise error
+
+    assert admit(read, refused.append) is None
+    assert [each.message for each in refused] == [f"an unreadable message ({type(error).__name__})"]
+
+
+def test_what_says_nothing_of_the_input_passes() -> None:
+    def read() -> None:
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        admit(read, lambda _: None, passing=(OSError,))
+
+
+def test_ever_new_reasons_fill_neither_memory_nor_the_record(store: RunStore) -> None:
+    refusals = Refusals(store.event, pool="seal")
+
+    for number in range(1000):
+        refusals.refuse(MessageRefused(f"reason {number}"), where="seal")
+    refusals.flush()
+
+    events = store.events(kind=EVENT)
+    assert sum(event.detail["count"] for event in events) == 1000
+    assert len(events) < 150
+
+
+def test_a_refusal_that_cannot_be_recorded_for_any_reason_ends_no_process() -> None:
+    def record(kind: str, **detail: object) -> None:
+        raise RuntimeError
+
+    Refusals(record, pool="seal").refuse(MessageRefused("an unsigned message"), where="seal")

@@ -22,8 +22,10 @@ from tests.workers.cluster import RunningCluster, until
 from workers import names, paths
 from workers.envelope import CONTENT_TYPE, seal
 from workers.messages import header_digest
+from workers.pools import POOLS as POOLS_OF_A_CLUSTER
 
-POOLS = 5
+ALWAYS = [pool.role for pool in POOLS_OF_A_CLUSTER.values() if pool.always]
+POOLS = len(ALWAYS)
 
 
 class Broker:
@@ -127,6 +129,102 @@ def test_what_is_not_even_a_message_is_refused_recorded_and_does_not_stop_the_wo
     until(lambda: broker.count() == before + 1, what="the event")
     assert broker.cluster.pid("control") == worker
     assert_still_working(broker)
+
+
+DEEP, DIGITS = "[" * 200_000 + "]" * 200_000, "9" * 5_000
+HEADERS = {
+    "a lone surrogate": r'"\ud800"',
+    "NaN": "NaN",
+    "infinity": "1e999",
+    "400 digits": "9" * 400,
+    "5,000 digits": DIGITS,
+    "900 lists": "[" * 900 + "]" * 900,
+    "500 objects": '{"a":' * 500 + "1" + "}" * 500,
+    "lists without end": DEEP,
+    "a typed value": '{"__type__": "datetime", "__value__": "never"}',
+    "a typed value of an unknown type": '{"__type__": ["x"], "__value__": 1}',
+}
+ENTRIES = {
+    "lists without end": DEEP,
+    "digits": DIGITS,
+    "a typed value": '{"__type__": "uuid", "__value__": {"hex": 1}}',
+    "bytes that are no text": b"\xff\xfe{}",
+    "three megabytes": json.dumps(message("A" * 3_000_000)),
+    "a bomb": json.dumps(message("x" * 100, compression="gzip")),
+    "numbers where texts should be": json.dumps({**message(PLAIN), "body": 7}),
+    "no exchange": json.dumps(
+        {**message(PLAIN), "properties": {**message(PLAIN)["properties"], "delivery_info": {}}}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_genuine_message_with_a_poisoned_header_is_refused_once_and_stops_nobody(
+    broker: Broker, name: str
+) -> None:
+    before, worker = broker.count(), broker.cluster.pid("control")
+    genuine = json.dumps(signed(broker, role="beat"))
+
+    broker.put("control", genuine.replace('"headers": {', f'"headers": {{"x": {HEADERS[name]}, '))
+
+    until(lambda: broker.count() == before + 1, what="the event")
+    assert broker.cluster.pid("control") == worker
+    assert_still_working(broker)
+    assert broker.count() == before + 1
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_an_entry_that_nothing_can_read_is_refused_once_and_stops_nobody(broker: Broker, name: str) -> None:
+    before, workers = broker.count(), [broker.cluster.pid(pool) for pool in ("control", "transfer")]
+
+    broker.client.lpush("control", ENTRIES[name])
+    broker.client.lpush("transfer", ENTRIES[name])
+
+    until(lambda: broker.count() == before + 2, what="the events of both kinds of pool")
+    assert [broker.cluster.pid(pool) for pool in ("control", "transfer")] == workers
+    assert_still_working(broker)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_a_broadcast_that_nothing_can_read_is_refused_by_each_pool_and_stops_none(
+    broker: Broker, name: str
+) -> None:
+    before, workers = broker.count(), [broker.cluster.pid(pool) for pool in ALWAYS]
+
+    broker.client.publish("/0.celery.pidbox", ENTRIES[name])
+
+    until(lambda: broker.count() == before + POOLS, what="an event of each pool")
+    assert [broker.cluster.pid(pool) for pool in ALWAYS] == workers
+    assert_still_working(broker)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_what_waits_to_be_handed_out_again_is_refused_if_nothing_can_read_it(
+    broker: Broker, name: str
+) -> None:
+    before, workers = broker.count(), [broker.cluster.pid(pool) for pool in ALWAYS]
+
+    broker.client.hset("unacked", "poison", ENTRIES[name])
+    broker.client.zadd("unacked_index", {"poison": 1})
+
+    until(lambda: broker.count() > before, what="the event")
+    until(lambda: not broker.client.hexists("unacked", "poison"), what="it to be dropped")
+    assert [broker.cluster.pid(pool) for pool in ALWAYS] == workers
+    assert_still_working(broker)
+
+
+@pytest.mark.parametrize("key", ["control", "transfer", "unacked", "unacked_index", "unacked_mutex"])
+def test_a_key_of_another_type_stops_nobody_and_work_goes_on_once_it_is_gone(
+    broker: Broker, key: str
+) -> None:
+    workers = [broker.cluster.pid(pool) for pool in ALWAYS]
+    broker.client.delete(key)
+    broker.client.set(key, "CANARY-of-another-type", px=3_000)
+    until(lambda: not broker.client.exists(key) or broker.client.type(key) != b"string", what="its end")
+
+    broker.put("control", signed(broker, role="beat"))
+    until(lambda: broker.client.llen("control") == 0, what="the queue to be emptied")
+    assert [broker.cluster.pid(pool) for pool in ALWAYS] == workers
 
 
 def test_a_message_from_a_role_that_may_not_send_it_is_refused(broker: Broker) -> None:

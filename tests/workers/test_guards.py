@@ -1,0 +1,37 @@
+"""Celery's own command line starts no worker, and no beat, in a role that is not its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def celery(state_dir: Path, *words: str, role: str | None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "STRONGROOM_STATE_DIR": str(state_dir)}
+    environment.pop("STRONGROOM_ROLE", None)
+    if role is not None:
+        environment["STRONGROOM_ROLE"] = role
+    command = [sys.executable, "-m", "celery", "-A", "workers.app", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("role", [None, "submit", "beat", "control"])
+def test_a_worker_of_a_queue_that_is_not_its_roles_does_not_start(tmp_path: Path, role: str | None) -> None:
+    told = celery(tmp_path / "state", "worker", "-Q", "seal", role=role)
+
+    assert told.returncode == 3
+    assert f"role '{role or 'submit'}'" in told.stderr
+    assert "No message was taken. Start it with 'python -P -m workers seal'." in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_beat_that_would_not_sign_as_beat_does_not_start(tmp_path: Path) -> None:
+    told = celery(tmp_path / "state", "beat", role=None)
+
+    assert told.returncode == 3
+    assert "Start it with 'python -P -m workers beat'." in told.stderr
+    assert "Traceback" not in told.stderr

@@ -1,0 +1,46 @@
+"""What keeps ``celery -A workers.app worker`` or ``beat`` from playing a role that is not its own.
+
+``python -m workers ROLE`` sets the role. Celery's own command line takes queues from an option and the
+role from ``STRONGROOM_ROLE``: where the two disagree, a worker would take messages and refuse them all.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from celery.apps.beat import Beat
+from celery.apps.worker import Worker
+from celery.utils.text import str_to_list
+
+from strongroom.errors import ConfigError
+from workers.names import BEAT, QUEUES
+
+
+class RoleWorker(Worker):  # type: ignore[misc]
+    """A worker of its role's queue, and of no other."""
+
+    def setup_queues(self, include: Any, exclude: Any = None) -> None:
+        """Take from the role's own queue."""
+        role, wanted = self.app.role, set(str_to_list(include) or ())
+        if role not in QUEUES:
+            _refuse(f"a process of role '{role}' is no worker", wanted or QUEUES)
+        if wanted - {role}:
+            _refuse(f"a worker of role '{role}' serves the queue '{role}' alone", wanted)
+        super().setup_queues([role], exclude)
+
+
+class RoleBeat(Beat):  # type: ignore[misc]
+    """A beat that signs as one."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.app.role != BEAT:
+            _refuse(f"a process of role '{self.app.role}' is no beat", [BEAT])
+
+
+def _refuse(what: str, roles: Iterable[str]) -> NoReturn:
+    words = " or ".join(f"'python -P -m workers {role}'" for role in sorted(roles))
+    sys.stderr.write(f"strongroom: {what}. No message was taken. Start it with {words}.\n")
+    raise SystemExit(ConfigError.exit_code)
