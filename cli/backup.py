@@ -151,10 +151,10 @@ def _sealed_lines(path: Path, manifest: Manifest, signer: str) -> Iterator[str]:
         ("backup", manifest.backup_id),
         ("holds", f"{holds}, {size(path.stat().st_size)}"),
         *readers.pairs(manifest.recipients),
-        ("signer", signer),
+        ("installation", signer),
     )
     yield from (f"  {line}" for line in fields(pairs))
-    yield "Note the signer: restoring on another machine asks for it (--signer)."
+    yield "Note the installation's fingerprint once: restoring elsewhere asks for it (--signer)."
 
 
 def _written_document(path: Path, written: Written) -> dict[str, object]:

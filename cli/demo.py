@@ -89,12 +89,11 @@ def _steps(backup: Backup, stages: Stages) -> None:
 
 
 def _lose_everything(place: Scratch, stages: Stages) -> str:
-    """Delete the machine; return the one line that was noted of it: who signs its backups."""
-    from strongroom.container.signing import fingerprint  # noqa: PLC0415
+    """Delete the machine; return the one line that was noted of it: its fingerprint."""
     from strongroom.keys import roles  # noqa: PLC0415
 
     with stages.stage("Lose the machine") as note:
-        signer = fingerprint(roles.trusted(place.state / "keys" / "roles")["control"])
+        signer = roles.installation_fingerprint(place.state / "keys" / "roles")
         shutil.rmtree(place.state)
         note("state directory deleted: store, keys, configuration, catalog")
     return signer

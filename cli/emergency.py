@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cli import prompts, run_shown
 from cli.command import Command
 from cli.output import Output, plural
-from cli.signers import known, manifest_signers
+from cli.signers import known, pinned
 from strongroom.errors import (
     BackupOverdue,
     ConfigError,
@@ -201,8 +201,7 @@ def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
         files["RUNBOOK.md"] = runbook(
             backup=run.id,
             medium=pin.name,
-            signers=tuple(manifest_signers(known(datetime.now(UTC)))),
-            sealers=tuple(sorted({entry.signer_fingerprint for entry in manifest.containers})),
+            signers=tuple(pinned(known(datetime.now(UTC)))),
             opens_for=tuple(recipient.describes for recipient in manifest.recipients),
             quorums=tuple(quorums),
             configured="strongroom.toml" in files,

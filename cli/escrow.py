@@ -55,7 +55,7 @@ def _seal(arguments: Namespace, output: Output) -> None:
     words = [
         f"{arguments.file} holds {plural(len(kept), 'file')} of this installation, sealed for {opens}:",
         *(f"  {name}" for name in kept),
-        f"Signer: {signer}",
+        f"Installation: {signer}",
         "Keep it apart from this machine, with that line. It holds the keys, not the store's database.",
     ]
     output.answer({"file": str(arguments.file), "holds": kept, "signer": signer, "opens_for": opens}, words)

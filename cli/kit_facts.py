@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli.kit_toml import snippet
 from cli.kit_typed import holds, of_file, typed
+from cli.signers import pinned
 from strongroom.errors import StrongroomError
 
 if TYPE_CHECKING:
@@ -47,9 +48,12 @@ def kit(
         ),
         Section(
             title="Whose signature to believe",
-            words=("Compare every digit. A backup that somebody else signed is not yours.",),
-            head=("role", "version", "state", "fingerprint"),
-            rows=tuple((o.role, str(o.key.version), o.state, o.key.fingerprint) for o in signs),
+            words=(
+                "Compare every digit. A backup of another installation is not yours.",
+                "The keys of the roles change; this line stays.",
+            ),
+            head=("installation",),
+            rows=tuple((fingerprint,) for fingerprint in pinned(signs)),
         ),
         *_hsm(settings),
         *_quorums(settings),

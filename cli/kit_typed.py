@@ -8,7 +8,7 @@ from itertools import islice, product
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from cli.signers import manifest_signers
+from cli.signers import pinned
 from strongroom.errors import StrongroomError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _folder(settings: Settings, target: str) -> str:
 def _section(what: str, lines: Iterable[str], ways: Sequence[Way]) -> Section:
     from strongroom.operations.kit import Section, asks  # noqa: PLC0415
 
-    words = ["Put in the paths. A signer that is retired signed older backups: add its --signer for those."]
+    words = ["Put in the paths. The --signer is this installation's: it opens every backup, old and new."]
     if len(ways) > 1:
         words.append("Any one of the ways is enough.")
     if said := asks(ways):
@@ -78,7 +78,7 @@ def _from_medium(folder: str, backup: str, ways: Sequence[Way], signs: Sequence[
     yield f"sha256sum --check {beside}/SHA256SUMS"
     yield f"strongroom verify-backup . --backup {backup} --depth digest"
     yield from _everything(f"--from-target . --backup {backup}", ways, signs, beside=beside)
-    yield from _without(f"{beside}/recover.py", f"containers/{backup}/*", ways, _sealers(signs))
+    yield from _without(f"{beside}/recover.py", f"containers/{backup}/*", ways, pinned(signs))
 
 
 def _from_target(folder: str, backup: str, ways: Sequence[Way], signs: Sequence[Known]) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _from_target(folder: str, backup: str, ways: Sequence[Way], signs: Sequence[
     yield "# is it whole? without any key:"
     yield f"strongroom verify-backup . --backup {backup} --depth digest"
     yield from _everything(f"--from-target . --backup {backup}", ways, signs)
-    yield from _without('"$RECOVER"', f"containers/{backup}/*", ways, _sealers(signs))
+    yield from _without('"$RECOVER"', f"containers/{backup}/*", ways, pinned(signs))
 
 
 def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[Known]) -> Section:
@@ -100,7 +100,7 @@ def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[
     ]
     if manifest.values:
         lines += _everything('--backup-file "$FILE"', ways, signs)
-    lines += _without('"$RECOVER"', '"$FILE"', ways, manifest_signers(signs))
+    lines += _without('"$RECOVER"', '"$FILE"', ways, pinned(signs))
     return _section(f"the file {path.name}", lines, ways)
 
 
@@ -119,7 +119,7 @@ def _everything(
         yield f"export STRONGROOM_CONFIG={toml}"
     for way in ways:
         yield f"# with {named(way)}:"
-        yield from restore(where, way, manifest_signers(signs), quorums=beside)
+        yield from restore(where, way, pinned(signs), quorums=beside)
 
 
 def _without(program: str, files: str, ways: Sequence[Way], signers: Sequence[str]) -> Iterator[str]:
@@ -133,12 +133,6 @@ def _without(program: str, files: str, ways: Sequence[Way], signers: Sequence[st
     for way in ways:
         yield f"# with {named(way)}:"
         yield recover(program, files, way, signers)
-
-
-def _sealers(signs: Sequence[Known]) -> list[str]:
-    """Return the fingerprints of whoever signs a target's containers and their newer envelopes."""
-    sealers = [one.key.fingerprint for one in signs if one.role == "seal" and one.key.signs]
-    return [*sealers, *manifest_signers(signs)]
 
 
 def ways_of(readers: Sequence[ManifestRecipient] | Sequence[RecipientPin], settings: Settings) -> list[Way]:

@@ -189,8 +189,8 @@ def _container(path: Path, means: Means) -> Look:
             versions=None,
             containers=1,
             size=scrubbed.size,
-            signer=scrubbed.signer,
-            signer_known=scrubbed.signer in trust.trusted(means.place, means.typed),
+            signer=scrubbed.certificate.fingerprint,
+            signer_known=scrubbed.certificate.fingerprint in trust.trusted(means.place, means.typed),
         )
         if means.depth in (Depth.PRESENT, Depth.DIGEST):
             return found

@@ -33,7 +33,7 @@ def signed_manifest(
     signed = open_manifest(content, trusted=None)
     # Of a stranger's backup every envelope is opened, as every signature is told: so it is here.
     trusted = known if signed.fingerprint in known else None
-    return SignedManifest(readers_now(objects, signed.manifest, trusted=trusted), signed.signer)
+    return SignedManifest(readers_now(objects, signed.manifest, trusted=trusted), signed.certificate)
 
 
 @contextmanager

@@ -43,7 +43,9 @@ def known(now: datetime) -> list[Known]:
     """Return every version of every role's key that this host knows."""
     listed = read(place.find().role_keys)
     return [
-        Known(role, key, _state(key), _old(key, now)) for role, keys in sorted(listed.items()) for key in keys
+        Known(role, key, _state(key), _old(key, now))
+        for role, keys in sorted(listed.roles.items())
+        for key in keys
     ]
 
 
@@ -69,9 +71,9 @@ def lines(found: list[Known]) -> Iterator[str]:
     )
 
 
-def manifest_signers(found: Iterable[Known]) -> list[str]:
-    """Return the fingerprints that a recovery of the newest backup has to believe."""
-    return [one.key.fingerprint for one in found if one.role in roles.MANIFEST_SIGNERS and one.key.signs]
+def pinned(found: Iterable[Known]) -> list[str]:
+    """Return what a recovery elsewhere has to pin: this installation's fingerprint, once it has one."""
+    return list(dict.fromkeys(one.key.certificate.fingerprint for one in found))
 
 
 def as_document(one: Known) -> dict[str, Any]:

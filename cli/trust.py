@@ -7,8 +7,9 @@ from argparse import _ActionsContainer as Arguments
 from collections.abc import Sequence
 
 from cli.place import Place, trusted_in_file
+from strongroom.container.certificate import require_in_time, require_trusted
 from strongroom.container.manifest import SignedManifest
-from strongroom.container.signing import Signers, require_in_time, require_trusted
+from strongroom.container.signing import Signers
 from strongroom.errors import UntrustedSigner, UsageError
 from strongroom.keys import roles
 
@@ -22,7 +23,7 @@ def add_signer_argument(parser: Arguments) -> None:
         metavar="FINGERPRINT",
         action="append",
         default=[],
-        help="trust this signer too (sr1:…, from the recovery kit); repeatable",
+        help="trust backups of this installation too (sr1:…, from the recovery kit); repeatable",
     )
 
 
@@ -37,17 +38,17 @@ def trusted(place: Place, typed: Sequence[str] = ()) -> Signers:
 
 def require(found: SignedManifest, known: Signers) -> None:
     """Refuse a backup whose signer does not count, or not for one of that date."""
-    if found.fingerprint not in known and found.fingerprint not in known.distrusted:
-        raise explained(UntrustedSigner(f"Signed by {found.fingerprint}."))
-    require_trusted(found.signer, known)
-    require_in_time(found.signer, found.manifest.created_at, known)
+    if found.fingerprint not in known:
+        raise explained(UntrustedSigner(f"Signed by installation {found.fingerprint}."))
+    require_trusted(found.certificate, known)
+    require_in_time(found.certificate, found.manifest.created_at, known)
 
 
 def doubt(found: SignedManifest, known: Signers) -> str:
     """Say why a backup's signer does not count here; nothing if it does."""
     try:
-        require_trusted(found.signer, known)
-        require_in_time(found.signer, found.manifest.created_at, known)
+        require_trusted(found.certificate, known)
+        require_in_time(found.certificate, found.manifest.created_at, known)
     except UntrustedSigner as error:
         return error.message
     return ""
@@ -59,7 +60,7 @@ def explained(error: UntrustedSigner) -> UntrustedSigner:
     if found is None:
         return error
     return UntrustedSigner(
-        f"This backup is signed by\n{found[0]}\nand nobody here trusts that signer.",
+        f"This backup is of the installation\n{found[0]}\nwhich is not trusted here.",
         hint="Compare that fingerprint, all of it, with the one in your recovery kit, or with what "
         "'strongroom backup-info' says on the machine that made the backup. If it is the same, repeat with:\n"
         f"--signer {found[0]}",

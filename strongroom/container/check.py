@@ -7,6 +7,7 @@ import hashlib
 from msgspec import Struct
 
 from strongroom.container import layout
+from strongroom.container.certificate import Certificate
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.outer import read_outer, read_segments
 from strongroom.container.ranges import RangeReader
@@ -21,23 +22,28 @@ class Scrubbed(Struct, frozen=True, kw_only=True):
 
     size: int
     sha256: bytes
-    signer: str
+    certificate: Certificate
     segments: int
 
 
-def scrub(reader: RangeReader, *, trusted: frozenset[str] | None = None) -> Scrubbed:
+def scrub(
+    reader: RangeReader, *, trusted: frozenset[str] | None = None, signer: str | None = None
+) -> Scrubbed:
     """Check signature, directory and the SHA-256 of every segment; needs no key.
 
     This is depth ``digest`` for a container alone. Raises as :func:`outer.read_outer`.
     """
-    outer = read_outer(reader, trusted=trusted)
+    outer = read_outer(reader, trusted=trusted, signer=signer)
     whole = hashlib.sha256(outer.header.raw)
     for values, rows in read_segments(reader, outer):
         whole.update(values)
         whole.update(rows)
     whole.update(outer.tail)
     return Scrubbed(
-        size=reader.size, sha256=whole.digest(), signer=outer.fingerprint, segments=len(outer.entries)
+        size=reader.size,
+        sha256=whole.digest(),
+        certificate=outer.envelope.certificate,
+        segments=len(outer.entries),
     )
 
 

@@ -4,12 +4,12 @@
 
     {"format":"strongroom-<kind>/1",
     "body":<canonical JSON>,
-    "signer":"<64 hex>",
+    "certificate":{<of the key that signed>},
     "signature":"<128 hex>",
     "length":"<12 digits>"}
 
 each line ended by one line feed, the last one too. Any JSON reader can read it; this one
-takes it apart by offsets, so there is exactly one spelling.
+takes it apart line by line, so there is exactly one spelling. The signature is over body and certificate.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ import re
 
 from msgspec import Struct
 
-from strongroom.container.canonical import unhex
+from strongroom.container.certificate import Certificate, CertifiedSigner, parse_certificate, require_signer
 from strongroom.container.ending import SEARCH, check_ending
-from strongroom.container.signing import Signer, require_trusted, verify
+from strongroom.container.signing import verify
 from strongroom.errors import Malformed, NotABackup, Tampered, Truncated, UnsupportedVersion
 
 MAX_DOCUMENT = 64 * 1024 * 1024
 
 _VERSION = re.compile(rb"([0-9]{1,4})\",\n")
 _OURS = re.compile(rb'\{"format":"strongroom-(manifest|envelope|metadata|head|audit-report)/')
-_SUFFIX = re.compile(
-    rb',\n"signer":"([0-9a-f]{64})",\n"signature":"([0-9a-f]{128})",\n"length":"[0-9]{12}"\}\n'
+_FRAME = re.compile(
+    rb'"body":([^\n]+),\n"certificate":([^\n]+),\n"signature":"([0-9a-f]{128})",\n"length":"[0-9]{12}"\}\n'
 )
-_SUFFIX_SIZE = len(',\n"signer":"",\n"signature":"",\n"length":""}\n') + 64 + 128 + 12
 _LENGTH_OPEN, _LENGTH_CLOSE = b',\n"length":"', b'"}\n'
 _LENGTH = re.compile(_LENGTH_OPEN + rb"([0-9]{12})" + re.escape(_LENGTH_CLOSE))
 LENGTH_TAIL = len(_LENGTH_OPEN) + 12 + len(_LENGTH_CLOSE)
 
 
 class Kind(Struct, frozen=True):
-    """A kind of document. ``name`` goes into ``format``, ``words`` into messages."""
+    """A kind of document. ``name`` goes into ``format``, ``words`` into messages; ``roles`` sign it."""
 
     name: str
     words: str
+    roles: tuple[str, ...] = ()
 
     @property
     def family(self) -> bytes:
@@ -56,45 +56,46 @@ class Kind(Struct, frozen=True):
 
 
 class Document(Struct, frozen=True):
-    """A document's body and the public key that signed it."""
+    """A document's body, and the certificate of the key that signed it."""
 
     body: bytes
-    signer: bytes
+    certificate: Certificate
 
 
-def write(kind: Kind, body: bytes, signer: Signer) -> bytes:
+def write(kind: Kind, body: bytes, signer: CertifiedSigner) -> bytes:
     """Frame and sign canonical JSON. Deterministic: the same input gives the same bytes."""
-    head = kind.opening + b'"body":' + body
-    signature = signer.sign(kind.domain, body)
-    head += b',\n"signer":"%b",\n"signature":"%b"' % (
-        signer.public.hex().encode(),
-        signature.hex().encode(),
-    )
+    certificate = signer.certificate.encode()
+    signature = signer.sign(kind.domain, signed_message(body, certificate)).hex().encode()
+    head = kind.opening + b'"body":%b,\n"certificate":%b,\n"signature":"%b"' % (body, certificate, signature)
     data = head + length_tail(len(head) + LENGTH_TAIL)
     if len(data) > MAX_DOCUMENT:
         raise Malformed(f"The {kind.words} would be larger than the format allows.")
     return data
 
 
+def signed_message(body: bytes, certificate: bytes) -> bytes:
+    """Return what a document's signature is over. Neither part has a line feed of its own."""
+    return body + b"\n" + certificate
+
+
 def parse(kind: Kind, data: bytes, *, trusted: frozenset[str] | None) -> Document:
-    """Take a document apart and check its signature.
+    """Take a document apart and check its signature and its signer's certificate.
 
     Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered,
-    UntrustedSigner. ``trusted=None`` leaves the signer unchecked.
+    UntrustedSigner. ``trusted=None`` accepts the certificate of any installation.
     """
     if len(data) > MAX_DOCUMENT:
         raise NotABackup(f"This is too large for the {kind.words} that it should be.")
     check_opening(kind, data[:64], data[-LENGTH_TAIL:], len(data))
     check_length(kind.words, data[-SEARCH:], len(data))
-    match = _SUFFIX.fullmatch(data, len(data) - _SUFFIX_SIZE)
-    start = len(kind.opening) + len(b'"body":')
-    if match is None or data[len(kind.opening) : start] != b'"body":' or match.start() < start:
+    match = _FRAME.fullmatch(data, len(kind.opening))
+    certificate = parse_certificate(match[2]) if match else None
+    if match is None or certificate is None:
         raise Tampered(f"The frame of the {kind.words} was altered.")
-    public = unhex(match[1].decode(), 32, "A public key")
-    body = data[start : match.start()]
-    verify(public, kind.domain, body, unhex(match[2].decode(), 64, "A signature"))
-    require_trusted(public, trusted)
-    return Document(body, public)
+    message = signed_message(match[1], match[2])
+    verify(certificate.public, kind.domain, message, bytes.fromhex(match[3].decode()))
+    require_signer(certificate, may=kind.roles, what=kind.words, trusted=trusted)
+    return Document(match[1], certificate)
 
 
 def check_opening(kind: Kind, head: bytes, tail: bytes, length: int) -> None:

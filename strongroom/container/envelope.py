@@ -9,21 +9,23 @@ from __future__ import annotations
 from msgspec import Struct
 
 from strongroom.container import canonical, document
+from strongroom.container.certificate import ENVELOPE_ROLES, Certificate, CertifiedSigner
 from strongroom.container.document import Kind
-from strongroom.container.signing import Signer
 from strongroom.container.wrapping import FileKeyWrap, WrappingKeyRecord
 from strongroom.errors import Malformed, Stale, Tampered
 from strongroom.model import prepare
 
 MAX_ENVELOPE = 256 * 1024
-DETACHED = Kind("envelope", "detached envelope")
+DETACHED = Kind("envelope", "detached envelope", ENVELOPE_ROLES)
 
 
 class Envelope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a container carries: its file key under a wrapping key, and that one's record."""
+    """What a container carries: its file key under a wrapping key, that one's record, and its signer's
+    certificate."""
 
     file_key: FileKeyWrap
     wrapping_key: WrappingKeyRecord
+    certificate: Certificate
 
 
 prepare(Envelope)
@@ -41,22 +43,36 @@ def decode_envelope(data: bytes) -> Envelope:
     """Parse a container's envelope strictly."""
     envelope = canonical.decode(data, Envelope, "The envelope")
     envelope.wrapping_key.check()
+    envelope.certificate.check_form()
     return envelope
 
 
-def write_detached(record: WrappingKeyRecord, signer: Signer) -> bytes:
+def write_detached(record: WrappingKeyRecord, signer: CertifiedSigner) -> bytes:
     """Return a detached envelope: the record, signed."""
     return document.write(DETACHED, canonical.encode(record), signer)
 
 
+class SignedEnvelope(Struct, frozen=True):
+    """A detached envelope's record, with the certificate of the key that signed it."""
+
+    record: WrappingKeyRecord
+    certificate: Certificate
+
+
 def parse_detached(data: bytes, *, trusted: frozenset[str] | None) -> WrappingKeyRecord:
     """Parse a detached envelope strictly and check its signature."""
-    body = document.parse(DETACHED, data, trusted=trusted).body
+    return open_detached(data, trusted=trusted).record
+
+
+def open_detached(data: bytes, *, trusted: frozenset[str] | None) -> SignedEnvelope:
+    """Parse a detached envelope strictly, check its signature, and return the signer's certificate too."""
+    parsed = document.parse(DETACHED, data, trusted=trusted)
+    body = parsed.body
     if len(body) > MAX_ENVELOPE:
         raise Malformed("The envelope is larger than the format allows.")
     record = canonical.decode(body, WrappingKeyRecord, "The envelope")
     record.check()
-    return record
+    return SignedEnvelope(record, parsed.certificate)
 
 
 def choose(envelope: Envelope, newer: WrappingKeyRecord | None) -> WrappingKeyRecord:

@@ -8,13 +8,13 @@ from msgspec import Struct
 
 from strongroom.container import canonical, document
 from strongroom.container.canonical import unhex
+from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
 from strongroom.container.document import Kind
-from strongroom.container.signing import Signer, require_in_time
 from strongroom.errors import Malformed
 from strongroom.model import prepare
 
-HEAD = Kind("head", "ledger head")
-MOST = 1024
+HEAD = Kind("head", "ledger head", MANIFEST_ROLES)
+MOST = 2048
 """Bytes of a whole head; it has some 560."""
 
 
@@ -36,7 +36,7 @@ class LedgerHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 prepare(LedgerHead)
 
 
-def sign_head(head: LedgerHead, signer: Signer) -> bytes:
+def sign_head(head: LedgerHead, signer: CertifiedSigner) -> bytes:
     """Return the head's file. The same head and signer give the same bytes."""
     _check(head)
     return document.write(HEAD, canonical.encode(head), signer)
@@ -51,7 +51,7 @@ def parse_head(data: bytes, *, trusted: frozenset[str] | None) -> LedgerHead:
     parsed = document.parse(HEAD, data, trusted=trusted)
     head = canonical.decode(parsed.body, LedgerHead, "The ledger head")
     _check(head)
-    require_in_time(parsed.signer, head.made_at, trusted)
+    require_in_time(parsed.certificate, head.made_at, trusted)
     return head
 
 

@@ -12,13 +12,15 @@ from msgspec.structs import astuple
 
 from strongroom.container import canonical, document
 from strongroom.container.canonical import check_hex, unhex
+from strongroom.container.certificate import MANIFEST_ROLES, Certificate, CertifiedSigner, require_in_time
 from strongroom.container.digests import SIZE
 from strongroom.container.document import Kind
-from strongroom.container.signing import Signer, fingerprint, require_in_time
-from strongroom.errors import Malformed
+from strongroom.container.receipt import Receipt, verify_receipt
+from strongroom.container.signing import fingerprint
+from strongroom.errors import Malformed, Tampered
 from strongroom.model import prepare
 
-MANIFEST = Kind("manifest", "manifest")
+MANIFEST = Kind("manifest", "manifest", MANIFEST_ROLES)
 MAX_CONTAINERS = 100_000
 MAX_TEXTS = 1_000
 MAX_TEXT = 1_000
@@ -122,17 +124,18 @@ prepare(Manifest)
 
 
 class SignedManifest(Struct, frozen=True):
-    """A parsed manifest, with the raw public key that signed it."""
+    """A parsed manifest, with the certificate of the key that signed it."""
 
     manifest: Manifest
-    signer: bytes
+    certificate: Certificate
 
     @property
     def fingerprint(self) -> str:
-        return fingerprint(self.signer)
+        """The installation's fingerprint."""
+        return self.certificate.fingerprint
 
 
-def sign_manifest(manifest: Manifest, signer: Signer) -> bytes:
+def sign_manifest(manifest: Manifest, signer: CertifiedSigner) -> bytes:
     """Return the manifest's file. The same manifest and signer give the same bytes."""
     check_manifest(manifest)
     return document.write(MANIFEST, canonical.encode(manifest), signer)
@@ -147,14 +150,33 @@ def open_manifest(data: bytes, *, trusted: frozenset[str] | None) -> SignedManif
     """Parse strictly, check the signature, and return the signer too.
 
     Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered,
-    UntrustedSigner, Malformed, and UntrustedSigner again if a retired signer made it after
-    its time. ``trusted=None`` leaves the signer unchecked, and the caller has to say so.
+    UntrustedSigner, Malformed, UntrustedSigner again if a retired key made it after its time, and
+    Tampered if a container's receipt is not its signer's. ``trusted=None`` accepts any installation,
+    and the caller has to say so.
     """
     parsed = document.parse(MANIFEST, data, trusted=trusted)
     manifest = canonical.decode(parsed.body, Manifest, "The manifest")
     check_manifest(manifest)
-    require_in_time(parsed.signer, manifest.created_at, trusted)
-    return SignedManifest(manifest, parsed.signer)
+    require_in_time(parsed.certificate, manifest.created_at, trusted)
+    check_receipts(manifest)
+    return SignedManifest(manifest, parsed.certificate)
+
+
+def receipt_of(manifest: Manifest, entry: ContainerEntry) -> Receipt:
+    """Return what the signature of a container's entry is over."""
+    fields = {name: getattr(entry, name) for name in Receipt.__struct_fields__ if name != "run"}
+    return Receipt(run=manifest.backup_id, **fields)
+
+
+def check_receipts(manifest: Manifest) -> None:
+    """Hold every container's entry to the signature of whoever sealed it; raise Tampered."""
+    for entry in manifest.containers:
+        try:
+            verify_receipt(receipt_of(manifest, entry), entry.signature, [bytes.fromhex(entry.signer)])
+        except Tampered:
+            raise Tampered(
+                f"The receipt of container {entry.piece} is not of the key that the manifest names."
+            ) from None
 
 
 def check_manifest(manifest: Manifest) -> None:

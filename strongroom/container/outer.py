@@ -1,7 +1,7 @@
 """What of a container can be read and checked without any key.
 
-Order of checks: magic, version, ending, lengths, signature, signer's trust, envelope,
-directory. Nothing is parsed before the signature but what finds the signature.
+Order of checks: magic, version, ending, lengths, signature, envelope, signer's certificate and
+trust, directory. Nothing is parsed before the signature but what finds the signature.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from strongroom.container import layout
+from strongroom.container.certificate import CONTAINER_ROLES, require_signer
 from strongroom.container.ending import binary_ending, check_binary_ending
 from strongroom.container.envelope import MAX_ENVELOPE, Envelope, decode_envelope
 from strongroom.container.layout import Entry, Header, Trailer
 from strongroom.container.legacy import is_legacy
 from strongroom.container.ranges import RangeReader, read_exactly
-from strongroom.container.signing import fingerprint, require_trusted, verify
+from strongroom.container.signing import verify
 from strongroom.errors import LegacyFormat, NotABackup, Tampered, Truncated
 
 CONTAINER_DOMAIN = b"strongroom/v1/container"
@@ -41,18 +42,25 @@ class Outer(Struct, frozen=True, kw_only=True):
 
     @property
     def fingerprint(self) -> str:
-        """The signer's fingerprint."""
-        return fingerprint(self.signer)
+        """The fingerprint of the installation that sealed it."""
+        return self.envelope.certificate.fingerprint
 
 
-def read_outer(reader: RangeReader, *, trusted: frozenset[str] | None, tail_bytes: int = _TAIL) -> Outer:
+def read_outer(
+    reader: RangeReader,
+    *,
+    trusted: frozenset[str] | None,
+    signer: str | None = None,
+    tail_bytes: int = _TAIL,
+) -> Outer:
     """Read a container's head and tail (two reads, seldom three) and check the signature.
 
     ``tail_bytes`` is how much the first read of the tail asks for. With
-    :data:`ENDING_BYTES`, signature and trailer alone, no byte of a segment is read.
+    :data:`ENDING_BYTES`, signature and trailer alone, no byte of a segment is read. ``signer`` is the
+    public key (hex) that a manifest names: another's container is Tampered.
 
     Raises, in this order: LegacyFormat, NotABackup, UnsupportedVersion, Truncated,
-    Tampered, Malformed, UntrustedSigner. ``trusted=None`` leaves the signer unchecked.
+    Tampered, Malformed, UntrustedSigner. ``trusted=None`` accepts any installation.
     """
     head = reader.read(0, layout.HEADER.size)
     tail = reader.read(max(0, reader.size - tail_bytes), min(reader.size, tail_bytes))
@@ -64,7 +72,10 @@ def read_outer(reader: RangeReader, *, trusted: frozenset[str] | None, tail_byte
     trailer = layout.parse_trailer(tail[-layout.TRAILER.size :], _LIMITS)
     if reader.size - trailer.start > len(tail):
         tail = read_exactly(reader, trailer.start, reader.size - trailer.start)
-    return _parse_tail(header, trailer, tail[trailer.start - reader.size :], trusted)
+    outer = _parse_tail(header, trailer, tail[trailer.start - reader.size :], trusted)
+    if signer is not None and outer.signer.hex() != signer:
+        raise Tampered("The container was sealed by another key than its manifest says.")
+    return outer
 
 
 def _parse_tail(header: Header, trailer: Trailer, tail: bytes, trusted: frozenset[str] | None) -> Outer:
@@ -72,17 +83,20 @@ def _parse_tail(header: Header, trailer: Trailer, tail: bytes, trusted: frozense
     envelope_at = index_at + trailer.index
     signature_at = envelope_at + trailer.envelope
     directory, index = tail[:index_at], tail[index_at:envelope_at]
-    envelope = tail[envelope_at:signature_at]
+    raw = tail[envelope_at:signature_at]
     public, signature = layout.SIGNATURE.unpack_from(tail, signature_at)
-    verify(public, CONTAINER_DOMAIN, signed_message(header, directory, index, envelope, trailer), signature)
-    require_trusted(public, trusted)
+    verify(public, CONTAINER_DOMAIN, signed_message(header, directory, index, raw, trailer), signature)
+    envelope = decode_envelope(raw)
+    if envelope.certificate.public != public:
+        raise Tampered("The container's certificate is that of another key than the one that signed it.")
+    require_signer(envelope.certificate, may=CONTAINER_ROLES, what="container", trusted=trusted)
     return Outer(
         header=header,
         trailer=trailer,
         entries=layout.parse_directory(directory, trailer.start),
         directory=directory,
         index=index,
-        envelope=decode_envelope(envelope),
+        envelope=envelope,
         signer=public,
         tail=tail,
     )

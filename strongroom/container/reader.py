@@ -8,9 +8,11 @@ from operator import ge, itemgetter
 
 from strongroom.container import layout
 from strongroom.container.about import About, Index, decode_index
+from strongroom.container.certificate import Certificate
 from strongroom.container.digests import SIZE, name_hash, name_hashes
 from strongroom.container.envelope import choose
 from strongroom.container.filekeys import FileKeys
+from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.outer import Outer, read_outer, read_rows, read_segment
 from strongroom.container.ranges import RangeReader
 from strongroom.container.rows import Row, stored, to_secret, to_secrets
@@ -29,6 +31,7 @@ class Container:
         self._outer = outer
         self._keys = FileKeys.of(file_key, outer.header)
         self._index = open_index(self._keys, outer)
+        self._last = ""
         self.about: About = self._index.about
 
     @classmethod
@@ -39,14 +42,16 @@ class Container:
         *,
         newer: WrappingKeyRecord | None = None,
         trusted: frozenset[str] | None,
+        signer: str | None = None,
     ) -> Container:
         """Open with whichever identity fits.
 
         Args:
             newer: a later generation of the wrapping key's record; then only this one's
                 recipients count.
-            trusted: fingerprints of signers; ``None`` proves integrity only, and the
+            trusted: fingerprints of installations; ``None`` proves integrity only, and the
                 caller has to say that the signer was not checked.
+            signer: the public key (hex) that the manifest names, if there is one.
 
         Raises:
             NotABackup, LegacyFormat, UnsupportedVersion, Truncated, Tampered, Malformed:
@@ -55,15 +60,20 @@ class Container:
             WrongKey: no identity fits.
             Stale: ``newer`` is not newer.
         """
-        outer = read_outer(reader, trusted=trusted)
+        outer = read_outer(reader, trusted=trusted, signer=signer)
         wrapping_key = unlock(choose(outer.envelope, newer), identities)
         file_key = wrapping_key.unwrap_file_key(outer.envelope.file_key, outer.header.file_id)
         return cls(reader, outer, file_key)
 
     @property
     def signer(self) -> str:
-        """The signer's fingerprint."""
+        """The fingerprint of the installation that sealed it."""
         return self._outer.fingerprint
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate of the key that sealed it."""
+        return self._outer.envelope.certificate
 
     @property
     def record(self) -> WrappingKeyRecord:
@@ -77,6 +87,22 @@ class Container:
     @property
     def versions_count(self) -> int:
         return sum(segment.versions for segment in self._index.segments)
+
+    def check_entry(self, manifest: Manifest, entry: ContainerEntry) -> None:
+        """Hold it to what its manifest says of it; raise Tampered.
+
+        The last name is compared when its segment is read whole.
+        """
+        first = self._index.segments[0].first if self._index.segments else ""
+        here = (self.about.backup_id, self.about.piece, self.about.pieces, self.about.values)
+        holds = (first, self.secrets_count, self.versions_count, self.record.id)
+        if here != (manifest.backup_id, entry.piece, len(manifest.containers), manifest.values):
+            raise Tampered(
+                f"Container {entry.piece} belongs to another place or backup than the manifest says."
+            )
+        if holds != (entry.first, entry.secrets, entry.versions, entry.wrapping_key):
+            raise Tampered(f"Container {entry.piece} does not hold what the manifest says.")
+        self._last = entry.last
 
     def rows(self) -> Iterator[Row]:
         """Yield every secret's metadata; reads and decrypts no value."""
@@ -143,6 +169,8 @@ class Container:
             raise Malformed("A segment does not begin with the hash that the index says.")
         if len(hashes) != info.secrets or sum([len(r.versions) for r in rows.rows]) != info.versions:
             raise Malformed("A segment does not hold as much as the index says.")
+        if self._last and number == len(self._index.segments) - 1 and max(hashes).hex() != self._last:
+            raise Tampered("The container does not end with the name that the manifest says.")
         return hashes
 
     def _end(self, number: int) -> bytes:

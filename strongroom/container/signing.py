@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime
 from functools import lru_cache
 from typing import NoReturn, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from strongroom.errors import Tampered, UntrustedSigner
+from strongroom.errors import Tampered
 
 PUBLIC = 32
 SIGNATURE = 64
@@ -86,11 +85,11 @@ def verify_any(publics: Sequence[bytes], domain: bytes, message: bytes, signatur
 
 
 class Signers(frozenset[str]):
-    """Fingerprints of whose signatures count, and what is known of some of them.
+    """Fingerprints of the installations whose signatures count, and what is known of some of their keys.
 
-    ``retired`` says until when what a signer makes counts (RFC 3339): a key that was rotated away
-    stays good for what it signed then. ``distrusted`` are those that do not count any more, with
-    since when and why.
+    ``retired`` says until when what a role's key makes counts (RFC 3339): a key that was rotated away
+    stays good for what it signed then. ``distrusted`` are the keys that do not count any more, with
+    since when and why. Both are by the role key's own fingerprint; they narrow trust and never widen it.
     """
 
     retired: Mapping[str, str]
@@ -108,61 +107,35 @@ class Signers(frozenset[str]):
         return made
 
     def __or__(self, other: AbstractSet[object]) -> Signers:
-        """Return these and others; whoever is in both counts as here, and distrust wins."""
+        """Return these and others; a key that either distrusts is distrusted."""
         more = other if isinstance(other, Signers) else Signers(str(one) for one in other)
-        distrusted = {**more.distrusted, **self.distrusted}
         return Signers(
-            {*self, *more} - distrusted.keys(),
+            {*self, *more},
             retired={**more.retired, **self.retired},
-            distrusted=distrusted,
+            distrusted={**more.distrusted, **self.distrusted},
         )
 
     __ror__ = __or__
 
     def with_named(self, fingerprints: Iterable[str]) -> Signers:
-        """Return these and those that a person named: that decision outweighs what is known."""
+        """Return these and those that a person named.
+
+        An installation's fingerprint is pinned. That of a key which is retired or distrusted here is
+        believed again, as long as its installation is; it is not pinned: whoever holds a leaked key
+        could certify others with it.
+        """
         named = frozenset(fingerprints)
+        keys = named & (self.retired.keys() | self.distrusted.keys())
         return Signers(
-            {*self, *named},
-            retired={one: until for one, until in self.retired.items() if one not in named},
-            distrusted={one: why for one, why in self.distrusted.items() if one not in named},
+            {*self, *(named - keys)},
+            retired={one: until for one, until in self.retired.items() if one not in keys},
+            distrusted={one: why for one, why in self.distrusted.items() if one not in keys},
         )
 
 
 def ever_trusted(trusted: frozenset[str]) -> frozenset[str]:
-    """Return these signers and those that are distrusted by now, without any bound in time."""
-    return frozenset({*trusted, *trusted.distrusted}) if isinstance(trusted, Signers) else trusted
-
-
-def require_trusted(public: bytes, trusted: frozenset[str] | None) -> None:
-    """Refuse a signer whose fingerprint nobody here trusts; ``None`` leaves it unchecked."""
-    signer = fingerprint(public)
-    if trusted is None or signer in trusted:
-        return
-    if isinstance(trusted, Signers) and signer in trusted.distrusted:
-        raise UntrustedSigner(
-            f"Signed by {signer}, which is distrusted here since {trusted.distrusted[signer]}.",
-            hint="What was made before that may be good: see 'strongroom signers resign'.",
-        )
-    raise UntrustedSigner(f"Signed by {signer}, which is not trusted here.")
-
-
-def require_in_time(public: bytes, made_at: str, trusted: frozenset[str] | None) -> None:
-    """Refuse what a retired signer is said to have made after its time."""
-    ends = trusted.retired.get(fingerprint(public)) if isinstance(trusted, Signers) else None
-    if ends is not None and not _made_by(made_at, datetime.fromisoformat(ends)):
-        raise UntrustedSigner(
-            f"Signed by {fingerprint(public)}, which nothing counts of that was made after {ends}; "
-            f"this says {made_at}.",
-            hint="Somebody may hold a key that was rotated away. Take another backup, and distrust the key.",
-        )
-
-
-def _made_by(made_at: str, ends: datetime) -> bool:
-    try:
-        return datetime.fromisoformat(made_at) <= ends
-    except (ValueError, TypeError):  # no time, or one of no zone: whoever signs new things writes better
-        return False
+    """Return these installations, with their retired and distrusted keys counting as they once did."""
+    return frozenset(trusted)
 
 
 def _bound(domain: bytes, message: bytes) -> bytes:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from strongroom import freeform
 from strongroom.container import canonical, derive, layout
 from strongroom.container.about import About, SegmentInfo, make_index
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.derive import Random, require_key
 from strongroom.container.digests import SIZE, ValueDigester, value_digester
 from strongroom.container.envelope import Envelope, encode_envelope
@@ -21,7 +22,6 @@ from strongroom.container.layout import Trailer
 from strongroom.container.outer import CONTAINER_DOMAIN, signed_message
 from strongroom.container.rows import MOST_NUMBER, bare, encode_secrets
 from strongroom.container.segment import Packed, pack_rows, pack_values
-from strongroom.container.signing import Signer
 from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
 from strongroom.errors import DuplicateSecret, SecretTooLarge, SourceError
 from strongroom.model import Secret, SecretBytes, Version
@@ -73,7 +73,7 @@ def write_container(
     *,
     about: About,
     wrapping_key: WrappingKey,
-    signer: Signer,
+    signer: CertifiedSigner,
     digest_key: bytes,
     _random: Random = os.urandom,
 ) -> Sealed:
@@ -231,7 +231,7 @@ class _Writer:
         *,
         about: About,
         wrapping_key: WrappingKey,
-        signer: Signer,
+        signer: CertifiedSigner,
         digester: ValueDigester,
         random: Random,
     ) -> None:
@@ -244,6 +244,7 @@ class _Writer:
             Envelope(
                 file_key=wrapping_key.wrap_file_key(self._file_key, file_id),
                 wrapping_key=wrapping_key.record,
+                certificate=signer.certificate,
             )
         )
         self._segment: _Segment | None = None

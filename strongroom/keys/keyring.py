@@ -6,7 +6,7 @@ import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
-from strongroom.container.signing import Signer
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.keys import rolelist, roles
 
 Stamp = tuple[int, int] | None
@@ -22,11 +22,11 @@ class Keyring:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._signers: dict[str, Signer] = {}
-        self._listed: rolelist.Listed = {}
+        self._signers: dict[str, CertifiedSigner] = {}
+        self._listed = rolelist.Listed()
         self._seen: Stamp = None
 
-    def signer(self, role: str) -> Signer:
+    def signer(self, role: str) -> CertifiedSigner:
         """Return the key that a role signs with now, made if there is none."""
         with self._lock:
             self._look()
@@ -39,7 +39,7 @@ class Keyring:
         with self._lock:
             self._look()
             now = datetime.now(UTC)
-            return tuple(key.raw for key in reversed(self._listed.get(role, ())) if key.accepts(now))
+            return tuple(key.raw for key in reversed(self._listed.of(role)) if key.accepts(now))
 
     def _look(self) -> None:
         if (seen := stamp(self._folder)) != self._seen:

@@ -1,4 +1,4 @@
-"""The list of the roles' public keys: every version there ever was, and what it still counts for.
+"""The list of the roles' certified keys: every version there ever was, and what it still counts for.
 
 A key that was retired stays listed for what it signed, with the time after which nothing new of
 it counts. One that leaked stays listed too, as distrusted, so that what it signed is named.
@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from strongroom.container.signing import PUBLIC, fingerprint
-from strongroom.errors import ConfigError
+from strongroom.container.certificate import Certificate
+from strongroom.container.signing import fingerprint
+from strongroom.errors import ConfigError, FormatError
 from strongroom.keys import privatefile
 
 TRUSTED = "trusted.json"
@@ -26,14 +25,14 @@ LIMIT = 1024 * 1024
 
 
 class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One version of a role's signing key; ``public`` in hex, times RFC 3339, empty if there is none.
+    """One version of a role's signing key, with its certificate; times RFC 3339, empty if there is none.
 
     ``announced``: others shall know it before it signs. ``until``: nothing that is made later
     counts. ``distrusted``: since when nothing of it counts at all, with the ``reason``.
     """
 
     version: int
-    public: str
+    certificate: Certificate
     since: str = ""
     announced: bool = False
     until: str = ""
@@ -43,12 +42,12 @@ class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
     @property
     def raw(self) -> bytes:
         """The raw public key."""
-        return bytes.fromhex(self.public)
+        return self.certificate.public
 
     @property
     def fingerprint(self) -> str:
         """What people compare."""
-        return fingerprint(self.raw)
+        return self.certificate.key_fingerprint
 
     @property
     def signs(self) -> bool:
@@ -60,11 +59,29 @@ class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
         return not self.distrusted and (not self.until or now <= datetime.fromisoformat(self.until))
 
 
-Listed = Mapping[str, tuple[RoleKey, ...]]
+class Listed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The installation's public key (hex, empty if there is none yet), and every role's keys, the oldest
+    version first."""
+
+    installation: str = ""
+    roles: dict[str, tuple[RoleKey, ...]] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """The installation's fingerprint, which people pin; empty if there is none yet."""
+        return fingerprint(bytes.fromhex(self.installation)) if self.installation else ""
+
+    def of(self, role: str) -> tuple[RoleKey, ...]:
+        """Return a role's keys."""
+        return self.roles.get(role, ())
+
+    def with_keys(self, role: str, keys: tuple[RoleKey, ...]) -> Listed:
+        """Return the list with a role's keys exchanged."""
+        return Listed(installation=self.installation, roles={**self.roles, role: keys})
 
 
 def read(folder: Path) -> Listed:
-    """Return every role's keys, the oldest version first; nothing if there is no list.
+    """Return the list; an empty one if there is none.
 
     Raises:
         ConfigError: the list is damaged, or others may change it: whoever can adds a signer.
@@ -74,7 +91,7 @@ def read(folder: Path) -> Listed:
         with path.open(encoding="utf-8", errors="replace") as file:
             mode, text = os.fstat(file.fileno()).st_mode, file.read(LIMIT)
     except FileNotFoundError:
-        return {}
+        return Listed()
     except OSError as error:
         raise ConfigError(f"'{path}' cannot be read: {error.strerror}") from None
     if mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -85,7 +102,7 @@ def read(folder: Path) -> Listed:
 def write(folder: Path, listed: Listed) -> None:
     """Put a new list in the old one's place, durably; the caller holds the folder's lock."""
     provisional = folder / f".{TRUSTED}.new"
-    plain = {role: msgspec.to_builtins(keys) for role, keys in sorted(listed.items())}
+    plain = msgspec.to_builtins(listed, order="sorted")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         with os.fdopen(os.open(provisional, flags, 0o644), "w", encoding="ascii") as file:
@@ -108,25 +125,21 @@ def current(keys: tuple[RoleKey, ...]) -> RoleKey | None:
 
 def _parse(path: Path, text: str) -> Listed:
     try:
-        found = {str(role): _versions(entry) for role, entry in json.loads(text).items()}
-        for key in (key for keys in found.values() for key in keys):
-            _check(key)
-    except (ValueError, AttributeError, TypeError, msgspec.ValidationError):
+        listed = msgspec.convert(json.loads(text), Listed)
+        for role, keys in listed.roles.items():
+            for key in keys:
+                _check(key, role, listed.installation)
+    except (ValueError, TypeError, RecursionError, msgspec.ValidationError, FormatError):
         raise ConfigError(f"'{path}' is damaged", hint="Bring it back from another host.") from None
-    if any(len(key.raw) != PUBLIC for keys in found.values() for key in keys):
-        raise ConfigError(f"'{path}' holds something that is not a public key")
-    return found
+    return listed
 
 
-def _versions(entry: Any) -> tuple[RoleKey, ...]:
-    """Return a role's keys; its key alone is how a list without versions names the first."""
-    if isinstance(entry, str):
-        return (RoleKey(version=1, public=entry),)
-    return msgspec.convert(entry, tuple[RoleKey, ...])
-
-
-def _check(key: RoleKey) -> None:
+def _check(key: RoleKey, role: str, installation: str) -> None:
+    """Hold an entry to its certificate: whoever edits the list cannot add a key to it."""
     for moment in filter(None, (key.since, key.until, key.distrusted)):
         if datetime.fromisoformat(moment).tzinfo is None:
             raise ValueError(moment)
-    bytes.fromhex(key.public)
+    key.certificate.check_form()
+    key.certificate.verify()
+    if (key.certificate.role, key.certificate.installation) != (role, installation):
+        raise ValueError(role)

@@ -1,20 +1,23 @@
-"""The roles' signing keys: Ed25519, one a role and version, and the public halves that are trusted.
+"""The installation's key and the roles' signing keys: Ed25519, one a role and version, each certified.
 
-On one host all lie in one folder. On several, each host has the private keys of its own
-roles and a copy of ``trusted.json``. Only the newest private half is kept: what the ones before
-it signed is checked with their public halves, which stay listed.
+The installation key vouches for the roles' keys; its fingerprint is all that people pin. It is needed
+only to certify, and may lie offline. On one host all lie in one folder. On several, each host has the
+private keys of its own roles and a copy of ``trusted.json``. Only the newest private half is kept: what
+the ones before it signed is checked with their public halves, which stay listed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
-from strongroom.container.signing import Signer, Signers
+from strongroom.container.certificate import MANIFEST_ROLES as MANIFEST_SIGNERS
+from strongroom.container.certificate import CertifiedSigner, certify
+from strongroom.container.signing import PUBLIC, Signer, Signers
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import privatefile, rolelist
 from strongroom.keys.rolelist import TRUSTED, Listed, RoleKey
@@ -22,89 +25,195 @@ from strongroom.keys.rolelist import TRUSTED, Listed, RoleKey
 __all__ = ["MANIFEST_SIGNERS", "ROLES", "TRUSTED"]
 
 ROLES = ("submit", "beat", "control", "seal", "transfer", "verify", "drill", "recover", "watch")
-MANIFEST_SIGNERS = ("control", "recover")
-"""The roles whose signature makes a manifest: a backup's, and a rotation's or undo file's."""
-
+INSTALLATION = "installation.key"
 KIND = "strongroom-role-key-1"
+INSTALLATION_KIND = "strongroom-installation-key-1"
 GRACE = timedelta(hours=24)
 """How long what a retired key signs is still accepted as new: runs and messages on their way."""
 
 _VARIETY = "Ed25519"
 
 
-def load_or_create_role(folder: Path, role: str) -> Signer:
-    """Return a role's key, making it, and trusting its public half, if there is none.
+def load_or_create_role(folder: Path, role: str, *, installation_key: Path | None = None) -> CertifiedSigner:
+    """Return a role's key, making and certifying it if there is none.
+
+    Args:
+        installation_key: where the installation's private key lies, if not in the folder.
 
     Raises:
-        ConfigError: there is no such role, or the key's file is damaged or open to others.
+        ConfigError: there is no such role, the key's file is damaged or open to others, or a new key
+            cannot be certified because the installation key is elsewhere.
     """
     _require_role(role)
     with privatefile.locked(folder):
         _finish(folder, role)
         if not _path(folder, role).exists():
-            _create(folder, role)
-        signer = load_role(folder, role)
-        _trust(folder, role, signer)
-        return signer
+            _create(folder, role, installation_key)
+        _trust(folder, role, _load(_path(folder, role), role), installation_key)
+        return load_role(folder, role)
 
 
-def load_role(folder: Path, role: str) -> Signer:
-    """Return a role's key. Raises ConfigError if this host does not have it."""
-    return _load(_path(folder, role), role)
+def load_role(folder: Path, role: str) -> CertifiedSigner:
+    """Return a role's key with its certificate. Raises ConfigError if this host does not have it."""
+    signer = _load(_path(folder, role), role)
+    for key in rolelist.read(folder).of(role):
+        if key.raw == signer.public:
+            return CertifiedSigner.of(signer, key.certificate)
+    raise ConfigError(
+        f"the private key of role '{role}' is not listed as certified",
+        hint=f"Copy {TRUSTED} from the host that certified it, or run: strongroom signers rotate {role}",
+    )
 
 
 def trusted(folder: Path) -> dict[str, bytes]:
     """Return the public half of the key that each role signs with now.
 
     Raises:
-        ConfigError: the list is damaged, or others may change it: whoever can adds a signer.
+        ConfigError: the list is damaged, or others may change it: whoever can narrows what is believed.
     """
-    found = {role: rolelist.current(keys) for role, keys in rolelist.read(folder).items()}
+    found = {role: rolelist.current(keys) for role, keys in rolelist.read(folder).roles.items()}
     return {role: key.raw for role, key in found.items() if key is not None}
 
 
-def believed(folder: Path, wanted: Iterable[str] = MANIFEST_SIGNERS) -> Signers:
-    """Return whose signatures under what is kept count: every version of these roles' keys."""
+def believed(folder: Path) -> Signers:
+    """Return whose signatures under what is kept count: this installation's, but for keys that are
+    retired or distrusted here."""
     listed = rolelist.read(folder)
-    keys = [key for role in wanted for key in listed.get(role, ())]
+    keys = [key for found in listed.roles.values() for key in found]
     return Signers(
-        (key.fingerprint for key in keys if not key.distrusted),
+        [listed.fingerprint] if listed.installation else (),
         retired={key.fingerprint: key.until for key in keys if key.until},
         distrusted={key.fingerprint: f"{key.distrusted}: {key.reason}" for key in keys if key.distrusted},
     )
 
 
+def installation_fingerprint(folder: Path) -> str:
+    """Return this installation's fingerprint; empty if nothing was signed here yet."""
+    return rolelist.read(folder).fingerprint
+
+
 # -- rotation --------------------------------------------------------------------
 
 
-def announce(folder: Path, role: str, *, now: datetime | None = None) -> RoleKey:
+def announce(
+    folder: Path, role: str, *, now: datetime | None = None, installation_key: Path | None = None
+) -> RoleKey:
     """Make a role's next key and list it, so that other hosts can be told before it signs.
 
     One that was announced already is returned. The role's present key must be here: the next
     one has to lie where the role works.
     """
-    with _rotating(folder, role):
-        return _announced(folder, role, now or datetime.now(UTC))
+    with _rotating(folder, role, installation_key):
+        return _announced(folder, role, now or datetime.now(UTC), installation_key)
 
 
-def rotate(folder: Path, role: str, *, grace: timedelta = GRACE, now: datetime | None = None) -> RoleKey:
+def rotate(
+    folder: Path,
+    role: str,
+    *,
+    grace: timedelta = GRACE,
+    now: datetime | None = None,
+    installation_key: Path | None = None,
+) -> RoleKey:
     """Have a role sign with its next key from now on; make one if none was announced.
 
     It may die at any instruction: the list decides, and whoever loads the key finishes.
     """
     moment = now or datetime.now(UTC)
-    with _rotating(folder, role):
-        made = _announced(folder, role, moment)
+    with _rotating(folder, role, installation_key):
+        made = _announced(folder, role, moment, installation_key)
         _begin(folder, role, ends=_stamp(moment + grace))
         return made
 
 
+def replace(
+    folder: Path,
+    role: str,
+    *,
+    grace: timedelta = GRACE,
+    now: datetime | None = None,
+    installation_key: Path | None = None,
+) -> RoleKey:
+    """Give a role whose private key is lost another one, certified by the same installation key.
+
+    What the lost key signed stays good; nobody elsewhere has to do anything.
+
+    Raises:
+        UsageError: the role's key is here, or the role never had one.
+    """
+    _require_role(role)
+    moment = now or datetime.now(UTC)
+    with privatefile.locked(folder):
+        _finish(folder, role)
+        if not rolelist.read(folder).of(role):
+            raise UsageError(f"Role '{role}' never had a key here.", hint="It gets one on first use.")
+        if _path(folder, role).exists():
+            raise UsageError(
+                f"The key of role '{role}' is here: it is not lost.",
+                hint=f"To change it: strongroom signers rotate {role}",
+            )
+        made = _announced(folder, role, moment, installation_key)
+        _begin(folder, role, ends=_stamp(moment + grace))
+        return made
+
+
+# -- a key that is made on another host than the installation key -------------------
+
+
+def request(folder: Path, role: str) -> bytes:
+    """Make a role's next private key here, to be certified elsewhere; return its public half.
+
+    Until the list that certifies it arrives here, it signs nothing. Asked again, it is the same.
+    """
+    _require_role(role)
+    with privatefile.locked(folder):
+        path = _next(folder, role)
+        if not path.exists():
+            _install(path, Signer.generate())
+        return _load(path, role).public
+
+
+def certify_key(
+    folder: Path,
+    role: str,
+    public: bytes,
+    *,
+    grace: timedelta = GRACE,
+    now: datetime | None = None,
+    installation_key: Path | None = None,
+) -> RoleKey:
+    """Certify and list a key that :func:`request` made on another host: its role signs with it from now."""
+    _require_role(role)
+    if len(public) != PUBLIC:
+        raise UsageError("That is no public key.", hint="It is the 64 digits that 'signers request' printed.")
+    moment = now or datetime.now(UTC)
+    with privatefile.locked(folder):
+        for key in rolelist.read(folder).of(role):
+            if key.raw == public:
+                return key
+        listed = _ready(folder, installation_key)
+        keys = listed.of(role)
+        made = _certified(folder, role, public, moment, installation_key, version=len(keys) + 1)
+        rolelist.write(folder, listed.with_keys(role, (*keys, made)))
+        _begin(folder, role, ends=_stamp(moment + grace))
+        return rolelist.read(folder).of(role)[-1]
+
+
+# -- leaks ---------------------------------------------------------------------------
+
+
 def distrust(
-    folder: Path, fingerprint: str, *, reason: str, now: datetime | None = None
+    folder: Path,
+    fingerprint: str,
+    *,
+    reason: str,
+    now: datetime | None = None,
+    installation_key: Path | None = None,
 ) -> tuple[str, RoleKey]:
     """Have nothing count any more that a key signs or signed; return its role, and its new entry.
 
-    If it is the one that its role signs with, and that lies here, another takes its place.
+    If it is the one that its role signs with, and that lies here, another takes its place, as long as the
+    installation key is at hand to certify it.
 
     Raises:
         UsageError: no role ever had that key.
@@ -117,45 +226,54 @@ def distrust(
             msgspec.structs.replace(key, distrusted=_stamp(moment), reason=reason)
             if not key.distrusted and (key == leaked or (leaked.signs and key.announced))
             else key  # one that was announced lay beside the one that leaked
-            for key in listed[role]
+            for key in listed.of(role)
         )
-        rolelist.write(folder, {**listed, role: keys})
-        if rolelist.current(keys) is None and _path(folder, role).exists():
-            _announced(folder, role, moment)
+        rolelist.write(folder, listed.with_keys(role, keys))
+        replaceable = _path(folder, role).exists() and can_certify(folder, installation_key)
+        if rolelist.current(keys) is None and replaceable:
+            _announced(folder, role, moment, installation_key)
             _begin(folder, role, ends=_stamp(moment))
         return role, next(key for key in keys if key.fingerprint == fingerprint)
 
 
 @contextmanager
-def _rotating(folder: Path, role: str) -> Iterator[None]:
+def _rotating(folder: Path, role: str, installation_key: Path | None) -> Iterator[None]:
     """Hold the lock, where a role's own key lies, whatever became of that."""
     _require_role(role)
     with privatefile.locked(folder):
         _finish(folder, role)
-        signer, keys = load_role(folder, role), rolelist.read(folder).get(role, ())
+        signer, keys = _load(_path(folder, role), role), rolelist.read(folder).of(role)
         if signer.public not in [key.raw for key in keys]:
-            _trust(folder, role, signer)
+            _trust(folder, role, signer, installation_key)
         yield
 
 
-def _announced(folder: Path, role: str, now: datetime) -> RoleKey:
-    listed = rolelist.read(folder)
-    keys = listed[role]
+def _announced(folder: Path, role: str, now: datetime, installation_key: Path | None) -> RoleKey:
+    listed = _ready(folder, installation_key)
+    keys = listed.of(role)
     if keys[-1].announced and not keys[-1].distrusted:
         return keys[-1]
     signer = Signer.generate()
+    made = _certified(folder, role, signer.public, now, installation_key, version=keys[-1].version + 1)
     _next(folder, role).unlink(missing_ok=True)  # of an attempt that did not get as far as the list
     _install(_next(folder, role), signer)
-    version = keys[-1].version + 1
-    made = RoleKey(version=version, public=signer.public.hex(), since=_stamp(now), announced=True)
-    rolelist.write(folder, {**listed, role: (*keys, made)})
+    rolelist.write(folder, listed.with_keys(role, (*keys, made)))
     return made
+
+
+def _certified(
+    folder: Path, role: str, public: bytes, now: datetime, installation_key: Path | None, *, version: int
+) -> RoleKey:
+    """Return a new entry that does not sign yet."""
+    installation = _installation(folder, role, installation_key)
+    certificate = certify(installation, role=role, public=public, issued_at=now)
+    return RoleKey(version=version, certificate=certificate, since=_stamp(now), announced=True)
 
 
 def _begin(folder: Path, role: str, *, ends: str) -> None:
     """Let the announced key sign, and what the one before it signs count until its end only."""
     listed = rolelist.read(folder)
-    rolelist.write(folder, {**listed, role: tuple(_moved_on(key, ends) for key in listed[role])})
+    rolelist.write(folder, listed.with_keys(role, tuple(_moved_on(key, ends) for key in listed.of(role))))
     _finish(folder, role)
 
 
@@ -170,14 +288,14 @@ def _finish(folder: Path, role: str) -> None:
     path = _next(folder, role)
     if not path.exists():
         return
-    now = rolelist.current(rolelist.read(folder).get(role, ()))
+    now = rolelist.current(rolelist.read(folder).of(role))
     if now is not None and _load(path, role).public == now.raw:
         path.replace(_path(folder, role))
         privatefile.sync(folder)
 
 
 def _found(listed: Listed, fingerprint: str) -> tuple[str, RoleKey]:
-    for role, keys in listed.items():
+    for role, keys in listed.roles.items():
         for key in keys:
             if key.fingerprint == fingerprint:
                 return role, key
@@ -185,6 +303,56 @@ def _found(listed: Listed, fingerprint: str) -> tuple[str, RoleKey]:
         "No role of this installation has or had a key of that fingerprint.",
         hint="See 'strongroom signers list'.",
     )
+
+
+# -- the installation key --------------------------------------------------------
+
+
+def can_certify(folder: Path, installation_key: Path | None = None) -> bool:
+    """Tell whether the installation's private key is at hand."""
+    return (installation_key or folder / INSTALLATION).exists()
+
+
+def _ready(folder: Path, installation_key: Path | None) -> Listed:
+    """Return the list; of a new installation, make its key and begin the list with it."""
+    listed = rolelist.read(folder)
+    if listed.installation:
+        return listed
+    path = installation_key or folder / INSTALLATION
+    if not path.exists():
+        # An installation that lost its list must not quietly become another one, which nobody believes.
+        if any(folder.glob("*.key")):
+            raise ConfigError(
+                f"there are role keys in '{folder}', but neither {TRUSTED} nor {INSTALLATION}",
+                hint=f"Bring {TRUSTED} back from another host or from the escrow. A host that joins an "
+                "installation gets its copy first.",
+            )
+        _install_as(path, Signer.generate(), INSTALLATION_KIND)
+    public = _load_as(path, INSTALLATION_KIND, "the installation key").public
+    begun = Listed(installation=public.hex(), roles=listed.roles)
+    rolelist.write(folder, begun)
+    return begun
+
+
+def _installation(folder: Path, role: str, installation_key: Path | None) -> Signer:
+    """Return the installation's key, to certify a role's. Raises ConfigError if it is not the listed one."""
+    listed = rolelist.read(folder)
+    path = installation_key or folder / INSTALLATION
+    if not path.exists():
+        raise ConfigError(
+            f"a new key of role '{role}' needs the installation key to certify it, and '{path}' is not there",
+            hint="Keys that are certified already go on working. Run 'strongroom signers request "
+            f"{role}' here: it prints what to run where the key of {listed.fingerprint} is kept. "
+            "Or bring that key here for one command: 'strongroom signers "
+            f"{'replace' if listed.of(role) else 'create'} {role} --installation-key FILE'.",
+        )
+    signer = _load_as(path, INSTALLATION_KIND, "the installation key")
+    if signer.public.hex() != listed.installation:
+        raise ConfigError(
+            f"'{path}' is the key of another installation ({signer.fingerprint})",
+            hint=f"This one is {listed.fingerprint}. Bring that key.",
+        )
+    return signer
 
 
 def _stamp(moment: datetime) -> str:
@@ -208,35 +376,46 @@ def _next(folder: Path, role: str) -> Path:
 
 
 def _load(path: Path, role: str) -> Signer:
-    variety, private = privatefile.read_line(path, kind=KIND)
+    return _load_as(path, KIND, f"the key of role '{role}'")
+
+
+def _load_as(path: Path, kind: str, what: str) -> Signer:
+    variety, private = privatefile.read_line(path, kind=kind)
     if variety != _VARIETY or len(private) != 32:
-        raise ConfigError(f"the key of role '{role}' is of an unknown kind")
+        raise ConfigError(f"{what} is of an unknown kind")
     return Signer.from_private(private)
 
 
-def _create(folder: Path, role: str) -> None:
-    if role in rolelist.read(folder):
+def _create(folder: Path, role: str, installation_key: Path | None) -> None:
+    if rolelist.read(folder).of(role):
         raise ConfigError(
-            f"the private key of role '{role}' is gone, its public half is still trusted",
-            hint=f"Bring '{_path(folder, role)}' back from its escrow; a new one would not be believed.",
+            f"the private key of role '{role}' is gone",
+            hint=f"Bring '{_path(folder, role)}' back from its escrow. If it is lost for good: "
+            f"strongroom signers replace {role}",
         )
+    _ready(folder, installation_key)
+    _installation(folder, role, installation_key)  # before a key is made that nobody could certify
     _install(_path(folder, role), Signer.generate())
 
 
 def _install(path: Path, signer: Signer) -> None:
+    _install_as(path, signer, KIND)
+
+
+def _install_as(path: Path, signer: Signer, kind: str) -> None:
     try:
-        privatefile.install_line(path, kind=KIND, variety=_VARIETY, content=signer.private_bytes())
+        privatefile.install_line(path, kind=kind, variety=_VARIETY, content=signer.private_bytes())
     except UsageError as error:
         raise ConfigError(error.message) from None
 
 
-def _trust(folder: Path, role: str, signer: Signer) -> None:
-    """Trust a role's key that is new, or whose making was interrupted; never another one."""
-    listed = rolelist.read(folder)
-    keys = listed.get(role, ())
+def _trust(folder: Path, role: str, signer: Signer, installation_key: Path | None) -> None:
+    """Certify a role's key that is new, or whose making was interrupted; never another one."""
+    keys = rolelist.read(folder).of(role)
     if not keys:
-        made = RoleKey(version=1, public=signer.public.hex(), since=_stamp(datetime.now(UTC)))
-        rolelist.write(folder, {**listed, role: (made,)})
+        listed = _ready(folder, installation_key)
+        made = _certified(folder, role, signer.public, datetime.now(UTC), installation_key, version=1)
+        rolelist.write(folder, listed.with_keys(role, (msgspec.structs.replace(made, announced=False),)))
         return
     now = rolelist.current(keys)
     if now is not None and now.raw == signer.public:

@@ -16,15 +16,15 @@ from msgspec.structs import replace
 
 from strongroom import __version__
 from strongroom.container import canonical, document
+from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
 from strongroom.container.document import Kind
-from strongroom.container.signing import Signer, require_in_time
 from strongroom.model import Depth
 from strongroom.operations.ledger import Head, chain, head_of
 from strongroom.operations.times import rfc3339
 from strongroom.state.records import CatalogEntry, Link, Replica, RunState
 from strongroom.state.store import RunStore
 
-AUDIT = Kind("audit-report", "audit report")
+AUDIT = Kind("audit-report", "audit report", MANIFEST_ROLES)
 CREATED, FINISHED = "run.created", "run.finished"
 _PASSING = ("reconcile", "run.", "step.")
 """Events of how runs came along: they are counted, and what came of each run is told instead."""
@@ -158,7 +158,7 @@ def audit(store: RunStore, *, since: float, until: float, now: float) -> Audit:
     )
 
 
-def sign(report: Audit, signer: Signer) -> bytes:
+def sign(report: Audit, signer: CertifiedSigner) -> bytes:
     """Return the report's file: JSON that anybody can read, in the frame of every signed document.
 
     Raises:
@@ -175,7 +175,7 @@ def parse(data: bytes, *, trusted: frozenset[str]) -> Audit:
     """
     parsed = document.parse(AUDIT, data, trusted=trusted)
     report = canonical.decode(parsed.body, Audit, "The audit report")
-    require_in_time(parsed.signer, report.made_at, trusted)
+    require_in_time(parsed.certificate, report.made_at, trusted)
     return report
 
 

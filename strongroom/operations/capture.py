@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from strongroom.container.about import About
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.check import check_sealed
 from strongroom.container.metadata import DocumentAbout, check_document, write_document
 from strongroom.container.ranges import BytesReader
 from strongroom.container.receipt import Receipt, sign_receipt
-from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Pair, write_container
 from strongroom.errors import SourceChanged
@@ -106,7 +106,7 @@ def seal_into(
     about: About,
     *,
     wrapping_key: WrappingKey,
-    signer: Signer,
+    signer: CertifiedSigner,
     digest_key: bytes,
 ) -> Receipt:
     """Seal secrets, ascending by their names' hashes; reopen and compare before the file key is dropped."""

@@ -36,7 +36,6 @@ def runbook(
     backup: str,
     medium: str,
     signers: tuple[str, ...],
-    sealers: tuple[str, ...],
     opens_for: tuple[str, ...],
     quorums: tuple[str, ...] = (),
     configured: bool = False,
@@ -46,23 +45,21 @@ def runbook(
     What opens it stands there as a mark, until :func:`completed` puts it in, off the backup itself.
 
     Args:
-        signers: fingerprints of whoever signs manifests here.
-        sealers: those of whoever sealed its containers.
+        signers: the installation's fingerprint, which is to be pinned.
         quorums: the names of the quorums' files beside the backup.
         configured: whether a strongroom.toml that names the HSM's and keepers' keys lies there too.
     """
     folder = f"emergency/{backup}"
-    believed = tuple(dict.fromkeys((*signers, *sealers)))  # a rotation's envelopes are of the first
     text = _RUNBOOK.format(
         backup=backup,
         medium=medium,
         marks=MARKS,
-        signers="\n".join(f"       {signer}" for signer in believed),
+        signers="\n".join(f"       {signer}" for signer in signers),
         opens_for="\n".join(f"   - {words}" for words in opens_for),
         beside=f"\n\n   Beside it: {', '.join(f'`{folder}/{name}`' for name in quorums)}." if quorums else "",
         configured=f"       export STRONGROOM_CONFIG=$PWD/{folder}/strongroom.toml\n" if configured else "",
         restore="\n".join(_indented(restore(f"--from-target . --backup {backup}", (), signers))),
-        recover=f"       {recover(f'{folder}/recover.py', f'containers/{backup}/*', (), believed)}",
+        recover=f"       {recover(f'{folder}/recover.py', f'containers/{backup}/*', (), signers)}",
     )
     return text.encode()
 
@@ -150,7 +147,7 @@ Backup {backup}, target `{medium}`. Plain words, in the order in which to do it.
 
 {opens_for}{beside}
 
-3. **Compare the signers.** On the printed recovery kit and here must stand the same:
+3. **Compare the installation's fingerprint.** On the printed recovery kit and here must stand the same:
 
 {signers}
 

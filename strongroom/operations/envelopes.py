@@ -13,7 +13,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from strongroom.container.envelope import MAX_ENVELOPE, parse_detached
+from strongroom.container.certificate import Certificate
+from strongroom.container.envelope import MAX_ENVELOPE, SignedEnvelope, open_detached
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.outer import ENDING_BYTES, read_outer
 from strongroom.container.ranges import RangeReader
@@ -52,10 +53,12 @@ class Aside(Struct, frozen=True, kw_only=True):
 class Found(Struct, frozen=True, kw_only=True):
     """What lies on one place of one wrapping key: generations that count, and what was left aside.
 
-    ``names`` is all that lies there, each name with its generation, whatever it is.
+    ``names`` is all that lies there, each name with its generation, whatever it is. ``certificates`` are
+    those of whoever signed the records.
     """
 
     records: dict[int, WrappingKeyRecord]
+    certificates: dict[int, Certificate] = {}
     aside: tuple[Aside, ...] = ()
     names: tuple[tuple[str, int], ...] = ()
 
@@ -103,16 +106,20 @@ def find_all(place: Readable, key: str, *, trusted: frozenset[str] | None) -> Fo
 
 def _find(place: Readable, key: str, *, trusted: frozenset[str] | None, every: bool) -> Found:
     records: dict[int, WrappingKeyRecord] = {}
+    certificates: dict[int, Certificate] = {}
     aside: list[Aside] = []
     names = named(place, key)
     for name, generation in names:
         try:
-            records.setdefault(generation, read_envelope(place, name, key, generation, trusted))
+            signed = read_signed(place, name, key, generation, trusted)
         except FormatError as error:
             aside.append(Aside(name=name, code=error.code, reason=error.message))
+        else:
+            records.setdefault(generation, signed.record)
+            certificates.setdefault(generation, signed.certificate)
         if records and not every:
             break
-    return Found(records=records, aside=tuple(aside), names=tuple(names))
+    return Found(records=records, certificates=certificates, aside=tuple(aside), names=tuple(names))
 
 
 def named(place: Readable, key: str) -> list[tuple[str, int]]:
@@ -127,21 +134,30 @@ def read_envelope(
     place: Readable, name: str, key: str, generation: int, trusted: frozenset[str] | None
 ) -> WrappingKeyRecord:
     """Read one envelope and hold it to its name; raise what is wrong with it."""
+    return read_signed(place, name, key, generation, trusted).record
+
+
+def read_signed(
+    place: Readable, name: str, key: str, generation: int, trusted: frozenset[str] | None
+) -> SignedEnvelope:
+    """Read one envelope, with its signer's certificate; see :func:`read_envelope`."""
     # Read no further than an envelope can reach: what lies here may be anything.
     data = b"".join(place.read(name, length=MOST_BYTES))
-    record = parse_detached(data, trusted=trusted)
+    signed = open_detached(data, trusted=trusted)
+    record = signed.record
     if record.id != key:
         raise Tampered(f"'{name}' is the envelope of another wrapping key.")
     if record.generation < generation:
         raise Stale(f"'{name}' is generation {record.generation}, put in the place of a newer one.")
     if record.generation > generation:
         raise Malformed(f"'{name}' is generation {record.generation}, under an older one's name.")
-    return record
+    return signed
 
 
 def own_record(reader: RangeReader, *, signer: str) -> WrappingKeyRecord:
     """Return the record that a container carries, reading no byte of its segments."""
-    return read_outer(reader, trusted=frozenset({signer}), tail_bytes=ENDING_BYTES).envelope.wrapping_key
+    outer = read_outer(reader, trusted=None, signer=signer, tail_bytes=ENDING_BYTES)
+    return outer.envelope.wrapping_key
 
 
 def newest_of(records: Iterable[WrappingKeyRecord | None]) -> WrappingKeyRecord | None:

@@ -8,8 +8,8 @@ from contextlib import suppress
 from datetime import datetime
 from itertools import permutations
 
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.envelope import write_detached
-from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import FormatError, MissingPiece, TargetError, TargetLocked, VerificationFailed
 from strongroom.operations.envelopes import MOST_BYTES, envelope_name, find_newest, named, read_envelope
@@ -18,7 +18,7 @@ from strongroom.targets.repaired import put_beside
 
 
 def place_envelope(
-    target: Target, record: WrappingKeyRecord, signer: Signer, *, trusted: frozenset[str]
+    target: Target, record: WrappingKeyRecord, signer: CertifiedSigner, *, trusted: frozenset[str]
 ) -> WrappingKeyRecord | None:
     """Put an envelope if there is none of its generation; return the record that lies there now.
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from operator import itemgetter
 
 from msgspec import Struct
 
 from strongroom.container.about import About
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.digests import name_hashes
 from strongroom.container.receipt import Receipt
 from strongroom.container.signing import Signer
@@ -89,7 +91,9 @@ class _Sealing:
         self.pace = Pace()
         self.versions = 0
         self.containers = 0
-        self._signer = Signer.generate()
+        self._signer = CertifiedSigner.issued(
+            Signer.generate(), installation=Signer.generate(), role="seal", issued_at=datetime.now(UTC)
+        )
         self._digest_key = os.urandom(32)
         self._wrapping_key = WrappingKey.create([HpkeIdentity.generate().recipient()])
 

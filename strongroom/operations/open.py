@@ -5,12 +5,14 @@ Needs no state, broker or configuration: bytes, identities and trusted signers a
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from strongroom.container.digests import name_hash
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.container.reader import Container
 from strongroom.container.rows import Row
+from strongroom.container.signing import ever_trusted
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import FormatError, MissingPiece, NotABackup, Tampered, Truncated, WrongKey
 from strongroom.keys import Identity
@@ -53,7 +55,8 @@ class Backup:
     """An opened backup: its manifest, checked, and its containers, opened as needed.
 
     Args:
-        trusted: whose detached envelopes count; ``None`` for anybody's, which the caller must say.
+        trusted: the installations whose containers and envelopes count; ``None`` for anybody's, which the
+            caller must say.
         known: tells the newest generation of a wrapping key that is known from elsewhere (0: none).
             An older one here is a rollback: Stale.
         names: under which name a container is to be read, by its digest, as far as that is known.
@@ -72,22 +75,37 @@ class Backup:
         self.manifest = manifest
         self._objects = objects
         self._identities = identities
+        self._trusted = None if trusted is None else ever_trusted(trusted)
         self._newest = Newest(objects, trusted=trusted, known=known)
         self._name_key: bytes | None = None
         self._names = dict(names or {})
 
     def container(self, entry: ContainerEntry) -> Container:
-        """Open one container: the one, at its place, that the manifest's signer vouched for."""
-        trusted = frozenset({entry.signer_fingerprint})
+        """Open one container: the one, at its place, that the manifest's signer vouched for.
+
+        Its own signer may be retired or distrusted by now: the manifest's receipt vouches for its bytes.
+        """
         newer = self._newest.of(entry.wrapping_key) if self.manifest.sealed else None
         try:
-            container = Container.open(self.reader(entry), self._identities, newer=newer, trusted=trusted)
+            container = Container.open(
+                self.reader(entry),
+                self._identities,
+                newer=newer,
+                trusted=self._trusted,
+                signer=entry.signer,
+            )
         except WrongKey as error:
             raise self._newest.explained(entry.wrapping_key, error) from None
-        about = container.about
-        if (about.backup_id, about.piece) != (self.manifest.backup_id, entry.piece):
-            raise Tampered(f"container {entry.piece} belongs to another place or backup")
+        container.check_entry(self.manifest, entry)
+        self._check_name_key(container)
         return container
+
+    def _check_name_key(self, container: Container) -> None:
+        """All containers of a backup hash names under one key, or a name could be in two of them."""
+        name_key = container.about.name_key
+        if self._name_key is not None and not hmac.compare_digest(self._name_key, name_key):
+            raise Tampered(f"Container {container.about.piece} has another name key than the others.")
+        self._name_key = name_key
 
     def unlock(self) -> None:
         """Open one container of each wrapping key: a wrong one, or a person who is asked, shows here."""
@@ -126,8 +144,8 @@ class Backup:
     def find(self, name: str) -> Secret | None:
         """Return one secret with a few ranged reads, or ``None``."""
         if self._name_key is None:
-            self._name_key = self.container(self.manifest.containers[0]).about.name_key
-        candidates = self.manifest.candidates(name_hash(self._name_key, name))
+            self.container(self.manifest.containers[0])
+        candidates = self.manifest.candidates(name_hash(self._name_key or b"", name))
         return next((found for entry in candidates if (found := self.container(entry).find(name))), None)
 
 
@@ -162,7 +180,7 @@ def carried_record(objects: Objects, backup: str, entry: ContainerEntry) -> Wrap
 
 
 def _carried_by(objects: Objects, name: str, backup: str, entry: ContainerEntry) -> WrappingKeyRecord:
-    record = own_record(ObjectReader(objects, name), signer=entry.signer_fingerprint)
+    record = own_record(ObjectReader(objects, name), signer=entry.signer)
     if record.id != entry.wrapping_key:
         raise Tampered(f"container {entry.piece} of {backup} has another wrapping key than its manifest says")
     return record

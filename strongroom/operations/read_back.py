@@ -16,6 +16,7 @@ from strongroom.container.digests import value_digester
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.metadata import check_document
 from strongroom.container.reader import Container
+from strongroom.container.signing import ever_trusted
 from strongroom.errors import MissingPiece, Tampered, Truncated, VerificationFailed
 from strongroom.keys import Identity
 from strongroom.model import Depth
@@ -63,13 +64,17 @@ def read_container(
     if not manifest.sealed:
         check_document(ObjectReader(objects, name))
     elif depth is Depth.DIGEST:
-        scrub(ObjectReader(objects, name), trusted=frozenset({entry.signer_fingerprint}))
+        scrub(ObjectReader(objects, name), trusted=_ever(keys), signer=entry.signer)
     else:
         container = Backup(objects, manifest, keys.identities, trusted=keys.trusted).container(entry)
         seen = open_all(container, digest_key=keys.digest_key if depth is Depth.COMPARED else None)
         if seen != entry.secrets:
             held = plural(seen, "secret")
             raise VerificationFailed(f"container {entry.piece} holds {held}, not {entry.secrets}")
+
+
+def _ever(keys: Keys) -> frozenset[str] | None:
+    return None if keys.trusted is None else ever_trusted(keys.trusted)
 
 
 def open_all(container: Container, *, digest_key: bytes | None) -> int:

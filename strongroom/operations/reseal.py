@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import structs
 
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.check import check_sealed
 from strongroom.container.manifest import (
     ContainerEntry,
@@ -17,7 +18,6 @@ from strongroom.container.outer import read_outer
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.receipt import sign_receipt
-from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Pair, write_container
 from strongroom.errors import VerificationFailed
@@ -36,7 +36,7 @@ class Resealed:
 
 
 def reseal(
-    old: Container, *, backup: str, wrapping_key: WrappingKey, signer: Signer, digest_key: bytes
+    old: Container, *, backup: str, wrapping_key: WrappingKey, signer: CertifiedSigner, digest_key: bytes
 ) -> Resealed:
     """Seal a container's secrets anew, as a piece of another backup, and compare every value.
 

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.container.bundle import BundleReader, BundleWriter
+from strongroom.container.certificate import require_trusted
 from strongroom.container.envelope import write_detached
 from strongroom.container.manifest import Manifest, SignedManifest, open_manifest, sign_manifest
 from strongroom.container.signing import ever_trusted
@@ -30,7 +31,7 @@ from strongroom.errors import (
 )
 from strongroom.model import Depth
 from strongroom.operations.command_files import away, in_a_file, lying, said_gone
-from strongroom.operations.envelopes import envelope_name, find_newest, wrapping_keys
+from strongroom.operations.envelopes import envelope_name, find_all, find_newest, wrapping_keys
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.locks import lock_backup, lock_until
 from strongroom.operations.read_back import Keys, read_back
@@ -88,17 +89,19 @@ def _any_in(services: Services, file: BundleReader, name: str, entry: CatalogEnt
 
 
 def _rests(place: Objects, signed: SignedManifest, fingerprint: str, *, file: str = "") -> Rests:
-    own = frozenset({fingerprint})
     return Rests(
         backup=signed.manifest.backup_id,
         created_at=signed.manifest.created_at,
-        manifest=signed.fingerprint == fingerprint,
+        manifest=signed.certificate.key_fingerprint == fingerprint,
         containers=sum(one.signer_fingerprint == fingerprint for one in signed.manifest.containers),
-        envelopes=sum(
-            len(find_newest(place, key, trusted=own).records) for key in wrapping_keys(signed.manifest)
-        ),
+        envelopes=sum(_signed_by(place, key, fingerprint) for key in wrapping_keys(signed.manifest)),
         file=file,
     )
+
+
+def _signed_by(place: Objects, key: str, fingerprint: str) -> bool:
+    certificates = find_all(place, key, trusted=None).certificates.values()
+    return any(one.key_fingerprint == fingerprint for one in certificates)
 
 
 def resign_backup(services: Services, entry: CatalogEntry) -> Resigned:
@@ -149,7 +152,11 @@ def _lacks(services: Services, target: Target, backup: str) -> bool:
 
 def _signed_anew(services: Services, signed: SignedManifest) -> bytes | None:
     """Return a manifest with a signature that counts; ``None`` if it has one."""
-    if signed.fingerprint in services.signer_fingerprints:
+    try:
+        require_trusted(signed.certificate, services.signer_fingerprints)
+    except UntrustedSigner:
+        pass
+    else:
         return None
     return sign_manifest(signed.manifest, services.signers("recover"))
 

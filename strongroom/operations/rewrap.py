@@ -13,8 +13,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.manifest import ContainerEntry, Manifest
-from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, unlock
 from strongroom.errors import (
     FormatError,
@@ -56,7 +56,7 @@ class Rotation(Struct, frozen=True, kw_only=True):
 
     recipients: Sequence[Recipient]
     identities: Sequence[Identity]
-    signer: Signer
+    signer: CertifiedSigner
     trusted: frozenset[str]
     until: datetime | None = None
     pace: Callable[[], object] = lambda: None

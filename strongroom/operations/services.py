@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from strongroom.container.signing import Signer
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient
@@ -62,7 +62,7 @@ class Services:
     targets: Mapping[str, Target]
     sources: Mapping[str, Source]
     pinned: Callable[[str], Pinned]
-    signers: Callable[[str], Signer]
+    signers: Callable[[str], CertifiedSigner]
     trusted: Callable[[str], Sequence[bytes]]
     signer_fingerprints: frozenset[str]
     identities: Callable[[], Sequence[Opener]]

@@ -12,12 +12,14 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.container import canonical
-from strongroom.container.signing import Signer, require_in_time, require_trusted, verify
+from strongroom.container.certificate import Certificate, CertifiedSigner, require_in_time, require_signer
+from strongroom.container.signing import verify
 from strongroom.container.stanza import Stanza
 from strongroom.errors import Malformed
 from strongroom.keys.destroying import Fate
 from strongroom.model import prepare
 from strongroom.operations.shred_epochs import Epoch
+from strongroom.operations.shred_scope import CONFIRMER
 from strongroom.state.records import Event
 
 T = TypeVar("T")
@@ -82,7 +84,7 @@ class SignedIntent(Struct, frozen=True, kw_only=True):
     """An intent and who signed it: whoever only writes to the state database destroys nothing."""
 
     intent: Intent
-    signer: str
+    certificate: Certificate
     signature: str
 
 
@@ -146,10 +148,10 @@ class Lost(Struct, frozen=True, kw_only=True):
 prepare(SignedIntent, KeyNow, TargetNow, Judged, Lost)
 
 
-def sign(intent: Intent, signer: Signer) -> SignedIntent:
+def sign(intent: Intent, signer: CertifiedSigner) -> SignedIntent:
     """Sign what a person confirmed."""
     signature = signer.sign(_DOMAIN, canonical.encode(intent))
-    return SignedIntent(intent=intent, signer=signer.public.hex(), signature=signature.hex())
+    return SignedIntent(intent=intent, certificate=signer.certificate, signature=signature.hex())
 
 
 def intent_of(event: Event, trusted: frozenset[str]) -> Intent:
@@ -159,11 +161,11 @@ def intent_of(event: Event, trusted: frozenset[str]) -> Intent:
         UntrustedSigner, Tampered, Malformed: nobody who may confirm this did.
     """
     signed = decoded(event, SignedIntent)
-    public = canonical.unhex(signed.signer, 32, "An intent's signer")
-    require_trusted(public, trusted)
-    require_in_time(public, signed.intent.at, trusted)
+    signed.certificate.check_form()
     signature = canonical.unhex(signed.signature, 64, "An intent's signature")
-    verify(public, _DOMAIN, canonical.encode(signed.intent), signature)
+    verify(signed.certificate.public, _DOMAIN, canonical.encode(signed.intent), signature)
+    require_signer(signed.certificate, may=(CONFIRMER,), what="shredding", trusted=trusted)
+    require_in_time(signed.certificate, signed.intent.at, trusted)
     return signed.intent
 
 

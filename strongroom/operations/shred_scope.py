@@ -26,7 +26,7 @@ class ErasurePolicy(Struct, frozen=True, kw_only=True):
 class Scope(Struct, frozen=True, kw_only=True):
     """The policies of this process's own configuration, and what it can destroy, by key name.
 
-    ``confirmers`` are the signers whose intents count.
+    ``confirmers`` are the installations whose intents count, signed by the role that confirms.
     """
 
     confirmers: frozenset[str]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from strongroom.container.about import About
 from strongroom.container.bundle import BundleWriter
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.digests import name_hash
 from strongroom.container.manifest import (
     Counts,
@@ -23,7 +24,6 @@ from strongroom.container.manifest import (
     sign_manifest,
 )
 from strongroom.container.receipt import sign_receipt
-from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Sealed, write_container
 from strongroom.errors import ConfigError
@@ -40,7 +40,7 @@ def undo_into(
     folder: Path,
     source: Source,
     identities: Sequence[Opener],
-    signer: Signer,
+    signer: CertifiedSigner,
     *,
     manifest: Manifest | None = None,
 ) -> Undo:
@@ -78,7 +78,12 @@ def _recipients(identities: Sequence[Opener], manifest: Manifest | None) -> list
 
 
 def seal_to_file(
-    path: Path, source: Source, names: Sequence[str], *, recipients: Sequence[Recipient], signer: Signer
+    path: Path,
+    source: Source,
+    names: Sequence[str],
+    *,
+    recipients: Sequence[Recipient],
+    signer: CertifiedSigner,
 ) -> None:
     """Seal the named secrets as they are now into one single-file backup."""
     about = _about(source.name)
@@ -120,7 +125,9 @@ def _about(source: str) -> About:
     )
 
 
-def _manifest(about: About, sealed: Sealed, recipients: Sequence[Recipient], signer: Signer) -> Manifest:
+def _manifest(
+    about: About, sealed: Sealed, recipients: Sequence[Recipient], signer: CertifiedSigner
+) -> Manifest:
     receipt = sealed_receipt(about, sealed)
     return Manifest(
         backup_id=about.backup_id,

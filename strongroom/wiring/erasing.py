@@ -14,7 +14,7 @@ from strongroom.keys.destroying.kms import KmsDestroyer
 from strongroom.keys.destroying.transit import TransitDestroyer
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
 from strongroom.keys.keyfile import KeyFileIdentity, load_key_file
-from strongroom.operations.shred_scope import CONFIRMER, ErasurePolicy, Scope
+from strongroom.operations.shred_scope import ErasurePolicy, Scope
 from strongroom.wiring import keepers
 from strongroom.wiring.asking import Ask
 from strongroom.wiring.keys import public_key
@@ -32,7 +32,7 @@ def scope(settings: Settings, ask: Ask | None = None) -> Scope:
     }
     made = {name: _reached(name, settings, ask) for name in settings.keys}
     return Scope(
-        confirmers=roles.believed(settings.state_dir / "keys" / "roles", (CONFIRMER,)),
+        confirmers=roles.believed(settings.state_dir / "keys" / "roles"),
         policies=policies,
         destroyers={name: one for name, one in made.items() if one is not None},
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from strongroom.config import Settings
-from strongroom.container.signing import Signer
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys import clusterkeys
 from strongroom.keys.keyring import Keyring
@@ -102,5 +102,5 @@ def _if_there(folder: Path, name: str) -> bytes:
     return clusterkeys.load_or_create(folder, name) if (folder / f"{name}.key").exists() else b""
 
 
-def _signs_nothing(role: str) -> Signer:
+def _signs_nothing(role: str) -> CertifiedSigner:
     raise ConfigError(f"a look does not sign as '{role}'")

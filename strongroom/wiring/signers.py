@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from strongroom.config import Settings
-from strongroom.container.signing import Signer, Signers
+from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError, RecordRefused
 from strongroom.keys import roles
 from strongroom.keys.keyring import Keyring
@@ -14,10 +15,10 @@ from strongroom.keys.keyring import Keyring
 OPERATOR = "operator"
 
 
-def signers(keyring: Keyring, role: str) -> Callable[[str], Signer]:
+def signers(keyring: Keyring, role: str) -> Callable[[str], CertifiedSigner]:
     """Return the keys that a role may sign with: its own, or a person's own command line's all."""
 
-    def signer(wanted: str) -> Signer:
+    def signer(wanted: str) -> CertifiedSigner:
         if role not in (wanted, OPERATOR):
             raise ConfigError(f"a process of role '{role}' may not sign as '{wanted}'")
         return keyring.signer(wanted)
@@ -36,5 +37,5 @@ def trusted(keyring: Keyring, role: str) -> tuple[bytes, ...]:
 
 
 def fingerprints(settings: Settings, folder: Path) -> Signers:
-    """Return the fingerprints of whoever may have signed a manifest that is believed here."""
+    """Return the fingerprints of the installations whose backups are believed here."""
     return roles.believed(folder) | frozenset(settings.trust.signers)

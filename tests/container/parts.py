@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.container.about import About
 from strongroom.container.bundle import BundleWriter
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.digests import name_hash
 from strongroom.container.manifest import (
     ContainerEntry,
@@ -23,16 +24,21 @@ from strongroom.container.manifest import (
     ManifestTarget,
 )
 from strongroom.container.metadata import DocumentAbout, write_document
+from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.signing import Signer
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Sealed, write_container
 from strongroom.model import Secret, SecretBytes, Version
+from strongroom.operations.layout import container_entry
+from tests.certified import certified
 
 NAME_KEY = bytes(range(32))
 DIGEST_KEY = bytes(range(32, 64))
-SIGNER = Signer.from_private(bytes(range(64, 96)))
-TRUSTED = frozenset({SIGNER.fingerprint})
+INSTALLATION = Signer.from_private(bytes(range(96, 128)))
+SIGNER = certified("seal", installation=INSTALLATION, signer=Signer.from_private(bytes(range(64, 96))))
+CONTROL, RECOVER = (certified(role, installation=INSTALLATION) for role in ("control", "recover"))
+TRUSTED = frozenset({INSTALLATION.fingerprint})
 DOCUMENT_ABOUT = DocumentAbout(
     backup_id="20261125T024501Z-3f9a0c1d",
     piece=0,
@@ -103,7 +109,7 @@ def sealed(
     recipients: Iterable[Recipient] = (KEY,),
     wrapping_key: WrappingKey | None = None,
     about_: About | None = None,
-    signer: Signer = SIGNER,
+    signer: CertifiedSigner = SIGNER,
 ) -> tuple[bytes, Sealed]:
     parts: list[bytes] = []
     record = write_container(
@@ -134,7 +140,8 @@ def packed(objects: Mapping[str, bytes]) -> bytes:
 
 
 def entry(piece: int, first: str, last: str, *, secrets: int = 2) -> ContainerEntry:
-    return ContainerEntry(
+    receipt = Receipt(
+        run="20261125T024501Z-3f9a0c1d",
         piece=piece,
         sha256="ab" * 32,
         size=1000,
@@ -143,9 +150,8 @@ def entry(piece: int, first: str, last: str, *, secrets: int = 2) -> ContainerEn
         first=first * 16,
         last=last * 16,
         wrapping_key="cd" * 16,
-        signer=SIGNER.public.hex(),
-        signature="ef" * 64,
     )
+    return container_entry(receipt, sign_receipt(receipt, SIGNER), SIGNER.public)
 
 
 def manifest(*containers: ContainerEntry, sealed: bool = True) -> Manifest:

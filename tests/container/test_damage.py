@@ -19,17 +19,27 @@ from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.wrapping import WrappingKey
 from tests.container.damage import MASKS, surprises_of_changes, surprises_of_cuts
-from tests.container.parts import KEY, SIGNER, TRUSTED, document, manifest, packed, sealed, secret
+from tests.container.parts import (
+    CONTROL,
+    KEY,
+    RECOVER,
+    TRUSTED,
+    document,
+    manifest,
+    packed,
+    sealed,
+    secret,
+)
 
 CONTAINER, _ = sealed([secret("a", b"CANARY-1"), secret("b", b"CANARY-2", number=7)])
-MANIFEST = sign_manifest(manifest(), SIGNER)
+MANIFEST = sign_manifest(manifest(), CONTROL)
 LEDGER_HEAD = sign_head(
     LedgerHead(
         ledger="ab" * 32, event=7, at="2026-01-31T00:00:00Z", sha256="cd" * 32, made_at="2026-01-31T00:00:01Z"
     ),
-    SIGNER,
+    CONTROL,
 )
-ENVELOPE = write_detached(WrappingKey.create([KEY]).rewrap([KEY]).record, SIGNER)
+ENVELOPE = write_detached(WrappingKey.create([KEY]).rewrap([KEY]).record, RECOVER)
 DOCUMENT = document([secret("a"), secret("b")])
 BUNDLE = packed({"manifests/x.json": b"{}", "containers/x/y": b"CANARY", "empty": b""})
 

@@ -13,18 +13,19 @@ from strongroom.container.receipt import Receipt, sign_receipt, verify_receipt
 from strongroom.container.signing import Signer, verify
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import Malformed, NotABackup, Tampered, UntrustedSigner
-from tests.container.parts import KEY, SIGNER, TRUSTED, entry, manifest
+from tests.certified import certified
+from tests.container.parts import CONTROL, INSTALLATION, KEY, RECOVER, SIGNER, TRUSTED, entry, manifest
 
 
 def test_a_manifest_comes_back_as_it_was_and_is_the_same_bytes_each_time() -> None:
-    data = sign_manifest(manifest(), SIGNER)
+    data = sign_manifest(manifest(), CONTROL)
     assert parse_manifest(data, trusted=TRUSTED) == manifest()
-    assert sign_manifest(parse_manifest(data, trusted=None), SIGNER) == data
-    assert open_manifest(data, trusted=None).fingerprint == SIGNER.fingerprint
+    assert sign_manifest(parse_manifest(data, trusted=None), CONTROL) == data
+    assert open_manifest(data, trusted=None).fingerprint == INSTALLATION.fingerprint
 
 
 def test_any_json_reader_can_read_a_manifest() -> None:
-    data = sign_manifest(manifest(), SIGNER)
+    data = sign_manifest(manifest(), CONTROL)
     content = json.loads(data)
     assert content["format"] == "strongroom-manifest/1"
     assert content["body"]["backup_id"] == manifest().backup_id
@@ -35,22 +36,22 @@ def test_the_order_in_which_tags_were_given_does_not_change_the_manifest() -> No
     first = manifest()
     tags = dict(reversed(list(first.selection.tags.items())))
     second = msgspec.structs.replace(first, selection=msgspec.structs.replace(first.selection, tags=tags))
-    assert sign_manifest(first, SIGNER) == sign_manifest(second, SIGNER)
+    assert sign_manifest(first, CONTROL) == sign_manifest(second, CONTROL)
 
 
 def test_a_manifest_of_an_unknown_signer_is_refused() -> None:
-    data = sign_manifest(manifest(), Signer.generate())
+    data = sign_manifest(manifest(), certified("control"))
     with pytest.raises(UntrustedSigner):
         parse_manifest(data, trusted=TRUSTED)
     assert parse_manifest(data, trusted=None) == manifest()
 
 
 def test_one_kind_of_document_does_not_pass_for_another() -> None:
-    envelope = write_detached(WrappingKey.create([KEY]).record, SIGNER)
+    envelope = write_detached(WrappingKey.create([KEY]).record, RECOVER)
     with pytest.raises(NotABackup):
         parse_manifest(envelope, trusted=None)
     with pytest.raises(NotABackup):
-        parse_detached(sign_manifest(manifest(), SIGNER), trusted=None)
+        parse_detached(sign_manifest(manifest(), CONTROL), trusted=None)
     renamed = envelope.replace(b"strongroom-envelope", b"strongroom-manifest")
     with pytest.raises(Tampered):
         parse_manifest(renamed, trusted=None)
@@ -58,7 +59,7 @@ def test_one_kind_of_document_does_not_pass_for_another() -> None:
 
 def test_bytes_after_a_manifest_are_called_malformed() -> None:
     with pytest.raises(Malformed, match="follows"):
-        parse_manifest(sign_manifest(manifest(), SIGNER) + b"\n", trusted=None)
+        parse_manifest(sign_manifest(manifest(), CONTROL) + b"\n", trusted=None)
 
 
 def test_a_manifest_with_a_gap_an_overlap_or_wrong_sums_is_neither_written_nor_read() -> None:
@@ -71,7 +72,7 @@ def test_a_manifest_with_a_gap_an_overlap_or_wrong_sums_is_neither_written_nor_r
     wrongs = [msgspec.structs.replace(manifest(), counts=counts) for counts in wrong]
     for broken in (gap, overlap, backwards, short, *wrongs):
         with pytest.raises(Malformed):
-            sign_manifest(broken, SIGNER)
+            sign_manifest(broken, CONTROL)
 
 
 OF_TWO: list[dict[str, object]] = [
@@ -95,15 +96,15 @@ OF_TWO: list[dict[str, object]] = [
 def test_each_field_of_each_container_is_held_to_the_format(wrong: dict[str, object]) -> None:
     second = msgspec.structs.replace(entry(1, "33", "44"), **wrong)
     with pytest.raises(Malformed):
-        sign_manifest(manifest(entry(0, "11", "22"), second), SIGNER)
+        sign_manifest(manifest(entry(0, "11", "22"), second), CONTROL)
 
 
 def test_only_sealed_containers_have_wrapping_keys_and_ranges_of_hashes() -> None:
     first = msgspec.structs.replace(entry(0, "", ""), wrapping_key="")
-    sign_manifest(manifest(first, sealed=False), SIGNER)
+    sign_manifest(manifest(first, sealed=False), CONTROL)
     for wrong in ({"wrapping_key": "cd" * 16}, {"first": "11" * 16}, {"last": "11" * 16}):
         with pytest.raises(Malformed):
-            sign_manifest(manifest(msgspec.structs.replace(first, **wrong), sealed=False), SIGNER)
+            sign_manifest(manifest(msgspec.structs.replace(first, **wrong), sealed=False), CONTROL)
 
 
 def test_a_name_is_in_one_container_at_most() -> None:

@@ -15,7 +15,17 @@ from strongroom.container.ranges import BytesReader
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import Malformed
 from strongroom.model import Rotation, Secret, SecretBytes, Version, VersionState
-from tests.container.parts import DOCUMENT_ABOUT, KEY, SIGNER, document, manifest, packed, sealed, secret
+from tests.container.parts import (
+    CONTROL,
+    DOCUMENT_ABOUT,
+    KEY,
+    RECOVER,
+    document,
+    manifest,
+    packed,
+    sealed,
+    secret,
+)
 
 FULL = Secret(
     name="prod/db",
@@ -94,8 +104,8 @@ def test_writing_says_what_was_written() -> None:
 def test_every_kind_of_file_is_told_by_its_first_bytes() -> None:
     files = {
         FileKind.CONTAINER: sealed([secret("a")])[0],
-        FileKind.MANIFEST: sign_manifest(manifest(), SIGNER),
-        FileKind.ENVELOPE: write_detached(WrappingKey.create([KEY]).record, SIGNER),
+        FileKind.MANIFEST: sign_manifest(manifest(), CONTROL),
+        FileKind.ENVELOPE: write_detached(WrappingKey.create([KEY]).record, RECOVER),
         FileKind.METADATA: document([]),
         FileKind.BUNDLE: packed({}),
         FileKind.LEGACY: bytes(16) + b"gAAAAAB",

@@ -36,7 +36,18 @@ from strongroom.errors import (
     WrongKey,
 )
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
-from tests.container.parts import DIGEST_KEY, KEY, NAME_KEY, OTHER, SIGNER, TRUSTED, hashed, sealed, secret
+from tests.container.parts import (
+    DIGEST_KEY,
+    INSTALLATION,
+    KEY,
+    NAME_KEY,
+    OTHER,
+    SIGNER,
+    TRUSTED,
+    hashed,
+    sealed,
+    secret,
+)
 from tests.container.parts import about as about_
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -167,7 +178,7 @@ def test_a_signer_that_is_not_trusted_is_refused_before_any_key_is_tried() -> No
             raise AssertionError("a key was tried on an untrusted file")
 
     data, _ = sealed([secret("a")])
-    with pytest.raises(UntrustedSigner, match=SIGNER.fingerprint):
+    with pytest.raises(UntrustedSigner, match=INSTALLATION.fingerprint):
         Container.open(BytesReader(data), [Untouchable()], trusted=frozenset({"sr1:00"}))
 
 

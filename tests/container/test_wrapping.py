@@ -21,7 +21,7 @@ from strongroom.errors import (
     UsageError,
     WrongKey,
 )
-from tests.container.parts import KEY, OTHER, SIGNER, TRUSTED, RawKey, sealed, secret
+from tests.container.parts import KEY, OTHER, RECOVER, TRUSTED, RawKey, sealed, secret
 
 FILE_ID = bytes(32)
 
@@ -136,7 +136,7 @@ def test_sealing_for_nobody_or_for_too_many_is_refused() -> None:
 def test_after_rotation_only_the_new_recipient_opens_and_no_byte_of_the_container_changed() -> None:
     key = WrappingKey.create([KEY])
     data, _ = sealed([secret("a")], wrapping_key=key)
-    newer = parse_detached(write_detached(key.rewrap([OTHER]).record, SIGNER), trusted=TRUSTED)
+    newer = parse_detached(write_detached(key.rewrap([OTHER]).record, RECOVER), trusted=TRUSTED)
     reader = BytesReader(data)
     assert Container.open(reader, [OTHER], newer=newer, trusted=TRUSTED).find("a") == secret("a")
     with pytest.raises(WrongKey):
@@ -161,14 +161,14 @@ def test_an_older_envelope_does_not_pass_for_a_newer_one() -> None:
 
 
 def test_a_detached_envelope_of_an_unknown_signer_is_refused() -> None:
-    data = write_detached(WrappingKey.create([KEY]).record, SIGNER)
+    data = write_detached(WrappingKey.create([KEY]).record, RECOVER)
     with pytest.raises(UntrustedSigner):
         parse_detached(data, trusted=frozenset())
 
 
 def test_a_detached_envelope_is_encoded_identically_when_read_and_written_again() -> None:
     record = WrappingKey.create([KEY, OTHER]).record
-    data = write_detached(record, SIGNER)
+    data = write_detached(record, RECOVER)
     again: WrappingKeyRecord = parse_detached(data, trusted=None)
     assert again == record
-    assert write_detached(again, SIGNER) == data
+    assert write_detached(again, RECOVER) == data

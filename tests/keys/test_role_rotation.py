@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.signing import Signers, require_in_time, require_trusted
+from strongroom.container.certificate import require_in_time, require_trusted
+from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError, UntrustedSigner, UsageError
 from strongroom.keys import privatefile, rolelist, roles
 from strongroom.keys.keyring import Keyring
@@ -27,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def states(folder: Path, role: str = "control") -> list[str]:
-    return [_state(key) for key in rolelist.read(folder)[role]]
+    return [_state(key) for key in rolelist.read(folder).of(role)]
 
 
 def _state(key: rolelist.RoleKey) -> str:
@@ -45,7 +46,8 @@ def test_a_rotated_role_signs_with_its_next_key_and_the_last_one_counts_for_a_wh
     new = ring.signer("control")
     assert (made.version, made.raw, states(folder)) == (2, new.public, ["retired", "signs"])
     assert ring.accepted("control") == (new.public, old.public)
-    assert roles.believed(folder) == {old.fingerprint, new.fingerprint}
+    assert roles.believed(folder) == {roles.installation_fingerprint(folder)}
+    assert roles.believed(folder).retired.keys() == {old.fingerprint}
 
 
 def test_when_its_time_is_over_nothing_new_of_a_retired_key_is_accepted(folder: Path) -> None:
@@ -53,17 +55,17 @@ def test_when_its_time_is_over_nothing_new_of_a_retired_key_is_accepted(folder: 
     old = ring.signer("control")
     roles.rotate(folder, "control", grace=HOUR, now=datetime.now(UTC) - 2 * HOUR)
     assert ring.accepted("control") == (ring.signer("control").public,)
-    assert old.fingerprint in roles.believed(folder)
+    require_trusted(old.certificate, roles.believed(folder))
 
 
 def test_a_retired_signer_counts_for_what_was_made_in_its_time_alone(folder: Path) -> None:
     old = roles.load_or_create_role(folder, "control")
     roles.rotate(folder, "control", grace=HOUR, now=NOW)
     trusted = roles.believed(folder)
-    require_in_time(old.public, "2026-11-26T09:00:00Z", trusted)
+    require_in_time(old.certificate, "2026-11-26T09:00:00Z", trusted)
     for late in ("2026-11-26T09:00:01Z", "2099-01-01T00:00:00Z", "2026-11-26T07:00:00", "yesterday"):
-        with pytest.raises(UntrustedSigner, match="made after"):
-            require_in_time(old.public, late, trusted)
+        with pytest.raises(UntrustedSigner, match="counts; this was made"):
+            require_in_time(old.certificate, late, trusted)
 
 
 def test_an_announced_key_is_accepted_before_it_signs(folder: Path) -> None:
@@ -88,9 +90,9 @@ def test_nothing_of_a_distrusted_key_counts_and_another_takes_its_place(folder: 
     assert states(folder) == ["distrusted", "distrusted", "signs"]  # what was announced lay beside it
     assert ring.accepted("control") == (new.public,)
     trusted = roles.believed(folder)
-    assert trusted == {new.fingerprint}
+    require_trusted(new.certificate, trusted)
     with pytest.raises(UntrustedSigner, match=r"distrusted here since .*laptop lost"):
-        require_trusted(leaked.public, trusted)
+        require_trusted(leaked.certificate, trusted)
 
 
 def test_an_old_version_that_leaked_takes_nothing_from_the_present_one(folder: Path) -> None:
@@ -128,15 +130,7 @@ def test_a_role_whose_key_lies_elsewhere_is_not_rotated(folder: Path) -> None:
     roles.load_or_create_role(folder, "seal")
     with pytest.raises(ConfigError):
         roles.rotate(folder, "control")
-    assert set(rolelist.read(folder)) == {"seal"}
-
-
-def test_a_list_without_versions_is_read_and_goes_on_from_there(folder: Path) -> None:
-    first = roles.load_or_create_role(folder, "control")
-    (folder / rolelist.TRUSTED).write_text(json.dumps({"control": first.public.hex()}))
-    assert roles.load_or_create_role(folder, "control").public == first.public
-    assert roles.rotate(folder, "control").version == 2
-    assert {first.fingerprint} < roles.believed(folder)
+    assert set(rolelist.read(folder).roles) == {"seal"}
 
 
 def test_an_old_private_key_that_was_put_back_is_told(folder: Path) -> None:
@@ -151,16 +145,18 @@ def test_an_old_private_key_that_was_put_back_is_told(folder: Path) -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        '[{"version": 1, "public": "%s", "until": "soon"}]',
-        '[{"version": 1, "public": "%s", "until": "2026-01-01T00:00:00"}]',
-        '[{"version": 1, "public": "%s", "more": 1}]',
-        '[{"public": "%s"}]',
-        '{"version": 1, "public": "%s"}',
+        {"until": "soon"},
+        {"until": "2026-01-01T00:00:00"},
+        {"more": 1},
+        {"version": "one"},
+        {"certificate": None},
     ],
 )
-def test_a_damaged_version_trusts_nobody(folder: Path, entry: str) -> None:
-    folder.mkdir()
-    (folder / rolelist.TRUSTED).write_text('{"seal": %s}' % (entry % ("ab" * 32)))
+def test_a_damaged_version_trusts_nobody(folder: Path, entry: dict[str, object]) -> None:
+    roles.load_or_create_role(folder, "seal")
+    content = json.loads((folder / rolelist.TRUSTED).read_text())
+    content["roles"]["seal"][0].update(entry)
+    (folder / rolelist.TRUSTED).write_text(json.dumps(content))
     with pytest.raises(ConfigError, match="damaged"):
         roles.believed(folder)
 
@@ -210,7 +206,7 @@ def test_whoever_dies_while_rotating_leaves_a_role_that_signs_and_is_believed(
             child.join()
             died += child.exitcode == -signal.SIGKILL
             ring = Keyring(folder)
-            if rolelist.current(rolelist.read(folder)["control"]) is None:
+            if rolelist.current(rolelist.read(folder).of("control")) is None:
                 _rotate(folder)  # distrusted, and died before its successor: the next command goes on
             assert ring.accepted("control")[0] in {ring.signer("control").public, _announced(folder)}
             work(folder)
@@ -219,7 +215,7 @@ def test_whoever_dies_while_rotating_leaves_a_role_that_signs_and_is_believed(
 
 
 def _announced(folder: Path) -> bytes:
-    return next((key.raw for key in rolelist.read(folder)["control"] if key.announced), b"")
+    return next((key.raw for key in rolelist.read(folder).of("control") if key.announced), b"")
 
 
 def _race(folder: Path) -> None:
@@ -236,18 +232,18 @@ def test_rotations_at_once_take_turns(folder: Path) -> None:
         racer.join()
     assert [racer.exitcode for racer in racers] == [0] * 4
     assert states(folder) == ["retired"] * 12 + ["signs"]
-    assert roles.load_or_create_role(folder, "control").public == rolelist.read(folder)["control"][-1].raw
+    assert roles.load_or_create_role(folder, "control").public == rolelist.read(folder).of("control")[-1].raw
 
 
 # -- sets of signers -------------------------------------------------------------
 
 
-def test_distrust_outweighs_a_configured_signer_and_a_typed_one_outweighs_distrust() -> None:
-    known = Signers({"a", "b"}, retired={"a": "2026-01-01T00:00:00+00:00"}, distrusted={"c": "leak"})
-    for merged in (known | frozenset({"c", "d"}), frozenset({"c", "d"}) | known):
+def test_distrust_holds_in_every_union_and_naming_the_very_key_lifts_it() -> None:
+    known = Signers({"a", "b"}, retired={"k": "2026-01-01T00:00:00+00:00"}, distrusted={"c": "leak"})
+    for merged in (known | frozenset({"d"}), frozenset({"d"}) | known):
         assert isinstance(merged, Signers)
         assert merged == {"a", "b", "d"}
         assert (merged.retired, merged.distrusted) == (known.retired, known.distrusted)
-    typed = known.with_named({"a", "c"})
-    assert typed == {"a", "b", "c"}
+    typed = known.with_named({"k", "c", "e"})
+    assert typed == {"a", "b", "e"}
     assert (typed.retired, typed.distrusted) == ({}, {})

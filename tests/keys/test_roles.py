@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.signing import Signer, fingerprint, verify
-from strongroom.errors import ConfigError
+from strongroom.container.certificate import require_trusted
+from strongroom.container.signing import Signer, verify
+from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import clusterkeys, privatefile, roles
 from strongroom.keys.roles import ROLES, TRUSTED, load_or_create_role, load_role, trusted
 
@@ -23,8 +24,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "keys" / "roles"
 
 
-def listed(folder: Path) -> dict[str, str]:
-    content: dict[str, str] = json.loads((folder / TRUSTED).read_text())
+def listed(folder: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((folder / TRUSTED).read_text())
     return content
 
 
@@ -45,14 +46,14 @@ def test_every_role_has_a_key_of_its_own(folder: Path) -> None:
 
     assert len(set(made.values())) == len(ROLES)
     assert trusted(folder) == made
-    assert roles.believed(folder, ROLES) == {fingerprint(public) for public in made.values()}
+    assert roles.believed(folder) == {roles.installation_fingerprint(folder)}
 
 
 def test_private_halves_are_their_owners_alone_and_public_ones_are_public(folder: Path) -> None:
     load_or_create_role(folder, "seal")
 
     modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()}
-    assert modes == {"seal.key": 0o600, TRUSTED: 0o644}
+    assert modes == {"seal.key": 0o600, roles.INSTALLATION: 0o600, TRUSTED: 0o644}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
@@ -116,7 +117,7 @@ def test_what_an_interrupted_making_left_is_no_obstacle(folder: Path) -> None:
     signer = load_or_create_role(folder, "seal")
 
     assert trusted(folder) == {"seal": signer.public}
-    assert sorted(each.name for each in folder.iterdir()) == ["seal.key", TRUSTED]
+    assert sorted(each.name for each in folder.iterdir()) == [roles.INSTALLATION, "seal.key", TRUSTED]
 
 
 # -- contradictions --------------------------------------------------------------
@@ -147,13 +148,118 @@ def test_a_key_that_is_not_the_listed_one_is_refused(folder: Path) -> None:
 
 
 def test_other_hosts_roles_stay_in_the_list(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    (folder / TRUSTED).write_text(json.dumps({"verify": "ab" * 32}))
+    other = load_or_create_role(folder, "verify")
+    (folder / "verify.key").unlink()
 
     load_or_create_role(folder, "seal")
 
-    assert set(listed(folder)) == {"seal", "verify"}
-    assert trusted(folder)["verify"] == b"\xab" * 32
+    assert trusted(folder).keys() == {"seal", "verify"}
+    assert trusted(folder)["verify"] == other.public
+
+
+# -- the installation key ----------------------------------------------------------
+
+
+def test_one_installation_certifies_every_role(folder: Path) -> None:
+    made = [load_or_create_role(folder, role) for role in ROLES]
+
+    assert {one.certificate.fingerprint for one in made} == {roles.installation_fingerprint(folder)}
+    assert [one.certificate.role for one in made] == list(ROLES)
+    for one in made:
+        one.certificate.verify()
+
+
+def test_without_the_installation_key_certified_roles_go_on_and_a_new_one_says_what_it_needs(
+    folder: Path, tmp_path: Path
+) -> None:
+    signer = load_or_create_role(folder, "seal")
+    offline = tmp_path / "stick" / roles.INSTALLATION
+    offline.parent.mkdir()
+    (folder / roles.INSTALLATION).rename(offline)
+
+    assert load_or_create_role(folder, "seal").public == signer.public
+    with pytest.raises(ConfigError, match="installation key") as caught:
+        load_or_create_role(folder, "verify")
+    assert "signers create verify --installation-key FILE" in (caught.value.hint or "")
+    assert not (folder / "verify.key").exists()
+
+    made = load_or_create_role(folder, "verify", installation_key=offline)
+    assert made.certificate.fingerprint == signer.certificate.fingerprint
+    assert not (folder / roles.INSTALLATION).exists()
+
+
+def test_another_installations_key_certifies_nothing_here(folder: Path, tmp_path: Path) -> None:
+    load_or_create_role(folder, "seal")
+    load_or_create_role(tmp_path / "other", "seal")
+
+    with pytest.raises(ConfigError, match="another installation"):
+        load_or_create_role(folder, "verify", installation_key=tmp_path / "other" / roles.INSTALLATION)
+
+
+def test_a_lost_role_key_is_replaced_under_the_same_installation(folder: Path) -> None:
+    lost = load_or_create_role(folder, "recover")
+    (folder / "recover.key").unlink()
+
+    made = roles.replace(folder, "recover")
+
+    now = load_or_create_role(folder, "recover")
+    assert now.public == made.raw != lost.public
+    assert now.certificate.fingerprint == lost.certificate.fingerprint
+    require_trusted(lost.certificate, roles.believed(folder))
+
+
+def test_a_key_that_is_here_is_not_replaced_as_lost(folder: Path) -> None:
+    load_or_create_role(folder, "recover")
+    with pytest.raises(UsageError, match="not lost"):
+        roles.replace(folder, "recover")
+    with pytest.raises(UsageError, match="never had"):
+        roles.replace(folder, "seal")
+
+
+def test_a_second_hosts_key_is_certified_by_the_first_and_signs_once_the_list_arrives(
+    folder: Path, tmp_path: Path
+) -> None:
+    load_or_create_role(folder, "control")
+    second = tmp_path / "second"
+    second.mkdir(mode=0o700)
+    (second / TRUSTED).write_bytes((folder / TRUSTED).read_bytes())
+
+    public = roles.request(second, "verify")
+    assert roles.request(second, "verify") == public
+    with pytest.raises(ConfigError):
+        load_or_create_role(second, "verify")
+    key = roles.certify_key(folder, "verify", public)
+    assert roles.certify_key(folder, "verify", public) == key
+    (second / TRUSTED).write_bytes((folder / TRUSTED).read_bytes())
+
+    signer = load_or_create_role(second, "verify")
+    assert signer.public == public == trusted(folder)["verify"]
+    assert signer.certificate.fingerprint == roles.installation_fingerprint(folder)
+    assert sorted(each.name for each in second.iterdir()) == [TRUSTED, "verify.key"]
+
+
+def test_a_host_that_lost_its_list_does_not_quietly_become_another_installation(folder: Path) -> None:
+    load_or_create_role(folder, "seal")
+    (folder / roles.INSTALLATION).unlink()
+    (folder / TRUSTED).unlink()
+
+    for role in ("seal", "verify"):
+        with pytest.raises(ConfigError, match="neither"):
+            load_or_create_role(folder, role)
+    assert not (folder / roles.INSTALLATION).exists()
+
+
+@pytest.mark.parametrize("edit", ["role", "key"])
+def test_whoever_edits_the_list_adds_no_key_to_it(folder: Path, tmp_path: Path, edit: str) -> None:
+    load_or_create_role(folder, "seal")
+    load_or_create_role(tmp_path / "other", "control")
+    content, foreign = listed(folder), listed(tmp_path / "other")
+    table: dict[str, object] = content["roles"]  # type: ignore[assignment]
+    table["control"] = table["seal"] if edit == "role" else foreign["roles"]["control"]  # type: ignore[index]
+    (folder / TRUSTED).write_text(json.dumps(content))
+
+    with pytest.raises(ConfigError, match="damaged"):
+        trusted(folder)
 
 
 # -- damage ----------------------------------------------------------------------
@@ -169,11 +275,12 @@ def test_other_hosts_roles_stay_in_the_list(folder: Path) -> None:
         '"seal"',
         "\udcff",
         '{"seal": 7}',
-        '{"seal": null}',
-        '{"seal": "zz"}',
-        '{"seal": ""}',
-        '{"seal": "00"}',
-        '{"seal": "%s"}' % ("00" * 33),
+        '{"installation": 7}',
+        '{"roles": {"seal": null}}',
+        '{"roles": {"seal": [{"version": 1}]}}',
+        '{"roles": {"seal": [{"version": 1, "certificate": {}}]}}',
+        '{"roles": {}, "more": 1}',
+        "[" * 100_000,
     ],
 )
 def test_a_damaged_list_trusts_nobody(folder: Path, content: str) -> None:

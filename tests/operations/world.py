@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.signing import Signer
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Depth, Secret, SecretBytes, Version
@@ -19,6 +20,7 @@ from strongroom.state.records import Run, RunKind, Spec
 from strongroom.state.store import Patience, RunStore
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
+from tests.certified import certified
 
 POLICY = "weekly"
 REGIONS = ("eu", "us", "ap")
@@ -51,7 +53,8 @@ class World:
     targets: Mapping[str, Target]
     source: MemoryStore
     identity: KeyFileIdentity
-    signers: Mapping[str, Signer]
+    installation: Signer
+    signers: Mapping[str, CertifiedSigner]
     spec: Spec
     work_key: bytes
     digest_key: bytes
@@ -72,7 +75,7 @@ class World:
             pinned=lambda policy: Pinned(spec=self.spec, recipients=(recipient,)),
             signers=lambda role: self.signers[role],
             trusted=lambda role: (self.signers[role].public,),
-            signer_fingerprints=frozenset({self.signers["control"].fingerprint}),
+            signer_fingerprints=frozenset({self.installation.fingerprint}),
             identities=lambda: (self.identity,),
             work_key=self.work_key,
             digest_key=self.digest_key,
@@ -115,6 +118,7 @@ def make_world(
     source = MemoryStore(held, name="vault")
     targets: dict[str, Target] = {name: MemoryTarget(name=name, region=name) for name in REGIONS}
     identity = KeyFileIdentity(os.urandom(32))
+    installation = Signer.generate()
     listed = sum(entry.size for entry in source.list())
     spec = Spec(
         kind=RunKind.BACKUP,
@@ -134,7 +138,8 @@ def make_world(
         targets=targets,
         source=source,
         identity=identity,
-        signers={role: Signer.generate() for role in ("control", "seal", "recover")},
+        installation=installation,
+        signers={role: certified(role, installation=installation) for role in ("control", "seal", "recover")},
         spec=spec,
         work_key=os.urandom(32),
         digest_key=os.urandom(32),

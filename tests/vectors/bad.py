@@ -8,8 +8,10 @@ from functools import cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from strongroom.container import canonical, document, layout
+from strongroom.container.certificate import Certificate, CertifiedSigner
 from strongroom.container.envelope import write_detached
 from strongroom.container.head import HEAD, sign_head
 from strongroom.container.manifest import MANIFEST, sign_manifest
@@ -150,7 +152,7 @@ def signed_again() -> None:
     forged("segment-foreign", "Tampered", "a segment of another container", foreign)
     altered = flipped(one(), 60)[: read_outer(BytesReader(one()), trusted=None).trailer.start]
     comment = "another header tag, signed: it does not fit the file key"
-    container("header-tag-wrong", "Tampered", comment, resigned(one(), m.SIGNER, before=altered))
+    container("header-tag-wrong", "Tampered", comment, resigned(one(), m.SEAL, before=altered))
     comment = "the last segment and its directory entry are missing"
     cut = made.change(segments=made.segments[:2], lies={"directory": made.index["directory"]})
     forged("segment-missing", "Tampered", comment, cut)
@@ -221,7 +223,7 @@ def rotated() -> None:
     second = first.rewrap([m.passphrase(random)])
 
     def newer(key: WrappingKey) -> tuple[str, str]:
-        return "newer", base64.b64encode(write_detached(key.record, m.SIGNER)).decode()
+        return "newer", base64.b64encode(write_detached(key.record, m.RECOVER)).decode()
 
     comment = "rotated to a passphrase: the old key file opens no more"
     container("rotated-away", "WrongKey", comment, data, newer(second))
@@ -343,8 +345,8 @@ def misplaced() -> None:
 
 
 def documents() -> None:
-    made = sign_manifest(good.manifest_record(), m.SIGNER)
-    envelope, head = write_detached(good.record().record, m.SIGNER), sign_head(good.head_record(), m.SIGNER)
+    made = sign_manifest(good.manifest_record(), m.CONTROL)
+    envelope, head = write_detached(good.record().record, m.RECOVER), sign_head(good.head_record(), m.CONTROL)
     for kind, data in (("manifest", made), ("envelope", envelope), ("head", head)):
         refused(f"{kind}-cut", "Truncated", "the last byte is missing", data[:-1], TRUSTED)
         refused(f"{kind}-added", "Malformed", "a line feed was added", data + b"\n", TRUSTED)
@@ -354,11 +356,12 @@ def documents() -> None:
         refused(f"{kind}-other", "NotABackup", "other JSON", b'{"a":1}\n', TRUSTED)
         version = data.replace(b'/1",', b'/2",', 1)
         refused(f"{kind}-version-unknown", "UnsupportedVersion", "version 2", version, TRUSTED)
-        untrusted = ("trusted", m.STRANGER.fingerprint)
+        untrusted = ("trusted", m.STRANGERS.fingerprint)
         refused(f"{kind}-signer-unknown", "UntrustedSigner", "signed by a stranger", data, untrusted)
     refused("envelope-is-manifest", "NotABackup", "a manifest in an envelope's place", made, TRUSTED)
     bad_manifests()
     bad_heads()
+    bad_certificates(made, envelope)
     data = good.document(m.few())
     refused("metadata-changed", "Tampered", "one bit of a line", flipped(data, 200))
     refused("metadata-cut", "Truncated", "the last line is missing", data[:-27])
@@ -373,13 +376,63 @@ def without_line(data: bytes, number: int) -> bytes:
     return removed[:-15] + b"%012d" % len(removed) + removed[-3:]
 
 
+def forged_certificate() -> Certificate:
+    """Return one that names the pinned installation, and that a stranger signed."""
+    own = m.STRANGER.certificate
+    return replace(own, installation=m.INSTALLATION.public.hex())
+
+
+def certified_containers() -> None:
+    """Containers that are signed well, by a key that is not what its certificate must say."""
+    comment = "the certificate of the key that sealed it, and another key's signature"
+    body = resigned(one(), m.STRANGER, certificate=m.SEAL.certificate)
+    container("certificate-foreign", "Tampered", comment, body)
+    comment = "a certificate that names the pinned installation, which did not sign it"
+    container(
+        "certificate-forged",
+        "Tampered",
+        comment,
+        resigned(one(), m.STRANGER, certificate=forged_certificate()),
+    )
+    container("role-wrong", "UntrustedSigner", "sealed by role control", resigned(one(), m.CONTROL))
+    comment = "a certificate whose time is in another form"
+    odd = replace(m.SEAL.certificate, issued_at="2026-11-01T00:00:00+00:00")
+    container("certificate-time-odd", "Malformed", comment, resigned(one(), m.SEAL, certificate=odd))
+
+
+def bad_certificates(manifest: bytes, envelope: bytes) -> None:
+    """Documents whose signer is not what its certificate must say."""
+    at = manifest.index(b'"issued_at"') + 13
+    refused(
+        "manifest-certificate-changed", "Tampered", "a certificate's time", flipped(manifest, at), TRUSTED
+    )
+    comment = "a certificate that names the pinned installation, which did not sign it"
+    body = document.write(MANIFEST, canonical.encode(good.manifest_record()), _with(forged_certificate()))
+    refused("manifest-certificate-forged", "Tampered", comment, body, TRUSTED)
+    body = sign_manifest(good.manifest_record(), m.SEAL)
+    refused("manifest-role-wrong", "UntrustedSigner", "signed by role seal", body, TRUSTED)
+    comment = "a certificate of another key of the installation"
+    swapped = envelope.replace(m.RECOVER.certificate.encode(), m.CONTROL.certificate.encode())
+    swapped = swapped[:-15] + b"%012d" % len(swapped) + swapped[-3:]
+    refused("envelope-certificate-foreign", "Tampered", comment, swapped, TRUSTED)
+    body = write_detached(good.record().record, m.CONTROL)
+    refused("envelope-role-wrong", "UntrustedSigner", "signed by role control", body, TRUSTED)
+    first = replace(good.manifest_record().containers[0], signature="00" * 64)
+    body = sign_manifest(good.manifest_record(first, good.entry(1, "80", "ff")), m.CONTROL)
+    refused("manifest-receipt-wrong", "Tampered", "a receipt of zeros", body, TRUSTED)
+
+
+def _with(certificate: Certificate) -> CertifiedSigner:
+    return CertifiedSigner.of(m.STRANGER, certificate)
+
+
 def bad_manifests() -> None:
     """Manifests that are signed and yet break a rule."""
 
     def signed(name: str, comment: str, change: Callable[[dict[str, Any]], object]) -> None:
         content = msgspec.json.decode(canonical.encode(good.manifest_record()))
         change(content)
-        body = document.write(MANIFEST, msgspec.json.encode(content), m.SIGNER)
+        body = document.write(MANIFEST, msgspec.json.encode(content), m.CONTROL)
         refused(f"manifest-{name}", "Malformed", comment, body, TRUSTED)
 
     signed("gap", "containers 0 and 2", lambda c: c["containers"][1].update(piece=2))
@@ -394,7 +447,7 @@ def bad_heads() -> None:
 
     def signed(name: str, comment: str, **changed: object) -> None:
         content = {**msgspec.json.decode(canonical.encode(good.head_record())), **changed}
-        body = document.write(HEAD, msgspec.json.encode(content), m.SIGNER)
+        body = document.write(HEAD, msgspec.json.encode(content), m.CONTROL)
         refused(f"head-{name}", "Malformed", comment, body, TRUSTED)
 
     signed("event-zero", "an event before the first", event=0)
@@ -437,8 +490,8 @@ def scenarios() -> dict[str, Scenario]:
     """Return every bad scenario by name."""
     if not BAD:
         for publish in (
-            changed_bytes, wrong_lengths, wrong_keys, signed_again, envelopes, rotated, contents,
-            documents, files, legacy,
+            changed_bytes, wrong_lengths, wrong_keys, signed_again, certified_containers, envelopes, rotated,
+            contents, documents, files, legacy,
         ):  # fmt: skip
             publish()
     return BAD

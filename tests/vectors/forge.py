@@ -15,16 +15,16 @@ import msgspec
 import zstandard
 
 from strongroom.container import canonical, layout
+from strongroom.container.certificate import Certificate, CertifiedSigner
 from strongroom.container.envelope import Envelope
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.layout import Trailer
 from strongroom.container.outer import CONTAINER_DOMAIN, read_outer, read_segments, signed_message
 from strongroom.container.ranges import BytesReader
 from strongroom.container.segment import padded
-from strongroom.container.signing import Signer
 from strongroom.container.stanza import Identity
 from strongroom.container.wrapping import unlock
-from tests.vectors.material import SIGNER, stream
+from tests.vectors.material import SEAL, stream
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Parts:
     segments: tuple[tuple[bytes, bytes], ...]
     index: dict[str, Any]
     envelope: bytes
-    signer: Signer = SIGNER
+    signer: CertifiedSigner = SEAL
     directory: bytes | None = None
     index_plain: bytes | None = None
     lies: dict[str, Any] = field(default_factory=dict)
@@ -93,7 +93,9 @@ class Parts:
         return assemble(keys.header.raw + body, directory, sealed, self.envelope, self.signer)
 
 
-def assemble(before: bytes, directory: bytes, index: bytes, envelope: bytes, signer: Signer) -> bytes:
+def assemble(
+    before: bytes, directory: bytes, index: bytes, envelope: bytes, signer: CertifiedSigner
+) -> bytes:
     """Add the tail to header and segments, signed."""
     size = len(before) + len(directory) + len(index) + len(envelope)
     total = size + layout.SIGNATURE.size + layout.TRAILER.size
@@ -129,13 +131,20 @@ def values_plain(*values: bytes) -> bytes:
     return joined + bytes(padded(len(joined)) - len(joined))
 
 
-def resigned(data: bytes, signer: Signer, *, before: bytes | None = None) -> bytes:
+def resigned(
+    data: bytes,
+    signer: CertifiedSigner,
+    *,
+    before: bytes | None = None,
+    certificate: Certificate | None = None,
+) -> bytes:
     """Sign a container again, as somebody without any of its keys can.
 
-    ``before`` takes the place of header and segments.
+    ``before`` takes the place of header and segments, ``certificate`` that of the signer's own.
     """
     outer = read_outer(BytesReader(data), trusted=None)
-    envelope = data[outer.trailer.start + len(outer.directory) + len(outer.index) : -124]
+    carried = msgspec.structs.replace(outer.envelope, certificate=certificate or signer.certificate)
+    envelope = canonical.encode(carried)
     before = data[: outer.trailer.start] if before is None else before
     return assemble(before, outer.directory, outer.index, envelope, signer)
 

@@ -25,6 +25,7 @@ from strongroom.container.manifest import (
     sign_manifest,
 )
 from strongroom.container.metadata import DocumentAbout, to_metadata, write_document
+from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.rows import bare, encode_secrets
 from strongroom.container.segment import unpack_rows
 from strongroom.container.stanza import Recipient, Stanza
@@ -33,6 +34,7 @@ from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
+from strongroom.operations.layout import container_entry
 from tests.vectors import material as m
 from tests.vectors.bundling import bundle
 from tests.vectors.forge import Parts, rows_plain
@@ -40,7 +42,7 @@ from tests.vectors.vector import Vector
 
 Scenario = Callable[[], Vector]
 GOOD: dict[str, Scenario] = {}
-TRUSTED = ("trusted", m.SIGNER.fingerprint)
+TRUSTED = ("trusted", m.INSTALLATION.fingerprint)
 
 
 def scenario(function: Scenario) -> Scenario:
@@ -280,7 +282,7 @@ def container_metadata_spelling() -> Vector:
 def container_newer_envelope() -> Vector:
     random = m.stream("newer")
     first = WrappingKey.create([m.passphrase(random)], _random=random)
-    newer = write_detached(first.rewrap([m.key_file(random)]).record, m.SIGNER)
+    newer = write_detached(first.rewrap([m.key_file(random)]).record, m.RECOVER)
     body = m.container("newer/file", m.few(), lambda _: [], wrapping_key=first)
     comment = "rotated: opens with the new recipient through the detached envelope"
     field = ("newer", base64.b64encode(newer).decode())
@@ -303,7 +305,7 @@ def record() -> WrappingKey:
 def envelope() -> Vector:
     second = record().rewrap([m.hpke(m.XWING, "recovery")]).record
     body = canonical.encode(second)
-    made = write_detached(second, m.SIGNER)
+    made = write_detached(second, m.RECOVER)
     return vector("envelope", "a detached envelope", made, TRUSTED, body_field(body))
 
 
@@ -312,7 +314,8 @@ def body_field(body: bytes) -> tuple[str, str]:
 
 
 def entry(piece: int, first: str, last: str) -> ContainerEntry:
-    return ContainerEntry(
+    receipt = Receipt(
+        run=m.BACKUP,
         piece=piece,
         sha256=m.fixed(f"sha256 {piece}").hex(),
         size=4096 + piece,
@@ -321,9 +324,8 @@ def entry(piece: int, first: str, last: str) -> ContainerEntry:
         first=first * 16,
         last=last * 16,
         wrapping_key=m.fixed("wrapping key id", 16).hex(),
-        signer=m.SIGNER.public.hex(),
-        signature=m.SIGNER.sign(b"strongroom/v1/receipt", b"made up").hex(),
     )
+    return container_entry(receipt, sign_receipt(receipt, m.SEAL), m.SEAL.public)
 
 
 def manifest_record(*containers: ContainerEntry) -> Manifest:
@@ -366,7 +368,7 @@ def manifest_record(*containers: ContainerEntry) -> Manifest:
 @scenario
 def manifest() -> Vector:
     made = manifest_record()
-    body = sign_manifest(made, m.SIGNER)
+    body = sign_manifest(made, m.CONTROL)
     return vector("manifest", "two containers", body, TRUSTED, body_field(canonical.encode(made)))
 
 
@@ -378,7 +380,7 @@ def head_record() -> LedgerHead:
 @scenario
 def head() -> Vector:
     made = head_record()
-    body = sign_head(made, m.SIGNER)
+    body = sign_head(made, m.CONTROL)
     return vector("head", "event 42", body, TRUSTED, body_field(canonical.encode(made)))
 
 

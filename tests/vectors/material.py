@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_priva
 from cryptography.hazmat.primitives.hpke import Suite
 
 from strongroom.container.about import About
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.derive import Random
 from strongroom.container.digests import name_hash
 from strongroom.container.signing import Signer
@@ -53,8 +55,19 @@ def stream(name: str) -> Random:
     return random
 
 
-SIGNER = Signer.from_private(fixed("signer"))
-STRANGER = Signer.from_private(fixed("another signer"))
+INSTALLATION = Signer.from_private(fixed("installation"))
+STRANGERS = Signer.from_private(fixed("another installation"))
+ISSUED = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def role_key(role: str, installation: Signer = INSTALLATION) -> CertifiedSigner:
+    """Return a role's key of an installation, the same each time."""
+    signer = Signer.from_private(fixed(f"{role} of {installation.fingerprint}"))
+    return CertifiedSigner.issued(signer, installation=installation, role=role, issued_at=ISSUED)
+
+
+CONTROL, SEAL, RECOVER = (role_key(role) for role in ("control", "seal", "recover"))
+STRANGER = role_key("seal", STRANGERS)
 NAME_KEY = fixed("name key")
 DIGEST_KEY = fixed("digest key")
 PASSPHRASE = "correct horse battery staple"
@@ -186,7 +199,7 @@ def container(
     recipients: Callable[[Random], list[Recipient]],
     *,
     values: bool = True,
-    signer: Signer = SIGNER,
+    signer: CertifiedSigner = SEAL,
     wrapping_key: WrappingKey | None = None,
 ) -> bytes:
     """Seal secrets with everything random drawn from ``name``."""

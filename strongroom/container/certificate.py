@@ -1,0 +1,183 @@
+"""Certificates: an installation key vouches for the roles' keys, so that people pin one fingerprint.
+
+Whoever reads a backup elsewhere, years and rotations later, knows the installation's fingerprint and
+nothing else. Every signed document and every container carries the certificate of the key that signed it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from msgspec import Struct
+
+from strongroom.container import canonical
+from strongroom.container.signing import Signer, Signers, fingerprint, verify
+from strongroom.errors import Malformed, Tampered, UntrustedSigner
+from strongroom.model import prepare
+
+DOMAIN = b"strongroom/v1/certificate"
+
+MANIFEST_ROLES = ("control", "recover")
+"""Who signs manifests: a backup's, and a rotation's or undo file's. Ledger heads and reports too."""
+ENVELOPE_ROLES = ("recover",)
+CONTAINER_ROLES = ("seal", "recover")
+
+_PATTERN = re.compile(
+    rb'\{"installation":"([0-9a-f]{64})","role":"([a-z]{1,16})","key":"([0-9a-f]{64})",'
+    rb'"issued_at":"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)","signature":"([0-9a-f]{128})"\}'
+)
+
+
+class _Unsigned(Struct, frozen=True):
+    installation: str
+    role: str
+    key: str
+    issued_at: str
+
+
+class Certificate(Struct, frozen=True, forbid_unknown_fields=True):
+    """The installation's word that a key is its role's. Keys and signature in hex."""
+
+    installation: str
+    role: str
+    key: str
+    issued_at: str
+    signature: str
+
+    @property
+    def public(self) -> bytes:
+        """The role's raw public key."""
+        return bytes.fromhex(self.key)
+
+    @property
+    def key_fingerprint(self) -> str:
+        """The role key's fingerprint: what 'strongroom signers' lists, and nobody pins."""
+        return fingerprint(self.public)
+
+    @property
+    def fingerprint(self) -> str:
+        """The installation's fingerprint: what people pin."""
+        return fingerprint(bytes.fromhex(self.installation))
+
+    def encode(self) -> bytes:
+        """Return its canonical JSON."""
+        return canonical.encode(self)
+
+    def check_form(self) -> None:
+        """Hold it to the format's spelling; raise Malformed."""
+        if not _PATTERN.fullmatch(self.encode()):
+            raise Malformed("A signer's certificate is not what the format asks for.")
+
+    def verify(self) -> None:
+        """Check the installation's signature; raise Tampered."""
+        unsigned = _Unsigned(self.installation, self.role, self.key, self.issued_at)
+        try:
+            verify(
+                bytes.fromhex(self.installation),
+                DOMAIN,
+                canonical.encode(unsigned),
+                bytes.fromhex(self.signature),
+            )
+        except Tampered:
+            raise Tampered("The installation's signature under a signer's certificate is wrong.") from None
+
+
+prepare(Certificate)
+
+
+def certify(installation: Signer, *, role: str, public: bytes, issued_at: datetime) -> Certificate:
+    """Have an installation vouch for a role's key."""
+    moment = issued_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    unsigned = _Unsigned(installation.public.hex(), role, public.hex(), moment)
+    signature = installation.sign(DOMAIN, canonical.encode(unsigned)).hex()
+    made = Certificate(unsigned.installation, role, unsigned.key, moment, signature)
+    made.check_form()
+    return made
+
+
+def parse_certificate(data: bytes) -> Certificate | None:
+    """Take a certificate's canonical JSON apart; ``None`` if it is spelt in any other way."""
+    match = _PATTERN.fullmatch(data)
+    return Certificate(*(part.decode() for part in match.groups())) if match else None
+
+
+class CertifiedSigner(Signer):
+    """A role's key with its certificate: what signs documents and containers."""
+
+    __slots__ = ("certificate",)
+
+    def __init__(self, private: Ed25519PrivateKey, certificate: Certificate) -> None:
+        super().__init__(private)
+        if certificate.public != self.public:
+            raise ValueError("the certificate is another key's")
+        self.certificate = certificate
+
+    @classmethod
+    def of(cls, signer: Signer, certificate: Certificate) -> Self:
+        """Return a key together with its certificate."""
+        return cls(Ed25519PrivateKey.from_private_bytes(signer.private_bytes()), certificate)
+
+    @classmethod
+    def issued(cls, signer: Signer, *, installation: Signer, role: str, issued_at: datetime) -> Self:
+        """Return a key that an installation certifies now."""
+        return cls.of(signer, certify(installation, role=role, public=signer.public, issued_at=issued_at))
+
+
+def require_signer(
+    certificate: Certificate, *, may: Collection[str], what: str, trusted: frozenset[str] | None
+) -> None:
+    """Refuse a signer who may not sign this, or whose installation is not pinned.
+
+    Args:
+        may: the roles that sign this kind of thing.
+        trusted: the installations' fingerprints; ``None`` checks certificate and role alone.
+
+    Raises:
+        Tampered: the certificate is not the installation's.
+        UntrustedSigner: the role may not sign this, the installation is unknown, or the key is distrusted.
+    """
+    certificate.verify()
+    if certificate.role not in may:
+        raise UntrustedSigner(
+            f"Signed by the key of role '{certificate.role}', which does not sign a {what}.",
+            hint="Whoever has that key made this: treat it as leaked. See 'strongroom signers distrust'.",
+        )
+    require_trusted(certificate, trusted)
+
+
+def require_trusted(certificate: Certificate, trusted: frozenset[str] | None) -> None:
+    """Refuse an installation that is not pinned, and a key of it that is distrusted here."""
+    if trusted is None:
+        return
+    if certificate.fingerprint not in trusted:
+        raise UntrustedSigner(f"Signed by installation {certificate.fingerprint}, which is not trusted here.")
+    key = certificate.key_fingerprint
+    if isinstance(trusted, Signers) and key in trusted.distrusted:
+        raise UntrustedSigner(
+            f"Signed by {key}, a key of role '{certificate.role}' which is distrusted here since "
+            f"{trusted.distrusted[key]}.",
+            hint="What was made before that may be good: see 'strongroom signers resign'.",
+        )
+
+
+def require_in_time(certificate: Certificate, made_at: str, trusted: frozenset[str] | None) -> None:
+    """Refuse what a retired key is said to have made after its time."""
+    key = certificate.key_fingerprint
+    ends = trusted.retired.get(key) if isinstance(trusted, Signers) else None
+    if ends is not None and not _made_by(made_at, datetime.fromisoformat(ends)):
+        raise UntrustedSigner(
+            f"Signed by {key}, a key of role '{certificate.role}'. Nothing that it signed after {ends} "
+            f"counts; this was made {made_at}.",
+            hint="Somebody may hold a key that was rotated away. Take another backup, and distrust the key.",
+        )
+
+
+def _made_by(made_at: str, ends: datetime) -> bool:
+    try:
+        return datetime.fromisoformat(made_at) <= ends
+    except (ValueError, TypeError):  # no time, or one of no zone: whoever signs new things writes better
+        return False
