@@ -205,8 +205,17 @@ def unzstd_native(frame: bytes, length: int) -> bytes:
     return data
 
 
-def fingerprint(public: bytes) -> str:
-    return "sr1:" + sha256(public).hex()
+CERTIFICATE = "installation role key issued_at signature".split()  # noqa: SIM905
+SPELLING = (
+    rb'\{"installation":"[0-9a-f]{64}","role":"[a-z]{1,16}","key":"[0-9a-f]{64}","issued_at":'
+    rb'"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z","signature":"[0-9a-f]{128}"\}'
+)
+ROLES = {"manifest": ("control", "recover"), "envelope": ("recover",), "container": ("seal", "recover")}
+
+
+def installation(certificate: dict[str, str]) -> str:
+    """Return the fingerprint of the installation that certified a key."""
+    return "sr1:" + sha256(bytes.fromhex(certificate["installation"])).hex()
 
 
 def check_signature(public: bytes, domain: bytes, message: bytes, signature: bytes) -> None:
@@ -266,12 +275,19 @@ class Keys:
     signers: frozenset[str] = frozenset()
     derived: dict[tuple[str, bytes, int], bytes] = field(default_factory=dict)
 
-    def trust(self, public: bytes) -> None:
-        name = fingerprint(public)
-        need(not self.signers or name in self.signers, "UntrustedSigner", f"Signed by {name}.")
+    def trust(self, certificate: dict[str, str], kind: str) -> None:
+        """Check a signer's certificate, its role, and its installation (section 12)."""
+        name = installation(certificate)
+        signed = canonical({member: certificate[member] for member in CERTIFICATE[:-1]})
+        domain, signature = b"strongroom/v1/certificate", bytes.fromhex(certificate["signature"])
+        check_signature(bytes.fromhex(certificate["installation"]), domain, signed, signature)
+        said = f"Signed by role '{certificate['role']}', which does not sign this."
+        need(certificate["role"] in ROLES[kind], "UntrustedSigner", said)
+        said = f"Signed by installation {name}."
+        need(not self.signers or name in self.signers, "UntrustedSigner", said)
 
-    def said_of(self, public: bytes) -> str:
-        return fingerprint(public) + ("" if self.signers else " (not checked: no --signer)")
+    def said_of(self, certificate: dict[str, str]) -> str:
+        return installation(certificate) + ("" if self.signers else " (not checked: no --signer)")
 
     def unwrap(self, stanza: dict[str, Any], context: bytes) -> bytes | None:
         """Try every key on one stanza; None if none fits."""
@@ -840,7 +856,7 @@ class Secret:
 
 @dataclass(frozen=True)
 class Container:
-    """A container whose signature and envelope were checked (section 1, steps 1 to 8)."""
+    """A container whose signature and envelope were checked (section 1, steps 1 to 9)."""
 
     part: Part
     header: bytes
@@ -912,12 +928,15 @@ def open_container(part: Part, keys: Keys) -> Container:
     signer, signature = tail[-124:-92], tail[-92:-28]
     message = head + sha256(directory) + sha256(index) + sha256(envelope) + tail[-28:]
     check_signature(signer, b"strongroom/v1/container", message, signature)
-    keys.trust(signer)
-    check_directory(directory, start)
-    record = strict(envelope, ("file_key", "wrapping_key"), "The envelope")
+    record = strict(envelope, ("file_key", "wrapping_key", "certificate"), "The envelope")
     sound(list(record["file_key"]) == ["salt", "wrapped"], "The file key has other members.")
     unhex(record["file_key"]["salt"], 32), unhex(record["file_key"]["wrapped"], 48)
     check_record(record["wrapping_key"])
+    certificate = record["certificate"]
+    sound(re.fullmatch(SPELLING, canonical(certificate)), "The certificate is spelt otherwise.")
+    genuine(certificate["key"] == signer.hex(), "The certificate is another key's.")
+    keys.trust(certificate, "container")
+    check_directory(directory, start)
     return Container(part, head, directory, index, record, signer)
 
 
@@ -1053,16 +1072,17 @@ def signed_body(data: bytes, kind: str, keys: Keys) -> bytes:
     """Check a manifest's or envelope's frame and signature; return the body (section 6)."""
     need(len(data) <= 64 * MIB, "NotABackup", "This is too large for a document.")
     check_document(data, kind)
-    frame = rb'\{"format":"[^"]*",\n"body":(.*),\n"signer":"([0-9a-f]{64})",\n'
-    frame += rb'"signature":"([0-9a-f]{128})",\n"length":"\d{12}"\}\n'
-    found = re.fullmatch(frame, data, re.DOTALL)
+    frame = rb'\{"format":"[^"\n]*",\n"body":([^\n]*),\n"certificate":(' + SPELLING
+    frame += rb'),\n"signature":"([0-9a-f]{128})",\n"length":"\d{12}"\}\n'
+    found = re.fullmatch(frame, data)
     if found is None:
         raise Failure("Tampered", "The document's frame was changed.")
-    body, signer, signature = found[1], bytes.fromhex(found[2].decode()), bytes.fromhex(found[3].decode())
-    check_signature(signer, b"strongroom/v1/" + kind.encode(), body, signature)
-    keys.trust(signer)
-    note(f"{kind} signed by {keys.said_of(signer)}")
-    return body
+    certificate, signature = json.loads(found[2]), bytes.fromhex(found[3].decode())
+    message = found[1] + b"\n" + found[2]
+    check_signature(bytes.fromhex(certificate["key"]), b"strongroom/v1/" + kind.encode(), message, signature)
+    keys.trust(certificate, kind)
+    note(f"{kind} signed by {keys.said_of(certificate)}")
+    return found[1]
 
 
 def read_envelope(data: bytes, keys: Keys) -> dict[str, Any]:
@@ -1103,6 +1123,10 @@ def read_manifest(data: bytes, keys: Keys) -> dict[str, Any]:
     sound(manifest["counts"] == sums, "The counts are not those of the containers.")
     if manifest["previous"] is not None:
         unhex(manifest["previous"], 32)
+    for entry in containers:
+        receipt = {"run": manifest["backup_id"], **{member: entry[member] for member in ENTRY[:-2]}}
+        public, signature = bytes.fromhex(entry["signer"]), bytes.fromhex(entry["signature"])
+        check_signature(public, b"strongroom/v1/receipt", canonical(receipt), signature)
     return manifest
 
 
@@ -1180,7 +1204,7 @@ def secrets_in(part: Part, keys: Keys, newer: Sequence[dict[str, Any]]) -> Itera
         yield from _secrets_in_file(open_file(part), keys, newer)
     else:
         container = open_container(part, keys)
-        note(f"sealed by {keys.said_of(container.signer)}")
+        note(f"sealed by {keys.said_of(container.envelope['certificate'])}")
         yield from container.secrets(keys, newer)
 
 
@@ -1194,11 +1218,10 @@ def _secrets_in_file(
     rotated: dict[str, list[dict[str, Any]]] = {}
     for entry in manifest["containers"]:
         part = _piece(held, f"containers/{manifest['backup_id']}/{entry['sha256']}", entry["sha256"])
-        trusted = replace(keys, signers=frozenset())
         if not manifest["sealed"]:
             yield from secrets_in(part, keys, ())
             continue
-        container = open_container(part, trusted)
+        container = open_container(part, keys)
         need(
             container.signer.hex() == entry["signer"], "Tampered", "A container was sealed by another signer."
         )
@@ -1418,7 +1441,7 @@ def parser() -> argparse.ArgumentParser:
         "--hsm-private-key", type=Path, action="append", default=[], help="a copy of its key, PEM"
     )
     made.add_argument("--answer", action="append", default=[], help="what Vault or KMS printed")
-    made.add_argument("--signer", action="append", default=[], help="trust this fingerprint only")
+    made.add_argument("--signer", action="append", default=[], help="trust this installation only (sr1:...)")
     made.add_argument(
         "--newer",
         type=Path,

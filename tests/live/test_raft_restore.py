@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.container.bundle import BundleReader
-from strongroom.container.signing import Signer
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.errors import (
     SourceError,
     SourceUnavailable,
@@ -22,6 +22,7 @@ from strongroom.operations.undo import undo_into
 from strongroom.vault.client import Vault
 from strongroom.vault.connection import Connection
 from strongroom.vault.login import TokenFile
+from tests.certified import certified
 from tests.live.openbao import Answered, RaftServer
 from tests.live.proxy import Answer, FaultyProxy, LoseReply, method
 from tests.live.raft_parts import everything, rekey, restored, seeded, shipped, taken
@@ -102,7 +103,7 @@ def test_what_was_there_is_kept_and_brings_it_back(server: RaftServer, tmp_path:
     secrets = taken(server, tmp_path)
     server.put("secret/", "app/1", {"password": "CANARY-worth keeping"})
     before = everything(server)
-    identity, signer = KeyFileIdentity(bytes(32)), Signer.generate()
+    identity, signer = KeyFileIdentity(bytes(32)), certified("recover")
     vault = Vault(server.connection(tmp_path, "raft-restore", "default"))
     undo = tmp_path / "undo"
 
@@ -117,9 +118,9 @@ def test_what_was_there_is_kept_and_brings_it_back(server: RaftServer, tmp_path:
     assert everything(server) == before
 
 
-def in_file(file: Path, identity: KeyFileIdentity, signer: Signer) -> list[Secret]:
+def in_file(file: Path, identity: KeyFileIdentity, signer: CertifiedSigner) -> list[Secret]:
     with BundleReader(file) as bundle:
-        trusted = frozenset({signer.fingerprint})
+        trusted = frozenset({signer.certificate.fingerprint})
         return list(open_backup(bundle, identities=[identity], trusted=trusted).secrets())
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from msgspec import structs
 
 from strongroom.container.about import About
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.digests import name_hash
 from strongroom.container.manifest import Counts, Manifest, ManifestSelection, ManifestTarget, sign_manifest
 from strongroom.container.receipt import sign_receipt
-from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import write_container
 from strongroom.evidence.catalog import entry_of
@@ -30,7 +30,7 @@ def make_backup(
     *,
     recipients: Sequence[Recipient],
     spec: Spec,
-    signers: tuple[Signer, Signer],
+    signers: tuple[CertifiedSigner, CertifiedSigner],
     pieces: int = 1,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Return a backup's manifest and objects.
@@ -60,14 +60,13 @@ def make_backup(
         digest_key=bytes(32),
     )
     receipt = sealed_receipt(about, sealed)
-    first = container_entry(receipt, sign_receipt(receipt, seal), seal.public)
-    others = [
-        structs.replace(
-            first, piece=piece, sha256=os.urandom(32).hex(), secrets=0, versions=0, first="", last=""
-        )
-        for piece in range(1, pieces)
+    empty = structs.replace(receipt, secrets=0, versions=0, first="", last="")
+    receipts = [
+        receipt,
+        *(structs.replace(empty, piece=piece, sha256=os.urandom(32).hex()) for piece in range(1, pieces)),
     ]
-    manifest = _manifest(about, [first, *others], recipients, spec)
+    entries = [container_entry(one, sign_receipt(one, seal), seal.public) for one in receipts]
+    manifest = _manifest(about, entries, recipients, spec)
     objects = dict.fromkeys(
         (container_name(about.backup_id, entry.sha256) for entry in manifest.containers), bytes(content)
     )

@@ -116,7 +116,7 @@ class Vault:
 
     @property
     def confirmers(self) -> frozenset[str]:
-        return frozenset({self.world.signers["recover"].fingerprint})
+        return frozenset({self.world.installation.fingerprint})
 
     def identities(self) -> Sequence[KeyFileIdentity]:
         there = [self.folder / name for name in self.keys if (self.folder / name).exists()]
@@ -125,11 +125,10 @@ class Vault:
     def services(self, **changed: object) -> Services:
         recipient = self.recipient(self.current)
         spec = self.world.with_spec(recipients=(pin_recipient(self.current, recipient),)).spec
-        roles = ("control", "recover")
         return self.world.services(
             pinned=lambda _: Pinned(spec=spec, recipients=(recipient,)),
             identities=self.identities,
-            signer_fingerprints=frozenset(self.world.signers[role].fingerprint for role in roles),
+            signer_fingerprints=frozenset({self.world.installation.fingerprint}),
             **changed,
         )
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from strongroom.container.signing import Signer, Signers
+from strongroom.container.signing import Signers
 from strongroom.errors import Tampered, Truncated, UntrustedSigner
 from strongroom.evidence import accesses
 from strongroom.operations.audit import Audit, audit, parse, sign
 from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
 from strongroom.targets.memory import MemoryTarget
+from tests.certified import certified
 from tests.operations.world import World, make_world, names_on
 
 NOW = 4e9
@@ -128,7 +129,7 @@ def test_a_report_is_believed_as_it_was_signed_alone(world: World, services: Ser
     with pytest.raises(Truncated):
         parse(content[:-2], trusted=trusted)
     with pytest.raises(UntrustedSigner):
-        parse(sign(everything(services), Signer.generate()), trusted=trusted)
+        parse(sign(everything(services), certified("control")), trusted=trusted)
 
 
 def test_a_report_of_a_signer_that_was_rotated_away_counts_until_its_end_and_no_longer(
@@ -136,12 +137,11 @@ def test_a_report_of_a_signer_that_was_rotated_away_counts_until_its_end_and_no_
 ) -> None:
     world.back_up(services)
     signer = world.signers["control"]
-    one = signer.fingerprint
     before = sign(audit(services.store, since=0, until=NOW, now=NOW - 3600), signer)
     after = sign(audit(services.store, since=0, until=NOW, now=NOW + 3600), signer)
-    trusted = Signers({one}, retired={one: rfc3339(NOW)})
+    trusted = Signers({world.installation.fingerprint}, retired={signer.fingerprint: rfc3339(NOW)})
     assert parse(before, trusted=trusted).events
-    with pytest.raises(UntrustedSigner, match="nothing counts of that was made after"):
+    with pytest.raises(UntrustedSigner, match="Nothing that it signed after"):
         parse(after, trusted=trusted)
 
 

@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from strongroom.container.head import LedgerHead, parse_head, sign_head
-from strongroom.container.signing import Signer
 from strongroom.errors import LedgerChanged, LedgerCut, MissingPiece, TargetUnavailable
 from strongroom.evidence.accesses import FILE
 from strongroom.operations import ledger_heads
@@ -27,6 +26,7 @@ from strongroom.state.events import digest
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
+from tests.certified import certified
 from tests.operations.test_locks import Bucket
 from tests.operations.world import World, make_world, names_on
 
@@ -194,7 +194,7 @@ def test_what_somebody_else_signed_or_renamed_neither_alarms_nor_counts(
 ) -> None:
     head = published(services)
     later = LedgerHead(ledger=head.ledger, event=900, at=head.at, sha256="ab" * 32, made_at=head.made_at)
-    forged(world, sign_head(later, Signer.generate()), later)
+    forged(world, sign_head(later, certified("control")), later)
     other = LedgerHead(ledger=head.ledger, event=901, at=head.at, sha256="cd" * 32, made_at=head.made_at)
     forged(world, sign_head(head, services.signers("control")), other)
 

@@ -22,6 +22,7 @@ from strongroom.operations.services import Services
 from strongroom.operations.submit import submit_repair, submit_verify
 from strongroom.operations.sweep import sweep_targets
 from strongroom.state.records import CatalogEntry, RunState
+from tests.certified import certified
 from tests.operations.rotating import Rotated
 from tests.operations.world import POLICY, names_on
 
@@ -37,11 +38,12 @@ class Leaked:
         assert drive(run, tickets, services, processes=1).state is RunState.DONE
         self.leaked = self.at.world.signers
         self.old = {role: signer.fingerprint for role, signer in self.leaked.items()}
-        self.new = Signer.generate()
-        signers = {**self.at.world.signers, "control": self.new, "recover": self.new}
+        installation = self.at.world.installation
+        self.new = {role: certified(role, installation=installation) for role in ("control", "recover")}
+        signers = {**self.at.world.signers, **self.new}
         self.at.world = replace(self.at.world, signers=signers)
         distrusted = {self.old[role]: "2026-11-26T08:00:00+00:00: leak" for role in ("control", "recover")}
-        self.trusted = Signers({self.new.fingerprint}, distrusted=distrusted)
+        self.trusted = Signers({installation.fingerprint}, distrusted=distrusted)
         self.at.trusted = self.trusted
 
     def services(self, **changed: object) -> Services:
@@ -133,7 +135,7 @@ def test_a_forgery_by_the_leaked_key_is_not_vouched_for(leaked: Leaked) -> None:
 
 
 def test_a_signer_that_was_never_ours_is_not_vouched_for(leaked: Leaked) -> None:
-    leaked.at.trusted = Signers({leaked.new.fingerprint})
+    leaked.at.trusted = Signers({Signer.generate().fingerprint})
     with pytest.raises(UntrustedSigner):
         resign_backup(leaked.services(), leaked.entry())
 

@@ -24,6 +24,7 @@ from strongroom.operations.rewrap import Rotation
 from strongroom.operations.rotate_files import reencrypt_file, rewrap_file
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
+from tests.certified import certified
 from tests.operations.rotating import MANIFEST_ROLES
 from tests.operations.world import World, make_world
 
@@ -38,7 +39,8 @@ class Leaked:
         self.path = folder / "a.sr"
         self.old = {role: self.world.signers[role] for role in MANIFEST_ROLES}
         self.backup = self._made()
-        self.new = Signer.generate()
+        installation = self.world.installation
+        self.new = {role: certified(role, installation=installation) for role in MANIFEST_ROLES}
 
     def _made(self) -> str:
         made = backup_to_file(
@@ -51,12 +53,12 @@ class Leaked:
 
     @property
     def before(self) -> frozenset[str]:
-        return frozenset(signer.fingerprint for signer in self.old.values())
+        return frozenset({self.world.installation.fingerprint})
 
     @property
     def trusted(self) -> Signers:
-        why = dict.fromkeys(self.before, "2026-11-26T08:00:00+00:00: leak")
-        return Signers({self.new.fingerprint}, distrusted=why)
+        leaked = (signer.fingerprint for signer in self.old.values())
+        return Signers(self.before, distrusted=dict.fromkeys(leaked, "2026-11-26T08:00:00+00:00: leak"))
 
     def rotation(self) -> Rotation:
         """What rotates the file, before the leak is known."""
@@ -68,7 +70,7 @@ class Leaked:
         )
 
     def services(self) -> Services:
-        signers = {**self.world.signers, "control": self.new, "recover": self.new}
+        signers = {**self.world.signers, **self.new}
         world: World = replace(self.world, signers=signers)
         return world.services(signer_fingerprints=self.trusted, identities=lambda: (self.world.identity, NEW))
 
@@ -162,16 +164,16 @@ def test_what_bears_a_signature_is_told_until_it_bears_another(leaked: Leaked) -
         [rests] = rests_on(leaked.services(), leaked.entry(), signer.fingerprint)
         return rests.manifest
 
-    assert (bears(leaked.old["control"]), bears(leaked.new)) == (True, False)
+    assert (bears(leaked.old["control"]), bears(leaked.new["recover"])) == (True, False)
     resign_backup(leaked.services(), leaked.entry())
-    assert (bears(leaked.old["control"]), bears(leaked.new)) == (False, True)
+    assert (bears(leaked.old["control"]), bears(leaked.new["recover"])) == (False, True)
 
 
 def test_a_file_that_is_not_there_is_named_and_once_said_to_be_gone_needs_nothing(leaked: Leaked) -> None:
     leaked.path.unlink()
-    for looking in (resign_backup, lambda *both: rests_on(*both, leaked.new.fingerprint)):
+    for looking in (resign_backup, lambda *both: rests_on(*both, leaked.new["recover"].fingerprint)):
         with pytest.raises(MissingPiece, match=f"no longer at {leaked.path}"):
             looking(leaked.services(), leaked.entry())
     say_gone(leaked.services(), leaked.backup)
-    assert rests_on(leaked.services(), leaked.entry(), leaked.new.fingerprint) == []
+    assert rests_on(leaked.services(), leaked.entry(), leaked.new["recover"].fingerprint) == []
     assert not resign_backup(leaked.services(), leaked.entry()).manifest

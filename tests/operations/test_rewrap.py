@@ -10,7 +10,6 @@ import pytest
 
 from strongroom.container.envelope import write_detached
 from strongroom.container.outer import read_outer
-from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import Stale, Tampered, TargetUnavailable, Truncated, WrongKey
 from strongroom.keys.keyfile import KeyFileIdentity
@@ -21,6 +20,7 @@ from strongroom.operations.open import ObjectReader, carried_record, open_backup
 from strongroom.operations.rewrap import KeyRotated, rewrap_backup
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
+from tests.certified import certified
 from tests.operations.rotating import CountingTarget, Rotated
 from tests.operations.world import names_on
 
@@ -216,7 +216,7 @@ def test_what_a_stranger_signed_neither_opens_nor_blocks(at: Rotated) -> None:
     forged = WrappingKey.create([stranger.recipient()]).record
     key = key_of(at, backup)
     renamed = type(forged)(id=key, generation=7, stanzas=forged.stanzas, mac=forged.mac)
-    put(at.world.targets["eu"], envelope_name(key, 7), write_detached(renamed, Signer.generate()))
+    put(at.world.targets["eu"], envelope_name(key, 7), write_detached(renamed, certified("recover")))
     put(at.world.targets["eu"], envelope_name(key, 99_999_999), b"junk")
     assert at.opened(backup, at.world.targets["eu"], at.old) == 30
     (rotated,) = rotate(at, backup)
@@ -241,7 +241,7 @@ def test_a_copied_name_of_a_key_is_not_taken_for_another_rotations_work(at: Rota
     backup = at.back_up()
     key, other = key_of(at, backup), WrappingKey.create([at.recipient]).record
     forged = type(other)(id=key, generation=2, stanzas=other.stanzas, mac=other.mac)
-    overwrite(at.world.targets["eu"], envelope_name(key, 2), write_detached(forged, Signer.generate()))
+    overwrite(at.world.targets["eu"], envelope_name(key, 2), write_detached(forged, certified("recover")))
     (rotated,) = rotate(at, backup)
     assert rotated.generation == 3
     assert at.opened(backup, at.world.targets["eu"], at.new) == 30

@@ -9,7 +9,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from strongroom.container.signing import Signer
 from strongroom.container.stanza import Stanza
 from strongroom.errors import (
     BackupShredded,
@@ -34,6 +33,7 @@ from strongroom.operations.shred_scope import ErasurePolicy
 from strongroom.operations.submit import degraded, newest, submit_backup, submit_repair, submit_restore
 from strongroom.state.records import Replica
 from strongroom.targets.memory import MemoryTarget
+from tests.certified import certified
 from tests.operations.shredding import Keeper, Locked, Vault, Waiting
 from tests.operations.world import POLICY, names_on
 
@@ -166,7 +166,7 @@ def test_an_intent_that_somebody_wrote_into_the_database_destroys_nothing(at: Va
     plan = make_plan(services, at.scope(), policy=POLICY, backups=[backup])
     fields = {"shred": "x", "policy": POLICY, "at": "2026-11-26T00:00:00Z", "by": "mallory"}
     intent = Intent(keys=plan.keys, backups=plan.backups, **fields)
-    strangers = [at.world.signers["control"], at.world.signers["seal"], Signer.generate()]
+    strangers = [at.world.signers["control"], at.world.signers["seal"], certified("recover")]
     for signer in strangers:
         write(services.store, INTENT, sign(intent, signer))
     good = sign(intent, at.world.signers["recover"])

@@ -63,7 +63,7 @@ def watching(world: World, **changed: object) -> Watched:
     own = Watched(
         store=lambda: RunStore(world.database),
         targets=world.targets,
-        trusted=frozenset({world.signers["control"].fingerprint}),
+        trusted=frozenset({world.installation.fingerprint}),
         policies=(WatchedPolicy(name=POLICY, targets=REGIONS, schedule="0 * * * *", depth=Depth.COMPARED),),
     )
     return replace(own, **changed)  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ def dated(world: World, target: str, backup: str, created_at: str) -> None:
     """Let a backup have been made at another time."""
     name, signer = manifest_name(backup), world.signers["control"]
     content = b"".join(world.targets[target].read(name))
-    made = parse_manifest(content, trusted=frozenset({signer.fingerprint}))
+    made = parse_manifest(content, trusted=frozenset({world.installation.fingerprint}))
     world.targets[target].delete(name)
     put(
         world,

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.bundle import BundleReader, BundleWriter
-from strongroom.container.envelope import write_detached
-from strongroom.container.signing import Signer, Signers
+from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.signing import Signers
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.operations.backup_file import backup_to_file
@@ -22,6 +23,7 @@ from strongroom.operations.open import read_manifest
 from strongroom.operations.resign import resign_backup
 from strongroom.operations.rewrap import Rotation
 from strongroom.operations.rotate_files import rewrap_file
+from tests.certified import certified
 from tests.operations.rotating import MANIFEST_ROLES
 from tests.operations.world import World, made_up, make_world
 from tests.recover.test_recover import run
@@ -41,7 +43,7 @@ class File:
     def key(self, number: int) -> Path:
         return self.path.parent / f"{number}.key"
 
-    def rotate(self, to: int, signer: Signer) -> None:
+    def rotate(self, to: int, signer: CertifiedSigner) -> None:
         """Rewrite the file for another key; what is older is kept or not, as the product does it."""
         rewrap_file(
             self.path,
@@ -49,17 +51,13 @@ class File:
                 recipients=[self.keys[to].recipient()],
                 identities=self.keys,
                 signer=signer,
-                trusted=frozenset({self.control, signer.fingerprint}),
+                trusted=frozenset({self.installation}),
             ),
         )
 
     @property
-    def control(self) -> str:
-        return self.world.signers["control"].fingerprint
-
-    @property
-    def recover(self) -> str:
-        return self.world.signers["recover"].fingerprint
+    def installation(self) -> str:
+        return self.world.installation.fingerprint
 
     def wrapping_key(self) -> str:
         with BundleReader(self.path) as file:
@@ -110,16 +108,27 @@ def test_of_several_rotations_the_last_one_counts(file: File) -> None:
     assert file.get(1)[0] == 10
 
 
-def test_with_signers_pinned_the_rotation_counts_if_its_signer_is_one_of_them(file: File) -> None:
-    assert file.get(1, "--signer", file.control, "--signer", file.recover)[:2] == (0, VALUE)
-    code, _, said = file.get(1, "--signer", file.control)
+def test_after_a_rotation_the_one_fingerprint_of_before_opens_the_file(file: File) -> None:
+    """B2: it was another key's than the one that a person was told to note."""
+    assert file.get(1, "--signer", file.installation)[:2] == (0, VALUE)
+
+
+def test_an_envelope_that_another_role_signed_is_left_aside(file: File) -> None:
+    key = file.wrapping_key()
+
+    def sign_as_control(objects: dict[str, bytes]) -> None:
+        record = parse_detached(objects[envelope_name(key, 2)], trusted=None)
+        objects[envelope_name(key, 2)] = write_detached(record, file.world.signers["control"])
+
+    rewritten(file, sign_as_control)
+    code, _, said = file.get(1, "--signer", file.installation)
     assert code == 10
-    assert re.search(rf"left aside: keys/\S+/00000002: UntrustedSigner: Signed by {file.recover}", said)
+    assert re.search(r"left aside: keys/\S+/00000002: UntrustedSigner: Signed by role 'control'", said)
 
 
 def test_what_a_stranger_put_above_it_is_left_aside_when_signers_are_pinned(file: File) -> None:
     rewritten(file, lambda objects: objects.update(_strangers(file)))
-    code, out, said = file.get(1, "--signer", file.control, "--signer", file.recover)
+    code, out, said = file.get(1, "--signer", file.installation)
     assert (code, out) == (0, VALUE)
     assert "left aside: keys/" in said
 
@@ -139,7 +148,7 @@ def _strangers(file: File) -> dict[str, bytes]:
         reader, _random=lambda size: bytes.fromhex(key) if 2 * size == len(key) else os.urandom(size)
     )
     record = own.rewrap(reader, generation=9).record
-    return {envelope_name(key, 9): write_detached(record, Signer.generate())}
+    return {envelope_name(key, 9): write_detached(record, certified("recover"))}
 
 
 def test_an_older_envelope_under_a_newer_ones_name_does_not_bring_back_who_was_rotated_away(
@@ -160,17 +169,18 @@ def test_garbage_among_the_envelopes_keeps_nobody_from_the_right_one(file: File)
     assert file.get(1)[:2] == (0, VALUE)
 
 
-def test_a_file_that_was_signed_anew_is_believed_by_its_new_signer_alone(file: File) -> None:
-    new = Signer.generate()
-    why = dict.fromkeys((file.control, file.recover), "2026-11-26T08:00:00+00:00: leak")
-    world = replace(file.world, signers={**file.world.signers, **dict.fromkeys(MANIFEST_ROLES, new)})
+def test_a_file_that_was_signed_anew_is_believed_by_the_same_fingerprint(file: File) -> None:
+    leaked = [file.world.signers[role].fingerprint for role in MANIFEST_ROLES]
+    why = dict.fromkeys(leaked, "2026-11-26T08:00:00+00:00: leak")
+    new = {role: certified(role, installation=file.world.installation) for role in MANIFEST_ROLES}
+    world = replace(file.world, signers={**file.world.signers, **new})
     services = world.services(
-        signer_fingerprints=Signers({new.fingerprint}, distrusted=why), identities=lambda: file.keys
+        signer_fingerprints=Signers({file.installation}, distrusted=why), identities=lambda: file.keys
     )
     entry = services.store.backup(file.backup)
     assert entry is not None
     resign_backup(services, entry)
-    assert file.get(1, "--signer", new.fingerprint)[:2] == (0, VALUE)
+    assert file.get(1, "--signer", file.installation)[:2] == (0, VALUE)
     assert file.get(1)[:2] == (0, VALUE)
     assert file.get(0)[0] == 10
 
@@ -206,9 +216,7 @@ def test_of_the_envelopes_of_a_target_those_of_a_stranger_keep_nobody_from_the_o
     (foreign,) = _strangers(file).values()
     for name, content in (("container", container), ("own", own), ("foreign", foreign)):
         (tmp_path / name).write_bytes(content)
-    pins = [
-        word for role in ("seal", "recover") for word in ("--signer", file.world.signers[role].fingerprint)
-    ]
+    pins = ["--signer", file.installation]
     words = (tmp_path / "container", "--private-key", file.key(1), "--get", "app/0007", *pins, "--newer")
     done = run(*words, tmp_path / "own", tmp_path / "foreign")
     assert (done.returncode, done.stdout) == (0, VALUE)
