@@ -55,6 +55,7 @@ def kit(
             head=("installation",),
             rows=tuple((fingerprint,) for fingerprint in pinned(signs)),
         ),
+        *_distrusted(signs),
         *_hsm(settings),
         *_quorums(settings),
         _newest(settings, built),
@@ -82,6 +83,16 @@ def _blanks(settings: Settings) -> Iterator[str]:
     if any(_hsm_keys(settings)):
         yield "who keeps the HSM's PIN"
     yield from ("first call", "second call")
+
+
+def _distrusted(signs: Sequence[Known]) -> Iterator[Section]:
+    """Yield the keys that leaked: another machine knows nothing of that."""
+    from strongroom.operations.kit import Section  # noqa: PLC0415
+
+    rows = tuple((o.role, o.key.fingerprint, o.state) for o in signs if o.key.distrusted)
+    if rows:
+        words = "These keys leaked. Where this kit is all there is, believe nothing that one of them signed."
+        yield Section(title="Keys not to believe", words=(words,), head=("role", "key", "state"), rows=rows)
 
 
 def _files(built: Services) -> dict[Path, Manifest]:

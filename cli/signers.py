@@ -1,4 +1,4 @@
-"""signers: the roles' signing keys, their versions, rotation, and what to do when one leaked."""
+"""signers: the installation's fingerprint, the roles' keys that it certifies, and what to do about a leak."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli import place, prompts
 from cli.command import Command
 from cli.output import Output, plural, table
 from cli.parser import Parser
+from strongroom.container.certificate import Certificate
+from strongroom.container.signing import fingerprint
 from strongroom.errors import MissingPiece, SignersUnsettled, StrongroomError, UsageError
 from strongroom.keys import roles
 from strongroom.keys.rolelist import RoleKey, read
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 YEAR = timedelta(days=365)
 EVERY = 1_000_000
 FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
+PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
+_ROLES = f"one of {', '.join(roles.ROLES)}"
 _ESCROW = "Make a new escrow and print the recovery kit anew: both still have the old keys."
 
 _UNSETTLED = (
@@ -63,9 +68,15 @@ def _old(key: RoleKey, now: datetime) -> bool:
 
 def lines(found: list[Known]) -> Iterator[str]:
     """Yield the table of signers, and which of them are due for rotation."""
-    head = ("ROLE", "VERSION", "STATE", "SINCE", "FINGERPRINT")
+    if not found:
+        yield "There is no signing key yet: nothing was signed here."
+        return
+    yield from (f"Installation: {fingerprint}" for fingerprint in pinned(found))
+    yield "That line is what others pin (--signer, trust.signers). It certifies the keys of the roles:"
+    yield ""
+    head = ("ROLE", "VERSION", "STATE", "SINCE", "KEY")
     rows = [(one.role, one.key.version, one.state, one.key.since[:10], one.key.fingerprint) for one in found]
-    yield from table(head, rows) if rows else ["There is no signing key yet: nothing was signed here."]
+    yield from table(head, rows)
     yield from (
         f"'{one.role}' has signed with one key for over a year: rotate it." for one in found if one.old
     )
@@ -80,13 +91,28 @@ def as_document(one: Known) -> dict[str, Any]:
     """Return a signer for machines."""
     from msgspec.structs import asdict  # noqa: PLC0415
 
-    plain = {name: value for name, value in asdict(one.key).items() if value not in ("", False)}
+    fields = {name: value for name, value in asdict(one.key).items() if name != "certificate"}
+    plain = {name: value for name, value in fields.items() if value not in ("", False)}
+    plain["public"] = one.key.certificate.key
     return {"role": one.role, "fingerprint": one.key.fingerprint, "state": one.state, "old": one.old, **plain}
 
 
 def _arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
-    commands.add_parser("list", help="show every version of every role's key and what it counts for")
+    commands.add_parser(
+        "list", help="show the installation's fingerprint and every version of every role's key"
+    )
+    create = commands.add_parser("create", help="make and certify the first key of a role")
+    create.add_argument("role", metavar="ROLE", choices=roles.ROLES, help=_ROLES)
+    request = commands.add_parser(
+        "request", help="make a role's key here, for the host that has the installation key to certify"
+    )
+    request.add_argument("role", metavar="ROLE", choices=roles.ROLES, help=_ROLES)
+    certify = commands.add_parser("certify", help="certify a key that another host requested")
+    certify.add_argument("role", metavar="ROLE", choices=roles.ROLES, help=_ROLES)
+    certify.add_argument("key", metavar="KEY", help="the public key that 'signers request' printed there")
+    replace = commands.add_parser("replace", help="give a role whose private key is lost another one")
+    replace.add_argument("role", metavar="ROLE", choices=roles.ROLES, help=_ROLES)
     rotate = commands.add_parser("rotate", help="have roles sign with new keys from now on; once a year")
     rotate.add_argument("role", metavar="ROLE", nargs="*", help="which (default: all whose keys lie here)")
     rotate.add_argument(
@@ -109,11 +135,22 @@ def _arguments(parser: ArgumentParser) -> None:
     again.add_argument("--backup", metavar="ID", action="append", default=[], help="only this; repeatable")
     again.add_argument("--before", metavar="TIME", help="only what was made before this time, RFC 3339")
     again.add_argument("--force", action="store_true", help="do not ask first")
+    for certifying in (create, certify, replace, rotate, distrust):
+        certifying.add_argument(
+            "--installation-key",
+            metavar="FILE",
+            type=Path,
+            help="where the installation's private key lies, if it is kept offline",
+        )
 
 
 def _signers(arguments: Namespace, output: Output) -> None:
     does: dict[str, Callable[[Namespace, Output], None]] = {
         "list": _list,
+        "create": _create,
+        "request": _request,
+        "certify": _certify,
+        "replace": _replace,
         "rotate": _rotate,
         "distrust": _distrust,
         "uses": _uses,
@@ -124,7 +161,76 @@ def _signers(arguments: Namespace, output: Output) -> None:
 
 def _list(arguments: Namespace, output: Output) -> None:
     found = known(datetime.now(UTC))
-    output.answer({"signers": [as_document(one) for one in found]}, lines(found))
+    installation = next(iter(pinned(found)), None)
+    document = {"installation": installation, "signers": [as_document(one) for one in found]}
+    output.answer(document, lines(found))
+
+
+# -- making and certifying -----------------------------------------------------
+
+
+def _create(arguments: Namespace, output: Output) -> None:
+    folder, role = place.find().role_keys, arguments.role
+    signer = roles.load_or_create_role(folder, role, installation_key=arguments.installation_key)
+    words = [f"{role}: signs: {signer.fingerprint}", f"Installation: {signer.certificate.fingerprint}"]
+    output.answer(_made(role, signer.certificate), words)
+
+
+def _request(arguments: Namespace, output: Output) -> None:
+    folder, role = place.find().role_keys, arguments.role
+    public = roles.request(folder, role)
+    words = [
+        f"The next key of role '{role}' is made. It signs nothing before it is certified.",
+        "Where the installation key is kept, run:",
+        f"  strongroom signers certify {role} {public.hex()}",
+        f"Then copy {roles.TRUSTED} from there to {folder / roles.TRUSTED}.",
+    ]
+    output.answer({"role": role, "public": public.hex(), "fingerprint": fingerprint(public)}, words)
+
+
+def _certify(arguments: Namespace, output: Output) -> None:
+    folder = place.find().role_keys
+    if not PUBLIC_KEY.fullmatch(arguments.key):
+        raise UsageError(
+            "That is no public key.", hint="It is the 64 digits that 'strongroom signers request' printed."
+        )
+    key = roles.certify_key(
+        folder, arguments.role, bytes.fromhex(arguments.key), installation_key=arguments.installation_key
+    )
+    _record("signer.certified", arguments.role, key)
+    words = [
+        f"{arguments.role}: version {key.version} is certified: {key.fingerprint}",
+        f"Copy {folder / roles.TRUSTED} to the host that made the key, and to every other host.",
+    ]
+    output.answer(_made(arguments.role, key.certificate), words)
+
+
+def _replace(arguments: Namespace, output: Output) -> None:
+    folder = place.find().role_keys
+    key = roles.replace(folder, arguments.role, installation_key=arguments.installation_key)
+    _record("signer.replaced", arguments.role, key)
+    words = [
+        f"{arguments.role}: version {key.version} signs: {key.fingerprint}",
+        "The installation's fingerprint is the same, so nobody elsewhere has to do anything.",
+        "What the lost key signed stays good. If somebody may have it: strongroom signers distrust KEY",
+        f"Where roles work on other hosts, copy {folder / roles.TRUSTED} there now.",
+        _ESCROW,
+    ]
+    output.answer(_made(arguments.role, key.certificate), words)
+
+
+def _record(kind: str, role: str, key: RoleKey) -> None:
+    from cli.settings import run_store  # noqa: PLC0415 - the run store
+
+    run_store().event(kind, role=role, version=key.version, fingerprint=key.fingerprint)
+
+
+def _made(role: str, certificate: Certificate) -> dict[str, str]:
+    return {
+        "role": role,
+        "fingerprint": certificate.key_fingerprint,
+        "installation": certificate.fingerprint,
+    }
 
 
 # -- rotating ------------------------------------------------------------------
@@ -144,9 +250,14 @@ def _rotate(arguments: Namespace, output: Output) -> None:
     store, made = run_store(), []
     for role in chosen:
         key = (
-            roles.announce(folder, role)
+            roles.announce(folder, role, installation_key=arguments.installation_key)
             if arguments.announce
-            else roles.rotate(folder, role, grace=timedelta(hours=arguments.grace))
+            else roles.rotate(
+                folder,
+                role,
+                grace=timedelta(hours=arguments.grace),
+                installation_key=arguments.installation_key,
+            )
         )
         kind = "signer.announced" if arguments.announce else "signer.rotated"
         store.event(kind, role=role, version=key.version, fingerprint=key.fingerprint)
@@ -174,7 +285,12 @@ def _distrust(arguments: Namespace, output: Output) -> None:
 
     folder = place.find().role_keys
     prompts.confirm("Nothing that this key ever signed will be believed here", force=arguments.force)
-    role, key = roles.distrust(folder, arguments.fingerprint, reason=arguments.reason)
+    role, key = roles.distrust(
+        folder,
+        arguments.fingerprint,
+        reason=arguments.reason,
+        installation_key=arguments.installation_key,
+    )
     now = {name: public for name, public in roles.trusted(folder).items() if name == role}
     run_store().event("signer.distrusted", role=role, fingerprint=key.fingerprint, reason=key.reason)
     words = [f"Version {key.version} of role '{role}' is distrusted. {_successor(role, found=bool(now))}"]
@@ -185,7 +301,7 @@ def _distrust(arguments: Namespace, output: Output) -> None:
 def _successor(role: str, *, found: bool) -> str:
     if found:
         return "Another key signs now."
-    return f"Its private key is not here: run 'strongroom signers rotate {role}' where it is."
+    return f"No other key signs yet: run 'strongroom signers rotate {role}' on the role's host."
 
 
 def _advice(role: str, path: object) -> Iterator[str]:
@@ -294,6 +410,8 @@ COMMANDS = {
     "signers": Command(
         _arguments,
         _signers,
+        "People pin the installation's fingerprint, once: it certifies the keys of the roles, old and new.\n"
+        "Its private key (installation.key) is needed only to certify, and may be kept offline.\n"
         "What a retired key signed stays good for what was made in its time. A key that leaked is\n"
         "distrusted: what it signed is refused until it is signed anew.",
     )

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from strongroom.container.manifest import Manifest
-from strongroom.container.signing import fingerprint
 from strongroom.errors import StrongroomError
 from strongroom.keys import roles
 from strongroom.model import Secret
@@ -77,7 +76,7 @@ def _left_on_stage(place: Place) -> Iterator[str]:
 
 def _on_target(place: Place, region: str, run: Run, secrets: list[Secret]) -> Iterator[str]:
     target = place.target(region)
-    trusted = fingerprint(roles.trusted(place.state / "keys" / "roles")["control"])
+    trusted = roles.installation_fingerprint(place.state / "keys" / "roles")
     try:
         backup = open_backup(target, run.id, identities=[place.identity], trusted=frozenset({trusted}))
         found = {secret.name: secret.current.value for secret in backup.secrets()}

@@ -184,8 +184,7 @@ def test_looking_at_a_machine_with_a_configuration_alone_makes_nothing(
 
 
 def _signer(machine: Machine) -> str:
-    listed = machine.ok("signers", "list", "--json").document["signers"]
-    found: str = next(one["fingerprint"] for one in listed if one["role"] == "control")
+    found: str = machine.ok("signers", "list", "--json").document["installation"]
     return found
 
 

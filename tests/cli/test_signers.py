@@ -33,6 +33,11 @@ def signers(machine: Machine, role: str = "control") -> list[dict]:  # type: ign
     return [one for one in machine.ok("signers", "list", "--json").document["signers"] if one["role"] == role]
 
 
+def installation(machine: Machine) -> str:
+    found: str = machine.ok("signers", "list", "--json").document["installation"]
+    return found
+
+
 def backup_id(machine: Machine) -> str:
     found: list[dict[str, str]] = machine.ok("catalog", "list", "--json").document["backups"]
     return found[0]["backup"]
@@ -55,9 +60,7 @@ def test_after_a_rotation_the_backups_before_and_after_it_are_believed(house: Ma
     shown = house.ok("keys").out
     assert "retired, counts for what was made until" in shown
     house.ok("recovery-kit", "--output", "kit.html")
-    kit = house.path("kit.html").read_text()
-    for one in signers(house):
-        assert one["fingerprint"] in kit
+    assert installation(house) in house.path("kit.html").read_text()
 
 
 def test_what_a_distrusted_key_signed_is_refused_until_it_is_signed_anew(house: Machine) -> None:
@@ -117,6 +120,10 @@ def test_an_announced_key_does_not_sign_yet(house: Machine) -> None:
         ("rotate", "--grace", "-1"),
         ("distrust", "sr1:" + "0" * 64, "--reason", "x", "--force"),
         ("resign", "--before", "yesterday"),
+        ("create", "nobody"),
+        ("replace", "control"),
+        ("certify", "verify", "sr1:" + "0" * 64),
+        ("certify", "verify", "00"),
     ],
 )
 def test_what_makes_no_sense_is_refused(house: Machine, words: tuple[str, ...]) -> None:
@@ -131,13 +138,61 @@ def test_an_escrow_brings_every_version_back(house: Machine, other: Machine) -> 
     house.ok("escrow", "away.sr", STRONGROOM_PASSPHRASE=PASSPHRASE)
     known = signers(house)
     (other.home / "away.sr").write_bytes(house.path("away.sr").read_bytes())
-    everybody = (*known, *signers(house, "recover"))
-    trust = [word for one in everybody for word in ("--signer", one["fingerprint"])]
+    pinned = installation(house)
 
-    other.ok("escrow", "away.sr", "--open", *trust, STRONGROOM_PASSPHRASE=PASSPHRASE)
+    other.ok("escrow", "away.sr", "--open", "--signer", pinned, STRONGROOM_PASSPHRASE=PASSPHRASE)
     listed = json.loads(Path(other.state, "keys/roles/trusted.json").read_text())
-    assert [one["version"] for one in listed["control"]] == [1, 2]
+    assert [one["version"] for one in listed["roles"]["control"]] == [1, 2]
+    assert Path(other.state, "keys/roles/installation.key").exists()
+    assert installation(other) == pinned
     assert signers(other) == known
+
+
+def test_with_the_installation_key_offline_backups_go_on_and_a_lost_role_key_is_replaced(
+    house: Machine, other: Machine
+) -> None:
+    pinned, stick = installation(house), house.path("stick.key")
+    (house.state / "keys/roles/installation.key").rename(stick)
+    house.ok("backup", "--policy", "all", "--force")
+
+    (house.state / "keys/roles/control.key").unlink()
+    lost = house.run("backup", "--policy", "all", "--force")
+    assert (lost.code, "strongroom signers replace control" in lost.err) == (3, True)
+    away = house.run("signers", "replace", "control")
+    assert (away.code, "--installation-key FILE" in away.err) == (3, True)
+
+    house.ok("signers", "replace", "control", "--installation-key", stick)
+    house.ok("backup", "--policy", "all", "--force")
+    assert installation(house) == pinned
+    for backup in house.ok("catalog", "list", "--json").document["backups"]:
+        elsewhere = ("restore", "--from-target", house.state / "targets" / "region-b", "--full-restore")
+        words = ("--dry-run", "--backup", backup["backup"], "--identity", house.path("recovery.key"))
+        other.ok(*elsewhere, *words, "--signer", pinned)
+
+
+def test_another_host_gets_its_key_certified_by_the_first(house: Machine, other: Machine) -> None:
+    roles = "keys/roles"
+    Path(other.state, roles).mkdir(parents=True, mode=0o700)
+    Path(other.state, roles, "trusted.json").write_bytes((house.state / roles / "trusted.json").read_bytes())
+    asked = other.ok("signers", "request", "verify", "--json").document
+    assert f"signers certify verify {asked['public']}" in other.ok("signers", "request", "verify").out
+    house.ok("signers", "certify", "verify", asked["public"])
+    Path(other.state, roles, "trusted.json").write_bytes((house.state / roles / "trusted.json").read_bytes())
+
+    made = other.ok("signers", "create", "verify", "--json").document
+    assert made == {
+        "role": "verify",
+        "fingerprint": asked["fingerprint"],
+        "installation": installation(house),
+    }
+
+
+def test_a_role_keys_fingerprint_pins_nothing_elsewhere(house: Machine, other: Machine) -> None:
+    where = ("restore", "--from-target", house.state / "targets" / "region-b", "--full-restore", "--dry-run")
+    words = (*where, "--identity", house.path("recovery.key"), "--signer")
+    refused = other.run(*words, signers(house)[0]["fingerprint"])
+    assert (refused.code, installation(house) in refused.err) == (18, True)
+    other.ok(*words, installation(house))
 
 
 def test_an_installation_without_a_local_store_can_be_escrowed_too(other: Machine) -> None:

@@ -33,7 +33,7 @@ def test_every_secret_comes_back_equal_from_each_target_alone(world: World) -> N
     wanted = {secret.name: secret for secret in made_up(30)}
     for target in world.targets.values():
         backup = open_backup(
-            target, identities=[world.identity], trusted=frozenset({world.signers["control"].fingerprint})
+            target, identities=[world.identity], trusted=frozenset({world.installation.fingerprint})
         )
         assert {secret.name: secret for secret in backup.secrets()} == wanted
 
