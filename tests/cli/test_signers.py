@@ -157,9 +157,9 @@ def test_with_the_installation_key_offline_backups_go_on_and_a_lost_role_key_is_
 
     (house.state / "keys/roles/control.key").unlink()
     lost = house.run("backup", "--policy", "all", "--force")
-    assert (lost.code, "strongroom signers replace control" in lost.err) == (3, True)
+    assert (lost.code, "signers replace control" in " ".join(lost.err.split())) == (3, True)
     away = house.run("signers", "replace", "control")
-    assert (away.code, "--installation-key FILE" in away.err) == (3, True)
+    assert (away.code, "--installation-key FILE" in " ".join(away.err.split())) == (3, True)
 
     house.ok("signers", "replace", "control", "--installation-key", stick)
     house.ok("backup", "--policy", "all", "--force")
