@@ -58,6 +58,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "secrets": _counts(run).get("secrets"),
         "size": _counts(run).get("size"),
         "fewer": run.facts.get("report", {}).get("fewer"),
+        "unswept": run.facts.get("report", {}).get("unswept"),
         "rotated": _rotated(run, rows),
         "steps": steps(rows),
         "unfinished": [as_step(row) for row in rows if row.error],
@@ -125,6 +126,8 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
         )
     if rotated := _rotated(run, rows):
         yield "rotated", f"{rotated['done']} of {plural(rotated['of'], 'backup')}"
+    for place, why in (run.facts.get("report", {}).get("unswept") or {}).items():
+        yield "unswept", f"{place}: {why}; a later backup of the policy tries again"
     yield from readers.pairs(_readers(run))
     for kind, entry in steps(rows).items():
         yield (

@@ -7,7 +7,9 @@ claimant, after a crash or a redelivery, writes the very same ones.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,7 +22,14 @@ from strongroom.container.manifest import (
     ManifestTarget,
     sign_manifest,
 )
-from strongroom.errors import MissingPiece, QuorumNotMet, RecordRefused, TargetError, VerificationFailed
+from strongroom.errors import (
+    MissingPiece,
+    QuorumNotMet,
+    RecordRefused,
+    StrongroomError,
+    TargetError,
+    VerificationFailed,
+)
 from strongroom.evidence.catalog import entry_of
 from strongroom.operations import pins
 from strongroom.operations.layout import container_entry, manifest_name
@@ -71,14 +80,18 @@ def commit(run: Run, step: Step, services: Services) -> dict[str, Any]:
     manifest = build_manifest(run, services)
     content = sign_manifest(manifest, services.signers("control"))
     held = complete_targets(run.spec, services.store.tally(run.id), len(manifest.containers))
-    written = tuple(name for name in held if _put(pins.check_target(run, name, services), run.id, content))
+    placed = {name: _put(pins.check_target(run, name, services), run.id, content) for name in held}
+    created = [name for name, put in placed.items() if put.created]
+    written = tuple(name for name, put in placed.items() if put.held)
     if lacking := missing_from_quorum(run.spec, written):
+        take_back(run, created, services)
         raise QuorumNotMet(f"the manifest could not be placed: {lacking}")
     digest = hashlib.sha256(content).hexdigest()
     _catalogue(manifest, digest, written, services)
     return {
         "manifest": digest,
         "targets": list(written),
+        "created": created,
         "counts": msgspec.to_builtins(manifest.counts),
         "unlocked": lock_replicas(run, manifest, written, services),
         "left_out": _left_out(run, manifest),
@@ -137,18 +150,33 @@ def _containers(run: Run, services: Services) -> tuple[ContainerEntry, ...]:
     return tuple(entries)
 
 
-def _put(target: Target, backup: str, content: bytes) -> bool:
+def take_back(run: Run, created: Sequence[str], services: Services) -> None:
+    """Remove a manifest from the targets on which this very attempt created it, for no backup came of it.
+
+    Only whoever created it knows that; a sweep, which goes by rows, never removes one.
+    """
+    for name in created:
+        with suppress(StrongroomError):
+            services.target(name).delete(manifest_name(run.id))
+
+
+class _Put(NamedTuple):
+    """Whether a target holds the manifest now, and whether it was this attempt that created it."""
+
+    held: bool
+    created: bool
+
+
+def _put(target: Target, backup: str, content: bytes) -> _Put:
     name = manifest_name(backup)
     digest = hashlib.sha256(content)
+    created = False
     try:
-        target.put(name, [content], size=len(content), sha256=digest.digest())
-        if digest_of(target, name, size=len(content)) != digest.hexdigest():
-            raise VerificationFailed(
-                f"target '{target.name}' holds another manifest under this backup's name"
-            )
+        created = target.put(name, [content], size=len(content), sha256=digest.digest())
+        held = digest_of(target, name, size=len(content)) == digest.hexdigest()
     except (TargetError, MissingPiece, VerificationFailed):
-        return False
-    return True
+        held = False
+    return _Put(held, created)
 
 
 def _catalogue(manifest: Manifest, digest: str, written: tuple[str, ...], services: Services) -> None:

@@ -168,11 +168,11 @@ def _moved(run: Run, services: Services) -> int:
     return sum((row.result or {}).get("moved", 0) for row in rows if row.step.target == first)
 
 
-def _sweep(run: Run, services: Services) -> list[str]:
-    """Remove leftovers; return the places that could not be reached."""
-    unswept = sweep_targets(run, services) if run.spec.kind is RunKind.BACKUP else []
+def _sweep(run: Run, services: Services) -> dict[str, str]:
+    """Remove leftovers; return the places that still hold some, and why."""
+    unswept = sweep_targets(run, services) if run.spec.kind is RunKind.BACKUP else {}
     if run.spec.kind is RunKind.DRILL:
         from strongroom.operations.drill import remove_scratch  # noqa: PLC0415
 
         remove_scratch(run, services)
-    return unswept if sweep_stage(run, services) else [*unswept, "stage"]
+    return unswept if sweep_stage(run, services) else {**unswept, "stage": "it could not be emptied"}

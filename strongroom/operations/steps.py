@@ -18,7 +18,7 @@ from strongroom.errors import ClaimLost, RecordRefused, StrongroomError, TargetU
 from strongroom.operations import failures, pins
 from strongroom.operations.actions import Action, actions_of
 from strongroom.operations.capture import discard
-from strongroom.operations.commit import complete_targets, missing_from_quorum
+from strongroom.operations.commit import complete_targets, missing_from_quorum, take_back
 from strongroom.operations.decide import TOLERATED, decide, decide_given_up, exhausted
 from strongroom.operations.lease import kept_alive
 from strongroom.operations.report import report
@@ -146,6 +146,8 @@ def _undo(run: Run, step: Step, result: dict[str, Any], services: Services) -> N
         # It may have finished its put after the run's report had swept.
         now = services.store.load(run.id)
         if now.closing:
+            if step.kind is StepKind.COMMIT and "manifest" not in now.facts:
+                take_back(now, result["created"], services)
             sweep_targets(now, services)
 
 

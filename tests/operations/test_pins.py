@@ -137,7 +137,7 @@ def test_a_row_edited_to_look_uncommitted_removes_nothing_of_a_backup(world: Wor
     made = world.back_up()
     before = {name: names_on(target) for name, target in world.targets.items()}
     ended = structs.replace(made, facts={"ending": "failed", "error": "edited"})
-    assert sweep_targets(ended, world.services()) == []
+    assert sweep_targets(ended, world.services()) == {}
     assert {name: names_on(target) for name, target in world.targets.items()} == before
 
 

@@ -218,12 +218,12 @@ def test_a_sweep_keeps_repairs_of_a_backup_and_removes_those_of_a_failed_run(tmp
     put(eu, f"{name}.r1", b"a repair")
     services = world.services()
 
-    assert sweep_targets(run, services) == []
+    assert sweep_targets(run, services) == {}
     assert f"{name}.r1" in names_on(eu)
 
     stray = f"containers/{run.id}/{'ab' * 32}.r1"
     put(eu, stray, b"of nothing")
-    assert sweep_targets(run, services) == []
+    assert sweep_targets(run, services) == {}
     assert stray not in names_on(eu)
 
 

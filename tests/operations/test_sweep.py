@@ -1,16 +1,31 @@
-"""What a run had to leave is swept by a later one."""
+"""What a run had to leave is swept by a later one; what a manifest names is never swept."""
 
 from __future__ import annotations
 
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from strongroom.errors import StrongroomError, TargetLocked, TargetUnavailable
+from strongroom.container.manifest import parse_manifest, sign_manifest
+from strongroom.container.signing import Signer
+from strongroom.errors import QuorumNotMet, StrongroomError, TargetLocked, TargetUnavailable
+from strongroom.model import ObjectInfo
+from strongroom.operations.commit import commit
+from strongroom.operations.layout import containers_prefix, manifest_name
+from strongroom.operations.open import manifest_bytes, open_backup
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunState
+from strongroom.operations.steps import perform, recover
+from strongroom.operations.submit import submit_backup
+from strongroom.operations.sweep import sweep_targets
+from strongroom.state.records import Run, RunState, Step, StepKind, Ticket
+from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
-from tests.operations.world import World, make_world, names_on
+from tests.operations.world import POLICY, REGIONS, World, make_world, names_on
 
 
 class Keeping(MemoryTarget):
@@ -55,7 +70,7 @@ def test_what_a_failed_run_had_to_leave_is_swept_after_a_later_one(
 ) -> None:
     us.reason = reason
     failed = back_up(world, failing(world, us), RunState.FAILED)
-    assert failed.facts["report"]["unswept"] == ["us"]
+    assert failed.facts["report"]["unswept"] == {"us": str(reason)}
     left = names_on(us)
     assert left
     us.reason = None
@@ -96,3 +111,283 @@ def test_what_is_still_locked_stays_to_be_swept(world: World, us: Keeping) -> No
     assert back_up(world, services, RunState.DONE).facts["report"]["swept"] == []
     us.reason = None
     assert back_up(world, services, RunState.DONE).facts["report"]["swept"] == [failed.id]
+
+
+# -- what an edited row cannot have removed ------------------------------------------
+
+
+class Absent(MemoryTarget):
+    """A target that can be taken away, with all that lies on it."""
+
+    away = False
+
+    def _asked(self) -> None:
+        if self.away:
+            raise TargetUnavailable(f"target '{self.name}' does not answer")
+
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
+        self._asked()
+        return super().put(name, chunks, size=size, sha256=sha256)
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        self._asked()
+        return super().read(name, offset=offset, length=length)
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        self._asked()
+        return super().stat(name)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        self._asked()
+        return super().list(prefix)
+
+    def delete(self, name: str) -> None:
+        self._asked()
+        super().delete(name)
+
+
+def absent_targets() -> dict[str, Absent]:
+    return {name: Absent(name=name, region=name) for name in REGIONS}
+
+
+def say_failed(world: World, run: str, *, targets: Iterable[str] = REGIONS) -> None:
+    """Edit the row of a good backup: it failed, left something, and had these targets alone."""
+    kept = ",".join(f"'{name}'" for name in targets)
+    pins = (
+        "(SELECT json_group_array(json(value)) FROM json_each(spec, '$.targets') "
+        f"WHERE json_extract(value, '$.name') IN ({kept}))"
+    )
+    with sqlite3.connect(world.folder / "state.db") as connection:
+        connection.execute(
+            "UPDATE runs SET state = 'failed', remains = 1, error = 'x', "
+            f"facts = json_remove(facts, '$.manifest'), spec = json_set(spec, '$.targets', json({pins})) "
+            "WHERE id = ?",
+            (run,),
+        )
+
+
+def objects_of(targets: dict[str, Absent], run: str) -> dict[str, list[str]]:
+    return {name: [one for one in names_on(target) if run in one] for name, target in targets.items()}
+
+
+AWAY = [gone for count in (0, 1, 2, 3) for gone in combinations(REGIONS, count)]
+
+
+@pytest.mark.parametrize("quorum", [1, 2, 3])
+@pytest.mark.parametrize("trimmed", [False, True], ids=["all targets in the row", "those away cut out of it"])
+def test_no_outage_and_no_edited_row_has_a_good_backup_swept(
+    tmp_path: Path, quorum: int, *, trimmed: bool
+) -> None:
+    """One outage after the other, each of 0 to 3 targets, and the next backup's report each time."""
+    targets = absent_targets()
+    world = make_world(tmp_path, pieces=1, quorum=quorum, regions=1).with_targets(targets)
+    good = world.back_up().id
+    before = objects_of(targets, good)
+    for gone in AWAY:
+        there = [name for name in REGIONS if name not in gone]
+        say_failed(world, good, targets=there if trimmed else REGIONS)
+        for name in gone:
+            targets[name].away = True
+        world.back_up()
+        for target in targets.values():
+            target.away = False
+        assert objects_of(targets, good) == before, gone
+    for target in targets.values():
+        backup = open_backup(target, good, identities=[world.identity], trusted=None)
+        assert len(list(backup.secrets())) == 30
+
+
+def test_one_target_that_is_away_keeps_everything_everywhere_until_it_is_back(tmp_path: Path) -> None:
+    targets = absent_targets()
+    world = make_world(tmp_path, pieces=1).with_targets(targets)
+    failed = back_up(world, world.with_spec(quorum=4).services(), RunState.FAILED)
+    assert objects_of(targets, failed.id) == {name: [] for name in REGIONS}
+
+    services = world.services()
+    left = f"{containers_prefix(failed.id)}{'ab' * 32}"
+    for target in targets.values():
+        put(target, left, b"what it left")
+    targets["ap"].away = True
+    assert set(sweep_targets(failed, services)) == {"ap"}
+    targets["ap"].away = False
+    assert objects_of(targets, failed.id) == {name: [left] for name in REGIONS}
+
+    assert sweep_targets(failed, services) == {}
+    assert objects_of(targets, failed.id) == {name: [] for name in REGIONS}
+
+
+def put(target: Target, name: str, content: bytes) -> None:
+    target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+
+
+def test_one_manifest_on_one_target_keeps_what_it_names_everywhere(tmp_path: Path) -> None:
+    """Fewer than the quorum: whoever could remove two manifests would have the third replica swept too."""
+    targets = absent_targets()
+    world = make_world(tmp_path, pieces=1).with_targets(targets)
+    good = world.back_up().id
+    for name in ("eu", "us"):
+        targets[name].delete(manifest_name(good))
+    before = objects_of(targets, good)
+    say_failed(world, good)
+    world.back_up()
+    assert objects_of(targets, good) == before
+
+
+@pytest.mark.parametrize("away", [True, False], ids=["away", "there"])
+def test_a_target_that_was_cut_out_of_the_row_is_looked_at_all_the_same(
+    tmp_path: Path, *, away: bool
+) -> None:
+    """Only it still shows the manifest: the others' containers can make their replicas whole again."""
+    targets = absent_targets()
+    world = make_world(tmp_path, pieces=1).with_targets(targets)
+    good = world.back_up().id
+    for name in ("eu", "us"):
+        targets[name].delete(manifest_name(good))
+    before = objects_of(targets, good)
+    say_failed(world, good, targets=["eu", "us"])
+    targets["ap"].away = away
+    world.back_up()
+    targets["ap"].away = False
+    assert objects_of(targets, good) == before
+
+
+JUNK = {
+    "junk": lambda content: b"no manifest",
+    "a stranger's": lambda content: sign_manifest(parse_manifest(content, trusted=None), Signer.generate()),
+    "cut off": lambda content: content[:-100],
+}
+
+
+@pytest.mark.parametrize("kind", JUNK)
+def test_a_manifest_that_cannot_be_believed_keeps_its_own_target_alone_and_is_told(
+    tmp_path: Path, kind: str
+) -> None:
+    targets = absent_targets()
+    world = make_world(tmp_path, pieces=1).with_targets(targets)
+    good = world.back_up()
+    content = JUNK[kind](manifest_bytes(targets["eu"], good.id, trusted=None))
+    for target in targets.values():
+        target.delete(manifest_name(good.id))
+    put(targets["eu"], manifest_name(good.id), content)
+    kept = objects_of(targets, good.id)["eu"]
+    ended = structs.replace(good, facts={})
+
+    left = sweep_targets(ended, world.services())
+
+    assert objects_of(targets, good.id) == {"eu": kept, "us": [], "ap": []}
+    assert list(left) == ["eu"]
+    assert "cannot be believed" in left["eu"]
+
+
+class Late(Absent):
+    """A target on which a manifest appears right before the first container is removed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, region=name)
+        self.content = b""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        found = super().list(prefix)
+        if prefix.startswith("containers/") and self.content:
+            put(self, manifest_name(prefix.split("/")[1]), self.content)
+        return found
+
+
+def test_who_removes_looks_again_right_before(tmp_path: Path) -> None:
+    targets = absent_targets() | {"eu": Late("eu")}
+    world = make_world(tmp_path, pieces=1).with_targets(targets)
+    good = world.back_up()
+    late = targets["eu"]
+    assert isinstance(late, Late)
+    late.content = manifest_bytes(late, good.id, trusted=None)
+    for target in targets.values():
+        target.delete(manifest_name(good.id))
+
+    left = sweep_targets(structs.replace(good, facts={}), world.services())
+
+    assert "another manifest" in left["eu"]
+    assert len(objects_of(targets, good.id)["eu"]) == 2
+
+
+# -- what a commit takes back --------------------------------------------------------
+
+
+def up_to_the_commit(services: Services) -> Run:
+    """Perform a backup as far as its uploads go."""
+    run, queue = submit_backup(services, policy=POLICY)
+    while queue:
+        ticket = queue.pop(0)
+        if ticket.step.kind is not StepKind.COMMIT:
+            queue += perform(ticket, services)
+    return services.store.load(run)
+
+
+def test_a_commit_without_quorum_takes_back_the_manifests_that_it_created(tmp_path: Path) -> None:
+    targets = absent_targets()
+    services = make_world(tmp_path, pieces=1).with_targets(targets).services()
+    run = up_to_the_commit(services)
+
+    def refuses(name: str, *_: object, **__: object) -> bool:
+        raise TargetUnavailable("it does not answer")
+
+    for name in ("us", "ap"):
+        targets[name].put = refuses  # type: ignore[method-assign]
+    with pytest.raises(QuorumNotMet):
+        commit(run, Step(StepKind.COMMIT), services)
+    assert manifest_name(run.id) not in names_on(targets["eu"])
+
+
+def test_a_commit_without_quorum_leaves_a_manifest_that_was_there_before(tmp_path: Path) -> None:
+    """An edited row may have a good backup's commit done again while its other targets are away."""
+    targets = absent_targets()
+    world = make_world(tmp_path, pieces=1).with_targets(targets)
+    good = world.back_up()
+    before = objects_of(targets, good.id)
+    services = world.services()
+
+    def refuses(name: str, *_: object, **__: object) -> bool:
+        raise TargetUnavailable("it does not answer")
+
+    for name in ("us", "ap"):
+        targets[name].put = refuses  # type: ignore[method-assign]
+    with pytest.raises(QuorumNotMet):
+        commit(good, Step(StepKind.COMMIT), services)
+    assert objects_of(targets, good.id) == before
+
+
+def test_a_commit_that_comes_back_after_its_run_was_cancelled_and_swept_leaves_no_manifest(
+    tmp_path: Path,
+) -> None:
+    """A worker that was stopped in the commit for longer than its lease."""
+    world = make_world(tmp_path, pieces=1)
+    services = world.services()
+    run = up_to_the_commit(services)
+    ticket = Ticket(run.id, Step(StepKind.COMMIT), dispatch_of(world, run.id))
+    us = world.targets["us"]
+    original = us.put
+
+    def cancelled_meanwhile(name: str, *given: object, **named: object) -> bool:
+        us.put = original  # type: ignore[method-assign]
+        store = world.services().store
+        store.cancel(run.id)
+        store.forsake(run.id, owners=[services.owner])
+        other = world.services()
+        recover(other)
+        queue = store.take_ready(run.id, window=8)
+        while queue:
+            queue += perform(queue.pop(0), other)
+        return original(name, *given, **named)  # type: ignore[arg-type]
+
+    us.put = cancelled_meanwhile  # type: ignore[method-assign]
+    perform(ticket, services)
+    assert services.store.load(run.id).state is RunState.CANCELLED
+    assert {name: names_on(target) for name, target in world.targets.items()} == {
+        name: [] for name in REGIONS
+    }
+
+
+def dispatch_of(world: World, run: str) -> int:
+    with sqlite3.connect(world.folder / "state.db") as connection:
+        found = connection.execute("SELECT dispatch FROM steps WHERE run = ? AND kind = 'commit'", (run,))
+        number: int = found.fetchone()[0]
+        return number
