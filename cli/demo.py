@@ -102,6 +102,7 @@ def _lose_everything(place: Scratch, stages: Stages) -> str:
 def _restore(place: Scratch, stages: Stages, region: str, signer: str) -> None:
     command = [
         sys.executable,
+        "-P",
         "-m",
         "cli",
         "restore",

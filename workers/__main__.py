@@ -1,4 +1,7 @@
-"""``python -m workers ROLE``: one process of the cluster, in the foreground.
+"""``python -P -m workers ROLE``: one process of the cluster, in the foreground.
+
+``-P`` keeps the current directory off the import path: a file that lies where a person types a command
+must not run in a process that holds keys. Once the settings are read the process leaves that directory.
 
 The supervisor, the systemd units and the compose file all start processes this way.
 """
@@ -15,7 +18,7 @@ from celery import signals
 
 from strongroom import __version__
 from strongroom.errors import StrongroomError
-from workers import flower, logs, names, status, telemetry
+from workers import flower, logs, names, paths, status, telemetry
 
 log = logging.getLogger("workers")
 
@@ -37,6 +40,8 @@ def _run(role: str) -> None:
     from workers.app import app  # noqa: PLC0415 - reads the role from the environment
     from workers.pools import POOLS  # noqa: PLC0415
 
+    # Flower executes a 'flowerconfig.py' that it finds where it runs.
+    os.chdir(paths.private_folder(paths.work_folder(app.settings.state_dir)))
     _connect_signals(role)
     if role == names.BEAT:
         app.start(["beat", "--loglevel=INFO", "--pidfile="])

@@ -57,6 +57,7 @@ class Strongroom(Celery):  # type: ignore[misc]
             amqp="workers.messages:SignedAMQP",
             control="workers.control:SignedControl",
             task_cls="workers.base:StrongroomTask",
+            loader="workers.loader:SafeLoader",
             include=TASK_MODULES,
         )
         # Celery looks for these two by name, and here is where it may be told of others.

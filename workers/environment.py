@@ -8,6 +8,7 @@ hostile ones: a process may read its neighbour's files. Fences need users or hos
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Final
 
@@ -46,9 +47,17 @@ BROKER: Final = "broker"
 def for_role(role: str, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the part of an environment that a role's process gets."""
     if role == BROKER:
-        return {name: environment[name] for name in ("PATH", "PYTHONPATH", "TMPDIR") if name in environment}
+        wanted = {name: environment[name] for name in ("PATH", "PYTHONPATH", "TMPDIR") if name in environment}
+        return wanted | _safe_path(environment)
     allowed = {name: value for name, value in environment.items() if _may_have(role, name)}
-    return allowed | {"STRONGROOM_ROLE": role}
+    return allowed | _safe_path(environment) | {"STRONGROOM_ROLE": role}
+
+
+def _safe_path(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what keeps the current directory off Python's import path, also for what a process starts."""
+    given = environment.get("PYTHONPATH", "").split(os.pathsep)
+    named = os.pathsep.join(entry for entry in given if entry)  # an empty entry means the current directory
+    return {"PYTHONSAFEPATH": "1"} | ({"PYTHONPATH": named} if "PYTHONPATH" in environment else {})
 
 
 def _may_have(role: str, name: str) -> bool:

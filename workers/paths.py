@@ -30,6 +30,11 @@ def run_folder(state_dir: Path) -> Path:
     return state_dir / "run"
 
 
+def work_folder(state_dir: Path) -> Path:
+    """Return the empty folder that processes work in: nobody else puts a file there."""
+    return run_folder(state_dir) / "work"
+
+
 def status_file(state_dir: Path) -> Path:
     """Return the file in which a running cluster names its processes."""
     return run_folder(state_dir) / "cluster.json"

@@ -106,7 +106,7 @@ class Cluster:
         told = {status.READY_FD: str(self._alarm.ready_fd), "STRONGROOM_STATE_DIR": str(self._state)}
         return Child(
             role,
-            [sys.executable, "-m", "workers", role],
+            [sys.executable, "-P", "-m", "workers", role],
             environment=environment.for_role(role, os.environ) | told,
             output=self._output(role, self._logs),
             inherit=[self._alarm.ready_fd],

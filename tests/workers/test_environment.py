@@ -41,7 +41,14 @@ def test_what_is_not_ours_reaches_nobody() -> None:
 
 
 def test_the_broker_gets_next_to_nothing() -> None:
-    assert environment.for_role("broker", ALL) == {"PATH": "/bin"}
+    assert environment.for_role("broker", ALL) == {"PATH": "/bin", "PYTHONSAFEPATH": "1"}
+
+
+@pytest.mark.parametrize("role", ["broker", *names.ROLES])
+def test_no_process_looks_for_modules_in_the_current_directory(role: str) -> None:
+    given = environment.for_role(role, {**ALL, "PYTHONPATH": ":/srv/code:"})
+
+    assert (given["PYTHONSAFEPATH"], given["PYTHONPATH"]) == ("1", "/srv/code")
 
 
 def test_every_process_is_told_its_role() -> None:
