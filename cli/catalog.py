@@ -16,7 +16,7 @@ from cli.output import Output, plural, size, table
 from cli.parser import Parser
 from cli.run_shown import stamp
 from cli.settings import run_store
-from strongroom.errors import MissingPiece, UntrustedSigner
+from strongroom.errors import LeftAside, MissingPiece, UntrustedSigner
 from strongroom.operations.times import if_any
 from strongroom.state.records import CatalogEntry, Replica
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from strongroom.evidence.catalog import Rebuilt
 
 
+SHOWN = 5
 Unlocked = Mapping[str, Mapping[str, str]]
 
 
@@ -87,6 +88,9 @@ def _rebuild(arguments: Namespace, output: Output) -> None:
     done = rebuild(store, target, trusted=trust.trusted(here, arguments.signer))
     if not done.backups:
         _explain_nothing(done, arguments.target)
+    if done.refused:
+        refused = f"{plural(len(done.refused), 'manifest')} on '{arguments.target}' did not count"
+        output.end_with(LeftAside(f"{refused}: {', '.join(one.backup for one in done.refused[:SHOWN])}"))
     output.answer(done, _rebuilt_lines(done))
 
 

@@ -84,7 +84,7 @@ def _file(file: Path, arguments: Namespace, output: Output, here: Place) -> Iter
         yield from _manifest(objects, signed, here)
         yield from said or guarded(SIGNERS, lambda: _signer(signed, known))
         openers = identities_of(arguments, output, here, ask=False)
-        trusted = known if signed.fingerprint in known else None
+        trusted = trust.pins(signed, known)
         with unasked():
             yield from guarded(OPENS, lambda: [opens(objects, signed.manifest, openers, trusted=trusted)])
 

@@ -95,7 +95,8 @@ def _backup(objects: Objects, arguments: Namespace, means: Means, *, target: Tar
     manifest = signed.manifest
     if means.depth in (Depth.OPENED, Depth.COMPARED):
         accessed.opened(arguments, means.output, means.place, manifest.backup_id)
-    tools = Keys(identities=means.keys, digest_key=digest_key(means))
+    pins = opening.say_beside(objects, signed, known, means.output)
+    tools = Keys(identities=means.keys, digest_key=digest_key(means), trusted=pins)
     seen = nullcontext() if target is None or not means.entering else _entered(target, manifest, means)
     try:
         with seen, counting(means.output, "reading back", manifest.counts.secrets) as advance:
@@ -176,6 +177,7 @@ def _container(path: Path, means: Means) -> Look:
 
     with inputs.opened(path) as reader:
         scrubbed = scrub(reader)
+        doubt = trust.doubt_of(scrubbed.certificate, trust.trusted(means.place, means.typed))
         found = Look(
             kind="container",
             depth=Depth.DIGEST,
@@ -190,7 +192,8 @@ def _container(path: Path, means: Means) -> Look:
             containers=1,
             size=scrubbed.size,
             signer=scrubbed.certificate.fingerprint,
-            signer_known=scrubbed.certificate.fingerprint in trust.trusted(means.place, means.typed),
+            signer_known=not doubt,
+            signer_doubt=doubt,
         )
         if means.depth in (Depth.PRESENT, Depth.DIGEST):
             return found
@@ -202,6 +205,7 @@ def _opened(found: Look, container: Container, means: Means) -> Look:
     about = container.about
     return replace(
         found,
+        kind=f"container {about.piece + 1} of {about.pieces}",
         depth=means.depth,
         backup=about.backup_id,
         policy=about.policy,

@@ -83,4 +83,7 @@ def _command(name: str, words: list[str], output: Output) -> int:
     except SystemExit:  # --help has printed
         return 0
     output.json, output.quiet = parsed.json, parsed.quiet
-    return parser.load(name).run(parsed, output) or 0
+    code = parser.load(name).run(parsed, output) or 0
+    if output.ending is not None and not code:
+        raise output.ending
+    return code

@@ -11,9 +11,14 @@ from cli import accessed, inputs, trust
 from cli.identities import identities_of
 from cli.output import Output
 from cli.place import Place
+from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import SignedManifest, open_manifest
-from strongroom.errors import FormatError, WrongKey
+from strongroom.container.outer import read_outer
+from strongroom.container.signing import Signers
+from strongroom.errors import FormatError, UntrustedSigner, WrongKey
 from strongroom.keys import Identity
+from strongroom.operations.aside import look_beside
+from strongroom.operations.lone import LoneContainer
 from strongroom.operations.open import Backup, Objects, manifest_bytes, read_manifest
 from strongroom.operations.readers_now import readers_now
 
@@ -31,9 +36,20 @@ def signed_manifest(
     except FormatError:
         content = manifest_bytes(objects, wanted, trusted=None)
     signed = open_manifest(content, trusted=None)
-    # Of a stranger's backup every envelope is opened, as every signature is told: so it is here.
-    trusted = known if signed.fingerprint in known else None
-    return SignedManifest(readers_now(objects, signed.manifest, trusted=trusted), signed.certificate)
+    pins = trust.pins(signed, known if isinstance(known, Signers) else Signers(known))
+    return SignedManifest(readers_now(objects, signed.manifest, trusted=pins), signed.certificate)
+
+
+def say_beside(objects: Objects, found: SignedManifest, known: Signers, output: Output) -> frozenset[str]:
+    """Say what lies beside a backup and does not count; return whose containers and envelopes do."""
+    pins = trust.pins(found, known)
+    beside = look_beside(objects, found.manifest, trusted=pins)
+    for one in beside.repaired:
+        output.note(f"note: {one.name} does not count ({one.code}); a copy beside it does")
+    if beside.others:
+        output.note(f"note: the file also holds {', '.join(beside.others)}; name it with --backup")
+    output.end_with(beside.error)
+    return pins
 
 
 @contextmanager
@@ -60,7 +76,8 @@ def open_trusted(
     found = signed_manifest(objects, getattr(arguments, "backup", None), known=known)
     trust.require(found, known)
     accessed.opened(arguments, output, place, found.manifest.backup_id)
-    return Backup(objects, found.manifest, openers, trusted=known)
+    pins = say_beside(objects, found, known, output)
+    return Backup(objects, found.manifest, openers, trusted=pins)
 
 
 def open_to_look(objects: Objects, arguments: Namespace, output: Output, place: Place) -> Backup:
@@ -70,7 +87,53 @@ def open_to_look(objects: Objects, arguments: Namespace, output: Output, place: 
     if doubt := trust.doubt(found, known):
         output.note(f"note: {doubt}")
     accessed.opened(arguments, output, place, found.manifest.backup_id)
-    return Backup(objects, found.manifest, identities_of(arguments, output, place))
+    pins = say_beside(objects, found, known, output)
+    return Backup(objects, found.manifest, identities_of(arguments, output, place), trusted=pins)
+
+
+@contextmanager
+def backup_trusted(
+    arguments: Namespace, output: Output, openers: Sequence[Identity], place: Place
+) -> Iterator[Backup]:
+    """Open what ``--backup-file`` or ``--from-target`` names, to be written somewhere: see
+    :func:`open_trusted`. A lone container counts by its own certificate."""
+    if not is_lone(arguments):
+        with objects_named(arguments, place) as objects:
+            yield open_trusted(objects, arguments, output, openers, place)
+        return
+    with inputs.opened(arguments.backup_file) as reader:
+        try:
+            lone = LoneContainer.open(reader, openers, trusted=trust.trusted(place, arguments.signer))
+        except UntrustedSigner as error:
+            raise trust.explained(error) from None
+        yield _told(lone, arguments, output, place)
+
+
+@contextmanager
+def backup_to_look(arguments: Namespace, output: Output, place: Place) -> Iterator[Backup]:
+    """Open what ``--backup-file`` or ``--from-target`` names, to look into: see :func:`open_to_look`."""
+    if not is_lone(arguments):
+        with objects_named(arguments, place) as objects:
+            yield open_to_look(objects, arguments, output, place)
+        return
+    with inputs.opened(arguments.backup_file) as reader:
+        certificate = read_outer(reader, trusted=None).envelope.certificate
+        if doubt := trust.doubt_of(certificate, trust.trusted(place, getattr(arguments, "signer", ()))):
+            output.note(f"note: {doubt}")
+        lone = LoneContainer.open(reader, identities_of(arguments, output, place), trusted=None)
+        yield _told(lone, arguments, output, place)
+
+
+def is_lone(arguments: Namespace) -> bool:
+    """Tell whether ``--backup-file`` names one container alone."""
+    file = arguments.backup_file
+    return file is not None and not file.is_dir() and inputs.kind_of(file) is FileKind.CONTAINER
+
+
+def _told(lone: LoneContainer, arguments: Namespace, output: Output, place: Place) -> LoneContainer:
+    output.note(f"note: this is {lone.described}; it holds no secret of the others")
+    accessed.opened(arguments, output, place, lone.manifest.backup_id)
+    return lone
 
 
 def explained(error: WrongKey) -> WrongKey:

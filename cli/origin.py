@@ -111,9 +111,8 @@ def chosen_from(arguments: Namespace, output: Output, here: Place) -> Iterator[O
         return
     if arguments.backup:
         shredded.refuse(here, arguments.backup)
-    with opening.objects_named(arguments, here) as objects:
-        openers = identities.identities_of(arguments, output, here)
-        backup = opening.open_trusted(objects, arguments, output, openers, here)
+    openers = identities.identities_of(arguments, output, here)
+    with opening.backup_trusted(arguments, output, openers, here) as backup:
         if not arguments.backup_file:
             shredded.refuse(here, backup.manifest.backup_id)
         _refuse_without_values(backup)

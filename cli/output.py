@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from strongroom import words
+from strongroom.errors import StrongroomError
 
 plural, verb = words.plural, words.verb
 
@@ -23,6 +24,11 @@ class Output:
         self.json = json
         self.quiet = quiet
         self.answered = False
+        self.ending: StrongroomError | None = None
+
+    def end_with(self, error: StrongroomError | None) -> None:
+        """Have the command end with an error, once it has done all that it can."""
+        self.ending = self.ending or error
 
     def answer(self, document: Any, lines: Iterable[str]) -> None:
         """Print the command's answer: the document for machines, the lines for people."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from cli import place, recipients, trust
+from cli import passphrases, place, recipients, trust
 from cli.command import Command
 from cli.numbers import rate
 from cli.output import Output
@@ -45,6 +45,12 @@ def _arguments(parser: ArgumentParser) -> None:
         help="what opens from now on: key file (made if there is none), private or public key",
     )
     recipients.add_recipient_argument(keys)
+    keys.add_argument(
+        "--passphrase-file",
+        metavar="FILE",
+        type=Path,
+        help="file that holds the passphrase that also opens files and keeps opening them",
+    )
     trust.add_signer_argument(parser)
     how = parser.add_argument_group("how")
     how.add_argument(
@@ -108,12 +114,16 @@ def _make_new(path: Path) -> bool:
 
 def _swap(arguments: Namespace, output: Output, here: Place) -> Swap:
     from cli.identities import load  # noqa: PLC0415
+    from strongroom.keys.passphrase import PassphraseRecipient  # noqa: PLC0415
     from strongroom.operations.swap import Swap  # noqa: PLC0415
 
     others = [recipients.recipient_of(word, output, here) for word in arguments.recipient]
     for name in here.section("keys"):
         with suppress(StrongroomError, OSError):  # one that is broken is of no use here, and no hindrance
             others.append(recipients.recipient_of(name, output, here))
+    passphrase = passphrases.given(arguments, output)
+    if passphrase is not None:
+        others.append(PassphraseRecipient(passphrase))
     current = load(arguments.current_key)
     with arguments.new_key.open("rb") as file:
         public = file.read(5) == b"srpub"
@@ -189,7 +199,11 @@ def _files(job: _Job) -> tuple[list[FileRotated], list[tuple[Path, StrongroomErr
 
 def _file(path: Path, recipients: Sequence[Recipient], job: _Job) -> FileRotated:
     from strongroom.operations.rewrap import Rotation  # noqa: PLC0415
-    from strongroom.operations.rotate_files import reencrypt_file, rewrap_file  # noqa: PLC0415
+    from strongroom.operations.rotate_files import (  # noqa: PLC0415
+        reencrypt_file,
+        require_same_passphrases,
+        rewrap_file,
+    )
 
     rotation = Rotation(
         recipients=recipients,
@@ -197,6 +211,7 @@ def _file(path: Path, recipients: Sequence[Recipient], job: _Job) -> FileRotated
         signer=job.built.signers("recover"),
         trusted=job.trusted,
     )
+    require_same_passphrases(path, recipients, trusted=job.trusted)
     if not job.arguments.re_encrypt_backups:
         return rewrap_file(path, rotation)
     remove = job.arguments.remove_old_files

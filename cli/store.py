@@ -82,8 +82,7 @@ def _listed(arguments: Namespace, output: Output, here: Place) -> Iterator[Entry
     if old is not None:
         yield from (Entry(secret.name, 0, tags=secret.tags) for secret in old)
         return
-    with opening.objects_named(arguments, here) as objects:
-        backup = opening.open_to_look(objects, arguments, output, here)
+    with opening.backup_to_look(arguments, output, here) as backup:
         try:
             yield from (Entry(row.name, 0, tags=row.tags) for row in backup.rows())
         except WrongKey as error:
@@ -123,8 +122,7 @@ def _wanted(arguments: Namespace, output: Output, here: Place) -> Secret:
 
 
 def _in_backup(arguments: Namespace, output: Output, here: Place) -> Secret:
-    with opening.objects_named(arguments, here) as objects:
-        backup = opening.open_to_look(objects, arguments, output, here)
+    with opening.backup_to_look(arguments, output, here) as backup:
         try:
             found = backup.find(arguments.name)
         except WrongKey as error:

@@ -7,7 +7,7 @@ from argparse import _ActionsContainer as Arguments
 from collections.abc import Sequence
 
 from cli.place import Place, trusted_in_file
-from strongroom.container.certificate import require_in_time, require_trusted
+from strongroom.container.certificate import Certificate, require_in_time, require_trusted
 from strongroom.container.manifest import SignedManifest
 from strongroom.container.signing import Signers
 from strongroom.errors import UntrustedSigner, UsageError
@@ -44,11 +44,25 @@ def require(found: SignedManifest, known: Signers) -> None:
     require_in_time(found.certificate, found.manifest.created_at, known)
 
 
+def pins(found: SignedManifest, known: Signers) -> frozenset[str]:
+    """Return whose containers and envelopes count for a backup.
+
+    Of an installation that is not known here, its own: a stranger's envelope must not stand in the way.
+    """
+    return known if found.fingerprint in known else frozenset({found.fingerprint})
+
+
 def doubt(found: SignedManifest, known: Signers) -> str:
     """Say why a backup's signer does not count here; nothing if it does."""
+    return doubt_of(found.certificate, known, found.manifest.created_at)
+
+
+def doubt_of(certificate: Certificate, known: Signers, made_at: str = "") -> str:
+    """Say why a key's signature does not count here; nothing if it does."""
     try:
-        require_trusted(found.certificate, known)
-        require_in_time(found.certificate, found.manifest.created_at, known)
+        require_trusted(certificate, known)
+        if made_at:
+            require_in_time(certificate, made_at, known)
     except UntrustedSigner as error:
         return error.message
     return ""

@@ -749,6 +749,17 @@ class RequirementUnmet(StrongroomError):
     default_hint = "Each control says what it lacks. No backup is known to be lost or damaged by that."
 
 
+class LeftAside(StrongroomError):
+    """The result stands, and something that lies beside the backup does not count."""
+
+    exit_code = 104
+    default_hint = (
+        "If a rotation wrote it, its older readers are let back on this copy: 'strongroom repair BACKUP' "
+        "brings it from another target. If nobody here wrote it, somebody else writes there: keep it as "
+        "evidence, then remove it. See docs/runbooks.md."
+    )
+
+
 # -- what tells of damage ------------------------------------------------------
 
 DAMAGE = (Malformed, MissingPiece, NotABackup, Stale, Tampered, Truncated, VerificationFailed)

@@ -115,6 +115,10 @@ class PassphraseRecipient(KeyHolder):
     def describe(self) -> str:
         return describe(self.label)
 
+    def identity(self) -> PassphraseIdentity:
+        """Return the opening side of the same passphrase."""
+        return PassphraseIdentity(self._keys.reveal())
+
     def wrap(self, key: bytes, *, context: bytes) -> Stanza:
         """Wrap a 32-byte key; slow the first time."""
         kek = self._keys.derive(self._salt, self._iterations)

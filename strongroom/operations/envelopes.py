@@ -48,6 +48,7 @@ class Aside(Struct, frozen=True, kw_only=True):
     name: str
     code: str
     reason: str
+    generation: int = 0
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -61,6 +62,11 @@ class Found(Struct, frozen=True, kw_only=True):
     certificates: dict[int, Certificate] = {}
     aside: tuple[Aside, ...] = ()
     names: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def doubtful(self) -> tuple[Aside, ...]:
+        """What was left aside with nothing in its place: no copy of its generation counts."""
+        return tuple(one for one in self.aside if one.generation not in self.records)
 
     @property
     def newest(self) -> WrappingKeyRecord | None:
@@ -113,7 +119,7 @@ def _find(place: Readable, key: str, *, trusted: frozenset[str] | None, every: b
         try:
             signed = read_signed(place, name, key, generation, trusted)
         except FormatError as error:
-            aside.append(Aside(name=name, code=error.code, reason=error.message))
+            aside.append(Aside(name=name, code=error.code, reason=error.message, generation=generation))
         else:
             records.setdefault(generation, signed.record)
             certificates.setdefault(generation, signed.certificate)

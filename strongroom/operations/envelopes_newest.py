@@ -8,7 +8,7 @@ from functools import partial
 
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import Stale, TargetError, WrongKey
-from strongroom.operations.envelopes import Found, Readable, find_newest
+from strongroom.operations.envelopes import Aside, Found, Readable, find_newest
 
 
 class Newest:
@@ -38,6 +38,11 @@ class Newest:
                 "an older envelope was put back, or a rotation has not reached this copy"
             )
         return newest
+
+    @property
+    def aside(self) -> tuple[Aside, ...]:
+        """What was left aside with nothing in its place, of the keys that were looked up."""
+        return tuple(one for found in self._found.values() for one in found.doubtful)
 
     def explained(self, key: str, error: WrongKey) -> WrongKey:
         """Return the error with what was left aside: it may be why no key fits."""

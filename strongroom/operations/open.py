@@ -17,7 +17,7 @@ from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import FormatError, MissingPiece, NotABackup, Tampered, Truncated, WrongKey
 from strongroom.keys import Identity
 from strongroom.model import Secret
-from strongroom.operations.envelopes import own_record, wrapping_keys
+from strongroom.operations.envelopes import Aside, own_record, wrapping_keys
 from strongroom.operations.envelopes_newest import Newest
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.targets.repaired import Objects, readable_copy, sound_copy
@@ -106,6 +106,11 @@ class Backup:
         if self._name_key is not None and not hmac.compare_digest(self._name_key, name_key):
             raise Tampered(f"Container {container.about.piece} has another name key than the others.")
         self._name_key = name_key
+
+    @property
+    def aside(self) -> tuple[Aside, ...]:
+        """Envelopes that were left aside with nothing in their place, of the containers opened so far."""
+        return self._newest.aside
 
     def unlock(self) -> None:
         """Open one container of each wrapping key: a wrong one, or a person who is asked, shows here."""

@@ -45,17 +45,19 @@ def read_back(
         MissingPiece, Truncated, Tampered, WrongKey, VerificationFailed: the first thing
             that is wrong, and in which container.
     """
+    backup = Backup(objects, manifest, keys.identities, trusted=keys.trusted)
     for entry in manifest.containers:
-        read_container(objects, manifest, entry, depth, keys)
+        _read_container(objects, backup, entry, depth, keys)
         if progress is not None:
             progress(entry.secrets)
     return manifest.counts.secrets
 
 
-def read_container(
-    objects: Objects, manifest: Manifest, entry: ContainerEntry, depth: Depth, keys: Keys
+def _read_container(
+    objects: Objects, backup: Backup, entry: ContainerEntry, depth: Depth, keys: Keys
 ) -> None:
     """Read one container back to ``depth``."""
+    manifest = backup.manifest
     name = readable_container(objects, manifest.backup_id, entry)
     _present(objects, name, entry)
     if depth is Depth.PRESENT:
@@ -66,7 +68,7 @@ def read_container(
     elif depth is Depth.DIGEST:
         scrub(ObjectReader(objects, name), trusted=_ever(keys), signer=entry.signer)
     else:
-        container = Backup(objects, manifest, keys.identities, trusted=keys.trusted).container(entry)
+        container = backup.container(entry)
         seen = open_all(container, digest_key=keys.digest_key if depth is Depth.COMPARED else None)
         if seen != entry.secrets:
             held = plural(seen, "secret")

@@ -53,7 +53,8 @@ def _outcome(run: Run, read: ReadBack, services: Services, refused: RecordRefuse
     if refused is not None:
         return RunState.FAILED, _recorded(run, refused, services)
     if run.spec.kind is RunKind.RESTORE:
-        return RunState.DONE, None
+        aside = _aside(run, services, StepKind.RESTORE)
+        return (RunState.DEGRADED, f"restored, but {aside}") if aside else (RunState.DONE, None)
     if run.spec.kind is RunKind.DRILL:
         return _timed(run, services)
     if run.spec.kind is RunKind.ROTATE:
@@ -93,6 +94,8 @@ def _blemishes(run: Run, read: ReadBack, services: Services) -> Iterator[str | N
     yield _short(run, services)
     if read.unread:
         yield ("whole, but " if run.spec.kind is RunKind.BACKUP else "") + replicas.said(read)
+    if aside := _aside(run, services, StepKind.VERIFY):
+        yield f"whole, but {aside}"
     if moved := _moved(run, services):
         yield f"every replica is good, but the source has {plural(moved, 'secret')} otherwise by now"
 
@@ -159,6 +162,20 @@ def _timed(run: Run, services: Services) -> Outcome:
     objective = run.spec.options["objective_seconds"]
     late = missed(took, least=least_seconds(run, services), objective=objective)
     return (RunState.DEGRADED, f"everything came back, but {late}") if late else (RunState.DONE, None)
+
+
+def _aside(run: Run, services: Services, kind: StepKind) -> str | None:
+    """Say what lies beside the backup and does not count, by target."""
+    found: dict[str, dict[str, None]] = {}
+    for row in services.store.rows(run.id, kind):
+        for one in (row.result or {}).get("aside", ()):
+            found.setdefault(row.step.target, {})[one] = None
+    if not found:
+        return None
+    where = "; ".join(
+        f"{target or 'where it was read'}: {', '.join(names)}" for target, names in found.items()
+    )
+    return f"something beside it does not count ({where})"
 
 
 def _moved(run: Run, services: Services) -> int:

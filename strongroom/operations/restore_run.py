@@ -50,7 +50,13 @@ def restore_step(run: Run, step: Step, services: Services) -> dict[str, Any]:
         undo=undo,
     )
     losses = list(destination.losses())
-    return {"backup": backup.manifest.backup_id, **msgspec.to_builtins(done), "losses": losses}
+    aside = [f"{one.name} ({one.code})" for one in backup.aside]
+    return {
+        "backup": backup.manifest.backup_id,
+        **msgspec.to_builtins(done),
+        "losses": losses,
+        "aside": aside,
+    }
 
 
 def open_anywhere(run: Run, services: Services) -> Backup:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,9 @@ from msgspec.structs import replace
 from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.manifest import Manifest, sign_manifest
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import Conflict, WouldOverwrite, WrongKey
+from strongroom.errors import Conflict, UsageError, WouldOverwrite, WrongKey
+from strongroom.keys import Recipient
+from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.model import COMMAND, Depth
 from strongroom.operations.envelopes import envelopes_prefix, find_newest, named, wrapping_keys
 from strongroom.operations.layout import container_name, manifest_name
@@ -66,6 +68,28 @@ def file_manifest(path: Path, *, trusted: frozenset[str]) -> Manifest:
 def opens_for(path: Path, *, trusted: frozenset[str]) -> tuple[str, ...]:
     """Say who can open a file by the newest envelope of each of its wrapping keys."""
     return tuple(one.describes for one in file_manifest(path, trusted=trusted).recipients)
+
+
+def require_same_passphrases(path: Path, recipients: Sequence[Recipient], *, trusted: frozenset[str]) -> None:
+    """Refuse a passphrase that is to be kept and does not open the file now: a slip would take the place of
+    the right one, which is known by its label alone.
+
+    Raises:
+        UsageError: which passphrase it is.
+    """
+    with BundleReader(path) as file:
+        manifest = read_manifest(file, trusted=trusted)
+        now = {one.fingerprint for one in readers_now(file, manifest, trusted=trusted).recipients}
+        for one in recipients:
+            if not isinstance(one, PassphraseRecipient) or one.fingerprint not in now:
+                continue
+            try:
+                Backup(file, manifest, [one.identity()], trusted=trusted).unlock()
+            except WrongKey:
+                raise UsageError(
+                    f"The passphrase that was given for {one.describe()} does not open '{path}' now.",
+                    hint="Nothing was changed. Correct the passphrase, then repeat.",
+                ) from None
 
 
 def rewrap_file(path: Path, rotation: Rotation) -> FileRotated:

@@ -48,7 +48,8 @@ class Swap(msgspec.Struct, frozen=True, kw_only=True):
         if lost:
             raise UsageError(
                 f"The backup also opens for {', '.join(lost)}, whose key is not configured here.",
-                hint="Nothing was changed. Name that key with --recipient, so that it is kept.",
+                hint="Nothing was changed. Name that key with --recipient, or give the passphrase with "
+                "--passphrase-file, so that it is kept.",
             )
         return tuple(dict.fromkeys(known[one.fingerprint] for one in recipients))
 

@@ -42,9 +42,9 @@ def verify(run: Run, step: Step, services: Services) -> dict[str, Any]:
     target = pins.check_target(run, step.target, services)
     manifest = recorded_manifest(run, target, services)
     ref = manifest.containers[step.piece]
-    check_envelope(run, target, manifest, ref, services)
+    aside = check_envelope(run, target, manifest, ref, services)
     moved = verify_container(target, manifest, ref, run, services)
-    return {"depth": _depth(run, manifest).value, "secrets": ref.secrets, "moved": moved}
+    return {"depth": _depth(run, manifest).value, "secrets": ref.secrets, "moved": moved, "aside": aside}
 
 
 def _depth(run: Run, manifest: Manifest) -> Depth:
@@ -54,17 +54,19 @@ def _depth(run: Run, manifest: Manifest) -> Depth:
 
 def check_envelope(
     run: Run, target: Target, manifest: Manifest, ref: ContainerEntry, services: Services
-) -> None:
+) -> list[str]:
     """Refuse a replica whose envelope is older than another target's: whoever restores from it
-    would need a key that was rotated away.
+    would need a key that was rotated away. Return what was left aside there.
 
     A target that this run could not upload to is not asked: each process would wait for it anew.
     """
     if not manifest.sealed:
-        return
+        return []
     others = [services.target(name) for name in _reached(run, services) if name != target.name]
     trusted = services.signer_fingerprints
-    Newest(target, trusted=trusted, known=Elsewhere(others, trusted=trusted)).of(ref.wrapping_key)
+    newest = Newest(target, trusted=trusted, known=Elsewhere(others, trusted=trusted))
+    newest.of(ref.wrapping_key)
+    return [f"{one.name} ({one.code})" for one in newest.aside]
 
 
 def _reached(run: Run, services: Services) -> list[str]:
