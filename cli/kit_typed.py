@@ -78,7 +78,7 @@ def _from_medium(folder: str, backup: str, ways: Sequence[Way], signs: Sequence[
     yield f"sha256sum --check {beside}/SHA256SUMS"
     yield f"strongroom verify-backup . --backup {backup} --depth digest"
     yield from _everything(f"--from-target . --backup {backup}", ways, signs, beside=beside)
-    yield from _without(f"{beside}/recover.py", f"containers/{backup}/*", ways, pinned(signs))
+    yield from _without(f"{beside}/recover.py", f". --backup {backup}", ways, pinned(signs))
 
 
 def _from_target(folder: str, backup: str, ways: Sequence[Way], signs: Sequence[Known]) -> Iterator[str]:
@@ -88,7 +88,7 @@ def _from_target(folder: str, backup: str, ways: Sequence[Way], signs: Sequence[
     yield "# is it whole? without any key:"
     yield f"strongroom verify-backup . --backup {backup} --depth digest"
     yield from _everything(f"--from-target . --backup {backup}", ways, signs)
-    yield from _without('"$RECOVER"', f"containers/{backup}/*", ways, pinned(signs))
+    yield from _without('"$RECOVER"', f". --backup {backup}", ways, pinned(signs))
 
 
 def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[Known]) -> Section:
@@ -128,8 +128,6 @@ def _without(program: str, files: str, ways: Sequence[Way], signers: Sequence[st
     yield from ("", "# without Strongroom; --out DIR in place of --list writes what it holds:")
     if program == '"$RECOVER"':
         yield _PROGRAM
-    if files != '"$FILE"':  # which has its newer envelopes in itself
-        yield "# if it was rotated since it was made, add: --newer keys/*/*"
     for way in ways:
         yield f"# with {named(way)}:"
         yield recover(program, files, way, signers)

@@ -1,24 +1,27 @@
 #!/usr/bin/env python3
 """Opens Strongroom backups when nothing of Strongroom is left.
 
-One file, written from FORMAT.md. It needs Python 3.11 or newer and two packages, which can
-be brought on a stick as wheels (see README.md beside this file):
+Written from FORMAT.md. It needs Python 3.11 or newer and two packages, which can be brought on a stick as
+wheels (see README.md beside this file):
 
     cryptography     50 or newer
     zstandard        not needed on Python 3.14 and newer
 
     python3 recover.py weekly.strongroom --private-key recovery.key --list
     python3 recover.py weekly.strongroom --private-key recovery.key --get PAYMENTS_API_KEY
-    python3 recover.py weekly.strongroom --private-key recovery.key --out DIRECTORY
-    python3 recover.py containers/ID/* --passphrase --jsonl > secrets.jsonl
+    python3 recover.py region-a --private-key recovery.key --signer sr1:... --out DIRECTORY
+    python3 recover.py region-a --backup ID --passphrase --jsonl > secrets.jsonl
     python3 recover.py emergency.strongroom --shares --hsm MODULE.so --token backup --out DIRECTORY
 
-What people hold is asked for: --shares takes a quorum's shares one by one. A key in an HSM needs the package
-python-pkcs11 beside the two above. Of a key in Vault or AWS KMS, the program says which command to give
-there; hand the answer in with --answer. Keys that are needed together are given together.
+A FILE is a copy of a target (a directory with manifests/, containers/ and keys/), a backup file, a manifest,
+a container, a metadata document, or with --legacy an old file. Whatever can be read is handed out; what is
+lost is listed, and the program then ends with the class of the first loss and never with 0.
 
-FILE is a backup file, a container, a manifest, a metadata document, or with --legacy an old
-file. A name in --get may hold a value you do not want on a screen: redirect the output.
+What people hold is asked for: --shares takes a quorum's shares one by one. A key in an HSM needs the package
+python-pkcs11 as well. Of a key in Vault or AWS KMS, the program says which command to give there; hand the
+answer in with --answer. All these are in recover_keys.py, which lies beside this file and is loaded on
+request. Keys that are needed together are given together. A name in --get may hold a value that you do not
+want on a screen: redirect the output.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import base64
 import getpass
 import hashlib
 import hmac
+import importlib.util
 import json
 import os
 import re
@@ -36,21 +40,19 @@ import sys
 import unicodedata
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.fernet import Fernet, InvalidToken
-from cryptography.hazmat.primitives import hpke
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 try:
     import zstandard
@@ -97,6 +99,112 @@ def genuine(condition: object, message: str) -> None:
     need(condition, "Tampered", message)
 
 
+def note(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+# -- JSON ----------------------------------------------------------------------
+
+
+class Number(str):
+    """A number as it was written: it may have more digits than a float or an integer here holds."""
+
+    __slots__ = ()
+
+
+def loads(data: bytes, what: str) -> Any:
+    """Decode JSON strictly: UTF-8, RFC 8259, no name twice, no half of a surrogate pair."""
+    try:
+        value = json.loads(
+            data.decode(),
+            object_pairs_hook=pairs_once,
+            parse_constant=no_constant,
+            parse_int=as_number,
+            parse_float=Number,
+        )
+        check_texts(value)
+    except (ValueError, RecursionError):
+        raise Failure("Malformed", f"{what} is not JSON.") from None
+    return value
+
+
+def pairs_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name.encode() for name, _ in pairs]
+    if len(set(names)) != len(names):
+        raise ValueError
+    return dict(pairs)
+
+
+def no_constant(text: str) -> None:
+    raise ValueError
+
+
+def as_number(text: str) -> int | Number:
+    return Number(text) if text == "-0" or len(text) > 4300 else int(text)
+
+
+def check_texts(value: Any) -> None:
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            check_texts(inner)
+
+
+def depth_of(value: Any) -> int:
+    """Return how deep objects and lists lie in each other."""
+    if not isinstance(value, list | dict):
+        return 0
+    return 1 + max(map(depth_of, value.values() if isinstance(value, dict) else value), default=0)
+
+
+def canonical(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def fits(value: Any, shape: Any) -> bool:  # noqa: PLR0911 - one for each kind of shape
+    """Tell whether decoded JSON has a shape: members in their order, types, hex of a number of bytes."""
+    if isinstance(shape, dict):
+        own = isinstance(value, dict) and list(value) == list(shape)
+        return own and all(fits(value[name], inner) for name, inner in shape.items())
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(fits(inner, shape[0]) for inner in value)
+    if shape is None or isinstance(shape, bool):
+        return value is shape
+    if isinstance(shape, tuple):
+        return any(fits(value, each) for each in shape)
+    if isinstance(shape, int):
+        return type(value) is str and re.fullmatch(f"[0-9a-f]{{{2 * shape}}}", value) is not None
+    if isinstance(shape, type):
+        return type(value) is shape
+    return bool(shape(value))
+
+
+def strict(data: bytes, shape: Any, what: str) -> Any:
+    """Decode canonical JSON of a shape."""
+    value = loads(data, what)
+    sound(fits(value, shape), f"{what} has other members.")
+    sound(canonical(value) == data, f"{what} is not canonical.")
+    return value
+
+
+def texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(text) is str for text in value.values())
+
+
+def sorted_texts(value: Any) -> bool:
+    return texts(value) and list(value) == sorted(value)
+
+
+UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff\U000e0000-\U000e0fff]"
+)
+
+
+def printable(text: str, most: int) -> bool:
+    return type(text) is str and len(text) <= most and not UNPRINTABLE.search(text)
+
+
 # -- the primitives ------------------------------------------------------------
 
 
@@ -109,63 +217,8 @@ def sha256(data: bytes) -> bytes:
 
 
 def unhex(text: object, size: int) -> bytes:
-    sound(isinstance(text, str) and re.fullmatch(f"[0-9a-f]{{{2 * size}}}", text), "A field is not hex.")
+    sound(fits(text, size), "A field is not hex.")
     return bytes.fromhex(str(text))
-
-
-def canonical(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def pairs_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Take an object whose names are there once each and can be written in UTF-8."""
-    names = [name.encode() for name, _ in pairs]
-    if len(set(names)) != len(names):
-        raise ValueError
-    return dict(pairs)
-
-
-class Number(str):
-    """A number as it was written: it may have more digits than a float or an integer here holds."""
-
-    __slots__ = ()
-
-
-def loads(data: bytes, what: str, **options: Any) -> Any:
-    """Decode JSON strictly: UTF-8, RFC 8259, no name twice, no half of a surrogate pair."""
-    try:
-        value = json.loads(data.decode(), object_pairs_hook=pairs_once, parse_constant=no_constant, **options)
-        check_texts(value)
-    except (ValueError, RecursionError):
-        raise Failure("Malformed", f"{what} is not JSON.") from None
-    return value
-
-
-def no_constant(text: str) -> None:
-    raise ValueError
-
-
-def check_texts(value: Any) -> None:
-    if isinstance(value, str):
-        value.encode()
-    elif isinstance(value, list | dict):
-        for inner in value.values() if isinstance(value, dict) else value:
-            check_texts(inner)
-
-
-def depth_of(value: Any) -> int:
-    """Return how deep objects and arrays lie in each other."""
-    if not isinstance(value, list | dict):
-        return 0
-    return 1 + max(map(depth_of, value.values() if isinstance(value, dict) else value), default=0)
-
-
-def strict(data: bytes, members: Sequence[str], what: str) -> dict[str, Any]:
-    """Decode canonical JSON with exactly these members in this order."""
-    value = loads(data, what)
-    need(isinstance(value, dict) and list(value) == list(members), "Malformed", f"{what} has other members.")
-    need(canonical(value) == data, "Malformed", f"{what} is not canonical.")
-    return dict(value)
 
 
 def cobblestone(key: bytes, message: bytes, context: bytes) -> bytes:
@@ -205,24 +258,75 @@ def unzstd_native(frame: bytes, length: int) -> bytes:
     return data
 
 
-CERTIFICATE = "installation role key issued_at signature".split()  # noqa: SIM905
-SPELLING = (
-    rb'\{"installation":"[0-9a-f]{64}","role":"[a-z]{1,16}","key":"[0-9a-f]{64}","issued_at":'
-    rb'"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z","signature":"[0-9a-f]{128}"\}'
-)
-ROLES = {"manifest": ("control", "recover"), "envelope": ("recover",), "container": ("seal", "recover")}
+def labeled(  # noqa: PLR0917 - as the RFC has it
+    name: str, suite: bytes, prk: bytes, label: bytes, data: bytes, size: int = 0
+) -> bytes:
+    """HPKE's LabeledExtract, or with a size LabeledExpand, of which one block is enough (RFC 9180, 4)."""
+    data = b"HPKE-v1" + suite + label + data
+    if not size:
+        return hmac.digest(prk or bytes(hashlib.new(name).digest_size), data, name)
+    return hmac.digest(prk, size.to_bytes(2, "big") + data + b"\x01", name)[:size]
 
 
-def installation(certificate: dict[str, str]) -> str:
-    """Return the fingerprint of the installation that certified a key."""
-    return "sr1:" + sha256(bytes.fromhex(certificate["installation"])).hex()
+def dhkem(kem: int, dh: bytes, enc: bytes, public: bytes) -> bytes:
+    """Finish the Decap of a DHKEM (RFC 9180, 4.1) from what Diffie-Hellman gave."""
+    name, size = ("sha384", 48) if kem == 0x11 else ("sha256", 32)
+    suite = b"KEM" + kem.to_bytes(2, "big")
+    prk = labeled(name, suite, b"", b"eae_prk", dh)
+    return labeled(name, suite, prk, b"shared_secret", enc + public, size)
 
 
-def check_signature(public: bytes, domain: bytes, message: bytes, signature: bytes) -> None:
+def open_hpke(kem: int, shared: bytes, info: bytes, sealed: bytes) -> bytes | None:
+    """Open HPKE's base mode, single shot, from the KEM's shared secret (RFC 9180, 5.1)."""
+    suite = b"HPKE" + kem.to_bytes(2, "big") + b"\x00\x03\x00\x02"
+    hashed = [labeled("sha512", suite, b"", *pair) for pair in ((b"psk_id_hash", b""), (b"info_hash", info))]
+    context, secret = b"\x00" + b"".join(hashed), labeled("sha512", suite, shared, b"secret", b"")
+    key = labeled("sha512", suite, secret, b"key", context, 32)
+    nonce = labeled("sha512", suite, secret, b"base_nonce", context, 12)
+    return open_gcm(key, nonce, sealed)
+
+
+def open_gcm(key: bytes, nonce: bytes, sealed: bytes) -> bytes | None:
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, domain + b"\x00" + message)
+        return AESGCM(key).decrypt(nonce, sealed, None)
+    except InvalidTag:
+        return None
+
+
+def exchange(scalar: bytes, point: bytes) -> bytes:
+    try:
+        return X25519PrivateKey.from_private_bytes(scalar).exchange(X25519PublicKey.from_public_bytes(point))
+    except ValueError:  # a point of small order: RFC 9180 has it refused
+        return b""
+
+
+def curve_public(scalar: bytes) -> bytes:
+    return X25519PrivateKey.from_private_bytes(scalar).public_key().public_bytes_raw()
+
+
+def xwing_parts(seed: bytes) -> tuple[MLKEM768PrivateKey, bytes]:
+    expanded = hashlib.shake_256(seed).digest(96)
+    return MLKEM768PrivateKey.from_seed_bytes(expanded[:64]), expanded[64:]
+
+
+def xwing(seed: bytes, enc: bytes) -> bytes:
+    """Decapsulate X-Wing: ML-KEM-768 and X25519, combined by SHA3-256."""
+    lattice, scalar = xwing_parts(seed)
+    point = enc[1088:]
+    shared = lattice.decapsulate(enc[:1088]) + exchange(scalar, point)
+    return hashlib.sha3_256(shared + point + curve_public(scalar) + b"\\.//^\\").digest()
+
+
+def fingerprint(public: bytes) -> str:
+    return "sr1:" + sha256(public).hex()
+
+
+def check_signature(public: bytes, domain: str, message: bytes, signature: bytes) -> None:
+    try:
+        key = Ed25519PublicKey.from_public_bytes(public)
+        key.verify(signature, f"strongroom/v1/{domain}\0".encode() + message)
     except (InvalidSignature, ValueError):
-        raise Failure("Tampered", "The signature does not fit.") from None
+        raise Failure("Tampered", f"The signature of a {domain} does not fit.") from None
 
 
 Marked = Callable[[bytes], bool]
@@ -260,204 +364,215 @@ def check_beginning(head: bytes, magic: bytes, size: int, *, ended: bool) -> Non
 
 # -- keys ----------------------------------------------------------------------
 
+CERTIFICATE = {"installation": 32, "role": str, "key": 32, "issued_at": str, "signature": 64}
+ROLES = {"manifest": ("control", "recover"), "envelope": ("recover",), "container": ("seal", "recover")}
+
 
 @dataclass(frozen=True)
 class Keys:
-    """What is at hand to open with, and whom to believe."""
+    """What is at hand to open with, and which installations to believe."""
 
     passphrases: tuple[str, ...] = ()
     files: tuple[bytes, ...] = ()
     private: tuple[tuple[str, bytes], ...] = ()
     quorums: tuple[bytes, ...] = ()
-    hsms: tuple[Hsm, ...] = ()
+    hsms: tuple[Any, ...] = ()
     answers: tuple[bytes, ...] = ()
     kms: bytes = b""
     signers: frozenset[str] = frozenset()
     derived: dict[tuple[str, bytes, int], bytes] = field(default_factory=dict)
 
     def trust(self, certificate: dict[str, str], kind: str) -> None:
-        """Check a signer's certificate, its role, and its installation (section 12)."""
-        name = installation(certificate)
-        signed = canonical({member: certificate[member] for member in CERTIFICATE[:-1]})
-        domain, signature = b"strongroom/v1/certificate", bytes.fromhex(certificate["signature"])
-        check_signature(bytes.fromhex(certificate["installation"]), domain, signed, signature)
-        said = f"Signed by role '{certificate['role']}', which does not sign this."
-        need(certificate["role"] in ROLES[kind], "UntrustedSigner", said)
-        said = f"Signed by installation {name}."
-        need(not self.signers or name in self.signers, "UntrustedSigner", said)
+        """Hold a signer's certificate to section 12: form, signature, role, pinned installation."""
+        unsigned = {name: value for name, value in certificate.items() if name != "signature"}
+        installation = unhex(certificate["installation"], 32)
+        check_signature(installation, "certificate", canonical(unsigned), unhex(certificate["signature"], 64))
+        role, name = certificate["role"], fingerprint(installation)
+        need(role in ROLES[kind], "UntrustedSigner", f"The key of role '{role}' does not sign a {kind}.")
+        known = not self.signers or name in self.signers
+        need(known, "UntrustedSigner", f"Signed by installation {name}.")
 
     def said_of(self, certificate: dict[str, str]) -> str:
-        return installation(certificate) + ("" if self.signers else " (not checked: no --signer)")
+        name = fingerprint(bytes.fromhex(certificate["installation"]))
+        return f"installation {name}" + ("" if self.signers else " (not checked: no --signer)")
 
     def unwrap(self, stanza: dict[str, Any], context: bytes) -> bytes | None:
         """Try every key on one stanza; None if none fits."""
-        openers: dict[str, Callable[[dict[str, Any], bytes], bytes | None]] = {
-            "passphrase": self._passphrase,
-            "keyfile": self._file,
-            "hpke": lambda args, context: self._hpke(args, b"hpke/" + context, self.private),
-            "quorum": lambda args, context: self._hpke(
-                args, b"quorum/" + context, tuple(("mlkem768-x25519", seed) for seed in self.quorums)
-            ),
-            "pkcs11-ec": self._ec,
-            "pkcs11-aes": self._aes,
-            "transit": self._transit,
-            "kms": self._kms,
-            "all-of": self._all_of,
-        }
-        opener = openers.get(stanza["type"])
-        return opener(stanza["args"], context) if opener else None
-
-    def _passphrase(self, args: dict[str, Any], context: bytes) -> bytes | None:
-        if not self.passphrases:
+        kind, args = stanza["type"], stanza["args"]
+        if not self._may_open().get(kind):
             return None
-        members(args, "iterations", "kdf_salt", "salt", "wrapped")
+        sound(fits(args, STANZAS[kind]), "A stanza is not as it must be.")
+        info = f"strongroom/v1/wrap/{kind}/".encode()
+        if "version" in args and kind != "transit":
+            info += struct.pack(">H", args["version"])
+        opener: Callable[[dict[str, Any], bytes, bytes], bytes | None]
+        opener = getattr(self, "_" + kind.replace("-", "_"))
+        with told():
+            return opener(args, info, context)
+
+    def _may_open(self) -> dict[str, object]:
+        """Return by type of stanza whether a key of that type is at hand."""
+        held: dict[str, object] = {
+            "passphrase": self.passphrases, "keyfile": self.files, "hpke": self.private, "all-of": True,
+            "quorum": self.quorums, "pkcs11-ec": self.hsms, "pkcs11-aes": self.answers or self.hsms,
+            "transit": self.answers, "kms": self.kms,
+        }  # fmt: skip
+        return held
+
+    def _passphrase(self, args: dict[str, Any], info: bytes, context: bytes) -> bytes | None:
         rounds, salt = args["iterations"], unhex(args["kdf_salt"], 32)
-        need(
-            type(rounds) is int and 100_000 <= rounds <= 10_000_000, "Malformed", "Iterations out of bounds."
-        )
         for words in self.passphrases:
             if (words, salt, rounds) not in self.derived:
                 normal = unicodedata.normalize("NFC", words).encode()
                 self.derived[words, salt, rounds] = hashlib.pbkdf2_hmac("sha256", normal, salt, rounds, 32)
-            found = unwrap(
-                self.derived[words, salt, rounds], args, b"strongroom/v1/wrap/passphrase/" + context
-            )
-            if found:
-                return found
-        return None
+        keys = (self.derived[words, salt, rounds] for words in self.passphrases)
+        return first(unwrap(key, args, info + context) for key in keys)
 
-    def _file(self, args: dict[str, Any], context: bytes) -> bytes | None:
-        if not self.files:
-            return None
-        members(args, "key", "salt", "wrapped")
-        name = unhex(args["key"], 16)
-        for key in self.files:
-            if hkdf(key, b"", b"strongroom/v1/keyfile-fingerprint")[:16] == name:
-                return unwrap(key, args, b"strongroom/v1/wrap/keyfile/" + context)
-        return None
+    def _keyfile(self, args: dict[str, Any], info: bytes, context: bytes) -> bytes | None:
+        return first(
+            unwrap(key, args, info + context)
+            for key in self.files
+            if hkdf(key, b"", b"strongroom/v1/keyfile-fingerprint")[:16].hex() == args["key"]
+        )
 
-    def _hpke(
-        self, args: dict[str, Any], info: bytes, private: tuple[tuple[str, bytes], ...]
-    ) -> bytes | None:
-        if not private:
-            return None
-        members(args, "kem", "key", "sealed")
-        name = unhex(args["key"], 32)
-        for kind, seed in private:
-            number, kem, key, public = hpke_key(kind, seed)
-            if number != args["kem"] or sha256(public) != name:
-                continue
-            sealed = unhex(args["sealed"], (1120 if kind == "mlkem768-x25519" else 32) + 48)
-            try:
-                return hpke.Suite(kem, hpke.KDF.HKDF_SHA512, hpke.AEAD.AES_256_GCM).decrypt(
-                    sealed, key, info=b"strongroom/v1/wrap/" + info
-                )
-            except InvalidTag:
-                return None
-        return None
+    def _hpke(self, args: dict[str, Any], info: bytes, context: bytes) -> bytes | None:
+        return first(open_private(*pair, args, info + context) for pair in self.private)
 
-    def _ec(self, args: dict[str, Any], context: bytes) -> bytes | None:
-        if not self.hsms:
-            return None
-        members(args, "kem", "key", "sealed", "version")
-        version, name = number(args["version"]), unhex(args["key"], 32)
-        point = {16: 65, 17: 97}.get(args["kem"])
-        if point is None:
-            return None
-        sealed = unhex(args["sealed"], point + 48)
-        info = b"strongroom/v1/wrap/pkcs11-ec/" + version.to_bytes(2, "big") + context
+    def _quorum(self, args: dict[str, Any], info: bytes, context: bytes) -> bytes | None:
+        return first(open_private("mlkem768-x25519", seed, args, info + context) for seed in self.quorums)
+
+    def _pkcs11_ec(self, args: dict[str, Any], info: bytes, context: bytes) -> bytes | None:
+        kem, sealed = args["kem"], bytes.fromhex(args["sealed"])
+        enc, rest = sealed[:-48], sealed[-48:]
+        sound(len(enc) == {16: 65, 17: 97}[kem], "A stanza is not as it must be.")
         for hsm in self.hsms:
-            found = hsm.agree(name, version, sealed[:point])
-            if found is not None:
-                return open_ec(*found, args["kem"], sealed, info)
+            agreed = hsm.agree(unhex(args["key"], 32), args["version"], enc)
+            if agreed is not None:
+                return open_hpke(kem, dhkem(kem, agreed[0], enc, agreed[1]), info + context, rest)
         return None
 
-    def _aes(self, args: dict[str, Any], context: bytes) -> bytes | None:
-        members(args, "data_key", "key", "salt", "version", "wrapped")
-        version, wrapped = number(args["version"]), unhex(args["data_key"], 40)
-        info = b"strongroom/v1/wrap/pkcs11-aes/" + version.to_bytes(2, "big") + context
-        found = [*self.answers, *(key for hsm in self.hsms if (key := hsm.unwrap(version, wrapped)))]
-        return next((key for each in found if (key := unwrap(each, args, info))), None)
+    def _pkcs11_aes(self, args: dict[str, Any], info: bytes, context: bytes) -> bytes | None:
+        wrapped = unhex(args["data_key"], 40)
+        own = (key for hsm in self.hsms if (key := hsm.unwrap(args["version"], wrapped)))
+        return first(unwrap(key, args, info + context) for key in (*self.answers, *own))
 
-    def _transit(self, args: dict[str, Any], context: bytes) -> bytes | None:
-        members(args, "data_key", "key", "salt", "version", "wrapped")
-        unhex(args["data_key"], 60)
-        info = b"strongroom/v1/wrap/transit/" + context
-        return next((key for each in self.answers if (key := unwrap(each, args, info))), None)
+    def _transit(self, args: dict[str, Any], info: bytes, context: bytes) -> bytes | None:
+        return first(unwrap(key, args, info + context) for key in self.answers)
 
     def each(self) -> Iterator[Keys]:
         """Yield these keys for each answer by itself: of KMS's, only the record's MAC tells which it is."""
         return (replace(self, kms=answer) for answer in self.answers or (b"",))
 
-    def _kms(self, args: dict[str, Any], context: bytes) -> bytes | None:  # noqa: ARG002
-        members(args, "arn", "blob")
+    def _kms(self, args: dict[str, Any], info: bytes, context: bytes) -> bytes | None:  # noqa: ARG002
         return self.kms or None
 
-    def _all_of(self, args: dict[str, Any], context: bytes) -> bytes | None:
+    def _all_of(self, args: dict[str, Any], info: bytes, context: bytes) -> bytes | None:
         legs, data = legs_of(args)
         shares = []
         for place, leg in enumerate(legs):
-            bound = b"strongroom/v1/wrap/all-of/leg/" + bytes([place, len(legs)]) + context
-            share = next((found for stanza in leg if (found := self.unwrap(stanza, bound))), None)
+            bound = leg_context(place, legs, context)
+            share = first(self.unwrap(stanza, bound) for stanza in leg)
             if share is None:
                 return None
             shares.append(share)
-        return unwrap(b"".join(shares), args, b"strongroom/v1/wrap/all-of/" + sha256(data) + context)
+        return unwrap(b"".join(shares), args, info + sha256(data) + context)
 
 
-def members(args: dict[str, Any], *names: str) -> None:
-    sound(sorted(args) == list(names), "A stanza is not as it must be.")
+def within(low: int, high: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and low <= value <= high
 
 
-def number(value: object) -> int:
-    sound(type(value) is int and 1 <= value < 1 << 31, "A version is out of bounds.")
-    return int(str(value))
+def sealed_hex(*sizes: int) -> Callable[[Any], bool]:
+    return lambda value: any(fits(value, size) for size in sizes)
+
+
+def any_hex(least: int, most: int) -> Callable[[Any], bool]:
+    return lambda value: (
+        type(value) is str and least <= len(value) // 2 <= most and fits(value, len(value) // 2)
+    )
+
+
+WRAPPED = {"salt": 32, "wrapped": 48}
+VERSIONED = within(1, 65_535)
+PUBLIC = {"kem": int, "key": 32, "sealed": any_hex(48, 4096)}
+STANZAS: dict[str, dict[str, Any]] = {
+    "passphrase": {"iterations": within(100_000, 10_000_000), "kdf_salt": 32, **WRAPPED},
+    "keyfile": {"key": 16, **WRAPPED},
+    "hpke": PUBLIC,
+    "quorum": PUBLIC,
+    "pkcs11-ec": {"kem": within(16, 17), "key": 32, "sealed": sealed_hex(113, 145), "version": VERSIONED},
+    "pkcs11-aes": {"data_key": 40, "key": 16, "salt": 32, "version": VERSIONED, "wrapped": 48},
+    "transit": {"data_key": 60, "key": 16, "salt": 32, "version": within(1, 1 << 31), "wrapped": 48},
+    "kms": {"arn": any_hex(1, 2048), "blob": any_hex(1, 6144)},
+    "all-of": {"legs": any_hex(1, 131_072), **WRAPPED},
+}
+
+
+def first(found: Iterator[bytes | None]) -> bytes | None:
+    return next((key for key in found if key is not None), None)
+
+
+def unwrap(kek: bytes, args: dict[str, Any], info: bytes) -> bytes | None:
+    return open_gcm(hkdf(kek, unhex(args["salt"], 32), info), bytes(12), unhex(args["wrapped"], 48))
+
+
+def open_private(kind: str, seed: bytes, args: dict[str, Any], info: bytes) -> bytes | None:
+    """Open a stanza with a private key, if it is for that one."""
+    hybrid = kind == "mlkem768-x25519"
+    if args["kem"] != (0x647A if hybrid else 0x20):
+        return None
+    sealed = unhex(args["sealed"], 1168 if hybrid else 80)
+    enc, rest = sealed[:-48], sealed[-48:]
+    public = curve_public(seed)
+    if hybrid:
+        lattice, scalar = xwing_parts(seed)
+        public = lattice.public_key().public_bytes_raw() + curve_public(scalar)
+    if sha256(public).hex() != args["key"]:
+        return None
+    if hybrid:
+        return open_hpke(0x647A, xwing(seed, enc), info, rest)
+    dh = exchange(seed, enc)
+    return open_hpke(0x20, dhkem(0x20, dh, enc, public), info, rest) if dh else None
 
 
 def legs_of(args: dict[str, Any]) -> tuple[list[list[dict[str, Any]]], bytes]:
     """Return the stanzas of an all-of stanza by leg, and their encoding."""
-    members(args, "legs", "salt", "wrapped")
-    data = unhex(args["legs"], len(str(args["legs"])) // 2)
-    legs = loads(data, "A list of legs")
-    sound(isinstance(legs, list) and 2 <= len(legs) <= 8 and canonical(legs) == data, "The legs are bad.")
-    sound(all(isinstance(leg, list) and 1 <= len(leg) <= 8 for leg in legs), "A leg is bad.")
-    for stanza in (stanza for leg in legs for stanza in leg):
-        check_stanza(stanza)
-        sound(stanza["type"] != "all-of", "An all-of is inside another.")
+    data = bytes.fromhex(args["legs"])
+    legs: list[list[dict[str, Any]]] = strict(data, [[STANZA]], "A list of legs")
+    sound(2 <= len(legs) <= 8 and all(1 <= len(leg) <= 8 for leg in legs), "The legs are out of bounds.")
+    sound(all(stanza["type"] != "all-of" for leg in legs for stanza in leg), "An all-of is inside another.")
     return legs, data
 
 
-def unwrap(kek: bytes, args: dict[str, Any], info: bytes) -> bytes | None:
-    salt, wrapped = unhex(args["salt"], 32), unhex(args["wrapped"], 48)
-    try:
-        return AESGCM(hkdf(kek, salt, info)).decrypt(bytes(12), wrapped, None)
-    except InvalidTag:
-        return None
+def leg_context(place: int, legs: Sequence[object], context: bytes) -> bytes:
+    return b"strongroom/v1/wrap/all-of/leg/" + bytes([place, len(legs)]) + context
 
 
-def hpke_key(kind: str, seed: bytes) -> tuple[int, Any, Any, bytes]:
-    """Return a private key's KEM number, KEM, key and raw public key."""
-    if kind == "x25519":
-        key = X25519PrivateKey.from_private_bytes(seed)
-        return 0x20, hpke.KEM.X25519, key, key.public_key().public_bytes_raw()
-    expanded = hashlib.shake_256(seed).digest(96)
-    lattice, curve = (
-        MLKEM768PrivateKey.from_seed_bytes(expanded[:64]),
-        X25519PrivateKey.from_private_bytes(expanded[64:]),
-    )
-    public = lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
-    return 0x647A, hpke.KEM.MLKEM768_X25519, hpke.MLKEM768X25519PrivateKey(lattice, curve), public
+def a_type(value: Any) -> bool:
+    return type(value) is str and re.fullmatch("[a-z0-9][a-z0-9.-]{0,31}", value) is not None
+
+
+def an_args(value: Any) -> bool:
+    own = isinstance(value, dict) and list(value) == sorted(value)
+    return own and all(type(each) in (str, int) for each in value.values())
+
+
+STANZA = {"type": a_type, "label": lambda text: printable(text, 128), "args": an_args}
+RECORD = {"id": 16, "generation": within(1, 99_999_999), "stanzas": [STANZA], "mac": 32}
+
+
+def check_record(record: dict[str, Any]) -> None:
+    sound(1 <= len(record["stanzas"]) <= 64, "There must be 1 to 64 stanzas.")
 
 
 def unlock(record: dict[str, Any], keys: Keys) -> bytes:
     """Open a wrapping key's record (section 2)."""
-    stanzas, name, mac = check_record(record), unhex(record["id"], 16), unhex(record["mac"], 32)
+    stanzas, name, mac = record["stanzas"], unhex(record["id"], 16), unhex(record["mac"], 32)
     context = b"strongroom/v1/wrapping-key/" + name
     message = canonical({name: value for name, value in record.items() if name != "mac"})
+    odd: list[Failure] = []
     some = False
-    for key in (
-        found for each in keys.each() for stanza in stanzas if (found := each.unwrap(stanza, context))
-    ):
+    for key in unwrapped(stanzas, keys, context, odd):
         right = hmac.digest(hkdf(key, name, b"strongroom/v1/wrapping-record"), message, "sha256")
         if hmac.compare_digest(right, mac):
             return key
@@ -466,431 +581,191 @@ def unlock(record: dict[str, Any], keys: Keys) -> bytes:
         not some,
         "The list of recipients was changed" + (", or --answer is another key's." * bool(keys.answers)),
     )
+    if odd:
+        raise next((failure for failure in odd if failure.kind == "Malformed"), odd[0])
     who = "".join(f"\n- {line}" for stanza in stanzas for line in todo(stanza, context))
     raise Failure("WrongKey", f"Nothing at hand opens it. It was sealed for any of:{who}")
 
 
+def unwrapped(
+    stanzas: list[dict[str, Any]], keys: Keys, context: bytes, odd: list[Failure]
+) -> Iterator[bytes]:
+    """Yield what any key makes of any stanza; a stanza that is odd must not hide that another opens."""
+    for each in keys.each():
+        for stanza in stanzas:
+            try:
+                key = each.unwrap(stanza, context)
+            except Failure as failure:
+                odd.append(failure)
+                continue
+            if key is not None:
+                yield key
+
+
+SIMPLE = {
+    "passphrase": "give --passphrase", "keyfile": "give --key-file FILE", "hpke": "give --private-key FILE",
+}  # fmt: skip
+
+
 def todo(stanza: dict[str, Any], context: bytes) -> list[str]:
     """Say who or what opens a stanza, and what to do for it."""
-    kind, args, label = stanza["type"], stanza["args"], stanza["label"]
-    name = f"{kind} {label}".strip()
-    if kind == "all-of":
-        lines = [f"{name}, all of these together:"]
-        for place, leg in enumerate(legs_of(args)[0], 1):
-            bound = b"strongroom/v1/wrap/all-of/leg/" + bytes([place - 1, len(legs_of(args)[0])]) + context
-            lines += [f"    {place}. {line}" for each in leg for line in todo(each, bound)]
-        return lines
+    kind, args = stanza["type"], stanza["args"]
+    name = f"{kind} {stanza['label']}".strip()
     try:
-        return [f"{name}: {HELP.get(kind, _unknown)(args, context)}"]
-    except (KeyError, ValueError, TypeError):  # nobody has checked this stanza yet
-        return [f"{name}: it is malformed"]
+        if kind == "all-of":
+            legs = legs_of(args)[0]
+            lines = [f"{name}, all of these together:"]
+            for place, leg in enumerate(legs):
+                bound = leg_context(place, legs, context)
+                lines += [f"    {place + 1}. {line}" for each in leg for line in todo(each, bound)]
+            return lines
+        return [f"{name}: {SIMPLE.get(kind) or companion().instruction(kind, args, context)}"]
+    except (KeyError, ValueError, TypeError, Failure):  # nobody has checked this stanza yet
+        return [f"{name}: it is malformed, or recover_keys.py is not here"]
 
 
-def _unknown(args: dict[str, Any], context: bytes) -> str:
-    return "use a newer recover.py"
+def companion() -> Any:
+    """Load recover_keys.py from beside this file: keys that people, HSMs and services keep."""
+    path = Path(__file__).with_name("recover_keys.py")
+    need(path.is_file(), "WrongKey", f"'{path.name}' has to lie beside recover.py for this kind of key.")
+    if "recover_keys" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("recover_keys", path)
+        assert spec is not None and spec.loader is not None  # noqa: PT018
+        sys.modules["recover_keys"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["recover_keys"])
+    return sys.modules["recover_keys"]
 
 
-def _in_hsm(args: dict[str, Any], context: bytes) -> str:
-    return f"plug in the HSM (its key has the id {args['version']:04x}); give --hsm MODULE --token LABEL"
+@contextmanager
+def told() -> Iterator[None]:
+    """Name as WrongKey what recover_keys.py says of a key; of what it says nothing quotes one."""
+    try:
+        yield
+    except ValueError as error:
+        raise Failure("WrongKey", str(error)) from None
 
 
-def _in_transit(args: dict[str, Any], context: bytes) -> str:
-    ciphertext = base64.b64encode(bytes.fromhex(args["data_key"])).decode()
-    return (
-        "run 'vault write -field=plaintext transit/decrypt/KEY ciphertext=vault:v"
-        f"{args['version']}:{ciphertext}' (KEY: see the recovery kit), and give what it prints with --answer"
-    )
-
-
-def _in_kms(args: dict[str, Any], context: bytes) -> str:
-    arn = re.fullmatch(rb"arn:[a-z-]+:kms:([a-z0-9-]+):[0-9]+:key/[A-Za-z0-9-]+", bytes.fromhex(args["arn"]))
-    if arn is None:  # whoever wrote it may want a command of theirs to be typed
-        return "it names no key of AWS KMS"
-    blob = base64.b64encode(bytes.fromhex(args["blob"])).decode()
-    return (
-        f"run 'aws kms decrypt --region {arn[1].decode()} --key-id {arn[0].decode()} --encryption-context "
-        f"strongroom={context.hex()} --cli-binary-format base64 --ciphertext-blob {blob} --output text "
-        "--query Plaintext', and give what it prints with --answer"
-    )
-
-
-HELP: dict[str, Callable[[dict[str, Any], bytes], str]] = {
-    "passphrase": lambda args, context: "give --passphrase",
-    "keyfile": lambda args, context: "give --key-file FILE",
-    "hpke": lambda args, context: "give --private-key FILE",
-    "quorum": lambda args, context: "bring custodians together; give --shares",
-    "pkcs11-ec": _in_hsm,
-    "pkcs11-aes": _in_hsm,
-    "transit": _in_transit,
-    "kms": _in_kms,
-}
-
-
-def check_record(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Hold a wrapping key's record to the format's limits; return its stanzas."""
-    sound(list(record) == ["id", "generation", "stanzas", "mac"], "The record has other members.")
-    unhex(record["id"], 16), unhex(record["mac"], 32)
-    generation, stanzas = record["generation"], record["stanzas"]
-    sound(type(generation) is int and 1 <= generation <= 99_999_999, "The generation is out of bounds.")
-    sound(isinstance(stanzas, list) and 1 <= len(stanzas) <= 64, "There must be 1 to 64 stanzas.")
-    for stanza in stanzas:
-        check_stanza(stanza)
-    return list(stanzas)
-
-
-def check_stanza(stanza: object) -> None:
-    sound(isinstance(stanza, dict) and list(stanza) == ["type", "label", "args"], "A stanza is malformed.")
-    assert isinstance(stanza, dict)
-    kind, label, args = stanza["type"], stanza["label"], stanza["args"]
-    sound(isinstance(kind, str) and re.fullmatch("[a-z0-9][a-z0-9.-]{0,31}", kind), "A stanza's type is bad.")
-    need(
-        isinstance(label, str) and len(label) <= 128 and (label.isprintable()), "Malformed", "A label is bad."
-    )
-    sound(isinstance(args, dict) and list(args) == sorted(args), "A stanza's args are bad.")
-    sound(all(type(value) in (str, int) for value in args.values()), "A stanza's args are bad.")
-
-
-# -- keys in an HSM, or its copy in a safe ----------------------------------------
+# -- files, and ranges of them ---------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Hsm:
-    """Something that does a Diffie-Hellman, and maybe unwraps, with keys that it keeps.
+class Part:
+    """A range of a file; of a backup file's object, with its digest in hex."""
 
-    ``agree`` takes the SHA-256 of a public point, a version and the other side's point; it returns the
-    shared x-coordinate and our public point, or None if it has no such key.
+    path: Path
+    start: int
+    size: int
+    sha256: str = ""
+
+    @classmethod
+    def of(cls, path: Path) -> Part:
+        return cls(path, 0, path.stat().st_size)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return b"".join(self.blocks(offset, length))
+
+    def whole(self, most: int) -> bytes:
+        return self.read(0, min(self.size, most))
+
+    def blocks(self, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        left = max(0, min(self.size if length is None else length, self.size - offset))
+        with self.path.open("rb") as file:
+            file.seek(self.start + offset)
+            while left > 0 and (data := file.read(min(left, 8 * MIB))):
+                yield data
+                left -= len(data)
+
+    def digest(self) -> str:
+        digest = hashlib.sha256()
+        for block in self.blocks():
+            digest.update(block)
+        return digest.hexdigest()
+
+
+class Losses:
+    """What could not be read. The first loss decides how the program ends; a strict one ends at once.
+
+    What was left aside (section 13) counts after all that was lost.
     """
 
-    agree: Callable[[bytes, int, bytes], tuple[bytes, bytes] | None]
-    unwrap: Callable[[int, bytes], bytes | None] = lambda version, wrapped: None
+    def __init__(self, *, strictly: bool = False) -> None:
+        self.first: Failure | None = None
+        self.aside: Failure | None = None
+        self.lost = 0
+        self._strictly = strictly
 
-
-def software(private: ec.EllipticCurvePrivateKey) -> Hsm:
-    """Use a copy of the private key in the HSM's place."""
-    public = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-
-    def agree(name: bytes, version: int, enc: bytes) -> tuple[bytes, bytes] | None:
-        if sha256(public) != name or len(enc) != len(public):
-            return None
+    @contextmanager
+    def within(self, what: str, secrets: int = 0) -> Iterator[None]:
+        """Go on after a failure of what is done within."""
         try:
-            other = ec.EllipticCurvePublicKey.from_encoded_point(private.curve, enc)
-        except ValueError:
-            return None
-        return private.exchange(ec.ECDH(), other), public
+            yield
+        except Failure as failure:
+            self.add(failure, what, secrets)
+        except (struct.error, OSError) as error:
+            self.add(Failure("Truncated", type(error).__name__), what, secrets)
 
-    return Hsm(agree)
-
-
-def pkcs11_session(module: str, label: str, pin: str) -> Any:
-    """Log in to a token, once: a wrong PIN is not tried again."""
-    try:
-        import pkcs11  # noqa: PLC0415 - only where there is an HSM
-    except ImportError:
-        raise Failure("WrongKey", "An HSM needs the package python-pkcs11: see README.md.") from None
-    try:
-        return pkcs11.lib(module).get_token(token_label=label).open(user_pin=pin)
-    except pkcs11.PKCS11Error as error:
-        kinds = f"{type(error).__name__} {error}".strip()
-        raise Failure("WrongKey", f"The HSM does not let us in ({kinds}). Nothing was tried twice.") from None
-
-
-def told(use: Callable[..., Any]) -> Callable[..., Any]:
-    """Name what an HSM does not do, or not any more."""
-    import pkcs11  # noqa: PLC0415 - only where there is an HSM
-
-    def used(*words: Any) -> Any:
-        try:
-            return use(*words)
-        except pkcs11.PKCS11Error as error:
-            raise Failure("WrongKey", f"The HSM does not do it ({type(error).__name__} {error}).") from None
-        except AttributeError:  # what the token does not allow its key, the binding does not offer
-            raise Failure("WrongKey", "The HSM does not allow its key this use.") from None
-
-    return used
-
-
-def pkcs11_token(module: str, label: str, pin: str) -> Hsm:
-    """Return what an HSM does with the keys of a token that never leave it."""
-    session = pkcs11_session(module, label, pin)
-    import pkcs11  # noqa: PLC0415 - only where there is an HSM
-
-    attribute, kind = pkcs11.Attribute, pkcs11.ObjectClass
-
-    def find(**wanted: Any) -> list[Any]:
-        return list(session.get_objects({attribute[name]: value for name, value in wanted.items()}))
-
-    def agree(name: bytes, version: int, enc: bytes) -> tuple[bytes, bytes] | None:
-        for public in find(CLASS=kind.PUBLIC_KEY, ID=version.to_bytes(2, "big")):
-            point = bytes(public[attribute.EC_POINT])[-len(enc) :]  # after the DER octet string's head
-            if sha256(point) != name:
-                continue
-            private = find(CLASS=kind.PRIVATE_KEY, ID=version.to_bytes(2, "big"), LABEL=public.label)
-            need(private, "WrongKey", f"The HSM has the public half of '{public.label}' alone.")
-            secret = private[0].derive_key(
-                pkcs11.KeyType.GENERIC_SECRET,
-                8 * (len(enc) // 2),
-                mechanism=pkcs11.Mechanism.ECDH1_DERIVE,
-                mechanism_param=(pkcs11.KDF.NULL, None, enc),
-                template={attribute.SENSITIVE: False, attribute.EXTRACTABLE: True},
-            )
-            return bytes(secret[attribute.VALUE]), point
-        return None
-
-    def unwrap_(version: int, wrapped: bytes) -> bytes | None:
-        for key in find(CLASS=kind.SECRET_KEY, ID=version.to_bytes(2, "big")):
-            try:
-                made = key.unwrap_key(
-                    kind.SECRET_KEY,
-                    pkcs11.KeyType.GENERIC_SECRET,
-                    wrapped,
-                    mechanism=pkcs11.Mechanism.AES_KEY_WRAP,
-                    template={
-                        attribute.TOKEN: False,
-                        attribute.SENSITIVE: False,
-                        attribute.EXTRACTABLE: True,
-                    },
-                )
-            except pkcs11.PKCS11Error:
-                continue
-            return bytes(made[attribute.VALUE])
-        return None
-
-    return Hsm(told(agree), told(unwrap_))
-
-
-def open_ec(dh: bytes, public: bytes, kem: int, sealed: bytes, info: bytes) -> bytes | None:
-    """Finish HPKE's Decap and open (RFC 9180 4.1, 5.1, 5.2): the HSM did the Diffie-Hellman alone."""
-    enc, wrapped = sealed[: len(public)], sealed[len(public) :]
-    inner, size = ("sha256", 32) if kem == 16 else ("sha384", 48)
-    suite = b"KEM" + kem.to_bytes(2, "big")
-    prk = labeled_extract(inner, suite, b"", b"eae_prk", dh)
-    secret = labeled_expand(inner, suite, prk, b"shared_secret", enc + public, size)
-    suite = b"HPKE" + kem.to_bytes(2, "big") + b"\x00\x03\x00\x02"
-    empty = labeled_extract("sha512", suite, b"", b"psk_id_hash", b"")
-    context = b"\x00" + empty + labeled_extract("sha512", suite, b"", b"info_hash", info)
-    prk = labeled_extract("sha512", suite, secret, b"secret", b"")
-    key = labeled_expand("sha512", suite, prk, b"key", context, 32)
-    nonce = labeled_expand("sha512", suite, prk, b"base_nonce", context, 12)
-    try:
-        return AESGCM(key).decrypt(nonce, wrapped, None)
-    except InvalidTag:
-        return None
-
-
-def labeled_extract(name: str, suite: bytes, salt: bytes, label: bytes, ikm: bytes) -> bytes:
-    return hmac.digest(salt or bytes(hashlib.new(name).digest_size), b"HPKE-v1" + suite + label + ikm, name)
-
-
-def labeled_expand(  # noqa: PLR0917 - as the RFC has it
-    name: str, suite: bytes, prk: bytes, label: bytes, info: bytes, size: int
-) -> bytes:
-    """HKDF-Expand, of which one block is enough here."""
-    return hmac.digest(prk, size.to_bytes(2, "big") + b"HPKE-v1" + suite + label + info + b"\x01", name)[
-        :size
-    ]
-
-
-# -- shares of a quorum (SLIP-39) ---------------------------------------------------
-
-# Every word of SLIP-39's list begins with four letters of its own; these are they, in order.
-WORDS = """
-acadacidacneacquacroactiactradapadeqadjuadmiadoraduladvaadvoafraagaiagenagreaideaircairlairpajar
-alaralbualcoaliealivalphalrealtoalumalwaamazambiamouamusanalanatanceanciangeangranimanswanteanxi
-aparaquaarcaarenarguarmeartiartwaspeauctauguauntaveraviaavoiawarawayaxisaxlebeambearbeavbecobedr
-behabeinbelibelobenebestbeyobikebiolbirtbishblacblanblesblimblinbluebodyboltboribornbothbounbrac
-branbravbreabriebrokbrotbrowbuckbudgbuilbulbbulgbumpbundburdburnbusybuyecagecalccamecampcanycapa
-capicaptcarbcardcarecargcarpcarvcatecausceilcentcerachamchancharchecchemcheschewchubcineciviclas
-claycleaclieclimclinclocclogclosclotclubcluscoalcoascodicolucompcorncostcouncourcovecowbcradcraf
-crazcredcriccrimcriscritcrowcruccruncruscryscubicultcuricurlcustcylidaisdamadancdarkdatadaugdead
-dealdebrdebudecedecidecldecodecrdelidemadensdenydepadepedepidepldescdesedesideskdestdetadetedevi
-devodiagdictdietdiledimidinidipldisadiscdisedishdismdispdistdivedivodocudomadomedomidougdowndrag
-dramdreadresdrifdrindrovdrugdryeduckdukeduradwardynaearlearteaseeasyechoecliecoledgeediteduceith
-elboeldeelecelegelemelepelevelitelseemaiemeremisempeemphemplemptendiendlendoenemenerenfoengaenjo
-enlaentrenveenvyepidepisequaequieraserodescaestaestievalevenevidevilevokexacexamexceexchexclexcu
-execexerexhaexotexpaexpeexplexprexteextreyebfacifactfailfainfakefalsfamifamofancfangfantfatafati
-favofawnfibefictfiltfinafindfingfirefirmfiscfishfitnflamflasflavfleaflexflipfloaflorfluffocuforb
-forcforeforgformfortforwfounfracfragfreqfresfriafridfriefrosfrotfrozfumefundfurlfusegalagamegarb
-gardgarlgasogathgenegenigenrgenugeolgestgladglanglasglenglimgoatgoldgradgrangrasgravgraygreagrie
-grilgringrocgrosgrougrowgrumguarguesguilguitgumshairhamshandhangharvhavehavohawkhazaheadhealhear
-heathelpheraherdhesihoboholiholyhomehormhosphourhugehumahumihunthusbhushhuskhybrideaidenidleimag
-impaimplimprimpuinclincoincrindeindiinduinfainfoinheinjuinmainseinsiinstinteintiinvainvoirisisla
-isolitemivorjackjerkjewejoinjudijuicjumpjuncjunijunkjuryjustkernkeybkidnkindkitcknifknitladeladl
-ladylairlamplanglarglaselaunlawsleadleaflearleavlectlegalegelegslendlenglevelibelibrliceliftlike
-lilalilylipsliqulistlitelivilizaloanlobelocalosiloudloyalucklunalunclungluxulyinlyrimachmagamaid
-mailmainmakemakimamamanamandmansmanumaramarcmarkmarvmasomatemathmaximayomeanmedamedimembmemoment
-mercmerimethmetrmidsmildmilimineminimiramixemixtmobimodemodimoismomemornmortmothmounmousmovemuch
-mulemultmuscmusemusimustnailnatineckneganervnetwnewsnuclnumbnumenylooasiobesobjeobseobtaoceaofte
-olymomitoraloranorbiordeordiorgaouncovenoverownepacepacipackpaidpainpajapancpantpapapapeparcpark
-partpatepatrpaympayrpeacpeanpeaspecapenapencpercperfpermpetiphanpharphotphraphyspickpictpiecpile
-pinkpipepistpitcplaiplanplasplatplaypleaplotplunpracpraypreapredpregprempreppresprevprieprimprio
-prisprivprizprobprocprofprogpromprosprovprunpublpulspumppunipunypupapurcpurppythquanquarquicquie
-raceraciradarailrainraisrandrankrapiraspreacrealreboreburecarecerecoregrregurejerelaremeremiremo
-rendreparepereplrequrescreseresirespresuretaretrreunreverevirewarhymrhytrichrivariverobirockroma
-romprostrounroyaruinrulerumosacksafasalasalosaltsatisatosavesaysscanscarscatscenschosciescouscra
-screscriscroseafseassecrsecusegmsenishadshafshamshapsharshelshershorshoushrisidesilesilvsimisimp
-singsistskinskunslapslavsledslicslimslowslussmarsmeasmelsmirsmitsmoksmugsnaksnapsnifsocisoftsold
-solusoulsourspacsparspeaspecspelspenspewspidspilspinspirspitsprasprisquasquestadstafstanstarstat
-staysteastepsticstilstorstrastristylsubjsubmsugasuitsunlsupesurfsurpsurvsweaswimswinswitsymbsymp
-syndsysttacktacttadptaletasktasttaugtaxiteacteamteastemptenatendtenstermtesttextthanthattheatheo
-therthorthrethumthunticktidytimbtimetingtofutogetoletotatoxitractraftraitrantrastravtreatrentria
-trictriptriutroutruetrustwictwintypetypiuglyultiumbruncoundeunfaunfounhauniounivunkiunknunusunwr
-upgrupstuserusheusuavalivaluvampvanivarivegavelvventverdveriveryvetevexevictvideviewvintviolvira
-visivisuvitavocavoicvoluvotevotiwalnwarmwarnwatcwavywealweapwebcwelcwelfwestwidtwildwindwinewire
-wisdwithwitswolfwomaworkwortwrapwriswritwrotyearyelpyielyogazero
-""".replace("\n", "")
-PLACES = {WORDS[at : at + 4]: at // 4 for at in range(0, len(WORDS), 4)}
-
-
-def read_share(text: str) -> tuple[tuple[int, int, int], int, bytes]:
-    """Return what all shares of a set have in common (id, exponent, threshold), the number and the value."""
-    typed = text.lower().split()
-    wrong = [str(at) for at, word in enumerate(typed, 1) if word[:4] not in PLACES]
-    need(not wrong, "WrongKey", f"Word {', '.join(wrong)} of a share is no word of a share.")
-    need(len(typed) == 33, "WrongKey", f"A share has 33 words, and {len(typed)} were given.")
-    places = [PLACES[word[:4]] for word in typed]
-    need(rs1024([*b"shamir_extendable", *places]) == 1, "WrongKey", "A word of a share is wrong: look again.")
-    bits = 0
-    for place in places[:30]:
-        bits = bits << 10 | place
-    value, head = bits & ((1 << 256) - 1), bits >> 260
-    # The head: id 15, extendable 1, exponent 4; group's index, threshold and count, index, threshold: 4 each.
-    need(
-        head >> 24 & 1 and not head >> 8 & 0xFFF and not bits >> 256 & 15,
-        "WrongKey",
-        "It is another kind of share.",
-    )
-    return (head >> 25, head >> 20 & 15, (head & 15) + 1), head >> 4 & 15, value.to_bytes(32, "big")
-
-
-def rs1024(values: Sequence[int]) -> int:
-    """The checksum of SLIP-39, which is 1 if all is right."""
-    generator = (
-        0xE0E040, 0x1C1C080, 0x3838100, 0x7070200, 0xE0E0009,
-        0x1C0C2412, 0x38086C24, 0x3090FC48, 0x21B1F890, 0x3F3F120,
-    )  # fmt: skip
-    check = 1
-    for value in values:
-        top, check = check >> 20, (check & 0xFFFFF) << 10 ^ value
-        for bit, factor in enumerate(generator):
-            check ^= factor if top >> bit & 1 else 0
-    return check
-
-
-def join_shares(texts: Sequence[str], passphrase: bytes = b"") -> bytes:
-    """Put the shares of a quorum together; return the private key's seed. Ours have no passphrase."""
-    read = [read_share(text) for text in texts]
-    need(len({common for common, _, _ in read}) == 1, "WrongKey", "The shares are of different quorums.")
-    _, exponent, threshold = read[0][0]
-    points = {place: value for _, place, value in read}
-    need(len(points) == len(texts), "WrongKey", "A share was given twice.")
-    need(len(points) == threshold, "WrongKey", f"{threshold} shares are needed, {len(points)} were given.")
-    secret, check = interpolate(points, 255), interpolate(points, 254)
-    right = hmac.digest(check[4:], secret, "sha256")[:4]
-    need(right == check[:4], "WrongKey", "The shares are whole, and do not belong together.")
-    left, other = secret[:16], secret[16:]
-    for step in (3, 2, 1, 0):
-        mask = hashlib.pbkdf2_hmac("sha256", bytes([step]) + passphrase, other, (10_000 << exponent) // 4, 16)
-        left, other = other, bytes(a ^ b for a, b in zip(left, mask, strict=True))
-    return other + left
-
-
-def interpolate(points: dict[int, bytes], at: int) -> bytes:
-    """Lagrange's interpolation over GF(256), byte by byte."""
-    result = bytes(32)
-    for place, value in points.items():
-        factor = 1
-        for other in points:
-            if other != place:
-                factor = times(factor, times(at ^ other, inverse(place ^ other)))
-        result = bytes(a ^ times(factor, b) for a, b in zip(result, value, strict=True))
-    return result
-
-
-def times(a: int, b: int) -> int:
-    """Multiply in GF(256) with the polynomial of AES."""
-    product = 0
-    while b:
-        product ^= a if b & 1 else 0
-        a, b = a << 1 ^ (0x11B if a & 0x80 else 0), b >> 1
-    return product
-
-
-def inverse(a: int) -> int:
-    power = a
-    for _ in range(253):  # a to the 254th
-        power = times(power, a)
-    return power
+    def add(self, failure: Failure, what: str, secrets: int = 0, verb: str = "LOST") -> None:
+        if self._strictly:
+            raise failure
+        self.first = self.first or failure
+        self.lost += secrets
+        many = f" ({counted(secrets)})" if secrets else ""
+        note(f"{verb}: {what}{many}: {failure.kind}: {failure}")
 
 
 # -- containers ----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Part:
-    """A range of an open file; of a backup file's object, with its digest in hex."""
-
-    fd: int
-    start: int
-    size: int
-    sha256: str = ""
-
-    def read(self, offset: int, length: int) -> bytes:
-        length = max(0, min(length, self.size - offset))
-        return b"".join(iter_pread(self.fd, self.start + offset, length))
-
-
-def iter_pread(fd: int, offset: int, length: int) -> Iterator[bytes]:
-    while length > 0 and (data := os.pread(fd, length, offset)):
-        yield data
-        offset, length = offset + len(data), length - len(data)
-
-
-@dataclass(frozen=True)
 class Secret:
-    """A row as stored, its line, and the values of its versions in order."""
+    """A row as stored, its metadata in the bytes that it had; its line; its versions' values in order."""
 
     row: dict[str, Any]
     line: bytes
     values: tuple[bytes, ...]
 
 
+Index = dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Container:
-    """A container whose signature and envelope were checked (section 1, steps 1 to 9)."""
+    """A container whose signature, envelope and directory were checked (section 1, all that needs no key)."""
 
     part: Part
     header: bytes
     directory: bytes
     index: bytes
     envelope: dict[str, Any]
-    signer: bytes
+
+    @property
+    def signer(self) -> str:
+        return str(self.envelope["certificate"]["key"])
+
+    def opened(self, keys: Keys, newer: Sequence[dict[str, Any]] = ()) -> Opened:
+        """Open envelope and index."""
+        sub = self._subkeys(keys, newer)
+        return Opened(self, sub, open_index(cobblestone(sub["index"], self.index, self.context(3, 0)), self))
 
     def secrets(self, keys: Keys, newer: Sequence[dict[str, Any]] = ()) -> Iterator[Secret]:
         """Yield every secret; memory is bounded by one segment."""
-        sub = self._subkeys(keys, newer)
-        tag = self.header[48:]
-        index = open_index(cobblestone(sub["index"], self.index, tag + struct.pack(">BI", 3, 0)), self)
-        for number, (at, values, rows, dv, dr) in enumerate(self.entries()):
-            v, m = self.part.read(at, values), self.part.read(at + values, rows)
-            genuine(
-                sha256(m) == dr and (sha256(v) == dv if values else not any(dv)), "A segment was changed."
-            )
-            packed = cobblestone(sub["rows"], m, tag + struct.pack(">BI", 2, number))
-            plain = cobblestone(sub["values"], v, tag + struct.pack(">BI", 1, number)) if values else None
-            yield from (found := list(segment(packed, plain)))
-            check_place(found, index, number)
+        return self.opened(keys, newer).secrets(Losses(strictly=True))
 
-    def entries(self) -> Iterator[tuple[int, int, int, bytes, bytes]]:
-        at = 80
+    def context(self, kind: int, number: int) -> bytes:
+        return self.header[48:] + struct.pack(">BI", kind, number)
+
+    def entries(self) -> list[tuple[int, int, int, bytes, bytes]]:
+        at, found = 80, []
         for values, rows, dv, dr in struct.iter_unpack(">II32s32s", self.directory):
-            yield at, values, rows, dv, dr
+            found.append((at, values, rows, dv, dr))
             at += values + rows
+        return found
 
     def _subkeys(self, keys: Keys, newer: Sequence[dict[str, Any]]) -> dict[str, bytes]:
         record, file_id = self.envelope["wrapping_key"], self.header[16:48]
         if newer:
             own = [one for one in newer if one["id"] == record["id"]]
-            need(own, "Tampered", "The newer envelope belongs to another wrapping key.")
+            genuine(own, "The newer envelope belongs to another wrapping key.")
             newest = max(own, key=lambda one: one["generation"])
             need(newest["generation"] > record["generation"], "Stale", "The envelope is not newer.")
             record = newest
@@ -901,43 +776,93 @@ class Container:
             raise Failure("Tampered", f"The file key does not belong to this container.{said}")
         tag = hkdf(file_key, file_id, b"strongroom/v1/header" + self.header[:48])
         genuine(hmac.compare_digest(tag, self.header[48:]), "The header was changed.")
-        return {
-            kind: hkdf(file_key, file_id, b"strongroom/v1/" + kind.encode())
-            for kind in ("values", "rows", "index")
-        }
+        kinds = ("values", "rows", "index")
+        return {kind: hkdf(file_key, file_id, f"strongroom/v1/{kind}".encode()) for kind in kinds}
 
 
-def open_container(part: Part, keys: Keys) -> Container:
-    """Check a container as far as that needs no key."""
+@dataclass(frozen=True)
+class Opened:
+    """A container with its keys and its index."""
+
+    container: Container
+    sub: dict[str, bytes]
+    index: Index
+
+    def secrets(self, losses: Losses, name: str | None = None) -> Iterator[Secret]:
+        """Yield every secret, or those of the one segment that can hold a name."""
+        for number, (_, secrets, _) in enumerate(self.index["segments"]):
+            if name is None or number == self.place(name):
+                found: list[Secret] = []
+                with losses.within(f"segment {number} of piece {self.index['piece']}", secrets):
+                    found = self.segment(number, losses)
+                yield from found
+
+    def place(self, name: str) -> int:
+        hashed = self.hash(name)
+        return sum(first <= hashed for first, _, _ in self.index["segments"]) - 1
+
+    def hash(self, name: str) -> str:
+        return hmac.digest(bytes.fromhex(self.index["name_key"]), name.encode(), "sha256")[:16].hex()
+
+    def segment(self, number: int, losses: Losses) -> list[Secret]:
+        at, values, rows, dv, dr = self.container.entries()[number]
+        v, r = self.container.part.read(at, values), self.container.part.read(at + values, rows)
+        same = sha256(r) == dr and (sha256(v) == dv if values else not any(dv))
+        genuine(same, "It was changed.")
+        packed = cobblestone(self.sub["rows"], r, self.container.context(2, number))
+        plain = cobblestone(self.sub["values"], v, self.container.context(1, number)) if values else None
+        found = segment(packed, plain, losses)
+        with losses.within(f"the order of segment {number}: its secrets are handed out all the same"):
+            self.check_place(found, number)
+        return found
+
+    def check_place(self, found: list[Secret], number: int) -> None:
+        """Hold a segment to the index: names in their places, as many as stated. Section 4."""
+        first, secrets, versions = self.index["segments"][number]
+        following = [*self.index["segments"], ["g"]][number + 1][0]
+        names = [secret.row["name"] for secret in found]
+        sound(names == sorted(set(names)), "The names of a segment do not ascend.")
+        places = [self.hash(name) for name in names]
+        sound(min(places) == first and max(places) < following, "A name is out of its place.")
+        held = sum(len(secret.row["versions"]) for secret in found)
+        sound((len(found), held) == (secrets, versions), "A segment holds another number.")
+
+
+ENVELOPE = {"file_key": WRAPPED, "wrapping_key": RECORD, "certificate": CERTIFICATE}
+ISSUED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+
+
+def certificate_spelt(certificate: dict[str, str]) -> bool:
+    """Tell whether a certificate, whose hex was looked at, is spelt as section 12 has it."""
+    role, issued = certificate["role"], certificate["issued_at"]
+    return bool(re.fullmatch("[a-z]{1,16}", role) and ISSUED.fullmatch(issued))
+
+
+def open_container(part: Part, keys: Keys, signer: str | None = None) -> Container:
+    """Check a container as far as that needs no key; ``signer`` is the key that a manifest names."""
     head, tail = part.read(0, 80), part.read(max(0, part.size - 4096), 4096)
     marked = marker(b"\nSRCTEND")
     check_beginning(head, CONTAINER, part.size, ended=marked(tail) and binary_total(tail) == part.size)
     need(part.size >= 204, "Truncated", "The container ends too early.")
-    need(
-        head[8:16] == b"\x00\x01\x00\x01\x00\x00\x00\x00",
-        "UnsupportedVersion",
-        "A version, suite or flag is unknown.",
-    )
+    known = head[8:16] == b"\x00\x01\x00\x01\x00\x00\x00\x00"
+    need(known, "UnsupportedVersion", "A version, suite or flag is unknown.")
     check_ending(tail, part.size, marked, binary_total)
     d, i, e = struct.unpack(">III", tail[-28:-16])
     start = part.size - 124 - d - i - e
-    sound(
-        start >= 80 and d <= 65_536 * 72 and i <= 16 * MIB and e <= 256 * 1024, "Lengths are out of bounds."
-    )
+    fit = start >= 80 and d <= 65_536 * 72 and i <= 16 * MIB and e <= 256 * 1024
+    sound(fit, "Lengths are out of bounds.")
     directory, index, envelope = part.read(start, d), part.read(start + d, i), part.read(start + d + i, e)
-    signer, signature = tail[-124:-92], tail[-92:-28]
+    public, signature = tail[-124:-92], tail[-92:-28]
     message = head + sha256(directory) + sha256(index) + sha256(envelope) + tail[-28:]
-    check_signature(signer, b"strongroom/v1/container", message, signature)
-    record = strict(envelope, ("file_key", "wrapping_key", "certificate"), "The envelope")
-    sound(list(record["file_key"]) == ["salt", "wrapped"], "The file key has other members.")
-    unhex(record["file_key"]["salt"], 32), unhex(record["file_key"]["wrapped"], 48)
+    check_signature(public, "container", message, signature)
+    record = strict(envelope, ENVELOPE, "The envelope")
     check_record(record["wrapping_key"])
-    certificate = record["certificate"]
-    sound(re.fullmatch(SPELLING, canonical(certificate)), "The certificate is spelt otherwise.")
-    genuine(certificate["key"] == signer.hex(), "The certificate is another key's.")
-    keys.trust(certificate, "container")
+    sound(certificate_spelt(record["certificate"]), "The certificate is malformed.")
+    genuine(record["certificate"]["key"] == public.hex(), "The certificate is another key's.")
+    keys.trust(record["certificate"], "container")
     check_directory(directory, start)
-    return Container(part, head, directory, index, record, signer)
+    genuine(signer in (None, public.hex()), "It was sealed by another key than the manifest says.")
+    return Container(part, head, directory, index, record)
 
 
 def check_directory(directory: bytes, end: int) -> None:
@@ -949,43 +874,30 @@ def check_directory(directory: bytes, end: int) -> None:
     sound(at == end, "The segments do not fill the file.")
 
 
-INDEX = tuple(
-    "backup_id piece pieces source policy values created_at name_key signer directory segments".split()  # noqa: SIM905
-)
+ABOUT = {"backup_id": str, "piece": int, "pieces": int, "source": str, "policy": str, "created_at": str}
+INDEX = {
+    "backup_id": str, "piece": int, "pieces": int, "source": str, "policy": str, "values": bool,
+    "created_at": str, "name_key": 32, "signer": 32, "directory": 32,
+    "segments": [lambda each: isinstance(each, list) and len(each) == 3],
+}  # fmt: skip
 
 
-def open_index(data: bytes, container: Container) -> dict[str, Any]:
-    index = strict(data, INDEX, "The index")
-    genuine(unhex(index["signer"], 32) == container.signer, "Another signer sealed this container.")
-    genuine(unhex(index["directory"], 32) == sha256(container.directory), "The directory was exchanged.")
+def open_index(data: bytes, container: Container) -> Index:
+    index: Index = strict(data, INDEX, "The index")
+    genuine(index["signer"] == container.signer, "Another signer sealed this container.")
+    genuine(index["directory"] == sha256(container.directory).hex(), "The directory was exchanged.")
     sound(0 <= index["piece"] < index["pieces"], "The piece is out of bounds.")
-    unhex(index["name_key"], 32)
-    entries, segments = list(container.entries()), index["segments"]
+    entries, segments = container.entries(), index["segments"]
     sound(len(entries) == len(segments), "The index counts other segments.")
     sound(all(bool(entry[1]) == index["values"] for entry in entries), "Values are missing or too many.")
-    firsts = [unhex(first, 16) for first, _, _ in segments]
-    sound(firsts == sorted(set(firsts)) and b"" not in firsts, "The segments do not ascend.")
-    sound(all(1 <= s <= v for _, s, v in segments), "A segment is empty.")
+    shaped = all(fits(f, 16) and type(s) is int and type(v) is int and 1 <= s <= v for f, s, v in segments)
+    sound(shaped, "A segment's entry is malformed.")
+    firsts = [first for first, _, _ in segments]
+    sound(firsts == sorted(set(firsts)), "The segments do not ascend.")
     return index
 
 
-def check_place(found: list[Secret], index: dict[str, Any], number: int) -> None:
-    """Hold a segment to the index: names in their places, as many as stated. Section 4."""
-    first, secrets, versions = index["segments"][number]
-    key, following = bytes.fromhex(index["name_key"]), [*index["segments"], ["g"]][number + 1][0]
-    names = [secret.row["name"].encode() for secret in found]
-    sound(names == sorted(set(names)), "The names of a segment do not ascend.")
-    places = [hmac.digest(key, name, "sha256")[:16].hex() for name in names]
-    sound(min(places) == first and max(places) < following, "A name is out of its place.")
-    counted = sum(len(secret.row["versions"]) for secret in found)
-    sound((len(found), counted) == (secrets, versions), "A segment holds another number.")
-
-
-ROW = ["name", "type", "versions", "tags", "created_at", "updated_at", "expires_at", "rotation", "metadata"]
-VERSION = ["number", "length", "media", "state", "created_at"]
-
-
-def segment(packed: bytes, plain: bytes | None) -> Iterator[Secret]:
+def segment(packed: bytes, plain: bytes | None, losses: Losses) -> list[Secret]:
     """Take a segment's two plaintexts apart (section 5)."""
     sound(len(packed) >= 12, "The rows are too short.")
     count, digests, length = struct.unpack_from(">III", packed)
@@ -993,7 +905,7 @@ def segment(packed: bytes, plain: bytes | None) -> Iterator[Secret]:
     sound(end >= 12 and length <= 32 * MIB, "The rows' counts are out of bounds.")
     lines = unzstd(packed[12:end], length).split(b"\n")
     sound(lines.pop() == b"" and len(lines) == count > 0, "The rows are miscounted.")
-    rows = [check_row(line) for line in lines]
+    rows = [checked_row(line, losses) for line in lines]
     lengths = [[v.get("length") for v in row["versions"]] for row in rows]
     stored = [n for row in lengths for n in row if n is not None]
     sound(len(stored) == digests and (plain is not None or not stored), "The digests are miscounted.")
@@ -1001,39 +913,74 @@ def segment(packed: bytes, plain: bytes | None) -> Iterator[Secret]:
     if plain is not None:
         total = sum(stored)
         sound(len(plain) == padded(total) and not any(plain[total:]), "The padding is wrong.")
-    at = 0
+    found, at = [], 0
     for row, line, sizes in zip(rows, lines, lengths, strict=True):
-        values = []
-        for size in sizes:
-            if size is not None and plain is not None:
-                values.append(plain[at : at + size])
-                at += size
-        yield Secret(row, line + b"\n", tuple(values))
+        ends = [at := at + size for size in sizes if size is not None]
+        starts = [end - size for end, size in zip(ends, (s for s in sizes if s is not None), strict=True)]
+        values = tuple((plain or b"")[a:b] for a, b in zip(starts, ends, strict=True))
+        found.append(Secret(row, line + b"\n", values))
+    return found
+
+
+def checked_row(line: bytes, losses: Losses) -> dict[str, Any]:
+    """Check a row. One that breaks a rule, and yet can be read, was sealed so: it is named and handed out."""
+    try:
+        return check_row(line)
+    except Failure as failure:
+        try:
+            row = json.loads(line)
+            lengths = [each.get("length", 0) for each in row["versions"]]
+            usable = type(row["name"]) is str and all(type(each) is int and each >= 0 for each in lengths)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            usable = False
+        if not usable:
+            raise
+        losses.add(failure, f"the row of '{row['name']}' (its value is handed out)", verb="ODD")
+        row.pop("metadata", None)
+        return dict(row)
+
+
+def rotation(value: Any) -> bool:
+    return fits(value, {"days": int}) or fits(value, {"days": int, "enabled": False})
+
+
+TIMES = {"created_at": str, "updated_at": str, "expires_at": str}
+ROW = {
+    "name": str, "type": str, "versions": lambda value: isinstance(value, list) and value,
+    "tags": lambda value: texts(value) and value, **TIMES, "rotation": rotation,
+    "metadata": lambda value: isinstance(value, dict) and value != {} and depth_of(value) <= 64,
+}  # fmt: skip
+VERSION = {
+    "number": within(0, (1 << 63) - 1), "length": within(0, 1 << 63),
+    "media": ("json", "binary").__contains__, "state": ("deleted", "destroyed").__contains__,
+    "created_at": str,
+}  # fmt: skip
+
+
+def some_of(value: Any, shape: dict[str, Any], *always: str) -> bool:
+    """Tell whether an object has a shape, in which all but some members may be left out."""
+    there = isinstance(value, dict) and all(name in value for name in always)
+    return there and fits(value, {name: inner for name, inner in shape.items() if name in value})
 
 
 def check_row(line: bytes) -> dict[str, Any]:
     """Hold a row to section 5: canonical but for the last member, whose own bytes are the writer's."""
-    row = loads(line, "A row", parse_int=as_number, parse_float=Number)
-    sound(isinstance(row, dict) and list(row) == [m for m in ROW if m in row], "A row has other members.")
-    metadata, own = row.pop("metadata", None), {**row}
-    before = canonical(own)
+    row = loads(line, "A row")
+    check_members(row, ROW, VERSION)
+    metadata = row.pop("metadata", None)
+    before = canonical(row)
     if metadata is not None:
-        sound(isinstance(metadata, dict) and metadata and depth_of(metadata) <= 64, "Metadata is malformed.")
         before = before[:-1] + b',"metadata":'
         sound(line[len(before) : len(before) + 1] == b"{" and line.endswith(b"}}"), "Metadata is misplaced.")
     sound(line.startswith(before) if metadata else line == before, "A row is not canonical.")
-    sound(all(m in row for m in ROW[:3]) and row["versions"], "A row lacks a member.")
-    numbers = [v["number"] for v in row["versions"]]
-    sound(
-        numbers == sorted(set(numbers)) and numbers[0] >= 0 and numbers[-1] < 1 << 63,
-        "Versions do not ascend.",
-    )
-    sound(all(list(v) == [m for m in VERSION if m in v] for v in row["versions"]), "A version is malformed.")
-    return row if metadata is None else row | {"metadata": line[len(before) : -1]}
+    return dict(row) if metadata is None else {**row, "metadata": line[len(before) : -1]}
 
 
-def as_number(text: str) -> int | Number:
-    return Number(text) if text == "-0" or len(text) > 4300 else int(text)
+def check_members(row: Any, shape: dict[str, Any], version: dict[str, Any]) -> None:
+    sound(some_of(row, shape, "name", "type", "versions"), "A row has other members.")
+    sound(all(some_of(each, version, "number") for each in row["versions"]), "A version is malformed.")
+    numbers = [each["number"] for each in row["versions"]]
+    sound(numbers == sorted(set(numbers)), "Versions do not ascend.")
 
 
 def padded(length: int) -> int:
@@ -1058,92 +1005,124 @@ def document_total(tail: bytes) -> int | None:
 def check_document(data: bytes, kind: str) -> None:
     """Apply the beginning and ending rules to a document of lines."""
     magic = f'{{"format":"strongroom-{kind}/1",'.encode()
-    version = re.match(magic[:-3] + rb'([0-9]{1,4})",', data)
+    version = re.match(magic[:-3] + rb'([0-9]{1,4})",\n', data)
     need(version is None or version[1] == b"1", "UnsupportedVersion", "The version is unknown.")
-    other = re.match(rb'\{"format":"strongroom-[a-z]+/', data)
+    other = re.match(rb'\{"format":"strongroom-(manifest|envelope|metadata|head|audit-report)/', data)
     foreign = other is not None and not magic.startswith(other[0])
     ended = document_marked(data) and document_total(data) == len(data)
     need(not foreign, "NotABackup", "This is another document.")
-    check_beginning(data[:64], magic, len(data), ended=ended)
+    check_beginning(data[:64], magic + b"\n", len(data), ended=ended)
     check_ending(data[-4096:], len(data), document_marked, document_total)
 
 
-def signed_body(data: bytes, kind: str, keys: Keys) -> bytes:
-    """Check a manifest's or envelope's frame and signature; return the body (section 6)."""
+def signed_body(data: bytes, kind: str, keys: Keys) -> tuple[bytes, dict[str, str]]:
+    """Check a document's frame, signature and signer; return body and certificate (section 6)."""
     need(len(data) <= 64 * MIB, "NotABackup", "This is too large for a document.")
     check_document(data, kind)
-    frame = rb'\{"format":"[^"\n]*",\n"body":([^\n]*),\n"certificate":(' + SPELLING
-    frame += rb'),\n"signature":"([0-9a-f]{128})",\n"length":"\d{12}"\}\n'
+    frame = rb'[^\n]*\n"body":([^\n]+),\n"certificate":([^\n]+),\n'
+    frame += rb'"signature":"([0-9a-f]{128})",\n"length":"\d{12}"\}\n'
     found = re.fullmatch(frame, data)
-    if found is None:
+    try:
+        certificate = strict(found[2], CERTIFICATE, "A certificate") if found else {}
+    except Failure:
+        certificate = {}
+    if found is None or not certificate or not certificate_spelt(certificate):
         raise Failure("Tampered", "The document's frame was changed.")
-    certificate, signature = json.loads(found[2]), bytes.fromhex(found[3].decode())
-    message = found[1] + b"\n" + found[2]
-    check_signature(bytes.fromhex(certificate["key"]), b"strongroom/v1/" + kind.encode(), message, signature)
+    public, signature = bytes.fromhex(certificate["key"]), bytes.fromhex(found[3].decode())
+    check_signature(public, kind, found[1] + b"\n" + found[2], signature)
     keys.trust(certificate, kind)
-    note(f"{kind} signed by {keys.said_of(certificate)}")
-    return found[1]
+    return found[1], certificate
 
 
 def read_envelope(data: bytes, keys: Keys) -> dict[str, Any]:
     """Read a detached envelope's record."""
-    body = signed_body(data, "envelope", keys)
+    body, certificate = signed_body(data, "envelope", keys)
     sound(len(body) <= 256 * 1024, "The envelope is too large.")
-    record = strict(body, ("id", "generation", "stanzas", "mac"), "The envelope")
+    record: dict[str, Any] = strict(body, RECORD, "The envelope")
     check_record(record)
+    note(f"envelope of generation {record['generation']} signed by {keys.said_of(certificate)}")
     return record
 
 
-MANIFEST = tuple(
-    "backup_id policy source created_at values sealed selection counts recipients targets "  # noqa: SIM905
-    "quorum regions providers not_contained containers previous".split()
-)
-ENTRY = tuple(
-    "piece sha256 size secrets versions first last wrapping_key signer signature".split()  # noqa: SIM905
-)
+def public_text(value: Any) -> bool:
+    return printable(value, 1000)
+
+
+COUNT = within(0, 1 << 63)
+RECEIPT = ("piece", "sha256", "size", "secrets", "versions", "first", "last", "wrapping_key")
+HASH = (16, 0)
+ENTRY = {
+    "piece": int, "sha256": 32, "size": COUNT, "secrets": COUNT, "versions": COUNT, "first": HASH,
+    "last": HASH, "wrapping_key": HASH, "signer": 32, "signature": 64,
+}  # fmt: skip
+RECIPIENT = {"name": str, "type": str, "fingerprint": str, "post_quantum": bool, "describes": str}
+TARGET = {"name": str, "address": str, "region": str, "provider": str, "counts": bool}
+MANIFEST = {
+    "backup_id": str, "policy": str, "source": str, "created_at": str, "values": bool, "sealed": bool,
+    "selection": {"include": [str], "exclude": [str], "tags": sorted_texts},
+    "counts": {"secrets": int, "versions": int, "size": int}, "recipients": [RECIPIENT], "targets": [TARGET],
+    "quorum": int, "regions": int, "providers": int, "not_contained": [public_text], "containers": [ENTRY],
+    "previous": (32, None),
+}  # fmt: skip
 
 
 def read_manifest(data: bytes, keys: Keys) -> dict[str, Any]:
-    """Read a manifest and hold it to section 7."""
-    manifest = strict(signed_body(data, "manifest", keys), MANIFEST, "The manifest")
+    """Read a manifest and hold it to section 7, its receipts included."""
+    body, certificate = signed_body(data, "manifest", keys)
+    manifest: dict[str, Any] = strict(body, MANIFEST, "The manifest")
     containers, last = manifest["containers"], ""
+    few = len(containers) <= 100_000 and len(manifest["not_contained"]) <= 1000
+    sound(few, "The manifest lists too many.")
     for piece, entry in enumerate(containers):
-        sound(tuple(entry) == ENTRY and entry["piece"] == piece, "The containers are misnumbered.")
-        unhex(entry["sha256"], 32), unhex(entry["signer"], 32), unhex(entry["signature"], 64)
-        sealed = 16 if manifest["sealed"] else 0
-        unhex(entry["wrapping_key"], sealed)
-        (
-            unhex(entry["first"], sealed if entry["secrets"] else 0),
-            unhex(entry["last"], sealed if entry["secrets"] else 0),
-        )
-        if manifest["sealed"] and entry["secrets"]:
-            sound(last < entry["first"] <= entry["last"], "The ranges of names overlap.")
-            last = entry["last"]
+        sound(entry["piece"] == piece, "The containers are misnumbered.")
+        full = bool(manifest["sealed"] and entry["secrets"])
+        sound(bool(entry["wrapping_key"]) == manifest["sealed"], "A wrapping key's id is missing.")
+        sound(bool(entry["first"]) == bool(entry["last"]) == full, "A name's hash is missing or too many.")
+        sound(not full or last < entry["first"] <= entry["last"], "The ranges of names overlap.")
+        last = entry["last"] or last
     sums = {name: sum(entry[name] for entry in containers) for name in ("secrets", "versions", "size")}
     sound(manifest["counts"] == sums, "The counts are not those of the containers.")
-    if manifest["previous"] is not None:
-        unhex(manifest["previous"], 32)
     for entry in containers:
-        receipt = {"run": manifest["backup_id"], **{member: entry[member] for member in ENTRY[:-2]}}
-        public, signature = bytes.fromhex(entry["signer"]), bytes.fromhex(entry["signature"])
-        check_signature(public, b"strongroom/v1/receipt", canonical(receipt), signature)
+        receipt = {"run": manifest["backup_id"]} | {name: entry[name] for name in RECEIPT}
+        signer, signature = bytes.fromhex(entry["signer"]), bytes.fromhex(entry["signature"])
+        check_signature(signer, "receipt", canonical(receipt), signature)
+    made = f"of {manifest['source']}, made {manifest['created_at']}"
+    held = counted(manifest["counts"]["secrets"])
+    note(f"backup {manifest['backup_id']} {made}: {held}, signed by {keys.said_of(certificate)}")
     return manifest
 
 
-def read_metadata(data: bytes) -> list[tuple[dict[str, Any], bytes]]:
-    """Read a metadata document: each secret and its line (section 8)."""
+def read_metadata(data: bytes) -> tuple[dict[str, Any], list[tuple[dict[str, Any], bytes]]]:
+    """Read a metadata document: what it says of itself, each secret and its line (section 8)."""
     check_document(data, "metadata")
     found = re.search(rb',\n"digest":"sha256:([0-9a-f]{64})",\n"length":"\d{12}"\}\n\Z', data)
     if found is None or sha256(data[: found.start()]).hex().encode() != found[1]:
         raise Failure("Tampered", "The document was changed.")
     lines = data[: found.start()].split(b"\n")
     sound(len(lines) >= 4 and lines[2] == b'"secrets":[' and lines[-1] == b"]", "The document is misshapen.")
-    rows = [line.removesuffix(b",") for line in lines[3:-1]]
-    return [(loads(row, "A line"), row + b"\n") for row in rows]
+    sound(lines[1].startswith(b'"about":') and lines[1].endswith(b","), "The document is misshapen.")
+    about: dict[str, Any] = strict(lines[1][8:-1], ABOUT, "The document")
+    sound(0 <= about["piece"] < about["pieces"], "The piece is out of bounds.")
+    rows = lines[3:-1]
+    sound(all(row.endswith(b",") for row in rows[:-1]), "The lines are not separated as they must be.")
+    sound(max(map(len, rows), default=0) <= 16 * MIB, "A line is too long.")
+    rows = [*(row[:-1] for row in rows[:-1]), *rows[-1:]]
+    return about, [(check_metadata(row), row + b"\n") for row in rows]
+
+
+def check_metadata(line: bytes) -> dict[str, Any]:
+    row = strict(line, dict, "A line")
+    version = {name: VERSION[name] for name in ("number", "state", "created_at")}
+    shape = {name: inner for name, inner in ROW.items() if name != "metadata"}
+    check_members(row, shape | {"tags": lambda value: sorted_texts(value) and value}, version)
+    return dict(row)
+
+
+OBJECT = {"name": str, "offset": int, "size": COUNT, "sha256": 32}
 
 
 def open_file(part: Part) -> list[tuple[str, Part]]:
-    """Return a backup file's objects, each checked against its SHA-256 (section 9)."""
+    """Return a backup file's objects (section 9); whoever reads one compares its SHA-256."""
     head, tail = part.read(0, 64), part.read(max(0, part.size - 4096), 4096)
     marked = marker(b"\nSRBFEND")
     check_beginning(head, FILE, part.size, ended=marked(tail) and binary_total(tail) == part.size)
@@ -1154,145 +1133,250 @@ def open_file(part: Part) -> list[tuple[str, Part]]:
     sound(length <= min(64 * MIB, part.size - 62), "There is no room for the index.")
     index = part.read(part.size - 52 - length, length)
     genuine(sha256(index) == tail[-48:-16], "The index was changed.")
-    return list(_objects(part, strict(index, ("objects",), "The index")["objects"], part.size - 52 - length))
-
-
-def _objects(part: Part, objects: list[dict[str, Any]], end: int) -> Iterator[tuple[str, Part]]:
-    name = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
-    at = 10
+    objects = strict(index, {"objects": [OBJECT]}, "The index")["objects"]
+    name, at = r"[A-Za-z0-9_-][A-Za-z0-9._-]*", 10
     for one in objects:
-        sound(list(one) == ["name", "offset", "size", "sha256"] and one["offset"] == at, "There is a gap.")
-        sound(re.fullmatch(f"{name}(/{name})*", one["name"]), "An object's name is not allowed.")
+        right = one["offset"] == at and re.fullmatch(f"{name}(/{name})*", one["name"])
+        sound(right, "An object is misplaced.")
         at += one["size"]
-    sound(at == end and len({one["name"] for one in objects}) == len(objects), "The objects do not fit.")
-    for one in objects:
-        found = Part(part.fd, part.start + one["offset"], one["size"], str(one["sha256"]))
-        digest = hashlib.sha256()
-        for chunk in iter_pread(found.fd, found.start, found.size):
-            digest.update(chunk)
-        need(digest.hexdigest() == one["sha256"], "Tampered", f"'{one['name']}' was changed.")
-        yield one["name"], found
+    whole = at == part.size - 52 - length and len({one["name"] for one in objects}) == len(objects)
+    sound(whole, "The objects do not fit.")
+    start = part.start
+    return [
+        (one["name"], Part(part.path, start + one["offset"], one["size"], one["sha256"])) for one in objects
+    ]
+
+
+def intact(name: str, part: Part) -> Part:
+    """Compare a backup file's object with its digest."""
+    genuine(part.sha256 in ("", part.digest()), f"'{name}' was changed.")
+    return part
 
 
 def open_legacy(data: bytes, passphrases: Sequence[str]) -> bytes:
     """Open an old Fernet file (section 10)."""
     need(data[16:21] == b"gAAAA", "NotABackup", "This is not an old file.")
-    token = data[16:].rstrip(b"=")
-    raw = len(token) * 3 // 4
-    whole = len(data[16:]) % 4 == 0 and raw >= 73 and (raw - 57) % 16 == 0
-    need(whole, "Truncated", "The old file ends too early.")
+    token = data[16:]
+    raw = len(token.rstrip(b"=")) * 3 // 4
+    need(len(token) % 4 == 0, "Truncated", "The old file ends too early.")
+    sound(re.fullmatch(rb"[A-Za-z0-9_-]+={0,2}", token), "The old file's token is not base64.")
+    need(raw >= 73 and (raw - 57) % 16 == 0, "Truncated", "The old file ends too early.")
     for words in passphrases:
         key = hashlib.pbkdf2_hmac("sha256", words.encode(), data[:16], 100_000, 32)
         try:
-            return Fernet(base64.urlsafe_b64encode(key)).decrypt(data[16:])
+            return Fernet(base64.urlsafe_b64encode(key)).decrypt(token)
         except (InvalidToken, ValueError):
             continue
     raise Failure("WrongKey", "The passphrase is wrong, or the file is damaged: this format cannot tell.")
 
 
-# -- the command line ----------------------------------------------------------
+# -- a whole backup (section 13) -------------------------------------------------
 
 
-def secrets_in(part: Part, keys: Keys, newer: Sequence[dict[str, Any]]) -> Iterator[Secret]:
-    """Yield the secrets of whatever a file is."""
-    head = part.read(0, 64)
-    if head.startswith(b'{"format":"strongroom-metadata'):
-        yield from (Secret(row, line, ()) for row, line in read_metadata(part.read(0, part.size)))
+class Store:
+    """The objects of a backup by their names: of a copy of a target, or of a backup file."""
+
+    def __init__(self, path: Path) -> None:
+        self._root = path
+        self._objects = None if path.is_dir() else dict(open_file(Part.of(path)))
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of a folder's objects, sorted, so that a copy follows its original."""
+        if self._objects is not None:
+            return sorted(name for name in self._objects if name.startswith(f"{folder}/"))
+        here = self._root / folder
+        there = here.iterdir() if here.is_dir() else ()
+        return sorted(f"{folder}/{one.name}" for one in there if one.is_file())
+
+    def get(self, name: str) -> Part | None:
+        if self._objects is not None:
+            return self._objects.get(name)
+        path = self._root / name
+        return Part.of(path) if path.is_file() else None
+
+    def copies(self, name: str) -> list[tuple[str, Part]]:
+        """Return what lies under a name and beside it, in the order of section 7."""
+        names = [name, *(f"{name}.r{n}" for n in range(1, 10))]
+        return [(each, part) for each in names if (part := self.get(each)) is not None]
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup in a store: chosen, read and joined."""
+
+    store: Store
+    keys: Keys
+    losses: Losses
+    newer: Sequence[dict[str, Any]] = ()
+
+    def secrets(self, wanted: str | None, name: str | None) -> Iterator[Secret]:
+        """Yield the secrets of a backup: the newest one that counts, or the one with an id."""
+        manifest = self._chosen(wanted)
+        came, name_key = 0, ""
+        for entry in manifest["containers"]:
+            what = f"piece {entry['piece']}"
+            opened = None
+            with self.losses.within(what, entry["secrets"]):
+                if manifest["sealed"]:
+                    opened = self._joined(manifest, entry)
+                    same = name_key in ("", opened.index["name_key"])
+                    genuine(same, "Its names are keyed otherwise than those of another piece.")
+                    name_key = opened.index["name_key"]
+                else:
+                    found = self._document(manifest, entry)
+            if manifest["sealed"] and opened is None:
+                continue
+            last = ""
+            for secret in opened.secrets(self.losses, name) if opened else found:
+                came, last = came + 1, max(last, opened.hash(secret.row["name"]) if opened else "")
+                yield secret
+            with self.losses.within(what):
+                genuine(name is not None or last == entry["last"], "Its last name is not the manifest's.")
+        complete = name is not None or self.losses.first or came == manifest["counts"]["secrets"]
+        need(complete, "MissingPiece", f"{came} of {counted(manifest['counts']['secrets'])} came out.")
+
+    def _chosen(self, wanted: str | None) -> dict[str, Any]:
+        ids = dict.fromkeys(manifest_id(name) for name in self.store.names("manifests"))
+        need(ids, "NotABackup", "There is no manifest here.")
+        need(wanted is None or wanted in ids, "MissingPiece", f"There is no manifest of backup '{wanted}'.")
+        refused: list[tuple[str, Failure]] = []
+        for backup in [wanted] if wanted else sorted(ids, reverse=True):
+            manifest, failures = self._manifest(f"manifests/{backup}.json", backup)
+            if manifest:
+                for name, failure in failures:
+                    note(f"left aside: {name}: {failure.kind}: {failure}")
+                for name, failure in refused:
+                    note(f"left aside: {name}: {failure.kind}: {failure}")
+                    self.losses.aside = self.losses.aside or failure
+                others = [each for each in sorted(ids) if each != backup]
+                if others and not wanted:
+                    note(f"also here, chosen with --backup: {', '.join(others[-9:])}")
+                return manifest
+            refused += failures
+        raise refused[0][1]
+
+    def _manifest(self, name: str, backup: str) -> tuple[dict[str, Any] | None, list[tuple[str, Failure]]]:
+        failures = []
+        for copy, part in self.store.copies(name):
+            try:
+                manifest = read_manifest(intact(copy, part).whole(64 * MIB + 1), self.keys)
+                need(manifest["backup_id"] == backup, "MissingPiece", "It is another backup's.")
+            except Failure as failure:
+                failures.append((copy, failure))
+                continue
+            return manifest, failures
+        return None, failures or [(name, Failure("MissingPiece", "It is not there, a copy is."))]
+
+    def _piece(self, manifest: dict[str, Any], entry: dict[str, Any]) -> Part:
+        """Return a piece: the first copy with the digest named; else what there is, noting that."""
+        name = f"containers/{manifest['backup_id']}/{entry['sha256']}"
+        copies = self.store.copies(name)
+        need(copies, "MissingPiece", f"'{name}' is not there.")
+        for _, part in copies:
+            if part.size == entry["size"] and part.digest() == entry["sha256"]:
+                return part
+        part = copies[0][1]
+        kind = "Truncated" if part.size < entry["size"] else "Tampered"
+        self.losses.add(Failure(kind, "It is not the one that the manifest names."), name, verb="DAMAGED")
+        return part
+
+    def _joined(self, manifest: dict[str, Any], entry: dict[str, Any]) -> Opened:
+        """Open a container and join it with its manifest."""
+        container = open_container(self._piece(manifest, entry), self.keys, entry["signer"])
+        own = container.envelope["wrapping_key"]
+        genuine(own["id"] == entry["wrapping_key"], "It is sealed under another wrapping key.")
+        given = [record for record in self.newer if record["id"] == own["id"]]
+        newest = given or list(self._newest(own["id"], own["generation"]))
+        opened = container.opened(self.keys, newest)
+        index, segments = opened.index, opened.index["segments"]
+        here = [index["backup_id"], index["piece"], index["pieces"], index["values"]]
+        here += [segments[0][0] if segments else ""]
+        here += [sum(each[1] for each in segments), sum(each[2] for each in segments)]
+        there = [manifest["backup_id"], entry["piece"], len(manifest["containers"]), manifest["values"]]
+        there += [entry["first"], entry["secrets"], entry["versions"]]
+        genuine(here == there, "The container and its manifest differ.")
+        return opened
+
+    def _newest(self, key: str, own: int) -> Iterator[dict[str, Any]]:
+        """Yield the newest detached envelope of a wrapping key that counts, if there is one (section 6)."""
+        there = self.store.names(f"keys/{key}")
+        names = ((re.fullmatch(rf"keys/{key}/([0-9]{{8}})(\.r[1-9])?", name), name) for name in there)
+        aside: dict[int, Failure] = {}
+        for generation, name in sorted((-int(found[1]), name) for found, name in names if found):
+            part = self.store.get(name)
+            try:
+                record = read_envelope(intact(name, part).whole(257 * 1024) if part else b"", self.keys)
+                sound((record["id"], -record["generation"]) == (key, generation), "It has another's name.")
+                need(record["generation"] > own, "Stale", "It is not newer than the container's own.")
+            except Failure as failure:  # anybody can put it there, and it must not keep from the next
+                note(f"left aside: {name}: {failure.kind}: {failure}")
+                aside.setdefault(generation, failure)
+                continue
+            aside.pop(generation, None)
+            yield record
+            break
+        for failure in aside.values():
+            self.losses.aside = self.losses.aside or failure
+
+    def _document(self, manifest: dict[str, Any], entry: dict[str, Any]) -> Iterator[Secret]:
+        about, rows = read_metadata(self._piece(manifest, entry).whole(1 << 40))
+        joined = (about["backup_id"], about["piece"], about["pieces"], len(rows))
+        there = (manifest["backup_id"], entry["piece"], len(manifest["containers"]), entry["secrets"])
+        genuine(joined == there, "The document and its manifest differ.")
+        return (Secret(row, line, ()) for row, line in rows)
+
+
+def secrets_in(path: Path, given: argparse.Namespace, keys: Keys, losses: Losses) -> Iterator[Secret]:
+    """Yield the secrets of whatever a path is."""
+    newer = given.envelopes
+    head = b"" if path.is_dir() else Part.of(path).read(0, 64)
+    if path.is_dir() or head.startswith(FILE):
+        yield from Backup(Store(path), keys, losses, newer).secrets(given.backup, given.get)
     elif head.startswith(b'{"format":"strongroom-manifest'):
-        describe(read_manifest(part.read(0, part.size), keys))
-    elif head.startswith(FILE):
-        yield from _secrets_in_file(open_file(part), keys, newer)
+        yield from Backup(Store(beside(path)), keys, losses, newer).secrets(manifest_id(path.name), given.get)
+    elif head.startswith(b'{"format":"strongroom-metadata'):
+        about, rows = read_metadata(path.read_bytes())
+        note(f"piece {about['piece'] + 1} of {about['pieces']} of backup {about['backup_id']}, not signed")
+        yield from (Secret(row, line, ()) for row, line in rows)
     else:
-        container = open_container(part, keys)
-        note(f"sealed by {keys.said_of(container.envelope['certificate'])}")
-        yield from container.secrets(keys, newer)
+        with losses.within(str(path)):
+            container = open_container(Part.of(path), keys)
+            note(f"sealed by {keys.said_of(container.envelope['certificate'])}")
+            own = container.envelope["wrapping_key"]["id"]
+            opened = container.opened(keys, [one for one in newer if one["id"] == own])
+            backup = opened.index["backup_id"], opened.index["pieces"]
+            given.pieces.setdefault(backup, set()).add(opened.index["piece"])
+            yield from opened.secrets(losses, given.get)
 
 
-def _secrets_in_file(
-    objects: list[tuple[str, Part]], keys: Keys, newer: Sequence[dict[str, Any]]
-) -> Iterator[Secret]:
-    """Yield a backup file's secrets; only of containers that its manifest names."""
-    held = dict(objects)
-    manifest = _manifest_of(held, keys)
-    describe(manifest)
-    rotated: dict[str, list[dict[str, Any]]] = {}
-    for entry in manifest["containers"]:
-        part = _piece(held, f"containers/{manifest['backup_id']}/{entry['sha256']}", entry["sha256"])
-        if not manifest["sealed"]:
-            yield from secrets_in(part, keys, ())
-            continue
-        container = open_container(part, keys)
-        need(
-            container.signer.hex() == entry["signer"], "Tampered", "A container was sealed by another signer."
-        )
-        key = container.envelope["wrapping_key"]["id"]
-        if key not in rotated:
-            rotated[key] = list(_newest(held, key, keys))
-        yield from container.secrets(keys, [*newer, *rotated[key]])
+def beside(manifest: Path) -> Path:
+    """Return the copy of a target that a manifest lies in."""
+    home = manifest.resolve().parent
+    said = "A manifest alone holds no secret. Give the directory that has manifests/ and containers/ in it."
+    need(home.name == "manifests", "MissingPiece", said)
+    return home.parent
 
 
-def _piece(held: dict[str, Part], name: str, sha256: str) -> Part:
-    """Return what the manifest names, whole: under its name, or beside it (section 7)."""
-    there = [held[one] for one in (name, *(f"{name}.r{n}" for n in range(1, 10))) if one in held]
-    need(there, "MissingPiece", f"'{name}' is not there.")
-    right = [part for part in there if part.sha256 == sha256]
-    genuine(right, f"'{name}' is not the one that the manifest names.")
-    return right[0]
+def manifest_id(name: str) -> str:
+    return re.sub(r"\.json(\.r[1-9])?$", "", name.rpartition("/")[2])
 
 
-def _manifest_of(held: dict[str, Part], keys: Keys) -> dict[str, Any]:
-    """Return a file's manifest: the first copy that nothing speaks against (section 9)."""
-    names = sorted(name for name in held if name.startswith("manifests/"))
-    stems = {re.sub(r"\.r[1-9]$", "", name) for name in names}
-    need(len(stems) == 1, "MissingPiece", "The file does not hold exactly one manifest.")
-    refused = []
-    for name in names:
-        try:
-            return read_manifest(held[name].read(0, held[name].size), keys)
-        except Failure as failure:
-            refused.append(failure)
-    raise refused[0]
-
-
-def _newest(held: dict[str, Part], key: str, keys: Keys) -> Iterator[dict[str, Any]]:
-    """Yield the newest detached envelope of a wrapping key that counts, if there is one (section 9)."""
-    names = ((re.fullmatch(rf"keys/{key}/([0-9]{{8}})(\.r[1-9])?", name), name) for name in held)
-    for generation, name in sorted((-int(found[1]), name) for found, name in names if found):
-        try:
-            record = read_envelope(held[name].read(0, 257 * 1024), keys)
-            sound((record["id"], -record["generation"]) == (key, generation), "It has another's name.")
-        except Failure as failure:  # anybody can put it there, and it must not keep from the next
-            note(f"left aside: {name}: {failure.kind}: {failure}")
-            continue
-        yield record
-        return
+# -- the command line ----------------------------------------------------------
 
 
 def counted(secrets: int) -> str:
     return f"{secrets} secret" + ("" if secrets == 1 else "s")
 
 
-def describe(manifest: dict[str, Any]) -> None:
-    counts = manifest["counts"]
-    made = f"of {manifest['source']}, made {manifest['created_at']}"
-    note(f"backup {manifest['backup_id']} {made}: {counted(counts['secrets'])}")
-
-
-def note(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
 def shown(secret: Secret) -> str:
-    """Return a secret as JSON: UTF-8 values as text, others as base64."""
+    """Return a secret as JSON: UTF-8 values as text, others as base64, metadata in the bytes that it had."""
     row, values = dict(secret.row), iter(secret.values)
     versions = []
     for stored in row["versions"]:
         version = {key: value for key, value in stored.items() if key != "length"}
         versions.append(version | (as_text(next(values)) if "length" in stored else {}))
     metadata = row.pop("metadata", None)
-    row["versions"] = versions
-    text = json.dumps(row)
-    # Free-form metadata goes out as it was written: a number in it may be more than a float holds.
+    text = json.dumps({**row, "versions": versions})
     return text if metadata is None else f'{text[:-1]}, "metadata": {metadata.decode()}}}'
 
 
@@ -1306,29 +1390,32 @@ def as_text(value: bytes) -> dict[str, str]:
 def write_out(folder: Path, secret: Secret) -> None:
     """Write a secret's newest value to a file of its own, mode 0600."""
     name = urllib.parse.quote(secret.row["name"], safe="").replace(".", "%2E") or "%"
+    if len(name) > 255:  # more than a file system takes
+        name = f"{name[:180]}~{sha256(name.encode()).hex()[:32]}"
     if secret.values:
         descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secret.values[-1])
 
 
-def act(arguments: argparse.Namespace, secrets: Iterator[Secret]) -> int:
+def act(given: argparse.Namespace, secrets: Iterator[Secret]) -> int:
     """Do with the secrets what was asked for; return how many there were."""
     count = 0
-    if arguments.out:
-        arguments.out.mkdir(mode=0o700, exist_ok=False)
+    if given.out:
+        given.out.mkdir(mode=0o700, exist_ok=False)
     for secret in secrets:
-        if arguments.get is not None and secret.row["name"] != arguments.get:
+        if given.get is not None and secret.row["name"] != given.get:
             continue
         count += 1
-        if arguments.get is not None and secret.values:
-            sys.stdout.buffer.write(secret.values[-1])
-        elif arguments.list:
+        if given.get is not None:
+            sys.stdout.buffer.write(secret.values[-1] if secret.values else b"")
+            break
+        if given.list:
             print(secret.row["name"])
-        elif arguments.jsonl:
+        elif given.jsonl:
             print(shown(secret))
-        elif arguments.out:
-            write_out(arguments.out, secret)
+        elif given.out:
+            write_out(given.out, secret)
     return count
 
 
@@ -1346,25 +1433,10 @@ def line_of(path: Path) -> str:
 def key_line(path: Path, kind: str) -> tuple[str, bytes]:
     """Read a key file: kind, variety, hex, checksum."""
     words = text_of(path).split()
-    right = (
-        len(words) == 4 and words[0] == kind and sha256(" ".join(words[:3]).encode()).hex()[:8] == words[3]
-    )
-    right = right and words[1] in ("AES256", "mlkem768-x25519", "x25519")
-    need(
-        right and re.fullmatch("[0-9a-f]{64}", words[2]),
-        "WrongKey",
-        f"'{path}' is not a {kind} file, or it is damaged.",
-    )
+    right = len(words) == 4 and words[0] == kind and words[1] in ("AES256", "mlkem768-x25519", "x25519")
+    right = right and sha256(" ".join(words[:3]).encode()).hex()[:8] == words[3] and fits(words[2], 32)
+    need(right, "WrongKey", f"'{path}' is not a {kind} file, or it is damaged.")
     return words[1], bytes.fromhex(words[2])
-
-
-def answer_of(text: str) -> bytes:
-    try:
-        found = base64.b64decode(text.strip(), validate=True)
-    except ValueError:
-        found = b""
-    need(len(found) == 32, "WrongKey", "--answer takes what Vault or KMS printed: 32 bytes in base64.")
-    return found
 
 
 def asked(prompt: str) -> str:
@@ -1374,83 +1446,42 @@ def asked(prompt: str) -> str:
         raise Failure("WrongKey", "Nobody is there to be asked.") from None
 
 
-def gather(arguments: argparse.Namespace) -> Keys:
+def gather(given: argparse.Namespace) -> Keys:
     """Read every key that the command line names."""
-    passphrases = [asked("Passphrase: ")] if arguments.passphrase else []
-    passphrases += [line_of(path) for path in arguments.passphrase_file]
-    files = [key_line(path, "strongroom-key-1")[1] for path in arguments.key_file]
-    private = [key_line(path, "strongroom-private-key-1") for path in arguments.private_key]
-    return Keys(
+    passphrases = [asked("Passphrase: ")] if given.passphrase else []
+    passphrases += [line_of(path) for path in given.passphrase_file]
+    keys = Keys(
         passphrases=tuple(passphrases),
-        files=tuple(files),
-        private=tuple(private),
-        quorums=tuple(gather_quorums(arguments)),
-        hsms=tuple(gather_hsms(arguments)),
-        answers=tuple(map(answer_of, arguments.answer)),
-        signers=frozenset(arguments.signer),
+        files=tuple(key_line(path, "strongroom-key-1")[1] for path in given.key_file),
+        private=tuple(key_line(path, "strongroom-private-key-1") for path in given.private_key),
+        signers=frozenset(given.signer),
     )
-
-
-def gather_quorums(arguments: argparse.Namespace) -> Iterator[bytes]:
-    """Read shares from files, a line each, or ask for them one by one; a slip loses no other."""
-    for path in arguments.share_file:
-        yield join_shares([line for line in text_of(path).splitlines() if line.strip()])
-    given: list[str] = []
-    while arguments.shares:
-        try:
-            given.append(asked(f"Share {len(given) + 1}: "))
-            (_, _, threshold), _, _ = read_share(given[-1])
-        except Failure as failure:
-            note(f"{failure} Type it again.")
-            given.pop()
-            continue
-        if len(given) == threshold:
-            yield join_shares(given)
-            return
-
-
-def gather_hsms(arguments: argparse.Namespace) -> Iterator[Hsm]:
-    for path in arguments.hsm_private_key:
-        try:
-            key = load_pem_private_key(path.read_bytes(), None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            key = None
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise Failure("WrongKey", f"'{path}' is no EC private key in PEM, or it is encrypted.")
-        yield software(key)
-    if arguments.hsm:
-        path = arguments.pin_file
-        pin = line_of(path) if path else asked("PIN: ")
-        need(pin.strip(), "WrongKey", "There is no PIN; none was tried.")
-        yield pkcs11_token(arguments.hsm, arguments.token, pin)
+    if given.shares or given.share_file or given.hsm or given.hsm_private_key or given.answer:
+        with told():
+            keys = replace(keys, **companion().gather(given, text_of, asked, note))
+    return keys
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description="Open Strongroom backups with nothing of Strongroom.")
-    made.add_argument("file", type=Path, nargs="+")
-    made.add_argument("--passphrase", action="store_true", help="ask for a passphrase")
-    made.add_argument("--passphrase-file", type=Path, action="append", default=[])
-    made.add_argument("--key-file", type=Path, action="append", default=[])
-    made.add_argument("--private-key", type=Path, action="append", default=[])
-    made.add_argument("--shares", action="store_true", help="ask for a quorum's shares")
-    made.add_argument("--share-file", type=Path, action="append", default=[], help="shares, a line each")
-    made.add_argument("--hsm", metavar="MODULE", help="an HSM's PKCS#11 library (needs python-pkcs11)")
-    made.add_argument("--token", metavar="LABEL", help="which of its tokens")
-    made.add_argument("--pin-file", type=Path, help="its PIN; asked for otherwise")
-    made.add_argument(
-        "--hsm-private-key", type=Path, action="append", default=[], help="a copy of its key, PEM"
-    )
-    made.add_argument("--answer", action="append", default=[], help="what Vault or KMS printed")
-    made.add_argument("--signer", action="append", default=[], help="trust this installation only (sr1:...)")
-    made.add_argument(
-        "--newer",
-        type=Path,
-        nargs="+",
-        action="extend",
-        default=[],
-        help="detached envelopes, after a rotation; each serves the containers of its wrapping key",
-    )
-    made.add_argument("--legacy", action="store_true", help="the file is an old one")
+    add, paths = made.add_argument, {"type": Path, "action": "append", "default": []}
+    add("file", type=Path, nargs="+", help="a copy of a target, or any file of a backup")
+    add("--backup", metavar="ID", help="which backup of several; default: the newest that counts")
+    add("--signer", action="append", default=[], help="the installation's fingerprint: believe it alone")
+    add("--passphrase", action="store_true", help="ask for a passphrase")
+    add("--passphrase-file", **paths)
+    add("--key-file", **paths)
+    add("--private-key", **paths)
+    add("--shares", action="store_true", help="ask for a quorum's shares")
+    add("--share-file", **paths, help="shares, a line each")
+    add("--hsm", metavar="MODULE", help="an HSM's PKCS#11 library (needs python-pkcs11)")
+    add("--token", metavar="LABEL", help="which of its tokens")
+    add("--pin-file", type=Path, help="its PIN; asked for otherwise")
+    add("--hsm-private-key", **paths, help="a copy of its key, PEM")
+    add("--answer", action="append", default=[], help="what Vault or KMS printed")
+    add("--newer", type=Path, nargs="+", action="extend", default=[],
+        help="detached envelopes for lone containers, after a rotation")  # fmt: skip
+    add("--legacy", action="store_true", help="the file is an old one")
     what = made.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="names only")
     what.add_argument("--get", metavar="NAME", help="one newest value, to standard output")
@@ -1459,20 +1490,36 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def run(arguments: argparse.Namespace) -> int:
-    keys = gather(arguments)
-    newer = list(_given(arguments.newer, keys))
-    if arguments.legacy:
-        for path in arguments.file:
+def run(given: argparse.Namespace) -> int:
+    keys, losses = gather(given), Losses()
+    given.envelopes, given.pieces = list(read_newer(given.newer, keys)), {}
+    if given.legacy:
+        for path in given.file:
             sys.stdout.buffer.write(open_legacy(path.read_bytes(), keys.passphrases))
         return 0
-    count = act(arguments, (secret for path in arguments.file for secret in _of(path, keys, newer)))
-    note(counted(count))
-    need(count or arguments.get is None, "MissingPiece", f"There is no secret '{arguments.get}' here.")
+    secrets = (secret for path in sources(given.file) for secret in secrets_in(path, given, keys, losses))
+    count = act(given, secrets)
+    note(counted(count) + (f"; {losses.lost} LOST" if losses.lost else ""))
+    for (backup, pieces), there in given.pieces.items() if given.get is None else ():
+        if len(there) < pieces:
+            said = f"{len(there)} of the {pieces} pieces of backup {backup} were given."
+            losses.add(Failure("MissingPiece", said), "the rest")
+    if losses.first:
+        raise losses.first
+    need(count or given.get is None, "MissingPiece", f"There is no secret '{given.get}' here.")
+    if losses.aside:
+        raise losses.aside
     return 0
 
 
-def _given(paths: Sequence[Path], keys: Keys) -> Iterator[dict[str, Any]]:
+def sources(paths: list[Path]) -> list[Path]:
+    """Leave out containers that lie in the copy of a target whose manifest was given, too: it reads them."""
+    homes = {beside(path) for path in paths if path.parent.resolve().name == "manifests"}
+    held = [home / "containers" for home in homes]
+    return [path for path in paths if not any(path.resolve().is_relative_to(each) for each in held)]
+
+
+def read_newer(paths: Sequence[Path], keys: Keys) -> Iterator[dict[str, Any]]:
     """Yield the envelopes that were given; one among many may be a stranger's, and must not block."""
     refused = []
     for path in paths:
@@ -1483,11 +1530,6 @@ def _given(paths: Sequence[Path], keys: Keys) -> Iterator[dict[str, Any]]:
             refused.append(failure)
     if refused and len(refused) == len(paths):
         raise refused[0]
-
-
-def _of(path: Path, keys: Keys, newer: Sequence[dict[str, Any]]) -> Iterator[Secret]:
-    with path.open("rb") as file:
-        yield from secrets_in(Part(file.fileno(), 0, os.fstat(file.fileno()).st_size), keys, newer)
 
 
 def main() -> int:

@@ -145,7 +145,7 @@ def furnish(target: Target, manifest: Manifest, files: Mapping[str, bytes]) -> l
     made = {**files, "CONTENTS.json": contents(manifest)}
     if RUNBOOK in made:
         ways = ways_into(target, manifest, files)
-        made[RUNBOOK] = completed(made[RUNBOOK], manifest.backup_id, ways, list(wrapping_keys(manifest)))
+        made[RUNBOOK] = completed(made[RUNBOOK], manifest.backup_id, ways)
     placed = {f"{folder}{name}": content for name, content in sorted(made.items())}
     sums = "".join(f"{digest}  {name}\n" for name, digest in _sums(target, manifest, placed))
     for name, content in {**placed, f"{folder}{SUMS}": sums.encode()}.items():

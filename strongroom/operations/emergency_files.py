@@ -9,7 +9,7 @@ import strongroom
 from strongroom.errors import ConfigError
 from strongroom.operations.kit import Way, asks, named, options, paths, recover, recovering, restore
 
-TOOL = ("recover.py", "requirements.txt", "README.md")
+TOOL = ("recover.py", "recover_keys.py", "requirements.txt", "README.md")
 _HERE = Path(strongroom.__file__).parent
 _PLACES = (_HERE / "recover", _HERE.parent / "ops" / "recover")
 """Where the one-file program lies: in an installed package, and in the sources."""
@@ -59,17 +59,13 @@ def runbook(
         beside=f"\n\n   Beside it: {', '.join(f'`{folder}/{name}`' for name in quorums)}." if quorums else "",
         configured=f"       export STRONGROOM_CONFIG=$PWD/{folder}/strongroom.toml\n" if configured else "",
         restore="\n".join(_indented(restore(f"--from-target . --backup {backup}", (), signers))),
-        recover=f"       {recover(f'{folder}/recover.py', f'containers/{backup}/*', (), signers)}",
+        recover=f"       {recover(f'{folder}/recover.py', f'. --backup {backup}', (), signers)}",
     )
     return text.encode()
 
 
-def completed(text: bytes, backup: str, ways: Sequence[Way], keys: Sequence[str]) -> bytes:
-    """Put into a runbook what the backup opens with, as far as it has the marks for it.
-
-    Args:
-        keys: the ids of its wrapping keys.
-    """
+def completed(text: bytes, backup: str, ways: Sequence[Way]) -> bytes:
+    """Put into a runbook what the backup opens with, as far as it has the marks for it."""
     folder = f"emergency/{backup}"
     found = text.decode()
     for mark, put in {
@@ -78,35 +74,35 @@ def completed(text: bytes, backup: str, ways: Sequence[Way], keys: Sequence[str]
         CORRECT: "".join(_correct(backup, ways)),
         ASKS: f" It asks for {said}." if (said := asks(ways)) else "",
         WITHOUT: "".join(f" {said}" for said in _without(ways)),
-        NEWER: " ".join(f"keys/{key}/*" for key in keys),
     }.items():
         found = found.replace(mark, put)
-    return _each(found, ways, folder).encode()
+    return _each(found, ways, backup, folder).encode()
 
 
-def _each(text: str, ways: Sequence[Way], folder: str) -> str:
+def _each(text: str, ways: Sequence[Way], backup: str, folder: str) -> str:
     """Repeat the commands between marks, once a way."""
     parts = text.split(f"{EACH}\n")
     parts[1::2] = [
-        "".join(_command(part, way, ways, folder) for way in ways or ((),)) for part in parts[1::2]
+        "".join(_command(part, way, ways, backup, folder) for way in ways or ((),)) for part in parts[1::2]
     ]
     return "".join(parts)
 
 
-def _command(command: str, way: Way, ways: Sequence[Way], folder: str) -> str:
+def _command(command: str, way: Way, ways: Sequence[Way], backup: str, folder: str) -> str:
     head = "".join(f"       {line}\n" for line in _headed(way, ways))
     typed = "".join(f"           {option} \\\n" for option in options(way, quorums=folder))
     command = command.replace("--full-restore \\\n", f"--full-restore \\\n{typed}")
-    return head + command.replace("/* ", f"/* {''.join(f'{one} ' for one in recovering(way))}", 1)
+    program = f"recover.py . --backup {backup} "
+    return head + command.replace(program, program + "".join(f"{one} " for one in recovering(way)), 1)
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:
     return (f"       {line}".rstrip() for line in lines)
 
 
-MARKS = tuple(f"\x02{number}\x02" for number in range(7))
+MARKS = tuple(f"\x02{number}\x02" for number in range(6))
 """Marks in a runbook. They cannot be printed, so no name of a key has one."""
-PATHS, CHOICE, CORRECT, ASKS, WITHOUT, NEWER, EACH = MARKS
+PATHS, CHOICE, CORRECT, ASKS, WITHOUT, EACH = MARKS
 
 
 def _headed(way: Way, ways: Sequence[Way]) -> Iterator[str]:
@@ -157,20 +153,21 @@ Backup {backup}, target `{medium}`. Plain words, in the order in which to do it.
    From the medium's top folder:
 
 {marks[0]}
-{configured}{marks[6]}
+{configured}{marks[5]}
 {restore}
-{marks[6]}
+{marks[5]}
 
    It restores, reads back and compares.{marks[3]}
 
 5. **Without Strongroom**, with Python 3.11 and the two packages in `requirements.txt`.{marks[4]}
 
-{marks[6]}
+{marks[5]}
 {recover}
-{marks[6]}
+{marks[5]}
 
-   That lists; `--out recovered` in place of `--list` writes what it holds. If it was rotated since, add
-   `--newer {marks[5]}`. `CONTENTS.json` says how many secrets must come out.
+   That lists; `--out recovered` in place of `--list` writes what it holds. It checks the whole backup,
+   rotations included. What is lost it names, and then it does not end with 0. `CONTENTS.json` says how many
+   secrets must come out.
 
 6. **Afterwards**: change every secret that may have been seen, make a new emergency backup, put the medium
    back.

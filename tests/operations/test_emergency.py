@@ -95,7 +95,13 @@ def test_furnishing_again_replaces_what_an_earlier_attempt_left(world: World) ->
 
 
 def test_the_tool_and_the_format_are_at_hand() -> None:
-    assert set(recovery_files()) == {"recover.py", "requirements.txt", "README.md", "FORMAT.md"}
+    assert set(recovery_files()) == {
+        "recover.py",
+        "recover_keys.py",
+        "requirements.txt",
+        "README.md",
+        "FORMAT.md",
+    }
 
 
 def test_a_page_of_the_kit_shows_what_others_wrote_as_text() -> None:

@@ -21,7 +21,7 @@ from strongroom.keys.quorum.shares import split
 from strongroom.operations.backup_file import backup_to_file
 from tests.keys.quorum.made import made
 from tests.operations.world import made_up, make_world
-from tests.recover.test_recover import recover, run
+from tests.recover.test_recover import recover, recover_keys, run
 from tests.vectors.vector import parse, stored
 
 QUORUM, PAPERS = made()
@@ -47,7 +47,7 @@ def test_shares_that_the_product_made_join_by_slip39_alone(threshold: int, count
     for _ in range(3):
         seed = chooser.randbytes(32)
         papers = [share.mnemonic for share in split(seed, threshold=threshold, count=count)]
-        assert recover.join_shares(chooser.sample(papers, threshold)) == seed
+        assert recover_keys.join_shares(chooser.sample(papers, threshold)) == seed
 
 
 def test_the_published_vector_of_slip39_joins() -> None:
@@ -65,12 +65,12 @@ def test_the_published_vector_of_slip39_joins() -> None:
         ),
     ]
     secret = "8dc652d6d6cd370d8c963141f6d79ba440300f25c467302c1d966bff8f62300d"
-    assert recover.join_shares(shares, b"TREZOR").hex() == secret
+    assert recover_keys.join_shares(shares, b"TREZOR").hex() == secret
 
 
 def test_the_first_four_letters_of_each_word_are_enough() -> None:
     short = [" ".join(word[:4] for word in paper.split()) for paper in PAPERS[:3]]
-    assert recover.join_shares(short) == bytes(range(32))
+    assert recover_keys.join_shares(short) == bytes(range(32))
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,8 @@ def test_the_first_four_letters_of_each_word_are_enough() -> None:
     ],
 )
 def test_shares_that_do_not_open_are_told_apart(papers: tuple[str, ...], said: str) -> None:
-    with pytest.raises(recover.Failure, match=said) as caught:
-        recover.join_shares(papers)
-    assert caught.value.kind == "WrongKey"
+    with pytest.raises(ValueError, match=said) as caught:
+        recover_keys.join_shares(papers)
     assert "canary" not in str(caught.value).lower()
 
 
@@ -149,7 +148,8 @@ def test_for_every_key_that_is_kept_elsewhere_it_is_said_what_to_do(tmp_path: Pa
 def test_an_arn_that_is_a_command_is_not_shown(arn: str) -> None:
     stanza = {"type": "kms", "label": "x", "args": {"arn": arn.encode().hex(), "blob": "00"}}
     assert recover.todo(stanza, b"") == ["kms x: it names no key of AWS KMS"]
-    assert recover.todo({"type": "transit", "label": "", "args": {}}, b"") == ["transit: it is malformed"]
+    odd = recover.todo({"type": "transit", "label": "", "args": {}}, b"")
+    assert odd == ["transit: it is malformed, or recover_keys.py is not here"]
 
 
 BAD_WORDS: dict[str, tuple[str, ...]] = {
