@@ -6,7 +6,6 @@ of temporary files too, and what is deleted is overwritten.
 
 from __future__ import annotations
 
-import atexit
 import errno
 import fcntl
 import os
@@ -15,8 +14,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from weakref import WeakSet
+from typing import cast
 
+from strongroom import sqlitefile
 from strongroom.errors import (
     SourceError,
     SourceUnavailable,
@@ -51,28 +51,6 @@ _TABLES = (
         PRIMARY KEY (id, number)) WITHOUT ROWID""",
 )
 
-# Closing an inherited connection would tidy up the parent's journal under its feet.
-_inherited: list[sqlite3.Connection] = []
-
-
-class _Connection(sqlite3.Connection):
-    """A connection that is closed as its process ends, whatever the collector does then.
-
-    The last to close empties the journal, and with it goes what was deleted.
-    """
-
-    process: int
-
-
-_open: WeakSet[_Connection] = WeakSet()
-
-
-@atexit.register
-def _close_all() -> None:
-    for connection in list(_open):
-        if connection.process == os.getpid():
-            connection.close()
-
 
 class Database:
     """Gives each thread of each process its own connection, opened on use.
@@ -86,17 +64,24 @@ class Database:
         self._path = path
         self._key_check = key_check
         self._local = threading.local()
+        self._kept: list[sqlite3.Connection] = []
+        sqlitefile.close_before_fork(self)
 
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection."""
-        held: tuple[int, sqlite3.Connection] | None = getattr(self._local, "held", None)
-        if held is not None and held[0] == os.getpid():
-            return held[1]
-        if held is not None:
-            _inherited.append(held[1])
-        connection = self.connect()
-        self._local.held = (os.getpid(), connection)
-        return connection
+        kept: list[sqlite3.Connection] | None = getattr(self._local, "kept", None)
+        if kept is not self._kept:  # the first use, or the first since a fork
+            self._local.connection = self.connect()
+            self._local.kept = self._kept
+            self._kept.append(self._local.connection)
+        return cast("sqlite3.Connection", self._local.connection)
+
+    def close_idle(self) -> None:
+        """Close every thread's connection before a fork; each opens another on its next use."""
+        kept, self._kept = self._kept, []
+        for connection in kept:
+            if not connection.in_transaction:
+                connection.close()
 
     def connect(self) -> sqlite3.Connection:
         """Return a further connection, which the caller closes."""
@@ -124,31 +109,32 @@ class Database:
 
     def close(self) -> None:
         """Close this thread's connection."""
-        held: tuple[int, sqlite3.Connection] | None = getattr(self._local, "held", None)
-        if held is not None and held[0] == os.getpid():
-            held[1].close()
-            del self._local.held
+        if getattr(self._local, "kept", None) is self._kept:
+            self._kept.remove(self._local.connection)
+            self._local.connection.close()
+            del self._local.kept
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Run a block as one transaction: all of it is kept, durably, or nothing."""
-        connection = self.connection()
-        with self.explained():
-            connection.execute("BEGIN IMMEDIATE")
-        try:
+        with sqlitefile.in_use():
+            connection = self.connection()
             with self.explained():
-                yield connection
-                connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+                connection.execute("BEGIN IMMEDIATE")
+            try:
+                with self.explained():
+                    yield connection
+                    connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Let the statements of a block see one and the same state."""
-        connection = self.connection()
-        with self.explained():
+        with sqlitefile.in_use(), self.explained():
+            connection = self.connection()
             if connection.in_transaction:
                 yield connection
                 return
@@ -163,8 +149,8 @@ class Database:
 
         It is not waited for: the next to write, or the last to close, does it then.
         """
-        connection = self.connection()
-        with self.explained():
+        with sqlitefile.in_use(), self.explained():
+            connection = self.connection()
             connection.execute("PRAGMA busy_timeout = 0")
             try:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -202,17 +188,8 @@ class Database:
         )
 
     def _raw(self) -> sqlite3.Connection:
-        # Autocommit, so that transactions begin where the code says. A listing may be
-        # dropped, and its connection closed, by another thread's garbage collector.
-        connection = sqlite3.connect(
-            self._path,
-            timeout=BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-            factory=_Connection,
-        )
-        connection.process = os.getpid()
-        _open.add(connection)
+        # A listing may be dropped, and its connection closed, by another thread's garbage collector.
+        connection = sqlitefile.connect(self._path, timeout=BUSY_SECONDS)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
         return connection
@@ -221,7 +198,7 @@ class Database:
         """Make the database, alone: SQLite does not wait when two switch to WAL at once."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.explained(), self._alone():
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            sqlitefile.create(self._path)
             connection = self._raw()
             try:
                 if connection.execute("PRAGMA user_version").fetchone()[0] == 0:

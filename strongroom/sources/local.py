@@ -203,8 +203,9 @@ class LocalStore:
 
     def _seals(self) -> Seals:
         if self._unlocked is None:
-            connection = self._database.connection()  # first: a new database makes its key
-            self._unlocked = self._unlock(rows.key_check(connection))
+            with self._database.reading() as connection:  # first: a new database makes its key
+                check = rows.key_check(connection)
+            self._unlocked = self._unlock(check)
         return self._unlocked
 
     def _unlock(self, key_check: bytes) -> Seals:

@@ -9,14 +9,17 @@ SQLAlchemy exception.
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, select
 
+from strongroom import sqlitefile
 from strongroom.errors import ConfigError, StateError
 from strongroom.state import failures, filesystem, migrations
 from strongroom.state.sql import WRITES, begin_writing, now
@@ -27,8 +30,75 @@ BUSY_SECONDS: Final = 30
 _CONNECT_SECONDS: Final = 10
 
 
+class _Connections:
+    """This process's one engine for an address, whoever asks for it and however often."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self._renew()
+        sqlitefile.close_before_fork(self)
+        _everywhere.add(self)
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
+        self._engine: Engine | None = None
+        self._closer: weakref.finalize[..., Any] | None = None
+        self._current = False
+
+    def engine(self) -> Engine:
+        """Return the engine, on whatever schema the database has."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = _create(self.url)
+                self._closer = weakref.finalize(self, self._engine.dispose)
+            return self._engine
+
+    def current(self) -> Engine:
+        """Return the engine, on a schema known to be current."""
+        with self._lock:
+            engine = self.engine()
+            if not self._current:
+                migrations.bring_up(engine)
+                self._current = True
+            return engine
+
+    def close(self) -> None:
+        """Close what is not in use; the next use looks at the schema again."""
+        with self._lock:
+            self._current = False
+            if self._engine is not None:
+                self._engine.dispose()
+
+    def close_idle(self) -> None:
+        """Close SQLite's connections before a fork. A child leaves PostgreSQL's sockets alone."""
+        if self._engine is not None and self.url.drivername == "sqlite":
+            self._engine.dispose()
+
+    def forked(self) -> None:
+        """Begin anew in a child. What is inherited is kept unused, or it would end the parent's session."""
+        if self._closer is not None:
+            self._closer.detach()
+            _inherited.append(self._engine)
+        self._renew()
+
+
+_shared: WeakValueDictionary[URL, _Connections] = WeakValueDictionary()
+_everywhere: weakref.WeakSet[_Connections] = weakref.WeakSet()
+_inherited: list[Engine | None] = []
+
+
+def _renew_all() -> None:
+    for connections in list(_everywhere):
+        connections.forked()
+
+
+os.register_at_fork(after_in_child=_renew_all)
+
+
 class Database:
     """Where the state lies. Nothing is opened before the first use.
+
+    All that name one address in a process share its connections.
 
     Args:
         url: ``sqlite:////path/to/state.db`` or ``postgresql://user@host/name``.
@@ -39,29 +109,23 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._url = _parse(url)
-        # Keyed by process id. A parent's engine stays in a child's table unused: closing
-        # an inherited SQLite file would drop the parent's locks, and closing an
-        # inherited socket would end the parent's session.
-        self._engines: dict[int, Engine] = {}
-        # As the process ends, whatever the collector does then: the last to close empties SQLite's journal.
-        weakref.finalize(self, _close, self._engines)
+        self._connections = _shared.setdefault(self._url, _Connections(self._url))
 
     @property
     def engine(self) -> Engine:
         """This process's engine, on a schema known to be current."""
-        engine = self._engines.get(os.getpid())
-        return engine if engine is not None else self._open()
+        return self._connections.current()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a connection that sees one state of the database and changes nothing."""
-        with failures.translated(), self.engine.connect() as conn:
+        with sqlitefile.in_use(), failures.translated(), self.engine.connect() as conn:
             yield conn
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Give a connection in a write transaction: committed at the end, or rolled back."""
-        with failures.translated(), begin_writing(self.engine) as conn:
+        with sqlitefile.in_use(), failures.translated(), begin_writing(self.engine) as conn:
             yield conn
 
     def examine(self) -> None:
@@ -79,13 +143,11 @@ class Database:
         return Path(str(self._url.database)) if self._url.drivername == "sqlite" else None
 
     def revision(self) -> str | None:
-        """Return which schema the database has, migrating nothing; ``None`` if it has none yet."""
-        ours = _create(self._url)
-        try:
-            with failures.translated():
-                return migrations.revision(ours)
-        finally:
-            ours.dispose()
+        """Return which schema the database has, making and migrating nothing; ``None`` if it has none yet."""
+        if self.file is not None and not self.file.exists():
+            return None
+        with sqlitefile.in_use(), failures.translated():
+            return migrations.revision(self._connections.engine())
 
     def clock(self) -> float:
         """Return the time by the database's clock (seconds since the epoch)."""
@@ -93,28 +155,9 @@ class Database:
             return float(conn.execute(select(now())).scalar_one())
 
     def close(self) -> None:
-        """Close this process's connections; the next use opens new ones."""
-        _close(self._engines)
-
-    def _open(self) -> Engine:
-        ours = _create(self._url)
-        try:
-            with failures.translated():
-                migrations.bring_up(ours)
-        except BaseException:
-            ours.dispose()
-            raise
-        # Two threads may both get here; a lock instead could be inherited locked.
-        kept = self._engines.setdefault(os.getpid(), ours)
-        if kept is not ours:
-            ours.dispose()
-        return kept
-
-
-def _close(engines: dict[int, Engine]) -> None:
-    engine = engines.pop(os.getpid(), None)
-    if engine is not None:
-        engine.dispose()
+        """Close this process's connections to the address; the next use opens new ones."""
+        with sqlitefile.in_use():
+            self._connections.close()
 
 
 def _parse(text: str) -> URL:
@@ -150,16 +193,20 @@ def _create_postgresql(url: URL) -> Engine:
 
 
 def _create_sqlite(url: URL) -> Engine:
-    filesystem.prepare(Path(str(url.database)))
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, max_overflow=20, hide_parameters=True)
+    path = Path(str(url.database))
+    filesystem.prepare(path)
+    engine = create_engine(
+        url,
+        creator=lambda: sqlitefile.connect(path, timeout=BUSY_SECONDS),
+        max_overflow=20,
+        hide_parameters=True,
+    )
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
     return engine
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:
-    # The driver would otherwise begin transactions by its own rules, and deferred.
-    connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import exc
 
 from strongroom.errors import StateError, StateFull, StateUnavailable
+from strongroom.sqlitefile import CrossedFork
 
 _BUSY: Final = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"})
 
@@ -45,6 +46,8 @@ def _translate(error: exc.DBAPIError) -> StateError:
 
 
 def _from_sqlite(cause: sqlite3.Error) -> StateError:
+    if isinstance(cause, CrossedFork):
+        return StateError(f"the state database cannot be used here: {cause}", hint=_AGAIN)
     # A cursor on a damaged file raises before SQLite names a code.
     name = getattr(cause, "sqlite_errorname", type(cause).__name__)
     if any(name.startswith(busy) for busy in _BUSY):
@@ -59,6 +62,9 @@ DAMAGED: Final = (
     "No backup on a target is affected. Stop what runs, move 'state.db', 'state.db-wal' and 'state.db-shm' "
     "out of the state directory, and enter each target's backups anew: "
     "'strongroom catalog rebuild --from TARGET'."
+)
+_AGAIN: Final = (
+    "Nothing was changed, and no backup is affected. Repeat it in a new process."
 )
 _CLOSED: Final = "No backup on a target is affected. Check owner, mode and mount of the state directory."
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import errno
 from pathlib import Path
 from typing import Final
 
-from strongroom.errors import StateError
+from strongroom import sqlitefile
+from strongroom.errors import StateError, StateFull
 
 # SQLite's WAL keeps its index in memory that all writers share, and its locks are those
 # of the file system: over a network either can be missing, and the database is damaged
@@ -21,9 +22,10 @@ NETWORK: Final = frozenset(
 
 
 def prepare(path: Path, *, mounts: Path = Path("/proc/self/mounts")) -> None:
-    """Create the file with mode 0600, its folder with 0700, unless they exist.
+    """Create the file with mode 0600, its folder with 0700, unless they exist; open neither.
 
     Raises:
+        StateFull: there is no room.
         StateError: it is on a network file system, or cannot be created.
     """
     kind = kind_of(path, mounts=mounts)
@@ -34,8 +36,10 @@ def prepare(path: Path, *, mounts: Path = Path("/proc/self/mounts")) -> None:
         )
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        sqlitefile.create(path)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StateFull(f"the state database could not be made: no room is left: {path}") from None
         raise StateError(f"the state database cannot be opened: {error.strerror}: {path}") from None
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
 
 from strongroom.errors import ConfigError, StateError, StateUnavailable
-from strongroom.state import engine, filesystem, sql
+from strongroom.state import engine, filesystem, sql, standing
 from strongroom.state.store import RunStore
 from tests.postgres import PostgresServer
 from tests.state.pipeline import new_run, work_off
@@ -113,9 +118,8 @@ def test_a_store_made_before_a_fork_works_on_both_sides(store: RunStore) -> None
 
 
 def _use_after_fork(store: RunStore, run: str, found: multiprocessing.SimpleQueue[bool]) -> None:
-    inherited = set(store._database._engines)
     store.event("child")
-    found.put(store.load(run).id == run and inherited != set(store._database._engines))
+    found.put(store.load(run).id == run)
 
 
 def test_threads_share_a_store(store: RunStore) -> None:
@@ -143,6 +147,153 @@ def test_a_closed_store_opens_again_on_use(store: RunStore) -> None:
     run = new_run(store)
     store.close()
     assert store.load(run.id) == run
+
+
+# -- the locks that keep the write-ahead log ------------------------------------
+
+
+def locked_by(path: Path) -> set[int]:
+    """Return the processes to which the kernel gave a lock on a file."""
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" not in line]
+    return {int(line[4]) for line in lines if line[5].endswith(f":{path.stat().st_ino}")}
+
+
+def use_in_threads(url: str) -> None:
+    threads = [threading.Thread(target=lambda: RunStore(url).event("thread")) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def use_and_close_another(url: str) -> None:
+    other = RunStore(url)
+    other.event("another")
+    other.close()
+
+
+def use_in_a_child(url: str) -> None:
+    child = multiprocessing.get_context("fork").Process(target=use_and_close_another, args=(url,))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+
+
+LOOKS: dict[str, Callable[[str], object]] = {
+    "a second store": lambda url: RunStore(url).events(),
+    "another's revision": lambda url: engine.Database(url).revision(),
+    "whether there is one": lambda url: standing.require(engine.Database(url)),
+    "another's damage": lambda url: RunStore(url).examine(),
+    "threads with a store each": use_in_threads,
+    "a second store that is closed": use_and_close_another,
+    "a store whose memory was collected": lambda url: (RunStore(url).events(), gc.collect()),
+    "a forked child": use_in_a_child,
+    "a program started with a function before it": lambda _: subprocess.run(
+        ["true"], check=True, preexec_fn=lambda: None
+    ),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_no_use_of_the_file_in_a_process_takes_away_its_lock_or_its_log(file: Path, look: str) -> None:
+    url = f"sqlite:///{file}"
+    store = opened(file)
+    store.event("first")
+    LOOKS[look](url)
+    store.event("second")  # a fork closes what is idle, and this opens it again
+    assert os.getpid() in locked_by(file)
+    use_elsewhere(file)
+    assert file.with_name("state.db-wal").exists(), "another process deleted the log as it closed last"
+    store.event("third")
+    use_elsewhere(file)
+    kept = [event.kind for event in store.events() if event.kind in ("first", "second", "third", "elsewhere")]
+    assert kept == ["first", "second", "elsewhere", "third", "elsewhere"]
+    store.close()
+
+
+def use_elsewhere(file: Path) -> None:
+    """Use the database in another process, which closes it again."""
+    code = "import sys; from strongroom.state.store import RunStore as R; s = R(sys.argv[1])\n"
+    subprocess.run(
+        [sys.executable, "-c", code + "s.event('elsewhere'); s.close()", f"sqlite:///{file}"], check=True
+    )
+
+
+def test_a_forked_child_has_a_lock_of_its_own(file: Path) -> None:
+    store = opened(file)
+    store.event("parent")
+    context = multiprocessing.get_context("fork")
+    told, go_on = context.SimpleQueue(), context.SimpleQueue()
+    child = context.Process(target=_show_locks, args=(store, file, told, go_on))
+    child.start()
+    assert child.pid in told.get()
+    go_on.put(None)
+    child.join(30)
+    store.close()
+
+
+def _show_locks(store: RunStore, file: Path, told: Any, go_on: Any) -> None:
+    store.event("child")
+    told.put(locked_by(file))
+    go_on.get()
+
+
+def test_a_fork_waits_for_the_transactions_of_other_threads(file: Path) -> None:
+    store = opened(file)
+    begun, finish = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with store._database.writing() as conn:
+            begun.set()
+            finish.wait(30)
+            conn.execute(text("DELETE FROM heartbeats"))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    begun.wait(30)
+    threading.Timer(0.2, finish.set).start()
+    use_in_a_child(f"sqlite:///{file}")
+    writer.join()
+    assert [event.kind for event in store.events()] == ["another"]
+    store.close()
+
+
+def test_a_child_forked_amid_a_transaction_refuses_the_database_and_the_parent_keeps_it(file: Path) -> None:
+    store = opened(file)
+    context = multiprocessing.get_context("fork")
+    told = context.SimpleQueue()
+    with store._database.writing() as conn:
+        conn.execute(text("SELECT 1"))
+        child = context.Process(target=_tell_error, args=(store, told))
+        child.start()
+        assert "in use when this process was forked" in told.get()
+        child.join(30)
+    store.event("parent")
+    assert os.getpid() in locked_by(file)
+    store.close()
+
+
+def _tell_error(store: RunStore, told: Any) -> None:
+    try:
+        store.events()
+    except StateError as error:
+        told.put(error.message)
+    else:
+        told.put("nothing")
+
+
+def test_a_link_that_leads_nowhere_yet_is_made_private_and_a_fifo_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state.db").symlink_to(tmp_path / "elsewhere.db")
+    opened(tmp_path / "state.db").close()
+    assert stat.S_IMODE((tmp_path / "elsewhere.db").stat().st_mode) == 0o600
+    os.mkfifo(tmp_path / "fifo.db")
+    with pytest.raises(StateError, match="cannot be opened"):
+        opened(tmp_path / "fifo.db")
+
+
+def test_asking_for_the_revision_of_what_is_not_there_makes_nothing(file: Path) -> None:
+    assert engine.Database(f"sqlite:///{file}").revision() is None
+    assert not file.parent.exists()
 
 
 # -- what can be wrong -------------------------------------------------------
