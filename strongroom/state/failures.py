@@ -63,9 +63,7 @@ DAMAGED: Final = (
     "out of the state directory, and enter each target's backups anew: "
     "'strongroom catalog rebuild --from TARGET'."
 )
-_AGAIN: Final = (
-    "Nothing was changed, and no backup is affected. Repeat it in a new process."
-)
+_AGAIN: Final = "Nothing was changed, and no backup is affected. Repeat it in a new process."
 _CLOSED: Final = "No backup on a target is affected. Check owner, mode and mount of the state directory."
 
 _SQLITE: Final = {

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,7 @@ from strongroom.errors import (
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version
 from strongroom.sources import Change, batches, database, masterkey, sealing
 from strongroom.sources.local import LocalStore
+from tests.files import locked_by
 from tests.sources.conformance import RICH, DestinationConformance, in_a_child, secret, versions
 
 
@@ -462,3 +464,51 @@ def test_a_deleted_version_without_value_is_kept_apart_from_an_empty_one(store: 
     )
     store.import_([held])
     assert store.get("A") == held
+
+
+@pytest.mark.parametrize("use", ["another", "threads", "child"])
+def test_no_use_of_the_file_in_a_process_takes_away_its_lock(tmp_path: Path, use: str) -> None:
+    store, file = LocalStore(tmp_path), tmp_path / "store" / "secrets.db"
+    store.set("app/a", canary())
+
+    def another() -> None:
+        other = LocalStore(tmp_path)
+        other.set("app/b", canary())
+        other.close()
+        database.Database(file, key_check=bytes)._create()  # as one does that saw it half made
+
+    if use == "threads":
+        threads = [threading.Thread(target=another) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    elif use == "child":
+        child = multiprocessing.get_context("fork").Process(target=another)
+        child.start()
+        child.join(30)
+        assert child.exitcode == 0
+    else:
+        another()
+    assert revealed(store.get("app/b")) in ([b"CANARY"], [b"CANARY"] * 4)
+    assert os.getpid() in locked_by(file)
+    store.close()
+
+
+def test_a_forked_child_has_a_lock_of_its_own_on_the_store(tmp_path: Path) -> None:
+    store, file = LocalStore(tmp_path), tmp_path / "store" / "secrets.db"
+    store.set("app/a", canary())
+    context = multiprocessing.get_context("fork")
+    told, go_on = context.SimpleQueue(), context.SimpleQueue()
+    child = context.Process(target=_show_locks, args=(store, file, told, go_on))
+    child.start()
+    assert child.pid in told.get()
+    go_on.put(None)
+    child.join(30)
+    store.close()
+
+
+def _show_locks(store: LocalStore, file: Path, told: Any, go_on: Any) -> None:
+    store.get("app/a")
+    told.put(locked_by(file))
+    go_on.get()

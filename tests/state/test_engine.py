@@ -22,6 +22,7 @@ from sqlalchemy import select, text
 from strongroom.errors import ConfigError, StateError, StateUnavailable
 from strongroom.state import engine, filesystem, sql, standing
 from strongroom.state.store import RunStore
+from tests.files import locked_by
 from tests.postgres import PostgresServer
 from tests.state.pipeline import new_run, work_off
 
@@ -150,12 +151,6 @@ def test_a_closed_store_opens_again_on_use(store: RunStore) -> None:
 
 
 # -- the locks that keep the write-ahead log ------------------------------------
-
-
-def locked_by(path: Path) -> set[int]:
-    """Return the processes to which the kernel gave a lock on a file."""
-    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" not in line]
-    return {int(line[4]) for line in lines if line[5].endswith(f":{path.stat().st_ino}")}
 
 
 def use_in_threads(url: str) -> None:
