@@ -61,6 +61,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "unswept": run.facts.get("report", {}).get("unswept"),
         "rotated": _rotated(run, rows),
         "steps": steps(rows),
+        "waiting": _waiting(rows),
         "unfinished": [as_step(row) for row in rows if row.error],
     }
 
@@ -124,6 +125,8 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
             "lacks",
             f"{plural(fewer, 'secret')} of those listed, or of what a backup of the last 30 days holds",
         )
+    if waiting := _waiting(rows):
+        yield "waits", f"since {waiting['since']}: {waiting['error']}"
     if rotated := _rotated(run, rows):
         yield "rotated", f"{rotated['done']} of {plural(rotated['of'], 'backup')}"
     for place, why in (run.facts.get("report", {}).get("unswept") or {}).items():
@@ -146,6 +149,17 @@ def _rotated(run: Run, rows: list[StepRow]) -> dict[str, int] | None:
     from strongroom.operations.rotate_outcome import of_rows  # noqa: PLC0415 - other runs need it not
 
     return {"done": len(of_rows(rows)), "of": len(run.facts["backups"])}
+
+
+def _waiting(rows: list[StepRow]) -> dict[str, str] | None:
+    """Say what a run waits for, by the step that has waited longest."""
+    first = min(
+        (row for row in rows if row.waits_since), key=lambda row: row.waits_since or 0.0, default=None
+    )
+    if first is None:
+        return None
+    happened, _ = failures.apart(first.error)
+    return {"since": rfc3339(first.waits_since or 0.0), "step": str(first.step), "error": happened}
 
 
 def _readers(run: Run) -> list[RecipientPin]:

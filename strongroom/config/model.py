@@ -135,6 +135,16 @@ class LimitSettings(Section, frozen=True, kw_only=True):
     max_attempts: Annotated[
         int, Meta(ge=1, le=100, description="How often a step may start before it is given up.", examples=[3])
     ] = 5
+    patience_seconds: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=7 * 86_400,
+            description="How long a run of the cluster waits for room on the stage or on a target that it "
+            "needs, or for one that does not answer, before it fails. A command does not wait.",
+            examples=[14_400],
+        ),
+    ] = 3600
     open_containers: Annotated[
         int,
         Meta(ge=1, le=10_000, description="How many containers may be on their way at once.", examples=[16]),

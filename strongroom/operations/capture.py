@@ -30,6 +30,7 @@ from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
 from strongroom.sources import Source
 from strongroom.state.records import Run, Step
+from strongroom.targets import Roomy, Target
 
 
 @uncollected()
@@ -37,6 +38,7 @@ def capture(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Seal one piece and stage it; the result names it by digest, under a signed receipt."""
     pinned = pins.check_policy(run, services)
     plan = planned(run)
+    _require_room(services.stage, plan)
     listed = names.read_range(
         services.stage, run.id, plan.chunks, piece=step.piece, pieces=plan.pieces, work_key=services.work_key
     )
@@ -61,6 +63,12 @@ def capture(run: Run, step: Step, services: Services) -> dict[str, Any]:
         "staged": staged,
         "vanished": reading.vanished,
     }
+
+
+def _require_room(stage: Target, plan: Plan) -> None:
+    """Refuse what the stage has no room for before the source is read: that costs work and audit lines."""
+    if isinstance(stage, Roomy):
+        stage.require_room(plan.size // plan.pieces)
 
 
 def discard(run: str, result: dict[str, Any], services: Services) -> None:

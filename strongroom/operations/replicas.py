@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from strongroom import errors
 from strongroom.model import Depth
@@ -19,6 +19,7 @@ from strongroom.operations.services import Services
 from strongroom.state.records import Replica, Run, RunKind, StepKind, StepRow, StepState
 
 _DAMAGE = frozenset(kind.__name__ for kind in errors.DAMAGE)
+_DEPTHS = tuple(Depth)
 _ENDED = "the run ended before it was read back"
 
 
@@ -36,7 +37,7 @@ def record(run: Run, services: Services) -> ReadBack:
     if run.spec.kind in (RunKind.RESTORE, RunKind.DRILL) or "manifest" not in run.facts:
         return ReadBack()
     rows = services.store.rows(run.id, StepKind.VERIFY)
-    known = {one.target: one.good for one in services.store.replicas(run.spec.backup or run.id)}
+    known = {one.target: one for one in services.store.replicas(run.spec.backup or run.id)}
     held = set(run.facts.get("held", ()))  # not looked at: what is known of them stays
     good, unread, kept = set(held), dict[str, str](), set[str]()
     for name in [pin.name for pin in run.spec.targets if pin.name not in held]:
@@ -44,10 +45,9 @@ def record(run: Run, services: Services) -> ReadBack:
         if (why := _unread(run, name, own)) is not None:
             unread[name] = why
         if why is None or (run.spec.kind is RunKind.REPAIR and name not in known):
-            replica = _judged(run, name, own)
-            services.store.set_replica(replica)
-            known[name] = replica.good
-        if known.get(name):
+            known[name] = _kept(run, known.get(name), _judged(run, name, own))
+            services.store.set_replica(known[name])
+        if name in known and known[name].good:
             (kept if why else good).add(name)
     return ReadBack(good=frozenset(good), unread=unread, kept=frozenset(kept))
 
@@ -55,7 +55,7 @@ def record(run: Run, services: Services) -> ReadBack:
 def _judged(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
     done = [row for row in rows if row.state is StepState.DONE]
     whole = len(done) == run.facts["plan"]["pieces"]
-    depth = min((Depth((row.result or {})["depth"]) for row in done), key=list(Depth).index, default=None)
+    depth = min((Depth((row.result or {})["depth"]) for row in done), key=_DEPTHS.index, default=None)
     return Replica(
         backup=run.spec.backup or run.id,
         target=target,
@@ -63,6 +63,23 @@ def _judged(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
         verified=depth if whole else None,
         verified_at=time.time() if whole else None,
     )
+
+
+def _kept(run: Run, before: Replica | None, now: Replica) -> Replica:
+    """Keep the depth that a replica was once verified to, as far as its bytes are the same.
+
+    Its containers lie under their digests, so whoever compared the digests knows that they are; whoever
+    only looked at the sizes does not, and leaves the date as it was. What a repair put there was not opened.
+    """
+    if before is None or before.verified is None or now.verified is None or not (before.good and now.good):
+        return now
+    if any(name == now.target for name, _ in run.facts.get("lacking", ())):
+        return now
+    once = min(before.verified, Depth.COMPARED, key=_DEPTHS.index)  # "live" is about the source on that day
+    if _DEPTHS.index(once) <= _DEPTHS.index(now.verified):
+        return now
+    at = before.verified_at if now.verified is Depth.PRESENT else now.verified_at
+    return structs.replace(now, verified=once, verified_at=at)
 
 
 def _unread(run: Run, target: str, rows: Sequence[StepRow]) -> str | None:

@@ -26,13 +26,17 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Bounds on a run. Times in seconds.
 
     ``window`` is how many containers may be between capture and their last upload: with
-    ``container_bytes`` it bounds the stage. ``attempts`` is how often a step may start.
+    ``container_bytes`` it bounds the stage. ``attempts`` is how often a step may start. ``patience`` is how
+    long a step waits for room or for a place that does not answer before that counts as a failure, and
+    ``pause`` how long it does before it looks again.
     """
 
     lease: float = 15.0
     attempts: int = 5
     window: int = 8
     backoff: float = 1.0
+    patience: float = 0.0
+    pause: float = 15.0
 
 
 class Pinned(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ import traceback
 from typing import Any
 
 from strongroom.errors import ClaimLost, RecordRefused, StrongroomError, TargetUnavailable
-from strongroom.operations import failures, pins
+from strongroom.operations import failures, pins, waiting
 from strongroom.operations.actions import Action, actions_of
 from strongroom.operations.capture import discard
 from strongroom.operations.commit import complete_targets, missing_from_quorum, take_back
@@ -74,7 +74,9 @@ def _work(run: Run, claim: Claim, services: Services) -> None:
         with kept_alive(services.store, claim, lease=services.limits.lease):
             result = _act(run, step, services)
     except StrongroomError as error:
-        _record_failure(run, claim, services, error.code, failures.said(error), wait=_asked(error))
+        if not waiting.wait_for(run, claim, error, services):
+            text = waiting.said(run, step, error, services)
+            _record_failure(run, claim, services, error.code, text, wait=_asked(error))
     except KeyboardInterrupt:
         # Handed back at once, so that whoever sweeps or goes on need not wait for the lease.
         services.store.fail(claim, "interrupted", retry_in=0.0, decide=decide_given_up)

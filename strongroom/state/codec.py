@@ -90,6 +90,7 @@ def _step_row(row: AnyRow) -> StepRow:
         finished_at=row.finished_at,
         owner=row.owner,
         not_before=row.not_before if row.state == StepState.READY.value and row.not_before else None,
+        waits_since=None if StepState(row.state).settled else row.waits_since,
     )
 
 

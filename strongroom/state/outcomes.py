@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import structs
-from sqlalchemy import Connection, Double, bindparam, case, delete, exists, select, update
+from sqlalchemy import Connection, Double, bindparam, case, delete, exists, or_, select, update
 
 from strongroom.errors import ClaimLost, UsageError
 from strongroom.state import codec, events, keys, runs, sql, tables
@@ -54,6 +54,48 @@ def fail(
     if again:
         return run, runs.tally(conn, run.id)
     return give_up(conn, run, step, state=state, error=error, decide=decide)
+
+
+def wait(conn: Connection, held: Claim, error: str, *, pause: float, patience: float) -> bool:
+    """Let a step wait; see :meth:`strongroom.state.store.RunStore.wait`."""
+    run = runs.lock(conn, held.ticket.run)
+    given = {"new_error": error, "pause": pause, "patience": patience}
+    if run.closing or conn.execute(_WAIT, keys.held_by(held) | given).first() is None:
+        return False
+    step = held.ticket.step
+    conn.execute(_PAUSE, keys.at(run.id, step) | {"pause": pause})
+    return True
+
+
+_PATIENT: Final = or_(
+    _steps.waits_since.is_(None), _steps.waits_since > sql.now() - bindparam("patience", type_=Double)
+)
+_UNTIL: Final = sql.now() + bindparam("pause", type_=Double)
+
+# The attempt is given back: a full disk says nothing of the step.
+_WAIT: Final = (
+    update(tables.steps)
+    .where(keys.HELD, _PATIENT)
+    .values(
+        state=StepState.READY.value,
+        error=bindparam("new_error"),
+        attempts=_steps.attempts - 1,
+        silent=0,
+        not_before=_UNTIL,
+        lease_expires=None,
+        waits_since=case((_steps.waits_since.is_(None), sql.now()), else_=_steps.waits_since),
+    )
+    .returning(_steps.run)
+)
+
+# Its like wait with it: each would meet the same, and a capture reads its source for that.
+_PAUSE: Final = (
+    update(tables.steps)
+    .where(_steps.run == bindparam("at_run"), tables.UNSETTLED, _steps.state == StepState.READY.value)
+    .where(_steps.kind == bindparam("at_kind"), _steps.target == bindparam("at_target"))
+    .where(_steps.not_before < _UNTIL)
+    .values(not_before=_UNTIL)
+)
 
 
 def _settle(
@@ -253,5 +295,6 @@ def _make_ready_again(conn: Connection, run_id: str) -> None:
             not_before=0.0,
             error=None,
             finished_at=None,
+            waits_since=None,
         )
     )

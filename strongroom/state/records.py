@@ -228,7 +228,8 @@ class Tally(Struct, frozen=True):
 
 class StepRow(Struct, frozen=True, kw_only=True):
     """A step as recorded, with its outcome. ``result`` is small and free of secrets;
-    ``not_before`` is when a READY step that failed is due again."""
+    ``not_before`` is when a READY step that failed is due again; ``waits_since`` is since when
+    it has been waiting for room, or for a place that does not answer."""
 
     step: Step
     state: StepState
@@ -239,6 +240,7 @@ class StepRow(Struct, frozen=True, kw_only=True):
     finished_at: float | None
     owner: str | None = None
     not_before: float | None = None
+    waits_since: float | None = None
 
 
 class Verdict(Struct, frozen=True, kw_only=True):

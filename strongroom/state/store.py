@@ -233,6 +233,19 @@ class RunStore:
         with self._database.writing() as conn:
             return outcomes.fail(conn, claim, error, retry_in=retry_in, settle=settle, decide=decide)
 
+    def wait(self, claim: Claim, error: str, *, pause: float, patience: float) -> bool:
+        """Give a step back that met a full disk, or a place that does not answer.
+
+        It is READY again in ``pause`` seconds, and the attempt does not count. Steps of the same kind and
+        target pause with it. ``error`` says what it waits for, and must be free of secrets.
+
+        Returns:
+            ``False`` if nothing was recorded: it has waited for ``patience`` seconds already, the run is
+            closing, or the claim is lost. The caller then records a failure.
+        """
+        with self._database.writing() as conn:
+            return outcomes.wait(conn, claim, error, pause=pause, patience=patience)
+
     def reconcile(self, decide: Decide, *, exhausted: Exhausted = recovery.given_up) -> list[str]:
         """Put right what got lost and return the runs that have something to send.
 

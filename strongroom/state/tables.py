@@ -88,6 +88,8 @@ steps: Final = Table(
     Column("finished_at", Double),
     Column("result", Text),
     Column("error", Text),
+    # Since when it waits for room, or for a place that does not answer: starts that do not count.
+    Column("waits_since", Double),
     PrimaryKeyConstraint("run", "kind", "piece", "target"),
     Index("ix_steps_tally", "run", "kind", "target", "state"),
     Index("ix_steps_started", "kind", "started_at"),

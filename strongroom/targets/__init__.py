@@ -74,6 +74,15 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class Roomy(Protocol):
+    """What a place can do besides, if it knows how much room it has."""
+
+    def require_room(self, size: int) -> None:
+        """Raise :class:`~strongroom.errors.TargetFull` if so many bytes do not fit now."""
+        ...
+
+
+@runtime_checkable
 class Locking(Protocol):
     """What a target can do besides, if its store holds objects under a retention lock.
 

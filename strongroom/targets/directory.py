@@ -158,6 +158,11 @@ class DirectoryTarget:
             sync_directory(branch.leaf)
             branch.prune()
 
+    def require_room(self, size: int) -> None:
+        """Raise TargetFull if an object of so many bytes does not fit now."""
+        with self._errors("look for room"), self._root() as branch:
+            self._check_room(branch.leaf, size)
+
     def refusals(self, name: str) -> Iterator[Check]:  # noqa: ARG002
         """Return nothing: :meth:`put` itself asks the file system not to replace a file."""
         return iter(())

@@ -53,15 +53,19 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         identities=cache(lambda: keys.identities(settings, ask) if role in OPENS else ()),
         work_key=clusterkeys.load_or_create(folder, "work"),
         digest_key=clusterkeys.load_or_create(folder, "digest"),
-        limits=_limits(settings),
+        limits=_limits(settings, role),
     )
 
 
-def _limits(settings: Settings) -> Limits:
+def _limits(settings: Settings, role: str) -> Limits:
     limits = settings.limits
     fitting = max(1, limits.stage_bytes // limits.container_bytes)
     return Limits(
-        lease=limits.lease_seconds, attempts=limits.max_attempts, window=min(limits.open_containers, fitting)
+        lease=limits.lease_seconds,
+        attempts=limits.max_attempts,
+        window=min(limits.open_containers, fitting),
+        # Whoever types a command is told at once, and can make room.
+        patience=0.0 if role == OPERATOR else limits.patience_seconds,
     )
 
 

@@ -147,7 +147,10 @@ def test_a_target_that_does_not_answer_is_not_verified_and_not_bad(
     )
     found = replicas(services, backup)
     assert found["us"] == before["us"]
-    assert found["eu"].verified is Depth.DIGEST
+    assert (found["eu"].verified, found["eu"].verified_at != before["eu"].verified_at) == (
+        Depth.COMPARED,
+        True,
+    )
 
 
 def test_with_all_targets_away_nothing_is_said_of_what_they_have(

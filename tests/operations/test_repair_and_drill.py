@@ -199,3 +199,49 @@ def test_a_drill_whose_backup_is_damaged_meanwhile_fails_and_its_scratch_store_g
 def test_a_drill_without_any_backup_is_an_error_of_its_own(world: World) -> None:
     with pytest.raises(MissingPiece):
         submit_drill(world.services(), policy=POLICY, objective_seconds=600)
+
+
+def depths(services: Services, backup: str) -> dict[str, Depth | None]:
+    return {replica.target: replica.verified for replica in services.store.replicas(backup)}
+
+
+def test_a_repair_keeps_the_depth_known_of_what_it_did_not_touch(world: World) -> None:
+    services = world.services()
+    backup = world.back_up(services).id
+    damage(world.targets["us"], first_container(world.targets["us"]))
+    assert finish(submit_repair(services, backup=backup), services).state is RunState.DONE
+    assert depths(services, backup) == {"eu": Depth.COMPARED, "us": Depth.DIGEST, "ap": Depth.COMPARED}
+
+
+@pytest.mark.parametrize(
+    ("before", "look", "then", "renewed"),
+    [
+        (Depth.COMPARED, Depth.PRESENT, Depth.COMPARED, False),
+        (Depth.COMPARED, Depth.DIGEST, Depth.COMPARED, True),
+        (Depth.LIVE, Depth.DIGEST, Depth.COMPARED, True),
+        (Depth.DIGEST, Depth.COMPARED, Depth.COMPARED, True),
+    ],
+)
+def test_a_shallower_look_takes_nothing_from_what_is_known_of_the_same_bytes(
+    world: World, before: Depth, look: Depth, then: Depth, *, renewed: bool
+) -> None:
+    services = world.with_spec(depth=before).services()
+    backup = world.back_up(services).id
+    dates = {replica.target: replica.verified_at for replica in services.store.replicas(backup)}
+    assert finish(submit_verify(services, backup=backup, depth=look), services).state is RunState.DONE
+    for replica in services.store.replicas(backup):
+        assert (replica.verified, replica.verified_at != dates[replica.target]) == (then, renewed)
+
+
+def test_a_replica_that_was_bad_is_known_as_deep_as_it_was_read_since(world: World) -> None:
+    services = world.services()
+    backup = world.back_up(services).id
+    us = world.targets["us"]
+    name = first_container(us)
+    kept = b"".join(us.read(name))
+    damage(us, name)
+    finish(submit_verify(services, backup=backup), services)
+    us.delete(name)
+    us.put(name, [kept], size=len(kept), sha256=bytes.fromhex(name.rpartition("/")[2]))
+    finish(submit_verify(services, backup=backup, depth=Depth.PRESENT), services)
+    assert depths(services, backup)["us"] is Depth.PRESENT

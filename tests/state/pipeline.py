@@ -119,7 +119,14 @@ def let_pass(store: RunStore, seconds: float) -> None:
     records into the past is the same to them, and takes no time.
     """
     steps = tables.steps.c
-    times = (steps.sent_at, steps.not_before, steps.lease_expires, steps.started_at, steps.finished_at)
+    times = (
+        steps.sent_at,
+        steps.not_before,
+        steps.lease_expires,
+        steps.started_at,
+        steps.finished_at,
+        steps.waits_since,
+    )
     with store._database.writing() as conn:
         conn.execute(update(tables.steps).values({column: column - seconds for column in times}))
         beats = tables.heartbeats.c

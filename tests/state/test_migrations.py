@@ -118,6 +118,7 @@ def test_events_from_before_the_ledger_are_chained_as_they_are(empty_url: str) -
             conn.execute(text(f"DROP {later}"))
         conn.execute(text("ALTER TABLE runs DROP COLUMN remains"))
         conn.execute(text("ALTER TABLE events DROP COLUMN chain"))
+        conn.execute(text("ALTER TABLE steps DROP COLUMN waits_since"))
         conn.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         for number in range(3):
             conn.execute(
@@ -140,6 +141,7 @@ def test_what_runs_had_left_before_that_was_noted_is_still_found(empty_url: str)
     assert clean is not None
     with store._database.writing() as conn:
         conn.execute(text("UPDATE runs SET state = 'failed'"))
+        conn.execute(text("ALTER TABLE steps DROP COLUMN waits_since"))
         conn.execute(text("DROP TABLE alerts"))
         conn.execute(text("DROP INDEX ix_runs_remains"))
         conn.execute(text("ALTER TABLE runs DROP COLUMN remains"))

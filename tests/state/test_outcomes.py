@@ -397,3 +397,58 @@ def test_a_step_given_up_while_closing_asks_nobody(store: RunStore) -> None:
 
 def nobody(run: Run, tally: Tally, step: Step) -> Verdict:
     raise AssertionError(f"asked for {step}")
+
+
+def waits(store: RunStore, claim: Claim, *, patience: float = 100.0) -> bool:
+    return store.wait(claim, "TargetFull: no room", pause=10.0, patience=patience)
+
+
+def test_a_step_that_waits_gets_its_attempt_back_and_is_due_after_the_pause(store: RunStore) -> None:
+    (claim,) = start(store, [capture(4)])
+    run = claim.ticket.run
+    for _ in range(7):  # more often than a step may start
+        assert waits(store, claim)
+        (row,) = store.rows(run)
+        assert (row.state, row.attempts, row.error) == (StepState.READY, 0, "TargetFull: no room")
+        assert row.waits_since is not None
+        assert take(store, run) == []
+        let_pass(store, 11.0)
+        claim = claimed(store, take(store, run)[0])
+    store.finish(claim, {}, lambda *_: Verdict())
+    (row,) = store.rows(run)
+    assert (row.state, row.attempts, row.waits_since) == (StepState.DONE, 1, None)
+
+
+def test_its_like_pause_with_it_and_nothing_else_does(store: RunStore) -> None:
+    steps = [upload(0, "a"), upload(1, "a"), upload(1, "b"), capture(2)]
+    claims = {claim.ticket.step: claim for claim in start(store, steps)}
+    for step in steps[1:]:
+        store.fail(claims[step], "x", retry_in=0.0, decide=decide)
+    assert waits(store, claims[upload(0, "a")])
+    assert {ticket.step for ticket in take(store, claims[capture(2)].ticket.run)} == {
+        upload(1, "b"),
+        capture(2),
+    }
+
+
+def test_patience_counts_from_the_first_wait_and_ends(store: RunStore) -> None:
+    (claim,) = start(store, [capture(4)])
+    run = claim.ticket.run
+    for _ in range(3):
+        assert waits(store, claim)
+        let_pass(store, 30.0)
+        claim = claimed(store, take(store, run)[0])
+    let_pass(store, 30.0)
+    assert not waits(store, claim)
+    assert state_of(store, run, capture(4)) is StepState.RUNNING
+
+
+def test_nothing_waits_in_a_run_that_is_closing_or_under_a_lost_claim(store: RunStore) -> None:
+    first, second = start(store, [capture(0), capture(1)])
+    store.forsake(first.ticket.run, owners=["worker"])
+    store.reconcile(decide)
+    ticket = {one.step: one for one in take(store, first.ticket.run)}[capture(0)]
+    claimed(store, ticket)
+    assert not waits(store, first)
+    store.cancel(first.ticket.run)
+    assert not waits(store, second)
