@@ -380,6 +380,7 @@ class Keys:
     answers: tuple[bytes, ...] = ()
     kms: bytes = b""
     signers: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
     derived: dict[tuple[str, bytes, int], bytes] = field(default_factory=dict)
 
     def trust(self, certificate: dict[str, str], kind: str) -> None:
@@ -389,7 +390,8 @@ class Keys:
         check_signature(installation, "certificate", canonical(unsigned), unhex(certificate["signature"], 64))
         role, name = certificate["role"], fingerprint(installation)
         need(role in ROLES[kind], "UntrustedSigner", f"The key of role '{role}' does not sign a {kind}.")
-        known = not self.signers or name in self.signers
+        pinned = self.signers or self.own
+        known = not pinned or name in pinned
         need(known, "UntrustedSigner", f"Signed by installation {name}.")
 
     def said_of(self, certificate: dict[str, str]) -> str:
@@ -1089,7 +1091,7 @@ def read_manifest(data: bytes, keys: Keys) -> dict[str, Any]:
     made = f"of {manifest['source']}, made {manifest['created_at']}"
     held = counted(manifest["counts"]["secrets"])
     note(f"backup {manifest['backup_id']} {made}: {held}, signed by {keys.said_of(certificate)}")
-    return manifest
+    return manifest | {"by": fingerprint(bytes.fromhex(certificate["installation"]))}
 
 
 def read_metadata(data: bytes) -> tuple[dict[str, Any], list[tuple[dict[str, Any], bytes]]]:
@@ -1210,8 +1212,16 @@ class Backup:
     newer: Sequence[dict[str, Any]] = ()
 
     def secrets(self, wanted: str | None, name: str | None) -> Iterator[Secret]:
-        """Yield the secrets of a backup: the newest one that counts, or the one with an id."""
+        """Yield the secrets of a backup: the newest one that counts, or the one with an id.
+
+        Without pins its containers and envelopes must be of its manifest's own installation.
+        """
         manifest = self._chosen(wanted)
+        keys = replace(self.keys, own=frozenset({manifest["by"]}))
+        return replace(self, keys=keys).secrets_of(manifest, name)
+
+    def secrets_of(self, manifest: dict[str, Any], name: str | None) -> Iterator[Secret]:
+        """Yield the secrets of the containers that a manifest names."""
         came, name_key = 0, ""
         for entry in manifest["containers"]:
             what = f"piece {entry['piece']}"

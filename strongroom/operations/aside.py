@@ -61,8 +61,8 @@ def look_beside(objects: Objects, manifest: Manifest, *, trusted: frozenset[str]
         repaired += (one for one in found.aside if one not in found.doubtful)
     others: list[str] = []
     if isinstance(objects, BundleReader):
-        more, broken = _others(objects, manifest.backup_id, trusted)
-        others, aside = more, [*aside, *broken]
+        others, newer = _others(objects, manifest.backup_id, trusted)
+        aside += newer
     return Beside(aside=tuple(aside), repaired=tuple(repaired), others=tuple(others))
 
 
@@ -86,13 +86,13 @@ def _copies(objects: Objects, backup: str, trusted: frozenset[str] | None) -> It
 
 
 def _others(file: BundleReader, backup: str, trusted: frozenset[str] | None) -> tuple[list[str], list[Aside]]:
-    """Return the other backups in a file, and manifests of other backups that do not count."""
-    others, broken = [], []
+    """Return the ids of other backups in a file, and the newer ones of them whose manifests do not count."""
     shelf = Shelf(file)
-    for other in (one for one in shelf.backups if one != backup):
+    others = [one for one in shelf.backups if one != backup]
+    newer: list[Aside] = []
+    for other in (one for one in others if one > backup):
         try:
             shelf.read(other, trusted=trusted)
-            others.append(other)
         except FormatError as error:
-            broken.append(Aside(name=manifest_name(other), code=error.code, reason=error.message))
-    return others, broken
+            newer.append(Aside(name=manifest_name(other), code=error.code, reason=error.message))
+    return others, newer

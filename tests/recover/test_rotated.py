@@ -135,14 +135,13 @@ def test_what_a_stranger_put_above_it_is_left_aside_when_signers_are_pinned(file
     assert "left aside: keys/" in said
 
 
-def test_without_pins_a_strangers_envelope_gives_nothing_in_the_secrets_place(file: File) -> None:
+def test_without_pins_an_envelope_of_another_installation_than_the_manifests_is_left_aside(
+    file: File,
+) -> None:
     rewritten(file, lambda objects: objects.update(_strangers(file)))
     code, out, said = file.get(1)
-    assert (code, out) == (15, b"")
-    assert re.search(
-        r"envelope of generation 9 signed by installation sr1:\S+ \(not checked: no --signer\)", said
-    )
-    assert "Give --signer" in said
+    assert (code, out) == (18, VALUE)
+    assert re.search(r"left aside: keys/\S+/00000009: UntrustedSigner", said)
 
 
 def _strangers(file: File) -> dict[str, bytes]:
