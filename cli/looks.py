@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -99,11 +99,30 @@ def _backup(objects: Objects, arguments: Namespace, means: Means, *, target: Tar
     tools = Keys(identities=means.keys, digest_key=digest_key(means), trusted=pins)
     seen = nullcontext() if target is None or not means.entering else _entered(target, manifest, means)
     try:
-        with seen, counting(means.output, "reading back", manifest.counts.secrets) as advance:
+        with (
+            seen,
+            _newest_envelopes(target, manifest, pins, means),
+            counting(means.output, "reading back", manifest.counts.secrets) as advance,
+        ):
             read_back(objects, manifest, means.depth, tools, progress=advance)
     except WrongKey as error:
         raise opening.explained(error) from None
     return _of_manifest(signed, means)
+
+
+@contextmanager
+def _newest_envelopes(
+    target: Target | None, manifest: Manifest, pins: frozenset[str], means: Means
+) -> Iterator[None]:
+    """Have the look end in Stale if a newer envelope is known of elsewhere, once everything else was looked
+    at: damage counts first."""
+    yield
+    if target is None:
+        return
+    from cli import generations  # noqa: PLC0415 - a target alone can be rolled back
+
+    if error := generations.stale(target, manifest, means.place, trusted=pins):
+        raise error
 
 
 def _entered(target: Target, manifest: Manifest, means: Means) -> AbstractContextManager[None]:

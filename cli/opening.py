@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli import accessed, inputs, trust
 from cli.identities import identities_of
@@ -13,14 +14,16 @@ from cli.output import Output
 from cli.place import Place
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import SignedManifest, open_manifest
-from strongroom.container.outer import read_outer
 from strongroom.container.signing import Signers
 from strongroom.errors import FormatError, UntrustedSigner, WrongKey
 from strongroom.keys import Identity
 from strongroom.operations.aside import look_beside
-from strongroom.operations.lone import LoneContainer
 from strongroom.operations.open import Backup, Objects, manifest_bytes, read_manifest
 from strongroom.operations.readers_now import readers_now
+
+if TYPE_CHECKING:
+    from strongroom.operations.lone import LoneContainer
+    from strongroom.targets import Target
 
 
 def signed_manifest(
@@ -77,7 +80,20 @@ def open_trusted(
     trust.require(found, known)
     accessed.opened(arguments, output, place, found.manifest.backup_id)
     pins = say_beside(objects, found, known, output)
+    if (word := getattr(arguments, "from_target", None)) is not None:
+        _say_stale(inputs.target_of(word, place), found, pins, output, place)
     return Backup(objects, found.manifest, openers, trusted=pins)
+
+
+def _say_stale(
+    target: Target, found: SignedManifest, pins: frozenset[str], output: Output, place: Place
+) -> None:
+    """Say that a newer envelope is known of elsewhere. A restore goes on: its secrets are the same."""
+    from cli import generations  # noqa: PLC0415 - a target alone can be rolled back
+
+    if error := generations.stale(target, found.manifest, place, trusted=pins):
+        output.warn(error.message)
+        output.end_with(error)
 
 
 def open_to_look(objects: Objects, arguments: Namespace, output: Output, place: Place) -> Backup:
@@ -101,6 +117,8 @@ def backup_trusted(
         with objects_named(arguments, place) as objects:
             yield open_trusted(objects, arguments, output, openers, place)
         return
+    from strongroom.operations.lone import LoneContainer  # noqa: PLC0415 - few files are one
+
     with inputs.opened(arguments.backup_file) as reader:
         try:
             lone = LoneContainer.open(reader, openers, trusted=trust.trusted(place, arguments.signer))
@@ -116,6 +134,9 @@ def backup_to_look(arguments: Namespace, output: Output, place: Place) -> Iterat
         with objects_named(arguments, place) as objects:
             yield open_to_look(objects, arguments, output, place)
         return
+    from strongroom.container.outer import read_outer  # noqa: PLC0415 - few files are one container
+    from strongroom.operations.lone import LoneContainer  # noqa: PLC0415
+
     with inputs.opened(arguments.backup_file) as reader:
         certificate = read_outer(reader, trusted=None).envelope.certificate
         if doubt := trust.doubt_of(certificate, trust.trusted(place, getattr(arguments, "signer", ()))):

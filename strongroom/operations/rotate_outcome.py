@@ -24,6 +24,20 @@ def of_rows(rows: Iterable[StepRow]) -> dict[str, Mapping[str, Any]]:
     return {one["backup"]: one for result in done for one in result.get("backups", (result,))}
 
 
+RECENT = 100
+"""How many rotations of a policy are looked through."""
+
+
+def generations(store: RunStore, *, policy: str, backup: str) -> dict[str, int]:
+    """Return the newest generation of each wrapping key of a backup that a rotation on record reached."""
+    found: dict[str, int] = {}
+    for run in store.runs_of(policy, RunKind.ROTATE, limit=RECENT):
+        rows = (row for kind in ROTATING for row in store.rows(run.id, kind))
+        for key in of_rows(rows).get(backup, {}).get("keys", ()):
+            found[key["key"]] = max(found.get(key["key"], 0), key["generation"])
+    return found
+
+
 def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
     """Judge a rotation: every backup on every target, some, or none.
 
