@@ -15,6 +15,9 @@ from strongroom.state.records import Claim, RunState, Step, StepKind, StepState,
 
 _runs, _steps = tables.runs.c, tables.steps.c
 
+MOST: Final = 2_000
+"""Steps that are given out in one transaction; every step that ends gives out what is left."""
+
 
 def take_ready(conn: Connection, run_id: str, *, window: int) -> list[Ticket]:
     """Mark what may go out as SENT; see :meth:`strongroom.state.store.RunStore.take_ready`."""
@@ -35,8 +38,10 @@ def _due(conn: Connection, run: str) -> list[Step]:
 _DUE: Final = (
     select(_steps.run, _steps.kind, _steps.piece, _steps.target)
     .where(_steps.run == bindparam("at_run"), tables.UNSETTLED, _steps.state == StepState.READY.value)
-    .where(_steps.not_before <= sql.now())
-    .order_by(_steps.piece, _steps.kind, _steps.target)
+    .where(keys.DUE)
+    # Captures last: as long as there is no room for them they would keep all else from going out.
+    .order_by(_steps.kind == StepKind.CAPTURE.value, _steps.piece, _steps.kind, _steps.target)
+    .limit(MOST)
 )
 
 
@@ -113,7 +118,7 @@ _WANTED: Final = exists(
 
 _FREE: Final = or_(
     _steps.state == StepState.SENT.value,
-    and_(_steps.state == StepState.RUNNING.value, _steps.lease_expires < sql.now()),
+    and_(_steps.state == StepState.RUNNING.value, keys.LAPSED),
 )
 
 _CLAIM: Final = (

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam
+from sqlalchemy import and_, bindparam, or_
 
 from strongroom.state.records import Claim, Step, StepState
+from strongroom.state.sql import now
 from strongroom.state.tables import steps
 
 STEP: Final = and_(
@@ -29,6 +30,20 @@ HELD: Final = and_(
 )
 """One step's row, as long as a claim holds it; takes :func:`held_by`. The dispatch number
 is part of it, since a run that is started over starts its fences afresh."""
+
+FARTHEST: Final = 3600.0
+"""Seconds: no lease, and no pause before a step's next try, ends later than this from now. It is the most
+that ``limits.lease_seconds`` may be."""
+
+LAPSED: Final = or_(
+    steps.c.lease_expires.is_(None),
+    steps.c.lease_expires < now(),
+    steps.c.lease_expires > now() + FARTHEST,
+)
+"""A RUNNING step's lease ran out, or ends later than any can: the row was edited, or the clock set back."""
+
+DUE: Final = or_(steps.c.not_before <= now(), steps.c.not_before > now() + FARTHEST)
+"""A READY step may begin; the same of its pause."""
 
 
 def at(run: str, step: Step) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def fail(
     step = held.ticket.step
     again = retry_in is not None and (not run.closing or step.kind is StepKind.REPORT)
     state = StepState.READY if again else settle or StepState.MISSED
-    if not _settle(conn, held, state, error=error, wait=retry_in or 0.0):
+    if not _settle(conn, held, state, error=error, wait=min(retry_in or 0.0, keys.FARTHEST)):
         return run, runs.tally(conn, run.id)
     events.append(conn, "step.failed", run.id, {"step": str(step), "attempt": held.attempt, "error": error})
     if again:
@@ -59,11 +59,11 @@ def fail(
 def wait(conn: Connection, held: Claim, error: str, *, pause: float, patience: float) -> bool:
     """Let a step wait; see :meth:`strongroom.state.store.RunStore.wait`."""
     run = runs.lock(conn, held.ticket.run)
-    given = {"new_error": error, "pause": pause, "patience": patience}
+    given = {"new_error": error, "pause": min(pause, keys.FARTHEST), "patience": patience}
     if run.closing or conn.execute(_WAIT, keys.held_by(held) | given).first() is None:
         return False
     step = held.ticket.step
-    conn.execute(_PAUSE, keys.at(run.id, step) | {"pause": pause})
+    conn.execute(_PAUSE, keys.at(run.id, step) | {"pause": given["pause"]})
     return True
 
 

@@ -9,23 +9,37 @@ way, since the old number is stale. Each further time waits twice as long.
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
-from sqlalchemy import Connection, and_, case, func, select, update
+from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
 
 from strongroom.errors import StateUnavailable
 from strongroom.state import codec, events, keys, outcomes, runs, sql, tables
 from strongroom.state.engine import Database
-from strongroom.state.records import RunState, Step, StepKind, StepState
+from strongroom.state.records import Run, RunState, Step, StepKind, StepState
 from strongroom.words import plural
 
 log = logging.getLogger(__name__)
 
 _runs, _steps = tables.runs.c, tables.steps.c
 Exhausted = Callable[[Step], StepState]
+
+
+SLICE: Final = 250
+"""Steps that one transaction puts right: SQLite has one write lock, and every worker waits for it."""
+
+SLICE_SECONDS: Final = 0.25
+"""A transaction ends after this long, however few steps it has put right."""
+
+PAUSE_SECONDS: Final = 0.12
+"""Between two transactions. Whoever waits for SQLite's lock asks for it every 0.1 s (its busy handler)."""
+
+TURN_SECONDS: Final = 20.0
+"""One reconcile begins no transaction after this long. The next one goes on."""
 
 
 class Patience(Struct, frozen=True, kw_only=True):
@@ -74,10 +88,18 @@ def given_up(step: Step) -> StepState:
     return StepState.MISSED if replica else StepState.POISONED
 
 
+def is_live(lease_expires: float, now: float) -> bool:
+    """Tell whether a lease holds. One that ends later than any lease can was edited, or the clock was set
+    back: it holds nothing, or its step would never be taken up again."""
+    return now <= lease_expires <= now + keys.FARTHEST
+
+
 def is_lost(watched: Watched, queue: Queue, now: float, patience: Patience) -> bool:
     """Whether a SENT step's message will not come any more."""
     doubling: float = 2 ** max(0, watched.sends - 1)
     age = now - watched.sent_at
+    if age < -patience.grace:  # the clock was set back, or the row was edited: its age says nothing
+        return True
     if watched.dispatch < queue.overtaking and age > min(patience.grace * doubling, patience.longest):
         return True
     quiet = now - max(watched.sent_at, queue.taken_at)
@@ -91,10 +113,10 @@ def reconcile(
     """Put right what got lost; see :meth:`strongroom.state.store.RunStore.reconcile`."""
     with database.reading() as conn:
         stuck = _stuck(conn, patience)
+    until = time.monotonic() + TURN_SECONDS
     for run, found in stuck.items():
         try:
-            with database.writing() as conn:
-                _mend(conn, run, found, decide=decide, patience=patience, exhausted=exhausted)
+            _mend_slowly(database, run, found, until, decide=decide, patience=patience, exhausted=exhausted)
         except StateUnavailable:
             raise
         except Exception:  # one edited run must not keep the others waiting
@@ -126,7 +148,7 @@ def _stuck(conn: Connection, patience: Patience) -> dict[str, list[Watched]]:
 
 def _is_stuck(one: Watched, queue: Queue, now: float, patience: Patience) -> bool:
     if one.state is StepState.RUNNING:
-        return one.lease_expires < now
+        return not is_live(one.lease_expires, now)
     return is_lost(one, queue, now, patience)
 
 
@@ -172,9 +194,10 @@ def _queue(conn: Connection, name: str, those: Sequence[Watched], now: float, pa
         _steps.kind.in_([kind.value for kind in StepKind if kind.queue == name]),
         _steps.started_at >= min(waiting),
         _steps.started_at >= _steps.sent_at,
+        _steps.started_at <= now + patience.grace,
     )
     overtaking, taken_at = conn.execute(query).one()
-    working = any(one.state is StepState.RUNNING and one.lease_expires >= now for one in those)
+    working = any(one.state is StepState.RUNNING and is_live(one.lease_expires, now) for one in those)
     return Queue(overtaking=overtaking or 0, taken_at=taken_at or 0.0, working=working)
 
 
@@ -189,11 +212,34 @@ def _due_runs(conn: Connection) -> list[str]:
         select(_steps.run)
         .join(tables.runs, _runs.id == _steps.run)
         .where(tables.ACTIVE, tables.UNSETTLED)
-        .where(_steps.state == StepState.READY.value, _steps.not_before <= sql.now())
+        .where(_steps.state == StepState.READY.value, keys.DUE)
         .distinct()
         .order_by(_steps.run)
     )
     return list(conn.execute(query).scalars())
+
+
+def _mend_slowly(
+    database: Database,
+    run_id: str,
+    found: Sequence[Watched],
+    until: float,
+    *,
+    decide: outcomes.Decide,
+    patience: Patience,
+    exhausted: Exhausted,
+) -> None:
+    """Put a run's steps right, a slice a transaction, and let others write in between."""
+    if not found:
+        with database.writing() as conn:
+            _end_stalled(conn, run_id)
+    left = found
+    while left and time.monotonic() < until:
+        if left is not found:
+            time.sleep(PAUSE_SECONDS)
+        with database.writing() as conn:
+            over = _mend(conn, run_id, left[:SLICE], decide=decide, patience=patience, exhausted=exhausted)
+        left = left[over:]
 
 
 def _mend(
@@ -204,48 +250,79 @@ def _mend(
     decide: outcomes.Decide,
     patience: Patience,
     exhausted: Exhausted,
-) -> None:
-    for one in found:
-        run = runs.lock(conn, run_id)
-        if run.state.final:
-            return
-        given = one.state is StepState.RUNNING and (
-            one.silent >= patience.starts or (run.closing and one.step.kind is not StepKind.REPORT)
-        )
-        if given:
-            _give_up(conn, one, StepState.MISSED if run.closing else exhausted(one.step), decide)
-        else:
-            _make_ready(conn, one)
-    if not found:
-        _end_stalled(conn, run_id)
+) -> int:
+    """Put steps of a run right until a slice's time is over; return how many were looked at."""
+    run, until = runs.lock(conn, run_id), time.monotonic() + SLICE_SECONDS
+    ready: list[Watched] = []
+    over = 0
+    while over < len(found) and not run.state.final and time.monotonic() < until:
+        one = found[over]
+        over += 1
+        if not _is_over(one, run, patience):
+            ready += [one] if _change(conn, one, _MAKE_READY) else []
+        elif _give_up(conn, one, StepState.MISSED if run.closing else exhausted(one.step), decide):
+            run = runs.load(conn, run_id)
+    _tell(conn, run_id, ready)
+    return len(found) if run.state.final else over
 
 
-def _make_ready(conn: Connection, one: Watched) -> None:
-    if _change(conn, one, state=StepState.READY.value, lease_expires=None):
-        kind = "reconcile.expired" if one.state is StepState.RUNNING else "reconcile.lost"
-        events.append(conn, kind, one.run, {"step": str(one.step), "dispatch": one.dispatch})
+def _is_over(one: Watched, run: Run, patience: Patience) -> bool:
+    """Tell whether a step whose lease ran out is not to be tried again."""
+    closing = run.closing and one.step.kind is not StepKind.REPORT
+    return one.state is StepState.RUNNING and (one.silent >= patience.starts or closing)
 
 
-def _give_up(conn: Connection, one: Watched, state: StepState, decide: outcomes.Decide) -> None:
+def _tell(conn: Connection, run: str, ready: Sequence[Watched]) -> None:
+    """Append one event for all steps of a slice whose messages got lost, and one for lost leases."""
+    expired = [str(one.step) for one in ready if one.state is StepState.RUNNING]
+    lost = [str(one.step) for one in ready if one.state is StepState.SENT]
+    for kind, steps in (("reconcile.expired", expired), ("reconcile.lost", lost)):
+        if steps:
+            events.append(conn, kind, run, {"step": steps[0], "steps": len(steps)})
+
+
+def _give_up(conn: Connection, one: Watched, state: StepState, decide: outcomes.Decide) -> bool:
     error = f"{plural(one.silent, 'start')} without an outcome; each ended its worker or lost its lease"
-    settled = {"state": state.value, "error": error, "lease_expires": None, "finished_at": sql.now()}
-    if _change(conn, one, **settled):
-        run = runs.lock(conn, one.run)
-        events.append(conn, "reconcile.exhausted", one.run, {"step": str(one.step), "state": state.value})
-        outcomes.give_up(conn, run, one.step, state=state, error=error, decide=decide)
+    if not _change(conn, one, _SETTLE, new_state=state.value, new_error=error):
+        return False
+    run = runs.lock(conn, one.run)
+    events.append(conn, "reconcile.exhausted", one.run, {"step": str(one.step), "state": state.value})
+    outcomes.give_up(conn, run, one.step, state=state, error=error, decide=decide)
+    return True
 
 
-def _change(conn: Connection, one: Watched, **values: Any) -> bool:
+def _change(conn: Connection, one: Watched, statement: Any, **values: Any) -> bool:
     """Write a step's row, unless it has moved since it was looked at."""
-    unmoved = and_(
-        keys.STEP,
-        _steps.state == one.state.value,
-        _steps.dispatch == one.dispatch,
+    given = keys.at(one.run, one.step) | {"at_state": one.state.value, "at_dispatch": one.dispatch}
+    return conn.execute(statement, given | values).first() is not None
+
+
+_UNMOVED: Final = and_(
+    keys.STEP,
+    _steps.state == bindparam("at_state"),
+    _steps.dispatch == bindparam("at_dispatch"),
+    # A lease may have been renewed meanwhile.
+    or_(_steps.state != StepState.RUNNING.value, keys.LAPSED),
+)
+
+_MAKE_READY: Final = (
+    update(tables.steps)
+    .where(_UNMOVED)
+    .values(state=StepState.READY.value, lease_expires=None, not_before=0.0)
+    .returning(_steps.run)
+)
+
+_SETTLE: Final = (
+    update(tables.steps)
+    .where(_UNMOVED)
+    .values(
+        state=bindparam("new_state"),
+        error=bindparam("new_error"),
+        lease_expires=None,
+        finished_at=sql.now(),
     )
-    if one.state is StepState.RUNNING:  # renewed meanwhile
-        unmoved = and_(unmoved, _steps.lease_expires < sql.now())
-    changed = update(tables.steps).where(unmoved).values(**values).returning(_steps.run)
-    return conn.execute(changed, keys.at(one.run, one.step)).first() is not None
+    .returning(_steps.run)
+)
 
 
 def _end_stalled(conn: Connection, run_id: str) -> None:

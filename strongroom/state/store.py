@@ -14,6 +14,7 @@ from typing import Any, Final
 from strongroom.state import alerts, catalog, claims, events, outcomes, recovery, runs, slots
 from strongroom.state.alerts import Told
 from strongroom.state.engine import Database
+from strongroom.state.keys import FARTHEST
 from strongroom.state.outcomes import Decide, DecideAgain
 from strongroom.state.records import (
     CatalogEntry,
@@ -263,7 +264,7 @@ class RunStore:
             recovery.forsake(conn, run, owners)
 
     def _lease(self, given: float | None) -> float:
-        return self._patience.lease if given is None else given
+        return min(self._patience.lease if given is None else given, FARTHEST)
 
     # -- slots, events, heartbeats -------------------------------------------
 

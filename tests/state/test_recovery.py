@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from sqlalchemy import update
+from typing import Any
 
-from strongroom.state import recovery, tables
-from strongroom.state.records import Run, RunState, Step, StepState, Tally, Verdict
+import pytest
+from sqlalchemy import event, update
+
+from strongroom.state import claims, recovery, tables
+from strongroom.state.records import Run, RunState, Step, StepKind, StepState, Tally, Verdict
 from strongroom.state.recovery import Patience, Queue, Watched, is_lost
 from strongroom.state.store import RunStore
 from tests.state.pipeline import (
@@ -322,3 +324,125 @@ def test_a_row_moved_by_hand_into_the_past_is_only_sent_again(store: RunStore) -
     with store._database.writing() as conn:
         conn.execute(update(tables.steps).values(sent_at=None))
     assert store.reconcile(decide) == [run.id]
+
+
+# -- many at once, and rows that lie ------------------------------------------
+
+
+def counted_commits(store: RunStore) -> list[int]:
+    """Return a list that gets, for each commit, how many rows of ``steps`` were written before it."""
+    written: list[int] = [0]
+
+    def executed(_conn: object, cursor: Any, statement: str, *_: object) -> None:
+        written[-1] += statement.startswith("UPDATE steps")
+
+    engine = store._database.engine
+    event.listen(engine, "after_cursor_execute", executed)
+    event.listen(engine, "commit", lambda _conn: written.append(0))
+    return written
+
+
+def test_many_lost_steps_are_put_right_in_slices_between_which_others_write(
+    store: RunStore, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(store, [upload(piece, target) for piece in range(400) for target in ("a", "b", "c")])
+    take(store, run)
+    let_pass(store, 31)
+    other = RunStore(url)
+    monkeypatch.setattr(recovery.time, "sleep", lambda _: other.event("in between"))
+    written = counted_commits(store)
+    assert store.reconcile(decide) == [run.id]
+    assert sum(written) == 1_200
+    assert max(written) <= recovery.SLICE
+    assert len(store.events(kind="in between")) >= 4
+    assert sum(event.detail["steps"] for event in store.events(kind="reconcile.lost")) == 1_200
+    other.close()
+
+
+def test_a_reconcile_that_took_its_turn_leaves_the_rest_to_the_next(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(store, [upload(piece) for piece in range(600)])
+    take(store, run)
+    let_pass(store, 31)
+    monkeypatch.setattr(recovery, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(recovery, "SLICE_SECONDS", 0.0)  # a slice looks at nothing, and is over
+    monkeypatch.setattr(recovery, "TURN_SECONDS", 0.01)
+    assert store.reconcile(decide) == []
+    monkeypatch.undo()
+    assert store.reconcile(decide) == [run.id]
+    assert len(take(store, run)) == 600
+
+
+def test_steps_are_given_out_in_bounded_numbers_and_captures_keep_nothing_else_back(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_DUE", claims._DUE.limit(50))
+    run = new_run(
+        store, [capture(piece) for piece in range(60)] + [upload(piece) for piece in range(60, 130)]
+    )
+    given = [[ticket.step.kind for ticket in take(store, run, window=70)] for _ in range(3)]
+    assert given == [[StepKind.UPLOAD] * 50, [StepKind.UPLOAD] * 20, []]
+
+
+FAR = 1e18
+
+
+def edit(store: RunStore, step: Step, **values: object) -> None:
+    """Change a step's row behind the store's back."""
+    with store._database.writing() as conn:
+        conn.execute(update(tables.steps).where(tables.steps.c.kind == step.kind.value).values(**values))
+
+
+def test_a_lease_that_ends_later_than_any_can_is_none(store: RunStore) -> None:
+    (claim,) = start(store, [upload(0)])
+    edit(store, upload(0), lease_expires=FAR)
+    assert store.reconcile(decide) == [claim.ticket.run]
+    assert events(store, "reconcile.expired") == ["upload/0/a"]
+
+
+def test_another_may_claim_a_step_whose_lease_ends_later_than_any_can(store: RunStore) -> None:
+    (claim,) = start(store, [upload(0)])
+    assert store.claim(claim.ticket, owner="another") is None
+    edit(store, upload(0), lease_expires=FAR)
+    assert store.claim(claim.ticket, owner="another") is not None
+
+
+def test_a_lease_without_an_end_is_none(store: RunStore) -> None:
+    (claim,) = start(store, [upload(0)])
+    edit(store, upload(0), lease_expires=None)
+    assert store.reconcile(decide) == [claim.ticket.run]
+
+
+def test_a_step_that_is_to_wait_longer_than_any_does_is_due(store: RunStore) -> None:
+    run = new_run(store, [upload(0)])
+    edit(store, upload(0), not_before=FAR)
+    assert store.reconcile(decide) == [run.id]
+    assert [ticket.step for ticket in take(store, run)] == [upload(0)]
+
+
+def test_a_message_sent_in_the_future_is_lost(store: RunStore) -> None:
+    run = new_run(store, [upload(0)])
+    take(store, run)
+    edit(store, upload(0), sent_at=FAR)
+    assert store.reconcile(decide) == [run.id]
+
+
+def test_a_step_started_in_the_future_says_nothing_of_its_queue(store: RunStore) -> None:
+    (claim,) = start(store, [upload(0)])
+    edit(store, upload(0), started_at=FAR)
+    store.finish(claim, {}, lambda *_: Verdict(follow=(upload(1),)))
+    take(store, claim.ticket.run)
+    let_pass(store, 31)
+    assert store.reconcile(decide) == [claim.ticket.run]
+
+
+@pytest.mark.parametrize("asked", [1e9, FAR])
+def test_no_lease_is_given_that_would_count_as_none(store: RunStore, asked: float) -> None:
+    run = new_run(store, [upload(0)])
+    (ticket,) = take(store, run)
+    claim = store.claim(ticket, owner="worker", lease=asked)
+    assert claim is not None
+    assert store.renew(claim, lease=asked)
+    assert store.reconcile(decide) == []
+    assert store.claim(ticket, owner="another") is None
