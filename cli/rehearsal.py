@@ -19,9 +19,9 @@ from cli.progress import counting
 from cli.rehearsed import Record, reported
 from strongroom.errors import RunDegraded, UsageError
 from strongroom.model import Depth, Selection
+from strongroom.operations.account import Restored
 from strongroom.operations.objective import Scope, missed
 from strongroom.operations.rehearsal import Count, Part, Phase, Phases, look_through, rehearse
-from strongroom.operations.restore import Restored
 from strongroom.operations.scratch import FOLDER
 from strongroom.sources import Destination
 

@@ -20,10 +20,10 @@ from strongroom import __version__
 from strongroom.container.manifest import Manifest
 from strongroom.errors import RunDegraded, StrongroomError, UsageError
 from strongroom.model import Depth, Selection
+from strongroom.operations.account import Restored
 from strongroom.operations.objective import OBJECTIVES, Scope
 from strongroom.operations.placing import refuse_existing, write_whole
 from strongroom.operations.rehearsal import Part, Phases
-from strongroom.operations.restore import Restored
 from strongroom.operations.times import rfc3339
 
 

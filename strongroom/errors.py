@@ -242,6 +242,12 @@ class SourceUnavailable(SourceError):
     transient = True
 
 
+class SourceClosed(SourceError):
+    """The source lets us do nothing at all: it refuses the login, or another server answers."""
+
+    default_hint = "Nothing more was tried. Renew the credential or correct the address, then repeat."
+
+
 class SourceChanged(SourceError):
     """The source moved under the backup; trying again reads it afresh."""
 

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from strongroom.errors import StrongroomError
 from strongroom.model import Entry
 from strongroom.operations.probe import Probe, said, works
-from strongroom.sources import Source
+from strongroom.sources import Right, Source
 from strongroom.targets.probing import Check, Outcome, of_mode
 from strongroom.words import plural
-
-
-class Right(Protocol):
-    """What a source says of a path: what its credential lacks there, and what it has too much."""
-
-    @property
-    def path(self) -> str: ...
-
-    @property
-    def missing(self) -> Sequence[str]: ...
-
-    @property
-    def excess(self) -> Sequence[str]: ...
 
 
 @runtime_checkable

@@ -8,15 +8,13 @@ from msgspec.structs import replace
 
 from strongroom.errors import RightMissing
 from strongroom.operations.health import Finding, good, remark, wrong
-from strongroom.operations.probe_source import TellsRights
 from strongroom.operations.recovery_machine import disk
-from strongroom.sources import Source
+from strongroom.sources import Source, TellsWriteRights
 from strongroom.sources.local import LocalStore
 from strongroom.state.records import CatalogEntry
+from strongroom.words import plural
 
 DESTINATION, ESCROW = "destination", "escrow"
-WRITING = frozenset({"create", "update", "root", "createsecret", "putsecretvalue"})
-"""What servers call the rights to write a secret."""
 NAMED = 5
 
 
@@ -30,16 +28,21 @@ def destination(source: Source) -> Iterator[Finding]:
         yield from _local(source)
         return
     next(iter(source.list()), None)
-    if not isinstance(source, TellsRights):
+    if not isinstance(source, TellsWriteRights):
         yield remark(DESTINATION, "it answers; its server does not tell whether it may be written to")
         return
-    may = [right.path for right in source.rights() if WRITING & {word.lower() for word in right.excess}]
-    if may:
-        more = f", and {len(may) - NAMED} more" if len(may) > NAMED else ""
-        yield good(DESTINATION, f"it answers, and may be written to at {', '.join(may[:NAMED])}{more}")
-    else:
-        hint = "Give this machine, for the recovery, a credential that may create and update secrets (ops/)."
-        yield wrong(DESTINATION, RightMissing("it answers, and may not be written to", hint=hint))
+    asked = list(source.write_rights())
+    lacking = [f"{', '.join(right.missing)} {right.path}" for right in asked if right.missing]
+    if not lacking:
+        yield good(
+            DESTINATION,
+            f"it answers, and each of {plural(len(asked), 'right')} that a restore needs is there",
+        )
+        return
+    more = f"; and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
+    said = f"it answers, and a restore lacks rights there: {'; '.join(lacking[:NAMED])}{more}"
+    hint = "Give this machine, for the recovery, a credential that may create and update secrets (ops/)."
+    yield wrong(DESTINATION, RightMissing(said, hint=hint))
 
 
 def _local(store: LocalStore) -> Iterator[Finding]:

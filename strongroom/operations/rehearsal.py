@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from strongroom.errors import NothingSelected, TargetFull, VerificationFailed
 from strongroom.model import Secret, Selection
-from strongroom.operations.restore import Choose, Progress, Restored, plan_restore, present, restore
+from strongroom.operations.account import Restored
+from strongroom.operations.restore import Choose, Progress, plan_restore, present, restore
 from strongroom.operations.scratch import scratch
 from strongroom.sources import Destination
 from strongroom.sources.batches import batched

@@ -53,8 +53,7 @@ def _outcome(run: Run, read: ReadBack, services: Services, refused: RecordRefuse
     if refused is not None:
         return RunState.FAILED, _recorded(run, refused, services)
     if run.spec.kind is RunKind.RESTORE:
-        aside = _aside(run, services, StepKind.RESTORE)
-        return (RunState.DEGRADED, f"restored, but {aside}") if aside else (RunState.DONE, None)
+        return _restored(run, services)
     if run.spec.kind is RunKind.DRILL:
         return _timed(run, services)
     if run.spec.kind is RunKind.ROTATE:
@@ -67,6 +66,22 @@ def _recorded(run: Run, refused: RecordRefused, services: Services) -> str:
     said = f"{refused.code}: {failures.said(refused)}"
     services.store.event("step.failed", run.id, step=StepKind.REPORT.value, error=said)
     return said
+
+
+def _restored(run: Run, services: Services) -> Outcome:
+    """Hold a restore to what it was asked for: what differs afterwards, or is not there, is told."""
+    done = run.facts[StepKind.RESTORE]
+    said = []
+    if done["not_done"]:
+        by = ", ".join(f"{count:,} {code}" for code, count in done["not_done_by"].items())
+        said.append(f"{plural(done['not_done'], 'secret')} could not be restored ({by})")
+    if done["left"]:
+        said.append(f"{plural(done['left'], 'secret')} differ from the backup and were left as they are")
+    if said:
+        said.append(f"each is named in {done['record']}")
+    if aside := _aside(run, services, StepKind.RESTORE):
+        said.append(f"restored, but {aside}")
+    return (RunState.DEGRADED, "; ".join(said)) if said else (RunState.DONE, None)
 
 
 def _judged(run: Run, read: ReadBack, services: Services) -> Outcome:

@@ -55,7 +55,7 @@ def undo_into(
         raise ConfigError(
             "nothing would be overwritten without a way back: an identity is needed to seal the undo file"
         )
-    written = 0
+    written = len(list(folder.glob("*.strongroom")))  # an attempt that died may have kept some
 
     def keep(names: Sequence[str]) -> None:
         nonlocal written

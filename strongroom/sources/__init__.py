@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from strongroom.errors import StrongroomError
 from strongroom.model import Entry, Secret
 
 
@@ -117,6 +118,33 @@ class Settling(Protocol):
 
 
 @runtime_checkable
+class Resuming(Protocol):
+    """A destination that knows what an interrupted restore left half-written."""
+
+    def is_unfinished(self, wanted: Secret, found: Secret, *, tried: bool) -> bool:
+        """Return whether ``found`` is what an interrupted restore of just ``wanted`` left half-written.
+
+        Writing it again finishes it; nobody else's value is replaced by that.
+
+        Args:
+            tried: whether a restore on record was writing it, which had found nothing there before.
+        """
+        ...
+
+
+@runtime_checkable
+class TellsWriteRights(Protocol):
+    """A destination that asks its server whether its credential may write. Asking changes nothing."""
+
+    def write_rights(self, secrets: Iterable[Secret] | None = None) -> Iterable[Right]:
+        """Return what is missing: for each of ``secrets``, in their order, or for whatever may come.
+
+        May give fewer than ``secrets``: none for what it cannot tell.
+        """
+        ...
+
+
+@runtime_checkable
 class Rationed(Protocol):
     """A destination that lets only so many writes through."""
 
@@ -133,6 +161,28 @@ class Change(Struct, frozen=True, kw_only=True):
     expected: int | None
 
 
+Refuse = Callable[[str, StrongroomError], None]
+"""Is told of a secret that was not written, by name, and why. Threads may call it."""
+
+
+class Right(Protocol):
+    """What a credential lacks at a path, and what it may do there and should not."""
+
+    @property
+    def secret(self) -> str:
+        """The name of the secret that it is needed for; empty where it is needed for all."""
+        ...
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def missing(self) -> Sequence[str]: ...
+
+    @property
+    def excess(self) -> Sequence[str]: ...
+
+
 class Destination(Source, Protocol):
     """A source that can also be restored into."""
 
@@ -140,13 +190,17 @@ class Destination(Source, Protocol):
         """Return the current version number of each of ``names`` that exists."""
         ...
 
-    def write(self, changes: Iterable[Change]) -> int:
+    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
         """Write each secret, all versions and metadata; return how many were written.
 
         Commits in batches, each whole or not at all. Raises
         :class:`~strongroom.errors.Conflict` when ``expected`` is not what is there;
         earlier batches stay. An existing secret keeps its history: the restored versions
         become new versions on top, so that nothing is overwritten without a way back.
+
+        Args:
+            refuse: is told of each secret that cannot be written, and the others are written. Without
+                it the first such secret is raised. What concerns all of them is always raised.
         """
         ...
 

@@ -4,9 +4,40 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from strongroom.errors import Conflict, SourceError
+from strongroom.errors import (
+    Conflict,
+    SourceChanged,
+    SourceClosed,
+    SourceError,
+    StrongroomError,
+    VerificationFailed,
+)
 from strongroom.model import Media, Secret, SecretBytes, Version, VersionState
-from strongroom.sources import Change
+from strongroom.sources import Change, Refuse
+
+
+def concerns_one(error: StrongroomError) -> bool:
+    """Say whether an error is about one secret, so that others can still be read and written."""
+    if isinstance(error, SourceError):
+        return isinstance(error, SourceChanged) or not (error.transient or isinstance(error, SourceClosed))
+    return isinstance(error, Conflict | VerificationFailed)
+
+
+class Refusing:
+    """Hands an error about one secret to ``refuse``, if there is one; lets any other pass."""
+
+    def __init__(self, name: str, refuse: Refuse | None) -> None:
+        self._name = name
+        self._refuse = refuse
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if self._refuse is None or not isinstance(error, StrongroomError) or not concerns_one(error):
+            return False
+        self._refuse(self._name, error)
+        return True
 
 
 def check_writable(secret: Secret) -> None:

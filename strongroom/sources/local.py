@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from strongroom.errors import DuplicateSecret, SecretNotFound, WouldOverwrite, WrongKey
 from strongroom.model import Entry, Media, Rotation, Secret, SecretBytes, Version
-from strongroom.sources import Change, masterkey, rows
+from strongroom.sources import Change, Refuse, masterkey, rows
 from strongroom.sources.batches import batched, windows
 from strongroom.sources.database import Database
 from strongroom.sources.history import check_name, media_of
@@ -147,14 +147,13 @@ class LocalStore:
         with self._database.reading() as connection:
             return rows.heads(connection, names)
 
-    def write(self, changes: Iterable[Change]) -> int:
+    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
         """Write each secret, a batch a transaction; see :class:`~strongroom.sources.Destination`."""
         seals = self._seals()
         written = 0
         for batch in batched(changes, by=lambda change: change.secret):
             with self._database.writing() as connection:
-                rows.write_batch(connection, seals, batch)
-            written += len(batch)
+                written += rows.write_batch(connection, seals, batch, refuse=refuse)
         return written
 
     def delete(self, names: Iterable[str]) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec.structs import replace
 
 from strongroom.model import Entry, Secret, Version
-from strongroom.sources import Change
-from strongroom.sources.history import check_expected, check_writable, on_top
+from strongroom.sources import Change, Refuse
+from strongroom.sources.history import Refusing, check_expected, check_writable, on_top
 
 BATCH = 1_000
 
@@ -48,16 +48,16 @@ class MemoryStore:
         with self._lock:
             return {name: self._held[name][-1].current.number for name in names if name in self._held}
 
-    def write(self, changes: Iterable[Change]) -> int:
+    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
         """Write in batches, each whole or not at all."""
         written = 0
         batch: list[Change] = []
         for change in changes:
             batch.append(change)
             if len(batch) == BATCH:
-                written += self._commit(batch)
+                written += self._commit(batch, refuse)
                 batch = []
-        return written + self._commit(batch)
+        return written + self._commit(batch, refuse)
 
     def delete(self, names: Iterable[str]) -> int:
         """Remove the secrets of these names; return how many there were."""
@@ -68,14 +68,17 @@ class MemoryStore:
         """Return nothing: all of a secret is kept."""
         return ()
 
-    def _commit(self, batch: Sequence[Change]) -> int:
+    def _commit(self, batch: Sequence[Change], refuse: Refuse | None) -> int:
+        written = 0
         with self._lock:
             merged: dict[str, Secret] = {}
             for change in batch:
-                check_writable(change.secret)
-                merged[change.secret.name] = _merge(self._current(change.secret.name, merged), change)
+                with Refusing(change.secret.name, refuse):
+                    check_writable(change.secret)
+                    merged[change.secret.name] = _merge(self._current(change.secret.name, merged), change)
+                    written += 1
             self._held.update((name, (secret,)) for name, secret in merged.items())
-        return len(batch)
+        return written
 
     def _current(self, name: str, merged: dict[str, Secret]) -> Secret | None:
         held = self._held.get(name)

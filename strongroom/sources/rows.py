@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from strongroom.errors import Tampered
 from strongroom.model import Entry, Secret, Version
-from strongroom.sources import Change
-from strongroom.sources.history import check_expected, check_writable, is_text, on_top
+from strongroom.sources import Change, Refuse
+from strongroom.sources.history import Refusing, check_expected, check_writable, is_text, on_top
 from strongroom.sources.sealing import HINT, Sealer, Seals, bound_to
 from strongroom.sources.stored import HEAD, OLDER, pack_head, pack_older, unpack_head, unpack_older
 
@@ -96,21 +96,30 @@ def open_secret(seals: Seals, row: Row, older: Sequence[tuple[int, bytes]]) -> S
     return replace(secret, versions=(*versions, *secret.versions))
 
 
-def write_batch(connection: sqlite3.Connection, seals: Seals, changes: Sequence[Change]) -> None:
-    """Write changes of distinct names inside the caller's transaction.
+def write_batch(
+    connection: sqlite3.Connection,
+    seals: Seals,
+    changes: Sequence[Change],
+    *,
+    refuse: Refuse | None = None,
+) -> int:
+    """Write changes of distinct names inside the caller's transaction; return how many were written.
 
     Raises:
-        Conflict: one of them expected another version than there is.
+        Conflict: one of them expected another version than there is, and ``refuse`` was left out.
     """
-    for change in changes:
-        check_writable(change.secret)
     rows = by_name(connection, [change.secret.name for change in changes])
     writer = _Writer(connection, seals)
+    written = 0
     for change in sorted(changes, key=_name):  # kinder to the index than a random order
-        row = rows.get(change.secret.name)
-        check_expected(change, row.head if row else None)
-        writer.add(change.secret, row)
+        with Refusing(change.secret.name, refuse):
+            check_writable(change.secret)
+            row = rows.get(change.secret.name)
+            check_expected(change, row.head if row else None)
+            writer.add(change.secret, row)
+            written += 1
     writer.flush()
+    return written
 
 
 def delete(connection: sqlite3.Connection, names: Collection[str]) -> int:

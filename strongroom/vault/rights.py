@@ -27,10 +27,12 @@ class Need(Struct, frozen=True, kw_only=True):
 
     Args:
         capabilities: each of them has to be there; of others, those that change something are too many.
+        secret: which secret it is needed for; empty for all.
     """
 
     path: str
     capabilities: frozenset[str]
+    secret: str = ""
 
 
 class Right(Struct, frozen=True):
@@ -39,6 +41,7 @@ class Right(Struct, frozen=True):
     path: str
     missing: tuple[str, ...] = ()
     excess: tuple[str, ...] = ()
+    secret: str = ""
 
     @property
     def fits(self) -> bool:
@@ -69,4 +72,5 @@ def _compared(need: Need, found: Mapping[str, Any]) -> Right:
         need.path,
         missing=tuple(sorted(need.capabilities - has)),
         excess=tuple(sorted((has & CHANGING) - need.capabilities)),
+        secret=need.secret,
     )

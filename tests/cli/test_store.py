@@ -150,14 +150,16 @@ def test_an_overwriting_restore_can_be_undone(stocked: Machine) -> None:
     stocked.seal()
     stocked.set("JWT_SECRET_KEY", "CANARY-NEWER")
     words = ("restore", "--backup-file", "full.sr", "--full-restore")
-    left = stocked.ok(*words, "--json", **PASS).document
-    assert (left["left"], left["unchanged"], left["undo"]) == (1, 2, None)
+    leaving = stocked.run(*words, "--json", **PASS)
+    left = leaving.document
+    assert (leaving.code, left["left"], left["unchanged"], left["undo"]) == (96, 1, 2, None)
+    assert left["left_names"] == ["JWT_SECRET_KEY"]
     planned = stocked.ok(*words, "--overwrite-existing", "--dry-run", "--json", **PASS).document
     assert planned["changed"] == 1
     assert stocked.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-NEWER"
     done = stocked.ok(*words, "--overwrite-existing", "--json", **PASS).document
     assert stocked.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-JWT"
-    [undo] = Path(done["undo"]).iterdir()
+    [undo] = Path(done["undo"]).glob("*.strongroom")
     words = ("restore", "--backup-file", undo, "--full-restore", "--overwrite-existing")
     stocked.ok(*words, **PASS)
     assert stocked.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-NEWER"

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.model import Entry, Secret, VersionState
-from strongroom.sources import Change
+from strongroom.sources import Change, Refuse
 from strongroom.sources.vault import VaultSource
 from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao
@@ -108,8 +108,8 @@ class Within:
         found = self.inner.heads([self._mount + name for name in names])
         return {name.removeprefix(self._mount): head for name, head in found.items()}
 
-    def write(self, changes: Iterable[Change]) -> int:
-        return self.inner.write(
+    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+        named = (
             Change(
                 secret=replace(change.secret, name=self._mount + change.secret.name)
                 if change.secret.name
@@ -118,6 +118,10 @@ class Within:
             )
             for change in changes
         )
+        return self.inner.write(named, refuse=refuse and self._within(refuse))
+
+    def _within(self, refuse: Refuse) -> Refuse:
+        return lambda name, error: refuse(name.removeprefix(self._mount), error)
 
     def delete(self, names: Iterable[str]) -> int:
         return self.inner.delete(self._mount + name for name in names)

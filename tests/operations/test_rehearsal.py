@@ -18,7 +18,7 @@ from strongroom.operations import scratch as scratches
 from strongroom.operations.open import Backup, open_backup
 from strongroom.operations.rehearsal import Count, Part, Phase, Phases, look_through, rehearse
 from strongroom.operations.scratch import PREFIX, scratch
-from strongroom.sources import Change
+from strongroom.sources import Change, Refuse
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from tests.cli.program import ROOT
@@ -130,8 +130,8 @@ def test_a_secret_too_many_or_too_few_in_the_store_is_found(backup: Backup, fold
 class Full(LocalStore):
     """A store whose disk fills up at the first write, which leaves a part of it."""
 
-    def write(self, changes: Iterable[Change]) -> int:
-        super().write(list(changes)[:3])
+    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+        super().write(list(changes)[:3], refuse=refuse)
         raise TargetFull("the local store has no room left", hint="What was written before this is kept.")
 
 

@@ -133,7 +133,7 @@ def test_a_restore_run_of_one_name_restores_that_and_keeps_what_it_overwrote(wor
     options = RestoreOptions(destination="fresh", names=("app/0001",), overwrite=True)
     run = finish(submit_restore(services, backup=backup, options=options), services)
     assert (run.facts["restore"]["changed"], run.facts["restore"]["created"]) == (1, 0)
-    assert len(list((world.folder / "undo" / run.id).iterdir())) == 1
+    assert len(list((world.folder / "undo" / run.id).glob("*.strongroom"))) == 1
 
 
 def test_a_drill_restores_compares_every_value_and_removes_its_scratch_store(world: World) -> None:

@@ -9,7 +9,8 @@ tag                              means
 ``strongroom:rotation_enabled``  ``false``, beside ``strongroom:rotation_days``
 ===============================  ==========================================
 
-All other tags are tags. What would not come back spelled as it was stays a tag, too.
+``strongroom:restoring`` is the mark of an unfinished restore, and no tag of the secret. All other tags are
+tags. What would not come back spelled as it was stays a tag, too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ PREFIX = "strongroom:"
 TYPE, EXPIRES, DAYS, ENABLED = (
     PREFIX + word for word in ("type", "expires_at", "rotation_days", "rotation_enabled")
 )
+MARK = PREFIX + "restoring"
+"""The tag of a secret that a restore has not finished. It says nothing of the secret itself."""
 RESERVED = "aws:"
 """Tags that only AWS itself can set."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)?)?")
@@ -43,7 +46,7 @@ class Meaning(Struct, frozen=True):
 
 def understood(tags: Mapping[str, str]) -> Meaning:
     """Take the convention's tags out of all."""
-    rest = dict(tags)
+    rest = {key: value for key, value in tags.items() if key != MARK}
     kind = rest.pop(TYPE, GENERIC) if tags.get(TYPE, "") not in ("", GENERIC) else GENERIC
     expires = rest.pop(EXPIRES) if _DATE.fullmatch(tags.get(EXPIRES, "")) else None
     rotation = None
@@ -65,4 +68,6 @@ def spelled(secret: Secret, *, rotation: Rotation | None) -> dict[str, str]:
         said[DAYS] = str(rotation.days)
         if not rotation.enabled:
             said[ENABLED] = "false"
-    return said | {key: value for key, value in secret.tags.items() if not key.startswith(RESERVED)}
+    kept = {key: value for key, value in secret.tags.items() if not key.startswith(RESERVED)}
+    kept.pop(MARK, None)  # a backup of before the mark was left out may have it
+    return said | kept

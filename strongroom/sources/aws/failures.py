@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from strongroom.errors import SourceError, SourceUnavailable
+from strongroom.errors import SourceClosed, SourceError, SourceUnavailable
 
 CODE_LIMIT = 60
 SKEW_SECONDS = 240.0
@@ -37,7 +37,7 @@ class Invalid(SourceError):
     default_hint = "Look at the secret at AWS, then repeat: what was done stays done. Or exclude it."
 
 
-class Expired(SourceError):
+class Expired(SourceClosed):
     """The credentials are not taken: they may have been renewed where they come from."""
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.model import Rotation, Secret, Version, VersionState, prepare
-from strongroom.sources.aws.convention import understood
+from strongroom.sources.aws.convention import MARK, understood
 from strongroom.sources.aws.described import Described, Replica, Turning
 from strongroom.sources.aws.versions import CURRENT, Held, in_order, numbered
 
@@ -32,7 +32,8 @@ class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What restoring needs to know beyond the secret itself. ``versions`` are by number.
 
     ``policy`` is the resource policy's JSON, as the service wrote it. ``deleted`` is the day on
-    which a secret that is scheduled for deletion goes.
+    which a secret that is scheduled for deletion goes. ``restoring`` is the mark of a restore that
+    has not finished it.
     """
 
     arn: str
@@ -45,6 +46,7 @@ class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     primary_region: str | None = None
     owner: str | None = None
     kind: str | None = None
+    restoring: str | None = None
 
     @property
     def has_current(self) -> bool:
@@ -148,7 +150,7 @@ def kept(secret: Secret, *, policies: bool) -> Secret:
     return replace(
         secret,
         versions=versions or (EMPTY,),
-        tags={key: value for key, value in secret.tags.items() if not key.startswith("aws:")},
+        tags={k: v for k, v in secret.tags.items() if k != MARK and not k.startswith("aws:")},
         created_at=None,
         updated_at=None,
         rotation=own_rotation(secret, facts),
@@ -171,6 +173,7 @@ def _facts(found: Described, held: Mapping[int, Held], policy: str | None) -> Fa
         primary_region=found.primary_region,
         owner=found.owner,
         kind=found.kind,
+        restoring=found.tags.get(MARK),
     )
 
 

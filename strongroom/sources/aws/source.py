@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from strongroom.model import Entry, Secret
-from strongroom.sources import Change
+from strongroom.sources import Change, Refuse
 from strongroom.sources.aws import secrets
 from strongroom.sources.aws.checks import LARGEST
 from strongroom.sources.aws.client import Api
@@ -20,7 +20,7 @@ from strongroom.sources.aws.losses import Losses
 from strongroom.sources.aws.options import AwsOptions
 from strongroom.sources.aws.reading import BATCH, Reader
 from strongroom.sources.aws.rights import rights
-from strongroom.sources.aws.writing import Writer
+from strongroom.sources.aws.writing import Writer, is_ours
 from strongroom.sources.batches import batched
 from strongroom.vault.rights import Right
 
@@ -84,12 +84,17 @@ class AwsSource:
         """Return the current version number of each name that exists."""
         return self._writer.heads(names)
 
-    def write(self, changes: Iterable[Change]) -> int:
+    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
         """Write each secret; see :mod:`strongroom.sources.aws.writing` for what is atomic.
 
         A batch is checked whole before anything of it is written.
         """
-        return sum(self._writer.write(batch) for batch in batched(changes, by=lambda change: change.secret))
+        batches = batched(changes, by=lambda change: change.secret)
+        return sum(self._writer.write(batch, refuse) for batch in batches)
+
+    def is_unfinished(self, wanted: Secret, found: Secret, *, tried: bool) -> bool:  # noqa: ARG002 - its mark tells
+        """Return whether a restore of just this secret was interrupted: it leaves a mark until it is done."""
+        return is_ours(wanted, found)
 
     def delete(self, names: Iterable[str]) -> int:
         """Schedule the deletion of secrets; return how many there were.

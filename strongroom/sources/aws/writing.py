@@ -18,10 +18,10 @@ from typing import Any
 
 from strongroom.errors import Conflict, SourceError
 from strongroom.model import Secret, Version
-from strongroom.sources import Change
+from strongroom.sources import Change, Refuse
 from strongroom.sources.aws.checks import check, check_key, check_place, given
 from strongroom.sources.aws.client import Api
-from strongroom.sources.aws.convention import PREFIX, RESERVED, spelled
+from strongroom.sources.aws.convention import MARK, RESERVED, spelled
 from strongroom.sources.aws.described import Described, Turning
 from strongroom.sources.aws.failures import Exists, Invalid
 from strongroom.sources.aws.losses import Losses
@@ -37,9 +37,10 @@ from strongroom.sources.aws.secrets import (
 )
 from strongroom.sources.aws.trimmings import Trimmings, listed
 from strongroom.sources.aws.versions import CURRENT, PENDING, PREVIOUS, own_id
-from strongroom.sources.history import check_expected, on_top
+from strongroom.sources.history import Refusing, check_expected, on_top
 
-MARK = PREFIX + "restoring"
+REMEMBERED = 10_000
+"""Names whose current version is remembered between a look and the write."""
 
 
 class Writer:
@@ -55,12 +56,25 @@ class Writer:
     def heads(self, names: Sequence[str]) -> dict[str, int]:
         """Return current version numbers, and remember the ids behind them for the next write."""
         found = dict(zip(names, self._api.each(self._head, names), strict=True))
-        self._seen = {name: head[1] for name, head in found.items() if head is not None}
+        if len(self._seen) > REMEMBERED:
+            self._seen.clear()
+        self._seen |= {name: head[1] for name, head in found.items() if head is not None}
         return {name: head[0] for name, head in found.items() if head is not None}
 
-    def write(self, changes: Sequence[Change]) -> int:
+    def write(self, changes: Sequence[Change], refuse: Refuse | None) -> int:
         """Write changes of distinct names: all are checked before the first is written."""
-        return sum(self._api.each(self._apply, self._api.each(self._plan, changes)))
+
+        def plan(change: Change) -> Planned | None:
+            with Refusing(change.secret.name, refuse):
+                return self._plan(change)
+            return None
+
+        def apply(planned: Planned) -> int:
+            with Refusing(planned.secret.name, refuse):
+                return self._apply(planned)
+            return 0
+
+        return sum(self._api.each(apply, filter(None, self._api.each(plan, changes))))
 
     def rearm(self, secrets: Iterable[Secret]) -> None:
         """Switch rotation on again where it was on."""
@@ -283,3 +297,9 @@ class Writer:
             self._losses.add("replicas of another region's secret became secrets of their own", secret.name)
         if facts is not None and facts.owner:
             self._losses.add("secrets that an AWS service manages are now managed by nobody", secret.name)
+
+
+def is_ours(wanted: Secret, found: Secret) -> bool:
+    """Return whether ``found`` still has the mark of a restore of just ``wanted``."""
+    facts = facts_of(found)
+    return facts is not None and facts.restoring is not None and facts.restoring == fingerprint_of(wanted)

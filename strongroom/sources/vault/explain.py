@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from strongroom.errors import SourceError, SourceUnavailable
-from strongroom.vault.failures import Denied, VaultError
+from strongroom.errors import SourceClosed, SourceError, SourceUnavailable
+from strongroom.vault.failures import Denied, LoginRefused, NotVault, VaultError
 
 GO_ON = (
-    "What was restored before stays, and nothing was lost. Put it right, or leave it out with --exclude; "
-    "then repeat with --overwrite-existing: it goes on where it stopped."
+    "Whatever else was restored stays. Put this right, or leave it out with --exclude; then repeat the "
+    "command: a restore goes on where it stopped."
 )
-"""What to do when a restore stopped."""
+"""What to do about a secret that could not be restored."""
 _READING = (
     "Compare the token's policies with ops/vault/*.hcl, or leave out what it may not see: 'exclude_mounts' "
     "takes mounts and whole namespaces."
@@ -21,20 +21,24 @@ _WRITING = "The token's policies lack something of ops/vault/restore*.hcl. "
 
 
 @contextmanager
-def explained(source: str, doing: str, *, writing: bool = False) -> Iterator[None]:
+def explained(source: str, doing: str, *, writing: bool = False, whole: bool = False) -> Iterator[None]:
     """Say what failed while doing what. The server's own words are left out: they may quote values.
 
     Args:
-        writing: whether a restore stops here, which has another way to go on than a backup.
+        writing: whether a restore is at work, which has another way to go on than a backup.
+        whole: whether nothing else can be done where this is denied.
     """
     try:
         yield
     except Denied as denied:
-        raise SourceError(
+        kind = SourceClosed if whole else SourceError
+        raise kind(
             f"source '{source}': no right to {doing}: {denied.message} (status 403)",
             hint=_WRITING + GO_ON if writing else _READING,
         ) from None
     except VaultError as error:
         kind = SourceUnavailable if error.transient else SourceError
+        if isinstance(error, LoginRefused | NotVault):
+            kind = SourceClosed
         hint = GO_ON if writing else error.hint
         raise kind(f"source '{source}' could not {doing}: {error.message}", hint=hint) from None

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from strongroom.model import Media, Secret, SecretBytes, Version, VersionState
 from strongroom.sources.vault import wrapping
 from strongroom.sources.vault.convention import understood
+from strongroom.sources.vault.roles import ROLE, effective
 from strongroom.sources.vault.secrets import VAULT, custom_of, facts_of, free_of
 
 MOST_KEYS, LONGEST_KEY, LONGEST_VALUE = 64, 128, 512
@@ -27,7 +28,7 @@ def kept(secret: Secret) -> Secret:
     settings = _settings(secret) | ({"custom_metadata": meaning.rest} if meaning.rest else {})
     return Secret(
         name=secret.name,
-        versions=_versions(secret.versions),
+        versions=_versions(secret.versions, is_role=secret.type == ROLE),
         type=meaning.type,
         tags=meaning.tags,
         expires_at=meaning.expires_at,
@@ -59,24 +60,32 @@ def _settings(secret: Secret) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value and value != "0s"}
 
 
-def _versions(versions: tuple[Version, ...]) -> tuple[Version, ...]:
+def _versions(versions: tuple[Version, ...], *, is_role: bool) -> tuple[Version, ...]:
     """A destroyed version and one that is long gone are the same nothing."""
     older = [version for version in versions[:-1] if version.state is not VersionState.DESTROYED]
-    return tuple(_canonical(version) for version in (*older, *versions[-1:]))
+    return tuple(_canonical(version, is_role=is_role) for version in (*older, *versions[-1:]))
 
 
-def _canonical(version: Version) -> Version:
+def _canonical(version: Version, *, is_role: bool) -> Version:
     if version.value is None:
         return Version(number=version.number, state=version.state)
     if version.media is not Media.JSON:
         return replace(version, created_at=None)
-    return replace(version, created_at=None, value=SecretBytes(canonical(version.value.reveal())))
+    raw = canonical(version.value.reveal(), is_role=is_role)
+    return replace(version, created_at=None, value=SecretBytes(raw))
 
 
-def canonical(raw: bytes) -> bytes:
-    """Spell JSON in one way. The server spells it anew, and reads integers above 2^53 as doubles."""
+def canonical(raw: bytes, *, is_role: bool = False) -> bytes:
+    """Spell JSON in one way. The server spells it anew, and reads integers above 2^53 as doubles.
+
+    Args:
+        is_role: whether it is a role, whose parameters may have older names.
+    """
     try:
-        return msgspec.json.encode(_rounded(msgspec.json.decode(raw)), order="sorted")
+        found = _rounded(msgspec.json.decode(raw))
+        if is_role and isinstance(found, dict):
+            found = effective(found)
+        return msgspec.json.encode(found, order="sorted")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return raw
 

@@ -7,18 +7,19 @@ from itertools import groupby, islice
 from typing import TypeVar
 
 from strongroom.model import Entry, Secret
-from strongroom.sources import Change
+from strongroom.sources import Change, Refuse
 from strongroom.sources.batches import batched
-from strongroom.sources.history import check_expected, check_writable
+from strongroom.sources.history import Refusing, check_expected, check_writable
 from strongroom.sources.vault import keeping
 from strongroom.sources.vault.details import Details, Wanted
 from strongroom.sources.vault.explain import explained
+from strongroom.sources.vault.history import is_unfinished
 from strongroom.sources.vault.listing import Found, walk
 from strongroom.sources.vault.losses import Losses
 from strongroom.sources.vault.ordered import SLICE, ordered
 from strongroom.sources.vault.reading import KeyReader
 from strongroom.sources.vault.records import Mount
-from strongroom.sources.vault.rights import needs
+from strongroom.sources.vault.rights import needs, needs_of
 from strongroom.sources.vault.scope import Place, Scope
 from strongroom.sources.vault.sizes import Sizes, size_of
 from strongroom.sources.vault.survey import Choice, Survey
@@ -103,7 +104,7 @@ class VaultSource:
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
         """Yield each secret as of one moment of its own, many requests in flight."""
-        with explained(self._name, "look around"):
+        with explained(self._name, "look around", whole=True):
             scope = self._scope(entry.name for entry in entries)
         details = Details(self._vault, (_wanted(entry, scope.find(entry.name)) for entry in entries))
 
@@ -120,25 +121,26 @@ class VaultSource:
     def heads(self, names: Sequence[str]) -> dict[str, int]:
         """Return the current version number of each name that exists; 0 for a key without versions,
         1 for what has no versions."""
-        with explained(self._name, "look around"):
+        with explained(self._name, "look around", whole=True):
             scope = self._scope(names)
         found = list(self._in_flight(lambda name: self._head(scope, name), names))
         return {name: head for name, head in zip(names, found, strict=True) if head is not None}
 
-    def write(self, changes: Iterable[Change]) -> int:
+    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
         """Write each secret with its whole history; return how many were written.
 
         The server has no transaction over several keys, so a batch is checked before any of it
         is written, and each single write has check-and-set. A restore that was interrupted goes
         on where it stopped: what a key holds of the wanted history is not written again.
         """
-        return sum(map(self._write_batch, batched(changes, by=lambda change: change.secret)))
+        batches = batched(changes, by=lambda change: change.secret)
+        return sum(self._write_batch(batch, refuse) for batch in batches)
 
     def delete(self, names: Iterable[str]) -> int:
         """Remove keys with all versions, policies and roles; return how many there were."""
         wanted = list(dict.fromkeys(names))
         heads = self.heads(wanted)
-        with explained(self._name, "look around"):
+        with explained(self._name, "look around", whole=True):
             scope = self._scope(wanted)
 
         def one(name: str) -> bool:
@@ -156,13 +158,17 @@ class VaultSource:
         """Return what of a secret a KV mount can keep."""
         return keeping.kept(secret)
 
+    def is_unfinished(self, wanted: Secret, found: Secret, *, tried: bool) -> bool:
+        """Return whether a restore was writing it, and what is there is how that may have begun."""
+        return tried and (wanted.type in LAYERS or is_unfinished(wanted, found))
+
     def layers(self) -> tuple[str, ...]:
         """Return the types of what secrets rest on: namespaces first, roles last."""
         return LAYERS
 
     def not_contained(self) -> tuple[str, ...]:
         """Return what the server holds that is in no backup of secrets."""
-        with explained(self._name, "look around"):
+        with explained(self._name, "look around", whole=True):
             survey = self._scope().survey
         return (*survey.missing, *(() if self._system else (_SETTINGS,)), *NEVER)
 
@@ -179,6 +185,17 @@ class VaultSource:
         """Compare what our token may do with what backing up needs, path by path."""
         with explained(self._name, "ask what the token may do"):
             return rights(self._vault, needs(self._scope().survey, system=self._system))
+
+    def write_rights(self, secrets: Iterable[Secret] | None = None) -> tuple[Right, ...]:
+        """Return what our token lacks to write secrets, and to read them back; without any named,
+        what being a destination takes, beside what a backup takes."""
+        with explained(self._name, "ask what the token may do"):
+            if secrets is None:
+                survey = self._scope().survey
+                return rights(self._vault, needs(survey, system=self._system, writing=True))
+            wanted = list(secrets)
+            scope = self._scope(secret.name for secret in wanted)
+            return rights(self._vault, needs_of(wanted, scope))
 
     def _scope(self, about: Iterable[str] | None = None) -> Scope:
         survey = Survey(self._vault, self._choice, about=about)
@@ -210,24 +227,39 @@ class VaultSource:
         with explained(self._name, f"look at {name!r}", writing=True):
             return scope.head(place) if place else None
 
-    def _write_batch(self, batch: Sequence[Change]) -> int:
-        for change in batch:
-            check_writable(change.secret)
-        heads = self.heads([change.secret.name for change in batch])
-        for change in batch:
-            check_expected(change, heads.get(change.secret.name))
-        for is_below, group in _by_layer(batch):
-            with explained(self._name, "look around", writing=True):
+    def _write_batch(self, batch: Sequence[Change], refuse: Refuse | None) -> int:
+        written = 0
+        for is_below, group in _by_layer(self._checked(batch, refuse)):
+            with explained(self._name, "look around", writing=True, whole=True):
                 # what the layer below made is there now
                 scope = self._scope(change.secret.name for change in group)
-            write = self._writing(scope)
-            list(map(write, group) if is_below else self._in_flight(write, group))
-        return len(batch)
+            write = self._writing(scope, refuse)
+            written += sum(map(write, group) if is_below else self._in_flight(write, group))
+        return written
 
-    def _writing(self, scope: Scope) -> Callable[[Change], None]:
-        def one(change: Change) -> None:
-            with explained(self._name, f"write {change.secret.name!r}", writing=True):
+    def _checked(self, batch: Sequence[Change], refuse: Refuse | None) -> Sequence[Change]:
+        """Return the changes that may be written: whole ones, of keys that are as the writer saw them."""
+        with explained(self._name, "look around", writing=True, whole=True):
+            scope = self._scope(change.secret.name for change in batch)
+
+        def may_write(change: Change) -> bool:
+            with Refusing(change.secret.name, refuse):
+                check_writable(change.secret)
+                check_expected(change, self._head(scope, change.secret.name))
+                return True
+            return False
+
+        return [change for change, may in zip(batch, self._in_flight(may_write, batch), strict=True) if may]
+
+    def _writing(self, scope: Scope, refuse: Refuse | None) -> Callable[[Change], bool]:
+        def one(change: Change) -> bool:
+            with (
+                Refusing(change.secret.name, refuse),
+                explained(self._name, f"write {change.secret.name!r}", writing=True),
+            ):
                 scope.write(change, self._losses)
+                return True
+            return False
 
         return one
 

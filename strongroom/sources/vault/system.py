@@ -24,11 +24,12 @@ import msgspec
 
 from strongroom.model import Media, Secret, SecretBytes, Version
 from strongroom.sources.vault.records import KEYS, MountInfo, kv_mount
+from strongroom.sources.vault.roles import ROLE
 from strongroom.sources.vault.survey import OWN, Survey
 from strongroom.vault.client import Vault
 
 NAMESPACE, MOUNT, AUTH = "vault_namespace", "vault_mount", "vault_auth"
-AUTH_CONFIG, POLICY, ROLE = "vault_auth_config", "vault_policy", "vault_role"
+AUTH_CONFIG, POLICY = "vault_auth_config", "vault_policy"
 LAYERS = (NAMESPACE, MOUNT, AUTH, AUTH_CONFIG, POLICY, ROLE)
 """What rests on what: a mount lies in a namespace, a role in an auth method."""
 

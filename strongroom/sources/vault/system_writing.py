@@ -11,13 +11,13 @@ from strongroom.model import Secret
 from strongroom.sources import Change
 from strongroom.sources.vault.explain import GO_ON
 from strongroom.sources.vault.losses import Losses
+from strongroom.sources.vault.roles import ROLE, to_send
 from strongroom.sources.vault.system import (
     AUTH,
     AUTH_CONFIG,
     MOUNT,
     MOUNTS,
     POLICY,
-    ROLE,
     kind_of,
 )
 from strongroom.vault.client import Vault
@@ -44,6 +44,8 @@ class SystemWriter:
         fields, kind = fields_of(change.secret), kind_of(path)
         if kind == ROLE and change.expected is not None:
             fields = {name: value for name, value in fields.items() if name not in _AT_CREATION}
+        if kind == ROLE:
+            fields = to_send(fields)
         try:
             if kind in (MOUNT, AUTH):
                 self._enable(change, namespace, path, fields)

@@ -1,0 +1,323 @@
+"""What a restore did so far, and each secret that it did not restore, with the reason.
+
+It is told as the restore goes on, so that whatever ends that can be answered. Where it has a folder it is
+put on record there after each slice: after kill -9 the next restore reads what this one did, and lost.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.errors import StrongroomError, VerificationFailed
+from strongroom.model import prepare
+
+MOST = 10_000
+"""Names that are held in memory of each kind; the file has all of them."""
+JOURNAL, NAMES, LOSSES, LOCK = "restore.json", "not-restored.jsonl", "losses.json", "restore.lock"
+LEFT: Final = "left"
+
+
+class Restored(Struct, frozen=True, kw_only=True):
+    """What a restore did (or, as a plan, would do), in numbers of secrets.
+
+    ``left`` exist already and were not to be overwritten. ``compared`` were read back and
+    are equal to what the backup holds. ``versions`` is how many versions with a value the
+    created and the changed ones have. ``not_done`` could not be restored.
+    """
+
+    created: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    left: int = 0
+    compared: int = 0
+    versions: int = 0
+    not_done: int = 0
+
+    def plus(self, other: Restored) -> Restored:
+        """Add two counts."""
+        return Restored(
+            **{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__}
+        )
+
+    @property
+    def total(self) -> int:
+        """All secrets that were looked at."""
+        return self.created + self.changed + self.unchanged + self.left + self.not_done
+
+
+class NotDone(Struct, frozen=True, kw_only=True):
+    """A secret that was not restored: the class of the error, and its words.
+
+    ``tried`` says whether it was being written, so that half of it may be there.
+    """
+
+    name: str
+    code: str
+    why: str
+    tried: bool = False
+
+
+class Journal(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a restore leaves in its undo folder. ``ended`` is empty as long as it is at work.
+
+    ``writing`` are the names of the slice that was being written: what these lost is not known yet.
+    ``continued_by`` is the folder of the restore that went on and told all of this.
+    """
+
+    started_at: str
+    backup: str
+    to: str
+    goes_on: str
+    ended: str = ""
+    counts: Restored = Restored()
+    not_done: dict[str, int] = {}
+    writing: tuple[str, ...] = ()
+    continued_by: str = ""
+
+
+prepare(Restored, NotDone, Journal)
+_NAMED = msgspec.json.Encoder()
+T = TypeVar("T")
+
+
+class Account:
+    """Counts, and names; told by one restore. Threads may refuse at once.
+
+    Args:
+        folder: where it is put on record; nowhere, if left out.
+        journal: what is on record from the start; with ``folder``.
+        earlier: what interrupted restores lost, which this one goes on with.
+    """
+
+    def __init__(
+        self, folder: Path | None = None, journal: Journal | None = None, *, earlier: Sequence[str] = ()
+    ) -> None:
+        self.folder = folder
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._running: int | None = None
+        self._new: list[NotDone] = []
+        self._by_code: Counter[str] = Counter()
+        self._losses: tuple[str, ...] = ()
+        self._earlier = tuple(earlier)
+        self._lost_on_record: tuple[str, ...] = ()
+        self._writing: tuple[str, ...] = ()
+        self.counts = Restored()
+        self.left: list[str] = []
+        self.not_done: list[NotDone] = []
+        self.worst: StrongroomError | None = None
+
+    # -- what a restore tells ------------------------------------------------------
+
+    def plan(self, counts: Restored, *, left: Sequence[str]) -> None:
+        """Note what a batch finds as it should be, and what it leaves as it is."""
+        self.counts = self.counts.plus(Restored(unchanged=counts.unchanged, left=counts.left))
+        self.left += left[: max(0, MOST - len(self.left))]
+        with self._lock:
+            self._new += (NotDone(name=name, code=LEFT, why="differs from the backup") for name in left)
+        self._save()
+
+    def writing(self, names: Sequence[str]) -> None:
+        """Put on record which secrets are being written from now on."""
+        self._writing = tuple(names)
+        self._save()
+
+    def refuse(self, name: str, error: StrongroomError, *, tried: bool = False) -> None:
+        """Note a secret that is not restored."""
+        noted = NotDone(name=name, code=error.code, why=error.message, tried=tried)
+        with self._lock:
+            self._by_code[error.code] += 1
+            self._new.append(noted)
+            if len(self.not_done) < MOST:
+                self.not_done.append(noted)
+            self.counts = self.counts.plus(Restored(not_done=1))
+            if self.worst is None or _weight(error) > _weight(self.worst):
+                self.worst = error
+
+    def written(self, counts: Restored) -> None:
+        """Note secrets that were written, read back and found equal."""
+        self.counts = self.counts.plus(counts).plus(Restored(compared=counts.created + counts.changed))
+        self._writing = ()
+
+    def lost(self, losses: Sequence[str]) -> None:
+        """Note all that the destination says it could not reproduce so far; put everything on record."""
+        self._losses = tuple(losses)
+        self._save()
+
+    # -- what is asked of it -------------------------------------------------------
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Losses of this restore, after those of the interrupted ones that it goes on with."""
+        return tuple(dict.fromkeys((*self._earlier, *self._losses)))
+
+    @property
+    def by_code(self) -> dict[str, int]:
+        """How many secrets were not restored for each class of error, the most first."""
+        return dict(self._by_code.most_common())
+
+    @property
+    def names_file(self) -> Path | None:
+        """The file with every secret that was left or not restored; ``None`` where nothing is recorded."""
+        some = self.folder is not None and (self.counts.left or self.counts.not_done)
+        return self.folder / NAMES if some and self.folder is not None else None
+
+    # -- the record ----------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Make the folder, and show by a lock that this process is at work.
+
+        Where that cannot be, the restore is not put on record, and ``folder`` is ``None``.
+        """
+        if self.folder is None:
+            return
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._running = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._running, fcntl.LOCK_EX)
+            self._record(self.folder)
+        except OSError:
+            self.folder = None
+
+    def end(self, how: str) -> None:
+        """Put on record how it ended. A restore that left nothing to tell leaves no folder."""
+        if self.folder is None or self._journal is None:
+            return
+        self._journal = replace(self._journal, ended=how)
+        self._save()
+        if self._running is not None:
+            (self.folder / LOCK).unlink(missing_ok=True)
+            os.close(self._running)
+            self._running = None
+        if how == DONE and not self.losses and not any(self.folder.glob("*.strongroom")):
+            self._remove(self.folder)
+
+    def _remove(self, folder: Path) -> None:
+        with suppress(OSError):
+            for name in (JOURNAL, NAMES, LOSSES, LOCK):
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
+
+    def _save(self) -> None:
+        """A full disk costs the record, never the restore."""
+        if self.folder is not None:
+            with suppress(OSError):
+                self._record(self.folder)
+
+    def _record(self, folder: Path) -> None:
+        assert self._journal is not None
+        self._record_names(folder / NAMES)
+        if (losses := self.losses) != self._lost_on_record:
+            _write(folder / LOSSES, msgspec.json.encode(losses))
+            self._lost_on_record = losses
+        journal = replace(
+            self._journal, counts=self.counts, not_done=dict(self._by_code), writing=self._writing
+        )
+        _write(folder / JOURNAL, msgspec.json.encode(journal))
+
+    def _record_names(self, path: Path) -> None:
+        with self._lock:
+            new, self._new = self._new, []
+        if new:
+            descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+                file.write(b"".join(_NAMED.encode(_spelled(one)) + b"\n" for one in new))
+
+
+def _spelled(noted: NotDone) -> NotDone:
+    """Spell out a name that is no Unicode text, so that it can be written down."""
+    return replace(noted, name=noted.name.encode("utf-8", "backslashreplace").decode())
+
+
+def _write(path: Path, content: bytes) -> None:
+    provisional = path.with_name(f".{path.name}.new")
+    descriptor = os.open(provisional, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
+        file.write(content)
+    provisional.rename(path)
+
+
+def _weight(error: StrongroomError) -> tuple[bool, int]:
+    """What reads back differently is worst; then what was refused; then what others changed meanwhile."""
+    return isinstance(error, VerificationFailed), error.exit_code
+
+
+# -- restores that were interrupted ------------------------------------------------
+
+
+class Interrupted(Struct, frozen=True, kw_only=True):
+    """A restore that did not come to its end, and where its record lies."""
+
+    folder: Path
+    journal: Journal
+
+    @property
+    def killed(self) -> bool:
+        """Whether it had no time to say so."""
+        return not self.journal.ended
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """What it could not reproduce, as far as it came to say so."""
+        return _decoded(self.folder / LOSSES, tuple[str, ...]) or ()
+
+    @property
+    def tried(self) -> frozenset[str]:
+        """The names of secrets that it was writing when it ended, or had begun and could not finish."""
+        names = set(self.journal.writing)
+        with suppress(OSError, msgspec.MsgspecError), (self.folder / NAMES).open("rb") as lines:
+            found = (msgspec.json.decode(line, type=NotDone) for line in lines)
+            names.update(one.name for one in found if one.tried)
+        return frozenset(names)
+
+
+DONE: Final = "done"
+PARTIAL: Final = "partial"
+STOPPED: Final = "stopped"
+
+
+def interrupted(undo: Path, *, to: str, backup: str) -> Iterator[Interrupted]:
+    """Yield the restores of a backup into one destination that ended early, oldest first."""
+    for path in sorted(undo.glob(f"*/{JOURNAL}")):
+        found = _decoded(path, Journal)
+        if found is None or (found.to, found.backup) != (to, backup) or found.continued_by:
+            continue
+        if found.ended != DONE and not _is_running(path.parent):
+            yield Interrupted(folder=path.parent, journal=found)
+
+
+def continue_with(earlier: Iterable[Interrupted], folder: Path) -> None:
+    """Note in each record which restore went on and told what the earlier ones did."""
+    for one in earlier:
+        with suppress(OSError):
+            content = msgspec.json.encode(replace(one.journal, continued_by=folder.name))
+            _write(one.folder / JOURNAL, content)
+
+
+def _decoded(path: Path, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _is_running(folder: Path) -> bool:
+    try:
+        with (folder / LOCK).open("rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
