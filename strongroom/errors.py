@@ -245,6 +245,7 @@ class SourceUnavailable(SourceError):
 class SourceClosed(SourceError):
     """The source lets us do nothing at all: it refuses the login, or another server answers."""
 
+    exit_code = 110
     default_hint = "Nothing more was tried. Renew the credential or correct the address, then repeat."
 
 

@@ -200,7 +200,8 @@ class Account:
             (self.folder / LOCK).unlink(missing_ok=True)
             os.close(self._running)
             self._running = None
-        if how == DONE and not self.losses and not any(self.folder.glob("*.strongroom")):
+        kept = self.counts.left or self.losses or how != DONE
+        if not kept and not any(self.folder.glob("*.strongroom")):
             self._remove(self.folder)
 
     def _remove(self, folder: Path) -> None:

@@ -218,5 +218,5 @@ def test_a_restore_that_stops_says_how_to_go_on_and_speaks_of_no_backup(site: Si
     with pytest.raises(SourceUnavailable) as away:
         site.source(own, patience_seconds=0.2).write([live(f"{own}a", b"{}")])
     for caught in (refused, away):
-        assert "--overwrite-existing" in caught.value.hint
+        assert "goes on where it stopped" in caught.value.hint
         assert "backup" not in caught.value.hint

@@ -251,6 +251,20 @@ class DestinationConformance(SourceConformance):
             destination.write(changes)
         assert destination.heads(["A", "B", "C"]) == {}
 
+    def test_what_is_refused_keeps_no_other_secret_from_being_written(self, destination: Destination) -> None:
+        destination.write(_new(secret("TAKEN")))
+        gone = Change(secret=secret("GONE"), expected=7)
+        changes = [
+            *_new(secret("A"), Secret(name="BAD", versions=()), secret("TAKEN")),
+            gone,
+            *_new(secret("B")),
+        ]
+        refused: dict[str, str] = {}
+        written = destination.write(changes, refuse=lambda name, error: refused.update({name: error.code}))
+        assert written == 2
+        assert refused == {"BAD": "SourceError", "TAKEN": "Conflict", "GONE": "Conflict"}
+        assert destination.heads(["A", "B", "BAD", "GONE", "TAKEN"]) == {"A": 1, "B": 1, "TAKEN": 1}
+
     def test_two_changes_of_one_secret_follow_each_other(self, destination: Destination) -> None:
         first, second = secret("A", "CANARY-1"), secret("A", "CANARY-2")
         destination.write([Change(secret=first, expected=None), Change(secret=second, expected=1)])
