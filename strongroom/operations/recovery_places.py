@@ -34,10 +34,8 @@ def destination(source: Source) -> Iterator[Finding]:
     asked = list(source.write_rights())
     lacking = [f"{', '.join(right.missing)} {right.path}" for right in asked if right.missing]
     if not lacking:
-        yield good(
-            DESTINATION,
-            f"it answers, and each of {plural(len(asked), 'right')} that a restore needs is there",
-        )
+        found = f"each of {plural(len(asked), 'path')} that a restore writes to may be written"
+        yield good(DESTINATION, f"it answers, and {found}")
         return
     more = f"; and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
     said = f"it answers, and a restore lacks rights there: {'; '.join(lacking[:NAMED])}{more}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.cli.program import Machine
 from tests.live.openbao import OpenBao
-from tests.live.vault_parts import READ, RESTORE, with_policies
+from tests.live.vault_parts import READ, RESTORE, shipped, with_policies
 
 CONFIG = """
 [vaults.prod]
@@ -64,10 +65,10 @@ def test_a_vault_is_validated_and_a_role_that_may_only_read_cannot_recover(
     site: Machine, own_openbao: OpenBao
 ) -> None:
     reading = site.run("check-recovery-environment")
-    assert (reading.code, "it answers, and may not be written to" in reading.out) == (47, True)
+    assert (reading.code, "a restore lacks rights there: create, update secret/" in reading.out) == (47, True)
     log_in(site, own_openbao, *RESTORE)
     ready = site.ok("check-recovery-environment")
-    assert "it answers, and may be written to at secret/" in ready.out
+    assert "that a restore writes to may be written" in ready.out
 
     assert site.run("list", "--verify-clean", "--source", "prod").code == 24
     same = site.ok("validate", "--production", "--json").document["policies"][0]
@@ -90,3 +91,19 @@ def test_a_vault_is_validated_and_a_role_that_may_only_read_cannot_recover(
     site.ok("validate", "--production")
     for each in (reading, ready, done):
         assert "CANARY" not in each.out + each.err
+
+
+@pytest.mark.parametrize(
+    "data", ["", 'path "secret/data/ok/*" { capabilities = ["create", "read", "update"] }']
+)
+def test_a_destination_that_takes_no_values_or_only_some_is_not_ready(
+    site: Machine, own_openbao: OpenBao, data: str
+) -> None:
+    """With all rights to secret/data taken away the check once said that this machine could recover."""
+    text = "".join(re.sub(r'path "secret/data/.*', "", shipped(name)) for name in RESTORE)
+    own_openbao.policy("narrow", text + data)
+    log_in(site, own_openbao, "narrow")
+    done = site.run("check-recovery-environment")
+    assert done.code == 47
+    assert "secret/data/*" in done.out
+    assert "This machine could not recover now" in done.out
