@@ -10,6 +10,7 @@ WITH_PATH := PATH="$(abspath $(BIN)):$$PATH"
 BENCH ?=
 RUNS ?= 50
 SEED ?= 1
+JOBS ?= 2
 CHAOS ?=
 TESTS ?=
 # A file's tests stay together: its servers are started once. Two cores have work for three processes, since
@@ -19,14 +20,14 @@ CORES ?= -n 3 --dist loadfile --no-loadscope-reorder
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test test-live heavy live services lint format bench chaos docs lock clean
+.PHONY: help venv dev demo test test-live heavy live services lint format bench chaos chaos-kills docs lock clean
 
 ##@ Start here
 
 help: ## show this
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(DEMO_READY) ## back up 1,000 made-up secrets to three regions and bring them back (no root, no server)
 	@$(WITH_PATH) strongroom demo
@@ -69,8 +70,11 @@ format: $(DEV_READY) ## let ruff mend what it can
 bench: $(DEMO_READY) ## measure beside restic, borg and age; writes docs/benchmarks.md (BENCH="--secrets 1000")
 	@$(WITH_PATH) python -m scripts.bench $(BENCH)
 
-chaos: services $(DEV_READY) ## kill workers, beat and Redis during RUNS=50 backups from SEED=1 on; takes an hour
-	@$(WITH_PATH) python -m tests.chaos --runs $(RUNS) --seed $(SEED) $(CHAOS)
+chaos: services $(DEV_READY) ## RUNS=50 backups from SEED=1 on while processes, servers and disks fail, JOBS=2 at once
+	@$(WITH_PATH) python -m tests.chaos.series --runs $(RUNS) --seed $(SEED) --jobs $(JOBS) $(CHAOS)
+
+chaos-kills: services $(DEV_READY) ## the same with kills alone, of each kind of process, and large backups; takes an hour
+	@$(WITH_PATH) python -m tests.chaos --runs $(RUNS) --seed $(SEED) --lanes $(JOBS) $(CHAOS)
 
 docs: ## check that the documents' links and make targets lead somewhere
 	@"$$(sh scripts/find-python)" scripts/check_docs.py

@@ -139,6 +139,11 @@ def _config(place: Place, *, opens: bool, depth: str | None, limits: str) -> str
     )
 
 
+def files_under(folder: Path) -> set[str]:
+    """Every file, provisional ones and those of no backup included."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+
+
 def made_up(containers: int, seed: int) -> list[Secret]:
     """Return secrets whose values fill so many containers."""
     source = random.Random(seed)

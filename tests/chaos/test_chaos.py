@@ -1,6 +1,6 @@
 """The short version: few containers, few runs, but every phase and every kind of process.
 
-``make chaos`` is the long one.
+``make chaos-kills`` is the long one.
 """
 
 from __future__ import annotations

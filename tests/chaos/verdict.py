@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.keys import roles
 from strongroom.model import Secret
 from strongroom.operations.layout import container_name, manifest_name
-from strongroom.operations.ledger_heads import PREFIX as HEADS
+from strongroom.operations.ledger_seen import PREFIX as HEADS
 from strongroom.operations.open import open_backup
 from strongroom.state.records import Run, RunState, StepKind, StepState
 from strongroom.state.store import RunStore
 from strongroom.targets.directory import MARKER
 from tests.chaos.monkey import Killed
-from tests.chaos.place import REGIONS, Place
+from tests.chaos.place import REGIONS, Place, files_under
 
 
 def broken(
@@ -69,7 +68,7 @@ _CRASH = re.compile(r"SIG(SEGV|ABRT|BUS|FPE|ILL)|\"process-exited\".*\"status\":
 
 
 def _left_on_stage(place: Place) -> Iterator[str]:
-    left = _files(place.stage) - {MARKER}
+    left = files_under(place.stage) - {MARKER}
     if left:
         yield f"left on the stage: {sorted(left)[:5]} ({len(left)} in all)"
 
@@ -85,7 +84,7 @@ def _on_target(place: Place, region: str, run: Run, secrets: list[Secret]) -> It
         return
     if found != {secret.name: secret.current.value for secret in secrets}:
         yield f"{region} gives back other secrets than were put in"
-    yield from _orphans(region, _files(place.region(region)), backup.manifest)
+    yield from _orphans(region, files_under(place.region(region)), backup.manifest)
 
 
 def _orphans(region: str, files: set[str], manifest: Manifest) -> Iterator[str]:
@@ -95,8 +94,3 @@ def _orphans(region: str, files: set[str], manifest: Manifest) -> Iterator[str]:
     files = {file for file in files if not file.startswith(HEADS)}  # of the ledger, and of no backup
     if files != expected:
         yield f"{region} has {sorted(files - expected)[:5]} too much and lacks {sorted(expected - files)[:5]}"
-
-
-def _files(folder: Path) -> set[str]:
-    """Every file, provisional ones and those of no backup included."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}

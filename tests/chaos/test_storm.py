@@ -1,0 +1,158 @@
+"""The short version of ``make chaos``: one storm, and that the plan and the verdict are what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from strongroom.config import load_settings
+from strongroom.operations.drive import drive
+from strongroom.operations.submit import submit_backup
+from strongroom.state.records import Run, RunState
+from strongroom.wiring.services import build_services
+from tests.chaos import clear_sky
+from tests.chaos.place import POLICY, made_up, make_place
+from tests.chaos.series import line, may_mount, storm, summary, unshown
+from tests.chaos.storm import Result
+from tests.chaos.weather import NAMES, plan
+from tests.redis_server import server_program
+
+SEED = 2
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(server_program() is None, reason="no redis-server on the path; 'make services'")
+def test_a_backup_asked_for_in_a_storm_ends_and_is_what_it_is_said_to_be(tmp_path: Path) -> None:
+    assert storm(SEED, tmp_path, 8, mounts=may_mount()).broken == ()
+
+
+def test_the_same_seed_plans_the_same_storm() -> None:
+    assert [plan(seed, postgresql=True, mounts=True) for seed in range(50)] == [
+        plan(seed, postgresql=True, mounts=True) for seed in range(50)
+    ]
+
+
+def test_a_hundred_seeds_plan_every_action() -> None:
+    planned = {
+        action.name for seed in range(100) for action in plan(seed, postgresql=bool(seed % 2), mounts=True)
+    }
+    assert planned == set(NAMES)
+
+
+def test_where_nothing_can_be_mounted_no_disk_fills() -> None:
+    planned = {action.name for seed in range(100) for action in plan(seed, postgresql=True, mounts=False)}
+    assert not [name for name in planned if "full" in name or "read-only" in name]
+
+
+def result(**changed: Any) -> Result:
+    plain = Result(
+        seed=1, database="sqlite", seconds=1.0, actions=("beat killed@1%",), ended="done", said="", broken=()
+    )
+    return structs.replace(plain, **changed)
+
+
+def test_a_series_tells_what_was_broken_and_what_it_did_not_show() -> None:
+    assert "BROKEN" in line(result(broken=("odd",)))
+    assert "1 broken" in summary([result(), result(broken=("odd",))])
+    missing = unshown([result()], mounts=True)
+    assert "no storm had 'stage full'" in missing
+    assert not any("beat killed" in words for words in missing)
+    assert not any("full" in words for words in unshown([result()], mounts=False))
+
+
+def test_a_storm_that_gives_no_answer_is_broken(tmp_path: Path) -> None:
+    taken = tmp_path / str(SEED)
+    taken.write_text("no folder")
+    assert "the harness ended with 1" in storm(SEED, tmp_path, 8, mounts=False).broken[0]
+
+
+# -- the verdict: it finds each rule broken ------------------------------------------
+
+
+class Ended:
+    """A backup that ended well, on a machine without a cluster."""
+
+    def __init__(self, root: Path) -> None:
+        self.secrets = made_up(2, seed=1)
+        self.place = make_place(root, self.secrets, opens=True)
+        services = build_services(load_settings(dict(self.place.environment)), role="operator")
+        run, tickets = submit_backup(services, policy=POLICY)
+        self.run = drive(run, tickets, services, processes=1)
+        self.store = services.store
+        self.site: Any = SimpleNamespace(
+            place=self.place,
+            secrets=self.secrets,
+            store=self.store,
+            postgres=None,
+            cli=lambda *_: (0, {}, ""),
+        )
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> Iterator[Ended]:
+    made = Ended(tmp_path / "machine")
+    with closing(made.store):
+        yield made
+
+
+def test_a_good_end_breaks_no_rule(ended: Ended) -> None:
+    assert list(clear_sky._ended(ended.site, ended.run)) == []
+    assert list(clear_sky._places(ended.site)) == []
+    assert list(clear_sky._record(ended.site)) == []
+
+
+def swept(ended: Ended) -> None:
+    for name in ("region-a", "region-b", "region-c"):
+        for found in list(ended.place.target(name).list("containers/")):
+            ended.place.target(name).delete(found.name)
+
+
+def other_values(ended: Ended) -> None:
+    ended.site.secrets = made_up(2, seed=2)
+
+
+def refused(ended: Ended) -> None:
+    ended.site.cli = lambda *_: (15, {}, "tampered")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [(swept, "does not open"), (other_values, "other values"), (refused, "verify-backup ends with 15")],
+)
+def test_a_replica_that_is_falsely_said_to_be_good_is_found(
+    ended: Ended, harm: Callable[[Ended], None], said: str
+) -> None:
+    harm(ended)
+    assert any(said in words for words in clear_sky._ended(ended.site, ended.run))
+
+
+@pytest.mark.parametrize("state", [RunState.FAILED, RunState.DEGRADED])
+def test_a_run_that_does_not_say_why_is_found(ended: Ended, state: RunState) -> None:
+    silent: Run = structs.replace(ended.run, state=state)
+    assert any("does not say why" in words for words in clear_sky._ended(ended.site, silent))
+
+
+@pytest.mark.parametrize(
+    "place", ["regions/region-b/containers/x/y", "state/stage/runs/x", "regions/region-a/manifests/x.json"]
+)
+def test_whatever_was_left_is_found(ended: Ended, place: str) -> None:
+    left = ended.place.root / place
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_bytes(b"left")
+    assert list(clear_sky._places(ended.site))
+
+
+def test_a_backup_that_was_swept_is_found(ended: Ended) -> None:
+    swept(ended)
+    assert any("lacks ['containers" in words for words in clear_sky._places(ended.site))
+
+
+def test_a_submission_that_was_lost_is_found(ended: Ended) -> None:
+    found = clear_sky.broken(ended.site, SimpleNamespace(accepted=2), [ended.run])  # type: ignore[arg-type]
+    assert next(iter(found)) == "2 submissions were accepted, and 1 are on record"
