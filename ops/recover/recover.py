@@ -1313,11 +1313,18 @@ class Backup:
         names = ((re.fullmatch(rf"keys/{key}/([0-9]{{8}})(\.r[1-9])?", name), name) for name in there)
         aside: dict[int, Failure] = {}
         for generation, name in sorted((-int(found[1]), name) for found, name in names if found):
+            if -generation <= own:
+                break
             part = self.store.get(name)
             try:
                 record = read_envelope(intact(name, part).whole(257 * 1024) if part else b"", self.keys)
-                sound((record["id"], -record["generation"]) == (key, generation), "It has another's name.")
-                need(record["generation"] > own, "Stale", "It is not newer than the container's own.")
+                genuine(record["id"] == key, "It is another wrapping key's.")
+                need(
+                    record["generation"] >= -generation,
+                    "Stale",
+                    "It is an older one under a newer one's name.",
+                )
+                sound(record["generation"] == -generation, "It is a newer one under an older one's name.")
             except Failure as failure:  # anybody can put it there, and it must not keep from the next
                 note(f"left aside: {name}: {failure.kind}: {failure}")
                 aside.setdefault(generation, failure)

@@ -86,6 +86,8 @@ class Backup:
         Its own signer may be retired or distrusted by now: the manifest's receipt vouches for its bytes.
         """
         newer = self._newest.of(entry.wrapping_key) if self.manifest.sealed else None
+        if newer is not None and newer.generation == 1:
+            newer = None  # no newer than what every container carries itself
         try:
             container = Container.open(
                 self.reader(entry),

@@ -124,7 +124,7 @@ READERS: dict[str, Callable[[Vector], Content]] = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(STORED))
+@pytest.mark.parametrize("name", sorted(name for name in STORED if not name.startswith("target-")))
 def test_a_published_vector_gives_what_it_says(name: str) -> None:
     vector = parse_vector(STORED[name])
     read = READERS[vector.one("kind") or ""]
@@ -149,5 +149,5 @@ def test_every_class_of_failure_has_a_vector() -> None:
     seen = {parse_vector(data).one("expect") for data in STORED.values()}
     assert seen == {
         "ok", "WrongKey", "NotABackup", "UnsupportedVersion", "Malformed", "Truncated", "Tampered",
-        "LegacyFormat", "UntrustedSigner", "Stale",
+        "LegacyFormat", "UntrustedSigner", "Stale", "MissingPiece",
     }  # fmt: skip

@@ -21,8 +21,8 @@ from tests.operations.world import made_up, make_world
 from tests.vectors.vector import Vector, parse, stored
 
 PROGRAM = Path(__file__).parents[2] / "ops" / "recover" / "recover.py"
-STORED = {name: data for name, data in stored().items() if parse(data).one("kind") != "head"}
-"""A ledger head is no part of a backup: recovering one reads none."""
+STORED = {name: data for name, data in stored().items() if parse(data).one("kind") not in ("head", "target")}
+"""A ledger head is no part of a backup: recovering one reads none. For targets see test_targets.py."""
 
 
 def load(name: str) -> ModuleType:

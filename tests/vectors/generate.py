@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.vectors import targets
 from tests.vectors.bad import scenarios
 from tests.vectors.good import GOOD
 from tests.vectors.vector import SUFFIX, stored
@@ -15,7 +16,9 @@ from tests.vectors.vector import SUFFIX, stored
 
 def vectors() -> dict[str, bytes]:
     """Return every vector by name."""
-    return {name: make().encode() for name, make in sorted({**GOOD, **scenarios()}.items())}
+    return {
+        name: make().encode() for name, make in sorted({**GOOD, **scenarios(), **targets.scenarios()}.items())
+    }
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from strongroom.container.digests import name_hash
 from strongroom.container.signing import Signer
 from strongroom.container.stanza import Recipient
 from strongroom.container.wrapping import WrappingKey
-from strongroom.container.writer import write_container
+from strongroom.container.writer import Sealed, write_container
 from strongroom.keys.ec import SUITES as EC_SUITES
 from strongroom.keys.ec import EcIdentity, EcRecipient
 from strongroom.keys.hpke import SUITES, HpkeIdentity, HpkeRecipient, Kem
@@ -204,15 +204,28 @@ def container(
 ) -> bytes:
     """Seal secrets with everything random drawn from ``name``."""
     random = stream(name)
+    key = wrapping_key or WrappingKey.create(recipients(random), _random=random)
+    return piece(random, secrets, about(values=values), key, signer=signer)[0]
+
+
+def piece(
+    random: Random,
+    secrets: Iterable[Secret],
+    told: About,
+    wrapping_key: WrappingKey,
+    *,
+    signer: CertifiedSigner = SEAL,
+) -> tuple[bytes, Sealed]:
+    """Seal secrets as one container of a backup."""
     parts: list[bytes] = []
-    rows = sorted(((name_hash(NAME_KEY, s.name), s) for s in secrets), key=lambda pair: pair[0])
-    write_container(
+    rows = sorted(((name_hash(told.name_key, s.name), s) for s in secrets), key=lambda pair: pair[0])
+    sealed = write_container(
         parts.append,
         rows,
-        about=about(values=values),
-        wrapping_key=wrapping_key or WrappingKey.create(recipients(random), _random=random),
+        about=told,
+        wrapping_key=wrapping_key,
         signer=signer,
         digest_key=DIGEST_KEY,
         _random=random,
     )
-    return b"".join(parts)
+    return b"".join(parts), sealed

@@ -1,0 +1,996 @@
+"""A reader of the formats, written from FORMAT.md alone: a third one, to hold the other two to the document.
+
+It imports nothing of the product and nothing of recover.py. It is for tests: it takes whole files in memory,
+and stops at the first failure, with the class that the document names.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import itertools
+import re
+import struct
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
+
+import zstandard
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives import hashes, hpke
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mlkem, x25519
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tests.reader.jsontext import BadJsonError, Json, Number, Object, canonical, parse
+
+
+class RefusedError(Exception):
+    """What is read is refused; ``kind`` is the class of section *How failures are named*."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+def refuse(kind: str) -> NoReturn:
+    raise RefusedError(kind)
+
+
+def require(condition: object, kind: str) -> None:
+    if not condition:
+        refuse(kind)
+
+
+# -- conventions -----------------------------------------------------------------
+
+
+def hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
+    return HKDF(hashes.SHA512(), 32, salt or None, info).derive(key)
+
+
+def sha(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def fingerprint(public: bytes) -> str:
+    return f"sr1:{sha(public).hex()}"
+
+
+def gcm(key: bytes, sealed: bytes, nonce: bytes = bytes(12)) -> bytes | None:
+    try:
+        return AESGCM(key).decrypt(nonce, sealed, b"")
+    except InvalidTag:
+        return None
+
+
+def signed(public: bytes, domain: str, message: bytes, signature: bytes) -> None:
+    try:
+        key = ed25519.Ed25519PublicKey.from_public_bytes(public)
+        key.verify(signature, domain.encode() + b"\x00" + message)
+    except (InvalidSignature, ValueError):
+        refuse("Tampered")
+
+
+def cobblestone(key: bytes, message: bytes, context: bytes) -> bytes:
+    require(len(message) >= 72, "Tampered")
+    info = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00" + message[:24] + context
+    material = HKDFExpand(hashes.SHA512(), 76, info).derive(key)
+    require(hmac.compare_digest(material[44:], message[24:56]), "Tampered")
+    plain, at, number = bytearray(), 56, 0
+    while True:
+        chunk = message[at : at + 16_400]
+        nonce = bytes(a ^ b for a, b in zip(material[32:44], number.to_bytes(12, "big"), strict=True))
+        opened = gcm(material[:32], chunk, nonce) if len(chunk) >= 16 else None
+        if opened is None:
+            refuse("Tampered")
+        plain += opened
+        at, number = at + len(chunk), number + 1
+        if len(chunk) < 16_400:
+            return bytes(plain)
+
+
+Check = Callable[[Json], Any]
+
+
+def text(value: Json) -> str:
+    require(isinstance(value, str), "Malformed")
+    return str(value)
+
+
+def truth(value: Json) -> bool:
+    require(isinstance(value, bool), "Malformed")
+    return bool(value)
+
+
+def integer(value: Json) -> int:
+    if not isinstance(value, Number):
+        refuse("Malformed")
+    return int(value)
+
+
+def count(value: Json) -> int:
+    require(integer(value) >= 0, "Malformed")
+    return integer(value)
+
+
+def hexed(*sizes: int) -> Check:
+    def check(value: Json) -> str:
+        fits = isinstance(value, str) and re.fullmatch("[0-9a-f]*", value)
+        require(fits and len(str(value)) in [2 * size for size in sizes], "Malformed")
+        return str(value)
+
+    return check
+
+
+def listed(check: Check) -> Check:
+    def check_all(value: Json) -> list[Any]:
+        if not isinstance(value, list):
+            refuse("Malformed")
+        return [check(each) for each in value]
+
+    return check_all
+
+
+def mapping(check: Check, *, in_order: bool = True) -> Check:
+    def check_all(value: Json) -> dict[str, Any]:
+        if not isinstance(value, Object):
+            refuse("Malformed")
+        names = list(value.members)
+        require(not in_order or names == sorted(names, key=str.encode), "Malformed")
+        return {name: check(each) for name, each in value.members.items()}
+
+    return check_all
+
+
+def record(**members: Check) -> Check:
+    """Return a check of an object that has just these members, in this order."""
+
+    def check_all(value: Json) -> dict[str, Any]:
+        require(isinstance(value, Object) and list(value.members) == list(members), "Malformed")
+        assert isinstance(value, Object)
+        return {name: check(value.members[name]) for name, check in members.items()}
+
+    return check_all
+
+
+def sparse(required: tuple[str, ...], **members: Check) -> Check:
+    """Return a check of an object whose members may be left out, but for some; its checks refuse defaults."""
+
+    def check_all(value: Json) -> dict[str, Any]:
+        if not isinstance(value, Object):
+            refuse("Malformed")
+        names = list(value.members)
+        require(names == [name for name in members if name in names], "Malformed")
+        require(all(name in names for name in required), "Malformed")
+        return {name: members[name](each) for name, each in value.members.items()}
+
+    return check_all
+
+
+def other_than(check: Check, *defaults: object) -> Check:
+    def check_it(value: Json) -> Any:
+        found = check(value)
+        require(found not in defaults, "Malformed")
+        return found
+
+    return check_it
+
+
+def one_of(*allowed: str) -> Check:
+    def check(value: Json) -> str:
+        require(value in allowed, "Malformed")
+        return text(value)
+
+    return check
+
+
+def decode(data: bytes, check: Check) -> Any:
+    """Decode canonical JSON."""
+    try:
+        value, _ = parse(data)
+        found = check(value)
+        require(canonical(value).encode() == data, "Malformed")
+    except BadJsonError:
+        refuse("Malformed")
+    return found
+
+
+BAD = (
+    (0, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x61C, 0x61C), (0x200B, 0x200F), (0x2028, 0x202E),
+    (0x2060, 0x206F), (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFF), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+
+
+def printable(most: int) -> Check:
+    def check(value: Json) -> str:
+        points = [ord(char) for char in text(value)]
+        require(len(points) <= most, "Malformed")
+        require(not any(low <= point <= high for point in points for low, high in BAD), "Malformed")
+        return text(value)
+
+    return check
+
+
+Ended = Callable[[bytes], bool]
+Total = Callable[[bytes], int | None]
+
+
+def ending(data: bytes, ended: Ended, total: Total) -> tuple[bool, bool]:
+    return ended(data), total(data) == len(data)
+
+
+def check_ending(data: bytes, ended: Ended, total: Total) -> None:
+    right = ending(data, ended, total)
+    if right == (True, True):
+        return
+    require(right == (False, False), "Tampered")
+    for cut in range(1, min(4096, len(data))):
+        shorter = data[:-cut]
+        if ending(shorter, ended, total) == (True, True):
+            refuse("Malformed")
+    refuse("Truncated")
+
+
+def binary(end: bytes) -> tuple[Callable[[bytes], bool], Callable[[bytes], int | None]]:
+    return lambda data: data.endswith(end), lambda data: int.from_bytes(data[-16:-8], "big")
+
+
+# -- keys ------------------------------------------------------------------------
+
+
+@dataclass
+class Keys:
+    """What is at hand. ``private`` has pairs of a KEM's name and a seed, ``hsm`` of a version and a key."""
+
+    passphrases: list[str] = field(default_factory=list)
+    keyfiles: list[bytes] = field(default_factory=list)
+    private: list[tuple[str, bytes]] = field(default_factory=list)
+    quorums: list[bytes] = field(default_factory=list)
+    hsm: list[tuple[int, ec.EllipticCurvePrivateKey]] = field(default_factory=list)
+    pins: frozenset[str] = frozenset()
+
+
+WRAP = {"salt": hexed(32), "wrapped": hexed(48)}
+
+
+def between(low: int, high: int) -> Check:
+    def check(value: Json) -> int:
+        require(low <= integer(value) <= high, "Malformed")
+        return integer(value)
+
+    return check
+
+
+def unwrap(key: bytes, args: dict[str, Any], info: bytes) -> bytes | None:
+    return gcm(hkdf(key, bytes.fromhex(args["salt"]), info), bytes.fromhex(args["wrapped"]))
+
+
+def open_passphrase(raw: Json, context: bytes, keys: Keys) -> bytes | None:
+    rounds = between(100_000, 10_000_000)
+    args = record(iterations=rounds, kdf_salt=hexed(32), salt=hexed(32), wrapped=hexed(48))(raw)
+    for words in keys.passphrases:
+        kdf = PBKDF2HMAC(hashes.SHA256(), 32, bytes.fromhex(args["kdf_salt"]), args["iterations"])
+        kek = kdf.derive(unicodedata.normalize("NFC", words).encode())
+        if key := unwrap(kek, args, b"strongroom/v1/wrap/passphrase/" + context):
+            return key
+    return None
+
+
+def open_keyfile(raw: Json, context: bytes, keys: Keys) -> bytes | None:
+    args = record(key=hexed(16), salt=hexed(32), wrapped=hexed(48))(raw)
+    for key in keys.keyfiles:
+        if hkdf(key, b"", b"strongroom/v1/keyfile-fingerprint")[:16].hex() == args["key"]:
+            return unwrap(key, args, b"strongroom/v1/wrap/keyfile/" + context)
+    return None
+
+
+def open_hpke(raw: Json, info: bytes, private: list[tuple[str, bytes]]) -> bytes | None:
+    args = record(kem=integer, key=hexed(32), sealed=text)(raw)
+    for name, seed in private:
+        number, size, suite, key, public = private_key(name, seed)
+        if args["kem"] != number or sha(public).hex() != args["key"]:
+            continue
+        sealed = bytes.fromhex(hexed(size + 48)(args["sealed"]))
+        try:
+            return suite.decrypt(sealed, key, info=info)
+        except InvalidTag:
+            continue
+    return None
+
+
+def private_key(name: str, seed: bytes) -> tuple[int, int, hpke.Suite, Any, bytes]:
+    if name == "x25519":
+        key = x25519.X25519PrivateKey.from_private_bytes(seed)
+        suite = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA512, hpke.AEAD.AES_256_GCM)
+        return 0x20, 32, suite, key, key.public_key().public_bytes_raw()
+    expanded = hashlib.shake_256(seed).digest(96)
+    lattice = mlkem.MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
+    curve = x25519.X25519PrivateKey.from_private_bytes(expanded[64:])
+    suite = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA512, hpke.AEAD.AES_256_GCM)
+    public = lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
+    return 0x647A, 1120, suite, hpke.MLKEM768X25519PrivateKey(lattice, curve), public
+
+
+CURVES = {16: (ec.SECP256R1, hashes.SHA256, 65), 17: (ec.SECP384R1, hashes.SHA384, 97)}
+
+
+def open_hsm(raw: Json, context: bytes, keys: Keys) -> bytes | None:
+    args = record(kem=between(16, 17), key=hexed(32), sealed=hexed(113, 145), version=between(1, 65_535))(raw)
+    _, digest, size = CURVES[args["kem"]]
+    sealed, version = bytes.fromhex(args["sealed"]), args["version"]
+    info = b"strongroom/v1/wrap/pkcs11-ec/" + struct.pack(">H", version) + context
+    for own, key in keys.hsm:
+        public = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        if own != version or sha(public).hex() != args["key"]:
+            continue
+        try:
+            other = ec.EllipticCurvePublicKey.from_encoded_point(key.curve, sealed[:size])
+        except ValueError:
+            continue
+        dh = key.exchange(ec.ECDH(), other)
+        return decapsulate(args["kem"], digest(), dh, sealed, public, info)
+    return None
+
+
+def decapsulate(  # noqa: PLR0917 - all that the RFC names
+    kem: int, digest: hashes.HashAlgorithm, dh: bytes, sealed: bytes, public: bytes, info: bytes
+) -> bytes | None:
+    """RFC 9180: DHKEM's Decap (4.1), KeyScheduleR in base mode (5.1), Open of the first message (5.2)."""
+    enc, size = sealed[: len(public)], digest.digest_size
+    suite = b"KEM" + struct.pack(">H", kem)
+    prk = extract(digest, suite, b"", b"eae_prk", dh)
+    shared = expand(digest, suite, prk, b"shared_secret", enc + public, size)
+    suite, sha512 = b"HPKE" + struct.pack(">HHH", kem, 3, 2), hashes.SHA512()
+    context = b"\x00" + extract(sha512, suite, b"", b"psk_id_hash", b"")
+    context += extract(sha512, suite, b"", b"info_hash", info)
+    secret = extract(sha512, suite, shared, b"secret", b"")
+    key = expand(sha512, suite, secret, b"key", context, 32)
+    return gcm(key, sealed[len(public) :], expand(sha512, suite, secret, b"base_nonce", context, 12))
+
+
+def extract(digest: hashes.HashAlgorithm, suite: bytes, salt: bytes, label: bytes, ikm: bytes) -> bytes:
+    return HKDF.extract(digest, salt or bytes(digest.digest_size), b"HPKE-v1" + suite + label + ikm)
+
+
+def expand(  # noqa: PLR0917 - as the RFC has it
+    digest: hashes.HashAlgorithm, suite: bytes, prk: bytes, label: bytes, info: bytes, size: int
+) -> bytes:
+    data = struct.pack(">H", size) + b"HPKE-v1" + suite + label + info
+    return HKDFExpand(digest, size, data).derive(prk)
+
+
+def open_all_of(raw: Json, context: bytes, keys: Keys) -> bytes | None:
+    args = record(legs=text, salt=hexed(32), wrapped=hexed(48))(raw)
+    require(len(args["legs"]) % 2 == 0, "Malformed")
+    data = bytes.fromhex(hexed(len(args["legs"]) // 2)(args["legs"]))
+    legs = decode(data, listed(listed(STANZA)))
+    require(2 <= len(legs) <= 8 and all(1 <= len(leg) <= 8 for leg in legs), "Malformed")
+    require(not any(stanza["type"] == "all-of" for leg in legs for stanza in leg), "Malformed")
+    shares = b""
+    for number, leg in enumerate(legs):
+        bound = b"strongroom/v1/wrap/all-of/leg/" + bytes([number, len(legs)]) + context
+        share = next(filter(None, (open_stanza(stanza, bound, keys) for stanza in leg)), None)
+        if share is None:
+            return None
+        shares += share
+    return unwrap(shares, args, b"strongroom/v1/wrap/all-of/" + sha(data) + context)
+
+
+def open_stanza(stanza: dict[str, Any], context: bytes, keys: Keys) -> bytes | None:
+    kind, args = stanza["type"], stanza["args"]
+    if kind == "passphrase" and keys.passphrases:
+        return open_passphrase(args, context, keys)
+    if kind == "keyfile" and keys.keyfiles:
+        return open_keyfile(args, context, keys)
+    if kind == "hpke" and keys.private:
+        return open_hpke(args, b"strongroom/v1/wrap/hpke/" + context, keys.private)
+    if kind == "quorum" and keys.quorums:
+        seeds = [("mlkem768-x25519", seed) for seed in keys.quorums]
+        return open_hpke(args, b"strongroom/v1/wrap/quorum/" + context, seeds)
+    if kind == "pkcs11-ec" and keys.hsm:
+        return open_hsm(args, context, keys)
+    return open_all_of(args, context, keys) if kind == "all-of" else None
+
+
+def a_type(value: Json) -> str:
+    require(re.fullmatch("[a-z0-9][a-z0-9.-]{0,31}", text(value)), "Malformed")
+    return text(value)
+
+
+def an_args(value: Json) -> Json:
+    def check(each: Json) -> Json:
+        require(isinstance(each, str) or integer(each) is not None, "Malformed")
+        return each
+
+    mapping(check)(value)
+    return value
+
+
+STANZA = record(type=a_type, label=printable(128), args=an_args)
+RECORD = record(id=hexed(16), generation=between(1, 99_999_999), stanzas=listed(STANZA), mac=hexed(32))
+CERTIFICATE = re.compile(
+    rb'\{"installation":"([0-9a-f]{64})","role":"([a-z]{1,16})","key":"([0-9a-f]{64})",'
+    rb'"issued_at":"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z","signature":"([0-9a-f]{128})"\}'
+)
+
+
+def check_stanzas(found: dict[str, Any]) -> None:
+    require(1 <= len(found["stanzas"]) <= 64, "Malformed")
+
+
+def installation_of(data: bytes) -> str:
+    """Return the fingerprint of the installation that a sound document is of."""
+    match = CERTIFICATE.fullmatch(data.split(b"\n")[2][14:-1])
+    assert match
+    return fingerprint(bytes.fromhex(match[1].decode()))
+
+
+def signer(certificate: bytes, roles: tuple[str, ...], pins: frozenset[str]) -> bytes:
+    """Hold a certificate to section 12; return the key that it is of."""
+    match = CERTIFICATE.fullmatch(certificate)
+    if match is None:
+        refuse("Malformed")
+    installation, role, key, signature = (part.decode() for part in match.groups())
+    unsigned = certificate[: certificate.rindex(b',"signature":')] + b"}"
+    public = bytes.fromhex(installation)
+    signed(public, "strongroom/v1/certificate", unsigned, bytes.fromhex(signature))
+    require(role in roles, "UntrustedSigner")
+    require(not pins or fingerprint(public) in pins, "UntrustedSigner")
+    return bytes.fromhex(key)
+
+
+def unlock(raw: dict[str, Any], keys: Keys, body: bytes) -> bytes:
+    """Open a record. ``body`` is its canonical JSON."""
+    identity = bytes.fromhex(raw["id"])
+    context, key, odd = b"strongroom/v1/wrapping-key/" + identity, None, False
+    for stanza in raw["stanzas"]:
+        try:
+            key = key or open_stanza(stanza, context, keys)
+        except (RefusedError, BadJsonError):
+            odd = True
+    if key is None:
+        refuse("Malformed" if odd else "WrongKey")
+    message = body[: body.rindex(b',"mac":')] + b"}"
+    mac = hmac.digest(hkdf(key, identity, b"strongroom/v1/wrapping-record"), message, "sha256")
+    require(hmac.compare_digest(mac.hex(), raw["mac"]), "Tampered")
+    return key
+
+
+# -- containers ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A row's line, what it says, its metadata as it was written, and its values."""
+
+    line: bytes
+    row: dict[str, Any]
+    metadata: bytes
+    values: list[bytes]
+
+
+@dataclass(frozen=True)
+class Outer:
+    """What of a container is known without a key."""
+
+    data: bytes
+    header: bytes
+    entries: list[tuple[int, int, bytes, bytes]]
+    directory: bytes
+    index: bytes
+    envelope: dict[str, Any]
+    record: bytes
+    key: str
+
+
+def outer(data: bytes, keys: Keys, sealed_by: str | None = None) -> Outer:
+    marks = binary(b"\nSRCTEND")
+    if not data.startswith(b"SRCT\r\n\x1a\n"):
+        require(not b"SRCT\r\n\x1a\n".startswith(data[:8]) or len(data) >= 8, "Truncated")
+        require(data[16:21] != b"gAAAA", "LegacyFormat")
+        refuse("Tampered" if len(data) >= 16 and ending(data, *marks) == (True, True) else "NotABackup")
+    require(len(data) >= 204, "Truncated")
+    require(data[8:16] == bytes([0, 1, 0, 1, 0, 0, 0, 0]), "UnsupportedVersion")
+    check_ending(data, *marks)
+    sizes = struct.unpack(">III", data[-28:-16])
+    start = len(data) - 124 - sum(sizes)
+    require(
+        start >= 80 and sizes[0] <= 65_536 * 72 and sizes[1] <= 1 << 24 and sizes[2] <= 1 << 18, "Malformed"
+    )
+    a, b = start + sizes[0], start + sizes[0] + sizes[1]
+    directory, index, envelope = data[start:a], data[a:b], data[b:-124]
+    message = data[:80] + sha(directory) + sha(index) + sha(envelope) + data[-28:]
+    signed(data[-124:-92], "strongroom/v1/container", message, data[-92:-28])
+    found, written, certificate = split_envelope(envelope)
+    match = CERTIFICATE.fullmatch(certificate)
+    require(match, "Malformed")
+    require(match and match[3].decode() == data[-124:-92].hex(), "Tampered")
+    signer(certificate, ("seal", "recover"), keys.pins)
+    entries = tiles(directory, start)
+    require(sealed_by in (None, data[-124:-92].hex()), "Tampered")
+    return Outer(data, data[:80], entries, directory, index, found, written, data[-124:-92].hex())
+
+
+def split_envelope(envelope: bytes) -> tuple[dict[str, Any], bytes, bytes]:
+    """Return an envelope, its record as it was written, and the certificate as it was written."""
+    shape = record(
+        file_key=record(**WRAP), wrapping_key=RECORD, certificate=lambda value: canonical(value).encode()
+    )
+    found = decode(envelope, shape)
+    check_stanzas(found["wrapping_key"])
+    value, _ = parse(envelope)
+    assert isinstance(value, Object)
+    return found, canonical(value.members["wrapping_key"]).encode(), found["certificate"]
+
+
+def tiles(directory: bytes, end: int) -> list[tuple[int, int, bytes, bytes]]:
+    require(len(directory) % 72 == 0, "Malformed")
+    entries = list(struct.iter_unpack(">II32s32s", directory))
+    require(all(rows and max(values, rows) <= 80 << 20 for values, rows, _, _ in entries), "Malformed")
+    require(80 + sum(values + rows for values, rows, _, _ in entries) == end, "Malformed")
+    return entries
+
+
+def a_segment(value: Json) -> tuple[str, int, int]:
+    if not isinstance(value, list):
+        refuse("Malformed")
+    require(len(value) == 3, "Malformed")
+    return hexed(16)(value[0]), integer(value[1]), integer(value[2])
+
+
+INDEX = record(
+    backup_id=text, piece=integer, pieces=integer, source=text, policy=text, values=truth, created_at=text,
+    name_key=hexed(32), signer=hexed(32), directory=hexed(32), segments=listed(a_segment),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Container:
+    """An opened container."""
+
+    index: dict[str, Any]
+    secrets: list[Secret]
+
+
+def container(found: Outer, keys: Keys, newer: tuple[dict[str, Any], bytes] | None = None) -> Container:
+    own, written = found.envelope["wrapping_key"], found.record
+    if newer:
+        require(newer[0]["id"] == own["id"], "Tampered")
+        require(newer[0]["generation"] > own["generation"], "Stale")
+        own, written = newer
+    wrapping_key, file_id, tag = unlock(own, keys, written), found.header[16:48], found.header[48:]
+    file_key = unwrap(wrapping_key, found.envelope["file_key"], b"strongroom/v1/file-key/" + file_id)
+    if file_key is None:
+        refuse("Tampered")
+    right = hkdf(file_key, file_id, b"strongroom/v1/header" + found.header[:48])
+    require(hmac.compare_digest(right, tag), "Tampered")
+    sub = [hkdf(file_key, file_id, b"strongroom/v1/" + kind) for kind in (b"values", b"rows", b"index")]
+    index = open_index(cobblestone(sub[2], found.index, tag + b"\x03" + bytes(4)), found)
+    secrets: list[Secret] = []
+    at = 80
+    for number, (values, rows, values_sha, rows_sha) in enumerate(found.entries):
+        v, r = found.data[at : at + values], found.data[at + values : at + values + rows]
+        at += values + rows
+        require(sha(r) == rows_sha and (sha(v) if v else bytes(32)) == values_sha, "Tampered")
+        place = struct.pack(">I", number)
+        packed = cobblestone(sub[1], r, tag + b"\x02" + place)
+        plain = cobblestone(sub[0], v, tag + b"\x01" + place) if v else None
+        secrets += segment(packed, plain, index, number)
+    return Container(index, secrets)
+
+
+def open_index(data: bytes, found: Outer) -> dict[str, Any]:
+    index: dict[str, Any] = decode(data, INDEX)
+    require(index["signer"] == found.key and index["directory"] == sha(found.directory).hex(), "Tampered")
+    require(0 <= index["piece"] < index["pieces"], "Malformed")
+    segments = index["segments"]
+    require(len(segments) == len(found.entries), "Malformed")
+    require(all((values > 0) == index["values"] for values, _, _, _ in found.entries), "Malformed")
+    require(all(1 <= secrets <= versions for _, secrets, versions in segments), "Malformed")
+    require(all(a[0] < b[0] for a, b in itertools.pairwise(segments)), "Malformed")
+    return index
+
+
+def segment(packed: bytes, plain: bytes | None, index: dict[str, Any], number: int) -> list[Secret]:
+    require(len(packed) >= 12, "Malformed")
+    rows, values, length = struct.unpack(">III", packed[:12])
+    end = len(packed) - 16 * values
+    require(end >= 12 and length <= 32 << 20, "Malformed")
+    secrets = list(split(decompress(packed[12:end], length), plain))
+    stored = [part for secret in secrets for part in secret.values]
+    lengths = [v for secret in secrets for v in secret.row["versions"] if "length" in v]
+    require(len(secrets) == rows > 0 and len(lengths) == values, "Malformed")
+    if plain is not None:
+        total = sum(map(len, stored))
+        require(len(plain) == padme(total) and plain[total:].count(0) == len(plain) - total, "Malformed")
+    first, many, versions = index["segments"][number]
+    names = [secret.row["name"].encode() for secret in secrets]
+    require(all(a < b for a, b in itertools.pairwise(names)), "Malformed")
+    key = bytes.fromhex(index["name_key"])
+    places = [hmac.digest(key, name, "sha256")[:16].hex() for name in names]
+    below = index["segments"][number + 1][0] if number + 1 < len(index["segments"]) else "g"
+    require(min(places) == first and max(places) < below, "Malformed")
+    require((len(secrets), sum(len(s.row["versions"]) for s in secrets)) == (many, versions), "Malformed")
+    return secrets
+
+
+def decompress(frame: bytes, length: int) -> bytes:
+    try:
+        require(zstandard.get_frame_parameters(frame).content_size == length, "Malformed")
+        opened = zstandard.ZstdDecompressor().decompressobj()
+        data = opened.decompress(frame)
+    except zstandard.ZstdError:
+        refuse("Malformed")
+    require(opened.eof and not opened.unused_data and len(data) == length, "Malformed")
+    return data
+
+
+def split(lines: bytes, plain: bytes | None) -> Iterator[Secret]:
+    require(lines.endswith(b"\n"), "Malformed")
+    at = 0
+    for line in lines[:-1].split(b"\n"):
+        row, metadata = a_row(line)
+        values = []
+        for version in row["versions"]:
+            if "length" in version:
+                require(plain is not None, "Malformed")
+                values.append((plain or b"")[at : at + version["length"]])
+                require(len(values[-1]) == version["length"], "Malformed")
+                at += version["length"]
+        require(plain is not None or not metadata, "Malformed")
+        yield Secret(line + b"\n", row, metadata, values)
+
+
+def a_rotation(value: Json) -> dict[str, Any]:
+    found: dict[str, Any] = sparse(("days",), days=integer, enabled=other_than(truth, True))(value)
+    return found
+
+
+DATED = {"created_at": text, "updated_at": text, "expires_at": text}
+STATE = one_of("deleted", "destroyed")
+VERSION = sparse(
+    ("number",), number=between(0, 2**63 - 1), length=count, media=one_of("json", "binary"), state=STATE,
+    created_at=text,
+)  # fmt: skip
+ROW = {
+    "name": text, "type": text, "versions": listed(VERSION),
+    "tags": other_than(mapping(text, in_order=False), {}), **DATED, "rotation": a_rotation,
+}  # fmt: skip
+
+
+def a_row(line: bytes) -> tuple[dict[str, Any], bytes]:
+    """Take a row apart: what is canonical of it, and the metadata as it stands there."""
+    try:
+        value, _ = parse(line)
+        if not isinstance(value, Object):
+            refuse("Malformed")
+        metadata = b""
+        if "metadata" in value.members:
+            require(list(value.members)[-1] == "metadata", "Malformed")
+            start, end = value.spans["metadata"]
+            metadata = line.decode()[start:end].encode()
+            held, depth = parse(metadata)
+            require(isinstance(held, Object) and held.members and depth <= 64, "Malformed")
+            del value.members["metadata"]
+        row = sparse(("name", "type", "versions"), **ROW)(value)
+        before = canonical(value).encode()
+    except BadJsonError:
+        refuse("Malformed")
+    require(line == (before[:-1] + b',"metadata":' + metadata + b"}" if metadata else before), "Malformed")
+    ascending([version["number"] for version in row["versions"]])
+    return row, metadata
+
+
+def ascending(numbers: list[int]) -> None:
+    require(numbers and all(a < b for a, b in itertools.pairwise(numbers)), "Malformed")
+
+
+def padme(n: int) -> int:
+    if n <= 1024:
+        return 1024
+    e = n.bit_length() - 1
+    s = e.bit_length()
+    step = 1 << (e - s)
+    return -(-n // step) * step
+
+
+# -- documents -------------------------------------------------------------------
+
+_LENGTH = re.compile(rb',\n"length":"([0-9]{12})"\}\n')
+
+
+def document_ended(data: bytes) -> bool:
+    return data[-27:-15] == b',\n"length":"' and data[-3:] == b'"}\n'
+
+
+def document_total(data: bytes) -> int | None:
+    return int(data[-15:-3]) if re.fullmatch(rb"[0-9]{12}", data[-15:-3]) else None
+
+
+def document_begun(data: bytes, kind: str) -> None:
+    magic = f'{{"format":"strongroom-{kind}/1",\n'.encode()
+    if data.startswith(magic):
+        return
+    require(not magic.startswith(data), "Truncated")
+    version = re.match(magic[:-4] + rb'([0-9]{1,4})",\n', data)
+    require(not version, "UnsupportedVersion")
+    ours = re.match(rb'\{"format":"strongroom-(manifest|envelope|metadata|head|audit-report)/', data)
+    other = ours and not magic.startswith(ours[0])
+    if not other and ending(data, document_ended, document_total) == (True, True):
+        refuse("Tampered")
+    refuse("NotABackup")
+
+
+SIGNERS = {"manifest": ("control", "recover"), "head": ("control", "recover"), "envelope": ("recover",)}
+
+
+def document(data: bytes, kind: str, keys: Keys) -> bytes:
+    """Return the body of a signed document."""
+    require(len(data) <= 64 << 20, "NotABackup")
+    document_begun(data, kind)
+    check_ending(data, document_ended, document_total)
+    lines = data.split(b"\n")
+    shape = (b'"body":', b'"certificate":', b'"signature":"', b'"length":"')
+    framed = len(lines) == 6 and all(map(bytes.startswith, lines[1:5], shape)) and not lines[5]
+    require(framed and all(line.endswith(b",") for line in lines[1:4]), "Tampered")
+    body, certificate, signature = lines[1][7:-1], lines[2][14:-1], lines[3][13:-2]
+    match = CERTIFICATE.fullmatch(certificate)
+    right = match and re.fullmatch(rb"[0-9a-f]{128}", signature) and lines[3].endswith(b'",')
+    if not right or match is None:
+        refuse("Tampered")
+    public = bytes.fromhex(match[3].decode())
+    signed(public, f"strongroom/v1/{kind}", body + b"\n" + certificate, bytes.fromhex(signature.decode()))
+    signer(certificate, SIGNERS[kind], keys.pins)
+    return body
+
+
+def envelope(data: bytes, keys: Keys) -> tuple[dict[str, Any], bytes]:
+    body = document(data, "envelope", keys)
+    require(len(body) <= 1 << 18, "Malformed")
+    found = decode(body, RECORD)
+    check_stanzas(found)
+    return found, body
+
+
+def optional(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
+ENTRY = record(
+    piece=integer, sha256=hexed(32), size=count, secrets=count, versions=count, first=hexed(16, 0),
+    last=hexed(16, 0), wrapping_key=hexed(16, 0), signer=hexed(32), signature=hexed(64),
+)  # fmt: skip
+MANIFEST = record(
+    backup_id=text, policy=text, source=text, created_at=text, values=truth, sealed=truth,
+    selection=record(include=listed(text), exclude=listed(text), tags=mapping(text)),
+    counts=record(secrets=integer, versions=integer, size=integer),
+    recipients=listed(record(name=text, type=text, fingerprint=text, post_quantum=truth, describes=text)),
+    targets=listed(record(name=text, address=text, region=text, provider=text, counts=truth)),
+    quorum=integer, regions=integer, providers=integer, not_contained=listed(printable(1000)),
+    containers=listed(ENTRY), previous=optional(hexed(32)),
+)  # fmt: skip
+
+
+def manifest(data: bytes, keys: Keys) -> dict[str, Any]:
+    found: dict[str, Any] = decode(document(data, "manifest", keys), MANIFEST)
+    entries = found["containers"]
+    require(len(entries) <= 100_000 and len(found["not_contained"]) <= 1000, "Malformed")
+    require([entry["piece"] for entry in entries] == list(range(len(entries))), "Malformed")
+    for name in ("secrets", "versions", "size"):
+        require(found["counts"][name] == sum(entry[name] for entry in entries), "Malformed")
+    last = ""
+    for entry in entries:
+        size = 32 if found["sealed"] and entry["secrets"] else 0
+        require(len(entry["first"]) == len(entry["last"]) == size, "Malformed")
+        require(len(entry["wrapping_key"]) == (32 if found["sealed"] else 0), "Malformed")
+        require(not size or last < entry["first"] <= entry["last"], "Malformed")
+        last = entry["last"] or last
+    for entry in entries:
+        receipt = ",".join(
+            f'"{name}":{entry[name]}' if isinstance(entry[name], int) else f'"{name}":"{entry[name]}"'
+            for name in ("piece", "sha256", "size", "secrets", "versions", "first", "last", "wrapping_key")
+        )
+        message = f'{{"run":{canonical(found["backup_id"])},{receipt}}}'.encode()
+        public, signature = bytes.fromhex(entry["signer"]), bytes.fromhex(entry["signature"])
+        signed(public, "strongroom/v1/receipt", message, signature)
+    return found
+
+
+ZONED = re.compile(r".+(Z|[+-][0-9]{2}:[0-9]{2})")
+
+
+def moment(value: Json) -> str:
+    require(ZONED.fullmatch(text(value)), "Malformed")
+    return text(value)
+
+
+def head(data: bytes, keys: Keys) -> bytes:
+    body = document(data, "head", keys)
+    numbered = other_than(count, 0)
+    decode(body, record(ledger=hexed(32), event=numbered, at=moment, sha256=hexed(32), made_at=moment))
+    return body
+
+
+ABOUT = record(backup_id=text, piece=integer, pieces=integer, source=text, policy=text, created_at=text)
+PLAIN_VERSION = sparse(("number",), number=between(0, 2**63 - 1), state=STATE, created_at=text)
+PLAIN = sparse(
+    ("name", "type", "versions"), name=text, type=text, versions=listed(PLAIN_VERSION),
+    tags=other_than(mapping(text), {}), **DATED, rotation=a_rotation,
+)  # fmt: skip
+
+
+def metadata(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Return what a metadata document says of itself, and its secrets' lines."""
+    document_begun(data, "metadata")
+    check_ending(data, document_ended, document_total)
+    found = re.search(rb',\n"digest":"sha256:([0-9a-f]{64})",\n"length":"[0-9]{12}"\}\n\Z', data)
+    if found is None or sha(data[: found.start()]).hex().encode() != found[1]:
+        refuse("Tampered")
+    _, about, opened, *rows, closed = data[: found.start()].split(b"\n")
+    require(about.startswith(b'"about":') and about.endswith(b","), "Malformed")
+    require(opened == b'"secrets":[' and closed == b"]", "Malformed")
+    said = decode(about[8:-1], ABOUT)
+    require(0 <= said["piece"] < said["pieces"], "Malformed")
+    require(all(row.endswith(b",") for row in rows[:-1]), "Malformed")
+    lines = [*(row[:-1] for row in rows[:-1]), *rows[-1:]]
+    for line in lines:
+        require(len(line) <= 16 << 20, "Malformed")
+        ascending([version["number"] for version in decode(line, PLAIN)["versions"]])
+    return said, [line + b"\n" for line in lines]
+
+
+OBJECT = record(name=text, offset=integer, size=count, sha256=hexed(32))
+
+
+def bundle(data: bytes) -> dict[str, bytes]:
+    """Return a backup file's objects."""
+    marks, magic = binary(b"\nSRBFEND"), b"SRBF\r\n\x1a\n"
+    if not data.startswith(magic):
+        require(not magic.startswith(data), "Truncated")
+        refuse("Tampered" if len(data) >= 16 and ending(data, *marks) == (True, True) else "NotABackup")
+    require(len(data) >= 62, "Truncated")
+    require(data[8:10] == b"\x00\x01", "UnsupportedVersion")
+    check_ending(data, *marks)
+    size = int.from_bytes(data[-52:-48], "big")
+    end = len(data) - 52 - size
+    require(end >= 10 and size <= 64 << 20, "Malformed")
+    require(sha(data[end:-52]) == data[-48:-16], "Tampered")
+    listing = decode(data[end:-52], record(objects=listed(OBJECT)))["objects"]
+    at, found = 10, {}
+    for each in listing:
+        segments = each["name"].split("/")
+        require(all(re.fullmatch("[A-Za-z0-9_-][A-Za-z0-9._-]*", part) for part in segments), "Malformed")
+        require(each["offset"] == at and each["name"] not in found, "Malformed")
+        found[each["name"]] = data[at : at + each["size"]]
+        at += each["size"]
+    require(at == end, "Malformed")
+    require(all(sha(found[each["name"]]).hex() == each["sha256"] for each in listing), "Tampered")
+    return found
+
+
+def legacy(data: bytes, passphrases: list[str]) -> bytes:
+    require(data[16:21] == b"gAAAA", "NotABackup")
+    token = data[16:]
+    require(len(token) % 4 == 0, "Truncated")
+    require(re.fullmatch(rb"[A-Za-z0-9_-]*={0,2}", token), "Malformed")
+    raw = base64.urlsafe_b64decode(token)
+    require(len(raw) >= 73 and (len(raw) - 57) % 16 == 0, "Truncated")
+    for words in passphrases:
+        key = PBKDF2HMAC(hashes.SHA256(), 32, data[:16], 100_000).derive(words.encode())
+        try:
+            return Fernet(base64.urlsafe_b64encode(key)).decrypt(token)
+        except InvalidToken:
+            continue
+    refuse("WrongKey")
+
+
+# -- a whole backup ----------------------------------------------------------------
+
+
+@dataclass
+class Whole:
+    """A backup as it came out; ``aside`` names classes of what was left aside with nothing in its place."""
+
+    manifest: dict[str, Any]
+    secrets: list[Secret] = field(default_factory=list)
+    aside: list[str] = field(default_factory=list)
+
+
+COPIES = ("", *(f".r{n}" for n in range(1, 10)))
+
+
+def whole(objects: Mapping[str, bytes], keys: Keys, wanted: str | None = None) -> Whole:
+    """Open the backup of a target by section 13."""
+    names = [name for name in objects if name.startswith("manifests/")]
+    ids = {re.sub(r"\.json(\.r[1-9])?$", "", name[len("manifests/") :]) for name in names}
+    require(ids, "NotABackup")
+    require(wanted is None or wanted in ids, "MissingPiece")
+    refused: list[str] = []
+    for backup in [wanted] if wanted else sorted(ids, reverse=True):
+        own: list[str] = []
+        for copy in COPIES:
+            content = objects.get(f"manifests/{backup}.json{copy}")
+            try:
+                found = manifest(content, keys) if content is not None else {"backup_id": None}
+                require(found["backup_id"] == backup, "MissingPiece")
+            except RefusedError as error:
+                own += [error.kind] if content is not None else []
+                continue
+            pinned = replace(keys, pins=keys.pins or frozenset({installation_of(content or b"")}))
+            return contents(objects, pinned, Whole(found, aside=refused))
+        refused += own
+    refuse(refused[0])
+
+
+def contents(objects: Mapping[str, bytes], keys: Keys, into: Whole) -> Whole:
+    listing, name_keys = into.manifest, set()
+    newest: dict[str, tuple[dict[str, Any], bytes] | None] = {}
+    for entry in listing["containers"]:
+        data = piece(objects, listing["backup_id"], entry)
+        if not listing["sealed"]:
+            said, lines = metadata(data)
+            joined = (said["backup_id"], said["piece"], said["pieces"], len(lines))
+            pieces = len(listing["containers"])
+            require(joined == (listing["backup_id"], entry["piece"], pieces, entry["secrets"]), "Tampered")
+            into.secrets += [Secret(line, {}, b"", []) for line in lines]
+            continue
+        found = outer(data, keys, entry["signer"])
+        own = found.envelope["wrapping_key"]
+        require(own["id"] == entry["wrapping_key"], "Tampered")
+        if own["id"] not in newest:
+            newest[own["id"]] = newest_of(objects, own, keys, into.aside)
+        opened = container(found, keys, newest[own["id"]])
+        index, segments = opened.index, opened.index["segments"]
+        require((index["backup_id"], index["piece"]) == (listing["backup_id"], entry["piece"]), "Tampered")
+        require(
+            (index["pieces"], index["values"]) == (len(listing["containers"]), listing["values"]), "Tampered"
+        )
+        require((segments[0][0] if segments else "") == entry["first"], "Tampered")
+        require(sum(each[1] for each in segments) == entry["secrets"], "Tampered")
+        require(sum(each[2] for each in segments) == entry["versions"], "Tampered")
+        name_keys.add(index["name_key"])
+        require(len(name_keys) == 1, "Tampered")
+        key = bytes.fromhex(index["name_key"])
+        hashed = [hmac.digest(key, s.row["name"].encode(), "sha256")[:16].hex() for s in opened.secrets]
+        require(max(hashed, default="") == entry["last"], "Tampered")
+        into.secrets += opened.secrets
+    return into
+
+
+def piece(objects: Mapping[str, bytes], backup: str, entry: dict[str, Any]) -> bytes:
+    name = f"containers/{backup}/{entry['sha256']}"
+    there = [objects[name + copy] for copy in COPIES if name + copy in objects]
+    require(there, "MissingPiece")
+    for data in there:
+        if sha(data).hex() == entry["sha256"] and len(data) == entry["size"]:
+            return data
+    refuse("Truncated" if len(there[0]) < entry["size"] else "Tampered")
+
+
+def newest_of(
+    objects: Mapping[str, bytes], own: dict[str, Any], keys: Keys, aside: list[str]
+) -> tuple[dict[str, Any], bytes] | None:
+    found = re.compile(rf"keys/{own['id']}/([0-9]{{8}})(\.r[1-9])?")
+    named = [(-int(match[1]), name) for name in objects if (match := found.fullmatch(name))]
+    left: dict[int, str] = {}
+    for generation, name in sorted(named):
+        if -generation <= own["generation"]:
+            break
+        try:
+            newer = envelope(objects[name], keys)
+            require(newer[0]["id"] == own["id"], "Tampered")
+            require(newer[0]["generation"] >= -generation, "Stale")
+            require(newer[0]["generation"] == -generation, "Malformed")
+        except RefusedError as error:
+            left.setdefault(generation, error.kind)
+            continue
+        aside += [kind for number, kind in left.items() if number != generation]
+        return newer
+    aside += left.values()
+    return None

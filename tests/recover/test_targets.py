@@ -1,0 +1,119 @@
+"""recover.py and the product on the published targets: one answer for each, and what can be had comes out."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from strongroom.container.rows import encode_secrets
+from strongroom.errors import FormatError
+from strongroom.operations.open import open_backup
+from strongroom.targets.memory import MemoryTarget
+from tests.container.test_vectors import identities, trusted
+from tests.reader.reading import objects_of
+from tests.recover.test_recover import keys_of, recover, run
+from tests.vectors.vector import Vector, parse, stored
+
+STORED = {name: parse(data) for name, data in stored().items() if name.startswith("target-")}
+NAMES = sorted(STORED)
+
+
+def unpacked(vector: Vector, folder: Path) -> Path:
+    for name, content in objects_of(vector).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recover_gives_what_a_target_says_and_the_rest_where_something_is_lost(
+    name: str, tmp_path: Path
+) -> None:
+    vector, losses = STORED[name], recover.Losses()
+    backup = recover.Backup(recover.Store(unpacked(vector, tmp_path)), keys_of(vector), losses)
+    came: list[bytes] = []
+    try:
+        came.extend(s.line + b"".join(s.values) for s in backup.secrets(vector.one("backup"), None))
+    except recover.Failure as failure:
+        losses.add(failure, "the whole")
+    if vector.one("expect") == "ok":
+        assert losses.first is None
+        assert (losses.aside.kind if losses.aside else None) == vector.one("aside")
+        assert hashlib.sha256(b"".join(came)).hexdigest() == vector.one("plaintext")
+        return
+    assert losses.first.kind == vector.one("expect")
+    assert vector.one("rest") in (None, str(len(came)))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "target-documents"])
+def test_the_product_gives_what_a_target_says(name: str) -> None:
+    vector, target = STORED[name], MemoryTarget()
+    for path, content in objects_of(vector).items():
+        target.put(path, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+    if vector.one("expect") != "ok":
+        with pytest.raises(FormatError) as caught:
+            _read(vector, target)
+        assert caught.value.code == vector.one("expect")
+        return
+    digest, aside = _read(vector, target)
+    assert digest == vector.one("plaintext")
+    assert aside == vector.all("aside") or name.startswith("target-manifest")
+
+
+def _read(vector: Vector, target: MemoryTarget) -> tuple[str, list[str]]:
+    """Return the digest of what comes out, and the classes of envelopes that were left aside."""
+    digest = hashlib.sha256()
+    backup = open_backup(target, vector.one("backup"), identities=identities(vector), trusted=trusted(vector))
+    for secret in backup.secrets():
+        digest.update(encode_secrets([secret]))
+        digest.update(b"".join(v.value.reveal() for v in secret.versions if v.value is not None))
+    return digest.hexdigest(), [one.code for one in backup.aside]
+
+
+def test_the_program_ends_with_the_class_of_the_first_loss_and_hands_out_the_rest(tmp_path: Path) -> None:
+    folder = unpacked(STORED["target-container-dropped"], tmp_path / "target")
+    key = tmp_path / "key"
+    _write_key(key, STORED["target-container-dropped"])
+    done = run(folder, "--key-file", key, "--list")
+    assert done.returncode == 16
+    assert len(done.stdout.splitlines()) == 3
+    assert b"LOST: piece 0 (5 secrets): MissingPiece" in done.stderr
+
+
+@pytest.mark.parametrize("given", ["manifest", "manifest and containers", "directory"])
+def test_however_a_backup_is_given_its_manifest_and_containers_are_joined(given: str, tmp_path: Path) -> None:
+    """B11: a manifest alone was "0 secrets" with exit 0, and one of two containers went unmissed."""
+    vector = STORED["target-plain"]
+    folder = unpacked(vector, tmp_path / "target")
+    _write_key(tmp_path / "key", vector)
+    [manifest] = (folder / "manifests").iterdir()
+    containers = sorted((folder / "containers").rglob("*/*"))
+    paths = {
+        "manifest": [manifest],
+        "manifest and containers": [manifest, *containers],
+        "directory": [folder],
+    }
+    done = run(*paths[given], "--key-file", tmp_path / "key", "--list")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 8)
+    containers[0].unlink()
+    paths["manifest and containers"] = [manifest, containers[1]]
+    assert run(*paths[given], "--key-file", tmp_path / "key", "--list").returncode == 16
+
+
+def test_one_of_two_containers_alone_is_no_whole_backup(tmp_path: Path) -> None:
+    vector = STORED["target-plain"]
+    folder = unpacked(vector, tmp_path / "target")
+    _write_key(tmp_path / "key", vector)
+    containers = sorted((folder / "containers").rglob("*/*"))
+    done = run(containers[0], "--key-file", tmp_path / "key", "--list")
+    assert done.returncode == 16
+    assert b"1 of the 2 pieces" in done.stderr
+    assert run(*containers, "--key-file", tmp_path / "key", "--list").returncode == 0
+
+
+def _write_key(path: Path, vector: Vector) -> None:
+    body = f"strongroom-key-1 AES256 {vector.one('keyfile')}"
+    path.write_text(f"{body} {hashlib.sha256(body.encode()).hexdigest()[:8]}\n")

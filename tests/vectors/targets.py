@@ -1,0 +1,298 @@
+"""Whole backups as they lie on a target, rightly and wrongly: section 13 of FORMAT.md."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from msgspec.structs import replace
+
+from strongroom.container.derive import Random
+from strongroom.container.digests import name_hash
+from strongroom.container.envelope import write_detached
+from strongroom.container.manifest import ContainerEntry, Counts, Manifest, sign_manifest
+from strongroom.container.metadata import DocumentAbout, write_document
+from strongroom.container.receipt import Receipt, sign_receipt
+from strongroom.container.rows import encode_secrets
+from strongroom.container.wrapping import WrappingKey
+from strongroom.model import Secret
+from strongroom.operations.layout import container_entry, container_name, sealed_receipt
+from tests.vectors import good
+from tests.vectors import material as m
+from tests.vectors.vector import Vector
+
+Scenario = Callable[[], Vector]
+TARGETS: dict[str, Scenario] = {}
+OTHER = "20261124T024501Z-00000000"
+NEWER = "20261126T024501Z-ffffffff"
+STRANGERS_CONTROL = m.role_key("control", m.STRANGERS)
+STRANGERS_RECOVER = m.role_key("recover", m.STRANGERS)
+
+
+def secrets() -> list[Secret]:
+    return [*m.few(), *(m.secret(f"app/{n}", b"CANARY-app-%d" % n) for n in range(4))]
+
+
+@dataclass
+class Made:
+    """A backup of two containers, and what lies beside it."""
+
+    key: WrappingKey
+    random: Random
+    manifest: Manifest
+    objects: dict[str, bytes]
+    pieces: list[str] = field(default_factory=list)
+
+    def name(self, suffix: str = "") -> str:
+        return f"manifests/{self.manifest.backup_id}.json{suffix}"
+
+    def sign(self, **changed: Any) -> None:
+        """Sign the manifest again, with other members."""
+        self.objects[self.name()] = sign_manifest(replace(self.manifest, **changed), m.CONTROL)
+
+    def rotate(self) -> str:
+        """Put an envelope for the X-Wing key there; return its name."""
+        self.key = self.key.rewrap([m.hpke(m.XWING, "recovery")])
+        name = f"keys/{self.key.id}/{self.key.record.generation:08}"
+        self.objects[name] = write_detached(self.key.record, m.RECOVER)
+        return name
+
+    def spoil(self, name: str) -> None:
+        """Change a bit in the middle of an object."""
+        content = bytearray(self.objects[name])
+        content[len(content) // 2] ^= 1
+        self.objects[name] = bytes(content)
+
+
+def halves() -> list[list[Secret]]:
+    ordered = sorted(secrets(), key=lambda s: name_hash(m.NAME_KEY, s.name))
+    return [ordered[:5], ordered[5:]]
+
+
+def made(seed: str, backup: str = m.BACKUP, *, name_keys: tuple[bytes, bytes] = (m.NAME_KEY,) * 2) -> Made:
+    random = m.stream(f"target/{seed}")
+    key = WrappingKey.create([m.key_file(random)], _random=random)
+    objects, entries = {}, []
+    for number, part in enumerate(halves()):
+        told = replace(m.about(piece=number, pieces=2), backup_id=backup, name_key=name_keys[number])
+        data, sealed = m.piece(random, part, told, key)
+        receipt = sealed_receipt(told, sealed)
+        objects[container_name(backup, sealed.hexdigest)] = data
+        entries.append(container_entry(receipt, sign_receipt(receipt, m.SEAL), m.SEAL.public))
+    manifest = with_entries(replace(good.manifest_record(), backup_id=backup, previous=None), *entries)
+    found = Made(key, random, manifest, objects, list(objects))
+    found.sign()
+    return found
+
+
+def with_entries(manifest: Manifest, *entries: ContainerEntry) -> Manifest:
+    counts = Counts(
+        secrets=sum(entry.secrets for entry in entries),
+        versions=sum(entry.versions for entry in entries),
+        size=sum(entry.size for entry in entries),
+    )
+    return replace(manifest, containers=entries, counts=counts)
+
+
+def archive(objects: dict[str, bytes]) -> bytes:
+    """Return a tar file of a directory, the same each time."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in sorted(objects):
+            info = tarfile.TarInfo(name)
+            info.size = len(objects[name])
+            tar.addfile(info, io.BytesIO(objects[name]))
+    return file.getvalue()
+
+
+def plaintext(parts: list[list[Secret]]) -> list[tuple[str, str]]:
+    digest, many = hashlib.sha256(), 0
+    for secret in (s for part in parts for s in sorted(part, key=lambda s: s.name)):
+        digest.update(encode_secrets([secret]))
+        digest.update(b"".join(v.value.reveal() for v in secret.versions if v.value))
+        many += 1
+    return [("secrets", str(many)), ("plaintext", digest.hexdigest())]
+
+
+def target(
+    name: str,
+    expect: str,
+    comment: str,
+    objects: dict[str, bytes],
+    *fields: tuple[str, str],
+    key: str = "file",
+) -> None:
+    """Publish what lies on a target. With ``ok`` all comes out, or what ``fields`` say."""
+    keys = {"file": m.KEY_FILE_LINE, "xwing": m.XWING_LINE}
+    head = [("kind", "target"), ("comment", comment), ("expect", expect)]
+    if not {"no-trust"} & {field for field, _ in fields}:
+        head.append(good.TRUSTED)
+    said = plaintext(halves()) if expect == "ok" and "secrets" not in dict(fields) else []
+    kept = [pair for pair in fields if pair[0] != "no-trust"]
+    TARGETS[f"target-{name}"] = lambda: Vector(
+        fields=(*head, keys[key], *kept, *said), body=archive(dict(objects))
+    )
+
+
+def good_ones() -> None:
+    plain = made("plain")
+    target("plain", "ok", "two containers", plain.objects)
+    target("unpinned", "ok", "the same, and no installation is pinned", plain.objects, ("no-trust", ""))
+    one = made("rotated")
+    name = one.rotate()
+    target("rotated", "ok", "rotated to another key, which opens it", one.objects, key="xwing")
+    target("rotated-away", "WrongKey", "the same, with the key that was rotated away", one.objects)
+    stripped = {key: content for key, content in one.objects.items() if key != name}
+    comment = "the newer envelope was removed: a copy alone cannot show it, and the older key opens"
+    target("envelope-stripped", "ok", comment, stripped)
+    twice = {name + ".r1": one.objects[name], **one.objects, name: b"{}"}
+    target("envelope-copy", "ok", "a damaged envelope, and a whole copy beside it", twice, key="xwing")
+    same = {**plain.objects, f"keys/{plain.key.id}/00000001": write_detached(plain.key.record, m.RECOVER)}
+    comment = "an envelope of the generation that the container has itself: nobody looks at it"
+    target("envelope-not-newer", "ok", comment, same)
+    both = {**made("older", OTHER).objects, **plain.objects}
+    target("two-manifests", "ok", "two backups: the newest one counts", both)
+    target("two-manifests-named", "ok", "two backups, the older one is asked for", both, ("backup", OTHER))
+    copies = {**plain.objects, plain.name(".r1"): plain.objects[plain.name()], plain.name(): b"{}"}
+    target("manifest-copy", "ok", "a damaged manifest, and a whole copy beside it", copies)
+    copies = {**plain.objects, plain.pieces[0] + ".r1": plain.objects[plain.pieces[0]], plain.pieces[0]: b""}
+    target("container-copy", "ok", "an empty container, and a whole copy beside it", copies)
+    documents()
+
+
+def documents() -> None:
+    """A backup of names and dates alone, in plain documents."""
+    objects: dict[str, bytes] = {}
+    entries, lines = [], []
+    for number, part in enumerate(halves()):
+        parts: list[bytes] = []
+        about = DocumentAbout(
+            backup_id=m.BACKUP, piece=number, pieces=2, source="local", policy="weekly", created_at=m.CREATED
+        )
+        written = write_document(parts.append, part, about=about)
+        data = b"".join(parts)
+        lines += [line.removesuffix(b",") + b"\n" for line in data.split(b"\n")[3:-4]]
+        objects[container_name(m.BACKUP, written.hexdigest)] = data
+        receipt = Receipt(
+            run=m.BACKUP, piece=number, sha256=written.hexdigest, size=written.size, secrets=written.secrets,
+            versions=written.versions, first="", last="", wrapping_key="",
+        )  # fmt: skip
+        entries.append(container_entry(receipt, sign_receipt(receipt, m.SEAL), m.SEAL.public))
+    manifest = replace(with_entries(good.manifest_record(), *entries), sealed=False, values=False)
+    objects[f"manifests/{m.BACKUP}.json"] = sign_manifest(manifest, m.CONTROL)
+    digest = hashlib.sha256(b"".join(lines)).hexdigest()
+    fields = (("secrets", str(len(lines))), ("plaintext", digest))
+    target("documents", "ok", "not sealed: two metadata documents", objects, *fields)
+
+
+def left_aside() -> None:
+    """What anybody may write on a target: it opens nothing, blocks nothing, and is said."""
+    one = made("aside")
+    name = one.rotate()
+    damaged = Made(one.key, one.random, one.manifest, dict(one.objects))
+    damaged.spoil(name)
+    comment = "the newest envelope is damaged, so the one before it counts"
+    target("envelope-damaged", "ok", comment, damaged.objects, ("aside", "Tampered"))
+    later = one.key.rewrap([m.hpke(m.XWING, "recovery")]).record
+    forged = {**one.objects, name[:-1] + "3": write_detached(later, STRANGERS_RECOVER)}
+    comment = "a stranger's envelope of a newer generation"
+    target("envelope-strangers", "ok", comment, forged, ("aside", "UntrustedSigner"), key="xwing")
+    moved = {**one.objects, name[:-1] + "7": one.objects[name]}
+    comment = "an older envelope under a newer one's name"
+    target("envelope-renamed", "ok", comment, moved, ("aside", "Stale"), key="xwing")
+    record = replace(one.manifest, backup_id=NEWER)
+    junk = {**one.objects, f"manifests/{NEWER}.json": sign_manifest(record, STRANGERS_CONTROL)}
+    comment = "a stranger's manifest of a newer backup"
+    target("manifest-strangers", "ok", comment, junk, ("aside", "UntrustedSigner"), key="xwing")
+    junk = {**one.objects, f"manifests/{NEWER}.json": one.objects[one.name()]}
+    comment = "an older manifest under a newer backup's name"
+    target("manifest-renamed", "ok", comment, junk, ("aside", "MissingPiece"), key="xwing")
+    target("manifest-renamed-named", "MissingPiece", "that one is asked for", junk, ("backup", NEWER))
+
+
+def lost() -> None:
+    one = made("plain")
+    first, second = one.pieces
+    rest = ("rest", str(len(halves()[1])))
+    dropped = {name: content for name, content in one.objects.items() if name != first}
+    target("container-dropped", "MissingPiece", "one of two containers is missing", dropped, rest)
+    bad = made("plain")
+    bad.spoil(first)
+    target("container-damaged", "Tampered", "a bit of a container, and no copy", bad.objects, rest)
+    cut = {**one.objects, first: one.objects[first][:-1]}
+    target("container-cut", "Truncated", "the last byte of a container is missing", cut, rest)
+    pair = sorted(one.pieces, key=lambda name: len(one.objects[name]))
+    for name, expect, place, other in (
+        ("larger", "Tampered", pair[0], pair[1]),
+        ("smaller", "Truncated", pair[1], pair[0]),
+    ):
+        body = {**one.objects, place: one.objects[other]}
+        left = 5 if place == second else len(halves()[1])
+        comment = f"the other container, which is {name}, in a container's place"
+        target(f"container-exchanged-{name}", expect, comment, body, ("rest", str(left)))
+    target("nothing", "NotABackup", "containers, and no manifest", {first: one.objects[first]})
+    target("named-missing", "MissingPiece", "another backup is asked for", one.objects, ("backup", OTHER))
+
+
+def joins() -> None:
+    """Manifests that are signed well and do not fit their containers."""
+    one = made("plain")
+
+    def signed(name: str, comment: str, **changed: Any) -> None:
+        again = Made(one.key, one.random, one.manifest, dict(one.objects))
+        again.sign(**changed)
+        target(f"join-{name}", "Tampered", comment, again.objects)
+
+    def entry(**changed: Any) -> ContainerEntry:
+        old = one.manifest.containers[0]
+        told = {
+            "run": one.manifest.backup_id,
+            **{f: getattr(old, f) for f in old.__struct_fields__[:8]},
+            **changed,
+        }
+        receipt = Receipt(**told)
+        return container_entry(receipt, sign_receipt(receipt, m.SEAL), m.SEAL.public)
+
+    whole, other = one.manifest, one.manifest.containers[1]
+    fewer = with_entries(whole, whole.containers[0])
+    signed(
+        "pieces", "one container, and its index says two", containers=fewer.containers, counts=fewer.counts
+    )
+    signed("values", "no values, and there are some", values=False)
+    higher = f"{int(whole.containers[0].last, 16) + 1:032x}"
+    lower = f"{int(whole.containers[0].first, 16) - 1:032x}"
+    for name, changed in (
+        ("last", {"last": higher}),
+        ("first", {"first": lower}),
+        ("key", {"wrapping_key": "00" * 16}),
+    ):
+        listed = with_entries(whole, entry(**changed), other)
+        signed(name, f"another {next(iter(changed))}", containers=listed.containers)
+    listed = with_entries(whole, entry(secrets=6, versions=whole.containers[0].versions + 1), other)
+    signed("count", "one secret more", containers=listed.containers, counts=listed.counts)
+    zeros = replace(whole.containers[0], signature="00" * 64)
+    listed = with_entries(whole, zeros, other)
+    signed("receipt", "a receipt of zeros", containers=listed.containers)
+    receipt = Receipt(run=whole.backup_id, **{f: getattr(zeros, f) for f in zeros.__struct_fields__[:8]})
+    foreign = container_entry(receipt, sign_receipt(receipt, m.RECOVER), m.RECOVER.public)
+    listed = with_entries(whole, foreign, other)
+    signed("signer", "another key's receipt than the container's", containers=listed.containers)
+    first, second = halves()
+    above = max(name_hash(m.NAME_KEY, s.name) for s in first)
+    keys = (m.fixed(f"another name key {n}") for n in count())
+    key = next(key for key in keys if min(name_hash(key, s.name) for s in second) > above)
+    odd = made("name keys", name_keys=(m.NAME_KEY, key))
+    target("join-name-key", "Tampered", "two containers, two keys for names", odd.objects)
+
+
+def scenarios() -> dict[str, Scenario]:
+    """Return every scenario of a target by name."""
+    if not TARGETS:
+        for publish in (good_ones, left_aside, lost, joins):
+            publish()
+    return TARGETS
