@@ -12,7 +12,7 @@ from cli.sources import LOCAL
 from cli.watching import by_ticket, watching
 from strongroom.errors import ConfigError, RunDegraded, RunFailed, UsageError
 from strongroom.operations import abandoned, failures
-from strongroom.operations.drive import drive
+from strongroom.operations.drive import drive, end
 from strongroom.operations.services import Services
 from strongroom.operations.submit import submit_backup
 from strongroom.state.records import Run, RunState, Ticket
@@ -78,7 +78,7 @@ def finish(run_id: str, tickets: list[Ticket], built: Services, output: Output) 
             run = drive(run_id, tickets, built, watch=by_ticket(watch))
     except KeyboardInterrupt:
         built.store.cancel(run_id, error="interrupted")
-        drive(run_id, built.store.take_ready(run_id, window=1), built, processes=1)
+        end(run_id, built)
         raise
     require_good(run)
     rows = run_shown.rows_of(built.store, run)

@@ -138,14 +138,14 @@ def _retry_arguments(parser: ArgumentParser) -> None:
 
 def _cancel(arguments: Namespace, output: Output) -> None:
     from strongroom.operations.abandoned import take_up  # noqa: PLC0415
-    from strongroom.operations.drive import drive  # noqa: PLC0415
+    from strongroom.operations.drive import end  # noqa: PLC0415
 
     built = services()
     found = built.store.find(arguments.id)
     run = built.store.cancel(found.id)
     if not run.state.final:
         # The sweep is a step like any other; done here it needs no cluster.
-        run = drive(run.id, take_up(run.id, built), built, processes=1)
+        run = end(run.id, built, take_up(run.id, built))
     rows = run_shown.rows_of(built.store, run)
     output.answer(run_shown.as_document(run, rows), run_shown.lines_of(run, rows))
     if found.state.final or run.state is not RunState.CANCELLED:
@@ -188,7 +188,8 @@ COMMANDS = {
         _one,
         _cancel,
         "What is being worked on stops at its next renewal; nothing half-made is left. A run that has\n"
-        "ended already is shown, and the exit code is 49: nothing was cancelled.",
+        "ended already is shown, and the exit code is 49: nothing was cancelled. If a process has not let\n"
+        "go of a step after a minute, it is named and the exit code is 112: the run ends later.",
     ),
     "retry": Command(
         _retry_arguments,

@@ -437,6 +437,26 @@ class RunEnded(StateError):
     )
 
 
+class StillEnding(StateError):
+    """The run is cancelled as soon as a process has let go of a step; that had not happened yet."""
+
+    exit_code = 112
+    default_hint = (
+        "Nothing new of it begins, and no good backup is touched. 'strongroom cancel RUN' waits once more; "
+        "a cluster ends it by itself. If the process named is hung, end it: its lease runs out then."
+    )
+
+
+class StateUnkept(StateError):
+    """The state database accepted a change and did not make it: something in it forbids changes."""
+
+    exit_code = 113
+    default_hint = (
+        "No backup on a target is affected. Strongroom makes no trigger and no rule in its database: find "
+        "those that somebody added (in SQLite: select name, sql from sqlite_master), and who did it."
+    )
+
+
 class KeyStillNeeded(StateError):
     """Without this key a backup that is kept could not be opened any more."""
 

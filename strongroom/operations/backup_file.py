@@ -20,7 +20,7 @@ from strongroom.model import COMMAND, Depth, Selection
 from strongroom.operations import failures
 from strongroom.operations.abandoned import GONE, take_up
 from strongroom.operations.decide import FIRST
-from strongroom.operations.drive import Watch, drive
+from strongroom.operations.drive import Watch, drive, end
 from strongroom.operations.listing import Here, List, Listing
 from strongroom.operations.open import read_manifest
 from strongroom.operations.pins import pin_recipient, pin_target
@@ -105,7 +105,7 @@ def _drive(services: Services, spec: Spec, watch: Watch | None) -> Run:
         run = drive(run.id, tickets, services, watch=watch, spread=spread, overlap=overlap)
     except KeyboardInterrupt:
         services.store.cancel(run.id, error="interrupted")
-        drive(run.id, services.store.take_ready(run.id, window=1), services, processes=1)
+        end(run.id, services)
         raise
     if run.state is RunState.FAILED and (refused := _refused(run, services)):
         raise refused

@@ -7,6 +7,7 @@ go through the same run store, so a run that is killed here is resumed by whoeve
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -15,12 +16,13 @@ from contextlib import nullcontext
 from multiprocessing import get_context
 from threading import Thread
 
+from strongroom.errors import StillEnding
 from strongroom.keys.unasked import unasked
 from strongroom.operations.driven import driving
 from strongroom.operations.forking import cores, die_with_parent, may_fork
 from strongroom.operations.services import Services
 from strongroom.operations.steps import perform, recover
-from strongroom.state.records import Run, StepKind, Ticket
+from strongroom.state.records import Run, StepKind, StepState, Ticket
 
 SPREAD = frozenset({StepKind.CAPTURE, StepKind.VERIFY, StepKind.REWRAP})
 """What is worth a process of its own: it computes, and shares nothing with its siblings."""
@@ -34,6 +36,9 @@ OVERLAP = frozenset({StepKind.UPLOAD, StepKind.REPAIR})
 
 THREADS = 8
 
+ENDS_SECONDS = 60.0
+"""How long a run that is being cancelled waits for others: four of the usual leases."""
+
 Watch = Callable[[Ticket], None]
 
 
@@ -46,6 +51,7 @@ def drive(
     processes: int = 0,
     spread: frozenset[StepKind] = SPREAD,
     overlap: frozenset[StepKind] = OVERLAP,
+    patience: float = math.inf,
 ) -> Run:
     """Perform a run to its end and return it.
 
@@ -54,19 +60,46 @@ def drive(
         processes: how many to spread over; 0 means one a core, 1 keeps all in this one.
         spread: the kinds of steps that may run in a process of their own.
         overlap: the kinds that may run in a thread of their own.
+        patience: seconds to wait while there is nothing to do but for others to let go of their steps.
+
+    Raises:
+        StillEnding: the patience is over.
     """
     pool = _Pool(services, processes or cores(), spread, overlap)
     with driving(services.state_dir, run_id, services.owner):
-        _through(run_id, list(tickets), pool, services, watch)
+        _through(run_id, list(tickets), pool, services, watch=watch, patience=patience)
     return services.store.load(run_id)
 
 
-def _through(run_id: str, queue: list[Ticket], pool: _Pool, services: Services, watch: Watch | None) -> None:
+def end(run_id: str, services: Services, tickets: Iterable[Ticket] | None = None) -> Run:
+    """Bring a run that is being cancelled to its end and return it. This ends, whatever others do.
+
+    Raises:
+        StillEnding: another process kept a step for too long.
+    """
+    due = services.store.take_ready(run_id, window=1) if tickets is None else tickets
+    return drive(run_id, due, services, processes=1, patience=ENDS_SECONDS)
+
+
+def _through(
+    run_id: str,
+    queue: list[Ticket],
+    pool: _Pool,
+    services: Services,
+    *,
+    watch: Watch | None,
+    patience: float,
+) -> None:
+    until = time.monotonic() + patience
     try:
         while not services.store.load(run_id).state.final or queue or pool.busy:
-            queue += _round(queue, pool, services, watch)
+            if queue or pool.busy:
+                queue += _round(queue, pool, services, watch)
+                until = time.monotonic() + patience
             if not queue and not pool.busy:
                 queue = _overdue(run_id, services)
+            if not queue and time.monotonic() > until:
+                _complain(run_id, services)
     finally:
         pool.close()
 
@@ -91,12 +124,25 @@ def _round(queue: list[Ticket], pool: _Pool, services: Services, watch: Watch | 
 def _overdue(run_id: str, services: Services) -> list[Ticket]:
     if services.store.load(run_id).state.final:
         return []
-    recover(services)
+    recover(services, strict=run_id)
     tickets = services.store.take_ready(run_id, window=services.limits.window)
     if not tickets:
         # A retry's pause, or another process's lease: nothing announces its end.
         time.sleep(0.1)
     return tickets
+
+
+def _complain(run_id: str, services: Services) -> None:
+    """Raise StillEnding and name whom the run waits for, unless it has ended just now."""
+    if services.store.load(run_id).state.final:
+        return
+    rows = [row for row in services.store.rows(run_id) if not row.state.settled]
+    held = [f"{row.step} (process {row.owner})" for row in rows if row.state is StepState.RUNNING]
+    waiting = [str(row.step) for row in rows if row.state is not StepState.RUNNING]
+    raise StillEnding(
+        f"run {run_id} has not ended within {ENDS_SECONDS:g} s: it waits for "
+        + (", ".join((held or waiting)[:5]) or "nothing on record")
+    )
 
 
 class _Pool:

@@ -11,7 +11,7 @@ import msgspec
 
 from strongroom.errors import UsageError
 from strongroom.operations.decide import FIRST
-from strongroom.operations.drive import drive
+from strongroom.operations.drive import end
 from strongroom.operations.rotate import RotateOptions
 from strongroom.operations.services import Services
 from strongroom.operations.steps import recover
@@ -126,4 +126,4 @@ def _end(run: Run, services: Services, *, take_over: bool) -> None:
             f"its lease of {services.limits.lease:g} s ends.",
         )
     services.store.cancel(run.id, error="another rotation took over")
-    drive(run.id, services.store.take_ready(run.id, window=1), services, processes=1)
+    end(run.id, services)

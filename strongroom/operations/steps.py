@@ -60,9 +60,13 @@ def reconcile(services: Services) -> list[Ticket]:
     ]
 
 
-def recover(services: Services) -> list[str]:
-    """Put right what got lost in the record; return the runs that have something due."""
-    return services.store.reconcile(decide_given_up, exhausted=exhausted)
+def recover(services: Services, *, strict: str = "") -> list[str]:
+    """Put right what got lost in the record; return the runs that have something due.
+
+    Args:
+        strict: the run whose trouble is raised; that of any other is logged.
+    """
+    return services.store.reconcile(decide_given_up, exhausted=exhausted, strict=strict)
 
 
 def _work(run: Run, claim: Claim, services: Services) -> None:

@@ -68,7 +68,9 @@ def _send(conn: Connection, run: str, going: list[Step]) -> list[Ticket]:
         return []
     first = _next_dispatches(conn, len(going))
     tickets = [Ticket(run, step, first + offset) for offset, step in enumerate(going)]
-    conn.execute(_SEND, [keys.at(run, ticket.step) | {"new_dispatch": ticket.dispatch} for ticket in tickets])
+    rows = [keys.at(run, ticket.step) | {"new_dispatch": ticket.dispatch} for ticket in tickets]
+    if conn.execute(_SEND, rows).rowcount != len(rows):
+        raise keys.unkept(run, going[0])
     return tickets
 
 
@@ -104,7 +106,10 @@ _SEND: Final = (
 def claim(conn: Connection, ticket: Ticket, *, owner: str, lease: float, starts: int) -> Claim | None:
     """Start a step; see :meth:`strongroom.state.store.RunStore.claim`."""
     given = {"at_dispatch": ticket.dispatch, "new_owner": owner, "lease": lease, "starts": starts}
-    row = conn.execute(_CLAIM, keys.at(ticket.run, ticket.step) | given).first()
+    given |= keys.at(ticket.run, ticket.step)
+    row = conn.execute(_CLAIM, given).first()
+    if row is None and conn.execute(_CLAIMABLE, given).first() is not None:
+        raise keys.unkept(ticket.run, ticket.step)
     return None if row is None else Claim(ticket=ticket, owner=owner, fence=row.fence, attempt=row.attempts)
 
 
@@ -121,10 +126,19 @@ _FREE: Final = or_(
     and_(_steps.state == StepState.RUNNING.value, keys.LAPSED),
 )
 
+_FITS: Final = and_(
+    keys.STEP,
+    _steps.dispatch == bindparam("at_dispatch"),
+    _FREE,
+    _WANTED,
+    _steps.silent < bindparam("starts"),
+)
+
+_CLAIMABLE: Final = select(_steps.run).where(_FITS)
+
 _CLAIM: Final = (
     update(tables.steps)
-    .where(keys.STEP, _steps.dispatch == bindparam("at_dispatch"))
-    .where(_FREE, _WANTED, _steps.silent < bindparam("starts"))
+    .where(_FITS)
     .values(
         state=StepState.RUNNING.value,
         attempts=_steps.attempts + 1,

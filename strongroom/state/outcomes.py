@@ -119,6 +119,8 @@ def _settle(
     row = conn.execute(_STANDS, keys.at(held.ticket.run, held.ticket.step)).first()
     if row is None or (row.dispatch, row.fence) != (held.ticket.dispatch, held.fence):
         raise ClaimLost(f"another worker holds {held.ticket.step} of run {held.ticket.run} now")
+    if row.state == StepState.RUNNING.value:
+        raise keys.unkept(held.ticket.run, held.ticket.step)
     if row.state != StepState.DONE.value:
         raise ClaimLost(f"the lease on {held.ticket.step} of run {held.ticket.run} has ended")
     return False

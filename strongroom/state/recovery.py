@@ -108,7 +108,7 @@ def is_lost(watched: Watched, queue: Queue, now: float, patience: Patience) -> b
 
 
 def reconcile(
-    database: Database, decide: outcomes.Decide, *, patience: Patience, exhausted: Exhausted
+    database: Database, decide: outcomes.Decide, *, patience: Patience, exhausted: Exhausted, strict: str
 ) -> list[str]:
     """Put right what got lost; see :meth:`strongroom.state.store.RunStore.reconcile`."""
     with database.reading() as conn:
@@ -120,6 +120,8 @@ def reconcile(
         except StateUnavailable:
             raise
         except Exception:  # one edited run must not keep the others waiting
+            if run == strict:
+                raise
             log.exception("reconcile-failed run=%s", run)
     with database.reading() as conn:
         return _due_runs(conn)
@@ -294,7 +296,11 @@ def _give_up(conn: Connection, one: Watched, state: StepState, decide: outcomes.
 def _change(conn: Connection, one: Watched, statement: Any, **values: Any) -> bool:
     """Write a step's row, unless it has moved since it was looked at."""
     given = keys.at(one.run, one.step) | {"at_state": one.state.value, "at_dispatch": one.dispatch}
-    return conn.execute(statement, given | values).first() is not None
+    if conn.execute(statement, given | values).first() is not None:
+        return True
+    if conn.execute(_STILL_SO, given).first() is not None:
+        raise keys.unkept(one.run, one.step)
+    return False
 
 
 _UNMOVED: Final = and_(
@@ -304,6 +310,8 @@ _UNMOVED: Final = and_(
     # A lease may have been renewed meanwhile.
     or_(_steps.state != StepState.RUNNING.value, keys.LAPSED),
 )
+
+_STILL_SO: Final = select(_steps.run).where(_UNMOVED)
 
 _MAKE_READY: Final = (
     update(tables.steps)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
-from strongroom.errors import RunNotFound, StateError, StateUnavailable
+from strongroom.errors import RunNotFound, StateError, StateUnavailable, StateUnkept
 from strongroom.state import codec, events, keys, slots, sql, tables
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepRow, StepState, Tally
 
@@ -198,4 +198,5 @@ def change(conn: Connection, run: str, **values: Any) -> None:
     """Write columns of a run's row, which the caller has locked."""
     if "facts" in values:
         values["facts"] = codec.encode(values["facts"])
-    conn.execute(update(tables.runs).where(_runs.id == run).values(**values))
+    if conn.execute(update(tables.runs).where(_runs.id == run).values(**values)).rowcount != 1:
+        raise StateUnkept(f"the state database did not keep a change to run {run}")

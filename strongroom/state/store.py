@@ -247,15 +247,23 @@ class RunStore:
         with self._database.writing() as conn:
             return outcomes.wait(conn, claim, error, pause=pause, patience=patience)
 
-    def reconcile(self, decide: Decide, *, exhausted: Exhausted = recovery.given_up) -> list[str]:
+    def reconcile(
+        self, decide: Decide, *, exhausted: Exhausted = recovery.given_up, strict: str = ""
+    ) -> list[str]:
         """Put right what got lost and return the runs that have something to send.
 
         A lease that ran out makes its step READY again, or after the last of its starts
         settles it as ``exhausted`` says. A message that got lost makes its step READY. An
-        active run with nothing left to do fails. One transaction a run; safe to call from
+        active run with nothing left to do fails. Bounded transactions; safe to call from
         several processes at once. Follow with :meth:`take_ready` for each run returned.
+
+        Args:
+            strict: the run whose trouble is raised. That of any other is logged: one edited
+                run must not keep the others waiting.
         """
-        return recovery.reconcile(self._database, decide, patience=self._patience, exhausted=exhausted)
+        return recovery.reconcile(
+            self._database, decide, patience=self._patience, exhausted=exhausted, strict=strict
+        )
 
     def forsake(self, run: str, *, owners: Collection[str]) -> None:
         """Count as lost now what processes held of a run that are known to have died: their claims, and

@@ -9,7 +9,11 @@ from multiprocessing import active_children
 from pathlib import Path
 from typing import NoReturn
 
-from strongroom.errors import TargetUnavailable
+import pytest
+
+from strongroom.errors import StateUnkept, StillEnding, TargetUnavailable
+from strongroom.operations import drive as driving
+from strongroom.operations.decide import decide_given_up
 from strongroom.operations.drive import _Pool, drive
 from strongroom.operations.steps import perform
 from strongroom.operations.submit import submit_backup
@@ -122,3 +126,41 @@ def test_a_backup_with_a_resting_region_ends_without_its_pause(tmp_path: Path) -
     while tickets:
         tickets += perform(tickets.pop(0), services)
     assert services.store.load(run).state is RunState.DEGRADED
+
+
+def test_a_run_that_is_cancelled_ends_or_says_within_a_bounded_wait_which_process_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = make_world(tmp_path, pieces=1).services()
+    run, [planned] = submit_backup(services, policy=POLICY)
+    claim = services.store.claim(planned, owner="backup-host:4711", lease=600.0)
+    services.store.cancel(run)
+    monkeypatch.setattr(driving, "ENDS_SECONDS", 0.3)
+    with pytest.raises(StillEnding, match=r"waits for plan \(process backup-host:4711\)"):
+        driving.end(run, services)
+    assert claim is not None
+    services.store.fail(claim, "let go", retry_in=0.0, decide=decide_given_up)
+    assert driving.end(run, services).state is RunState.CANCELLED
+
+
+def test_a_run_whose_step_is_leased_for_ever_ends_when_it_is_cancelled(tmp_path: Path) -> None:
+    services = make_world(tmp_path, pieces=1).services()
+    run, [planned] = submit_backup(services, policy=POLICY)
+    services.store.claim(planned, owner="backup-host:4711")
+    with services.store._database.writing() as conn:
+        conn.exec_driver_sql("UPDATE steps SET lease_expires = 1e18")
+    services.store.cancel(run)
+    assert driving.end(run, services).state is RunState.CANCELLED
+
+
+@pytest.mark.timeout(60)
+def test_a_backup_into_a_database_that_ignores_changes_fails_instead_of_spinning(tmp_path: Path) -> None:
+    services = make_world(tmp_path, pieces=1).services()
+    run, tickets = submit_backup(services, policy=POLICY)
+    with services.store._database.writing() as conn:
+        conn.exec_driver_sql("CREATE TRIGGER t BEFORE UPDATE ON steps BEGIN SELECT RAISE(IGNORE); END")
+    with pytest.raises(StateUnkept):
+        drive(run, tickets, services, processes=1)
+    services.store.cancel(run)
+    with pytest.raises(StateUnkept):
+        driving.end(run, services)
