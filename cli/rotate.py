@@ -89,6 +89,7 @@ def _rotate(arguments: Namespace, output: Output) -> None:
         backups=[one for run in runs for one in results(built.store, run.id)],
         files=files,
         failed=failed,
+        installation=built.signers("recover").certificate.fingerprint,
     )
     output.answer(done.document(), done.lines())
     _require_all(runs, failed)

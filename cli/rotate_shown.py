@@ -30,6 +30,7 @@ class Done(NamedTuple):
     old: Path | None = None
     new: Path | None = None
     made: bool = False
+    installation: str = ""
 
     def document(self) -> dict[str, Any]:
         """Return all of it for machines."""
@@ -37,6 +38,7 @@ class Done(NamedTuple):
             "mode": "re-encrypt" if self.anew else "re-wrap",
             "new_key": str(self.new) if self.new else None,
             "new_key_made": self.made,
+            "installation": self.installation or None,
             "runs": [
                 {"id": r.id, "policy": r.spec.policy, "state": r.state, "error": r.error} for r in self.runs
             ],
@@ -62,6 +64,8 @@ class Done(NamedTuple):
             if all(run.state is RunState.DONE for run in self.runs):
                 yield "Nothing to rotate: there is no backup that this is about."
             return
+        if self.installation:
+            yield f"The fingerprint to give elsewhere (--signer) is the same as before: {self.installation}"
         yield from self._left()
 
     def _kept_backups(self) -> list[Mapping[str, Any]]:

@@ -34,7 +34,7 @@ def _pairs(found: Look) -> Iterator[tuple[str, object]]:
     yield "holds", _holds(found)
     yield "sealed", "AES-256-GCM" if found.sealed else "no: names, types, dates and tags in plain text"
     yield from readers.pairs(found.recipients)
-    yield "signer", _signer(found)
+    yield "installation", _signer(found)
     yield (
         "depth",
         "checked: the document agrees with its digest"

@@ -34,7 +34,8 @@ class Rotated:
         words = ("--include-values", "--force", "--recipient", "old.key.pub")
         made = machine.ok("backup", "f.sr", *words, "--json").document
         self.pinned, self.backup = made["signer"], made["backup"]
-        machine.ok("rotate-backup-key", "f.sr", "--current-key", "old.key", "--new-key", "new.key")
+        done = machine.ok("rotate-backup-key", "f.sr", "--current-key", "old.key", "--new-key", "new.key")
+        assert self.pinned in done.out
         with BundleReader(machine.path("f.sr")) as file:
             self.objects = {info.name: b"".join(file.read(info.name)) for info in file.list()}
         manifest = parse_manifest(self.objects[manifest_name(self.backup)], trusted=None)
