@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
+from strongroom.container.certificate import CertifiedSigner, certify
 from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.signing import Signer
 from strongroom.errors import QuorumNotMet, StrongroomError, TargetLocked, TargetUnavailable
@@ -251,9 +253,17 @@ def test_a_target_that_was_cut_out_of_the_row_is_looked_at_all_the_same(
     assert objects_of(targets, good) == before
 
 
-JUNK = {
+def certified(signer: Signer) -> CertifiedSigner:
+    """Return a key that certifies itself: that of an installation which nobody here knows."""
+    certificate = certify(signer, role="control", public=signer.public, issued_at=datetime.now(UTC))
+    return CertifiedSigner.of(signer, certificate)
+
+
+JUNK: dict[str, Callable[[bytes], bytes]] = {
     "junk": lambda content: b"no manifest",
-    "a stranger's": lambda content: sign_manifest(parse_manifest(content, trusted=None), Signer.generate()),
+    "a stranger's": lambda content: sign_manifest(
+        parse_manifest(content, trusted=None), certified(Signer.generate())
+    ),
     "cut off": lambda content: content[:-100],
 }
 
