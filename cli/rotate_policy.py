@@ -115,7 +115,13 @@ def _asked(arguments: Namespace) -> dict[str, Any]:
 def _submit(policies: list[str], arguments: Namespace, output: Output) -> None:
     from tasks.rotate import rotate_keys  # noqa: PLC0415
 
-    ids = {policy: rotate_keys.delay(policy=policy, **_asked(arguments)).id for policy in policies}
+    asked = {
+        "re_encrypt": arguments.re_encrypt,
+        "renew": arguments.renew,
+        "backup": tuple(arguments.backup),
+        "rate": arguments.rate,
+    }
+    ids = {policy: rotate_keys.delay(policy=policy, **asked).id for policy in policies}
     words = [f"Submitted. Follow it: strongroom status {one} --follow" for one in ids.values()]
     output.answer({"ids": ids}, [*words, "The recover workers do it; they are normally stopped."])
 

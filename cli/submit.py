@@ -37,10 +37,14 @@ def _submit(arguments: Namespace, output: Output) -> None:
     if arguments.depth is not None and arguments.verify is None:
         raise UsageError("--depth goes with --verify alone: a policy says itself how deep it verifies.")
     task, asked = _task(arguments, settings())
-    request: str = task.delay(**asked).id
+    submitted = task.delay(**asked)
+    request: str = submitted.id
     if not arguments.follow:
-        words = [f"Submitted. Follow it: strongroom status {request} --follow"]
-        output.answer({"id": request}, words)
+        words = [
+            f"Submitted: run {submitted.run} is on record.",
+            f"Follow it: strongroom status {request} --follow",
+        ]
+        output.answer({"id": request, "run": submitted.run}, words)
         return
     from cli.policy import require_whole  # noqa: PLC0415
     from cli.runs import follow  # noqa: PLC0415
@@ -114,7 +118,10 @@ COMMANDS = {
     "submit": Command(
         _arguments,
         _submit,
-        "Fails within seconds if the broker is down. From Python:\n"
-        '  from tasks.backup import full_backup; full_backup.delay(policy="weekly-critical")',
+        "Exit code 0 means that the run is on record: it is performed even if the broker loses its\n"
+        "messages. Where this machine does not reach the state database, the cluster has to answer; if it\n"
+        "does not within 15 s, the exit code is 100. Fails within seconds if the broker is down.\n"
+        "From Python:\n"
+        '  from tasks.backup import full_backup; full_backup.delay(policy="weekly-critical").wait()',
     )
 }

@@ -505,6 +505,14 @@ class MessageRefused(StrongroomError):
     default_hint = "Look for the sender: this is either an old worker or an attack."
 
 
+class NotYetSeen(StrongroomError):
+    """Nobody has answered yet: whether a run comes of the request is not known."""
+
+    exit_code = 100
+    transient = True
+    default_hint = "See 'strongroom status'. Submitting again makes another run."
+
+
 # -- keepers of keys: HSM, Vault transit, KMS ----------------------------------
 
 

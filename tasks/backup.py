@@ -9,36 +9,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from strongroom.errors import UsageError
-from tasks.submitting import submit
 from workers import names
 from workers.app import app
-from workers.base import define
+from workers.entry import define_entry
 
 if TYPE_CHECKING:
     from strongroom.operations.services import Services
     from strongroom.operations.submit import Submitted
 
 
-@define(names.BACKUP_FULL)
-def full_backup(*, policy: str) -> str:
+@define_entry(names.BACKUP_FULL)
+def full_backup(services: Services, request: str, *, policy: str) -> Submitted:
     """Back up what a policy of kind ``full`` selects, values included, sealed."""
-    return _backup(policy, kind="full")
+    return _backup(services, request, policy, kind="full")
 
 
-@define(names.BACKUP_METADATA)
-def metadata_backup(*, policy: str) -> str:
+@define_entry(names.BACKUP_METADATA)
+def metadata_backup(services: Services, request: str, *, policy: str) -> Submitted:
     """Back up what a policy of kind ``metadata`` selects: names, dates and tags, no values."""
-    return _backup(policy, kind="metadata")
+    return _backup(services, request, policy, kind="metadata")
 
 
-def _backup(policy: str, *, kind: str) -> str:
-    from strongroom.operations.submit import submit_backup  # noqa: PLC0415
+def _backup(services: Services, request: str, policy: str, *, kind: str) -> Submitted:
+    from strongroom.operations.submit import submit_backup  # noqa: PLC0415 - sqlalchemy
 
-    def create(services: Services, request: str) -> Submitted:
-        _check_kind(policy, kind)
-        return submit_backup(services, policy=policy, request_id=request)
-
-    return submit(create)
+    _check_kind(policy, kind)
+    return submit_backup(services, policy=policy, request_id=request)
 
 
 def _check_kind(policy: str, kind: str) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from tasks.submitting import submit
+from typing import TYPE_CHECKING
+
 from workers import names
 from workers.app import app
-from workers.base import define
+from workers.entry import define_entry
+
+if TYPE_CHECKING:
+    from strongroom.operations.services import Services
+    from strongroom.operations.submit import Submitted
 
 
-@define(names.RECOVERY_DRILL)
-def recovery_drill(*, policy: str, objective_seconds: float | None = None) -> str:
+@define_entry(names.RECOVERY_DRILL)
+def recovery_drill(
+    services: Services, request: str, *, policy: str, objective_seconds: float | None = None
+) -> Submitted:
     """Restore a policy's newest backup into a scratch store, compare, and take the time."""
-    from strongroom.operations.submit import submit_drill  # noqa: PLC0415
+    from strongroom.operations.submit import submit_drill  # noqa: PLC0415 - sqlalchemy
 
     objective = app.settings.drill.objective_seconds if objective_seconds is None else objective_seconds
-    return submit(
-        lambda services, request: submit_drill(
-            services, policy=policy, objective_seconds=objective, request_id=request
-        )
-    )
+    return submit_drill(services, policy=policy, objective_seconds=objective, request_id=request)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from tasks.submitting import submit
+from typing import TYPE_CHECKING
+
 from workers import names
-from workers.base import define
+from workers.entry import define_entry
+
+if TYPE_CHECKING:
+    from strongroom.operations.services import Services
+    from strongroom.operations.submit import Submitted
 
 
-@define(names.REPAIR_BACKUP)
-def repair_backup(*, backup: str) -> str:
+@define_entry(names.REPAIR_BACKUP)
+def repair_backup(services: Services, request: str, *, backup: str) -> Submitted:
     """Copy what a target lacks of a backup from one that has it."""
-    from strongroom.operations.submit import submit_repair  # noqa: PLC0415
+    from strongroom.operations.submit import submit_repair  # noqa: PLC0415 - sqlalchemy
 
-    return submit(lambda services, request: submit_repair(services, backup=backup, request_id=request))
+    return submit_repair(services, backup=backup, request_id=request)

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from strongroom.model import Selection
-from tasks.submitting import submit
 from workers import names
-from workers.base import define
+from workers.entry import define_entry
+
+if TYPE_CHECKING:
+    from strongroom.operations.services import Services
+    from strongroom.operations.submit import Submitted
 
 
-@define(names.RESTORE_BACKUP)
+@define_entry(names.RESTORE_BACKUP)
 def restore_backup(
+    services: Services,
+    request: str,
     *,
     backup: str,
-    destination: str,
-    secrets: Sequence[str] = (),
-    tags: Mapping[str, str] | None = None,
-    overwrite: bool = False,
-) -> str:
+    to: str,
+    include: Sequence[str] = (),
+    filter_tag: Mapping[str, str] | None = None,
+    overwrite_existing: bool = False,
+) -> Submitted:
     """Restore from a backup into a configured destination: named secrets, or all with the tags."""
-    from strongroom.operations.restore_run import RestoreOptions  # noqa: PLC0415
+    from strongroom.operations.restore_run import RestoreOptions  # noqa: PLC0415 - sqlalchemy
     from strongroom.operations.submit import submit_restore  # noqa: PLC0415
 
-    options = RestoreOptions(destination=destination, names=tuple(secrets), overwrite=overwrite)
-    selection = Selection(tags=dict(tags or {}))
-    return submit(
-        lambda services, request: submit_restore(
-            services, backup=backup, options=options, selection=selection, request_id=request
-        )
-    )
+    options = RestoreOptions(destination=to, names=tuple(include), overwrite=overwrite_existing)
+    selection = Selection(tags=dict(filter_tag or {}))
+    return submit_restore(services, backup=backup, options=options, selection=selection, request_id=request)

@@ -6,31 +6,33 @@ The ``recover`` pool performs it, for it holds the keys that open, and is normal
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from tasks.submitting import submit
 from workers import names
-from workers.base import define
+from workers.entry import define_entry
+
+if TYPE_CHECKING:
+    from strongroom.operations.services import Services
+    from strongroom.operations.submit import Submitted
 
 
-@define(names.ROTATE_KEYS)
+@define_entry(names.ROTATE_KEYS)
 def rotate_keys(
+    services: Services,
+    request: str,
     *,
     policy: str,
-    reencrypt: bool = False,
+    re_encrypt: bool = False,
     renew: bool = False,
-    backups: Sequence[str] = (),
+    backup: Sequence[str] = (),
     rate: float | None = None,
-) -> str:
+) -> Submitted:
     """Re-wrap (or seal anew) all backups of a policy, or those named; ``rate`` a second at most.
 
     ``renew`` does so for what opens for just these recipients too: a keeper has a new key version.
     """
-    from strongroom.operations.rotate import RotateOptions  # noqa: PLC0415
+    from strongroom.operations.rotate import RotateOptions  # noqa: PLC0415 - sqlalchemy
     from strongroom.operations.rotation import submit_rotation  # noqa: PLC0415
 
-    options = RotateOptions(reencrypt=reencrypt, renew=renew, backups=tuple(backups), rate=rate)
-    return submit(
-        lambda services, request: submit_rotation(
-            services, policy=policy, options=options, request_id=request
-        )
-    )
+    options = RotateOptions(reencrypt=re_encrypt, renew=renew, backups=tuple(backup), rate=rate)
+    return submit_rotation(services, policy=policy, options=options, request_id=request)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from strongroom.model import Depth
-from tasks.submitting import submit
 from workers import names
-from workers.base import define
+from workers.entry import define_entry
+
+if TYPE_CHECKING:
+    from strongroom.operations.services import Services
+    from strongroom.operations.submit import Submitted
 
 
-@define(names.VERIFY_BACKUP)
-def verify_backup(*, backup: str, depth: str = Depth.DIGEST.value) -> str:
+@define_entry(names.VERIFY_BACKUP)
+def verify_backup(
+    services: Services, request: str, *, backup: str, depth: str = Depth.DIGEST.value
+) -> Submitted:
     """Read a backup back from every target of its policy, to a stated depth."""
-    from strongroom.operations.submit import submit_verify  # noqa: PLC0415
+    from strongroom.operations.submit import submit_verify  # noqa: PLC0415 - sqlalchemy
 
-    wanted = Depth(depth)
-    return submit(
-        lambda services, request: submit_verify(services, backup=backup, depth=wanted, request_id=request)
-    )
+    return submit_verify(services, backup=backup, depth=Depth(depth), request_id=request)

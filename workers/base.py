@@ -6,18 +6,21 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded
 
 from strongroom.errors import StrongroomError
-from workers import broker, logs
+from workers import logs
 from workers.app import Strongroom, app
 from workers.deadline import deadline
-from workers.names import QUEUE_OF, SUBMIT
+from workers.names import QUEUE_OF
 from workers.pools import POOLS
 from workers.redact import TaskCrashed
+
+if TYPE_CHECKING:
+    from strongroom.submission import Submission
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +47,6 @@ class StrongroomTask(Task):  # type: ignore[misc]
     store_errors_even_if_ignored = False
     resultrepr_maxsize = 0
     throws = (StrongroomError,)
-
-    def apply_async(self, *args: Any, **options: Any) -> Any:
-        """Send it. From a shell, fails within seconds if the broker is gone.
-
-        Raises:
-            BrokerUnavailable: nothing was submitted (role ``submit`` only; workers wait).
-        """
-        if cast("Strongroom", self.app).role != SUBMIT:
-            return super().apply_async(*args, **options)
-        with broker.failing_fast(self.app.conf.broker_url, tls=self.app.conf.broker_use_ssl):
-            return super().apply_async(*args, **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Perform it with its identifiers in every log line."""
@@ -92,20 +84,13 @@ def _identifiers(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: kwargs[name] for name in ("run", "piece", "target", "dispatch") if name in kwargs}
 
 
-class Submitted(Protocol):
-    """What sending a task returns. ``strongroom status ID`` follows ``id``."""
-
-    @property
-    def id(self) -> str: ...
-
-
 class TypedTask(Protocol, Generic[P, R_co]):
     """A task as callers see it: Celery's own classes have no types."""
 
     @property
     def name(self) -> str: ...
 
-    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Submitted: ...
+    def delay(self, *args: P.args, **kwargs: P.kwargs) -> Submission: ...
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
@@ -121,8 +106,3 @@ def define(name: str) -> Callable[[Callable[P, R]], TypedTask[P, R]]:
         return cast("TypedTask[P, R]", app.task(name=name, queue=queue)(function))
 
     return decorate
-
-
-def own_id() -> str:
-    """Return the id of the task being performed: the request id of the run it makes."""
-    return str(app.current_task.request.id)

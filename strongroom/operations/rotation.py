@@ -15,7 +15,7 @@ from strongroom.operations.drive import end
 from strongroom.operations.rotate import RotateOptions
 from strongroom.operations.services import Services
 from strongroom.operations.steps import recover
-from strongroom.operations.submit import Submitted
+from strongroom.operations.submit import Submitted, first_tickets
 from strongroom.state.records import ROTATING, Run, RunKind, Spec, StepState, Ticket
 from strongroom.watch.due import last_slot
 
@@ -64,7 +64,7 @@ def submit_rotation(
         request_id=request_id,
     )
     assert run is not None  # only a slot can be taken already
-    return run.id, services.store.take_ready(run.id, window=services.limits.window)
+    return run.id, first_tickets(services, run.id)
 
 
 def open_rotations(services: Services, asked: Rotations, *, now: float | None = None) -> list[Ticket]:

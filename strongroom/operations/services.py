@@ -56,6 +56,7 @@ class Services:
     ``pinned`` looks a policy up in this process's own configuration. ``signers`` gives the
     private key of a role this process may act in, ``trusted`` the public keys of any role whose
     new signatures count, the newest first.
+    ``hands_out`` is false where a run is only put on record: the cluster takes what is due.
     ``work_key`` seals what lies on the stage, ``digest_key`` keys the digests of values.
     """
 
@@ -75,6 +76,7 @@ class Services:
     destinations: Mapping[str, Destination] = field(default_factory=dict)
     limits: Limits = Limits()
     listing: List = Here
+    hands_out: bool = True
     wrapping_keys: dict[str, WrappingKey] = field(default_factory=dict)
 
     def source(self, name: str) -> Source:

@@ -170,7 +170,12 @@ def _scheduled_spec(services: Services, entry: Scheduled) -> Spec | None:
 def _create(services: Services, spec: Spec, *, request_id: str | None) -> Submitted:
     run = services.store.create(spec, first=(FIRST[spec.kind],), request_id=request_id)
     assert run is not None  # only a slot can be taken already
-    return run.id, services.store.take_ready(run.id, window=services.limits.window)
+    return run.id, first_tickets(services, run.id)
+
+
+def first_tickets(services: Services, run: str) -> list[Ticket]:
+    """Take what is due of a run that was just put on record, where this process hands out work."""
+    return services.store.take_ready(run, window=services.limits.window) if services.hands_out else []
 
 
 def _about(services: Services, kind: RunKind, backup: str, **fields: Any) -> Spec:

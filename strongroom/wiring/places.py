@@ -32,10 +32,11 @@ READ_ONLY = (FilesSource, RaftSource)
 """Settings of sources that a restore cannot write into."""
 
 
-def stage(path: Path) -> DirectoryTarget:
+def stage(path: Path, *, prepare: bool = True) -> DirectoryTarget:
     """Return the directory where sealed containers wait for their upload."""
     made = DirectoryTarget(path, name="stage", region="local")
-    made.prepare()
+    if prepare:
+        made.prepare()
     return made
 
 

@@ -18,6 +18,8 @@ from strongroom.wiring.signers import OPERATOR
 
 READS_SOURCES = frozenset({"control", "seal", "verify", OPERATOR})
 WRITES_SOURCES = frozenset({"recover", OPERATOR})
+SUBMIT = "submit"
+"""It puts runs on record and does nothing of them, so it gets no key and makes no folder."""
 OPENS = frozenset({"verify", "drill", "recover", OPERATOR})
 PREPARES = frozenset({"control", "transfer", OPERATOR})
 SEALS = frozenset({"seal", "recover", OPERATOR})
@@ -42,7 +44,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         owner=f"{socket.gethostname()}:{os.getpid()}:{role}",
         state_dir=settings.state_dir,
         store=RunStore(database_url(settings), patience=_patience(settings)),
-        stage=places.stage(settings.stage_path),
+        stage=places.stage(settings.stage_path, prepare=role != SUBMIT),
         targets=targets,
         sources={name: places.source(name, settings) for name in settings.sources} if reads else {},
         destinations=places.destinations(settings) if writes else {},
@@ -51,9 +53,10 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         trusted=lambda wanted: signers.trusted(keyring, wanted),
         signer_fingerprints=signers.fingerprints(settings, folder / "roles"),
         identities=cache(lambda: keys.identities(settings, ask) if role in OPENS else ()),
-        work_key=clusterkeys.load_or_create(folder, "work"),
-        digest_key=clusterkeys.load_or_create(folder, "digest"),
+        work_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "work"),
+        digest_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "digest"),
         limits=_limits(settings, role),
+        hands_out=role != SUBMIT,
     )
 
 

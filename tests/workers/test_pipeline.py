@@ -155,7 +155,8 @@ def test_a_restart_leaves_only_its_own_files(installation: Installation) -> None
     assert installation.cluster.stop() == 0
 
     left = {file.name for file in Path(paths.run_folder(installation.cluster.state_dir)).iterdir()}
-    assert left == {"up.lock"}
+    assert left == {"up.lock", "work"}
+    assert list(paths.work_folder(installation.cluster.state_dir).iterdir()) == []
 
 
 def _exists(store: RunStore, request: str) -> bool:

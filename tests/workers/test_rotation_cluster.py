@@ -20,7 +20,7 @@ from workers import paths
 
 ROTATE = (
     "from tasks.rotate import rotate_keys; "
-    "print(rotate_keys.delay(policy='weekly-critical', renew=True, reencrypt={anew}).id)"
+    "print(rotate_keys.delay(policy='weekly-critical', renew=True, re_encrypt={anew}).id)"
 )
 
 

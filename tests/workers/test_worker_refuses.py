@@ -284,7 +284,8 @@ def test_a_signed_shutdown_from_a_shell_stops_nobody(broker: Broker) -> None:
 def test_a_request_that_makes_no_run_leaves_an_event_with_its_id(broker: Broker) -> None:
     request = shell(
         broker.cluster,
-        "from tasks.backup import full_backup; print(full_backup.delay(policy='no-such-policy').id)",
+        "from workers.app import app; print(app.send_task('strongroom.backup.full', "
+        "kwargs={'policy': 'no-such-policy'}, queue='control').id)",
     ).strip()
 
     events = until(lambda: broker.store.events(kind="submission-refused"), what="the event")

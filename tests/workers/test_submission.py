@@ -1,0 +1,218 @@
+"""A submission that was answered with success has its run on record, whatever broker and database do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kombu.utils.json import dumps
+from msgspec.structs import replace
+
+from strongroom.config import BrokerSettings, load_settings
+from strongroom.errors import NotYetSeen
+from strongroom.keys.keyring import Keyring
+from strongroom.state.records import RunState, StepState
+from strongroom.state.store import RunStore
+from tests.postgres import PostgresServer
+from tests.postgres import postgres_server as postgres_server  # noqa: PLC0414  # a fixture is found by name
+from tests.redis_server import RedisServer
+from tests.workers.cluster import RunningCluster, until
+from tests.workers.test_pipeline import Installation
+from tests.workers.test_worker_refuses import shell
+from workers import acknowledged, names, paths
+from workers.app import Strongroom
+from workers.envelope import seal
+
+POLICY = "weekly-critical"
+SCRIPT = Path(sys.executable).parent / "strongroom"
+
+
+@pytest.fixture
+def installation(cluster: RunningCluster) -> Iterator[Installation]:
+    made = Installation(cluster)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """A database server that a test may stop."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def on_postgres(installation: Installation, own_postgres: PostgresServer) -> Iterator[Installation]:
+    installation.store.close()
+    url = own_postgres.new_database()
+    installation.cluster.environment["STRONGROOM_STATE__URL"] = url
+    installation.store = RunStore(url)
+    yield installation
+    installation.cluster.close()
+
+
+def begin_submit(installation: Installation) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [str(SCRIPT), "submit", POLICY, "--json"],
+        env=installation.cluster.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def met_it(installation: Installation) -> bool:
+    lines = installation.cluster.log.splitlines()
+    return any("strongroom.backup.full" in line and "StateUnavailable" in line for line in lines)
+
+
+def test_a_run_is_made_though_the_broker_was_emptied_before_its_message_was_read(
+    installation: Installation,
+) -> None:
+    installation.start("seal")
+    request = installation.ask()
+    with installation.redis() as redis:
+        assert any(b"strongroom.backup.full" in message for message in redis.lrange("control", 0, -1))
+        redis.flushall()
+    (row,) = installation.store.rows(installation.store.find(request).id)
+    assert row.state is StepState.READY
+    assert installation.cluster.stop() == 0
+
+    installation.start()
+
+    assert installation.finished(request).state is RunState.DONE
+    assert len(installation.store.runs(10)) == 1
+
+
+def test_a_submission_while_the_database_is_away_waits_for_the_clusters_word_and_makes_one_run(
+    on_postgres: Installation, own_postgres: PostgresServer
+) -> None:
+    on_postgres.start()
+    own_postgres.kill()
+    submitting = begin_submit(on_postgres)
+    until(lambda: met_it(on_postgres), what="the control pool to meet the outage")
+    own_postgres.start()
+
+    told, complaint = submitting.communicate(timeout=60)
+
+    assert submitting.returncode == 0, complaint
+    answer = json.loads(told)
+    run = on_postgres.finished(answer["id"])
+    assert (run.id, run.state) == (answer["run"], RunState.DONE)
+    assert [run.id for run in on_postgres.store.runs(10)] == [answer["run"]]
+    (event,) = on_postgres.store.events(kind="submission-delayed")
+    assert event.detail["request"] == answer["id"]
+
+
+def test_a_submission_that_nobody_answers_is_no_success_and_is_made_when_the_database_is_back(
+    on_postgres: Installation, own_postgres: PostgresServer
+) -> None:
+    on_postgres.start()
+    own_postgres.kill()
+
+    told, complaint = (submitting := begin_submit(on_postgres)).communicate(timeout=60)
+
+    assert submitting.returncode == NotYetSeen.exit_code, complaint
+    error = json.loads(told)["error"]
+    request = error["message"].split()[1]
+    assert f"'strongroom status {request}'" in error["hint"]
+    own_postgres.start()
+    assert on_postgres.finished(request).state is RunState.DONE
+    assert len(on_postgres.store.runs(10)) == 1
+
+
+def test_what_delay_returns_in_a_shell_tells_of_its_run_and_waits_for_it(installation: Installation) -> None:
+    installation.start()
+
+    told = shell(
+        installation.cluster,
+        "from tasks.backup import full_backup\n"
+        f"asked = full_backup.delay(policy={POLICY!r})\n"
+        "print(asked.state in ('active', 'done'), asked.get(timeout=60).state, asked.state, asked.run)",
+    )
+
+    *words, run = told.split()
+    assert words == ["True", "done", "done"]
+    assert [found.id for found in installation.store.runs(10)] == [run]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("tasks.backup.full_backup.delay(policy='no-such')", "There is no policy 'no-such'"),
+        ("tasks.backup.metadata_backup.delay(policy='weekly-critical')", "there is no metadata policy"),
+        ("tasks.verify.verify_backup.delay(backup='no-such')", "the catalog has no backup 'no-such'"),
+        ("tasks.drill.recovery_drill.delay(policy='weekly-critical')", "no backup of policy"),
+    ],
+)
+def test_what_does_not_exist_is_refused_at_the_call_and_not_submitted(
+    idle: Installation, call: str, said: str
+) -> None:
+    program = f"try: {call}\nexcept Exception as error: print(error)"
+
+    assert said in shell(idle.cluster, f"import tasks.backup, tasks.verify, tasks.drill\n{program}")
+    with idle.redis() as redis:
+        assert not any(b"strongroom.backup" in message for message in redis.lrange("control", 0, -1))
+    assert idle.store.runs(10) == []
+
+
+@pytest.fixture(scope="module")
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A cluster whose control pool does not run."""
+    cluster = RunningCluster(tmp_path_factory.mktemp("idle") / "state")
+    made = Installation(cluster)
+    try:
+        made.start("seal")
+        yield made
+    finally:
+        cluster.close()
+        made.store.close()
+
+
+def test_a_request_whose_run_is_on_record_needs_nothing_to_be_as_it_was(installation: Installation) -> None:
+    """The policy is taken out of the configuration between submitting and reading."""
+    installation.start("seal")
+    request = installation.ask()
+    assert installation.cluster.stop() == 0
+    (installation.cluster.state_dir / "strongroom.toml").write_text("")
+
+    installation.start()
+
+    assert installation.finished(request).state is RunState.FAILED
+    assert installation.store.events(kind="submission-refused") == []
+
+
+class Shell:
+    """A shell's app, and who may answer it."""
+
+    def __init__(self, redis: RedisServer, folder: Path) -> None:
+        settings = load_settings({"STRONGROOM_STATE_DIR": str(folder)})
+        self.app = Strongroom(
+            replace(settings, broker=BrokerSettings(url=redis.broker_url)), role=names.SUBMIT
+        )
+        self.keyring = Keyring(paths.role_keys(folder))
+        self.client = self.app.connection_for_write().default_channel.client
+
+    def say(self, role: str, **word: str) -> None:
+        signer = self.keyring.signer(role)
+        self.client.lpush("strongroom.seen.request-1", seal(word, role=role, signer=signer, encode=dumps))
+
+
+def test_the_word_that_a_run_is_on_record_is_believed_of_the_control_pool_alone(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    shell = Shell(redis_server, tmp_path)
+    shell.client.flushall()
+    shell.client.lpush("strongroom.seen.request-1", b"an unsigned word", b"\xff" * 10)
+    shell.say("transfer", request="request-1", run="forged")
+    shell.say("control", request="request-2", run="another's")
+    with pytest.raises(NotYetSeen, match="Request request-1 was handed to the broker"):
+        acknowledged.wait(shell.app, "request-1", patience=3.0)
+
+    shell.say("control", request="request-1", run="run-1")
+
+    assert acknowledged.wait(shell.app, "request-1") == "run-1"
