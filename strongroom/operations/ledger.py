@@ -117,14 +117,19 @@ def _hold(found: Looked, number: int, sha256: str) -> None:
 def chain(store: RunStore, *, after: int = BEFORE_ALL, made: str = "") -> Iterator[tuple[Link, str]]:
     """Yield each event after one whose digest is ``made``, with the digest that it should carry.
 
-    One that was never appended so comes as ``ledger.unreadable``: no made-up row keeps an alarm back.
+    One that was never appended so comes as ``ledger.unreadable``: no made-up row keeps an alarm back. So
+    does, at the end, what is missing of a run that is on record: its beginning is always an event.
     """
+    whole_record = after == BEFORE_ALL
     while page := store.links(after=after, limit=_PAGE):
         for link in page:
             seen = link if _readable(link) else _unreadable(link.id)
             made = digest(made, at=seen.at, kind=seen.kind, run=seen.run, detail=seen.detail)
             yield seen, made
         after = page[-1].id
+    if whole_record and store.run_without_event() is not None:
+        missing = _unreadable(max(after, 1))
+        yield missing, digest(made, at=missing.at, kind=missing.kind, run=missing.run, detail=missing.detail)
 
 
 def whole(link: Link) -> bool:

@@ -75,6 +75,12 @@ def since(conn: Connection, moment: float, kinds: Sequence[str]) -> list[Event]:
     return [codec.event_of(row) for row in conn.execute(query)]
 
 
+def run_without(conn: Connection) -> str | None:
+    """Return a run of which no event tells."""
+    told = select(_events.id).where(_events.run == tables.runs.c.id).correlate(tables.runs)
+    return conn.execute(select(tables.runs.c.id).where(~told.exists()).limit(1)).scalar()
+
+
 def beat(conn: Connection, name: str) -> None:
     """Note that ``name`` is alive now."""
     moment = conn.execute(select(sql.now())).scalar_one()

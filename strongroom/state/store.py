@@ -309,6 +309,11 @@ class RunStore:
         with self._database.reading() as conn:
             return events.newest_link(conn)
 
+    def run_without_event(self) -> str | None:
+        """Return a run that is on record though no event tells of it: those were removed."""
+        with self._database.reading() as conn:
+            return events.run_without(conn)
+
     def happened(self, *kinds: str, since: float) -> list[Event]:
         """Return the events of some kinds from a time (epoch seconds) on, oldest first."""
         with self._database.reading() as conn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from strongroom.errors import LedgerChanged, LedgerCut
+from strongroom.operations.audit import audit
 from strongroom.operations.ledger import Head, check, look
 from strongroom.state.events import digest
 from strongroom.state.store import RunStore
 from tests.postgres import PostgresServer
 from tests.postgres import postgres_server as postgres_server  # noqa: PLC0414  # a fixture is found by name
+from tests.state.pipeline import new_run
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -132,3 +135,18 @@ def test_where_nothing_happened_there_is_no_head(url: str) -> None:
     with pytest.raises(LedgerCut, match="before it begins"):
         check(empty, number=1, sha256="0" * 64)
     empty.close()
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["nothing", "something"])
+def test_a_record_whose_events_are_gone_while_runs_are_there_is_not_what_was_appended(
+    store: RunStore, url: str, later: bool
+) -> None:
+    new_run(store)
+    assert check(store).broken is None
+    edit(url, "DELETE FROM events")
+    if later:
+        store.event("later")
+    assert look(store).broken is not None
+    with pytest.raises(LedgerChanged):
+        check(store)
+    assert audit(store, since=0, until=time.time() + 9, now=time.time()).broken is not None

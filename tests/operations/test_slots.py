@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -196,3 +197,15 @@ def test_a_rotation_that_waits_for_its_workers_is_told_once_a_day(world: World) 
 
 def trusting(world: World) -> frozenset[str]:
     return frozenset(world.signers[role].fingerprint for role in ("control", "recover"))
+
+
+def test_a_slot_claimed_by_a_clock_that_was_ahead_keeps_nothing_back_and_is_given_back(world: World) -> None:
+    now = time.time()
+    minutely = [Scheduled(policy=POLICY, schedule="* * * * *")]
+    assert len(open_due(world.services(), minutely, now=now + 2 * DAY)) == 1
+    assert len(open_due(world.services(), minutely, now=now)) == 1, "the clock was set right again"
+    assert open_due(world.services(), minutely, now=now) == []
+    assert len(open_due(world.services(), minutely, now=now + 60)) == 1
+    assert len(open_due(world.services(), minutely, now=now + 2 * DAY)) == 1, (
+        "that time's own slot is not lost"
+    )
