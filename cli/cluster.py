@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
 from cli.command import Command
-from cli.output import Output
+from cli.output import Output, in_line
 from cli.settings import settings
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def _up(arguments: Namespace, output: Output) -> None:
         pools=[pool.role for pool in POOLS.values() if pool.always or arguments.with_recover],
         on_ready=lambda cluster: _ready(cluster, found, arguments, output),
         log_folder=logs,
+        on_line=lambda line: _tell(line, output),
     )
     output.note("The cluster has stopped. Nothing is left running.")
 
@@ -55,18 +58,24 @@ def _ready(cluster: Cluster, found: Settings, arguments: Namespace, output: Outp
     broker = found.broker.url or "the embedded broker"
     lines = [f"The cluster is up ({', '.join(processes)}) and does what {broker} brings. Ctrl-C stops it."]
     if arguments.flower:
-        lines.append(f"Flower: http://{found.flower.host}:{found.flower.port} (user '{found.flower.user}')")
+        from workers import flower  # noqa: PLC0415
+
+        where = f"http://{found.flower.host}:{found.flower.port}"
+        file = flower.password_file(found)
+        lines.append(f"Flower: {where}; user '{found.flower.user}', its password: cat {quote(str(file))}")
     output.answer({"ready": True, "processes": processes}, lines)
 
 
 def log_to(folder: Path, output: Output | None) -> None:
     """Log in ``folder``, as the processes do; what a person should know is said as well."""
     import logging  # noqa: PLC0415 - logging is for processes that stay
+    from logging.handlers import RotatingFileHandler  # noqa: PLC0415
 
     from workers.logs import JsonLines  # noqa: PLC0415
+    from workers.outlet import KEPT, LIMIT  # noqa: PLC0415
     from workers.paths import private_folder  # noqa: PLC0415
 
-    file = logging.FileHandler(private_folder(folder) / "up.log")
+    file = RotatingFileHandler(private_folder(folder) / "up.log", maxBytes=LIMIT, backupCount=KEPT)
     file.setFormatter(JsonLines("up"))
     handlers: list[logging.Handler] = [file]
     if output is not None:
@@ -77,10 +86,31 @@ def log_to(folder: Path, output: Output | None) -> None:
 
 
 def _in_words(record: LogRecord) -> str:
-    child, code = record.__dict__.get("child"), record.__dict__.get("status")
-    if child is None:
+    found = record.__dict__
+    if (child := found.get("child")) is None:
         return record.getMessage()
-    return f"the process '{child}' exited (status {code}) and is started again"
+    why = f": {in_line(found['why'])}" if found["why"] else ""
+    often = f", {found['in_a_row']} times in a row" if found["in_a_row"] > 1 else ""
+    return (
+        f"the process '{child}' exited (status {found['status']}{often}) and is started again "
+        f"in {found['again_in']:g} s{why}"
+    )
+
+
+def _tell(line: Mapping[str, Any], output: Output) -> None:
+    """Say what became of a run, in one line."""
+    event = line["event"]
+    if event not in ("run-done", "run-degraded", "run-failed", "run-cancelled"):
+        return
+    who = f"{str(line['at'])[:19]}Z {line['kind']} of '{line['policy']}'"
+    see = f"See 'strongroom status {line['run']}'."
+    if event == "run-done":
+        output.note(f"{who}: done in {line['seconds']:.1f} s ({line['run']})")
+    elif event == "run-cancelled":
+        output.note(f"{who}: cancelled ({line['run']})")
+    else:
+        how = "degraded" if event == "run-degraded" else f"FAILED at {line['step']}"
+        output.warn(f"{who}: {how}: {in_line(str(line['why']).partition(chr(10))[0])}. {see}")
 
 
 COMMANDS = {

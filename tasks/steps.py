@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from strongroom.state.records import StepKind
+from celery.exceptions import Retry
+
+from strongroom.errors import RunFailed
+from strongroom.state.records import RunState, StepKind
+from workers import telemetry
 from workers.app import app
 from workers.base import TypedTask, define
 from workers.names import step_task
 from workers.send import send_tickets
 from workers.tickets import from_arguments
 
+if TYPE_CHECKING:
+    from strongroom.operations.steps import Outcome
+
 StepTask = TypedTask[..., None]
 
 
 def perform(kind: StepKind, **arguments: Any) -> None:
-    """Perform the step that a message refers to, and send what is due next."""
+    """Perform the step that a message refers to, and send what is due next.
+
+    What came of it is recorded by then. It is raised as well, so that Celery and Flower count what the
+    record says, and not whatever returned.
+    """
     from strongroom.operations import steps  # noqa: PLC0415 - not for a shell that only submits
 
     ticket = from_arguments(kind, **arguments)
-    send_tickets(app, steps.perform(ticket, app.services.get()))
+    due, outcome = steps.perform_step(ticket, app.services.get())
+    send_tickets(app, due)
+    if outcome is None:
+        return
+    if kind is StepKind.REPORT and outcome.run.state.final:
+        telemetry.check_in(outcome.run, app.settings.schedules)
+    if (shown := shown_as(kind, outcome)) is not None:
+        raise shown
+
+
+def shown_as(kind: StepKind, outcome: Outcome) -> Exception | None:
+    """Return what Celery is to show of a step: nothing is a success.
+
+    FAILURE: the report of a run that failed, so one task for each such run. RETRY: an attempt that failed.
+    Its step comes again under another message; or, if it was given up, with a retry or a repair of the run.
+    """
+    if kind is StepKind.REPORT and outcome.run.state is RunState.FAILED:
+        from strongroom.operations.failures import apart  # noqa: PLC0415 - not for a shell that only submits
+
+        spec, why = outcome.run.spec, apart(outcome.run.error)[0]
+        return RunFailed(f"the {spec.kind.value} of '{spec.policy}' failed: {why}")
+    if outcome.error is None:
+        return None
+    code = type(outcome.error).__name__
+    shown: Exception = Retry(exc=RunFailed(code if outcome.again else f"{code}, given up"))
+    return shown
 
 
 def _define(kind: StepKind) -> StepTask:

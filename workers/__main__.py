@@ -12,7 +12,7 @@ import logging
 import os
 import resource
 import sys
-from typing import Any
+from typing import Any, Final
 
 from celery import signals
 
@@ -21,6 +21,9 @@ from strongroom.errors import StrongroomError
 from workers import flower, logs, names, paths, status, telemetry
 
 log = logging.getLogger("workers")
+
+CRASHED: Final = 70
+"""Exit status (``EX_SOFTWARE``) of a process that ended by a fault of its own."""
 
 
 def main(role: str) -> int:
@@ -33,6 +36,9 @@ def main(role: str) -> int:
     except StrongroomError as error:
         log.error(error.message, extra={"hint": error.hint, "code": error.code})
         return error.exit_code
+    except Exception:
+        log.exception("process-crashed")
+        return CRASHED
     return 0
 
 
@@ -44,9 +50,10 @@ def _run(role: str) -> None:
     os.chdir(paths.private_folder(paths.work_folder(app.settings.state_dir)))
     _connect_signals(role)
     if role == names.BEAT:
-        app.start(["beat", "--loglevel=INFO", "--pidfile="])
+        app.start(["--quiet", "beat", "--loglevel=INFO", "--pidfile="])
     elif role == names.WATCH:
         os.environ.update(flower.environment(app.settings))
+        flower.ask_login_for_metrics()
         app.start(["flower"])
     else:
         app.worker_main(POOLS[role].arguments(getattr(app.settings.workers, role)))

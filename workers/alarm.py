@@ -1,6 +1,6 @@
 """What wakes the supervisor: signals, a child's end, a child that is ready, or time.
 
-Nothing polls. Signals and ``stop`` write to a socket pair, children to a pipe they inherit.
+Nothing polls. Signals and ``stop`` write to a socket pair, children to pipes that they inherit.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import selectors
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -39,12 +39,23 @@ class Alarm:
         """Wait until something happens or the time is over; return who reported to be ready."""
         ready: set[str] = set()
         for key, _ in self._selector.select(seconds):
+            if key.data is not None:
+                key.data()
+                continue
             with suppress(BlockingIOError):
                 if key.fd == self._ready_in:
                     ready.update(os.read(self._ready_in, 4096).decode("ascii", "replace").split())
                 else:
                     self._in.recv(4096)
         return ready
+
+    def watch(self, descriptor: int, heed: Callable[[], None]) -> None:
+        """Call ``heed`` during a wait, whenever there is something to read."""
+        self._selector.register(descriptor, selectors.EVENT_READ, heed)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Call it no more."""
+        self._selector.unregister(descriptor)
 
     @contextmanager
     def listening(self) -> Iterator[None]:

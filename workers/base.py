@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from celery import Task
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Retry, SoftTimeLimitExceeded
 
-from strongroom.errors import StrongroomError
+from strongroom.errors import RunFailed, StrongroomError
 from workers import logs
 from workers.app import Strongroom, app
 from workers.deadline import deadline
@@ -54,6 +54,8 @@ class StrongroomTask(Task):  # type: ignore[misc]
         with logs.bound(task=self.name, task_id=self.request.id, **_identifiers(kwargs)), self._limit():
             try:
                 return super().__call__(*args, **kwargs)
+            except (RunFailed, Retry):  # recorded and told already; this is for Celery to count
+                raise
             except StrongroomError as error:
                 log.warning("task-failed", extra={"error": error.code, "why": error.message})
                 raise self._again(error) from None

@@ -38,6 +38,7 @@ _MESSAGES: Final[dict[str, Any]] = {
 }
 
 _WORKERS: Final[dict[str, Any]] = {
+    "worker_send_task_events": True,  # Flower sees what ends while it is about to ask for events, too
     "worker_consumer": "workers.consumer:StrictConsumer",
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,

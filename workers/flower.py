@@ -30,6 +30,14 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
+def ask_login_for_metrics() -> None:
+    """Have Flower ask for its login at ``/metrics`` too: names of tasks and workers, and how each fares."""
+    from flower.views.monitor import Metrics  # noqa: PLC0415 - in Flower's own process alone
+    from tornado.web import authenticated  # noqa: PLC0415
+
+    Metrics.get = authenticated(Metrics.get)
+
+
 def password(settings: Settings) -> str:
     """Return the configured password, or one made on first use in a file of mode 0600.
 
@@ -45,6 +53,11 @@ def password(settings: Settings) -> str:
     if not found or "," in found:
         raise ConfigError(f"flower.password_file {path}: must hold a password without a comma")
     return found
+
+
+def password_file(settings: Settings) -> Path:
+    """Return the file that holds the password, or will once Flower has started."""
+    return settings.flower.password_file or run_folder(settings.state_dir) / GENERATED
 
 
 def _generated(state_dir: Path) -> Path:

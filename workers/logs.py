@@ -76,4 +76,8 @@ QUIETER: Final = {
     "sqlalchemy": logging.WARNING,
     "alembic": logging.WARNING,
     "urllib3": logging.WARNING,
+    "azure": logging.WARNING,  # the headers of each request
+    "boto3": logging.WARNING,
+    "botocore": logging.WARNING,  # where each client's credentials come from
+    "s3transfer": logging.WARNING,
 }

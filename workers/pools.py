@@ -40,6 +40,7 @@ class Pool(Struct, frozen=True, kw_only=True):
         tell them is not believed.
         """
         return [
+            "--quiet",  # no banner: each line of a log is JSON
             "worker",
             f"--queues={self.role}",
             f"--hostname={self.role}@%h",

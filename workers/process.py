@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import IO, Final
+from typing import Final
+
+from workers.outlet import Outlet
 
 PR_SET_PDEATHSIG: Final = 1
 STEADY_SECONDS: Final = 20.0
@@ -26,7 +28,7 @@ class Child:
         command: program and arguments, without anything secret.
         environment: its whole environment.
         on_orphaned: what the kernel sends it (Linux) should the supervisor die.
-        output: where its stdout and stderr go; ours if left out.
+        outlet: where its stdout and stderr go; ours if left out.
         inherit: file descriptors that it gets.
     """
 
@@ -37,7 +39,7 @@ class Child:
         *,
         environment: Mapping[str, str],
         on_orphaned: signal.Signals = signal.SIGKILL,
-        output: IO[bytes] | None = None,
+        outlet: Outlet | None = None,
         inherit: Sequence[int] = (),
     ) -> None:
         self.name = name
@@ -46,11 +48,16 @@ class Child:
         self.due = 0.0
         self._environment = dict(environment)
         self._on_orphaned = on_orphaned
-        self._output = output
+        self.outlet = outlet
         self._inherit = tuple(inherit)
         self._process: subprocess.Popen[bytes] | None = None
         self._failures = 0
         self._started = 0.0
+
+    @property
+    def failures(self) -> int:
+        """How often in a row it exited soon after its start."""
+        return self._failures
 
     @property
     def pid(self) -> int | None:
@@ -59,18 +66,26 @@ class Child:
 
     def start(self) -> None:
         """Start it. Call from the thread that lives longest: Linux ties its life to that."""
+        output = self.outlet.connect() if self.outlet else None
+        try:
+            self._launch(output)
+        finally:
+            if output is not None:
+                os.close(output)
+        self._started = time.monotonic()
+        self.starts += 1
+
+    def _launch(self, output: int | None) -> None:
         self._process = subprocess.Popen(
             self.command,
             env=self._environment,
             stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._output,
+            stdout=output,
+            stderr=output,
             pass_fds=self._inherit,
             process_group=0,  # so that Ctrl-C reaches the supervisor alone, which keeps order
             preexec_fn=_before_exec(self._on_orphaned, os.getpid()),  # noqa: PLW1509 - before any thread
         )
-        self._started = time.monotonic()
-        self.starts += 1
 
     def reap(self) -> int | None:
         """Return its exit status if it is over, having ended what it left behind."""
@@ -79,6 +94,8 @@ class Child:
         self.signal(signal.SIGKILL)  # its group, while its id cannot have been given to another
         status = self._process.wait()
         self._process = None
+        if self.outlet is not None:
+            self.outlet.close()
         self._schedule()
         return status
 

@@ -12,8 +12,11 @@ HIDDEN = "(message hidden: it may quote data)"
 
 
 def message_of(error: BaseException) -> str:
-    """Return an exception's message, or a stand-in for one that is not ours."""
-    return str(error) if isinstance(error, StrongroomError | TaskCrashed) else HIDDEN
+    """Return an exception's message, or a stand-in for one that is not ours.
+
+    What cannot be imported is named: a module, and no data.
+    """
+    return str(error) if isinstance(error, StrongroomError | TaskCrashed | ImportError) else HIDDEN
 
 
 def chain_of(error: BaseException) -> list[str]:

@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from strongroom.config import Settings
 from strongroom.errors import BrokerUnavailable, UsageError
 from strongroom.keys.roles import load_or_create_role
 from workers import broker, environment, names, paths, stand_in, status
 from workers.alarm import Alarm
+from workers.outlet import LogFile, OnLine, Outlet
 from workers.pools import POOLS
 from workers.process import Child
 
@@ -48,6 +49,7 @@ class Cluster:
         ephemeral: use the stand-in broker that keeps nothing.
         pools: which pools to run.
         log_folder: where each process's output goes; to ours if left out.
+        on_line: is told of each line that a process logs, if it goes to a folder.
     """
 
     def __init__(
@@ -58,16 +60,18 @@ class Cluster:
         ephemeral: bool,
         pools: Sequence[str],
         log_folder: Path | None,
+        on_line: OnLine,
     ) -> None:
         self.settings = settings
         self._state = settings.state_dir
         self._logs = log_folder
+        self._on_line = on_line
         self._open = ExitStack()
         self._alarm = Alarm()
         self._open.callback(self._alarm.close)
         self._broker = None if settings.broker.url else self._embedded(ephemeral=ephemeral)
         self._workers = [self._python(role) for role in pools]
-        self._scheduling = [self._python(names.BEAT)] + [self._python(names.WATCH)] * flower
+        self._scheduling = [self._python(role) for role in (names.BEAT, names.WATCH)[: 1 + flower]]
         self._unready = {child.name for child in (*self._workers, self._scheduling[0])}
 
     @property
@@ -99,7 +103,7 @@ class Cluster:
             make(self._state),
             environment=environment.for_role(environment.BROKER, os.environ),
             on_orphaned=signal.SIGTERM,  # it writes out what it holds
-            output=self._output(environment.BROKER, paths.broker_data(self._state)),
+            outlet=self._outlet(environment.BROKER, paths.broker_data(self._state)),
         )
 
     def _python(self, role: str) -> Child:
@@ -108,14 +112,15 @@ class Cluster:
             role,
             [sys.executable, "-P", "-m", "workers", role],
             environment=environment.for_role(role, os.environ) | told,
-            output=self._output(role, self._logs),
+            outlet=self._outlet(role, self._logs),
             inherit=[self._alarm.ready_fd],
         )
 
-    def _output(self, name: str, folder: Path | None) -> IO[bytes] | None:
+    def _outlet(self, name: str, folder: Path | None) -> Outlet | None:
         if folder is None:
             return None
-        return self._open.enter_context((paths.private_folder(folder) / f"{name}.log").open("ab"))
+        file = LogFile(paths.private_folder(folder) / f"{name}.log")
+        return Outlet(name, file, alarm=self._alarm, on_line=self._on_line)
 
     # -- its life --------------------------------------------------------------
 
@@ -158,7 +163,18 @@ class Cluster:
 
     def _revive(self, child: Child) -> None:
         if (code := child.reap()) is not None:
-            log.warning("process-exited", extra={"child": child.name, "status": code})
+            why = child.outlet.last_error if child.outlet else ""
+            again_in = round(max(0.0, child.due - time.monotonic()), 1)
+            log.warning(
+                "process-exited",
+                extra={
+                    "child": child.name,
+                    "status": code,
+                    "why": why,
+                    "in_a_row": child.failures,
+                    "again_in": again_in,
+                },
+            )
             status.write(self._state, self.children)
         if child.pid is None and child.due <= time.monotonic() and not self._alarm.stops:
             self._begin(child)
@@ -199,6 +215,7 @@ def run_cluster(
     on_ready: OnReady | None = None,
     pools: Sequence[str] | None = None,
     log_folder: Path | None = None,
+    on_line: OnLine = lambda _line: None,
 ) -> None:
     """Run the whole cluster until SIGINT, SIGTERM or ``Cluster.stop``; then leave nothing running.
 
@@ -214,7 +231,14 @@ def run_cluster(
     with _alone(settings.state_dir):
         for role in names.ROLES:
             load_or_create_role(paths.role_keys(settings.state_dir), role)
-        cluster = Cluster(settings, flower=flower, ephemeral=ephemeral, pools=chosen, log_folder=log_folder)
+        cluster = Cluster(
+            settings,
+            flower=flower,
+            ephemeral=ephemeral,
+            pools=chosen,
+            log_folder=log_folder,
+            on_line=on_line,
+        )
         cluster.run(on_ready)
 
 

@@ -7,16 +7,37 @@ harmless, rather than searched for what looks harmful.
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
-from workers.redact import HIDDEN
+from strongroom.state.records import Run, RunKind, RunState
+from workers.redact import HIDDEN, TaskCrashed
 
 KEPT: Final = ("event_id", "timestamp", "level", "logger", "platform", "release", "environment", "sdk")
 KEPT_FRAME: Final = ("filename", "abs_path", "function", "module", "lineno", "in_app")
 KEPT_CONTEXTS: Final = ("runtime", "os", "trace", "monitor")
+KEPT_CHECK_IN: Final = (
+    "type",
+    "event_id",  # the envelope is addressed by it
+    "check_in_id",
+    "monitor_slug",
+    "monitor_config",
+    "status",
+    "duration",
+    "release",
+    "environment",
+)
 OURS: Final = ("strongroom.", "workers.")
+PACKAGES: Final = ("strongroom", "cli", "tasks", "workers", "beat_schedule")
+LIFTED: Final = ("run", "policy", "kind", "step", "target", "error_class")
+"""Fields of a log line that become tags: names out of the configuration, and our own identifiers."""
+_PLAIN: Final = re.compile(r"[\w.:@()/ -]{1,200}")
+
+MONITORED_OTHERWISE: Final = ("^policy ", "^drill ", "^repair ", "^rotate ", "^tick$", "^reconcile$")
+"""Beat's entries that only ask. A policy's monitor is checked in when its run has ended."""
+MARGIN_MINUTES: Final = 30
 
 
 def start(dsn: str | None, *, process: str, release: str, environment: str = "production") -> bool:
@@ -27,7 +48,7 @@ def start(dsn: str | None, *, process: str, release: str, environment: str = "pr
     """
     if not dsn:
         return False
-    import sentry_sdk  # noqa: PLC0415 - heavy, and most installations have no DSN
+    import sentry_sdk.crons  # noqa: PLC0415 - heavy, and most installations have no DSN
 
     sentry_sdk.init(
         dsn=dsn,
@@ -43,6 +64,7 @@ def start(dsn: str | None, *, process: str, release: str, environment: str = "pr
         auto_enabling_integrations=False,
         integrations=_integrations(),
         before_send=cast("Any", scrub),
+        in_app_include=list(PACKAGES),
     )
     sentry_sdk.set_tag("process", process)
     return True
@@ -70,23 +92,73 @@ def _celery() -> list[Any]:
         return []
     from sentry_sdk.integrations.celery import CeleryIntegration  # noqa: PLC0415
 
-    return [CeleryIntegration(monitor_beat_tasks=True, propagate_traces=False)]
+    return [
+        CeleryIntegration(
+            monitor_beat_tasks=True,
+            propagate_traces=False,
+            exclude_beat_tasks=list(MONITORED_OTHERWISE),
+        )
+    ]
 
 
-def scrub(event: Mapping[str, Any], _hint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an event with only what is known to be harmless."""
-    kept: dict[str, Any] = {name: event[name] for name in KEPT if name in event}
-    tags = event.get("tags") or {}
-    kept["tags"] = {name: tags[name] for name in ("process", "celery_task_id") if name in tags}
-    contexts = event.get("contexts") or {}
-    kept["contexts"] = {name: contexts[name] for name in KEPT_CONTEXTS if name in contexts}
+def scrub(event: Mapping[str, Any], _hint: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return an event with only what is known to be harmless; ``None`` for one that was sent already."""
+    if event.get("type") == "check_in":
+        kept = {name: event[name] for name in KEPT_CHECK_IN if name in event}
+        return kept | {"contexts": _among(event.get("contexts"), ("trace",))}
+    exceptions = (event.get("exception") or {}).get("values", [])
+    if any(value.get("type") == TaskCrashed.__name__ for value in exceptions):
+        return None  # it stands for the one that the base task has logged
+    kept = {name: event[name] for name in KEPT if name in event}
+    lifted = _lifted(event.get("extra"))
+    kept["tags"] = _among(event.get("tags"), ("process", "celery_task_id")) | lifted
+    kept["contexts"] = _among(event.get("contexts"), KEPT_CONTEXTS)
     if "logentry" in event:  # the template, never what was filled in
         kept["logentry"] = {"message": event["logentry"].get("message", "")}
     if "exception" in event:
-        kept["exception"] = {"values": [_exception(value) for value in event["exception"].get("values", [])]}
+        kept["exception"] = {"values": [_exception(value) for value in exceptions]}
     if "transaction" in event:
         kept["transaction"] = event["transaction"]
+    if "error_class" in lifted:  # one issue a cause, whatever the line of code, the policy or the piece
+        kept["fingerprint"] = [lifted["error_class"], lifted.get("step", "")]
     return kept
+
+
+def _among(found: Mapping[str, Any] | None, names: Iterable[str]) -> dict[str, Any]:
+    return {name: found[name] for name in names if name in found} if found else {}
+
+
+def _lifted(extra: Any) -> dict[str, str]:
+    found = _among(extra if isinstance(extra, Mapping) else None, LIFTED)
+    return {
+        name: value for name, value in found.items() if isinstance(value, str) and _PLAIN.fullmatch(value)
+    }
+
+
+def check_in(run: Run, schedules: Mapping[str, str]) -> None:
+    """Tell the monitor of a scheduled policy that a backup of it has ended, and how.
+
+    What ran and failed is an error there; what never ran is missed, which Sentry notices by the schedule.
+    """
+    policy, sdk = run.spec.policy, sys.modules.get("sentry_sdk")
+    backup = run.spec.kind is RunKind.BACKUP and run.state is not RunState.CANCELLED
+    if sdk is None or not sdk.is_initialized() or not backup or policy not in schedules:
+        return
+    sdk.crons.capture_checkin(
+        monitor_slug=slug(policy),
+        status="error" if run.state is RunState.FAILED else "ok",
+        duration=(run.finished_at or run.created_at) - run.created_at,
+        monitor_config={
+            "schedule": {"type": "crontab", "value": schedules[policy]},
+            "timezone": "UTC",
+            "checkin_margin": MARGIN_MINUTES,
+        },
+    )
+
+
+def slug(policy: str) -> str:
+    """Return the name of a policy's monitor: Sentry takes lower case, digits, hyphens and underscores."""
+    return "policy-" + re.sub(r"[^a-z0-9_-]+", "-", policy.lower())[:40]
 
 
 def _exception(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -174,7 +174,7 @@ class FlowerSettings(Section, frozen=True, kw_only=True):
         Meta(
             description="File that holds the password and nothing else.",
             examples=["/run/secrets/flower-password"],
-            extra={"default": "a new one each start, shown once"},
+            extra={"default": "made once, in run/flower-password under the state directory"},
         ),
     ] = None
 

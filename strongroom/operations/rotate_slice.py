@@ -95,6 +95,6 @@ def rewrap(run: Run, step: Step, services: Services) -> dict[str, Any]:
         try:
             done.append(rotator.rotate(plan[piece]))
         except StrongroomError as error:
-            log.info("rewrap-alone run=%s piece=%s error=%s", run.id, piece, error.code)
+            log.info("rewrap-alone", extra={"run": run.id, "piece": piece, "error_class": error.code})
             alone.append(piece)
     return {"backups": done, "alone": alone, "rest": end}

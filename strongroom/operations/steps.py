@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import logging
 import random
-import traceback
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from strongroom.errors import ClaimLost, RecordRefused, StrongroomError, TargetUnavailable
-from strongroom.operations import failures, pins, waiting
+from strongroom.operations import announce, failures, pins, waiting
 from strongroom.operations.actions import Action, actions_of
 from strongroom.operations.capture import discard
 from strongroom.operations.commit import complete_targets, missing_from_quorum, take_back
@@ -25,12 +25,23 @@ from strongroom.operations.report import report
 from strongroom.operations.services import Services
 from strongroom.operations.sweep import sweep_targets
 from strongroom.operations.upload import leave_stage
-from strongroom.state.records import Claim, Run, Step, StepKind, StepState, Tally, Ticket
+from strongroom.state.records import Claim, Run, Step, StepKind, StepState, Tally, Ticket, Verdict
 
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 300.0
 """Seconds that a run leaves a target alone at its request: hours, asked for, must not stop a backup."""
+
+
+class Outcome(NamedTuple):
+    """What came of one attempt at a step: the run as it is now, and the error if the attempt failed.
+
+    ``again``: the step will be tried once more.
+    """
+
+    run: Run
+    error: Exception | None = None
+    again: bool = False
 
 
 def perform(ticket: Ticket, services: Services) -> list[Ticket]:
@@ -39,16 +50,21 @@ def perform(ticket: Ticket, services: Services) -> list[Ticket]:
     A stale ticket, a finished run or a step that a live worker holds is a no-op. A failure
     of the work is recorded, not raised; only an unusable state database raises.
     """
+    return perform_step(ticket, services)[0]
+
+
+def perform_step(ticket: Ticket, services: Services) -> tuple[list[Ticket], Outcome | None]:
+    """As :func:`perform`; return what came of it as well, or ``None`` if there was nothing to do."""
     claim = services.store.claim(ticket, owner=services.owner, lease=services.limits.lease)
     if claim is None:
-        return []
+        return [], None
     run = services.store.load(ticket.run)
     try:
-        _work(run, claim, services)
+        outcome = _work(run, claim, services)
     except ClaimLost:
-        log.info("claim-lost run=%s step=%s", run.id, ticket.step)
-        return []
-    return services.store.take_ready(run.id, window=services.limits.window)
+        log.info("claim-lost", extra={"run": run.id, "step": str(ticket.step)})
+        return [], None
+    return services.store.take_ready(run.id, window=services.limits.window), outcome
 
 
 def reconcile(services: Services) -> list[Ticket]:
@@ -66,34 +82,35 @@ def recover(services: Services, *, strict: str = "") -> list[str]:
     Args:
         strict: the run whose trouble is raised; that of any other is logged.
     """
-    return services.store.reconcile(decide_given_up, exhausted=exhausted, strict=strict)
+    return services.store.reconcile(
+        decide_given_up, exhausted=exhausted, strict=strict, failed=announce.failed_unattended
+    )
 
 
-def _work(run: Run, claim: Claim, services: Services) -> None:
+def _work(run: Run, claim: Claim, services: Services) -> Outcome:
     step = claim.ticket.step
     if (refused := _refusal(run, step, services)) is not None:
-        _record_refusal(run, claim, services, refused)
-        return
+        return _record_refusal(run, claim, services, refused)
     try:
         with kept_alive(services.store, claim, lease=services.limits.lease):
             result = _act(run, step, services)
     except StrongroomError as error:
-        if not waiting.wait_for(run, claim, error, services):
+        if waiting.wait_for(run, claim, error, services):
+            outcome = Outcome(run, error, again=True)
+        else:
             text = waiting.said(run, step, error, services)
-            _record_failure(run, claim, services, error.code, text, wait=_asked(error))
+            outcome = _record_failure(run, claim, services, error, text, wait=_asked(error))
     except KeyboardInterrupt:
         # Handed back at once, so that whoever sweeps or goes on need not wait for the lease.
         services.store.fail(claim, "interrupted", retry_in=0.0, decide=decide_given_up)
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the record must know
-        log.error(
-            "step-crashed run=%s step=%s error=%s at=%s", run.id, step, type(error).__name__, _place(error)
-        )
-        _record_failure(run, claim, services, type(error).__name__, "unexpected; see the log", wait=0.0)
+        outcome = _record_failure(run, claim, services, error, "unexpected; see the log", wait=0.0)
     else:
-        _record_success(run, claim, services, result)
+        outcome = Outcome(_record_success(run, claim, services, result))
     if step.kind is StepKind.UPLOAD:
         leave_stage(run, step.piece, services)
+    return outcome
 
 
 def _act(run: Run, step: Step, services: Services) -> dict[str, Any]:
@@ -112,17 +129,12 @@ def _refusal(run: Run, step: Step, services: Services) -> RecordRefused | None:
     return None if step.kind in (StepKind.PLAN, StepKind.REPORT) else pins.refusal(run, services)
 
 
-def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRefused) -> None:
+def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRefused) -> Outcome:
     """End the run, whatever the step: what an edited row asks for is done on no target."""
-    log.error("record-refused run=%s step=%s error=%s", run.id, claim.ticket.step, error.message)
-    text = f"{error.code}: {failures.said(error)}"
-    services.store.fail(claim, text, settle=StepState.POISONED, decide=decide_given_up)
-
-
-def _place(error: Exception) -> str:
-    """Say where an unexpected error arose. Its text is left out: that may quote a secret."""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    return " < ".join(f"{frame.name}:{frame.lineno}" for frame in reversed(frames))
+    step, text = claim.ticket.step, f"{error.code}: {failures.said(error)}"
+    now, _ = services.store.fail(claim, text, settle=StepState.POISONED, decide=decide_given_up)
+    announce.recorded(now, step, services.store, error=error)
+    return Outcome(now, error)
 
 
 def _action(run: Run, step: Step) -> Action:
@@ -134,12 +146,28 @@ def _action(run: Run, step: Step) -> Action:
         raise RecordRefused(f"run {run.id} is a {run.spec.kind.value}, which has no step {step}") from None
 
 
-def _record_success(run: Run, claim: Claim, services: Services, result: dict[str, Any]) -> None:
+def _record_success(run: Run, claim: Claim, services: Services, result: dict[str, Any]) -> Run:
+    decider = _Decider(lambda r, tally, step: decide(r, tally, step, result))
     try:
-        services.store.finish(claim, result, lambda r, tally, step: decide(r, tally, step, result))
+        now, _ = services.store.finish(claim, result, decider)
     except ClaimLost:
         _undo(run, claim.ticket.step, result, services)
         raise
+    announce.recorded(now, claim.ticket.step, services.store, verdict=decider.verdict)
+    return now
+
+
+class _Decider:
+    """Decides, and remembers the verdict that counted: none does once a run is closing."""
+
+    def __init__(self, decide_now: Callable[[Run, Tally, Step], Verdict]) -> None:
+        self.verdict: Verdict | None = None
+        self._decide = decide_now
+
+    def __call__(self, run: Run, tally: Tally, step: Step) -> Verdict:
+        verdict = self._decide(run, tally, step)
+        self.verdict = None if run.closing else verdict
+        return verdict
 
 
 def _undo(run: Run, step: Step, result: dict[str, Any], services: Services) -> None:
@@ -158,20 +186,23 @@ def _undo(run: Run, step: Step, result: dict[str, Any], services: Services) -> N
 
 
 def _record_failure(
-    run: Run, claim: Claim, services: Services, code: str, message: str, *, wait: float | None
-) -> None:
+    run: Run, claim: Claim, services: Services, error: Exception, message: str, *, wait: float | None
+) -> Outcome:
     """Record a failure. ``wait``: seconds to leave alone what failed; ``None``: for good."""
     step = claim.ticket.step
     left = claim.attempt < services.limits.attempts
     again = wait is not None and left and not _given_up(run, step, services, asleep=wait > 0)
-    log.info("step-failed run=%s step=%s error=%s again=%s", run.id, step, code, again)
-    services.store.fail(
+    decider = _Decider(decide_given_up)
+    now, _ = services.store.fail(
         claim,
-        f"{code}: {message}",
+        f"{type(error).__name__}: {message}",
         retry_in=_backoff(claim.attempt, services.limits.backoff) + (wait or 0.0) if again else None,
         settle=None if again else exhausted(step),
-        decide=decide_given_up,
+        decide=decider,
     )
+    announce.attempt_failed(now, step, error, again=again)
+    announce.recorded(now, step, services.store, verdict=decider.verdict, error=error)
+    return Outcome(now, error, again)
 
 
 def _asked(error: StrongroomError) -> float | None:

@@ -55,7 +55,7 @@ def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services)
     text = f"{error.code}: {failures.said(error)}"
     waits = services.store.wait(claim, text, pause=pause, patience=services.limits.patience)
     if waits:
-        log.info("step-waits run=%s step=%s error=%s", run.id, step, error.code)
+        log.info("step-waits", extra={"run": run.id, "step": str(step), "error_class": error.code})
     return waits
 
 

@@ -107,8 +107,18 @@ def is_lost(watched: Watched, queue: Queue, now: float, patience: Patience) -> b
     return quiet > min(wait * doubling, patience.longest)
 
 
+def unannounced(_run: Run) -> None:
+    """Tell nobody that a run failed."""
+
+
 def reconcile(
-    database: Database, decide: outcomes.Decide, *, patience: Patience, exhausted: Exhausted, strict: str
+    database: Database,
+    decide: outcomes.Decide,
+    *,
+    patience: Patience,
+    exhausted: Exhausted,
+    strict: str,
+    failed: Callable[[Run], None] = unannounced,
 ) -> list[str]:
     """Put right what got lost; see :meth:`strongroom.state.store.RunStore.reconcile`."""
     with database.reading() as conn:
@@ -116,15 +126,26 @@ def reconcile(
     until = time.monotonic() + TURN_SECONDS
     for run, found in stuck.items():
         try:
+            before = _is_failing(database, run)
             _mend_slowly(database, run, found, until, decide=decide, patience=patience, exhausted=exhausted)
+            if before is None and (now := _is_failing(database, run)) is not None:
+                failed(now)
         except StateUnavailable:
             raise
         except Exception:  # one edited run must not keep the others waiting
             if run == strict:
                 raise
-            log.exception("reconcile-failed run=%s", run)
+            log.exception("reconcile-failed", extra={"run": run})
     with database.reading() as conn:
         return _due_runs(conn)
+
+
+def _is_failing(database: Database, run_id: str) -> Run | None:
+    """Return a run that failed, or is about to end so."""
+    with database.reading() as conn:
+        run = runs.load(conn, run_id)
+    ending = run.facts.get("ending") == RunState.FAILED.value
+    return run if run.state is RunState.FAILED or (run.closing and ending) else None
 
 
 def forsake(conn: Connection, run: str, owners: Collection[str]) -> None:

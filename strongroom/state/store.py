@@ -8,7 +8,7 @@ across I/O of anything else. All times are the database's clock. Any method may 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from strongroom.state import alerts, catalog, claims, events, outcomes, recovery, runs, slots
@@ -248,7 +248,12 @@ class RunStore:
             return outcomes.wait(conn, claim, error, pause=pause, patience=patience)
 
     def reconcile(
-        self, decide: Decide, *, exhausted: Exhausted = recovery.given_up, strict: str = ""
+        self,
+        decide: Decide,
+        *,
+        exhausted: Exhausted = recovery.given_up,
+        strict: str = "",
+        failed: Callable[[Run], None] = recovery.unannounced,
     ) -> list[str]:
         """Put right what got lost and return the runs that have something to send.
 
@@ -256,13 +261,19 @@ class RunStore:
         settles it as ``exhausted`` says. A message that got lost makes its step READY. An
         active run with nothing left to do fails. Bounded transactions; safe to call from
         several processes at once. Follow with :meth:`take_ready` for each run returned.
+        ``failed`` is told of each run that this made fail, once that is recorded.
 
         Args:
             strict: the run whose trouble is raised. That of any other is logged: one edited
                 run must not keep the others waiting.
         """
         return recovery.reconcile(
-            self._database, decide, patience=self._patience, exhausted=exhausted, strict=strict
+            self._database,
+            decide,
+            patience=self._patience,
+            exhausted=exhausted,
+            strict=strict,
+            failed=failed,
         )
 
     def forsake(self, run: str, *, owners: Collection[str]) -> None:

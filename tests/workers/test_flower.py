@@ -50,9 +50,16 @@ def watched(shared_cluster: RunningCluster) -> RunningCluster:
     return shared_cluster
 
 
-@pytest.mark.parametrize("path", ["/", "/workers", "/tasks", "/api/tasks", "/api/workers"])
+@pytest.mark.parametrize("path", ["/", "/workers", "/tasks", "/api/tasks", "/api/workers", "/metrics"])
 def test_nothing_is_shown_without_a_login(watched: RunningCluster, path: str) -> None:
     assert fetch(watched, path, login=False)[0] == 401
+
+
+def test_metrics_are_given_to_who_logs_in(watched: RunningCluster) -> None:
+    status, text = fetch(watched, "/metrics")
+
+    assert status == 200
+    assert "flower_events_total" in text
 
 
 def test_a_task_is_shown_without_its_arguments_and_result(watched: RunningCluster) -> None:

@@ -2,63 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from tests.workers.cluster import until
+from tests.workers.sentry import Sink, sentry
 from workers.redact import HIDDEN
 from workers.telemetry import scrub, start
 
 CANARY = "CANARY-7f3a91"
 
 
-class Sink(ThreadingHTTPServer):
-    """Takes what the SDK posts, as the Sentry server would."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.bodies: list[str] = []
-
-    @property
-    def dsn(self) -> str:
-        return f"http://public@127.0.0.1:{self.server_address[1]}/1"
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.bodies)
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Sink
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        self.server.bodies.append(body.decode())
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def log_message(self, *_: object) -> None:
-        """Stay silent."""
-
-
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    with Sink() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with sentry() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 PROGRAM = f"""
@@ -146,10 +108,76 @@ def test_our_own_messages_pass_and_foreign_ones_do_not() -> None:
 
     event = scrub({"exception": {"values": [exception("strongroom.errors"), exception("json.decoder")]}}, {})
 
+    assert event is not None
     assert [value["value"] for value in event["exception"]["values"]] == ["said", HIDDEN]
 
 
 def test_a_field_that_is_not_known_to_be_harmless_is_dropped() -> None:
     event = scrub({"event_id": "1", "request": CANARY, "user": CANARY, "modules": {}, "extra": CANARY}, {})
 
+    assert event is not None
     assert set(event) == {"event_id", "tags", "contexts"}
+
+
+def test_a_failed_run_is_grouped_by_class_and_step_and_has_its_identifiers_as_tags() -> None:
+    fields = {"run": "r1", "policy": "weekly", "step": "capture", "target": "eu", "error_class": "WrongKey"}
+    event = scrub({"extra": {**fields, "why": CANARY, "piece": 3}, "tags": {"process": "seal"}}, {})
+
+    assert event is not None
+    assert event["tags"] == {**fields, "process": "seal"}
+    assert event["fingerprint"] == ["WrongKey", "capture"]
+    assert CANARY not in str(event)
+
+
+def test_a_tag_that_is_no_plain_name_is_dropped() -> None:
+    event = scrub({"extra": {"policy": "a\nb", "run": {"x": CANARY}, "target": "x" * 500}}, {})
+
+    assert event is not None
+    assert event["tags"] == {}
+
+
+def test_a_check_in_stays_one() -> None:
+    schedule = {"schedule": {"type": "crontab", "value": "0 3 * * *"}, "timezone": "UTC"}
+    found = {
+        "type": "check_in",
+        "event_id": "1",
+        "check_in_id": "2",
+        "monitor_slug": "policy-weekly",
+        "status": "error",
+        "duration": 1.5,
+        "monitor_config": schedule,
+    }
+    event = scrub({**found, "extra": {"x": CANARY}, "user": CANARY}, {})
+
+    assert event == {**found, "contexts": {}}
+
+
+def test_a_crash_is_sent_once_and_not_by_its_stand_in_too() -> None:
+    assert scrub({"exception": {"values": [{"type": "TaskCrashed", "module": "workers.redact"}]}}, {}) is None
+
+
+def test_frames_of_an_installed_wheel_are_ours_and_those_of_libraries_are_not(sink: Sink) -> None:
+    program = f"""
+import sys, sentry_sdk
+from workers import telemetry
+telemetry.start({sink.dsn!r}, process="seal", release="1")
+code = compile("def f(call): call()", "/venv/lib/python3.11/site-packages/strongroom/x.py", "exec")
+ours = {{"__name__": "strongroom.x"}}
+exec(code, ours)
+code = compile("def g(): raise ValueError", "/venv/lib/python3.11/site-packages/hvac/y.py", "exec")
+theirs = {{"__name__": "hvac.y"}}
+exec(code, theirs)
+try:
+    ours["f"](theirs["g"])
+except ValueError:
+    sentry_sdk.capture_exception()
+sentry_sdk.flush(10)
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
+
+    (event,) = until(lambda: sink.items("event"), what="the event", seconds=20)
+    frames = event["exception"]["values"][0]["stacktrace"]["frames"]
+    assert {frame["module"]: frame["in_app"] for frame in frames if frame["module"] != "__main__"} == {
+        "strongroom.x": True,
+        "hvac.y": False,
+    }

@@ -1,0 +1,95 @@
+"""What a cluster's processes print becomes JSON lines in bounded files, and says why one exited."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.program import Machine
+from tests.workers.cluster import until
+from tests.workers.up_command import up
+from workers.alarm import Alarm
+from workers.outlet import LONGEST, LogFile, Outlet
+
+OURS = {
+    "at": "now",
+    "level": "error",
+    "event": "process-crashed",
+    "error": ["ImportError: No module named 'x'"],
+}
+
+
+@pytest.fixture
+def alarm() -> Iterator[Alarm]:
+    made = Alarm()
+    yield made
+    made.close()
+
+
+def printed(alarm: Alarm, folder: Path, *pieces: bytes) -> tuple[Outlet, list[dict[str, Any]], list[str]]:
+    """Print pieces into an outlet; return it, what its owner was told, and the lines of its file."""
+    told: list[dict[str, Any]] = []
+    outlet = Outlet("seal", LogFile(folder / "seal.log"), alarm=alarm, on_line=told.append)
+    write = outlet.connect()
+    for piece in pieces:
+        os.write(write, piece)
+        outlet.pump()
+    os.close(write)
+    outlet.close()
+    return outlet, told, (folder / "seal.log").read_text().splitlines()
+
+
+def test_a_line_of_our_logging_stays_as_it_is_and_is_told(alarm: Alarm, tmp_path: Path) -> None:
+    text = json.dumps(OURS).encode()
+    _, told, lines = printed(alarm, tmp_path, text[:20], text[20:] + b"\n")
+    assert told == [OURS]
+    assert [json.loads(line) for line in lines] == [OURS]
+
+
+def test_whatever_else_is_printed_becomes_json_too(alarm: Alarm, tmp_path: Path) -> None:
+    _, told, lines = printed(alarm, tmp_path, b"banner\n\xff\n{]\n", b"[1]\nno end")
+    found = [json.loads(line) for line in lines]
+    assert [line["text"] for line in found] == ["banner", "\ufffd", "{]", "[1]", "no end"]
+    assert {(line["process"], line["event"]) for line in found} == {("seal", "output")}
+    assert told == []
+
+
+def test_the_last_error_is_at_hand(alarm: Alarm, tmp_path: Path) -> None:
+    outlet, _, _ = printed(alarm, tmp_path, json.dumps(OURS).encode() + b"\n")
+    assert outlet.last_error == "ImportError: No module named 'x'"
+    trace = b"Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'y'\n"
+    outlet, _, _ = printed(alarm, tmp_path, trace)
+    assert outlet.last_error == "ModuleNotFoundError: No module named 'y'"
+
+
+def test_a_line_without_an_end_is_cut_and_not_gathered(alarm: Alarm, tmp_path: Path) -> None:
+    pieces = [b"x" * 60_000] * (LONGEST // 60_000 + 2)
+    _, _, lines = printed(alarm, tmp_path, *pieces)
+    assert len(lines) >= 2
+    assert sum(len(json.loads(line)["text"]) for line in lines) == sum(map(len, pieces))
+
+
+def test_a_file_begins_anew_and_the_oldest_goes(tmp_path: Path) -> None:
+    file = LogFile(tmp_path / "seal.log", limit=100, kept=2)
+    for number in range(20):
+        file.write(b"%039d\n" % number)
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept == ["seal.log", "seal.log.1", "seal.log.2"]
+    assert all(path.stat().st_size <= 100 for path in tmp_path.iterdir())
+    assert (tmp_path / "seal.log").read_text().endswith("19\n")
+
+
+def test_up_says_which_process_exits_again_and_again_and_why(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "machine")
+    (machine.home / "broken").mkdir()
+    (machine.home / "broken" / "celery.py").write_text("raise ImportError(\"No module named 'packaging'\")\n")
+    machine.env["PYTHONPATH"] = str(machine.home / "broken")
+    with up(machine, wait=False) as running:
+        told = "the process 'control' exited (status 1, 2 times in a row)"
+        until(lambda: told in running.errors(), what="the second exit")
+        assert "ImportError: No module named 'packaging'" in running.errors()
