@@ -22,6 +22,12 @@ def _arguments(parser: ArgumentParser) -> None:
         type=Path,
         help="ask whether this file could be restored here, whatever is configured",
     )
+    parser.add_argument(
+        "--to",
+        metavar="SOURCE",
+        help="ask whether this configured source could be restored into (default: those with "
+        "'destination = true', or else those that are backed up)",
+    )
     identities.add_arguments(parser)
     trust.add_signer_argument(parser)
 

@@ -15,6 +15,7 @@ from cli.environment_keys import PATIENCE, Means, Tries
 from cli.failures import from_os
 from cli.output import Output
 from cli.place import Place
+from cli.probe import chosen
 from cli.settings import recorded, settings
 from strongroom.config import Settings
 from strongroom.config.checks.secrets import secret_files
@@ -122,7 +123,8 @@ def _recovery(
 ) -> Iterator[Finding]:
     trusted, unread = environment_file.believed(here, arguments)
     known = {name: entry.backup for name, entry in record.newest.items()}
-    asked = within(PATIENCE, dict(_works(found, here, trusted, known)), late=_late)
+    into = _into(arguments.to, found)
+    asked = within(PATIENCE, dict(_works(found, here, trusted, known, into)), late=_late)
     looked: Looked = _of("target", asked)
     newest = {key: one for key, one in backups.newest_of(looked).items() if key in found.policies}
     yield from unread or backups.signers(len(trusted), looked)
@@ -136,20 +138,24 @@ def _recovery(
     opened = list(keys.opened(valued, looked, Means(found, wired.together(tuple(openers)), trusted)))
     yield from opened
     yield from keys.standing(tries, found, needed=any(one.exit_code for one in opened))
-    yield from _destinations(_of("source", asked), found)
+    yield from _destinations(_of("source", asked), into)
     yield from environment_file.room(here, _largest(newest))
     yield from recovery_machine.clock({one.backup_id: one.created_at for one in newest.values()})
 
 
 def _works(
-    found: Settings, here: Place, trusted: frozenset[str], known: Mapping[str, str]
+    found: Settings,
+    here: Place,
+    trusted: frozenset[str],
+    known: Mapping[str, str],
+    into: Mapping[str, bool],
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     for name in dict.fromkeys(name for policy in found.policies.values() for name in policy.targets):
         yield f"target {name}", partial(_on_target, name, found, trusted, known)
     for name in found.keys:
         if not keys.is_asked(found, name):
             yield f"key {name}", partial(keys.attempt, name, found)
-    for name in dict.fromkeys(policy.source for policy in found.policies.values()):
+    for name in into:
         yield f"source {name}", partial(_source, name, found, here)
 
 
@@ -186,13 +192,28 @@ def _source(name: str, found: Settings, here: Place) -> list[Finding]:
     return list(guarded(DESTINATION, lambda: recovery_places.destination(sources.source_of(name, here))))
 
 
-def _destinations(asked: Mapping[str, list[Finding] | StrongroomError], found: Settings) -> Iterator[Finding]:
-    """Say how each source stands as a place to restore into: needed are those whose values are backed up."""
-    needed = {policy.source for policy in found.policies.values() if policy.kind == "full"}
+def _into(to: str | None, found: Settings) -> dict[str, bool]:
+    """Return the sources that a recovery may restore into, and whether it needs them.
+
+    Needed are those that a person names; or else those that are marked as destinations; or else those
+    whose values are backed up.
+    """
+    if to is not None:
+        return dict.fromkeys(chosen([to], found.sources), True)
+    marked = {name for name, one in found.sources.items() if getattr(one, "destination", False)}
+    full = {policy.source for policy in found.policies.values() if policy.kind == "full"}
+    known = [*(policy.source for policy in found.policies.values()), *sorted(marked)]
+    return {name: name in (marked or full) for name in known}
+
+
+def _destinations(
+    asked: Mapping[str, list[Finding] | StrongroomError], into: Mapping[str, bool]
+) -> Iterator[Finding]:
+    """Say how each source stands as a place to restore into."""
     for name, outcome in asked.items():
         said = [wrong(DESTINATION, outcome)] if isinstance(outcome, StrongroomError) else outcome
         for one in said:
-            yield (one if name in needed or not one.exit_code else _only_said(one)).on(target=name)
+            yield (one if into[name] or not one.exit_code else _only_said(one)).on(target=name)
 
 
 def _only_said(one: Finding) -> Finding:

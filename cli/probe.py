@@ -91,7 +91,8 @@ def _on_source(name: str, found: Settings) -> Probe:
     source = LocalStore(found.state_dir, name=name) if settings_of is None else places.source(name, found)
     if isinstance(source, LocalStore):  # its values are sealed: who has the key has them
         return probe_source(source, path=source.master_key_path)
-    return probe_source(source, path=Path(settings_of.path) if isinstance(settings_of, FilesSource) else None)
+    path = Path(settings_of.path) if isinstance(settings_of, FilesSource) else None
+    return probe_source(source, path=path, writing=getattr(settings_of, "destination", False))
 
 
 # -- what is said --------------------------------------------------------------
@@ -157,6 +158,7 @@ COMMANDS = {
         _rights_arguments,
         _check_rights,
         "Lists each source to its end and reads one secret, whose value is dropped. Compares each\n"
-        "credential with what it needs. What a server cannot show is said not to be shown.",
+        "credential with what it needs: to read, or for a source with 'destination = true' to write too.\n"
+        "What a server cannot show is said not to be shown.",
     ),
 }

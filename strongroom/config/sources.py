@@ -8,6 +8,12 @@ from msgspec import Meta
 from strongroom.config.base import Section
 from strongroom.config.fields import AbsolutePath, Name, Text, Url
 
+DESTINATION = Meta(
+    description="Whether secrets are restored into it. Then its credential needs the rights to write, and "
+    "`check-backup-permissions` and `check-recovery-environment` judge it by what a restore needs.",
+    examples=[True],
+)
+
 
 class LocalSource(Section, frozen=True, kw_only=True):
     """The local store: SQLite, each value sealed under the store's own master key."""
@@ -73,6 +79,7 @@ class VaultSource(Section, frozen=True, kw_only=True):
             examples=[False],
         ),
     ] = True
+    destination: Annotated[bool, DESTINATION] = False
 
 
 class RaftSource(Section, frozen=True, kw_only=True):
@@ -149,6 +156,7 @@ class AwsSource(Section, frozen=True, kw_only=True):
             examples=[True],
         ),
     ] = False
+    destination: Annotated[bool, DESTINATION] = False
 
 
 SourceSettings = LocalSource | FilesSource | VaultSource | RaftSource | AwsSource

@@ -18,7 +18,7 @@ from strongroom.operations.listing import Here, ListingLost
 from strongroom.operations.memory import uncollected
 from strongroom.operations.open import manifest_bytes
 from strongroom.operations.services import Services
-from strongroom.sources import Partial, Source
+from strongroom.sources import HalfRestored, Partial, Source
 from strongroom.state.records import Run, Spec, Step
 
 MAX_PIECES = 65_536
@@ -29,7 +29,8 @@ PIECE_SECRETS = 65_536
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the plan found, as the run's facts keep it. The name key is sealed under the
     cluster work key: the state database must not be able to tell which names exist.
-    ``not_contained`` is what the source says that it has and does not list."""
+    ``not_contained`` is what the source says that it has and does not list; ``unfinished``, how many of
+    its secrets an interrupted restore left half-written."""
 
     pieces: int
     secrets: int
@@ -37,6 +38,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     chunks: tuple[names.ChunkRef, ...]
     name_key: str
     not_contained: tuple[str, ...] = ()
+    unfinished: int = 0
 
 
 prepare(Plan)
@@ -57,6 +59,7 @@ def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
         chunks=spilled.chunks,
         name_key=cobblestone.seal(services.work_key, name_key, context=_context(run.id)).hex(),
         not_contained=source.not_contained() if isinstance(source, Partial) else (),
+        unfinished=source.unfinished() if isinstance(source, HalfRestored) else 0,
     )
     return {"plan": msgspec.to_builtins(made), "previous": _previous(spec, services)}
 

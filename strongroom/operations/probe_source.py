@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from strongroom.errors import StrongroomError
 from strongroom.model import Entry
 from strongroom.operations.probe import Probe, said, works
-from strongroom.sources import Right, Source
+from strongroom.sources import Right, Source, TellsWriteRights
 from strongroom.targets.probing import Check, Outcome, of_mode
 from strongroom.words import plural
 
@@ -21,17 +21,18 @@ class TellsRights(Protocol):
     def rights(self) -> Iterable[Right]: ...
 
 
-def probe_source(source: Source, *, path: Path | None = None) -> Probe:
+def probe_source(source: Source, *, path: Path | None = None, writing: bool = False) -> Probe:
     """List a source and read one secret; compare its credential's rights where its server tells them.
 
     Args:
         path: the file or directory that the source is, if it is one.
+        writing: whether secrets are restored into it, so that its credential has to be able to write.
     """
-    checks = tuple(_source(source, path))
+    checks = tuple(_source(source, path, writing=writing))
     return Probe(kind="source", name=source.name, place=str(path or ""), checks=checks)
 
 
-def _source(source: Source, path: Path | None) -> Iterator[Check]:
+def _source(source: Source, path: Path | None, *, writing: bool) -> Iterator[Check]:
     try:
         count, entry = _listed(source)
     except StrongroomError as error:
@@ -45,8 +46,10 @@ def _source(source: Source, path: Path | None) -> Iterator[Check]:
         yield works("read one", lambda: any(secret is not None for secret in source.read([entry])))
     if path is not None:
         yield of_mode(path)
+    elif writing and isinstance(source, TellsWriteRights):
+        yield from _told(source.write_rights)
     elif isinstance(source, TellsRights):
-        yield from _told(source)
+        yield from _told(source.rights)
     else:
         yield Check(what="rights of the credential", outcome=Outcome.NOT_SHOWN, detail=_UNTOLD)
 
@@ -62,9 +65,9 @@ def _listed(source: Source) -> tuple[int, Entry | None]:
     return count, last
 
 
-def _told(source: TellsRights) -> Iterator[Check]:
+def _told(ask: Callable[[], Iterable[Right]]) -> Iterator[Check]:
     try:
-        found = list(source.rights())
+        found = list(ask())
     except StrongroomError as error:
         yield Check(what="rights of the credential", outcome=Outcome.NOT_SHOWN, detail=error.message)
         return

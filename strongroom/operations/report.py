@@ -107,6 +107,7 @@ def _blemishes(run: Run, read: ReadBack, services: Services) -> Iterator[str | N
         yield _said_unlocked(unlocked)
     yield _not_sealed_for(run, read, services)
     yield _short(run, services)
+    yield _half_restored(run)
     if read.unread:
         yield ("whole, but " if run.spec.kind is RunKind.BACKUP else "") + replicas.said(read)
     if aside := _aside(run, services, StepKind.VERIFY):
@@ -138,6 +139,18 @@ def _not_sealed_for(run: Run, read: ReadBack, services: Services) -> str | None:
 def _said_unlocked(unlocked: Mapping[str, str]) -> str:
     """Say where a whole backup could be removed before its time."""
     return "whole, but not locked: " + "; ".join(f"target '{name}': {why}" for name, why in unlocked.items())
+
+
+def _half_restored(run: Run) -> str | None:
+    """Say if the source holds secrets that a restore began to write: the backup has half of each."""
+    count = run.facts["plan"].get("unfinished", 0) if run.spec.kind is RunKind.BACKUP else 0
+    if not count:
+        return None
+    return (
+        f"whole, but an interrupted restore left {plural(count, 'secret')} of the source half-written (tag "
+        "strongroom:restoring), and the backup holds half of each. Repeat the command of that restore, then "
+        "back up again"
+    )
 
 
 def _short(run: Run, services: Services) -> str | None:

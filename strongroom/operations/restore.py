@@ -27,6 +27,7 @@ from strongroom.sources import (
     Destination,
     Layered,
     Lossy,
+    Rationed,
     Refuse,
     Resuming,
     Settling,
@@ -36,8 +37,9 @@ from strongroom.sources.history import concerns_one
 from strongroom.sources.select import matches
 
 BATCH = 1000
-SLICE = 100
-"""Secrets that are written before the account is put on record, where a destination may lose something."""
+SLICE, SLOW_SLICE = 100, 20
+"""Secrets that are written before the account is put on record, where a destination may lose something,
+and where it is slow beside."""
 SNAPSHOT = "raft-snapshot"
 """The type of what a snapshot's parts are kept as (:mod:`strongroom.sources.raft.about`)."""
 
@@ -137,7 +139,8 @@ def _without_right(secrets: Sequence[Secret], destination: Destination) -> dict[
     found: dict[str, str] = {}
     for right in destination.write_rights(secrets):
         if right.missing:
-            found[right.secret] = f"no right to {', '.join(right.missing)} {right.path}"
+            lacking = f"no right to {', '.join(right.missing)} {right.path}"
+            found |= dict.fromkeys([right.secret] if right.secret else [s.name for s in secrets], lacking)
     return found
 
 
@@ -269,6 +272,8 @@ class _Batch:
     def slices(self) -> Iterator[Sequence[Change]]:
         """Yield what is to be written, in parts after each of which the account is put on record."""
         size = SLICE if isinstance(self._destination, Lossy) else BATCH
+        if isinstance(self._destination, Rationed):
+            size = SLOW_SLICE
         for start in range(0, len(self.changes), size):
             yield self.changes[start : start + size]
 

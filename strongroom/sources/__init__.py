@@ -133,6 +133,15 @@ class Resuming(Protocol):
 
 
 @runtime_checkable
+class HalfRestored(Protocol):
+    """A source in which an interrupted restore leaves a mark on what it did not finish."""
+
+    def unfinished(self) -> int:
+        """Count such secrets. A backup has them as they are: half."""
+        ...
+
+
+@runtime_checkable
 class TellsWriteRights(Protocol):
     """A destination that asks its server whether its credential may write. Asking changes nothing."""
 

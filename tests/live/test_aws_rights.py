@@ -225,3 +225,28 @@ def test_rights_to_change_are_found_on_an_account_that_holds_nothing(
     missing, excess = found["secrets like *"]
     assert not missing
     assert "PutSecretValue" in excess
+
+
+def told_write_rights(moto: Moto) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    _, found = AwsSource(moto.options(), name="aws").write_rights()
+    return found.missing, found.excess
+
+
+def test_a_destination_with_the_shipped_policy_is_just_right(
+    guarded: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws_account.fill(guarded, (1,))
+    act_as(guarded, shipped("restore"), monkeypatch)
+    assert told_write_rights(guarded) == ((), ())
+
+
+@pytest.mark.parametrize("action", sorted({*actions(shipped("restore"))} - {*actions(shipped("backup"))}))
+def test_each_right_that_a_restore_lacks_is_named_before_anything_is_written(
+    guarded: Moto, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    aws_account.fill(guarded, (1,))
+    before = aws_account.told(guarded)
+    act_as(guarded, less(shipped("restore"), action), monkeypatch)
+    assert told_write_rights(guarded) == ((action.removeprefix(SERVICE),), ())
+    guarded.enforce(after=FOR_EVER)
+    assert still(aws_account.told(guarded)) == still(before)

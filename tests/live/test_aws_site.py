@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.program import Done, Machine
+from tests.cli.program import Done, Machine, command
 from tests.live import aws_account
 from tests.live.aws_account import OTHER_REGION
 from tests.live.moto import CREDENTIALS, FOR_EVER, Moto
@@ -95,6 +98,64 @@ def test_a_region_is_backed_up_wiped_and_brought_back_with_its_rotation(machine:
     for name, told in before.items():
         assert {key: after[name].get(key) for key in KEPT} == {key: told.get(key) for key in KEPT}, name
     assert not [line for line in done["losses"] if "rotation" in line]
+
+
+def test_a_half_restored_account_is_told_at_backup_and_finished_by_the_next_restore(
+    machine: Machine, moto: Moto
+) -> None:
+    """Its backup was made without a word, and that backup stopped every restore."""
+    machine.ok("backup", "--policy", "eu", "--force")
+    mark = {"Key": "strongroom:restoring", "Value": "another"}
+    (name,) = [one for one in names(machine, "eu") if "007" in one]
+    moto.client().tag_resource(SecretId=name, Tags=[mark])
+    half = machine.run("backup", "--policy", "eu", "--force")
+    assert half.code == 96
+    assert "left 1 secret of the source half-written" in half.out + half.err
+    moto.reset()
+    aws_account.make_function(moto)
+    done = restore(machine, "--to", "eu")
+    assert (done.code, done.document["left"], done.document["not_done"]) == (0, 0, 0)
+    assert mark not in moto.client().describe_secret(SecretId=name).get("Tags", [])
+
+
+def test_what_a_killed_restore_lost_is_told_by_the_one_that_finishes(machine: Machine, moto: Moto) -> None:
+    """Rotation came back switched off, and no line of the second run said so."""
+    moto.reset()
+    aws_account.fill(moto, [*NUMBERS, *range(101, 140)])
+    config = machine.path("strongroom.toml")
+    config.write_text(config.read_text().replace("rearm_rotation = true", "").replace("= 400", "= 60"))
+    machine.ok("backup", "--policy", "eu", "--force")
+    moto.reset()
+    aws_account.make_function(moto)
+    process = subprocess.Popen(
+        command(*RESTORE, "--force", "--to", "eu"),
+        cwd=machine.home,
+        env=machine.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    record = await_record(machine)
+    process.kill()
+    process.wait()
+    lost = json.loads((record / "losses.json").read_bytes())
+    assert lost
+    done = restore(machine, "--to", "eu")
+    assert (done.code, done.document["left"]) == (0, 0)
+    [earlier] = done.document["earlier"]
+    assert (earlier["folder"], earlier["killed"]) == (str(record), True)
+    assert set(lost) <= set(done.document["losses"])
+    assert "rotation is not switched on again" in " ".join(done.document["losses"])
+
+
+def await_record(machine: Machine) -> Path:
+    """Wait until a restore has put on record that it wrote a first slice; return its folder."""
+    over = threading.Event()
+    for _ in range(600):
+        for file in (machine.state / "undo").glob("*/restore.json"):
+            if json.loads(file.read_bytes())["counts"]["created"]:
+                return file.parent
+        over.wait(0.05)
+    raise AssertionError("it never got that far")
 
 
 KEPT = ("Description", "Tags", "ResourcePolicy", "KmsKeyId", "RotationEnabled", "RotationRules")

@@ -107,3 +107,26 @@ def test_a_destination_that_takes_no_values_or_only_some_is_not_ready(
     assert done.code == 47
     assert "secret/data/*" in done.out
     assert "This machine could not recover now" in done.out
+
+
+@pytest.mark.parametrize("system", ["false", "true"])
+def test_a_source_marked_as_a_destination_is_judged_by_what_a_restore_needs(
+    site: Machine, own_openbao: OpenBao, system: str
+) -> None:
+    """Its rights to write were called too many, in 51 lines."""
+    log_in(site, own_openbao, *READ, "restore", *(["restore-system"] if system == "true" else []))
+    words = ("check-backup-permissions", "prod", "--json")
+    assert site.run(*words).code == 48
+    config = site.path("strongroom.toml")
+    config.write_text(config.read_text().replace("system = false", f"system = {system}\ndestination = true"))
+    fitting = site.ok(*words).document["probes"][0]["checks"]
+    assert {check["outcome"] for check in fitting} == {"fine"}
+    reading = own_openbao.token_file(site.path("."), "default", *READ)
+    config.write_text(re.sub('token_file = ".*"', f'token_file = "{reading.path}"', config.read_text()))
+    lacking = site.run(*words)
+    assert lacking.code == 47
+    assert "secret/data/*" in lacking.out
+    told = site.run("check-recovery-environment", "--to", "prod", "--json")
+    [one] = [each for each in told.document["checks"] if each["check"] == "destination"]
+    assert (told.code, one["target"], one["exit_code"]) == (47, "prod", 47)
+    assert site.run("check-recovery-environment", "--to", "nobody").code == 2

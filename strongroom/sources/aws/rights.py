@@ -1,4 +1,4 @@
-"""What a credential may do, beside what a backup needs: tried out, on a secret that is not there.
+"""What a credential may do, beside what a backup or a restore needs: tried out, where there is no secret.
 
 AWS decides on a right before it looks for the secret, and moto's server too. So who may change a secret is
 told that there is none of that name, and who may not is refused: nothing is ever changed. The name
@@ -41,10 +41,19 @@ _WRITES: dict[str, dict[str, Any]] = {
 }
 
 
-def rights(api: Api, name: str | None) -> tuple[Right, ...]:
+_RESTORING = frozenset(_WRITES) - {
+    "cancel_rotate_secret",
+    "remove_regions_from_replication",
+    "rotate_secret",
+}
+"""What a restore writes with. Switching rotation on again is a setting, and a right, of its own."""
+
+
+def rights(api: Api, name: str | None, *, writing: bool = False) -> tuple[Right, ...]:
     """Compare what the credential may do with what a backup needs.
 
     Args:
+        writing: whether what a restore needs, beside that, is no excess but has to be there.
         name: a secret that is there: read, and its value dropped. ``None`` if there is none, and
             then nothing is known of the rights to read.
 
@@ -54,17 +63,18 @@ def rights(api: Api, name: str | None) -> tuple[Right, ...]:
     asking = _Asking(api)
     folder = name.rpartition("/")[0] + "/" if name and "/" in name else ""
     absent = f"{folder}strongroom-probe-{token_hex(16)}"
-    reads = [
+    wanted = _RESTORING | {"create_secret"} if writing else frozenset[str]()
+    lacking = [
         operation
         for operation, words in _READS.items()
         if name and not asking.may(operation, SecretId=name, **words)
     ]
-    writes = [
-        operation for operation, words in _WRITES.items() if asking.may(operation, SecretId=absent, **words)
-    ]
-    if name and asking.may("create_secret", Name=name):  # refused, since it is there
-        writes.append("create_secret")
-    return (asking.of_account(name or absent), _right(f"secrets like {folder}*", reads, writes))
+    may = {operation: asking.may(operation, SecretId=absent, **words) for operation, words in _WRITES.items()}
+    if name:
+        may["create_secret"] = asking.may("create_secret", Name=name)  # refused, since it is there
+    lacking += [operation for operation, allowed in may.items() if operation in wanted and not allowed]
+    excess = [operation for operation, allowed in may.items() if allowed and operation not in wanted]
+    return (asking.of_account(name or absent), _right(f"secrets like {folder}*", lacking, excess))
 
 
 class _Asking:

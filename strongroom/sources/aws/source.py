@@ -12,7 +12,7 @@ from strongroom.sources import Change, Refuse
 from strongroom.sources.aws import secrets
 from strongroom.sources.aws.checks import LARGEST
 from strongroom.sources.aws.client import Api
-from strongroom.sources.aws.convention import understood
+from strongroom.sources.aws.convention import MARK, understood
 from strongroom.sources.aws.described import tags_of
 from strongroom.sources.aws.estimate import restore_seconds
 from strongroom.sources.aws.failures import Missing
@@ -135,15 +135,32 @@ class AwsSource:
         entry = next(iter(self.list()), None)
         return rights(self._api, entry.name if entry else None)
 
+    def write_rights(self, secrets: Iterable[Secret] | None = None) -> tuple[Right, ...]:  # noqa: ARG002
+        """Return what the credential lacks of what a restore needs: the same for all secrets, which the
+        service does not tell apart before one is written. Nothing is changed by it."""
+        entry = next(iter(self.list()), None)
+        return rights(self._api, entry.name if entry else None, writing=True)
+
+    def unfinished(self) -> int:
+        """Count the secrets that an interrupted restore left half-written."""
+        marked = {"Filters": [{"Key": "tag-key", "Values": [MARK]}]}
+        items = (item for page in self._pages(**marked) for item in page)
+        return sum(MARK in tags_of(item.get("Tags") or ()) for item in items)
+
     def kept(self, secret: Secret) -> Secret:
         """Return what of a secret a restore brings back, to compare a backup's with what was read."""
         return secrets.kept(secret, policies=self._api.options.resource_policies)
 
-    def _pages(self) -> Iterator[Page]:
+    def _pages(self, **filters: object) -> Iterator[Page]:
         more: dict[str, str] = {}
         while True:
             answer = self._api.ask(
-                "list_secrets", "list the secrets", IncludePlannedDeletion=True, MaxResults=PAGE, **more
+                "list_secrets",
+                "list the secrets",
+                IncludePlannedDeletion=True,
+                MaxResults=PAGE,
+                **filters,
+                **more,
             )
             yield answer.get("SecretList") or []
             if not answer.get("NextToken"):

@@ -31,15 +31,15 @@ def needs(survey: Survey, *, system: bool, writing: bool = False) -> Iterator[Ne
         if system:
             yield from _of_system(survey, namespace, also)
     for mount in survey.mounts.values():
-        yield from _of_mount(mount, also)
+        yield from _of_mount(mount, also, config=also if system else NONE)
 
 
-def _of_mount(mount: Mount, also: frozenset[str]) -> Iterator[Need]:
+def _of_mount(mount: Mount, also: frozenset[str], *, config: frozenset[str]) -> Iterator[Need]:
     name = mount.name
     if mount.version == 1:
         yield Need(path=f"{name}*", capabilities=READ | LIST | also)
         return
-    yield Need(path=f"{name}config", capabilities=READ)
+    yield Need(path=f"{name}config", capabilities=READ | config)
     yield Need(path=f"{name}metadata/*", capabilities=READ | LIST | also)
     yield Need(path=f"{name}data/*", capabilities=READ | also)
     for change in ("delete", "undelete", "destroy"):
