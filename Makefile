@@ -20,7 +20,7 @@ CORES ?= -n 3 --dist loadfile --no-loadscope-reorder
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test test-live heavy live services lint format bench chaos chaos-kills docs lock clean
+.PHONY: help venv dev demo test test-long test-live heavy live services lint format bench chaos chaos-kills docs lock clean
 
 ##@ Start here
 
@@ -40,6 +40,9 @@ dev: $(DEV_READY) ## make .venv with what its tests and linters need too
 
 test: services live lint ## install what the tests drive, lint, and run every test (TESTS="-k name" for some, CORES= for one by one)
 	@$(WITH_PATH) python -m pytest $(CORES) $(TESTS)
+
+test-long: services live ## the tests that take many minutes: a hundred thousand random backups and the like
+	@$(WITH_PATH) python -m pytest $(CORES) -m long $(TESTS)
 
 test-live: services live ## the part of them that drives OpenBao, S3, Azure, KMS and HSM servers, which it starts
 	@$(WITH_PATH) python -m pytest $(CORES) tests/live $(TESTS)

@@ -56,9 +56,9 @@ def identities_of(arguments: Namespace, output: Output, place: Place, *, ask: bo
 
 def _with_all(found: list[Opener]) -> list[Opener]:
     """Return identities, and last what they are together: some backups need several at once."""
-    if len(found) < 2:
+    if not found:
         return found
-    from strongroom.keys.allof import AllOfIdentity  # noqa: PLC0415 - one key alone needs it not
+    from strongroom.keys.allof import AllOfIdentity  # noqa: PLC0415
 
     return [*found, AllOfIdentity(found)]
 

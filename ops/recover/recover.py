@@ -1225,7 +1225,7 @@ class Backup:
         came, name_key = 0, ""
         for entry in manifest["containers"]:
             what = f"piece {entry['piece']}"
-            opened = None
+            opened, found = None, None
             with self.losses.within(what, entry["secrets"]):
                 if manifest["sealed"]:
                     opened = self._joined(manifest, entry)
@@ -1234,10 +1234,10 @@ class Backup:
                     name_key = opened.index["name_key"]
                 else:
                     found = self._document(manifest, entry)
-            if manifest["sealed"] and opened is None:
+            if opened is None and found is None:
                 continue
             last = ""
-            for secret in opened.secrets(self.losses, name) if opened else found:
+            for secret in opened.secrets(self.losses, name) if opened else found or ():
                 came, last = came + 1, max(last, opened.hash(secret.row["name"]) if opened else "")
                 yield secret
             with self.losses.within(what):

@@ -248,7 +248,7 @@ def _find_key(record: WrappingKeyRecord, identities: Sequence[Identity]) -> byte
                 return key
     if problem is not None:
         raise problem
-    tried = ", ".join(identity.describe() for identity in identities) or "nothing"
+    tried = ", ".join(filter(None, (identity.describe() for identity in identities))) or "nothing"
     raise WrongKey(f"Sealed for {', '.join(map(_named, record.stanzas))}; tried {tried}.")
 
 

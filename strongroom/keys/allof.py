@@ -97,6 +97,8 @@ class AllOfIdentity(KeyHolder):
         self._identities = tuple(identities)
 
     def describe(self) -> str:
+        if len(self._identities) < LEAST_LEGS:
+            return ""  # it is named already, and opens what has it in every leg
         return "these together: " + ", ".join(each.describe() for each in self._identities)
 
     def recipient(self) -> AllOfRecipient:
@@ -146,7 +148,7 @@ class AllOfIdentity(KeyHolder):
 
 def with_all_of(identities: Sequence[Identity]) -> list[Identity]:
     """Return the identities, and after them all together, for stanzas that need several."""
-    return [*identities, AllOfIdentity(identities)] if len(identities) >= LEAST_LEGS else list(identities)
+    return [*identities, AllOfIdentity(identities)] if identities else []
 
 
 def inner(stanza: Stanza) -> Legs:

@@ -23,7 +23,7 @@ from strongroom.config import (
 )
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient, passphrase, privatefile
-from strongroom.keys.allof import LEAST_LEGS, AllOfIdentity, AllOfRecipient
+from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
 from strongroom.keys.destroying.files import is_destroyed
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, PublicKey
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient, load_key_file
@@ -83,7 +83,7 @@ def identities(settings: Settings, ask: Ask | None = None) -> tuple[Opener, ...]
 
 def together(found: tuple[Opener, ...]) -> tuple[Opener, ...]:
     """Return identities, and last what all of them are together: some backups ask for several."""
-    return (*found, AllOfIdentity(found)) if len(found) >= LEAST_LEGS else found
+    return (*found, AllOfIdentity(found)) if found else found
 
 
 def identity(name: str, settings: Settings, ask: Ask | None = None) -> Iterator[Opener]:
