@@ -115,7 +115,8 @@ def _decide_repair(run: Run, tally: Tally, step: Step, result: Result) -> Verdic
         case StepKind.COMMIT:
             doubted = [name for name in result["targets"] if name not in run.facts.get("held", ())]
             follow = _verifications(run.facts["plan"]["pieces"], doubted)
-            return Verdict(facts={"unlocked": result["unlocked"]}, follow=follow or (REPORT,))
+            facts = {name: result[name] for name in ("unlocked", "unplaced")}
+            return Verdict(facts=facts, follow=follow or (REPORT,))
         case _:
             return _report_when_settled(tally)
 

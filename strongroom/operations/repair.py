@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
-from strongroom.errors import DAMAGE, FormatError, MissingPiece, StrongroomError
+from strongroom.errors import DAMAGE, FormatError, MissingPiece, StateUnavailable, StrongroomError
 from strongroom.operations import failures, pins
 from strongroom.operations.envelopes import wrapping_keys
 from strongroom.operations.envelopes_placed import bring_up
@@ -124,15 +124,19 @@ def publish(run: Run, step: Step, services: Services) -> dict[str, Any]:
     content = _manifests(run, services)[0][digest]
     _carry_envelopes(run, content, services)
     manifest = parse_manifest(content, trusted=services.signer_fingerprints)
-    missed = {
-        row.step.target
-        for row in services.store.rows(run.id, StepKind.REPAIR)
-        if row.state is not StepState.DONE
-    }
+    rows = services.store.rows(run.id, StepKind.REPAIR)
+    if any(not row.state.settled for row in rows):
+        raise StateUnavailable(f"the record shows copies of run {run.id} that have not ended")
+    missed = {row.step.target for row in rows if row.state is not StepState.DONE}
     missed |= set(run.facts.get("away", ()))
     whole = [pin.name for pin in run.spec.targets if pin.name not in missed]
-    written = [name for name in whole if _publish(services.target(name), run.spec.backup, content, digest)]
-    return {"targets": written, "unlocked": lock_replicas(run, manifest, written, services)}
+    refusals = {name: _publish(services.target(name), run.spec.backup, content, digest) for name in whole}
+    written = [name for name, why in refusals.items() if why is None]
+    return {
+        "targets": written,
+        "unplaced": {name: why for name, why in refusals.items() if why is not None},
+        "unlocked": lock_replicas(run, manifest, written, services),
+    }
 
 
 def _carry_envelopes(run: Run, content: bytes, services: Services) -> None:
@@ -142,12 +146,13 @@ def _carry_envelopes(run: Run, content: bytes, services: Services) -> None:
     bring_up(targets, wrapping_keys(manifest), trusted=trusted)
 
 
-def _publish(target: Target, backup: str, content: bytes, digest: str) -> bool:
+def _publish(target: Target, backup: str, content: bytes, digest: str) -> str | None:
+    """Place the manifest; say why it could not be, if so."""
     try:
         place(target, manifest_name(backup), lambda: [content], size=len(content), sha256=digest)
-    except StrongroomError:
-        return False
-    return True
+    except StrongroomError as error:
+        return f"{error.code}: {error.message}"
+    return None
 
 
 def _manifests(run: Run, services: Services) -> tuple[dict[str, bytes], dict[str, StrongroomError]]:

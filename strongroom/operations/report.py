@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from strongroom.container.manifest import parse_manifest
@@ -102,7 +102,7 @@ def _judged(run: Run, read: ReadBack, services: Services) -> Outcome:
 def _blemishes(run: Run, read: ReadBack, services: Services) -> Iterator[str | None]:
     """Yield what keeps a good backup from being all that the policy asks for, the worst first."""
     if bad := [pin.name for pin in run.spec.targets if pin.name not in read.good | read.kept]:
-        yield f"no good replica on {', '.join(bad)}"
+        yield f"no good replica on {', '.join(bad)}{_why(run, bad, services)}"
     if unlocked := run.facts.get("unlocked"):
         yield _said_unlocked(unlocked)
     yield _not_sealed_for(run, read, services)
@@ -114,6 +114,21 @@ def _blemishes(run: Run, read: ReadBack, services: Services) -> Iterator[str | N
         yield f"whole, but {aside}"
     if moved := _moved(run, services):
         yield f"every replica is good, but the source has {plural(moved, 'secret')} otherwise by now"
+
+
+_PLACING = (StepKind.UPLOAD, StepKind.REPAIR, StepKind.VERIFY)
+
+
+def _why(run: Run, bad: Sequence[str], services: Services) -> str:
+    """Say why the first of these targets has no good replica, as far as this run knows: ``: target ...``."""
+    if bad[0] in run.facts.get("away", ()):
+        return f": target '{bad[0]}' does not answer"
+    if (why := run.facts.get("unplaced", {}).get(bad[0])) is not None:
+        return f": {why}"
+    rows = (row for kind in _PLACING for row in services.store.rows(run.id, kind))
+    said = (row.error for row in rows if row.step.target == bad[0] and row.error and not row.result)
+    found = next(said, None)
+    return f": {failures.apart(found)[0]}" if found else ""
 
 
 def _not_sealed_for(run: Run, read: ReadBack, services: Services) -> str | None:

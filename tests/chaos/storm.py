@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -103,7 +104,10 @@ class Storm:
     def _calm(self, now: float) -> None:
         for until, undo in [one for one in self._undo if one[0] <= now]:
             self._undo.remove((until, undo))
-            undo()
+            try:
+                undo()
+            except (OSError, subprocess.CalledProcessError):  # another action is in its way
+                self._undo.append((now + 1.0, undo))
 
     def _progress(self) -> float:
         """Return how far the newest backup's uploads are; 0 while nobody can tell."""

@@ -18,6 +18,7 @@ from msgspec import Struct
 from tests.chaos.frozen import is_writable
 from tests.chaos.place import REGIONS
 from tests.chaos.site import Site
+from tests.process import ServerProcess
 from tests.workers.cluster import descendants
 
 POOLS: Final = ("control", "seal", "transfer", "verify")
@@ -118,6 +119,12 @@ def _kill_supervisor(site: Site, action: Action) -> Undo | None:
 # -- broker and database -------------------------------------------------------------
 
 
+def _start(server: ServerProcess) -> None:
+    """Start a server that is not running: two actions may have taken it away."""
+    if server.process is None or server.process.poll() is not None:
+        server.start()
+
+
 def _restart_broker(site: Site, action: Action) -> Undo:
     site.redis.kill()
     site.redis.start()
@@ -133,7 +140,7 @@ def _empty_broker(site: Site, action: Action) -> Undo | None:
 
 def _broker_away(site: Site, action: Action) -> Undo:
     site.redis.kill()
-    return site.redis.start
+    return lambda: _start(site.redis)
 
 
 def _crash_database(site: Site, action: Action) -> Undo:
@@ -145,8 +152,9 @@ def _crash_database(site: Site, action: Action) -> Undo:
 
 def _database_away(site: Site, action: Action) -> Undo:
     assert site.postgres is not None
-    site.postgres.kill()
-    return site.postgres.start
+    server = site.postgres
+    server.kill()
+    return lambda: _start(server)
 
 
 def _database_locked(site: Site, action: Action) -> Undo:
@@ -224,5 +232,7 @@ LATER: Final = frozenset({"child killed", "main killed", "child stopped", "main 
 
 
 def begin(site: Site, action: Action) -> Undo | None:
-    """Begin an action."""
-    return _BEGIN[action.name][1](site, action)
+    """Begin an action; ``None`` too where another one is in its way."""
+    with suppress(OSError, sqlite3.OperationalError):
+        return _BEGIN[action.name][1](site, action)
+    return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from strongroom.errors import MissingPiece
+from strongroom.errors import MissingPiece, StateUnavailable, TargetFull
 from strongroom.model import Depth
 from strongroom.operations.drive import drive
+from strongroom.operations.repair import publish
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.services import Services
 from strongroom.operations.steps import perform
@@ -21,7 +23,7 @@ from strongroom.operations.submit import (
 )
 from strongroom.sources import Change
 from strongroom.sources.memory import MemoryStore
-from strongroom.state.records import Run, RunState
+from strongroom.state.records import Run, RunState, Step, StepKind
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, made_up, make_world, names_on
 
@@ -245,3 +247,46 @@ def test_a_replica_that_was_bad_is_known_as_deep_as_it_was_read_since(world: Wor
     us.put(name, [kept], size=len(kept), sha256=bytes.fromhex(name.rpartition("/")[2]))
     finish(submit_verify(services, backup=backup, depth=Depth.PRESENT), services)
     assert depths(services, backup)["us"] is Depth.PRESENT
+
+
+class Refusing(MemoryTarget):
+    """A target that takes nothing of a kind while it is ``closed``."""
+
+    closed = ""
+
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
+        if self.closed and name.startswith(self.closed):
+            raise TargetFull(f"target '{self.name}' has 0 bytes free")
+        return super().put(name, chunks, size=size, sha256=sha256)
+
+
+@pytest.mark.parametrize("kind", ["containers/", "manifests/"])
+def test_a_replica_that_cannot_be_repaired_says_why_and_the_next_repair_brings_it_up(
+    tmp_path: Path, kind: str
+) -> None:
+    us = Refusing(name="us", region="us")
+    eu, ap = (MemoryTarget(name=name, region=name) for name in ("eu", "ap"))
+    world = make_world(tmp_path).with_targets({"eu": eu, "us": us, "ap": ap})
+    us.closed = kind
+    services = world.services()
+    backup = world.back_up(services)
+    assert "no good replica on us" in str(backup.error)
+    repaired = finish(submit_repair(services, backup=backup.id), services)
+    assert repaired.state is RunState.DEGRADED
+    assert str(repaired.error) == "no good replica on us: TargetFull: target 'us' has 0 bytes free"
+    us.closed = ""
+    assert finish(submit_repair(services, backup=backup.id), services).state is RunState.DONE
+    assert good_replicas(services, backup.id) == {"eu", "us", "ap"}
+
+
+def test_a_repair_is_not_concluded_from_a_record_in_which_its_copies_have_not_ended(world: World) -> None:
+    """A reader of an old state of the database would take a whole replica for one that was given up."""
+    services = world.services()
+    backup = world.back_up(services).id
+    us = world.targets["us"]
+    us.delete(first_container(us))
+    run, tickets = submit_repair(services, backup=backup)
+    (copy,) = perform(tickets[0], services)
+    with pytest.raises(StateUnavailable):
+        publish(services.store.load(run), Step(StepKind.COMMIT), services)
+    assert drive(run, [copy], services, processes=1).state is RunState.DONE

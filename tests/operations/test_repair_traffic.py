@@ -82,7 +82,10 @@ def test_while_a_region_is_away_nothing_is_read_for_it(world: World, regions: di
     reads(regions)
     run = repaired(services, hour=1)
     assert reads(regions) == {"eu": 0, "us": 0, "ap": 0}
-    assert (run.state, run.error) == (RunState.DEGRADED, "no good replica on us")
+    assert (run.state, run.error) == (
+        RunState.DEGRADED,
+        "no good replica on us: target 'us' does not answer",
+    )
     good = {one.target: one.good for one in services.store.replicas(run.spec.backup)}
     assert good == {"eu": True, "us": False, "ap": True}
 
