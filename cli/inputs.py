@@ -60,6 +60,7 @@ def kind_of(path: Path) -> FileKind:
 
 _ENDINGS = (
     (b"SRBFEND", FileKind.BUNDLE),
+    (b"SRCTEND", FileKind.CONTAINER),
     (b',\n"length":"', FileKind.METADATA),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -12,6 +13,12 @@ from strongroom.errors import Malformed
 T = TypeVar("T")
 
 _DIGITS = b"0123456789abcdef"
+# A rule of the format's own: what Python calls printable grows with Unicode, so that a label which is good
+# today would be Malformed for an older reader. Left out is what drives a terminal, or reorders or hides text.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff"
+    "\U000e0000-\U000e0fff]"
+)
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
@@ -30,6 +37,11 @@ def decode(data: bytes, type_: type[T], what: str) -> T:
     if encode(record) != data:
         raise Malformed(f"{what} is not in its one canonical encoding.")
     return record
+
+
+def printable(text: str, most: int) -> bool:
+    """Tell whether a text that people are shown has ``most`` characters at most, all of them printable."""
+    return len(text) <= most and not _UNPRINTABLE.search(text)
 
 
 def check_hex(texts: Sequence[str], size: int, what: str) -> None:

@@ -34,8 +34,11 @@ _OPENINGS = (
 
 
 def sniff(head: bytes) -> FileKind:
-    """Return what the first bytes say; it is for the parsers to believe it or not."""
+    """Return what the first bytes say; it is for the parsers to believe it or not.
+
+    A file that is cut within its first bytes is one of ours, too: the parser finds it truncated.
+    """
     for opening, kind in _OPENINGS:
-        if head.startswith(opening):
+        if head.startswith(opening) or opening.startswith(head):
             return kind
     return FileKind.LEGACY if legacy.is_legacy(head) else FileKind.UNKNOWN

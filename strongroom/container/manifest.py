@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import astuple
 
 from strongroom.container import canonical, document
-from strongroom.container.canonical import check_hex, unhex
+from strongroom.container.canonical import check_hex, printable, unhex
 from strongroom.container.certificate import MANIFEST_ROLES, Certificate, CertifiedSigner, require_in_time
 from strongroom.container.digests import SIZE
 from strongroom.container.document import Kind
@@ -216,7 +216,7 @@ class _Columns(NamedTuple):
 
 
 def _check_texts(texts: Sequence[str]) -> None:
-    if len(texts) > MAX_TEXTS or any(len(text) > MAX_TEXT or not text.isprintable() for text in texts):
+    if len(texts) > MAX_TEXTS or not all(printable(text, MAX_TEXT) for text in texts):
         raise Malformed("What the manifest says is not contained is too long, or cannot be printed.")
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
 
 from strongroom.container import canonical, derive
-from strongroom.container.canonical import unhex
+from strongroom.container.canonical import printable, unhex
 from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
 from strongroom.container.stanza import Identity, Recipient, Stanza
 from strongroom.errors import (
@@ -75,7 +75,7 @@ class WrappingKeyRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields
             # Both are shown to people before anything is known of who wrote them.
             if not _TYPE.fullmatch(stanza.type):
                 raise Malformed("A recipient's type is not what the format asks for.")
-            if len(stanza.label) > MAX_LABEL or not stanza.label.isprintable():
+            if not printable(stanza.label, MAX_LABEL):
                 raise Malformed("A recipient's label is too long, or cannot be printed.")
 
     @property
@@ -237,12 +237,12 @@ def _find_key(record: WrappingKeyRecord, identities: Sequence[Identity]) -> byte
         for stanza in record.stanzas:
             try:
                 key = identity.unwrap(stanza, context=context)
-            except FormatError:
-                raise
             except StrongroomError as error:
-                # A region that is away, an HSM without its software here, a quorum of which too few came:
-                # none of them may hide that another key opens.
-                problem = problem or error
+                # A region that is away, an HSM without its software here, a quorum of which too few came, a
+                # stanza that is malformed: none of them may hide that another key opens. The last is said
+                # first: it does not pass by itself.
+                if problem is None or isinstance(error, FormatError) > isinstance(problem, FormatError):
+                    problem = error
                 continue
             if key is not None:
                 return key
