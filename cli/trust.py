@@ -76,6 +76,6 @@ def explained(error: UntrustedSigner) -> UntrustedSigner:
     return UntrustedSigner(
         f"This backup is of the installation\n{found[0]}\nwhich is not trusted here.",
         hint="Compare that fingerprint, all of it, with the one in your recovery kit, or with what "
-        "'strongroom signers list' says on the machine that made the backup. If it is the same, repeat with:\n"
+        "'strongroom signers list' says on the machine that made it. If it is the same, repeat with:\n"
         f"--signer {found[0]}",
     )
