@@ -11,12 +11,13 @@ from cli.place import Place
 from strongroom.evidence import accesses
 
 
-def opened(arguments: Namespace, output: Output, here: Place, backup: str) -> None:
-    """Note that a backup is about to be opened."""
+def opened(arguments: Namespace, output: Output, here: Place, backup: str, *, quarantine: str = "") -> None:
+    """Note that a backup is about to be opened; ``quarantine`` says why it should not be."""
     given = vars(arguments)
     where = given.get("backup_file") or given.get("from_target") or given.get("file")
-    words = ", ".join(map(str, where)) if isinstance(where, list) else str(where)
-    noted(accesses.OPENED, arguments, output, here, backup=backup, where=in_line(words))
+    words = ", ".join(map(str, where)) if isinstance(where, list) else str(where or "the configured targets")
+    more = {"quarantined": in_line(quarantine)} if quarantine else {}
+    noted(accesses.OPENED, arguments, output, here, backup=backup, where=in_line(words), **more)
 
 
 def noted(kind: str, arguments: Namespace, output: Output, here: Place, **detail: str | int | None) -> None:

@@ -63,7 +63,7 @@ def _age(word: str) -> int:
 
 def _alerts(arguments: Namespace, output: Output) -> None:
     from cli.settings import settings  # noqa: PLC0415 - the whole configuration
-    from strongroom.operations.alerting import look  # noqa: PLC0415 - sqlalchemy
+    from strongroom.operations.alerting import look, put_lost_on_record  # noqa: PLC0415 - sqlalchemy
     from strongroom.wiring import watching  # noqa: PLC0415
 
     configured = settings()
@@ -71,6 +71,7 @@ def _alerts(arguments: Namespace, output: Output) -> None:
     watched = watching.watched(configured)
     limits = watching.limits(configured, threshold_age=arguments.threshold_age)
     found = look(watched, limits)
+    put_lost_on_record(watched, found)
     telling, trouble = _tell(watched, found, sending, dry_run=arguments.dry_run)
     mail = alerts_shown.Mail(sending, telling, trouble, dry_run=arguments.dry_run)
     output.answer(alerts_shown.document(found, limits, mail), alerts_shown.lines(found, limits, mail))

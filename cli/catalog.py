@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from cli import place, trust
+from cli import place, trust, which
 from cli.command import Command
 from cli.inputs import target_of
 from cli.numbers import limit
@@ -32,6 +32,8 @@ def _arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     listing = commands.add_parser("list", help="list the backups, newest first")
     listing.add_argument("--policy", metavar="NAME", help="only of this policy")
+    which.add_where_argument(listing, default=" (default: the catalog of this installation)")
+    trust.add_signer_argument(listing)
     listing.add_argument("--limit", metavar="N", type=limit, default=50, help="how many (default: 50)")
     again = commands.add_parser("rebuild", help="enter every backup of a target into the catalog")
     again.add_argument(
@@ -43,6 +45,11 @@ def _arguments(parser: ArgumentParser) -> None:
 def _catalog(arguments: Namespace, output: Output) -> None:
     if arguments.action == "rebuild":
         _rebuild(arguments, output)
+        return
+    if arguments.from_target:
+        from cli.catalog_there import list_there  # noqa: PLC0415 - the catalog needs no target
+
+        list_there(arguments, output)
         return
     store = run_store()
     found = store.backups(policy=arguments.policy, limit=arguments.limit)

@@ -10,7 +10,6 @@ from cli import inputs, opening, sources, trust
 from cli.failures import from_os
 from cli.identities import identities_of
 from cli.inputs import kind_of
-from cli.origin import ESCROW
 from cli.output import Output, plural
 from cli.place import Place
 from strongroom.container.kinds import FileKind
@@ -21,6 +20,7 @@ from strongroom.keys.unasked import unasked
 from strongroom.model import Depth
 from strongroom.operations import recovery_libraries as installed
 from strongroom.operations import recovery_machine as machine
+from strongroom.operations.covering import ESCROW
 from strongroom.operations.health import Finding, attempted, good, remark, wrong
 from strongroom.operations.open import Objects
 from strongroom.operations.read_back import Keys, read_back

@@ -22,6 +22,7 @@ from strongroom.state.records import Run
 
 if TYPE_CHECKING:
     from strongroom.operations.incident import Incident
+    from strongroom.operations.quarantine import Unmarked
     from strongroom.operations.services import Services
 
 _REPEAT = (
@@ -77,7 +78,7 @@ def _open(arguments: Namespace, output: Output) -> None:
     made = open_incident(
         built,
         name=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}",
-        by=f"{getpass.getuser()}@{socket.gethostname()}",
+        by=_by(),
         reason=arguments.reason,
         key=_key(arguments.key, found) if arguments.key else "",
         version=arguments.key_version,
@@ -103,6 +104,7 @@ def _open(arguments: Namespace, output: Output) -> None:
     for run in runs:
         require_good(run)
     _require_done(made, failed, unlisted)
+    _require_marked(made.unmarked)
     require_all_whole(runs)
 
 
@@ -174,30 +176,60 @@ def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[
 
 def _list(arguments: Namespace, output: Output) -> None:
     from cli.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.quarantine import quarantined  # noqa: PLC0415
+    from strongroom.operations.quarantine import standing  # noqa: PLC0415
 
-    found = quarantined(services())
-    words = [f"{backup}  since incident {incident}" for backup, incident in sorted(found.items())]
-    output.answer({"quarantined": found}, words or ["Nothing is in quarantine."])
+    built = services()
+    found = standing(built)
+    gone = sorted(backup for backup in found if _is_deleted(backup, built))
+    words = [
+        f"{backup}  {why}" + ("; since deleted: no target has it any more" if backup in gone else "")
+        for backup, why in sorted(found.items())
+    ]
+    output.answer({"quarantined": found, "deleted": gone}, words or ["Nothing is in quarantine."])
+
+
+def _is_deleted(backup: str, built: Services) -> bool:
+    """Tell whether a backup is gone from all targets, as by 'rotate --remove-replaced'."""
+    entry = built.store.backup(backup)
+    return entry is not None and entry.policy != COMMAND and not built.store.replicas(backup)
 
 
 def _release(arguments: Namespace, output: Output) -> None:
     from cli.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.quarantine import quarantined, release  # noqa: PLC0415
+    from strongroom.operations.quarantine import release, standing  # noqa: PLC0415
 
     built = services()
-    held = quarantined(built)
+    held = standing(built)
     if unknown := [backup for backup in arguments.backup if backup not in held]:
         raise UsageError(f"Backup {unknown[0]} is not in quarantine.", hint="See 'strongroom incident list'.")
-    release(built, arguments.backup, reason=arguments.reason)
-    output.answer({"released": arguments.backup}, [f"{one} is released." for one in arguments.backup])
+    unmarked = release(built, arguments.backup, reason=arguments.reason, by=_by())
+    output.answer(
+        {"released": arguments.backup, "not_marked": unmarked},
+        [f"{one} is released." for one in arguments.backup],
+    )
+    _require_marked(unmarked)
+
+
+def _by() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def _require_marked(unmarked: Unmarked) -> None:
+    """Return if every target has the mark: other hosts go by it."""
+    if unmarked:
+        told = "; ".join(f"{n}: {why}" for failed in unmarked.values() for n, why in failed.items())
+        raise RunDegraded(
+            f"The mark of {plural(len(unmarked), 'backup')} could not be written everywhere: {told}",
+            hint="It is on record here. Bring those targets back, then repeat.",
+        )
 
 
 COMMANDS = {
     "incident": Command(
         _arguments,
         _incident,
-        "Take the key out of the policies first: a policy that still seals for it is refused. Restore and\\n"
-        "drill runs refuse what is in quarantine.",
+        "Take the key out of the policies first: a policy that still seals for it is refused. What is in\n"
+        "quarantine has a signed mark beside it on each target. No command on any host takes it by default,\n"
+        "and one that is told to refuses it without --use-quarantined.",
     )
 }

@@ -19,6 +19,7 @@ from cli.progress import counting
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest, ManifestRecipient, SignedManifest
 from strongroom.container.reader import Container
+from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError, NotABackup, WrongKey
 from strongroom.keys import Identity
 from strongroom.model import Depth
@@ -91,6 +92,20 @@ def look(arguments: Namespace, means: Means) -> Look:
 
 def _backup(objects: Objects, arguments: Namespace, means: Means, *, target: Target | None = None) -> Look:
     known = trust.trusted(means.place, means.typed)
+    held = nullcontext() if target is None else _held(target, arguments, means, known)
+    with held:
+        return _looked(objects, arguments, means, known, target)
+
+
+def _held(target: Target, arguments: Namespace, means: Means, known: Signers) -> AbstractContextManager[None]:
+    from cli.held_against import held_against  # noqa: PLC0415 - a file on a desk is in no catalog
+
+    return held_against(target, arguments, means, known)
+
+
+def _looked(
+    objects: Objects, arguments: Namespace, means: Means, known: Signers, target: Target | None
+) -> Look:
     signed = opening.signed_manifest(objects, arguments.backup, known=known)
     manifest = signed.manifest
     if means.depth in (Depth.OPENED, Depth.COMPARED):

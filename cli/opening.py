@@ -33,7 +33,7 @@ def signed_manifest(
 
     Its recipients are those whom the envelopes open for that would be opened.
     """
-    wanted = read_manifest(objects, backup, trusted=None).backup_id
+    wanted = backup or newest(objects, known)
     try:
         content = manifest_bytes(objects, wanted, trusted=known)
     except FormatError:
@@ -55,16 +55,20 @@ def say_beside(objects: Objects, found: SignedManifest, known: Signers, output: 
     return pins
 
 
+def newest(objects: Objects, known: frozenset[str]) -> str:
+    """Return the newest backup of a known signer; of anybody, where none is of a known one."""
+    try:
+        return read_manifest(objects, trusted=known).backup_id
+    except FormatError:
+        return read_manifest(objects, trusted=None).backup_id
+
+
 @contextmanager
-def objects_named(arguments: Namespace, place: Place) -> Iterator[Objects]:
-    """Open what ``--backup-file`` or ``--from-target`` names."""
-    if getattr(arguments, "from_target", None) is not None:
-        with inputs.objects_of(arguments.from_target, place) as objects:
-            yield objects
-    else:
-        inputs.refuse_folder_of_files(arguments.backup_file)
-        with inputs.objects_in(arguments.backup_file) as objects:
-            yield objects
+def objects_in_file(file: Path) -> Iterator[Objects]:
+    """Open what ``--backup-file`` names."""
+    inputs.refuse_folder_of_files(file)
+    with inputs.objects_in(file) as objects:
+        yield objects
 
 
 def open_trusted(
@@ -80,12 +84,10 @@ def open_trusted(
     trust.require(found, known)
     accessed.opened(arguments, output, place, found.manifest.backup_id)
     pins = say_beside(objects, found, known, output)
-    if (word := getattr(arguments, "from_target", None)) is not None:
-        _say_stale(inputs.target_of(word, place), found, pins, output, place)
     return Backup(objects, found.manifest, openers, trusted=pins)
 
 
-def _say_stale(
+def say_stale(
     target: Target, found: SignedManifest, pins: frozenset[str], output: Output, place: Place
 ) -> None:
     """Say that a newer envelope is known of elsewhere. A restore goes on: its secrets are the same."""
@@ -111,10 +113,10 @@ def open_to_look(objects: Objects, arguments: Namespace, output: Output, place: 
 def backup_trusted(
     arguments: Namespace, output: Output, openers: Sequence[Identity], place: Place
 ) -> Iterator[Backup]:
-    """Open what ``--backup-file`` or ``--from-target`` names, to be written somewhere: see
+    """Open what ``--backup-file`` names, to be written somewhere: see
     :func:`open_trusted`. A lone container counts by its own certificate."""
     if not is_lone(arguments):
-        with objects_named(arguments, place) as objects:
+        with objects_in_file(arguments.backup_file) as objects:
             yield open_trusted(objects, arguments, output, openers, place)
         return
     from strongroom.operations.lone import LoneContainer  # noqa: PLC0415 - few files are one
@@ -129,9 +131,9 @@ def backup_trusted(
 
 @contextmanager
 def backup_to_look(arguments: Namespace, output: Output, place: Place) -> Iterator[Backup]:
-    """Open what ``--backup-file`` or ``--from-target`` names, to look into: see :func:`open_to_look`."""
+    """Open what ``--backup-file`` names, to look into: see :func:`open_to_look`."""
     if not is_lone(arguments):
-        with objects_named(arguments, place) as objects:
+        with objects_in_file(arguments.backup_file) as objects:
             yield open_to_look(objects, arguments, output, place)
         return
     from strongroom.container.outer import read_outer  # noqa: PLC0415 - few files are one container
@@ -155,6 +157,15 @@ def _told(lone: LoneContainer, arguments: Namespace, output: Output, place: Plac
     output.note(f"note: this is {lone.described}; it holds no secret of the others")
     accessed.opened(arguments, output, place, lone.manifest.backup_id)
     return lone
+
+
+@contextmanager
+def telling_keys() -> Iterator[None]:
+    """Have an error that no key opens a backup say what to try, if nothing was tried at all."""
+    try:
+        yield
+    except WrongKey as error:
+        raise explained(error) from None
 
 
 def explained(error: WrongKey) -> WrongKey:

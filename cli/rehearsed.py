@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cli import estimate, failures
+from cli import estimate, failures, which
 from cli.origin import Origin
 from cli.output import Output, encode, fields, plural
 from cli.stopping import Terminated
@@ -40,7 +40,7 @@ class Record:
         self.done: Restored | None = None
         self.depth: Depth | None = None
         self.least: float | None = None
-        self._where = str(arguments.backup_file or arguments.from_target)
+        self._where = which.where(arguments)
         self._given = arguments.objective is not None
         self._scope = scope
         self._selection = selection

@@ -8,20 +8,21 @@ from __future__ import annotations
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
-from cli import identities, opening, place, prompts, trust
+from cli import accessed, identities, opening, place, prompts, trust, which
 from cli.command import Command
 from cli.output import Output, fields, size
 from cli.place import Place
 from strongroom.errors import ConfirmationRequired, UsageError, WrongKey
 from strongroom.keys import Opener
-from strongroom.operations.open import Backup, Objects
+from strongroom.operations.failover import Replicated
+from strongroom.operations.open import Backup
 
 if TYPE_CHECKING:
     from strongroom.container.manifest import Manifest
@@ -43,10 +44,8 @@ def _arguments(parser: ArgumentParser) -> None:
         nargs="+",
         help="a single-file backup, or all files of a way back",
     )
-    where.add_argument(
-        "--from-target", metavar="TARGET", help="a target: its directory, or its configured name"
-    )
-    group.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
+    which.add_where_argument(where)
+    which.add_arguments(group)
     identities.add_arguments(parser)
     trust.add_signer_argument(parser)
     _server_arguments(parser)
@@ -124,21 +123,29 @@ def _configured(name: str) -> Vault:
 @contextmanager
 def _backups(
     arguments: Namespace, output: Output, openers: list[Opener], here: Place
-) -> Iterator[list[Backup]]:
+) -> Iterator[Sequence[Backup | Replicated]]:
     """Open everything that is named; each has to be of a trusted signer."""
-    with ExitStack() as stack:
-        yield [
-            opening.open_trusted(objects, arguments, output, openers, here)
-            for objects in _objects(arguments, here, stack)
-        ]
-
-
-def _objects(arguments: Namespace, here: Place, stack: ExitStack) -> list[Objects]:
     from cli import inputs  # noqa: PLC0415
 
-    if arguments.from_target is not None:
-        return [stack.enter_context(inputs.objects_of(arguments.from_target, here))]
-    return [stack.enter_context(inputs.objects_in(file)) for file in arguments.backup_file]
+    with ExitStack() as stack:
+        if arguments.from_target is not None:
+            yield [_chosen(arguments, output, openers, here)]
+            return
+        files = [stack.enter_context(inputs.objects_in(file)) for file in arguments.backup_file]
+        yield [opening.open_trusted(objects, arguments, output, openers, here) for objects in files]
+
+
+def _chosen(arguments: Namespace, output: Output, openers: list[Opener], here: Place) -> Replicated:
+    """Open a backup on targets by the rule of every other command."""
+    from cli import choosing  # noqa: PLC0415
+
+    known = trust.trusted(here, arguments.signer)
+    found = choosing.chooser(arguments, here, known)
+    choice = choosing.take(found, choosing.asked_of(arguments, values=True), output)
+    backup = choice.manifest.backup_id
+    accessed.opened(arguments, output, here, backup, quarantine=choice.quarantine)
+    pins = choosing.say_beside(choice, known, output, here)
+    return Replicated(choice, openers, trusted=pins, told=found.note)
 
 
 def _put_back(

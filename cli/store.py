@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cli import accessed, clean, identities, legacy, opening, place, shown, sources, trust
+from cli import accessed, clean, identities, legacy, opening, place, shown, sources, trust, which
 from cli.command import Command
 from cli.inputs import kind_of, opened
 from cli.output import Output, plural, table
 from cli.place import Place
 from strongroom.container.kinds import FileKind
-from strongroom.errors import SecretNotFound, UsageError, WrongKey
+from strongroom.errors import SecretNotFound, UsageError
 from strongroom.evidence import accesses
-from strongroom.model import Entry, Secret
+from strongroom.model import Entry, Secret, Selection
+
+if TYPE_CHECKING:
+    from strongroom.operations.failover import Replicated
+    from strongroom.operations.open import Backup
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
@@ -33,8 +39,8 @@ def _add_backup_arguments(parser: ArgumentParser) -> None:
     where.add_argument(
         "--backup-file", metavar="FILE", type=Path, help="look in this backup, not in the store"
     )
-    where.add_argument("--from-target", metavar="TARGET", help="look in a backup on this target")
-    parser.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
+    which.add_where_argument(where)
+    which.add_arguments(parser)
     identities.add_arguments(parser)
     trust.add_signer_argument(parser)
     legacy.add_argument(parser)
@@ -82,11 +88,31 @@ def _listed(arguments: Namespace, output: Output, here: Place) -> Iterator[Entry
     if old is not None:
         yield from (Entry(secret.name, 0, tags=secret.tags) for secret in old)
         return
-    with opening.backup_to_look(arguments, output, here) as backup:
-        try:
-            yield from (Entry(row.name, 0, tags=row.tags) for row in backup.rows())
-        except WrongKey as error:
-            raise opening.explained(error) from None
+    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    with _backup(arguments, output, here, values=False, selection=selection) as backup:
+        yield from (Entry(row.name, 0, tags=row.tags) for row in backup.rows())
+
+
+@contextmanager
+def _backup(
+    arguments: Namespace,
+    output: Output,
+    here: Place,
+    *,
+    values: bool,
+    name: str = "",
+    selection: Selection = Selection(),
+) -> Iterator[Backup | Replicated]:
+    """Open the file, or the backup on targets, that is to be looked into."""
+    if arguments.backup_file is not None:
+        with opening.backup_to_look(arguments, output, here) as backup, opening.telling_keys():
+            yield backup
+        return
+    from cli import choosing, looking  # noqa: PLC0415 - a file needs neither
+
+    asked = choosing.asked_of(arguments, values=values, selection=selection, name=name)
+    with looking.backup_on_targets(arguments, asked, output, here) as found, opening.telling_keys():
+        yield found
 
 
 def _get_arguments(parser: ArgumentParser) -> None:
@@ -122,12 +148,9 @@ def _wanted(arguments: Namespace, output: Output, here: Place) -> Secret:
 
 
 def _in_backup(arguments: Namespace, output: Output, here: Place) -> Secret:
-    with opening.backup_to_look(arguments, output, here) as backup:
-        try:
-            found = backup.find(arguments.name)
-        except WrongKey as error:
-            raise opening.explained(error) from None
-        return found or _missing(arguments.name, f"backup {backup.manifest.backup_id}")
+    with _backup(arguments, output, here, values=arguments.show_value, name=arguments.name) as backup:
+        found = backup.find(arguments.name)
+    return found or _missing(arguments.name, f"backup {backup.manifest.backup_id}")
 
 
 def _in_old_kinds(file: Path | None, arguments: Namespace, output: Output) -> list[Secret] | None:

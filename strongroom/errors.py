@@ -145,6 +145,23 @@ class MissingPiece(FormatError):
     default_hint = "Restore from another replica and run 'strongroom repair'."
 
 
+class NotCovered(StrongroomError):
+    """No backup that is there holds all that was asked for."""
+
+    exit_code = 107
+    default_hint = "See what there is: 'strongroom catalog list --from-target TARGET'."
+
+
+class TargetsUnsound(StrongroomError):
+    """All that was asked for is done, and a target that was to be read from is damaged or away."""
+
+    exit_code = 108
+    default_hint = (
+        "What came of the command stands. Mend what is damaged: 'strongroom repair --all'. What is away is "
+        "brought up once it is back."
+    )
+
+
 class LegacyFormat(FormatError):
     """An old Fernet file, which is read on an explicit flag only."""
 

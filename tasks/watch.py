@@ -15,7 +15,12 @@ log = logging.getLogger(__name__)
 @define(names.ALERTS)
 def alerts() -> int:
     """Look for what is wrong, and send one mail with what is new of it; return how many alerts there are."""
-    from strongroom.operations.alerting import Sending, look, tell_people  # noqa: PLC0415 - needs the state
+    from strongroom.operations.alerting import (  # noqa: PLC0415 - needs the state
+        Sending,
+        look,
+        put_lost_on_record,
+        tell_people,
+    )
     from strongroom.operations.ledger_held import held  # noqa: PLC0415
     from strongroom.wiring import watching  # noqa: PLC0415
 
@@ -28,6 +33,7 @@ def alerts() -> int:
         hold_ledger=lambda: held(services, watched.in_use),
     )
     found = look(watched, watching.limits(settings))
+    put_lost_on_record(watched, found)
     for alert in found.alerts:
         log.warning("alert", extra={"key": alert.key, "severity": alert.severity.value})
     if settings.alerts.email:

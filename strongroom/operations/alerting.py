@@ -13,6 +13,7 @@ from contextlib import suppress
 from msgspec import Struct
 
 from strongroom.errors import MailUnavailable, StrongroomError
+from strongroom.operations.looking_over import Lost, put_on_record
 from strongroom.operations.watch import gather, without_record
 from strongroom.operations.watch_means import Watched
 from strongroom.state.alerts import Told
@@ -61,6 +62,21 @@ def look(watched: Watched, limits: Limits, *, now: float | None = None) -> Found
     except (TypeError, ValueError, OverflowError):  # a row that was edited keeps no alarm from being told
         facts = without_record(watched, limits, now=moment, why=EDITED)
         return Found(facts=facts, limits=limits, alerts=judge(facts, limits))
+
+
+def put_lost_on_record(watched: Watched, found: Found) -> None:
+    """Have the record know which replicas a look did not find, so that the scheduled repair brings them up.
+
+    What cannot be put on record is found again by the next look.
+    """
+    if found.facts.state is not None:
+        return
+    with suppress(StrongroomError):
+        store = watched.store()
+        for place in found.facts.places:
+            known = store.replicas_of(list(place.lost)).values() if place.lost else ()
+            mine = [one for each in known for one in each if one.target == place.name and one.good]
+            put_on_record(store, [Lost(one, "a look at the target did not find it") for one in mine])
 
 
 def to_tell(watched: Watched, found: Found, sending: Sending) -> Telling:

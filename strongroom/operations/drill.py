@@ -14,7 +14,7 @@ from typing import Any
 from strongroom.container.digests import value_digest
 from strongroom.errors import VerificationFailed
 from strongroom.model import Secret
-from strongroom.operations.open import Backup
+from strongroom.operations.failover import Replicated
 from strongroom.operations.restore import present
 from strongroom.operations.restore import restore as restore_secrets
 from strongroom.operations.restore_run import open_anywhere
@@ -84,11 +84,10 @@ def _scratch(run: Run, services: Services) -> Path:
     return services.state_dir / "drills" / run.id
 
 
-def _compare_container(backup: Backup, piece: int, store: LocalStore, services: Services) -> int:
-    container = backup.container(backup.manifest.containers[piece])
+def _compare_container(backup: Replicated, piece: int, store: LocalStore, services: Services) -> int:
     compared = 0
     batch: list[tuple[str, int, bytes]] = []
-    for name, number, digest in container.digests():
+    for name, number, digest in backup.digests(backup.manifest.containers[piece]):
         batch.append((name, number, digest))
         if len(batch) == BATCH:
             compared += _compare_batch(batch, backup.manifest.source, store, services)

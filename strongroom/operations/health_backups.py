@@ -14,7 +14,7 @@ from strongroom.operations.health_keys import History, history, judge, judge_age
 from strongroom.operations.health_policies import Policy
 from strongroom.operations.health_reading import ACCESS, ENCRYPTION, INTEGRITY, Means, Wanted
 from strongroom.operations.health_replicas import Seen, look
-from strongroom.operations.quarantine import quarantined
+from strongroom.operations.quarantine import standing
 from strongroom.operations.report import FLOOR, REMEMBERED
 from strongroom.operations.services import Services
 from strongroom.operations.shred_record import asked
@@ -61,7 +61,7 @@ def check(
     wanted = [one for one in wanted if one.targets or not targets]
     seen, unlisted = look(wanted, means)
     known = history(means.services, policies)
-    aside = quarantined(means.services)
+    aside = standing(means.services)
     found = [*unlisted]
     for one in wanted:
         entry, policy = one.entry, policies.get(one.entry.policy)
@@ -145,7 +145,7 @@ def _quorum(seen: Sequence[Seen], policy: Policy | None) -> Iterator[Finding]:
 
 def _aside(entry: CatalogEntry, aside: Mapping[str, str]) -> Iterator[Finding]:
     if incident := aside.get(entry.backup):
-        yield wrong(INTEGRITY, BackupQuarantined(f"it is in quarantine since incident {incident}"))
+        yield wrong(INTEGRITY, BackupQuarantined(f"it is in quarantine {incident}"))
 
 
 def _fewer(entry: CatalogEntry, every: Sequence[CatalogEntry]) -> Iterator[Finding]:

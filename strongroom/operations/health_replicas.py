@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from msgspec import structs
 
 from strongroom.container.manifest import Manifest
-from strongroom.errors import NothingOpens, StrongroomError
+from strongroom.errors import DAMAGE, NothingOpens, StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.envelopes_newest import Elsewhere
 from strongroom.operations.health import Finding, good, judged, remark, unknown, wrong
@@ -31,6 +31,7 @@ from strongroom.operations.health_reading import (
     read,
 )
 from strongroom.operations.keyuse import Opens
+from strongroom.operations.looking_over import Lost, put_on_record
 from strongroom.operations.open import backup_ids
 from strongroom.targets import Target
 from strongroom.words import plural
@@ -127,11 +128,20 @@ def _seen(name: str, one: Wanted, means: Means, known: Elsewhere) -> Seen:
         target = means.services.target(name)
         manifest = manifest_of(target, one.entry, means)
     except StrongroomError as error:
+        if isinstance(error, DAMAGE):
+            _enter(name, one, error, means)
         return _of(name, one, [_lacking(check, error) for check in CHECKS if check in means.checks])
     else:
         return _replica(target, manifest, one, means, known)
     finally:
         means.progress(1)
+
+
+def _enter(name: str, one: Wanted, error: StrongroomError, means: Means) -> None:
+    """Have the record know that a manifest is missing, or another one: then it is repaired."""
+    store = means.services.store
+    known = [each for each in store.replicas(one.entry.backup) if each.target == name and each.good]
+    put_on_record(store, [Lost(each, f"{error.code}: {error.message}") for each in known])
 
 
 def _of(name: str, one: Wanted, findings: Iterable[Finding]) -> Seen:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.container.bundle import BundleReader
 from strongroom.container.wrapping import WrappingKey
@@ -20,7 +21,7 @@ from strongroom.model import COMMAND
 from strongroom.operations.command_files import SUPERSEDED
 from strongroom.operations.keyuse import Opens, keys_of, look_all, opens_with, own_records, pinned_key
 from strongroom.operations.open import open_backup
-from strongroom.operations.quarantine import quarantine
+from strongroom.operations.quarantine import Unmarked, quarantine
 from strongroom.operations.rotate import EVERY, RotateOptions
 from strongroom.operations.rotation import submit_rotation
 from strongroom.operations.services import Pinned, Services
@@ -62,6 +63,7 @@ class Incident(Struct, frozen=True, kw_only=True):
     unread: dict[str, str]
     version: int | None = None
     gone: tuple[str, ...] = ()
+    unmarked: Unmarked = {}
 
     @property
     def policies(self) -> dict[str, tuple[str, ...]]:
@@ -191,8 +193,8 @@ def open_incident(
             _refuse_sealing_for(services.pinned(policy), policy, key, version)
     detail: dict[str, Any] = {"key": key, "version": version, "backups": len(affected)}
     services.store.event("incident.opened", incident=name, by=by, reason=reason, **detail)
-    quarantine(services, (one.backup for one in affected), incident=name, reason=reason)
-    return made
+    unmarked = quarantine(services, (one.backup for one in affected), incident=name, reason=reason, by=by)
+    return replace(made, unmarked=unmarked)
 
 
 def _nothing(gone: Sequence[str]) -> str:
@@ -294,6 +296,7 @@ def record(
         ],
         "not_looked_at": incident.unread,
         "said_to_be_gone": list(incident.gone),
+        "not_marked": {backup: dict(failed) for backup, failed in incident.unmarked.items()},
         "secrets_not_listed": dict(unlisted or {}),
         "sealed_anew": [
             {"backup": one["backup"], "new": one["new"], "verified": one["verified"]}
@@ -305,11 +308,20 @@ def record(
         "left_to_do": [
             *_left(incident),
             "Change every secret that these backups hold: nothing takes back a copy that was read.",
-            "Delete the old copies when their locks end; until then they stay open to the key.",
+            *_to_remove(incident),
             "Remove the old versions that targets hide too, or wait for their day: deleting only hides.",
             "Destroy the key where it lies, and look at who had it.",
         ],
     }
+
+
+def _to_remove(incident: Incident) -> Iterator[str]:
+    """Yield the commands that remove the old copies, which stay open to the key until then."""
+    for policy in incident.policies:
+        yield (
+            f"Delete the old copies once their locks have ended: strongroom rotate {policy} --re-encrypt "
+            "--remove-replaced"
+        )
 
 
 def _left(incident: Incident) -> Iterator[str]:
@@ -318,6 +330,11 @@ def _left(incident: Incident) -> Iterator[str]:
             "Seal the backup files anew: strongroom rotate-backup-key --current-key FILE --new-key FILE "
             "--re-encrypt-backups; what only a passphrase opens has to be made anew, under another one. They "
             f"are: {', '.join(incident.files)}."
+        )
+    if incident.unmarked:
+        yield (
+            "Not every target could be given the mark that keeps other hosts from these backups. Bring those "
+            "targets back, then repeat 'strongroom incident open --quarantine-only' with the same backups."
         )
     if incident.superseded:
         yield f"Delete what was sealed anew already: {', '.join(incident.superseded)}."

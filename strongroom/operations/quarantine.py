@@ -1,38 +1,121 @@
 """quarantine: backups that are not to be restored from until somebody has looked.
 
-On record as events, the last one of a backup counts. It isolates nothing on the targets: whoever
-reaches those reads what lies there, which is why an incident rotates as well.
+On record here as events, the last one of a backup counts; and as a signed mark beside the backup on each
+target, which every other host heeds too (:mod:`strongroom.operations.quarantine_marks`). It isolates nothing
+on the targets: whoever reaches those reads what lies there, which is why an incident rotates as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
 
-from strongroom.errors import BackupQuarantined
+from strongroom.errors import BackupQuarantined, StrongroomError
+from strongroom.operations.quarantine_marks import (
+    Marks,
+    read_marks,
+    together,
+    words,
+    write_mark,
+)
 from strongroom.operations.services import Services
+from strongroom.state.store import RunStore
+from strongroom.targets import Target
 
 QUARANTINED, RELEASED = "backup.quarantined", "backup.released"
 _PAGE = 1000
 
+Unmarked = Mapping[str, Mapping[str, str]]
+"""Where a mark could not be written, and why: by backup and target."""
 
-def quarantine(services: Services, backups: Iterable[str], *, incident: str, reason: str) -> None:
-    """Put backups into quarantine."""
+
+def quarantine(
+    services: Services, backups: Iterable[str], *, incident: str, reason: str, by: str = ""
+) -> Unmarked:
+    """Put backups into quarantine: on record, and by a mark on each target that has them."""
+    unmarked: dict[str, Mapping[str, str]] = {}
     for backup in backups:
         services.store.event(QUARANTINED, backup=backup, incident=incident, reason=reason)
+        failed = _mark(services, backup, "quarantined", reason=reason, incident=incident, by=by)
+        unmarked |= {backup: failed} if failed else {}
+    return unmarked
 
 
-def release(services: Services, backups: Iterable[str], *, reason: str) -> None:
-    """Let backups be restored from again."""
+def release(services: Services, backups: Iterable[str], *, reason: str, by: str = "") -> Unmarked:
+    """Let backups be restored from again, by every host that reads the marks."""
+    unmarked: dict[str, Mapping[str, str]] = {}
     for backup in backups:
         services.store.event(RELEASED, backup=backup, reason=reason)
+        failed = _mark(services, backup, "released", reason=reason, incident="", by=by)
+        unmarked |= {backup: failed} if failed else {}
+    return unmarked
+
+
+def _mark(
+    services: Services,
+    backup: str,
+    state: Literal["quarantined", "released"],
+    *,
+    reason: str,
+    incident: str,
+    by: str,
+) -> dict[str, str]:
+    return write_mark(
+        list(_holding(services, backup)),
+        backup,
+        state,
+        reason=reason,
+        incident=incident,
+        by=by,
+        signer=services.signers("control"),
+        trusted=services.signer_fingerprints,
+    )
+
+
+def _holding(services: Services, backup: str) -> Iterator[Target]:
+    """Yield the targets that hold a backup by the record; where it has none of it, all: another host made it.
+
+    What a command wrote into a file lies on no target, and is on record without one.
+    """
+    names = [one.target for one in services.store.replicas(backup)]
+    if not names and services.store.backup(backup) is None:
+        names = list(services.targets)
+    yield from (services.target(name) for name in names if name in services.targets)
+
+
+def marks(services: Services) -> Marks:
+    """Return the marks that count on all targets that answer."""
+    found: list[Marks] = []
+    for target in services.targets.values():
+        try:
+            found.append(read_marks(target, trusted=services.signer_fingerprints))
+        except StrongroomError:  # one that is away marks nothing
+            continue
+    return together(found)
+
+
+def standing(services: Services) -> dict[str, str]:
+    """Return what is in quarantine by the record here or by a mark on a target, and why."""
+    found = marks(services)
+    recorded = {
+        backup: f"since incident {incident}"
+        for backup, incident in quarantined(services).items()
+        if backup not in found.newest
+    }
+    return recorded | {backup: words(mark) for backup, mark in found.standing.items()}
 
 
 def quarantined(services: Services) -> dict[str, str]:
-    """Return the backups in quarantine, each with the incident that put it there."""
+    """Return the backups in quarantine by the record here, each with the incident that put it there."""
+    return on_record(services.store)
+
+
+def on_record(store: RunStore) -> dict[str, str]:
+    """Return what a record has in quarantine, each backup with the incident that put it there."""
     last: dict[str, tuple[int, str]] = {}
     for kind in (QUARANTINED, RELEASED):
         after = 0
-        while page := services.store.events(kind=kind, after=after, limit=_PAGE):
+        while page := store.events(kind=kind, after=after, limit=_PAGE):
             for event in page:
                 backup = str(event.detail["backup"])
                 if event.id > last.get(backup, (0, ""))[0]:

@@ -14,14 +14,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
 from math import isqrt
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
 from strongroom.errors import Conflict, SecretNotFound, StrongroomError, UsageError, VerificationFailed
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.account import Account, Restored
-from strongroom.operations.open import Backup
 from strongroom.sources import (
     Change,
     Destination,
@@ -35,6 +34,10 @@ from strongroom.sources import (
 )
 from strongroom.sources.history import concerns_one
 from strongroom.sources.select import matches
+
+if TYPE_CHECKING:
+    from strongroom.operations.failover import Replicated
+    from strongroom.operations.open import Backup
 
 BATCH = 1000
 SLICE, SLOW_SLICE = 100, 20
@@ -88,7 +91,7 @@ Note = Callable[[Planned], None]
 
 
 def chosen(
-    backup: Backup, *, names: Sequence[str] = (), selection: Selection | None = None
+    backup: Backup | Replicated, *, names: Sequence[str] = (), selection: Selection | None = None
 ) -> Iterator[Secret]:
     """Yield the secrets that are asked for; every one of ``names`` must be there."""
     if not names:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from strongroom.errors import MissingPiece, StrongroomError
 from strongroom.model import prepare
 from strongroom.operations import quarantine, shred_record
 from strongroom.operations.account import (
@@ -22,8 +22,10 @@ from strongroom.operations.account import (
     continue_with,
     interrupted,
 )
-from strongroom.operations.envelopes_newest import Elsewhere
-from strongroom.operations.open import Backup, open_backup
+from strongroom.operations.choosing import Chooser, Holder
+from strongroom.operations.covering import Asked
+from strongroom.operations.failover import Replicated
+from strongroom.operations.looking_over import put_damaged_on_record
 from strongroom.operations.openers import openers
 from strongroom.operations.pins import check_target
 from strongroom.operations.restore import chosen, restore
@@ -31,6 +33,7 @@ from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
 from strongroom.operations.undo import undo_into
 from strongroom.state.records import Run, Step
+from strongroom.state.store import RunStore
 from strongroom.targets import Target
 
 
@@ -85,7 +88,7 @@ def restore_step(run: Run, step: Step, services: Services) -> dict[str, Any]:
 
 
 def _account(
-    folder: Path, run: Run, options: RestoreOptions, backup: Backup, earlier: Sequence[Interrupted]
+    folder: Path, run: Run, options: RestoreOptions, backup: Replicated, earlier: Sequence[Interrupted]
 ) -> Account:
     """Open an account beside what the restore overwrites."""
     journal = Journal(
@@ -100,31 +103,35 @@ def _account(
     return account
 
 
-def open_anywhere(run: Run, services: Services) -> Backup:
-    """Open the run's backup (the newest, if it names none) from the first target that can."""
+def open_anywhere(run: Run, services: Services) -> Replicated:
+    """Open the run's backup, or the newest that covers what it is to restore, from all targets that have it.
+
+    Each wrapping key is opened once: what does not open from one target may from another.
+    """
     openers(run.spec, services)  # one that opens nothing asks no target
-    quarantine.check(services, run.spec.backup)
     shred_record.check(services.store, run.spec.backup, services.signer_fingerprints)
-    reasons = []
-    for pin in run.spec.targets:
-        target = check_target(run, pin.name, services)
-        try:
-            return _opened(target, run, services)
-        except StrongroomError as error:
-            reasons.append(f"{pin.name}: {error}")
-    raise MissingPiece("no target gave the backup back; " + "; ".join(reasons))
-
-
-def _opened(target: Target, run: Run, services: Services) -> Backup:
-    """Open a backup from one target, each wrapping key once: what does not open here may elsewhere."""
-    others = [services.target(pin.name) for pin in run.spec.targets if pin.name != target.name]
+    targets = [check_target(run, pin.name, services) for pin in run.spec.targets]
     trusted = services.signer_fingerprints
-    backup = open_backup(
-        target,
-        run.spec.backup or None,
-        identities=services.identities(),
+    held = quarantine.quarantined(services)
+    chooser = Chooser(
+        [Holder(target.name, partial(_the, target)) for target in targets],
         trusted=trusted,
-        known=Elsewhere(others, trusted=trusted),
+        quarantined={backup: f"since incident {incident}" for backup, incident in held.items()},
+    )
+    choice = chooser.choose(Asked(backup=run.spec.backup, selection=run.spec.selection, partial=True))
+    put_damaged_on_record(services.store, chooser.damaged)
+    backup = Replicated(
+        choice, services.identities(), trusted=trusted, told=partial(_put_on_record, services.store)
     )
     backup.unlock()
     return backup
+
+
+def _put_on_record(store: RunStore, name: str, why: str, backup: str) -> None:
+    """Have a replica repaired that could not be read: the restore itself goes on with another one."""
+    if backup:
+        put_damaged_on_record(store, {(name, backup): why})
+
+
+def _the(target: Target) -> Target:
+    return target

@@ -15,6 +15,7 @@ from strongroom.operations import repair, shred_record
 from strongroom.operations.command_files import in_a_file, path_of
 from strongroom.operations.decide import FIRST, decide
 from strongroom.operations.locks import left_unlocked
+from strongroom.operations.quarantine import quarantined
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunKind, Spec, Ticket
@@ -83,7 +84,7 @@ def _drill_spec(services: Services, policy: str, objective_seconds: float) -> Sp
 
 
 def newest(services: Services, policy: str) -> str:
-    """Return the id of a policy's newest backup that is to be kept."""
+    """Return the id of a policy's newest backup that is to be kept, and may be restored from."""
     found = _newest(services, policy)
     if found is None:
         raise MissingPiece(f"there is no backup of policy '{policy}' yet")
@@ -91,8 +92,8 @@ def newest(services: Services, policy: str) -> str:
 
 
 def _newest(services: Services, policy: str) -> str | None:
-    shredding = shred_record.asked(services.store, services.signer_fingerprints)
-    kept = (one.backup for one in services.store.backups(policy=policy) if one.backup not in shredding)
+    aside = shred_record.asked(services.store, services.signer_fingerprints) | quarantined(services).keys()
+    kept = (one.backup for one in services.store.backups(policy=policy) if one.backup not in aside)
     return next(kept, None)
 
 

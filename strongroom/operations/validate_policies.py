@@ -18,6 +18,7 @@ from strongroom.errors import DAMAGE, SourceError, StrongroomError
 from strongroom.keys import Identity
 from strongroom.model import Secret, Selection
 from strongroom.operations.open import Backup, ObjectReader, read_manifest, readable_container
+from strongroom.operations.quarantine import on_record
 from strongroom.operations.report import FLOOR
 from strongroom.operations.validate import Compared, against, selected
 from strongroom.operations.value_checks import Finding
@@ -52,8 +53,11 @@ class Held(Struct, frozen=True, kw_only=True):
 
 
 def newest_whole(store: RunStore, policy: str) -> tuple[CatalogEntry, list[str]] | None:
-    """Return a policy's newest backup that has a good replica, and the targets that hold one."""
+    """Return a policy's newest backup with a good replica that is in no quarantine, and its good targets."""
+    aside = on_record(store)
     for entry in store.backups(policy=policy):
+        if entry.backup in aside:
+            continue
         if good := [one.target for one in store.replicas(entry.backup) if one.good]:
             return entry, good
     return None

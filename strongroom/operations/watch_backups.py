@@ -7,8 +7,10 @@ from itertools import takewhile
 from typing import Final
 
 from strongroom.container.manifest import Manifest
+from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.operations import shred_record, watch_record
+from strongroom.operations.choosing import lacking_on
 from strongroom.operations.watch_means import Watched, WatchedPolicy
 from strongroom.operations.watch_targets import Listed, Manifests, listed, made_at, newest_unrecorded, when
 from strongroom.state.records import CatalogEntry, Replica, RunKind
@@ -20,6 +22,10 @@ from strongroom.watch.freshness import SKEW, is_verified
 RECENT: Final = 500
 """Backups of a policy that are held against the targets."""
 PAGE: Final = 5000
+LOOKED_INTO: Final = 3
+"""Newest backups of a policy of which the containers are listed at each look."""
+TURN: Final = 600.0
+"""Seconds after which another one of the older backups is looked into."""
 
 
 class Record:
@@ -80,6 +86,7 @@ class Backups:
         self._found = found
         self._manifests = manifests
         self._record = record
+        self._hollow: dict[str, list[str]] = {}
         known = record.known if record else frozenset()
         self._unknown = [name for name in manifests.names() if name not in known]
         wanted = frozenset(policy.name for policy in watched.policies if not policy.offline)
@@ -191,6 +198,33 @@ class Backups:
 
     # -- one target ----------------------------------------------------------
 
+    def look_inside(self) -> None:
+        """Hold what targets show of some backups to their manifests, by names and sizes.
+
+        The newest of each policy each time, and one of the older ones in turn: a listing for each costs
+        little, and in time every backup is looked at.
+        """
+        for policy in self._watched.policies:
+            for entry in [] if policy.offline else self._in_turn(self._of(policy)):
+                self._look_inside(entry)
+
+    def _in_turn(self, entries: list[CatalogEntry]) -> Iterator[CatalogEntry]:
+        yield from entries[:LOOKED_INTO]
+        if older := entries[LOOKED_INTO:]:
+            yield older[int(self._latest // TURN) % len(older)]
+
+    def _look_inside(self, entry: CatalogEntry) -> None:
+        for one in self._there(entry):
+            manifest = self._manifests.of(entry.backup) if self._looked(one.target) else None
+            if manifest is None:
+                continue
+            try:
+                lacks = lacking_on(self._watched.targets[one.target], manifest)
+            except StrongroomError:  # it went away: another look tells
+                continue
+            if lacks:
+                self._hollow.setdefault(one.target, []).append(entry.backup)
+
     def _place(self, name: str, found: Listed) -> Place:
         refused = tuple(self._manifests.refused.get(name, ()))
         record = self._record
@@ -200,7 +234,7 @@ class Backups:
         unknown = () if record.is_empty else self._unknown
         return Place(
             name=name,
-            lost=tuple(_lacking(record, name, found)),
+            lost=tuple(dict.fromkeys([*_lacking(record, name, found), *self._hollow.get(name, ())])),
             bad=tuple(one for one in bad if one in found.backups),
             missing=tuple(one for one in bad if one not in found.backups),
             refused=refused,
@@ -232,7 +266,9 @@ def look(watched: Watched, store: RunStore | None, *, now: float) -> Backups:
 def _held(watched: Watched, found: Mapping[str, Listed], store: RunStore | None, now: float) -> Backups:
     manifests = Manifests(watched, found)
     record = Record(store, watched, manifests.names()) if store is not None else None
-    return Backups(watched, found, manifests, record, now=now)
+    backups = Backups(watched, found, manifests, record, now=now)
+    backups.look_inside()
+    return backups
 
 
 def policy_facts(

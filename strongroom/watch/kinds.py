@@ -79,7 +79,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "replica.lost": _critical(
         errors.MissingPiece,
         "Replicas that are on record as good are not on this target any more.",
-        "Look who may delete there: 'strongroom check-backup-permissions'. Then 'strongroom repair BACKUP'.",
+        "Look who may delete there: 'strongroom check-backup-permissions'. The scheduled repair brings them "
+        "up; at once: 'strongroom repair --target NAME'.",
         looks=True,
     ),
     "ledger.broken": _critical(

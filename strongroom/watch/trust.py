@@ -21,7 +21,7 @@ def damage(facts: Facts, _limits: Limits) -> Iterator[Alert]:
     for place in facts.places:
         for kind, names, words in (
             ("replica.bad", place.bad, "damaged or incomplete, by the last look"),
-            ("replica.lost", place.lost, "on record as good and not there"),
+            ("replica.lost", place.lost, "on record as good, and not there or not all there"),
             ("manifest.refused", place.refused, "under a manifest altered, or signed by nobody trusted"),
             ("replica.missing", place.missing, "not there, as is on record"),
         ):

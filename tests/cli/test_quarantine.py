@@ -1,0 +1,114 @@
+"""Quarantine is heeded by every command and host: by a signed mark beside the backup, on each target."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.program import Machine
+from tests.cli.test_right_backup import NAMES, house, ids, key, lost, names, next_second, words_of
+
+__all__ = ["house", "lost"]
+
+
+@pytest.fixture
+def aside(house: Machine) -> str:
+    """The newest full backup, set aside after another of the same policy."""
+    house.set("JWT_SECRET_KEY", "CANARY-NEWER", "--type", "signing_key", "--tag", "priority=critical")
+    next_second()
+    house.ok("backup", "--policy", "monthly-full", "--force")
+    backup = ids(house)["monthly-full"]
+    words = ["--reason", "made while the server was under attack", "--output", "q.json"]
+    house.ok("incident", "open", "--backup", backup, *words, "--quarantine-only", "--force")
+    return backup
+
+
+def copy(house: Machine, lost: Machine) -> None:
+    shutil.rmtree(lost.path("copy"))
+    shutil.copytree(house.path("regions"), lost.path("copy"))
+
+
+def test_on_another_machine_it_is_passed_over_and_the_one_before_it_taken(
+    house: Machine, lost: Machine, aside: str
+) -> None:
+    copy(house, lost)
+    done = lost.ok("restore", "--from-target", "copy/east", "--full-restore", *key(lost, house))
+    assert names(lost) == NAMES
+    assert f"passed over: {aside} of policy 'monthly-full'" in words_of(done)
+    assert "it is in quarantine since" in words_of(done)
+    assert "made while the server was under attack" in words_of(done)
+    assert lost.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-JWT"
+
+
+def test_one_that_is_named_is_refused_and_a_flag_takes_it_aloud_and_on_record(
+    house: Machine, lost: Machine, aside: str
+) -> None:
+    copy(house, lost)
+    words = ["restore", "--from-target", "copy/east", "--full-restore", "--backup", aside, *key(lost, house)]
+    refused = lost.run(*words)
+    assert (refused.code, "--use-quarantined" in refused.err) == (95, True)
+    assert lost.run("list").out.startswith("The store is clean")
+    lost.state.mkdir(exist_ok=True)
+    done = lost.ok(*words, "--use-quarantined")
+    assert "this backup is in quarantine since" in words_of(done)
+    assert "made while the server was under attack" in lost.state.joinpath("accesses.jsonl").read_text()
+
+
+@pytest.mark.parametrize("command", ["restore", "restore-secret", "test-recovery", "validate"])
+def test_no_command_takes_it_when_it_is_named(house: Machine, aside: str, command: str) -> None:
+    what = {
+        "restore": ["--full-restore"],
+        "restore-secret": ["--secret-name", NAMES[0]],
+    }.get(command, [])
+    done = house.run(command, "--from-target", "east", "--backup", aside, "--identity", "recovery.key", *what)
+    assert done.code == 95
+
+
+def test_a_release_lets_every_host_restore_from_it_again(house: Machine, lost: Machine, aside: str) -> None:
+    house.ok("incident", "release", aside, "--reason", "it was a drill")
+    copy(house, lost)
+    done = lost.ok("restore", "--from-target", "copy/west", "--full-restore", *key(lost, house))
+    assert f"from backup {aside}" in words_of(done)
+
+
+def test_a_mark_on_one_target_holds_for_all_that_are_read(house: Machine, lost: Machine, aside: str) -> None:
+    copy(house, lost)
+    shutil.rmtree(lost.path("copy/east/quarantine"))
+    words = ["--from-target", "copy/east", "--from-target", "copy/west"]
+    done = lost.ok("restore", *words, "--full-restore", *key(lost, house))
+    assert f"from backup {aside}" not in words_of(done)
+
+
+def test_a_strangers_mark_and_a_damaged_one_set_nothing_aside_and_are_told(
+    house: Machine, lost: Machine, aside: str, tmp_path: Path
+) -> None:
+    mark = house.path(f"regions/east/quarantine/{aside}/00000001.json")
+    content = mark.read_bytes()
+    house.ok("incident", "release", aside, "--reason", "it was a drill")
+    copy(house, lost)
+    good = aside
+    folder = lost.path(f"copy/east/quarantine/{good}")
+    (folder / "00000003.json").write_bytes(content.replace(b"under attack", b"under siege!"))
+    (folder / "00000004.json").write_bytes(content)
+    done = lost.ok("restore", "--from-target", "copy/east", "--full-restore", *key(lost, house))
+    assert f"from backup {good}" in words_of(done)
+    assert f"not believed: quarantine/{good}/00000003.json: Tampered" in words_of(done)
+    assert f"not believed: quarantine/{good}/00000004.json" in words_of(done)
+
+
+def test_a_listing_of_a_target_and_of_incidents_shows_it(house: Machine, aside: str) -> None:
+    listed = house.ok("catalog", "list", "--from-target", "east").out
+    assert any(aside in line and "quarantine: everything" in line for line in listed.splitlines())
+    assert list(house.ok("incident", "list", "--json").document["quarantined"]) == [aside]
+
+
+def test_a_target_that_cannot_be_marked_is_told_and_is_not_success(house: Machine) -> None:
+    backup = ids(house)["monthly-full"]
+    east = house.path("regions/east")
+    east.rename(house.path("away"))
+    east.write_text("no directory")
+    words = ["--reason", "x", "--output", "q.json", "--quarantine-only", "--force"]
+    done = house.run("incident", "open", "--backup", backup, *words)
+    assert (done.code, "could not be written everywhere: east" in words_of(done)) == (96, True)
