@@ -44,9 +44,9 @@ def held_against(target: Target, arguments: Namespace, means: Means, known: froz
     except (NotABackup, MissingPiece) as error:
         if not lost:
             raise
-        raise MissingPiece(f"{error.message}; {_words(target, lost)}", hint=_hint(target)) from None
+        raise MissingPiece(f"{error.message}. {_words(target, lost)}.", hint=_hint(target)) from None
     if lost:
-        raise Stale(_words(target, lost).capitalize() + ".", hint=_hint(target))
+        raise Stale(f"{_words(target, lost)}.", hint=_hint(target))
     if not arguments.backup and (newer := _newer_elsewhere(target, means, known)):
         raise Stale(newer, hint=_hint(target))
 
@@ -101,7 +101,7 @@ def _newer_elsewhere(target: Target, means: Means, known: frozenset[str]) -> str
 def _words(target: Target, lost: Sequence[Lost]) -> str:
     names = ", ".join(one.replica.backup for one in lost[:SOME])
     more = f" and {len(lost) - SOME:,} more" if len(lost) > SOME else ""
-    return f"target '{target.name}' does not show what the catalog has as good there: {names}{more}"
+    return f"Target '{target.name}' does not show what the catalog has as good there: {names}{more}"
 
 
 def _hint(target: Target) -> str:

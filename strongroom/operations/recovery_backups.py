@@ -19,6 +19,7 @@ from strongroom.errors import (
 from strongroom.keys import Identity
 from strongroom.keys.passphrase import TYPE as PASSPHRASE
 from strongroom.keys.quorum import TYPE as QUORUM
+from strongroom.operations import quarantine_marks
 from strongroom.operations.health import Finding, good, remark, wrong
 from strongroom.operations.open import Backup, Objects
 from strongroom.operations.readers_now import readers_now
@@ -71,6 +72,7 @@ def look(
         TargetError: it does not answer.
     """
     shelf = Shelf(target)
+    aside = quarantine_marks.read_marks(target, trusted=trusted).standing
     known = shelf.backups
     newest: dict[str, Manifest] = {}
     refused: dict[str, str] = {}
@@ -88,6 +90,10 @@ def look(
             refused[backup] = f"{error.code}: {error.message}"
         else:
             believed += 1
+            if backup in aside:
+                why = quarantine_marks.words(aside[backup])
+                refused[backup] = f"BackupQuarantined: it is in quarantine {why}"
+                continue
             newest.setdefault(manifest.policy, manifest)
     return Seen(newest=newest, backups=len(known), refused=refused)
 
