@@ -455,7 +455,15 @@ def _places(given: str | Sequence[str] | None) -> list[str]:
     return [str(Path(one).absolute()) if Path(one).is_dir() else one for one in named]
 
 
-_SWITCHES = ("full_restore", "overwrite_existing", "confirm_overwrite", "legacy", "force")
+_SWITCHES = (
+    "full_restore",
+    "partial",
+    "use_quarantined",
+    "overwrite_existing",
+    "confirm_overwrite",
+    "legacy",
+    "force",
+)
 
 
 def _words(name: str) -> str:

@@ -14,6 +14,7 @@ from strongroom.container.envelope import parse_detached, write_detached
 from strongroom.container.head import LedgerHead, parse_head, sign_head
 from strongroom.container.layout import HEADER, TRAILER
 from strongroom.container.manifest import parse_manifest, sign_manifest
+from strongroom.container.mark import Mark, open_mark, sign_mark
 from strongroom.container.metadata import check_document
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
@@ -36,6 +37,18 @@ MANIFEST = sign_manifest(manifest(), CONTROL)
 LEDGER_HEAD = sign_head(
     LedgerHead(
         ledger="ab" * 32, event=7, at="2026-01-31T00:00:00Z", sha256="cd" * 32, made_at="2026-01-31T00:00:01Z"
+    ),
+    CONTROL,
+)
+QUARANTINE = sign_mark(
+    Mark(
+        backup_id="20260131T000000Z-00000000",
+        number=1,
+        state="quarantined",
+        reason="a lost laptop",
+        incident="i1",
+        by="admin@host",
+        at="2026-01-31T00:00:00Z",
     ),
     CONTROL,
 )
@@ -127,6 +140,18 @@ def test_every_changed_byte_of_a_ledger_head_is_refused_for_what_it_is(number: i
 
 def test_every_cut_of_a_ledger_head_is_called_truncated() -> None:
     assert surprises_of_cuts(lambda data: parse_head(data, trusted=TRUSTED), LEDGER_HEAD) == []
+
+
+@pytest.mark.parametrize("number", range(BLOCKS))
+def test_every_changed_byte_of_a_quarantine_mark_is_refused_for_what_it_is(number: int) -> None:
+    def read(data: bytes) -> None:
+        open_mark(data, trusted=TRUSTED)
+
+    assert surprises_of_changes(read, QUARANTINE, block(number, QUARANTINE), verdict_of_document, MASKS) == []
+
+
+def test_every_cut_of_a_quarantine_mark_is_called_truncated() -> None:
+    assert surprises_of_cuts(lambda data: open_mark(data, trusted=TRUSTED), QUARANTINE) == []
 
 
 def test_every_cut_of_a_manifest_is_called_truncated() -> None:
