@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from argparse import _ActionsContainer as Arguments
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from cli import custodians, passphrases, prompts
 from cli.output import Output
 from cli.place import Place
 from strongroom.container.stanza import Stanza
-from strongroom.errors import StrongroomError, UsageError
+from strongroom.errors import StrongroomError
 from strongroom.keys import Opener, Recipient
 
 
@@ -64,34 +63,10 @@ def _with_all(found: list[Opener]) -> list[Opener]:
 
 
 def load(path: Path) -> Opener:
-    """Return what a file opens with.
+    """Return what a file opens with. Raises UsageError or ConfigError."""
+    from strongroom.keys.identityfile import load_identity  # noqa: PLC0415 - a passphrase needs it not
 
-    Raises:
-        UsageError, ConfigError: it is no key, or is damaged or open to others.
-    """
-    from strongroom.keys import privatefile  # noqa: PLC0415 - a passphrase needs none of these
-
-    _refuse_public_half(path)
-    words = privatefile.read_private(path).split(maxsplit=1)
-    kind = words[0] if words else ""
-    if kind.startswith("strongroom-key-"):
-        from strongroom.keys.keyfile import KeyFileIdentity, load_key_file  # noqa: PLC0415
-
-        return KeyFileIdentity(load_key_file(path))
-    if kind.startswith("strongroom-private-key-"):
-        from strongroom.keys.hpke import HpkeIdentity  # noqa: PLC0415
-
-        return HpkeIdentity.load(path)
-    raise UsageError(f"'{path}' is neither a key file nor a private key.", hint="Check the path.")
-
-
-def _refuse_public_half(path: Path) -> None:
-    """Say so before anything else does, for its mode would be complained about first."""
-    with suppress(OSError), path.open("rb") as file:
-        if file.read(5) == b"srpub":
-            raise UsageError(
-                f"{path} is the public half, which opens nothing.", hint="Give the private half."
-            )
+    return load_identity(path)
 
 
 def _configured(place: Place, output: Output) -> Iterator[Opener]:

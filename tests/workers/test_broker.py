@@ -185,11 +185,11 @@ def assert_unavailable(url: str) -> None:
 def test_a_shell_that_submits_to_a_dead_broker_is_told_within_seconds(tmp_path: Path, state: str) -> None:
     program = (
         "import time\n"
-        "from tasks.backup import full_backup\n"
+        "from tasks.backup import metadata_backup\n"
         "from strongroom.errors import BrokerUnavailable\n"
         "began = time.monotonic()\n"
         "try:\n"
-        "    full_backup.delay(policy='weekly-critical')\n"
+        "    metadata_backup.delay(policy='daily-metadata')\n"
         "except BrokerUnavailable as error:\n"
         "    print(error.exit_code, error.hint)\n"
         f"    assert time.monotonic() - began < {HANG_GUARD}\n"

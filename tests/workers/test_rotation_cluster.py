@@ -57,9 +57,9 @@ def test_the_workers_rotate_and_go_on_when_their_signing_keys_change_under_them(
     after = house.finished(house.ask())
     assert (after.state, after.error) == (RunState.DONE, None)
     listed = rolelist.read(paths.role_keys(house.cluster.state_dir))
-    assert {len(keys) for keys in listed.values()} == {2}
+    assert {len(keys) for keys in listed.roles.values()} == {2}
 
-    leaked = listed["control"][-1].fingerprint
+    leaked = listed.roles["control"][-1].fingerprint
     strongroom(house, "signers", "distrust", leaked, "--reason", "leak", "--force")
     last = house.finished(house.ask())
     assert (last.state, last.error) == (RunState.DONE, None)

@@ -12,8 +12,9 @@ import pytest
 from kombu.utils.json import dumps
 from msgspec.structs import replace
 
+import strongroom
 from strongroom.config import BrokerSettings, load_settings
-from strongroom.errors import NotYetSeen
+from strongroom.errors import ConfigError, NotYetSeen
 from strongroom.keys.keyring import Keyring
 from strongroom.state.records import RunState, StepState
 from strongroom.state.store import RunStore
@@ -184,6 +185,25 @@ def test_a_request_whose_run_is_on_record_needs_nothing_to_be_as_it_was(installa
 
     assert installation.finished(request).state is RunState.FAILED
     assert installation.store.events(kind="submission-refused") == []
+
+
+def test_a_program_asks_by_the_record_alone_and_the_cluster_does_it(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installation.start()
+    monkeypatch.setenv("STRONGROOM_STATE_DIR", str(installation.cluster.state_dir))
+    monkeypatch.setenv("STRONGROOM_BROKER__URL", "redis://127.0.0.1:1/0")  # it needs none
+    with strongroom.Client(installation.cluster.state_dir / "strongroom.toml") as client:
+        made = client.submit(POLICY).wait(timeout=60)
+        verified = client.verify(made.backup, depth="digest").wait(timeout=60)
+
+        assert (made.state, made.kind, made.run) == ("done", "backup", made.backup)
+        assert (verified.state, verified.kind, verified.backup) == ("done", "verify", made.backup)
+        assert client.find(made.run).state == "done"
+        with pytest.raises(ConfigError, match="no policy 'no-such'"):
+            client.submit("no-such")
+        with pytest.raises(TimeoutError, match="it goes on"):
+            client.restore(made.backup, to="local", include=["app/1"]).wait(timeout=0.0)
 
 
 class Shell:

@@ -1,0 +1,38 @@
+"""A file that opens: a key file, or a private key; which of them, it says itself."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from strongroom.errors import UsageError
+from strongroom.keys import Opener, privatefile
+
+
+def load_identity(path: Path) -> Opener:
+    """Return what a file opens with.
+
+    Raises:
+        UsageError, ConfigError: it is no key, or is damaged or open to others.
+    """
+    _refuse_public_half(path)
+    words = privatefile.read_private(path).split(maxsplit=1)
+    kind = words[0] if words else ""
+    if kind.startswith("strongroom-key-"):
+        from strongroom.keys.keyfile import KeyFileIdentity, load_key_file  # noqa: PLC0415
+
+        return KeyFileIdentity(load_key_file(path))
+    if kind.startswith("strongroom-private-key-"):
+        from strongroom.keys.hpke import HpkeIdentity  # noqa: PLC0415
+
+        return HpkeIdentity.load(path)
+    raise UsageError(f"'{path}' is neither a key file nor a private key.", hint="Check the path.")
+
+
+def _refuse_public_half(path: Path) -> None:
+    """Say so before anything else does, for its mode would be complained about first."""
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(5) == b"srpub":
+            raise UsageError(
+                f"{path} is the public half, which opens nothing.", hint="Give the private half."
+            )

@@ -1,0 +1,249 @@
+"""``strongroom.open``: a backup as Python sees it, under the same rules as on the command line."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from strongroom.config import Settings, load_settings
+from strongroom.container.bundle import BundleReader
+from strongroom.container.kinds import HEAD, FileKind, sniff
+from strongroom.container.manifest import Manifest, open_manifest
+from strongroom.container.ranges import FileReader
+from strongroom.container.signing import Signers
+from strongroom.errors import SecretNotFound, TargetUnavailable, UsageError
+from strongroom.evidence import accesses
+from strongroom.keys import Opener
+from strongroom.keys.allof import AllOfIdentity
+from strongroom.keys.identityfile import load_identity
+from strongroom.keys.passphrase import PassphraseIdentity
+from strongroom.model import Secret
+from strongroom.operations.aside import look_beside, said
+from strongroom.operations.lone import LoneContainer
+from strongroom.operations.open import Backup, Objects, manifest_bytes, read_manifest
+from strongroom.targets.directory import MARKER, DirectoryTarget
+
+Identities = str | Path | Opener | Sequence[str | Path | Opener]
+
+
+class LeftAsideWarning(UserWarning):
+    """Something beside the backup does not count: damaged, a stranger's, or of an older rotation."""
+
+
+class OpenedSecret:
+    """One secret of a backup. Its ``repr`` shows no value."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return f"<OpenedSecret {self.name!r}>"
+
+    @property
+    def name(self) -> str:
+        return self._secret.name
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return dict(self._secret.tags)
+
+    @property
+    def versions(self) -> list[int]:
+        """The numbers of its versions, the newest last."""
+        return [version.number for version in self._secret.versions]
+
+    def reveal(self, version: int | None = None) -> bytes:
+        """Return a version's value; the newest's if none is named.
+
+        Raises:
+            SecretNotFound: there is no such version, or it holds no value any more.
+        """
+        for found in reversed(self._secret.versions):
+            if found.value is not None and version in (None, found.number):
+                return found.value.reveal()
+        which = "no version with a value" if version is None else f"no value of version {version}"
+        raise SecretNotFound(f"Secret '{self.name}' has {which} in this backup.")
+
+
+class OpenedBackup:
+    """A backup whose signer counts. Secrets are read as they are asked for."""
+
+    def __init__(self, backup: Backup, *, signer: str, left_aside: str) -> None:
+        self._backup = backup
+        self.signer = signer
+        self.left_aside = left_aside
+
+    def __repr__(self) -> str:
+        return f"<OpenedBackup {self.id} of policy {self.policy!r}>"
+
+    @property
+    def id(self) -> str:
+        return self._backup.manifest.backup_id
+
+    @property
+    def policy(self) -> str:
+        return self._backup.manifest.policy
+
+    @property
+    def created_at(self) -> str:
+        return self._backup.manifest.created_at
+
+    def __len__(self) -> int:
+        return self._backup.manifest.counts.secrets
+
+    def __iter__(self) -> Iterator[str]:
+        return (row.name for row in self._backup.rows())
+
+    def names(self) -> list[str]:
+        """Return the names of all its secrets. No value is read."""
+        return list(self)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._backup.find(name) is not None
+
+    def __getitem__(self, name: str) -> OpenedSecret:
+        """Return one secret, by a few ranged reads. Raises SecretNotFound."""
+        secret = self._backup.find(name)
+        if secret is None:
+            raise SecretNotFound(f"Backup {self.id} holds no secret '{name}'.", hint="See names().")
+        return OpenedSecret(secret)
+
+    def secrets(self) -> Iterator[OpenedSecret]:
+        """Yield every secret; memory is bounded, whatever their number."""
+        return map(OpenedSecret, self._backup.secrets())
+
+
+@contextmanager
+def open(  # noqa: A001 - strongroom.open, as gzip.open
+    file_or_target: str | Path,
+    *,
+    backup: str | None = None,
+    identity: Identities = (),
+    passphrase: str | None = None,
+    signer: str | Sequence[str] = (),
+    trust_any: bool = False,
+    config: str | Path | None = None,
+) -> Iterator[OpenedBackup]:
+    """Open a backup to read secrets from it.
+
+    Args:
+        file_or_target: a backup file, a container, a target's directory, or a configured target's name.
+        backup: which one of a target; the newest that is trusted if left out.
+        identity: what opens it: key files, private keys, or identities of ``strongroom.keys``. The
+            configured keys if neither this nor ``passphrase`` is given.
+        passphrase: one that opens it.
+        signer: the fingerprints (``sr1:…``) of the installations that are believed. This installation and
+            those that its configuration names if left out.
+        trust_any: believe whoever signed it. What it says may then be made up by anybody.
+        config: the configuration file, if not the one that the command line finds.
+
+    Raises:
+        UntrustedSigner: nobody who counts signed it.
+        StrongroomError: it cannot be read or opened; each class says what to do.
+    """
+    settings = load_settings(path=config)
+    trusted = None if trust_any else _trusted(settings, [signer] if isinstance(signer, str) else signer)
+    openers = _openers(settings, identity, passphrase)
+    with ExitStack() as stack:
+        opened = _opened(
+            file_or_target, backup=backup, openers=openers, trusted=trusted, settings=settings, stack=stack
+        )
+        _note(settings.state_dir, opened.id, str(file_or_target))
+        if opened.left_aside:
+            warnings.warn(opened.left_aside, LeftAsideWarning, stacklevel=3)
+        yield opened
+
+
+def _opened(
+    where: str | Path,
+    *,
+    backup: str | None,
+    openers: Sequence[Opener],
+    trusted: Signers | None,
+    settings: Settings,
+    stack: ExitStack,
+) -> OpenedBackup:
+    if Path(where).is_file() and _kind(Path(where)) is FileKind.CONTAINER:
+        lone = LoneContainer.open(stack.enter_context(FileReader(Path(where))), openers, trusted=trusted)
+        return OpenedBackup(lone, signer="", left_aside=f"This is {lone.described}.")
+    objects = _objects(where, settings, stack)
+    name = read_manifest(objects, backup, trusted=trusted).backup_id
+    signed = open_manifest(manifest_bytes(objects, name, trusted=trusted), trusted=trusted)
+    _require_values(signed.manifest)
+    # Of a stranger's backup, on request, only the stranger's own envelopes and containers count.
+    pins = Signers([signed.fingerprint]) if trusted is None else trusted
+    aside = look_beside(objects, signed.manifest, trusted=pins).aside
+    left_aside = f"What lies beside the backup did not count: {said(aside)}" if aside else ""
+    return OpenedBackup(
+        Backup(objects, signed.manifest, openers, trusted=pins),
+        signer=signed.fingerprint,
+        left_aside=left_aside,
+    )
+
+
+def _objects(where: str | Path, settings: Settings, stack: ExitStack) -> Objects:
+    path = Path(where)
+    if str(where) in settings.targets:
+        from strongroom.wiring import places  # noqa: PLC0415 - a file needs no cloud's client
+
+        return places.target(str(where), settings, prepare=False)
+    if path.is_file():
+        if _kind(path) is FileKind.METADATA:
+            raise UsageError(
+                f"'{path}' is a metadata backup, which holds no values.", hint="Name a full one."
+            )
+        return stack.enter_context(BundleReader(path))
+    if (path / MARKER).exists():
+        return DirectoryTarget(path, name=path.name or "target", region="")
+    known = ", ".join(settings.targets) or "none"
+    raise TargetUnavailable(
+        f"'{where}' is no backup file, no target's directory and no configured target (known: {known}).",
+        hint=f"Check the path. A copy of a target needs the file {MARKER} in it.",
+    )
+
+
+def _kind(path: Path) -> FileKind:
+    with FileReader(path) as reader:
+        return sniff(reader.read(0, HEAD))
+
+
+def _require_values(manifest: Manifest) -> None:
+    if not manifest.values:
+        raise UsageError(
+            f"Backup {manifest.backup_id} holds no values.", hint="Name a full backup with 'backup'."
+        )
+
+
+def _trusted(settings: Settings, typed: Sequence[str]) -> Signers:
+    from strongroom.keys import roles  # noqa: PLC0415
+
+    folder = settings.state_dir / "keys" / "roles"
+    known = roles.believed(folder) | frozenset(settings.trust.signers)
+    return Signers().with_named(typed) if typed else known
+
+
+def _openers(settings: Settings, identity: Identities, passphrase: str | None) -> list[Opener]:
+    several = identity if isinstance(identity, Sequence) and not isinstance(identity, str) else [identity]
+    found = [load_identity(Path(one)) if isinstance(one, str | Path) else one for one in several]
+    if passphrase is not None:
+        found.append(PassphraseIdentity(passphrase))
+    if not found:
+        from strongroom.wiring import keys  # noqa: PLC0415 - who names a key needs none of the configured
+
+        return list(keys.identities(settings))
+    return [*found, AllOfIdentity(found)] if len(found) > 1 else found
+
+
+def _note(state_dir: Path, backup: str, where: str) -> None:
+    """Leave on record that a backup is opened, where an installation is, before anything is read."""
+    if not state_dir.is_dir():
+        return
+    who = {"command": "python", "by": pwd.getpwuid(os.getuid()).pw_name, "host": os.uname().nodename}
+    try:
+        accesses.note(state_dir, accesses.OPENED, backup=backup, where=where, **who)
+    except OSError as error:
+        warnings.warn(f"that this was opened could not be put on record: {error.strerror}", stacklevel=4)
