@@ -483,6 +483,9 @@ def legacy() -> None:
     data = good.old_file(b"CANARY-old")
     refused("legacy-passphrase-wrong", "WrongKey", "another passphrase", data, ("passphrase", "guess"))
     refused("legacy-cut", "Truncated", "the last byte is missing", data[:-1], m.PASSPHRASE_LINE)
+    odd = data[:40] + b"!" + data[41:]
+    refused("legacy-alphabet", "Malformed", "a character that base64 has not", odd, m.PASSPHRASE_LINE)
+    refused("legacy-short", "Truncated", "a block is missing", data[:-64], m.PASSPHRASE_LINE)
     refused("legacy-other", "NotABackup", "no token after the salt", b"x" * 200, m.PASSPHRASE_LINE)
 
 

@@ -169,6 +169,25 @@ def container_services_away() -> Vector:
     return of_container("services", comment, lambda r: [*services(), m.key_file(r)], m.KEY_FILE_LINE)
 
 
+@scenario
+def container_stanza_malformed() -> Vector:
+    comment = "a key file's stanza that is malformed, and a passphrase's that opens; both keys are at hand"
+    odd = Service("keyfile", {"key": m.fixed("key", 16).hex()})
+    return of_container(
+        "odd stanza", comment, lambda r: [odd, m.passphrase(r)], m.KEY_FILE_LINE, m.PASSPHRASE_LINE
+    )
+
+
+@scenario
+def container_all_of_one_key() -> Vector:
+    def recipients(random: Random) -> list[Recipient]:
+        legs: list[list[Recipient]] = [[m.key_file(random)], [m.passphrase(random), m.key_file(random)]]
+        return [AllOfRecipient(legs, label="both", random=random)]
+
+    comment = "all of two legs, and one key stands in both"
+    return of_container("one key", comment, recipients, m.KEY_FILE_LINE)
+
+
 def everybody(random: Random) -> list[Recipient]:
     return [
         m.passphrase(random),
