@@ -41,6 +41,9 @@ ENTRY_TASKS: Final = frozenset(
         ROTATE_KEYS,
     }
 )
+INSTEAD_OF_BEAT: Final = frozenset({TICK, RECONCILE, ALERTS})
+"""What a transfer worker asks for while beat is silent. Each only does what is due."""
+
 BEAT_TASKS: Final = frozenset({TICK, RECONCILE, RECOVERY_DRILL, SHRED_PENDING, KEY_HEALTH, ALERTS, LEDGER})
 
 

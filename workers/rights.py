@@ -40,6 +40,7 @@ MAY_SEND: Final[Mapping[str, frozenset[str]]] = {
     names.BEAT: names.BEAT_TASKS,
     names.WATCH: frozenset(),
     **{queue: _pool_may_send(queue) for queue in names.QUEUES},
+    names.TRANSFER: _pool_may_send(names.TRANSFER) | names.INSTEAD_OF_BEAT,
 }
 
 LOOKING: Final = frozenset(

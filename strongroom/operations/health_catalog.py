@@ -18,6 +18,7 @@ from strongroom.operations.locks import left_unlocked
 from strongroom.operations.quarantine import quarantined
 from strongroom.operations.services import Services
 from strongroom.operations.verify import reaches
+from strongroom.state.outcomes import RETRIED
 from strongroom.state.records import CatalogEntry, Replica, Run, RunKind, RunState
 from strongroom.watch.freshness import SKEW
 from strongroom.words import plural, verb
@@ -170,7 +171,8 @@ def _deep(one: Replica, policy: Policy | None) -> bool:
 
 
 class Metrics(Struct, frozen=True, kw_only=True):
-    """The procedures' key metrics over a window. Rates are parts of 1, and ``None`` where there was nothing
+    """The procedures' key metrics over a window. ``backups`` counts attempts: one that failed and was then
+    retried is two. Rates are parts of 1, and ``None`` where there was nothing
     to count. ``oldest_key_days`` is how long the oldest key that policies seal for is in use."""
 
     days: int
@@ -203,11 +205,12 @@ def metrics(
     seen = [(one, policies.get(entry.policy)) for entry in kept for one in known.get(entry.backup, ())]
     deep = sum(one.good and _deep(one, policy) for one, policy in seen)
     succeeded = sum(run.state is not RunState.FAILED for run in made)
+    attempts = len(made) + _retried(services, policies, since)
     return Metrics(
         days=days,
-        backups=len(made),
+        backups=attempts,
         backups_made=succeeded,
-        success_rate=_rate(succeeded, len(made)),
+        success_rate=_rate(succeeded, attempts),
         replicas=len(seen),
         replicas_verified=deep,
         verified_rate=_rate(deep, len(seen)),
@@ -221,6 +224,13 @@ def _ended(services: Services, policies: Iterable[str], kind: RunKind, since: fl
     for name in policies:
         runs = services.store.runs_of(name, kind, limit=MOST)
         yield from (run for run in runs if run.created_at >= since and run.state in ENDED)
+
+
+def _retried(services: Services, policies: Iterable[str], since: float) -> int:
+    """Count the attempts at backups that failed and were followed by a retry of the same run."""
+    kept = (services.store.runs_of(name, RunKind.BACKUP, limit=MOST) for name in policies)
+    runs = {run.id for each in kept for run in each if run.created_at >= since}
+    return sum(event.run in runs for event in services.store.happened(RETRIED, since=since))
 
 
 def _rate(part: int, whole: int) -> float | None:

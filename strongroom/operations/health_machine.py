@@ -14,6 +14,7 @@ from strongroom.errors import KeyFileExposed, SourceError, StateError, TargetFul
 from strongroom.operations import ledger
 from strongroom.operations.health import Finding, good, remark, wrong
 from strongroom.sources.local import LocalStore
+from strongroom.state.codec import ODD
 from strongroom.state.engine import Database
 from strongroom.state.migrations import HEAD
 from strongroom.state.store import RunStore
@@ -31,6 +32,8 @@ def database(found: Database, store: RunStore) -> Iterator[Finding]:
     store.examine()
     where = "SQLite, every page of it is sound" if found.file else "PostgreSQL, answers"
     yield good(STATE, f"{where}; schema {HEAD}")
+    for words in store.unreadable():
+        yield wrong(STATE, StateError(words, hint=ODD))
 
 
 def chain(store: RunStore) -> Iterator[Finding]:

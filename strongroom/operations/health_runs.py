@@ -152,7 +152,7 @@ def beat(services: Services) -> Iterator[Finding]:
     if age is None:
         yield remark(SLOTS, "beat was never seen: nothing is made by schedule", hint)
     elif age > BEAT_RESTS:
-        words = f"beat was last seen {age / 60:,.0f} minutes ago: what is due is not asked for"
+        words = f"beat was last seen {age:,.0f} s ago: it is stopped or hung"
         yield wrong(SLOTS, BackupOverdue(words, hint=hint))
     else:
         yield good(SLOTS, "beat asks for what is due")

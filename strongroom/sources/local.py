@@ -65,9 +65,9 @@ class LocalStore:
         with closing(self._database.connect()) as connection, self._database.explained():
             for found in connection.execute(f"SELECT {columns} FROM secrets"):
                 if with_tags:
-                    yield _tagged(seals, Row(*found))
+                    yield _tagged(seals, rows.row_of(found))
                 else:
-                    yield Entry(found[1], found[2], (found[0],))
+                    yield rows.entry_of(found)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
         """Yield each secret with all its versions, or ``None`` for one that is gone."""

@@ -52,14 +52,16 @@ def heads(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, i
 
 def places(connection: sqlite3.Connection, names: Collection[str]) -> dict[str, Entry]:
     """Return where these names are and how large they are, without their values."""
-    query = f"SELECT name, size, id FROM secrets WHERE name IN ({_LISTED})"
-    found = connection.execute(query, (_listed(list(names)),))
-    return {name: Entry(name, size, (id_,)) for name, size, id_ in found}
+    query = f"SELECT id, name, size FROM secrets WHERE name IN ({_LISTED})"
+    return {entry.name: entry for entry in map(entry_of, connection.execute(query, (_listed(list(names)),)))}
 
 
 def key_check(connection: sqlite3.Connection) -> bytes:
     """Return what the database was marked with for its master key."""
-    return bytes(connection.execute("SELECT key_check FROM about").fetchone()[0])
+    marks = connection.execute("SELECT key_check FROM about").fetchall()
+    if len(marks) != 1 or not isinstance(marks[0][0], bytes):
+        raise Tampered("the mark of the local store was altered or removed", hint=HINT)
+    return marks[0][0]
 
 
 def older_of(connection: sqlite3.Connection, rows: Iterable[Row]) -> Older:
@@ -199,7 +201,27 @@ def _listed(keys: Sequence[int] | Sequence[str]) -> str:
 
 def _rows(connection: sqlite3.Connection, column: str, keys: Sequence[int] | Sequence[str]) -> dict[str, Row]:
     query = f"SELECT {COLUMNS} FROM secrets WHERE {column} IN ({_LISTED})"
-    return {found[1]: Row(*found) for found in connection.execute(query, (_listed(keys),))}
+    return {found[1]: row_of(found) for found in connection.execute(query, (_listed(keys),))}
+
+
+def entry_of(found: Sequence[object]) -> Entry:
+    """Return a secret's id, name and size as an entry."""
+    id_, name, size = found
+    if not isinstance(id_, int) or not isinstance(name, str) or not isinstance(size, int):
+        raise _altered()
+    return Entry(name, size, (id_,))
+
+
+def _altered() -> Tampered:
+    return Tampered("a row of the local store was altered", hint=HINT)
+
+
+def row_of(found: Sequence[object]) -> Row:
+    """Return a row as it was fetched. SQLite keeps text where a number was, if somebody puts it there."""
+    try:
+        return msgspec.convert(found, Row)
+    except msgspec.ValidationError:
+        raise _altered() from None
 
 
 def _last_id(connection: sqlite3.Connection) -> int:

@@ -39,7 +39,11 @@ prepare(Told)
 def told(conn: Connection, audience: str) -> list[Told]:
     """Return what an audience was told of, by key."""
     query = select(tables.alerts).where(_alerts.audience == audience).order_by(_alerts.key)
-    return [codec.record_of(row, Told, f"alert {row.key}") for row in conn.execute(query)]
+    return list(codec.readable(conn.execute(query), _told))
+
+
+def _told(row: codec.AnyRow) -> Told:
+    return codec.record_of(row, Told, f"alert {row.key}")
 
 
 def put(conn: Connection, audience: str, rows: Sequence[Told]) -> None:

@@ -37,7 +37,12 @@ def backups(conn: Connection, *, policy: str | None, limit: int) -> list[Catalog
     query = select(tables.catalog).order_by(_catalog.created_at.desc(), _catalog.backup.desc()).limit(limit)
     if policy is not None:
         query = query.where(_catalog.policy == policy)
-    return [codec.entry_of(row) for row in conn.execute(query)]
+    return list(codec.readable(conn.execute(query), codec.entry_of))
+
+
+def unreadable(conn: Connection) -> list[str]:
+    """Say of which backups the rows cannot be read."""
+    return codec.complaints(conn.execute(select(tables.catalog)), codec.entry_of)
 
 
 def with_bad_replicas(conn: Connection) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Double, and_, bindparam, distinct, exists, func, or_, select, update
 
+from strongroom.errors import StateError
 from strongroom.state import codec, keys, runs, sql, tables
 from strongroom.state.records import Claim, RunState, Step, StepKind, StepState, Ticket
 
@@ -80,7 +81,9 @@ def _next_dispatches(conn: Connection, count: int) -> int:
     A counter row, not a sequence: it is given out in the order of commits, so a number is
     never seen before a smaller one is in its row.
     """
-    last: int = conn.execute(_COUNT_ON, {"more": count}).scalar_one()
+    last = conn.execute(_COUNT_ON, {"more": count}).scalar()
+    if not isinstance(last, int):
+        raise StateError("the state database holds an unreadable counter of what was sent", hint=codec.ODD)
     return last - count + 1
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final, TypeAlias, TypeVar
 
 import msgspec
 from sqlalchemy import Row
@@ -24,6 +26,8 @@ from strongroom.state.records import (
     StepState,
 )
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
@@ -42,8 +46,94 @@ def _readable(decode: Callable[[Any], T], row: Any, what: str) -> T:
     """A row that was edited or cut must not end in a traceback, nor show what it holds."""
     try:
         return decode(row)
-    except (msgspec.DecodeError, ValueError, TypeError):
-        raise StateError(f"the state database holds an unreadable {what}") from None
+    except (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError):
+        raise StateError(f"the state database holds an unreadable {what}", hint=ODD) from None
+
+
+ODD: Final = (
+    "Strongroom writes no such row: somebody else wrote to the database, or a disk is failing. Keep a copy. "
+    "No backup on a target is affected; docs/runbooks.md says how to begin a new database."
+)
+
+
+def readable(rows: Iterable[AnyRow], decode: Callable[[AnyRow], T]) -> Iterator[T]:
+    """Yield what can be read of many rows. One odd row must not keep the others from being seen: it is left
+    out, with a line in the log, and :meth:`~strongroom.state.store.RunStore.unreadable` names it."""
+    for row in rows:
+        try:
+            yield decode(row)
+        except StateError as error:
+            log.error("row-left-out", extra={"why": error.message})
+
+
+def complaints(rows: Iterable[AnyRow], decode: Callable[[AnyRow], object]) -> list[str]:
+    """Return what is wrong with those of many rows that cannot be read."""
+    found: list[str] = []
+    for row in rows:
+        try:
+            decode(row)
+        except StateError as error:
+            found.append(error.message)
+    return found
+
+
+def moment(value: Any) -> float:
+    """Return a time in seconds since the epoch. One that no calendar has raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LAST_TIME:
+        raise ValueError("no time")
+    return float(value)
+
+
+def _moment_if_any(value: Any) -> float | None:
+    return None if value is None else moment(value)
+
+
+def count(value: Any, *, least: int = 0) -> int:
+    """Return a whole number that something can be counted by; anything else raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < _TOO_MANY:
+        raise ValueError("no count")
+    return value
+
+
+def _text_if_any(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("no text")
+    return value
+
+
+LAST_TIME: Final = 253_402_300_799  # the year 10000, which no calendar here can write
+_TOO_MANY: Final = 2**53  # beyond it JSON's numbers lose their last digits
+
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=_TOO_MANY)]
+
+
+class _Planned(msgspec.Struct):
+    pieces: Annotated[int, msgspec.Meta(ge=0, lt=10_000_000)]
+    secrets: _Count = 0
+    size: _Count = 0
+
+
+class _Counted(msgspec.Struct):
+    secrets: _Count = 0
+    size: _Count = 0
+
+
+class _Facts(msgspec.Struct):
+    """Of a run's facts what is reckoned with, so that no edited number gets as far as that."""
+
+    plan: _Planned | None = None
+    counts: _Counted | None = None
+    report: dict[str, Any] | None = None
+    ending: RunState | None = None
+    error: str | None = None
+
+
+_facts = msgspec.json.Decoder(_Facts)
+
+
+def _decoded_facts(text: str) -> dict[str, Any]:
+    _facts.decode(text)
+    return _object.decode(text)
 
 
 def run_of(row: AnyRow) -> Run:
@@ -57,11 +147,11 @@ def _run(row: AnyRow) -> Run:
         spec=_spec.decode(row.spec),
         state=RunState(row.state),
         request_id=row.request_id,
-        created_at=row.created_at,
-        finished_at=row.finished_at,
-        error=row.error,
-        facts=_object.decode(row.facts),
-        closing=row.closing,
+        created_at=moment(row.created_at),
+        finished_at=_moment_if_any(row.finished_at),
+        error=_text_if_any(row.error),
+        facts=_decoded_facts(row.facts),
+        closing=bool(row.closing),
     )
 
 
@@ -71,7 +161,9 @@ def step_of(row: AnyRow) -> Step:
 
 
 def _step(row: AnyRow) -> Step:
-    return Step(StepKind(row.kind), row.piece, row.target)
+    if not isinstance(row.target, str):
+        raise TypeError("no target")
+    return Step(StepKind(row.kind), count(row.piece, least=-1), row.target)
 
 
 def step_row_of(row: AnyRow) -> StepRow:
@@ -83,12 +175,12 @@ def _step_row(row: AnyRow) -> StepRow:
     return StepRow(
         step=_step(row),
         state=StepState(row.state),
-        attempts=row.attempts,
+        attempts=count(row.attempts),
         result=None if row.result is None else _object.decode(row.result),
-        error=row.error,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        owner=row.owner,
+        error=_text_if_any(row.error),
+        started_at=_moment_if_any(row.started_at),
+        finished_at=_moment_if_any(row.finished_at),
+        owner=_text_if_any(row.owner),
         not_before=row.not_before if row.state == StepState.READY.value and row.not_before else None,
         waits_since=None if StepState(row.state).settled else row.waits_since,
     )
@@ -109,7 +201,7 @@ def event_of(row: AnyRow) -> Event:
 
 
 def _event(row: AnyRow) -> Event:
-    return Event(id=row.id, at=row.at, kind=row.kind, run=row.run, detail=_object.decode(row.detail))
+    return Event(id=row.id, at=moment(row.at), kind=row.kind, run=row.run, detail=_object.decode(row.detail))
 
 
 def entry_of(row: AnyRow) -> CatalogEntry:
@@ -118,7 +210,11 @@ def entry_of(row: AnyRow) -> CatalogEntry:
 
 
 def _entry(row: AnyRow) -> CatalogEntry:
-    return msgspec.convert(dict(zip(_ENTRY, row, strict=True)), CatalogEntry)
+    entry = msgspec.convert(dict(zip(_ENTRY, row, strict=True)), CatalogEntry)
+    moment(datetime.fromisoformat(entry.created_at).timestamp())
+    for number in (entry.secrets, entry.size, entry.containers):
+        count(number)
+    return entry
 
 
 def record_of(row: AnyRow, kind: type[T], what: str) -> T:
@@ -148,12 +244,20 @@ def pairs_of(rows: Sequence[AnyRow], what: str) -> dict[str, str]:
 
 
 def replica_of(row: AnyRow) -> Replica:
-    """Return a row of ``replicas`` as a record."""
-    return _readable(_replica, row, f"replica of {row.backup}")
+    """Return a row of ``replicas`` as a record. One that cannot be read is not known to be good."""
+    try:
+        return _readable(_replica, row, f"replica of {row.backup}")
+    except StateError as error:
+        log.error("row-left-out", extra={"why": error.message})
+        return Replica(
+            backup=str(row.backup), target=str(row.target), good=False, verified=None, verified_at=None
+        )
 
 
 def _replica(row: AnyRow) -> Replica:
-    return msgspec.convert(dict(zip(_REPLICA, row, strict=True)), Replica)
+    replica = msgspec.convert(dict(zip(_REPLICA, row, strict=True)), Replica)
+    _moment_if_any(replica.verified_at)
+    return replica
 
 
 # SQLAlchemy's names are of a kind of str that msgspec does not take for one. Made once, since a

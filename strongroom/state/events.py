@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from strongroom.state import codec, sql, tables
 from strongroom.state.records import Event, Link
+
+FUTURE: Final = 300.0
+"""Seconds by which a heartbeat may be ahead: the clock may have been set back a little."""
 
 _events = tables.events.c
 _LOCK: Final = 0x6C6564676572  # any number of our own will do
@@ -66,13 +70,13 @@ def recorded(conn: Connection, *, run: str | None, kind: str | None, after: int,
         query = query.where(_events.run == run)
     if kind is not None:
         query = query.where(_events.kind == kind)
-    return [codec.event_of(row) for row in conn.execute(query)]
+    return list(codec.readable(conn.execute(query), codec.event_of))
 
 
 def since(conn: Connection, moment: float, kinds: Sequence[str]) -> list[Event]:
     """Return the events of some kinds from a time on, oldest first."""
     query = select(tables.events).where(_events.at >= moment, _events.kind.in_(kinds)).order_by(_events.id)
-    return [codec.event_of(row) for row in conn.execute(query)]
+    return list(codec.readable(conn.execute(query), codec.event_of))
 
 
 def run_without(conn: Connection) -> str | None:
@@ -87,9 +91,27 @@ def beat(conn: Connection, name: str) -> None:
     sql.put(conn, tables.heartbeats, [{"name": name, "at": moment}])
 
 
+def take_turn(conn: Connection, name: str, every: float) -> bool:
+    """Note that ``name`` is alive now if it was not for so long; tell whether that was so."""
+    beats, now = tables.heartbeats.c, sql.now()
+    rests = or_(beats.at < now - every, beats.at > now + FUTURE)
+    taken = update(tables.heartbeats).where(beats.name == name, rests).values(at=now).returning(beats.name)
+    if conn.execute(taken).first() is not None:
+        return True
+    moment = conn.execute(select(now)).scalar_one()
+    return sql.insert_one(conn, tables.heartbeats, name=name, at=moment)
+
+
 def ages(conn: Connection) -> dict[str, float]:
-    """Return how many seconds ago each name was last seen alive."""
+    """Return how many seconds ago each name was last seen alive.
+
+    A time that is none, or lies in the future, says nothing: it must not make the dead look alive.
+    """
     beats = tables.heartbeats.c
-    return {
-        row.name: row.age for row in conn.execute(select(beats.name, (sql.now() - beats.at).label("age")))
-    }
+    now: float = conn.execute(select(sql.now())).scalar_one()
+    found: dict[str, float] = {}
+    for row in conn.execute(select(beats.name, beats.at)):
+        with suppress(ValueError):
+            if (age := now - codec.moment(row.at)) > -FUTURE:
+                found[row.name] = max(0.0, age)
+    return found

@@ -22,6 +22,8 @@ from strongroom.state.records import Claim, Run, RunKind, RunState, Step, StepKi
 Decide = Callable[[Run, Tally, Step], Verdict]
 DecideAgain = Callable[[Run, Tally, Step, Mapping[str, Any]], Verdict]
 
+RETRIED: Final = "run.retried"
+
 _steps = tables.steps.c
 _REPORT = Step(StepKind.REPORT)
 
@@ -271,7 +273,7 @@ def retry(conn: Connection, run_id: str, decide: DecideAgain, first: Sequence[St
     runs.change(
         conn, run_id, state=RunState.ACTIVE.value, closing=False, facts=facts, error=None, finished_at=None
     )
-    events.append(conn, "run.retried", run_id, {"restarted": bool(first)})
+    events.append(conn, RETRIED, run_id, {"restarted": bool(first)})
     return _ask_again(conn, runs.load(conn, run_id), decide)
 
 

@@ -9,6 +9,7 @@ way, since the old number is stale. Each further time waits twice as long.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -182,7 +183,7 @@ def _watched(conn: Connection) -> list[Watched]:
         .join(tables.runs, _runs.id == _steps.run)
         .where(tables.ACTIVE, tables.UNSETTLED, _steps.state.in_(in_flight))
     )
-    return [_watch(row) for row in conn.execute(query)]
+    return list(codec.readable(conn.execute(query), _watch))
 
 
 def _watch(row: codec.AnyRow) -> Watched:
@@ -191,11 +192,20 @@ def _watch(row: codec.AnyRow) -> Watched:
         step=codec.step_of(row),
         state=StepState(row.state),
         dispatch=row.dispatch,
-        silent=row.silent,
-        sends=row.sends,
-        sent_at=row.sent_at or 0.0,
-        lease_expires=row.lease_expires or 0.0,
+        silent=_number(row.silent),
+        sends=_number(row.sends),
+        sent_at=_time(row.sent_at),
+        lease_expires=_time(row.lease_expires),
     )
+
+
+def _number(value: Any) -> int:
+    return min(max(value, 0), 1_000) if isinstance(value, int) else 0
+
+
+def _time(value: Any) -> float:
+    """Return a time, or one that no lease and no message can have: then the step is taken up again."""
+    return float(value) if isinstance(value, int | float) else math.inf if value is not None else 0.0
 
 
 def _queues(

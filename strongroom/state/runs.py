@@ -127,34 +127,39 @@ def find(conn: Connection, name: str) -> Run:
 def newest(conn: Connection, limit: int) -> list[Run]:
     """Return runs, newest first."""
     query = select(tables.runs).order_by(_runs.created_at.desc(), _runs.id.desc()).limit(limit)
-    return [codec.run_of(row) for row in conn.execute(query)]
+    return list(codec.readable(conn.execute(query), codec.run_of))
 
 
 def of(conn: Connection, policy: str, kind: RunKind, limit: int) -> list[Run]:
     """Return the newest runs of a policy and kind, newest first."""
     query = select(tables.runs).where(_runs.policy == policy, _runs.kind == kind.value)
     query = query.order_by(_runs.created_at.desc(), _runs.id.desc()).limit(limit)
-    return [codec.run_of(row) for row in conn.execute(query)]
+    return list(codec.readable(conn.execute(query), codec.run_of))
 
 
 def sealed_since(conn: Connection, policy: str, fingerprint: str) -> float | None:
     """Return when the first backup of a policy began whose run names a recipient of this fingerprint."""
     query = select(func.min(_runs.created_at)).where(_runs.policy == policy)
-    query = query.where(_runs.kind == RunKind.BACKUP.value)
+    query = query.where(_runs.kind == RunKind.BACKUP.value, _runs.created_at.between(0.0, codec.LAST_TIME))
     return conn.execute(query.where(_runs.spec.contains(fingerprint, autoescape=True))).scalar()
 
 
 def active(conn: Connection) -> list[Run]:
     """Return the runs that have not ended, by id."""
     query = select(tables.runs).where(tables.ACTIVE).order_by(_runs.id)
-    return [codec.run_of(row) for row in conn.execute(query)]
+    return list(codec.readable(conn.execute(query), codec.run_of))
+
+
+def unreadable(conn: Connection) -> list[str]:
+    """Say of which runs the rows cannot be read."""
+    return codec.complaints(conn.execute(select(tables.runs).order_by(_runs.id)), codec.run_of)
 
 
 def leaving(conn: Connection, policy: str, limit: int) -> list[Run]:
     """Return some of a policy's ended backups that left something to sweep, by lot: each has its turn."""
     query = select(tables.runs).where(_runs.policy == policy, tables.REMAINS)
     query = query.where(_runs.state != RunState.ACTIVE.value)
-    return [codec.run_of(row) for row in conn.execute(query.order_by(func.random()).limit(limit))]
+    return list(codec.readable(conn.execute(query.order_by(func.random()).limit(limit)), codec.run_of))
 
 
 def swept(conn: Connection, run: str) -> None:

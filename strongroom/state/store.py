@@ -112,6 +112,11 @@ class RunStore:
         with self._database.reading() as conn:
             return runs.sealed_since(conn, policy, fingerprint)
 
+    def unreadable(self) -> list[str]:
+        """Say of which runs and backups the rows cannot be read: lists leave them out."""
+        with self._database.reading() as conn:
+            return [*runs.unreadable(conn), *catalog.unreadable(conn)]
+
     def active(self) -> list[Run]:
         """Return the runs that have not ended, however old they are."""
         with self._database.reading() as conn:
@@ -334,6 +339,14 @@ class RunStore:
         """Note that a process, such as ``beat``, is alive."""
         with self._database.writing() as conn:
             events.beat(conn, name)
+
+    def take_turn(self, name: str, *, every: float) -> bool:
+        """Note that ``name`` is alive if it was not for ``every`` seconds, and tell whether that was so.
+
+        Of all that ask at once, one gets the turn.
+        """
+        with self._database.writing() as conn:
+            return events.take_turn(conn, name, every)
 
     def heartbeats(self) -> dict[str, float]:
         """Return for each name how many seconds ago it was alive."""

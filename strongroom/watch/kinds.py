@@ -229,8 +229,14 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Free space there, or enlarge it.",
         local=True,
     ),
+    "beat.dead": _critical(
+        errors.BackupOverdue,
+        "Beat is stopped or hung while backups are due, or while no target tells whether they were made.",
+        "Start it again ('strongroom up', or its unit), then 'strongroom status'. The transfer workers ask "
+        "in its place as long as they run.",
+    ),
     "beat.silent": _warning(
-        "Beat was alive once and is not now: nothing is begun by its schedule.",
+        "Beat was alive once and is not now. The transfer workers ask in its place as long as they run.",
         "Start it again ('strongroom up', or its unit). If something else asks for backups now, this ends "
         "after two weeks.",
     ),

@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from strongroom.state.records import RunState
 from strongroom.watch.due import last_slot
 from strongroom.watch.facts import Dated, Drills, Facts, Limits, Policy
+from strongroom.watch.freshness import judge
 from strongroom.watch.kinds import Alert
 from strongroom.watch.words import about, some
 from strongroom.words import plural
 
 WEEK = 7 * 86_400.0
 """How long a rotation waits for workers, and a challenge for its answer, before that is told."""
-BEAT_RESTS, BEAT_IS_GONE = 900.0, 14 * 86_400.0
-"""Beat asks every half minute. After two weeks another does its work: what it missed is overdue by then."""
+BEAT_RESTS, BEAT_IS_GONE = 75.0, 14 * 86_400.0
+"""Beat asks every half minute: two of its intervals, and a moment until it is recorded.
+
+After two weeks another does its work: what it missed is overdue by then."""
 
 
 def rotations(facts: Facts, _limits: Limits) -> Iterator[Alert]:
@@ -127,7 +130,19 @@ def places(facts: Facts, limits: Limits) -> Iterator[Alert]:
             yield Alert(kind="space.low", subject=room.name, what=f"{room.name}: {percent:.0f} % is free")
     yield from _certificates(facts, limits)
     if facts.beat_age is not None and BEAT_RESTS < facts.beat_age < BEAT_IS_GONE:
-        yield Alert(kind="beat.silent", what=f"beat was last seen {about(facts.beat_age)} ago")
+        yield _silent(facts, limits, facts.beat_age)
+
+
+def _silent(facts: Facts, limits: Limits, age: float) -> Alert:
+    """Say that beat is silent. It is worse where backups are due, or no target tells if they are made."""
+    said = f"beat was last seen {about(age)} ago"
+    fresh = [judge(one, threshold=limits.threshold_age, now=facts.now) for one in facts.policies]
+    due = [one.policy for one in fresh if one.missed_at is not None]
+    if due:
+        return Alert(kind="beat.dead", what=f"{said}, and these policies are due: {some(tuple(due))}")
+    if facts.places and len(facts.away) == len(facts.places):
+        return Alert(kind="beat.dead", what=f"{said}, and no target could be looked at")
+    return Alert(kind="beat.silent", what=said)
 
 
 def _certificates(facts: Facts, limits: Limits) -> Iterator[Alert]:

@@ -227,6 +227,16 @@ def test_the_metrics_count_the_window_alone(world: World) -> None:
     assert (later.backups, later.success_rate, later.oldest_key_days) == (0, None, None)
 
 
+def test_a_backup_that_failed_and_was_retried_counts_as_two_attempts_of_which_one_succeeded(
+    world: World,
+) -> None:
+    services = world.services()
+    run = world.back_up()
+    services.store.event("run.retried", run=run.id)
+    found = catalog.metrics(services, kept(services), policies(world), {}, days=1)
+    assert (found.backups, found.backups_made, found.success_rate) == (2, 1, 0.5)
+
+
 def test_a_rotation_that_failed_is_told_until_one_succeeds(tmp_path: Path) -> None:
     at = Rotated(tmp_path)
     at.back_up()

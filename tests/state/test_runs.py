@@ -10,7 +10,19 @@ from strongroom.model import Selection
 from strongroom.state import tables
 from strongroom.state.records import RecipientPin, RunKind, RunState, Spec, StepKind, StepState, TargetPin
 from strongroom.state.store import RunStore
-from tests.state.pipeline import COMMIT, PLAN, SPEC, capture, decide, decide_again, do, new_run, take, upload
+from tests.state.pipeline import (
+    COMMIT,
+    PLAN,
+    SPEC,
+    capture,
+    decide,
+    decide_again,
+    do,
+    let_pass,
+    new_run,
+    take,
+    upload,
+)
 
 
 def test_a_run_is_read_back_exactly_as_it_was_frozen(store: RunStore) -> None:
@@ -129,3 +141,19 @@ def test_an_unreadable_run_does_not_keep_others_from_being_reconciled(store: Run
     with store._database.writing() as conn:
         conn.execute(update(tables.runs).where(tables.runs.c.id == broken.id).values(spec="{"))
     assert store.reconcile(decide) == [healthy.id]
+
+
+def test_of_all_that_ask_for_a_turn_one_gets_it_until_it_is_over(store: RunStore) -> None:
+    assert [store.take_turn("tick", every=30.0) for _ in range(3)] == [True, False, False]
+    let_pass(store, 31)
+    assert [store.take_turn("tick", every=30.0) for _ in range(2)] == [True, False]
+    let_pass(store, -1e9)
+    assert store.take_turn("tick", every=30.0), "one taken in the future keeps nobody back"
+
+
+@pytest.mark.parametrize("at", [1e300, 4e9, -1.0])
+def test_a_heartbeat_at_no_time_or_in_the_future_makes_nothing_look_alive(store: RunStore, at: float) -> None:
+    store.heartbeat("beat")
+    with store._database.writing() as conn:
+        conn.execute(update(tables.heartbeats).values(at=at))
+    assert store.heartbeats() == {}

@@ -52,6 +52,9 @@ WELL = Policy(
     name="p", schedule=DAILY, newest=seen(10 * HOUR), verified=seen(10 * HOUR), runs=(ran(10 * HOUR),)
 )
 
+DUE = replace(WELL, newest=seen(30 * HOUR), verified=seen(30 * HOUR))
+"""Its time has passed, and no backup was made since."""
+
 
 def policy(**fields: Any) -> Facts:
     return Facts(now=NOON, policies=(replace(WELL, **fields),))
@@ -209,6 +212,12 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ),
     ("beat.silent", facts(beat_age=60.0), facts(beat_age=HOUR)),
     ("beat.silent", facts(beat_age=30 * DAY), facts(beat_age=13 * DAY)),
+    ("beat.dead", facts(beat_age=60.0, policies=(DUE,)), facts(beat_age=90.0, policies=(DUE,))),
+    (
+        "beat.dead",
+        facts(beat_age=HOUR, places=(Place(name="eu", away="no answer"), Place(name="us"))),
+        facts(beat_age=HOUR, places=(Place(name="eu", away="no answer"), Place(name="us", away="none"))),
+    ),
 ]
 
 

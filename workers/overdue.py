@@ -1,0 +1,87 @@
+"""What keeps the runs going while beat is stopped or hung: a worker asks in its place.
+
+Each transfer worker looks every few seconds, by the database, when beat and reconcile were last seen. What is
+overdue is asked for by one of them: whoever takes the turn in the database. So no run waits for beat.
+The transfer workers do it since they never fork: a thread in a process that forks leaves locks behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from strongroom.errors import StrongroomError
+from strongroom.watch.upkeep import BEAT_RESTS
+from workers import names
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
+    from workers.app import Strongroom
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 5.0
+RECONCILE_SECONDS: Final = 15.0
+"""Three intervals of reconcile: the control workers may be busy."""
+TICK_SECONDS: Final = 30.0
+ALERT_SECONDS: Final = 900.0
+SETTLES: Final = 120.0
+"""Seconds after its start in which a worker tells nobody of beat: the whole cluster may just be starting."""
+
+
+def begin(app: Strongroom) -> None:
+    """Begin to look, in a process that may."""
+    if app.role == names.TRANSFER:
+        Overdue(app).start()
+
+
+class Overdue(threading.Thread):
+    """Looks again and again whether beat is alive, as long as the process lives."""
+
+    def __init__(self, app: Strongroom) -> None:
+        super().__init__(name="overdue", daemon=True)
+        self._app = app
+        self._done = threading.Event()
+        self._since = time.monotonic()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._done.set()
+
+    def run(self) -> None:
+        """Look until stopped. Whatever fails is tried again: nobody else would."""
+        while not self._done.wait(LOOK_SECONDS):
+            try:
+                self.look()
+            except (StrongroomError, OperationalError, RedisError, OSError) as error:
+                log.warning("overdue-not-looked-at", extra={"why": type(error).__name__})
+
+    def look(self) -> list[str]:
+        """Ask for what nobody has asked for in time; return the names of the tasks."""
+        store = self._app.services.get().store
+        asked = [names.RECONCILE] if store.take_turn(names.RECONCILE, every=RECONCILE_SECONDS) else []
+        age = store.heartbeats().get(names.BEAT)
+        if age is not None and age > BEAT_RESTS:  # where there never was one, none is replaced
+            asked += self._instead_of_beat(store, age)
+        for task in asked:
+            self._app.send_task(
+                task,
+                kwargs={"instead": True} if task == names.TICK else {},
+                queue=names.QUEUE_OF[task],
+                expires=2 * TICK_SECONDS,
+            )
+        return asked
+
+    def _instead_of_beat(self, store: RunStore, age: float) -> list[str]:
+        asked = [names.TICK] if store.take_turn("tick instead of beat", every=TICK_SECONDS) else []
+        settled = time.monotonic() - self._since > SETTLES and self._app.settings.alerts.email
+        if settled and store.take_turn("alerts instead of beat", every=ALERT_SECONDS):
+            asked.append(names.ALERTS)
+        if asked:
+            log.error("beat-is-silent", extra={"seconds": round(age), "asked": ", ".join(asked)})
+        return asked
