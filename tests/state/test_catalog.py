@@ -111,12 +111,22 @@ def test_backups_are_listed_newest_first_and_by_policy(store: RunStore) -> None:
     assert [found.backup for found in store.backups(policy="weekly", limit=1)] == ["b2"]
 
 
-def test_an_unreadable_catalog_row_is_a_state_error(store: RunStore) -> None:
+def test_a_replica_whose_row_is_unreadable_is_not_known_to_be_good(store: RunStore) -> None:
     store.put_backup(entry("b1"), [replica("b1", "a", verified=Depth.OPENED)])
     with store._database.writing() as conn:
         conn.execute(update(tables.replicas).values(verified="sworn"))
-    with pytest.raises(StateError, match="replica of b1"):
-        store.replicas("b1")
+    assert [(one.target, one.good, one.verified) for one in store.replicas("b1")] == [("a", False, None)]
+
+
+def test_a_backup_whose_row_is_unreadable_is_left_out_of_lists_and_named(store: RunStore) -> None:
+    store.put_backup(entry("b1"))
+    store.put_backup(entry("b2"))
+    with store._database.writing() as conn:
+        conn.execute(update(tables.catalog).where(tables.catalog.c.backup == "b1").values(size=-1))
+    assert [one.backup for one in store.backups()] == ["b2"]
+    assert store.unreadable() == ["the state database holds an unreadable backup b1"]
+    with pytest.raises(StateError, match="backup b1"):
+        store.backup("b1")
 
 
 def test_names_and_digests_that_are_no_text_are_a_state_error() -> None:

@@ -136,6 +136,15 @@ def test_an_unreadable_step_is_a_state_error(store: RunStore, damage: dict[str, 
         store.rows(run.id)
 
 
+def test_an_unreadable_run_is_left_out_of_lists_and_named(store: RunStore) -> None:
+    broken, healthy = new_run(store), new_run(store)
+    with store._database.writing() as conn:
+        conn.execute(update(tables.runs).where(tables.runs.c.id == broken.id).values(created_at=1e300))
+    for listed in (store.runs(), store.active(), store.runs_of(SPEC.policy, RunKind.BACKUP, limit=9)):
+        assert [run.id for run in listed] == [healthy.id]
+    assert store.unreadable() == [f"the state database holds an unreadable run {broken.id}"]
+
+
 def test_an_unreadable_run_does_not_keep_others_from_being_reconciled(store: RunStore) -> None:
     broken, healthy = new_run(store, []), new_run(store)
     with store._database.writing() as conn:
