@@ -19,7 +19,6 @@ from strongroom.operations.rewrap import Rotation
 from strongroom.operations.rotate_files import reencrypt_file, rewrap_file
 from strongroom.operations.services import Services
 from strongroom.operations.submit import degraded, open_repairs
-from tests.operations.rotating import MANIFEST_ROLES
 from tests.operations.world import World, make_world
 
 NEW = KeyFileIdentity(os.urandom(32))
@@ -31,7 +30,7 @@ def world(tmp_path: Path) -> World:
 
 
 def services_of(world: World) -> Services:
-    trusted = frozenset(world.signers[role].fingerprint for role in MANIFEST_ROLES)
+    trusted = frozenset({world.installation.fingerprint})
     return world.services(signer_fingerprints=trusted)
 
 

@@ -196,7 +196,7 @@ def test_a_rotation_that_waits_for_its_workers_is_told_once_a_day(world: World) 
 
 
 def trusting(world: World) -> frozenset[str]:
-    return frozenset(world.signers[role].fingerprint for role in ("control", "recover"))
+    return frozenset({world.installation.fingerprint})
 
 
 def test_a_slot_claimed_by_a_clock_that_was_ahead_keeps_nothing_back_and_is_given_back(world: World) -> None:
