@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from secrets import token_hex
+from shlex import quote
+from shutil import rmtree
 from typing import TYPE_CHECKING
 
 from cli import accessed, identities, opening, place, prompts, trust, which
@@ -154,14 +156,21 @@ def _put_back(
     from strongroom.operations.snapshot import confirmation, look, restore_snapshot  # noqa: PLC0415
 
     server = look(vault)
-    outcome = restore_snapshot(
-        whole,
-        vault,
-        confirmed=arguments.confirm or _ask(confirmation(server, whole.about), whole.about),
-        foreign=arguments.foreign_keys,
-        undo=None if way_back is None else lambda: way_back.keep(vault),
-    )
-    _answer(output, whole.about, outcome, None if way_back is None else str(way_back.folder))
+    try:
+        outcome = restore_snapshot(
+            whole,
+            vault,
+            confirmed=arguments.confirm or _ask(confirmation(server, whole.about), whole.about),
+            foreign=arguments.foreign_keys,
+            undo=None if way_back is None else lambda: way_back.keep(vault),
+            forget=None if way_back is None else way_back.forget,
+        )
+    except BaseException:
+        if way_back is not None and (command := way_back.command(arguments)):
+            output.note(f"What the server held before is sealed in {way_back.folder}. This brings it back:")
+            output.note(f"  {command}")
+        raise
+    _answer(output, whole.about, outcome, way_back, arguments)
 
 
 class _WayBack:
@@ -180,6 +189,18 @@ class _WayBack:
 
         keep(vault, self._here.state_dir / "tmp", self._undo_of)
 
+    def forget(self) -> None:
+        """Remove it: the server was left as it was."""
+        rmtree(self.folder, ignore_errors=True)
+
+    def command(self, arguments: Namespace) -> str:
+        """Return what to type to put it back; nothing, if nothing was kept."""
+        files = sorted(self.folder.glob("*.strongroom"))
+        if not files:
+            return ""
+        words = ["strongroom restore-snapshot --backup-file", *(quote(str(file)) for file in files)]
+        return " ".join([*words, *_given(arguments)])
+
     def _undo_of(self, source: Source) -> Undo:
         from strongroom.keys.roles import load_or_create_role  # noqa: PLC0415
         from strongroom.operations.undo import undo_into  # noqa: PLC0415
@@ -187,6 +208,18 @@ class _WayBack:
         signer = load_or_create_role(self._here.role_keys, "recover")
         openers = identities.at_hand(self._openers)
         return undo_into(self.folder, source, openers, signer, manifest=self._manifest)
+
+
+def _given(arguments: Namespace) -> Iterator[str]:
+    """Yield the typed options for which server, and for what opens. What to confirm is asked for anew."""
+    for option in ("vault", "address"):
+        if (word := getattr(arguments, option)) is not None:
+            yield f"--{option} {quote(word)}"
+    for option in ("token_file", "ca_file", "passphrase_file"):
+        if (path := getattr(arguments, option)) is not None:
+            yield f"--{option.replace('_', '-')} {quote(str(path.absolute()))}"
+    for option in ("identity", "quorum", "share"):
+        yield from (f"--{option} {quote(str(path.absolute()))}" for path in getattr(arguments, option))
 
 
 def _ask(wanted: str, about: About) -> str:
@@ -203,17 +236,21 @@ def _ask(wanted: str, about: About) -> str:
     return sys.stdin.readline().strip()
 
 
-def _answer(output: Output, about: About, outcome: Outcome, way_back: str | None) -> None:
+def _answer(
+    output: Output, about: About, outcome: Outcome, way_back: _WayBack | None, arguments: Namespace
+) -> None:
+    command = "" if way_back is None else way_back.command(arguments)
     document = _document(about) | {
         "restored": True,
         "sealed": outcome.sealed,
         "matches": outcome.matches,
-        "way_back": way_back,
+        "way_back": str(way_back.folder) if way_back is not None else None,
+        "undo_by": [command] if command else [],
     }
-    output.answer(document, [*_lines(about), *_after(about, outcome, way_back)])
+    output.answer(document, [*_lines(about), *_after(about, outcome, command)])
 
 
-def _after(about: About, outcome: Outcome, way_back: str | None) -> Iterator[str]:
+def _after(about: About, outcome: Outcome, command: str) -> Iterator[str]:
     if outcome.sealed:
         yield f"The server has taken the snapshot and is SEALED. It needs {about.keys_in_words()}."
         yield "If it refuses them, restart its process: it may still expect the keys that it had before."
@@ -221,9 +258,10 @@ def _after(about: About, outcome: Outcome, way_back: str | None) -> Iterator[str
     elif outcome.matches:
         yield f"The server has taken the snapshot and says that it is cluster '{about.cluster_name}'."
         yield f"The next time it is unsealed, it needs {about.keys_in_words()}."
-    if way_back:
-        yield f"What was there before is sealed in {way_back}, for whoever opens this backup:"
-        yield "  strongroom restore-snapshot --backup-file FOLDER/*.strongroom ..."
+    if command:
+        yield "What was there before is sealed for whoever opens this backup. This brings it back, with a"
+        yield "token of the server as it is now:"
+        yield f"  {command}"
 
 
 def _document(about: About) -> dict[str, object]:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import msgspec
 
 from strongroom.errors import UsageError
+from strongroom.operations import driven
+from strongroom.operations.abandoned import is_abandoned
 from strongroom.operations.decide import FIRST
 from strongroom.operations.drive import end
 from strongroom.operations.rotate import RotateOptions
@@ -115,15 +117,21 @@ def _others(services: Services, policy: str, request_id: str | None) -> Iterator
 
 
 def _end(run: Run, services: Services, *, take_over: bool) -> None:
-    """Two at once lose nothing, but take turns in undoing each other's work."""
+    """Two at once lose nothing, but take turns in undoing each other's work.
+
+    One whose process was killed is nobody's: the kernel says so at once, its lease only later.
+    """
+    if is_abandoned(run, services.store, services.state_dir):
+        gone = driven.standing(services.state_dir, run.id).gone
+        services.store.forsake(run.id, owners=gone)
     recover(services)
     tally = services.store.tally(run.id)
     worked_on = any(tally.of(kind, states=(StepState.RUNNING,)) for kind in ROTATING)
     if worked_on or not take_over:
         raise UsageError(
             f"Rotation {run.id} of policy '{run.spec.policy}' is going on.",
-            hint=f"Let it end, or end it with 'strongroom cancel {run.id}'. If its process died, wait until "
-            f"its lease of {services.limits.lease:g} s ends.",
+            hint=f"Let it end, or end it with 'strongroom cancel {run.id}'. If a process of another host did "
+            f"it and died, its lease ends within {services.limits.lease:g} s: repeat it then.",
         )
     services.store.cancel(run.id, error="another rotation took over")
     end(run.id, services)

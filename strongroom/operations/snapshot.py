@@ -122,6 +122,7 @@ def restore_snapshot(
     confirmed: str,
     foreign: bool = False,
     undo: Callable[[], None] | None = None,
+    forget: Callable[[], None] | None = None,
     takes_seconds: float = TAKES_SECONDS,
 ) -> Outcome:
     """Replace everything in a server by a snapshot, and wait until it has.
@@ -131,6 +132,7 @@ def restore_snapshot(
         confirmed: what a person typed; has to be :func:`confirmation`.
         foreign: the snapshot is another cluster's, or of other unseal keys.
         undo: keeps what is there; called before anything is sent.
+        forget: removes what ``undo`` kept; called if the server did not take the snapshot.
         takes_seconds: how long the server may take.
 
     Raises:
@@ -144,8 +146,13 @@ def restore_snapshot(
     _refuse_other(server, about, foreign=foreign)
     if undo is not None:
         undo()
-    marker = _mark(vault)
-    _send(whole, vault, foreign=foreign)
+    try:
+        marker = _mark(vault)
+        _send(whole, vault, foreign=foreign)
+    except SourceError as error:
+        if forget is not None and not error.transient:
+            forget()
+        raise
     return _awaited(vault, marker, about, time.monotonic() + takes_seconds)
 
 

@@ -162,3 +162,17 @@ def test_a_run_of_another_process_that_lives_is_not_abandoned(tmp_path: Path) ->
     with driving(tmp_path, "run", "first"), driving(tmp_path, "run", "second"):
         assert standing(tmp_path, "run").alive
     assert standing(tmp_path, "run") == (False, frozenset())
+
+
+def test_a_rotation_that_was_killed_is_repeated_at_once(configured: Machine) -> None:
+    """It was refused for as long as the dead process's lease went on, though nobody worked on it."""
+    config = configured.path("strongroom.toml")
+    key = 'public_key_file = "recovery.key.pub"'
+    config.write_text(config.read_text().replace(key, f'{key}\nidentity_file = "recovery.key"'))
+    configured.ok(*BACKUP)
+    gone = killed(configured, "rotate", "full", "--renew", kind="rotate", step="rewrap")
+    done = configured.run("rotate", "full", "--renew")
+    assert done.code == 0, done
+    new, old = runs(configured)[:2]
+    assert (old["id"], old["state"]) == (gone, "cancelled")
+    assert new["state"] == "done"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,21 +134,25 @@ def test_a_snapshot_is_backed_up_checked_and_put_back_and_so_is_what_was_there(
     assert list((machine.state / "tmp").iterdir()) == []
 
     token(machine, server, "restore-token", "raft-restore")  # the old one is younger than the snapshot
-    files = sorted(folder.iterdir())
-    refused = machine.run("restore-snapshot", "--backup-file", *files, *to(server), "--no-way-back")
+    typed = done.out.partition("This brings it back")[2].partition("\n  strongroom ")[2].splitlines()[0]
+    words = shlex.split(typed)
+    refused = machine.run(*words, "--no-way-back")
     confirm = refused.err.partition("--confirm ")[2].split()[0]
-    back = machine.ok(
-        "restore-snapshot",
-        "--backup-file",
-        *files,
-        *to(server),
-        "--no-way-back",
-        "--confirm",
-        confirm,
-        "--json",
-    ).document
+    back = machine.ok(*words, "--no-way-back", "--confirm", confirm, "--json").document
     assert (back["restored"], back["sealed"], back["way_back"]) == (True, False, None)
     assert server.data("secret/data/app")["data"] == {"password": "CANARY-second"}
+
+
+def test_a_refused_attempt_leaves_no_snapshot_of_the_server_behind(
+    server: RaftServer, machine: Machine
+) -> None:
+    """It left the whole server, sealed, in a folder that nothing named."""
+    confirm = asked_for(machine, server)
+    token(machine, server, "restore-token", "raft-snapshot")  # may take one, and put none back
+    refused = machine.run("restore-snapshot", "--backup-file", "full.sr", *to(server), "--confirm", confirm)
+    assert refused.code == 30
+    assert "The server is as it was" in " ".join(refused.err.split())
+    assert not any((machine.state / "undo").glob("*/*"))
 
 
 def test_a_policy_places_it_on_targets_and_each_of_them_gives_it_back(
