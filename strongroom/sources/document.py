@@ -16,10 +16,10 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Raw
 
-from strongroom.model import Entry, Secret
+from strongroom.model import Entry, Media, Secret
 from strongroom.sources import records
 from strongroom.sources.records import BadRecordError, Records, attempt, parse_value
-from strongroom.sources.slices import BLOCK, LARGEST, BadSliceError
+from strongroom.sources.slices import BLOCK, LARGEST, MARK, BadSliceError
 
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
 _space = re.compile(r"[ \t\r\n]*").match
@@ -35,11 +35,16 @@ class Document:
 
     def entries(self, fd: int, *, with_tags: bool) -> Iterator[Entry]:
         """Yield every member."""
+        names: set[str] = set()
         for offset, piece in _Members(fd).walk():
             secret, problem = self._attempt(piece)
             if secret is None:
                 raise BadSliceError(problem, offset=offset)
+            if len(names) <= len(_ANSWER):
+                names.add(_nested(secret))
             yield Entry(secret.name, len(piece), (offset, len(piece)), secret.tags if with_tags else None)
+        if _NESTED in names and names <= _ANSWER:
+            raise BadSliceError(_NO_SECRETS, offset=0)
 
     def parse(self, piece: bytes) -> Secret:
         """Decode a member: a record of a list, or a name and its value."""
@@ -79,6 +84,33 @@ class Document:
             return None, str(error)
 
 
+_NESTED = "data.data"
+_ANSWER = frozenset(
+    {
+        *(_NESTED, "auth", "lease_duration", "lease_id", "mount_type", "renewable", "request_id"),
+        *("warnings", "wrap_info"),
+    }
+)
+"""The members of an answer of Vault's, in which a secret's fields lie under ``data.data``."""
+_NO_SECRETS = (
+    "it is an answer of a Vault server, not secrets with their names: take its data.data ('vault kv get "
+    "-format=json NAME | jq .data.data'), or configure the server as a source"
+)
+_NO_RECORD = "each member of a list is an object with a 'name' and a 'value'; this one is none"
+
+
+def _nested(secret: Secret) -> str:
+    """Return a member's name; of one called ``data`` that holds another ``data``, both."""
+    value = secret.current.value
+    if secret.name != "data" or secret.current.media is not Media.JSON or value is None:
+        return secret.name
+    try:
+        inner = attempt(_members, value.reveal()).get("data")
+    except BadRecordError:
+        return secret.name
+    return _NESTED if inner is not None and bytes(inner)[:1] == b"{" else secret.name
+
+
 class _Members:
     """Walks over the members of a document's outermost object or list."""
 
@@ -91,6 +123,8 @@ class _Members:
 
     def walk(self) -> Iterator[tuple[int, bytes]]:
         """Yield each member's offset and bytes."""
+        self._fill()
+        self._at = len(MARK) if self._text.startswith(MARK.decode("latin-1")) else 0
         opening = self._peek()
         if opening not in ("{", "["):
             raise self._bad("it is neither a JSON object nor a list" if opening else "it is empty")
@@ -108,7 +142,10 @@ class _Members:
         if keyed:
             self._key()
         self._value()
-        return self._base + self._start, self._text[self._start : self._at].encode("latin-1")
+        piece = self._text[self._start : self._at].encode("latin-1")
+        if not keyed and piece[:1] != b"{":
+            raise BadSliceError(_NO_RECORD, offset=self._base + self._start)
+        return self._base + self._start, piece
 
     def _key(self) -> None:
         if self._peek() != '"':

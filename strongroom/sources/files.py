@@ -13,7 +13,7 @@ from strongroom.sources import Divisible, Listable, Source
 from strongroom.sources.document import Document
 from strongroom.sources.dotenv import Dotenv
 from strongroom.sources.jsonl import Jsonl, holds_records
-from strongroom.sources.slices import SlicedFile, opened, refusals
+from strongroom.sources.slices import MARK, SlicedFile, opened, refusals
 from strongroom.sources.tree import SecretTree
 
 _SNIFFED = 1 << 16
@@ -161,7 +161,7 @@ def _ends(path: str) -> tuple[bytes, bytes]:
 
 def _sniff(path: str) -> str:
     with opened(path) as fd:
-        start = os.pread(fd, _SNIFFED, 0)
+        start = os.pread(fd, _SNIFFED, 0).removeprefix(MARK)
     if start.lstrip()[:1] in (b"{", b"["):
         return "jsonl" if holds_records(start) else "json"
     if Dotenv().starts(start):

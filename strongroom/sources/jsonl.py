@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from strongroom.model import Entry, Secret
 from strongroom.sources import records
 from strongroom.sources.records import BadRecordError, Records, attempt
-from strongroom.sources.slices import LARGEST, BadSliceError, blocks
+from strongroom.sources.slices import LARGEST, MARK, BadSliceError, blocks
 
 PART = 8 << 20
 """What is worth a process to list: it takes some 50 ms."""
@@ -39,8 +39,8 @@ class Jsonl:
 
     def entries(self, fd: int, *, with_tags: bool) -> Iterator[Entry]:
         """Yield a line's record each."""
-        offset = self._start
-        for lines in _lines(fd, self._start, self._end):
+        offset = start = self._start or _begin(fd)
+        for lines in _lines(fd, start, self._end):
             yield from _tagged(lines, offset) if with_tags else _listed(lines, offset)
             offset += sum(map(len, lines)) + len(lines)
 
@@ -99,6 +99,11 @@ def _refuse(line: bytes, offset: int) -> None:
     except BadRecordError as error:
         problem = str(error)
     raise BadSliceError(problem, offset=offset)
+
+
+def _begin(fd: int) -> int:
+    """Return where the first line begins: after a byte order mark, if there is one."""
+    return len(MARK) if os.pread(fd, len(MARK), 0) == MARK else 0
 
 
 def _line_start(fd: int, offset: int) -> int | None:

@@ -104,9 +104,7 @@ def _document(document: Node) -> Iterator[Secret]:
 
 def _manifest(fields: dict[str, Node], at: Node) -> Iterator[Secret]:
     about = fields["metadata"].members("'metadata'") if "metadata" in fields else {}
-    if "name" not in about:
-        raise at.bad("a Secret has no name")
-    name = _part(about["name"].text("a Secret's name"), at)
+    name = _part(_name(about, at), at)
     namespace = (
         _part(about["namespace"].text("a namespace"), at) if "namespace" in about else DEFAULT_NAMESPACE
     )
@@ -120,6 +118,14 @@ def _manifest(fields: dict[str, Node], at: Node) -> Iterator[Secret]:
             created_at=about["creationTimestamp"].said() if "creationTimestamp" in about else None,
             metadata=_metadata(fields, about),
         )
+
+
+def _name(about: dict[str, Node], at: Node) -> str:
+    """Return a Secret's name; of one whose name the server makes up, what that begins with."""
+    for field in ("name", "generateName"):
+        if field in about:
+            return about[field].text("a Secret's name")
+    raise at.bad("a Secret has no name, and no generateName")
 
 
 def _part(text: str, at: Node) -> str:

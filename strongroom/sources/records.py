@@ -80,8 +80,16 @@ def attempt(parse: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     except RecursionError:
         problem = "it is nested too deeply"
     except msgspec.MsgspecError as error:
-        problem = str(error)
+        problem = _CUT if str(error) == _TRUNCATED else str(error)
     raise BadRecordError(problem)
+
+
+_TRUNCATED = "Input data was truncated"
+_CUT = (
+    "it ends too early, or holds half of a surrogate pair (an escape from \\ud800 to \\udfff that stands "
+    "alone), which is no character: write such a value as base64"
+)
+"""The parser says the same of both."""
 
 
 class _Shape:

@@ -20,6 +20,8 @@ from strongroom.sources import Listable
 from strongroom.sources.records import BadRecordError
 
 BLOCK = 1 << 20
+MARK = b"\xef\xbb\xbf"
+"""The byte order mark with which editors of Windows begin a file in UTF-8. It says nothing."""
 LARGEST = 64 << 20
 
 

@@ -636,3 +636,52 @@ def test_nothing_is_touched_before_the_first_use(tmp_path: Path) -> None:
     (tmp_path / "later.json").write_text('{"a": "b"}')
     assert source.name == "later"
     assert [entry.name for entry in source.list()] == ["a"]
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    ("layout", "content"),
+    [
+        ("json", b'{"A": "CANARY-1", "B": "CANARY-2"}'),
+        ("jsonl", b'{"name": "A", "value": "CANARY-1"}\n{"name": "B", "value": "CANARY-2"}\n'),
+        ("env", b"A=CANARY-1\nB=CANARY-2\n"),
+    ],
+)
+@pytest.mark.parametrize("said", [True, False])
+def test_a_byte_order_mark_is_passed_over(file: Path, layout: str, content: bytes, said: bool) -> None:
+    file.write_bytes(MARK + content)
+    source = open_files(file, layout if said else None)
+    found = {held.name: held.current.value for held in source.read(list(source.list())) if held}
+    assert {name: value.reveal() for name, value in found.items() if value} == {
+        "A": b"CANARY-1",
+        "B": b"CANARY-2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('["a", "b"]', "an object with a 'name' and a 'value'"),
+        ("[1]", "an object with a 'name' and a 'value'"),
+        ('{"A": "\\ud800"}', "half of a surrogate pair"),
+        ('{"data": {"data": {"password": "CANARY"}}}', "an answer of a Vault server"),
+        (
+            '{"request_id": "1", "data": {"data": {"a": "CANARY"}, "metadata": {"version": 1}}}',
+            "an answer of a Vault server",
+        ),
+    ],
+)
+def test_an_odd_document_is_refused_with_what_it_is(file: Path, written: str, said: str) -> None:
+    file.write_text(written)
+    with pytest.raises(SourceError, match=said) as caught:
+        list(open_files(file, "json").list())
+    assert "CANARY" not in str(caught.value)
+
+
+def test_a_secret_that_is_called_data_is_one_all_the_same(file: Path) -> None:
+    file.write_text('{"data": {"user": "a"}, "other": "CANARY"}')
+    assert values(file, "json").keys() == {"data", "other"}
+    file.write_text('{"data": {"data": {"a": "CANARY"}}, "other": "CANARY"}')
+    assert values(file, "json").keys() == {"data", "other"}

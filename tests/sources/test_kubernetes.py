@@ -186,14 +186,14 @@ BOMB = "a: &a [CANARY, CANARY]\n" + "".join(
         ("kind: Secret\nmetadata: {name: a}\nstringData: {k: yes}\n", 3, "not text; put it in quotes"),
         ("kind: Secret\nmetadata: {name: a}\nstringData: {k: {CANARY: x}}\n", 3, "not text"),
         ("kind: Secret\nmetadata: {name: a}\nstringData: [CANARY]\n", 3, "no mapping"),
-        ("kind: Secret\nmetadata: {}\n", 1, "has no name"),
+        ("kind: Secret\nmetadata: {}\n", 1, "a Secret has no name"),
         ("kind: Secret\nmetadata: {name: 1}\n", 2, "name is not text"),
         ("kind: List\nitems: CANARY\n", 2, "no list"),
         ("kind: Secret\nmetadata: {name: a/b}\nstringData: {k: CANARY}\n", 1, "no slash: 'a/b'"),
         ("kind: Secret\nmetadata: {name: a, namespace: ''}\nstringData: {k: CANARY}\n", 1, "not empty"),
         ('kind: Secret\nmetadata: {name: "a\\nb"}\nstringData: {k: CANARY}\n', 1, "no slash"),
         ("kind: Secret\nmetadata: {name: a}\nstringData: {'': CANARY}\n", 1, "not empty"),
-        ("kind: List\nitems: [{kind: List, items: [{kind: Secret}]}]\n", 2, "has no name"),
+        ("kind: List\nitems: [{kind: List, items: [{kind: Secret}]}]\n", 2, "a Secret has no name"),
         ("- CANARY\n", 1, "no mapping"),
         ("a: 1\nb: 'CANARY never closed\n", 3, "broken YAML"),
         ("a: 1\nb: [CANARY\nc: d\n", 3, "broken YAML"),
@@ -241,3 +241,14 @@ def test_a_manifest_that_is_not_utf_8_is_refused(manifest: Path) -> None:
     manifest.write_bytes(b"kind: \xff\xfeCANARY\n")
     with pytest.raises(SourceError, match=r"secrets\.yaml', line 1"):
         list(open_files(manifest, "kubernetes").list())
+
+
+def test_a_manifest_whose_name_the_server_makes_up_goes_by_what_that_begins_with(tmp_path: Path) -> None:
+    """It stopped the whole file."""
+    file = tmp_path / "secrets.yaml"
+    file.write_text(
+        "kind: Secret\nmetadata: {generateName: token-}\nstringData: {a: CANARY}\n---\n"
+        "kind: Secret\nmetadata: {name: other}\nstringData: {b: CANARY}\n"
+    )
+    found = [entry.name for entry in open_files(file, "kubernetes").list()]
+    assert found == ["default/token-/a", "default/other/b"]
