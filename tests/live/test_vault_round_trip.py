@@ -206,6 +206,20 @@ def test_custom_metadata_beyond_the_limits_is_said(own_openbao: OpenBao, tmp_pat
     assert any("'tag.long'" in line for line in destination.losses())
 
 
+def test_a_mark_of_ours_that_somebody_set_by_hand_comes_back(own_openbao: OpenBao, tmp_path: Path) -> None:
+    """It vanished without a word, and what was restored compared as equal."""
+    marked = {"strongroom.wrapped": "true", "owner": "someone"}
+    own_openbao.call("POST", "secret/metadata/a", {"custom_metadata": marked})
+    own_openbao.put("secret/", "a", {"user": "CANARY"})
+    source = source_of(own_openbao, tmp_path)
+    (found,) = source.read([Entry("secret/a", 0)])
+    assert found is not None
+    source.delete(["secret/a"])
+    source.write([Change(secret=found, expected=None)])
+    assert own_openbao.data("secret/metadata/a")["custom_metadata"] == marked
+    assert own_openbao.data("secret/data/a")["data"] == {"user": "CANARY"}
+
+
 def assert_losses(losses: tuple[str, ...], seeds: Seeds) -> None:
     """Each difference that there may be is listed, and nothing else."""
     assert TIMES in losses

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from strongroom.sources.vault.writing import TIMES
 from tests.cli.program import Machine, command
 from tests.live.openbao import Answered, OpenBao, dev_server
 from tests.live.vault_nasty import DENIED, ENGINES, METHODS, all_of, fill
@@ -82,7 +83,7 @@ def test_all_of_it_comes_back_in_one_run_but_for_what_is_documented(
 
 
 DOCUMENTED = {
-    "when secrets and versions were created, changed and deleted: the server sets these times itself",
+    TIMES,
     "is marked as deleted again, but its data is gone: no backup can read deleted data",
     "will delete itself later than it would have",
     "secret ids cannot be read, so its clients need new ones",

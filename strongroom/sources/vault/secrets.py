@@ -61,8 +61,10 @@ def secret_of(
     """Make a secret of what was read."""
     custom = dict(info.custom_metadata or {})
     if custom.get(wrapping.MARK) == "true":
-        del custom[wrapping.MARK]
-        versions = tuple(map(wrapping.unwrapped, versions))
+        inner = tuple(map(wrapping.unwrapped, versions))
+        if inner != versions:  # else somebody set the mark by hand, and it stays what it is
+            del custom[wrapping.MARK]
+        versions = inner
     free = free_of(custom)
     meaning = understood(custom, tag_keys=tag_keys)
     rest = None if info.custom_metadata is None else meaning.rest

@@ -17,7 +17,10 @@ from strongroom.sources.vault.secrets import Facts, custom_of, data_of, facts_of
 from strongroom.sources.vault.times import seconds_of
 from strongroom.vault.client import Vault
 
-TIMES = "when secrets and versions were created, changed and deleted: the server sets these times itself"
+TIMES = (
+    "when secrets and versions were created, changed and deleted: the server sets these times itself, and a "
+    "destroyed version no longer shows that it was deleted before"
+)
 
 
 class KeyWriter:
