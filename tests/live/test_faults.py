@@ -203,6 +203,25 @@ def test_an_answer_that_is_always_cut_short_is_never_taken_for_the_whole(
         get(target, "containers/r/a")
 
 
+@pytest.mark.parametrize(
+    "body", [b"<ListBucketResult><Name>b</Na", b"<ListBucketResult>\x00</ListBucketResult>"]
+)
+def test_a_listing_that_was_changed_on_the_way_is_not_called_a_fault_of_the_server(
+    ministack: MiniStack, tmp_path: Path, body: bytes
+) -> None:
+    """It was told as "500", though the server's log has a 200."""
+    region = s3_region(ministack, tmp_path, name="eu")
+    with FaultyProxy(region.port) as proxy:
+        target = region.target(proxy.url)
+        rule = proxy.fail(Answer(200, body=body), times=None)
+        with pytest.raises(TargetGarbled, match="its answer was cut, or changed on the way") as caught:
+            list(target.list("containers/"))
+        assert rule.met > 1, "it is asked again"
+        assert "500" not in caught.value.message
+        proxy.heal()
+        assert list(target.list("containers/")) == []
+
+
 def test_a_region_that_wants_a_pause_gets_it(target: Target, proxy: FaultyProxy) -> None:
     proxy.fail(Answer(503, {"Retry-After": "3600"}), times=None)
 

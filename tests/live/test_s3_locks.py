@@ -134,6 +134,7 @@ def test_a_bucket_without_object_lock_takes_nothing_for_a_target_that_locks(
         put(target, "a", b"content")
     assert not caught.value.transient
     assert "Object Lock" in caught.value.hint
+    assert "the bucket has no Object Lock" in caught.value.message, "a run shows the message alone"
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])

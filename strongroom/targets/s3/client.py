@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any
 
 from strongroom.keys.privatefile import read_private
+from strongroom.targets.s3.failures import GARBLED
 from strongroom.targets.s3.options import S3Options
 
 CONNECTIONS = 32
@@ -42,6 +43,7 @@ def make_client(options: S3Options, **credentials: str) -> Any:
         ConfigError: the credentials file is missing or open to others.
     """
     import boto3  # noqa: PLC0415 - half a second that only a configured S3 target may cost
+    from botocore.handlers import _handle_200_error  # noqa: PLC0415 - as above
     from botocore.session import Session  # noqa: PLC0415
 
     # Only a profile that is named on the session itself keeps the environment from coming first.
@@ -60,6 +62,8 @@ def make_client(options: S3Options, **credentials: str) -> Any:
         **credentials,
     )
     client.meta.events.register("before-call.s3", _stay)
+    client.meta.events.unregister("before-parse.s3.*", _handle_200_error)
+    client.meta.events.register_first("before-parse.s3.*", _mark_garbled)
     return client
 
 
@@ -69,6 +73,19 @@ def _stay(*, context: dict[str, Any], **_: Any) -> None:
     It would not even end where a server redirects without naming a region.
     """
     context.setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _mark_garbled(*, operation_model: Any, response_dict: dict[str, Any], **more: Any) -> None:
+    """Mark a good answer that is no whole XML, then let the SDK call it a 500, so that it asks again.
+
+    A person who is told of a 500 would look for a fault of the server's, whose log shows a 200.
+    """
+    from botocore.handlers import _handle_200_error  # noqa: PLC0415 - it comes first, and hides the 200
+
+    was = response_dict["status_code"]
+    _handle_200_error(operation_model, response_dict, **more)
+    if was == 200 and response_dict["status_code"] == 500 and b"<Error" not in response_dict["body"]:
+        response_dict["headers"][GARBLED] = "yes"
 
 
 @cache

@@ -14,12 +14,21 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from strongroom.errors import MissingPiece, StrongroomError, TargetError, TargetFull, TargetReadOnly
+from strongroom.errors import (
+    MissingPiece,
+    StrongroomError,
+    TargetError,
+    TargetFull,
+    TargetGarbled,
+    TargetReadOnly,
+)
 from strongroom.errors import TargetUnavailable as Unavailable
 
 FORBIDDEN = 403
 CODE_LIMIT = 60
 BUCKET_REGION = "x-amz-bucket-region"
+GARBLED = "x-strongroom-garbled"
+"""A header of our own, on an answer that came with 200 and could not be parsed."""
 RETRY_AFTER_LIMIT = 3600.0
 SKEW_SECONDS = 240.0
 """S3 refuses 900 s; a clock is suspected earlier."""
@@ -113,6 +122,8 @@ _HINTS = {
         "(see ops/aws/bucket), or set 'lock' to none."
     ),
 }
+_CAUSES = {"InvalidRequest": ": the bucket has no Object Lock any more, most likely"}
+"""What a code comes of, beside what to do about it: a run and an alert show the message alone."""
 _WORDS = {
     "EndpointConnectionError": "it cannot be reached",
     "ConnectTimeoutError": "it cannot be reached in time",
@@ -150,6 +161,8 @@ def of_reply(
     code = _printable(str(response.get("Error", {}).get("Code", "")))
     headers = meta.get("HTTPHeaders", {})
     said = f"{what}: {code or status}" + (f" ({status})" if code and code != str(status) else "")
+    if GARBLED in headers:
+        return TargetGarbled(f"{what}: its answer was cut, or changed on the way")
     if writing and code in _NOWHERE:
         return TargetError(f"{said}; {_STRANGE}", hint=_HINT_PLACE)
     found = _conditional(code, status, said) or _elsewhere(code, status, said, headers)
@@ -182,7 +195,9 @@ def _lasting(code: str, status: int, said: str, headers: Mapping[str, str]) -> S
         return TargetError(f"{said}; {_skew(headers)}", hint=_HINT_CLOCK)
     if code in _CREDENTIALS:
         return TargetError(said, hint=_HINT_CREDENTIALS)
-    return TargetError(said, hint=_HINTS[code]) if code in _HINTS else None
+    if code in _HINTS:
+        return TargetError(f"{said}{_CAUSES.get(code, '')}", hint=_HINTS[code])
+    return None
 
 
 def _elsewhere(code: str, status: int, said: str, headers: Mapping[str, str]) -> StrongroomError | None:
