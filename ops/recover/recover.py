@@ -712,7 +712,9 @@ class Losses:
         self.first = self.first or failure
         self.lost += secrets
         many = f" ({counted(secrets)})" if secrets else ""
-        note(f"{verb}: {what}{many}: {failure.kind}: {failure}")
+        verb = "not opened" if failure.kind == "WrongKey" else verb
+        said = str(failure).partition("\n")[0]
+        note(f"{verb}: {what}{many}: {failure.kind}: {said}")
 
 
 # -- containers ----------------------------------------------------------------
@@ -1516,7 +1518,7 @@ def run(given: argparse.Namespace) -> int:
         return 0
     secrets = (secret for path in sources(given.file) for secret in secrets_in(path, given, keys, losses))
     count = act(given, secrets)
-    note(counted(count) + (f"; {losses.lost} LOST" if losses.lost else ""))
+    note(counted(count) + (f"; {losses.lost} did not come out" if losses.lost else ""))
     for (backup, pieces), there in given.pieces.items() if given.get is None else ():
         if len(there) < pieces:
             said = f"{len(there)} of the {pieces} pieces of backup {backup} were given."

@@ -114,6 +114,41 @@ def test_one_of_two_containers_alone_is_no_whole_backup(tmp_path: Path) -> None:
     assert run(*containers, "--key-file", tmp_path / "key", "--list").returncode == 0
 
 
+def test_a_damaged_segment_costs_its_own_secrets_and_no_others(tmp_path: Path) -> None:
+    vector = parse(stored()["container-several-segments"])
+    data = bytearray(vector.body)
+    data[200] ^= 1
+    (tmp_path / "container").write_bytes(data)
+    _write_key(tmp_path / "key", vector)
+    done = run(tmp_path / "container", "--key-file", tmp_path / "key", "--list")
+    assert (done.returncode, len(done.stdout.splitlines())) == (15, 2)
+    assert b"LOST: segment 0 of piece 0 (1 secret): Tampered" in done.stderr
+    assert b"2 secrets; 1 did not come out" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["row-spaced", "metadata-spaced", "metadata-nan", "rows-unsorted"])
+def test_a_row_that_breaks_a_rule_is_named_and_its_value_handed_out(name: str, tmp_path: Path) -> None:
+    """It was sealed so, by whoever had the key: on the worst day the value is worth more than the rule."""
+    vector = parse(stored()[f"container-{name}"])
+    (tmp_path / "container").write_bytes(vector.body)
+    _write_key(tmp_path / "key", vector)
+    done = run(tmp_path / "container", "--key-file", tmp_path / "key", "--jsonl")
+    assert done.returncode == 13
+    assert done.stdout.count(b"CANARY-") >= 1
+    assert b"Malformed" in done.stderr
+
+
+def test_a_key_that_does_not_fit_is_no_loss(tmp_path: Path) -> None:
+    vector = STORED["target-rotated-away"]
+    folder = unpacked(vector, tmp_path / "target")
+    _write_key(tmp_path / "key", vector)
+    done = run(folder, "--key-file", tmp_path / "key", "--list")
+    assert (done.returncode, done.stdout) == (10, b"")
+    assert b"LOST" not in done.stderr
+    assert b"not opened: piece 0 (5 secrets): WrongKey" in done.stderr
+    assert done.stderr.count(b"- hpke recovery: give --private-key FILE") == 1
+
+
 def _write_key(path: Path, vector: Vector) -> None:
     body = f"strongroom-key-1 AES256 {vector.one('keyfile')}"
     path.write_text(f"{body} {hashlib.sha256(body.encode()).hexdigest()[:8]}\n")
