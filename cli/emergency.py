@@ -220,7 +220,7 @@ COMMANDS = {
     "emergency-backup": Command(
         _arguments,
         _emergency,
-        "Nothing is captured before every medium of the policy is there. Beside the backup go the one-file\n"
+        "Nothing is captured before every medium of the policy is there. Beside the backup go the\n"
         "recovery program, the format, a runbook, the recovery kit and checksums.",
     )
 }

@@ -12,11 +12,11 @@ from strongroom.operations.kit import Way, asks, named, options, paths, recover,
 TOOL = ("recover.py", "recover_keys.py", "requirements.txt", "README.md")
 _HERE = Path(strongroom.__file__).parent
 _PLACES = (_HERE / "recover", _HERE.parent / "ops" / "recover")
-"""Where the one-file program lies: in an installed package, and in the sources."""
+"""Where the recovery program lies: in an installed package, and in the sources."""
 
 
 def recovery_files() -> dict[str, bytes]:
-    """Return the one-file recovery program, what it needs, and the format's description.
+    """Return the recovery program, what it needs, and the format's description.
 
     Raises:
         ConfigError: this installation came without them.
@@ -24,7 +24,7 @@ def recovery_files() -> dict[str, bytes]:
     folder = next((place for place in _PLACES if all((place / name).is_file() for name in TOOL)), None)
     if folder is None:
         raise ConfigError(
-            "this installation came without the one-file recovery program",
+            "this installation came without the recovery program",
             hint="Take 'ops/recover' from the sources of this version and put it beside the backup.",
         )
     found = {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()}

@@ -111,7 +111,7 @@ def recover(program: str, files: str, way: Way, signers: Iterable[str]) -> str:
 
 
 def recovering(way: Way) -> Iterator[str]:
-    """Yield what the one-file program is told to open with."""
+    """Yield what the recovery program is told to open with."""
     return filter(None, map(_recover, way))
 
 

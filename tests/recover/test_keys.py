@@ -1,4 +1,4 @@
-"""The one-file decryptor with keys that people or services keep: shares, copies, answers, instructions."""
+"""The recovery program with keys that people or services keep: shares, copies, answers, instructions."""
 
 from __future__ import annotations
 

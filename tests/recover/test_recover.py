@@ -1,4 +1,4 @@
-"""The one-file decryptor, a second reader of the formats, against every published vector."""
+"""The recovery program, a second reader of the formats, against every published vector."""
 
 from __future__ import annotations
 

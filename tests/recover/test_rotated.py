@@ -1,4 +1,4 @@
-"""A backup file that was rotated or signed anew in its own place, in the hands of the one-file decryptor."""
+"""A backup file that was rotated or signed anew in its own place, in the hands of the recovery program."""
 
 from __future__ import annotations
 
