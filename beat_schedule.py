@@ -61,7 +61,7 @@ def shredding(settings: Settings) -> dict[str, dict[str, Any]]:
 def alerting(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the entry that tells people what is wrong, if anybody is named.
 
-    That beat itself is dead it cannot tell: that takes ``strongroom backup-alerts`` on another host.
+    While beat is silent a transfer worker asks for it: see ``workers/overdue.py``.
     """
     if not settings.alerts.email:
         return {}

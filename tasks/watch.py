@@ -1,4 +1,4 @@
-"""Telling people what is wrong. Beat asks; that beat itself is dead, only another host's cron notices."""
+"""Telling people what is wrong. Beat asks, and while it is silent a transfer worker does."""
 
 from __future__ import annotations
 

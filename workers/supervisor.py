@@ -8,6 +8,7 @@ of it along (Linux), and the run record knows what was running.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.config import Settings
-from strongroom.errors import BrokerUnavailable, UsageError
+from strongroom.errors import BrokerUnavailable, StateFull, UsageError
 from strongroom.keys.roles import load_or_create_role
 from workers import broker, environment, names, paths, stand_in, status
 from workers.alarm import Alarm
@@ -125,6 +126,7 @@ class Cluster:
     # -- its life --------------------------------------------------------------
 
     def _start(self) -> None:
+        status.write(self._state, self.children)
         if self._broker is not None:
             self._begin(self._broker)
             self._await(self._broker)
@@ -175,14 +177,21 @@ class Cluster:
                     "again_in": again_in,
                 },
             )
-            status.write(self._state, self.children)
+            self._note()
         if child.pid is None and child.due <= time.monotonic() and not self._alarm.stops:
             self._begin(child)
 
     def _begin(self, child: Child) -> None:
         child.start()
         log.info("process-started", extra={"child": child.name, "pid": child.pid, "start": child.starts})
-        status.write(self._state, self.children)
+        self._note()
+
+    def _note(self) -> None:
+        """Write down which processes there are. A disk that is full by now must not end them."""
+        try:
+            status.write(self._state, self.children)
+        except OSError as error:
+            log.warning("status-not-written", extra={"why": os.strerror(error.errno or 0)})
 
     def _stop(self) -> None:
         self._end(self._scheduling, SOON)
@@ -226,9 +235,10 @@ def run_cluster(
         UsageError: a cluster runs on this state directory already.
         ConfigError: there is no server program for the embedded broker.
         BrokerUnavailable: the broker does not start, or the configured one does not answer.
+        StateFull: there is no room for what a cluster keeps beside the state database.
     """
     chosen = [pool.role for pool in POOLS.values() if pool.always] if pools is None else pools
-    with _alone(settings.state_dir):
+    with _room_on(settings.state_dir), _alone(settings.state_dir):
         for role in names.ROLES:
             load_or_create_role(paths.role_keys(settings.state_dir), role)
         cluster = Cluster(
@@ -240,6 +250,16 @@ def run_cluster(
             on_line=on_line,
         )
         cluster.run(on_ready)
+
+
+@contextmanager
+def _room_on(state_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StateFull(f"the cluster cannot start: the disk under {state_dir} is full") from None
 
 
 @contextmanager

@@ -57,6 +57,26 @@ def test_a_killed_supervisor_takes_everything_along(small: RunningCluster) -> No
     until(lambda: not small.left_over(), what="the end of all processes")
 
 
+def test_a_cluster_on_a_full_disk_is_refused_by_the_name_of_that(cluster: RunningCluster) -> None:
+    folder = paths.private_folder(paths.run_folder(cluster.state_dir))
+    (folder / "cluster.new").symlink_to("/dev/full")
+    cluster.start(wait=False)
+    assert cluster.process is not None
+    cluster.process.wait(60)
+    assert "StateFull: the cluster cannot start: the disk under" in cluster.log
+
+
+def test_a_disk_that_fills_up_ends_no_running_cluster(small: RunningCluster) -> None:
+    paths.status_file(small.state_dir).with_suffix(".new").symlink_to("/dev/full")
+    first = small.pid("beat")
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    until(lambda: "status-not-written" in small.log, what="the warning")
+    assert is_alive(small.supervisor)
+    paths.status_file(small.state_dir).with_suffix(".new").unlink()
+    assert small.stop() == 0
+
+
 def test_a_second_cluster_on_one_state_directory_is_refused(small: RunningCluster) -> None:
     told = subprocess.run(
         [sys.executable, "-m", "tests.workers.up"],
