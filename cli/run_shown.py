@@ -85,7 +85,9 @@ def steps(rows: list[StepRow]) -> dict[str, dict[str, Any]]:
 
 def lines_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[str]:
     """Yield a run as lines for people. ``abandoned``: what to do about one that nobody works on."""
-    yield f"{run.spec.kind.value} run {run.id}: {_standing(run, abandoned=bool(abandoned))}"
+    standing = _standing(run, abandoned=bool(abandoned))
+    waits = _waiting(rows) is not None and standing == _WORDS["active"]
+    yield f"{run.spec.kind.value} run {run.id}: {'waiting' if waits else standing}"
     yield from (f"  {line}" for line in fields(_pairs(run, rows)))
     if abandoned:
         yield from (f"  {line}" for line in fields([("means", _left(run, rows)), ("to do", abandoned)]))
@@ -126,7 +128,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
             f"{plural(fewer, 'secret')} of those listed, or of what a backup of the last 30 days holds",
         )
     if waiting := _waiting(rows):
-        yield "waits", f"since {waiting['since']}: {waiting['error']}"
+        yield "waits for", f"{waiting['error']} (since {waiting['since']})"
     if rotated := _rotated(run, rows):
         yield "rotated", f"{rotated['done']} of {plural(rotated['of'], 'backup')}"
     for place, why in (run.facts.get("report", {}).get("unswept") or {}).items():

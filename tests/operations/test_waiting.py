@@ -160,7 +160,8 @@ def test_what_a_run_waits_for_is_shown_while_it_does(world: World) -> None:
     document, lines = seen[0]
     assert isinstance(document, dict)
     assert document["error"] == "TargetFull: there is no room"
-    assert any("waits" in line and "there is no room" in line for line in lines)
+    assert lines[0].endswith(": waiting")
+    assert any("waits for" in line and "there is no room" in line for line in lines)
     assert as_document(ended, services.store.rows(run))["waiting"] is None
 
 
