@@ -111,7 +111,8 @@ def test_what_kms_answers_to_the_command_that_was_shown_opens(moto: Moto, tmp_pa
 
     assert run(path, "--answer", answer, "--get", "app/0001").stdout == VALUE
     # Two wrapping keys: which answer is whose, the program finds out.
-    assert run(path, other, "--answer", others, "--answer", answer, "--get", "app/0001").stdout == 2 * VALUE
+    both = run(path, other, "--answer", others, "--answer", answer, "--jsonl")
+    assert (both.returncode, both.stdout.count(VALUE)) == (0, 2)
     wrong = run(path, "--answer", base64.b64encode(bytes(32)).decode(), "--list")
     assert wrong.returncode == 15
     assert b"--answer is another key's" in wrong.stderr
