@@ -188,6 +188,7 @@ def _kit(found: Settings, built: Services) -> bytes:
 def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
     """Put tool, format, runbook, kit and quorum files beside the backup, on each medium."""
     from cli.kit_facts import quorum_files  # noqa: PLC0415
+    from strongroom.operations.covering import limits_of  # noqa: PLC0415
     from strongroom.operations.emergency import furnish  # noqa: PLC0415
     from strongroom.operations.emergency_files import recovery_files, runbook  # noqa: PLC0415
     from strongroom.operations.open import read_manifest  # noqa: PLC0415
@@ -205,6 +206,7 @@ def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
             opens_for=tuple(recipient.describes for recipient in manifest.recipients),
             quorums=tuple(quorums),
             configured="strongroom.toml" in files,
+            part=bool(limits_of(manifest)),
         )
         names += [f"{pin.name}: {name}" for name in furnish(target, manifest, files)]
     return names

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cli.signers import pinned
 from strongroom.errors import StrongroomError
+from strongroom.model import Selection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,19 +29,29 @@ MOST = 4
 
 def typed(settings: Settings, built: Services, signs: Sequence[Known], *, beside: bool) -> Iterator[Section]:
     """Yield what to type for the newest backup of each policy, by the kind of its medium."""
+    from strongroom.operations.quarantine import on_record  # noqa: PLC0415
+
+    aside = on_record(built.store)
     for name, policy in settings.policies.items():
-        newest = next(iter(built.store.backups(policy=name, limit=1)), None)
+        found = (one for one in built.store.backups(policy=name) if one.backup not in aside)
+        newest = next(found, None)
         if newest is None or policy.kind != "full":
             continue
         target = policy.targets[0]
         medium = policy.offline and (beside or _furnished(built.target(target), newest.backup))
         lines = _from_medium if medium else _from_target
+        part = policy.selection != Selection()
         ways = ways_of(built.pinned(name).spec.recipients, settings)
         yield _section(
             f"policy '{name}', from {'its medium' if medium else 'a copy of a target'} '{target}'",
-            lines(_folder(settings, target), newest.backup, ways, signs),
+            lines(_folder(settings, target), newest.backup, ways, signs, part=part),
             ways,
         )
+
+
+def _where(backup: str, *, part: bool) -> str:
+    """Return the options that name a backup; one of some secrets alone is restored only on that word."""
+    return f"--from-target . --backup {backup}" + (" --partial" if part else "")
 
 
 def _furnished(medium: Target, backup: str) -> bool:
@@ -70,24 +81,28 @@ def _section(what: str, lines: Iterable[str], ways: Sequence[Way]) -> Section:
     return Section(title=f"What to type: {what}", words=tuple(words), commands=tuple(lines))
 
 
-def _from_medium(folder: str, backup: str, ways: Sequence[Way], signs: Sequence[Known]) -> Iterator[str]:
+def _from_medium(
+    folder: str, backup: str, ways: Sequence[Way], signs: Sequence[Known], *, part: bool
+) -> Iterator[str]:
     beside = f"emergency/{backup}"
     yield f"MEDIUM={quote(folder)}   # where the medium is mounted"
     yield 'cd "$MEDIUM"'
     yield "# is it whole? without any key:"
     yield f"sha256sum --check {beside}/SHA256SUMS"
     yield f"strongroom verify-backup . --backup {backup} --depth digest"
-    yield from _everything(f"--from-target . --backup {backup}", ways, signs, beside=beside)
+    yield from _everything(_where(backup, part=part), ways, signs, beside=beside)
     yield from _without(f"{beside}/recover.py", f". --backup {backup}", ways, pinned(signs))
 
 
-def _from_target(folder: str, backup: str, ways: Sequence[Way], signs: Sequence[Known]) -> Iterator[str]:
+def _from_target(
+    folder: str, backup: str, ways: Sequence[Way], signs: Sequence[Known], *, part: bool
+) -> Iterator[str]:
     yield f"COPY={quote(folder)}   # where the target or a copy of it is mounted"
     yield 'cd "$COPY"'
     yield "# an unmarked copy is refused; mark it if the backups do lie here: touch .strongroom-target"
     yield "# is it whole? without any key:"
     yield f"strongroom verify-backup . --backup {backup} --depth digest"
-    yield from _everything(f"--from-target . --backup {backup}", ways, signs)
+    yield from _everything(_where(backup, part=part), ways, signs)
     yield from _without('"$RECOVER"', f". --backup {backup}", ways, pinned(signs))
 
 

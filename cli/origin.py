@@ -18,7 +18,7 @@ from strongroom.errors import NotCovered, SecretNotFound, UsageError
 from strongroom.keys import Opener
 from strongroom.model import Secret, Selection
 from strongroom.operations.choosing import Choice, Chooser
-from strongroom.operations.covering import ESCROW, Asked
+from strongroom.operations.covering import ESCROW, Asked, limits_of
 from strongroom.operations.failover import Replicated
 from strongroom.operations.open import Backup
 from strongroom.operations.restore import chosen
@@ -195,6 +195,8 @@ def _from_file(arguments: Namespace, output: Output, here: Place) -> Iterator[Or
     openers = identities.identities_of(arguments, output, here)
     with opening.backup_trusted(arguments, output, openers, here) as backup, opening.telling_keys():
         _refuse_without_values(backup)
+        if getattr(arguments, "full_restore", False) and (limits := limits_of(backup.manifest)):
+            output.warn(f"this backup holds only secrets {limits}: it brings back no others.")
         yield Origin(f"backup {backup.manifest.backup_id}", openers, backup, [])
 
 

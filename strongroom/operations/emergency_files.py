@@ -39,6 +39,7 @@ def runbook(
     opens_for: tuple[str, ...],
     quorums: tuple[str, ...] = (),
     configured: bool = False,
+    part: bool = False,
 ) -> bytes:
     """Return the runbook for one backup on a medium: what to type, in order.
 
@@ -48,6 +49,7 @@ def runbook(
         signers: the installation's fingerprint, which is to be pinned.
         quorums: the names of the quorums' files beside the backup.
         configured: whether a strongroom.toml that names the HSM's and keepers' keys lies there too.
+        part: the backup was made of some secrets only, and restores what it holds.
     """
     folder = f"emergency/{backup}"
     text = _RUNBOOK.format(
@@ -58,10 +60,14 @@ def runbook(
         opens_for="\n".join(f"   - {words}" for words in opens_for),
         beside=f"\n\n   Beside it: {', '.join(f'`{folder}/{name}`' for name in quorums)}." if quorums else "",
         configured=f"       export STRONGROOM_CONFIG=$PWD/{folder}/strongroom.toml\n" if configured else "",
-        restore="\n".join(_indented(restore(f"--from-target . --backup {backup}", (), signers))),
+        restore="\n".join(_indented(restore(_where(backup, part=part), (), signers))),
         recover=f"       {recover(f'{folder}/recover.py', f'. --backup {backup}', (), signers)}",
     )
     return text.encode()
+
+
+def _where(backup: str, *, part: bool) -> str:
+    return f"--from-target . --backup {backup}" + (" --partial" if part else "")
 
 
 def completed(text: bytes, backup: str, ways: Sequence[Way]) -> bytes:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import Done, Machine
+from tests.cli.test_emergency import blocks, typed
 
 CONFIG = """
 [targets.east]
@@ -253,3 +254,13 @@ def test_what_lives_now_is_compared_with_a_backup_that_covers_it(house: Machine)
     done = house.ok("validate", "--from-target", "east", "--identity", "recovery.key", "--json")
     assert f"from backup {ids(house)['monthly-full']}" in words_of(done)
     assert json.loads(done.out)
+
+
+def test_the_kits_lines_for_a_policy_of_some_secrets_bring_back_what_it_holds(
+    house: Machine, lost: Machine
+) -> None:
+    house.ok("recovery-kit", "--output", "kit.html")
+    lines = blocks(house.path("kit.html"))["policy 'weekly-critical', from a copy of a target 'east'"]
+    key_file = str(lost.path("recovery.key"))
+    typed(lost, lost.home, [line.replace("/path/to/recovery.key", key_file) for line in lines])
+    assert names(lost) == ["DATABASE_PASSWORD", "JWT_SECRET_KEY"]
