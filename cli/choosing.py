@@ -18,6 +18,7 @@ from strongroom.operations.covering import Asked, limits_of
 
 if TYPE_CHECKING:
     from strongroom.container.signing import Signers
+    from strongroom.operations.quarantine_marks import Recorded
     from strongroom.state.store import RunStore
     from strongroom.targets import Target
 
@@ -52,7 +53,7 @@ def chooser(arguments: Namespace, here: Place, known: frozenset[str], *, strange
     return Chooser(holders, trusted=known, strangers=strangers, quarantined=quarantined, gone=gone)
 
 
-def recorded(here: Place) -> tuple[Mapping[str, str], frozenset[str]]:
+def recorded(here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
     """Return what the record here has in quarantine, and what was shredded; a recovery needs no record."""
     with suppress(StrongroomError):
         if (store := shredded.store_of(here)) is not None:
@@ -60,12 +61,11 @@ def recorded(here: Place) -> tuple[Mapping[str, str], frozenset[str]]:
     return {}, frozenset()
 
 
-def _recorded(store: RunStore, here: Place) -> tuple[Mapping[str, str], frozenset[str]]:
-    from strongroom.operations.quarantine import on_record  # noqa: PLC0415 - sqlalchemy
+def _recorded(store: RunStore, here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
+    from strongroom.operations import quarantine  # noqa: PLC0415 - sqlalchemy
     from strongroom.operations.shred_record import asked  # noqa: PLC0415
 
-    aside = {backup: f"since incident {incident}" for backup, incident in on_record(store).items()}
-    return aside, frozenset(asked(store, trust.trusted(here)))
+    return quarantine.recorded(store), frozenset(asked(store, trust.trusted(here)))
 
 
 def _named(words: Sequence[str], here: Place) -> Iterator[Holder]:
@@ -147,7 +147,7 @@ def say(choice: Choice, found: Chooser, asked: Asked, output: Output) -> None:
         output.warn(f"this backup holds only secrets {limits_of(manifest)}: it brings back no others.")
     if choice.quarantine:
         output.warn(f"this backup is in quarantine {choice.quarantine}. It is used nonetheless.")
-    for name, why in found.marks.aside.items():
+    for name, why in found.marks_aside.items():
         output.note(f"  not believed: {name}: {why}")
 
 

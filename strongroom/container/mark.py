@@ -5,6 +5,7 @@ A mark is never removed or changed, so it works under Object Lock: a later one c
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from msgspec import Struct
@@ -67,6 +68,15 @@ def check_mark(mark: Mark) -> None:
     """Hold a mark to the format's rules; raise Malformed."""
     if not 1 <= mark.number <= MAX_NUMBER:
         raise Malformed("The quarantine mark's number is out of its range.")
+    if not _is_time(mark.at):
+        raise Malformed("The quarantine mark's time is none, or has no zone.")
     texts = (mark.backup_id, mark.reason, mark.incident, mark.by, mark.at)
     if any(len(text) > MAX_TEXT or not text.isprintable() for text in texts):
         raise Malformed("What the quarantine mark says is too long, or cannot be printed.")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

@@ -27,7 +27,7 @@ from strongroom.errors import (
 from strongroom.operations.covering import Asked, lacks, limits_of
 from strongroom.operations.layout import container_name, containers_prefix
 from strongroom.operations.open import nothing_there
-from strongroom.operations.quarantine_marks import Marks, read_marks, together, words
+from strongroom.operations.quarantine_marks import MarksThere, Recorded, newest_mark, why_aside
 from strongroom.targets.repaired import Objects, original_name
 from strongroom.targets.shelf import Shelf
 from strongroom.words import plural, verb
@@ -105,7 +105,7 @@ class Chooser:
         *,
         trusted: frozenset[str],
         strangers: bool = False,
-        quarantined: Mapping[str, str] | None = None,
+        quarantined: Mapping[str, Recorded] | None = None,
         gone: frozenset[str] = frozenset(),
     ) -> None:
         self._trusted = trusted
@@ -118,7 +118,7 @@ class Chooser:
         self.damaged: dict[tuple[str, str], str] = {}
         self.away: dict[str, StrongroomError] = {}
         self._shelves = self._opened(holders)
-        self.marks = self._read_marks()
+        self._marks = self._read_marks()
 
     def _opened(self, holders: Sequence[Holder]) -> dict[str, Shelf]:
         """List the places, all at once: one that is away must not delay the others."""
@@ -131,14 +131,19 @@ class Chooser:
                     self.away[holder.name] = outcome
         return shelves
 
-    def _read_marks(self) -> Marks:
-        found: list[Marks] = []
+    def _read_marks(self) -> list[MarksThere]:
+        found: list[MarksThere] = []
         for name, shelf in self._shelves.items():
             try:
-                found.append(read_marks(shelf.objects, trusted=self._trusted))
+                found.append(MarksThere(shelf.objects, trusted=self._trusted))
             except StrongroomError as error:
                 self.note(name, f"{error.code}: {error.message}")
-        return together(found)
+        return found
+
+    @property
+    def marks_aside(self) -> dict[str, str]:
+        """Marks of the backups that were looked at which set nothing aside, and why."""
+        return {name: why for place in self._marks for name, why in place.aside.items()}
 
     @property
     def shelves(self) -> Mapping[str, Shelf]:
@@ -199,10 +204,7 @@ class Chooser:
 
     def why_quarantined(self, backup: str) -> str:
         """Say why a backup is in quarantine; nothing if it is not."""
-        if (mark := self.marks.quarantine(backup)) is not None:
-            return words(mark)
-        # A mark that releases is younger than what a record here may lack of it.
-        return "" if backup in self.marks.newest else self._quarantined.get(backup, "")
+        return why_aside(newest_mark(self._marks, backup), self._quarantined.get(backup))
 
     def pass_over(self, manifest: Manifest, why: str) -> None:
         """Note that a backup is not taken after all."""

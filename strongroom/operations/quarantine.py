@@ -13,12 +13,14 @@ from typing import Literal
 from strongroom.errors import BackupQuarantined, StrongroomError
 from strongroom.operations.quarantine_marks import (
     Marks,
-    read_marks,
+    MarksThere,
+    Recorded,
     together,
-    words,
+    why_aside,
     write_mark,
 )
 from strongroom.operations.services import Services
+from strongroom.state.records import Event
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 
@@ -88,7 +90,7 @@ def marks(services: Services) -> Marks:
     found: list[Marks] = []
     for target in services.targets.values():
         try:
-            found.append(read_marks(target, trusted=services.signer_fingerprints))
+            found.append(MarksThere(target, trusted=services.signer_fingerprints).all())
         except StrongroomError:  # one that is away marks nothing
             continue
     return together(found)
@@ -96,13 +98,9 @@ def marks(services: Services) -> Marks:
 
 def standing(services: Services) -> dict[str, str]:
     """Return what is in quarantine by the record here or by a mark on a target, and why."""
-    found = marks(services)
-    recorded = {
-        backup: f"since incident {incident}"
-        for backup, incident in quarantined(services).items()
-        if backup not in found.newest
-    }
-    return recorded | {backup: words(mark) for backup, mark in found.standing.items()}
+    found, known = marks(services).newest, recorded(services.store)
+    why = {backup: why_aside(found.get(backup), known.get(backup)) for backup in {*found, *known}}
+    return {backup: said for backup, said in why.items() if said}
 
 
 def quarantined(services: Services) -> dict[str, str]:
@@ -112,16 +110,30 @@ def quarantined(services: Services) -> dict[str, str]:
 
 def on_record(store: RunStore) -> dict[str, str]:
     """Return what a record has in quarantine, each backup with the incident that put it there."""
-    last: dict[str, tuple[int, str]] = {}
+    return {backup: incident for backup, (incident, _) in _last(store).items() if incident}
+
+
+def recorded(store: RunStore) -> dict[str, Recorded]:
+    """Return what a record has in quarantine, why and since when."""
+    return {
+        backup: Recorded(f"since incident {incident}", at)
+        for backup, (incident, at) in _last(store).items()
+        if incident
+    }
+
+
+def _last(store: RunStore) -> dict[str, tuple[str, float]]:
+    """Return the incident and time of each backup's last event; one of a release has no incident."""
+    last: dict[str, Event] = {}
     for kind in (QUARANTINED, RELEASED):
         after = 0
         while page := store.events(kind=kind, after=after, limit=_PAGE):
             for event in page:
                 backup = str(event.detail["backup"])
-                if event.id > last.get(backup, (0, ""))[0]:
-                    last[backup] = (event.id, str(event.detail.get("incident", "")))
+                if backup not in last or event.id > last[backup].id:
+                    last[backup] = event
             after = page[-1].id
-    return {backup: incident for backup, (_, incident) in last.items() if incident}
+    return {backup: (str(one.detail.get("incident", "")), one.at) for backup, one in last.items()}
 
 
 def check(services: Services, backup: str) -> None:

@@ -11,7 +11,8 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from datetime import datetime
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -31,16 +32,31 @@ _READ = 50
 """Marks of one backup that are read on one place before those below count as not there."""
 
 
+class Recorded(NamedTuple):
+    """Why a backup is in quarantine by a record, and since when, in seconds since the epoch."""
+
+    why: str
+    at: float
+
+
+def why_aside(mark: Mark | None, recorded: Recorded | None) -> str:
+    """Say why a backup is in quarantine, by the mark that counts and by a record; nothing if it is not.
+
+    A mark that releases lifts a record's quarantine only if it is younger: the mark of a later quarantine
+    may not have reached any target.
+    """
+    if mark is not None and mark.state == QUARANTINED:
+        return words(mark)
+    if recorded is None or (mark is not None and datetime.fromisoformat(mark.at).timestamp() >= recorded.at):
+        return ""
+    return recorded.why
+
+
 class Marks(Struct, frozen=True, kw_only=True):
     """The mark of each backup that counts on some places, and what was left aside there, by its name."""
 
     newest: Mapping[str, Mark] = {}
     aside: Mapping[str, str] = {}
-
-    def quarantine(self, backup: str) -> Mark | None:
-        """Return the mark that keeps a backup from being restored from, if one does."""
-        mark = self.newest.get(backup)
-        return mark if mark is not None and mark.state == QUARANTINED else None
 
     @property
     def standing(self) -> dict[str, Mark]:
@@ -53,26 +69,49 @@ def mark_name(backup: str, number: int) -> str:
     return f"{PREFIX}{backup}/{number:08}.json"
 
 
-def read_marks(objects: Objects, *, trusted: frozenset[str], backup: str = "") -> Marks:
-    """Read the marks of a place, or of one backup there: one listing, and nearly always nothing else.
+class MarksThere:
+    """The marks on one place, by one listing; those of a backup are read when it is asked for.
+
+    Whoever may write there may put any number of them: what nobody asks for costs nothing.
 
     Raises:
         TargetError: the place does not answer.
     """
-    names: dict[str, list[str]] = {}
-    for info in objects.list(f"{PREFIX}{backup}/" if backup else PREFIX):
-        if (match := _NAME.fullmatch(info.name)) is not None:
-            names.setdefault(match[1], []).append(info.name)
-    newest: dict[str, Mark] = {}
-    aside: dict[str, str] = {}
-    for marked, found in names.items():
-        for name in sorted(found, reverse=True)[:_READ]:
+
+    def __init__(self, objects: Objects, *, trusted: frozenset[str], backup: str = "") -> None:
+        self._objects = objects
+        self._trusted = trusted
+        self._names: dict[str, list[str]] = {}
+        self._newest: dict[str, Mark | None] = {}
+        self.aside: dict[str, str] = {}
+        for info in objects.list(f"{PREFIX}{backup}/" if backup else PREFIX):
+            if (match := _NAME.fullmatch(info.name)) is not None:
+                self._names.setdefault(match[1], []).append(info.name)
+
+    def newest(self, backup: str) -> Mark | None:
+        """Return the mark of a backup that counts here, if there is one."""
+        if backup not in self._newest:
+            self._newest[backup] = self._read(backup)
+        return self._newest[backup]
+
+    def all(self) -> Marks:
+        """Return every mark that counts here."""
+        found = {backup: self.newest(backup) for backup in self._names}
+        return Marks(newest={name: mark for name, mark in found.items() if mark}, aside=self.aside)
+
+    def _read(self, backup: str) -> Mark | None:
+        for name in sorted(self._names.get(backup, ()), reverse=True)[:_READ]:
             try:
-                newest[marked] = _read(objects, name, marked, trusted)
-                break
+                return _read(self._objects, name, backup, self._trusted)
             except FormatError as error:
-                aside[name] = f"{error.code}: {error.message}"
-    return Marks(newest=newest, aside=aside)
+                self.aside[name] = f"{error.code}: {error.message}"
+        return None
+
+
+def newest_mark(places: Iterable[MarksThere], backup: str) -> Mark | None:
+    """Return the mark of a backup that counts over several places."""
+    found = [mark for place in places if (mark := place.newest(backup)) is not None]
+    return max(found, key=lambda mark: mark.number, default=None)
 
 
 def together(found: Iterable[Marks]) -> Marks:
@@ -104,7 +143,7 @@ def write_mark(
     number = 1
     for target in targets:
         try:
-            known = read_marks(target, trusted=trusted, backup=backup).newest.get(backup)
+            known = MarksThere(target, trusted=trusted, backup=backup).newest(backup)
         except StrongroomError as error:
             failed[target.name] = f"{error.code}: {error.message}"
             continue

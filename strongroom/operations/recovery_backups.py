@@ -72,7 +72,7 @@ def look(
         TargetError: it does not answer.
     """
     shelf = Shelf(target)
-    aside = quarantine_marks.read_marks(target, trusted=trusted).standing
+    marks = quarantine_marks.MarksThere(target, trusted=trusted)
     known = shelf.backups
     newest: dict[str, Manifest] = {}
     refused: dict[str, str] = {}
@@ -90,9 +90,9 @@ def look(
             refused[backup] = f"{error.code}: {error.message}"
         else:
             believed += 1
-            if backup in aside:
-                why = quarantine_marks.words(aside[backup])
-                refused[backup] = f"BackupQuarantined: it is in quarantine {why}"
+            mark = marks.newest(backup)
+            if mark is not None and mark.state == quarantine_marks.QUARANTINED:
+                refused[backup] = f"BackupQuarantined: it is in quarantine {quarantine_marks.words(mark)}"
                 continue
             newest.setdefault(manifest.policy, manifest)
     return Seen(newest=newest, backups=len(known), refused=refused)

@@ -112,11 +112,10 @@ def open_anywhere(run: Run, services: Services) -> Replicated:
     shred_record.check(services.store, run.spec.backup, services.signer_fingerprints)
     targets = [check_target(run, pin.name, services) for pin in run.spec.targets]
     trusted = services.signer_fingerprints
-    held = quarantine.quarantined(services)
     chooser = Chooser(
         [Holder(target.name, partial(_the, target)) for target in targets],
         trusted=trusted,
-        quarantined={backup: f"since incident {incident}" for backup, incident in held.items()},
+        quarantined=quarantine.recorded(services.store),
     )
     choice = chooser.choose(Asked(backup=run.spec.backup, selection=run.spec.selection, partial=True))
     put_damaged_on_record(services.store, chooser.damaged)

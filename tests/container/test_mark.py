@@ -39,7 +39,14 @@ def test_another_installation_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"number": 0}, {"number": 100_000_000}, {"reason": "x" * (MAX_TEXT + 1)}, {"by": "line\nfeed"}],
+    [
+        {"number": 0},
+        {"number": 100_000_000},
+        {"reason": "x" * (MAX_TEXT + 1)},
+        {"by": "line\nfeed"},
+        {"at": "yesterday"},
+        {"at": "2026-01-31T00:00:00"},
+    ],
 )
 def test_what_a_mark_may_not_say_is_not_signed(wrong: dict[str, object]) -> None:
     with pytest.raises(Malformed):

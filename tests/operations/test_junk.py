@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from strongroom.evidence.catalog import rebuild
+from strongroom.operations.choosing import Chooser, Holder
+from strongroom.operations.covering import Asked
 from strongroom.operations.drive import drive
 from strongroom.operations.open import read_manifest
 from strongroom.operations.submit import submit_repair
@@ -112,3 +114,14 @@ def test_a_repair_reads_nothing_beyond_the_size_on_record_and_puts_a_terabyte_ri
     mended = place.stat(name)
     assert mended is not None
     assert (done.state, mended.size < TERABYTE, place.given < 300 * MIB) == (RunState.DONE, True, True)
+
+
+def test_marks_that_nobody_asks_for_are_not_read(world: World, place: Counting) -> None:
+    run = world.back_up()
+    for number in range(300):
+        sparse(place, f"quarantine/20991231T000000Z-{number:08x}/00000001.json")
+    place.given = 0
+    services = world.services()
+    found = Chooser([Holder("eu", lambda: place)], trusted=services.signer_fingerprints)
+    assert found.choose(Asked()).manifest.backup_id == run.id
+    assert place.given < 3 * MIB
