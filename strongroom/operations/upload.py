@@ -59,9 +59,18 @@ def place(
         except (TargetLocked, TargetReadOnly):
             put_beside(target, name, content, size=size, sha256=digest)
             return True
+    left = target.stat(name) is not None
     raise VerificationFailed(
-        f"target '{target.name}' gave back other bytes than it was given; the copy was removed"
+        f"target '{target.name}' gave back other bytes than it was given; {_STRANGER if left else _REMOVED}",
+        hint="Nothing on other targets is affected. Look at what answers under this target's address.",
     )
+
+
+_REMOVED = "the copy was removed"
+_STRANGER = (
+    "it was told to remove the copy, and still shows one: something else than the target may answer there, "
+    "such as a proxy or a login page"
+)
 
 
 def digest_of(target: Target, name: str, *, size: int) -> str:
