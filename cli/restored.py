@@ -325,7 +325,8 @@ class Job:
 
     def _reasons(self) -> Iterator[str]:
         for code, count in self._account.by_code.items():
-            these = [one for one in self._account.not_done if one.code == code]
+            held = (one for one in self._account.not_done if one.code == code)
+            these = sorted(held, key=lambda one: one.name)
             yield f"    {count:,} for {code}{_such_as(these)}"
             if count > 1:
                 yield from _named([one.name for one in these], count, every=self._names, indent=6)
@@ -358,7 +359,7 @@ class _Plan:
     def lines(self) -> Iterator[str]:
         for action, words in _WOULD.items():
             if count := self.counts[action]:
-                yield f"  {plural(count, 'secret')} {words}"
+                yield f"  {plural(count, 'secret')} {words.format(differ=verb(count, 'differ'))}"
                 held = self._held[action]
                 yield from (f"      {in_line(each.name)}{_compared(each)}" for each in held)
                 if len(held) < count and action is not Action.SAME:
@@ -370,7 +371,7 @@ _WOULD = {
     Action.FINISH: "would be finished: an interrupted restore began to write them",
     Action.CHANGE: "would be changed",
     Action.SAME: "already as in the backup",
-    Action.LEAVE: "differ and would be left as they are (--overwrite-existing would replace them)",
+    Action.LEAVE: "{differ} and would be left as they are (--overwrite-existing would replace them)",
     Action.CANNOT: "could not be restored",
 }
 _NEWER = {

@@ -85,7 +85,7 @@ def _restore_one(arguments: Namespace, output: Output) -> None:
         job = Job(arguments, output, here, origin, overwrite=arguments.confirm_overwrite)
         secret = origin.find(arguments.secret_name)
         if (
-            not arguments.confirm_overwrite
+            not (arguments.confirm_overwrite or arguments.dry_run)
             and plan_restore(lambda: [secret], job.destination, overwrite=False).left
         ):
             raise WouldOverwrite(

@@ -101,8 +101,13 @@ class AllOfIdentity(KeyHolder):
             return ""  # it is named already, and opens what has it in every leg
         return "these together: " + ", ".join(each.describe() for each in self._identities)
 
+    @property
+    def seals(self) -> bool:
+        """Whether something can be sealed for all of these together: one alone opens by itself."""
+        return LEAST_LEGS <= sum(map(_is_opener, self._identities)) <= MOST_LEGS
+
     def recipient(self) -> AllOfRecipient:
-        """Return the sealing side for which every one of these is needed. All have to be openers."""
+        """Return the sealing side for which every one of these is needed, where it :attr:`seals`."""
         return AllOfRecipient([[each.recipient()] for each in self._identities if _is_opener(each)])
 
     def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:

@@ -29,6 +29,7 @@ from strongroom.container.writer import Sealed, write_container
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient
 from strongroom.keys.allof import TYPE as ALL_OF
+from strongroom.keys.allof import AllOfIdentity
 from strongroom.model import Entry
 from strongroom.operations.layout import container_entry, container_name, manifest_name, sealed_receipt
 from strongroom.operations.restore import Undo
@@ -68,7 +69,8 @@ def undo_into(
 
 def _recipients(identities: Sequence[Opener], manifest: Manifest | None) -> list[Recipient]:
     """Return the backup's own recipients as far as they are at hand, else everything at hand."""
-    found = [identity.recipient() for identity in identities]
+    sealing = (each for each in identities if not isinstance(each, AllOfIdentity) or each.seals)
+    found = [identity.recipient() for identity in sealing]
     own = {recipient.fingerprint for recipient in manifest.recipients} if manifest else set()
     all_of = {recipient.type for recipient in manifest.recipients} == {ALL_OF} if manifest else False
     fitting = [recipient for recipient in found if recipient.fingerprint in own]
