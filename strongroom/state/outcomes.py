@@ -205,7 +205,8 @@ def close(conn: Connection, run: Run, ending: RunState, error: str | None) -> Ru
         )
         runs.change(conn, run.id, closing=True, facts=run.facts, error=error)
         events.append(conn, "run.closing", run.id, {"ending": ending.value, "error": error})
-        _drop(conn, run, error, StepState.READY, StepState.SENT)
+    # Each time: a step that was left out, or edited since, would keep the run from ending for ever.
+    _drop(conn, run, run.error, StepState.READY, StepState.SENT)
     _report_when_idle(conn, run)
     return run
 

@@ -300,9 +300,9 @@ def _mend(
 
 
 def _is_over(one: Watched, run: Run, patience: Patience) -> bool:
-    """Tell whether a step whose lease ran out is not to be tried again."""
+    """Tell whether a step whose lease ran out, or whose message got lost, is not to be tried again."""
     closing = run.closing and one.step.kind is not StepKind.REPORT
-    return one.state is StepState.RUNNING and (one.silent >= patience.starts or closing)
+    return closing or (one.state is StepState.RUNNING and one.silent >= patience.starts)
 
 
 def _tell(conn: Connection, run: str, ready: Sequence[Watched]) -> None:

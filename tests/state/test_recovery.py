@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import delete, event, update
 
 from strongroom.state import claims, recovery, tables
 from strongroom.state.records import Run, RunState, Step, StepKind, StepState, Tally, Verdict
@@ -324,6 +324,23 @@ def test_a_row_moved_by_hand_into_the_past_is_only_sent_again(store: RunStore) -
     with store._database.writing() as conn:
         conn.execute(update(tables.steps).values(sent_at=None))
     assert store.reconcile(decide) == [run.id]
+
+
+@pytest.mark.parametrize("stands", ["ready", "sent"])
+def test_a_step_that_was_left_out_as_its_run_was_cancelled_keeps_it_from_ending_no_more(
+    store: RunStore, stands: str
+) -> None:
+    run = new_run(store, [upload(0)])
+    store.cancel(run.id)
+    edit(store, upload(0), state=stands)
+    with store._database.writing() as conn:
+        conn.execute(delete(tables.steps).where(tables.steps.c.kind == StepKind.REPORT.value))
+    if stands == "ready":
+        store.cancel(run.id)
+    else:
+        let_pass(store, 3600)
+        store.reconcile(decide)
+    assert work_off(store, run).state is RunState.CANCELLED
 
 
 # -- many at once, and rows that lie ------------------------------------------
