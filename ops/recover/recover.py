@@ -153,9 +153,11 @@ def check_texts(value: Any) -> None:
 
 def depth_of(value: Any) -> int:
     """Return how deep objects and lists lie in each other."""
-    if not isinstance(value, list | dict):
-        return 0
-    return 1 + max(map(depth_of, value.values() if isinstance(value, dict) else value), default=0)
+    layer, depth = [value], 0
+    while layer := [each for each in layer if isinstance(each, list | dict)]:
+        depth += 1
+        layer = [inner for each in layer for inner in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def canonical(value: object) -> bytes:

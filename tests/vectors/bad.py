@@ -294,6 +294,7 @@ ODD_METADATA = {
     "twice-spelled": ("a name twice, in two spellings", b'{"a":1,"\\u0061":1}'),
     "twice-deep": ("a name twice, deep inside", b'{"a":[{"b":1,"b":2}]}'),
     "deep": ("65 objects and lists in each other", b'{"a":' + b"[" * 64 + b"]" * 64 + b"}"),
+    "rather-deep": ("900 lists in each other", b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"),
     "very-deep": ("100,000 lists in each other", b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     "number": ("a number that JSON does not know", b'{"a":01}'),
     "nan": ("NaN", b'{"a":NaN}'),
