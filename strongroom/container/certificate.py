@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
 from strongroom.container import canonical
-from strongroom.container.signing import Signer, Signers, fingerprint, verify
+from strongroom.container.signing import SIGNERS, Signer, Signers, fingerprint, verify
 from strongroom.errors import Malformed, Tampered, UntrustedSigner
 from strongroom.model import prepare
 
@@ -74,16 +75,18 @@ class Certificate(Struct, frozen=True, forbid_unknown_fields=True):
 
     def verify(self) -> None:
         """Check the installation's signature; raise Tampered."""
-        unsigned = _Unsigned(self.installation, self.role, self.key, self.issued_at)
-        try:
-            verify(
-                bytes.fromhex(self.installation),
-                DOMAIN,
-                canonical.encode(unsigned),
-                bytes.fromhex(self.signature),
-            )
-        except Tampered:
-            raise Tampered("The installation's signature under a signer's certificate is wrong.") from None
+        _verified(self)
+
+
+@lru_cache(maxsize=SIGNERS)
+def _verified(certificate: Certificate) -> None:
+    """Check a certificate once: thousands of documents carry the same few. A failure is not kept."""
+    unsigned = _Unsigned(certificate.installation, certificate.role, certificate.key, certificate.issued_at)
+    public, signature = bytes.fromhex(certificate.installation), bytes.fromhex(certificate.signature)
+    try:
+        verify(public, DOMAIN, canonical.encode(unsigned), signature)
+    except Tampered:
+        raise Tampered("The installation's signature under a signer's certificate is wrong.") from None
 
 
 prepare(Certificate)

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from strongroom.container.manifest import Manifest, parse_manifest
+from strongroom.container.manifest import Manifest, check_receipts, parse_manifest
 from strongroom.errors import ConfigError, MissingPiece, RecordRefused, StrongroomError, Tampered
 from strongroom.model import prepare
 from strongroom.operations import pins, shred_record
@@ -108,6 +108,7 @@ class Rotator:
             return result
         rotation = self._rotation(manifest)
         if self._options.reencrypt:
+            check_receipts(manifest)
             made = reencrypt_backup(self._run, manifest, targets, rotation, self._services)
             return result | made | {"missed": missed | made.get("missed", {})}
         keys = list(rewrap_backup(manifest, targets, rotation))
@@ -187,7 +188,8 @@ def _manifest(
             raise Tampered(f"target '{target.name}' holds another manifest of {backup} than was recorded")
         key = digest.digest()
         if key not in known:
-            known[key] = parse_manifest(content, trusted=services.signer_fingerprints)
+            trusted = services.signer_fingerprints
+            known[key] = parse_manifest(content, trusted=trusted, receipts=False)
         return known[key]
 
     return sound_copy(target, manifest_name(backup), parsed)
