@@ -128,6 +128,20 @@ def test_a_restore_run_brings_secrets_back_into_an_empty_store(world: World) -> 
     assert {s.name: s for s in fresh.read(list(fresh.list())) if s is not None} == wanted
 
 
+def test_a_restore_run_that_leaves_what_differs_is_degraded_and_names_the_file(world: World) -> None:
+    backup = world.back_up().id
+    fresh = MemoryStore(made_up(3, size=99), name="fresh")
+    services = world.services(destinations={"fresh": fresh})
+    options = RestoreOptions(destination="fresh")
+    run = finish(submit_restore(services, backup=backup, options=options), services)
+    assert run.state is RunState.DEGRADED
+    record = world.folder / "undo" / run.id
+    assert run.error == (
+        f"3 secrets differ from the backup and were left as they are; each is named in {record}"
+    )
+    assert len((record / "not-restored.jsonl").read_text().splitlines()) == 3
+
+
 def test_a_restore_run_of_one_name_restores_that_and_keeps_what_it_overwrote(world: World) -> None:
     backup = world.back_up().id
     fresh = MemoryStore(made_up(3, size=99), name="fresh")
