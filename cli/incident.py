@@ -180,7 +180,7 @@ def _list(arguments: Namespace, output: Output) -> None:
 
     built = services()
     found = standing(built)
-    gone = sorted(backup for backup in found if _is_deleted(backup, built))
+    gone = _deleted(found, built)
     words = [
         f"{backup}  {why}" + ("; since deleted: no target has it any more" if backup in gone else "")
         for backup, why in sorted(found.items())
@@ -188,10 +188,19 @@ def _list(arguments: Namespace, output: Output) -> None:
     output.answer({"quarantined": found, "deleted": gone}, words or ["Nothing is in quarantine."])
 
 
-def _is_deleted(backup: str, built: Services) -> bool:
-    """Tell whether a backup is gone from all targets, as by 'rotate --remove-replaced'."""
-    entry = built.store.backup(backup)
-    return entry is not None and entry.policy != COMMAND and not built.store.replicas(backup)
+def _deleted(backups: Iterable[str], built: Services) -> list[str]:
+    """Return those that the catalog has no more and no target shows, as after 'rotate --remove-replaced'.
+
+    Where a target does not answer, nobody knows: then none is called deleted.
+    """
+    from strongroom.targets.shelf import Shelf  # noqa: PLC0415
+
+    forgotten = [backup for backup in backups if built.store.backup(backup) is None]
+    try:
+        shelves = [Shelf(target) for target in built.targets.values()] if forgotten else []
+    except StrongroomError:
+        return []
+    return sorted(one for one in forgotten if not any(one in shelf for shelf in shelves))
 
 
 def _release(arguments: Namespace, output: Output) -> None:

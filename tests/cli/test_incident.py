@@ -65,3 +65,18 @@ def test_nothing_is_done_without_a_yes(house: Machine) -> None:
     done = house.run(*(word for word in WORDS if word != "--force"))
     assert done.code == 4
     assert house.ok("incident", "list", "--json").document["quarantined"] == {}
+
+
+def test_the_commands_left_to_do_remove_the_old_copies_which_are_then_listed_as_deleted(
+    house: Machine,
+) -> None:
+    configure(house, "new")
+    house.ok(*WORDS)
+    left = json.loads(house.path("record.json").read_text())["left_to_do"]
+    [typed] = [line.partition("strongroom ")[2].split() for line in left if "--remove-replaced" in line]
+    [old] = house.ok("incident", "list", "--json").document["quarantined"]
+    assert house.ok("incident", "list", "--json").document["deleted"] == []
+    house.ok(*typed)
+    listed = house.ok("incident", "list", "--json").document
+    assert (list(listed["quarantined"]), listed["deleted"]) == ([old], [old])
+    assert "since deleted: no target has it any more" in house.ok("incident", "list").out
