@@ -44,7 +44,8 @@ def watched(shared_cluster: RunningCluster) -> RunningCluster:
     until(lambda: "strongroom.reconcile" in fetch(shared_cluster, "/api/tasks")[1], what="events")
     shell(
         shared_cluster,
-        f"from tasks.backup import full_backup; full_backup.delay(policy='{CANARY}')",
+        "from workers.app import app; "
+        f"app.send_task('strongroom.backup.full', kwargs={{'policy': '{CANARY}'}}, queue='control')",
     )
     until(lambda: "strongroom.backup.full" in fetch(shared_cluster, "/api/tasks")[1], what="the task")
     return shared_cluster
