@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pwd
 from argparse import Namespace
+from collections.abc import Callable
 
 from cli.output import Output, in_line
 from cli.place import Place
+from strongroom.errors import KeyServiceUnavailable, NothingOpens, UsageError, WrongKey
 from strongroom.evidence import accesses
 
 
@@ -17,11 +19,40 @@ def opened(arguments: Namespace, output: Output, here: Place, backup: str, *, qu
     where = given.get("backup_file") or given.get("from_target") or given.get("file")
     words = ", ".join(map(str, where)) if isinstance(where, list) else str(where or "the configured targets")
     more = {"quarantined": in_line(quarantine)} if quarantine else {}
-    noted(accesses.OPENED, arguments, output, here, backup=backup, where=in_line(words), **more)
+    attempted(arguments, output, here, backup=backup, where=in_line(words), **more)
+
+
+def attempted(
+    arguments: Namespace, output: Output, here: Place, *, backup: str, where: str, **more: str
+) -> None:
+    """Note an attempt before it is made: a process that is killed leaves that much.
+
+    What came of it is noted by :func:`settle`, once that is known.
+    """
+    detail = {"backup": backup, "where": where, **more}
+    noted(accesses.ATTEMPTED, arguments, output, here, **detail)
+    _PENDING.append(lambda kind, **error: noted(kind, arguments, output, here, **detail, **error))
+
+
+def settle(error: BaseException | None) -> None:
+    """Note what came of the attempts: opened, or failed if no key at hand opened anything."""
+    while _PENDING:
+        note = _PENDING.pop(0)
+        if isinstance(error, _UNOPENED):
+            note(accesses.FAILED, error=type(error).__name__)
+        else:
+            note(accesses.OPENED)
+
+
+_PENDING: list[Callable[..., None]] = []
+_UNOPENED = (WrongKey, NothingOpens, KeyServiceUnavailable, UsageError)
+"""What ends a command before anything was opened. Damage is none of it: some was read by then, perhaps."""
 
 
 def noted(kind: str, arguments: Namespace, output: Output, here: Place, **detail: str | int | None) -> None:
     """Leave a line where an installation is. One that cannot be left is said: it stops no recovery."""
+    if kind in (accesses.RESTORED, accesses.SHOWN):  # which only an opened backup leads to
+        settle(None)
     if not here.state_dir.is_dir():
         return
     who = {"command": arguments.command_name, "by": _user(), "host": os.uname().nodename}

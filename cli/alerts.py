@@ -67,17 +67,29 @@ def _alerts(arguments: Namespace, output: Output) -> None:
     from strongroom.wiring import watching  # noqa: PLC0415
 
     configured = settings()
-    sending = _sending(arguments, configured)
     watched = watching.watched(configured)
     limits = watching.limits(configured, threshold_age=arguments.threshold_age)
     found = look(watched, limits)
     put_lost_on_record(watched, found)
-    telling, trouble = _tell(watched, found, sending, dry_run=arguments.dry_run)
+    sending, trouble = _sending_or_why(arguments, configured)
+    telling = None
+    if trouble is None:
+        telling, trouble = _tell(watched, found, sending, dry_run=arguments.dry_run)
     mail = alerts_shown.Mail(sending, telling, trouble, dry_run=arguments.dry_run)
     output.answer(alerts_shown.document(found, limits, mail), alerts_shown.lines(found, limits, mail))
     if trouble is not None:
         raise trouble
     _raise(found.alerts)
+
+
+def _sending_or_why(
+    arguments: Namespace, configured: Settings
+) -> tuple[Sending | None, StrongroomError | None]:
+    """Return how people are told. Without a mail server what is wrong is printed all the same."""
+    try:
+        return _sending(arguments, configured), None
+    except StrongroomError as error:
+        return None, error
 
 
 def _sending(arguments: Namespace, configured: Settings) -> Sending | None:

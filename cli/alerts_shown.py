@@ -65,6 +65,8 @@ def _standing(one: Freshness) -> str:
 
 
 def _told(mail: Mail) -> str:
+    if mail.sending is None and mail.trouble is not None:
+        return "Nobody was told by mail: no mail could be prepared. See below."
     if mail.sending is None:
         return "Nobody is told by mail: give --email, or set alerts.email."
     if mail.telling is None:

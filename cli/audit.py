@@ -61,6 +61,7 @@ def _report(arguments: Namespace, output: Output) -> None:
 
     since, until = _span(arguments)
     if arguments.output:
+        _refuse_other_format(arguments.output)
         refuse_existing(arguments.output, replace=arguments.force)
     built = services()
     take(built.state_dir, built.store)
@@ -74,6 +75,14 @@ def _report(arguments: Namespace, output: Output) -> None:
             f"Event {found.broken} is not what was appended, or one before it is gone: the report says what "
             "stands there now.",
             hint=UNLIKE,
+        )
+
+
+def _refuse_other_format(file: Path) -> None:
+    if file.suffix.lower() not in ("", ".json"):
+        raise UsageError(
+            f"The report is JSON, signed as it stands; it cannot be written as '{file.suffix}'.",
+            hint="Name a file that ends in .json. Nothing was written.",
         )
 
 
@@ -112,7 +121,7 @@ def _pairs(found: Audit) -> Iterator[tuple[str, object]]:
 
 
 _ABOUT = {
-    "access": ("access.",),
+    "access": ("access.opened", "access.failed", "access.restored", "access.shown", "access.unreadable"),
     "keys and signers": ("key.", "signer."),
     "incidents": ("incident.", "backup.quarantined", "backup.released"),
     "refused": ("message-refused", "submission-refused"),

@@ -11,6 +11,7 @@ from cli.command import Command
 from cli.output import Output, in_line, plural, size, table
 from cli.progress import counting
 from strongroom.errors import ConfigError, StrongroomError, UsageError
+from strongroom.words import nearest
 
 if TYPE_CHECKING:
     from strongroom.config import Settings
@@ -87,8 +88,9 @@ def _targets(wanted: Sequence[str], found: Settings) -> list[Target]:
     if not found.targets:
         raise ConfigError("no target is configured to be measured", hint=_NO_TARGET)
     if unknown := [name for name in wanted if name not in found.targets]:
-        known = ", ".join(found.targets)
-        raise UsageError(f"There is no target {in_line(unknown[0])!r}.", hint=f"Known: {known}.")
+        raise UsageError(
+            f"There is no target {in_line(unknown[0])!r}.", hint=nearest(unknown[0], found.targets)
+        )
     names = list(dict.fromkeys(wanted)) or list(found.targets)
     targets = [places.target(name, found, prepare=True) for name in names]
     require_removable(targets)

@@ -20,6 +20,7 @@ from strongroom.errors import (
     TargetUnavailable,
     UsageError,
 )
+from strongroom.words import nearest
 
 if TYPE_CHECKING:
     from strongroom.config import PolicySettings, Settings
@@ -69,7 +70,7 @@ def _emergency(arguments: Namespace, output: Output) -> None:
 def _policy(name: str, found: Settings) -> PolicySettings:
     policy = found.policies.get(name)
     if policy is None:
-        raise ConfigError(f"There is no policy '{name}'.", hint=f"Known: {', '.join(found.policies)}.")
+        raise ConfigError(f"There is no policy '{name}'.", hint=nearest(name, found.policies))
     if not policy.sealed:
         raise UsageError(f"Policy '{name}' does not seal: what lies in a safe has to.", hint="")
     if not policy.offline:

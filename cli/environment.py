@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cli import identities, place, trust
 from cli.command import Command
 from cli.output import Output, plural, table
+from strongroom.errors import MissingPiece
 
 if TYPE_CHECKING:
     from strongroom.operations.health import Finding
@@ -47,8 +48,11 @@ def _check(arguments: Namespace, output: Output) -> int:
 
 
 def _exit_code(findings: Sequence[Finding]) -> int:
-    """Return that of the first check that is wrong."""
-    return next((one.exit_code for one in findings if one.exit_code), 0)
+    """Return that of the first check that is wrong, or of a missing backup where none can be recovered."""
+    from strongroom.operations.recovery_backups import OPENS  # noqa: PLC0415
+
+    nothing = 0 if any(one.check == OPENS for one in findings) else MissingPiece.exit_code
+    return next((one.exit_code for one in findings if one.exit_code), nothing)
 
 
 def _document(findings: Sequence[Finding]) -> dict[str, Any]:
@@ -84,7 +88,7 @@ def _closing(findings: Sequence[Finding], file: Path | None) -> str:
         return f"This machine could not {what} now: {wrong:,} wrong, {remarks}."
     if any(one.check == OPENS for one in findings):
         return f"This machine could {what} now: nothing is wrong, {remarks}."
-    return f"Nothing is wrong here, {remarks}; but no backup was found that a recovery could start from."
+    return f"Nothing can be recovered here: no backup was found that a recovery could start from; {remarks}."
 
 
 def _about(one: Finding, none: str = "-") -> str:

@@ -159,14 +159,13 @@ def _entering(arguments: Namespace, output: Output) -> Entering:
     does, of the same replica."""
     from cli import accessed  # noqa: PLC0415
     from cli.looked import entered  # noqa: PLC0415
-    from strongroom.evidence.accesses import OPENED  # noqa: PLC0415
 
     here = place.find()
 
     def entering(target: Target, manifest: Manifest, depth: Depth) -> AbstractContextManager[None]:
         if manifest.sealed and depth in (Depth.OPENED, Depth.COMPARED):
             where, backup = target.name, manifest.backup_id
-            accessed.noted(OPENED, arguments, output, here, backup=backup, where=where)
+            accessed.attempted(arguments, output, here, backup=backup, where=where)
         return entered(target, manifest, depth, here, output)
 
     return entering

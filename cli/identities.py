@@ -53,6 +53,40 @@ def identities_of(arguments: Namespace, output: Output, place: Place, *, ask: bo
     return _with_all(found)
 
 
+def typed_only(arguments: Namespace, output: Output, place: Place) -> list[Opener]:
+    """Return what was given on the command line, and nothing else; nothing if nothing was."""
+    found = [load(path) for path in arguments.identity]
+    if arguments.passphrase_file is not None:
+        found += filter(None, [_given_passphrase(arguments, output)])
+    if getattr(arguments, "quorum", None):
+        found += custodians.custodians_of(arguments, output, place, ask=True)
+    return _with_all(found)
+
+
+def _given_passphrase(arguments: Namespace, output: Output) -> Opener | None:
+    passphrase = passphrases.given(arguments, output)
+    return None if passphrase is None else _passphrase(passphrase)
+
+
+class Noting:
+    """An identity that remembers that it opened something."""
+
+    def __init__(self, inner: Opener) -> None:
+        self.inner = inner
+        self.opened = False
+
+    def describe(self) -> str:
+        return self.inner.describe()
+
+    def recipient(self) -> Recipient:
+        return self.inner.recipient()
+
+    def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
+        key = self.inner.unwrap(stanza, context=context)
+        self.opened = self.opened or key is not None
+        return key
+
+
 def _with_all(found: list[Opener]) -> list[Opener]:
     """Return identities, and last what they are together: some backups need several at once."""
     if not found:

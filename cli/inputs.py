@@ -15,6 +15,7 @@ from strongroom.container.kinds import HEAD, FileKind, sniff
 from strongroom.container.ranges import FileReader, RangeReader
 from strongroom.errors import MissingPiece, TargetError, TargetUnavailable, UsageError
 from strongroom.operations.open import Objects
+from strongroom.words import nearest
 
 if TYPE_CHECKING:
     from strongroom.targets import Target
@@ -127,9 +128,9 @@ def target_of(word: str, place: Place) -> Target:
         return _remote(word)
     if Path(word).is_dir():
         return directory(Path(word))
-    known = ", ".join(folders)
+    known = nearest(word, {*folders, *place.section("targets")})
     raise TargetError(
-        f"There is no target '{word}'.", hint=f"Name a directory, or a configured target ({known})."
+        f"There is no target '{word}'.", hint=f"Name a directory, or a configured target. {known}"
     )
 
 

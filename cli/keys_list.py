@@ -219,9 +219,10 @@ def _row(name: str | None, use: KeyUse, configured: Mapping[str, Configured]) ->
 
 
 def _unnamed(use: KeyUse) -> str:
-    """Call a key that is not configured by its label and the beginning of its public name."""
+    """Call a key that is not configured by its label and its public name's beginning, or by its kind."""
     public = use.key.partition(":")[2][:12]
-    return f"({' '.join((*use.labels, public))})"
+    words = [word for word in (*use.labels, public) if word]
+    return f"({' '.join(words) or f'{use.type} without a name'})"
 
 
 def _needed(name: str, use: KeyUse) -> str:

@@ -31,8 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - whatever it is, a person gets words and no traceback
         failures.debug(error)
+        _settle_accesses(error)
         return _explain(error, output)
+    _settle_accesses(None)
     return code
+
+
+def _settle_accesses(error: BaseException | None) -> None:
+    """Put on record what came of opening a backup, if this command tried to."""
+    if (accessed := sys.modules.get("cli.accessed")) is not None:
+        accessed.settle(error)
 
 
 def _keep_no_core() -> None:

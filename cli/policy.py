@@ -16,6 +16,7 @@ from strongroom.operations.drive import drive, end
 from strongroom.operations.services import Services
 from strongroom.operations.submit import submit_backup
 from strongroom.state.records import Run, RunState, Ticket
+from strongroom.words import nearest
 
 _NOT_BESIDE = (
     "file",
@@ -37,8 +38,8 @@ def back_up(arguments: Namespace, output: Output) -> None:
     found = settings()
     policy = found.policies.get(arguments.policy)
     if policy is None:
-        known = ", ".join(sorted(found.policies)) or "none"
-        raise ConfigError(f"There is no policy '{arguments.policy}'.", hint=f"Known: {known}.")
+        known = nearest(arguments.policy, found.policies)
+        raise ConfigError(f"There is no policy '{arguments.policy}'.", hint=known)
     if policy.kind == "full":
         where = ", ".join(policy.targets)
         prompts.confirm(

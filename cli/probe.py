@@ -12,6 +12,7 @@ from cli.command import Command
 from cli.output import Output, in_line, plural, table
 from cli.settings import settings
 from strongroom.errors import ConfigError, RefusalMissing, RightMissing, UsageError
+from strongroom.words import nearest
 
 if TYPE_CHECKING:
     from strongroom.config import Settings
@@ -67,7 +68,7 @@ def chosen(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
     names = list(known)
     if unknown := [name for name in wanted if name not in names]:
         raise UsageError(
-            f"There is no {in_line(unknown[0])!r} in the configuration.", hint=f"Known: {', '.join(names)}."
+            f"There is no {in_line(unknown[0])!r} in the configuration.", hint=nearest(unknown[0], names)
         )
     return list(wanted) or names
 

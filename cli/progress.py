@@ -34,5 +34,24 @@ def bars() -> Any:
         TimeElapsedColumn,
     )
 
+    _RUNNING.clear()
     columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(file=sys.stderr), transient=True)
+    made = Progress(*columns, console=Console(file=sys.stderr), transient=True)
+    _RUNNING.append(made)
+    return made
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Take the bars away inside the block: what a person is asked stands on a line of its own."""
+    stopped = [progress for progress in _RUNNING if progress.live.is_started]
+    for progress in stopped:
+        progress.stop()
+    try:
+        yield
+    finally:
+        for progress in stopped:
+            progress.start()
+
+
+_RUNNING: list[Any] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from cli.progress import paused
 from strongroom.errors import ConfirmationRequired, UsageError
 
 
@@ -22,8 +23,10 @@ def confirm(what: str, *, force: bool) -> None:
         return
     if not somebody_there():
         raise ConfirmationRequired(f"{what}. That needs a yes, and there is no terminal to ask on.")
-    print(f"{what}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    with paused():
+        print(f"{what}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline()
+    if answer.strip().lower() not in ("y", "yes"):
         raise ConfirmationRequired("The answer was no.")
 
 
@@ -36,7 +39,7 @@ def hidden(prompt: str) -> str:
     from getpass import GetPassWarning, getpass  # noqa: PLC0415 - only where somebody is asked
     from warnings import catch_warnings, simplefilter  # noqa: PLC0415
 
-    with catch_warnings():
+    with paused(), catch_warnings():
         # Without a terminal getpass would fall back to showing what is typed.
         simplefilter("error", GetPassWarning)
         try:

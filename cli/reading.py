@@ -9,6 +9,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from msgspec import to_builtins
+
 from cli import identities, legacy, looks, place, trust
 from cli.command import Command
 from cli.inputs import kind_of
@@ -74,11 +76,15 @@ def _validate(arguments: Namespace, output: Output) -> None:
 
 def _test_decrypt(arguments: Namespace, output: Output) -> None:
     here = place.find()
-    keys = identities.identities_of(arguments, output, here)
+    given = identities.typed_only(arguments, output, here)
+    keys = [identities.Noting(one) for one in given or identities.identities_of(arguments, output, here)]
     if arguments.file.is_file() and kind_of(arguments.file) is FileKind.LEGACY and not arguments.legacy:
         raise LegacyFormat(f"'{arguments.file}' is an old Fernet file.")
     found = looks.look(arguments, Means(Depth.OPENED, output, here, keys, arguments.signer))
-    output.answer(found, lines_of(found, f"It opens: {arguments.file}. Nothing was written."))
+    opened = [one.describe() for one in keys if one.opened]
+    by = f" with {', '.join(opened)}" if opened else ""
+    document = {**to_builtins(found, enc_hook=str), "opened_with": opened}
+    output.answer(document, lines_of(found, f"It opens{by}: {arguments.file}. Nothing was written."))
 
 
 COMMANDS = {

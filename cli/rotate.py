@@ -15,6 +15,7 @@ from cli.output import Output
 from cli.rotate_shown import Done
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.state.records import Run
+from strongroom.words import nearest
 
 if TYPE_CHECKING:
     from cli.place import Place
@@ -153,7 +154,7 @@ def _policies(arguments: Namespace, found: Settings, built: Services, swap: Swap
         elif name in arguments.policy:
             raise UsageError(f"Policy '{name}' is sealed for neither of the two keys.", hint="")
     if unknown := sorted(set(arguments.policy) - set(found.policies)):
-        raise UsageError(f"There is no policy '{unknown[0]}'.", hint=f"Known: {', '.join(found.policies)}.")
+        raise UsageError(f"There is no policy '{unknown[0]}'.", hint=nearest(unknown[0], found.policies))
 
 
 def _run(name: str, arguments: Namespace, built: Services, swap: Swap, output: Output) -> Run:

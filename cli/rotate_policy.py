@@ -14,6 +14,7 @@ from cli.output import Output
 from cli.rotate_shown import Done
 from strongroom.errors import UsageError
 from strongroom.state.records import Run
+from strongroom.words import nearest
 
 if TYPE_CHECKING:
     from strongroom.config import Settings
@@ -82,8 +83,7 @@ def _removed(result: Mapping[str, Any], built: Services) -> Mapping[str, Any]:
 def _policies(arguments: Namespace, found: Settings) -> list[str]:
     sealing = [name for name, policy in found.policies.items() if policy.sealed]
     if unknown := [name for name in arguments.policy if name not in sealing]:
-        known = ", ".join(sealing) or "none"
-        raise UsageError(f"There is no policy '{unknown[0]}' that seals.", hint=f"Those that do: {known}.")
+        raise UsageError(f"There is no policy '{unknown[0]}' that seals.", hint=nearest(unknown[0], sealing))
     if arguments.backup and len(arguments.policy) != 1:
         raise UsageError("--backup needs the one policy that the backup belongs to.")
     if not (chosen := arguments.policy or sealing):

@@ -12,6 +12,7 @@ from cli.settings import settings
 from strongroom.errors import ConfigError, UsageError
 from strongroom.model import Secret, Selection
 from strongroom.sources import Destination, Source
+from strongroom.words import nearest
 
 if TYPE_CHECKING:
     from strongroom.sources.local import LocalStore
@@ -47,8 +48,8 @@ def source_of(spec: str, place: Place) -> Source:
         return _configured(spec, configured[spec], place)
     if spec == LOCAL:
         return local_store(place)
-    known = ", ".join(sorted({LOCAL, *configured}))
-    raise UsageError(f"There is no source '{spec}'.", hint=f"Known: {known}; or give files:PATH[:FORMAT].")
+    known = nearest(spec, {LOCAL, *configured})
+    raise UsageError(f"There is no source '{spec}'.", hint=f"{known} Or give files:PATH[:FORMAT].")
 
 
 def destination_of(spec: str, place: Place) -> Destination:
@@ -62,8 +63,8 @@ def destination_of(spec: str, place: Place) -> Destination:
     configured = place.section("sources")
     writable = {name for name, table in configured.items() if table.get("kind") not in _READ_ONLY}
     if spec not in writable:
-        known = sorted({LOCAL, *writable})
-        raise UsageError(f"There is no '{spec}' to restore into.", hint=f"Known: {', '.join(known)}.")
+        known = nearest(spec, {LOCAL, *writable})
+        raise UsageError(f"There is no '{spec}' to restore into.", hint=known)
     from strongroom.wiring import places  # noqa: PLC0415 - all that the settings may name
 
     return places.destination(spec, settings())

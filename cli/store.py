@@ -17,6 +17,7 @@ from strongroom.container.kinds import FileKind
 from strongroom.errors import SecretNotFound, UsageError
 from strongroom.evidence import accesses
 from strongroom.model import Entry, Secret, Selection
+from strongroom.words import meant
 
 if TYPE_CHECKING:
     from strongroom.operations.failover import Replicated
@@ -140,11 +141,20 @@ def _get(arguments: Namespace, output: Output) -> None:
 
 def _wanted(arguments: Namespace, output: Output, here: Place) -> Secret:
     if not _names_backup(arguments):
-        return sources.local_store(here).get(arguments.name)
+        return _of_store(arguments.name, here)
     old = _in_old_kinds(arguments.backup_file, arguments, output)
     if old is not None:
         return _named(arguments.name, old, str(arguments.backup_file))
     return _in_backup(arguments, output, here)
+
+
+def _of_store(name: str, here: Place) -> Secret:
+    store = sources.local_store(here)
+    try:
+        return store.get(name)
+    except SecretNotFound as error:
+        hint = meant(name, (entry.name for entry in store.list())) + error.hint
+        raise SecretNotFound(error.message, hint=hint) from None
 
 
 def _in_backup(arguments: Namespace, output: Output, here: Place) -> Secret:

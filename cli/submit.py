@@ -11,6 +11,7 @@ from cli.output import Output
 from cli.settings import run_store, settings
 from strongroom.errors import ConfigError, MissingPiece, UsageError
 from strongroom.model import Depth
+from strongroom.words import nearest
 
 if TYPE_CHECKING:
     from strongroom.config import PolicySettings, Settings
@@ -109,8 +110,8 @@ def _backup(name: str, found: Settings) -> tuple[Any, dict[str, str]]:
 def _policy(name: str, found: Settings) -> PolicySettings:
     policy = found.policies.get(name)
     if policy is None:
-        known = ", ".join(sorted(found.policies)) or "none"
-        raise ConfigError(f"There is no policy '{name}'; nothing was submitted.", hint=f"Known: {known}.")
+        known = nearest(name, found.policies)
+        raise ConfigError(f"There is no policy '{name}'; nothing was submitted.", hint=known)
     return policy
 
 

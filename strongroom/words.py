@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def plural(number: int, word: str) -> str:
     """Write a number with its word: ``1 secret``, ``2,000 secrets``, ``3 copies``."""
@@ -22,6 +24,22 @@ def _many(word: str) -> str:
     if word.endswith("y") and word[-2] not in "aeiou":
         return f"{word[:-1]}ies"
     return f"{word}s"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Say which of the known names a mistyped one may have been meant for, and which there are."""
+    names = sorted(known)
+    return f"{meant(word, names)}Known: {', '.join(names)}." if names else "There is none yet."
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """Ask whether a mistyped name was meant for the nearest of many; empty if none is near."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only needed when something is wrong
+
+    names = list(known)
+    same = [name for name in names if name.lower() == word.lower()]
+    close = same or get_close_matches(word, names, n=1)
+    return f"Did you mean '{close[0]}'? " if close else ""
 
 
 def spelled_out(text: str, *, but: str = "") -> str:

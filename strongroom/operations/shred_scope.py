@@ -9,6 +9,7 @@ from msgspec import Struct
 from strongroom.container.stanza import Stanza
 from strongroom.errors import ConfigError, KeyAmbiguous, NotErasable, OnLegalHold, StrongroomError
 from strongroom.keys.destroying import Destroyer
+from strongroom.words import nearest
 
 CONFIRMER = "recover"
 """The role that a person confirms in: its key lies where people restore and rotate, on no pool that
@@ -43,8 +44,7 @@ class Scope(Struct, frozen=True, kw_only=True):
         """
         found = self.policies.get(policy)
         if found is None:
-            known = ", ".join(sorted(self.policies)) or "none"
-            raise ConfigError(f"there is no policy '{policy}' (known: {known})")
+            raise ConfigError(f"there is no policy '{policy}'", hint=nearest(policy, self.policies))
         if not found.erasable:
             raise NotErasable(f"Policy '{policy}' is immutable: its backups are kept for as long as it says.")
         if found.legal_hold:

@@ -15,6 +15,7 @@ from strongroom.state.records import RecipientPin, RunKind, Spec, TargetPin
 from strongroom.targets import Target
 from strongroom.wiring import keys
 from strongroom.wiring.asking import Ask
+from strongroom.words import nearest
 
 if TYPE_CHECKING:
     from strongroom.operations.submit import Scheduled
@@ -32,8 +33,7 @@ def pinned(
     @cache
     def look_up(name: str) -> Pinned:
         if name not in settings.policies:
-            known = ", ".join(sorted(settings.policies)) or "none"
-            raise ConfigError(f"there is no policy '{name}' (known: {known})")
+            raise ConfigError(f"there is no policy '{name}'", hint=nearest(name, settings.policies))
         policy = settings.policies[name]
         named = policy.recipients if policy.sealed else ()
         recipients = tuple(keys.recipient(key, settings, ask) for key in named) if seals else ()

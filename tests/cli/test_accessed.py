@@ -19,7 +19,11 @@ def file(stocked: Machine) -> str:
 def lines(machine: Machine) -> list[dict[str, object]]:
     path = machine.state / "accesses.jsonl"
     found = [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
-    return [{"kind": one["kind"], **one["detail"]} for one in found]
+    return [{"kind": one["kind"], **one["detail"]} for one in found if one["kind"] != "access.attempted"]
+
+
+def attempts(machine: Machine) -> int:
+    return (machine.state / "accesses.jsonl").read_text().count("access.attempted")
 
 
 def name_of(machine: Machine) -> str:
@@ -48,6 +52,7 @@ def test_what_opens_a_backup_is_noted_with_who_and_which(
         backup,
         file,
     )
+    assert attempts(stocked) == 1
     assert one["by"]
     assert one["host"]
 
@@ -93,6 +98,24 @@ def test_it_all_comes_into_the_audit_report(stocked: Machine, file: str) -> None
     stocked.ok("test-decrypt", file)
     report = stocked.ok("backup-audit-report", "--json").document
     assert [(one["kind"], one["detail"]["command"]) for one in report["happenings"]] == [
-        ("access.opened", "test-decrypt")
+        ("access.attempted", "test-decrypt"),
+        ("access.opened", "test-decrypt"),
     ]
     assert lines(stocked) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["test-decrypt", "b.strongroom"],
+        ["list", "--backup-file", "b.strongroom"],
+        ["restore", "--backup-file", "b.strongroom", "--full-restore"],
+    ],
+)
+def test_what_could_not_be_opened_is_a_failed_attempt_and_no_opening(
+    stocked: Machine, file: str, words: list[str]
+) -> None:
+    assert stocked.run(*words, STRONGROOM_PASSPHRASE="not the one that it was sealed for").code == 10
+    [one] = lines(stocked)
+    assert (one["kind"], one["command"], one["error"]) == ("access.failed", words[0], "WrongKey")
+    assert attempts(stocked) == 1

@@ -29,8 +29,9 @@ def everything_under(folder: Path) -> list[Path]:
 
 
 def test_the_procedures_command_line_makes_nothing_on_a_machine_where_nothing_is(machine: Machine) -> None:
-    done = machine.ok(COMMAND)
-    assert "no backup was found that a recovery could start from" in done.out
+    done = machine.run(COMMAND)
+    assert done.code == 16
+    assert "Nothing can be recovered here: no backup was found that a recovery could start from" in done.out
     assert everything_under(machine.home) == []
 
 

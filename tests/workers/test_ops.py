@@ -64,7 +64,21 @@ def test_the_database_password_reaches_who_uses_the_database(services: dict[str,
         if any(secret["source"] == "postgres_password" for secret in service.get("secrets", []))
     }
 
-    assert having == {"postgres", *names.QUEUES}
+    assert having == {"postgres", *names.QUEUES, names.BEAT}
+
+
+def test_the_pools_reach_vault_and_targets_and_the_servers_reach_nothing(services: dict[str, Any]) -> None:
+    outside = {name for name, service in services.items() if "outside" in service["networks"]}
+
+    assert outside == {*names.QUEUES, names.BEAT, "flower"}
+
+
+def test_a_configuration_that_is_missing_is_refused_and_not_made_as_a_folder(
+    services: dict[str, Any],
+) -> None:
+    for name in (*names.QUEUES, names.BEAT, "flower"):
+        (config,) = [one for one in services[name]["volumes"] if one["target"].endswith("strongroom.toml")]
+        assert config["bind"].get("create_host_path", False) is False, name
 
 
 def test_passwords_are_made_once_and_private(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""What a command says is so: which key opened, what is wrong, what a mistyped name was meant for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.program import Machine
+
+
+@pytest.fixture
+def house(configured: Machine) -> Machine:
+    """A machine whose configuration has a private key that opens, and a spare one beside it that does not."""
+    configured.ok("keygen", "--output", "spare.key")
+    configured.ok("backup", "full.sr", "--include-values", "--force", "--recipient", "recovery.key.pub")
+    text = configured.path("strongroom.toml").read_text()
+    old = 'public_key_file = "recovery.key.pub"\n'
+    configured.path("strongroom.toml").write_text(text.replace(old, old + 'identity_file = "recovery.key"\n'))
+    return configured
+
+
+def test_a_key_that_is_tried_opens_by_itself_or_fails(house: Machine) -> None:
+    assert house.ok("test-decrypt", "full.sr").code == 0
+    assert house.run("test-decrypt", "full.sr", "--identity", "spare.key").code == 10
+
+
+def test_the_key_that_opened_is_named(house: Machine) -> None:
+    done = house.ok("test-decrypt", "full.sr", "--identity", "recovery.key")
+    assert "It opens with the private key" in done.out
+    document = house.ok("test-decrypt", "full.sr", "--identity", "recovery.key", "--json").document
+    assert len(document["opened_with"]) == 1
+
+
+def test_without_a_mail_server_what_is_wrong_is_printed_all_the_same(house: Machine) -> None:
+    done = house.run("backup-alerts", "--email", "ops@example.com", "--threshold-age", "48h")
+    assert done.code == 3
+    assert "Nothing is wrong." in done.out
+    assert "Nobody was told by mail" in done.out
+    assert "mail" in done.err
+
+
+@pytest.mark.parametrize("ending", ["csv", "html", "pdf"])
+def test_a_report_is_not_written_as_what_it_is_not(house: Machine, ending: str) -> None:
+    done = house.run("backup-audit-report", "--output", f"report.{ending}")
+    assert done.code == 2
+    assert f".{ending}" in done.err
+    assert not house.path(f"report.{ending}").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["bakcup"], "backup"),
+        (["backup", "--policy", "ful"], "full"),
+        (["submit", "ful"], "full"),
+        (["list", "--from-target", "frankfrut"], "frankfurt"),
+        (["restore", "--backup-file", "full.sr", "--full-restore", "--to", "lokal", "--dry-run"], "local"),
+        (["test-backup-storage", "toronot"], "toronto"),
+        (["get", "jwt_secret_key"], "JWT_SECRET_KEY"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_nearest(house: Machine, words: list[str], meant: str) -> None:
+    done = house.run(*words)
+    assert done.code != 0
+    assert f"{meant}'?" in " ".join(done.err.split())
+
+
+def test_an_answer_of_test_decrypt_is_one_document(house: Machine) -> None:
+    json.loads(house.ok("test-decrypt", "full.sr", "--json").out)
+
+
+def test_a_passphrase_without_a_name_is_called_one(house: Machine) -> None:
+    house.seal("words.sr")
+    shown = house.ok("keys").out
+    assert "(passphrase without a name)" in shown
+    assert "()" not in shown
