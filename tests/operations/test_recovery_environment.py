@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from strongroom.errors import NothingOpens, TargetUnavailable
 from strongroom.keys.passphrase import PassphraseIdentity
-from strongroom.model import SecretBytes
+from strongroom.model import Secret, SecretBytes
 from strongroom.operations import recovery_libraries as installed
 from strongroom.operations import recovery_machine as machine
 from strongroom.operations.health import Finding
@@ -287,17 +287,18 @@ class Telling(MemoryStore):
 
     told: tuple[Right, ...] = ()
 
-    def rights(self) -> Iterator[Right]:
+    def write_rights(self, secrets: Iterable[Secret] | None = None) -> Iterator[Right]:  # noqa: ARG002
         yield from self.told
 
 
 def test_a_destination_has_to_let_itself_be_written_to() -> None:
     source = Telling()
-    source.told = (Right("secret/data/*", excess=("create", "update")), Right("sys/mounts"))
+    source.told = (Right("secret/data/*", excess=("delete",)), Right("secret/metadata/*"))
     [may] = destination(source)
-    assert (may.state.value, "secret/data/*" in may.what) == ("good", True)
-    source.told = (Right("secret/data/*", excess=("delete",)),)
-    assert [one.exit_code for one in destination(source)] == [47]
+    assert (may.state.value, "each of 2 paths" in may.what) == ("good", True)
+    source.told = (Right("secret/data/*", missing=("create",)), Right("secret/metadata/*"))
+    [lacking] = destination(source)
+    assert (lacking.exit_code, "create secret/data/*" in lacking.what) == (47, True)
     assert states(destination(MemoryStore())) == [("destination", "remark")]
 
 
