@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -42,14 +42,19 @@ class _Connections:
     def _renew(self) -> None:
         self._lock = threading.RLock()
         self._engine: Engine | None = None
+        self._opened: tuple[int, int] | None = None
         self._closer: weakref.finalize[..., Any] | None = None
         self._current = False
 
     def engine(self) -> Engine:
         """Return the engine, on whatever schema the database has."""
         with self._lock:
+            if self._engine is not None and _identity(self.url) != self._opened:
+                self.close()  # another file was put in its place: what is written to this one is lost
+                self._engine = None
             if self._engine is None:
                 self._engine = _create(self.url)
+                self._opened = _identity(self.url)
                 self._closer = weakref.finalize(self, self._engine.dispose)
             return self._engine
 
@@ -80,6 +85,16 @@ class _Connections:
             self._closer.detach()
             _inherited.append(self._engine)
         self._renew()
+
+
+def _identity(url: URL) -> tuple[int, int] | None:
+    """Return which file a SQLite database is now."""
+    if url.drivername != "sqlite":
+        return None
+    with suppress(OSError):
+        found = Path(str(url.database)).stat()
+        return found.st_dev, found.st_ino
+    return None
 
 
 _shared: WeakValueDictionary[URL, _Connections] = WeakValueDictionary()

@@ -286,6 +286,16 @@ def test_a_link_that_leads_nowhere_yet_is_made_private_and_a_fifo_is_refused(tmp
         opened(tmp_path / "fifo.db")
 
 
+def test_a_file_that_another_was_put_in_place_of_is_written_to_no_more(file: Path) -> None:
+    store = opened(file)
+    store.event("old")
+    for path in (file, file.with_name("state.db-wal"), file.with_name("state.db-shm")):
+        path.rename(path.with_name(f"old-{path.name}"))
+    store.event("new")
+    store.close()
+    assert [event.kind for event in opened(file).events()] == ["new"]
+
+
 def test_asking_for_the_revision_of_what_is_not_there_makes_nothing(file: Path) -> None:
     assert engine.Database(f"sqlite:///{file}").revision() is None
     assert not file.parent.exists()
