@@ -56,7 +56,7 @@ class Certificate(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def key_fingerprint(self) -> str:
-        """The role key's fingerprint: what 'strongroom signers' lists, and nobody pins."""
+        """The role key's fingerprint: what 'strongroom signers list' shows, and nobody pins."""
         return fingerprint(self.public)
 
     @property
