@@ -371,7 +371,7 @@ def _as_far(
     try:
         return dict(work(list(names)))
     except StrongroomError as error:
-        if refuse is None or not concerns_one(error):
+        if refuse is None or not names or not concerns_one(error):
             raise
         if len(names) == 1:
             refuse(names[0], error)
