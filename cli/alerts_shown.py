@@ -93,6 +93,7 @@ def document(found: Found, limits: Limits, mail: Mail) -> dict[str, object]:
             "told": [item.alert.key for item in telling.items] if telling else [],
             "over": [one.key for one in telling.over] if telling else [],
             "missed": mail.missed,
+            "error": mail.trouble and {"code": mail.trouble.code, "message": mail.trouble.message},
         },
     }
 

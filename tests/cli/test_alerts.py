@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -145,10 +144,10 @@ def test_what_makes_no_sense_is_refused(machine: Machine, words: tuple[str, ...]
     assert says in " ".join(done.err.split())
 
 
-def test_an_address_without_a_server_is_a_wrong_setting(machine: Machine) -> None:
+def test_an_address_without_a_server_is_a_wrong_setting_and_hides_no_alert(machine: Machine) -> None:
     done = machine.run("backup-alerts", "--email", ADDRESS)
     assert done.code == 3
     assert "mail.host" in done.err
-    assert (
-        json.loads(machine.run("backup-alerts", "--email", ADDRESS, "--json").out)["error"]["exit_code"] == 3
-    )
+    found = machine.run("backup-alerts", "--email", ADDRESS, "--json").document
+    assert found["mail"]["error"]["code"] == "ConfigError"
+    assert "backup.overdue" in {alert["kind"] for alert in found["alerts"]}
