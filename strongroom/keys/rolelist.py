@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.container.certificate import Certificate
-from strongroom.container.signing import fingerprint
+from strongroom.container.signing import PUBLIC, fingerprint
 from strongroom.errors import ConfigError, FormatError
 from strongroom.keys import privatefile
 
@@ -125,13 +125,28 @@ def current(keys: tuple[RoleKey, ...]) -> RoleKey | None:
 
 def _parse(path: Path, text: str) -> Listed:
     try:
-        listed = msgspec.convert(json.loads(text), Listed)
+        plain = json.loads(text)
+        _require_certificates(path, plain)
+        listed = msgspec.convert(plain, Listed)
+        if len(bytes.fromhex(listed.installation)) != (PUBLIC if listed.installation else 0):
+            raise ValueError(listed.installation)
         for role, keys in listed.roles.items():
             for key in keys:
                 _check(key, role, listed.installation)
     except (ValueError, TypeError, RecursionError, msgspec.ValidationError, FormatError):
         raise ConfigError(f"'{path}' is damaged", hint="Bring it back from another host.") from None
     return listed
+
+
+def _require_certificates(path: Path, plain: object) -> None:
+    """Tell a list that was made before there were certificates: it is whole, and no copy of it helps."""
+    if isinstance(plain, dict) and any(isinstance(entry, list) and entry for entry in plain.values()):
+        raise ConfigError(
+            f"'{path}' was made by a version before the first release, whose keys have no certificates",
+            hint="Nothing was changed. Move the whole state directory elsewhere, and keep it together with "
+            "that version, which alone opens its backups. Then begin a new one: it makes new keys. Make new "
+            "backups at once.",
+        )
 
 
 def _check(key: RoleKey, role: str, installation: str) -> None:

@@ -122,8 +122,7 @@ def rotate(
     moment = now or datetime.now(UTC)
     with _rotating(folder, role, installation_key):
         made = _announced(folder, role, moment, installation_key)
-        _begin(folder, role, ends=_stamp(moment + grace))
-        return made
+        return _begin(folder, role, made, ends=_stamp(moment + grace))
 
 
 def replace(
@@ -153,8 +152,7 @@ def replace(
                 hint=f"To change it: strongroom signers rotate {role}",
             )
         made = _announced(folder, role, moment, installation_key)
-        _begin(folder, role, ends=_stamp(moment + grace))
-        return made
+        return _begin(folder, role, made, ends=_stamp(moment + grace))
 
 
 # -- a key that is made on another host than the installation key -------------------
@@ -163,14 +161,22 @@ def replace(
 def request(folder: Path, role: str) -> bytes:
     """Make a role's next private key here, to be certified elsewhere; return its public half.
 
-    Until the list that certifies it arrives here, it signs nothing. Asked again, it is the same.
+    Until the list that certifies it arrives here, it signs nothing. Asked again, it is the same, unless
+    the list says by now that it will never sign.
     """
     _require_role(role)
     with privatefile.locked(folder):
+        _finish(folder, role)
         path = _next(folder, role)
+        if path.exists() and _is_spent(_load(path, role).public, rolelist.read(folder).of(role)):
+            path.unlink()
         if not path.exists():
             _install(path, Signer.generate())
         return _load(path, role).public
+
+
+def _is_spent(public: bytes, keys: tuple[RoleKey, ...]) -> bool:
+    return any(key.raw == public and bool(key.until or key.distrusted) for key in keys)
 
 
 def certify_key(
@@ -182,21 +188,46 @@ def certify_key(
     now: datetime | None = None,
     installation_key: Path | None = None,
 ) -> RoleKey:
-    """Certify and list a key that :func:`request` made on another host: its role signs with it from now."""
+    """Certify and list a key that :func:`request` made on another host: its role signs with it from now.
+
+    Repeated, it does nothing, or what an attempt that died left undone.
+
+    Raises:
+        UsageError: that is no public key, it is another role's, or it is distrusted.
+    """
     _require_role(role)
     if len(public) != PUBLIC:
         raise UsageError("That is no public key.", hint="It is the 64 digits that 'signers request' printed.")
     moment = now or datetime.now(UTC)
     with privatefile.locked(folder):
-        for key in rolelist.read(folder).of(role):
-            if key.raw == public:
-                return key
-        listed = _ready(folder, installation_key)
-        keys = listed.of(role)
-        made = _certified(folder, role, public, moment, installation_key, version=len(keys) + 1)
-        rolelist.write(folder, listed.with_keys(role, (*keys, made)))
-        _begin(folder, role, ends=_stamp(moment + grace))
-        return rolelist.read(folder).of(role)[-1]
+        made = _known(rolelist.read(folder), role, public)
+        if made is not None and not made.announced:
+            return made
+        if made is None:
+            keys = _ready(folder, installation_key).of(role)
+            made = _certified(folder, role, public, moment, installation_key, version=len(keys) + 1)
+        return _begin(folder, role, made, ends=_stamp(moment + grace))
+
+
+def _known(listed: Listed, role: str, public: bytes) -> RoleKey | None:
+    """Return the entry of a key that is to be certified. Raises UsageError if it must not be."""
+    for owner, keys in listed.roles.items():
+        for key in keys:
+            if key.raw != public:
+                continue
+            if owner != role:
+                raise UsageError(
+                    f"That is the key of role '{owner}': no two roles share one.",
+                    hint=f"Run 'strongroom signers request {role}' on the host of role '{role}'.",
+                )
+            if key.distrusted:
+                raise UsageError(
+                    f"That key is distrusted since {key.distrusted}: {key.reason}",
+                    hint=f"Copy {TRUSTED} to its host and run 'strongroom signers request {role}' there: it "
+                    "makes another.",
+                )
+            return key
+    return None
 
 
 # -- leaks ---------------------------------------------------------------------------
@@ -231,8 +262,8 @@ def distrust(
         rolelist.write(folder, listed.with_keys(role, keys))
         replaceable = _path(folder, role).exists() and can_certify(folder, installation_key)
         if rolelist.current(keys) is None and replaceable:
-            _announced(folder, role, moment, installation_key)
-            _begin(folder, role, ends=_stamp(moment))
+            made = _announced(folder, role, moment, installation_key)
+            _begin(folder, role, made, ends=_stamp(moment))
         return role, next(key for key in keys if key.fingerprint == fingerprint)
 
 
@@ -270,17 +301,25 @@ def _certified(
     return RoleKey(version=version, certificate=certificate, since=_stamp(now), announced=True)
 
 
-def _begin(folder: Path, role: str, *, ends: str) -> None:
-    """Let the announced key sign, and what the one before it signs count until its end only."""
+def _begin(folder: Path, role: str, made: RoleKey, *, ends: str) -> RoleKey:
+    """Let one key sign, listed or new, and what any other signs count until its end only."""
     listed = rolelist.read(folder)
-    rolelist.write(folder, listed.with_keys(role, tuple(_moved_on(key, ends) for key in listed.of(role))))
+    begun = msgspec.structs.replace(made, announced=False)
+    before = tuple(_ended(key, ends) for key in listed.of(role) if key.raw != made.raw)
+    rolelist.write(folder, listed.with_keys(role, tuple(sorted((*before, begun), key=_version))))
     _finish(folder, role)
+    return begun
 
 
-def _moved_on(key: RoleKey, ends: str) -> RoleKey:
-    if key.announced:
-        return msgspec.structs.replace(key, announced=False)
-    return msgspec.structs.replace(key, until=ends) if key.signs else key
+def _ended(key: RoleKey, ends: str) -> RoleKey:
+    """Return a key that signs no more, if it did; one that was announced never will."""
+    if key.until or key.distrusted:
+        return key
+    return msgspec.structs.replace(key, announced=False, until=ends)
+
+
+def _version(key: RoleKey) -> int:
+    return key.version
 
 
 def _finish(folder: Path, role: str) -> None:
@@ -319,19 +358,31 @@ def _ready(folder: Path, installation_key: Path | None) -> Listed:
     if listed.installation:
         return listed
     path = installation_key or folder / INSTALLATION
+    _require_new(folder, path)
     if not path.exists():
-        # An installation that lost its list must not quietly become another one, which nobody believes.
-        if any(folder.glob("*.key")):
-            raise ConfigError(
-                f"there are role keys in '{folder}', but neither {TRUSTED} nor {INSTALLATION}",
-                hint=f"Bring {TRUSTED} back from another host or from the escrow. A host that joins an "
-                "installation gets its copy first.",
-            )
         _install_as(path, Signer.generate(), INSTALLATION_KIND)
     public = _load_as(path, INSTALLATION_KIND, "the installation key").public
     begun = Listed(installation=public.hex(), roles=listed.roles)
     rolelist.write(folder, begun)
     return begun
+
+
+def _require_new(folder: Path, installation_key: Path) -> None:
+    """Refuse to begin a list where there was one. Without it an installation would quietly become another
+    one, which nobody believes, or believe again a key that it distrusted."""
+    if not installation_key.exists() and any(folder.glob("*.key")):
+        raise ConfigError(
+            f"there are role keys in '{folder}', but neither {TRUSTED} nor {INSTALLATION}",
+            hint=f"Bring {TRUSTED} back from another host or from the escrow. A host that joins an "
+            "installation gets its copy first.",
+        )
+    if any(_path(folder, role).exists() for role in ROLES):
+        raise ConfigError(
+            f"there are role keys in '{folder}', but {TRUSTED} is gone, which says what they still count for",
+            hint="Bring it back from another host or from the escrow. If there is no copy, move the roles' "
+            f"keys elsewhere and leave {INSTALLATION}: it certifies new ones, and people go on pinning the "
+            "same fingerprint.",
+        )
 
 
 def _installation(folder: Path, role: str, installation_key: Path | None) -> Signer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from strongroom.container.certificate import require_trusted
 from strongroom.container.signing import Signer, verify
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import clusterkeys, privatefile, roles
+from strongroom.keys import clusterkeys, privatefile, rolelist, roles
 from strongroom.keys.roles import ROLES, TRUSTED, load_or_create_role, load_role, trusted
 
 RACERS = 8
@@ -103,7 +104,8 @@ def test_processes_that_start_together_make_one_key_each(
 
 def test_a_key_whose_making_was_interrupted_before_the_list_is_trusted(folder: Path) -> None:
     signer = load_or_create_role(folder, "seal")
-    (folder / TRUSTED).unlink()
+    content = listed(folder)
+    (folder / TRUSTED).write_text(json.dumps({"installation": content["installation"], "roles": {}}))
 
     assert load_or_create_role(folder, "seal").public == signer.public
     assert trusted(folder) == {"seal": signer.public}
@@ -238,6 +240,68 @@ def test_a_second_hosts_key_is_certified_by_the_first_and_signs_once_the_list_ar
     assert sorted(each.name for each in second.iterdir()) == [TRUSTED, "verify.key"]
 
 
+def test_whoever_dies_while_certifying_certifies_by_repeating_it(folder: Path, tmp_path: Path) -> None:
+    for call in (1, 2):
+        old = load_or_create_role(folder, "verify").public
+        second = tmp_path / f"second-{call}"
+        second.mkdir(mode=0o700)
+        public = roles.request(second, "verify")
+        child = multiprocessing.get_context("fork").Process(target=_die_at, args=(folder, public, call))
+        child.start()
+        child.join()
+
+        assert trusted(folder)["verify"] in {old, public}
+        roles.certify_key(folder, "verify", public)
+        assert trusted(folder)["verify"] == public
+        (folder / "verify.key").write_bytes((second / "verify.next.key").read_bytes())
+
+
+def _die_at(folder: Path, public: bytes, call: int) -> None:
+    real, calls = rolelist.write, [0]
+
+    def dying(where: Path, content: rolelist.Listed) -> None:
+        calls[0] += 1
+        if calls[0] == call:
+            os._exit(9)
+        real(where, content)
+
+    rolelist.write = dying
+    roles.certify_key(folder, "verify", public)
+
+
+def test_no_key_is_certified_for_two_roles(folder: Path) -> None:
+    seal = load_or_create_role(folder, "seal")
+
+    with pytest.raises(UsageError, match="the key of role 'seal'"):
+        roles.certify_key(folder, "control", seal.public)
+
+
+def test_a_distrusted_key_is_not_certified_again_and_its_host_makes_another(
+    folder: Path, tmp_path: Path
+) -> None:
+    load_or_create_role(folder, "control")
+    second = tmp_path / "second"
+    public = roles.request(second, "verify")
+    leaked = roles.certify_key(folder, "verify", public)
+    roles.distrust(folder, leaked.fingerprint, reason="leak")
+
+    with pytest.raises(UsageError, match="distrusted"):
+        roles.certify_key(folder, "verify", public)
+    (second / TRUSTED).write_bytes((folder / TRUSTED).read_bytes())
+    assert roles.request(second, "verify") != public
+
+
+def test_of_a_role_only_the_key_that_was_certified_last_goes_on_signing(folder: Path, tmp_path: Path) -> None:
+    load_or_create_role(folder, "verify")
+    announced = roles.announce(folder, "verify")
+    public = roles.request(tmp_path / "second", "verify")
+    roles.certify_key(folder, "verify", public)
+
+    keys = rolelist.read(folder).of("verify")
+    assert [key.raw for key in keys if key.signs or key.announced] == [public]
+    assert next(key.until for key in keys if key.raw == announced.raw)
+
+
 def test_a_host_that_lost_its_list_does_not_quietly_become_another_installation(folder: Path) -> None:
     load_or_create_role(folder, "seal")
     (folder / roles.INSTALLATION).unlink()
@@ -247,6 +311,41 @@ def test_a_host_that_lost_its_list_does_not_quietly_become_another_installation(
         with pytest.raises(ConfigError, match="neither"):
             load_or_create_role(folder, role)
     assert not (folder / roles.INSTALLATION).exists()
+
+
+def test_a_lost_list_is_not_begun_anew_beside_keys_that_it_may_have_distrusted(folder: Path) -> None:
+    leaked = load_or_create_role(folder, "seal")
+    installation = leaked.certificate.fingerprint
+    roles.distrust(folder, leaked.fingerprint, reason="leak")
+    (folder / TRUSTED).unlink()
+
+    for role in ("seal", "verify"):
+        with pytest.raises(ConfigError, match="gone") as caught:
+            load_or_create_role(folder, role)
+    assert not (folder / TRUSTED).exists()
+
+    assert "move the roles' keys elsewhere" in str(caught.value.hint)
+    (folder / "seal.key").unlink()
+    assert load_or_create_role(folder, "seal").certificate.fingerprint == installation
+
+
+def test_an_installation_whose_making_was_interrupted_before_the_list_is_the_same(folder: Path) -> None:
+    installation = load_or_create_role(folder, "seal").certificate.fingerprint
+    (folder / TRUSTED).unlink()
+    (folder / "seal.key").unlink()
+
+    assert load_or_create_role(folder, "seal").certificate.fingerprint == installation
+
+
+def test_a_list_of_before_there_were_certificates_is_told_from_a_damaged_one(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    old = {"seal": [{"version": 1, "public": "00" * 32, "since": "2026-11-27T14:21:10+00:00"}]}
+    (folder / TRUSTED).write_text(json.dumps(old))
+
+    for look in (trusted, lambda folder: load_or_create_role(folder, "seal")):
+        with pytest.raises(ConfigError, match="before the first release") as caught:
+            look(folder)
+        assert "Move the whole state directory elsewhere" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("edit", ["role", "key"])
@@ -276,6 +375,8 @@ def test_whoever_edits_the_list_adds_no_key_to_it(folder: Path, tmp_path: Path, 
         "\udcff",
         '{"seal": 7}',
         '{"installation": 7}',
+        '{"installation": "zz", "roles": {}}',
+        '{"installation": "00", "roles": {}}',
         '{"roles": {"seal": null}}',
         '{"roles": {"seal": [{"version": 1}]}}',
         '{"roles": {"seal": [{"version": 1, "certificate": {}}]}}',
