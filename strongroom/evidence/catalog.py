@@ -11,7 +11,7 @@ import time
 
 from msgspec import Struct
 
-from strongroom.container.manifest import Manifest
+from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.state.records import CatalogEntry, Replica
@@ -53,7 +53,7 @@ def rebuild(store: RunStore, target: Target, *, trusted: frozenset[str]) -> Rebu
         except StrongroomError as error:
             refused.append(Refused(backup=backup, code=error.code, reason=error.message))
             continue
-        good = _whole(target, manifest)
+        good = not absent_containers(target, manifest)
         found.append(backup)
         incomplete += [] if good else [backup]
         _enter(store, target.name, manifest, content, good=good)
@@ -82,15 +82,11 @@ def _manifest(shelf: Shelf, backup: str, trusted: frozenset[str]) -> tuple[Manif
     return shelf.parsed(backup, parsed)
 
 
-def _whole(target: Target, manifest: Manifest) -> bool:
-    """Tell whether each container, or a repair of it, is there with its size."""
-    found = {
-        (original_name(info.name), info.size) for info in target.list(f"containers/{manifest.backup_id}/")
-    }
-    return all(
-        (f"containers/{manifest.backup_id}/{container.sha256}", container.size) in found
-        for container in manifest.containers
-    )
+def absent_containers(target: Target, manifest: Manifest) -> list[ContainerEntry]:
+    """Return a manifest's containers that a target does not list in their size, nor a repair of them."""
+    prefix = f"containers/{manifest.backup_id}/"
+    found = {(original_name(info.name), info.size) for info in target.list(prefix)}
+    return [one for one in manifest.containers if (f"{prefix}{one.sha256}", one.size) not in found]
 
 
 def _enter(store: RunStore, target: str, manifest: Manifest, content: bytes, *, good: bool) -> None:

@@ -30,7 +30,7 @@ from strongroom.errors import (
     TargetError,
     VerificationFailed,
 )
-from strongroom.evidence.catalog import entry_of
+from strongroom.evidence.catalog import absent_containers, entry_of
 from strongroom.operations import pins
 from strongroom.operations.layout import container_entry, manifest_name
 from strongroom.operations.left_out import left_out
@@ -80,18 +80,21 @@ def commit(run: Run, step: Step, services: Services) -> dict[str, Any]:
     manifest = build_manifest(run, services)
     content = sign_manifest(manifest, services.signers("control"))
     held = complete_targets(run.spec, services.store.tally(run.id), len(manifest.containers))
-    placed = {name: _put(pins.check_target(run, name, services), run.id, content) for name in held}
+    placed = {name: _put(pins.check_target(run, name, services), manifest, content) for name in held}
     created = [name for name, put in placed.items() if put.created]
-    written = tuple(name for name, put in placed.items() if put.held)
+    unplaced = {name: put.refusal for name, put in placed.items() if put.refusal is not None}
+    written = tuple(name for name in placed if name not in unplaced)
     if lacking := missing_from_quorum(run.spec, written):
         take_back(run, created, services)
-        raise QuorumNotMet(f"the manifest could not be placed: {lacking}")
+        first = next((f" ({why})" for why in unplaced.values()), "")
+        raise QuorumNotMet(f"the manifest could not be placed: {lacking}{first}")
     digest = hashlib.sha256(content).hexdigest()
     _catalogue(manifest, digest, written, services)
     return {
         "manifest": digest,
         "targets": list(written),
         "created": created,
+        "unplaced": unplaced,
         "counts": msgspec.to_builtins(manifest.counts),
         "unlocked": lock_replicas(run, manifest, written, services),
         "left_out": _left_out(run, manifest),
@@ -161,22 +164,34 @@ def take_back(run: Run, created: Sequence[str], services: Services) -> None:
 
 
 class _Put(NamedTuple):
-    """Whether a target holds the manifest now, and whether it was this attempt that created it."""
+    """Why a target does not have the manifest, if so, and whether it was this attempt that created it."""
 
-    held: bool
+    refusal: str | None
     created: bool
 
 
-def _put(target: Target, backup: str, content: bytes) -> _Put:
-    name = manifest_name(backup)
+def _put(target: Target, manifest: Manifest, content: bytes) -> _Put:
+    name = manifest_name(manifest.backup_id)
     digest = hashlib.sha256(content)
     created = False
     try:
+        check_containers(target, manifest)
         created = target.put(name, [content], size=len(content), sha256=digest.digest())
-        held = digest_of(target, name, size=len(content)) == digest.hexdigest()
-    except (TargetError, MissingPiece, VerificationFailed):
-        held = False
-    return _Put(held, created)
+        if digest_of(target, name, size=len(content)) != digest.hexdigest():
+            raise VerificationFailed(f"target '{target.name}' holds another manifest of {manifest.backup_id}")
+    except (TargetError, MissingPiece, VerificationFailed) as error:
+        return _Put(f"{error.code}: {error.message}", created)
+    return _Put(None, created)
+
+
+def check_containers(target: Target, manifest: Manifest) -> None:
+    """Raise MissingPiece unless a target lists every container that a manifest names.
+
+    The record says that each was uploaded, and whoever holds the state database can write that there.
+    """
+    if lacking := absent_containers(target, manifest):
+        count = plural(len(lacking), "container")
+        raise MissingPiece(f"target '{target.name}' lacks {count} of {manifest.backup_id}")
 
 
 def _catalogue(manifest: Manifest, digest: str, written: tuple[str, ...], services: Services) -> None:

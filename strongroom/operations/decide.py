@@ -80,7 +80,9 @@ def _decide_backup(run: Run, tally: Tally, step: Step, result: Result) -> Verdic
         case StepKind.UPLOAD:
             return _decide_uploaded(run, tally)
         case StepKind.COMMIT:
-            facts = {name: result[name] for name in ("manifest", "counts", "unlocked", "left_out")}
+            facts = {
+                name: result[name] for name in ("manifest", "counts", "unlocked", "left_out", "unplaced")
+            }
             return Verdict(facts=facts, follow=_verifications(run.facts["plan"]["pieces"], result["targets"]))
         case _:
             return _report_when_settled(tally)

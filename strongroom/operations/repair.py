@@ -10,6 +10,7 @@ from typing import Any
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.errors import DAMAGE, FormatError, MissingPiece, StateUnavailable, StrongroomError
 from strongroom.operations import failures, pins
+from strongroom.operations.commit import check_containers
 from strongroom.operations.envelopes import wrapping_keys
 from strongroom.operations.envelopes_placed import bring_up
 from strongroom.operations.layout import container_name, manifest_name
@@ -130,7 +131,7 @@ def publish(run: Run, step: Step, services: Services) -> dict[str, Any]:
     missed = {row.step.target for row in rows if row.state is not StepState.DONE}
     missed |= set(run.facts.get("away", ()))
     whole = [pin.name for pin in run.spec.targets if pin.name not in missed]
-    refusals = {name: _publish(services.target(name), run.spec.backup, content, digest) for name in whole}
+    refusals = {name: _publish(services.target(name), manifest, content, digest) for name in whole}
     written = [name for name, why in refusals.items() if why is None]
     return {
         "targets": written,
@@ -146,10 +147,12 @@ def _carry_envelopes(run: Run, content: bytes, services: Services) -> None:
     bring_up(targets, wrapping_keys(manifest), trusted=trusted)
 
 
-def _publish(target: Target, backup: str, content: bytes, digest: str) -> str | None:
+def _publish(target: Target, manifest: Manifest, content: bytes, digest: str) -> str | None:
     """Place the manifest; say why it could not be, if so."""
+    name = manifest_name(manifest.backup_id)
     try:
-        place(target, manifest_name(backup), lambda: [content], size=len(content), sha256=digest)
+        check_containers(target, manifest)
+        place(target, name, lambda: [content], size=len(content), sha256=digest)
     except StrongroomError as error:
         return f"{error.code}: {error.message}"
     return None

@@ -15,19 +15,16 @@ from msgspec import structs
 from strongroom.container.certificate import CertifiedSigner, certify
 from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.signing import Signer
-from strongroom.errors import QuorumNotMet, StrongroomError, TargetLocked, TargetUnavailable
+from strongroom.errors import StrongroomError, TargetLocked, TargetUnavailable
 from strongroom.model import ObjectInfo
-from strongroom.operations.commit import commit
 from strongroom.operations.layout import containers_prefix, manifest_name
 from strongroom.operations.open import manifest_bytes, open_backup
 from strongroom.operations.services import Services
-from strongroom.operations.steps import perform, recover
-from strongroom.operations.submit import submit_backup
 from strongroom.operations.sweep import sweep_targets
-from strongroom.state.records import Run, RunState, Step, StepKind, Ticket
+from strongroom.state.records import Run, RunState
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
-from tests.operations.world import POLICY, REGIONS, World, make_world, names_on
+from tests.operations.world import REGIONS, World, make_world, names_on
 
 
 class Keeping(MemoryTarget):
@@ -317,87 +314,3 @@ def test_who_removes_looks_again_right_before(tmp_path: Path) -> None:
 
     assert "another manifest" in left["eu"]
     assert len(objects_of(targets, good.id)["eu"]) == 2
-
-
-# -- what a commit takes back --------------------------------------------------------
-
-
-def up_to_the_commit(services: Services) -> Run:
-    """Perform a backup as far as its uploads go."""
-    run, queue = submit_backup(services, policy=POLICY)
-    while queue:
-        ticket = queue.pop(0)
-        if ticket.step.kind is not StepKind.COMMIT:
-            queue += perform(ticket, services)
-    return services.store.load(run)
-
-
-def test_a_commit_without_quorum_takes_back_the_manifests_that_it_created(tmp_path: Path) -> None:
-    targets = absent_targets()
-    services = make_world(tmp_path, pieces=1).with_targets(targets).services()
-    run = up_to_the_commit(services)
-
-    def refuses(name: str, *_: object, **__: object) -> bool:
-        raise TargetUnavailable("it does not answer")
-
-    for name in ("us", "ap"):
-        targets[name].put = refuses  # type: ignore[method-assign]
-    with pytest.raises(QuorumNotMet):
-        commit(run, Step(StepKind.COMMIT), services)
-    assert manifest_name(run.id) not in names_on(targets["eu"])
-
-
-def test_a_commit_without_quorum_leaves_a_manifest_that_was_there_before(tmp_path: Path) -> None:
-    """An edited row may have a good backup's commit done again while its other targets are away."""
-    targets = absent_targets()
-    world = make_world(tmp_path, pieces=1).with_targets(targets)
-    good = world.back_up()
-    before = objects_of(targets, good.id)
-    services = world.services()
-
-    def refuses(name: str, *_: object, **__: object) -> bool:
-        raise TargetUnavailable("it does not answer")
-
-    for name in ("us", "ap"):
-        targets[name].put = refuses  # type: ignore[method-assign]
-    with pytest.raises(QuorumNotMet):
-        commit(good, Step(StepKind.COMMIT), services)
-    assert objects_of(targets, good.id) == before
-
-
-def test_a_commit_that_comes_back_after_its_run_was_cancelled_and_swept_leaves_no_manifest(
-    tmp_path: Path,
-) -> None:
-    """A worker that was stopped in the commit for longer than its lease."""
-    world = make_world(tmp_path, pieces=1)
-    services = world.services()
-    run = up_to_the_commit(services)
-    ticket = Ticket(run.id, Step(StepKind.COMMIT), dispatch_of(world, run.id))
-    us = world.targets["us"]
-    original = us.put
-
-    def cancelled_meanwhile(name: str, *given: object, **named: object) -> bool:
-        us.put = original  # type: ignore[method-assign]
-        store = world.services().store
-        store.cancel(run.id)
-        store.forsake(run.id, owners=[services.owner])
-        other = world.services()
-        recover(other)
-        queue = store.take_ready(run.id, window=8)
-        while queue:
-            queue += perform(queue.pop(0), other)
-        return original(name, *given, **named)  # type: ignore[arg-type]
-
-    us.put = cancelled_meanwhile  # type: ignore[method-assign]
-    perform(ticket, services)
-    assert services.store.load(run.id).state is RunState.CANCELLED
-    assert {name: names_on(target) for name, target in world.targets.items()} == {
-        name: [] for name in REGIONS
-    }
-
-
-def dispatch_of(world: World, run: str) -> int:
-    with sqlite3.connect(world.folder / "state.db") as connection:
-        found = connection.execute("SELECT dispatch FROM steps WHERE run = ? AND kind = 'commit'", (run,))
-        number: int = found.fetchone()[0]
-        return number
