@@ -40,7 +40,7 @@ import sys
 import unicodedata
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -367,7 +367,10 @@ def check_beginning(head: bytes, magic: bytes, size: int, *, ended: bool) -> Non
 # -- keys ----------------------------------------------------------------------
 
 CERTIFICATE = {"installation": 32, "role": str, "key": 32, "issued_at": str, "signature": 64}
-ROLES = {"manifest": ("control", "recover"), "envelope": ("recover",), "container": ("seal", "recover")}
+ROLES = {
+    "manifest": ("control", "recover"), "envelope": ("recover",), "container": ("seal", "recover"),
+    "quarantine": ("control", "recover"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -695,6 +698,8 @@ class Losses:
     def __init__(self, *, strictly: bool = False) -> None:
         self.first: Failure | None = None
         self.aside: Failure | None = None
+        self.part: Failure | None = None
+        """Everything came out of a backup of a part, and nobody had asked for that one."""
         self.lost = 0
         self._strictly = strictly
 
@@ -1013,7 +1018,9 @@ def check_document(data: bytes, kind: str) -> None:
     magic = f'{{"format":"strongroom-{kind}/1",'.encode()
     version = re.match(magic[:-3] + rb'([0-9]{1,4})",\n', data)
     need(version is None or version[1] == b"1", "UnsupportedVersion", "The version is unknown.")
-    other = re.match(rb'\{"format":"strongroom-(manifest|envelope|metadata|head|audit-report)/', data)
+    other = re.match(
+        rb'\{"format":"strongroom-(manifest|envelope|metadata|head|quarantine|audit-report)/', data
+    )
     foreign = other is not None and not magic.startswith(other[0])
     ended = document_marked(data) and document_total(data) == len(data)
     need(not foreign, "NotABackup", "This is another document.")
@@ -1063,6 +1070,9 @@ ENTRY = {
 }  # fmt: skip
 RECIPIENT = {"name": str, "type": str, "fingerprint": str, "post_quantum": bool, "describes": str}
 TARGET = {"name": str, "address": str, "region": str, "provider": str, "counts": bool}
+MARK = {
+    "backup_id": str, "number": int, "state": str, "reason": str, "incident": str, "by": str, "at": str,
+}  # fmt: skip
 MANIFEST = {
     "backup_id": str, "policy": str, "source": str, "created_at": str, "values": bool, "sealed": bool,
     "selection": {"include": [str], "exclude": [str], "tags": sorted_texts},
@@ -1092,10 +1102,25 @@ def read_manifest(data: bytes, keys: Keys) -> dict[str, Any]:
         receipt = {"run": manifest["backup_id"]} | {name: entry[name] for name in RECEIPT}
         signer, signature = bytes.fromhex(entry["signer"]), bytes.fromhex(entry["signature"])
         check_signature(signer, "receipt", canonical(receipt), signature)
-    made = f"of {manifest['source']}, made {manifest['created_at']}"
-    held = counted(manifest["counts"]["secrets"])
-    note(f"backup {manifest['backup_id']} {made}: {held}, signed by {keys.said_of(certificate)}")
-    return manifest | {"by": fingerprint(bytes.fromhex(certificate["installation"]))}
+    by = fingerprint(bytes.fromhex(certificate["installation"]))
+    return manifest | {"by": by, "signed": f"signed by {keys.said_of(certificate)}"}
+
+
+def lacks(manifest: dict[str, Any], name: str | None) -> str:
+    """Say what a backup lacks to bring everything back, or one secret; nothing if it lacks nothing."""
+    if manifest["source"] == "escrow":
+        return "it is an escrow of an installation's keys"
+    if not manifest["values"]:
+        return "it holds no values"
+    limits = manifest["selection"]
+    if name is not None or not any(limits.values()):
+        return ""
+    said = ["tagged " + ", ".join(f"{key}={value}" for key, value in limits["tags"].items())]
+    said += [
+        f"{word} {', '.join(limits[of])}" for word, of in (("named", "include"), ("not named", "exclude"))
+    ]
+    kept = [each for each in said if each.split()[-1:] not in (["tagged"], ["named"])]
+    return f"it holds only secrets {'; '.join(kept)}"
 
 
 def read_metadata(data: bytes) -> tuple[dict[str, Any], list[tuple[dict[str, Any], bytes]]]:
@@ -1214,18 +1239,27 @@ class Backup:
     keys: Keys
     losses: Losses
     newer: Sequence[dict[str, Any]] = ()
+    for_values: bool = False
 
     def secrets(self, wanted: str | None, name: str | None) -> Iterator[Secret]:
-        """Yield the secrets of a backup: the newest one that counts, or the one with an id.
+        """Yield the secrets of a backup: the newest one that counts and covers that, or the one with an id.
+        One secret is looked for in older ones, too.
 
         Without pins its containers and envelopes must be of its manifest's own installation.
         """
-        manifest = self._chosen(wanted)
-        keys = replace(self.keys, own=frozenset({manifest["by"]}))
-        return replace(self, keys=keys).secrets_of(manifest, name)
+        for manifest in self._chosen(wanted, name):
+            keys, found = replace(self.keys, own=frozenset({manifest["by"]})), False
+            for secret in replace(self, keys=keys).secrets_of(manifest, name):
+                found = found or secret.row["name"] == name
+                yield secret
+            if name is None or found:
+                return
+            note(f"'{name}' is not in backup {manifest['backup_id']}")
 
     def secrets_of(self, manifest: dict[str, Any], name: str | None) -> Iterator[Secret]:
         """Yield the secrets of the containers that a manifest names."""
+        said = f"Backup {manifest['backup_id']} holds no values, only names and dates: --list shows them."
+        need(manifest["values"] or not self.for_values, "MissingPiece", said)
         came, name_key = 0, ""
         for entry in manifest["containers"]:
             what = f"piece {entry['piece']}"
@@ -1249,25 +1283,82 @@ class Backup:
         complete = name is not None or self.losses.first or came == manifest["counts"]["secrets"]
         need(complete, "MissingPiece", f"{came} of {counted(manifest['counts']['secrets'])} came out.")
 
-    def _chosen(self, wanted: str | None) -> dict[str, Any]:
+    def _chosen(self, wanted: str | None, name: str | None) -> Iterator[dict[str, Any]]:
+        """Yield the manifest of the backup that is asked for; for one secret, of those before it, too."""
         ids = dict.fromkeys(manifest_id(name) for name in self.store.names("manifests"))
         need(ids, "NotABackup", "There is no manifest here.")
         need(wanted is None or wanted in ids, "MissingPiece", f"There is no manifest of backup '{wanted}'.")
         refused: list[tuple[str, Failure]] = []
+        passed: list[tuple[dict[str, Any], str]] = []
+        copies, came = dict[str, list[tuple[str, Failure]]](), False
         for backup in [wanted] if wanted else sorted(ids, reverse=True):
             manifest, failures = self._manifest(f"manifests/{backup}.json", backup)
-            if manifest:
-                for name, failure in failures:
-                    note(f"left aside: {name}: {failure.kind}: {failure}")
-                for name, failure in refused:
-                    note(f"left aside: {name}: {failure.kind}: {failure}")
-                    self.losses.aside = self.losses.aside or failure
-                others = [each for each in sorted(ids) if each != backup]
-                if others and not wanted:
-                    note(f"also here, chosen with --backup: {', '.join(others[-9:])}")
-                return manifest
-            refused += failures
-        raise refused[0][1]
+            if manifest is None:
+                refused += failures
+                continue
+            aside = self._quarantined(backup, manifest["by"])
+            why = aside or lacks(manifest, name)
+            if why and not wanted:
+                passed.append((manifest, why))
+                copies[backup] = failures
+                continue
+            if wanted and aside:
+                note(f"CAREFUL: backup {backup}: {aside}")
+            self._tell(manifest, refused, failures, [] if came else passed)
+            came, refused, passed = True, [], []
+            yield manifest
+        if came:
+            return
+        if not passed:
+            raise refused[0][1]
+        fair = [(manifest, why) for manifest, why in passed if not why.startswith("it is ")]
+        need(fair, "MissingPiece", f"No backup here is to be restored from: {passed[0][1]}.")
+        manifest, why = next((one for one in fair if one[0]["values"]), fair[0])
+        self._tell(
+            manifest,
+            refused,
+            copies[manifest["backup_id"]],
+            [one for one in passed if one[0] is not manifest],
+        )
+        if manifest["values"]:
+            self.losses.part = Failure("MissingPiece", f"There is no backup of everything here: {why}.")
+        yield manifest
+
+    def _tell(
+        self,
+        manifest: dict[str, Any],
+        refused: list[tuple[str, Failure]],
+        copies: list[tuple[str, Failure]],
+        passed: list[tuple[dict[str, Any], str]],
+    ) -> None:
+        """Say which backup is read, and which newer ones are not."""
+        made = f"of policy '{manifest['policy']}', made {manifest['created_at']}"
+        held = counted(manifest["counts"]["secrets"])
+        note(f"backup {manifest['backup_id']} {made}: {held}, {manifest['signed']}")
+        for why in dict.fromkeys(why for _, why in passed):
+            same = [other for other, said in passed if said == why]
+            more = f" and {len(same) - 1} more like it" if same[1:] else ""
+            note(f"passed over: {same[0]['backup_id']} of policy '{same[0]['policy']}'{more}: {why}")
+        for name, failure in copies + refused:
+            note(f"left aside: {name}: {failure.kind}: {failure}")
+        for _, failure in refused:
+            self.losses.aside = self.losses.aside or failure
+
+    def _quarantined(self, backup: str, by: str) -> str:
+        """Say that a backup is in quarantine by the newest mark that counts; nothing if it is in none."""
+        keys = replace(self.keys, own=frozenset({by}))
+        for name in reversed(self.store.names(f"quarantine/{backup}")):
+            try:
+                data = intact(name, self.store.get(name)).whole(16_385)
+                mark = strict(signed_body(data, "quarantine", keys)[0], MARK, "A quarantine mark")
+                genuine(
+                    name == f"quarantine/{mark['backup_id']}/{mark['number']:08}.json", "It is another one's."
+                )
+            except Failure as failure:
+                note(f"left aside: {name}: {failure.kind}: {failure}")
+                continue
+            return "" if mark["state"] == "released" else f"it is in quarantine: {mark['reason']}"
+        return ""
 
     def _manifest(self, name: str, backup: str) -> tuple[dict[str, Any] | None, list[tuple[str, Failure]]]:
         failures = []
@@ -1349,13 +1440,15 @@ class Backup:
 
 def secrets_in(path: Path, given: argparse.Namespace, keys: Keys, losses: Losses) -> Iterator[Secret]:
     """Yield the secrets of whatever a path is."""
-    newer = given.envelopes
+    newer, for_values = given.envelopes, bool(given.out) or given.get is not None
     head = b"" if path.is_dir() else Part.of(path).read(0, 64)
     if path.is_dir() or head.startswith(FILE):
-        yield from Backup(Store(path), keys, losses, newer).secrets(given.backup, given.get)
+        yield from Backup(Store(path), keys, losses, newer, for_values).secrets(given.backup, given.get)
     elif head.startswith(b'{"format":"strongroom-manifest'):
-        yield from Backup(Store(beside(path)), keys, losses, newer).secrets(manifest_id(path.name), given.get)
+        backup = Backup(Store(beside(path)), keys, losses, newer, for_values)
+        yield from backup.secrets(manifest_id(path.name), given.get)
     elif head.startswith(b'{"format":"strongroom-metadata'):
+        need(not for_values, "MissingPiece", f"'{path}' holds no values: --list shows the names in it.")
         about, rows = read_metadata(path.read_bytes())
         note(f"piece {about['piece'] + 1} of {about['pieces']} of backup {about['backup_id']}, not signed")
         yield from (Secret(row, line, ()) for row, line in rows)
@@ -1365,8 +1458,8 @@ def secrets_in(path: Path, given: argparse.Namespace, keys: Keys, losses: Losses
             note(f"sealed by {keys.said_of(container.envelope['certificate'])}")
             own = container.envelope["wrapping_key"]["id"]
             opened = container.opened(keys, [one for one in newer if one["id"] == own])
-            backup = opened.index["backup_id"], opened.index["pieces"]
-            given.pieces.setdefault(backup, set()).add(opened.index["piece"])
+            whole = opened.index["backup_id"], opened.index["pieces"]
+            given.pieces.setdefault(whole, set()).add(opened.index["piece"])
             yield from opened.secrets(losses, given.get)
 
 
@@ -1421,9 +1514,18 @@ def write_out(folder: Path, secret: Secret) -> None:
 
 def act(given: argparse.Namespace, secrets: Iterator[Secret]) -> int:
     """Do with the secrets what was asked for; return how many there were."""
+    if not given.out:
+        return hand_out(given, secrets)
+    given.out.mkdir(mode=0o700, exist_ok=False)
+    try:
+        return hand_out(given, secrets)
+    finally:
+        with suppress(OSError):  # it goes if nothing came out, so that the next try finds the place free
+            given.out.rmdir()
+
+
+def hand_out(given: argparse.Namespace, secrets: Iterator[Secret]) -> int:
     count = 0
-    if given.out:
-        given.out.mkdir(mode=0o700, exist_ok=False)
     for secret in secrets:
         if given.get is not None and secret.row["name"] != given.get:
             continue
@@ -1487,7 +1589,11 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description="Open Strongroom backups with nothing of Strongroom.")
     add, paths = made.add_argument, {"type": Path, "action": "append", "default": []}
     add("file", type=Path, nargs="+", help="a copy of a target, or any file of a backup")
-    add("--backup", metavar="ID", help="which backup of several; default: the newest that counts")
+    add(
+        "--backup",
+        metavar="ID",
+        help="which backup of several; default: the newest of everything, with values",
+    )
     add("--signer", action="append", default=[], help="the installation's fingerprint: believe it alone")
     add("--passphrase", action="store_true", help="ask for a passphrase")
     add("--passphrase-file", **paths)
@@ -1528,8 +1634,8 @@ def run(given: argparse.Namespace) -> int:
     if losses.first:
         raise losses.first
     need(count or given.get is None, "MissingPiece", f"There is no secret '{given.get}' here.")
-    if losses.aside:
-        raise losses.aside
+    if amiss := losses.aside or losses.part:
+        raise amiss
     return 0
 
 

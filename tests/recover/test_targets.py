@@ -96,6 +96,7 @@ def test_however_a_backup_is_given_its_manifest_and_containers_are_joined(given:
         "manifest and containers": [manifest, *containers],
         "directory": [folder],
     }
+    paths["directory"] += ["--backup", vector.one("backup") or manifest.stem]
     done = run(*paths[given], "--key-file", tmp_path / "key", "--list")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 8)
     containers[0].unlink()
