@@ -14,6 +14,7 @@ from strongroom.errors import UntrustedSigner, UsageError
 from strongroom.keys import roles
 
 _FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
+_UNKNOWN = re.compile(rf"Signed by installation ({_FINGERPRINT.pattern})")
 
 
 def add_signer_argument(parser: Arguments) -> None:
@@ -69,13 +70,16 @@ def doubt_of(certificate: Certificate, known: Signers, made_at: str = "") -> str
 
 
 def explained(error: UntrustedSigner) -> UntrustedSigner:
-    """Return the error with the very words that go on from here."""
-    found = _FINGERPRINT.search(error.message)
+    """Return the error with the very words that go on from here, if it is the installation that is unknown.
+
+    To name the installation does not help where one of its keys is retired or distrusted.
+    """
+    found = _UNKNOWN.search(error.message)
     if found is None:
         return error
     return UntrustedSigner(
-        f"This backup is of the installation\n{found[0]}\nwhich is not trusted here.",
+        f"This backup is of the installation\n{found[1]}\nwhich is not trusted here.",
         hint="Compare that fingerprint, all of it, with the one in your recovery kit, or with what "
         "'strongroom signers list' says on the machine that made it. If it is the same, repeat with:\n"
-        f"--signer {found[0]}",
+        f"--signer {found[1]}",
     )

@@ -21,6 +21,7 @@ DIGITS = 4300
 """More digits than this Python converts to no integer."""
 
 _encode = msgspec.json.Encoder().encode
+_PLAIN = frozenset({str, int, bool, type(None), Raw})
 
 
 def number(text: str) -> float | Raw:
@@ -52,6 +53,8 @@ def parse(data: bytes) -> dict[str, Any]:
 
 def fits(metadata: dict[str, Any]) -> bool:
     """Tell whether metadata is nested no deeper than :data:`DEPTH`, and JSON can write its numbers."""
+    if _PLAIN.issuperset(map(type, metadata.values())):  # nearly always, and this is asked of every row
+        return True
     layer: list[Any] = [metadata]
     for _ in range(DEPTH):
         inner = [value for outer in layer for value in _values(outer)]

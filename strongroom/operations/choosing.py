@@ -228,8 +228,6 @@ class Chooser:
         return Choice(signed=signed, replicas=replicas, quarantine=why)
 
     def _unread(self, read: _Read, backup: str) -> StrongroomError:
-        if read.stranger is not None:
-            return UntrustedSigner(f"Signed by {read.stranger.fingerprint}.")
         if read.refusal is not None:
             return read.refusal
         if not any(len(shelf) for shelf in self._shelves.values()):
@@ -272,7 +270,8 @@ class Chooser:
                 return _Read(backup, shelf.read(backup, trusted=self._trusted), None, None)
             except UntrustedSigner as error:
                 refusal = refusal or error
-                stranger = stranger or _strangers(shelf, backup)
+                if stranger is None and (stranger := _strangers(shelf, backup)) is not None:
+                    refusal = error
             except StrongroomError as error:
                 refusal = refusal or error
         return _Read(backup, None, stranger, refusal)
@@ -372,8 +371,8 @@ class Chooser:
         if not any(len(shelf) for shelf in self._shelves.values()):
             raise nothing_there()
         believed = [one for one in self.passed if one.policy]
-        if not believed and (stranger := self._stranger(asked)) is not None:
-            raise UntrustedSigner(f"Signed by {stranger.fingerprint}.")
+        if not believed and (refusal := self._stranger(asked)) is not None:
+            raise refusal
         if not believed and not asked.policy and asked.until is None and self.passed:
             raise self._read(self.passed[0].backup).refusal or nothing_there()
         there = "; ".join(said(believed)) or f"no backup of that policy or time{self._unseen()}"
@@ -382,12 +381,12 @@ class Chooser:
             hint=_hint(believed, asked),
         )
 
-    def _stranger(self, asked: Asked) -> SignedManifest | None:
-        """Return the newest backup that would do if its signer were believed."""
+    def _stranger(self, asked: Asked) -> StrongroomError | None:
+        """Return why the newest backup is not believed that would do if it were."""
         for one in self.passed[:_WINDOW]:
-            stranger = self._read(one.backup).stranger
-            if stranger is not None and not lacks(stranger.manifest, asked):
-                return stranger
+            read = self._read(one.backup)
+            if read.stranger is not None and not lacks(read.stranger.manifest, asked):
+                return read.refusal
         return None
 
     def _unseen(self) -> str:
