@@ -78,6 +78,13 @@ def signed_message(body: bytes, certificate: bytes) -> bytes:
     return body + b"\n" + certificate
 
 
+_OLD_END = 300
+_OLD = (
+    "If a version before the first release made it, nothing was altered: that version alone opens it. "
+    "Otherwise keep this copy as evidence and restore from another replica."
+)
+
+
 def parse(kind: Kind, data: bytes, *, trusted: frozenset[str] | None) -> Document:
     """Take a document apart and check its signature and its signer's certificate.
 
@@ -91,7 +98,8 @@ def parse(kind: Kind, data: bytes, *, trusted: frozenset[str] | None) -> Documen
     match = _FRAME.fullmatch(data, len(kind.opening))
     certificate = parse_certificate(match[2]) if match else None
     if match is None or certificate is None:
-        raise Tampered(f"The frame of the {kind.words} was altered.")
+        old = b'\n"signer":"' in data[-_OLD_END:]
+        raise Tampered(f"The frame of the {kind.words} was altered.", hint=_OLD if old else None)
     message = signed_message(match[1], match[2])
     verify(certificate.public, kind.domain, message, bytes.fromhex(match[3].decode()))
     require_signer(certificate, may=kind.roles, what=kind.words, trusted=trusted)

@@ -46,6 +46,21 @@ def test_a_manifest_of_an_unknown_signer_is_refused() -> None:
     assert parse_manifest(data, trusted=None) == manifest()
 
 
+def test_a_manifest_of_before_there_were_certificates_is_named_as_perhaps_that() -> None:
+    data = sign_manifest(manifest(), CONTROL)
+    body, end = data.index(b'\n"certificate":'), data.rindex(b'\n"signature"')
+    without = body - end + len(b'\n"signer":"",') + 64
+    old = data[:body] + b'\n"signer":"%b",' % (b"0" * 64) + data[end:]
+    old = old.replace(b"%012d" % len(data), b"%012d" % (len(data) + without))
+    with pytest.raises(Tampered, match="frame") as caught:
+        parse_manifest(old, trusted=TRUSTED)
+    assert "before the first release" in str(caught.value.hint)
+
+    with pytest.raises(Tampered, match="frame") as caught:
+        parse_manifest(data.replace(b'"certificate"', b'"certificatE"'), trusted=TRUSTED)
+    assert "before the first release" not in str(caught.value.hint)
+
+
 def test_one_kind_of_document_does_not_pass_for_another() -> None:
     envelope = write_detached(WrappingKey.create([KEY]).record, RECOVER)
     with pytest.raises(NotABackup):
