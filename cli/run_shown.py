@@ -59,6 +59,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "size": _counts(run).get("size"),
         "fewer": run.facts.get("report", {}).get("fewer"),
         "unswept": run.facts.get("report", {}).get("unswept"),
+        "kept": run.facts.get("report", {}).get("kept"),
         "rotated": _rotated(run, rows),
         "steps": steps(rows),
         "waiting": _waiting(rows),
@@ -133,6 +134,8 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
         yield "rotated", f"{rotated['done']} of {plural(rotated['of'], 'backup')}"
     for place, why in (run.facts.get("report", {}).get("unswept") or {}).items():
         yield "unswept", f"{place}: {why}; a later backup of the policy tries again"
+    if kept := run.facts.get("report", {}).get("kept"):
+        yield "kept", f"the backup is whole on {', '.join(kept)} and in the catalog; 'repair' completes it"
     yield from readers.pairs(_readers(run))
     for kind, entry in steps(rows).items():
         yield (

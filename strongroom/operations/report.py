@@ -7,7 +7,7 @@ from typing import Any
 
 from strongroom.container.manifest import parse_manifest
 from strongroom.errors import RecordRefused, StrongroomError, VerificationFailed
-from strongroom.operations import failures, pins, replicas
+from strongroom.operations import cut_short, failures, pins, replicas
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.objective import missed
 from strongroom.operations.open import manifest_bytes
@@ -33,6 +33,7 @@ def report(run: Run, step: Step, services: Services) -> dict[str, Any]:
         "error": error,
         "good": sorted(read.good),
         "unswept": unswept,
+        "kept": cut_short.kept(run, services) if run.spec.kind is RunKind.BACKUP else [],
         "swept": swept,
         "fewer": fewer,
     }

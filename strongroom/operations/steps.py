@@ -182,7 +182,14 @@ def _undo(run: Run, step: Step, result: dict[str, Any], services: Services) -> N
         if now.closing:
             if step.kind is StepKind.COMMIT and "manifest" not in now.facts:
                 take_back(now, result["created"], services)
+                _forget(now, services)
             sweep_targets(now, services)
+
+
+def _forget(run: Run, services: Services) -> None:
+    """Take out of the catalog what a commit entered; the sweep enters what the targets still show."""
+    for pin in run.spec.targets:
+        services.store.drop_replica(run.id, pin.name)
 
 
 def _record_failure(

@@ -2,7 +2,8 @@
 
 Rows can be edited, so no row says that a run made no backup: its targets do. Nothing is removed anywhere
 until every target of the run has answered. What a manifest on any of them names is kept, whatever the
-policy's quorum, and whether its signer is still trusted. Manifests themselves are never removed here.
+policy's quorum, and whether its signer is still trusted. Manifests themselves are never removed here; one
+that a commit placed before it was cut off goes into the catalog (:mod:`~strongroom.operations.cut_short`).
 
 A manifest that nobody known here signed, or that cannot be read, may be that of a good backup whose key was
 lost, or a stranger's junk. It keeps all that the run has on *its own* target, and is told of. So junk cannot
@@ -20,6 +21,7 @@ from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.container.signing import ever_trusted
 from strongroom.errors import FormatError, StrongroomError, TargetError
 from strongroom.model import COMMAND
+from strongroom.operations import cut_short
 from strongroom.operations.layout import container_name, containers_prefix, manifest_name, staged_prefix
 from strongroom.operations.open import manifest_bytes
 from strongroom.operations.services import Services
@@ -44,12 +46,13 @@ def sweep_targets(run: Run, services: Services) -> dict[str, str]:
     for name, look in looks.items():
         if look.away is None:  # what is not whole yet belongs to no backup
             _failure(partial(services.target(name).abort_incomplete, containers_prefix(run.id)))
+    signed = {name: look.manifest for name, look in looks.items() if look.manifest}
+    cut_short.catalogue(run, signed, services)
     if away := {name: look.away for name, look in looks.items() if look.away is not None}:
         return away
-    signed = [look.manifest for look in looks.values() if look.manifest]
     if "manifest" in run.facts and not signed:
         return dict.fromkeys(looks, "the run made a backup, and no target shows its manifest")
-    keep = frozenset(_names(run.id, signed))
+    keep = frozenset(_names(run.id, signed.values()))
     left = {name: _left(services.target(name), run.id, look, keep) for name, look in looks.items()}
     return {name: why for name, why in left.items() if why is not None}
 

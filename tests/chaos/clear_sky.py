@@ -32,7 +32,7 @@ def broken(at: Site, storm: Storm, made: Sequence[Run]) -> Iterator[str]:
     for run in made:
         yield from _ended(at, run)
     for run in made:
-        if run.state is RunState.DEGRADED:
+        if _is_backup(at, run) and run.state is not RunState.DONE:
             yield from _repaired(at, storm, run)
     yield from _another(at, storm)
     yield from _stopped(at)
@@ -46,8 +46,13 @@ def _ended(at: Site, run: Run) -> Iterator[str]:
     good = [replica.target for replica in at.store.replicas(run.id) if replica.good]
     if run.state in GOOD and len(good) < 2:
         yield f"{run.id} is {run.state} with good replicas on {good} alone"
-    for target in good if run.state in GOOD else ():
+    for target in good:
         yield from _whole(at, run, target)
+
+
+def _is_backup(at: Site, run: Run) -> bool:
+    """Tell whether a run made a backup: one that failed may have, if its commit was cut off."""
+    return run.state in GOOD or at.store.backup(run.id) is not None
 
 
 def _whole(at: Site, run: Run, target: str) -> Iterator[str]:
@@ -115,7 +120,7 @@ def _stopped(at: Site) -> Iterator[str]:
 
 def _places(at: Site) -> Iterator[str]:
     """Each target has what its backups name, and nothing else; the stage has nothing."""
-    good = [run for run in at.store.runs_of(POLICY, RunKind.BACKUP, limit=100) if run.state in GOOD]
+    good = [run for run in at.store.runs_of(POLICY, RunKind.BACKUP, limit=100) if _is_backup(at, run)]
     for region in REGIONS:
         expected = {MARKER}
         for run in good:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from strongroom.operations.services import Services
 from strongroom.operations.steps import perform, recover
 from strongroom.operations.submit import submit_backup, submit_repair
 from strongroom.state.records import Run, RunState, Step, StepKind, Ticket
-from tests.operations.test_sweep import absent_targets, objects_of
+from tests.operations.test_sweep import Absent, absent_targets, objects_of
 from tests.operations.world import POLICY, REGIONS, World, make_world, names_on
 
 
@@ -167,6 +168,7 @@ def test_a_commit_that_comes_back_after_its_run_was_cancelled_and_swept_leaves_n
     assert {name: names_on(target) for name, target in world.targets.items()} == {
         name: [] for name in REGIONS
     }
+    assert services.store.backup(run.id) is None
 
 
 def dispatch_of(world: World, run: str) -> int:
@@ -174,3 +176,74 @@ def dispatch_of(world: World, run: str) -> int:
         found = connection.execute("SELECT dispatch FROM steps WHERE run = ? AND kind = 'commit'", (run,))
         number: int = found.fetchone()[0]
         return number
+
+
+# -- a commit that was cut off ---------------------------------------------------------
+
+
+class Died(BaseException):
+    """The process is gone: nothing of it runs any more."""
+
+
+class Cut(Absent):
+    """A target whose next manifest ends the process."""
+
+    kills = False
+
+    def put(self, name: str, *given: Any, **named: Any) -> bool:
+        if self.kills and name.startswith("manifests/"):
+            raise Died
+        return super().put(name, *given, **named)
+
+
+def cut_off(tmp_path: Path) -> tuple[World, dict[str, Absent], str]:
+    """Return a backup whose commit died after it had placed the first manifest; the others are away since."""
+    targets: dict[str, Absent] = absent_targets() | {"us": Cut(name="us", region="us")}
+    world = make_world(tmp_path, pieces=1).with_targets(targets)
+    services = world.services()
+    run = up_to_the_commit(services)
+    targets["us"].kills = True  # type: ignore[attr-defined]
+    with pytest.raises(Died):
+        perform(Ticket(run.id, Step(StepKind.COMMIT), dispatch_of(world, run.id)), services)
+    services.store.forsake(run.id, owners=[services.owner])
+    targets["us"].kills = False  # type: ignore[attr-defined]
+    targets["us"].away = targets["ap"].away = True
+    return world, targets, run.id
+
+
+def go_on(world: World, run: str) -> Run:
+    services = world.services()
+    recover(services)
+    queue = services.store.take_ready(run, window=8)
+    return drive(run, queue, services, processes=1)
+
+
+def test_a_manifest_that_a_dead_commit_placed_below_the_quorum_is_in_the_catalog_and_completed(
+    tmp_path: Path,
+) -> None:
+    world, targets, run = cut_off(tmp_path)
+
+    ended = go_on(world, run)
+
+    assert ended.state is RunState.FAILED
+    assert ended.facts["report"]["kept"] == ["eu"]
+    services = world.services()
+    good = {one.target: one.good for one in services.store.replicas(run)}
+    assert good == {"eu": True, "us": False, "ap": False}
+
+    targets["us"].away = targets["ap"].away = False
+    assert drive(*submit_repair(services, backup=run), services, processes=1).state is RunState.DONE
+    assert all(one.good for one in services.store.replicas(run))
+
+
+def test_what_was_away_when_its_run_ended_is_entered_once_it_answers(tmp_path: Path) -> None:
+    world, targets, run = cut_off(tmp_path)
+    targets["eu"].away = True
+    assert go_on(world, run).state is RunState.FAILED
+    assert world.services().store.backup(run) is None
+
+    for target in targets.values():
+        target.away = False
+    world.back_up()
+
+    assert [one.target for one in world.services().store.replicas(run) if one.good] == ["eu"]
