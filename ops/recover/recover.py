@@ -42,6 +42,7 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,14 @@ MIB = 1024 * 1024
 CODES = {
     "WrongKey": 10, "NotABackup": 11, "UnsupportedVersion": 12, "Malformed": 13, "Truncated": 14,
     "Tampered": 15, "MissingPiece": 16, "LegacyFormat": 17, "UntrustedSigner": 18, "Stale": 19,
+    "BackupQuarantined": 95,
 }  # fmt: skip
 ADVICE = {
     "WrongKey": "Nothing was damaged. Try another passphrase, key file or private key.",
     "UntrustedSigner": "Compare the fingerprint with the recovery kit; then give it with --signer.",
     "LegacyFormat": "Repeat with --legacy.",
     "UnsupportedVersion": "Use the recover.py that lies beside this backup.",
+    "BackupQuarantined": "Take another backup with --backup. If this one is really meant: --use-quarantined.",
 }
 
 
@@ -1061,6 +1064,13 @@ def public_text(value: Any) -> bool:
     return printable(value, 1000)
 
 
+def a_time(value: str) -> bool:
+    try:
+        return datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
+
+
 COUNT = within(0, 1 << 63)
 RECEIPT = ("piece", "sha256", "size", "secrets", "versions", "first", "last", "wrapping_key")
 HASH = (16, 0)
@@ -1071,7 +1081,9 @@ ENTRY = {
 RECIPIENT = {"name": str, "type": str, "fingerprint": str, "post_quantum": bool, "describes": str}
 TARGET = {"name": str, "address": str, "region": str, "provider": str, "counts": bool}
 MARK = {
-    "backup_id": str, "number": int, "state": str, "reason": str, "incident": str, "by": str, "at": str,
+    "backup_id": public_text, "number": within(1, 99_999_999),
+    "state": ("quarantined", "released").__contains__, "reason": public_text, "incident": public_text,
+    "by": public_text, "at": lambda value: public_text(value) and a_time(value),
 }  # fmt: skip
 MANIFEST = {
     "backup_id": str, "policy": str, "source": str, "created_at": str, "values": bool, "sealed": bool,
@@ -1240,6 +1252,7 @@ class Backup:
     losses: Losses
     newer: Sequence[dict[str, Any]] = ()
     for_values: bool = False
+    use_quarantined: bool = False
 
     def secrets(self, wanted: str | None, name: str | None) -> Iterator[Secret]:
         """Yield the secrets of a backup: the newest one that counts and covers that, or the one with an id.
@@ -1247,7 +1260,7 @@ class Backup:
 
         Without pins its containers and envelopes must be of its manifest's own installation.
         """
-        for manifest in self._chosen(wanted, name):
+        for manifest in self.chosen(wanted, name):
             keys, found = replace(self.keys, own=frozenset({manifest["by"]})), False
             for secret in replace(self, keys=keys).secrets_of(manifest, name):
                 found = found or secret.row["name"] == name
@@ -1283,7 +1296,7 @@ class Backup:
         complete = name is not None or self.losses.first or came == manifest["counts"]["secrets"]
         need(complete, "MissingPiece", f"{came} of {counted(manifest['counts']['secrets'])} came out.")
 
-    def _chosen(self, wanted: str | None, name: str | None) -> Iterator[dict[str, Any]]:
+    def chosen(self, wanted: str | None, name: str | None) -> Iterator[dict[str, Any]]:
         """Yield the manifest of the backup that is asked for; for one secret, of those before it, too."""
         ids = dict.fromkeys(manifest_id(name) for name in self.store.names("manifests"))
         need(ids, "NotABackup", "There is no manifest here.")
@@ -1297,13 +1310,15 @@ class Backup:
                 refused += failures
                 continue
             aside = self._quarantined(backup, manifest["by"])
+            if aside and self.use_quarantined:
+                note(f"CAREFUL: backup {backup} is used, and {aside}")
+                aside = ""
+            need(not (wanted and aside), "BackupQuarantined", f"Backup {backup}: {aside}.")
             why = aside or lacks(manifest, name)
             if why and not wanted:
                 passed.append((manifest, why))
                 copies[backup] = failures
                 continue
-            if wanted and aside:
-                note(f"CAREFUL: backup {backup}: {aside}")
             self._tell(manifest, refused, failures, [] if came else passed)
             came, refused, passed = True, [], []
             yield manifest
@@ -1312,7 +1327,8 @@ class Backup:
         if not passed:
             raise refused[0][1]
         fair = [(manifest, why) for manifest, why in passed if not why.startswith("it is ")]
-        need(fair, "MissingPiece", f"No backup here is to be restored from: {passed[0][1]}.")
+        odd = "MissingPiece" if all("escrow" in why for _, why in passed) else "BackupQuarantined"
+        need(fair, odd, f"No backup here is to be restored from: {passed[0][1]}.")
         manifest, why = next((one for one in fair if one[0]["values"]), fair[0])
         self._tell(
             manifest,
@@ -1350,6 +1366,7 @@ class Backup:
         for name in reversed(self.store.names(f"quarantine/{backup}")):
             try:
                 data = intact(name, self.store.get(name)).whole(16_385)
+                sound(len(data) <= 16_384, "It is too large.")
                 mark = strict(signed_body(data, "quarantine", keys)[0], MARK, "A quarantine mark")
                 genuine(
                     name == f"quarantine/{mark['backup_id']}/{mark['number']:08}.json", "It is another one's."
@@ -1357,7 +1374,8 @@ class Backup:
             except Failure as failure:
                 note(f"left aside: {name}: {failure.kind}: {failure}")
                 continue
-            return "" if mark["state"] == "released" else f"it is in quarantine: {mark['reason']}"
+            since = f" since {mark['at']}" + (f" by {mark['by']}" if mark["by"] else "")
+            return "" if mark["state"] == "released" else f"it is in quarantine{since}: {mark['reason']}"
         return ""
 
     def _manifest(self, name: str, backup: str) -> tuple[dict[str, Any] | None, list[tuple[str, Failure]]]:
@@ -1441,11 +1459,12 @@ class Backup:
 def secrets_in(path: Path, given: argparse.Namespace, keys: Keys, losses: Losses) -> Iterator[Secret]:
     """Yield the secrets of whatever a path is."""
     newer, for_values = given.envelopes, bool(given.out) or given.get is not None
+    means = (keys, losses, newer, for_values, given.use_quarantined)
     head = b"" if path.is_dir() else Part.of(path).read(0, 64)
     if path.is_dir() or head.startswith(FILE):
-        yield from Backup(Store(path), keys, losses, newer, for_values).secrets(given.backup, given.get)
+        yield from Backup(Store(path), *means).secrets(given.backup, given.get)
     elif head.startswith(b'{"format":"strongroom-manifest'):
-        backup = Backup(Store(beside(path)), keys, losses, newer, for_values)
+        backup = Backup(Store(beside(path)), *means)
         yield from backup.secrets(manifest_id(path.name), given.get)
     elif head.startswith(b'{"format":"strongroom-metadata'):
         need(not for_values, "MissingPiece", f"'{path}' holds no values: --list shows the names in it.")

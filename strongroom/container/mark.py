@@ -71,7 +71,7 @@ def check_mark(mark: Mark) -> None:
     if not _is_time(mark.at):
         raise Malformed("The quarantine mark's time is none, or has no zone.")
     texts = (mark.backup_id, mark.reason, mark.incident, mark.by, mark.at)
-    if any(len(text) > MAX_TEXT or not text.isprintable() for text in texts):
+    if not all(canonical.printable(text, MAX_TEXT) for text in texts):
         raise Malformed("What the quarantine mark says is too long, or cannot be printed.")
 
 

@@ -720,14 +720,19 @@ def document_begun(data: bytes, kind: str) -> None:
     require(not magic.startswith(data), "Truncated")
     version = re.match(magic[:-4] + rb'([0-9]{1,4})",\n', data)
     require(not version, "UnsupportedVersion")
-    ours = re.match(rb'\{"format":"strongroom-(manifest|envelope|metadata|head|audit-report)/', data)
+    ours = re.match(
+        rb'\{"format":"strongroom-(manifest|envelope|metadata|head|quarantine|audit-report)/', data
+    )
     other = ours and not magic.startswith(ours[0])
     if not other and ending(data, document_ended, document_total) == (True, True):
         refuse("Tampered")
     refuse("NotABackup")
 
 
-SIGNERS = {"manifest": ("control", "recover"), "head": ("control", "recover"), "envelope": ("recover",)}
+SIGNERS = {
+    "manifest": ("control", "recover"), "head": ("control", "recover"), "quarantine": ("control", "recover"),
+    "envelope": ("recover",),
+}  # fmt: skip
 
 
 def document(data: bytes, kind: str, keys: Keys) -> bytes:
@@ -815,6 +820,25 @@ def head(data: bytes, keys: Keys) -> bytes:
     numbered = other_than(count, 0)
     decode(body, record(ledger=hexed(32), event=numbered, at=moment, sha256=hexed(32), made_at=moment))
     return body
+
+
+MARK = record(
+    backup_id=printable(1000), number=between(1, 99_999_999), state=one_of("quarantined", "released"),
+    reason=printable(1000), incident=printable(1000), by=printable(1000), at=moment,
+)  # fmt: skip
+
+
+def is_aside(objects: Mapping[str, bytes], backup: str, keys: Keys) -> bool:
+    """Tell whether a backup is in quarantine: by the mark with the highest number that counts."""
+    for name in sorted((name for name in objects if name.startswith(f"quarantine/{backup}/")), reverse=True):
+        try:
+            require(len(objects[name]) <= 16 * 1024, "Malformed")
+            found = decode(document(objects[name], "quarantine", keys), MARK)
+            require(f"quarantine/{found['backup_id']}/{found['number']:08}.json" == name, "Tampered")
+        except RefusedError:
+            continue
+        return bool(found["state"] == "quarantined")
+    return False
 
 
 ABOUT = record(backup_id=text, piece=integer, pieces=integer, source=text, policy=text, created_at=text)
@@ -912,6 +936,7 @@ def whole(objects: Mapping[str, bytes], keys: Keys, wanted: str | None = None) -
     require(ids, "NotABackup")
     require(wanted is None or wanted in ids, "MissingPiece")
     refused: list[str] = []
+    set_aside = False
     for backup in [wanted] if wanted else sorted(ids, reverse=True):
         own: list[str] = []
         for copy in COPIES:
@@ -923,9 +948,13 @@ def whole(objects: Mapping[str, bytes], keys: Keys, wanted: str | None = None) -
                 own += [error.kind] if content is not None else []
                 continue
             pinned = replace(keys, pins=keys.pins or frozenset({installation_of(content or b"")}))
+            if is_aside(objects, backup, pinned):
+                require(wanted is None, "BackupQuarantined")
+                set_aside = True
+                break
             return contents(objects, pinned, Whole(found, aside=refused))
         refused += own
-    refuse(refused[0])
+    refuse("BackupQuarantined" if set_aside else refused[0])
 
 
 def contents(objects: Mapping[str, bytes], keys: Keys, into: Whole) -> Whole:

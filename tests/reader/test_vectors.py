@@ -32,7 +32,9 @@ def test_a_published_vector_gives_what_it_says(name: str) -> None:
 def test_what_is_left_aside_on_a_target_is_what_its_vector_says(name: str) -> None:
     vector = parse(STORED[name])
     if vector.one("expect") == "ok":
-        assert whole(vector).aside == vector.all("aside")
+        found = whole(vector)
+        assert found.aside == vector.all("aside")
+        assert vector.one("taken") in (None, found.manifest["backup_id"])
 
 
 def test_it_shares_no_code_with_the_product_or_recover() -> None:

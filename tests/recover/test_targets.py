@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.rows import encode_secrets
-from strongroom.errors import FormatError
+from strongroom.errors import FormatError, StrongroomError
+from strongroom.operations.choosing import Chooser, Holder
+from strongroom.operations.covering import Asked
 from strongroom.operations.open import open_backup
 from strongroom.targets.memory import MemoryTarget
 from tests.container.test_vectors import identities, trusted
@@ -41,6 +43,7 @@ def test_recover_gives_what_a_target_says_and_the_rest_where_something_is_lost(
         losses.add(failure, "the whole")
     if vector.one("expect") == "ok":
         assert losses.first is None
+        assert vector.one("taken") in (None, backup.chosen(vector.one("backup"), None)["backup_id"])
         assert (losses.aside.kind if losses.aside else None) == vector.one("aside")
         assert hashlib.sha256(b"".join(came)).hexdigest() == vector.one("plaintext")
         return
@@ -48,11 +51,28 @@ def test_recover_gives_what_a_target_says_and_the_rest_where_something_is_lost(
     assert vector.one("rest") in (None, str(len(came)))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "target-documents"])
+QUARANTINE = [name for name in NAMES if "quarantine" in name]
+
+
+@pytest.mark.parametrize("name", QUARANTINE)
+def test_the_product_takes_the_backup_that_a_target_says(name: str) -> None:
+    vector, known = STORED[name], trusted(STORED[name]) or frozenset()
+    chooser = Chooser([Holder("target", lambda: target_of(vector))], trusted=known)
+    asked = Asked(backup=vector.one("backup") or "", partial=True)
+    if vector.one("expect") == "ok":
+        assert chooser.choose(asked).manifest.backup_id == vector.one("taken")
+        return
+    with pytest.raises(StrongroomError) as caught:
+        chooser.choose(asked)
+    assert caught.value.code == vector.one("expect") or "it is in quarantine" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name != "target-documents" and name not in QUARANTINE]
+)
 def test_the_product_gives_what_a_target_says(name: str) -> None:
-    vector, target = STORED[name], MemoryTarget()
-    for path, content in objects_of(vector).items():
-        target.put(path, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+    vector = STORED[name]
+    target = target_of(vector)
     if vector.one("expect") != "ok":
         with pytest.raises(FormatError) as caught:
             _read(vector, target)
@@ -61,6 +81,13 @@ def test_the_product_gives_what_a_target_says(name: str) -> None:
     digest, aside = _read(vector, target)
     assert digest == vector.one("plaintext")
     assert aside == vector.all("aside") or name.startswith("target-manifest")
+
+
+def target_of(vector: Vector) -> MemoryTarget:
+    target = MemoryTarget()
+    for path, content in objects_of(vector).items():
+        target.put(path, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+    return target
 
 
 def _read(vector: Vector, target: MemoryTarget) -> tuple[str, list[str]]:
@@ -137,6 +164,37 @@ def test_a_row_that_breaks_a_rule_is_named_and_its_value_handed_out(name: str, t
     assert done.returncode == 13
     assert done.stdout.count(b"CANARY-") >= 1
     assert b"Malformed" in done.stderr
+
+
+def test_a_backup_in_quarantine_is_taken_by_a_flag_alone_and_aloud(tmp_path: Path) -> None:
+    vector = STORED["target-quarantined-named"]
+    folder = unpacked(vector, tmp_path / "target")
+    _write_key(tmp_path / "key", vector)
+    words = (folder, "--key-file", tmp_path / "key", "--backup", vector.one("backup"), "--list")
+    refused = run(*words)
+    assert (refused.returncode, refused.stdout) == (95, b"")
+    assert b"in quarantine since 2026-11-26T02:45:01Z by ops: a key leaked" in refused.stderr
+    assert b"--use-quarantined" in refused.stderr
+    used = run(*words, "--use-quarantined")
+    assert (used.returncode, len(used.stdout.splitlines())) == (0, 8)
+    assert b"a key leaked. It is used nonetheless" in used.stderr
+    passed = run(*words[:3], "--list")
+    assert passed.returncode == 0
+    assert (
+        f"passed over: {vector.one('backup')} of policy 'weekly': it is in quarantine"
+        in passed.stderr.decode()
+    )
+
+
+def test_a_newer_backup_without_values_is_passed_over_where_values_are_asked_for(tmp_path: Path) -> None:
+    """The nightly metadata backup hid the monthly one that has the values."""
+    folder = unpacked(STORED["target-two-manifests"], tmp_path / "target")
+    unpacked(STORED["target-documents"], folder)
+    _write_key(tmp_path / "key", STORED["target-two-manifests"])
+    done = run(folder, "--key-file", tmp_path / "key", "--jsonl")
+    assert (done.returncode, done.stdout.count(b"CANARY-app-")) == (0, 4)
+    assert b"of policy 'weekly': it holds no values" in done.stderr
+    assert len(run(folder, "--list").stdout.splitlines()) == 8
 
 
 def test_a_key_that_does_not_fit_is_no_loss(tmp_path: Path) -> None:

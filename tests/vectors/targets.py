@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 from msgspec.structs import replace
 
@@ -16,6 +16,7 @@ from strongroom.container.derive import Random
 from strongroom.container.digests import name_hash
 from strongroom.container.envelope import write_detached
 from strongroom.container.manifest import ContainerEntry, Counts, Manifest, sign_manifest
+from strongroom.container.mark import Mark, sign_mark
 from strongroom.container.metadata import DocumentAbout, write_document
 from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.rows import encode_secrets
@@ -215,6 +216,41 @@ def left_aside() -> None:
     target("manifest-renamed-named", "MissingPiece", "that one is asked for", junk, ("backup", NEWER))
 
 
+def quarantined() -> None:
+    """Backups that are set aside, by marks that count and by marks that do not."""
+    one, older = made("plain"), made("older", OTHER)
+    both = {**older.objects, **one.objects}
+
+    def marked(number: int, state: Literal["quarantined", "released"], signer: Any = m.CONTROL) -> bytes:
+        told = Mark(
+            backup_id=m.BACKUP, number=number, state=state, reason="a key leaked", incident="", by="ops",
+            at="2026-11-26T02:45:01Z",
+        )  # fmt: skip
+        return sign_mark(told, signer)
+
+    first, second = (f"quarantine/{m.BACKUP}/{number:08}.json" for number in (1, 2))
+    aside = {**both, first: marked(1, "quarantined")}
+    target(
+        "quarantined", "ok", "the newest of two is in quarantine: the one before it", aside, ("taken", OTHER)
+    )
+    target("quarantined-named", "BackupQuarantined", "that one is asked for", aside, ("backup", m.BACKUP))
+    alone = {**one.objects, first: marked(1, "quarantined")}
+    target("quarantined-alone", "BackupQuarantined", "there is no other", alone)
+    free = {**aside, second: marked(2, "released")}
+    target("quarantine-released", "ok", "a later mark lets it free again", free, ("taken", m.BACKUP))
+    forged = {**both, first: marked(1, "quarantined", STRANGERS_CONTROL)}
+    comment = "a stranger's mark sets nothing aside"
+    target("quarantine-strangers", "ok", comment, forged, ("taken", m.BACKUP))
+    forged = {**aside, second: marked(2, "released", STRANGERS_CONTROL)}
+    target(
+        "quarantine-strangers-release", "ok", "a stranger's mark releases nothing", forged, ("taken", OTHER)
+    )
+    moved = {**aside, second: marked(1, "released")}
+    target("quarantine-renamed", "ok", "a mark under a later one's name", moved, ("taken", OTHER))
+    sealed = {**both, first: marked(1, "quarantined", m.SEAL)}
+    target("quarantine-role", "ok", "a mark by a role that signs none", sealed, ("taken", m.BACKUP))
+
+
 def lost() -> None:
     one = made("plain")
     first, second = one.pieces
@@ -293,6 +329,6 @@ def joins() -> None:
 def scenarios() -> dict[str, Scenario]:
     """Return every scenario of a target by name."""
     if not TARGETS:
-        for publish in (good_ones, left_aside, lost, joins):
+        for publish in (good_ones, left_aside, quarantined, lost, joins):
             publish()
     return TARGETS
