@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.program import Machine
-from tests.cli.test_right_backup import NAMES, house, ids, key, lost, names, next_second, words_of
+from tests.cli.test_right_backup import NAMES, house, ids, key, lost, names, words_of
 
 __all__ = ["house", "lost"]
 
@@ -17,7 +17,6 @@ __all__ = ["house", "lost"]
 def aside(house: Machine) -> str:
     """The newest full backup, set aside after another of the same policy."""
     house.set("JWT_SECRET_KEY", "CANARY-NEWER", "--type", "signing_key", "--tag", "priority=critical")
-    next_second()
     house.ok("backup", "--policy", "monthly-full", "--force")
     backup = ids(house)["monthly-full"]
     words = ["--reason", "made while the server was under attack", "--output", "q.json"]

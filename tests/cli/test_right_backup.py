@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -52,13 +51,7 @@ def house(stocked: Machine) -> Machine:
     stocked.path("strongroom.toml").write_text(CONFIG.format(home=stocked.home))
     for policy in ("monthly-full", "weekly-critical", "daily-metadata"):
         stocked.ok("backup", "--policy", policy, "--force")
-        next_second()
     return stocked
-
-
-def next_second() -> None:
-    """Let the clock go on to the next second: a backup's id begins with the one that it was made in."""
-    time.sleep(1 - time.time() % 1)
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from strongroom.operations.drive import drive
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.open import manifest_bytes
 from strongroom.operations.submit import submit_backup, submit_repair, submit_verify
-from strongroom.operations.times import rfc3339
 from strongroom.state.records import Run, RunState, StepKind, StepState, Ticket
+from strongroom.state.runs import stamp
 from tests.operations.world import POLICY, World, make_world, names_on
 
 STAGES = {
@@ -162,8 +162,9 @@ def test_a_run_whose_id_is_dated_otherwise_too_is_not_planned(tmp_path: Path, da
     services = make_world(tmp_path).services()
     run, _ = submit_backup(services, policy=POLICY)
     moment = time.time() + days * 86_400
-    stamp = rfc3339(moment).replace("-", "").replace(":", "")
-    forged = msgspec.structs.replace(services.store.load(run), id=f"{stamp}-00000000", created_at=moment)
+    forged = msgspec.structs.replace(
+        services.store.load(run), id=f"{stamp(moment)}-00000000", created_at=moment
+    )
     with pytest.raises(RecordRefused, match=said):
         pins.check_time(forged)
 
