@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from strongroom.errors import LeftAside
 from strongroom.state.store import RunStore
 from tests.cli.program import PASSPHRASE, REGIONS, Done, Machine, command
 
@@ -204,7 +205,9 @@ def test_a_rebuild_names_what_is_incomplete_and_what_is_forged(configured: Machi
     manifest = target / "manifests" / f"{forged}.json"
     manifest.chmod(0o600)
     manifest.write_bytes(manifest.read_bytes().replace(b'"quorum":2', b'"quorum":1'))
-    found = configured.ok("catalog", "rebuild", "--from", "frankfurt", "--json").document
+    done = configured.run("catalog", "rebuild", "--from", "frankfurt", "--json")
+    found = done.document
+    assert (done.code, str(forged) in done.err) == (LeftAside.exit_code, True)
     assert sorted(found["backups"]) == sorted([whole, lacking])
     assert found["incomplete"] == [lacking]
     assert [(refused["backup"], refused["code"]) for refused in found["refused"]] == [(forged, "Tampered")]
