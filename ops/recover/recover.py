@@ -1613,6 +1613,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="ID",
         help="which backup of several; default: the newest of everything, with values",
     )
+    add("--use-quarantined", action="store_true", help="take a backup also if it is in quarantine")
     add("--signer", action="append", default=[], help="the installation's fingerprint: believe it alone")
     add("--passphrase", action="store_true", help="ask for a passphrase")
     add("--passphrase-file", **paths)

@@ -149,5 +149,5 @@ def test_every_class_of_failure_has_a_vector() -> None:
     seen = {parse_vector(data).one("expect") for data in STORED.values()}
     assert seen == {
         "ok", "WrongKey", "NotABackup", "UnsupportedVersion", "Malformed", "Truncated", "Tampered",
-        "LegacyFormat", "UntrustedSigner", "Stale", "MissingPiece",
+        "LegacyFormat", "UntrustedSigner", "Stale", "MissingPiece", "BackupQuarantined",
     }  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.conftest import machine, stocked
 from tests.cli.program import Machine
-from tests.cli.test_right_backup import NAMES, house, ids, next_second
+from tests.cli.test_right_backup import NAMES, house, ids
 from tests.recover.test_recover import run
 
 __all__ = ["house", "machine", "stocked"]
@@ -71,16 +71,16 @@ def test_a_backup_in_quarantine_is_passed_over_by_a_mark_that_the_installation_s
     house: Machine, east: Path
 ) -> None:
     house.set("JWT_SECRET_KEY", "CANARY-NEWER")
-    next_second()
     house.ok("backup", "--policy", "monthly-full", "--force")
     newest = ids(house)["monthly-full"]
     words = ["--reason", "made while under attack", "--output", "q.json", "--quarantine-only", "--force"]
     house.ok("incident", "open", "--backup", newest, *words)
     code, _, said = opened(house, east, "--out", house.path("out"))
     assert (code, house.path("out/JWT_SECRET_KEY").read_text()) == (0, "CANARY-JWT")
-    assert f"passed over: {newest} of policy 'monthly-full': it is in quarantine: made while under" in said
-    code, _, said = opened(house, east, "--backup", newest, "--list")
-    assert (code, f"CAREFUL: backup {newest}: it is in quarantine" in said) == (0, True)
+    assert f"passed over: {newest} of policy 'monthly-full': it is in quarantine since" in said
+    assert opened(house, east, "--backup", newest, "--list")[:2] == (95, "")
+    code, _, said = opened(house, east, "--backup", newest, "--use-quarantined", "--list")
+    assert (code, f"CAREFUL: backup {newest} is used, and it is in quarantine since" in said) == (0, True)
     [mark] = (east / "quarantine" / newest).iterdir()
     shutil.copyfile(mark, mark.with_name("00000009.json"))
     mark.unlink()
