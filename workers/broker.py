@@ -22,7 +22,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyError, RedisError
 from redis.retry import Retry
 
 from strongroom.config import BrokerSettings, Settings
@@ -102,8 +102,19 @@ def failing_fast(url: str, *, tls: dict[str, Any] | None = None) -> Iterator[Non
     check(url, tls=tls)
     try:
         yield
-    except (OperationalError, RedisError, OSError):
-        raise BrokerUnavailable(f"the broker at {shown(url)} went away") from None
+    except (OperationalError, RedisError, OSError) as error:
+        why, hint = _said(error)
+        raise BrokerUnavailable(f"the broker at {shown(url)} {why}", hint=hint) from None
+
+
+def _said(error: BaseException) -> tuple[str, str | None]:
+    """Say what a broker's refusal means; kombu wraps the server's own."""
+    causes = (error, error.__cause__, error.__context__)
+    if any(isinstance(one, OutOfMemoryError) for one in causes):
+        return "is full", "Give it more memory ('maxmemory'), or find out what fills it. Then submit again."
+    if any(isinstance(one, ReadOnlyError) for one in causes):
+        return "takes no writes: it is a replica", "Have 'broker.url' name the primary. Then submit again."
+    return "went away", None
 
 
 def find_server() -> Path | None:

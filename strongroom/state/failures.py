@@ -54,8 +54,15 @@ def _from_sqlite(cause: sqlite3.Error) -> StateError:
         return StateUnavailable("the state database stayed locked by another process")
     if name in _FULL:
         return StateFull("the state database could not be written: the disk is full")
-    what, hint = _SQLITE.get(name, (name, None))
+    what, hint = _explained(name)
     return StateError(f"the state database cannot be used: {what}", hint=hint)
+
+
+def _explained(name: str) -> tuple[str, str | None]:
+    """Say what a code of SQLite means. An extended one, such as SQLITE_READONLY_DIRECTORY, is of a kind."""
+    return next(
+        (said for code, said in _SQLITE.items() if name == code or name.startswith(f"{code}_")), (name, None)
+    )
 
 
 DAMAGED: Final = (
@@ -66,11 +73,18 @@ DAMAGED: Final = (
 _AGAIN: Final = "Nothing was changed, and no backup is affected. Repeat it in a new process."
 _CLOSED: Final = "No backup on a target is affected. Check owner, mode and mount of the state directory."
 
+_FAILING: Final = (
+    "No backup on a target is affected. Look into the system's log: the disk may be failing. Where the file "
+    "is lost, 'strongroom catalog rebuild --from TARGET' enters each target's backups anew."
+)
+
 _SQLITE: Final = {
+    "SQLITE_READONLY_DIRECTORY": ("its folder is read-only", _CLOSED),
     "SQLITE_CANTOPEN": ("the file cannot be opened", _CLOSED),
     "SQLITE_READONLY": ("the file is read-only", _CLOSED),
     "SQLITE_NOTADB": ("the file is not a SQLite database", DAMAGED),
     "SQLITE_CORRUPT": ("the file is damaged", DAMAGED),
+    "SQLITE_IOERR": ("the disk failed to read or write it", _FAILING),
 }
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import exc, select, text
 
 from strongroom.errors import ConfigError, StateError, StateUnavailable
-from strongroom.state import engine, filesystem, sql, standing
+from strongroom.state import engine, failures, filesystem, sql, standing
 from strongroom.state.store import RunStore
 from tests.files import locked_by
 from tests.postgres import PostgresServer
@@ -429,3 +429,17 @@ def test_a_local_disk_mounted_inside_or_over_a_network_share_is_fine(tmp_path: P
 def test_a_system_that_does_not_list_its_mounts_is_trusted(tmp_path: Path) -> None:
     filesystem.prepare(tmp_path / "state.db", mounts=tmp_path / "nothing here")
     assert (tmp_path / "state.db").exists()
+
+
+KINDS = ("READONLY", "CANTOPEN", "CORRUPT", "IOERR")
+CODES = [name for name in dir(sqlite3) for kind in KINDS if name.startswith(f"SQLITE_{kind}")]
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_an_extended_code_of_sqlite_is_told_in_words_and_not_as_a_database_that_is_lost(code: str) -> None:
+    cause = sqlite3.OperationalError()
+    cause.sqlite_errorname = code
+    with pytest.raises(StateError) as caught, failures.translated():
+        raise exc.OperationalError("", {}, cause)
+    assert "SQLITE" not in caught.value.message
+    assert caught.value.hint != StateError.default_hint

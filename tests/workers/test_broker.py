@@ -21,6 +21,7 @@ from redis import Redis
 
 from strongroom.config import BrokerSettings, load_settings
 from strongroom.errors import BrokerUnavailable, ConfigError
+from tests.redis_server import RedisServer
 from tests.workers.cluster import free_port, until
 from workers import broker, paths
 
@@ -234,3 +235,34 @@ def test_tls_always_checks_the_certificate() -> None:
     assert options["ssl_cert_reqs"].name == "CERT_REQUIRED"
     assert options["ssl_check_hostname"] is True
     assert broker.tls_options(BrokerSettings(url="redis://redis.example.org/0")) is None
+
+
+@pytest.mark.parametrize(("command", "said"), [("CONFIG SET maxmemory 1", "is full"), ("", "replica")])
+def test_a_broker_that_takes_nothing_more_is_told_as_that_and_not_as_gone(
+    tmp_path: Path, command: str, said: str
+) -> None:
+    program = (
+        "from tasks.backup import metadata_backup\n"
+        "from strongroom.errors import BrokerUnavailable\n"
+        "try:\n"
+        "    metadata_backup.delay(policy='daily-metadata')\n"
+        "except BrokerUnavailable as error:\n"
+        "    print(error.message)\n"
+    )
+    with RedisServer(port=free_port()) as server:
+        with Redis(unix_socket_path=str(server.socket)) as client:
+            client.execute_command(*(command or f"REPLICAOF 127.0.0.1 {free_port()}").split())
+        told = subprocess.run(
+            [sys.executable, "-c", program],
+            env={
+                **os.environ,
+                "STRONGROOM_STATE_DIR": str(tmp_path),
+                "STRONGROOM_BROKER__URL": server.broker_url,
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert said in told.stdout, told.stderr
