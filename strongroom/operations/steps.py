@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from strongroom.errors import ClaimLost, RecordRefused, StrongroomError, TargetUnavailable
@@ -25,6 +26,7 @@ from strongroom.operations.report import report
 from strongroom.operations.services import Services
 from strongroom.operations.sweep import sweep_targets
 from strongroom.operations.upload import leave_stage
+from strongroom.state.outcomes import Needed, StillNeeded
 from strongroom.state.records import Claim, Run, Step, StepKind, StepState, Tally, Ticket, Verdict
 
 log = logging.getLogger(__name__)
@@ -95,11 +97,7 @@ def _work(run: Run, claim: Claim, services: Services) -> Outcome:
         with kept_alive(services.store, claim, lease=services.limits.lease):
             result = _act(run, step, services)
     except StrongroomError as error:
-        if waiting.wait_for(run, claim, error, services):
-            outcome = Outcome(run, error, again=True)
-        else:
-            text = waiting.said(run, step, error, services)
-            outcome = _record_failure(run, claim, services, error, text, wait=_asked(error))
+        outcome = _wait_or_fail(run, claim, services, error)
     except KeyboardInterrupt:
         # Handed back at once, so that whoever sweeps or goes on need not wait for the lease.
         services.store.fail(claim, "interrupted", retry_in=0.0, decide=decide_given_up)
@@ -111,6 +109,22 @@ def _work(run: Run, claim: Claim, services: Services) -> Outcome:
     if step.kind is StepKind.UPLOAD:
         leave_stage(run, step.piece, services)
     return outcome
+
+
+def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomError) -> Outcome:
+    step = claim.ticket.step
+    if not waiting.wait_for(run, claim, error, services):
+        fail = partial(
+            _record_failure,
+            *(run, claim, services, error, waiting.said(run, step, error, services)),
+            wait=_asked(error),
+        )
+        try:
+            return fail(unless=waiting.unless_needed(run, step, error, services))
+        except StillNeeded:  # another target was given up at this very moment
+            if not waiting.wait_for(run, claim, error, services):
+                return fail()
+    return Outcome(run, error, again=True)
 
 
 def _act(run: Run, step: Step, services: Services) -> dict[str, Any]:
@@ -193,7 +207,14 @@ def _forget(run: Run, services: Services) -> None:
 
 
 def _record_failure(
-    run: Run, claim: Claim, services: Services, error: Exception, message: str, *, wait: float | None
+    run: Run,
+    claim: Claim,
+    services: Services,
+    error: Exception,
+    message: str,
+    *,
+    wait: float | None,
+    unless: Needed | None = None,
 ) -> Outcome:
     """Record a failure. ``wait``: seconds to leave alone what failed; ``None``: for good."""
     step = claim.ticket.step
@@ -206,6 +227,7 @@ def _record_failure(
         retry_in=_backoff(claim.attempt, services.limits.backoff) + (wait or 0.0) if again else None,
         settle=None if again else exhausted(step),
         decide=decider,
+        unless=unless,
     )
     announce.attempt_failed(now, step, error, again=again)
     announce.recorded(now, step, services.store, verdict=decider.verdict, error=error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from functools import partial
 
 from strongroom.errors import (
     QuorumNotMet,
@@ -20,7 +21,8 @@ from strongroom.errors import (
 from strongroom.operations import failures
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.services import Services
-from strongroom.state.records import Claim, Run, RunKind, Step, StepKind, StepState
+from strongroom.state.outcomes import Needed
+from strongroom.state.records import Claim, Run, RunKind, Step, StepKind, StepState, Tally
 from strongroom.words import plural
 
 log = logging.getLogger(__name__)
@@ -45,11 +47,9 @@ def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services)
     given up, and repaired later.
     """
     step = claim.ticket.step
-    if services.limits.patience <= 0 or run.spec.kind is not RunKind.BACKUP:
+    if not _passes(run, step, error, services):
         return False
-    if not isinstance(error, _PASSING.get(step.kind, ())):
-        return False
-    if step.kind is StepKind.UPLOAD and not _needed(run, step, services):
+    if step.kind is StepKind.UPLOAD and not _needed(run, services.store.tally(run.id), step):
         return False
     pause = max(services.limits.pause * random.uniform(0.8, 1.2), _asked(error))  # noqa: S311 - jitter
     text = f"{error.code}: {failures.said(error)}"
@@ -57,6 +57,19 @@ def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services)
     if waits:
         log.info("step-waits", extra={"run": run.id, "step": str(step), "error_class": error.code})
     return waits
+
+
+def unless_needed(run: Run, step: Step, error: StrongroomError, services: Services) -> Needed | None:
+    """Return what tells, as an upload is given up, that it has to wait instead."""
+    if step.kind is not StepKind.UPLOAD or not _passes(run, step, error, services):
+        return None
+    return partial(_needed, step=step)
+
+
+def _passes(run: Run, step: Step, error: StrongroomError, services: Services) -> bool:
+    """Tell whether it is worth while to wait until a step's error has passed."""
+    patient = services.limits.patience > 0 and run.spec.kind is RunKind.BACKUP
+    return patient and isinstance(error, _PASSING.get(step.kind, ()))
 
 
 def said(run: Run, step: Step, error: StrongroomError, services: Services) -> str:
@@ -68,9 +81,8 @@ def said(run: Run, step: Step, error: StrongroomError, services: Services) -> st
     return failures.joined(waited, failures.apart(failures.said(error))[1])
 
 
-def _needed(run: Run, step: Step, services: Services) -> bool:
+def _needed(run: Run, tally: Tally, step: Step) -> bool:
     """Tell whether the quorum cannot be met any more by those targets that have given up nothing."""
-    tally = services.store.tally(run.id)
     sound = (
         pin.name
         for pin in run.spec.targets

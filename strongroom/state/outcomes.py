@@ -20,12 +20,17 @@ from strongroom.state import codec, events, keys, runs, sql, tables
 from strongroom.state.records import Claim, Run, RunKind, RunState, Step, StepKind, StepState, Tally, Verdict
 
 Decide = Callable[[Run, Tally, Step], Verdict]
+Needed = Callable[[Run, Tally], bool]
 DecideAgain = Callable[[Run, Tally, Step, Mapping[str, Any]], Verdict]
 
 RETRIED: Final = "run.retried"
 
 _steps = tables.steps.c
 _REPORT = Step(StepKind.REPORT)
+
+
+class StillNeeded(Exception):
+    """A step was not given up: the run cannot do without it any more."""
 
 
 def finish(conn: Connection, held: Claim, result: Mapping[str, Any], decide: Decide) -> tuple[Run, Tally]:
@@ -44,11 +49,14 @@ def fail(
     retry_in: float | None,
     settle: StepState | None,
     decide: Decide,
+    unless: Needed | None = None,
 ) -> tuple[Run, Tally]:
     """Record failure; see :meth:`strongroom.state.store.RunStore.fail`."""
     run = runs.lock(conn, held.ticket.run)
     step = held.ticket.step
     again = retry_in is not None and (not run.closing or step.kind is StepKind.REPORT)
+    if unless is not None and not again and unless(run, runs.tally(conn, run.id)):
+        raise StillNeeded
     state = StepState.READY if again else settle or StepState.MISSED
     if not _settle(conn, held, state, error=error, wait=min(retry_in or 0.0, keys.FARTHEST)):
         return run, runs.tally(conn, run.id)

@@ -15,7 +15,7 @@ from strongroom.state import alerts, catalog, claims, events, outcomes, recovery
 from strongroom.state.alerts import Told
 from strongroom.state.engine import Database
 from strongroom.state.keys import FARTHEST
-from strongroom.state.outcomes import Decide, DecideAgain
+from strongroom.state.outcomes import Decide, DecideAgain, Needed
 from strongroom.state.records import (
     CatalogEntry,
     Claim,
@@ -225,6 +225,7 @@ class RunStore:
         retry_in: float | None = None,
         settle: StepState | None = None,
         decide: Decide,
+        unless: Needed | None = None,
     ) -> tuple[Run, Tally]:
         """Record that a step failed.
 
@@ -233,11 +234,18 @@ class RunStore:
         the run. ``decide`` is not asked then, nor while the run is closing, nor for
         REPORT, whose failure ends the run. ``error`` must be free of secrets.
 
+        Args:
+            unless: asked before the step is settled, the run's row locked: two targets that fail at the
+                same moment would otherwise each be given up for the sake of the other.
+
         Raises:
             ClaimLost: as :meth:`finish`.
+            StillNeeded: ``unless`` says so; nothing was recorded.
         """
         with self._database.writing() as conn:
-            return outcomes.fail(conn, claim, error, retry_in=retry_in, settle=settle, decide=decide)
+            return outcomes.fail(
+                conn, claim, error, retry_in=retry_in, settle=settle, decide=decide, unless=unless
+            )
 
     def wait(self, claim: Claim, error: str, *, pause: float, patience: float) -> bool:
         """Give a step back that met a full disk, or a place that does not answer.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from cli.run_shown import as_document, lines_of
 from strongroom.errors import StrongroomError, TargetFull, TargetReadOnly, TargetUnavailable
@@ -14,7 +15,7 @@ from strongroom.operations.drive import drive
 from strongroom.operations.services import Limits
 from strongroom.operations.steps import perform
 from strongroom.operations.submit import submit_backup
-from strongroom.state.records import Run, RunState, StepKind, StepRow, StepState, Ticket
+from strongroom.state.records import Run, RunState, StepKind, StepRow, StepState, Tally, Ticket
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.memory import MemoryTarget
@@ -110,6 +111,33 @@ def test_of_two_closed_targets_the_one_that_is_needed_is_waited_for(world: World
     assert len(good) == 2
 
 
+def test_two_targets_that_close_at_the_same_moment_are_not_both_given_up(world: World) -> None:
+    """Each would be given up, since the other seems to be sound."""
+    for name in ("us", "ap"):
+        closed(world, name).reason = REASONS["full"]
+        closed(world, name).passes_after = 20
+    services, other = world.services(limits=PATIENT), world.services(limits=PATIENT)
+    run, queue = submit_backup(services, policy=POLICY)
+    while queue[0].step.kind is not StepKind.UPLOAD:
+        queue += perform(queue.pop(0), services)
+    by_target = {ticket.step.target: ticket for ticket in reversed(queue)}
+    tally = services.store.tally
+
+    def failed_meanwhile(name: str) -> Tally:
+        seen = tally(name)
+        services.store.tally = tally  # type: ignore[method-assign]
+        perform(by_target["ap"], other)
+        return seen
+
+    services.store.tally = failed_meanwhile  # type: ignore[method-assign]
+    queue += perform(by_target["us"], services)
+
+    ended = drive(run, queue, services, processes=1)
+    assert ended.state is RunState.DEGRADED, ended.error
+    good = {replica.target for replica in services.store.replicas(run) if replica.good}
+    assert good == {"eu", "us"}
+
+
 class Sealed(Closed):
     """One that closes when it is given a manifest."""
 
@@ -190,5 +218,6 @@ def test_a_full_stage_is_noticed_before_the_source_is_read(tmp_path: Path) -> No
     source = services.source("vault")
     read = source.read
     source.read = lambda entries: reads.append(entries) or read(entries)  # type: ignore[method-assign]
-    assert perform(capture, world.with_stage(full).services(limits=PATIENT)) == []
+    pausing = structs.replace(PATIENT, pause=3600.0)
+    assert perform(capture, world.with_stage(full).services(limits=pausing)) == []
     assert (reads, bool(services.store.row(run, capture.step).waits_since)) == ([], True)
