@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cli import custodians, environment_file, sources, typed
+from cli import choosing, custodians, environment_file, sources, typed
 from cli import environment_keys as keys
 from cli.environment_file import guarded
 from cli.environment_keys import PATIENCE, Means, Tries
@@ -20,6 +20,7 @@ from cli.settings import recorded, settings
 from strongroom.config import Settings
 from strongroom.config.checks.secrets import secret_files
 from strongroom.container.manifest import Manifest
+from strongroom.container.signing import Signers
 from strongroom.errors import (
     ConfigError,
     KeyServiceUnavailable,
@@ -31,13 +32,16 @@ from strongroom.errors import (
 from strongroom.model import COMMAND
 from strongroom.operations import health_machine, recovery_machine, recovery_places
 from strongroom.operations import recovery_backups as backups
+from strongroom.operations.choosing import Chooser, Holder
 from strongroom.operations.health import Finding, good, remark, wrong
-from strongroom.operations.recovery_backups import Looked, Seen, Want
+from strongroom.operations.recovery_backups import Looked, Want
 from strongroom.operations.recovery_libraries import CORE
 from strongroom.operations.recovery_places import DESTINATION
 from strongroom.operations.recovery_record import damaged
 from strongroom.operations.within import within
 from strongroom.state.records import CatalogEntry
+from strongroom.targets import Target
+from strongroom.targets.shelf import MANIFESTS
 from strongroom.wiring import keys as wired
 
 CONFIGURATION, STATE = "configuration", "state"
@@ -124,12 +128,15 @@ def _recovery(
     trusted, unread = environment_file.believed(here, arguments)
     known = {name: entry.backup for name, entry in record.newest.items()}
     into = _into(arguments.to, found)
-    asked = within(PATIENCE, dict(_works(found, here, trusted, known, into)), late=_late)
-    looked: Looked = _of("target", asked)
+    asked = within(PATIENCE, dict(_works(found, here, into)), late=_late)
+    answers: dict[str, Target | StrongroomError] = _of("target", asked)
+    chooser, looked = _looked(answers, found, here, trusted, known)
     newest = {key: one for key, one in backups.newest_of(looked).items() if key in found.policies}
     yield from unread or backups.signers(len(trusted), looked)
     wanted = list(_wanted(found))
     yield from backups.targets(looked, wanted, known)
+    yield from backups.passed_over(chooser, found.policies)
+    yield from backups.whole(chooser)
     yield from damaged(looked, wanted, record.bad)
     tries: Tries = _of("key", asked)
     openers = [*typed.openers(arguments, output), *keys.at_hand(tries)]
@@ -143,15 +150,35 @@ def _recovery(
     yield from recovery_machine.clock({one.backup_id: one.created_at for one in newest.values()})
 
 
+def _looked(
+    answers: Mapping[str, Target | StrongroomError],
+    found: Settings,
+    here: Place,
+    trusted: Signers,
+    known: Mapping[str, str],
+) -> tuple[Chooser, Looked]:
+    """Choose as a restore does, of the targets that answered; what becomes silent later is not waited for."""
+
+    def look() -> tuple[Chooser, Looked]:
+        quarantined, gone = choosing.recorded(here)
+        holders = [Holder(name, partial(_answered, one)) for name, one in answers.items()]
+        chooser = Chooser(holders, trusted=trusted, quarantined=quarantined, gone=gone)
+        looked = backups.look(chooser, found.policies, recorded=known)
+        return chooser, {name: looked[name] for name in answers}
+
+    outcome = within(PATIENCE, {"target": look}, late=_late)["target"]
+    if isinstance(outcome, StrongroomError):
+        return Chooser([], trusted=trusted), dict.fromkeys(answers, outcome)
+    return outcome
+
+
 def _works(
     found: Settings,
     here: Place,
-    trusted: frozenset[str],
-    known: Mapping[str, str],
     into: Mapping[str, bool],
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     for name in dict.fromkeys(name for policy in found.policies.values() for name in policy.targets):
-        yield f"target {name}", partial(_on_target, name, found, trusted, known)
+        yield f"target {name}", partial(_on_target, name, found)
     for name in found.keys:
         if not keys.is_asked(found, name):
             yield f"key {name}", partial(keys.attempt, name, found)
@@ -174,8 +201,17 @@ def _of(kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     return {name.partition(" ")[2]: one for name, one in asked.items() if name.partition(" ")[0] == kind}
 
 
-def _on_target(name: str, found: Settings, trusted: frozenset[str], known: Mapping[str, str]) -> Seen:
-    return backups.look(keys.target(name, found), found.policies, trusted=trusted, recorded=known)
+def _on_target(name: str, found: Settings) -> Target:
+    """Return a target that answers."""
+    target = keys.target(name, found)
+    next(iter(target.list(MANIFESTS)), None)
+    return target
+
+
+def _answered(outcome: Target | StrongroomError) -> Target:
+    if isinstance(outcome, StrongroomError):
+        raise outcome
+    return outcome
 
 
 def _wanted(found: Settings) -> Iterator[Want]:

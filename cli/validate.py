@@ -40,7 +40,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--production",
         action="store_true",
-        help="every source that a policy names, against what the policy's newest whole backup held",
+        help="every source that a policy names, against the backup of it that a restore would take",
     )
     sources.add_selection_arguments(parser)
     sources.add_source_argument(parser)

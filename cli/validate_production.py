@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from cli import identities, sources, trust
+from cli import choosing, identities, sources, trust
 from cli.output import Output
 from cli.place import Place
 from cli.progress import counting
@@ -19,6 +19,8 @@ from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import Entry, Selection
 from strongroom.operations import validate as validating
 from strongroom.operations import validate_policies as policies
+from strongroom.operations.choosing import Chooser, Holder
+from strongroom.operations.covering import Asked
 from strongroom.operations.validate import Validated
 from strongroom.operations.validate_policies import Held
 from strongroom.sources import Source
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def validate(arguments: Namespace, output: Output, here: Place) -> tuple[Sequence[Validated], Sequence[Held]]:
-    """Look at each source once, and at each policy's newest whole backup.
+    """Look at each source once, and at the backup of each policy that a restore would take.
 
     Raises:
         ConfigError: no policy is configured, so nobody knows what production is.
@@ -43,13 +45,15 @@ def validate(arguments: Namespace, output: Output, here: Place) -> tuple[Sequenc
             "No policy is configured, so nobody knows which sources production has.",
             hint="Name one under 'policies', or validate a source: 'strongroom validate --source NAME'.",
         )
+    trusted = trust.trusted(here, arguments.signer)
     means = _Means(
         found,
         here,
         output,
         recorded(found),
         identities.identities_of(arguments, output, here),
-        trust.trusted(here, arguments.signer),
+        trusted,
+        _chooser(found, here, trusted),
     )
     looked: list[Validated] = []
     held: list[Held] = []
@@ -64,7 +68,7 @@ def validate(arguments: Namespace, output: Output, here: Place) -> tuple[Sequenc
 
 
 class _Means(NamedTuple):
-    """With what to look; without a catalog nothing is compared."""
+    """With what to look."""
 
     settings: Settings
     here: Place
@@ -72,6 +76,7 @@ class _Means(NamedTuple):
     store: RunStore | None
     opens: Sequence[Opener]
     trusted: frozenset[str]
+    chooser: Chooser
 
 
 def _source(name: str, means: _Means) -> tuple[Validated, list[Held]]:
@@ -101,23 +106,21 @@ def _meant(source: Source, selections: Sequence[Selection]) -> Iterator[Entry]:
 
 
 def _held(key: str, policy: PolicySettings, source: Source, means: _Means) -> Held:
-    newest = policies.newest_whole(means.store, key) if means.store is not None else None
-    if newest is None:
-        return policies.not_on_record(key, source.name)
-    entry, good = newest
-    return policies.hold(
-        key,
-        source,
-        policy.selection,
-        entry,
-        {name: partial(places.target, name, means.settings, prepare=False) for name in _known(good, means)},
-        identities=means.opens,
-        trusted=means.trusted,
-    )
+    try:
+        choice = means.chooser.choose(Asked(policy=key, values=False, partial=True))
+    except StrongroomError as error:
+        known = means.store is not None and bool(means.store.backups(policy=key, limit=1))
+        return policies.no_backup(key, source.name, error, known=known)
+    held = policies.hold(key, source, policy.selection, choice, identities=means.opens, trusted=means.trusted)
+    return policies.passed_over(held, means.chooser.passed)
 
 
-def _known(names: Sequence[str], means: _Means) -> list[str]:
-    return [name for name in names if name in means.settings.targets]
+def _chooser(found: Settings, here: Place, trusted: frozenset[str]) -> Chooser:
+    """Look at the targets that policies name, as a restore does."""
+    names = dict.fromkeys(name for policy in found.policies.values() for name in policy.targets)
+    holders = [Holder(name, partial(places.target, name, found, prepare=False)) for name in names]
+    quarantined, gone = choosing.recorded(here)
+    return Chooser(holders, trusted=trusted, quarantined=quarantined, gone=gone)
 
 
 def _as_a_whole(name: str) -> Validated:

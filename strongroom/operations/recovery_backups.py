@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 
 from msgspec import Struct
 
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.errors import (
     DAMAGE,
-    FormatError,
     MissingPiece,
     NothingOpens,
     StrongroomError,
@@ -19,15 +20,14 @@ from strongroom.errors import (
 from strongroom.keys import Identity
 from strongroom.keys.passphrase import TYPE as PASSPHRASE
 from strongroom.keys.quorum import TYPE as QUORUM
-from strongroom.operations import quarantine_marks
+from strongroom.operations.choosing import Choice, Chooser, said
+from strongroom.operations.covering import Asked
 from strongroom.operations.health import Finding, good, remark, wrong
 from strongroom.operations.open import Backup, Objects
 from strongroom.operations.readers_now import readers_now
-from strongroom.targets import Target
-from strongroom.targets.shelf import Shelf
 from strongroom.words import plural
 
-TARGET, BACKUP, OPENS, SIGNERS = "target", "backup", "opens", "signers"
+TARGET, BACKUP, WHOLE, OPENS, SIGNERS = "target", "backup", "whole", "opens", "signers"
 
 LOOKED = 50
 """Believed manifests that are looked through on a target for the newest of each policy. A policy whose newest
@@ -52,53 +52,77 @@ class Want(Struct, frozen=True, kw_only=True):
 
 
 class Seen(Struct, frozen=True, kw_only=True):
-    """What a target showed: the newest believed backup of each policy, how many there are in all, and why
-    others were not believed."""
+    """What a target showed: of the backups that a restore would take those that it has, how many backups it
+    shows in all, why others are not believed, and what is wrong with those that it has."""
 
     newest: Mapping[str, Manifest]
     backups: int
     refused: Mapping[str, str]
-
-
-def look(
-    target: Target, policies: Collection[str], *, trusted: frozenset[str], recorded: Mapping[str, str]
-) -> Seen:
-    """Look for the newest backup of each policy on a target.
-
-    Args:
-        recorded: the newest backup of each policy on record here.
-
-    Raises:
-        TargetError: it does not answer.
-    """
-    shelf = Shelf(target)
-    marks = quarantine_marks.MarksThere(target, trusted=trusted)
-    known = shelf.backups
-    newest: dict[str, Manifest] = {}
-    refused: dict[str, str] = {}
-    believed = 0
-    wanted = frozenset(policies)
-    on_record = frozenset(recorded.values())
-    for backup in reversed(known):
-        if newest.keys() >= wanted:
-            break
-        if believed >= LOOKED and backup not in on_record:
-            continue
-        try:
-            manifest = shelf.read(backup, trusted=trusted).manifest
-        except FormatError as error:
-            refused[backup] = f"{error.code}: {error.message}"
-        else:
-            believed += 1
-            mark = marks.newest(backup)
-            if mark is not None and mark.state == quarantine_marks.QUARANTINED:
-                refused[backup] = f"BackupQuarantined: it is in quarantine {quarantine_marks.words(mark)}"
-                continue
-            newest.setdefault(manifest.policy, manifest)
-    return Seen(newest=newest, backups=len(known), refused=refused)
+    damaged: Mapping[str, str] = {}
 
 
 Looked = Mapping[str, Seen | StrongroomError]
+
+
+def look(found: Chooser, policies: Collection[str], *, recorded: Mapping[str, str]) -> Looked:
+    """Choose the newest backup of each policy as a restore does, and say what each target has of them.
+
+    Args:
+        recorded: the newest backup of each policy on record here.
+    """
+    chosen = _chosen(found, frozenset(policies), recorded) if found.shelves else {}
+    seen = {name: _seen(name, len(shelf), chosen, found) for name, shelf in found.shelves.items()}
+    return {**seen, **found.away}
+
+
+def _chosen(found: Chooser, policies: frozenset[str], recorded: Mapping[str, str]) -> dict[str, Choice]:
+    chosen: dict[str, Choice] = {}
+    for choice in islice(found.choices(Asked(values=False, partial=True)), LOOKED):
+        chosen.setdefault(choice.manifest.policy, choice)
+        if chosen.keys() >= policies:
+            break
+    for policy in policies - chosen.keys():
+        with suppress(StrongroomError):  # it is said as not in reach
+            if backup := recorded.get(policy):
+                chosen[policy] = found.choose(Asked(values=False, partial=True, backup=backup))
+    return chosen
+
+
+def _seen(name: str, backups: int, chosen: Mapping[str, Choice], found: Chooser) -> Seen:
+    there = found.shelves[name]
+    newest = {
+        policy: choice.manifest
+        for policy, choice in chosen.items()
+        if name in {replica.name for replica in choice.replicas}
+    }
+    ids = {manifest.backup_id for manifest in newest.values()}
+    return Seen(
+        newest=newest,
+        backups=backups,
+        refused={one.backup: one.why for one in found.passed if not one.policy and one.backup in there},
+        damaged={one: why for (on, one), why in found.damaged.items() if on == name and one in ids},
+    )
+
+
+def passed_over(found: Chooser, policies: Collection[str]) -> Iterator[Finding]:
+    """Say which newer backups a restore would not take, and why."""
+    for line in said(one for one in found.passed if one.policy in policies):
+        yield remark(BACKUP, f"newer, passed over: {line}")
+    for name, why in found.marks_aside.items():
+        yield remark(BACKUP, f"not believed: {name}: {why}")
+
+
+def whole(found: Chooser) -> Iterator[Finding]:
+    """Say which backup a restore of everything would take without further words, if there is one."""
+    if not found.shelves:
+        return
+    try:
+        manifest = found.choose(Asked()).manifest
+    except StrongroomError as error:
+        yield remark(WHOLE, f"{error.message} ({error.code})", error.hint)
+    else:
+        words = f"a restore of everything takes backup {manifest.backup_id} of policy '{manifest.policy}'"
+        yield good(WHOLE, f"{words}, made {manifest.created_at}").on(backup=manifest.backup_id)
 
 
 def newest_of(looked: Looked) -> dict[str, Manifest]:
@@ -160,7 +184,11 @@ def _of_target(
         yield remark(
             TARGET, words, "Compare its signer with the recovery kit: 'strongroom signers list'."
         ).on(target=name, backup=backup)
-    if not lacking and not seen.refused:
+    for backup, why in seen.damaged.items():
+        yield remark(TARGET, why, f"'strongroom repair {backup}' brings it up.").on(
+            target=name, backup=backup
+        )
+    if not lacking and not seen.refused and not seen.damaged:
         yield good(TARGET, f"answers, and shows {plural(seen.backups, 'backup')}").on(target=name)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from strongroom.errors import BackupQuarantined
 from strongroom.model import prepare
 from strongroom.operations import quarantine, shred_record
 from strongroom.operations.account import (
@@ -22,7 +23,7 @@ from strongroom.operations.account import (
     continue_with,
     interrupted,
 )
-from strongroom.operations.choosing import Chooser, Holder
+from strongroom.operations.choosing import Choice, Chooser, Holder
 from strongroom.operations.covering import Asked
 from strongroom.operations.failover import Replicated
 from strongroom.operations.looking_over import put_damaged_on_record
@@ -32,7 +33,7 @@ from strongroom.operations.restore import chosen, restore
 from strongroom.operations.services import Services
 from strongroom.operations.times import rfc3339
 from strongroom.operations.undo import undo_into
-from strongroom.state.records import Run, Step
+from strongroom.state.records import Run, RunKind, Step, StepKind
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 
@@ -116,14 +117,27 @@ def open_anywhere(run: Run, services: Services) -> Replicated:
         [Holder(target.name, partial(_the, target)) for target in targets],
         trusted=trusted,
         quarantined=quarantine.recorded(services.store),
+        gone=frozenset(shred_record.asked(services.store, trusted)),
     )
-    choice = chooser.choose(Asked(backup=run.spec.backup, selection=run.spec.selection, partial=True))
+    choice = _choose(chooser, run)
     put_damaged_on_record(services.store, chooser.damaged)
     backup = Replicated(
         choice, services.identities(), trusted=trusted, told=partial(_put_on_record, services.store)
     )
     backup.unlock()
     return backup
+
+
+def _choose(chooser: Chooser, run: Run) -> Choice:
+    """Choose the backup that the run is about; for a drill whose backup is set aside, the one before it."""
+    rehearsed = run.facts.get(StepKind.DRILL_RESTORE, {}).get("backup")
+    asked = Asked(backup=rehearsed or run.spec.backup, selection=run.spec.selection, partial=True)
+    try:
+        return chooser.choose(asked)
+    except BackupQuarantined:
+        if run.spec.kind is not RunKind.DRILL or rehearsed:
+            raise
+    return chooser.choose(Asked(policy=run.spec.policy, partial=True))
 
 
 def _put_on_record(store: RunStore, name: str, why: str, backup: str) -> None:

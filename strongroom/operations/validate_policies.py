@@ -1,4 +1,4 @@
-"""validate --production: each policy's source now, held against what its newest whole backup held.
+"""validate --production: each policy's source now, held against what its newest backup held.
 
 As deep as this host can: where it has a key that opens the backup, values; where the backup has none, names;
 without a key, counts. What is said names the depth that was reached.
@@ -6,7 +6,7 @@ without a key, counts. What is said names the depth that was reached.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
@@ -17,15 +17,12 @@ from strongroom.container.metadata import read_document
 from strongroom.errors import DAMAGE, SourceError, StrongroomError
 from strongroom.keys import Identity
 from strongroom.model import Secret, Selection
-from strongroom.operations.open import Backup, ObjectReader, read_manifest, readable_container
-from strongroom.operations.quarantine import on_record
+from strongroom.operations.choosing import Choice, Passed, said
+from strongroom.operations.open import Backup, ObjectReader, Objects, readable_container
 from strongroom.operations.report import FLOOR
 from strongroom.operations.validate import Compared, against, selected
 from strongroom.operations.value_checks import Finding
 from strongroom.sources import Source
-from strongroom.state.records import CatalogEntry
-from strongroom.state.store import RunStore
-from strongroom.targets import Target
 from strongroom.words import plural
 
 
@@ -39,7 +36,7 @@ class Reached(StrEnum):
 
 
 class Held(Struct, frozen=True, kw_only=True):
-    """A policy's source, and its newest whole backup: how many secrets each holds, and what was compared."""
+    """A policy's source, and the backup of it that a restore takes: their counts, and what was compared."""
 
     policy: str
     source: str
@@ -52,65 +49,46 @@ class Held(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
 
 
-def newest_whole(store: RunStore, policy: str) -> tuple[CatalogEntry, list[str]] | None:
-    """Return a policy's newest backup with a good replica that is in no quarantine, and its good targets."""
-    aside = on_record(store)
-    for entry in store.backups(policy=policy):
-        if entry.backup in aside:
-            continue
-        if good := [one.target for one in store.replicas(entry.backup) if one.good]:
-            return entry, good
-    return None
-
-
 def hold(
     policy: str,
     source: Source,
     selection: Selection,
-    entry: CatalogEntry,
-    places: Mapping[str, Callable[[], Target]],
+    choice: Choice,
     *,
     identities: Sequence[Identity],
     trusted: frozenset[str],
 ) -> Held:
     """Compare a policy's source with one of its backups.
 
-    Args:
-        places: make the targets that hold it, in the order in which they are asked.
-
     Raises:
         SourceError: the source did not answer.
     """
+    manifest = choice.manifest
     held = Held(
         policy=policy,
         source=source.name,
-        backup=entry.backup,
-        created_at=entry.created_at,
-        held=entry.secrets,
+        backup=manifest.backup_id,
+        created_at=manifest.created_at,
+        held=manifest.counts.secrets,
         now=sum(1 for _ in selected(source, selection)),
         depth=Reached.COUNTED,
     )
     held = replace(held, findings=tuple(_fewer(held)))
     failed: dict[str, StrongroomError] = {}
-    for name, place in places.items():
+    for replica in choice.replicas:
         try:
-            target = place()
-            manifest = read_manifest(target, entry.backup, trusted=trusted)
-            return _compared(
-                held, source, selection, manifest, _secrets(target, manifest, identities, trusted)
-            )
+            kept = _secrets(replica.objects, manifest, identities, trusted)
+            return _compared(held, source, selection, manifest, kept)
         except SourceError:
             raise
         except StrongroomError as error:
-            failed[name] = error
+            failed[replica.name] = error
     return _with(held, _not_compared(held, failed))
 
 
 def _not_compared(held: Held, failed: Mapping[str, StrongroomError]) -> Finding:
     """Say why secrets were counted alone. No key here is a remark; no replica that is whole is not."""
-    why = (
-        "; ".join(f"{name}: {error.message}" for name, error in failed.items()) or "its targets are not here"
-    )
+    why = "; ".join(f"{name}: {error.message}" for name, error in failed.items())
     if failed and all(isinstance(error, DAMAGE) for error in failed.values()):
         return _about(held.policy, "backup-damaged", f"no replica of backup {held.backup} is whole; {why}")
     text = f"backup {held.backup} could not be opened, so its secrets were counted alone; {why}"
@@ -126,7 +104,7 @@ def _compared(
 
 
 def _secrets(
-    target: Target, manifest: Manifest, identities: Sequence[Identity], trusted: frozenset[str]
+    target: Objects, manifest: Manifest, identities: Sequence[Identity], trusted: frozenset[str]
 ) -> Iterator[Secret]:
     if manifest.sealed:
         return Backup(target, manifest, identities, trusted=trusted).secrets()
@@ -141,13 +119,17 @@ def _fewer(held: Held) -> Iterator[Finding]:
         yield _about(held.policy, "fewer", text)
 
 
-def not_on_record(policy: str, source: str) -> Held:
-    """Say that there is nothing to compare with."""
-    text = (
-        "no whole backup of it is on record here, so its source was compared with nothing; "
-        "'strongroom catalog rebuild --from TARGET' enters those of a target"
-    )
-    return Held(policy=policy, source=source, findings=(_about(policy, "no-backup", text, wrong=False),))
+def passed_over(held: Held, passed: Iterable[Passed]) -> Held:
+    """Say which newer backups of the policy were not taken, and why."""
+    lines = said(one for one in passed if one.policy == held.policy)
+    newer = (_about(held.policy, "passed-over", f"newer, passed over: {line}", wrong=False) for line in lines)
+    return _with(held, *newer)
+
+
+def no_backup(policy: str, source: str, error: StrongroomError, *, known: bool) -> Held:
+    """Say that there is nothing to compare with, which is wrong where the record knows a backup."""
+    text = f"no backup of it can be had here, so its source was compared with nothing: {error.message}"
+    return Held(policy=policy, source=source, findings=(_about(policy, "no-backup", text, wrong=known),))
 
 
 def unreadable(source: str, error: StrongroomError) -> Finding:

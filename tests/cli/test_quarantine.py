@@ -97,6 +97,30 @@ def test_a_strangers_mark_and_a_damaged_one_set_nothing_aside_and_are_told(
     assert f"not believed: quarantine/{good}/00000004.json" in words_of(done)
 
 
+def test_looking_whether_a_recovery_would_go_well_takes_what_a_restore_takes(
+    house: Machine, aside: str
+) -> None:
+    """They went policy by policy, and by the record of this host alone."""
+    older = [one for one in full_ones(house) if one != aside]
+    shutil.rmtree(house.path("regions/west/quarantine"))
+    house.state.joinpath("state.db").rename(house.path("lost.db"))
+    for name in ("state.db-wal", "state.db-shm"):
+        house.state.joinpath(name).unlink(missing_ok=True)
+    looked = house.ok("check-recovery-environment", "--identity", "recovery.key")
+    said = " ".join(looked.out.split())
+    assert f"a restore of everything takes backup {older[0]} of policy 'monthly-full'" in said
+    assert f"newer, passed over: {aside} of policy 'monthly-full'" in said
+    done = house.run("validate", "--production", "--identity", "recovery.key", "--json").document
+    compared = {one["policy"]: one["backup"] for one in done["policies"]}
+    assert compared["monthly-full"] == older[0]
+    assert any(one["check"] == "passed-over" and aside in one["text"] for one in done["findings"])
+
+
+def full_ones(house: Machine) -> list[str]:
+    found = house.ok("catalog", "list", "--from-target", "east", "--json").document["backups"]
+    return [one["backup"] for one in found if one["policy"] == "monthly-full"]
+
+
 def test_a_listing_of_a_target_and_of_incidents_shows_it(house: Machine, aside: str) -> None:
     listed = house.ok("catalog", "list", "--from-target", "east").out
     assert any(aside in line and "quarantine: everything" in line for line in listed.splitlines())

@@ -17,6 +17,7 @@ from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret, SecretBytes
 from strongroom.operations import recovery_libraries as installed
 from strongroom.operations import recovery_machine as machine
+from strongroom.operations.choosing import Chooser, Holder
 from strongroom.operations.health import Finding
 from strongroom.operations.open import read_manifest
 from strongroom.operations.pins import pin_recipient
@@ -168,12 +169,14 @@ def world(tmp_path: Path) -> World:
     return made
 
 
+def chooser(world: World, trusted: frozenset[str] | None = None) -> Chooser:
+    known = world.services().signer_fingerprints if trusted is None else trusted
+    return Chooser([Holder(name, lambda t=t: t) for name, t in world.targets.items()], trusted=known)  # type: ignore[misc]
+
+
 def seen(world: World, *, recorded: Mapping[str, str] | None = None) -> dict[str, Seen]:
-    trusted = world.services().signer_fingerprints
-    return {
-        name: look(target, [POLICY], trusted=trusted, recorded=recorded or {})
-        for name, target in world.targets.items()
-    }
+    looked = look(chooser(world), [POLICY], recorded=recorded or {})
+    return {name: one for name, one in looked.items() if isinstance(one, Seen)}
 
 
 def dead(*names: str) -> dict[str, TargetUnavailable]:
@@ -238,7 +241,7 @@ def put(target: Target, name: str, content: bytes) -> None:
 
 
 def test_whose_signature_is_believed_decides(world: World) -> None:
-    stranger = {n: look(t, [POLICY], trusted=frozenset(), recorded={}) for n, t in world.targets.items()}
+    stranger = look(chooser(world, frozenset()), [POLICY], recorded={})
     assert states(signers(0, stranger)) == [("signers", "wrong")]
     assert states(signers(0, {})) == [("signers", "remark")]
     assert states(signers(2, seen(world))) == [("signers", "good")]

@@ -10,6 +10,7 @@ import pytest
 from strongroom.errors import MissingPiece, StateUnavailable, TargetFull
 from strongroom.model import Depth
 from strongroom.operations.drive import drive
+from strongroom.operations.quarantine_marks import write_mark
 from strongroom.operations.repair import publish
 from strongroom.operations.restore_run import RestoreOptions
 from strongroom.operations.services import Services
@@ -159,6 +160,19 @@ def test_a_drill_restores_compares_every_value_and_removes_its_scratch_store(wor
     assert run.state is RunState.DONE
     assert run.facts["drill-compare"]["compared"] == 30
     assert list((world.folder / "drills").iterdir()) == []
+
+
+def test_a_drill_rehearses_no_backup_that_a_mark_on_a_target_set_aside(world: World) -> None:
+    """The record here knows nothing of the incident: another host of the installation wrote the mark."""
+    older = world.back_up().id
+    newest = world.back_up().id
+    services = world.services()
+    write_mark(
+        [world.targets["us"]], newest, "quarantined", reason="a key leaked", incident="", by="ops",
+        signer=services.signers("control"), trusted=services.signer_fingerprints,
+    )  # fmt: skip
+    run = finish(submit_drill(services, policy=POLICY, objective_seconds=600), services)
+    assert (run.state, run.facts["drill-restore"]["backup"]) == (RunState.DONE, older)
 
 
 def test_a_drill_that_misses_its_objective_says_so(world: World) -> None:

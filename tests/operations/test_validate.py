@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.errors import SourceUnavailable, Tampered
+from strongroom.errors import SourceUnavailable, StrongroomError, Tampered
 from strongroom.model import Entry, Secret, SecretBytes, Selection, Version
+from strongroom.operations.choosing import Chooser, Holder
+from strongroom.operations.covering import Asked
 from strongroom.operations.validate import BATCH, Compared, against, by_names, selected, values
-from strongroom.operations.validate_policies import Held, Reached, hold, newest_whole
+from strongroom.operations.validate_policies import Held, Reached, hold, no_backup
 from strongroom.sources import Change
 from strongroom.sources.memory import MemoryStore
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
+from tests.operations.test_repair_and_drill import damage
 from tests.operations.world import POLICY, World, made_up, make_world
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -120,29 +123,20 @@ def test_named_secrets_are_looked_up() -> None:
 
 
 def held(world: World, *, opens: bool = True, dead: bool = False) -> Held:
-    services = world.services()
-    newest = newest_whole(services.store, POLICY)
-    assert newest is not None
-    _, good = newest
-    targets: dict[str, Target] = {name: world.targets[name] for name in good}
+    targets: dict[str, Target] = dict(world.targets)
     if dead:
-        targets[good[0]] = MemoryTarget(name=good[0], region="empty")
+        first = next(iter(targets))
+        targets[first] = MemoryTarget(name=first, region="empty")
     return hold_of(world, targets, opens=opens)
 
 
 def hold_of(world: World, targets: Mapping[str, Target], *, opens: bool = True) -> Held:
     services = world.services()
-    newest = newest_whole(services.store, POLICY)
-    assert newest is not None
-    return hold(
-        POLICY,
-        world.source,
-        ALL,
-        newest[0],
-        {name: partial(lambda target: target, target) for name, target in targets.items()},
-        identities=services.identities() if opens else (),
-        trusted=services.signer_fingerprints,
-    )
+    trusted = services.signer_fingerprints
+    holders = [Holder(name, partial(lambda target: target, target)) for name, target in targets.items()]
+    choice = Chooser(holders, trusted=trusted).choose(Asked(policy=POLICY, values=False, partial=True))
+    identities = services.identities() if opens else ()
+    return hold(POLICY, world.source, ALL, choice, identities=identities, trusted=trusted)
 
 
 @pytest.fixture
@@ -186,6 +180,19 @@ def test_names_that_are_missing_are_listed_and_what_changed_since_is_a_remark(ba
 
 
 def test_a_backup_of_which_no_replica_is_whole_is_wrong(backed_up: World) -> None:
-    found = hold_of(backed_up, {name: MemoryTarget(name=name, region=name) for name in ("eu", "us")})
+    """Each container is there in its size, so only opening it tells."""
+    for target in backed_up.targets.values():
+        for name in [one.name for one in target.list("containers/")]:
+            damage(target, name)
+    found = held(backed_up)
     assert [(one.check, one.wrong) for one in found.findings] == [("backup-damaged", True)]
     assert found.depth is Reached.COUNTED
+
+
+def test_where_no_backup_can_be_had_that_is_wrong_if_the_record_knows_one(backed_up: World) -> None:
+    empty = [Holder("eu", lambda: MemoryTarget(name="eu", region="eu"))]
+    with pytest.raises(StrongroomError) as caught:
+        Chooser(empty, trusted=frozenset()).choose(Asked(policy=POLICY, values=False, partial=True))
+    for known in (True, False):
+        [one] = no_backup(POLICY, "memory", caught.value, known=known).findings
+        assert (one.check, one.wrong) == ("no-backup", known)
