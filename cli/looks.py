@@ -110,7 +110,7 @@ def _looked(
     manifest = signed.manifest
     if means.depth in (Depth.OPENED, Depth.COMPARED):
         accessed.opened(arguments, means.output, means.place, manifest.backup_id)
-    pins = opening.say_beside(objects, signed, known, means.output)
+    pins = opening.say_beside(objects, signed, known, means.output, newest=not arguments.backup)
     tools = Keys(identities=means.keys, digest_key=digest_key(means), trusted=pins)
     seen = nullcontext() if target is None or not means.entering else _entered(target, manifest, means)
     try:

@@ -17,7 +17,7 @@ from strongroom.container.manifest import SignedManifest, open_manifest
 from strongroom.container.signing import Signers
 from strongroom.errors import FormatError, UntrustedSigner, WrongKey
 from strongroom.keys import Identity
-from strongroom.operations.aside import look_beside
+from strongroom.operations.aside import look_beside, said
 from strongroom.operations.open import Backup, Objects, manifest_bytes, read_manifest
 from strongroom.operations.readers_now import readers_now
 
@@ -43,16 +43,31 @@ def signed_manifest(
     return SignedManifest(readers_now(objects, signed.manifest, trusted=pins), signed.certificate)
 
 
-def say_beside(objects: Objects, found: SignedManifest, known: Signers, output: Output) -> frozenset[str]:
-    """Say what lies beside a backup and does not count; return whose containers and envelopes do."""
+def say_beside(
+    objects: Objects, found: SignedManifest, known: Signers, output: Output, *, newest: bool = False
+) -> frozenset[str]:
+    """Say what lies beside a backup and does not count; return whose containers and envelopes do.
+
+    Args:
+        newest: it was taken as the newest there, not named.
+    """
     pins = trust.pins(found, known)
-    beside = look_beside(objects, found.manifest, trusted=pins)
+    beside = look_beside(objects, found.manifest, trusted=pins, newest=newest)
+    if beside.strangers:
+        output.note(f"note: newer, passed over: {said(beside.strangers[:SHOWN])}{_more(beside.strangers)}")
     for one in beside.repaired:
         output.note(f"note: {one.name} does not count ({one.code}); a copy beside it does")
     if beside.others:
         output.note(f"note: the file also holds {', '.join(beside.others)}; name it with --backup")
     output.end_with(beside.error)
     return pins
+
+
+SHOWN = 4
+
+
+def _more(found: Sequence[object]) -> str:
+    return f"; and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
 
 
 def newest(objects: Objects, known: frozenset[str]) -> str:
@@ -80,10 +95,11 @@ def open_trusted(
         UntrustedSigner: says which fingerprint it is, and how to go on.
     """
     known = trust.trusted(place, arguments.signer)
-    found = signed_manifest(objects, getattr(arguments, "backup", None), known=known)
+    backup = getattr(arguments, "backup", None)
+    found = signed_manifest(objects, backup, known=known)
     trust.require(found, known)
     accessed.opened(arguments, output, place, found.manifest.backup_id)
-    pins = say_beside(objects, found, known, output)
+    pins = say_beside(objects, found, known, output, newest=not backup)
     return Backup(objects, found.manifest, openers, trusted=pins)
 
 
@@ -101,11 +117,12 @@ def say_stale(
 def open_to_look(objects: Objects, arguments: Namespace, output: Output, place: Place) -> Backup:
     """Open a backup to look into; an unknown signer is said, not refused. It goes on record."""
     known = trust.trusted(place, getattr(arguments, "signer", ()))
-    found = signed_manifest(objects, getattr(arguments, "backup", None), known=known)
+    backup = getattr(arguments, "backup", None)
+    found = signed_manifest(objects, backup, known=known)
     if doubt := trust.doubt(found, known):
         output.note(f"note: {doubt}")
     accessed.opened(arguments, output, place, found.manifest.backup_id)
-    pins = say_beside(objects, found, known, output)
+    pins = say_beside(objects, found, known, output, newest=not backup)
     return Backup(objects, found.manifest, identities_of(arguments, output, place), trusted=pins)
 
 

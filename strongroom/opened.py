@@ -176,7 +176,8 @@ def _opened(
     _require_values(signed.manifest)
     # Of a stranger's backup, on request, only the stranger's own envelopes and containers count.
     pins = Signers([signed.fingerprint]) if trusted is None else trusted
-    aside = look_beside(objects, signed.manifest, trusted=pins).aside
+    beside = look_beside(objects, signed.manifest, trusted=pins, newest=backup is None)
+    aside = (*beside.aside, *beside.strangers)
     left_aside = f"What lies beside the backup did not count: {said(aside)}" if aside else ""
     return OpenedBackup(
         Backup(objects, signed.manifest, openers, trusted=pins),

@@ -144,8 +144,8 @@ def _require_certificates(path: Path, plain: object) -> None:
         raise ConfigError(
             f"'{path}' was made by a version before the first release, whose keys have no certificates",
             hint="Nothing was changed. Move the whole state directory elsewhere, and keep it together with "
-            "that version, which alone opens its backups. Then begin a new one: it makes new keys. Make new "
-            "backups at once.",
+            "that version, which alone opens its backups; so the database of 'state.url', if there is one. Then "
+            "begin with a new one: it makes new keys. Make new backups at once.",
         )
 
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
 from msgspec import Struct
 
 from strongroom.container.bundle import BundleReader
 from strongroom.container.manifest import Manifest
-from strongroom.errors import FormatError, LeftAside
+from strongroom.errors import FormatError, LeftAside, UntrustedSigner
 from strongroom.operations.envelopes import Aside, find_newest, wrapping_keys
 from strongroom.operations.layout import manifest_name
 from strongroom.targets.repaired import Objects, copies, sound_copy
-from strongroom.targets.shelf import Shelf, held_to_name
+from strongroom.targets.shelf import MANIFESTS, Shelf, backup_of, held_to_name
 from strongroom.words import plural
 
 
@@ -25,21 +26,32 @@ class Beside(Struct, frozen=True, kw_only=True):
     """What was passed over to read a backup.
 
     ``aside`` has nothing in its place. ``repaired`` has: a copy of the same generation counts.
-    ``others`` are further backups in the same file.
+    ``others`` are further backups in the same file, ``strangers`` newer ones on the same target that nobody
+    signed who counts here: several installations may share one.
     """
 
     aside: tuple[Aside, ...] = ()
     repaired: tuple[Aside, ...] = ()
     others: tuple[str, ...] = ()
+    strangers: tuple[Aside, ...] = ()
 
     @property
     def error(self) -> LeftAside | None:
         """What a command ends with once it has done all that it can; ``None`` if nothing was left aside."""
         if not self.aside:
             return None
+        newer = [backup_of(one.name) for one in self.aside if one.name.startswith(MANIFESTS)]
         return LeftAside(
-            f"{plural(len(self.aside), 'object')} beside the backup did not count: {said(self.aside)}"
+            f"{plural(len(self.aside), 'object')} beside the backup did not count: {said(self.aside)}",
+            hint=_HINT.format(newer[0]) if newer else None,
         )
+
+
+_HINT = (
+    "A newer backup may be damaged here: 'strongroom repair {}' brings its manifest from another target. If "
+    "nobody here made it, somebody else writes there: keep it as evidence, then remove it. "
+    "See docs/runbooks.md."
+)
 
 
 def said(aside: tuple[Aside, ...]) -> str:
@@ -47,11 +59,14 @@ def said(aside: tuple[Aside, ...]) -> str:
     return "; ".join(f"{one.name} ({one.code}: {one.reason})" for one in aside)
 
 
-def look_beside(objects: Objects, manifest: Manifest, *, trusted: frozenset[str] | None) -> Beside:
+def look_beside(
+    objects: Objects, manifest: Manifest, *, trusted: frozenset[str] | None, newest: bool = False
+) -> Beside:
     """Find what lies beside a backup on one place and does not count.
 
     Args:
         trusted: the same pins that the backup is read with.
+        newest: it was taken as the newest of its target, so newer ones that do not count were passed over.
     """
     aside: list[Aside] = []
     repaired = list(_copies(objects, manifest.backup_id, trusted))
@@ -60,10 +75,16 @@ def look_beside(objects: Objects, manifest: Manifest, *, trusted: frozenset[str]
         aside += found.doubtful
         repaired += (one for one in found.aside if one not in found.doubtful)
     others: list[str] = []
+    strangers: list[Aside] = []
     if isinstance(objects, BundleReader):
         others, newer = _others(objects, manifest.backup_id, trusted)
         aside += newer
-    return Beside(aside=tuple(aside), repaired=tuple(repaired), others=tuple(others))
+    elif newest:
+        for error, one in _newer(Shelf(objects), manifest.backup_id, trusted):
+            (strangers if isinstance(error, UntrustedSigner) else aside).append(one)
+    return Beside(
+        aside=tuple(aside), repaired=tuple(repaired), others=tuple(others), strangers=tuple(strangers)
+    )
 
 
 def _copies(objects: Objects, backup: str, trusted: frozenset[str] | None) -> Iterator[Aside]:
@@ -89,10 +110,17 @@ def _others(file: BundleReader, backup: str, trusted: frozenset[str] | None) -> 
     """Return the ids of other backups in a file, and the newer ones of them whose manifests do not count."""
     shelf = Shelf(file)
     others = [one for one in shelf.backups if one != backup]
-    newer: list[Aside] = []
-    for other in (one for one in others if one > backup):
+    return others, [one for _, one in _newer(shelf, backup, trusted)]
+
+
+MOST_NEWER = 64
+"""Newer manifests that are looked at: whoever fills a target with junk makes nobody read all of it twice."""
+
+
+def _newer(shelf: Shelf, backup: str, trusted: frozenset[str] | None) -> Iterator[tuple[FormatError, Aside]]:
+    """Yield the newer backups of a place whose manifests do not count, and why."""
+    for other in islice((one for one in reversed(shelf.backups) if one > backup), MOST_NEWER):
         try:
             shelf.read(other, trusted=trusted)
         except FormatError as error:
-            newer.append(Aside(name=manifest_name(other), code=error.code, reason=error.message))
-    return others, newer
+            yield error, Aside(name=manifest_name(other), code=error.code, reason=error.message)

@@ -25,7 +25,7 @@ class Shelf:
         self.objects = objects
         self._copies: dict[str, list[str]] = {}
         for info in objects.list(MANIFESTS):
-            self._copies.setdefault(_backup(info.name), []).append(info.name)
+            self._copies.setdefault(backup_of(info.name), []).append(info.name)
 
     def __contains__(self, backup: object) -> bool:
         return backup in self._copies
@@ -62,5 +62,6 @@ def held_to_name(content: bytes, backup: str, *, trusted: frozenset[str] | None)
     return signed
 
 
-def _backup(name: str) -> str:
+def backup_of(name: str) -> str:
+    """Return the backup that a manifest's name is of."""
     return original_name(name).removeprefix(MANIFESTS).removesuffix(".json")

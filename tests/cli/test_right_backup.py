@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.errors import LeftAside
 from tests.cli.program import Done, Machine
 from tests.cli.test_emergency import blocks, typed
 
@@ -258,3 +259,35 @@ def test_the_kits_lines_for_a_policy_of_some_secrets_bring_back_what_it_holds(
     key_file = str(lost.path("recovery.key"))
     typed(lost, lost.home, [re.sub(r"/path/to/recovery\b(\.key)?", key_file, line) for line in lines])
     assert names(lost) == ["DATABASE_PASSWORD", "JWT_SECRET_KEY"]
+
+
+def test_a_target_whose_newest_manifest_is_damaged_is_not_verified_as_if_there_were_none(
+    lost: Machine,
+) -> None:
+    newest = max(lost.path("copy/east/manifests").iterdir())
+    newest.write_bytes(newest.read_bytes().replace(b'"created_at":"2', b'"created_at":"3'))
+
+    done = lost.run("verify-backup", "copy/east", "--identity", "recovery.key")
+
+    assert done.code == LeftAside.exit_code
+    assert f"manifests/{newest.name} (Tampered" in words_of(done)
+    assert f"strongroom repair {newest.stem}" in words_of(done)
+    older = min(lost.path("copy/east/manifests").iterdir()).stem
+    named = ("verify-backup", "copy/east", "--backup", older, "--identity", "recovery.key")
+    assert lost.run(*named).code == 0  # what was named was not chosen
+
+
+def test_a_newer_backup_of_another_installation_is_named_where_a_target_is_verified(
+    house: Machine, other: Machine
+) -> None:
+    other.ok("keygen", "--output", "recovery.key")
+    other.path("strongroom.toml").write_text(CONFIG.format(home=other.home))
+    other.ok("set", "NAME", stdin="CANARY-other")
+    other.ok("backup", "--policy", "daily-metadata", "--force")
+    strangers = other.path("regions/east/manifests")
+    shutil.copytree(strangers, house.path("regions/east/manifests"), dirs_exist_ok=True)
+
+    done = house.ok("verify-backup", "east", "--identity", "recovery.key")
+
+    [name] = [one.name for one in strangers.iterdir()]
+    assert f"newer, passed over: manifests/{name} (UntrustedSigner" in words_of(done)
