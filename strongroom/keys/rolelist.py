@@ -144,7 +144,7 @@ def _require_certificates(path: Path, plain: object) -> None:
         raise ConfigError(
             f"'{path}' was made by a version before the first release, whose keys have no certificates",
             hint="Nothing was changed. Move the whole state directory elsewhere, and keep it together with "
-            "that version, which alone opens its backups; so the database of 'state.url', if there is one. Then "
+            "that version, which alone opens its backups; so the database of 'state.url'. Then "
             "begin with a new one: it makes new keys. Make new backups at once.",
         )
 
