@@ -56,7 +56,8 @@ def custodians_of(arguments: Namespace, output: Output, place: Place, *, ask: bo
         return
     from strongroom.keys.quorum import record  # noqa: PLC0415 - most need no quorum
 
-    yield from (Custodians(record.load(file), shares, output) for file in files)
+    quorums = [record.load(file) for file in files]
+    yield from (Custodians(quorum, shares, output, known=quorums) for quorum in quorums)
 
 
 def _share(path: Path) -> str:
@@ -66,10 +67,17 @@ def _share(path: Path) -> str:
 
 
 class Custodians:
-    """An identity that asks for a quorum's shares when a stanza first needs them."""
+    """An identity that asks for a quorum's shares when a stanza first needs them.
 
-    def __init__(self, quorum: Quorum, shares: Sequence[str], output: Output) -> None:
+    Args:
+        known: the quorums whose shares may be among those given.
+    """
+
+    def __init__(
+        self, quorum: Quorum, shares: Sequence[str], output: Output, *, known: Sequence[Quorum] = ()
+    ) -> None:
         self._quorum = quorum
+        self._known = known
         self._shares = shares
         self._output = output
         self._together: Opener | None = None
@@ -99,11 +107,26 @@ class Custodians:
         from strongroom.keys.quorum.gathering import Gathering  # noqa: PLC0415
 
         gathering = Gathering(self._quorum)
-        for text in self._shares:
-            _add(gathering, text)
+        foreign = [text for text in self._shares if not _add(gathering, text)]
         while gathering.missing > 0 and may_ask() and prompts.somebody_there():
             self._ask(gathering)
+        if 0 < gathering.missing <= len(foreign):
+            raise ShareForeign(self._said_of(gathering, foreign))
         return gathering.open()
+
+    def _said_of(self, gathering: Gathering, foreign: Sequence[str]) -> str:
+        needed = self._quorum.threshold
+        names = " and ".join(sorted({self._named(text) for text in foreign}))
+        belong = "1 belongs" if len(foreign) == 1 else f"{len(foreign)} belong"
+        return (
+            f"{needed - gathering.missing} of the {needed} shares of the quorum `{self._quorum.name}` are "
+            f"there. Of those given, {belong} to {names}."
+        )
+
+    def _named(self, share: str) -> str:
+        holders = (quorum.name for quorum in self._known if quorum.holder_of(share) is not None)
+        name = next(holders, None)
+        return f"the quorum `{name}`" if name else "a quorum that is not known here"
 
     def _ask(self, gathering: Gathering) -> None:
         prompt = f"A share of the quorum `{self._quorum.name}` ({gathering.missing} more): "
@@ -113,9 +136,10 @@ class Custodians:
             self._output.warn(f"{error.message} {error.hint or ''}".strip())
 
 
-def _add(gathering: Gathering, text: str) -> None:
-    """Take a share from a file; one of another quorum may be meant for that."""
+def _add(gathering: Gathering, text: str) -> bool:
+    """Take a share from a file, or tell that it is another quorum's, for which it may be meant."""
     try:
         gathering.add(text)
     except ShareForeign:
-        return
+        return False
+    return True

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from strongroom.config import Settings
-    from strongroom.config.keys import KeySettings
     from strongroom.operations.kit import Section
 
 
@@ -26,26 +25,32 @@ def snippet(settings: Settings) -> Iterator[Section]:
 
 def configuration(settings: Settings) -> str:
     """Return what a new machine's strongroom.toml needs to reach keys that are elsewhere; or nothing."""
-    return "\n".join(line for name, key in settings.keys.items() for line in _toml(name, key))
+    return "\n".join(_lines(settings))
 
 
-def _toml(name: str, key: KeySettings) -> Iterator[str]:
+def _lines(settings: Settings) -> Iterator[str]:
     from strongroom.config.keys import KmsKey, Pkcs11Key, TransitKey  # noqa: PLC0415
 
-    if isinstance(key, TransitKey):
-        yield f"# [keys.{name}]: the transit key '{key.key}' under '{key.mount}' of the Vault '{key.vault}';"
-        yield f"# write it and [vaults.{key.vault}] anew, with a login of this machine."
-        return
-    if not isinstance(key, KmsKey | Pkcs11Key):
-        return
-    kept = _HSM if isinstance(key, Pkcs11Key) else _KMS
-    yield f"[keys.{name}]"
-    values = {field: getattr(key, field) for field in kept}
+    kept = {Pkcs11Key: _HSM, KmsKey: _KMS, TransitKey: _TRANSIT}
+    for name, key in settings.keys.items():
+        if fields := kept.get(type(key)):
+            yield from _table(f"keys.{name}", key, fields)
+    servers = {key.vault for key in settings.keys.values() if isinstance(key, TransitKey)}
+    for name in sorted(servers & settings.vaults.keys()):
+        yield from _table(f"vaults.{name}", settings.vaults[name], _SERVER)
+        yield from ("token_file = \"~/.vault-token\"   # where 'vault login' and 'bao login' leave it", "")
+
+
+def _table(title: str, section: object, fields: tuple[str, ...]) -> Iterator[str]:
+    yield f"[{title}]"
+    values = {field: getattr(section, field) for field in fields}
     yield from (f"{field} = {_plain(value)}" for field, value in values.items() if value is not None)
     yield ""
 
 
 _HSM = ("kind", "mechanism", "label", "version", "module", "token")
+_TRANSIT = ("kind", "vault", "mount", "key")
+_SERVER = ("address", "namespace", "ca_file")
 _KMS = ("kind", "key_id", "region", "endpoint_url")
 
 

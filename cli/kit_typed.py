@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice, product
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from cli.kit_toml import configuration
 from cli.signers import pinned
 from strongroom.errors import StrongroomError
 from strongroom.model import Selection
@@ -39,12 +41,13 @@ def typed(settings: Settings, built: Services, signs: Sequence[Known], *, beside
             continue
         target = policy.targets[0]
         medium = policy.offline and (beside or _furnished(built.target(target), newest.backup))
-        lines = _from_medium if medium else _from_target
+        head = [*_medium(_folder(settings, target), newest.backup)] if medium else [*_copy(settings, target)]
+        beside_it = f"emergency/{newest.backup}" if medium else None
         part = policy.selection != Selection()
         ways = ways_of(built.pinned(name).spec.recipients, settings)
         yield _section(
             f"policy '{name}', from {'its medium' if medium else 'a copy of a target'} '{target}'",
-            lines(_folder(settings, target), newest.backup, ways, signs, part=part),
+            [*head, *_lines(newest.backup, ways, signs, beside=beside_it, part=part)],
             ways,
         )
 
@@ -81,29 +84,38 @@ def _section(what: str, lines: Iterable[str], ways: Sequence[Way]) -> Section:
     return Section(title=f"What to type: {what}", words=tuple(words), commands=tuple(lines))
 
 
-def _from_medium(
-    folder: str, backup: str, ways: Sequence[Way], signs: Sequence[Known], *, part: bool
-) -> Iterator[str]:
-    beside = f"emergency/{backup}"
+def _medium(folder: str, backup: str) -> Iterator[str]:
     yield f"MEDIUM={quote(folder)}   # where the medium is mounted"
     yield 'cd "$MEDIUM"'
     yield "# is it whole? without any key:"
-    yield f"sha256sum --check {beside}/SHA256SUMS"
+    yield f"sha256sum --check emergency/{backup}/SHA256SUMS"
+
+
+def _copy(settings: Settings, target: str) -> Iterator[str]:
+    from strongroom.config.targets import S3TargetSettings  # noqa: PLC0415
+
+    known = settings.targets[target]
+    if isinstance(known, S3TargetSettings):
+        where = quote(f"s3://{known.bucket}/{known.prefix}".rstrip("/"))
+        reached = f" --endpoint-url {quote(known.endpoint_url)}" if known.endpoint_url else ""
+        yield "COPY=/mnt/copy   # a folder for a copy of the target"
+        yield f'aws s3 sync {where} "$COPY" --region {quote(known.region)}{reached}'
+        yield 'cd "$COPY"'
+        yield "touch .strongroom-target"
+    else:
+        yield f"COPY={quote(_folder(settings, target))}   # where the target or a copy of it is mounted"
+        yield 'cd "$COPY"'
+        yield "# an unmarked copy is refused; mark it if the backups do lie here: touch .strongroom-target"
+    yield "# is it whole? without any key:"
+
+
+def _lines(
+    backup: str, ways: Sequence[Way], signs: Sequence[Known], *, beside: str | None, part: bool
+) -> Iterator[str]:
     yield f"strongroom verify-backup . --backup {backup} --depth digest"
     yield from _everything(_where(backup, part=part), ways, signs, beside=beside)
-    yield from _without(f"{beside}/recover.py", f". --backup {backup}", ways, pinned(signs))
-
-
-def _from_target(
-    folder: str, backup: str, ways: Sequence[Way], signs: Sequence[Known], *, part: bool
-) -> Iterator[str]:
-    yield f"COPY={quote(folder)}   # where the target or a copy of it is mounted"
-    yield 'cd "$COPY"'
-    yield "# an unmarked copy is refused; mark it if the backups do lie here: touch .strongroom-target"
-    yield "# is it whole? without any key:"
-    yield f"strongroom verify-backup . --backup {backup} --depth digest"
-    yield from _everything(_where(backup, part=part), ways, signs)
-    yield from _without('"$RECOVER"', f". --backup {backup}", ways, pinned(signs))
+    program = f"{beside}/recover.py" if beside else '"$RECOVER"'
+    yield from _without(program, f". --backup {backup}", ways, pinned(signs))
 
 
 def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[Known]) -> Section:
@@ -138,13 +150,14 @@ def _everything(
 
 
 def _without(program: str, files: str, ways: Sequence[Way], signers: Sequence[str]) -> Iterator[str]:
-    from strongroom.operations.kit import named, recover  # noqa: PLC0415
+    from strongroom.operations.kit import asking, named, recover  # noqa: PLC0415
 
     yield from ("", "# without Strongroom; --out DIR in place of --list writes what it holds:")
     if program == '"$RECOVER"':
         yield _PROGRAM
     for way in ways:
         yield f"# with {named(way)}:"
+        yield from asking(program, files, way, signers)
         yield recover(program, files, way, signers)
 
 
@@ -163,10 +176,7 @@ def ways_of(readers: Sequence[ManifestRecipient] | Sequence[RecipientPin], setti
 
 
 def _key(name: str, settings: Settings, kind: str | None = None) -> Key:
-    from strongroom.operations.kit import Key  # noqa: PLC0415
+    from strongroom.operations.kit import configured  # noqa: PLC0415
 
     known = settings.keys.get(name)
-    if known is None or kind not in (None, known.kind):
-        return Key(name=name, kind=kind or "")
-    module, token = getattr(known, "module", None), getattr(known, "token", None)
-    return Key(name=name, kind=known.kind, module=str(module or ""), token=token or "")
+    return configured(name, kind or (known.kind if known else ""), tomllib.loads(configuration(settings)))

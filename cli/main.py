@@ -71,7 +71,7 @@ def _run(words: list[str], output: Output) -> int:
     if name in ("", "-h", "--help", "help"):
         print(parser.overview(), end="", file=sys.stdout if name else sys.stderr)
         return 0 if name else 2
-    if name == "--version":
+    if name in ("--version", "version"):
         print(f"{parser.PROGRAM} {__version__}")
         return 0
     if name not in COMMANDS:

@@ -135,7 +135,10 @@ class Tampered(FormatError):
     """Authentication failed: the bytes are not those that were sealed."""
 
     exit_code = 15
-    default_hint = "Keep this copy as evidence and restore from another replica."
+    default_hint = (
+        "Keep this copy as evidence and restore from another replica: 'strongroom replicas BACKUP' says "
+        "which are good, and --from-target names one."
+    )
 
 
 class MissingPiece(FormatError):

@@ -18,10 +18,14 @@ a container, a metadata document, or with --legacy an old file. Whatever can be 
 lost is listed, and the program then ends with the class of the first loss and never with 0.
 
 What people hold is asked for: --shares takes a quorum's shares one by one. A key in an HSM needs the package
-python-pkcs11 as well. Of a key in Vault or AWS KMS, the program says which command to give there; hand the
-answer in with --answer. All these are in recover_keys.py, which lies beside this file and is loaded on
-request. Keys that are needed together are given together. A name in --get may hold a value that you do not
-want on a screen: redirect the output.
+python-pkcs11 as well. Of a key in Vault or AWS KMS, --ask NAME writes the commands to give there; hand what
+they print in with --answers FILE, or --answer. All these are in recover_keys.py, which lies beside this file
+and is loaded on request. Keys that are needed together are given together. A name in --get may hold a value
+that you do not want on a screen: redirect the output.
+
+    python3 recover.py region-a --ask bao --transit transit/backup > ask.sh     # what Vault has to decrypt
+    sh ask.sh > answers                                                         # where Vault can be reached
+    python3 recover.py region-a --answers answers --list
 """
 
 from __future__ import annotations
@@ -389,6 +393,9 @@ class Keys:
     kms: bytes = b""
     signers: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
+    asked_of: frozenset[str] = frozenset()
+    transit: tuple[str, ...] = ()
+    questions: dict[str, None] = field(default_factory=dict)
     derived: dict[tuple[str, bytes, int], bytes] = field(default_factory=dict)
 
     def trust(self, certificate: dict[str, str], kind: str) -> None:
@@ -580,6 +587,8 @@ def unlock(record: dict[str, Any], keys: Keys) -> bytes:
     stanzas, name, mac = record["stanzas"], unhex(record["id"], 16), unhex(record["mac"], 32)
     context = b"strongroom/v1/wrapping-key/" + name
     message = canonical({name: value for name, value in record.items() if name != "mac"})
+    if keys.asked_of:
+        keys.questions.update(dict.fromkeys(questions(stanzas, keys, context)))
     odd: list[Failure] = []
     some = False
     for key in unwrapped(stanzas, keys, context, odd):
@@ -593,7 +602,7 @@ def unlock(record: dict[str, Any], keys: Keys) -> bytes:
     )
     if odd:
         raise next((failure for failure in odd if failure.kind == "Malformed"), odd[0])
-    who = "".join(f"\n- {line}" for stanza in stanzas for line in todo(stanza, context))
+    who = "".join(f"\n- {line}" for stanza in stanzas for line in todo(stanza, context, keys.transit))
     raise Failure("WrongKey", f"Nothing at hand opens it. It was sealed for any of:{who}")
 
 
@@ -617,7 +626,20 @@ SIMPLE = {
 }  # fmt: skip
 
 
-def todo(stanza: dict[str, Any], context: bytes) -> list[str]:
+def questions(stanzas: list[dict[str, Any]], keys: Keys, context: bytes) -> Iterator[str]:
+    """Yield the commands whose answers open the stanzas of the keys that --ask names."""
+    for stanza in stanzas:
+        if stanza["type"] == "all-of":
+            legs = legs_of(stanza["args"])[0]
+            for place, leg in enumerate(legs):
+                yield from questions(leg, keys, leg_context(place, legs, context))
+        elif stanza["label"] in keys.asked_of and stanza["type"] in ("transit", "kms"):
+            sound(fits(stanza["args"], STANZAS[stanza["type"]]), "A stanza is not as it must be.")
+            with told():
+                yield companion().question(stanza["type"], stanza["args"], context, keys.transit)
+
+
+def todo(stanza: dict[str, Any], context: bytes, transit: Sequence[str] = ()) -> list[str]:
     """Say who or what opens a stanza, and what to do for it."""
     kind, args = stanza["type"], stanza["args"]
     name = f"{kind} {stanza['label']}".strip()
@@ -627,9 +649,9 @@ def todo(stanza: dict[str, Any], context: bytes) -> list[str]:
             lines = [f"{name}, all of these together:"]
             for place, leg in enumerate(legs):
                 bound = leg_context(place, legs, context)
-                lines += [f"    {place + 1}. {line}" for each in leg for line in todo(each, bound)]
+                lines += [f"    {place + 1}. {line}" for each in leg for line in todo(each, bound, transit)]
             return lines
-        return [f"{name}: {SIMPLE.get(kind) or companion().instruction(kind, args, context)}"]
+        return [f"{name}: {SIMPLE.get(kind) or companion().instruction(kind, args, context, transit)}"]
     except (KeyError, ValueError, TypeError, Failure):  # nobody has checked this stanza yet
         return [f"{name}: it is malformed, or recover_keys.py is not here"]
 
@@ -704,6 +726,7 @@ class Losses:
         self.part: Failure | None = None
         """Everything came out of a backup of a part, and nobody had asked for that one."""
         self.lost = 0
+        self.asking = False
         self._strictly = strictly
 
     @contextmanager
@@ -721,6 +744,8 @@ class Losses:
             raise failure
         self.first = self.first or failure
         self.lost += secrets
+        if self.asking and failure.kind == "WrongKey":
+            return
         many = f" ({counted(secrets)})" if secrets else ""
         verb = "not opened" if failure.kind == "WrongKey" else verb
         said = str(failure).partition("\n")[0]
@@ -1597,8 +1622,10 @@ def gather(given: argparse.Namespace) -> Keys:
         files=tuple(key_line(path, "strongroom-key-1")[1] for path in given.key_file),
         private=tuple(key_line(path, "strongroom-private-key-1") for path in given.private_key),
         signers=frozenset(given.signer),
+        asked_of=frozenset(given.ask or ()),
+        transit=tuple(given.transit),
     )
-    if given.shares or given.share_file or given.hsm or given.hsm_private_key or given.answer:
+    if any((given.shares, given.share_file, given.hsm, given.hsm_private_key, given.answer, given.answers)):
         with told():
             keys = replace(keys, **companion().gather(given, text_of, asked, note))
     return keys
@@ -1626,6 +1653,8 @@ def parser() -> argparse.ArgumentParser:
     add("--pin-file", type=Path, help="its PIN; asked for otherwise")
     add("--hsm-private-key", **paths, help="a copy of its key, PEM")
     add("--answer", action="append", default=[], help="what Vault or KMS printed")
+    add("--answers", **paths, help="the same, a line each")
+    add("--transit", action="append", default=[], metavar="MOUNT/KEY", help="a key of Vault's, for --ask")
     add("--newer", type=Path, nargs="+", action="extend", default=[],
         help="detached envelopes for lone containers, after a rotation")  # fmt: skip
     add("--legacy", action="store_true", help="the file is an old one")
@@ -1633,6 +1662,8 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--list", action="store_true", help="names only")
     what.add_argument("--get", metavar="NAME", help="one newest value, to standard output")
     what.add_argument("--out", type=Path, metavar="DIR", help="newest values, a file each")
+    what.add_argument("--ask", action="append", metavar="NAME",
+        help="for the key of that name: the commands that Vault or KMS has to answer")  # fmt: skip
     what.add_argument("--jsonl", action="store_true", help="everything, to standard output")
     return made
 
@@ -1645,6 +1676,8 @@ def run(given: argparse.Namespace) -> int:
             sys.stdout.buffer.write(open_legacy(path.read_bytes(), keys.passphrases))
         return 0
     secrets = (secret for path in sources(given.file) for secret in secrets_in(path, given, keys, losses))
+    if given.ask:
+        return ask(keys, losses, secrets)
     count = act(given, secrets)
     note(counted(count) + (f"; {losses.lost} did not come out" if losses.lost else ""))
     for (backup, pieces), there in given.pieces.items() if given.get is None else ():
@@ -1656,6 +1689,20 @@ def run(given: argparse.Namespace) -> int:
     need(count or given.get is None, "MissingPiece", f"There is no secret '{given.get}' here.")
     if amiss := losses.aside or losses.part:
         raise amiss
+    return 0
+
+
+def ask(keys: Keys, losses: Losses, secrets: Iterator[Secret]) -> int:
+    """Print what a service has to be asked, as commands; that nothing opens yet is no loss."""
+    losses.asking = True
+    for _ in secrets:
+        pass
+    found = losses.first or losses.aside
+    if found and (found.kind != "WrongKey" or not keys.questions):
+        raise found
+    need(keys.questions, "WrongKey", "No key of that name in Vault or KMS opens it: see --list.")
+    print("".join(f"{command}\necho\n" for command in keys.questions), end="")  # each answer on its line
+    note("Run these where the service can be reached, logged in; give what they print with --answers.")
     return 0
 
 

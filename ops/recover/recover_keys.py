@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -42,8 +43,15 @@ def gather(
     return {
         "quorums": tuple(gather_quorums(given, text_of, asked, note)),
         "hsms": tuple(gather_hsms(given, text_of, asked)),
-        "answers": tuple(map(answer_of, given.answer)),
+        "answers": tuple(map(answer_of, (*given.answer, *lines_of(given.answers, text_of)))),
     }
+
+
+def lines_of(paths: Sequence[Path], text_of: TextOf) -> Iterator[str]:
+    for path in paths:
+        lines = [line for line in text_of(path).splitlines() if line.strip()]
+        need(lines, f"'{path}' holds no answer.")
+        yield from lines
 
 
 def answer_of(text: str) -> bytes:
@@ -94,41 +102,68 @@ def gather_hsms(given: argparse.Namespace, text_of: TextOf, asked: Asked) -> Ite
 # -- what to do for a key that is kept elsewhere ----------------------------------
 
 
-def instruction(kind: str, args: dict[str, Any], context: bytes) -> str:
+def instruction(kind: str, args: dict[str, Any], context: bytes, transit: Sequence[str] = ()) -> str:
     """Say what to do for a stanza that a quorum, an HSM or a service opens."""
-    return HELP.get(kind, lambda *_: "use a newer recover.py")(args, context)
+    if kind not in ("transit", "kms"):
+        return HELP.get(kind, lambda _: "use a newer recover.py")(args)
+    asked = _kms(args, context) if kind == "kms" else _transit(args, transit) or _transit(args, (), "KEY")
+    where = " (KEY: see the recovery kit)" if "/KEY " in asked else ""
+    return f"run '{asked}'{where}, and give what it prints with --answer" if asked else _NO_KMS
 
 
-def _in_hsm(args: dict[str, Any], context: bytes) -> str:
+_NO_KMS = "it names no key of AWS KMS"
+
+
+def question(kind: str, args: dict[str, Any], context: bytes, transit: Sequence[str]) -> str:
+    """Return the command for a shell that has the service decrypt."""
+    if kind == "kms":
+        asked, lacking = _kms(args, context), _NO_KMS
+    else:
+        asked, lacking = _transit(args, transit), "--transit MOUNT/KEY has to name its key, and does not."
+    need(asked, lacking)
+    return asked
+
+
+def _transit(args: dict[str, Any], transit: Sequence[str], unknown: str = "") -> str:
+    path = next(
+        (name for name in transit if transit_id(name) == args["key"]), unknown and f"transit/{unknown}"
+    )
+    if not path:
+        return ""
+    mount, _, key = path.strip("/").rpartition("/")
+    ciphertext = base64.b64encode(bytes.fromhex(args["data_key"])).decode()
+    asked = f"write -field=plaintext {quote(f'{mount}/decrypt/{key}')} ciphertext=vault:v"
+    return f"{'vault' if unknown else _VAULT} {asked}{int(args['version'])}:{ciphertext}"
+
+
+_VAULT = '"$(command -v bao || command -v vault)"'
+
+
+def transit_id(name: str) -> str:
+    """Return what a stanza calls a key of the transit engine, by its mount and name."""
+    return sha256(b"strongroom/v1/transit-id/" + name.strip("/").encode())[:16].hex()
+
+
+def _kms(args: dict[str, Any], context: bytes) -> str:
+    arn = re.fullmatch(rb"arn:[a-z-]+:kms:([a-z0-9-]+):[0-9]+:key/[A-Za-z0-9-]+", bytes.fromhex(args["arn"]))
+    if arn is None:  # whoever wrote it may want a command of theirs to be typed
+        return ""
+    blob = base64.b64encode(bytes.fromhex(args["blob"])).decode()
+    return (
+        f"echo {blob} | base64 -d | aws kms decrypt --region {arn[1].decode()} --key-id {arn[0].decode()} "
+        f"--encryption-context strongroom={context.hex()} --ciphertext-blob fileb:///dev/stdin "
+        "--output text --query Plaintext"
+    )
+
+
+def _in_hsm(args: dict[str, Any]) -> str:
     return f"plug in the HSM (its key has the id {args['version']:04x}); give --hsm MODULE --token LABEL"
 
 
-def _in_transit(args: dict[str, Any], context: bytes) -> str:
-    ciphertext = base64.b64encode(bytes.fromhex(args["data_key"])).decode()
-    return (
-        "run 'vault write -field=plaintext transit/decrypt/KEY ciphertext=vault:v"
-        f"{args['version']}:{ciphertext}' (KEY: see the recovery kit), and give what it prints with --answer"
-    )
-
-
-def _in_kms(args: dict[str, Any], context: bytes) -> str:
-    arn = re.fullmatch(rb"arn:[a-z-]+:kms:([a-z0-9-]+):[0-9]+:key/[A-Za-z0-9-]+", bytes.fromhex(args["arn"]))
-    if arn is None:  # whoever wrote it may want a command of theirs to be typed
-        return "it names no key of AWS KMS"
-    blob = base64.b64encode(bytes.fromhex(args["blob"])).decode()
-    return (
-        f"run 'aws kms decrypt --region {arn[1].decode()} --key-id {arn[0].decode()} --encryption-context "
-        f"strongroom={context.hex()} --cli-binary-format base64 --ciphertext-blob {blob} --output text "
-        "--query Plaintext', and give what it prints with --answer"
-    )
-
-
-HELP: dict[str, Callable[[dict[str, Any], bytes], str]] = {
-    "quorum": lambda args, context: "bring custodians together; give --shares",
+HELP: dict[str, Callable[[dict[str, Any]], str]] = {
+    "quorum": lambda args: "bring custodians together; give --shares",
     "pkcs11-ec": _in_hsm,
     "pkcs11-aes": _in_hsm,
-    "transit": _in_transit,
-    "kms": _in_kms,
 }
 
 

@@ -65,7 +65,7 @@ def verify(public: bytes, domain: bytes, message: bytes, signature: bytes) -> No
     try:
         _handle(public).verify(signature, _bound(domain, message))
     except (InvalidSignature, ValueError):
-        raise Tampered("A signature does not fit what it signs.") from None
+        raise unfit(domain) from None
 
 
 @lru_cache(maxsize=SIGNERS)
@@ -81,7 +81,13 @@ def verify_any(publics: Sequence[bytes], domain: bytes, message: bytes, signatur
         except Tampered:
             continue
         return public
-    raise Tampered("A signature does not fit what it signs.")
+    raise unfit(domain)
+
+
+def unfit(domain: bytes) -> Tampered:
+    """Return what is said of a signature that does not fit, by what it should sign."""
+    what = domain.rpartition(b"/")[2].decode().replace("-", " ")
+    return Tampered(f"The signature of the {what} does not fit: its bytes were changed after it was signed.")
 
 
 class Signers(frozenset[str]):

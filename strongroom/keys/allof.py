@@ -99,7 +99,7 @@ class AllOfIdentity(KeyHolder):
     def describe(self) -> str:
         if len(self._identities) < LEAST_LEGS:
             return ""  # it is named already, and opens what has it in every leg
-        return "these together: " + ", ".join(each.describe() for each in self._identities)
+        return "and all of them together"
 
     @property
     def seals(self) -> bool:

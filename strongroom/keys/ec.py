@@ -149,9 +149,10 @@ class EcRecipient(KeyHolder):
     Args:
         key: the key's label in the token, with which people find it.
         version: its version, the id in the token.
+        token: the token's label, as several may have a key of one label.
     """
 
-    __slots__ = ("_seal", "key", "label", "public", "version")
+    __slots__ = ("_seal", "key", "label", "public", "token", "version")
 
     type = TYPE
     post_quantum = False  # Shor's algorithm solves the discrete logarithm
@@ -163,6 +164,7 @@ class EcRecipient(KeyHolder):
         key: str,
         version: int,
         label: str = "",
+        token: str = "",
         seal: Callable[..., bytes] | None = None,
     ) -> None:
         if not 1 <= version <= MAX_VERSION:
@@ -171,6 +173,7 @@ class EcRecipient(KeyHolder):
         self.key = key
         self.version = version
         self.label = label or key
+        self.token = token
         self._seal = seal or SUITES[public.curve].encrypt
 
     @property
@@ -178,7 +181,10 @@ class EcRecipient(KeyHolder):
         return f"{TYPE}:{self.public.id.hex()}"
 
     def describe(self) -> str:
-        return f"the HSM key `{self.key}` v{self.version} ({self.public.curve.words}, not post-quantum)"
+        where = f" in the token `{self.token}`" if self.token else ""
+        return (
+            f"the HSM key `{self.key}` v{self.version}{where} ({self.public.curve.words}, not post-quantum)"
+        )
 
     def wrap(self, key: bytes, *, context: bytes) -> Stanza:
         """Wrap a 32-byte key, each time with an ephemeral key of its own; no HSM is needed."""

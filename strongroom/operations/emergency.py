@@ -24,7 +24,7 @@ from strongroom.errors import StrongroomError, VerificationFailed
 from strongroom.keys import allof
 from strongroom.operations.emergency_files import completed
 from strongroom.operations.envelopes import envelopes_prefix, wrapping_keys
-from strongroom.operations.kit import Key, Way
+from strongroom.operations.kit import Key, Way, configured
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.open import carried_record
 from strongroom.operations.services import Services
@@ -159,7 +159,7 @@ def ways_into(target: Target, manifest: Manifest, files: Mapping[str, bytes]) ->
     Args:
         files: what lies beside it; ``strongroom.toml`` says where the HSM's keys are.
     """
-    tables = tomllib.loads(files.get("strongroom.toml", b"").decode()).get("keys", {})
+    tables = tomllib.loads(files.get("strongroom.toml", b"").decode())
     found: dict[Way, None] = {}
     for entry in wrapping_keys(manifest).values():
         for stanza in carried_record(target, manifest.backup_id, entry).stanzas:
@@ -169,11 +169,9 @@ def ways_into(target: Target, manifest: Manifest, files: Mapping[str, bytes]) ->
     return list(found)
 
 
-def _key(stanza: Stanza, tables: Mapping[str, Mapping[str, str]]) -> Key:
+def _key(stanza: Stanza, tables: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Key:
     name = stanza.label or str(stanza.args.get("key", stanza.type))[:16]
-    table = tables.get(name, {})
-    kind = stanza.type.partition("-")[0]
-    return Key(name=name, kind=kind, module=table.get("module", ""), token=table.get("token", ""))
+    return configured(name, stanza.type.partition("-")[0], tables)
 
 
 def contents(manifest: Manifest) -> bytes:

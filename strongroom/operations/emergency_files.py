@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import strongroom
 from strongroom.errors import ConfigError
-from strongroom.operations.kit import Way, asks, named, options, paths, recover, recovering, restore
+from strongroom.operations.kit import (
+    SERVICES,
+    Way,
+    asking,
+    asks,
+    named,
+    options,
+    paths,
+    recover,
+    recovering,
+    restore,
+)
 
 TOOL = ("recover.py", "recover_keys.py", "requirements.txt", "README.md")
 _HERE = Path(strongroom.__file__).parent
@@ -95,11 +107,14 @@ def _each(text: str, ways: Sequence[Way], backup: str, folder: str) -> str:
 
 
 def _command(command: str, way: Way, ways: Sequence[Way], backup: str, folder: str) -> str:
-    head = "".join(f"       {line}\n" for line in _headed(way, ways))
+    program = f"{folder}/recover.py"
+    signers = re.findall(r"--signer (\S+)", command)
+    asked = asking(program, f". --backup {backup}", way, signers) if program in command else ()
+    head = "".join(f"       {line}\n" for line in (*_headed(way, ways), *asked))
     typed = "".join(f"           {option} \\\n" for option in options(way, quorums=folder))
     command = command.replace("--full-restore \\\n", f"--full-restore \\\n{typed}")
-    program = f"recover.py . --backup {backup} "
-    return head + command.replace(program, program + "".join(f"{one} " for one in recovering(way)), 1)
+    words = f"recover.py . --backup {backup} "
+    return head + command.replace(words, words + "".join(f"{one} " for one in recovering(way)), 1)
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:
@@ -121,8 +136,8 @@ def _without(ways: Sequence[Way]) -> Iterator[str]:
     kinds = {key.kind for way in ways for key in way}
     if "pkcs11" in kinds:
         yield "The HSM needs a third package, `python-pkcs11`."
-    if kinds & {"kms", "transit"}:
-        yield "What has to be asked of Vault or KMS it says; give what they print with `--answer`."
+    if kinds & SERVICES:
+        yield "Afterwards remove what Vault or KMS answered: `rm ~/ask-* ~/answers-*`."
 
 
 def _correct(backup: str, ways: Sequence[Way]) -> Iterator[str]:
@@ -131,8 +146,8 @@ def _correct(backup: str, ways: Sequence[Way]) -> Iterator[str]:
     toml = f"copy\n   `emergency/{backup}/strongroom.toml`, correct the copy, and name that."
     if "pkcs11" in kinds:
         yield f" The HSM's module may lie elsewhere there; then {toml}"
-    elif kinds & {"kms", "transit"}:
-        yield f" How it logs in there is not written down: {toml}"
+    elif kinds & SERVICES:
+        yield f" Log in to Vault or AWS first. Where they are reached elsewhere now, {toml}"
 
 
 _RUNBOOK = """# Recovering from this medium

@@ -6,7 +6,7 @@ And what to type, which is said on paper and beside an emergency backup alike.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from shlex import quote
 
@@ -36,17 +36,27 @@ class Kit(Struct, frozen=True, kw_only=True):
 
 
 class Key(Struct, frozen=True, kw_only=True):
-    """A key that opens, as far as what is typed depends on it. ``kind`` is that of the configuration."""
+    """A key that opens, as far as what is typed depends on it. ``kind`` is that of the configuration.
+
+    ``transit`` is ``MOUNT/KEY``; ``environment`` is what the service's own command line needs to reach it.
+    """
 
     name: str
     kind: str
     module: str = ""
     token: str = ""
+    transit: str = ""
+    environment: tuple[tuple[str, str], ...] = ()
 
     @property
     def variable(self) -> str:
         """What a shell calls the path that only people know."""
         return f"KEY_{re.sub(r'[^A-Za-z0-9]', '_', self.name).upper()}"
+
+    @property
+    def answers(self) -> str:
+        """Where a service's answers lie, as a shell reads it: not on the medium, which may be read-only."""
+        return f"~/answers-{re.sub(r'[^A-Za-z0-9]', '-', self.name)}"
 
 
 Way = tuple[Key, ...]
@@ -54,6 +64,37 @@ Way = tuple[Key, ...]
 
 CONFIGURED = frozenset({"pkcs11", "kms", "transit"})
 """Kinds that a restore knows by a strongroom.toml alone."""
+
+SERVICES = frozenset({"kms", "transit"})
+"""Kinds whose keeper has to be asked with its own command line where there is no Strongroom."""
+
+
+def configured(name: str, kind: str, tables: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Key:
+    """Return a key as the strongroom.toml of a kit has it, which need not name it."""
+    table = tables.get("keys", {}).get(name, {})
+    if table.get("kind") != kind:
+        return Key(name=name, kind=kind)
+    server = tables.get("vaults", {}).get(table.get("vault", ""), {})
+    return Key(
+        name=name,
+        kind=kind,
+        module=table.get("module", ""),
+        token=table.get("token", ""),
+        transit=f"{table['mount']}/{table['key']}" if kind == "transit" else "",
+        environment=tuple(
+            (variable, value)
+            for variable, field in _ENVIRONMENT.items()
+            if (value := (server if kind == "transit" else table).get(field))
+        ),
+    )
+
+
+_ENVIRONMENT = {
+    "VAULT_ADDR": "address",
+    "VAULT_NAMESPACE": "namespace",
+    "VAULT_CACERT": "ca_file",
+    "AWS_ENDPOINT_URL_KMS": "endpoint_url",
+}
 
 _FILES = {
     "hpke": "the private key",
@@ -110,6 +151,23 @@ def recover(program: str, files: str, way: Way, signers: Iterable[str]) -> str:
     )
 
 
+def asking(program: str, files: str, way: Way, signers: Iterable[str]) -> Iterator[str]:
+    """Yield the commands that have services answer what :func:`recover` needs of them."""
+    signed = [f"--signer {one}" for one in signers]
+    for key in way:
+        if key.kind in SERVICES:
+            named = f"--transit {quote(key.transit or 'MOUNT/KEY')}" if key.kind == "transit" else ""
+            words = [f"python3 {program} {files}", *signed, named, f"--ask {quote(key.name)}"]
+            ask = key.answers.replace("answers", "ask")
+            reached = "".join(f"{name}={quote(value)} " for name, value in key.environment)
+            yield f"# what {_LOGIN[key.kind]} has to decrypt; whoever has these answers can open this backup:"
+            yield f"umask 077; {' '.join(filter(None, words))} > {ask}.sh"
+            yield f"{reached}sh -e {ask}.sh > {key.answers}"
+
+
+_LOGIN = {"transit": "Vault (after 'vault login' or 'bao login')", "kms": "AWS KMS (logged in to AWS)"}
+
+
 def recovering(way: Way) -> Iterator[str]:
     """Yield what the recovery program is told to open with."""
     return filter(None, map(_recover, way))
@@ -123,7 +181,7 @@ def _recover(key: Key) -> str:
         "quorum": "--shares",
         "pkcs11": f"--hsm {quote(key.module or 'MODULE')} --token {quote(key.token or 'LABEL')}",
     }
-    return options.get(key.kind, "")  # a keeper's: the program says what to ask it, and takes --answer
+    return options.get(key.kind, f"--answers {key.answers}" if key.kind in SERVICES else "")
 
 
 def asks(ways: Iterable[Way]) -> str:

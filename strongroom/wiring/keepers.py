@@ -65,10 +65,8 @@ def _hsm_recipient(name: str, key: Pkcs11Key, ask: Ask | None) -> Recipient:
 
     if key.mechanism == "aes":
         return Pkcs11AesRecipient(_hsm_aes(name, key, ask), label=name)
-    if key.public_key_file is not None:
-        return EcRecipient(_hsm_public(key.public_key_file), key=key.label, version=key.version, label=name)
-    public = _hsm_ec(name, key, ask).public
-    return EcRecipient(public, key=key.label, version=key.version, label=name)
+    public = _hsm_public(key.public_key_file) if key.public_key_file else _hsm_ec(name, key, ask).public
+    return EcRecipient(public, key=key.label, version=key.version, label=name, token=key.token or "")
 
 
 def _hsm_identity(name: str, key: Pkcs11Key, ask: Ask | None) -> Opener:

@@ -17,7 +17,8 @@ from msgspec.structs import replace
 
 from strongroom.keys.quorum import record
 from strongroom.keys.quorum.gathering import open_together
-from tests.cli.program import Machine, command
+from tests.cli.program import Done, Machine, command
+from tests.keys.quorum.made import made
 
 NAMES = ["Ada", "Björn", "Chi"]
 CLEARED = "\x1b[2J"
@@ -306,3 +307,31 @@ def test_a_custodian_is_replaced_by_a_new_quorum_that_names_the_old_one(
     done = machine.run("quorum", "replace", "board.quorum", "x", "--without", "Zoe")
     assert done.code == 2
     assert "has no share of this quorum" in done.err
+
+
+def test_a_share_of_another_known_quorum_is_said_to_be_that(stocked: Machine) -> None:
+    """Two of the board's and one of the other's were called two of three, as if one had stayed at home."""
+    files = []
+    config = ""
+    for name, seed in (("board", bytes(range(32))), ("heirs", bytes(range(32, 64)))):
+        quorum, papers = made(seed, name)
+        stocked.path(f"{name}.quorum").write_bytes(quorum.encode())
+        stocked.path(f"{name}.quorum").chmod(0o644)
+        config += f'[keys.{name}]\nkind = "quorum"\nfile = "{name}.quorum"\n'
+        for at, paper in enumerate(papers[:3]):
+            files.append(stocked.path(f"{name}-{at}"))
+            files[-1].write_text(paper)
+            files[-1].chmod(0o600)
+    stocked.path("strongroom.toml").write_text(config)
+    stocked.ok("backup", "b.sr", "--include-values", "--force", "--recipient", "board")
+
+    def opened(*which: int) -> Done:
+        return stocked.run("test-decrypt", "b.sr", *(w for at in which for w in ("--share", files[at])))
+
+    wrong = opened(0, 1, 3)
+    words = " ".join(wrong.err.split())
+    assert wrong.code == 88, wrong
+    assert "2 of the 3 shares of the quorum `board` are there. " in words
+    assert "1 belongs to the quorum `heirs`." in words
+    assert opened(0, 1).code == 85
+    assert opened(0, 1, 2, 3).code == 0, "a share for another quorum does no harm"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom.errors import Malformed, MissingPiece, TargetUnavailable, VerificationFailed
+from strongroom.container.signing import verify
+from strongroom.errors import Malformed, MissingPiece, Tampered, TargetUnavailable, VerificationFailed
 from strongroom.model import ObjectInfo
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.names import is_name
@@ -160,3 +161,15 @@ def test_what_is_wrong_with_the_object_itself_is_said_whatever_lies_beside_it() 
 
     with pytest.raises(MissingPiece, match="another backup"):
         sound_copy(target, NAME, missed)
+
+
+def test_a_signature_that_does_not_fit_says_of_which_object_and_what_should_have_been_signed() -> None:
+    """ "A signature does not fit what it signs" left open which of thousands of objects was changed."""
+    target = MemoryTarget()
+    put(target, "manifests/a.json", b'{"format":"strongroom-manifest","x":1}\n')
+
+    def parse(content: bytes) -> None:
+        verify(bytes(32), b"strongroom/v1/manifest", content, bytes(64))
+
+    with pytest.raises(Tampered, match=r"'manifests/a.json': The signature of the manifest does not fit"):
+        sound_copy(target, "manifests/a.json", parse)

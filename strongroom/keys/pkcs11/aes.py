@@ -101,7 +101,7 @@ class Pkcs11AesRecipient(KeyHolder):
         return f"{TYPE}:{self._hsm.id}"
 
     def describe(self) -> str:
-        return f"the HSM key `{self._hsm.key}` v{self._hsm.version} (AES; the host can open)"
+        return f"{self._hsm.describe()} (AES; the host can open)"
 
     def wrap(self, key: bytes, *, context: bytes) -> Stanza:
         """Wrap a 32-byte key. Raises KeyServiceError."""

@@ -45,7 +45,7 @@ class Pkcs11EcIdentity(KeyHolder):
 
     def recipient(self) -> EcRecipient:
         """Return the sealing side."""
-        return EcRecipient(self.public, key=self.key, version=self.version)
+        return EcRecipient(self.public, key=self.key, version=self.version, token=self.token.label or "")
 
     def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
         """Return the key, or ``None`` if the stanza is for another key or version.

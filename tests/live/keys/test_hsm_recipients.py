@@ -25,7 +25,10 @@ class _Ec(RecipientConformance):
     @pytest.fixture
     def recipient(self, hsm: Hsm) -> EcRecipient:
         public = hsm.public[self.version]
-        return EcRecipient(public, key="backup", version=self.version, label="recovery")
+        self.words = self.words.format(token=hsm.token().label)
+        return EcRecipient(
+            public, key="backup", version=self.version, label="recovery", token=hsm.token().label or ""
+        )
 
     @pytest.fixture
     def same(self, hsm: Hsm) -> EcRecipient:
@@ -47,21 +50,22 @@ class _Ec(RecipientConformance):
 
 class TestP256(_Ec):
     version = EC
-    words = "the HSM key `backup` v1 (P-256, not post-quantum)"
+    words = "the HSM key `backup` v1 in the token `{token}` (P-256, not post-quantum)"
 
 
 class TestP384(_Ec):
     version = EC_384
-    words = "the HSM key `backup` v2 (P-384, not post-quantum)"
+    words = "the HSM key `backup` v2 in the token `{token}` (P-384, not post-quantum)"
 
 
 class TestAes(RecipientConformance):
     post_quantum = True
-    words = "the HSM key `backup` v4 (AES; the host can open)"
+    words = "the HSM key `backup` v4 in the token `{token}` (AES; the host can open)"
 
     @pytest.fixture
     def recipient(self, hsm: Hsm) -> Pkcs11AesRecipient:
         key = HsmAesKey(hsm.token(), key="backup", version=AES, key_id=hsm.ids[AES])
+        self.words = self.words.format(token=hsm.token().label)
         return Pkcs11AesRecipient(key, label="recovery")
 
     @pytest.fixture
