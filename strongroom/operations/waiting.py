@@ -28,7 +28,7 @@ from strongroom.words import plural
 log = logging.getLogger(__name__)
 
 _PASSING: dict[StepKind, tuple[type[TargetError], ...]] = {
-    # Whatever place these two name is the stage.
+    # Whatever place these two name is the stage, or the local store.
     StepKind.PLAN: (TargetFull, TargetReadOnly, TargetUnavailable),
     StepKind.CAPTURE: (TargetFull, TargetReadOnly, TargetUnavailable),
     StepKind.UPLOAD: (TargetFull, TargetReadOnly, TargetUnavailable),

@@ -176,7 +176,7 @@ class Database:
                 hint=f"Move it away ('{self._path}', and the same with -wal and -shm). Then restore into a "
                 "new one: 'strongroom restore --from-target TARGET --full-restore'.",
             )
-        if code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+        if _is_full(error):
             return TargetFull(
                 f"the local store '{self._path}' has no room left",
                 hint="What was written before this is kept. Free space, then repeat.",
@@ -224,3 +224,11 @@ class Database:
             yield
         finally:
             os.close(descriptor)
+
+
+def _is_full(error: sqlite3.Error | OSError) -> bool:
+    """Tell whether a disk had no room: where even a reader has no room for its index, SQLite says SHMSIZE."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE

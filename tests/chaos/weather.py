@@ -189,7 +189,8 @@ def _away(site: Site, action: Action) -> Undo:
     return lambda: gone.rename(marker)
 
 
-def _fill(folder: Path) -> Undo:
+def fill(folder: Path) -> Undo:
+    """Leave no room on a file system."""
     ballast = folder / "ballast"
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:
@@ -219,11 +220,11 @@ _BEGIN: Final[dict[str, tuple[str, Begin]]] = {
     "both crashed": ("postgresql", _both_crash),
     "both away": ("postgresql", _both_away),
     "target away": ("", _away),
-    "target full": ("mounts", lambda site, action: _fill(_region(site, action))),
+    "target full": ("mounts", lambda site, action: fill(_region(site, action))),
     "target read-only": ("mounts", lambda site, action: _read_only(_region(site, action))),
-    "stage full": ("mounts", lambda site, action: _fill(site.place.stage)),
+    "stage full": ("mounts", lambda site, action: fill(site.place.stage)),
     "stage read-only": ("mounts", lambda site, action: _read_only(site.place.stage)),
-    "state full": ("mounts", lambda site, action: _fill(site.place.state)),
+    "state full": ("mounts", lambda site, action: fill(site.place.state)),
 }
 _NEEDS: Final = {name: needs for name, (needs, _) in _BEGIN.items()}
 NAMES: Final = tuple(_BEGIN)

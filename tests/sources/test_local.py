@@ -7,6 +7,8 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -29,7 +31,9 @@ from strongroom.errors import (
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version
 from strongroom.sources import Change, batches, database, masterkey, sealing
 from strongroom.sources.local import LocalStore
+from tests.chaos.series import OWN_MOUNTS, may_mount
 from tests.files import locked_by
+from tests.process import ROOT
 from tests.sources.conformance import RICH, DestinationConformance, in_a_child, secret, versions
 
 
@@ -376,6 +380,34 @@ def test_a_store_that_stays_locked_can_be_tried_again(
     holder.close()
     assert other.set("A", canary()) == 2
     other.close()
+
+
+READ_ON_A_FULL_DISK = """
+import subprocess, sys
+from pathlib import Path
+from strongroom.errors import StrongroomError
+from strongroom.model import SecretBytes
+from strongroom.sources.local import LocalStore
+from tests.chaos.weather import fill
+folder = Path(sys.argv[1])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "full", folder], check=True)
+store = LocalStore(folder)
+store.set("A", SecretBytes(b"CANARY"))
+store.close()
+fill(folder)
+try:
+    list(LocalStore(folder).list())
+except StrongroomError as error:
+    print(error.code)
+"""
+
+
+@pytest.mark.skipif(not may_mount(), reason="a disk of its own takes root, and 'unshare'")
+def test_a_store_on_a_full_disk_says_so_to_a_reader_too(tmp_path: Path) -> None:
+    """A plan then waits for room; it does not fail."""
+    words = [*OWN_MOUNTS, sys.executable, "-c", READ_ON_A_FULL_DISK, str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "TargetFull\n"
 
 
 def test_no_value_reaches_the_disk_in_the_clear(store: LocalStore, tmp_path: Path) -> None:
