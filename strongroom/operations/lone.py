@@ -10,7 +10,7 @@ from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import Container
 from strongroom.keys import Identity
 from strongroom.model import Secret
-from strongroom.operations.open import Backup
+from strongroom.operations.open import Backup, Listed
 
 
 class LoneContainer(Backup):
@@ -50,6 +50,14 @@ class LoneContainer(Backup):
 
     def containers(self) -> Iterator[Container]:
         yield self._container
+
+    def rows(self) -> Iterator[Listed]:
+        """Yield the metadata of every secret in it."""
+        return self._container.rows()
+
+    def secrets(self) -> Iterator[Secret]:
+        """Yield every secret in it."""
+        return self._container.secrets()
 
     def find(self, name: str) -> Secret | None:
         return self._container.find(name)

@@ -206,6 +206,7 @@ def test_a_lone_container_is_restored_listed_and_verified_with_the_one_fingerpri
             assert done.code == 0, done
             assert "NOT known" not in done.out
             assert "1 of the 1 of backup" in done.err or "container 1 of 1" in done.out
+            assert "3 secrets" in done.out or "JWT_SECRET_KEY" in done.out
     other.ok(
         *("restore-secret", "--backup-file", lone, "--secret-name", "JWT_SECRET_KEY"),
         *("--identity", rotated.key_of("old"), "--signer", rotated.pinned),
