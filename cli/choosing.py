@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING, Any, cast
 
 from cli import inputs, shredded, trust
@@ -14,7 +15,7 @@ from cli.place import Place
 from strongroom.errors import StrongroomError, TargetError, TargetsUnsound, UntrustedSigner, UsageError
 from strongroom.model import Selection
 from strongroom.operations.choosing import Choice, Chooser, Holder, said
-from strongroom.operations.covering import Asked, limits_of
+from strongroom.operations.covering import PART, Asked, limits_of
 
 if TYPE_CHECKING:
     from strongroom.container.signing import Signers
@@ -149,6 +150,15 @@ def say(choice: Choice, found: Chooser, asked: Asked, output: Output) -> None:
         output.warn(f"this backup is in quarantine {choice.quarantine}. It is used nonetheless.")
     for name, why in found.marks_aside.items():
         output.note(f"  not believed: {name}: {why}")
+
+
+def say_newer_parts(found: Chooser, output: Output) -> None:
+    """Say how to bring newer values of some secrets, after everything is back from an older backup."""
+    for policy in dict.fromkeys(one.policy for one in found.passed if one.why.startswith(PART)):
+        output.note(
+            f"  newer values of these: afterwards the same command with --policy {quote(policy)} --partial "
+            "--overwrite-existing"
+        )
 
 
 def say_beside(choice: Choice, known: Signers, output: Output, here: Place) -> frozenset[str]:

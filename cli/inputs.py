@@ -115,14 +115,18 @@ def target_of(word: str, place: Place) -> Target:
     """Return the target that a person means: a configured name, or a directory.
 
     A directory that is configured goes by its configured name. Only other kinds need the
-    whole configuration to be sound.
+    whole configuration to be sound. On a new machine a copy of a target is often named as one of the targets
+    that there are by default (region-a): where nothing lies there, the copy is meant.
 
     Raises:
         TargetError: it is neither.
     """
     folders = _folders(place)
     for name, path in folders.items():
-        if path is not None and (word == name or Path(word).absolute() == path):
+        only_default = name not in place.section("targets") and Path(word).is_dir()
+        if path is None or (only_default and not path.is_dir()):
+            continue
+        if word == name or Path(word).absolute() == path:
             return directory(path, name=name)
     if word in place.section("targets"):
         return _remote(word)

@@ -43,18 +43,20 @@ def typed(settings: Settings, built: Services, signs: Sequence[Known], *, beside
         medium = policy.offline and (beside or _furnished(built.target(target), newest.backup))
         head = [*_medium(_folder(settings, target), newest.backup)] if medium else [*_copy(settings, target)]
         beside_it = f"emergency/{newest.backup}" if medium else None
+        # a medium is one night's; of a copy the newest on the day of need is meant, and paper does not know it
+        choice = f"--backup {newest.backup}" if medium else f"--policy {quote(name)}"
         part = policy.selection != Selection()
         ways = ways_of(built.pinned(name).spec.recipients, settings)
         yield _section(
             f"policy '{name}', from {'its medium' if medium else 'a copy of a target'} '{target}'",
-            [*head, *_lines(newest.backup, ways, signs, beside=beside_it, part=part)],
+            [*head, *_lines(choice, ways, signs, beside=beside_it, part=part)],
             ways,
         )
 
 
-def _where(backup: str, *, part: bool) -> str:
-    """Return the options that name a backup; one of some secrets alone is restored only on that word."""
-    return f"--from-target . --backup {backup}" + (" --partial" if part else "")
+def _where(choice: str, *, part: bool) -> str:
+    """Return the options that choose a backup; one of some secrets alone is restored only on that word."""
+    return f"--from-target . {choice}" + (" --partial" if part else "")
 
 
 def _furnished(medium: Target, backup: str) -> bool:
@@ -110,12 +112,12 @@ def _copy(settings: Settings, target: str) -> Iterator[str]:
 
 
 def _lines(
-    backup: str, ways: Sequence[Way], signs: Sequence[Known], *, beside: str | None, part: bool
+    choice: str, ways: Sequence[Way], signs: Sequence[Known], *, beside: str | None, part: bool
 ) -> Iterator[str]:
-    yield f"strongroom verify-backup . --backup {backup} --depth digest"
-    yield from _everything(_where(backup, part=part), ways, signs, beside=beside)
+    yield f"strongroom verify-backup . {choice} --depth digest"
+    yield from _everything(_where(choice, part=part), ways, signs, beside=beside)
     program = f"{beside}/recover.py" if beside else '"$RECOVER"'
-    yield from _without(program, f". --backup {backup}", ways, pinned(signs))
+    yield from _without(program, f". {choice}", ways, pinned(signs))
 
 
 def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[Known]) -> Section:

@@ -106,7 +106,7 @@ def _held(target: Target, arguments: Namespace, means: Means, known: Signers) ->
 def _looked(
     objects: Objects, arguments: Namespace, means: Means, known: Signers, target: Target | None
 ) -> Look:
-    signed = opening.signed_manifest(objects, arguments.backup, known=known)
+    signed = opening.signed_manifest(objects, arguments.backup, known=known, policy=arguments.policy)
     manifest = signed.manifest
     if means.depth in (Depth.OPENED, Depth.COMPARED):
         accessed.opened(arguments, means.output, means.place, manifest.backup_id)

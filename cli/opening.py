@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,10 @@ from cli.place import Place
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import SignedManifest, open_manifest
 from strongroom.container.signing import Signers
-from strongroom.errors import FormatError, UntrustedSigner, WrongKey
+from strongroom.errors import FormatError, MissingPiece, UntrustedSigner, WrongKey
 from strongroom.keys import Identity
 from strongroom.operations.aside import look_beside, said
-from strongroom.operations.open import Backup, Objects, manifest_bytes, read_manifest
+from strongroom.operations.open import Backup, Objects, backup_ids, manifest_bytes, read_manifest
 from strongroom.operations.readers_now import readers_now
 
 if TYPE_CHECKING:
@@ -27,13 +27,17 @@ if TYPE_CHECKING:
 
 
 def signed_manifest(
-    objects: Objects, backup: str | None = None, *, known: frozenset[str] = frozenset()
+    objects: Objects,
+    backup: str | None = None,
+    *,
+    known: frozenset[str] = frozenset(),
+    policy: str | None = None,
 ) -> SignedManifest:
     """Return a backup's manifest with its signer: one of those known, if one of its copies has such.
 
     Its recipients are those whom the envelopes open for that would be opened.
     """
-    wanted = backup or newest(objects, known)
+    wanted = backup or (newest_of(policy, objects, known) if policy else newest(objects, known))
     try:
         content = manifest_bytes(objects, wanted, trusted=known)
     except FormatError:
@@ -76,6 +80,19 @@ def newest(objects: Objects, known: frozenset[str]) -> str:
         return read_manifest(objects, trusted=known).backup_id
     except FormatError:
         return read_manifest(objects, trusted=None).backup_id
+
+
+def newest_of(policy: str, objects: Objects, known: frozenset[str]) -> str:
+    """Return the newest backup of a policy by a known signer; by anybody, where none is by a known one."""
+    for trusted in (known, None):
+        for backup in reversed(backup_ids(objects)):
+            with suppress(FormatError):
+                if read_manifest(objects, backup, trusted=trusted).policy == policy:
+                    return backup
+    raise MissingPiece(
+        f"there is no backup of policy '{policy}' here",
+        hint="See which there are with 'strongroom catalog list --from-target TARGET'.",
+    )
 
 
 @contextmanager

@@ -211,6 +211,8 @@ def _from_targets(arguments: Namespace, output: Output, here: Place) -> Iterator
         choices = found.choices(asked)
         choice = next(choices, None) or found.choose(asked)
     choosing.say(choice, found, asked, output)
+    if getattr(arguments, "full_restore", False):
+        choosing.say_newer_parts(found, output)
     openers = identities.identities_of(arguments, output, here)
     means = _Means(found, asked, arguments, output, here, openers)
     older = _Older(choices, means) if asked.name else None

@@ -31,7 +31,9 @@ def _file(parser: ArgumentParser) -> None:
         type=Path,
         help="a backup file, a directory that is a target, or the name of a configured target",
     )
-    parser.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--backup", metavar="ID", help="which backup of a target (default: the newest)")
+    which.add_argument("--policy", metavar="NAME", help="the newest backup of this policy")
 
 
 def _openable(parser: ArgumentParser) -> None:

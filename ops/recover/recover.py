@@ -1279,13 +1279,13 @@ class Backup:
     for_values: bool = False
     use_quarantined: bool = False
 
-    def secrets(self, wanted: str | None, name: str | None) -> Iterator[Secret]:
+    def secrets(self, wanted: str | None, name: str | None, policy: str | None = None) -> Iterator[Secret]:
         """Yield the secrets of a backup: the newest one that counts and covers that, or the one with an id.
         One secret is looked for in older ones, too.
 
         Without pins its containers and envelopes must be of its manifest's own installation.
         """
-        for manifest in self.chosen(wanted, name):
+        for manifest in self.chosen(wanted, name, policy):
             keys, found = replace(self.keys, own=frozenset({manifest["by"]})), False
             for secret in replace(self, keys=keys).secrets_of(manifest, name):
                 found = found or secret.row["name"] == name
@@ -1321,7 +1321,9 @@ class Backup:
         complete = name is not None or self.losses.first or came == manifest["counts"]["secrets"]
         need(complete, "MissingPiece", f"{came} of {counted(manifest['counts']['secrets'])} came out.")
 
-    def chosen(self, wanted: str | None, name: str | None) -> Iterator[dict[str, Any]]:
+    def chosen(
+        self, wanted: str | None, name: str | None, policy: str | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Yield the manifest of the backup that is asked for; for one secret, of those before it, too."""
         ids = dict.fromkeys(manifest_id(name) for name in self.store.names("manifests"))
         need(ids, "NotABackup", "There is no manifest here.")
@@ -1334,12 +1336,14 @@ class Backup:
             if manifest is None:
                 refused += failures
                 continue
+            if policy not in (None, manifest["policy"]):
+                continue
             aside = self._quarantined(backup, manifest["by"])
             if aside and self.use_quarantined:
                 note(f"CAREFUL: backup {backup} is used, and {aside}")
                 aside = ""
             need(not (wanted and aside), "BackupQuarantined", f"Backup {backup}: {aside}.")
-            why = aside or lacks(manifest, name)
+            why = aside or ("" if policy and manifest["values"] else lacks(manifest, name))
             if why and not wanted:
                 passed.append((manifest, why))
                 copies[backup] = failures
@@ -1347,23 +1351,29 @@ class Backup:
             self._tell(manifest, refused, failures, [] if came else passed)
             came, refused, passed = True, [], []
             yield manifest
-        if came:
-            return
+        if not came:
+            yield self._lesser(refused, passed, copies, policy)
+
+    def _lesser(
+        self,
+        refused: list[tuple[str, Failure]],
+        passed: list[tuple[dict[str, Any], str]],
+        copies: dict[str, list[tuple[str, Failure]]],
+        policy: str | None,
+    ) -> dict[str, Any]:
+        """Return the best backup of those that lack something, and say what; raise what keeps from all."""
         if not passed:
-            raise refused[0][1]
+            none = Failure("MissingPiece", f"There is no backup of policy '{policy}' here.")
+            raise refused[0][1] if refused else none
         fair = [(manifest, why) for manifest, why in passed if not why.startswith("it is ")]
         odd = "MissingPiece" if all("escrow" in why for _, why in passed) else "BackupQuarantined"
         need(fair, odd, f"No backup here is to be restored from: {passed[0][1]}.")
         manifest, why = next((one for one in fair if one[0]["values"]), fair[0])
-        self._tell(
-            manifest,
-            refused,
-            copies[manifest["backup_id"]],
-            [one for one in passed if one[0] is not manifest],
-        )
+        others = [one for one in passed if one[0] is not manifest]
+        self._tell(manifest, refused, copies[manifest["backup_id"]], others)
         if manifest["values"]:
             self.losses.part = Failure("MissingPiece", f"There is no backup of everything here: {why}.")
-        yield manifest
+        return manifest
 
     def _tell(
         self,
@@ -1487,7 +1497,7 @@ def secrets_in(path: Path, given: argparse.Namespace, keys: Keys, losses: Losses
     means = (keys, losses, newer, for_values, given.use_quarantined)
     head = b"" if path.is_dir() else Part.of(path).read(0, 64)
     if path.is_dir() or head.startswith(FILE):
-        yield from Backup(Store(path), *means).secrets(given.backup, given.get)
+        yield from Backup(Store(path), *means).secrets(given.backup, given.get, given.policy)
     elif head.startswith(b'{"format":"strongroom-manifest'):
         backup = Backup(Store(beside(path)), *means)
         yield from backup.secrets(manifest_id(path.name), given.get)
@@ -1641,6 +1651,7 @@ def parser() -> argparse.ArgumentParser:
         help="which backup of several; default: the newest of everything, with values",
     )
     add("--use-quarantined", action="store_true", help="take a backup also if it is in quarantine")
+    add("--policy", metavar="NAME", help="the newest backup of this policy, also of a part")
     add("--signer", action="append", default=[], help="the installation's fingerprint: believe it alone")
     add("--passphrase", action="store_true", help="ask for a passphrase")
     add("--passphrase-file", **paths)

@@ -13,6 +13,9 @@ from strongroom.model import Selection
 ESCROW = "escrow"
 """The source of an escrow of an installation's keys, which is no backup of secrets."""
 
+PART = "it holds only secrets"
+"""How the words begin for a backup that was made of a part."""
+
 
 class Asked(Struct, frozen=True, kw_only=True):
     """What is asked for of a backup.
@@ -66,7 +69,7 @@ def lacks(manifest: Manifest, asked: Asked) -> str:
         return "it holds no values"
     if asked.partial or _covers(manifest.selection, asked):
         return ""
-    return f"it holds only secrets {limits_of(manifest)}"
+    return f"{PART} {limits_of(manifest)}"
 
 
 def _covers(made: ManifestSelection, asked: Asked) -> bool:

@@ -38,7 +38,7 @@ def install(wheel: Path, folder: Path) -> Path:
     site = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
     (metadata,) = site.glob("strongroom-*.dist-info")
     for package in asked_for(PathDistribution(metadata)):
-        _link(package, site)
+        link(package, site)
     return folder / "bin"
 
 
@@ -65,7 +65,7 @@ def _requirements(package: Distribution, extras: tuple[str, ...]) -> Iterator[Re
             yield requirement
 
 
-def _link(package: Distribution, site: Path) -> None:
+def link(package: Distribution, site: Path) -> None:
     for file in package.files or ():
         if ".." in file.parts:  # a program of the package, in the environment's bin
             continue

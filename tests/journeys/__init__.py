@@ -1,0 +1,1 @@
+"""Whole ways that a person walks, from the first command to the last word printed."""
