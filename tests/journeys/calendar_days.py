@@ -13,9 +13,10 @@ import json
 import sqlite3
 import sys
 import time
+from datetime import datetime
 from typing import Any
 
-_real_time, _real_connect, _RealDate = time.time, sqlite3.connect, dt.datetime
+_real_time, _real_connect = time.time, sqlite3.connect
 _ahead = 0.0
 
 
@@ -32,15 +33,15 @@ class _Known(type):
     """Dates of the real class are dates, so that nobody notices."""
 
     def __instancecheck__(cls, found: object) -> bool:
-        return isinstance(found, _RealDate)
+        return isinstance(found, datetime)
 
 
-class _Date(_RealDate, metaclass=_Known):
+class _Date(datetime, metaclass=_Known):
     """``datetime``, whose ``now`` is this process's."""
 
     @classmethod
     def now(cls, tz: dt.tzinfo | None = None) -> Any:
-        return _RealDate.fromtimestamp(_now(), tz)
+        return datetime.fromtimestamp(_now(), tz)
 
 
 def _connect(*words: Any, **options: Any) -> sqlite3.Connection:
@@ -54,13 +55,13 @@ def _set_clock() -> None:
     """Before anything of the product is imported."""
     time.time = _now
     dt.datetime = _Date  # type: ignore[misc]
-    sqlite3.connect = _connect
+    sqlite3.connect = _connect  # type: ignore[assignment]
 
 
 def _due_times(schedules: list[str], start: float, nights: int) -> list[float]:
     from cronsim import CronSim  # noqa: PLC0415
 
-    begin = _RealDate.fromtimestamp(start, dt.UTC)
+    begin = datetime.fromtimestamp(start, dt.UTC)
     end = begin + dt.timedelta(days=nights)
     found = set()
     for schedule in schedules:

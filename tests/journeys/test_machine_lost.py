@@ -33,7 +33,7 @@ def test_every_night_made_what_was_due(house: House) -> None:
 
 @pytest.mark.parametrize("region", REGIONS)
 def test_the_runbooks_lines_bring_everything_back(house: House, other: Machine, region: str) -> None:
-    places = {"/mnt/region-a": other.path(region), "sr1:…": house.signer}
+    places: dict[str, str | Path] = {"/mnt/region-a": other.path(region), "sr1:…": house.signer}
     everything, newer, chosen = in_runbook("The machine is gone")
     first = typed(other, everything, places)
     assert (first.code, values(other)) == (0, MONTHLY)

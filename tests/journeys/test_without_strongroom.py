@@ -81,9 +81,7 @@ def test_a_key_of_another_installation_and_another_fingerprint_open_nothing(
     bare: Path, house: House, other: Machine
 ) -> None:
     other.ok("keygen", "--output", "strange.key")
-    words = ("--signer", house.signer, "--list")
-    line = (bare / "recover.py", "region-a", "--private-key", "strange.key", *words)
-    assert python(bare, other.home, *line).code == 10
-    words = ("--private-key", "recovery.key", "--signer", f"sr1:{'0' * 64}", "--list")
-    done = python(bare, other.home, bare / "recover.py", "region-a", *words)
+    line = (bare / "recover.py", "region-a", "--list", "--private-key")
+    assert python(bare, other.home, *line, "strange.key", "--signer", house.signer).code == 10
+    done = python(bare, other.home, *line, "recovery.key", "--signer", f"sr1:{'0' * 64}")
     assert (done.code, done.out) == (18, "")
