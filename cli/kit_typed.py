@@ -43,7 +43,7 @@ def typed(settings: Settings, built: Services, signs: Sequence[Known], *, beside
         medium = policy.offline and (beside or _furnished(built.target(target), newest.backup))
         head = [*_medium(_folder(settings, target), newest.backup)] if medium else [*_copy(settings, target)]
         beside_it = f"emergency/{newest.backup}" if medium else None
-        # a medium is one night's; of a copy the newest on the day of need is meant, and paper does not know it
+        # Of a copy the newest on the day of need is meant, which paper cannot know.
         choice = f"--backup {newest.backup}" if medium else f"--policy {quote(name)}"
         part = policy.selection != Selection()
         ways = ways_of(built.pinned(name).spec.recipients, settings)
