@@ -10,21 +10,23 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from secrets import token_hex
 from shlex import quote
 from shutil import rmtree
 from typing import TYPE_CHECKING
 
-from cli import accessed, identities, opening, place, prompts, trust, which
+from cli import accessed, choosing, identities, opening, place, prompts, trust, which
 from cli.command import Command
 from cli.output import Output, fields, size
 from cli.place import Place
-from strongroom.errors import ConfirmationRequired, UsageError, WrongKey
+from strongroom.errors import ConfirmationRequired, NotABackup, UsageError, WrongKey
 from strongroom.keys import Opener
+from strongroom.operations.choosing import Choice, Chooser, said
 from strongroom.operations.failover import Replicated
 from strongroom.operations.open import Backup
+from strongroom.operations.restore import SNAPSHOT
 
 if TYPE_CHECKING:
     from strongroom.container.manifest import Manifest
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from strongroom.sources.raft.about import About
     from strongroom.sources.raft.whole import WholeSnapshot
     from strongroom.vault.client import Vault
+
+LOOK_BACK = 20
+"""Backups that are opened to find a snapshot."""
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -131,23 +136,42 @@ def _backups(
 
     with ExitStack() as stack:
         if arguments.from_target is not None:
-            yield [_chosen(arguments, output, openers, here)]
+            found = choosing.chooser(arguments, here, trust.trusted(here, arguments.signer))
+            with choosing.telling(found, output, here):
+                yield [_chosen(found, arguments, output, openers, here)]
             return
         files = [stack.enter_context(inputs.objects_in(file)) for file in arguments.backup_file]
         yield [opening.open_trusted(objects, arguments, output, openers, here) for objects in files]
 
 
-def _chosen(arguments: Namespace, output: Output, openers: list[Opener], here: Place) -> Replicated:
-    """Open a backup on targets by the rule of every other command."""
-    from cli import choosing  # noqa: PLC0415
+def _chosen(
+    found: Chooser, arguments: Namespace, output: Output, openers: list[Opener], here: Place
+) -> Replicated:
+    """Open the newest snapshot on targets by the rule of every other command, or the backup that is named.
 
-    known = trust.trusted(here, arguments.signer)
-    found = choosing.chooser(arguments, here, known)
-    choice = choosing.take(found, choosing.asked_of(arguments, values=True), output)
-    backup = choice.manifest.backup_id
-    accessed.opened(arguments, output, here, backup, quarantine=choice.quarantine)
-    pins = choosing.say_beside(choice, known, output, here)
-    return Replicated(choice, openers, trusted=pins, told=found.note)
+    Only who opens a backup sees whether it is a snapshot: a manifest says which source it is of, and not of
+    which kind.
+    """
+
+    def opened(choice: Choice) -> Replicated:
+        backup = choice.manifest.backup_id
+        accessed.opened(arguments, output, here, backup, quarantine=choice.quarantine)
+        pins = choosing.say_beside(choice, trust.trusted(here, arguments.signer), output, here)
+        return Replicated(choice, openers, trusted=pins, told=found.note)
+
+    asked = choosing.asked_of(arguments, values=True)
+    with choosing.explained():
+        choices = found.choices(asked)
+        first = next(choices, None) or found.choose(asked)
+    for choice in islice(chain([first], choices), LOOK_BACK):
+        backup = opened(choice)
+        row = next(backup.rows(), None)
+        if arguments.backup or (row is not None and row.type == SNAPSHOT):
+            choosing.say(choice, found, asked, output)
+            return backup
+        found.pass_over(choice.manifest, "it is no snapshot of a server")
+    passed = "; ".join(said(found.passed))
+    raise NotABackup(f"none of the newest {LOOK_BACK} backups there is a snapshot of a server: {passed}")
 
 
 def _put_back(

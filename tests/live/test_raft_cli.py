@@ -170,6 +170,34 @@ def test_a_policy_places_it_on_targets_and_each_of_them_gives_it_back(
         assert about["entries"] > about["logical"] > 0
 
 
+def test_a_server_is_put_back_from_targets_on_which_newer_backups_are_no_snapshots(
+    server: RaftServer, machine: Machine
+) -> None:
+    """The newest backup there was taken whatever it was, and refused as no snapshot."""
+    machine.ok("keygen", "--output", "recovery")
+    machine.set("APP_TOKEN", "CANARY-local")
+    config = machine.path("strongroom.toml")
+    targets = "".join(TARGET.format(name=name, path=machine.path(name)) for name in ("a", "b"))
+    local = POLICY.replace('public_key_file = "recovery.pub"', "").partition("[policies.server]")[2]
+    local = local.replace('source = "server"', 'source = "local"')
+    local = f'[sources.local]\nkind = "local"\n[policies.local]\n{local}'
+    config.write_text(f"{config.read_text()}\n{targets}\n{POLICY}\n{local}")
+    server.put("secret/", "app", {"password": "CANARY-before"})
+    for policy in ("server", "local"):
+        machine.ok("backup", "--policy", policy, "--force")
+    server.put("secret/", "app", {"password": "CANARY-after"})
+
+    words = ["--from-target", "a", "--from-target", "b", "--identity", "recovery"]
+    asked = machine.run("restore-snapshot", *words, *to(server))
+    assert asked.code == ConfirmationRequired.exit_code
+    confirm = asked.err.partition("--confirm ")[2].split()[0]
+    done = machine.ok("restore-snapshot", *words, *to(server), "--confirm", confirm)
+    assert "newer, passed over" in done.err
+    assert "of policy 'local'" in done.err
+    assert "it is no snapshot of a server" in " ".join(done.err.split())
+    assert server.data("secret/data/app")["data"] == {"password": "CANARY-before"}
+
+
 def test_a_configured_server_is_named(server: RaftServer, machine: Machine) -> None:
     done = machine.run("restore-snapshot", "--backup-file", "full.sr", "--vault", "main", "--confirm", "yes")
     assert done.code == ConfirmationRequired.exit_code
