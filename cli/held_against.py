@@ -83,16 +83,15 @@ def _newer_elsewhere(target: Target, means: Means, known: frozenset[str]) -> str
     if newest is not None:
         for line in said(here.passed):
             means.output.note(f"no backup: {line}")
-    shown = here.shelves.get(target.name, ())
     for signed, believed in others.listed(asked):
         manifest = signed.manifest
         if not believed or target.name not in {one.name for one in manifest.targets}:
             continue
-        if manifest.backup_id in shown:
+        if newest is not None and newest.manifest.backup_id >= manifest.backup_id:
             return ""
         where = ", ".join(f"'{name}'" for name in others.showing(manifest.backup_id))
         return (
-            f"Target '{target.name}' does not show backup {manifest.backup_id}, of policy "
+            f"Target '{target.name}' does not show backup {manifest.backup_id} as it was signed, of policy "
             f"'{manifest.policy}' and made {manifest.created_at}, which it was to hold and {where} has."
         )
     return ""

@@ -46,7 +46,9 @@ def look_over(
 
     Args:
         gone: backups that are being destroyed, and not missed.
-        deep: also read each manifest and hold it to the record, and the containers' names and sizes to it.
+        deep: read each manifest and hold it to the record, and the containers' names and sizes to it. Else
+            only those of the newest, down to the first that is as it should be: an older manifest under
+            a newer one's name rolls a target back.
 
     Raises:
         TargetError: it does not answer.
@@ -54,11 +56,14 @@ def look_over(
     recorded = list(_good_on(store, target.name, gone))  # first: what is made meanwhile is not missed
     shelf = Shelf(target)
     found: list[Lost] = []
+    looking = True
     for entry, replica in recorded:
         if entry.backup not in shelf:
             found.append(Lost(replica, "its manifest is not there"))
-        elif deep and (why := wanting(target, entry, trusted)):
+        elif looking and (why := wanting(target, entry, trusted)):
             found.append(Lost(replica, why))
+        else:
+            looking = deep
     return found
 
 
