@@ -36,6 +36,9 @@ FARTHEST: Final = 3600.0
 """Seconds: no lease, and no pause before a step's next try, ends later than this from now. It is the most
 that ``limits.lease_seconds`` may be."""
 
+AHEAD: Final = 60.0
+"""Seconds by which a clock that is set right may go back unnoticed."""
+
 LAPSED: Final = or_(
     steps.c.lease_expires.is_(None),
     steps.c.lease_expires < now(),

@@ -77,9 +77,9 @@ def wait(conn: Connection, held: Claim, error: str, *, pause: float, patience: f
     return True
 
 
-_PATIENT: Final = or_(
-    _steps.waits_since.is_(None), _steps.waits_since > sql.now() - bindparam("patience", type_=Double)
-)
+# A time in the future is none: the row was edited, or the clock set back. It must not wait for ever.
+_WAITS_NOT: Final = or_(_steps.waits_since.is_(None), _steps.waits_since > sql.now() + keys.AHEAD)
+_PATIENT: Final = or_(_WAITS_NOT, _steps.waits_since > sql.now() - bindparam("patience", type_=Double))
 _UNTIL: Final = sql.now() + bindparam("pause", type_=Double)
 
 # The attempt is given back: a full disk says nothing of the step.
@@ -93,7 +93,7 @@ _WAIT: Final = (
         silent=0,
         not_before=_UNTIL,
         lease_expires=None,
-        waits_since=case((_steps.waits_since.is_(None), sql.now()), else_=_steps.waits_since),
+        waits_since=case((_WAITS_NOT, sql.now()), else_=_steps.waits_since),
     )
     .returning(_steps.run)
 )
