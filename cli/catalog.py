@@ -25,16 +25,18 @@ if TYPE_CHECKING:
 
 
 SHOWN = 5
+LISTED = 50
 Unlocked = Mapping[str, Mapping[str, str]]
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
+    parser.set_defaults(action="list", policy=None, from_target=None, signer=[], limit=LISTED)
     listing = commands.add_parser("list", help="list the backups, newest first")
     listing.add_argument("--policy", metavar="NAME", help="only of this policy")
     which.add_where_argument(listing, default=" (default: the catalog of this installation)")
     trust.add_signer_argument(listing)
-    listing.add_argument("--limit", metavar="N", type=limit, default=50, help="how many (default: 50)")
+    listing.add_argument("--limit", metavar="N", type=limit, default=LISTED, help="how many (default: 50)")
     again = commands.add_parser("rebuild", help="enter every backup of a target into the catalog")
     again.add_argument(
         "--from", metavar="TARGET", dest="target", required=True, help="its directory or configured name"

@@ -89,19 +89,28 @@ def _init(arguments: Namespace, output: Output) -> None:
     from strongroom.operations.placing import write_whole  # noqa: PLC0415
 
     path = arguments.output or Path(place.FILE_NAME).absolute()
-    text = default_config_text(public_key=_public_key(arguments.public_key))
+    text = default_config_text(**_public_key(arguments.public_key))
     write_whole(path, text.encode(), replace=arguments.force)
     path.chmod(0o644)
-    words = [f"{path} is written.", "Look through it, then run: strongroom config check"]
+    words = [
+        f"{path} is written.",
+        "One key opens all its backups: name a second one, or say under single_recipient_reason where the",
+        "spare is. Look through the file, then run: strongroom config check",
+    ]
     output.answer({"file": str(path)}, words)
 
 
-def _public_key(word: str | None) -> str | None:
+def _public_key(word: str | None) -> dict[str, str]:
+    """Return the key as text, or its file; either is read now, so that a wrong one is refused."""
     if word is None:
-        return None
+        return {}
     from strongroom.keys.hpke import PublicKey  # noqa: PLC0415
 
-    return str(PublicKey.parse(word if word.startswith("srpub") else Path(word).read_text(encoding="ascii")))
+    if word.startswith("srpub"):
+        return {"public_key": str(PublicKey.parse(word))}
+    file = Path(word).absolute()
+    PublicKey.parse(file.read_text(encoding="ascii"))
+    return {"public_key_file": str(file)}
 
 
 def _reference(arguments: Namespace, output: Output) -> None:

@@ -232,7 +232,7 @@ class Conflict(StrongroomError):
 
 
 class VerificationFailed(StrongroomError):
-    """What was read back is not what was written."""
+    """What was read is not what was written, or a live secret is not as it should be."""
 
     exit_code = 26
     default_hint = "Restore from another replica; run 'strongroom repair' for the bad one."

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pwd
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from strongroom.config import Settings, load_settings
 from strongroom.container.bundle import BundleReader
@@ -15,7 +17,14 @@ from strongroom.container.kinds import HEAD, FileKind, sniff
 from strongroom.container.manifest import Manifest, open_manifest
 from strongroom.container.ranges import FileReader
 from strongroom.container.signing import Signers
-from strongroom.errors import SecretNotFound, TargetUnavailable, UsageError
+from strongroom.errors import (
+    KeyServiceUnavailable,
+    NothingOpens,
+    SecretNotFound,
+    TargetUnavailable,
+    UsageError,
+    WrongKey,
+)
 from strongroom.evidence import accesses
 from strongroom.keys import Opener
 from strongroom.keys.allof import AllOfIdentity
@@ -27,11 +36,64 @@ from strongroom.operations.lone import LoneContainer
 from strongroom.operations.open import Backup, Objects, manifest_bytes, read_manifest
 from strongroom.targets.directory import MARKER, DirectoryTarget
 
+T = TypeVar("T")
 Identities = str | Path | Opener | Sequence[str | Path | Opener]
 
 
 class LeftAsideWarning(UserWarning):
     """Something beside the backup does not count: damaged, a stranger's, or of an older rotation."""
+
+
+_UNOPENED = (WrongKey, NothingOpens, KeyServiceUnavailable)
+"""What says that no key at hand opened anything. Damage does not: something was opened to find it."""
+
+
+class _Attempt:
+    """The record of one opening: attempted before anything is read, then opened or failed, once."""
+
+    def __init__(self, state_dir: Path, where: str) -> None:
+        self._state_dir = state_dir
+        self._where = where
+        self._backup = ""
+        self._settled = False
+
+    def begin(self, backup: str) -> None:
+        self._backup = backup
+        self._note(accesses.ATTEMPTED)
+
+    @contextmanager
+    def settling(self) -> Iterator[None]:
+        """Note what came of the attempt: keys are tried when something is first read."""
+        try:
+            yield
+        except _UNOPENED as error:
+            self._settle(accesses.FAILED, error=type(error).__name__)
+            raise
+        self._settle(accesses.OPENED)
+
+    def of(self, found: Iterable[T]) -> Iterator[T]:
+        """Yield what is read one by one, and note what comes of it."""
+        each = iter(found)
+        while True:
+            with self.settling():
+                some = list(islice(each, 1))
+            if not some:
+                return
+            yield some[0]
+
+    def _settle(self, kind: str, **more: str) -> None:
+        if not self._settled:
+            self._settled = True
+            self._note(kind, **more)
+
+    def _note(self, kind: str, **more: str) -> None:
+        if not self._state_dir.is_dir():  # no installation is here
+            return
+        who = {"command": "python", "by": pwd.getpwuid(os.getuid()).pw_name, "host": os.uname().nodename}
+        try:
+            accesses.note(self._state_dir, kind, backup=self._backup, where=self._where, **who, **more)
+        except OSError as error:
+            warnings.warn(f"that this was opened could not be put on record: {error.strerror}", stacklevel=5)
 
 
 class OpenedSecret:
@@ -72,8 +134,9 @@ class OpenedSecret:
 class OpenedBackup:
     """A backup whose signer counts. Secrets are read as they are asked for."""
 
-    def __init__(self, backup: Backup, *, signer: str, left_aside: str) -> None:
+    def __init__(self, backup: Backup, *, signer: str, left_aside: str, record: _Attempt) -> None:
         self._backup = backup
+        self._record = record
         self.signer = signer
         self.left_aside = left_aside
 
@@ -96,25 +159,29 @@ class OpenedBackup:
         return self._backup.manifest.counts.secrets
 
     def __iter__(self) -> Iterator[str]:
-        return (row.name for row in self._backup.rows())
+        return (row.name for row in self._record.of(self._backup.rows()))
 
     def names(self) -> list[str]:
         """Return the names of all its secrets. No value is read."""
         return list(self)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self._backup.find(name) is not None
+        return isinstance(name, str) and self._find(name) is not None
+
+    def _find(self, name: str) -> Secret | None:
+        with self._record.settling():
+            return self._backup.find(name)
 
     def __getitem__(self, name: str) -> OpenedSecret:
         """Return one secret, by a few ranged reads. Raises SecretNotFound."""
-        secret = self._backup.find(name)
+        secret = self._find(name)
         if secret is None:
             raise SecretNotFound(f"Backup {self.id} holds no secret '{name}'.", hint="See names().")
         return OpenedSecret(secret)
 
     def secrets(self) -> Iterator[OpenedSecret]:
         """Yield every secret; memory is bounded, whatever their number."""
-        return map(OpenedSecret, self._backup.secrets())
+        return map(OpenedSecret, self._record.of(self._backup.secrets()))
 
 
 @contextmanager
@@ -148,11 +215,17 @@ def open(  # noqa: A001 - strongroom.open, as gzip.open
     settings = load_settings(path=config)
     trusted = None if trust_any else _trusted(settings, [signer] if isinstance(signer, str) else signer)
     openers = _openers(settings, identity, passphrase)
+    record = _Attempt(settings.state_dir, str(file_or_target))
     with ExitStack() as stack:
         opened = _opened(
-            file_or_target, backup=backup, openers=openers, trusted=trusted, settings=settings, stack=stack
+            file_or_target,
+            backup=backup,
+            openers=openers,
+            trusted=trusted,
+            settings=settings,
+            stack=stack,
+            record=record,
         )
-        _note(settings.state_dir, opened.id, str(file_or_target))
         if opened.left_aside:
             warnings.warn(opened.left_aside, LeftAsideWarning, stacklevel=3)
         yield opened
@@ -166,14 +239,18 @@ def _opened(
     trusted: Signers | None,
     settings: Settings,
     stack: ExitStack,
+    record: _Attempt,
 ) -> OpenedBackup:
     if Path(where).is_file() and _kind(Path(where)) is FileKind.CONTAINER:
-        lone = LoneContainer.open(stack.enter_context(FileReader(Path(where))), openers, trusted=trusted)
-        return OpenedBackup(lone, signer="", left_aside=f"This is {lone.described}.")
+        record.begin("")  # which backup it is of, its key alone tells
+        with record.settling():
+            lone = LoneContainer.open(stack.enter_context(FileReader(Path(where))), openers, trusted=trusted)
+        return OpenedBackup(lone, signer="", left_aside=f"This is {lone.described}.", record=record)
     objects = _objects(where, settings, stack)
     name = read_manifest(objects, backup, trusted=trusted).backup_id
     signed = open_manifest(manifest_bytes(objects, name, trusted=trusted), trusted=trusted)
     _require_values(signed.manifest)
+    record.begin(name)
     # Of a stranger's backup, on request, only the stranger's own envelopes and containers count.
     pins = Signers([signed.fingerprint]) if trusted is None else trusted
     beside = look_beside(objects, signed.manifest, trusted=pins, newest=backup is None)
@@ -183,6 +260,7 @@ def _opened(
         Backup(objects, signed.manifest, openers, trusted=pins),
         signer=signed.fingerprint,
         left_aside=left_aside,
+        record=record,
     )
 
 
@@ -237,14 +315,3 @@ def _openers(settings: Settings, identity: Identities, passphrase: str | None) -
 
         return list(keys.identities(settings))
     return [*found, AllOfIdentity(found)] if len(found) > 1 else found
-
-
-def _note(state_dir: Path, backup: str, where: str) -> None:
-    """Leave on record that a backup is opened, where an installation is, before anything is read."""
-    if not state_dir.is_dir():
-        return
-    who = {"command": "python", "by": pwd.getpwuid(os.getuid()).pw_name, "host": os.uname().nodename}
-    try:
-        accesses.note(state_dir, accesses.OPENED, backup=backup, where=where, **who)
-    except OSError as error:
-        warnings.warn(f"that this was opened could not be put on record: {error.strerror}", stacklevel=4)

@@ -24,6 +24,18 @@ kind = "local"
 #path = "/run/secrets"
 #format = "tree"
 
+#[vaults.main]                  # docs/vault.md has the policies that its token needs
+#address = "https://vault.example.org:8200"
+#token_file = "/etc/strongroom/vault-token"
+
+#[sources.vault]                # then source = "vault" in each policy below
+#kind = "vault"
+#vault = "main"
+
+#[sources.aws]                  # docs/sources.md has the rights that it needs
+#kind = "aws"
+#region = "eu-central-1"
+
 # -- Where backups lie ---------------------------------------------------------
 # With no target named here there are three directories, region-a, region-b and
 # region-c, under the state directory. That is enough to begin with, but one lost
@@ -45,6 +57,17 @@ kind = "local"
 #path = "/mnt/backup-safe"
 #region = "safe"
 
+#[targets.bucket]               # docs/targets.md: make the bucket with Object Lock
+#kind = "s3"
+#bucket = "acme-strongroom-eu"
+#region = "eu-central-1"
+
+#[targets.container]
+#kind = "azure"
+#account_url = "https://acmestrongroom.blob.core.windows.net"
+#container = "strongroom"
+#region = "westeurope"
+
 # -- Who can open sealed backups -----------------------------------------------
 """
 
@@ -64,7 +87,7 @@ _WITH_KEY = """
 
 [keys.recovery]
 kind = "hpke"
-public_key = {public_key}
+{public_key}
 """
 
 _POLICIES = """
@@ -104,6 +127,27 @@ quorum = 2
 regions = 2
 keep_days = 365
 keep_count = 12
+"""
+
+_EMERGENCY = """
+# -- A medium in a safe --------------------------------------------------------
+# strongroom emergency-backup emergency, whenever the medium is mounted.
+
+#[targets.medium]
+#kind = "directory"
+#path = "/mnt/emergency"
+#region = "the-safe"
+
+#[policies.emergency]
+#kind = "full"
+#source = "local"
+#targets = ["medium"]
+#recipients = ["recovery"]
+#single_recipient_reason = "the spare key lies in the bank"
+#schedule = "0 3 1 * *"         # when it is due
+#offline = true
+#quorum = 1
+#regions = 1
 """
 
 _DRILL = """
@@ -156,7 +200,7 @@ _REST = """
 """
 
 
-def default_config_text(*, public_key: str | None = None) -> str:
+def default_config_text(*, public_key: str | None = None, public_key_file: str | None = None) -> str:
     """Return a commented ``strongroom.toml`` that loads without a problem.
 
     Daily metadata, weekly the critical secrets, monthly everything, each kept for a year.
@@ -164,8 +208,10 @@ def default_config_text(*, public_key: str | None = None) -> str:
     Args:
         public_key: an HPKE public key to seal to; without it backups are sealed to a
             passphrase. With it no drill is in force: a host that only seals cannot make one.
+        public_key_file: the file that holds it, which is named in its place.
     """
-    if public_key is None:
-        return _HEAD + _WITHOUT_KEY + _POLICIES + _DRILL + _REST
-    key = _WITH_KEY.format(public_key=toml_value(public_key))
-    return _HEAD + key + _POLICIES + _DRILL_ELSEWHERE + _REST
+    if public_key is None and public_key_file is None:
+        return _HEAD + _WITHOUT_KEY + _POLICIES + _EMERGENCY + _DRILL + _REST
+    name, value = ("public_key_file", public_key_file) if public_key_file else ("public_key", public_key)
+    key = _WITH_KEY.format(public_key=f"{name} = {toml_value(value)}")
+    return _HEAD + key + _POLICIES + _EMERGENCY + _DRILL_ELSEWHERE + _REST

@@ -206,7 +206,7 @@ def keys(services: Services) -> Iterator[Finding]:
         words = f"of the trial of {rfc3339(last.at)}, not proven: {', '.join(bad)}"
         yield wrong(KEYS, KeyUnproven(words))
     else:
-        yield good(KEYS, f"every key that backups depend on was proven by {rfc3339(last.at)}")
+        yield good(KEYS, f"the trial of {rfc3339(last.at)} found no key that fails")
 
 
 def emergency(services: Services, policies: Mapping[str, Policy], *, now: float) -> Iterator[Finding]:

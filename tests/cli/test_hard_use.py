@@ -104,7 +104,7 @@ def test_what_may_not_be_read_is_no_target_without_writes() -> None:
 def test_a_metadata_file_is_known_when_it_is_to_be_restored(stocked: Machine) -> None:
     stocked.ok("backup", "meta.json")
     done = stocked.run("restore", "--backup-file", "meta.json", "--full-restore")
-    assert refused(done, 2)
+    assert refused(done, 107)
     assert "holds no values" in done.err
 
 

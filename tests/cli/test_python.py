@@ -134,13 +134,23 @@ def test_each_opening_is_on_record_where_an_installation_is(
 ) -> None:
     monkeypatch.setenv("STRONGROOM_STATE_DIR", str(made.state))
     file = made.path("weekly.strongroom")
-    with strongroom.open(file, identity=made.path("recovery.key")) as backup:
-        lines = (made.state / "accesses.jsonl").read_text().splitlines()
 
-    noted = json.loads(lines[-1])
-    assert noted["kind"] == "access.opened"
-    assert noted["detail"]["command"] == "python"
-    assert (noted["detail"]["backup"], noted["detail"]["where"]) == (backup.id, str(file))
+    def kinds() -> list[str]:
+        lines = (made.state / "accesses.jsonl").read_text().splitlines()
+        last = [json.loads(line) for line in lines][-2:]
+        assert {one["detail"]["command"] for one in last} == {"python"}
+        assert {(one["detail"]["backup"], one["detail"]["where"]) for one in last} == {(backup.id, str(file))}
+        return [one["kind"] for one in last]
+
+    with strongroom.open(file, identity=made.path("recovery.key")) as backup:
+        last = (made.state / "accesses.jsonl").read_text().splitlines()[-1]
+        assert json.loads(last)["kind"] == "access.attempted", "a process that is killed now leaves that much"
+        backup.names()
+        list(backup.secrets())
+    assert kinds() == ["access.attempted", "access.opened"]
+    with strongroom.open(file, passphrase="wrong") as backup, pytest.raises(WrongKey):
+        backup.names()
+    assert kinds() == ["access.attempted", "access.failed"]
 
 
 def test_what_is_no_backup_is_said_to_be_none(elsewhere: Path) -> None:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from msgspec import structs
@@ -301,5 +300,13 @@ def test_config_init_writes_what_config_check_accepts(machine: Machine) -> None:
     assert machine.ok("config", "check", "--json").document["problems"] == []
     pair = machine.ok("keygen", "--output", "recovery.key", "--json").document
     machine.ok("config", "init", "--force", "--public-key", "recovery.key.pub")
-    assert pair["public_key"] in Path(machine.path("strongroom.toml")).read_text()
+    named = machine.path("strongroom.toml").read_text()
+    assert f'public_key_file = "{machine.path("recovery.key.pub")}"' in named
     machine.ok("config", "check")
+    machine.ok("config", "init", "--force", "--public-key", pair["public_key"])
+    assert pair["public_key"] in machine.path("strongroom.toml").read_text()
+
+
+def test_catalog_alone_lists_and_version_is_a_command_too(machine: Machine) -> None:
+    assert machine.ok("catalog").out == machine.ok("catalog", "list").out
+    assert machine.ok("version").out == machine.ok("--version").out

@@ -67,12 +67,10 @@ def test_a_first_configuration_with_a_public_key_alone_sets_no_drill(machine: Ma
     assert document["settings"]["drill"]["schedule"] is None
     assert document["remarks"] == []
     text = machine.path("strongroom.toml").read_text()
-    assert "#[drill]" in text
-    machine.path("strongroom.toml").write_text(
-        text.replace("#[drill]", "[drill]")
-        .replace("#schedule =", "schedule =")
-        .replace("#policy =", "policy =")
-    )
+    before, drill, after = text.partition("#[drill]")
+    assert drill
+    after = after.replace("#schedule =", "schedule =").replace("#policy =", "policy =")
+    machine.path("strongroom.toml").write_text(f"{before}[drill]{after}")
     [remark] = machine.ok("config", "check", "--json").document["remarks"]
     assert remark.startswith("drill.schedule: this host opens none of the keys of 'monthly-full'")
 
