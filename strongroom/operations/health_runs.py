@@ -137,10 +137,13 @@ def _fresh(found: Freshness) -> Finding:
     since = rfc3339(found.missed_at) if found.missed_at else ""
     if found.overdue:
         words = f"{found.policy}: due {since}, and no verified backup was made since"
+        if found.judged is None:  # the schedule may be older than the installation: nothing was missed then
+            words = f"{found.policy}: no verified backup was made yet"
         hint = "See that beat and the workers run ('strongroom up', or its service), or back up by hand."
         return wrong(SLOTS, BackupOverdue(words, hint=hint))
     if found.missed_at:
-        return remark(SLOTS, f"{found.policy}: due {since}, and not made yet")
+        due = f"due {since}, and not made yet" if found.judged else "no verified backup was made yet"
+        return remark(SLOTS, f"{found.policy}: {due}")
     due = f"last due {rfc3339(found.due_at)}, and made" if found.due_at else "no slot has come yet"
     return good(SLOTS, f"{found.policy}: {due}")
 

@@ -54,10 +54,10 @@ def _is_first(policy: Policy, now: float, limits: Limits) -> bool:
 
 
 def _said(policy: Policy, found: Freshness, now: float) -> str:
-    late = f"has been due for {about(now - found.missed_at)}" if found.missed_at else "is due"
-    if found.judged is None:
+    if found.judged is None:  # the schedule may be older than the installation
         whole = f"; {_newest(policy.newest, now)}" if policy.newest else ""
-        return f"policy '{policy.name}' {late} and has no verified backup{whole}"
+        return f"policy '{policy.name}' is due and has no verified backup{whole}"
+    late = f"has been due for {about(now - found.missed_at)}" if found.missed_at else "is due"
     return f"policy '{policy.name}' {late}: {_newest(found.judged, now)}{_since(policy, found, now)}"
 
 

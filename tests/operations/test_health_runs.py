@@ -108,6 +108,8 @@ def test_a_slot_that_passed_without_a_verified_backup_is_an_alarm_after_the_thre
         return said(list(found))
 
     assert fresh(0) == [(State.WRONG, "BackupOverdue")]
+    [first] = record.freshness(services, policies(world, schedule=DAILY), threshold=DAY, now=time.time())
+    assert "no verified backup was made yet" in first.what, "no date before the installation existed"
     world.back_up()
     assert fresh(0) == [(State.GOOD, "")]
     slot = next_slot(DAILY, time.time())
