@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from cli.output import Output, plural
 from cli.place import Place
 from strongroom.errors import StrongroomError, TargetError, TargetsUnsound, UntrustedSigner, UsageError
 from strongroom.model import Selection
-from strongroom.operations.choosing import Choice, Chooser, Holder, said
+from strongroom.operations.choosing import Choice, Chooser, Holder, is_ahead, said
 from strongroom.operations.covering import PART, Asked, limits_of
 
 if TYPE_CHECKING:
@@ -140,6 +141,11 @@ def say(choice: Choice, found: Chooser, asked: Asked, output: Output) -> None:
         f"from backup {manifest.backup_id} of policy '{manifest.policy}', made {manifest.created_at}: "
         f"{plural(manifest.counts.secrets, 'secret')}, on {where}"
     )
+    if is_ahead(manifest, time.time()):
+        output.warn(
+            "this backup is dated ahead of this host's clock. One of the clocks was wrong, and backups made "
+            "since may count as older: see 'strongroom catalog list', and name one with --backup."
+        )
     for line in said(found.passed):
         output.note(f"  newer, passed over: {line}")
     for name, error in found.away.items():

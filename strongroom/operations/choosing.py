@@ -443,6 +443,15 @@ def _is_meant(read: _Read, asked: Asked) -> bool:
     return asked.until is None or _made(manifest) <= asked.until
 
 
+AHEAD = 300.0
+"""Seconds by which a backup may be of the future: clocks differ."""
+
+
+def is_ahead(manifest: Manifest, now: float) -> bool:
+    """Tell whether a backup is dated after now: made while a clock was wrong, it passes for the newest."""
+    return _made(manifest) > now + AHEAD
+
+
 def _made(manifest: Manifest) -> float:
     try:
         return datetime.fromisoformat(manifest.created_at).timestamp()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from cli.choosing import say
+from cli.output import Output
 from strongroom.container.manifest import Manifest, ManifestSelection
 from strongroom.container.mark import Mark
 from strongroom.errors import NotCovered, Tampered, TargetUnavailable
@@ -201,3 +204,18 @@ def test_the_younger_of_a_mark_and_the_record_says_whether_a_backup_is_in_quaran
     mark: Mark | None, recorded: Recorded | None, said: str
 ) -> None:
     assert why_aside(mark, recorded) == said
+
+
+def test_a_backup_that_is_dated_ahead_of_the_clock_is_taken_and_told(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.back_up()
+    found = chooser(world)
+    choice = found.choose(Asked())
+    say(choice, found, Asked(), Output())
+    assert "ahead of this host's clock" not in capsys.readouterr().err
+
+    made = datetime.fromisoformat(choice.manifest.created_at).timestamp()
+    monkeypatch.setattr("cli.choosing.time.time", lambda: made - 3600)
+    say(choice, found, Asked(), Output())
+    assert "ahead of this host's clock" in " ".join(capsys.readouterr().err.split())
