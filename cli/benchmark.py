@@ -158,7 +158,7 @@ def _left(targets: Sequence[Carried]) -> Iterator[str]:
 
 
 _HEAD = ("Seconds", "Secrets/s", "   MB/s")
-_NO_TARGET = "Name one under 'targets': 'strongroom config explain' shows how."
+_NO_TARGET = "Name one under 'targets': 'strongroom config reference' shows how."
 
 COMMANDS = {
     "benchmark-backup": Command(

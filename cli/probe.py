@@ -45,7 +45,7 @@ def _test_storage(arguments: Namespace, output: Output) -> None:
     if not found.targets:
         raise ConfigError(
             "no target is configured, so nothing was tested",
-            hint="Name one under 'targets': 'strongroom config explain' shows how.",
+            hint="Name one under 'targets': 'strongroom config reference' shows how.",
         )
     names = chosen(arguments.target, found.targets)
     _finish([partial(_on_target, probe_storage, name, found) for name in names], output)
