@@ -24,3 +24,9 @@ def other(house: House, tmp_path: Path) -> Machine:
         shutil.copytree(house.regions / name, machine.path(name))
     shutil.copy(house.key, machine.path("recovery.key"))
     return machine
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A machine on which nothing has happened yet."""
+    return Machine(tmp_path / "machine")

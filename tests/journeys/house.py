@@ -124,9 +124,13 @@ def on_paper(kit: Path) -> tuple[dict[str, list[str]], str]:
 
 def in_runbook(title: str) -> list[str]:
     """Return the blocks that docs/runbooks.md says to type, in one of its sections."""
+    return re.findall(r"```sh\n(.*?)```", in_runbook_text(title), flags=re.DOTALL)
+
+
+def in_runbook_text(title: str) -> str:
+    """Return a section of docs/runbooks.md."""
     text = (ROOT / "docs" / "runbooks.md").read_text()
-    section = text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
-    return re.findall(r"```sh\n(.*?)```", section, flags=re.DOTALL)
+    return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def typed(machine: Machine, text: str, places: Mapping[str, str | Path]) -> Done:
