@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from cli import readers
 from cli.output import fields, plural, size
+from strongroom.model import COMMAND
 from strongroom.operations import failures
 from strongroom.operations.times import if_any, rfc3339
-from strongroom.state.records import RecipientPin, Run, RunKind, StepKind, StepRow, StepState
+from strongroom.state.records import RecipientPin, Run, RunKind, RunState, StepKind, StepRow, StepState
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore
@@ -92,11 +93,21 @@ def lines_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[
     yield from (f"  {line}" for line in fields(_pairs(run, rows)))
     if abandoned:
         yield from (f"  {line}" for line in fields([("means", _left(run, rows)), ("to do", abandoned)]))
+    elif to_do := _after_failure(run):
+        yield from (f"  {line}" for line in fields([("to do", to_do)]))
     for row in rows:
         if row.error and row.state is not StepState.DONE:
             happened, _ = failures.apart(row.error)
             tries = plural(row.attempts, "attempt")
             yield f"  {row.step} ({row.state}, {tries}): {happened}"
+
+
+def _after_failure(run: Run) -> str:
+    """Say how to go on after a failed run, whose cause the lines before it name; nothing about any other."""
+    if run.state is not RunState.FAILED:
+        return ""
+    again = "repeat the command" if run.spec.policy == COMMAND else f"'strongroom retry {run.id}'"
+    return f"remove the cause, then {again}"
 
 
 def _standing(run: Run, *, abandoned: bool) -> str:

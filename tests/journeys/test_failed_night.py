@@ -1,0 +1,72 @@
+"""A night that fails is seen in status, log and alerts, is repaired as the runbook says, and all is green."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from tests.cli.program import Machine
+from tests.journeys.house import in_runbook_text, to_two_targets, values, words_of
+from tests.workers.cluster import until
+from tests.workers.up_command import up
+
+SECRETS = {"PAYMENTS_API_KEY": "CANARY-payments", "DATABASE_PASSWORD": "CANARY-database"}
+
+
+def test_a_night_that_fails_is_seen_everywhere_and_then_repaired(machine: Machine) -> None:
+    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("config", "init", "--public-key", "recovery.key.pub")
+    to_two_targets(machine.path("strongroom.toml"), machine.home)
+    for name, value in SECRETS.items():
+        machine.set(name, value, "--tag", "priority=critical")
+    with up(machine) as running:  # the slots of the last night, week and month are due at once
+        until(lambda: states(machine) == {"done": 3}, what="the first night")
+        machine.ok("delete", *SECRETS, "--force")
+        machine.ok("submit", "monthly-full")
+        until(lambda: states(machine).get("failed"), what="the night that fails")
+
+        [run] = [each for each in runs(machine) if each["state"] == "failed"]
+        told = words_of(machine.run("status", run["id"]))
+        assert "failed: there is no new backup, the last good one is untouched" in told
+        assert f"remove the cause, then 'strongroom retry {run['id']}'" in told
+        assert f"backup of 'monthly-full': FAILED at {run_step(machine, run['id'])}" in running.errors()
+        alerts = machine.run("backup-alerts")
+        assert alerts.code not in (0, 99), alerts
+        assert "monthly-full" in alerts.out
+        assert run["id"] in alerts.out, alerts
+
+        machine.ok("restore", "--full-restore", "--identity", "recovery.key")
+        assert values(machine) == SECRETS
+        assert "strongroom retry RUN" in in_runbook_text("A run failed")
+        machine.ok("retry", run["id"])
+        until(lambda: states(machine) == {"done": 4}, what="the run that is repaired")
+    green = machine.run("backup-alerts", "--json")
+    assert [alert for alert in green.document["alerts"] if alert["kind"] == "backup.failed"] == []
+    assert [line["level"] for line in log(machine, run["id"]) if line["event"] == "run-done"] == ["info"]
+    assert "CANARY" not in told + alerts.out + running.errors()
+
+
+def run_step(machine: Machine, run: str) -> str:
+    """Return the step at which the log says that a run failed: one line, at error, with what is needed."""
+    [line] = [line for line in log(machine, run) if line["event"] == "run-failed"]
+    assert (line["level"], line["policy"]) == ("error", "monthly-full")
+    assert re.fullmatch(r"\w+", line["error_class"])
+    return str(line["step"])
+
+
+def runs(machine: Machine) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = machine.ok("status", "--json").document["runs"]
+    return found
+
+
+def states(machine: Machine) -> dict[str, int]:
+    """Count the runs by their states."""
+    all_states = [run["state"] for run in runs(machine)]
+    return {state: all_states.count(state) for state in all_states}
+
+
+def log(machine: Machine, run: str) -> list[dict[str, Any]]:
+    files = (machine.state / "logs").glob("*.log")
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    return [line for line in lines if line.get("run") == run]
