@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING, Any, cast
 from cli import inputs, shredded, trust
 from cli.output import Output, plural
 from cli.place import Place
-from strongroom.errors import StrongroomError, TargetError, TargetsUnsound, UntrustedSigner, UsageError
+from strongroom.errors import (
+    LeftAside,
+    StrongroomError,
+    TargetError,
+    TargetsUnsound,
+    UntrustedSigner,
+    UsageError,
+)
 from strongroom.model import Selection
-from strongroom.operations.choosing import Choice, Chooser, Holder, is_ahead, said
+from strongroom.operations.choosing import SHOWN, Choice, Chooser, Holder, is_ahead, said
 from strongroom.operations.covering import PART, Asked, limits_of
+from strongroom.operations.layout import manifest_name
 
 if TYPE_CHECKING:
     from strongroom.container.signing import Signers
@@ -148,6 +156,7 @@ def say(choice: Choice, found: Chooser, asked: Asked, output: Output) -> None:
         )
     for line in said(found.passed):
         output.note(f"  newer, passed over: {line}")
+    output.end_with(_left_aside(found, manifest.backup_id))
     for name, error in found.away.items():
         output.note(f"  not looked at: '{name}': {error.message}")
     if asked.partial and limits_of(manifest):
@@ -167,6 +176,16 @@ def say_newer_parts(found: Chooser, output: Output) -> None:
         )
 
 
+def _left_aside(found: Chooser, backup: str) -> LeftAside | None:
+    """Return how to end if newer manifests did not count: anybody may have put them there (FORMAT.md 13)."""
+    newer = [one for one in found.passed if not one.policy and one.backup > backup]
+    if not newer:
+        return None
+    told = "; ".join(f"{manifest_name(one.backup)} ({one.why})" for one in newer[:SHOWN])
+    more = f"; and {len(newer) - SHOWN:,} more" if len(newer) > SHOWN else ""
+    return LeftAside(f"{plural(len(newer), 'newer manifest')} did not count: {told}{more}")
+
+
 def say_beside(choice: Choice, known: Signers, output: Output, here: Place) -> frozenset[str]:
     """Say what lies beside a backup and does not count; return whose containers and envelopes do."""
     from cli import opening  # noqa: PLC0415 - a listing needs it not
@@ -174,7 +193,7 @@ def say_beside(choice: Choice, known: Signers, output: Output, here: Place) -> f
     pins = trust.pins(choice.signed, known)
     for replica in choice.replicas:
         with suppress(TargetError):  # one that went away tells nothing: reading tells that it did
-            opening.say_beside(replica.objects, choice.signed, known, output)
+            opening.say_beside(replica.objects, choice.signed, known, output, newest=False)  # newer: say()
             opening.say_stale(cast("Target", replica.objects), choice.signed, pins, output, here)
     return pins
 

@@ -20,7 +20,7 @@ from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest, ManifestRecipient, SignedManifest
 from strongroom.container.reader import Container
 from strongroom.container.signing import Signers
-from strongroom.errors import ConfigError, NotABackup, WrongKey
+from strongroom.errors import ConfigError, NotABackup, UntrustedSigner, WrongKey
 from strongroom.keys import Identity
 from strongroom.model import Depth
 from strongroom.operations.open import Objects
@@ -107,6 +107,8 @@ def _looked(
     objects: Objects, arguments: Namespace, means: Means, known: Signers, target: Target | None
 ) -> Look:
     signed = opening.signed_manifest(objects, arguments.backup, known=known, policy=arguments.policy)
+    if means.typed:
+        trust.require(signed, known)
     manifest = signed.manifest
     if means.depth in (Depth.OPENED, Depth.COMPARED):
         accessed.opened(arguments, means.output, means.place, manifest.backup_id)
@@ -212,6 +214,8 @@ def _container(path: Path, means: Means) -> Look:
     with inputs.opened(path) as reader:
         scrubbed = scrub(reader)
         doubt = trust.doubt_of(scrubbed.certificate, trust.trusted(means.place, means.typed))
+        if doubt and means.typed:
+            raise trust.explained(UntrustedSigner(doubt))
         found = Look(
             kind="container",
             depth=Depth.DIGEST,

@@ -17,7 +17,7 @@ from strongroom.container.manifest import SignedManifest, open_manifest
 from strongroom.container.signing import Signers
 from strongroom.errors import FormatError, MissingPiece, UntrustedSigner, WrongKey
 from strongroom.keys import Identity
-from strongroom.operations.aside import look_beside, said
+from strongroom.operations.aside import look_beside
 from strongroom.operations.open import Backup, Objects, backup_ids, manifest_bytes, read_manifest
 from strongroom.operations.readers_now import readers_now
 
@@ -57,8 +57,6 @@ def say_beside(
     """
     pins = trust.pins(found, known)
     beside = look_beside(objects, found.manifest, trusted=pins, newest=newest)
-    if beside.strangers:
-        output.note(f"note: newer, passed over: {said(beside.strangers[:SHOWN])}{_more(beside.strangers)}")
     for one in beside.repaired:
         output.note(f"note: {one.name} does not count ({one.code}); a copy beside it does")
     if beside.others:
@@ -132,10 +130,13 @@ def say_stale(
 
 
 def open_to_look(objects: Objects, arguments: Namespace, output: Output, place: Place) -> Backup:
-    """Open a backup to look into; an unknown signer is said, not refused. It goes on record."""
+    """Open a backup to look into; an unknown signer is said, and refused only if another was typed. It goes
+    on record."""
     known = trust.trusted(place, getattr(arguments, "signer", ()))
     backup = getattr(arguments, "backup", None)
     found = signed_manifest(objects, backup, known=known)
+    if getattr(arguments, "signer", ()):
+        trust.require(found, known)
     if doubt := trust.doubt(found, known):
         output.note(f"note: {doubt}")
     accessed.opened(arguments, output, place, found.manifest.backup_id)
@@ -175,7 +176,10 @@ def backup_to_look(arguments: Namespace, output: Output, place: Place) -> Iterat
 
     with inputs.opened(arguments.backup_file) as reader:
         certificate = read_outer(reader, trusted=None).envelope.certificate
-        if doubt := trust.doubt_of(certificate, trust.trusted(place, getattr(arguments, "signer", ()))):
+        typed = getattr(arguments, "signer", ())
+        if doubt := trust.doubt_of(certificate, trust.trusted(place, typed)):
+            if typed:
+                raise trust.explained(UntrustedSigner(doubt))
             output.note(f"note: {doubt}")
         lone = LoneContainer.open(reader, identities_of(arguments, output, place), trusted=None)
         yield _told(lone, arguments, output, place)

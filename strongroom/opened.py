@@ -253,8 +253,7 @@ def _opened(
     record.begin(name)
     # Of a stranger's backup, on request, only the stranger's own envelopes and containers count.
     pins = Signers([signed.fingerprint]) if trusted is None else trusted
-    beside = look_beside(objects, signed.manifest, trusted=pins, newest=backup is None)
-    aside = (*beside.aside, *beside.strangers)
+    aside = look_beside(objects, signed.manifest, trusted=pins, newest=backup is None).aside
     left_aside = f"What lies beside the backup did not count: {said(aside)}" if aside else ""
     return OpenedBackup(
         Backup(objects, signed.manifest, openers, trusted=pins),

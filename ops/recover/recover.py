@@ -1217,7 +1217,7 @@ def open_file(part: Part) -> list[tuple[str, Part]]:
 
 def intact(name: str, part: Part) -> Part:
     """Compare a backup file's object with its digest."""
-    genuine(part.sha256 in ("", part.digest()), f"'{name}' was changed.")
+    genuine(not part.sha256 or part.sha256 == part.digest(), f"'{name}' was changed.")
     return part
 
 
@@ -1249,9 +1249,9 @@ class Store:
         self._objects = None if path.is_dir() else dict(open_file(Part.of(path)))
 
     def names(self, folder: str) -> list[str]:
-        """Return the names of a folder's objects, sorted, so that a copy follows its original."""
+        """Return the names of the objects right in a folder, sorted, so that a copy follows its original."""
         if self._objects is not None:
-            return sorted(name for name in self._objects if name.startswith(f"{folder}/"))
+            return sorted(name for name in self._objects if name.rpartition("/")[0] == folder)
         here = self._root / folder
         there = here.iterdir() if here.is_dir() else ()
         return sorted(f"{folder}/{one.name}" for one in there if one.is_file())
@@ -1325,7 +1325,8 @@ class Backup:
         self, wanted: str | None, name: str | None, policy: str | None = None
     ) -> Iterator[dict[str, Any]]:
         """Yield the manifest of the backup that is asked for; for one secret, of those before it, too."""
-        ids = dict.fromkeys(manifest_id(name) for name in self.store.names("manifests"))
+        named = (each for each in self.store.names("manifests") if MANIFEST_NAME.fullmatch(each))
+        ids = dict.fromkeys(map(manifest_id, named))
         need(ids, "NotABackup", "There is no manifest here.")
         need(wanted is None or wanted in ids, "MissingPiece", f"There is no manifest of backup '{wanted}'.")
         refused: list[tuple[str, Failure]] = []
@@ -1523,6 +1524,9 @@ def beside(manifest: Path) -> Path:
     said = "A manifest alone holds no secret. Give the directory that has manifests/ and containers/ in it."
     need(home.name == "manifests", "MissingPiece", said)
     return home.parent
+
+
+MANIFEST_NAME = re.compile(r"manifests/[^/]+\.json(\.r[1-9])?")
 
 
 def manifest_id(name: str) -> str:

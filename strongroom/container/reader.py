@@ -43,6 +43,7 @@ class Container:
         newer: WrappingKeyRecord | None = None,
         trusted: frozenset[str] | None,
         signer: str | None = None,
+        key: str | None = None,
     ) -> Container:
         """Open with whichever identity fits.
 
@@ -52,6 +53,8 @@ class Container:
             trusted: fingerprints of installations; ``None`` proves integrity only, and the
                 caller has to say that the signer was not checked.
             signer: the public key (hex) that the manifest names, if there is one.
+            key: the id of the wrapping key that the manifest names. Compared before any key is tried: that
+                none fits would be told of another container's envelope.
 
         Raises:
             NotABackup, LegacyFormat, UnsupportedVersion, Truncated, Tampered, Malformed:
@@ -61,6 +64,8 @@ class Container:
             Stale: ``newer`` is not newer.
         """
         outer = read_outer(reader, trusted=trusted, signer=signer)
+        if key not in {None, outer.envelope.wrapping_key.id}:
+            raise Tampered("The container is sealed under another wrapping key than its manifest says.")
         wrapping_key = unlock(choose(outer.envelope, newer), identities)
         file_key = wrapping_key.unwrap_file_key(outer.envelope.file_key, outer.header.file_id)
         return cls(reader, outer, file_key)

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from strongroom.container.bundle import BundleReader
 from strongroom.container.manifest import Manifest
-from strongroom.errors import FormatError, LeftAside, UntrustedSigner
+from strongroom.errors import FormatError, LeftAside
 from strongroom.operations.envelopes import Aside, find_newest, wrapping_keys
 from strongroom.operations.layout import manifest_name
 from strongroom.targets.repaired import Objects, copies, sound_copy
@@ -26,14 +26,12 @@ class Beside(Struct, frozen=True, kw_only=True):
     """What was passed over to read a backup.
 
     ``aside`` has nothing in its place. ``repaired`` has: a copy of the same generation counts.
-    ``others`` are further backups in the same file, ``strangers`` newer ones on the same target that nobody
-    signed who counts here: several installations may share one.
+    ``others`` are further backups in the same file.
     """
 
     aside: tuple[Aside, ...] = ()
     repaired: tuple[Aside, ...] = ()
     others: tuple[str, ...] = ()
-    strangers: tuple[Aside, ...] = ()
 
     @property
     def error(self) -> LeftAside | None:
@@ -74,17 +72,12 @@ def look_beside(
         found = find_newest(objects, key, trusted=trusted)
         aside += found.doubtful
         repaired += (one for one in found.aside if one not in found.doubtful)
-    others: list[str] = []
-    strangers: list[Aside] = []
-    if isinstance(objects, BundleReader):
-        others, newer = _others(objects, manifest.backup_id, trusted)
-        aside += newer
-    elif newest:
-        for error, one in _newer(Shelf(objects), manifest.backup_id, trusted):
-            (strangers if isinstance(error, UntrustedSigner) else aside).append(one)
-    return Beside(
-        aside=tuple(aside), repaired=tuple(repaired), others=tuple(others), strangers=tuple(strangers)
-    )
+    shelf = Shelf(objects)
+    if newest:
+        aside += _newer(shelf, manifest.backup_id, trusted)
+    is_file = isinstance(objects, BundleReader)  # of a target nobody is surprised that it holds several
+    others = [one for one in shelf.backups if one != manifest.backup_id] if is_file else []
+    return Beside(aside=tuple(aside), repaired=tuple(repaired), others=tuple(others))
 
 
 def _copies(objects: Objects, backup: str, trusted: frozenset[str] | None) -> Iterator[Aside]:
@@ -106,21 +99,14 @@ def _copies(objects: Objects, backup: str, trusted: frozenset[str] | None) -> It
             yield Aside(name=one, code=error.code, reason=error.message)
 
 
-def _others(file: BundleReader, backup: str, trusted: frozenset[str] | None) -> tuple[list[str], list[Aside]]:
-    """Return the ids of other backups in a file, and the newer ones of them whose manifests do not count."""
-    shelf = Shelf(file)
-    others = [one for one in shelf.backups if one != backup]
-    return others, [one for _, one in _newer(shelf, backup, trusted)]
-
-
 MOST_NEWER = 64
 """Newer manifests that are looked at: whoever fills a target with junk makes nobody read all of it twice."""
 
 
-def _newer(shelf: Shelf, backup: str, trusted: frozenset[str] | None) -> Iterator[tuple[FormatError, Aside]]:
+def _newer(shelf: Shelf, backup: str, trusted: frozenset[str] | None) -> Iterator[Aside]:
     """Yield the newer backups of a place whose manifests do not count, and why."""
     for other in islice((one for one in reversed(shelf.backups) if one > backup), MOST_NEWER):
         try:
             shelf.read(other, trusted=trusted)
         except FormatError as error:
-            yield error, Aside(name=manifest_name(other), code=error.code, reason=error.message)
+            yield Aside(name=manifest_name(other), code=error.code, reason=error.message)

@@ -26,7 +26,7 @@ from strongroom.errors import (
 )
 from strongroom.operations.covering import Asked, lacks, limits_of
 from strongroom.operations.layout import container_name, containers_prefix
-from strongroom.operations.open import nothing_there
+from strongroom.operations.open import nothing_there, readable_container, require_size
 from strongroom.operations.quarantine_marks import MarksThere, Recorded, newest_mark, why_aside
 from strongroom.targets.repaired import Objects, original_name
 from strongroom.targets.shelf import Shelf
@@ -56,6 +56,8 @@ class Passed(Struct, frozen=True, kw_only=True):
     why: str
     policy: str = ""
     created_at: str = ""
+    broken: StrongroomError | None = None
+    """What is wrong with its containers everywhere, if that is why."""
 
 
 class Replica(NamedTuple):
@@ -206,10 +208,16 @@ class Chooser:
         """Say why a backup is in quarantine; nothing if it is not."""
         return why_aside(newest_mark(self._marks, backup), self._quarantined.get(backup))
 
-    def pass_over(self, manifest: Manifest, why: str) -> None:
+    def pass_over(self, manifest: Manifest, why: str, broken: StrongroomError | None = None) -> None:
         """Note that a backup is not taken after all."""
         self.passed.append(
-            Passed(backup=manifest.backup_id, policy=manifest.policy, created_at=manifest.created_at, why=why)
+            Passed(
+                backup=manifest.backup_id,
+                policy=manifest.policy,
+                created_at=manifest.created_at,
+                why=why,
+                broken=broken,
+            )
         )
 
     # -- one that is named -------------------------------------------------------
@@ -291,7 +299,7 @@ class Chooser:
         if why and not asked.use_quarantined:
             self.pass_over(manifest, f"it is in quarantine {why}")
         elif missing := self._missing(manifest, replicas):
-            self.pass_over(manifest, missing)
+            self.pass_over(manifest, missing, _broken(manifest, replicas))
         else:
             return Choice(signed=signed, replicas=replicas, quarantine=why)
         return None
@@ -376,6 +384,10 @@ class Chooser:
         if not believed and not asked.policy and asked.until is None and self.passed:
             raise self._read(self.passed[0].backup).refusal or nothing_there()
         there = "; ".join(said(believed)) or f"no backup of that policy or time{self._unseen()}"
+        if believed and (broken := believed[0].broken) is not None:
+            raise type(broken)(
+                f"No backup there that covers {asked.words} is whole. There is: {'; '.join(said(believed))}"
+            )
         raise NotCovered(
             f"No backup there covers {asked.words}{self._unseen()}. There is: {there}",
             hint=_hint(believed, asked),
@@ -396,6 +408,18 @@ class Chooser:
         """Return what is wrong with the places: damaged ones, and those that are away and should not be."""
         away = {n: f"{e.code}: {e.message}" for n, e in self.away.items() if n in self._needed}
         return {**away, **self.troubles}
+
+
+def _broken(manifest: Manifest, replicas: Sequence[Replica]) -> StrongroomError | None:
+    """Return what is wrong with the first container that no place shows as its manifest names it."""
+    lacking = set.intersection(*(lacking_on(one.objects, manifest) for one in replicas))
+    entry = manifest.containers[min(lacking)]
+    objects = replicas[0].objects
+    try:
+        require_size(objects, readable_container(objects, manifest.backup_id, entry), entry)
+    except FormatError as error:
+        return error
+    return None
 
 
 def lacking_on(objects: Objects, manifest: Manifest) -> set[int]:

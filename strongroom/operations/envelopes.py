@@ -129,10 +129,15 @@ def _find(place: Readable, key: str, *, trusted: frozenset[str] | None, every: b
 
 
 def named(place: Readable, key: str) -> list[tuple[str, int]]:
-    """Return names and generations of what lies here, the newest first, a copy's repairs after it."""
+    """Return names and generations of what lies here, the newest first, a copy's repairs after it.
+
+    Not of the first generation: every container has that in itself, so nobody looks at what lies here under
+    its name (FORMAT.md, 6).
+    """
     prefix = envelopes_prefix(key)
     matches = [(info.name, _NAME.fullmatch(info.name[len(prefix) :])) for info in place.list(prefix)]
     found = [(name, int(match[1])) for name, match in matches if match is not None]
+    found = [(name, generation) for name, generation in found if generation > 1]
     return sorted(found, key=lambda pair: (-pair[1], pair[0]))
 
 

@@ -100,9 +100,14 @@ class Backup:
                 newer=newer,
                 trusted=self._trusted,
                 signer=entry.signer,
+                key=entry.wrapping_key,
             )
         except WrongKey as error:
             raise self._newest.explained(entry.wrapping_key, error) from None
+        except FormatError:
+            require_size(self._objects, self._name(entry), entry)
+            require_digest(self._objects, self._name(entry), entry)
+            raise
         container.check_entry(self.manifest, entry)
         self._check_name_key(container)
         return container
@@ -126,12 +131,8 @@ class Backup:
 
     def reader(self, entry: ContainerEntry) -> ObjectReader:
         """Return ranged reads of one container, refusing one of another size."""
-        reader = ObjectReader(self._objects, self._name(entry))
-        if reader.size != entry.size:
-            kind = Truncated if reader.size < entry.size else Tampered
-            has = plural(reader.size, "byte")
-            raise kind(f"container {entry.piece} has {has} instead of {entry.size:,}")
-        return reader
+        require_size(self._objects, self._name(entry), entry)
+        return ObjectReader(self._objects, self._name(entry))
 
     def _name(self, entry: ContainerEntry) -> str:
         if entry.sha256 not in self._names:
@@ -173,11 +174,7 @@ class Backup:
     def _document(self, entry: ContainerEntry) -> Iterator[Secret]:
         """Yield the secrets of a piece that is not sealed: its digest is checked, since nothing else is."""
         reader = self.reader(entry)
-        digest = hashlib.sha256()
-        for chunk in self._objects.read(self._name(entry), length=entry.size + 1):
-            digest.update(chunk)
-        if digest.hexdigest() != entry.sha256:
-            raise Tampered(f"container {entry.piece} is not the one that the manifest names")
+        require_digest(self._objects, self._name(entry), entry)
         from strongroom.container.metadata import read_document  # noqa: PLC0415 - what is sealed needs it not
 
         yield from read_document(reader)
@@ -192,6 +189,29 @@ def readable_container(objects: Objects, backup: str, entry: ContainerEntry) -> 
     """Return under which name a container is to be read: its own, or that of a repair."""
     name = container_name(backup, entry.sha256)
     return readable_copy(objects, name, sha256=bytes.fromhex(entry.sha256), most=entry.size)
+
+
+def require_size(objects: Objects, name: str, entry: ContainerEntry) -> None:
+    """Hold a container to the size that its manifest names; raise MissingPiece, Truncated or Tampered."""
+    found = objects.stat(name)
+    if found is None:
+        raise MissingPiece(f"container {entry.piece} is not there")
+    if found.size != entry.size:
+        kind = Truncated if found.size < entry.size else Tampered
+        raise kind(f"container {entry.piece} has {plural(found.size, 'byte')} instead of {entry.size:,}")
+
+
+def require_digest(objects: Objects, name: str, entry: ContainerEntry) -> None:
+    """Hold a container to the digest that its manifest names, reading it whole; raise Tampered.
+
+    Bytes that nobody vouched for say nothing of their own structure: what a reader of a few ranges made of
+    them, an unknown version say, is no finding about the backup.
+    """
+    digest = hashlib.sha256()
+    for chunk in objects.read(name, length=entry.size + 1):
+        digest.update(chunk)
+    if digest.hexdigest() != entry.sha256:
+        raise Tampered(f"container {entry.piece} is not the one that the manifest names")
 
 
 def carried_record(objects: Objects, backup: str, entry: ContainerEntry) -> WrappingKeyRecord:

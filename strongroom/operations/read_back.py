@@ -6,7 +6,6 @@ file on somebody's desk. The result names the depth that was reached (invariant 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
@@ -17,10 +16,17 @@ from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.metadata import check_document
 from strongroom.container.reader import Container
 from strongroom.container.signing import ever_trusted
-from strongroom.errors import MissingPiece, Tampered, Truncated, VerificationFailed
+from strongroom.errors import VerificationFailed
 from strongroom.keys import Identity
 from strongroom.model import Depth
-from strongroom.operations.open import Backup, ObjectReader, Objects, readable_container
+from strongroom.operations.open import (
+    Backup,
+    ObjectReader,
+    Objects,
+    readable_container,
+    require_digest,
+    require_size,
+)
 from strongroom.words import plural
 
 ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
@@ -59,10 +65,10 @@ def _read_container(
     """Read one container back to ``depth``."""
     manifest = backup.manifest
     name = readable_container(objects, manifest.backup_id, entry)
-    _present(objects, name, entry)
+    require_size(objects, name, entry)
     if depth is Depth.PRESENT:
         return
-    _same_digest(objects, name, entry)
+    require_digest(objects, name, entry)
     if not manifest.sealed:
         check_document(ObjectReader(objects, name))
     elif depth is Depth.DIGEST:
@@ -84,24 +90,6 @@ def open_all(container: Container, *, digest_key: bytes | None) -> int:
     if digest_key is None:
         return sum(1 for _ in container.secrets())
     return _compare_all(container, digest_key)
-
-
-def _present(objects: Objects, name: str, entry: ContainerEntry) -> None:
-    found = objects.stat(name)
-    if found is None:
-        raise MissingPiece(f"container {entry.piece} is not there")
-    if found.size < entry.size:
-        raise Truncated(f"container {entry.piece} has {plural(found.size, 'byte')} instead of {entry.size:,}")
-    if found.size > entry.size:
-        raise Tampered(f"container {entry.piece} has {plural(found.size, 'byte')} instead of {entry.size:,}")
-
-
-def _same_digest(objects: Objects, name: str, entry: ContainerEntry) -> None:
-    digest = hashlib.sha256()
-    for block in objects.read(name, length=entry.size + 1):
-        digest.update(block)
-    if digest.hexdigest() != entry.sha256:
-        raise Tampered(f"container {entry.piece} is not the one that the manifest names")
 
 
 def _compare_all(container: Container, key: bytes) -> int:

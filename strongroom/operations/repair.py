@@ -190,7 +190,10 @@ def _nowhere(run: Run, refusals: dict[str, StrongroomError]) -> StrongroomError:
     what = f"the manifest of {run.spec.backup}"
     away = {name: error for name, error in refusals.items() if not isinstance(error, (FormatError, *DAMAGE))}
     if not away:
-        return MissingPiece(f"no target has {what} whole and validly signed")
+        # Of copies that are there and do not count the class says more than that it is missing.
+        there = next((one for one in refusals.values() if not isinstance(one, MissingPiece)), None)
+        kind = type(there) if there is not None else MissingPiece
+        return kind(f"no target has {what} whole and validly signed{f': {there.message}' if there else ''}")
     first = next((error for error in away.values() if error.transient), next(iter(away.values())))
     said = f"no target could be asked for {what}"
     if len(away) < len(run.spec.targets):

@@ -96,6 +96,8 @@ def _judged(run: Run, read: ReadBack, services: Services) -> Outcome:
         return RunState.FAILED, f"{code}read back, but {lacking}"
     if run.spec.kind is not RunKind.BACKUP and missing_from_quorum(run.spec, tuple(read.good)):
         return RunState.FAILED, replicas.typed(read)
+    if odd := _two_name_keys(run, services):
+        return RunState.FAILED, odd
     blemish = next(filter(None, _blemishes(run, read, services)), None)
     return (RunState.DEGRADED, blemish) if blemish else (RunState.DONE, None)
 
@@ -220,6 +222,16 @@ def _aside(run: Run, services: Services, kind: StepKind) -> str | None:
         f"{target or 'where it was read'}: {', '.join(names)}" for target, names in found.items()
     )
     return f"something beside it does not count ({where})"
+
+
+def _two_name_keys(run: Run, services: Services) -> str:
+    """Say that containers were opened which hash names under different keys: a name could be in two of them.
+
+    Each step reads one container, so only here are they compared (FORMAT.md, 13.7).
+    """
+    results = [row.result or {} for row in services.store.rows(run.id, StepKind.VERIFY)]
+    keys = {one["name_key"] for one in results if one.get("name_key")}
+    return "Tampered: its containers have different keys for names" if len(keys) > 1 else ""
 
 
 def _moved(run: Run, services: Services) -> int:

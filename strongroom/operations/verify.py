@@ -6,8 +6,9 @@ more is claimed than was looked at (invariant 2).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from strongroom.container.digests import value_digest
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
@@ -18,10 +19,16 @@ from strongroom.operations import pins
 from strongroom.operations.envelopes_newest import Elsewhere, Newest
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.memory import uncollected
-from strongroom.operations.open import Backup, ObjectReader, read_manifest, readable_container
+from strongroom.operations.open import (
+    Backup,
+    ObjectReader,
+    read_manifest,
+    readable_container,
+    require_digest,
+    require_size,
+)
 from strongroom.operations.openers import openers
 from strongroom.operations.services import Services
-from strongroom.operations.upload import digest_of
 from strongroom.sources import Source
 from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.targets import Target
@@ -36,6 +43,14 @@ def reaches(depth: Depth, wanted: Depth) -> bool:
     return ORDER.index(depth) >= ORDER.index(wanted)
 
 
+class Seen(NamedTuple):
+    """What reading a container back told: how many secrets the source has otherwise by now, and the digest of
+    its key for names, which must be that of all containers of a backup (nothing unless it was opened)."""
+
+    moved: int = 0
+    name_key: str = ""
+
+
 @uncollected()
 def verify(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Verify one container on one target to the run's depth."""
@@ -43,8 +58,14 @@ def verify(run: Run, step: Step, services: Services) -> dict[str, Any]:
     manifest = recorded_manifest(run, target, services)
     ref = manifest.containers[step.piece]
     aside = check_envelope(run, target, manifest, ref, services)
-    moved = verify_container(target, manifest, ref, run, services)
-    return {"depth": _depth(run, manifest).value, "secrets": ref.secrets, "moved": moved, "aside": aside}
+    seen = verify_container(target, manifest, ref, run, services)
+    return {
+        "depth": _depth(run, manifest).value,
+        "secrets": ref.secrets,
+        "moved": seen.moved,
+        "name_key": seen.name_key,
+        "aside": aside,
+    }
 
 
 def _depth(run: Run, manifest: Manifest) -> Depth:
@@ -94,26 +115,20 @@ def recorded_manifest(run: Run, target: Target, services: Services) -> Manifest:
 
 def verify_container(
     target: Target, manifest: Manifest, ref: ContainerEntry, run: Run, services: Services
-) -> int:
+) -> Seen:
     """Read one container back to the run's depth; raise a typed error that says what is wrong with it.
 
-    Returns how many secrets the source has otherwise by now (depth ``live``): that is news
-    about the source, not a fault of the replica. The bytes come first: where nothing opens them, damage
+    That the source has secrets otherwise by now (depth ``live``) is news about the source, and no fault of
+    the replica. The bytes come first: where nothing opens them, damage
     is found all the same.
     """
     depth = _depth(run, manifest)
     name = readable_container(target, manifest.backup_id, ref)
-    found = target.stat(name)
-    if found is None:
-        raise MissingPiece(f"target '{target.name}' lacks container {ref.piece} of {manifest.backup_id}")
-    if found.size != ref.size:
-        raise VerificationFailed(
-            f"container {ref.piece} on '{target.name}' has {plural(found.size, 'byte')}, not {ref.size:,}"
-        )
-    if reaches(depth, Depth.DIGEST) and digest_of(target, name, size=ref.size) != ref.sha256:
-        raise VerificationFailed(f"container {ref.piece} on '{target.name}' is not the one that was sealed")
+    require_size(target, name, ref)
+    if reaches(depth, Depth.DIGEST):
+        require_digest(target, name, ref)
     if not reaches(depth, Depth.OPENED):
-        return 0
+        return Seen()
     if manifest.sealed:
         opened = Backup(
             target,
@@ -124,10 +139,10 @@ def verify_container(
         )
         return _open_all(opened, ref, depth, services)
     check_document(ObjectReader(target, name))
-    return 0
+    return Seen()
 
 
-def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Services) -> int:
+def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Services) -> Seen:
     manifest = backup.manifest
     container = backup.container(ref)
     digests = {(name, number): digest for name, number, digest in container.digests()}
@@ -140,9 +155,10 @@ def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Servi
         raise VerificationFailed(
             f"container {ref.piece} holds {plural(seen, 'secret')}, its manifest says {ref.secrets}"
         )
+    name_key = hashlib.sha256(container.about.name_key).hexdigest()
     if reaches(depth, Depth.LIVE):
-        return _moved(digests, services.source(manifest.source), services.digest_key)
-    return 0
+        return Seen(_moved(digests, services.source(manifest.source), services.digest_key), name_key)
+    return Seen(0, name_key)
 
 
 def _compare(secret: Secret, digests: dict[tuple[str, int], bytes], source: str, key: bytes) -> None:

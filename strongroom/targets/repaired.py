@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from strongroom.errors import FormatError, Malformed, MissingPiece, Tampered, VerificationFailed
+from strongroom.errors import FormatError, MissingPiece, NotABackup, Tampered, VerificationFailed
 from strongroom.model import ObjectInfo
 from strongroom.targets import Target
 from strongroom.targets.resilient import Afresh
@@ -131,7 +131,9 @@ def _taken(objects: Objects, name: str) -> bytes | None:
         for chunk in objects.read(name):
             taken += chunk
             if len(taken) > MOST_BYTES:
-                raise Malformed(f"'{name}' has more than {MOST_BYTES:,} bytes, which nothing of its kind has")
+                raise NotABackup(
+                    f"'{name}' has more than {MOST_BYTES:,} bytes, which nothing of its kind has"
+                )
             if not taken.startswith(_BEGINS[: len(taken)]):
                 break
     except MissingPiece:

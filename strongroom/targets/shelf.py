@@ -6,6 +6,7 @@ lists them once, and reads of each no more than tells that it is none of ours.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,6 +17,8 @@ from strongroom.targets.repaired import Objects, original_name, sound_copy
 T = TypeVar("T")
 
 MANIFESTS = "manifests/"
+_NAME = re.compile(r"manifests/([^/]+)\.json(?:\.r[1-9])?")
+"""A manifest's name, or a copy's (FORMAT.md, 7). What else lies there is none, and nothing of ours."""
 
 
 class Shelf:
@@ -25,7 +28,8 @@ class Shelf:
         self.objects = objects
         self._copies: dict[str, list[str]] = {}
         for info in objects.list(MANIFESTS):
-            self._copies.setdefault(backup_of(info.name), []).append(info.name)
+            if found := _NAME.fullmatch(info.name):
+                self._copies.setdefault(found[1], []).append(info.name)
 
     def __contains__(self, backup: object) -> bool:
         return backup in self._copies

@@ -211,12 +211,14 @@ def test_a_full_disk_leaves_nothing_and_the_last_backup_whole(
     machine: Machine, options: tuple[str, ...]
 ) -> None:
     line = '{"name": "N%06d", "value": "CANARY-%s"}\n'
-    machine.path("many.jsonl").write_text("".join(line % (n, os.urandom(60).hex()) for n in range(6_000)))
+    machine.path("many.jsonl").write_text("".join(line % (n, os.urandom(60).hex()) for n in range(12_000)))
     source = ("--source", "files:many.jsonl")
     assert back_up(machine, "last.sr", *source, *options).code == 0
 
     def small() -> None:  # a write past this size fails as on a full disk, whoever runs it
-        resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
+        # Below what either kind of backup has, and well above the log of the state database, whose being full
+        # is another error.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, 600_000))
 
     with nothing_left(machine):
         done = subprocess.run(

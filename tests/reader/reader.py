@@ -931,7 +931,7 @@ COPIES = ("", *(f".r{n}" for n in range(1, 10)))
 
 def whole(objects: Mapping[str, bytes], keys: Keys, wanted: str | None = None) -> Whole:
     """Open the backup of a target by section 13."""
-    names = [name for name in objects if name.startswith("manifests/")]
+    names = [name for name in objects if re.fullmatch(r"manifests/[^/]+\.json(\.r[1-9])?", name)]
     ids = {re.sub(r"\.json(\.r[1-9])?$", "", name[len("manifests/") :]) for name in names}
     require(ids, "NotABackup")
     require(wanted is None or wanted in ids, "MissingPiece")

@@ -1,0 +1,59 @@
+"""Every reader gives the one right answer to every forgery, on a target and in a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.forgeries.forgery import RECIPIENT, STRANGER, WRITE, Forgery
+from tests.forgeries.genuine import genuine
+from tests.forgeries.table import forgeries
+from tests.forgeries.voices import Place, cells, empty_database, repaired, scratch, values_of
+from tests.process import ROOT
+
+FORGERIES = forgeries()
+OUTSIDERS = [one for one in FORGERIES if one.group in {WRITE, STRANGER, RECIPIENT}][::3]
+"""Enough of them: repairing takes longer than all five readers."""
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    with scratch() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def database(folder: Path) -> Path:
+    return empty_database(folder)
+
+
+@pytest.fixture
+def here(folder: Path, request: pytest.FixtureRequest) -> Path:
+    made = folder / f"{request.node.originalname}-{FORGERIES.index(request.getfixturevalue('forgery'))}"
+    made.mkdir()
+    return made
+
+
+@pytest.mark.parametrize("forgery", FORGERIES, ids=lambda one: one.name)
+def test_every_reader_gives_the_one_right_answer(forgery: Forgery, here: Path, database: Path) -> None:
+    assert [cell.wrong for cell in cells(forgery, here, database) if cell.wrong] == []
+
+
+@pytest.mark.parametrize("forgery", OUTSIDERS, ids=lambda one: one.name)
+def test_a_repair_from_a_genuine_target_brings_back_what_an_outsider_forged(
+    forgery: Forgery, here: Path, database: Path
+) -> None:
+    values = values_of(genuine().contents)
+    assert repaired(Place(here, forgery), database) == [values, values]
+
+
+def test_the_threat_models_page_has_the_groups_and_their_counts() -> None:
+    page = (ROOT / "docs" / "threat-model.md").read_text()
+    counts = Counter(one.group for one in FORGERIES)
+    assert sum(counts.values()) >= 158
+    for group, many in counts.items():
+        assert f"| {group} | {many} |" in page
+    assert f"{len(FORGERIES)} forgeries" in page
