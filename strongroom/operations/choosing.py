@@ -384,9 +384,11 @@ class Chooser:
         if not believed and not asked.policy and asked.until is None and self.passed:
             raise self._read(self.passed[0].backup).refusal or nothing_there()
         there = "; ".join(said(believed)) or f"no backup of that policy or time{self._unseen()}"
-        if believed and (broken := believed[0].broken) is not None:
+        broken = next((one.broken for one in believed if one.broken is not None), None)
+        if broken is not None:
             raise type(broken)(
-                f"No backup there that covers {asked.words} is whole. There is: {'; '.join(said(believed))}"
+                f"No backup there that covers {asked.words} is whole. There is: {'; '.join(said(believed))}",
+                hint=_hint(believed, asked),
             )
         raise NotCovered(
             f"No backup there covers {asked.words}{self._unseen()}. There is: {there}",
