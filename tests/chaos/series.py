@@ -105,6 +105,10 @@ def summary(results: Sequence[Result]) -> str:
     lines = [f"{len(results)} storms, {sum(len(one.actions) for one in results)} actions"]
     lines += [f"  {record:<10}  {state:<9}  {number:>4}" for (record, state), number in sorted(ended.items())]
     lines += [f"  {name:<18}  {number:>4}" for name, number in sorted(_seen(results).items())]
+    seconds = sorted(one.seconds for one in results)
+    lines.append(
+        f"seconds a storm: {seconds[0]:.0f} to {seconds[-1]:.0f}, median {seconds[len(seconds) // 2]:.0f}"
+    )
     lines.append(f"{sum(bool(one.broken) for one in results)} broken")
     return "\n".join(lines)
 

@@ -59,7 +59,9 @@ def result(**changed: Any) -> Result:
 
 def test_a_series_tells_what_was_broken_and_what_it_did_not_show() -> None:
     assert "BROKEN" in line(result(broken=("odd",)))
-    assert "1 broken" in summary([result(), result(broken=("odd",))])
+    told = summary([result(), result(seconds=7.0), result(seconds=4.0, broken=("odd",))])
+    assert "1 broken" in told
+    assert "seconds a storm: 1 to 7, median 4" in told
     missing = unshown([result()], mounts=True)
     assert "no storm had 'stage full'" in missing
     assert not any("beat killed" in words for words in missing)
