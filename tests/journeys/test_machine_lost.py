@@ -97,6 +97,7 @@ def paper(house: House, other: Machine, region: str) -> dict[str, str | Path]:
 def test_the_fingerprint_on_paper_is_believed_and_another_is_not(house: House, other: Machine) -> None:
     everything, *_ = in_runbook("The machine is gone")
     stranger = re.sub("[0-9a-f]{4}$", "0000", house.signer)
-    done = typed(other, everything, {"/mnt/region-a": other.path("region-a"), "sr1:…": stranger})
+    # a copy of a target in this folder, named as a target that there is by default: the copy is meant
+    done = typed(other, everything, {"/mnt/region-a": "region-a", "sr1:…": stranger})
     assert (done.code, "in your recovery kit" in words_of(done)) == (18, True)
     assert other.run("list").out.startswith("The store is clean")
