@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from msgspec import Struct
 
 from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.mark import MAX_MARK, Mark, open_mark, sign_mark
+from strongroom.container.mark import MAX_MARK, MAX_NUMBER, Mark, open_mark, sign_mark
 from strongroom.errors import FormatError, StrongroomError, Tampered, VerificationFailed
 from strongroom.operations.times import rfc3339
 from strongroom.targets import Target
@@ -28,8 +28,9 @@ QUARANTINED: Literal["quarantined"] = "quarantined"
 RELEASED: Literal["released"] = "released"
 _NAME = re.compile(r"quarantine/([A-Za-z0-9._-]{1,200})/([0-9]{8})\.json")
 _TRIES = 20
-_READ = 50
-"""Marks of one backup that are read on one place before those below count as not there."""
+_READ = 200
+"""Objects posing as marks of one backup that are read on one place. Behind more of them a true mark could
+be hidden by whoever may write there, so the backup then counts as in quarantine."""
 
 
 class Recorded(NamedTuple):
@@ -100,12 +101,27 @@ class MarksThere:
         return Marks(newest={name: mark for name, mark in found.items() if mark}, aside=self.aside)
 
     def _read(self, backup: str) -> Mark | None:
-        for name in sorted(self._names.get(backup, ()), reverse=True)[:_READ]:
+        names = sorted(self._names.get(backup, ()), reverse=True)
+        for name in names[:_READ]:
             try:
                 return _read(self._objects, name, backup, self._trusted)
             except FormatError as error:
                 self.aside[name] = f"{error.code}: {error.message}"
-        return None
+        return _hidden(backup, len(names)) if len(names) > _READ else None
+
+
+def _hidden(backup: str, names: int) -> Mark:
+    """Return the mark that stands for one which may lie behind objects that are no marks."""
+    reason = f"{names:,} objects pose as marks beside it, too many to look for a true one among them"
+    return Mark(
+        backup_id=backup,
+        number=MAX_NUMBER,
+        state=QUARANTINED,
+        reason=reason,
+        incident="",
+        by="",
+        at=rfc3339(time.time()),
+    )
 
 
 def newest_mark(places: Iterable[MarksThere], backup: str) -> Mark | None:
@@ -146,6 +162,9 @@ def write_mark(
             known = MarksThere(target, trusted=trusted, backup=backup).newest(backup)
         except StrongroomError as error:
             failed[target.name] = f"{error.code}: {error.message}"
+            continue
+        if known is not None and known.number == MAX_NUMBER:
+            failed[target.name] = f"NotMarked: {known.reason}"
             continue
         answering.append(target)
         number = max(number, known.number + 1 if known else 1)

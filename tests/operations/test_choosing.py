@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from pathlib import Path
 
@@ -11,13 +12,20 @@ from msgspec.structs import replace
 from cli.choosing import say
 from cli.output import Output
 from strongroom.container.manifest import Manifest, ManifestSelection
-from strongroom.container.mark import Mark
+from strongroom.container.mark import MAX_NUMBER, Mark
 from strongroom.errors import NotCovered, Tampered, TargetUnavailable
 from strongroom.model import Selection
 from strongroom.operations.choosing import Chooser, Holder
 from strongroom.operations.covering import Asked, lacks
 from strongroom.operations.failover import Replicated
-from strongroom.operations.quarantine_marks import Recorded, why_aside
+from strongroom.operations.quarantine_marks import (
+    QUARANTINED,
+    MarksThere,
+    Recorded,
+    mark_name,
+    why_aside,
+    write_mark,
+)
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.test_repaired import Dead, damage
@@ -204,6 +212,31 @@ def test_the_younger_of_a_mark_and_the_record_says_whether_a_backup_is_in_quaran
     mark: Mark | None, recorded: Recorded | None, said: str
 ) -> None:
     assert why_aside(mark, recorded) == said
+
+
+def put(target: Target, name: str, content: bytes) -> None:
+    target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+
+
+@pytest.mark.parametrize(("junk", "aside"), [(200, False), (201, True)])
+def test_a_mark_cannot_be_hidden_behind_junk(world: World, *, junk: int, aside: bool) -> None:
+    backup, target = world.back_up().id, world.targets["eu"]
+    for number in range(junk):
+        put(target, mark_name(backup, MAX_NUMBER - number), b"junk")
+    there = MarksThere(target, trusted=world.services().signer_fingerprints)
+    mark = there.newest(backup)
+    assert (mark is not None and mark.state == QUARANTINED) is aside
+    failed = write_mark(
+        [target, world.targets["us"]],
+        backup,
+        QUARANTINED,
+        reason="a lost laptop",
+        incident="",
+        by="admin@host",
+        signer=world.services().signers("control"),
+        trusted=world.services().signer_fingerprints,
+    )
+    assert list(failed) == (["eu"] if aside else [])
 
 
 def test_a_backup_that_is_dated_ahead_of_the_clock_is_taken_and_told(
