@@ -74,8 +74,8 @@ RECORD, SIGNATURE = "record", "record_signature"
 AHEAD = 3600.0
 """Seconds that a run may be dated ahead of this host's clock: those of a database server run apart."""
 OLDEST = 7 * 86_400.0
-"""Seconds after which a run is not planned any more. What keeps a backup counts from the run's date, so
-whoever could date a run back could have a backup that is hardly locked."""
+"""Seconds after which a run is neither planned nor committed any more. A backup is kept from its run's date
+on: whoever could date a run back, or finish one of long ago, could have a backup that is hardly locked."""
 
 
 def sign_record(run: Run, planned: Mapping[str, Any], services: Services) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def check_record(run: Run, services: Services) -> None:
 
 
 def check_time(run: Run) -> None:
-    """Refuse a run whose date is not the one in its id, or is no date of a run that is to be planned now."""
+    """Refuse a run whose date is not the one in its id, or is no date of a run that goes on now."""
     if run.id.partition("-")[0] != stamp(run.created_at):
         raise _changed(run, "created_at")
     age = time.time() - run.created_at
@@ -130,8 +130,8 @@ def check_time(run: Run) -> None:
         )
     if age > OLDEST:
         raise RecordRefused(
-            f"run {run.id} is older than a week, and is not planned any more",
-            hint="Nothing was written. Submit a new run.",
+            f"run {run.id} is older than a week, and makes no backup any more",
+            hint="No backup was made. Submit a new run.",
         )
 
 

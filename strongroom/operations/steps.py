@@ -129,9 +129,10 @@ def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomE
 
 def _act(run: Run, step: Step, services: Services) -> dict[str, Any]:
     action = _action(run, step)
+    if step.kind in (StepKind.PLAN, StepKind.COMMIT):
+        pins.check_time(run)
     if step.kind is not StepKind.PLAN:
         return action(run, step, services)
-    pins.check_time(run)
     pins.check_own(run, services)
     return pins.sign_record(run, action(run, step, services), services)
 

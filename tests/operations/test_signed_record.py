@@ -7,6 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -167,6 +168,24 @@ def test_a_run_whose_id_is_dated_otherwise_too_is_not_planned(tmp_path: Path, da
     )
     with pytest.raises(RecordRefused, match=said):
         pins.check_time(forged)
+
+
+def test_a_run_of_long_ago_is_not_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever owns the record and the stage can put a run back that was planned, signed and never ended."""
+    world = make_world(tmp_path, pieces=1)
+    services = world.services()
+    sign = pins.sign_record
+
+    def sign_and_wait(*args: Any) -> dict[str, Any]:
+        signed = sign(*args)
+        monkeypatch.setattr(pins, "OLDEST", -1.0)  # more than a week goes by
+        return signed
+
+    monkeypatch.setattr(pins, "sign_record", sign_and_wait)
+    run, tickets = submit_backup(services, policy=POLICY)
+    ended = drive(run, tickets, services, processes=1)
+    assert (ended.state, "older than a week" in str(ended.error)) == (RunState.FAILED, True)
+    assert manifests(world, ended) == {}
 
 
 def test_the_previous_manifest_is_taken_from_a_target_and_not_from_the_catalog_s_row(tmp_path: Path) -> None:
