@@ -62,10 +62,10 @@ def test_a_chosen_target_is_tested_alone_and_shown_as_a_table(configured: Machin
 
 
 def test_a_name_that_is_not_configured_is_a_usage_error(configured: Machine) -> None:
-    for command in ("test-backup-storage", "check-backup-permissions"):
+    for command, known in (("test-backup-storage", "eu, us"), ("check-backup-permissions", "eu, files, us")):
         done = configured.run(command, "nowhere")
         assert done.code == 2
-        assert "eu, us" in done.err
+        assert f"Known: {known}." in done.err
 
 
 def test_permissions_are_checked_and_what_is_too_many_is_named(configured: Machine) -> None:
