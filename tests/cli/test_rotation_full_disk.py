@@ -21,7 +21,7 @@ path = "{home}/{name}"
 region = "{name}"
 create = true
 """
-STATE_FULL, DEGRADED = 68, 96
+STALE, STATE_FULL, DEGRADED = 19, 68, 96
 
 
 def configure(machine: Machine, recipient: str) -> None:
@@ -114,7 +114,8 @@ def test_where_one_target_is_full_the_others_go_on_and_it_is_made_good_later(
         assert (done.code, "region-b" in said(done)) == (DEGRADED, True), done
         free(filler)
         assert tree(keyed.path("region-b")) == before
-        opens(keyed, "region-b", "old")
+        done = keyed.run("test-decrypt", "region-b", "--identity", "old.key")
+        assert done.code == STALE, done
         opens(keyed, "region-a", "new")
         keyed.ok("rotate", *words)
         opens(keyed, "region-b", "new")
