@@ -13,6 +13,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from strongroom.container.manifest import Manifest, parse_manifest
+from strongroom.container.signing import ever_trusted
 from strongroom.errors import FormatError
 from strongroom.operations.choosing import lacking_on
 from strongroom.operations.layout import manifest_name
@@ -116,4 +117,5 @@ def _recorded(target: Target, entry: CatalogEntry, trusted: frozenset[str]) -> M
     found = whole_copy(target, name, sha256=bytes.fromhex(entry.manifest_sha256))
     if found is None:
         return None
-    return parse_manifest(b"".join(target.read(found, length=MOST_BYTES)), trusted=trusted)
+    # A key that is distrusted by now makes no replica lost: the very bytes on record lie there.
+    return parse_manifest(b"".join(target.read(found, length=MOST_BYTES)), trusted=ever_trusted(trusted))
