@@ -90,11 +90,12 @@ def test_what_vault_answers_to_the_command_that_was_shown_opens(openbao: OpenBao
 def answer_of_kms(moto: Moto, path: Path) -> str:
     """Give the command that is shown for a backup; return what it prints."""
     shown = re.search(
-        r"--region (\S+) --key-id (\S+) --encryption-context strongroom=(\S+) .*--ciphertext-blob (\S+)",
+        r"echo (\S+) \| base64 -d \| aws kms decrypt "
+        r"--region (\S+) --key-id (\S+) --encryption-context strongroom=(\S+) ",
         run(path, "--list").stderr.decode(),
     )
     assert shown is not None
-    region, arn, context, blob = shown.groups()
+    blob, region, arn, context = shown.groups()
     answer = moto.client("kms", region_name=region).decrypt(
         KeyId=arn, CiphertextBlob=base64.b64decode(blob), EncryptionContext={"strongroom": context}
     )["Plaintext"]
