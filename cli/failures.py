@@ -157,7 +157,7 @@ def _part(title: str, text: str) -> list[str]:
     lines = [
         piece
         for line in clean(text).split("\n")
-        for piece in (wrap(line, width, break_on_hyphens=False) or [""])
+        for piece in (wrap(line, width, break_on_hyphens=False, break_long_words=False) or [""])
     ]
     return [
         f"  {paint(title.ljust(13), '1') if at == 0 else ' ' * 13}  {line}" for at, line in enumerate(lines)

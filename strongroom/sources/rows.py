@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.errors import Tampered
-from strongroom.model import Entry, Secret, Version
+from strongroom.model import Entry, Secret, Version, prepare
 from strongroom.sources import Change, Refuse
 from strongroom.sources.history import Refusing, check_expected, check_writable, is_text, on_top
 from strongroom.sources.sealing import HINT, Sealer, Seals, bound_to
@@ -32,6 +32,9 @@ class Row(Struct, frozen=True, array_like=True, gc=False):
     older: int
     size: int
     sealed: bytes
+
+
+prepare(Row)
 
 
 def by_id(connection: sqlite3.Connection, ids: Collection[int]) -> dict[str, Row]:

@@ -184,7 +184,7 @@ CONFIGURED = {
 
 
 def test_every_setting_of_a_source_reaches_it(tmp_path: Path) -> None:
-    assert CONFIGURED.keys() == set(AwsSettings.__struct_fields__) - {"kind"}
+    assert CONFIGURED.keys() == set(AwsSettings.__struct_fields__) - {"kind", "destination"}
     lines = [f"{key} = {json.dumps(value, default=str)}" for key, value in CONFIGURED.items()]
     settings = Place(tmp_path).load("\n".join(["[sources.aws]", 'kind = "aws"', *lines]))
     made = places.destination("aws", settings)

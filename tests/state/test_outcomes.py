@@ -460,8 +460,8 @@ def test_a_time_that_was_edited_into_the_future_has_nobody_wait_for_ever(store: 
     (claim,) = start(store, [capture(4)])
     run = claim.ticket.run
     with store._database.writing() as conn:
-        if conn.dialect.name == "postgresql" and since.startswith("'"):
-            pytest.skip("a column of numbers takes no text there")
+        if conn.dialect.name == "postgresql" and since == "'soon'":
+            since = "'infinity'"  # a column of numbers takes no other text there
         conn.execute(text(f"UPDATE steps SET waits_since = {since}"))
     assert waits(store, claim)
     let_pass(store, 101.0)
