@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,4 +109,13 @@ def scratch(keep: Path | None) -> Iterator[Scratch]:
         yield Scratch(root=root)
     finally:
         if keep is None:
-            shutil.rmtree(root, ignore_errors=True)
+            _remove(root)
+
+
+def _remove(root: Path) -> None:
+    """Remove the place, also while the thread that Ctrl-C left behind still writes there."""
+    for _ in range(40):
+        shutil.rmtree(root, ignore_errors=True)
+        if not root.exists():
+            return
+        time.sleep(0.05)

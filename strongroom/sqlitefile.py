@@ -26,6 +26,9 @@ from weakref import WeakSet
 FORK_WAITS: Final = 30.0
 """Seconds that a fork waits for transactions of other threads. None of them should take that long."""
 
+EXIT_WAITS: Final = 2.0
+"""Seconds that the end of a process waits for them."""
+
 
 class CrossedFork(sqlite3.OperationalError):
     """The database was in use when this process was forked, so its locks here would be no locks."""
@@ -106,9 +109,9 @@ class _Gate:
                 self._users -= 1
                 self._changed.notify_all()
 
-    def shut(self) -> None:
+    def shut(self, seconds: float = FORK_WAITS) -> bool:
         self._changed.acquire()
-        self._changed.wait_for(lambda: self._users == self._own, FORK_WAITS)
+        return self._changed.wait_for(lambda: self._users == self._own, seconds)
 
     def open(self) -> None:
         self._changed.release()
@@ -154,5 +157,12 @@ os.register_at_fork(
 
 @atexit.register
 def _close_all() -> None:
+    """Close what is open, and let no thread begin with a database any more.
+
+    A daemon thread may be in the middle of a statement as Python ends, and closing its connection under it
+    crashes the process. It keeps its connection then: the system drops the locks, and SQLite finds the log.
+    """
+    if not _gate.shut(EXIT_WAITS):
+        return
     for connection in list(_open):
         connection.close()
