@@ -25,10 +25,10 @@ from strongroom.keys import allof
 from strongroom.operations.emergency_files import completed
 from strongroom.operations.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.kit import Key, Way, configured
-from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.layout import EMERGENCY, container_name, manifest_name
 from strongroom.operations.open import carried_record
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.operations.submit import Scheduled
 from strongroom.targets import Target
 from strongroom.watch.due import last_slot
 
@@ -36,7 +36,6 @@ DAY = 86_400.0
 GRACE = 7 * DAY
 """How long after its slot an emergency backup is waited for before it is overdue."""
 
-FOLDER = "emergency/"
 SUMS = "SHA256SUMS"
 RUNBOOK = "RUNBOOK.md"
 MOST = 4
@@ -141,7 +140,7 @@ def furnish(target: Target, manifest: Manifest, files: Mapping[str, bytes]) -> l
     Raises:
         VerificationFailed: the medium gave other bytes back.
     """
-    folder = f"{FOLDER}{manifest.backup_id}/"
+    folder = f"{EMERGENCY}{manifest.backup_id}/"
     made = {**files, "CONTENTS.json": contents(manifest)}
     if RUNBOOK in made:
         ways = ways_into(target, manifest, files)

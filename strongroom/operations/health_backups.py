@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from strongroom.errors import BackupQuarantined, MissingPiece, QuorumNotMet, RunDegraded
 from strongroom.operations.command_files import in_a_file
 from strongroom.operations.commit import missing_from_quorum
+from strongroom.operations.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.health import Finding, good, remark, wrong
 from strongroom.operations.health_keys import History, history, judge, judge_ages, labels_of
 from strongroom.operations.health_policies import Policy
 from strongroom.operations.health_reading import ACCESS, ENCRYPTION, INTEGRITY, Means, Wanted
 from strongroom.operations.health_replicas import Seen, look
 from strongroom.operations.quarantine import standing
-from strongroom.operations.report import FLOOR, REMEMBERED
 from strongroom.operations.services import Services
 from strongroom.operations.shred_record import asked
 from strongroom.state.records import CatalogEntry

@@ -16,8 +16,8 @@ from strongroom.operations.health_catalog import ENDED, MONTH, made_at
 from strongroom.operations.health_policies import Policy
 from strongroom.operations.keyhealth import events
 from strongroom.operations.keytrial import CHECKED
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.operations.submit import Scheduled
 from strongroom.operations.times import rfc3339
 from strongroom.operations.watch_record import BEAT
 from strongroom.state.records import CatalogEntry, Run, RunKind, RunState, StepKind, StepRow, StepState

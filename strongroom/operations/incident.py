@@ -20,9 +20,10 @@ from strongroom.errors import ConfigError, KeyStillNeeded, MissingPiece, Nothing
 from strongroom.model import COMMAND
 from strongroom.operations.command_files import SUPERSEDED
 from strongroom.operations.keyuse import Opens, keys_of, look_all, opens_with, own_records, pinned_key
+from strongroom.operations.layout import EVERY
 from strongroom.operations.open import open_backup
 from strongroom.operations.quarantine import Unmarked, quarantine
-from strongroom.operations.rotate import EVERY, RotateOptions
+from strongroom.operations.rotate import RotateOptions
 from strongroom.operations.rotation import submit_rotation
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.submit import Submitted

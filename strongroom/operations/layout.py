@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from msgspec import structs
 
 from strongroom.container.about import About
@@ -9,6 +11,11 @@ from strongroom.container.manifest import ContainerEntry
 from strongroom.container.receipt import Receipt
 from strongroom.container.writer import Sealed
 from strongroom.targets.shelf import MANIFESTS
+
+EMERGENCY = "emergency/"
+"""What the names of an emergency backup's folder begin with."""
+EVERY = 1_000_000
+_SUCCESSOR = re.compile(r"(.+)-r([0-9]+)")
 
 
 def manifest_name(backup: str) -> str:
@@ -61,3 +68,15 @@ def container_entry(receipt: Receipt, signature: str, signer: bytes) -> Containe
     fields = structs.asdict(receipt)
     del fields["run"]
     return ContainerEntry(**fields, signer=signer.hex(), signature=signature)
+
+
+def base_of(backup: str) -> str:
+    """Return the id of what a backup was first, however often it was sealed anew since."""
+    match = _SUCCESSOR.fullmatch(backup)
+    return match[1] if match else backup
+
+
+def successor_of(backup: str) -> str:
+    """Return the id of what replaces a backup when it is sealed anew."""
+    match = _SUCCESSOR.fullmatch(backup)
+    return f"{match[1]}-r{int(match[2]) + 1}" if match else f"{backup}-r1"

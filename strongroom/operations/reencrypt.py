@@ -8,7 +8,6 @@ deleted: a key that leaked still opens them, and that is said.
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -35,7 +34,7 @@ from strongroom.model import Depth
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.envelopes import find_newest, wrapping_keys
 from strongroom.operations.exposure import still_opens
-from strongroom.operations.layout import container_name, containers_prefix, manifest_name
+from strongroom.operations.layout import container_name, containers_prefix, manifest_name, successor_of
 from strongroom.operations.locks import lock_backup, lock_until
 from strongroom.operations.open import Backup, manifest_bytes
 from strongroom.operations.read_back import Keys, read_back
@@ -46,20 +45,6 @@ from strongroom.operations.upload import place
 from strongroom.state.records import Replica, Run
 from strongroom.targets import Target
 from strongroom.targets.repaired import original_name, whole_copy
-
-_SUCCESSOR = re.compile(r"(.+)-r([0-9]+)")
-
-
-def successor_of(backup: str) -> str:
-    """Return the id of what replaces a backup when it is sealed anew."""
-    match = _SUCCESSOR.fullmatch(backup)
-    return f"{match[1]}-r{int(match[2]) + 1}" if match else f"{backup}-r1"
-
-
-def base_of(backup: str) -> str:
-    """Return the id of what a backup was first, however often it was sealed anew since."""
-    match = _SUCCESSOR.fullmatch(backup)
-    return match[1] if match else backup
 
 
 def reencrypt_backup(

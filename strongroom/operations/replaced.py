@@ -14,9 +14,8 @@ from strongroom.errors import MissingPiece, QuorumNotMet, StrongroomError, Targe
 from strongroom.operations.commit import missing_from_quorum
 from strongroom.operations.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.exposure import OldVersions, hidden_of, locked_until
-from strongroom.operations.layout import containers_prefix, manifest_name
+from strongroom.operations.layout import containers_prefix, manifest_name, successor_of
 from strongroom.operations.open import read_manifest
-from strongroom.operations.reencrypt import successor_of
 from strongroom.operations.services import Services
 from strongroom.targets import Target
 from strongroom.targets.repaired import copies

@@ -9,6 +9,7 @@ from strongroom.container.manifest import parse_manifest
 from strongroom.errors import RecordRefused, StrongroomError, VerificationFailed
 from strongroom.operations import cut_short, failures, pins, replicas
 from strongroom.operations.commit import missing_from_quorum
+from strongroom.operations.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.objective import missed
 from strongroom.operations.open import manifest_bytes
 from strongroom.operations.replicas import ReadBack
@@ -40,12 +41,6 @@ def report(run: Run, step: Step, services: Services) -> dict[str, Any]:
 
 
 Outcome = tuple[RunState, str | None]
-
-FLOOR = 0.9
-"""What part of the expected secrets a backup must hold not to be called degraded."""
-REMEMBERED = 30 * 86_400.0
-"""Seconds for which a drop goes on being told. Held against the backup before alone, it would be told
-once, and the next backup would take what is left for all there is."""
 
 
 def _outcome(run: Run, read: ReadBack, services: Services, refused: RecordRefused | None) -> Outcome:

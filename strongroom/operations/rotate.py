@@ -31,9 +31,6 @@ from strongroom.targets import Target
 from strongroom.targets.repaired import sound_copy
 from strongroom.vault.pace import Pace
 
-EVERY = 1_000_000
-"""More backups than there are of one policy."""
-
 
 class RotateOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a rotation is asked for, as its run's options keep it.

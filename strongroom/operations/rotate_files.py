@@ -23,11 +23,10 @@ from strongroom.keys import Recipient
 from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.model import COMMAND, Depth
 from strongroom.operations.envelopes import envelopes_prefix, find_newest, named, wrapping_keys
-from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.layout import container_name, manifest_name, successor_of
 from strongroom.operations.open import Backup, manifest_bytes, read_manifest
 from strongroom.operations.read_back import Keys, read_back
 from strongroom.operations.readers_now import readers_now
-from strongroom.operations.reencrypt import successor_of
 from strongroom.operations.reseal import reseal, resealed_manifest
 from strongroom.operations.rewrap import Rotation, rewrap_backup
 from strongroom.operations.services import Services

@@ -12,10 +12,9 @@ from datetime import datetime
 import msgspec
 
 from strongroom.errors import MissingPiece, StrongroomError, TargetLocked
-from strongroom.operations.emergency import FOLDER
 from strongroom.operations.envelopes import envelopes_prefix
 from strongroom.operations.exposure import UNKNOWN, old_versions
-from strongroom.operations.layout import containers_prefix, manifest_name
+from strongroom.operations.layout import EMERGENCY, containers_prefix, manifest_name
 from strongroom.operations.services import Services
 from strongroom.operations.shred_epochs import Gone, envelopes_on, is_closed
 from strongroom.operations.shred_events import MeantBackup, TargetNow
@@ -119,7 +118,7 @@ def _names(target: Target, meant: MeantBackup) -> Iterator[str]:
 
 def _folders(meant: MeantBackup) -> Sequence[str]:
     keys = [envelopes_prefix(key) for key in meant.wrapping_keys]
-    return [*keys, containers_prefix(meant.backup), f"{FOLDER}{meant.backup}/"]
+    return [*keys, containers_prefix(meant.backup), f"{EMERGENCY}{meant.backup}/"]
 
 
 def _deleted(target: Target, name: str) -> bool:

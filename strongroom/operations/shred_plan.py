@@ -15,8 +15,7 @@ from strongroom.errors import KeyShared, MissingPiece, NothingSelected
 from strongroom.keys import allof
 from strongroom.keys.destroying import Destroyer, Fate
 from strongroom.operations.keyuse import READERS, Opens, look_all
-from strongroom.operations.reencrypt import base_of
-from strongroom.operations.rotate import EVERY
+from strongroom.operations.layout import EVERY, base_of
 from strongroom.operations.services import Services
 from strongroom.operations.shred_epochs import (
     Aside,

@@ -17,26 +17,12 @@ from strongroom.operations.decide import FIRST, decide
 from strongroom.operations.locks import left_unlocked
 from strongroom.operations.quarantine import quarantined
 from strongroom.operations.restore_run import RestoreOptions
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunKind, Spec, Ticket
 from strongroom.watch.due import last_slot
 
 Submitted = tuple[str, list[Ticket]]
-
-
-class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy's backups, or with an objective its drills, at the times of a cron expression
-    (five fields, UTC). The slots of an ``offline`` policy wait until its media are brought."""
-
-    policy: str
-    schedule: str
-    objective_seconds: float | None = None
-    offline: bool = False
-
-    @property
-    def slot(self) -> str:
-        """The name that its slots are claimed under."""
-        return self.policy if self.objective_seconds is None else f"drill {self.policy}"
 
 
 def submit_backup(services: Services, *, policy: str, request_id: str | None = None) -> Submitted:

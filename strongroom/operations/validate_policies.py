@@ -18,8 +18,8 @@ from strongroom.errors import DAMAGE, SourceError, StrongroomError
 from strongroom.keys import Identity
 from strongroom.model import Secret, Selection
 from strongroom.operations.choosing import Choice, Passed, said
+from strongroom.operations.expected_secrets import FLOOR
 from strongroom.operations.open import Backup, ObjectReader, Objects, readable_container
-from strongroom.operations.report import FLOOR
 from strongroom.operations.validate import Compared, against, selected
 from strongroom.operations.value_checks import Finding
 from strongroom.sources import Source

@@ -18,7 +18,7 @@ from strongroom.wiring.asking import Ask
 from strongroom.words import nearest
 
 if TYPE_CHECKING:
-    from strongroom.operations.submit import Scheduled
+    from strongroom.operations.scheduled import Scheduled
 
 
 def pinned(
@@ -77,7 +77,7 @@ def _target(
 
 def scheduled(settings: Settings) -> tuple[Scheduled, ...]:
     """Return what is due from time to time: policies, and the drill if there is one."""
-    from strongroom.operations.submit import Scheduled  # noqa: PLC0415 - for beat and a look at it, not a backup
+    from strongroom.operations.scheduled import Scheduled  # noqa: PLC0415 - for beat and a look at it, not a backup
 
     due = [
         Scheduled(policy=name, schedule=cron, offline=settings.policies[name].offline)

@@ -17,8 +17,9 @@ from strongroom.operations.health import Finding, State
 from strongroom.operations.health_backups import kept, newest_of
 from strongroom.operations.health_policies import Policy
 from strongroom.operations.keyhealth import DAY
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.operations.submit import Scheduled, submit_drill
+from strongroom.operations.submit import submit_drill
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Replica, RunKind, Step, StepKind
 from strongroom.watch.due import next_slot

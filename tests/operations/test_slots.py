@@ -14,10 +14,10 @@ from strongroom.operations.drive import drive
 from strongroom.operations.emergency import remind_all
 from strongroom.operations.rotate_outcome import results
 from strongroom.operations.rotation import Rotations, open_rotations
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Pinned
 from strongroom.operations.steps import perform
 from strongroom.operations.submit import (
-    Scheduled,
     degraded,
     open_due,
     open_repairs,
