@@ -25,6 +25,7 @@ from strongroom.errors import (
 )
 from strongroom.targets import ObjectInfo
 from strongroom.targets.names import check_name, check_prefix, check_range, is_segment
+from strongroom.targets.place import Place, Placed
 from strongroom.targets.probing import Check, of_mode
 from strongroom.targets.provisional import Provisional, leaf_of_provisional, remove_if_abandoned
 from strongroom.targets.tree import DIRECTORY, Branch, Found, sync_directory, walk
@@ -44,7 +45,7 @@ _DESCENTS = 100
 _OBJECT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class DirectoryTarget:
+class DirectoryTarget(Placed):
     """A :class:`~strongroom.targets.Target` in a directory of a POSIX file system.
 
     The directory must carry a marker, which :meth:`prepare` writes once. Without it every
@@ -70,27 +71,8 @@ class DirectoryTarget:
         provider: str = "directory",
         reserve: int = RESERVE_BYTES,
     ) -> None:
-        self._path = os.path.realpath(path)
-        self._name = name
-        self._region = region
-        self._provider = provider
+        super().__init__(Place(name=name, region=region, provider=provider, address=os.path.realpath(path)))
         self._reserve = reserve
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def region(self) -> str:
-        return self._region
-
-    @property
-    def provider(self) -> str:
-        return self._provider
-
-    @property
-    def address(self) -> str:
-        return self._path
 
     def prepare(self) -> None:
         """Create the directory (mode 0700) if need be, and mark it as this target's.
@@ -99,8 +81,8 @@ class DirectoryTarget:
         because a directory was found missing. Repeating it is harmless.
         """
         with self._errors("prepare it", writing=True):
-            _make_directories(Path(self._path))
-            fd = os.open(self._path, DIRECTORY)
+            _make_directories(Path(self.address))
+            fd = os.open(self.address, DIRECTORY)
             try:
                 _write_marker(fd)
             finally:
@@ -169,7 +151,7 @@ class DirectoryTarget:
 
     def excess(self, name: str) -> Iterator[Check]:  # noqa: ARG002
         """Look who else may use the directory."""
-        return iter((of_mode(self._path),))
+        return iter((of_mode(self.address),))
 
     def settings(self) -> Iterator[Check]:
         """Return nothing: a directory has no settings of its own."""
@@ -198,7 +180,7 @@ class DirectoryTarget:
             for _ in range(_DESCENTS):
                 with contextlib.suppress(FileNotFoundError):
                     return self._descend(above, leaf, size)
-        raise TargetUnavailable(f"{self._titled()}: its directories vanish while {name} is written")
+        raise TargetUnavailable(f"{self.place}: its directories vanish while {name} is written")
 
     def _descend(self, above: Sequence[str], leaf: str, size: int) -> tuple[Branch, Provisional | None]:
         with contextlib.ExitStack() as undo:
@@ -241,9 +223,9 @@ class DirectoryTarget:
         free = room.f_bavail * room.f_frsize
         if room.f_blocks and free < size + self._reserve:
             needs = f"{plural(free, 'byte')} free and needs {size + self._reserve:,}"
-            raise TargetFull(f"{self._titled()} has {needs}")
+            raise TargetFull(f"{self.place} has {needs}")
         if room.f_files and not room.f_favail:
-            raise TargetFull(f"{self._titled()} has no inode free")
+            raise TargetFull(f"{self.place} has no inode free")
 
     # -- reading -------------------------------------------------------------
 
@@ -276,7 +258,7 @@ class DirectoryTarget:
         return found.st_size
 
     def _missing(self, name: str) -> MissingPiece:
-        return MissingPiece(f"{self._titled()} does not hold {name}")
+        return MissingPiece(f"{self.place} does not hold {name}")
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         with self._errors(f"list {prefix or 'everything'}"):
@@ -300,17 +282,14 @@ class DirectoryTarget:
     def _root(self) -> Branch:
         """Open the root, which must be there and marked."""
         try:
-            fd = os.open(self._path, DIRECTORY)
+            fd = os.open(self.address, DIRECTORY)
         except FileNotFoundError:
-            raise TargetUnavailable(f"{self._titled()} is not there", hint=_MOUNT + _CREATE) from None
+            raise TargetUnavailable(f"{self.place} is not there", hint=_MOUNT + _CREATE) from None
         if not _exists(fd, MARKER):
             os.close(fd)
-            mark = _MARK.format(quote(str(Path(self._path, MARKER))))
-            raise TargetUnavailable(f"{self._titled()} has no {MARKER} in it", hint=_MOUNT + mark + _CREATE)
+            mark = _MARK.format(quote(str(Path(self.address, MARKER))))
+            raise TargetUnavailable(f"{self.place} has no {MARKER} in it", hint=_MOUNT + mark + _CREATE)
         return Branch(fd)
-
-    def _titled(self) -> str:
-        return f"target '{self._name}' ({self._path})"
 
     @contextlib.contextmanager
     def _errors(self, doing: str, *, writing: bool = False) -> Iterator[None]:
@@ -319,7 +298,7 @@ class DirectoryTarget:
             yield
         except OSError as error:
             kind = _kind(error.errno, writing=writing)
-            raise kind(f"{self._titled()} could not {doing}: {error.strerror}") from error
+            raise kind(f"{self.place} could not {doing}: {error.strerror}") from error
 
 
 _MOUNT = "Mount it. If it is mounted elsewhere, mount it here, or correct the target's path. "

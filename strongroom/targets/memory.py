@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator
 from strongroom.errors import MissingPiece, TargetFull, VerificationFailed
 from strongroom.targets import ObjectInfo
 from strongroom.targets.names import check_name, check_prefix, check_range
+from strongroom.targets.place import Place, Placed
 from strongroom.words import plural
 
 READ_BYTES = 1024 * 1024
 
 
-class MemoryTarget:
+class MemoryTarget(Placed):
     """A :class:`~strongroom.targets.Target` that is gone when the process ends.
 
     Args:
@@ -29,29 +30,11 @@ class MemoryTarget:
         provider: str = "memory",
         capacity: int | None = None,
     ) -> None:
-        self._name = name
-        self._region = region
-        self._provider = provider
+        super().__init__(Place(name=name, region=region, provider=provider, address=f"memory:{name}"))
         self._capacity = capacity
         self._objects: dict[str, bytes] = {}
         self._held = 0
         self._lock = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def region(self) -> str:
-        return self._region
-
-    @property
-    def provider(self) -> str:
-        return self._provider
-
-    @property
-    def address(self) -> str:
-        return f"memory:{self._name}"
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         """Store an object once; see :meth:`strongroom.targets.Target.put`."""
@@ -102,14 +85,14 @@ class MemoryTarget:
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
         content = self._objects.get(name)
         if content is None:
-            raise MissingPiece(f"target '{self._name}' does not hold {name}")
+            raise MissingPiece(f"target '{self.name}' does not hold {name}")
         end = len(content) if length is None else min(len(content), offset + length)
         for start in range(offset, end, READ_BYTES):
             yield content[start : min(end, start + READ_BYTES)]
 
     def _check_room(self, size: int) -> None:
         if self._capacity is not None and self._held + size > self._capacity:
-            raise TargetFull(f"target '{self._name}' has room for {plural(self._capacity, 'byte')} in all")
+            raise TargetFull(f"target '{self.name}' has room for {plural(self._capacity, 'byte')} in all")
 
 
 def _gather(name: str, chunks: Iterable[bytes | memoryview], size: int) -> bytes:

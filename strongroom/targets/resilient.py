@@ -27,6 +27,7 @@ from strongroom.model import ObjectInfo
 from strongroom.targets import Locking, Target
 from strongroom.targets.breaker import Breaker
 from strongroom.targets.names import check_name, check_prefix, check_range
+from strongroom.targets.place import Place, Placed
 
 T = TypeVar("T")
 Chunk = bytes | memoryview
@@ -67,7 +68,7 @@ class Waits:
         return drawn + (retry_after or 0.0)
 
 
-class Resilient:
+class Resilient(Placed):
     """A :class:`~strongroom.targets.Target` round another one.
 
     One whose target locks is a :class:`ResilientLocking`; :func:`resilient` chooses.
@@ -92,28 +93,15 @@ class Resilient:
     ) -> None:
         if attempts < 1:
             raise ValueError("at least one attempt is needed")
+        super().__init__(
+            Place(name=target.name, region=target.region, provider=target.provider, address=target.address)
+        )
         self.target = target
         self._attempts = attempts
         self._deadline = deadline
         self._progress = progress
         self._breaker = breaker or Breaker()
         self._waits = waits or Waits()
-
-    @property
-    def name(self) -> str:
-        return self.target.name
-
-    @property
-    def region(self) -> str:
-        return self.target.region
-
-    @property
-    def provider(self) -> str:
-        return self.target.provider
-
-    @property
-    def address(self) -> str:
-        return self.target.address
 
     def put(self, name: str, chunks: Iterable[Chunk], *, size: int, sha256: bytes) -> bool:
         """Store an object once; see :meth:`strongroom.targets.Target.put`.

@@ -71,6 +71,13 @@ class TargetConformance:
     def target(self) -> Iterator[Target]:
         raise NotImplementedError("a subclass gives the target")
 
+    def test_a_missing_object_is_told_with_the_target_s_name_and_address(self, target: Target) -> None:
+        with pytest.raises(MissingPiece) as missing:
+            get(target, "missing")
+
+        assert target.name in missing.value.message
+        assert target.address.removeprefix("memory:") in missing.value.message
+
     # -- put -----------------------------------------------------------------
 
     def test_an_object_that_was_put_reads_back_and_is_listed(self, target: Target) -> None:

@@ -21,6 +21,7 @@ from strongroom.targets.azure.locks import Lock
 from strongroom.targets.blocks import checked
 from strongroom.targets.hidden import HiddenVersion, may
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
+from strongroom.targets.place import Place, Placed
 from strongroom.targets.probing import Check
 from strongroom.words import plural
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AzureTarget:
+class AzureTarget(Placed):
     """A :class:`~strongroom.targets.Target` in a container of Azure Blob Storage.
 
     It is :class:`~strongroom.targets.Locking` too, for accounts that have version-level
@@ -60,30 +61,12 @@ class AzureTarget:
     ) -> None:
         self._account = account
         self._client = Client(account)
-        self._name = name
-        self._region = region
-        self._provider = provider
         self._prefix = canonical_prefix(prefix)
-        self._address = f"{account.endpoint()}/{account.container}/{self._prefix}".rstrip("/")
+        address = f"{account.endpoint()}/{account.container}/{self._prefix}".rstrip("/")
+        super().__init__(Place(name=name, region=region, provider=provider, address=address))
         self._lock = lock
         self._can_lock = False
         self._block_bytes = block_bytes
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def region(self) -> str:
-        return self._region
-
-    @property
-    def provider(self) -> str:
-        return self._provider
-
-    @property
-    def address(self) -> str:
-        return self._address
 
     def close(self) -> None:
         """Close this process's connections; the next call opens new ones."""
@@ -205,7 +188,7 @@ class AzureTarget:
         blob = self._blob(name)
         until = locks.end_of(blob) if self._lock is not None else None
         if until is not None:  # with versions kept, the service would hide it and call that deleted
-            raise TargetLocked(f"{self._titled()}: {name} is locked until {until.isoformat()}")
+            raise TargetLocked(f"{self.place}: {name} is locked until {until.isoformat()}")
         blob.delete_blob()
 
     def _is_there(self, name: str) -> bool:
@@ -219,7 +202,7 @@ class AzureTarget:
         # Asked for, because a service that does not know the header leaves the blob open.
         self._can_lock = self._can_lock or self.can_lock()
         if not self._can_lock:
-            raise TargetError(f"{self._titled()} cannot lock objects, and its settings demand it", hint=_LOCK)
+            raise TargetError(f"{self.place} cannot lock objects, and its settings demand it", hint=_LOCK)
         return locks.at_put(self._lock)
 
     def _sweep(self, prefix: str) -> int:
@@ -234,7 +217,7 @@ class AzureTarget:
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
         found = self.stat(name)
         if found is None:
-            raise MissingPiece(f"{self._titled()} does not hold {name}")
+            raise MissingPiece(f"{self.place} does not hold {name}")
         end = found.size if length is None else min(found.size, offset + length)
         if offset >= end:
             return
@@ -243,7 +226,7 @@ class AzureTarget:
             left -= len(piece)
             yield piece
         if left:
-            raise TargetUnavailable(f"{self._titled()} cut {name} short by {plural(left, 'byte')}")
+            raise TargetUnavailable(f"{self.place} cut {name} short by {plural(left, 'byte')}")
 
     def _download(self, name: str, offset: int, length: int) -> Iterator[bytes]:
         blob = self._blob(name)
@@ -261,7 +244,7 @@ class AzureTarget:
             if not is_name(name):
                 continue
             if name <= last:
-                raise TargetError(f"{self._titled()} does not list in order", hint=_ORDER)
+                raise TargetError(f"{self.place} does not list in order", hint=_ORDER)
             last = name
             yield ObjectInfo(name=name, size=blob.size)
 
@@ -280,9 +263,6 @@ class AzureTarget:
 
     def _blob(self, name: str) -> BlobClient:
         return self._client.get().get_blob_client(self._prefix + name)
-
-    def _titled(self) -> str:
-        return f"target '{self._name}' ({self._address})"
 
     def _ask(self, doing: str, call: Callable[[], T], *, writing: bool = False) -> T:
         """Call the service; what it refuses becomes an error of ours."""
@@ -310,7 +290,7 @@ class AzureTarget:
 
         if status_of(error) in _REFUSED:
             self._client.forget()  # the file may hold a newer credential by now
-        return typed(error, titled=self._titled(), doing=doing, writing=writing)
+        return typed(error, titled=str(self.place), doing=doing, writing=writing)
 
 
 _REFUSED = frozenset({401, 403})

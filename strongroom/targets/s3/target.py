@@ -10,6 +10,7 @@ from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
 from strongroom.targets.hidden import HiddenVersion
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
+from strongroom.targets.place import Place, Placed
 from strongroom.targets.probing import Check
 from strongroom.targets.s3.bucket import Bucket
 from strongroom.targets.s3.failures import translated
@@ -22,7 +23,7 @@ from strongroom.targets.s3.uploads import abort_all
 from strongroom.targets.s3.versions import hidden, purge, telling
 
 
-class S3Target:
+class S3Target(Placed):
     """A :class:`~strongroom.targets.Target` in an S3 bucket.
 
     In a versioned bucket the current version is the object, and a delete marker is none:
@@ -45,31 +46,14 @@ class S3Target:
         provider: str = "aws",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._name = name
-        self._region = region or options.region
-        self._provider = provider
-        self.bucket = Bucket(options, title=f"target '{name}' ({options.address})")
+        region = region or options.region
+        super().__init__(Place(name=name, region=region, provider=provider, address=options.address))
+        self.bucket = Bucket(options, title=str(self.place))
         self._putter = Putter(self.bucket, clock=clock)
         self._reader = Reader(self.bucket)
         self._locks = Locks(self.bucket, clock=clock)
         self._prober = Prober(self.bucket, clock=clock)
         self._clock = clock
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def region(self) -> str:
-        return self._region
-
-    @property
-    def provider(self) -> str:
-        return self._provider
-
-    @property
-    def address(self) -> str:
-        return self.bucket.options.address
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         """Store an object once; see :meth:`strongroom.targets.Target.put`."""

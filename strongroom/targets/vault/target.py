@@ -11,6 +11,7 @@ from strongroom.errors import MissingPiece, TargetError, TargetUnavailable
 from strongroom.targets import ObjectInfo
 from strongroom.targets.blocks import checked
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
+from strongroom.targets.place import Place, Placed
 from strongroom.targets.probing import Check
 from strongroom.targets.vault import probing
 from strongroom.targets.vault.chunks import SMALL_AHEAD, Chunks, in_base64
@@ -34,7 +35,7 @@ from strongroom.vault.client import Vault
 CHUNK_BYTES = 256 * 1024
 
 
-class VaultTarget:
+class VaultTarget(Placed):
     """A :class:`~strongroom.targets.Target` in a KV version 2 mount.
 
     Args:
@@ -63,31 +64,12 @@ class VaultTarget:
         transit: str | None = None,
     ) -> None:
         self._vault = vault
-        self._name = name
-        self._region = region
-        self._provider = provider
+        address = _address(vault, mount, prefix)
+        super().__init__(Place(name=name, region=region, provider=provider, address=address))
         self._chunk_bytes = chunk_bytes
-        self._address = _address(vault, mount, prefix)
-        self._titled = f"target '{name}' ({self._address})"
-        self._entries = Entries(vault, mount=mount, folder=prefix, titled=self._titled)
+        self._entries = Entries(vault, mount=mount, folder=prefix, titled=str(self.place))
         self._transit = Transit(transit, self._entries) if transit else None
         self._chunks = Chunks(self._entries, transit=self._transit)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def region(self) -> str:
-        return self._region
-
-    @property
-    def provider(self) -> str:
-        return self._provider
-
-    @property
-    def address(self) -> str:
-        return self._address
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         """Store an object once; see :meth:`strongroom.targets.Target.put`.
@@ -165,7 +147,7 @@ class VaultTarget:
     def _check_count(self, size: int) -> None:
         if chunk_count(size, self._chunk_bytes) > MOST_CHUNKS:
             raise TargetError(
-                f"{self._titled}: {size:,} bytes are over {MOST_CHUNKS:,} chunks of {self._chunk_bytes:,}",
+                f"{self.place}: {size:,} bytes are over {MOST_CHUNKS:,} chunks of {self._chunk_bytes:,}",
                 hint="Nothing was written. Raise 'chunk_bytes' of this target.",
             )
 
@@ -197,7 +179,7 @@ class VaultTarget:
             # A sweep that began before the head was there took the chunks. Whichever of the two
             # comes second sees the other's work, so no broken object stays.
             self._remove(name, head)
-            raise TargetUnavailable(f"{self._titled}: a sweep took {name} for abandoned while it was written")
+            raise TargetUnavailable(f"{self.place}: a sweep took {name} for abandoned while it was written")
         return created
 
     def _remove(self, name: str, head: Head | None) -> None:
@@ -239,7 +221,7 @@ class VaultTarget:
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
         head = self._head(name)
         if head is None:
-            raise MissingPiece(f"{self._titled} does not hold {name}")
+            raise MissingPiece(f"{self.place} does not hold {name}")
         end = head.total if length is None else min(head.total, offset + length)
         if offset >= end:
             return
