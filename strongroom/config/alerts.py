@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from strongroom.config.base import Section
-from strongroom.config.fields import AbsolutePath, Duration, Host, MailAddress, Text
+from strongroom.config.fields import AbsolutePath, Duration, Host, MailAddress
+from strongroom.config.shared import CaFile, LoginName, Port
 
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
@@ -91,14 +92,8 @@ class MailSettings(Section, frozen=True, kw_only=True):
         Meta(description="Name or address of the server.", examples=["smtp.example.org"]),
     ] = None
     port: Annotated[
-        int | None,
-        Meta(
-            ge=1,
-            le=65535,
-            description="Port it listens on.",
-            examples=[2525],
-            extra={"default": "587 with `starttls`, 465 with `tls`, 25 with `none`"},
-        ),
+        Port | None,
+        Meta(examples=[2525], extra={"default": "587 with `starttls`, 465 with `tls`, 25 with `none`"}),
     ] = None
     security: Annotated[
         Literal["starttls", "tls", "none"],
@@ -107,7 +102,7 @@ class MailSettings(Section, frozen=True, kw_only=True):
             examples=["tls"],
         ),
     ] = "starttls"
-    username: Annotated[Text | None, Meta(description="Name to log in with.", examples=["strongroom"])] = None
+    username: Annotated[LoginName | None, Meta(examples=["strongroom"])] = None
     password_file: Annotated[
         AbsolutePath | None,
         Meta(
@@ -116,12 +111,7 @@ class MailSettings(Section, frozen=True, kw_only=True):
         ),
     ] = None
     ca_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="Certificates (PEM) that may sign the server's.",
-            examples=["/etc/strongroom/mail-ca.pem"],
-            extra={"default": "those of the system"},
-        ),
+        CaFile, Meta(examples=["/etc/strongroom/mail-ca.pem"], extra={"default": "those of the system"})
     ] = None
     sender: Annotated[
         MailAddress | None,

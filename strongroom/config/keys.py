@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from strongroom.config.base import Section
-from strongroom.config.fields import AbsolutePath, Name, PublicKey, Text, Url
+from strongroom.config.fields import AbsolutePath, Name, PublicKey, Text
+from strongroom.config.shared import KEY_KIND, AwsEndpoint, AwsProfile, VaultName
 
 HexId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
 
@@ -14,9 +15,7 @@ HexId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
 class PassphraseKey(Section, frozen=True, kw_only=True):
     """Whoever knows a passphrase can open."""
 
-    kind: Annotated[
-        Literal["passphrase"], Meta(description="Which kind of key this is.", examples=["passphrase"])
-    ]
+    kind: Annotated[Literal["passphrase"], KEY_KIND]
     file: Annotated[
         AbsolutePath | None,
         Meta(
@@ -39,7 +38,7 @@ class PassphraseKey(Section, frozen=True, kw_only=True):
 class KeyFileKey(Section, frozen=True, kw_only=True):
     """Whoever has a key file (`strongroom generate-backup-key`) can open."""
 
-    kind: Annotated[Literal["keyfile"], Meta(description="Which kind of key this is.", examples=["keyfile"])]
+    kind: Annotated[Literal["keyfile"], KEY_KIND]
     file: Annotated[
         AbsolutePath,
         Meta(
@@ -52,7 +51,7 @@ class KeyFileKey(Section, frozen=True, kw_only=True):
 class HpkeKey(Section, frozen=True, kw_only=True):
     """Whoever has the private half (`strongroom keygen`) can open; sealing needs the public half."""
 
-    kind: Annotated[Literal["hpke"], Meta(description="Which kind of key this is.", examples=["hpke"])]
+    kind: Annotated[Literal["hpke"], KEY_KIND]
     public_key: Annotated[
         PublicKey | None,
         Meta(
@@ -76,7 +75,7 @@ class HpkeKey(Section, frozen=True, kw_only=True):
 class Pkcs11Key(Section, frozen=True, kw_only=True):
     """A key in a hardware security module (PKCS#11); it never leaves it."""
 
-    kind: Annotated[Literal["pkcs11"], Meta(description="Which kind of key this is.", examples=["pkcs11"])]
+    kind: Annotated[Literal["pkcs11"], KEY_KIND]
     mechanism: Annotated[
         Literal["ec", "aes"],
         Meta(
@@ -126,8 +125,8 @@ class Pkcs11Key(Section, frozen=True, kw_only=True):
 class TransitKey(Section, frozen=True, kw_only=True):
     """A key of Vault's transit engine. Whoever may use it there can open."""
 
-    kind: Annotated[Literal["transit"], Meta(description="Which kind of key this is.", examples=["transit"])]
-    vault: Annotated[Name, Meta(description="The server, a name under `vaults`.", examples=["keys"])]
+    kind: Annotated[Literal["transit"], KEY_KIND]
+    vault: Annotated[VaultName, Meta(examples=["keys"])]
     key: Annotated[Text, Meta(description="The key's name.", examples=["backup"])]
     mount: Annotated[Text, Meta(description="Where the engine is mounted.", examples=["transit"])] = "transit"
 
@@ -135,7 +134,7 @@ class TransitKey(Section, frozen=True, kw_only=True):
 class KmsKey(Section, frozen=True, kw_only=True):
     """A key of AWS KMS, of one region: name one for each region that might be lost."""
 
-    kind: Annotated[Literal["kms"], Meta(description="Which kind of key this is.", examples=["kms"])]
+    kind: Annotated[Literal["kms"], KEY_KIND]
     key_id: Annotated[
         Text,
         Meta(
@@ -145,26 +144,15 @@ class KmsKey(Section, frozen=True, kw_only=True):
     ]
     region: Annotated[Text, Meta(description="The key's region.", examples=["eu-central-1"])]
     endpoint_url: Annotated[
-        Url | None,
-        Meta(
-            description="Address of the service, if it is not the region's public one.",
-            examples=["https://vpce-0123.kms.eu-central-1.vpce.amazonaws.com"],
-        ),
+        AwsEndpoint, Meta(examples=["https://vpce-0123.kms.eu-central-1.vpce.amazonaws.com"])
     ] = None
-    profile: Annotated[
-        Text | None,
-        Meta(
-            description="Profile of the AWS configuration to use.",
-            examples=["backup"],
-            extra={"default": "what the AWS SDK finds: environment, profile, instance role"},
-        ),
-    ] = None
+    profile: Annotated[AwsProfile, Meta(examples=["backup"])] = None
 
 
 class QuorumKey(Section, frozen=True, kw_only=True):
     """Any k of n custodians, each with a share on paper, can open together."""
 
-    kind: Annotated[Literal["quorum"], Meta(description="Which kind of key this is.", examples=["quorum"])]
+    kind: Annotated[Literal["quorum"], KEY_KIND]
     file: Annotated[
         AbsolutePath,
         Meta(
@@ -177,7 +165,7 @@ class QuorumKey(Section, frozen=True, kw_only=True):
 class AllOfKey(Section, frozen=True, kw_only=True):
     """Several keys of which every one is needed; in place of each there may be spares."""
 
-    kind: Annotated[Literal["all-of"], Meta(description="Which kind of key this is.", examples=["all-of"])]
+    kind: Annotated[Literal["all-of"], KEY_KIND]
     legs: Annotated[
         tuple[tuple[Name, ...], ...],
         Meta(

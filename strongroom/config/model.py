@@ -16,6 +16,7 @@ from strongroom.config.base import KIB, MIB, Section
 from strongroom.config.fields import AbsolutePath, Fingerprint, Name, Size, Text
 from strongroom.config.keys import KeySettings
 from strongroom.config.policies import DrillSettings, PolicySettings, RepairSettings
+from strongroom.config.shared import LoginName, Port
 from strongroom.config.sources import LocalSource, SourceSettings
 from strongroom.config.targets import DirectoryTargetSettings, TargetSettings
 from strongroom.config.upkeep import KeyHealthSettings, RotationSettings
@@ -167,8 +168,8 @@ class FlowerSettings(Section, frozen=True, kw_only=True):
     """The task monitor (`strongroom up --flower`). It always asks for a login."""
 
     host: Annotated[Text, Meta(description="Address it listens on.", examples=["127.0.0.1"])] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=1, le=65535, description="Port it listens on.", examples=[5555])] = 5555
-    user: Annotated[Text, Meta(description="Name to log in with.", examples=["operator"])] = "strongroom"
+    port: Annotated[Port, Meta(examples=[5555])] = 5555
+    user: Annotated[LoginName, Meta(examples=["operator"])] = "strongroom"
     password_file: Annotated[
         AbsolutePath | None,
         Meta(

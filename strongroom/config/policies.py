@@ -8,6 +8,7 @@ from msgspec.structs import force_setattr
 
 from strongroom.config.base import Section
 from strongroom.config.fields import Name, Text
+from strongroom.config.shared import Schedule
 from strongroom.model import Depth, Selection
 
 YEAR_DAYS = 365
@@ -43,14 +44,9 @@ class PolicySettings(Section, frozen=True, kw_only=True):
             examples=["the private half lies in the safes of Berlin and Oslo"],
         ),
     ] = None
-    schedule: Annotated[
-        Text | None,
-        Meta(
-            description="When it is due: five cron fields, in UTC.",
-            examples=["0 3 * * 0"],
-            extra={"default": "only when asked for"},
-        ),
-    ] = None
+    schedule: Annotated[Schedule, Meta(examples=["0 3 * * 0"], extra={"default": "only when asked for"})] = (
+        None
+    )
     quorum: Annotated[
         int,
         Meta(
@@ -180,14 +176,9 @@ class RepairSettings(Section, frozen=True, kw_only=True):
 class DrillSettings(Section, frozen=True, kw_only=True):
     """The rehearsed recovery: restore a backup into a scratch store, compare, take the time."""
 
-    schedule: Annotated[
-        Text | None,
-        Meta(
-            description="When it is due: five cron fields, in UTC.",
-            examples=["0 5 1 * *"],
-            extra={"default": "only when asked for"},
-        ),
-    ] = None
+    schedule: Annotated[Schedule, Meta(examples=["0 5 1 * *"], extra={"default": "only when asked for"})] = (
+        None
+    )
     policy: Annotated[
         Name | None,
         Meta(description="The full policy whose newest backup is restored.", examples=["monthly-full"]),

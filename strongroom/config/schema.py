@@ -6,7 +6,7 @@ import json
 import types
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from msgspec import Meta, Struct
 from msgspec.structs import fields
@@ -34,8 +34,9 @@ class Field(Struct, frozen=True, kw_only=True):
 
     @property
     def examples(self) -> list[Any]:
-        """Values that it takes."""
-        return noted(self.marks, "examples") or []
+        """Values that it takes: of a key that takes one word alone, that word."""
+        only = get_args(self.kind) if get_origin(self.kind) is Literal else ()
+        return noted(self.marks, "examples") or list(only if len(only) == 1 else ())
 
 
 @cache

@@ -6,19 +6,22 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from strongroom.config.base import Section
-from strongroom.config.fields import AbsolutePath, Name, Text, Url
-
-DESTINATION = Meta(
-    description="Whether secrets are restored into it. Then its credential needs the rights to write, and "
-    "`check-backup-permissions` and `check-recovery-environment` judge it by what a restore needs.",
-    examples=[True],
+from strongroom.config.fields import AbsolutePath, Text
+from strongroom.config.shared import (
+    SOURCE_KIND,
+    AwsCredentialsFile,
+    AwsEndpoint,
+    AwsProfile,
+    CaFile,
+    Destination,
+    VaultName,
 )
 
 
 class LocalSource(Section, frozen=True, kw_only=True):
     """The local store: SQLite, each value sealed under the store's own master key."""
 
-    kind: Annotated[Literal["local"], Meta(description="Which kind of source this is.", examples=["local"])]
+    kind: Annotated[Literal["local"], SOURCE_KIND]
     path: Annotated[
         AbsolutePath | None,
         Meta(
@@ -33,7 +36,7 @@ class LocalSource(Section, frozen=True, kw_only=True):
 class FilesSource(Section, frozen=True, kw_only=True):
     """Secrets in files."""
 
-    kind: Annotated[Literal["files"], Meta(description="Which kind of source this is.", examples=["files"])]
+    kind: Annotated[Literal["files"], SOURCE_KIND]
     path: Annotated[
         AbsolutePath,
         Meta(description="The file, or the directory of secret files.", examples=["/run/secrets"]),
@@ -54,8 +57,8 @@ class FilesSource(Section, frozen=True, kw_only=True):
 class VaultSource(Section, frozen=True, kw_only=True):
     """KV secrets of a Vault or OpenBao server: every version, with its metadata."""
 
-    kind: Annotated[Literal["vault"], Meta(description="Which kind of source this is.", examples=["vault"])]
-    vault: Annotated[Name, Meta(description="The server, a name under `vaults`.", examples=["main"])]
+    kind: Annotated[Literal["vault"], SOURCE_KIND]
+    vault: Annotated[VaultName, Meta(examples=["main"])]
     mounts: Annotated[
         tuple[Text, ...],
         Meta(
@@ -79,7 +82,7 @@ class VaultSource(Section, frozen=True, kw_only=True):
             examples=[False],
         ),
     ] = True
-    destination: Annotated[bool, DESTINATION] = False
+    destination: Destination = False
 
 
 class RaftSource(Section, frozen=True, kw_only=True):
@@ -89,44 +92,24 @@ class RaftSource(Section, frozen=True, kw_only=True):
     `strongroom restore-snapshot`. Whoever restores one needs the unseal keys of its time.
     """
 
-    kind: Annotated[Literal["raft"], Meta(description="Which kind of source this is.", examples=["raft"])]
-    vault: Annotated[Name, Meta(description="The server, a name under `vaults`.", examples=["main"])]
+    kind: Annotated[Literal["raft"], SOURCE_KIND]
+    vault: Annotated[VaultName, Meta(examples=["main"])]
 
 
 class AwsSource(Section, frozen=True, kw_only=True):
     """AWS Secrets Manager, one region of one account."""
 
-    kind: Annotated[Literal["aws"], Meta(description="Which kind of source this is.", examples=["aws"])]
+    kind: Annotated[Literal["aws"], SOURCE_KIND]
     region: Annotated[Text, Meta(description="The region.", examples=["eu-central-1"])]
     endpoint_url: Annotated[
-        Url | None,
-        Meta(
-            description="Address of the service, if it is not the region's public one.",
-            examples=["https://vpce-0123.secretsmanager.eu-central-1.vpce.amazonaws.com"],
-        ),
+        AwsEndpoint, Meta(examples=["https://vpce-0123.secretsmanager.eu-central-1.vpce.amazonaws.com"])
     ] = None
-    profile: Annotated[
-        Text | None,
-        Meta(
-            description="Profile of the AWS configuration to use.",
-            examples=["backup"],
-            extra={"default": "what the AWS SDK finds: environment, profile, instance role"},
-        ),
-    ] = None
-    credentials_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="A credentials file in the AWS SDK's format, for this source alone.",
-            examples=["/run/secrets/aws-secrets-manager"],
-        ),
-    ] = None
+    profile: Annotated[AwsProfile, Meta(examples=["backup"])] = None
+    credentials_file: Annotated[AwsCredentialsFile, Meta(examples=["/run/secrets/aws-secrets-manager"])] = (
+        None
+    )
     ca_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="Certificates (PEM) that may sign the server's.",
-            examples=["/etc/strongroom/aws-ca.pem"],
-            extra={"default": "those of the SDK"},
-        ),
+        CaFile, Meta(examples=["/etc/strongroom/aws-ca.pem"], extra={"default": "those of the SDK"})
     ] = None
     requests_per_second: Annotated[
         int, Meta(ge=1, le=10_000, description="What the service may be asked for at most.", examples=[100])
@@ -156,7 +139,7 @@ class AwsSource(Section, frozen=True, kw_only=True):
             examples=[True],
         ),
     ] = False
-    destination: Annotated[bool, DESTINATION] = False
+    destination: Destination = False
 
 
 SourceSettings = LocalSource | FilesSource | VaultSource | RaftSource | AwsSource

@@ -6,33 +6,31 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from strongroom.config.base import KIB, Section
-from strongroom.config.fields import AbsolutePath, Name, Size, Text, Url
-
-ShortLock = Annotated[
-    int, Meta(ge=1, le=30, description="How long the short lock lasts, in days.", examples=[3])
-]
-LongestLock = Annotated[
-    int,
-    Meta(ge=1, le=36_500, description="The longest lock that is ever asked for, in days.", examples=[800]),
-]
+from strongroom.config.fields import AbsolutePath, Size, Text, Url
+from strongroom.config.shared import (
+    TARGET_KIND,
+    AwsCredentialsFile,
+    AwsEndpoint,
+    AwsProfile,
+    CaFile,
+    LongestLock,
+    Prefix,
+    Provider,
+    Region,
+    ShortLock,
+    VaultName,
+)
 
 
 class DirectoryTargetSettings(Section, frozen=True, kw_only=True):
     """A directory: a local disk, a mounted share, a disk that lies in a safe."""
 
-    kind: Annotated[
-        Literal["directory"], Meta(description="Which kind of target this is.", examples=["directory"])
-    ]
+    kind: Annotated[Literal["directory"], TARGET_KIND]
     path: Annotated[
         AbsolutePath, Meta(description="The directory, its own and nobody else's.", examples=["/mnt/eu"])
     ]
-    region: Annotated[
-        Text,
-        Meta(
-            description="Where it lies. A policy may ask for copies in several regions.", examples=["eu-west"]
-        ),
-    ]
-    provider: Annotated[Text, Meta(description="Who runs it.", examples=["nas-frankfurt"])] = "directory"
+    region: Annotated[Region, Meta(examples=["eu-west"])]
+    provider: Annotated[Provider, Meta(examples=["nas-frankfurt"])] = "directory"
     create: Annotated[
         bool,
         Meta(
@@ -46,9 +44,9 @@ class DirectoryTargetSettings(Section, frozen=True, kw_only=True):
 class S3TargetSettings(Section, frozen=True, kw_only=True):
     """A bucket of Amazon S3, or of anything that speaks its protocol."""
 
-    kind: Annotated[Literal["s3"], Meta(description="Which kind of target this is.", examples=["s3"])]
+    kind: Annotated[Literal["s3"], TARGET_KIND]
     bucket: Annotated[Text, Meta(description="The bucket.", examples=["acme-strongroom-eu"])]
-    prefix: Annotated[str, Meta(description="What every object's name begins with.", examples=["prod"])] = ""
+    prefix: Prefix = ""
     region: Annotated[
         Text,
         Meta(
@@ -56,36 +54,12 @@ class S3TargetSettings(Section, frozen=True, kw_only=True):
             examples=["eu-central-1"],
         ),
     ]
-    provider: Annotated[Text, Meta(description="Who runs it.", examples=["ceph"])] = "aws"
-    endpoint_url: Annotated[
-        Url | None,
-        Meta(
-            description="Address of the service, if it is not Amazon's for the region.",
-            examples=["https://s3.example.org"],
-        ),
-    ] = None
-    profile: Annotated[
-        Text | None,
-        Meta(
-            description="Profile of the AWS configuration to use.",
-            examples=["backup-writer"],
-            extra={"default": "what the AWS SDK finds: environment, profile, instance role"},
-        ),
-    ] = None
-    credentials_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="A credentials file in the AWS SDK's format, for this target alone.",
-            examples=["/run/secrets/s3-eu"],
-        ),
-    ] = None
+    provider: Annotated[Provider, Meta(examples=["ceph"])] = "aws"
+    endpoint_url: Annotated[AwsEndpoint, Meta(examples=["https://s3.example.org"])] = None
+    profile: Annotated[AwsProfile, Meta(examples=["backup-writer"])] = None
+    credentials_file: Annotated[AwsCredentialsFile, Meta(examples=["/run/secrets/s3-eu"])] = None
     ca_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="Certificates (PEM) that may sign the server's.",
-            examples=["/etc/strongroom/s3-ca.pem"],
-            extra={"default": "those of the SDK"},
-        ),
+        CaFile, Meta(examples=["/etc/strongroom/s3-ca.pem"], extra={"default": "those of the SDK"})
     ] = None
     bucket_owner: Annotated[
         Text | None,
@@ -121,7 +95,7 @@ class S3TargetSettings(Section, frozen=True, kw_only=True):
 class AzureTargetSettings(Section, frozen=True, kw_only=True):
     """A container of Azure Blob Storage."""
 
-    kind: Annotated[Literal["azure"], Meta(description="Which kind of target this is.", examples=["azure"])]
+    kind: Annotated[Literal["azure"], TARGET_KIND]
     account_url: Annotated[
         Url,
         Meta(
@@ -130,15 +104,9 @@ class AzureTargetSettings(Section, frozen=True, kw_only=True):
         ),
     ]
     container: Annotated[Text, Meta(description="The container; it must be there.", examples=["strongroom"])]
-    prefix: Annotated[str, Meta(description="What every blob's name begins with.", examples=["prod"])] = ""
-    region: Annotated[
-        Text,
-        Meta(
-            description="Where it lies. A policy may ask for copies in several regions.",
-            examples=["westeurope"],
-        ),
-    ]
-    provider: Annotated[Text, Meta(description="Who runs it.", examples=["azure"])] = "azure"
+    prefix: Prefix = ""
+    region: Annotated[Region, Meta(examples=["westeurope"])]
+    provider: Annotated[Provider, Meta(examples=["azure"])] = "azure"
     credential_file: Annotated[
         AbsolutePath | None,
         Meta(
@@ -157,12 +125,7 @@ class AzureTargetSettings(Section, frozen=True, kw_only=True):
         ),
     ] = None
     ca_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="Certificates (PEM) that may sign the server's.",
-            examples=["/etc/strongroom/azure-ca.pem"],
-            extra={"default": "those of the library"},
-        ),
+        CaFile, Meta(examples=["/etc/strongroom/azure-ca.pem"], extra={"default": "those of the library"})
     ] = None
     lock: Annotated[
         Literal["none", "unlocked", "locked"],
@@ -179,8 +142,8 @@ class AzureTargetSettings(Section, frozen=True, kw_only=True):
 class VaultTargetSettings(Section, frozen=True, kw_only=True):
     """A KV version 2 mount of a Vault or OpenBao server, in chunks below its entry limit."""
 
-    kind: Annotated[Literal["vault"], Meta(description="Which kind of target this is.", examples=["vault"])]
-    vault: Annotated[Name, Meta(description="The server, a name under `vaults`.", examples=["backup"])]
+    kind: Annotated[Literal["vault"], TARGET_KIND]
+    vault: Annotated[VaultName, Meta(examples=["backup"])]
     mount: Annotated[
         Text,
         Meta(
@@ -188,15 +151,9 @@ class VaultTargetSettings(Section, frozen=True, kw_only=True):
             examples=["strongroom"],
         ),
     ]
-    prefix: Annotated[str, Meta(description="What every path begins with.", examples=["prod"])] = ""
-    region: Annotated[
-        Text,
-        Meta(
-            description="Where it lies. A policy may ask for copies in several regions.",
-            examples=["eu-central"],
-        ),
-    ]
-    provider: Annotated[Text, Meta(description="Who runs it.", examples=["vault"])] = "vault"
+    prefix: Prefix = ""
+    region: Annotated[Region, Meta(examples=["eu-central"])]
+    provider: Annotated[Provider, Meta(examples=["vault"])] = "vault"
     transit_key: Annotated[
         Text | None,
         Meta(

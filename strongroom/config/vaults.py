@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from strongroom.config.base import Section
 from strongroom.config.fields import AbsolutePath, Text, Url
+from strongroom.config.shared import CaFile
 
 
 class VaultSettings(Section, frozen=True, kw_only=True):
@@ -23,12 +24,7 @@ class VaultSettings(Section, frozen=True, kw_only=True):
         str, Meta(description="Namespace that everything happens in and below.", examples=["team-a"])
     ] = ""
     ca_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="Certificates (PEM) that may sign the server's.",
-            examples=["/etc/strongroom/vault-ca.pem"],
-            extra={"default": "those of the system"},
-        ),
+        CaFile, Meta(examples=["/etc/strongroom/vault-ca.pem"], extra={"default": "those of the system"})
     ] = None
     login: Annotated[
         Literal["token", "approle", "kubernetes"],

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec import Meta
 
 from strongroom.config import HpkeKey, PassphraseKey, Settings
 from strongroom.config.base import Section
@@ -55,6 +56,15 @@ def test_every_key_is_described_with_an_example_that_is_valid(field: Field) -> N
     assert field.description.endswith(".")
     assert field.examples
     assert read(field.annotation, field.examples[0], base=PAGE.parent)[1] == []
+
+
+def test_what_several_sections_have_is_described_once_in_the_code() -> None:
+    described: dict[str, Meta] = {}
+
+    for name, field in fields():
+        for mark in field.marks:
+            if isinstance(mark, Meta) and mark.description:
+                assert described.setdefault(mark.description, mark) is mark, name
 
 
 def test_the_default_file_loads_without_a_problem(place: Place) -> None:
