@@ -57,12 +57,13 @@ services: ## install Redis, PostgreSQL, SoftHSM and so on, or say what is missin
 live: $(DEV_READY) ## install the servers that tests/live starts and that need an environment of their own
 	@sh scripts/install-live-servers $(BIN)/python
 
-lint: $(DEV_READY) ## style, types, and which package may import which, links
+lint: $(DEV_READY) ## style, types, which package may import which, links, and plain words
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(WITH_PATH) lint-imports --no-logo
 	@$(BIN)/python scripts/check_docs.py
+	@$(BIN)/python scripts/check_words.py
 
 format: $(DEV_READY) ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .

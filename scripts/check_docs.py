@@ -1,4 +1,4 @@
-"""Check that what the documents point at is there: relative links, and targets of make."""
+"""Check what the documents point at (relative links, targets of make), and that a line holds one sentence."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 MAKE = re.compile(r"`make ([a-z]+)[^`]*`|^\s{0,4}make ([a-z]+)", re.MULTILINE)
+ENDED = re.compile(r"""[.?!][)"'*_]*\s+(?=["'(*_\[`]*[A-Z])""")
+ABBREVIATED = re.compile(r"\b(?:e\.g|i\.e|vs|cf|rev|sec)\.\s*$")
+MARKER = re.compile(r"\s*(?:[-*+]|\d+\.)\s+|\s*>\s*")
+CODE = re.compile(r"`[^`]*`")
+MADE = "<!-- Made from the code"
+PROSE = ("docs/tutorial/", "docs/how-to/", "docs/explanation/")
+"""What is written one sentence a line, so that a change of one sentence is a change of one line."""
 TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
 
 
@@ -37,13 +44,41 @@ def unknown_targets(text: str, known: set[str]) -> Iterator[str]:
             yield f"make {quoted or alone}"
 
 
+def prose(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are prose, with their numbers; an empty one for each that is not."""
+    fence = ""
+    for number, line in enumerate(text.splitlines(), start=1):
+        mark = line.strip()[:3]
+        fenced = bool(fence) or mark in ("```", "~~~")
+        if mark in ("```", "~~~"):
+            fence = "" if fence == mark else fence or mark
+        other = fenced or line.startswith(("|", "#", "    ", "<", "!!!", "???")) or not line.strip()
+        yield number, "" if other else CODE.sub("`x`", line)
+
+
+def not_one_sentence(text: str) -> Iterator[str]:
+    """Yield lines with two sentences, and sentences on two lines."""
+    before = ""
+    for number, line in prose(text):
+        begins = MARKER.match(line)
+        if before and line and not begins and not re.search(r"""[.?!:][)"'*_]*$""", before):
+            yield f"line {number - 1} ends in the middle of a sentence"
+        said = line[begins.end() :] if begins else line
+        if any(not ABBREVIATED.search(said[: end.start() + 1]) for end in ENDED.finditer(said)):
+            yield f"line {number} has more than one sentence"
+        before = line.rstrip()
+
+
 def main() -> int:
     known = set(TARGET.findall((ROOT / "Makefile").read_text()))
     found = []
     for document in documents():
         text = document.read_text()
         problems = [*dead_links(document, text), *unknown_targets(text, known)]
-        found += [f"{document.relative_to(ROOT)}: {problem} leads nowhere" for problem in problems]
+        name = document.relative_to(ROOT).as_posix()
+        found += [f"{name}: {problem} leads nowhere" for problem in problems]
+        if name.startswith(PROSE) and MADE not in text:
+            found += [f"{name}: {problem}" for problem in not_one_sentence(text)]
     print("\n".join(found) if found else "Documents: every link and make target is there.")
     return 1 if found else 0
 

@@ -1,0 +1,46 @@
+"""The lint of phrases sees what a person reads, and nothing else."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from scripts import check_words
+
+
+def phrases(found: list[tuple[int, str, str]]) -> list[tuple[int, str]]:
+    return [(line, phrase) for line, phrase, _ in found]
+
+
+@pytest.mark.parametrize("pattern", check_words.PHRASES)
+def test_every_phrase_is_a_pattern_of_small_letters_with_something_better(pattern: str) -> None:
+    assert re.compile(pattern)
+    assert pattern == pattern.lower()
+    assert len(check_words.PHRASES[pattern]) > 3
+
+
+def test_a_phrase_is_named_with_its_line_however_it_is_broken_and_spelt() -> None:
+    page = "# Keys\n\nA key. Whoever has it, opens.\nIt was not tried For\nWant of a PIN.\n"
+    assert phrases(list(check_words.in_page(page))) == [(4, "For Want of"), (3, "Whoever")]
+
+
+def test_code_and_links_in_a_page_are_not_read() -> None:
+    page = "Use `--for-want of`, [the page](keeper.md):\n\n```sh\nkeeper\n```\n\n    keeper anew\n"
+    assert list(check_words.in_page(page)) == []
+
+
+def test_texts_and_class_docstrings_are_read_and_other_docstrings_and_names_are_not() -> None:
+    source = '''
+"""A keeper."""
+def keeper() -> None:
+    """Seal anew."""  # for want of
+    print(f"for want of {keeper}")
+class Key:
+    """A keeper's key."""
+'''
+    assert sorted(phrases(list(check_words.in_source(source)))) == [(5, "for want of"), (7, "keeper")]
+
+
+def test_the_pages_that_are_checked_have_no_such_phrase() -> None:
+    assert list(check_words.problems(check_words.FOLDERS)) == []
