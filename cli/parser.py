@@ -16,7 +16,7 @@ PROGRAM = "strongroom"
 INTRODUCTION = "Sealed, replicated, drilled backups of the secrets that a company runs on."
 ENDING = """\
 Every command takes --help and --json. Errors say what happened, what it means and what to do;
-docs/cli.md lists the exit codes. Settings: STRONGROOM_CONFIG, STRONGROOM_STATE_DIR.
+docs/reference/exit-codes.md lists the exit codes. Settings: STRONGROOM_CONFIG, STRONGROOM_STATE_DIR.
 Passphrase: a prompt, --passphrase-file, STRONGROOM_PASSPHRASE_FILE or STRONGROOM_PASSPHRASE.
 """
 

@@ -1,14 +1,12 @@
-"""docs/cli.md, made from the parsers and the errors so that it cannot go stale.
+"""The pages of commands and of exit codes, made from the parsers and the errors so that they cannot go stale.
 
-``python -m cli.reference docs/cli.md`` writes it anew.
+``python scripts/make_reference.py`` writes them.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from cli import failures
@@ -18,27 +16,32 @@ from strongroom import errors
 from strongroom.errors import StrongroomError
 
 _HEAD = """\
-# Command line
+# Commands
 
-<!-- Made from the code: python -m cli.reference docs/cli.md -->
+<!-- Made from the code: python scripts/make_reference.py -->
 
-`strongroom COMMAND`, or `python scripts/secrets_cli.py COMMAND`, which is the same.
+Run a command as `strongroom COMMAND`.
+`python scripts/secrets_cli.py COMMAND` runs the same program.
 
-- The answer goes to stdout; with `--json` it is exactly one JSON document, also on an error.
-- Progress, remarks and errors go to stderr; progress only if that is a terminal. `--quiet` leaves out
-  progress and remarks.
-- An error says what happened, what it means and what to do, and has an exit code of its own.
-- A secret value comes from stdin or a hidden prompt, never from the command line. A passphrase comes from
-  `--passphrase-file`, `STRONGROOM_PASSPHRASE_FILE`, `STRONGROOM_PASSPHRASE` or a hidden prompt, in this
-  order.
-- No file is overwritten without `--force`, and then it is replaced in one step. What is written gets its name
-  only after it was read back.
+- The answer goes to stdout.
+  With `--json` it is exactly one JSON document, also after an error.
+- Progress, remarks and errors go to stderr.
+  Progress is shown on a terminal only, and `--quiet` leaves out progress and remarks.
+- An error says what happened, what it means for the data, and what to do next ([exit codes](exit-codes.md)).
+- A secret value is read from stdin or a hidden prompt, never from the command line.
+- A passphrase is read from the first of these that is set: `--passphrase-file`, `STRONGROOM_PASSPHRASE_FILE`,
+  `STRONGROOM_PASSPHRASE`, a hidden prompt.
+- No file is overwritten without `--force`, and a new file gets its name only after it was read back.
 - Reading and restoring from a file need no configuration, no database and no broker.
-- `STRONGROOM_DEBUG=1` shows where an error came from, without any value.
+- `STRONGROOM_DEBUG=1` shows where an error came from, and never a value.
 
 """
 _CODES = """\
-## Exit codes
+# Exit codes
+
+<!-- Made from the code: python scripts/make_reference.py -->
+
+Every error ends a command with the code in this table. With `--json` the document names the error as `code`.
 
 | Code | Name | Meaning | What to do |
 |---:|---|---|---|
@@ -46,9 +49,14 @@ _CODES = """\
 """
 
 
-def reference_markdown() -> str:
-    """Return the whole document."""
-    return _HEAD + "".join(_groups()) + _CODES + "".join(_codes())
+def commands_markdown() -> str:
+    """Return the page of commands."""
+    return _HEAD + "".join(_groups()).rstrip("\n") + "\n"
+
+
+def exit_codes_markdown() -> str:
+    """Return the page of exit codes."""
+    return _CODES + "".join(_codes())
 
 
 def _groups() -> Iterator[str]:
@@ -127,7 +135,3 @@ def kinds() -> list[type[StrongroomError]]:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(reference_markdown(), encoding="utf-8")

@@ -118,7 +118,7 @@ class _Loading:
             if not is_text(override.text):
                 self._add(override.path, "not a text in UTF-8", "Set it anew.")
             elif not environment.apply(override, self._raw):
-                self._add(override.path, "goes deeper than there are settings", "See docs/configuration.md.")
+                self._add(override.path, "goes deeper than there are settings", "See docs/reference/configuration.md.")
         if "state_dir" not in self._raw:
             self._raw["state_dir"] = self._default_state_dir()
 

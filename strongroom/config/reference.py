@@ -1,11 +1,10 @@
-"""docs/configuration.md, made from the models so that it cannot go stale.
+"""The page of settings, made from the models so that it cannot go stale.
 
-``python -m strongroom.config.reference docs/configuration.md`` writes it anew.
+``python scripts/make_reference.py`` writes it.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -30,24 +29,27 @@ from strongroom.model import Depth
 _HEAD = """\
 # Configuration
 
-<!-- Made from the code: python -m strongroom.config.reference docs/configuration.md -->
+<!-- Made from the code: python scripts/make_reference.py -->
 
-One file, `strongroom.toml`, in TOML. `strongroom config init` writes one with comments,
-`strongroom config check` reports everything that is wrong with it at once.
-
-Without any file Strongroom works on the local store and on three directories under the
-state directory.
+Strongroom reads one file, `strongroom.toml`.
+`strongroom config init` writes one with comments.
+`strongroom config check` reports every problem in it at once.
+Without a file, Strongroom uses the local store and three directories under the state directory.
 
 ## Where settings come from
 
-The file is the one that `STRONGROOM_CONFIG` names, else `strongroom.toml` in the current
-directory, else `strongroom.toml` in the state directory. A relative path in it starts at
-the file's own directory, and `~` is the home directory.
+Strongroom uses the first of these files that exists:
 
-A variable `STRONGROOM_<SECTION>__<KEY>` overrides one setting, whatever the file says. A
-double underscore goes one level down; capitals do not count; `_` also stands for `-` in the
-name of a source, target, key or policy. The value is text unless it reads as a TOML number,
-`true`, `false`, a list or an inline table:
+1. the file that `STRONGROOM_CONFIG` names
+2. `strongroom.toml` in the current directory
+3. `strongroom.toml` in the state directory
+
+A relative path in the file starts at the file's own directory, and `~` is the home directory.
+
+A variable `STRONGROOM_<SECTION>__<KEY>` overrides one setting of the file.
+A double underscore goes one level down.
+Case does not matter, and `_` also stands for `-` in the name of a source, target, key or policy.
+The value is text unless it reads as a TOML number, `true`, `false`, a list or an inline table:
 
 ```
 STRONGROOM_BROKER__URL=rediss://strongroom@redis.example.org:6380/0
@@ -60,15 +62,15 @@ STRONGROOM_POLICIES__WEEKLY_CRITICAL__TARGETS='["region-a", "region-b"]'
 | `STRONGROOM_CONFIG` | the configuration file |
 | `STRONGROOM_STATE_DIR` | the state directory, whatever the file says |
 | `STRONGROOM_PASSPHRASE_FILE` | file that holds the passphrase, mode 0600 |
-| `STRONGROOM_PASSPHRASE` | the passphrase itself; a file shows in fewer places |
+| `STRONGROOM_PASSPHRASE` | the passphrase itself; a file is visible in fewer places |
 
 ## Secrets
 
-No setting holds a secret. Where one is needed, a setting names the file that does: a regular
-file that only its owner may use (mode 0600), outside of every target, since backups and the
-keys that open them must never lie together. Addresses with a password in them are refused.
-A file that is missing is no problem until it is needed: a host that only seals holds no
-private key.
+No setting holds a secret: a setting names the file that holds it.
+That file must be a regular file that only its owner can use (mode 0600).
+It must lie outside of every target, because backups and their keys must never be stored together.
+Addresses with a password in them are refused.
+A missing file is no problem until it is needed: a host that only seals holds no private key.
 """
 
 
@@ -131,7 +133,3 @@ def _default(field: Field) -> str:
         return "required"
     empty = field.default in (None, (), NODEFAULT)  # a table's is made anew each time
     return "none" if empty else f"`{toml_value(field.default)}`"
-
-
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(reference_markdown(), encoding="utf-8")

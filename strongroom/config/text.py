@@ -5,7 +5,7 @@ from __future__ import annotations
 from strongroom.config.schema import toml_value
 
 _HEAD = """\
-# Strongroom's configuration. What each key means: docs/configuration.md.
+# Strongroom's configuration. What each key means: docs/reference/configuration.md.
 # After a change: strongroom config check
 #
 # A line that starts with '#' and a key shows a setting that is not in force.

@@ -1,4 +1,4 @@
-"""docs/cli.md, the exit codes and the lenient settings agree with the code."""
+"""The exit codes and the lenient settings agree with the code."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from cli import place
-from cli.reference import kinds, reference_markdown
+from cli.reference import kinds
 from cli.table import COMMANDS
 from strongroom.config import load_settings
-from tests.cli.program import ROOT
 
 PROCEDURES = {
     "backup",
@@ -29,11 +28,6 @@ PROCEDURES = {
     "test-recovery",
     "benchmark-backup",
 }
-
-
-def test_the_document_is_what_the_code_says() -> None:
-    written = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    assert written == reference_markdown(), "run: python -m cli.reference docs/cli.md"
 
 
 def test_every_error_has_an_exit_code_of_its_own() -> None:

@@ -31,7 +31,7 @@ def texts() -> Iterator[tuple[str, str]]:
     for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         for line, text in texts_in(path):
             yield f"{path.relative_to(ROOT)}:{line}", text
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "ops").rglob("*.md")):
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "ops").rglob("*.md")):
         for code in CODE.findall(path.read_text(encoding="utf-8")):
             yield str(path.relative_to(ROOT)), code
 

@@ -19,7 +19,7 @@ from cli.table import COMMANDS
 from strongroom.errors import StrongroomError
 from tests.cli.program import ROOT
 
-PAGES = sorted({*ROOT.glob("docs/*.md"), ROOT / "README.md"})
+PAGES = sorted({*ROOT.glob("docs/**/*.md"), ROOT / "README.md"})
 SOURCES = sorted({*ROOT.glob("strongroom/**/*.py"), *ROOT.glob("cli/**/*.py")})
 NAMED_ONLY = ("required", "expected one argument")
 """What is said of a line that names a command, and not all that it takes."""

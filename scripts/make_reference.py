@@ -1,0 +1,153 @@
+"""Write the pages under ``docs/reference`` that are made from the code.
+
+python scripts/make_reference.py            # write them
+python scripts/make_reference.py --check    # exit with 1 if one of them is stale
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+# This file may be run from anywhere.
+from cli.reference import commands_markdown, exit_codes_markdown  # noqa: E402
+from strongroom.config.reference import reference_markdown  # noqa: E402
+from strongroom.watch.kinds import KINDS  # noqa: E402
+
+FOLDER = ROOT / "docs" / "reference"
+MADE = "<!-- Made from the code: python scripts/make_reference.py -->"
+PACKAGES = ("strongroom", "cli", "tasks", "workers")
+
+EVENTS: Final[Mapping[str, str]] = {
+    "access.attempted": "A command is about to read values out of a backup.",
+    "access.failed": "No key that the command had opened the backup.",
+    "access.opened": "A key opened the backup.",
+    "access.restored": "A restore ended: how many secrets it wrote, and where.",
+    "access.shown": "Somebody had a value of the local store shown.",
+    "access.unreadable": "The access log of a host has a line that is not valid JSON.",
+    "backup.gone": "An operator said that a backup file is gone for good.",
+    "backup.quarantined": "An incident put a backup into quarantine.",
+    "backup.released": "An operator released a backup from quarantine.",
+    "backup.removed": "A rotation removed a backup that a re-encrypted one replaced.",
+    "emergency.overdue": "The medium of an emergency backup has been missing for more than a week.",
+    "emergency.waiting": "An emergency backup is due and waits for its medium.",
+    "incident.opened": "An operator opened an incident about a key.",
+    "incident.recorded": "The record of an incident was written.",
+    "key.challenged": "A challenge was made for a key on another host.",
+    "key.checked": "The scheduled check of keys ran.",
+    "key.failed": "A key failed its check.",
+    "key.proven": "A key opened a backup, or answered its challenge.",
+    "key.retired": "An operator retired a key.",
+    "ledger.unreadable": "An event in the database cannot be decoded.",
+    "message-refused": "A worker refused a message from the broker.",
+    "reconcile.exhausted": "A step started five times without an outcome and was given up.",
+    "reconcile.expired": "Steps became due again because their leases ran out.",
+    "reconcile.lost": "Steps became due again because their messages were lost.",
+    "replica.looked-at": "A command checked a replica.",
+    "replica.lost": "A replica on record is no longer on its target.",
+    "replica.unlocked": "A new signature could not be locked on a target.",
+    "rotation.overdue": "A rotation has waited for its workers for more than a week.",
+    "run.closing": "A run is about to end and cleans up.",
+    "run.created": "A run was accepted.",
+    "run.finished": "A run ended: its state, and its error if it failed.",
+    "run.retried": "An operator retried a run.",
+    "run.swept": "A run's remains were removed.",
+    "shred.intent": "An operator ordered backups to be shredded. The order is signed.",
+    "shred.key": "A key was destroyed, or its destruction was tried: the key service's answer.",
+    "shred.lost": "An operator said that a medium is lost.",
+    "shred.target": "Objects were removed from a target: how many, and how many are left.",
+    "shred.verdict": "A verdict: shredded, or pending until a date.",
+    "signer.announced": "The next signing key of a role was listed before it signs.",
+    "signer.certified": "The installation key certified a role's key.",
+    "signer.distrusted": "An operator distrusted a signing key.",
+    "signer.replaced": "A lost signing key was replaced.",
+    "signer.resigned": "Backups were signed again with the current key.",
+    "signer.rotated": "A role signs with a new key.",
+    "step.failed": "One attempt of a step failed.",
+    "submission-delayed": "A submission was taken up late because the state database did not answer.",
+    "submission-refused": "A submission was refused.",
+}
+"""Every kind of event, and what it says."""
+
+MADE_UP = ("emergency.overdue", "emergency.waiting")
+"""Kinds that the code puts together, so that no text in it is the whole name."""
+
+_KIND = re.compile(
+    r"(?:access|backup|emergency|incident|key|reconcile|replica|rotation|run|shred|signer|step|ledger)\.[a-z-]+"
+    r"|(?:message|submission)-[a-z]+"
+)
+
+
+def events_markdown() -> str:
+    """Return the page of events."""
+    head = f"# Events\n\n{MADE}\n\n"
+    words = (
+        "The ledger in the state database holds these events.\n"
+        "`strongroom ledger check` compares it with its signed heads.\n"
+        "`strongroom backup-audit-report` exports it.\n"
+        "No event holds the value of a secret.\n\n"
+    )
+    rows = [f"| `{kind}` | {means} |\n" for kind, means in EVENTS.items()]
+    return head + words + "| Event | What it says |\n|---|---|\n" + "".join(rows)
+
+
+def alerts_markdown() -> str:
+    """Return the page of alerts."""
+    head = f"# Alerts\n\n{MADE}\n\n"
+    words = (
+        "`strongroom backup-alerts` and the scheduled check raise these alerts, the worst first.\n"
+        "`backup-alerts` ends with the exit code of the worst alert that is active.\n"
+        "[Monitoring](../monitoring.md) says how to receive them.\n\n"
+    )
+    rows = [_alert(name) for name in KINDS]
+    table = "| Alert | Severity | Exit code | What it means | What to do |\n|---|---|---:|---|---|\n"
+    return head + words + table + "".join(rows)
+
+
+def _alert(name: str) -> str:
+    kind = KINDS[name]
+    do = re.sub(r"'(strongroom [^']*)'", r"`\1`", kind.do.replace("{subject}", "NAME"))
+    return f"| `{name}` | {kind.severity.value} | {kind.error.exit_code} | {kind.means} | {do} |\n"
+
+
+def kinds_in_code() -> set[str]:
+    """Return every text in the code that has the form of an event's kind and is no alert."""
+    return set(_kinds_in_code()) - {kind for kind in KINDS if kind not in EVENTS}
+
+
+def _kinds_in_code() -> Iterator[str]:
+    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _KIND.fullmatch(node.value):
+                yield node.value
+
+
+def pages() -> dict[Path, str]:
+    """Return every page that is made, with its text."""
+    return {
+        FOLDER / "alerts.md": alerts_markdown(),
+        FOLDER / "commands.md": commands_markdown(),
+        FOLDER / "configuration.md": reference_markdown(),
+        FOLDER / "events.md": events_markdown(),
+        FOLDER / "exit-codes.md": exit_codes_markdown(),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    stale = [page for page, text in pages().items() if not page.exists() or page.read_text("utf-8") != text]
+    for page in stale:
+        print(f"{page.relative_to(ROOT)} {'is stale' if '--check' in arguments else 'is written'}")
+        if "--check" not in arguments:
+            page.write_text(pages()[page], encoding="utf-8")
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
