@@ -87,6 +87,9 @@ def _file_problem(file: Path, what: str, right: str) -> Problem:
     return Problem(where=environment.printable(str(file)), key="", what=what, right=right)
 
 
+_REFERENCE = "See docs/reference/configuration.md."
+
+
 class _Loading:
     """One load: the raw tables, where each part came from, and what is wrong so far."""
 
@@ -118,7 +121,11 @@ class _Loading:
             if not is_text(override.text):
                 self._add(override.path, "not a text in UTF-8", "Set it anew.")
             elif not environment.apply(override, self._raw):
-                self._add(override.path, "goes deeper than there are settings", "See docs/reference/configuration.md.")
+                self._add(
+                    override.path,
+                    "goes deeper than there are settings",
+                    "See docs/reference/configuration.md.",
+                )
         if "state_dir" not in self._raw:
             self._raw["state_dir"] = self._default_state_dir()
 
