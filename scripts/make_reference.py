@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 # This file may be run from anywhere.
-from cli.reference import commands_markdown, exit_codes_markdown  # noqa: E402
+from strongroom.cli.reference import commands_markdown, exit_codes_markdown  # noqa: E402
 from strongroom.config.reference import reference_markdown  # noqa: E402
-from strongroom.watch.kinds import KINDS  # noqa: E402
+from strongroom.operations.alerts.alert_kinds import KINDS  # noqa: E402
 
 FOLDER = ROOT / "docs" / "reference"
 MADE = "<!-- Made from the code: python scripts/make_reference.py -->"

@@ -12,6 +12,6 @@ if __name__ == "__main__":
     # Also without an installation, from any directory, for this process and those it starts.
     sys.path[0] = ROOT
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (ROOT, os.environ.get("PYTHONPATH"))))
-    from cli.main import main
+    from strongroom.cli.main import main
 
     sys.exit(main())

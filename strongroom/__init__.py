@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from strongroom.client import Client
+    from strongroom.api.client import Client
+    from strongroom.api.opened_backup import LeftAsideWarning, OpenedBackup, OpenedSecret, open  # noqa: A004
+    from strongroom.api.submission import Outcome, Submission
     from strongroom.errors import StrongroomError
-    from strongroom.opened import LeftAsideWarning, OpenedBackup, OpenedSecret, open  # noqa: A004
-    from strongroom.submission import Outcome, Submission
 
 __version__ = "0.1.0"
 
@@ -30,14 +30,14 @@ __all__ = [
 
 # Loaded on first use: whoever wants the version, or one room, does not wait for all of them.
 _HOMES = {
-    "Client": "strongroom.client",
-    "LeftAsideWarning": "strongroom.opened",
-    "OpenedBackup": "strongroom.opened",
-    "OpenedSecret": "strongroom.opened",
-    "Outcome": "strongroom.submission",
+    "Client": "strongroom.api.client",
+    "LeftAsideWarning": "strongroom.api.opened_backup",
+    "OpenedBackup": "strongroom.api.opened_backup",
+    "OpenedSecret": "strongroom.api.opened_backup",
+    "Outcome": "strongroom.api.submission",
     "StrongroomError": "strongroom.errors",
-    "Submission": "strongroom.submission",
-    "open": "strongroom.opened",
+    "Submission": "strongroom.api.submission",
+    "open": "strongroom.api.opened_backup",
 }
 
 

@@ -14,8 +14,8 @@ from workers.app import app
 from workers.entry import define_entry
 
 if TYPE_CHECKING:
+    from strongroom.operations.runs.submit import Submitted
     from strongroom.operations.services import Services
-    from strongroom.operations.submit import Submitted
 
 
 @define_entry(names.BACKUP_FULL)
@@ -31,7 +31,7 @@ def metadata_backup(services: Services, request: str, *, policy: str) -> Submitt
 
 
 def _backup(services: Services, request: str, policy: str, *, kind: str) -> Submitted:
-    from strongroom.operations.submit import submit_backup  # noqa: PLC0415 - sqlalchemy
+    from strongroom.operations.runs.submit import submit_backup  # noqa: PLC0415 - sqlalchemy
 
     _check_kind(policy, kind)
     return submit_backup(services, policy=policy, request_id=request)

@@ -25,9 +25,9 @@ def tick(
 
     ``instead``: a worker asks, since beat is silent. That is no sign that beat lives.
     """
-    from strongroom.operations.emergency import remind_all  # noqa: PLC0415
-    from strongroom.operations.rotation import Rotations, open_rotations  # noqa: PLC0415
-    from strongroom.operations.submit import open_due, open_repairs  # noqa: PLC0415
+    from strongroom.operations.emergency.medium import remind_all  # noqa: PLC0415
+    from strongroom.operations.runs.submit import open_due, open_repairs  # noqa: PLC0415
+    from strongroom.operations.runs.submit_rotation import Rotations, open_rotations  # noqa: PLC0415
     from strongroom.wiring.policies import scheduled  # noqa: PLC0415
 
     services = app.services.get()
@@ -47,7 +47,7 @@ def tick(
 @define(names.RECONCILE)
 def reconcile() -> int:
     """Send again what got lost; return how many steps were sent."""
-    from strongroom.operations import steps  # noqa: PLC0415
+    from strongroom.operations.runs import steps  # noqa: PLC0415
 
     services = app.services.get()
     services.store.heartbeat(names.RECONCILE)  # or a worker asks for it: see workers/overdue.py

@@ -19,7 +19,7 @@ def publish() -> int:
     anew beside one that was kept before.
     """
     from strongroom.errors import LedgerChanged, LedgerCut  # noqa: PLC0415
-    from strongroom.operations import ledger_heads  # noqa: PLC0415
+    from strongroom.operations.evidence import ledger_heads  # noqa: PLC0415
 
     try:
         done = ledger_heads.publish(app.services.get(), app.settings.online)

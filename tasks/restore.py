@@ -10,8 +10,8 @@ from workers import names
 from workers.entry import define_entry
 
 if TYPE_CHECKING:
+    from strongroom.operations.runs.submit import Submitted
     from strongroom.operations.services import Services
-    from strongroom.operations.submit import Submitted
 
 
 @define_entry(names.RESTORE_BACKUP)
@@ -26,8 +26,8 @@ def restore_backup(
     overwrite_existing: bool = False,
 ) -> Submitted:
     """Restore from a backup into a configured destination: named secrets, or all with the tags."""
-    from strongroom.operations.restore_run import RestoreOptions  # noqa: PLC0415 - sqlalchemy
-    from strongroom.operations.submit import submit_restore  # noqa: PLC0415
+    from strongroom.operations.restore.step import RestoreOptions  # noqa: PLC0415 - sqlalchemy
+    from strongroom.operations.runs.submit import submit_restore  # noqa: PLC0415
 
     options = RestoreOptions(destination=to, names=tuple(include), overwrite=overwrite_existing)
     selection = Selection(tags=dict(filter_tag or {}))

@@ -12,8 +12,8 @@ from workers import names
 from workers.entry import define_entry
 
 if TYPE_CHECKING:
+    from strongroom.operations.runs.submit import Submitted
     from strongroom.operations.services import Services
-    from strongroom.operations.submit import Submitted
 
 
 @define_entry(names.ROTATE_KEYS)
@@ -31,8 +31,8 @@ def rotate_keys(
 
     ``renew`` does so for what opens for just these recipients too: a keeper has a new key version.
     """
-    from strongroom.operations.rotate import RotateOptions  # noqa: PLC0415 - sqlalchemy
-    from strongroom.operations.rotation import submit_rotation  # noqa: PLC0415
+    from strongroom.operations.rotation.rotate import RotateOptions  # noqa: PLC0415 - sqlalchemy
+    from strongroom.operations.runs.submit_rotation import submit_rotation  # noqa: PLC0415
 
     options = RotateOptions(reencrypt=re_encrypt, renew=renew, backups=tuple(backup), rate=rate)
     return submit_rotation(services, policy=policy, options=options, request_id=request)

@@ -15,29 +15,29 @@ log = logging.getLogger(__name__)
 @define(names.ALERTS)
 def alerts() -> int:
     """Look for what is wrong, and send one mail with what is new of it; return how many alerts there are."""
-    from strongroom.operations.alerting import (  # noqa: PLC0415 - needs the state
+    from strongroom.operations.alerts.notify import (  # noqa: PLC0415 - needs the state
         Sending,
         look,
         put_lost_on_record,
         tell_people,
     )
-    from strongroom.operations.ledger_held import held  # noqa: PLC0415
-    from strongroom.wiring import watching  # noqa: PLC0415
+    from strongroom.operations.evidence.ledger_check import held  # noqa: PLC0415
+    from strongroom.wiring import alerts as wiring_alerts  # noqa: PLC0415
 
     settings, services = app.settings, app.services.get()
     watched = dataclasses.replace(
-        watching.watched(settings),
+        wiring_alerts.watched(settings),
         store=lambda: services.store,
         targets=services.targets,
         trusted=services.signer_fingerprints,
         hold_ledger=lambda: held(services, watched.in_use),
     )
-    found = look(watched, watching.limits(settings))
+    found = look(watched, wiring_alerts.limits(settings))
     put_lost_on_record(watched, found)
     for alert in found.alerts:
         log.warning("alert", extra={"key": alert.key, "severity": alert.severity.value})
     if settings.alerts.email:
-        server, repeat = watching.mail_server(settings), settings.alerts.repeat
+        server, repeat = wiring_alerts.mail_server(settings), settings.alerts.repeat
         # Whichever worker got the task: to people it is one look.
         sending = Sending(server=server, recipients=settings.alerts.email, repeat=repeat, by="workers")
         tell_people(watched, found, sending)

@@ -20,7 +20,7 @@ from workers.pools import POOLS
 from workers.redact import TaskCrashed
 
 if TYPE_CHECKING:
-    from strongroom.submission import Submission
+    from strongroom.api.submission import Submission
 
 log = logging.getLogger(__name__)
 

@@ -25,9 +25,9 @@ from workers.names import QUEUE_OF, SUBMIT
 from workers.send import send_tickets
 
 if TYPE_CHECKING:
+    from strongroom.api.submission import Submission
+    from strongroom.operations.runs.submit import Submitted
     from strongroom.operations.services import Services
-    from strongroom.operations.submit import Submitted
-    from strongroom.submission import Submission
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class EntryTask(StrongroomTask):
         """Submit it.
 
         Returns:
-            from a shell a :class:`~strongroom.submission.Submission`, whose run is on record.
+            from a shell a :class:`~strongroom.api.submission.Submission`, whose run is on record.
 
         Raises:
             ConfigError, UsageError: what is asked for does not exist; nothing was submitted.
@@ -121,7 +121,7 @@ def _is_last(task: Any) -> bool:
 
 def _known(services: Services, request: str) -> Submitted | None:
     """Return the run that the request has already, and what is due of it."""
-    from strongroom.operations.submit import first_tickets  # noqa: PLC0415 - not for a shell that only submits
+    from strongroom.operations.runs.submit import first_tickets  # noqa: PLC0415 - not for a shell that only submits
 
     with suppress(RunNotFound):
         run = services.store.find(request)
@@ -134,7 +134,7 @@ def _known(services: Services, request: str) -> Submitted | None:
 
 def submit(task: EntryTask, request: str, send: Callable[[], Any], arguments: dict[str, Any]) -> Submission:
     """Put a run on record and send its message; without the record, send and wait for an answer."""
-    from strongroom.submission import Submission  # noqa: PLC0415 - sqlalchemy
+    from strongroom.api.submission import Submission  # noqa: PLC0415 - sqlalchemy
 
     _require_policy(arguments.get("policy"))
     services = app.services.get()

@@ -30,7 +30,7 @@ KEPT_CHECK_IN: Final = (
     "environment",
 )
 OURS: Final = ("strongroom.", "workers.")
-PACKAGES: Final = ("strongroom", "cli", "tasks", "workers", "beat_schedule")
+PACKAGES: Final = ("strongroom", "tasks", "workers", "beat_schedule")
 LIFTED: Final = ("run", "policy", "kind", "step", "target", "error_class")
 """Fields of a log line that become tags: names out of the configuration, and our own identifiers."""
 _PLAIN: Final = re.compile(r"[\w.:@()/ -]{1,200}")

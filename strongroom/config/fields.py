@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
-from strongroom.hosts import is_loopback
+from strongroom.system.host import is_loopback
 
 _SIZE = re.compile(r"(?P<number>\d{1,18}) ?(?P<unit>|B|[KMGT]i?B)")
 _UNITS: dict[str, int] = {"": 1, "B": 1} | {

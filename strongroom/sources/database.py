@@ -16,7 +16,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import cast
 
-from strongroom import sqlitefile
 from strongroom.errors import (
     SourceError,
     SourceUnavailable,
@@ -24,6 +23,7 @@ from strongroom.errors import (
     TargetFull,
     UnsupportedVersion,
 )
+from strongroom.system import sqlite_files
 
 SCHEMA = 1
 BUSY_SECONDS = 10.0
@@ -65,7 +65,7 @@ class Database:
         self._key_check = key_check
         self._local = threading.local()
         self._kept: list[sqlite3.Connection] = []
-        sqlitefile.close_before_fork(self)
+        sqlite_files.close_before_fork(self)
 
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection."""
@@ -117,7 +117,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Run a block as one transaction: all of it is kept, durably, or nothing."""
-        with sqlitefile.in_use():
+        with sqlite_files.in_use():
             connection = self.connection()
             with self.explained():
                 connection.execute("BEGIN IMMEDIATE")
@@ -133,7 +133,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Let the statements of a block see one and the same state."""
-        with sqlitefile.in_use(), self.explained():
+        with sqlite_files.in_use(), self.explained():
             connection = self.connection()
             if connection.in_transaction:
                 yield connection
@@ -149,7 +149,7 @@ class Database:
 
         It is not waited for: the next to write, or the last to close, does it then.
         """
-        with sqlitefile.in_use(), self.explained():
+        with sqlite_files.in_use(), self.explained():
             connection = self.connection()
             connection.execute("PRAGMA busy_timeout = 0")
             try:
@@ -189,7 +189,7 @@ class Database:
 
     def _raw(self) -> sqlite3.Connection:
         # A listing may be dropped, and its connection closed, by another thread's garbage collector.
-        connection = sqlitefile.connect(self._path, timeout=BUSY_SECONDS)
+        connection = sqlite_files.connect(self._path, timeout=BUSY_SECONDS)
         for pragma in _PRAGMAS:
             connection.execute(pragma)
         return connection
@@ -198,7 +198,7 @@ class Database:
         """Make the database, alone: SQLite does not wait when two switch to WAL at once."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self.explained(), self._alone():
-            sqlitefile.create(self._path)
+            sqlite_files.create(self._path)
             connection = self._raw()
             try:
                 if connection.execute("PRAGMA user_version").fetchone()[0] == 0:

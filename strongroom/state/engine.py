@@ -19,10 +19,10 @@ from weakref import WeakValueDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, select
 
-from strongroom import sqlitefile
 from strongroom.errors import ConfigError, StateError
 from strongroom.state import failures, filesystem, migrations
 from strongroom.state.sql import WRITES, begin_writing, now
+from strongroom.system import sqlite_files
 
 BUSY_SECONDS: Final = 30
 """How long a transaction waits for another's lock before it is StateUnavailable."""
@@ -36,7 +36,7 @@ class _Connections:
     def __init__(self, url: URL) -> None:
         self.url = url
         self._renew()
-        sqlitefile.close_before_fork(self)
+        sqlite_files.close_before_fork(self)
         _everywhere.add(self)
 
     def _renew(self) -> None:
@@ -134,13 +134,13 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """Give a connection that sees one state of the database and changes nothing."""
-        with sqlitefile.in_use(), failures.translated(), self.engine.connect() as conn:
+        with sqlite_files.in_use(), failures.translated(), self.engine.connect() as conn:
             yield conn
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Give a connection in a write transaction: committed at the end, or rolled back."""
-        with sqlitefile.in_use(), failures.translated(), begin_writing(self.engine) as conn:
+        with sqlite_files.in_use(), failures.translated(), begin_writing(self.engine) as conn:
             yield conn
 
     def examine(self) -> None:
@@ -161,7 +161,7 @@ class Database:
         """Return which schema the database has, making and migrating nothing; ``None`` if it has none yet."""
         if self.file is not None and not self.file.exists():
             return None
-        with sqlitefile.in_use(), failures.translated():
+        with sqlite_files.in_use(), failures.translated():
             return migrations.revision(self._connections.engine())
 
     def clock(self) -> float:
@@ -171,7 +171,7 @@ class Database:
 
     def close(self) -> None:
         """Close this process's connections to the address; the next use opens new ones."""
-        with sqlitefile.in_use():
+        with sqlite_files.in_use():
             self._connections.close()
 
 
@@ -212,7 +212,7 @@ def _create_sqlite(url: URL) -> Engine:
     filesystem.prepare(path)
     engine = create_engine(
         url,
-        creator=lambda: sqlitefile.connect(path, timeout=BUSY_SECONDS),
+        creator=lambda: sqlite_files.connect(path, timeout=BUSY_SECONDS),
         max_overflow=20,
         hide_parameters=True,
     )

@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import exc
 
 from strongroom.errors import StateError, StateFull, StateUnavailable
-from strongroom.sqlitefile import CrossedFork
+from strongroom.system.sqlite_files import CrossedFork
 
 _BUSY: Final = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"})
 

@@ -6,8 +6,8 @@ import errno
 from pathlib import Path
 from typing import Final
 
-from strongroom import sqlitefile
 from strongroom.errors import StateError, StateFull
+from strongroom.system import sqlite_files
 
 # SQLite's WAL keeps its index in memory that all writers share, and its locks are those
 # of the file system: over a network either can be missing, and the database is damaged
@@ -36,7 +36,7 @@ def prepare(path: Path, *, mounts: Path = Path("/proc/self/mounts")) -> None:
         )
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sqlitefile.create(path)
+        sqlite_files.create(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StateFull(f"the state database could not be made: no room is left: {path}") from None

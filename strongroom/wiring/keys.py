@@ -28,9 +28,9 @@ from strongroom.keys.destroying.files import is_destroyed
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, PublicKey
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient, load_key_file
 from strongroom.keys.quorum import QuorumRecipient, record
-from strongroom.operations.pins import pin_recipient
+from strongroom.operations.policy_pins import pin_recipient
 from strongroom.state.records import RecipientPin
-from strongroom.wiring.asking import Ask
+from strongroom.wiring.prompts import Ask
 
 FileKey = PassphraseKey | KeyFileKey | HpkeKey | QuorumKey
 
@@ -42,9 +42,9 @@ def recipient(name: str, settings: Settings, ask: Ask | None = None) -> Recipien
             legs = [[recipient(other, settings, ask) for other in leg] for leg in key.legs]
             return AllOfRecipient(legs, label=name)
         case Pkcs11Key() | TransitKey() | KmsKey() as key:
-            from strongroom.wiring import keepers  # noqa: PLC0415 - their clients, which files need not
+            from strongroom.wiring import key_services  # noqa: PLC0415 - their clients, which files need not
 
-            return keepers.recipient(name, key, settings, ask)
+            return key_services.recipient(name, key, settings, ask)
         case key:
             return _of_file(name, key, ask)
 
@@ -98,9 +98,9 @@ def identity(name: str, settings: Settings, ask: Ask | None = None) -> Iterator[
         case HpkeKey(identity_file=Path() as file):
             yield HpkeIdentity.load(file)
         case Pkcs11Key() | TransitKey() | KmsKey() as key:
-            from strongroom.wiring import keepers  # noqa: PLC0415 - as above
+            from strongroom.wiring import key_services  # noqa: PLC0415 - as above
 
-            yield from keepers.identity(name, key, settings, ask)
+            yield from key_services.identity(name, key, settings, ask)
 
 
 def public_key(key: HpkeKey) -> PublicKey:

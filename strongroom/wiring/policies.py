@@ -7,14 +7,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from strongroom.config import PolicySettings, Settings
-from strongroom.config.domains import home_of, is_lost_with
+from strongroom.config.failure_domains import home_of, is_lost_with
 from strongroom.errors import ConfigError
-from strongroom.operations.pins import pin_target
+from strongroom.operations.policy_pins import pin_target
 from strongroom.operations.services import Pinned
 from strongroom.state.records import RecipientPin, RunKind, Spec, TargetPin
 from strongroom.targets import Target
 from strongroom.wiring import keys
-from strongroom.wiring.asking import Ask
+from strongroom.wiring.prompts import Ask
 from strongroom.words import nearest
 
 if TYPE_CHECKING:

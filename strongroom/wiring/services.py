@@ -11,9 +11,9 @@ from strongroom.keys import clusterkeys
 from strongroom.keys.keyring import Keyring
 from strongroom.operations.services import Limits, Services
 from strongroom.state.store import Patience, RunStore
-from strongroom.wiring import keys, places, policies, signers
-from strongroom.wiring.asking import Ask
+from strongroom.wiring import adapters, keys, policies, signers
 from strongroom.wiring.database import database_url
+from strongroom.wiring.prompts import Ask
 from strongroom.wiring.signers import OPERATOR
 
 READS_SOURCES = frozenset({"control", "seal", "verify", OPERATOR})
@@ -38,16 +38,16 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
     """
     folder = settings.state_dir / "keys"
     keyring = Keyring(folder / "roles")
-    targets = {name: places.target(name, settings, prepare=role in PREPARES) for name in settings.targets}
+    targets = {name: adapters.target(name, settings, prepare=role in PREPARES) for name in settings.targets}
     reads, writes = role in READS_SOURCES, role in WRITES_SOURCES
     return Services(
         owner=f"{socket.gethostname()}:{os.getpid()}:{role}",
         state_dir=settings.state_dir,
         store=RunStore(database_url(settings), patience=_patience(settings)),
-        stage=places.stage(settings.stage_path, prepare=role != SUBMIT),
+        stage=adapters.stage(settings.stage_path, prepare=role != SUBMIT),
         targets=targets,
-        sources={name: places.source(name, settings) for name in settings.sources} if reads else {},
-        destinations=places.destinations(settings) if writes else {},
+        sources={name: adapters.source(name, settings) for name in settings.sources} if reads else {},
+        destinations=adapters.destinations(settings) if writes else {},
         pinned=policies.pinned(settings, targets, seals=role in SEALS, ask=ask),
         signers=signers.signers(keyring, role),
         trusted=lambda wanted: signers.trusted(keyring, wanted),

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from strongroom.container.manifest import parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
+from strongroom.operations.archive.open import manifest_bytes, open_backup
+from strongroom.operations.evidence.ledger_found import PREFIX as HEADS
 from strongroom.operations.layout import container_name, manifest_name
-from strongroom.operations.ledger_seen import PREFIX as HEADS
-from strongroom.operations.open import manifest_bytes, open_backup
 from strongroom.state.records import Run, RunKind, RunState
 from strongroom.targets.directory import MARKER
 from tests.chaos.place import POLICY, REGIONS, files_under

@@ -41,7 +41,7 @@ class Site(Struct, frozen=True, kw_only=True):
     def cli(self, *words: str) -> tuple[int, dict[str, Any], str]:
         """Type a command with ``--json``; return its exit code, its document, and what it said besides."""
         done = subprocess.run(
-            [sys.executable, "-m", "cli", *words, "--json"],
+            [sys.executable, "-m", "strongroom.cli", *words, "--json"],
             cwd=ROOT,
             env={**os.environ, **self.place.environment, "PYTHONPATH": str(ROOT)},
             capture_output=True,

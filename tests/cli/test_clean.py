@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations import driven
-from strongroom.operations.leftovers import in_runs, on_disk
-from strongroom.operations.submit import submit_backup
+from strongroom.operations.readiness.leftovers import in_runs, on_disk
+from strongroom.operations.runs import process_lock
+from strongroom.operations.runs.submit import submit_backup
 from tests.cli.program import Machine
 from tests.operations.world import POLICY, make_world
 
@@ -75,7 +75,7 @@ def test_what_somebody_is_at_work_on_is_not_left(tmp_path: Path) -> None:
     part = tmp_path / "undo" / "one" / ".0001.strongroom.0011aabb.part"
     part.parent.mkdir(parents=True)
     (tmp_path / "drills" / "submitted").mkdir(parents=True)
-    with part.open("wb") as file, driven.driving(tmp_path, "driven", "somebody"):
+    with part.open("wb") as file, process_lock.driving(tmp_path, "driven", "somebody"):
         fcntl.flock(file.fileno(), fcntl.LOCK_EX)
         (tmp_path / "drills" / "driven").mkdir()
         assert list(on_disk(tmp_path, active=["submitted"])) == []
@@ -87,7 +87,7 @@ def test_a_run_whose_process_died_is_named(tmp_path: Path) -> None:
     services = world.services()
     run, _ = submit_backup(services, policy=POLICY)
     assert list(in_runs(services.store, tmp_path)) == []
-    folder = tmp_path / driven.FOLDER
+    folder = tmp_path / process_lock.FOLDER
     folder.mkdir()
     (folder / f"{run}.0011").write_text("a process that is gone")
     [one] = in_runs(services.store, tmp_path)

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from cli import demo_data
+from strongroom.cli.commands.setup import demo_data
 from tests.cli.program import Machine, command
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cli import place
-from cli.reference import kinds
-from cli.table import COMMANDS
+from strongroom.cli.reference import kinds
+from strongroom.cli.table import COMMANDS
+from strongroom.cli.terminal import place
 from strongroom.config import load_settings
 
 PROCEDURES = {

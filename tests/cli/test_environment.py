@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from cli.environment_file import guarded
-from strongroom.operations.health import Finding
+from strongroom.cli.commands.readiness.single_file import guarded
+from strongroom.operations.findings import Finding
 from tests.cli.program import PASSPHRASE, REGIONS, Machine
 from tests.cli.test_imports import loads
 from tests.keys.quorum.made import made

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.failures import from_os
+from strongroom.cli.terminal.failures import from_os
 from tests.cli.program import PASSPHRASE, Done, Machine, command
 from tests.cli.test_bad_input import KINDS, SEALED, back_up, nothing_left, refused
 from tests.targets.disks import read_only, small_disk

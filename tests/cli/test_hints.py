@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.parser import parse, parser_of
-from cli.table import COMMANDS
+from strongroom.cli.parser import parse, parser_of
+from strongroom.cli.table import COMMANDS
 from strongroom.errors import UsageError
 from tests.cli.program import ROOT
 

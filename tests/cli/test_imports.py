@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from cli.table import COMMANDS
+from strongroom.cli.table import COMMANDS
 from tests.cli.program import PASSPHRASE, ROOT, Machine
 
 HEAVY = ("sqlalchemy", "alembic", "boto3", "botocore", "celery", "kombu", "pydantic", "redis", "rich")
 RUN = f"""
 import sys
 sys.argv[0] = "strongroom"
-from cli.main import main
+from strongroom.cli.main import main
 code = main()
 heavy = [name for name in {HEAVY!r} if name in sys.modules]
 sys.stderr.write(f"LOADED {{heavy}}")
 sys.exit(code)
 """
-MODULES = 260
+MODULES = 265
 
 
 def loads(machine: Machine, *words: str | Path, run: str = RUN, **env: str) -> str:

@@ -15,7 +15,7 @@ from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.envelope import parse_detached, write_detached
 from strongroom.container.manifest import parse_manifest
 from strongroom.keys import roles
-from strongroom.operations.envelopes import envelope_name, wrapping_keys
+from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
 from strongroom.operations.layout import manifest_name
 from tests.certified import certified
 from tests.cli.conftest import stock

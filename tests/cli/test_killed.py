@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from strongroom.operations.driven import FOLDER, driving, standing
+from strongroom.operations.runs.process_lock import FOLDER, driving, standing
 from tests.cli.program import ROOT, Machine
 
 KILLED = """
 import os, signal, sys
-from cli.main import main
-from strongroom.operations.actions import actions_of
+from strongroom.cli.main import main
+from strongroom.operations.runs.actions import actions_of
 from strongroom.state.records import RunKind, StepKind
 
 def die(*_):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cli import parser
-from cli.table import COMMANDS
+from strongroom.cli import parser
+from strongroom.cli.table import COMMANDS
 from strongroom.errors import StrongroomError
 from tests.cli.program import ROOT
 

@@ -65,7 +65,7 @@ COMMANDS = [
 ]
 RUN_ALL = """
 import contextlib, io, json, sys
-from cli.main import main
+from strongroom.cli.main import main
 codes = {}
 for words in json.loads(sys.argv[1]):
     with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO())):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.table import COMMANDS
+from strongroom.cli.table import COMMANDS
 from tests.cli.program import PASSPHRASE, ROOT, Machine, command
 
 ANSWERS = [
@@ -120,10 +120,12 @@ def test_a_reader_that_goes_away_is_no_error(sealed: Machine) -> None:
 
 def test_a_fault_of_our_own_shows_no_traceback_and_no_text(machine: Machine) -> None:
     code = (
-        "import sys, cli.store, cli.main\n"
+        "import sys\n"
+        "from strongroom.cli import main\n"
+        "from strongroom.cli.commands.store import read\n"
         "def broken(*_): raise RuntimeError('CANARY-INSIDE')\n"
-        "cli.store.COMMANDS['list'] = cli.store.COMMANDS['list']._replace(run=broken)\n"
-        "sys.exit(cli.main.main(['list']))"
+        "read.COMMANDS['list'] = read.COMMANDS['list']._replace(run=broken)\n"
+        "sys.exit(main.main(['list']))"
     )
     env = machine.env | {"PYTHONPATH": str(ROOT)}
     for debug in ({}, {"STRONGROOM_DEBUG": "1"}):

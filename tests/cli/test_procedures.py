@@ -212,7 +212,9 @@ def test_a_recovery_is_tested_and_backups_are_measured(typed, stocked: Machine) 
 
 
 def test_both_names_are_one_program() -> None:
-    assert Path(ROOT, "scripts", "secrets_cli.py").read_text().count("from cli.main import main") == 1
+    assert (
+        Path(ROOT, "scripts", "secrets_cli.py").read_text().count("from strongroom.cli.main import main") == 1
+    )
 
 
 def test_a_backup_that_one_lost_key_would_close_for_ever_says_so(stocked: Machine) -> None:

@@ -12,8 +12,8 @@ import termios
 PROGRAM = """
 import time
 from cli import prompts
-from cli.output import Output
-from cli.progress import counting
+from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.progress import counting
 with counting(Output(), "secrets", 10) as advance:
     advance(3)
     prompts.hidden("PIN of the HSM: ")

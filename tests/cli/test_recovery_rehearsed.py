@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from strongroom import __version__
-from strongroom.evidence.accesses import FILE
-from strongroom.operations.scratch import scratch
+from strongroom.operations.evidence.access_log import FILE
+from strongroom.operations.rehearsal.scratch import scratch
 from tests.cli.program import PASSPHRASE, ROOT, Done, Machine
 
 NAMES = ("JWT_SECRET_KEY", "DATABASE_PASSWORD", "REDIS_PASSWORD")
@@ -195,7 +195,7 @@ def test_an_untrusted_backup_is_not_rehearsed(sealed: Machine, other: Machine) -
 
 STOPPED = """
 import os, sys
-from cli.main import main
+from strongroom.cli.main import main
 from strongroom.operations import rehearsal
 
 def stop(*_):

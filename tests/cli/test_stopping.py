@@ -13,7 +13,7 @@ POOLED = """
 import os, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from cli.stopping import in_order
+from strongroom.cli.terminal.stopping import in_order
 
 with in_order(), ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
     pool.submit(os.getpid).result()

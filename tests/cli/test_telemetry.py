@@ -11,12 +11,14 @@ from tests.workers.test_telemetry import Sink, sink
 __all__ = ["sink"]
 
 BROKEN = """
-import sys, cli.store, cli.main
+import sys
+from strongroom.cli import main
+from strongroom.cli.commands.store import read
 def broken(*_):
     inside = "CANARY-LOCAL"
     raise RuntimeError("CANARY-TEXT " + inside)
-cli.store.COMMANDS["list"] = cli.store.COMMANDS["list"]._replace(run=broken)
-sys.exit(cli.main.main(sys.argv[1:]))
+read.COMMANDS["list"] = read.COMMANDS["list"]._replace(run=broken)
+sys.exit(main.main(sys.argv[1:]))
 """
 
 

@@ -18,16 +18,16 @@ from unittest.mock import patch
 
 from msgspec.structs import replace
 
-from cli.main import main
 from strongroom import errors
+from strongroom.cli.main import main
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Depth, Secret
-from strongroom.operations.drive import drive
-from strongroom.operations.open import manifest_bytes, open_backup
-from strongroom.operations.pins import pin_recipient, pin_target
-from strongroom.operations.restore_run import RestoreOptions
+from strongroom.operations.archive.open import manifest_bytes, open_backup
+from strongroom.operations.policy_pins import pin_recipient, pin_target
+from strongroom.operations.restore.step import RestoreOptions
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import Submitted, submit_repair, submit_restore, submit_verify
 from strongroom.operations.services import Services
-from strongroom.operations.submit import Submitted, submit_repair, submit_restore, submit_verify
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import CatalogEntry, Run, RunKind, RunState, Spec

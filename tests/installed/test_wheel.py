@@ -149,7 +149,7 @@ def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 def test_every_module_can_be_imported_with_what_the_metadata_asks_for(installed: Installed) -> None:
     program = """
 import importlib, pkgutil
-import cli, strongroom, tasks, workers
+import strongroom, tasks, workers
 names = ["beat_schedule"]
 for package in (cli, strongroom, tasks, workers):
     names += [m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
@@ -165,7 +165,7 @@ print(len(names), strongroom.__file__)
 
 def test_type_checkers_are_told_that_it_is_typed(installed: Installed) -> None:
     site = Path(installed.python("import strongroom; print(strongroom.__path__[0])").strip()).parent
-    packages = {"strongroom", "cli", "tasks", "workers"}
+    packages = {"strongroom", "tasks", "workers"}
     assert {name for name in packages if (site / name / "py.typed").is_file()} == packages
 
 

@@ -73,10 +73,10 @@ def _due_times(schedules: list[str], start: float, nights: int) -> list[float]:
 
 def main(start: float, nights: int, changes: list[list[list[str]]]) -> dict[str, Any]:
     """Live through some nights; return what each run came to."""
-    from cli.main import main as command  # noqa: PLC0415
-    from cli.settings import services, settings  # noqa: PLC0415
-    from strongroom.operations.drive import drive  # noqa: PLC0415
-    from strongroom.operations.submit import open_due  # noqa: PLC0415
+    from strongroom.cli.main import main as command  # noqa: PLC0415
+    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415
+    from strongroom.operations.runs.drive import drive  # noqa: PLC0415
+    from strongroom.operations.runs.submit import open_due  # noqa: PLC0415
     from strongroom.wiring.policies import scheduled  # noqa: PLC0415
 
     due = scheduled(settings())

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import zstandard
 
-from strongroom.operations.open import open_backup
+from strongroom.operations.archive.open import open_backup
 from strongroom.state.records import RunState, StepKind
 from tests.chaos.place import REGIONS
 from tests.leaks.planted import COUNT, count_in

@@ -15,7 +15,13 @@ from pathlib import Path
 import msgspec
 
 from strongroom.model import Entry, Secret
-from strongroom.operations.snapshot import Outcome, assembled, confirmation, look, restore_snapshot
+from strongroom.operations.restore.vault_snapshot import (
+    Outcome,
+    assembled,
+    confirmation,
+    look,
+    restore_snapshot,
+)
 from strongroom.sources.raft import About, RaftSource
 from strongroom.sources.raft.spool import Place
 from strongroom.targets.memory import MemoryTarget

@@ -26,14 +26,14 @@ from msgspec import Struct
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.container.signing import Signer, verify
 from strongroom.container.wrapping import unlock
-from strongroom.operations.drive import drive
-from strongroom.operations.envelopes import own_record, wrapping_keys
+from strongroom.operations.archive.envelopes import own_record, wrapping_keys
+from strongroom.operations.archive.open import ObjectReader, readable_container
 from strongroom.operations.layout import manifest_name
-from strongroom.operations.open import ObjectReader, readable_container
-from strongroom.operations.pins import pin_recipient, pin_target
-from strongroom.operations.rewrap import Rotation, rewrap_backup
-from strongroom.operations.rotate_outcome import results
-from strongroom.operations.rotation import submit_rotation
+from strongroom.operations.policy_pins import pin_recipient, pin_target
+from strongroom.operations.rotation.outcome import results
+from strongroom.operations.rotation.rewrap import Rotation, rewrap_backup
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import RunState
 from tests.live.rotation_kinds import PASSPHRASE, Kind, every_kind

@@ -16,7 +16,7 @@ import pytest
 
 from strongroom.errors import SourceError
 from strongroom.model import Secret
-from strongroom.operations.restore import restore
+from strongroom.operations.restore.restore import restore
 from strongroom.sources.aws import AwsSource
 from tests.live import aws_account
 from tests.live.moto import FOR_EVER, Moto

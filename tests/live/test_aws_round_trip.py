@@ -10,10 +10,10 @@ import pytest
 
 from strongroom.container.bundle import BundleReader
 from strongroom.model import Entry
-from strongroom.operations.account import Restored
-from strongroom.operations.backup_file import backup_to_file
-from strongroom.operations.open import open_backup
-from strongroom.operations.restore import chosen, restore
+from strongroom.operations.archive.open import open_backup
+from strongroom.operations.restore.journal import Restored
+from strongroom.operations.restore.restore import chosen, restore
+from strongroom.operations.single_file.backup import backup_to_file
 from strongroom.sources.aws import AwsSource
 from strongroom.sources.aws.trimmings import ASLEEP
 from strongroom.targets.directory import DirectoryTarget

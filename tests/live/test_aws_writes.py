@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from strongroom.errors import Conflict, SourceError
 from strongroom.model import Entry, Secret, SecretBytes
-from strongroom.operations.restore import restore
+from strongroom.operations.restore.restore import restore
 from strongroom.sources import Change
 from strongroom.sources.aws import AwsSource, restore_seconds
 from tests.live import aws_account

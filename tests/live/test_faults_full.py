@@ -11,9 +11,9 @@ import pytest
 
 from strongroom.errors import TargetUnavailable
 from strongroom.model import Depth
-from strongroom.operations.drive import drive
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import Submitted, submit_repair, submit_verify
 from strongroom.operations.services import Services
-from strongroom.operations.submit import Submitted, submit_repair, submit_verify
 from strongroom.state.records import Run, RunState
 from tests.live.azurite import Azurite
 from tests.live.ministack import MiniStack

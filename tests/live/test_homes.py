@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from strongroom.operations.homes import check_homes
-from strongroom.operations.pins import pin_target
+from strongroom.operations.backup.same_server import check_homes
+from strongroom.operations.policy_pins import pin_target
 from strongroom.sources.vault import VaultSource
 from strongroom.state.records import Run, RunState
 from strongroom.targets.memory import MemoryTarget

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from strongroom.errors import TargetLocked
-from strongroom.operations.measure import measure
+from strongroom.operations.probe.benchmark import measure
 from strongroom.targets.resilient import resilient
 from tests.cli.program import Machine
 from tests.live.ministack import MiniStack

@@ -11,8 +11,8 @@ import pytest
 
 from strongroom.errors import MissingPiece, SourceError
 from strongroom.model import Entry, Media
-from strongroom.operations.open import open_backup
-from strongroom.operations.snapshot import assembled
+from strongroom.operations.archive.open import open_backup
+from strongroom.operations.restore.vault_snapshot import assembled
 from strongroom.sources.raft import RaftSource
 from strongroom.sources.raft.spool import PART
 from strongroom.state.records import RunState

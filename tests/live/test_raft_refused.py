@@ -23,7 +23,7 @@ from strongroom.errors import (
     WouldOverwrite,
 )
 from strongroom.model import Secret, SecretBytes, Version
-from strongroom.operations.snapshot import assembled
+from strongroom.operations.restore.vault_snapshot import assembled
 from strongroom.sources.raft.about import About, part_name
 from strongroom.sources.raft.spool import PART
 from strongroom.vault.client import Vault

@@ -16,9 +16,9 @@ from strongroom.errors import (
 )
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
-from strongroom.operations.open import open_backup
-from strongroom.operations.snapshot import Outcome, keep
-from strongroom.operations.undo import undo_into
+from strongroom.operations.archive.open import open_backup
+from strongroom.operations.restore.undo import undo_into
+from strongroom.operations.restore.vault_snapshot import Outcome, keep
 from strongroom.vault.client import Vault
 from strongroom.vault.connection import Connection
 from strongroom.vault.login import TokenFile

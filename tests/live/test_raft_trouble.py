@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.errors import ConfigError, SourceError, SourceUnavailable
-from strongroom.operations.probe_source import probe_source
+from strongroom.operations.probe.source import probe_source
 from strongroom.sources.raft import RaftSource
 from strongroom.targets.memory import MemoryTarget
 from strongroom.vault.client import Vault

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from strongroom.errors import KeyServiceError, WrongKey
 from strongroom.keys import Identity
-from strongroom.operations.open import Backup
+from strongroom.operations.archive.open import Backup
 from tests.live.rotation_kinds import every_kind
 from tests.live.rotation_rates import Bench
 

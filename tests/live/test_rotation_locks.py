@@ -12,12 +12,12 @@ import pytest
 
 from strongroom.errors import TargetLocked, WrongKey
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.drive import drive
-from strongroom.operations.envelopes import envelope_name, find_newest, wrapping_keys
-from strongroom.operations.pins import pin_target
-from strongroom.operations.rewrap import rewrap_backup
-from strongroom.operations.rotate_outcome import results
-from strongroom.operations.rotation import submit_rotation
+from strongroom.operations.archive.envelopes import envelope_name, find_newest, wrapping_keys
+from strongroom.operations.policy_pins import pin_target
+from strongroom.operations.rotation.outcome import results
+from strongroom.operations.rotation.rewrap import rewrap_backup
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.state.records import RunState
 from strongroom.targets.s3 import S3Target
 from tests.live.ministack import MiniStack

@@ -13,7 +13,7 @@ from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
 from strongroom.keys.pkcs11.pin import Pin, PinPrompt
 from strongroom.keys.pkcs11.provision import generate_ec, next_version
 from strongroom.keys.pkcs11.session import Token
-from strongroom.operations.rotate_slice import SLICE
+from strongroom.operations.rotation.batch import SLICE
 from strongroom.state.records import Run, RunState
 from tests.live import nss
 from tests.live.rotation_kinds import every_kind

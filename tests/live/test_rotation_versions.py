@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 from msgspec import to_builtins
 
-from cli.rotate_policy import _removed
-from cli.rotate_shown import Done, until
+from strongroom.cli.commands.rotation.render import Done, until
+from strongroom.cli.commands.rotation.rotate_policy import _removed
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.drive import drive
-from strongroom.operations.exposure import EARLIER, OldVersions, still_opens
-from strongroom.operations.incident import Incident, record
-from strongroom.operations.pins import pin_target
-from strongroom.operations.replaced import remove_replaced
-from strongroom.operations.rewrap import rewrap_backup
-from strongroom.operations.rotate import RotateOptions
-from strongroom.operations.rotate_outcome import results
-from strongroom.operations.rotation import submit_rotation
+from strongroom.operations.incident.incident import Incident, record
+from strongroom.operations.key_management.exposure import EARLIER, OldVersions, still_opens
+from strongroom.operations.policy_pins import pin_target
+from strongroom.operations.rotation.outcome import results
+from strongroom.operations.rotation.remove_replaced import remove_replaced
+from strongroom.operations.rotation.rewrap import rewrap_backup
+from strongroom.operations.rotation.rotate import RotateOptions
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Services
 from strongroom.state.records import RunState
 from strongroom.targets.s3 import S3Target

@@ -12,10 +12,10 @@ import pytest
 
 from strongroom.errors import MissingPiece, TargetError, TargetLocked, TargetUnavailable
 from strongroom.model import Depth
-from strongroom.operations.drive import drive
-from strongroom.operations.open import open_backup
+from strongroom.operations.archive.open import open_backup
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import Submitted, submit_repair, submit_verify
 from strongroom.operations.services import Services
-from strongroom.operations.submit import Submitted, submit_repair, submit_verify
 from strongroom.state.records import Run, RunState
 from strongroom.targets import Locking, Target
 from strongroom.targets.repaired import whole_copy

@@ -13,7 +13,7 @@ from strongroom.errors import (
     TargetError,
     TargetReadOnly,
 )
-from strongroom.operations.probe import probe_rights, probe_storage
+from strongroom.operations.probe.target import probe_rights, probe_storage
 from strongroom.targets.probing import Outcome
 from strongroom.targets.vault import VaultTarget
 from tests.live.openbao import Answered, OpenBao

@@ -19,10 +19,9 @@ import msgspec
 
 from strongroom.config import load_settings
 from strongroom.model import Depth
-from strongroom.operations.drive import drive
-from strongroom.operations.restore_run import RestoreOptions
-from strongroom.operations.services import Services
-from strongroom.operations.submit import (
+from strongroom.operations.restore.step import RestoreOptions
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import (
     Submitted,
     submit_backup,
     submit_drill,
@@ -30,6 +29,7 @@ from strongroom.operations.submit import (
     submit_restore,
     submit_verify,
 )
+from strongroom.operations.services import Services
 from strongroom.state.records import RunState
 from strongroom.wiring.services import build_services
 from tests.chaos.place import POLICY, made_up, make_place

@@ -15,10 +15,10 @@ from strongroom.container.manifest import Counts, Manifest, ManifestSelection, M
 from strongroom.container.receipt import sign_receipt
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import write_container
-from strongroom.evidence.catalog import entry_of
 from strongroom.keys import Recipient
+from strongroom.operations.archive.catalog import entry_of
 from strongroom.operations.layout import container_entry, container_name, manifest_name, sealed_receipt
-from strongroom.operations.reseal import manifest_recipient
+from strongroom.operations.rotation.reencrypt_container import manifest_recipient
 from strongroom.state.records import Spec
 from strongroom.state.store import RunStore
 from strongroom.targets import Target

@@ -12,9 +12,9 @@ from strongroom.container.stanza import Stanza
 from strongroom.keys import Identity
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
 from strongroom.model import Secret
-from strongroom.operations.open import open_backup, read_manifest
-from strongroom.operations.pins import pin_recipient, pin_target
-from strongroom.operations.rewrap import Rotation
+from strongroom.operations.archive.open import open_backup, read_manifest
+from strongroom.operations.policy_pins import pin_recipient, pin_target
+from strongroom.operations.rotation.rewrap import Rotation
 from strongroom.operations.services import Pinned, Services
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget

@@ -15,16 +15,16 @@ from strongroom.errors import StrongroomError, TargetLocked
 from strongroom.keys.destroying import Fate, Standing
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import TYPE, KeyFileIdentity, KeyFileRecipient, generate_key_file, load_key_file
-from strongroom.operations.drive import drive
-from strongroom.operations.open import open_backup
-from strongroom.operations.pins import pin_recipient
-from strongroom.operations.rotate import RotateOptions
-from strongroom.operations.rotation import submit_rotation
+from strongroom.operations.archive.open import open_backup
+from strongroom.operations.policy_pins import pin_recipient
+from strongroom.operations.rotation.rotate import RotateOptions
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Pinned, Services
-from strongroom.operations.shred import advance, begin
-from strongroom.operations.shred_plan import make_plan
-from strongroom.operations.shred_record import Record, Shredding, read
-from strongroom.operations.shred_scope import ErasurePolicy, Scope
+from strongroom.operations.shredding.plan import make_plan
+from strongroom.operations.shredding.record import Record, Shredding, read
+from strongroom.operations.shredding.scope import ErasurePolicy, Scope
+from strongroom.operations.shredding.shred import advance, begin
 from strongroom.state.records import Run
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations import abandoned, driven
+from strongroom.operations.runs import abandoned, process_lock
+from strongroom.operations.runs.steps import perform, recover
+from strongroom.operations.runs.submit import submit_backup
 from strongroom.operations.services import Services
-from strongroom.operations.steps import perform, recover
-from strongroom.operations.submit import submit_backup
 from strongroom.state import filesystem
 from tests.operations.world import POLICY, World, make_world
 
@@ -19,7 +19,7 @@ def killed_while_planning(world: World, services: Services) -> str:
     """Leave a run as a process leaves it that was killed in its first step, its lease over."""
     run, [ticket] = submit_backup(services, policy=POLICY)
     assert services.store.claim(ticket, owner=services.owner, lease=0.0)
-    folder = services.state_dir / driven.FOLDER
+    folder = services.state_dir / process_lock.FOLDER
     folder.mkdir(parents=True)
     (folder / f"{run}.00").write_text(services.owner)
     return run
@@ -43,7 +43,7 @@ def test_no_lock_is_relied_on_where_another_host_may_not_see_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(filesystem, "kind_of", lambda path: "nfs4")
-    with driven.driving(tmp_path, "run", "here:1:operator"):
-        assert driven.left(tmp_path) == []
-        assert driven.standing(tmp_path, "run").alive is False
-        assert not (tmp_path / driven.FOLDER).exists()
+    with process_lock.driving(tmp_path, "run", "here:1:operator"):
+        assert process_lock.left(tmp_path) == []
+        assert process_lock.standing(tmp_path, "run").alive is False
+        assert not (tmp_path / process_lock.FOLDER).exists()

@@ -15,8 +15,17 @@ from typing import Any
 import pytest
 
 from strongroom.errors import StateError
-from strongroom.evidence.accesses import APART, FILE, LONGEST, OPENED, RESTORED, UNREADABLE, note, take
-from strongroom.operations.ledger import check
+from strongroom.operations.evidence.access_log import (
+    APART,
+    FILE,
+    LONGEST,
+    OPENED,
+    RESTORED,
+    UNREADABLE,
+    note,
+    take,
+)
+from strongroom.operations.evidence.ledger import check
 from strongroom.state.store import RunStore
 
 
@@ -139,7 +148,7 @@ def test_what_was_set_apart_by_a_process_that_died_is_taken_by_the_next(
 _LIMITED = """
 import resource, sys
 from pathlib import Path
-from strongroom.evidence.accesses import note
+from strongroom.operations.evidence.access_log import note
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
 for number in range(9):
     note(Path(sys.argv[1]), "access.opened", backup=f"b{number}")

@@ -9,11 +9,11 @@ from typing import Any, NoReturn
 import pytest
 
 from strongroom.errors import SourceUnavailable, TargetError
-from strongroom.operations import actions
-from strongroom.operations.drive import drive
+from strongroom.operations.runs import actions
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.steps import recover
+from strongroom.operations.runs.submit import submit_backup
 from strongroom.operations.services import Services
-from strongroom.operations.steps import recover
-from strongroom.operations.submit import submit_backup
 from strongroom.state.records import Run, RunKind, RunState, StepKind
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, make_world
@@ -24,7 +24,7 @@ CANARY = "CANARY-in-a-message"
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO, logger="strongroom.operations.announce")
+    caplog.set_level(logging.INFO, logger="strongroom.operations.runs.event_log")
     return caplog
 
 

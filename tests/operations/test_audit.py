@@ -9,10 +9,10 @@ from sqlalchemy import create_engine, text
 
 from strongroom.container.signing import Signers
 from strongroom.errors import Tampered, Truncated, UntrustedSigner
-from strongroom.evidence import accesses
-from strongroom.operations.audit import Audit, audit, parse, sign
+from strongroom.operations.evidence import access_log
+from strongroom.operations.evidence.audit import Audit, audit, parse, sign
 from strongroom.operations.services import Services
-from strongroom.operations.times import rfc3339
+from strongroom.operations.timestamps import rfc3339
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified
 from tests.operations.world import World, make_world, names_on
@@ -68,8 +68,8 @@ def test_what_failed_is_told_with_its_reason(world: World, services: Services) -
 
 
 def test_accesses_keys_and_incidents_are_told_one_by_one(world: World, services: Services) -> None:
-    accesses.note(world.folder, accesses.OPENED, backup="b1", command="restore", by="ann")
-    accesses.take(world.folder, services.store)
+    access_log.note(world.folder, access_log.OPENED, backup="b1", command="restore", by="ann")
+    access_log.take(world.folder, services.store)
     services.store.event("key.failed", key="k1", why="KeyDenied")
     services.store.event("message-refused", reason="unsigned")
     found = everything(services)

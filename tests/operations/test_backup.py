@@ -10,11 +10,12 @@ import pytest
 
 from strongroom.errors import EmptySource, NothingSelected, SourceError, TargetUnavailable, UsageError
 from strongroom.model import Entry, Secret, Selection
-from strongroom.operations import failures, plan
-from strongroom.operations.drive import drive
-from strongroom.operations.open import open_backup
-from strongroom.operations.pins import pin_target
-from strongroom.operations.submit import retry, submit_backup
+from strongroom.operations import recorded_errors
+from strongroom.operations.archive.open import open_backup
+from strongroom.operations.backup import plan
+from strongroom.operations.policy_pins import pin_target
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import retry, submit_backup
 from strongroom.sources import Change
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunState, StepKind, Ticket
@@ -105,13 +106,13 @@ def test_two_targets_in_one_region_do_not_satisfy_a_policy_of_two_regions(tmp_pa
 def test_an_empty_source_is_an_error_of_its_own(tmp_path: Path) -> None:
     run = make_world(tmp_path, secrets=[]).back_up()
     assert run.state is RunState.FAILED
-    assert isinstance(failures.typed(run.error), EmptySource)
+    assert isinstance(recorded_errors.typed(run.error), EmptySource)
 
 
 def test_a_filter_that_matches_nothing_is_an_error_of_its_own(world: World) -> None:
     run = world.with_spec(selection=Selection(tags={"parity": "none"})).back_up()
     assert run.state is RunState.FAILED
-    assert isinstance(failures.typed(run.error), NothingSelected)
+    assert isinstance(recorded_errors.typed(run.error), NothingSelected)
 
 
 def test_a_tag_filter_backs_up_those_secrets_and_no_others(world: World) -> None:
@@ -196,8 +197,8 @@ def test_a_source_that_loses_secrets_between_listing_and_reading_is_called_degra
 def test_what_a_failed_run_says_to_do_is_what_the_source_said(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     run = world.back_up(world.services(sources={"vault": _Refusing(made_up(3), name="vault")}))
-    assert failures.apart(run.error) == ("plan: SourceError: it is sealed", "Unseal it.")
-    error = failures.typed(run.error)
+    assert recorded_errors.apart(run.error) == ("plan: SourceError: it is sealed", "Unseal it.")
+    error = recorded_errors.typed(run.error)
     assert isinstance(error, SourceError)
     assert (error.message, error.hint) == ("it is sealed", "Unseal it.")
 

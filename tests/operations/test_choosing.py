@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from cli.choosing import say
-from cli.output import Output
+from strongroom.cli.shared.backup_selection import say
+from strongroom.cli.terminal.output import Output
 from strongroom.container.manifest import Manifest, ManifestSelection
 from strongroom.container.mark import MAX_NUMBER, Mark
 from strongroom.errors import NotCovered, Tampered, TargetUnavailable
 from strongroom.model import Selection
-from strongroom.operations.choosing import Chooser, Holder
-from strongroom.operations.covering import Asked, lacks
-from strongroom.operations.failover import Replicated
-from strongroom.operations.quarantine_marks import (
+from strongroom.operations.archive.coverage import Asked, lacks
+from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.quarantine_marks import (
     QUARANTINED,
     MarksThere,
     Recorded,
@@ -26,6 +25,7 @@ from strongroom.operations.quarantine_marks import (
     why_aside,
     write_mark,
 )
+from strongroom.operations.archive.select_backup import Chooser, Holder
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.test_repaired import Dead, damage
@@ -249,6 +249,6 @@ def test_a_backup_that_is_dated_ahead_of_the_clock_is_taken_and_told(
     assert "ahead of this host's clock" not in capsys.readouterr().err
 
     made = datetime.fromisoformat(choice.manifest.created_at).timestamp()
-    monkeypatch.setattr("cli.choosing.time.time", lambda: made - 3600)
+    monkeypatch.setattr("strongroom.cli.shared.backup_selection.time.time", lambda: made - 3600)
     say(choice, found, Asked(), Output())
     assert "ahead of this host's clock" in " ".join(capsys.readouterr().err.split())

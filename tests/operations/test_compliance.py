@@ -12,12 +12,14 @@ from sqlalchemy import create_engine, text
 
 from strongroom.container.head import LedgerHead, sign_head
 from strongroom.errors import RequirementUnmet, TargetUnavailable
-from strongroom.operations import health_catalog, health_runs, ledger_heads, requirements
-from strongroom.operations.compliance import FRAMEWORKS, Assessed, Framework, Verdict, assess
-from strongroom.operations.health import Finding, State, good, remark, unknown, wrong
-from strongroom.operations.health_record import RECORD, YOUNG, record
-from strongroom.operations.requirements import Demands, require
-from strongroom.operations.times import rfc3339
+from strongroom.operations.evidence import controls as evidence_controls
+from strongroom.operations.evidence import ledger_heads
+from strongroom.operations.evidence.compliance import FRAMEWORKS, Assessed, Framework, Verdict, assess
+from strongroom.operations.evidence.controls import Demands, require
+from strongroom.operations.findings import Finding, State, good, remark, unknown, wrong
+from strongroom.operations.health import catalog, runs
+from strongroom.operations.health.ledger import RECORD, YOUNG, record
+from strongroom.operations.timestamps import rfc3339
 from tests.operations.test_ledger_heads import junk
 from tests.operations.world import World, make_world
 
@@ -100,9 +102,13 @@ EVERY = sorted({check for controls in FRAMEWORKS.values() for one in controls fo
 
 def test_every_check_that_a_control_rests_on_is_one_that_somebody_makes() -> None:
     made = {
-        *(RECORD, health_catalog.BACKUPS, health_catalog.REPLICAS),
-        *(health_runs.SLOTS, health_runs.DRILLS, health_runs.KEYS),
-        *(value for name, value in vars(requirements).items() if name.isupper() and isinstance(value, str)),
+        *(RECORD, catalog.BACKUPS, catalog.REPLICAS),
+        *(runs.SLOTS, runs.DRILLS, runs.KEYS),
+        *(
+            value
+            for name, value in vars(evidence_controls).items()
+            if name.isupper() and isinstance(value, str)
+        ),
     }
     assert set(EVERY) <= made
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from strongroom.operations.drive import drive
-from strongroom.operations.open import open_backup
+from strongroom.operations.archive.open import open_backup
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import submit_backup
 from strongroom.operations.services import Services
-from strongroom.operations.submit import submit_backup
 from strongroom.state.records import RunState, StepKind
 from strongroom.state.store import RunStore
 from tests.operations.world import POLICY, World, made_up, make_world, names_on

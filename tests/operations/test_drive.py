@@ -12,11 +12,11 @@ from typing import NoReturn
 import pytest
 
 from strongroom.errors import StateUnkept, StillEnding, TargetUnavailable
-from strongroom.operations import drive as driving
-from strongroom.operations.decide import decide_given_up
-from strongroom.operations.drive import _Pool, drive
-from strongroom.operations.steps import perform
-from strongroom.operations.submit import submit_backup
+from strongroom.operations.runs import drive as driving
+from strongroom.operations.runs.decide import decide_given_up
+from strongroom.operations.runs.drive import _Pool, drive
+from strongroom.operations.runs.steps import perform
+from strongroom.operations.runs.submit import submit_backup
 from strongroom.state.records import RunState, StepKind, StepRow, StepState
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, REGIONS, make_world

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations.emergency import GRACE, State, furnish, remind, standing
-from strongroom.operations.emergency_files import recovery_files
-from strongroom.operations.kit import Kit, Section, render
-from strongroom.operations.open import read_manifest
+from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.emergency.contents import recovery_files
+from strongroom.operations.emergency.kit import Kit, Section, render
+from strongroom.operations.emergency.medium import GRACE, State, furnish, remind, standing
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from tests.operations.world import POLICY, World, make_world
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import Conflict
-from strongroom.operations import resign, rotate_files
-from strongroom.operations.backup_file import backup_to_file
-from strongroom.operations.resign import resign_backup
-from strongroom.operations.rotate_files import reencrypt_file, rewrap_file
+from strongroom.operations.incident import re_sign
+from strongroom.operations.incident.re_sign import resign_backup
+from strongroom.operations.single_file import rotate
+from strongroom.operations.single_file.backup import backup_to_file
+from strongroom.operations.single_file.rotate import reencrypt_file, rewrap_file
 from tests.operations.test_resign_files import Leaked
 
 Way = Callable[[Leaked], object]
@@ -66,7 +67,7 @@ def test_what_came_meanwhile_stays_and_the_command_says_so(
         meanwhile(at)
         theirs.append((at.path.stat().st_ino, at.path.read_bytes()))
 
-    module, step = (resign, "read_back") if way == "resign" else (rotate_files, "_read_back")
+    module, step = (re_sign, "read_back") if way == "resign" else (rotate, "_read_back")
     recorded = at.entry()
     reached(monkeypatch, module, step, happens)
     with pytest.raises(Conflict, match="changed while it was being written anew"):
@@ -80,7 +81,7 @@ def test_what_comes_after_the_old_file_was_given_its_second_name_stays_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at = Leaked(tmp_path)
-    reached(monkeypatch, rotate_files, "_keep", lambda: backed_up_again(at))
+    reached(monkeypatch, rotate, "_keep", lambda: backed_up_again(at))
     with pytest.raises(Conflict):
         WAYS["reencrypt"](at)
     assert at.path.exists()
@@ -92,7 +93,7 @@ def test_one_that_was_taken_away_meanwhile_does_not_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     at = Leaked(tmp_path)
-    module, step = (resign, "read_back") if way == "resign" else (rotate_files, "_read_back")
+    module, step = (re_sign, "read_back") if way == "resign" else (rotate, "_read_back")
     reached(monkeypatch, module, step, at.path.unlink)
     with pytest.raises(Conflict, match="changed while it was being written anew"):
         WAYS[way](at)

@@ -17,21 +17,21 @@ from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.keypair import Kem
 from strongroom.keys.passphrase import LEAST, PassphraseRecipient
 from strongroom.model import Depth
-from strongroom.operations.health import Finding, State, exit_code
-from strongroom.operations.health_backups import check, kept, newest_of, nothing_seen
-from strongroom.operations.health_keys import History, judge_ages
-from strongroom.operations.health_policies import Policy
-from strongroom.operations.health_reading import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, Means
-from strongroom.operations.keyhealth import FAILED, PROVEN, QUARTER
-from strongroom.operations.keyuse import pinned_key
-from strongroom.operations.pins import pin_recipient
-from strongroom.operations.quarantine import quarantine
+from strongroom.operations.alerts.facts import Limits
+from strongroom.operations.archive.quarantine import quarantine
+from strongroom.operations.findings import Finding, State, exit_code
+from strongroom.operations.health.backups import check, kept, newest_of, nothing_seen
+from strongroom.operations.health.keys import History, judge_ages
+from strongroom.operations.health.policies import Policy
+from strongroom.operations.health.replica import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, Means
+from strongroom.operations.key_management.health import FAILED, PROVEN, QUARTER
+from strongroom.operations.key_management.usage import pinned_key
+from strongroom.operations.policy_pins import pin_recipient
 from strongroom.operations.services import Pinned, Services
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Step, StepKind
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
-from strongroom.watch.facts import Limits
 from tests.operations.rotating import Rotated
 from tests.operations.test_locks import Bucket
 from tests.operations.test_not_verified import Region

@@ -11,8 +11,8 @@ import pytest
 
 from strongroom.errors import StateError
 from strongroom.model import SecretBytes
-from strongroom.operations import health_machine as machine
-from strongroom.operations.health import Finding, State
+from strongroom.operations.findings import Finding, State
+from strongroom.operations.health import machine
 from strongroom.sources.local import LocalStore
 from strongroom.state.engine import Database
 from strongroom.state.store import RunStore

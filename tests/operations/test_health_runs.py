@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from strongroom.operations import health_catalog as catalog
-from strongroom.operations import health_runs as record
-from strongroom.operations.drive import drive
-from strongroom.operations.health import Finding, State
-from strongroom.operations.health_backups import kept, newest_of
-from strongroom.operations.health_policies import Policy
-from strongroom.operations.keyhealth import DAY
+from strongroom.operations.findings import Finding, State
+from strongroom.operations.health import catalog
+from strongroom.operations.health import runs as record
+from strongroom.operations.health.backups import kept, newest_of
+from strongroom.operations.health.policies import Policy
+from strongroom.operations.key_management.health import DAY
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import submit_drill
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.operations.submit import submit_drill
+from strongroom.schedule import next_slot
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Replica, RunKind, Step, StepKind
-from strongroom.watch.due import next_slot
 from tests.operations.rotating import Rotated
 from tests.operations.test_locks import Bucket
 from tests.operations.test_rotate import rotate

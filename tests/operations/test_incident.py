@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import BackupQuarantined, ConfigError, KeyStillNeeded, NothingSelected
-from strongroom.operations.drive import drive
-from strongroom.operations.incident import (
+from strongroom.operations.archive.quarantine import check, quarantined, release
+from strongroom.operations.incident.incident import (
     Incident,
     affected_by,
     open_incident,
@@ -17,13 +17,13 @@ from strongroom.operations.incident import (
     secrets_of,
     submit_reencryption,
 )
-from strongroom.operations.keyuse import recipient_key
-from strongroom.operations.quarantine import check, quarantined, release
-from strongroom.operations.restore_run import RestoreOptions
-from strongroom.operations.rewrap import rewrap_backup
-from strongroom.operations.rotate_outcome import results
+from strongroom.operations.key_management.usage import recipient_key
+from strongroom.operations.restore.step import RestoreOptions
+from strongroom.operations.rotation.outcome import results
+from strongroom.operations.rotation.rewrap import rewrap_backup
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import submit_restore
 from strongroom.operations.services import Pinned, Services
-from strongroom.operations.submit import submit_restore
 from strongroom.state.records import RunState
 from tests.operations.rotating import Rotated
 from tests.operations.world import POLICY

@@ -15,15 +15,15 @@ from strongroom.container.manifest import ContainerEntry, Manifest, parse_manife
 from strongroom.container.receipt import sign_receipt
 from strongroom.errors import Tampered
 from strongroom.model import Depth
-from strongroom.operations.drive import drive
-from strongroom.operations.envelopes import envelope_name, wrapping_keys
+from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
+from strongroom.operations.archive.open import open_backup
+from strongroom.operations.archive.read_back import Keys, read_back
 from strongroom.operations.layout import container_entry, manifest_name
-from strongroom.operations.open import open_backup
-from strongroom.operations.read_back import Keys, read_back
-from strongroom.operations.restore_run import RestoreOptions
-from strongroom.operations.rotation import submit_rotation
+from strongroom.operations.restore.step import RestoreOptions
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import Submitted, submit_restore, submit_verify
+from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Services
-from strongroom.operations.submit import Submitted, submit_restore, submit_verify
 from strongroom.state.records import CatalogEntry, Run, RunState
 from strongroom.targets import Target
 from tests.certified import certified

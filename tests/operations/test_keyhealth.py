@@ -14,7 +14,7 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import KeyServiceUnavailable, Malformed, UsageError, WrongKey
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.keyhealth import (
+from strongroom.operations.key_management.health import (
     CHALLENGE_HOLDS,
     DAY,
     QUARTER,
@@ -28,7 +28,7 @@ from strongroom.operations.keyhealth import (
     proofs,
     try_keys,
 )
-from strongroom.operations.keyuse import Opens, look_all, recipient_key
+from strongroom.operations.key_management.usage import Opens, look_all, recipient_key
 from tests.operations.rotating import Rotated
 from tests.operations.test_rotate import rotate
 

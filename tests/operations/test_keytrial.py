@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.keytrial import CHECKED, check, check_due
+from strongroom.operations.key_management.scheduled_check import CHECKED, check, check_due
 from tests.operations.world import World, make_world
 
 DAY = 86_400.0

@@ -11,8 +11,8 @@ import pytest
 from strongroom.keys import Recipient
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.keyuse import KeyUse, recipient_key, survey
-from strongroom.operations.pins import pin_recipient
+from strongroom.operations.key_management.usage import KeyUse, recipient_key, survey
+from strongroom.operations.policy_pins import pin_recipient
 from strongroom.operations.services import Pinned
 from tests.operations.world import World, make_world
 

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from strongroom.errors import LedgerChanged, LedgerCut
-from strongroom.operations.audit import audit
-from strongroom.operations.ledger import Head, check, look
+from strongroom.operations.evidence.audit import audit
+from strongroom.operations.evidence.ledger import Head, check, look
 from strongroom.state.events import digest
 from strongroom.state.store import RunStore
 from tests.postgres import PostgresServer

@@ -13,15 +13,15 @@ from sqlalchemy import create_engine, text
 
 from strongroom.container.head import LedgerHead, parse_head, sign_head
 from strongroom.errors import LedgerChanged, LedgerCut, MissingPiece, TargetUnavailable
-from strongroom.evidence.accesses import FILE
-from strongroom.operations import ledger_heads
-from strongroom.operations.audit import audit
-from strongroom.operations.ledger import check, look
-from strongroom.operations.ledger_heads import Published
-from strongroom.operations.ledger_held import OnTarget, held
-from strongroom.operations.ledger_seen import TRIED, name_of
+from strongroom.operations.evidence import ledger_heads
+from strongroom.operations.evidence.access_log import FILE
+from strongroom.operations.evidence.audit import audit
+from strongroom.operations.evidence.ledger import check, look
+from strongroom.operations.evidence.ledger_check import OnTarget, held
+from strongroom.operations.evidence.ledger_found import TRIED, name_of
+from strongroom.operations.evidence.ledger_heads import Published
 from strongroom.operations.services import Services
-from strongroom.operations.times import rfc3339
+from strongroom.operations.timestamps import rfc3339
 from strongroom.state.events import digest
 from strongroom.state.store import RunStore
 from strongroom.targets import Target

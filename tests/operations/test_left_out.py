@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from cli.run_shown import as_document
+from strongroom.cli.shared.render_run import as_document
 from strongroom.container.stanza import Stanza
 from strongroom.errors import KeyServiceUnavailable
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
-from strongroom.operations.drive import drive
-from strongroom.operations.open import read_manifest
-from strongroom.operations.pins import pin_recipient
+from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.policy_pins import pin_recipient
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import submit_backup
 from strongroom.operations.services import Pinned, Services
-from strongroom.operations.submit import submit_backup
 from strongroom.state.records import Run, RunState, StepKind, Ticket
 from tests.operations.test_pins import edit
 from tests.operations.world import POLICY, World, make_world, names_on

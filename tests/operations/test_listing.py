@@ -17,16 +17,16 @@ import pytest
 from strongroom.container.bundle import BundleReader
 from strongroom.errors import EmptySource, RecordRefused, SourceError
 from strongroom.model import Entry, Selection
-from strongroom.operations import listed_ahead as listed_ahead_module
-from strongroom.operations.backup_file import backup_to_file
-from strongroom.operations.forking import may_fork
-from strongroom.operations.listed_ahead import Ahead, listed_ahead
+from strongroom.operations.archive.open import open_backup
+from strongroom.operations.backup import parallel_listing as listed_ahead_module
+from strongroom.operations.backup.name_list import read_range, spill
+from strongroom.operations.backup.parallel_listing import Ahead, listed_ahead
 from strongroom.operations.listing import SECTIONS, Batch, Listing, ListingLost, sections
-from strongroom.operations.names import read_range, spill
-from strongroom.operations.open import open_backup
+from strongroom.operations.single_file.backup import backup_to_file
 from strongroom.sources import Listable, Source, jsonl
 from strongroom.sources.files import open_files
 from strongroom.sources.memory import MemoryStore
+from strongroom.system.forking import may_fork
 from strongroom.targets.directory import DirectoryTarget
 from tests.operations.world import World, made_up, make_world
 

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from strongroom.errors import TargetError
-from strongroom.operations.drive import drive
-from strongroom.operations.locks import left_unlocked
-from strongroom.operations.open import read_manifest
-from strongroom.operations.pins import pin_target
+from strongroom.operations.archive.locks import left_unlocked
+from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.policy_pins import pin_target
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import open_repairs, submit_repair
 from strongroom.operations.services import Services
-from strongroom.operations.submit import open_repairs, submit_repair
 from strongroom.state.records import Run, RunState
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget

@@ -15,10 +15,10 @@ from strongroom.errors import (
     UsageError,
     VerificationFailed,
 )
-from strongroom.operations.carry import require_removable
-from strongroom.operations.measure import measure
-from strongroom.operations.open import backup_ids
-from strongroom.operations.probe import own_name
+from strongroom.operations.archive.open import backup_ids
+from strongroom.operations.probe.benchmark import measure
+from strongroom.operations.probe.target import own_name
+from strongroom.operations.probe.transfer import require_removable
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import made_up, names_on

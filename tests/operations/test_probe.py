@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from strongroom.errors import SourceError, TargetReadOnly
 from strongroom.model import Entry, Secret
-from strongroom.operations.probe import NEEDS, Probe, probe_all, probe_rights, probe_storage
-from strongroom.operations.probe_source import probe_source
+from strongroom.operations.probe.source import probe_source
+from strongroom.operations.probe.target import NEEDS, Probe, probe_all, probe_rights, probe_storage
 from strongroom.sources.memory import MemoryStore
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.memory import MemoryTarget

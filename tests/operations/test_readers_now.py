@@ -16,7 +16,7 @@ from strongroom.keys.keyfile import KeyFileRecipient
 from strongroom.keys.keypair import Kem
 from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.keys.quorum import QuorumRecipient
-from strongroom.operations.readers_now import _reader
+from strongroom.operations.archive.current_recipients import _reader
 from tests.keys.quorum.made import made
 
 

@@ -15,13 +15,13 @@ from msgspec.structs import replace
 from strongroom.errors import NothingOpens, TargetUnavailable
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret, SecretBytes
-from strongroom.operations import recovery_libraries as installed
-from strongroom.operations import recovery_machine as machine
-from strongroom.operations.choosing import Chooser, Holder
-from strongroom.operations.health import Finding
-from strongroom.operations.open import read_manifest
-from strongroom.operations.pins import pin_recipient
-from strongroom.operations.recovery_backups import (
+from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.findings import Finding
+from strongroom.operations.policy_pins import pin_recipient
+from strongroom.operations.readiness import libraries as installed
+from strongroom.operations.readiness import machine
+from strongroom.operations.readiness.backups import (
     Looked,
     Seen,
     Want,
@@ -31,12 +31,12 @@ from strongroom.operations.recovery_backups import (
     signers,
     targets,
 )
-from strongroom.operations.recovery_places import destination, escrow
+from strongroom.operations.readiness.destinations import destination, escrow
 from strongroom.operations.services import Pinned
-from strongroom.operations.within import within
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import CatalogEntry
+from strongroom.system.deadlines import within
 from strongroom.targets import Target
 from strongroom.vault.rights import Right
 from tests.operations.world import POLICY, REGIONS, World, make_world
@@ -223,7 +223,7 @@ def test_a_newer_one_on_record_that_no_target_shows_is_wrong(world: World) -> No
 def test_one_that_is_older_than_all_that_are_looked_through_is_found_by_the_record(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("strongroom.operations.recovery_backups.LOOKED", 0)
+    monkeypatch.setattr("strongroom.operations.readiness.backups.LOOKED", 0)
     [backup] = [entry.backup for entry in world.services().store.backups()]
     assert POLICY not in seen(world)["eu"].newest
     assert seen(world, recorded={POLICY: backup})["eu"].newest[POLICY].backup_id == backup

@@ -14,10 +14,10 @@ import pytest
 
 from strongroom.errors import NothingSelected, TargetFull, UsageError, VerificationFailed
 from strongroom.model import Entry, Secret, SecretBytes, Selection, Version
-from strongroom.operations import scratch as scratches
-from strongroom.operations.open import Backup, open_backup
-from strongroom.operations.rehearsal import Count, Part, Phase, Phases, look_through, rehearse
-from strongroom.operations.scratch import PREFIX, scratch
+from strongroom.operations.archive.open import Backup, open_backup
+from strongroom.operations.rehearsal import scratch as scratches
+from strongroom.operations.rehearsal.local import Count, Part, Phase, Phases, look_through, rehearse
+from strongroom.operations.rehearsal.scratch import PREFIX, scratch
 from strongroom.sources import Change, Refuse
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
@@ -197,7 +197,7 @@ def test_a_look_tells_what_is_there_already_from_what_is_not(backup: Backup) -> 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from strongroom.operations.scratch import scratch
+from strongroom.operations.rehearsal.scratch import scratch
 with scratch(Path(sys.argv[1])) as place:
     (place / "keys").mkdir()
     (place / "keys" / "store.key").write_bytes(b"CANARY-KEY")

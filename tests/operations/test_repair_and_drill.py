@@ -9,19 +9,19 @@ import pytest
 
 from strongroom.errors import MissingPiece, StateUnavailable, TargetFull
 from strongroom.model import Depth
-from strongroom.operations.drive import drive
-from strongroom.operations.quarantine_marks import write_mark
-from strongroom.operations.repair import publish
-from strongroom.operations.restore_run import RestoreOptions
-from strongroom.operations.services import Services
-from strongroom.operations.steps import perform
-from strongroom.operations.submit import (
+from strongroom.operations.archive.quarantine_marks import write_mark
+from strongroom.operations.backup.repair import publish
+from strongroom.operations.restore.step import RestoreOptions
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.steps import perform
+from strongroom.operations.runs.submit import (
     Submitted,
     submit_drill,
     submit_repair,
     submit_restore,
     submit_verify,
 )
+from strongroom.operations.services import Services
 from strongroom.sources import Change
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Run, RunState, Step, StepKind

@@ -10,9 +10,9 @@ from msgspec import structs
 
 from strongroom.errors import TargetUnavailable
 from strongroom.model import ObjectInfo
-from strongroom.operations.drive import drive
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import open_repairs, submit_repair
 from strongroom.operations.services import Services
-from strongroom.operations.submit import open_repairs, submit_repair
 from strongroom.state.records import Run, RunState, StepKind
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import REGIONS, World, make_world

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from cli.opening import signed_manifest
+from strongroom.cli.shared.opening import signed_manifest
 from strongroom.errors import Tampered, TargetReadOnly, TargetUnavailable
-from strongroom.evidence.catalog import rebuild
 from strongroom.model import Depth
-from strongroom.operations.drive import drive
-from strongroom.operations.open import Objects, backup_ids, open_backup
-from strongroom.operations.read_back import Keys, read_back
+from strongroom.operations.archive.catalog import rebuild
+from strongroom.operations.archive.open import Objects, backup_ids, open_backup
+from strongroom.operations.archive.read_back import Keys, read_back
+from strongroom.operations.backup.sweep import sweep_targets
+from strongroom.operations.backup.upload import place
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import Submitted, submit_repair, submit_verify
 from strongroom.operations.services import Services
-from strongroom.operations.submit import Submitted, submit_repair, submit_verify
-from strongroom.operations.sweep import sweep_targets
-from strongroom.operations.upload import place
 from strongroom.state.records import Run, RunState, StepKind
 from strongroom.targets import ObjectInfo
 from strongroom.targets.memory import MemoryTarget

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import MissingPiece, QuorumNotMet, TargetUnavailable, UsageError
-from strongroom.operations.replaced import remove_replaced
+from strongroom.operations.rotation.remove_replaced import remove_replaced
 from strongroom.state.records import Replica
 from tests.operations.rotating import CountingTarget, Rotated
 from tests.operations.test_rotate import rotate

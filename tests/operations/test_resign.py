@@ -13,14 +13,14 @@ from strongroom.container.manifest import sign_manifest
 from strongroom.container.signing import Signer, Signers
 from strongroom.errors import MissingPiece, TargetUnavailable, UntrustedSigner, VerificationFailed, WrongKey
 from strongroom.model import Depth
-from strongroom.operations.drive import drive
+from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.backup.sweep import sweep_targets
+from strongroom.operations.incident.re_sign import resign_backup, rests_on
 from strongroom.operations.layout import manifest_name
-from strongroom.operations.open import read_manifest
-from strongroom.operations.resign import resign_backup, rests_on
-from strongroom.operations.rotation import submit_rotation
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import submit_repair, submit_verify
+from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Services
-from strongroom.operations.submit import submit_repair, submit_verify
-from strongroom.operations.sweep import sweep_targets
 from strongroom.state.records import CatalogEntry, RunState
 from tests.certified import certified
 from tests.operations.rotating import Rotated

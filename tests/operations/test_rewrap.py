@@ -14,10 +14,10 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import Stale, Tampered, TargetUnavailable, Truncated, WrongKey
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient
-from strongroom.operations.envelopes import envelope_name, find_all, find_newest, wrapping_keys
+from strongroom.operations.archive.envelopes import envelope_name, find_all, find_newest, wrapping_keys
+from strongroom.operations.archive.open import ObjectReader, carried_record, open_backup
 from strongroom.operations.layout import container_name
-from strongroom.operations.open import ObjectReader, carried_record, open_backup
-from strongroom.operations.rewrap import KeyRotated, rewrap_backup
+from strongroom.operations.rotation.rewrap import KeyRotated, rewrap_backup
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified

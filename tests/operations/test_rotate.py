@@ -10,16 +10,16 @@ import pytest
 
 from strongroom.errors import RecordRefused, TargetUnavailable, UsageError, WrongKey
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.drive import drive
-from strongroom.operations.envelopes import envelope_name, wrapping_keys
-from strongroom.operations.open import backup_ids, read_manifest
-from strongroom.operations.restore_run import open_anywhere
-from strongroom.operations.rewrap import rewrap_backup
-from strongroom.operations.rotate import RotateOptions
-from strongroom.operations.rotate_outcome import results
-from strongroom.operations.rotation import submit_rotation
+from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
+from strongroom.operations.archive.open import backup_ids, read_manifest
+from strongroom.operations.restore.step import open_anywhere
+from strongroom.operations.rotation.outcome import results
+from strongroom.operations.rotation.rewrap import rewrap_backup
+from strongroom.operations.rotation.rotate import RotateOptions
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import newest, submit_backup, submit_repair, submit_verify
+from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Services
-from strongroom.operations.submit import newest, submit_backup, submit_repair, submit_verify
 from strongroom.state.records import Replica, Run, RunState
 from tests.operations.rotating import Rotated
 from tests.operations.world import POLICY, World, names_on

@@ -19,16 +19,16 @@ from strongroom.container.stanza import Stanza
 from strongroom.errors import KeyServiceUnavailable
 from strongroom.keys import Opener
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations import rotate_slice
-from strongroom.operations.drive import drive
-from strongroom.operations.envelopes import find_newest, wrapping_keys
+from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
 from strongroom.operations.layout import manifest_name
-from strongroom.operations.pins import pin_target
-from strongroom.operations.rotate_outcome import results
-from strongroom.operations.rotate_slice import SLICE, end_of, slices
-from strongroom.operations.rotation import submit_rotation
+from strongroom.operations.policy_pins import pin_target
+from strongroom.operations.rotation import batch
+from strongroom.operations.rotation.batch import SLICE, end_of, slices
+from strongroom.operations.rotation.outcome import results
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.steps import perform, reconcile
+from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Services
-from strongroom.operations.steps import perform, reconcile
 from strongroom.state.records import ROTATING, Run, RunState, StepState
 from strongroom.targets.directory import DirectoryTarget
 from tests.operations.many import enter, make_backup, place
@@ -200,7 +200,7 @@ def test_a_passing_failure_is_tried_again_and_nothing_else_is(house: House) -> N
 
 
 def test_a_slice_that_takes_too_long_hands_its_rest_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rotate_slice, "STEP_SECONDS", -1.0)
+    monkeypatch.setattr(batch, "STEP_SECONDS", -1.0)
     house.back_up(8)
     services = house.services()
     run = house.rotate(services)

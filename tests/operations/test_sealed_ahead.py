@@ -12,8 +12,8 @@ from strongroom.container.stanza import Stanza
 from strongroom.errors import KeyServiceUnavailable
 from strongroom.keys import Recipient
 from strongroom.keys.passphrase import PassphraseRecipient
-from strongroom.operations.backup_file import backup_to_file
-from strongroom.operations.sealed_ahead import sealed_ahead
+from strongroom.operations.backup.derive_ahead import sealed_ahead
+from strongroom.operations.single_file.backup import backup_to_file
 from strongroom.state.records import Ticket
 from strongroom.targets.directory import DirectoryTarget
 from tests.operations.world import World, make_world

@@ -23,14 +23,14 @@ from strongroom.errors import (
     UsageError,
 )
 from strongroom.keys.destroying.files import FileDestroyer
-from strongroom.operations.open import read_manifest
-from strongroom.operations.restore_run import RestoreOptions
-from strongroom.operations.shred import advance, begin, note_lost
-from strongroom.operations.shred_events import INTENT, Intent, sign
-from strongroom.operations.shred_plan import make_plan
-from strongroom.operations.shred_record import asked, events, write
-from strongroom.operations.shred_scope import ErasurePolicy
-from strongroom.operations.submit import degraded, newest, submit_backup, submit_repair, submit_restore
+from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.restore.step import RestoreOptions
+from strongroom.operations.runs.submit import degraded, newest, submit_backup, submit_repair, submit_restore
+from strongroom.operations.shredding.events import INTENT, Intent, sign
+from strongroom.operations.shredding.plan import make_plan
+from strongroom.operations.shredding.record import asked, events, write
+from strongroom.operations.shredding.scope import ErasurePolicy
+from strongroom.operations.shredding.shred import advance, begin, note_lost
 from strongroom.state.records import Replica
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified

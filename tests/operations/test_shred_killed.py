@@ -7,10 +7,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from strongroom.operations.pins import pin_target
+from strongroom.operations.policy_pins import pin_target
 from strongroom.operations.services import Services
-from strongroom.operations.shred import advance, begin
-from strongroom.operations.shred_plan import make_plan
+from strongroom.operations.shredding.plan import make_plan
+from strongroom.operations.shredding.shred import advance, begin
 from strongroom.state.store import RunStore
 from strongroom.targets.directory import DirectoryTarget
 from tests.operations.shredding import Keeper, Vault

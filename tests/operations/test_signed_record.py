@@ -14,11 +14,11 @@ import pytest
 
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import RecordRefused
-from strongroom.operations import pins
-from strongroom.operations.drive import drive
+from strongroom.operations import policy_pins
+from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.layout import manifest_name
-from strongroom.operations.open import manifest_bytes
-from strongroom.operations.submit import submit_backup, submit_repair, submit_verify
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import submit_backup, submit_repair, submit_verify
 from strongroom.state.records import Run, RunState, StepKind, StepState, Ticket
 from strongroom.state.runs import stamp
 from tests.operations.world import POLICY, World, make_world, names_on
@@ -167,21 +167,21 @@ def test_a_run_whose_id_is_dated_otherwise_too_is_not_planned(tmp_path: Path, da
         services.store.load(run), id=f"{stamp(moment)}-00000000", created_at=moment
     )
     with pytest.raises(RecordRefused, match=said):
-        pins.check_time(forged)
+        policy_pins.check_time(forged)
 
 
 def test_a_run_of_long_ago_is_not_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever owns the record and the stage can put a run back that was planned, signed and never ended."""
     world = make_world(tmp_path, pieces=1)
     services = world.services()
-    sign = pins.sign_record
+    sign = policy_pins.sign_record
 
     def sign_and_wait(*args: Any) -> dict[str, Any]:
         signed = sign(*args)
-        monkeypatch.setattr(pins, "OLDEST", -1.0)  # more than a week goes by
+        monkeypatch.setattr(policy_pins, "OLDEST", -1.0)  # more than a week goes by
         return signed
 
-    monkeypatch.setattr(pins, "sign_record", sign_and_wait)
+    monkeypatch.setattr(policy_pins, "sign_record", sign_and_wait)
     run, tickets = submit_backup(services, policy=POLICY)
     ended = drive(run, tickets, services, processes=1)
     assert (ended.state, "older than a week" in str(ended.error)) == (RunState.FAILED, True)

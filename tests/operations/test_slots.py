@@ -10,22 +10,22 @@ import msgspec
 import pytest
 
 from strongroom.errors import ConfigError, TargetUnavailable
-from strongroom.operations.drive import drive
-from strongroom.operations.emergency import remind_all
-from strongroom.operations.rotate_outcome import results
-from strongroom.operations.rotation import Rotations, open_rotations
-from strongroom.operations.scheduled import Scheduled
-from strongroom.operations.services import Pinned
-from strongroom.operations.steps import perform
-from strongroom.operations.submit import (
+from strongroom.operations.emergency.medium import remind_all
+from strongroom.operations.rotation.outcome import results
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.steps import perform
+from strongroom.operations.runs.submit import (
     degraded,
     open_due,
     open_repairs,
     submit_backup,
 )
+from strongroom.operations.runs.submit_rotation import Rotations, open_rotations
+from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.services import Pinned
+from strongroom.schedule import last_slot
 from strongroom.state.records import RunState, StepKind
 from strongroom.targets.memory import MemoryTarget
-from strongroom.watch.due import last_slot
 from tests.operations.world import POLICY, World, make_world
 
 DAY = 86_400.0

@@ -17,10 +17,10 @@ from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.signing import Signer
 from strongroom.errors import StrongroomError, TargetLocked, TargetUnavailable
 from strongroom.model import ObjectInfo
+from strongroom.operations.archive.open import manifest_bytes, open_backup
+from strongroom.operations.backup.sweep import sweep_targets
 from strongroom.operations.layout import containers_prefix, manifest_name
-from strongroom.operations.open import manifest_bytes, open_backup
 from strongroom.operations.services import Services
-from strongroom.operations.sweep import sweep_targets
 from strongroom.state.records import Run, RunState
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from strongroom.errors import SourceUnavailable, StrongroomError, Tampered
 from strongroom.model import Entry, Secret, SecretBytes, Selection, Version
-from strongroom.operations.choosing import Chooser, Holder
-from strongroom.operations.covering import Asked
-from strongroom.operations.validate import BATCH, Compared, against, by_names, selected, values
-from strongroom.operations.validate_policies import Held, Reached, hold, no_backup
+from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.validation.live import BATCH, Compared, against, by_names, selected, values
+from strongroom.operations.validation.policies import Held, Reached, hold, no_backup
 from strongroom.sources import Change
 from strongroom.sources.memory import MemoryStore
 from strongroom.targets import Target

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from msgspec import structs
 
-from cli.run_shown import as_document, lines_of
+from strongroom.cli.shared.render_run import as_document, lines_of
 from strongroom.errors import StrongroomError, TargetFull, TargetReadOnly, TargetUnavailable
-from strongroom.operations.drive import drive
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.steps import perform
+from strongroom.operations.runs.submit import submit_backup
 from strongroom.operations.services import Limits
-from strongroom.operations.steps import perform
-from strongroom.operations.submit import submit_backup
 from strongroom.state.records import Run, RunState, StepKind, StepRow, StepState, Tally, Ticket
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget

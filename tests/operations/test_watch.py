@@ -17,21 +17,21 @@ from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.signing import Signer
 from strongroom.errors import MailRefused, MailUnavailable, StateUnavailable, TargetUnavailable
 from strongroom.model import Depth, ObjectInfo
-from strongroom.operations.alerting import Found, Sending, look, tell_people
-from strongroom.operations.decide import FIRST
-from strongroom.operations.keyhealth import answer_challenge, confirm, make_challenge
+from strongroom.operations.alerts.context import Watched, WatchedPolicy
+from strongroom.operations.alerts.facts import Limits
+from strongroom.operations.alerts.mail import MailServer as Server
+from strongroom.operations.alerts.notify import Found, Sending, look, tell_people
+from strongroom.operations.alerts.record import BEAT, REFUSED
+from strongroom.operations.evidence.ledger_check import held
+from strongroom.operations.evidence.ledger_heads import publish
+from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
 from strongroom.operations.layout import manifest_name
-from strongroom.operations.ledger_heads import publish
-from strongroom.operations.ledger_held import held
-from strongroom.operations.times import rfc3339
-from strongroom.operations.watch_means import Watched, WatchedPolicy
-from strongroom.operations.watch_record import BEAT, REFUSED
+from strongroom.operations.runs.decide import FIRST
+from strongroom.operations.timestamps import rfc3339
 from strongroom.state.records import Replica, RunKind
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
-from strongroom.watch.facts import Limits
-from strongroom.watch.mail import MailServer as Server
 from tests.operations.world import POLICY, REGIONS, World, made_up, make_world
 from tests.watch.mail_server import MailServer
 from workers import names, refusals

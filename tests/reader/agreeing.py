@@ -18,7 +18,7 @@ from strongroom.errors import FormatError
 from strongroom.keys.allof import with_all_of
 from strongroom.keys.ec import EcIdentity
 from strongroom.model import Secret
-from strongroom.operations.open import open_backup
+from strongroom.operations.archive.open import open_backup
 from tests.reader import reader
 from tests.reader.backups import KEYS, Made, Maker
 from tests.recover.test_recover import recover, recover_keys

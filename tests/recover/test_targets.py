@@ -10,9 +10,9 @@ import pytest
 
 from strongroom.container.rows import encode_secrets
 from strongroom.errors import FormatError, StrongroomError
-from strongroom.operations.choosing import Chooser, Holder
-from strongroom.operations.covering import Asked
-from strongroom.operations.open import open_backup
+from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.open import open_backup
+from strongroom.operations.archive.select_backup import Chooser, Holder
 from strongroom.targets.memory import MemoryTarget
 from tests.container.test_vectors import identities, trusted
 from tests.reader.reading import objects_of

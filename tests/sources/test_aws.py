@@ -20,7 +20,7 @@ from strongroom.sources.aws.checks import check
 from strongroom.sources.aws.convention import spelled, understood
 from strongroom.sources.aws.losses import Losses
 from strongroom.sources.aws.versions import CURRENT, Held, in_order, media_of, numbered, own_id
-from strongroom.wiring import places
+from strongroom.wiring import adapters
 from tests.config.loading import Place
 from tests.sources.conformance import secret, versions
 
@@ -187,7 +187,7 @@ def test_every_setting_of_a_source_reaches_it(tmp_path: Path) -> None:
     assert CONFIGURED.keys() == set(AwsSettings.__struct_fields__) - {"kind", "destination"}
     lines = [f"{key} = {json.dumps(value, default=str)}" for key, value in CONFIGURED.items()]
     settings = Place(tmp_path).load("\n".join(["[sources.aws]", 'kind = "aws"', *lines]))
-    made = places.destination("aws", settings)
+    made = adapters.destination("aws", settings)
     assert isinstance(made, AwsSource)
     options = msgspec.structs.asdict(made._api.options)
     assert {key: options[key] for key in CONFIGURED} == CONFIGURED

@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec.structs import replace
 from sqlalchemy import text
 
-from strongroom.operations.alerting import look
+from strongroom.operations.alerts.notify import look
 from strongroom.state.alerts import Told
 from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore

@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import exc, select, text
 
 from strongroom.errors import ConfigError, StateError, StateUnavailable
-from strongroom.state import engine, failures, filesystem, sql, standing
+from strongroom.state import engine, failures, filesystem, schema_check, sql
 from strongroom.state.store import RunStore
 from tests.files import locked_by
 from tests.postgres import PostgresServer
@@ -177,7 +177,7 @@ def use_in_a_child(url: str) -> None:
 LOOKS: dict[str, Callable[[str], object]] = {
     "a second store": lambda url: RunStore(url).events(),
     "another's revision": lambda url: engine.Database(url).revision(),
-    "whether there is one": lambda url: standing.require(engine.Database(url)),
+    "whether there is one": lambda url: schema_check.require(engine.Database(url)),
     "another's damage": lambda url: RunStore(url).examine(),
     "threads with a store each": use_in_threads,
     "a second store that is closed": use_and_close_another,

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event, inspect, text
 
 from strongroom.errors import SchemaMismatch
-from strongroom.operations.ledger import look
+from strongroom.operations.evidence.ledger import look
 from strongroom.state import migrations, tables
 from strongroom.state.engine import Database, _create, _parse
 from strongroom.state.sql import begin_writing

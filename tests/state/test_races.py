@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.operations.ledger import look
+from strongroom.operations.evidence.ledger import look
 from strongroom.state.records import RunState, StepKind, StepState
 from strongroom.state.store import RunStore
 from tests.postgres import PostgresServer

@@ -10,7 +10,7 @@ import pytest
 from strongroom.errors import StateError
 from strongroom.state.engine import Database
 from strongroom.state.migrations import HEAD
-from strongroom.state.standing import require
+from strongroom.state.schema_check import require
 
 
 def test_an_empty_database_is_none_and_stays_one(empty_url: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from strongroom.config import load_settings
 from strongroom.targets import Locking
-from strongroom.wiring import places
+from strongroom.wiring import adapters
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "targets.md"
 
@@ -24,7 +24,7 @@ def test_the_example_of_the_document_makes_targets_that_lock(
     monkeypatch.setenv("STRONGROOM_STATE_DIR", str(tmp_path / "state"))
     settings = load_settings()
 
-    made = {name: places.target(name, settings, prepare=False) for name in settings.targets}
+    made = {name: adapters.target(name, settings, prepare=False) for name in settings.targets}
 
     assert {name: target.address for name, target in made.items()} == {
         "eu": "s3://acme-strongroom-eu@eu-central-1",

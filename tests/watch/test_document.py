@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from strongroom.watch.kinds import KINDS
+from strongroom.operations.alerts.alert_kinds import KINDS
 from tests.config.loading import Place
 
 TEXT = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text()

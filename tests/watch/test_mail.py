@@ -14,8 +14,8 @@ from typing import cast
 import pytest
 
 from strongroom.errors import ConfigError, MailRefused, MailUnavailable
-from strongroom.watch.mail import MailServer as Server
-from strongroom.watch.mail import _Limited, send
+from strongroom.operations.alerts.mail import MailServer as Server
+from strongroom.operations.alerts.mail import _Limited, send
 from tests.live.certificates import server_context
 from tests.watch.mail_server import MailServer
 

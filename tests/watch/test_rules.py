@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.model import Depth
-from strongroom.state.records import RunState
-from strongroom.watch.facts import (
+from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
+from strongroom.operations.alerts.facts import (
     Dated,
     Drills,
     Facts,
@@ -23,8 +23,8 @@ from strongroom.watch.facts import (
     Seen,
     Signs,
 )
-from strongroom.watch.kinds import KINDS, Alert, Severity
-from strongroom.watch.rules import judge
+from strongroom.operations.alerts.rules import judge
+from strongroom.state.records import RunState
 from tests.watch.test_freshness import DAILY, DAY, HOUR, NOON, WEEKLY, seen
 
 LIMITS = Limits()

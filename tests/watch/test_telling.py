@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from strongroom.operations.alerts.alert_kinds import Alert
+from strongroom.operations.alerts.message import letter, subject
+from strongroom.operations.alerts.notification import News, Telling, audience, tell
 from strongroom.state.alerts import Told
-from strongroom.watch.kinds import Alert
-from strongroom.watch.letter import letter, subject
-from strongroom.watch.telling import News, Telling, audience, tell
 
 NOW, DAY = 1_000_000.0, 86_400.0
 FAILED = Alert(kind="backup.failed", subject="p", what="policy 'p': 2 runs failed", weight=2)

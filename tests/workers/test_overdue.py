@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import text
 
+from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS
 from strongroom.state.records import RunState
 from strongroom.state.store import RunStore
-from strongroom.watch.upkeep import BEAT_RESTS
 from tests.state.pipeline import new_run
 from tests.workers.cluster import RunningCluster, until
 from tests.workers.test_pipeline import CONFIG, Installation

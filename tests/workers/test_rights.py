@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.operations.actions import actions_of
-from strongroom.operations.decide import FIRST
+from strongroom.operations.runs.actions import actions_of
+from strongroom.operations.runs.decide import FIRST
 from strongroom.state.records import RunKind, StepKind
 from workers import names
 from workers.rights import LOOKING, MAY_COMMAND, MAY_SEND, STEPS_OF

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from strongroom.keys import rolelist
-from strongroom.operations.keytrial import CHECKED
-from strongroom.operations.rotate_outcome import results
+from strongroom.operations.key_management.scheduled_check import CHECKED
+from strongroom.operations.rotation.outcome import results
 from strongroom.state.records import RunKind, RunState
 from tests.workers.cluster import RunningCluster, until
 from tests.workers.test_pipeline import CONFIG, Installation
@@ -35,7 +35,7 @@ def house(cluster: RunningCluster) -> Iterator[Installation]:
 
 
 def strongroom(house: Installation, *words: str) -> str:
-    command = [sys.executable, "-m", "cli", *words]
+    command = [sys.executable, "-m", "strongroom.cli", *words]
     return subprocess.run(
         command, env=house.cluster.environment, capture_output=True, text=True, check=True, timeout=60
     ).stdout

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from strongroom.config.checks.found import Finding, Found
 from strongroom.config.checks.secrets import missing
 from strongroom.config.model import Settings
-from strongroom.hosts import is_loopback
+from strongroom.system.host import is_loopback
 
 
 def check(found: Found) -> Iterator[Finding]:

@@ -10,8 +10,8 @@ from strongroom.config.checks.secrets import secret_files
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
 from strongroom.config.sources import FilesSource, LocalSource
-from strongroom.config.ways import called, ways_of
-from strongroom.spares import indispensable
+from strongroom.config.unlock_paths import called, ways_of
+from strongroom.key_redundancy import indispensable
 
 
 def check(found: Found) -> Iterator[Finding]:

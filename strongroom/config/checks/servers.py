@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from strongroom.config.checks.found import Finding, Found
-from strongroom.config.domains import is_lost_with, server
+from strongroom.config.failure_domains import is_lost_with, server
 from strongroom.config.keys import AllOfKey, TransitKey
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
 from strongroom.config.sources import RaftSource, VaultSource
 from strongroom.config.targets import S3TargetSettings, VaultTargetSettings
+from strongroom.config.unlock_paths import server_of, ways_of
 from strongroom.config.vaults import VaultSettings
-from strongroom.config.ways import server_of, ways_of
-from strongroom.spares import outlive
+from strongroom.key_redundancy import outlive
 from strongroom.words import plural
 
 _LOGIN_NEEDS = {

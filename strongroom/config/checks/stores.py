@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from strongroom.config.checks.found import Finding, Found
-from strongroom.config.domains import server
+from strongroom.config.failure_domains import server
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
 from strongroom.config.targets import AzureTargetSettings, S3TargetSettings, VaultTargetSettings

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from strongroom.errors import ConfigError, KeyFileUnreadable, PinRefused
 from strongroom.keys import privatefile
-from strongroom.keys.unasked import may_ask
+from strongroom.keys.prompting import may_ask
 from strongroom.model import SecretBytes
 
 
@@ -91,7 +91,7 @@ class PinPrompt:
 
         Raises:
             PinRefused: what was typed is none; a token would count it as a wrong one.
-            ConfigError: nobody may be asked here; see :func:`~strongroom.keys.unasked.unasked`.
+            ConfigError: nobody may be asked here; see :func:`~strongroom.keys.prompting.unasked`.
         """
         if not may_ask():
             raise ConfigError(f"{words} is needed where nobody can be asked", hint="Give it in a 'pin_file'.")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
-from strongroom.hosts import is_loopback
+from strongroom.system.host import is_loopback
 
 SHORTEST_WINDOW, LONGEST_WINDOW = 7, 30
 """Days that a deleted secret can be taken back, as the API allows them."""

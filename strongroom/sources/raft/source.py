@@ -101,7 +101,7 @@ class RaftSource:
         )
 
     def home(self) -> str:
-        """Return which cluster this is, whatever the address; see :mod:`strongroom.operations.homes`."""
+        """Return which cluster this is, whatever the address; see ``operations.backup.same_server``."""
         return self._vault.cluster()
 
     def rights(self) -> tuple[Right, ...]:

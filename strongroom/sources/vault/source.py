@@ -178,7 +178,7 @@ class VaultSource:
         return self._vault.requests
 
     def home(self) -> str:
-        """Return which cluster this is, whatever the address; see :mod:`strongroom.operations.homes`."""
+        """Return which cluster this is, whatever the address; see ``operations.backup.same_server``."""
         return self._vault.cluster()
 
     def rights(self) -> tuple[Right, ...]:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
-from strongroom.hosts import is_loopback
+from strongroom.system.host import is_loopback
 from strongroom.targets.names import is_name
 
 MIB = 1024 * 1024

@@ -126,7 +126,7 @@ class VaultTarget(Placed):
         return sum(self._abandon(name, attempt) for name, attempt in self._attempts(prefix))
 
     def home(self) -> str:
-        """Return which cluster this is, whatever the address; see :mod:`strongroom.operations.homes`."""
+        """Return which cluster this is, whatever the address; see ``operations.backup.same_server``."""
         return self._vault.cluster()
 
     def refusals(self, name: str) -> Iterator[Check]:

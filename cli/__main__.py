@@ -1,9 +1,0 @@
-"""``python -m cli``: the same as ``strongroom``."""
-
-from __future__ import annotations
-
-import sys
-
-from cli.main import main
-
-sys.exit(main())

@@ -1,0 +1,1 @@
+"""The public Python interface: `strongroom.open` and `strongroom.Client`."""

@@ -1,0 +1,316 @@
+"""``strongroom.open``: a backup as Python sees it, under the same rules as on the command line."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from strongroom.config import Settings, load_settings
+from strongroom.container.bundle import BundleReader
+from strongroom.container.kinds import HEAD, FileKind, sniff
+from strongroom.container.manifest import Manifest, open_manifest
+from strongroom.container.ranges import FileReader
+from strongroom.container.signing import Signers
+from strongroom.errors import (
+    KeyServiceUnavailable,
+    NothingOpens,
+    SecretNotFound,
+    TargetUnavailable,
+    UsageError,
+    WrongKey,
+)
+from strongroom.keys import Opener
+from strongroom.keys.allof import AllOfIdentity
+from strongroom.keys.identityfile import load_identity
+from strongroom.keys.passphrase import PassphraseIdentity
+from strongroom.model import Secret
+from strongroom.operations.archive.open import Backup, Objects, manifest_bytes, read_manifest
+from strongroom.operations.archive.single_container import LoneContainer
+from strongroom.operations.archive.unlisted_objects import look_beside, said
+from strongroom.operations.evidence import access_log
+from strongroom.targets.directory import MARKER, DirectoryTarget
+
+T = TypeVar("T")
+Identities = str | Path | Opener | Sequence[str | Path | Opener]
+
+
+class LeftAsideWarning(UserWarning):
+    """Something beside the backup does not count: damaged, a stranger's, or of an older rotation."""
+
+
+_UNOPENED = (WrongKey, NothingOpens, KeyServiceUnavailable)
+"""What says that no key at hand opened anything. Damage does not: something was opened to find it."""
+
+
+class _Attempt:
+    """The record of one opening: attempted before anything is read, then opened or failed, once."""
+
+    def __init__(self, state_dir: Path, where: str) -> None:
+        self._state_dir = state_dir
+        self._where = where
+        self._backup = ""
+        self._settled = False
+
+    def begin(self, backup: str) -> None:
+        self._backup = backup
+        self._note(access_log.ATTEMPTED)
+
+    @contextmanager
+    def settling(self) -> Iterator[None]:
+        """Note what came of the attempt: keys are tried when something is first read."""
+        try:
+            yield
+        except _UNOPENED as error:
+            self._settle(access_log.FAILED, error=type(error).__name__)
+            raise
+        self._settle(access_log.OPENED)
+
+    def of(self, found: Iterable[T]) -> Iterator[T]:
+        """Yield what is read one by one, and note what comes of it."""
+        each = iter(found)
+        while True:
+            with self.settling():
+                some = list(islice(each, 1))
+            if not some:
+                return
+            yield some[0]
+
+    def _settle(self, kind: str, **more: str) -> None:
+        if not self._settled:
+            self._settled = True
+            self._note(kind, **more)
+
+    def _note(self, kind: str, **more: str) -> None:
+        if not self._state_dir.is_dir():  # no installation is here
+            return
+        who = {"command": "python", "by": pwd.getpwuid(os.getuid()).pw_name, "host": os.uname().nodename}
+        try:
+            access_log.note(self._state_dir, kind, backup=self._backup, where=self._where, **who, **more)
+        except OSError as error:
+            warnings.warn(f"that this was opened could not be put on record: {error.strerror}", stacklevel=5)
+
+
+class OpenedSecret:
+    """One secret of a backup. Its ``repr`` shows no value."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return f"<OpenedSecret {self.name!r}>"
+
+    @property
+    def name(self) -> str:
+        return self._secret.name
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return dict(self._secret.tags)
+
+    @property
+    def versions(self) -> list[int]:
+        """The numbers of its versions, the newest last."""
+        return [version.number for version in self._secret.versions]
+
+    def reveal(self, version: int | None = None) -> bytes:
+        """Return a version's value; the newest's if none is named.
+
+        Raises:
+            SecretNotFound: there is no such version, or it holds no value any more.
+        """
+        for found in reversed(self._secret.versions):
+            if found.value is not None and version in (None, found.number):
+                return found.value.reveal()
+        which = "no version with a value" if version is None else f"no value of version {version}"
+        raise SecretNotFound(f"Secret '{self.name}' has {which} in this backup.")
+
+
+class OpenedBackup:
+    """A backup whose signer counts. Secrets are read as they are asked for."""
+
+    def __init__(self, backup: Backup, *, signer: str, left_aside: str, record: _Attempt) -> None:
+        self._backup = backup
+        self._record = record
+        self.signer = signer
+        self.left_aside = left_aside
+
+    def __repr__(self) -> str:
+        return f"<OpenedBackup {self.id} of policy {self.policy!r}>"
+
+    @property
+    def id(self) -> str:
+        return self._backup.manifest.backup_id
+
+    @property
+    def policy(self) -> str:
+        return self._backup.manifest.policy
+
+    @property
+    def created_at(self) -> str:
+        return self._backup.manifest.created_at
+
+    def __len__(self) -> int:
+        return self._backup.manifest.counts.secrets
+
+    def __iter__(self) -> Iterator[str]:
+        return (row.name for row in self._record.of(self._backup.rows()))
+
+    def names(self) -> list[str]:
+        """Return the names of all its secrets. No value is read."""
+        return list(self)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._find(name) is not None
+
+    def _find(self, name: str) -> Secret | None:
+        with self._record.settling():
+            return self._backup.find(name)
+
+    def __getitem__(self, name: str) -> OpenedSecret:
+        """Return one secret, by a few ranged reads. Raises SecretNotFound."""
+        secret = self._find(name)
+        if secret is None:
+            raise SecretNotFound(f"Backup {self.id} holds no secret '{name}'.", hint="See names().")
+        return OpenedSecret(secret)
+
+    def secrets(self) -> Iterator[OpenedSecret]:
+        """Yield every secret; memory is bounded, whatever their number."""
+        return map(OpenedSecret, self._record.of(self._backup.secrets()))
+
+
+@contextmanager
+def open(  # noqa: A001 - strongroom.open, as gzip.open
+    file_or_target: str | Path,
+    *,
+    backup: str | None = None,
+    identity: Identities = (),
+    passphrase: str | None = None,
+    signer: str | Sequence[str] = (),
+    trust_any: bool = False,
+    config: str | Path | None = None,
+) -> Iterator[OpenedBackup]:
+    """Open a backup to read secrets from it.
+
+    Args:
+        file_or_target: a backup file, a container, a target's directory, or a configured target's name.
+        backup: which one of a target; the newest that is trusted if left out.
+        identity: what opens it: key files, private keys, or identities of ``strongroom.keys``. The
+            configured keys if neither this nor ``passphrase`` is given.
+        passphrase: one that opens it.
+        signer: the fingerprints (``sr1:…``) of the installations that are believed. This installation and
+            those that its configuration names if left out.
+        trust_any: believe whoever signed it. What it says may then be made up by anybody.
+        config: the configuration file, if not the one that the command line finds.
+
+    Raises:
+        UntrustedSigner: nobody who counts signed it.
+        StrongroomError: it cannot be read or opened; each class says what to do.
+    """
+    settings = load_settings(path=config)
+    trusted = None if trust_any else _trusted(settings, [signer] if isinstance(signer, str) else signer)
+    openers = _openers(settings, identity, passphrase)
+    record = _Attempt(settings.state_dir, str(file_or_target))
+    with ExitStack() as stack:
+        opened = _opened(
+            file_or_target,
+            backup=backup,
+            openers=openers,
+            trusted=trusted,
+            settings=settings,
+            stack=stack,
+            record=record,
+        )
+        if opened.left_aside:
+            warnings.warn(opened.left_aside, LeftAsideWarning, stacklevel=3)
+        yield opened
+
+
+def _opened(
+    where: str | Path,
+    *,
+    backup: str | None,
+    openers: Sequence[Opener],
+    trusted: Signers | None,
+    settings: Settings,
+    stack: ExitStack,
+    record: _Attempt,
+) -> OpenedBackup:
+    if Path(where).is_file() and _kind(Path(where)) is FileKind.CONTAINER:
+        record.begin("")  # which backup it is of, its key alone tells
+        with record.settling():
+            lone = LoneContainer.open(stack.enter_context(FileReader(Path(where))), openers, trusted=trusted)
+        return OpenedBackup(lone, signer="", left_aside=f"This is {lone.described}.", record=record)
+    objects = _objects(where, settings, stack)
+    name = read_manifest(objects, backup, trusted=trusted).backup_id
+    signed = open_manifest(manifest_bytes(objects, name, trusted=trusted), trusted=trusted)
+    _require_values(signed.manifest)
+    record.begin(name)
+    # Of a stranger's backup, on request, only the stranger's own envelopes and containers count.
+    pins = Signers([signed.fingerprint]) if trusted is None else trusted
+    aside = look_beside(objects, signed.manifest, trusted=pins, newest=backup is None).aside
+    left_aside = f"What lies beside the backup did not count: {said(aside)}" if aside else ""
+    return OpenedBackup(
+        Backup(objects, signed.manifest, openers, trusted=pins),
+        signer=signed.fingerprint,
+        left_aside=left_aside,
+        record=record,
+    )
+
+
+def _objects(where: str | Path, settings: Settings, stack: ExitStack) -> Objects:
+    path = Path(where)
+    if str(where) in settings.targets:
+        from strongroom.wiring import adapters  # noqa: PLC0415 - a file needs no cloud's client
+
+        return adapters.target(str(where), settings, prepare=False)
+    if path.is_file():
+        if _kind(path) is FileKind.METADATA:
+            raise UsageError(
+                f"'{path}' is a metadata backup, which holds no values.", hint="Name a full one."
+            )
+        return stack.enter_context(BundleReader(path))
+    if (path / MARKER).exists():
+        return DirectoryTarget(path, name=path.name or "target", region="")
+    known = ", ".join(settings.targets) or "none"
+    raise TargetUnavailable(
+        f"'{where}' is no backup file, no target's directory and no configured target (known: {known}).",
+        hint=f"Check the path. A copy of a target needs the file {MARKER} in it.",
+    )
+
+
+def _kind(path: Path) -> FileKind:
+    with FileReader(path) as reader:
+        return sniff(reader.read(0, HEAD))
+
+
+def _require_values(manifest: Manifest) -> None:
+    if not manifest.values:
+        raise UsageError(
+            f"Backup {manifest.backup_id} holds no values.", hint="Name a full backup with 'backup'."
+        )
+
+
+def _trusted(settings: Settings, typed: Sequence[str]) -> Signers:
+    from strongroom.keys import roles  # noqa: PLC0415
+
+    folder = settings.state_dir / "keys" / "roles"
+    known = roles.believed(folder) | frozenset(settings.trust.signers)
+    return Signers().with_named(typed) if typed else known
+
+
+def _openers(settings: Settings, identity: Identities, passphrase: str | None) -> list[Opener]:
+    several = identity if isinstance(identity, Sequence) and not isinstance(identity, str) else [identity]
+    found = [load_identity(Path(one)) if isinstance(one, str | Path) else one for one in several]
+    if passphrase is not None:
+        found.append(PassphraseIdentity(passphrase))
+    if not found:
+        from strongroom.wiring import keys  # noqa: PLC0415 - who names a key needs none of the configured
+
+        return list(keys.identities(settings))
+    return [*found, AllOfIdentity(found)] if len(found) > 1 else found

@@ -1,0 +1,9 @@
+"""``python -m cli``: the same as ``strongroom``."""
+
+from __future__ import annotations
+
+import sys
+
+from strongroom.cli.main import main
+
+sys.exit(main())

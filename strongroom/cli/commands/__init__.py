@@ -1,0 +1,1 @@
+"""The commands, in rooms with the names of `strongroom.operations`."""

@@ -1,0 +1,1 @@
+"""Commands for the backup in the safe."""

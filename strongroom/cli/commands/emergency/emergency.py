@@ -1,0 +1,230 @@
+"""emergency-backup: onto a medium that lies in a safe, with all that opens and explains it."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from strongroom.cli.commands.keys.signers import known, pinned
+from strongroom.cli.shared import render_run
+from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, plural
+from strongroom.errors import (
+    BackupOverdue,
+    ConfigError,
+    RunDegraded,
+    StrongroomError,
+    TargetUnavailable,
+    UsageError,
+)
+from strongroom.words import nearest
+
+if TYPE_CHECKING:
+    from strongroom.config import PolicySettings, Settings
+    from strongroom.operations.emergency.medium import Standing
+    from strongroom.operations.services import Services
+    from strongroom.state.records import Run
+
+LOOK = 2.0
+"""Seconds between looks for the medium: nothing announces that a disk was mounted."""
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("policy", metavar="POLICY", help="the policy whose targets are the offline media")
+    parser.add_argument("--status", action="store_true", help="only say whether one is due, and what is away")
+    parser.add_argument("--wait", action="store_true", help="wait until every medium is there")
+    parser.add_argument("--force", action="store_true", help="do not ask before values are sealed onto it")
+
+
+def _emergency(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.shared.drive_run import require_whole  # noqa: PLC0415 - what drives runs
+    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415 - the run store
+
+    if arguments.status and arguments.wait:
+        raise UsageError("--status says how it stands at once: it does not go with --wait.")
+    found = settings()
+    policy = _policy(arguments.policy, found)
+    built = services(found, output=None if arguments.status else output)
+    if arguments.status:
+        _status(_standing(arguments.policy, policy, built), built, output)
+        return
+    if policy.kind == "full":
+        where = ", ".join(policy.targets)
+        prompts.confirm(
+            f"This puts every value that '{arguments.policy}' selects, sealed, on {where}",
+            force=arguments.force,
+        )
+    _check_complete(found, built)
+    _await_media(arguments, policy, built, output)
+    run = _back_up(arguments.policy, built, output)
+    names = _furnish_or_explain(run, found, built)
+    rows = render_run.rows_of(built.store, run)
+    document = {**render_run.as_document(run, rows), "beside": names}
+    output.answer(document, [*render_run.lines_of(run, rows), *_lines(names)])
+    require_whole(run)
+
+
+def _policy(name: str, found: Settings) -> PolicySettings:
+    policy = found.policies.get(name)
+    if policy is None:
+        raise ConfigError(f"There is no policy '{name}'.", hint=nearest(name, found.policies))
+    if not policy.sealed:
+        raise UsageError(f"Policy '{name}' does not seal: what lies in a safe has to.", hint="")
+    if not policy.offline:
+        raise ConfigError(
+            f"Policy '{name}' is not one of offline media: its targets are in everyday use, so what an "
+            "emergency backup puts beside itself would lie there, and no medium would be in the safe.",
+            hint=f"Where its targets are media for a safe, set policies.{name}.offline = true; or back up "
+            f"with 'strongroom backup --policy {name}'. Nothing was captured.",
+        )
+    return policy
+
+
+def _standing(name: str, policy: PolicySettings, built: Services) -> Standing:
+    from strongroom.operations.emergency.medium import standing  # noqa: PLC0415
+
+    return standing(built, policy=name, schedule=policy.schedule)
+
+
+def _status(found: Standing, built: Services, output: Output) -> None:
+    from strongroom.operations.emergency.medium import State, remind  # noqa: PLC0415
+    from strongroom.operations.timestamps import if_any  # noqa: PLC0415
+
+    remind(built, found)
+    document = {
+        "policy": found.policy,
+        "state": found.state,
+        "due_at": if_any(found.due_at),
+        "newest": found.backup or None,
+        "absent": dict(found.absent),
+    }
+    output.answer(document, _standing_lines(found))
+    if found.state is State.OVERDUE:
+        raise BackupOverdue(
+            f"The emergency backup '{found.policy}' is overdue since {render_run.stamp(found.due_at or 0)}."
+        )
+
+
+def _standing_lines(found: Standing) -> Iterator[str]:
+    due = f", due since {render_run.stamp(found.due_at)}" if found.due_at and found.state != "done" else ""
+    yield f"emergency policy '{found.policy}': {found.state}{due}"
+    yield f"  newest backup: {found.backup or 'none yet'}"
+    yield from (f"  medium '{name}' is away: {why}" for name, why in found.absent.items())
+    if found.can_run:
+        yield f"  every medium is there: run 'strongroom emergency-backup {found.policy}'"
+
+
+def _await_media(arguments: Namespace, policy: PolicySettings, built: Services, output: Output) -> None:
+    from strongroom.operations.emergency.medium import absent, remind  # noqa: PLC0415
+
+    told: dict[str, str] = {}
+    while away := absent(built, arguments.policy):
+        if not arguments.wait:
+            name, why = next(iter(away.items()))
+            raise TargetUnavailable(
+                f"The medium '{name}' is away: {why}", hint="Nothing was captured. Bring it, or give --wait."
+            )
+        if away != told:
+            output.note(f"waiting for {', '.join(away)}; nothing is captured until then")
+            told = away
+        remind(built, _standing(arguments.policy, policy, built))
+        time.sleep(LOOK)
+
+
+def _back_up(policy: str, built: Services, output: Output) -> Run:
+    from strongroom.cli.shared.drive_run import end_abandoned, require_good  # noqa: PLC0415
+    from strongroom.cli.shared.follow_run import by_ticket, watching  # noqa: PLC0415
+    from strongroom.operations.runs.drive import drive  # noqa: PLC0415
+    from strongroom.operations.runs.submit import submit_backup  # noqa: PLC0415
+
+    end_abandoned(policy, built, output)
+    run_id, tickets = submit_backup(built, policy=policy)
+    with watching(output, built.store) as watch:
+        run = drive(run_id, tickets, built, watch=by_ticket(watch))
+    require_good(run)
+    return run
+
+
+def _check_complete(found: Settings, built: Services) -> None:
+    """Refuse, before anything is written, what could not be put beside the backup afterwards."""
+    from strongroom.operations.emergency.contents import recovery_files  # noqa: PLC0415
+
+    try:
+        _beside(found, recovery_files())
+        _kit(found, built)
+    except StrongroomError as error:
+        raise type(error)(error.message, hint=f"{error.hint} Nothing was captured.".strip()) from None
+
+
+def _furnish_or_explain(run: Run, found: Settings, built: Services) -> list[str]:
+    try:
+        return _furnish(run, found, built)
+    except StrongroomError as error:
+        raise RunDegraded(
+            f"The backup {run.id} is whole on its media, but what explains it could not be put beside it: "
+            f"{error.message}",
+            hint=f"Run 'strongroom emergency-backup {run.spec.policy}' again before the medium goes into the "
+            "safe. Until then this backup opens with its key and Strongroom alone.",
+        ) from None
+
+
+def _beside(found: Settings, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    from strongroom.cli.commands.emergency.kit_configuration import configuration  # noqa: PLC0415
+    from strongroom.cli.commands.emergency.kit_facts import quorum_files  # noqa: PLC0415
+
+    text = configuration(found)
+    toml = {"strongroom.toml": text.encode()} if text else {}
+    return {**files, **quorum_files(found), **toml}
+
+
+def _kit(found: Settings, built: Services) -> bytes:
+    from strongroom.cli.commands.emergency.kit import rendered  # noqa: PLC0415
+
+    return rendered(found, built).encode()
+
+
+def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
+    """Put tool, format, runbook, kit and quorum files beside the backup, on each medium."""
+    from strongroom.cli.commands.emergency.kit_facts import quorum_files  # noqa: PLC0415
+    from strongroom.operations.archive.coverage import limits_of  # noqa: PLC0415
+    from strongroom.operations.archive.open import read_manifest  # noqa: PLC0415
+    from strongroom.operations.emergency.contents import recovery_files, runbook  # noqa: PLC0415
+    from strongroom.operations.emergency.medium import furnish  # noqa: PLC0415
+
+    quorums = quorum_files(found)
+    files = {**_beside(found, recovery_files()), "kit.html": _kit(found, built)}
+    names: list[str] = []
+    for pin in run.spec.targets:
+        target = built.target(pin.name)
+        manifest = read_manifest(target, run.id, trusted=built.signer_fingerprints)
+        files["RUNBOOK.md"] = runbook(
+            backup=run.id,
+            medium=pin.name,
+            signers=tuple(pinned(known(datetime.now(UTC)))),
+            opens_for=tuple(recipient.describes for recipient in manifest.recipients),
+            quorums=tuple(quorums),
+            configured="strongroom.toml" in files,
+            part=bool(limits_of(manifest)),
+        )
+        names += [f"{pin.name}: {name}" for name in furnish(target, manifest, files)]
+    return names
+
+
+def _lines(names: list[str]) -> Iterator[str]:
+    yield f"Beside it lie {plural(len(names), 'file')}:"
+    yield from (f"  {name}" for name in names)
+    yield "Print kit.html, unmount the medium, and put both into the safe, apart from the HSM and its PIN."
+
+
+COMMANDS = {
+    "emergency-backup": Command(
+        _arguments,
+        _emergency,
+        "Nothing is captured before every medium of the policy is there. Beside the backup go the\n"
+        "recovery program, the format, a runbook, the recovery kit and checksums.",
+    )
+}

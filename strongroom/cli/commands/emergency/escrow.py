@@ -1,0 +1,95 @@
+"""escrow: the installation's own keys and configuration, sealed to a recipient, and back."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from strongroom.cli.shared import identities, recipients, trust
+from strongroom.cli.terminal import place
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, plural
+from strongroom.errors import UsageError
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, help="the file to write, or with --open to read")
+    parser.add_argument("--open", action="store_true", help="bring it back into an empty state directory")
+    parser.add_argument("--force", action="store_true", help="replace the file to write if it exists")
+    recipients.add_recipient_argument(parser)
+    identities.add_arguments(parser)
+    trust.add_signer_argument(parser)
+
+
+def _escrow(arguments: Namespace, output: Output) -> None:
+    if arguments.open:
+        _open(arguments, output)
+    else:
+        _seal(arguments, output)
+
+
+def _seal(arguments: Namespace, output: Output) -> None:
+    from strongroom.operations.emergency.escrow import gather  # noqa: PLC0415
+    from strongroom.system.atomic_file import refuse_existing  # noqa: PLC0415
+
+    if arguments.identity:
+        raise UsageError("--identity opens; to seal, give --recipient.")
+    here = place.find()
+    refuse_existing(arguments.file, replace=arguments.force)
+    source = gather(here.state_dir, here.file)
+    found = recipients.recipients_of(arguments, output, here)
+
+    from strongroom.cli.shared.opening import signer_in_file  # noqa: PLC0415
+    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.single_file.backup import backup_to_file  # noqa: PLC0415
+
+    manifest = backup_to_file(
+        arguments.file,
+        source=source,
+        recipients=found,
+        services=services(),
+        replace_existing=arguments.force,
+    )
+    signer = signer_in_file(arguments.file)
+    kept = sorted(entry.name for entry in source.list())
+    opens = "; ".join(recipient.describes for recipient in manifest.recipients)
+    words = [
+        f"{arguments.file} holds {plural(len(kept), 'file')} of this installation, sealed for {opens}:",
+        *(f"  {name}" for name in kept),
+        f"Installation: {signer}",
+        "Keep it apart from this machine, with that line. It holds the keys, not the store's database.",
+    ]
+    output.answer({"file": str(arguments.file), "holds": kept, "signer": signer, "opens_for": opens}, words)
+
+
+def _open(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.shared.backup_argument import objects_in  # noqa: PLC0415
+    from strongroom.cli.shared.opening import explained, open_trusted  # noqa: PLC0415
+    from strongroom.errors import WrongKey  # noqa: PLC0415
+    from strongroom.operations.emergency.escrow import put_back  # noqa: PLC0415
+
+    if arguments.recipient:
+        raise UsageError("--recipient seals; to open, give --identity or --passphrase-file.")
+    here = place.find()
+    with objects_in(arguments.file) as objects:
+        openers = identities.identities_of(arguments, output, here)
+        backup = open_trusted(objects, arguments, output, openers, here)
+        try:
+            written = put_back(backup.secrets(), here.state_dir)
+        except WrongKey as error:
+            raise explained(error) from None
+    words = [
+        f"{plural(len(written), 'file')} brought back under {here.state_dir}.",
+        *(f"  {path}" for path in written),
+    ]
+    output.answer({"written": [str(path) for path in written]}, words)
+
+
+COMMANDS = {
+    "escrow": Command(
+        _arguments,
+        _escrow,
+        "With it, a lost machine can be rebuilt: a copy of the store's database is readable again, and\n"
+        "backups made before are still trusted.",
+    )
+}

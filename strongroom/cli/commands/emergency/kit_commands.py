@@ -1,0 +1,184 @@
+"""What to type on the worst day: the commands on the recovery kit, by the kind of medium and of key."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice, product
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from strongroom.cli.commands.emergency.kit_configuration import configuration
+from strongroom.cli.commands.keys.signers import pinned
+from strongroom.errors import StrongroomError
+from strongroom.model import Selection
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from strongroom.cli.commands.keys.signers import Known
+    from strongroom.config import Settings
+    from strongroom.container.manifest import Manifest, ManifestRecipient
+    from strongroom.operations.emergency.kit import Key, Section, Way
+    from strongroom.operations.services import Services
+    from strongroom.state.records import RecipientPin
+    from strongroom.targets import Target
+
+MOST = 4
+"""Ways through the spares of one all-of that are written out: more would hide the first."""
+
+
+def typed(settings: Settings, built: Services, signs: Sequence[Known], *, beside: bool) -> Iterator[Section]:
+    """Yield what to type for the newest backup of each policy, by the kind of its medium."""
+    from strongroom.operations.archive.quarantine import on_record  # noqa: PLC0415
+
+    aside = on_record(built.store)
+    for name, policy in settings.policies.items():
+        found = (one for one in built.store.backups(policy=name) if one.backup not in aside)
+        newest = next(found, None)
+        if newest is None or policy.kind != "full":
+            continue
+        target = policy.targets[0]
+        medium = policy.offline and (beside or _furnished(built.target(target), newest.backup))
+        head = [*_medium(_folder(settings, target), newest.backup)] if medium else [*_copy(settings, target)]
+        beside_it = f"emergency/{newest.backup}" if medium else None
+        # Of a copy the newest on the day of need is meant, which paper cannot know.
+        choice = f"--backup {newest.backup}" if medium else f"--policy {quote(name)}"
+        part = policy.selection != Selection()
+        ways = ways_of(built.pinned(name).spec.recipients, settings)
+        yield _section(
+            f"policy '{name}', from {'its medium' if medium else 'a copy of a target'} '{target}'",
+            [*head, *_lines(choice, ways, signs, beside=beside_it, part=part)],
+            ways,
+        )
+
+
+def _where(choice: str, *, part: bool) -> str:
+    """Return the options that choose a backup; one of some secrets alone is restored only on that word."""
+    return f"--from-target . {choice}" + (" --partial" if part else "")
+
+
+def _furnished(medium: Target, backup: str) -> bool:
+    """Tell whether runbook and program lie beside a backup; one that is away is taken to have them."""
+    return holds(medium, f"emergency/{backup}/") or not holds(medium, "manifests/")
+
+
+def holds(target: Target, prefix: str) -> bool:
+    """Tell whether there is anything of such a name; one that is away shows nothing."""
+    with suppress(StrongroomError):
+        return next(iter(target.list(prefix)), None) is not None
+    return False
+
+
+def _folder(settings: Settings, target: str) -> str:
+    return str(getattr(settings.targets[target], "path", "/mnt/copy"))
+
+
+def _section(what: str, lines: Iterable[str], ways: Sequence[Way]) -> Section:
+    from strongroom.operations.emergency.kit import Section, asks  # noqa: PLC0415
+
+    words = ["Put in the paths. The --signer is this installation's: it opens every backup, old and new."]
+    if len(ways) > 1:
+        words.append("Any one of the ways is enough.")
+    if said := asks(ways):
+        words.append(f"It asks for {said}.")
+    return Section(title=f"What to type: {what}", words=tuple(words), commands=tuple(lines))
+
+
+def _medium(folder: str, backup: str) -> Iterator[str]:
+    yield f"MEDIUM={quote(folder)}   # where the medium is mounted"
+    yield 'cd "$MEDIUM"'
+    yield "# is it whole? without any key:"
+    yield f"sha256sum --check emergency/{backup}/SHA256SUMS"
+
+
+def _copy(settings: Settings, target: str) -> Iterator[str]:
+    from strongroom.config.targets import S3TargetSettings  # noqa: PLC0415
+
+    known = settings.targets[target]
+    if isinstance(known, S3TargetSettings):
+        where = quote(f"s3://{known.bucket}/{known.prefix}".rstrip("/"))
+        reached = f" --endpoint-url {quote(known.endpoint_url)}" if known.endpoint_url else ""
+        yield "COPY=/mnt/copy   # a folder for a copy of the target"
+        yield f'aws s3 sync {where} "$COPY" --region {quote(known.region)}{reached}'
+        yield 'cd "$COPY"'
+        yield "touch .strongroom-target"
+    else:
+        yield f"COPY={quote(_folder(settings, target))}   # where the target or a copy of it is mounted"
+        yield 'cd "$COPY"'
+        yield "# an unmarked copy is refused; mark it if the backups do lie here: touch .strongroom-target"
+    yield "# is it whole? without any key:"
+
+
+def _lines(
+    choice: str, ways: Sequence[Way], signs: Sequence[Known], *, beside: str | None, part: bool
+) -> Iterator[str]:
+    yield f"strongroom verify-backup . {choice} --depth digest"
+    yield from _everything(_where(choice, part=part), ways, signs, beside=beside)
+    program = f"{beside}/recover.py" if beside else '"$RECOVER"'
+    yield from _without(program, f". {choice}", ways, pinned(signs))
+
+
+def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[Known]) -> Section:
+    ways = ways_of(manifest.recipients, settings)
+    lines = [
+        f"FILE={quote(str(path))}   # where it or a copy of it lies",
+        "# is it whole? without any key:",
+        'strongroom verify-backup "$FILE" --depth digest',
+    ]
+    if manifest.values:
+        lines += _everything('--backup-file "$FILE"', ways, signs)
+    lines += _without('"$RECOVER"', '"$FILE"', ways, pinned(signs))
+    return _section(f"the file {path.name}", lines, ways)
+
+
+_PROGRAM = "RECOVER=/path/to/ops/recover/recover.py   # it comes with Strongroom's sources; keep a copy"
+
+
+def _everything(
+    where: str, ways: Sequence[Way], signs: Sequence[Known], *, beside: str | None = None
+) -> Iterator[str]:
+    from strongroom.operations.emergency.kit import CONFIGURED, named, paths, restore  # noqa: PLC0415
+
+    yield from ("", "# everything back, on a clean machine with Strongroom:")
+    yield from paths(ways, quorums=beside)
+    if any(key.kind in CONFIGURED for way in ways for key in way):
+        toml = f"$PWD/{beside}/strongroom.toml" if beside else "/path/to/strongroom.toml   # see below"
+        yield f"export STRONGROOM_CONFIG={toml}"
+    for way in ways:
+        yield f"# with {named(way)}:"
+        yield from restore(where, way, pinned(signs), quorums=beside)
+
+
+def _without(program: str, files: str, ways: Sequence[Way], signers: Sequence[str]) -> Iterator[str]:
+    from strongroom.operations.emergency.kit import asking, named, recover  # noqa: PLC0415
+
+    yield from ("", "# without Strongroom; --out DIR in place of --list writes what it holds:")
+    if program == '"$RECOVER"':
+        yield _PROGRAM
+    for way in ways:
+        yield f"# with {named(way)}:"
+        yield from asking(program, files, way, signers)
+        yield recover(program, files, way, signers)
+
+
+def ways_of(readers: Sequence[ManifestRecipient] | Sequence[RecipientPin], settings: Settings) -> list[Way]:
+    """Return what opens for these readers, each with the keys that are needed together with it."""
+    from strongroom.config.keys import AllOfKey  # noqa: PLC0415
+
+    ways: list[Way] = []
+    for one in readers:
+        known = settings.keys.get(one.name)
+        if isinstance(known, AllOfKey):
+            ways += [tuple(_key(n, settings) for n in names) for names in islice(product(*known.legs), MOST)]
+        elif one.type != "all-of":
+            ways.append((_key(one.name or one.fingerprint[-16:], settings, one.type.partition("-")[0]),))
+    return ways
+
+
+def _key(name: str, settings: Settings, kind: str | None = None) -> Key:
+    from strongroom.operations.emergency.kit import configured  # noqa: PLC0415
+
+    known = settings.keys.get(name)
+    return configured(name, kind or (known.kind if known else ""), tomllib.loads(configuration(settings)))

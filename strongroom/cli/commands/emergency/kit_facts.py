@@ -1,0 +1,232 @@
+"""What goes onto the recovery kit, gathered from configuration, keys and catalog; nothing secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from strongroom.cli.commands.emergency.kit_commands import holds, of_file, typed
+from strongroom.cli.commands.emergency.kit_configuration import snippet
+from strongroom.cli.commands.keys.signers import pinned
+from strongroom.errors import StrongroomError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from strongroom.cli.commands.keys.signers import Known
+    from strongroom.config import PolicySettings, Settings
+    from strongroom.config.keys import Pkcs11Key, QuorumKey
+    from strongroom.container.manifest import Manifest
+    from strongroom.keys.quorum.record import Quorum
+    from strongroom.operations.emergency.kit import Kit, Section
+    from strongroom.operations.services import Services
+
+NEWEST = 3
+_UNKNOWN = "not seen here; write it down"
+
+
+def kit(
+    settings: Settings, built: Services, signs: Sequence[Known], *, made_at: str, beside: bool = False
+) -> Kit:
+    """Gather a recovery kit.
+
+    Args:
+        signs: every version of every role's signing key.
+        made_at: RFC 3339.
+        beside: whether the newest backup of each medium that answers is about to get its runbook.
+    """
+    from strongroom.operations.emergency.kit import Kit, Section  # noqa: PLC0415
+
+    files = _files(built)
+    sections = (
+        _who(settings, built, files),
+        Section(
+            title="Where backups lie",
+            head=("target", "kind", "address", "region", "provider"),
+            rows=(*_targets(settings, built), *(("", "file", str(path), "", "") for path in files)),
+        ),
+        Section(
+            title="Whose signature to believe",
+            words=(
+                "Compare every digit. A backup of another installation is not yours.",
+                "The keys of the roles change; this line stays.",
+            ),
+            head=("installation",),
+            rows=tuple((fingerprint,) for fingerprint in pinned(signs)),
+        ),
+        *_distrusted(signs),
+        *_hsm(settings),
+        *_quorums(settings),
+        _newest(settings, built),
+        _record(built),
+        *typed(settings, built, signs, beside=beside),
+        *(of_file(path, manifest, settings, signs) for path, manifest in files.items()),
+        *snippet(settings),
+        Section(
+            title="To fill in by hand",
+            words=("Never a PIN, a passphrase or a share: those lie elsewhere, each with its keeper.",),
+            blanks=tuple(_blanks(settings)),
+        ),
+    )
+    return Kit(title="Strongroom recovery kit", made_at=made_at, sections=sections)
+
+
+def quorum_files(settings: Settings) -> dict[str, bytes]:
+    """Return the public files of the configured quorums: a restore asks for them."""
+    return {f"{name}.quorum": key.file.read_bytes() for name, key in _quorum_keys(settings)}
+
+
+def _blanks(settings: Settings) -> Iterator[str]:
+    yield "where the media and the files lie"
+    yield from (f"where the key '{name}' lies, and who keeps it" for name in settings.keys)
+    if any(_hsm_keys(settings)):
+        yield "who keeps the HSM's PIN"
+    yield from ("first call", "second call")
+
+
+def _distrusted(signs: Sequence[Known]) -> Iterator[Section]:
+    """Yield the keys that leaked: another machine knows nothing of that."""
+    from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
+
+    rows = tuple((o.role, o.key.fingerprint, o.state) for o in signs if o.key.distrusted)
+    if rows:
+        words = "These keys leaked. Where this kit is all there is, believe nothing that one of them signed."
+        yield Section(title="Keys not to believe", words=(words,), head=("role", "key", "state"), rows=rows)
+
+
+def _files(built: Services) -> dict[Path, Manifest]:
+    """Return the newest sealed files that this installation wrote and that lie where it wrote them."""
+    from strongroom.operations.single_file.rotate import file_manifest, written_files  # noqa: PLC0415
+
+    found = {}
+    for path in sorted(written_files(built), key=lambda path: path.stat().st_mtime, reverse=True):
+        with suppress(StrongroomError):  # a file of somebody else's by now
+            found[path] = file_manifest(path, trusted=built.signer_fingerprints)
+        if len(found) == NEWEST:
+            break
+    return found
+
+
+def _who(settings: Settings, built: Services, files: Mapping[Path, Manifest]) -> Section:
+    from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
+
+    rows = []
+    for name, policy in _policies(settings, built).items():
+        pins = built.pinned(name).spec.recipients
+        opens = "; or ".join(pin.describes for pin in pins) or "nobody has to: it is not sealed"
+        rows.append((name, policy.source, ", ".join(policy.targets), opens))
+    for path, manifest in files.items():
+        rows.append(
+            (path.name, manifest.source, "(a file)", "; or ".join(o.describes for o in manifest.recipients))
+        )
+    return Section(
+        title="Who can open what",
+        words=("Any one of those that 'or' divides is enough.",),
+        head=("policy or file", "source", "targets", "opens for"),
+        rows=tuple(rows),
+    )
+
+
+def _policies(settings: Settings, built: Services) -> dict[str, PolicySettings]:
+    """Return the policies that concern a recovery: not one of metadata alone that has made nothing yet."""
+    made = {name for name in settings.policies if next(iter(built.store.backups(policy=name, limit=1)), None)}
+    return {name: one for name, one in settings.policies.items() if one.sealed or name in made}
+
+
+def _targets(settings: Settings, built: Services) -> Iterator[tuple[str, ...]]:
+    named = {name for policy in _policies(settings, built).values() for name in policy.targets}
+    for name, target in built.targets.items():
+        if name in named or holds(target, "manifests/"):
+            yield name, settings.targets[name].kind, target.address, target.region, target.provider
+
+
+def _hsm(settings: Settings) -> Iterator[Section]:
+    from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
+
+    if keys := dict(_hsm_keys(settings)):
+        yield Section(
+            title="Keys in an HSM",
+            words=("The key never leaves the device. Without it, its spare or its own backup, it is gone.",),
+            head=("key", "label", "version", "token", "serial number", "module"),
+            rows=tuple(_hsm_row(name, key) for name, key in keys.items()),
+        )
+
+
+def _hsm_keys(settings: Settings) -> Iterator[tuple[str, Pkcs11Key]]:
+    from strongroom.config.keys import Pkcs11Key  # noqa: PLC0415
+
+    return ((name, key) for name, key in settings.keys.items() if isinstance(key, Pkcs11Key))
+
+
+def _hsm_row(name: str, key: Pkcs11Key) -> tuple[str, ...]:
+    serial = _serial(key.module, key.token) if key.module and key.token else None
+    return name, key.label, str(key.version), key.token or "", serial or _UNKNOWN, str(key.module or "")
+
+
+def _serial(module: Path, label: str) -> str | None:
+    """Ask the module for a token's serial number; that needs no PIN."""
+    from strongroom.keys.pkcs11.library import library  # noqa: PLC0415
+    from strongroom.keys.pkcs11.lock import one_at_a_time  # noqa: PLC0415
+
+    with suppress(StrongroomError), one_at_a_time():
+        for slot in library(module).handle().get_slots(token_present=True):
+            token = slot.get_token()
+            if str(token.label).strip() == label:
+                return str(token.serial.decode("ascii", "replace").strip("\0 "))
+    return None
+
+
+def _quorum_keys(settings: Settings) -> Iterator[tuple[str, QuorumKey]]:
+    from strongroom.config.keys import QuorumKey  # noqa: PLC0415
+
+    return ((name, key) for name, key in settings.keys.items() if isinstance(key, QuorumKey))
+
+
+def _quorums(settings: Settings) -> Iterator[Section]:
+    from strongroom.keys.quorum import record  # noqa: PLC0415
+    from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
+
+    for name, key in _quorum_keys(settings):
+        found: Quorum = record.load(key.file)
+        yield Section(
+            title=f"Quorum '{found.name}'",
+            words=(
+                f"Key {name}, id {found.id}, made {found.created_at}.",
+                f"Any {found.threshold} of these {len(found.custodians)} people, each with their paper:",
+            ),
+            head=("custodian", "reached at"),
+            rows=tuple((custodian.name, "") for custodian in found.custodians),
+        )
+
+
+def _newest(settings: Settings, built: Services) -> Section:
+    from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
+
+    entries = [
+        entry for name in settings.policies for entry in built.store.backups(policy=name, limit=NEWEST)
+    ]
+    return Section(
+        title="The newest backups when this was printed",
+        words=("An older manifest than the newest of these, on every target at once, is a rollback.",),
+        head=("backup", "policy", "made", "secrets", "SHA-256 of its manifest"),
+        rows=tuple((e.backup, e.policy, e.created_at, str(e.secrets), e.manifest_sha256) for e in entries),
+    )
+
+
+def _record(built: Services) -> Section:
+    from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
+    from strongroom.operations.evidence.ledger import look  # noqa: PLC0415
+
+    found = look(built.store)
+    head = found.head
+    words = ["A record that does not lead to this digest at this number was changed afterwards. At a drill:"]
+    if found.broken is not None:  # the kit is needed all the same
+        words.insert(0, f"Event {found.broken} had been changed, or one before it removed, by then.")
+    return Section(
+        title="The head of the record of events when this was printed",
+        words=tuple(words),
+        head=("number", "time", "event", "SHA-256 over all up to it"),
+        rows=((str(head.id), head.at, head.kind, head.sha256),) if head else (),
+        commands=(f"strongroom ledger check --id {head.id} --sha256 {head.sha256}",) if head else (),
+    )

@@ -1,0 +1,165 @@
+"""backup-audit-report: what is on record of a span of time, signed; and whether a report still holds."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import to_builtins
+
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, fields, plural
+from strongroom.errors import FormatError, LedgerChanged, UsageError
+
+if TYPE_CHECKING:
+    from strongroom.operations.evidence.audit import Audit
+
+DAY = timedelta(days=1)
+YEAR = timedelta(days=365)
+KINDS = ("backup", "verify", "repair", "restore", "drill", "rotate")
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--start-date", metavar="DATE", type=_date, help="its first day (UTC), as 2026-01-31")
+    parser.add_argument("--end-date", metavar="DATE", type=_date, help="its last day (default: today)")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write the whole report there, signed")
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+    parser.add_argument(
+        "--check", metavar="FILE", type=Path, help="instead, hold a report against its signer and the record"
+    )
+
+
+def _date(text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = date.min
+    if not 1970 <= day.year < 3000:
+        raise ArgumentTypeError("is a day, as 2026-01-31")
+    return day
+
+
+def _run(arguments: Namespace, output: Output) -> None:
+    if arguments.check is None:
+        _report(arguments, output)
+    elif arguments.start_date or arguments.end_date or arguments.output or arguments.force:
+        raise UsageError("--check takes a report as it is, and no other option.")
+    else:
+        _check(arguments.check, output)
+
+
+def _report(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.evidence.access_log import take  # noqa: PLC0415
+    from strongroom.operations.evidence.audit import audit, sign  # noqa: PLC0415
+    from strongroom.operations.evidence.ledger import UNLIKE  # noqa: PLC0415
+    from strongroom.system.atomic_file import refuse_existing, write_whole  # noqa: PLC0415
+
+    since, until = _span(arguments)
+    if arguments.output:
+        _refuse_other_format(arguments.output)
+        refuse_existing(arguments.output, replace=arguments.force)
+    built = services()
+    take(built.state_dir, built.store)
+    found = audit(built.store, since=since, until=until, now=time.time())
+    if arguments.output:
+        content = sign(found, built.signers("control"))
+        write_whole(arguments.output, content, replace=arguments.force)
+    output.answer(to_builtins(found), _lines(found, arguments.output))
+    if found.broken is not None:
+        raise LedgerChanged(
+            f"Event {found.broken} is not what was appended, or one before it is gone: the report says what "
+            "stands there now.",
+            hint=UNLIKE,
+        )
+
+
+def _refuse_other_format(file: Path) -> None:
+    if file.suffix.lower() not in ("", ".json"):
+        raise UsageError(
+            f"The report is JSON, signed as it stands; it cannot be written as '{file.suffix}'.",
+            hint="Name a file that ends in .json. Nothing was written.",
+        )
+
+
+def _span(arguments: Namespace) -> tuple[float, float]:
+    end = (arguments.end_date or datetime.now(UTC).date()) + DAY
+    start = arguments.start_date or end - YEAR
+    if start >= end:
+        raise UsageError("The report would end before it begins: look at --start-date and --end-date.")
+    return _midnight(start), _midnight(end)
+
+
+def _midnight(day: date) -> float:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
+
+
+def _lines(found: Audit, file: Path | None) -> Iterator[str]:
+    yield f"From {found.since} until {found.until}: {plural(found.events, 'event')} on record."
+    yield from (f"  {line}" for line in fields(_pairs(found)))
+    if found.last is not None:
+        yield f"The last is event {found.last.id}, SHA-256 {found.last.sha256}."
+    if file is not None:
+        yield f"The whole report is in {file}, signed. It may name secrets, where an error did."
+
+
+def _pairs(found: Audit) -> Iterator[tuple[str, object]]:
+    for kind in KINDS:
+        states = found.outcomes.get(kind, {})
+        said = ", ".join(f"{number:,} {state}" for state, number in sorted(states.items()))
+        yield f"{kind} runs", said or "none"
+    ended = {state: number for state, number in found.outcomes.get("backup", {}).items() if state != "active"}
+    if ended:
+        yield "backups whole", f"{ended.get('done', 0) / sum(ended.values()):.1%}"
+    for words, beginning in _ABOUT.items():
+        number = sum(count for kind, count in found.counted.items() if kind.startswith(beginning))
+        yield words, plural(number, "event")
+
+
+_ABOUT = {
+    "access": ("access.opened", "access.failed", "access.restored", "access.shown", "access.unreadable"),
+    "keys and signers": ("key.", "signer."),
+    "incidents": ("incident.", "backup.quarantined", "backup.released"),
+    "refused": ("message-refused", "submission-refused"),
+    "shredding": ("shred.",),
+}
+
+
+def _check(file: Path, output: Output) -> None:
+    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.container.document import MAX_DOCUMENT  # noqa: PLC0415
+    from strongroom.operations.evidence.audit import parse  # noqa: PLC0415
+    from strongroom.operations.evidence.ledger import check  # noqa: PLC0415
+
+    built = services()
+    with file.open("rb") as opened:
+        content = opened.read(MAX_DOCUMENT + 1)
+    try:
+        last = parse(content, trusted=built.signer_fingerprints).last
+    except FormatError as error:
+        raise type(error)(
+            error.message, hint="Do not go by this copy: ask for the one that was written."
+        ) from None
+    if last is None:
+        output.answer({"signed": True, "last": None}, ["It is signed, and says that nothing happened."])
+        return
+    check(built.store, number=last.id, sha256=last.sha256)
+    words = f"It is signed, and up to its last event, {last.id}, of {last.at}, the record is what it was."
+    output.answer({"signed": True, "last": to_builtins(last)}, [words])
+
+
+_ASK = "Do not go by this copy: ask for the one that was written."
+
+COMMANDS = {
+    "backup-audit-report": Command(
+        _arguments,
+        _run,
+        "Runs and what came of them, backups and their replicas, who opened what, what became of keys and\n"
+        "signers, incidents, refusals, shredding: out of the chained record of events. The file is JSON,\n"
+        "signed; --check tells later whether it, and the record up to its end, is unchanged.",
+    )
+}

@@ -1,0 +1,142 @@
+"""compliance-check: what a framework demands of backups, held against what is configured and on record."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import to_builtins
+
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, plural
+from strongroom.errors import RequirementUnmet
+from strongroom.operations.evidence.compliance import Assessed, Framework, Verdict, assess
+from strongroom.operations.findings import State
+
+if TYPE_CHECKING:
+    from strongroom.config import Settings
+    from strongroom.operations.evidence.controls import Demands
+    from strongroom.operations.findings import Finding
+
+_UNYIELDING = frozenset({"compliance", "locked"})
+Answer = Mapping[Framework, Sequence[Assessed]]
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--framework",
+        metavar="NAME",
+        type=Framework,
+        choices=tuple(Framework),
+        action="append",
+        default=[],
+        help=f"{', '.join(Framework)}; repeatable (default: all)",
+    )
+    parser.add_argument(
+        "--backup-requirements", action="store_true", help="those about backups: there are no others here"
+    )
+
+
+def _run(arguments: Namespace, output: Output) -> int:
+    from strongroom.cli.shared.settings import settings  # noqa: PLC0415 - the whole configuration
+    from strongroom.operations.findings import exit_code  # noqa: PLC0415
+
+    findings = list(_findings(settings()))
+    answer = {one: assess(one, findings) for one in arguments.framework or Framework}
+    output.answer(_document(answer), _lines(answer))
+    unmet = [one for every in answer.values() for one in every if one.verdict in _BAD]
+    worst = exit_code([each for one in unmet for each in one.findings])
+    return worst or (RequirementUnmet.exit_code if unmet else 0)
+
+
+def _findings(found: Settings) -> Iterator[Finding]:
+    """Yield all that the controls rest on: of the configuration, of the installation, of the record."""
+    from strongroom.cli.commands.health.areas import look  # noqa: PLC0415 - the run store
+    from strongroom.errors import StateError  # noqa: PLC0415
+    from strongroom.operations.evidence.controls import require  # noqa: PLC0415
+    from strongroom.operations.findings import attempted, unknown  # noqa: PLC0415
+    from strongroom.operations.health.ledger import RECORD, record  # noqa: PLC0415
+    from strongroom.wiring.read_only import looking_services  # noqa: PLC0415
+
+    now = time.time()
+    yield from require(_demands(found), told=len(found.alerts.email))
+    yield from look(found, days=30, now=now)[0]
+    try:
+        services = looking_services(found)
+    except StateError as error:
+        yield unknown(RECORD, error)
+        return
+    yield from attempted(RECORD, lambda: record(services, found.online, now=now), unknown)
+
+
+def _demands(found: Settings) -> Iterator[Demands]:
+    from strongroom.operations.evidence.controls import Demands  # noqa: PLC0415
+
+    for name, policy in found.policies.items():
+        locks = {target: getattr(found.targets[target], "lock", "none") for target in policy.targets}
+        yield Demands(
+            name=name,
+            values=policy.kind == "full",
+            sealed=policy.sealed,
+            schedule=policy.schedule,
+            offline=policy.offline,
+            erasable=policy.erasable,
+            quorum=policy.quorum,
+            regions=policy.regions,
+            locking=tuple(one for one, lock in locks.items() if lock != "none"),
+            unyielding=tuple(one for one, lock in locks.items() if lock in _UNYIELDING),
+            keep_days=policy.keep_days,
+            why_short=policy.short_retention_reason,
+            keys={key: found.keys[key].kind for key in policy.recipients},
+        )
+
+
+# -- for people and machines -------------------------------------------------------
+
+
+_BAD = (Verdict.UNMET, Verdict.UNKNOWN)
+_SHOWN = 3
+"""Findings of a control that are shown; --json has all."""
+
+
+def _document(answer: Answer) -> dict[str, object]:
+    return {"frameworks": {framework.value: to_builtins(controls) for framework, controls in answer.items()}}
+
+
+def _lines(answer: Answer) -> Iterator[str]:
+    for framework, controls in answer.items():
+        yield f"{framework}"
+        for control in controls:
+            yield f"  {control.number:<14}{control.verdict.value:<19}{control.demands}"
+            yield from (f"  {'':<14}{line}" for line in _because(control))
+        yield ""
+    every = [control for controls in answer.values() for control in controls]
+    counted = [(verdict, sum(one.verdict is verdict for one in every)) for verdict in Verdict]
+    said = "; ".join(f"{many} {verdict.value}" for verdict, many in counted if many)
+    yield f"{plural(len(every), 'control')}: {said}."
+    yield "This is what can be seen from here: evidence for an auditor, and no certificate."
+
+
+def _because(control: Assessed) -> Iterator[str]:
+    """Yield what keeps a control from being met, and what nobody can tell from here."""
+    bad = (one for one in control.findings if one.state is not State.GOOD)
+    lacking = list(dict.fromkeys((one.what, one.to_do) for one in bad))
+    for what, to_do in lacking[:_SHOWN]:
+        yield f"- {what.rstrip('.')}." + (f" {to_do}" if to_do else "")
+    if len(lacking) > _SHOWN:
+        yield f"- and {len(lacking) - _SHOWN} more (--json)"
+    if control.beyond:
+        yield f"- yours to show: {control.beyond}"
+
+
+COMMANDS = {
+    "compliance-check": Command(
+        _arguments,
+        _run,
+        "Each control rests on checks: of the configuration, of what health-advanced sees, of the record of\n"
+        "events and its signed heads. It is met only if all of them could look and none found something\n"
+        "wrong. Exit code 0 only if no control is unmet or unknown; else that of the worst finding.",
+    )
+}

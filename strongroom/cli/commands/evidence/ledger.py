@@ -1,0 +1,188 @@
+"""ledger: the head of the record of events, and whether the record still leads to those known elsewhere."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
+from string import hexdigits
+from typing import TYPE_CHECKING
+
+from msgspec import to_builtins
+
+from strongroom.cli.parser import Parser
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, plural, verb
+from strongroom.errors import StateError, TargetUnavailable, UntrustedSigner, UsageError, WarningsRaised
+
+if TYPE_CHECKING:
+    from strongroom.config import Settings
+    from strongroom.container.head import LedgerHead
+    from strongroom.operations.evidence.ledger_check import OnTarget
+    from strongroom.operations.evidence.ledger_heads import Placed
+    from strongroom.state.store import RunStore
+
+DIGITS = 64
+PUBLISH = "strongroom ledger publish"
+_AGAIN = "What the others have holds. Bring it back, then repeat."
+_NONE = f"'{PUBLISH}' puts one there. If one lay there before, somebody removed it: that is an incident."
+_ELSEWHERE = "Whether the newest were cut off, only a head elsewhere can tell: a printed one, or --targets."
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    commands.add_parser("head", help="show the newest event's number and the digest of all up to it")
+    commands.add_parser("publish", help="put the head, signed, on every target")
+    checking = commands.add_parser("check", help="make the chain anew, and compare")
+    checking.add_argument("--id", metavar="N", type=int, help="the number of the event that was printed")
+    checking.add_argument("--sha256", metavar="HEX", nargs="+", help="its digest; spaces do not count")
+    checking.add_argument(
+        "--targets", action="store_true", help="compare with the signed heads on all targets"
+    )
+    checking.add_argument(
+        "--known",
+        metavar="LEDGER",
+        action="append",
+        default=[],
+        help="the id of another record that is kept with the same keys; repeatable, with --targets",
+    )
+
+
+def _ledger(arguments: Namespace, output: Output) -> None:
+    {"head": _show, "publish": _publish, "check": _check}[arguments.action](arguments, output)
+
+
+def _show(arguments: Namespace, output: Output) -> None:
+    from strongroom.operations.evidence.ledger import check  # noqa: PLC0415 - the run store
+
+    del arguments
+    head = check(_store(_settings())).head
+    words = [f"event {head.id}, {head.kind}, {head.at}", f"SHA-256 {head.sha256}"] if head else []
+    output.answer({"head": to_builtins(head)}, words or ["Nothing has happened yet."])
+
+
+def _publish(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415 - everything
+    from strongroom.operations.evidence.ledger_heads import publish  # noqa: PLC0415
+
+    del arguments
+    found = settings()
+    done = publish(services(found), found.online)
+    if done.head is None:
+        output.answer(to_builtins(done), ["Nothing has happened yet."])
+        return
+    lines = [f"event {done.head.event}, {done.head.at}, SHA-256 {done.head.sha256}"]
+    lines += [f"  {one.target}: {_became(one)}" for one in done.places]
+    output.answer(to_builtins(done), lines)
+    if doubted := [one.target for one in done.places if one.doubt]:
+        raise _unheld(doubted)
+    if done.missed:
+        raise TargetUnavailable(f"The head is not on {', '.join(done.missed)}.", hint=_AGAIN)
+    if done.untaken:
+        raise StateError(
+            done.untaken, hint="The heads are put. Look at that file's owner and mode, then repeat."
+        )
+
+
+def _unheld(targets: Iterable[str]) -> UntrustedSigner:
+    from strongroom.operations.evidence.ledger_found import STRANGERS  # noqa: PLC0415 - the targets
+
+    words = f"What lies on {', '.join(targets)} in the name of the record is of nobody who is trusted here."
+    return UntrustedSigner(f"{words} The record was not held against what else may be there.", hint=STRANGERS)
+
+
+def _became(one: Placed) -> str:
+    if one.missed:
+        return f"not put there: {one.missed}"
+    if one.doubt:
+        return f"put; the record was not held against what lies there: {one.doubt}"
+    if one.follows:
+        return f"put; {_other(one.follows)}"
+    return "put" if one.new else "there already"
+
+
+def _check(arguments: Namespace, output: Output) -> None:
+    from strongroom.operations.evidence.ledger import check  # noqa: PLC0415 - the run store
+
+    if (arguments.id is None) != (arguments.sha256 is None):
+        raise UsageError("--id and --sha256 go together: both stand on the paper.")
+    if arguments.known and not arguments.targets:
+        raise UsageError("--known says which other records may be on targets: it goes with --targets.")
+    digest = _digest(arguments.sha256) if arguments.sha256 else ""
+    configured = _settings()
+    found = check(_store(configured), number=arguments.id, sha256=digest)
+    told = _held(configured, arguments.known) if arguments.targets else ()
+    words = [f"{plural(found.events, 'event')}: each is what was appended, and none is missing in between."]
+    if found.printed:
+        words.append(f"Up to event {found.printed.id}, of {found.printed.at}, it is what was printed.")
+    words += [_said(one) for one in told] or ([] if found.printed else [_ELSEWHERE])
+    output.answer({**to_builtins(found), "targets": to_builtins(told)}, words)
+    if doubted := [one.target for one in told if one.doubt]:
+        raise _unheld(doubted)
+    if away := [one.target for one in told if one.missed]:
+        raise TargetUnavailable(f"The record was not held against {', '.join(away)}.", hint=_AGAIN)
+    if found.events and told and not any(one.agree for one in told):
+        none = "No target has a signed head of this record: it was compared with none."
+        raise WarningsRaised(none, hint=_NONE)
+
+
+def _settings() -> Settings:
+    from strongroom.cli.shared.settings import settings  # noqa: PLC0415 - the whole configuration
+
+    return settings()
+
+
+def _store(found: Settings) -> RunStore:
+    """Return the record for a look: one that the look made would be called unchanged."""
+    from strongroom.cli.shared.settings import recorded  # noqa: PLC0415 - the run store
+
+    if (store := recorded(found)) is None:
+        hint = "Look at STRONGROOM_STATE_DIR and 'state_dir'. If it is lost: docs/runbooks.md."
+        raise StateError(f"There is no state database in {found.state_dir}: no record of events.", hint=hint)
+    return store
+
+
+def _held(found: Settings, known: Iterable[str]) -> tuple[OnTarget, ...]:
+    from strongroom.operations.evidence.ledger_check import held  # noqa: PLC0415 - the run store
+    from strongroom.wiring.read_only import looking_services  # noqa: PLC0415
+
+    return held(looking_services(found), found.online, known=frozenset(known))
+
+
+def _said(one: OnTarget) -> str:
+    """Say what a target has of the record, or of others."""
+    if one.missed:
+        return f"{one.target}: could not be asked: {one.missed}"
+    if one.doubt:
+        return f"{one.target}: not held against it: {one.doubt}"
+    said = [f"no signed head of this record; '{PUBLISH}' puts one there"]
+    if (newest := one.newest) is not None:
+        heads = plural(one.agree, "head")
+        said = [f"{heads} as the record has it, signed up to event {newest.event}, of {newest.at}"]
+    if one.foreign:
+        said.append(f"{one.foreign} that nobody signed who is trusted here")
+    return f"{one.target}: {'; '.join([*said, *map(_other, one.others)])}"
+
+
+def _other(head: LedgerHead) -> str:
+    return f"another record, {head.ledger[:16]}, ends there with event {head.event}, of {head.at}"
+
+
+def _digest(words: list[str]) -> str:
+    """Return what a person typed off a paper."""
+    typed = "".join("".join(words).split()).lower()
+    if len(typed) != DIGITS or not set(typed) <= set(hexdigits):
+        count = f"{plural(len(typed), 'character')} {verb(len(typed), 'were')}"
+        raise UsageError(f"A SHA-256 has {DIGITS} digits 0-9 a-f; {count} typed.")
+    return typed
+
+
+COMMANDS = {
+    "ledger": Command(
+        _arguments,
+        _ledger,
+        "Workers put the head, signed, on every target each hour in which something happened; 'ledger\n"
+        "publish' does so by hand. 'ledger check --targets' says whether anything up to there was changed,\n"
+        "added, removed or cut off since. The recovery kit prints the head, too: at a drill, type 'ledger\n"
+        "check' with its number and digest.",
+    )
+}

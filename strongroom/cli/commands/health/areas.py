@@ -1,0 +1,180 @@
+"""The areas of an installation, looked at one after the other: what stops one stops no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from strongroom.cli.commands.health import cluster as health_cluster
+from strongroom.cli.commands.runs.runs import cluster_runs
+from strongroom.config import (
+    DirectoryTargetSettings,
+    HpkeKey,
+    KeyFileKey,
+    LocalSource,
+    PassphraseKey,
+    Pkcs11Key,
+    Settings,
+)
+from strongroom.config.remarks import remarks
+from strongroom.errors import StateError, StrongroomError
+from strongroom.operations.findings import Finding, attempted, good, remark, unknown, wrong
+from strongroom.operations.health import catalog, machine
+from strongroom.operations.health import runs as record
+from strongroom.operations.health.backups import kept, newest_of
+from strongroom.operations.health.catalog import Metrics
+from strongroom.operations.health.keys import history, judge_ages, labels_of
+from strongroom.operations.health.policies import Policy
+from strongroom.operations.services import Services
+from strongroom.sources.local import LocalStore
+from strongroom.state.engine import Database
+from strongroom.state.records import CatalogEntry
+from strongroom.wiring.alerts import limits
+from strongroom.wiring.database import database_url
+from strongroom.wiring.policies import scheduled
+from strongroom.wiring.read_only import looking_services, policies_now
+
+CONFIGURATION = "configuration"
+Look = Callable[[], Iterable[Finding]]
+Failed = Callable[[str, StrongroomError], Finding]
+
+
+class Known(NamedTuple):
+    """What the record gives, read once."""
+
+    services: Services
+    policies: dict[str, Policy]
+    kept: list[CatalogEntry]
+
+
+def look(found: Settings, *, days: int, now: float) -> tuple[list[Finding], Metrics | None]:
+    """Look at every area; the metrics are missing where the record cannot be read."""
+    known = _known(found)
+    if not isinstance(known, Known):
+        return [*_configuration(found), known, *_all(_machine(found, {}), wrong)], None
+    findings = [*_configuration(found), *_all(_foundations(found, known), wrong)]
+    findings += [*_all(_machine(found, _sizes(known)), wrong), *_all(_record(found, known, now), unknown)]
+    try:
+        metrics = _metrics(known, days, now)
+    except StrongroomError as error:
+        return [*findings, unknown(catalog.METRICS, error)], None
+    return [*findings, *catalog.of_metrics(metrics)], metrics
+
+
+def _all(areas: Iterable[tuple[str, Look]], failed: Failed) -> Iterator[Finding]:
+    for area, work in areas:
+        yield from attempted(area, work, failed)
+
+
+def _configuration(found: Settings) -> Iterator[Finding]:
+    """It is valid, or there would be no settings to look by."""
+    said = list(remarks(found))
+    yield from (remark(CONFIGURATION, one) for one in said)
+    if not said:
+        yield good(CONFIGURATION, "valid")
+
+
+def _known(found: Settings) -> Known | Finding:
+    """Return what the record gives, or why it gives nothing."""
+    try:
+        services = looking_services(found)
+        return Known(services, policies_now(found, services), kept(services))
+    except StrongroomError as error:
+        return wrong(machine.STATE if isinstance(error, StateError) else machine.FILES, error)
+
+
+def _sizes(known: Known) -> dict[str, int]:
+    """Return how large the newest backups on each target are: so much the next ones take."""
+    sizes: dict[str, int] = {}
+    for entry in newest_of(known.kept):
+        policy = known.policies.get(entry.policy)
+        for pin in policy.spec.targets if policy else ():
+            sizes[pin.name] = max(entry.size, sizes.get(pin.name, 0))
+    return sizes
+
+
+# -- what needs no record ----------------------------------------------------------
+
+
+def _machine(found: Settings, sizes: Mapping[str, int]) -> Iterator[tuple[str, Look]]:
+    for name, source in found.sources.items():
+        if isinstance(source, LocalSource):
+            yield (
+                machine.STORE,
+                partial(machine.local_store, LocalStore(source.path or found.state_dir, name=name)),
+            )
+    yield health_cluster.BROKER, partial(health_cluster.cluster, found)
+    yield machine.DISK, partial(machine.disks, list(_places(found, sizes)), percent=found.alerts.free_percent)
+    yield machine.FILES, partial(machine.modes, found.state_dir, list(_secret_files(found)))
+
+
+def _places(found: Settings, sizes: Mapping[str, int]) -> Iterator[machine.Place]:
+    bounds = found.limits
+    yield machine.Place(name="state", path=found.state_dir)
+    yield machine.Place(
+        name="stage", path=found.stage_path, least=bounds.container_bytes, enough=bounds.stage_bytes
+    )
+    away = {name for policy in found.policies.values() if policy.offline for name in policy.targets}
+    for name, target in found.targets.items():
+        if isinstance(target, DirectoryTargetSettings) and (name not in away or target.path.is_dir()):
+            size = sizes.get(name, 0)
+            yield machine.Place(name=name, path=target.path, least=machine.LEAST + size)
+
+
+def _secret_files(found: Settings) -> Iterator[Path]:
+    for key in found.keys.values():
+        match key:
+            case (
+                PassphraseKey(file=Path() as file)
+                | KeyFileKey(file=file)
+                | HpkeKey(identity_file=Path() as file)
+            ):
+                yield file
+            case Pkcs11Key(pin_file=Path() as file):
+                yield file
+    files = (found.broker.password_file, found.state.password_file, found.flower.password_file)
+    yield from (file for file in files if file is not None)
+
+
+# -- what the record tells ---------------------------------------------------------
+
+
+def _foundations(found: Settings, known: Known) -> Iterator[tuple[str, Look]]:
+    database, store = Database(database_url(found)), known.services.store
+    yield machine.STATE, partial(machine.database, database, store)
+    yield machine.LEDGER, partial(machine.chain, store)
+    yield machine.CLOCK, partial(machine.clock, database)
+
+
+def _record(found: Settings, known: Known, now: float) -> Iterator[tuple[str, Look]]:
+    services, policies, entries = known
+    cluster = cluster_runs(found)
+    newest = {one.policy: one for one in newest_of(entries)}
+    threshold = found.alerts.threshold_age
+    yield record.RUNS, partial(record.runs, services, policies, cluster=cluster, now=now)
+    yield record.SLOTS, partial(record.freshness, services, policies, threshold=threshold, now=now)
+    if cluster:
+        yield record.SLOTS, partial(record.beat, services)
+    for entry in scheduled(found):
+        if entry.objective_seconds is not None:
+            yield record.SLOTS, partial(record.drill_slot, services, entry, now=now)
+    yield catalog.BACKUPS, partial(catalog.backups, services, newest, policies, now=now)
+    yield catalog.REPLICAS, partial(catalog.replicas, services, entries, policies)
+    yield record.DRILLS, partial(record.drills, services, policies, now=now)
+    yield record.KEYS, partial(_keys, found, known)
+    yield record.EMERGENCY, partial(record.emergency, services, policies, now=now)
+
+
+def _keys(found: Settings, known: Known) -> Iterator[Finding]:
+    yield from record.keys(known.services)
+    labels, past = labels_of(known.policies.values()), history(known.services, known.policies)
+    yield from judge_ages(record.KEYS, labels, past, limits(found))
+    for policy in known.policies.values():
+        yield from (unknown(record.KEYS, error) for error in policy.unpinned.values())
+
+
+def _metrics(known: Known, days: int, now: float) -> Metrics:
+    used = history(known.services, known.policies).used
+    return catalog.metrics(known.services, known.kept, known.policies, used, days=days, now=now)

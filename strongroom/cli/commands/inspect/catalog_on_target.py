@@ -1,0 +1,86 @@
+"""catalog list --from-target: which backups lie there, by their signed manifests; no database is needed."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from strongroom.cli.shared import backup_selection, trust
+from strongroom.cli.terminal import place
+from strongroom.cli.terminal.output import Output, size, table
+from strongroom.container.manifest import SignedManifest
+from strongroom.operations.archive.coverage import Asked, limits_of
+from strongroom.operations.archive.open import nothing_there
+from strongroom.operations.archive.select_backup import Chooser, said
+
+_Listed = Sequence[tuple[SignedManifest, bool]]
+
+
+def list_there(arguments: Namespace, output: Output) -> None:
+    """List what the targets show, newest first.
+
+    Raises:
+        TargetError: none of them answers.
+        NotABackup: none shows a backup.
+    """
+    here = place.find()
+    found = backup_selection.chooser(arguments, here, trust.trusted(here, arguments.signer))
+    if found.away and not found.shelves:
+        raise next(iter(found.away.values()))
+    asked = Asked(values=False, policy=arguments.policy or "")
+    listed = list(islice(found.listed(asked), arguments.limit))
+    if not listed and not arguments.policy:
+        raise nothing_there()
+    output.answer(
+        {"backups": [_document(signed, found, believed=believed) for signed, believed in listed]},
+        _lines(listed, found, arguments.policy),
+    )
+
+
+def _lines(listed: _Listed, found: Chooser, policy: str | None) -> Iterator[str]:
+    head = ("BACKUP", "POLICY", "MADE", "SECRETS", "SIZE", "VALUES", "HOLDS", "ON")
+    if listed:
+        yield from table(head, [_row(signed, found, believed=believed) for signed, believed in listed])
+    else:
+        yield f"There is no backup of policy '{policy}' there."
+    if not all(believed for _, believed in listed):
+        yield "Nobody here trusts the signers marked (unknown): compare them with the recovery kit."
+        for fingerprint in sorted({signed.fingerprint for signed, believed in listed if not believed}):
+            yield f"  {fingerprint}"
+    yield from (f"no backup: {line}" for line in said(found.passed))
+    yield from (f"not looked at: '{name}': {error.message}" for name, error in found.away.items())
+
+
+def _row(signed: SignedManifest, found: Chooser, *, believed: bool) -> tuple[object, ...]:
+    manifest = signed.manifest
+    quarantine = "quarantine: " if found.why_quarantined(manifest.backup_id) else ""
+    return (
+        manifest.backup_id,
+        manifest.policy,
+        manifest.created_at,
+        manifest.counts.secrets,
+        size(manifest.counts.size),
+        "yes" if manifest.values else "no",
+        quarantine + (limits_of(manifest) or "everything"),
+        ", ".join(found.showing(manifest.backup_id)) + ("" if believed else " (unknown)"),
+    )
+
+
+def _document(signed: SignedManifest, found: Chooser, *, believed: bool) -> dict[str, Any]:
+    manifest = signed.manifest
+    return {
+        "backup": manifest.backup_id,
+        "policy": manifest.policy,
+        "source": manifest.source,
+        "created_at": manifest.created_at,
+        "secrets": manifest.counts.secrets,
+        "size": manifest.counts.size,
+        "values": manifest.values,
+        "selection": manifest.selection,
+        "signer": signed.fingerprint,
+        "signer_known": believed,
+        "quarantine": found.why_quarantined(manifest.backup_id) or None,
+        "targets": found.showing(manifest.backup_id),
+    }

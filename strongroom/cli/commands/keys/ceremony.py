@@ -1,0 +1,141 @@
+"""A quorum's ceremony at one terminal: each share alone on the screen, once, and gone from it after."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal.output import Output, in_line
+from strongroom.errors import CeremonyBroken, ShareMistyped, UsageError
+
+if TYPE_CHECKING:
+    from strongroom.keys.quorum.ceremony import Ceremony
+
+_IN_ROW = 4
+# The terminal's second screen: what is shown there is in no scrollback once it is left. The first
+# one is cleared too where a terminal has no second.
+_ENTER = "\x1b[?1049h\x1b[2J\x1b[3J\x1b[H"
+_LEAVE = "\x1b[2J\x1b[3J\x1b[H\x1b[?1049l"
+_CLEAR = "\x1b[2J\x1b[3J\x1b[H"
+# Linux's: prctl(2), mlockall(2).
+_SET_DUMPABLE = 4
+_CURRENT, _FUTURE = 1, 2
+
+
+def require_terminal() -> None:
+    """Refuse to begin where a share would land in a file or a log. Raises UsageError."""
+    if not prompts.somebody_there():
+        raise UsageError(
+            "A ceremony needs a terminal, with the custodians before it.",
+            hint="Shares are shown to people, and never written into a file or a pipe.",
+        )
+
+
+def hold(ceremony: Ceremony) -> None:
+    """Give every custodian a turn.
+
+    Raises:
+        CeremonyBroken: somebody left before everybody had a turn. Nothing was written.
+    """
+    with _screen():
+        while (name := ceremony.next) is not None:
+            _turn(ceremony, in_line(name))
+
+
+def _turn(ceremony: Ceremony, name: str) -> None:
+    count = len(ceremony.custodians)
+    _say(f"{_CLEAR}{name} to the screen, please, with pen and paper; everybody else looks away.\n")
+    _enter(f"Press Enter, {name}, when nobody else and no camera sees the screen. ")
+    words = ceremony.show()
+    _say(
+        f"{_CLEAR}The share of {name}: {len(words)} words, shown only now. There are {count} shares in all.\n"
+    )
+    _say("\n".join(_rows(words)))
+    _say("\nWrite them on paper, with their numbers, and the quorum's name.")
+    _say("No photograph, no file, no recording of this terminal.\n")
+    _enter("Press Enter when they are written; they are not shown again. ")
+    _read_back(ceremony, name)
+
+
+def _read_back(ceremony: Ceremony, name: str) -> None:
+    """Have the share typed from the paper until it is right."""
+    _say(f"{_CLEAR}{name}, type the words from the paper, in order; then press Enter.\n")
+    while True:
+        try:
+            ceremony.confirm(_line("> "))
+        except ShareMistyped as error:
+            _say(f"{_CLEAR}Not yet right: {error.message}.\nMend the paper if need be, and type all of it.\n")
+            continue
+        return
+
+
+def _rows(words: list[str]) -> Iterator[str]:
+    """Lay the words out, numbered, so that a slip can be named by its number."""
+    for start in range(0, len(words), _IN_ROW):
+        row = enumerate(words[start : start + _IN_ROW], start + 1)
+        yield "  ".join(f"{number:>4}  {word:<10}" for number, word in row).rstrip()
+
+
+@contextmanager
+def _screen() -> Iterator[None]:
+    """Be on the second screen, and leave it whatever happens: stopped or killed by a key, it would stay."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTSTP, signal.SIGQUIT)}
+    _say(_ENTER, end="")
+    try:
+        yield
+    finally:
+        _say(_LEAVE, end="")
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _enter(text: str) -> None:
+    _line(f"\n{text}")
+
+
+def _line(prompt: str) -> str:
+    _say(prompt, end="")
+    line = sys.stdin.readline()
+    if not line:
+        raise CeremonyBroken("the ceremony was left before every custodian had a share")
+    return line
+
+
+def _say(text: str, *, end: str = "\n") -> None:
+    print(text, end=end, file=sys.stderr, flush=True)
+
+
+def keep_in_memory(output: Output) -> None:
+    """Keep the key and the shares, which are made next, out of swap and of other processes' sight."""
+    if sys.platform != "linux":
+        return
+    import ctypes  # noqa: PLC0415 - only here
+
+    library = ctypes.CDLL(None, use_errno=True)
+    library.prctl(_SET_DUMPABLE, 0, 0, 0, 0)
+    if not (_may_lock_all() and library.mlockall(_CURRENT | _FUTURE) == 0) and _swaps():
+        output.warn(
+            "This machine may write memory to its swap space, and words of shares with it. For a ceremony, "
+            "turn it off (swapoff -a), or hold it as root."
+        )
+
+
+def _may_lock_all() -> bool:
+    """Whether memory may be locked without a limit: under one, this process would run out half-way."""
+    import resource  # noqa: PLC0415 - only here
+
+    unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
+    return unlimited or os.geteuid() == 0
+
+
+def _swaps() -> bool:
+    try:
+        return len(Path("/proc/swaps").read_text().splitlines()) > 1
+    except OSError:
+        return True

@@ -1,0 +1,148 @@
+"""diagnose-backup-encryption: try every configured key, and name what is wrong with it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, in_line, table
+from strongroom.errors import StrongroomError, UnsafeSetup, UsageError
+
+if TYPE_CHECKING:
+    from strongroom.config import Settings
+    from strongroom.keys import Identity
+    from strongroom.operations.key_management.diagnose import Diagnosed, Remark
+    from strongroom.wiring.prompts import Ask
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--key", metavar="NAME", action="append", default=[], help="only this configured key; repeatable"
+    )
+
+
+def _diagnose(arguments: Namespace, output: Output) -> int:
+    import msgspec  # noqa: PLC0415
+
+    from strongroom.cli.shared.settings import asking, settings  # noqa: PLC0415 - the whole configuration
+    from strongroom.operations.key_management.diagnose import Use, remarks  # noqa: PLC0415
+
+    found = settings()
+    ask = asking()
+    keys = [tried(name, found, ask) for name in _names(arguments.key, found)]
+    uses = [Use(policy=name, recipients=policy.recipients) for name, policy in found.policies.items()]
+    said = [] if arguments.key else [*remarks(keys, uses), *_strays(found)]
+    document = {"keys": msgspec.to_builtins(keys), "remarks": msgspec.to_builtins(said)}
+    output.answer(document, _lines(keys, said))
+    failed = next((key.problem.exit_code for key in keys if key.problem is not None), 0)
+    return failed or (UnsafeSetup.exit_code if any(remark.wrong for remark in said) else 0)
+
+
+def _names(wanted: Sequence[str], found: Settings) -> list[str]:
+    if unknown := [name for name in wanted if name not in found.keys]:
+        raise UsageError(
+            f"There is no configured key '{unknown[0]}'.",
+            hint=f"Configured: {', '.join(found.keys) or 'none'}.",
+        )
+    return list(wanted or found.keys)
+
+
+def tried(name: str, found: Settings, ask: Ask | None) -> Diagnosed:
+    """Try one configured key for real."""
+    from strongroom.operations.key_management.diagnose import diagnose  # noqa: PLC0415
+    from strongroom.wiring import keys  # noqa: PLC0415
+
+    def identities() -> Sequence[Identity]:
+        if found.keys[name].kind == "all-of":
+            return _together(name, found, ask)
+        return list(keys.identity(name, found, ask))
+
+    return diagnose(name, found.keys[name].kind, lambda: keys.recipient(name, found, ask), identities)
+
+
+def _together(name: str, found: Settings, ask: Ask | None) -> Sequence[Identity]:
+    """Return what all legs' keys are together, if this host has one of every leg."""
+    from strongroom.config import AllOfKey  # noqa: PLC0415
+    from strongroom.keys.allof import AllOfIdentity  # noqa: PLC0415
+    from strongroom.wiring import keys  # noqa: PLC0415
+
+    key = found.keys[name]
+    assert isinstance(key, AllOfKey)
+    legs = [[each for other in leg for each in keys.identity(other, found, ask)] for leg in key.legs]
+    return [AllOfIdentity([each for leg in legs for each in leg])] if all(legs) else []
+
+
+def _strays(found: Settings) -> list[Remark]:
+    """Look for keys where backups lie: on every target at once, for one may be dead."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    with ThreadPoolExecutor(max(1, len(found.targets))) as threads:
+        return [remark for some in threads.map(partial(_on_target, found), found.targets) for remark in some]
+
+
+def _on_target(found: Settings, name: str) -> list[Remark]:
+    from strongroom.operations.key_management.diagnose import Remark  # noqa: PLC0415
+    from strongroom.operations.key_management.misplaced_keys import keys_on  # noqa: PLC0415
+    from strongroom.wiring import adapters  # noqa: PLC0415
+
+    about = f"targets.{name}"
+    try:
+        strays = keys_on(adapters.target(name, found, prepare=False))
+    except StrongroomError as error:
+        return [Remark(about=about, text=f"was not looked through for keys: {error.message}")]
+    text = "is a private key, and lies with the backups: whoever gets the target has both. Take it away"
+    return [Remark(about=about, text=f"{in_line(stray)} {text}", wrong=True) for stray in strays]
+
+
+def _lines(keys: Sequence[Diagnosed], said: Sequence[Remark]) -> list[str]:
+    if not keys:
+        return ["No key is configured."]
+    rows = [
+        (key.name, key.kind, _time(key.wrap_ms), _opened(key), _quantum(key), _state(key)) for key in keys
+    ]
+    lines = table(("KEY", "KIND", "WRAP", "UNWRAP", "QUANTUM", "STATE"), rows)
+    lines += ["", *(f"{key.name}: {key.describes}" for key in keys if key.describes)]
+    for key in keys:
+        if key.problem is not None:
+            lines += [
+                "",
+                f"keys.{key.name}: {key.problem.message} ({key.problem.code})",
+                f"  {key.problem.hint}",
+            ]
+    return [*lines, *([""] if said else []), *(_said(remark) for remark in said)]
+
+
+def _said(remark: Remark) -> str:
+    return f"{'wrong' if remark.wrong else 'note'}: {remark.about}: {remark.text}"
+
+
+def _time(milliseconds: float | None) -> str:
+    return "-" if milliseconds is None else f"{milliseconds:.1f} ms"
+
+
+def _opened(key: Diagnosed) -> str:
+    return _time(key.unwrap_ms) if key.opens_here else "-"
+
+
+def _quantum(key: Diagnosed) -> str:
+    return {None: "-", True: "withstands", False: "falls"}[key.post_quantum]
+
+
+def _state(key: Diagnosed) -> str:
+    if key.problem is not None:
+        return key.problem.code
+    return "seals and opens" if key.opens_here else "seals; opens elsewhere"
+
+
+COMMANDS = {
+    "diagnose-backup-encryption": Command(
+        _arguments,
+        _diagnose,
+        "A random key is wrapped for every configured key, and unwrapped where this host may. No backup is\n"
+        "touched. A key that fails gives its own exit code. Targets are looked through for private keys:\n"
+        "one that lies with the backups, or a key or policy that is set up wrong, gives exit code 64.",
+    )
+}

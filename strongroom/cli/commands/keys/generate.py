@@ -1,0 +1,97 @@
+"""generate-backup-key and keygen: making what opens backups."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from strongroom.cli.shared import key_separation
+from strongroom.cli.terminal import place
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output
+from strongroom.errors import UsageError
+
+_KEEP = "Keep it away from the backups, in two places. Without it, what is sealed for it alone is lost."
+
+
+def _file_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, required=True, help="where to write the key, mode 0600"
+    )
+    parser.add_argument("--algorithm", default="AES256", metavar="NAME", help="AES256, the only one there is")
+
+
+def _file(arguments: Namespace, output: Output) -> None:
+    from strongroom.keys.keyfile import KeyFileIdentity, generate_key_file, load_key_file  # noqa: PLC0415
+
+    key_separation.refuse_on_target(arguments.output, place.find())
+    generate_key_file(arguments.output, algorithm=arguments.algorithm)
+    fingerprint = KeyFileIdentity(load_key_file(arguments.output)).recipient().fingerprint
+    words = [f"{arguments.output} holds a new key ({fingerprint}). Whoever has it can seal and open.", _KEEP]
+    document = {"file": str(arguments.output), "algorithm": arguments.algorithm, "fingerprint": fingerprint}
+    output.answer(document, words)
+
+
+def _pair_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, required=True, help="the private half; the public: FILE.pub"
+    )
+    parser.add_argument(
+        "--algorithm",
+        metavar="NAME",
+        default="mlkem768-x25519",
+        help="mlkem768-x25519 (default; holds against quantum computers too) or x25519",
+    )
+
+
+def _pair(arguments: Namespace, output: Output) -> None:
+    from strongroom.keys.hpke import HpkeIdentity, Kem  # noqa: PLC0415
+    from strongroom.system.atomic_file import refuse_existing, write_whole  # noqa: PLC0415
+
+    if arguments.algorithm not in list(Kem):
+        raise UsageError("There is no such algorithm.", hint=f"Choose one of: {', '.join(Kem)}.")
+    private: Path = arguments.output
+    public = private.with_name(private.name + ".pub")
+    key_separation.refuse_on_target(private, place.find())
+    refuse_existing(public, replace=False)
+    identity = HpkeIdentity.generate(kem=Kem(arguments.algorithm))
+    identity.save(private)
+    write_whole(public, f"{identity.public}\n".encode())
+    public.chmod(0o644)
+    fingerprint = identity.recipient().fingerprint
+    document = {
+        "private": str(private),
+        "public": str(public),
+        "fingerprint": fingerprint,
+        "public_key": str(identity.public),
+        "post_quantum": identity.recipient().post_quantum,
+    }
+    output.answer(document, _pair_lines(private, public, fingerprint))
+
+
+def _pair_lines(private: Path, public: Path, fingerprint: str) -> list[str]:
+    return [
+        f"{private} opens: the private half.",
+        _KEEP,
+        f"{public} seals: the public half, all that a backup host needs.",
+        f"fingerprint: {fingerprint}",
+        "",
+        "On the host that makes backups, for a new strongroom.toml:",
+        "",
+        f"  strongroom config init --public-key {shlex.quote(str(public))}",
+        "",
+        "or in one that is there, in place of a [keys.recovery] that it may have:",
+        "",
+        "  [keys.recovery]",
+        '  kind = "hpke"',
+        f'  public_key_file = "{public.absolute()}"',
+    ]
+
+
+COMMANDS = {
+    "generate-backup-key": Command(_file_arguments, _file, "The file is never overwritten."),
+    "keygen": Command(
+        _pair_arguments, _pair, "The private half opens and never has to be on the host that makes backups."
+    ),
+}

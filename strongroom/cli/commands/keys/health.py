@@ -1,0 +1,162 @@
+"""key-health: every key that a kept backup depends on, tried before it is needed."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from strongroom.cli.parser import Parser
+from strongroom.cli.shared import identities, identity_options, recipients
+from strongroom.cli.shared.render_run import stamp
+from strongroom.cli.terminal import place
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, table
+from strongroom.cli.terminal.progress import counting
+from strongroom.errors import KeyUnproven
+from strongroom.operations.timestamps import if_any
+
+if TYPE_CHECKING:
+    from strongroom.operations.key_management.health import Due, Tried
+    from strongroom.operations.key_management.scheduled_check import Health
+
+_UNREAD = (
+    "No key failed, but what opens these backups could not be looked at: see above why. Bring them back, "
+    "or say of a file that it is gone for good ('strongroom keys --gone BACKUP'), then repeat."
+)
+
+_TYPED = "passphrase:"
+"""The key of backups that were sealed for a passphrase that somebody typed, which no configuration names."""
+
+_PROVE_TYPED = (
+    "'passphrase:' is one that was typed: 'strongroom key-health check --passphrase-file FILE' tries it. "
+    "Others: give their private half there (--identity), or have their keepers answer a challenge."
+)
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    check = commands.add_parser(
+        "check", help="try every key at hand on a backup of each class, and say what is overdue"
+    )
+    identity_options.add_arguments(check)
+    ask = commands.add_parser("challenge", help="seal a question for a key that lies elsewhere")
+    ask.add_argument("key", metavar="KEY", help="a configured key")
+    ask.add_argument("--output", metavar="FILE", type=Path, required=True, help="the file for its keeper")
+    answer = commands.add_parser("answer", help="open a challenge, where the key is, and show the code")
+    answer.add_argument("file", metavar="FILE", type=Path, help="the challenge")
+    identities.add_arguments(answer)
+    confirm = commands.add_parser("confirm", help="take the code that the keeper read out")
+    confirm.add_argument("key", metavar="KEY", help="the configured key")
+    confirm.add_argument("code", metavar="CODE", help="the code; it is no secret any more")
+
+
+def _key_health(arguments: Namespace, output: Output) -> None:
+    {"check": _check, "challenge": _challenge, "answer": _answer, "confirm": _confirm}[arguments.action](
+        arguments, output
+    )
+
+
+def _check(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.key_management.scheduled_check import EVERY, check  # noqa: PLC0415
+
+    built = identity_options.with_typed(services(), arguments, output)
+    with counting(output, "backups", len(built.store.backups(limit=EVERY))) as advance:
+        health = check(built, progress=advance)
+    document = {
+        "tried": [_document(one) for one in health.tried],
+        "due": [
+            {"key": d.key, "label": d.label, "last": if_any(d.last), "overdue": d.overdue}
+            for d in health.late
+        ],
+        "unread": health.unread,
+    }
+    output.answer(document, _lines(health.tried, health.late, health.unread))
+    if health.bad:
+        raise KeyUnproven(f"Not proven: {', '.join(health.bad)}.", hint=_hint(health))
+
+
+def _hint(health: Health) -> str | None:
+    if set(health.bad) <= set(health.unread):
+        return _UNREAD
+    if any(one.overdue and one.key == _TYPED for one in health.late):
+        return _PROVE_TYPED
+    return None
+
+
+def _document(one: Tried) -> dict[str, object]:
+    from msgspec import to_builtins  # noqa: PLC0415
+
+    made: dict[str, object] = to_builtins(one)
+    return made
+
+
+def _lines(tried: Sequence[Tried], late: Sequence[Due], unread: dict[str, str]) -> Iterator[str]:
+    if not tried and not unread:
+        yield "No sealed backup is kept, so no key is needed yet."
+    rows = [
+        (
+            one.label or one.key,
+            one.policy,
+            one.backups,
+            one.outcome.value,
+            f"{one.seconds:.3f} s",
+            one.by or one.why,
+        )
+        for one in tried
+    ]
+    yield from table(("KEY", "POLICY", "BACKUPS", "OUTCOME", "TOOK", "BY"), rows) if rows else ()
+    for one in late:
+        last = f"last proven {stamp(one.last)}" if one.last else "never proven"
+        yield f"{one.label or one.key}: {'overdue' if one.overdue else 'due soon'}, {last}"
+    yield from (f"{backup}: not looked at: {why}" for backup, why in unread.items())
+
+
+def _challenge(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.key_management.health import make_challenge  # noqa: PLC0415
+    from strongroom.system.atomic_file import refuse_existing, write_whole  # noqa: PLC0415
+
+    refuse_existing(arguments.output, replace=False)
+    recipient = recipients.recipient_of(arguments.key, output, place.find())
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    content = make_challenge(services(), recipient, name=arguments.key, created_at=created)
+    write_whole(arguments.output, content)
+    words = [
+        f"{arguments.output} is sealed for {recipient.describe()}. There is no secret in it.",
+        f"Where the key is: strongroom key-health answer {arguments.output.name} --identity FILE",
+        f"Then here: strongroom key-health confirm {arguments.key} CODE",
+    ]
+    output.answer({"file": str(arguments.output), "key": arguments.key}, words)
+
+
+def _answer(arguments: Namespace, output: Output) -> None:
+    from strongroom.operations.key_management.health import answer_challenge  # noqa: PLC0415
+
+    found = identities.identities_of(arguments, output, place.find())
+    challenge, code = answer_challenge(arguments.file.read_bytes(), found)
+    spaced = " ".join(code[at : at + 5] for at in range(0, len(code), 5))
+    output.answer({"name": challenge.name, "code": code}, [f"'{challenge.name}' opens. The code: {spaced}"])
+
+
+def _confirm(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.key_management.health import confirm  # noqa: PLC0415
+
+    key = confirm(services(), name=arguments.key, code=arguments.code)
+    output.answer(
+        {"key": key, "name": arguments.key}, [f"'{arguments.key}' is proven, and that is on record."]
+    )
+
+
+COMMANDS = {
+    "key-health": Command(
+        _arguments,
+        _key_health,
+        "Once a quarter. 'check' uses every key this host has; custodians and keys that lie offline answer\n"
+        "a challenge. A key that failed, or was not proven for 92 days, is exit code 94.",
+    )
+}

@@ -1,0 +1,241 @@
+"""keys: which keys there are, what each opens, and what would be lost without it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from strongroom.cli.commands.keys.signers import as_document, known
+from strongroom.cli.commands.keys.signers import lines as signer_lines
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, plural, table, verb
+from strongroom.cli.terminal.progress import counting
+from strongroom.errors import KeyStillNeeded, StrongroomError, UsageError
+
+if TYPE_CHECKING:
+    from strongroom.config import Settings
+    from strongroom.operations.key_management.usage import KeyUse, Survey
+    from strongroom.operations.services import Services
+
+EVERY = 1_000_000
+SHOWN = 10
+
+
+class Configured(NamedTuple):
+    """A key of the configuration: what stanzas call it, in words who opens, and for which policies."""
+
+    key: str
+    describes: str
+    policies: tuple[str, ...]
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--policy", metavar="NAME", help="only what opens the backups of this policy")
+    parser.add_argument(
+        "--retire", metavar="KEY", help="record that a configured key is no longer used, if nothing needs it"
+    )
+    parser.add_argument(
+        "--gone",
+        metavar="BACKUP",
+        action="append",
+        default=[],
+        help="record that the file of this backup, no longer where a command wrote it, is gone for good; or "
+        "a file's path: of all that were written there before; repeatable",
+    )
+
+
+def _keys(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415 - the run store
+    from strongroom.operations.archive.file_backups import lost_at, say_gone  # noqa: PLC0415
+    from strongroom.operations.key_management.usage import survey  # noqa: PLC0415
+
+    found = settings()
+    built = services(found)
+    if arguments.retire and arguments.policy:
+        raise UsageError("--retire looks at every backup, so it does not go with --policy.")
+    for word in arguments.gone:
+        for backup in lost_at(built, Path(word).absolute()) or [word]:
+            say_gone(built, backup)
+    configured, broken = _configured(found)
+    entries = built.store.backups(policy=arguments.policy, limit=EVERY)
+    with counting(output, "backups", len(entries)) as advance:
+        looked = survey(built, entries, progress=advance)
+    if arguments.retire:
+        _retire(arguments.retire, configured, looked, built, output)
+    else:
+        signs = known(datetime.now(UTC))
+        document = {**_document(configured, broken, looked), "signers": [as_document(one) for one in signs]}
+        output.answer(document, [*_lines(configured, broken, looked), "", *signer_lines(signs)])
+
+
+def _configured(found: Settings) -> tuple[dict[str, Configured], dict[str, str]]:
+    """Return the configured keys by name; those that cannot be told, with why."""
+    from strongroom.cli.shared.settings import asking  # noqa: PLC0415
+    from strongroom.operations.key_management.usage import pinned_key  # noqa: PLC0415
+    from strongroom.wiring.keys import pin  # noqa: PLC0415
+
+    keys: dict[str, Configured] = {}
+    broken: dict[str, str] = {}
+    for name in found.keys:
+        try:
+            recipient = pin(name, found, asking())
+        except StrongroomError as error:
+            broken[name] = f"{error.code}: {error.message}"
+            continue
+        keys[name] = Configured(pinned_key(recipient), recipient.describes, _policies(name, found))
+    return keys, broken
+
+
+def _policies(name: str, found: Settings) -> tuple[str, ...]:
+    """Name the policies that seal for a key, alone or as a leg of a composition."""
+    composed = {
+        other for other, key in found.keys.items() if any(name in leg for leg in getattr(key, "legs", ()))
+    }
+    return tuple(
+        policy for policy, one in found.policies.items() if not ({name} | composed).isdisjoint(one.recipients)
+    )
+
+
+# -- retiring ------------------------------------------------------------------
+
+
+def _retire(
+    name: str, configured: Mapping[str, Configured], looked: Survey, built: Services, output: Output
+) -> None:
+    if name not in configured:
+        known = ", ".join(configured) or "none"
+        raise UsageError(f"There is no usable key '{name}'.", hint=f"Configured: {known}.")
+    key = configured[name]
+    _refuse(name, key, looked)
+    use = looked.of(key.key)
+    built.store.event("key.retired", key=key.key, name=name)
+    spare = len({*use.backups, *use.together}) if use else 0
+    copies = len(use.by_copy) if use else 0
+    words = [f"'{name}' is retired: every backup that is kept opens without it. That is on record."]
+    if spare:
+        which = f"{plural(spare, 'backup')}, which {verb(spare, 'have')}"
+        words.append(f"It was a further way into {which} one way fewer now.")
+    if copies:
+        words.append(
+            f"Whoever has it still opens {plural(copies, 'backup')} by the containers' own envelopes."
+        )
+    if looked.gone:
+        words.append(f"Copies of what is said to be gone may open with it: {', '.join(looked.gone)}.")
+    words.append(f"Take [keys.{name}] out of strongroom.toml, then destroy the key where it lies.")
+    document = {"retired": name, "key": key.key, "spare_of": spare, "still_opens_copies_of": copies}
+    output.answer(document, words)
+
+
+def _refuse(name: str, key: Configured, looked: Survey) -> None:
+    if key.policies:
+        raise KeyStillNeeded(
+            f"Policy '{key.policies[0]}' seals for '{name}': its next backup would need it.",
+            hint="Nothing was changed. Take it out of the policy's recipients, rotate, then retire it.",
+        )
+    if looked.unread:
+        backup, why = next(iter(looked.unread.items()))
+        raise KeyStillNeeded(
+            f"{plural(len(looked.unread), 'backup')} could not be looked at, and may need '{name}'; "
+            f"{backup}: {why}",
+            hint="Nothing was changed. Bring their targets back, or repair them; put back files that were "
+            "moved, or say of each that it is gone for good ('strongroom keys --gone BACKUP'). Then repeat.",
+        )
+    use = looked.of(key.key)
+    if use and use.only:
+        raise KeyStillNeeded(
+            f"{plural(len(use.only), 'backup')} cannot be opened without '{name}': "
+            f"{', '.join(use.only[:SHOWN])}{' and more' if len(use.only) > SHOWN else ''}.",
+            hint="Nothing was changed. Rotate to another key first ('strongroom rotate'; what commands wrote "
+            "into files: 'strongroom rotate-backup-key'), then retire this one.",
+        )
+
+
+# -- showing -------------------------------------------------------------------
+
+
+def _document(
+    configured: Mapping[str, Configured], broken: Mapping[str, str], looked: Survey
+) -> dict[str, Any]:
+    import msgspec  # noqa: PLC0415
+
+    names = {one.key: name for name, one in configured.items()}
+    return {
+        "backups": looked.backups,
+        "keys": [{"name": names.get(use.key), **msgspec.to_builtins(use)} for use in looked.keys],
+        "configured": {name: one._asdict() for name, one in configured.items()},
+        "unusable": dict(broken),
+        "unread": looked.unread,
+        "said_to_be_gone": list(looked.gone),
+    }
+
+
+def _lines(configured: Mapping[str, Configured], broken: Mapping[str, str], looked: Survey) -> Iterator[str]:
+    head = (
+        "KEY",
+        "KIND",
+        "VERSION",
+        "POLICIES",
+        "OPENS",
+        "TOGETHER",
+        "NEEDED BY",
+        "BY COPY",
+        "OLDEST",
+        "NEWEST",
+    )
+    names = {one.key: name for name, one in configured.items()}
+    rows = [_row(names.get(use.key), use, configured) for use in looked.keys]
+    used = {use.key for use in looked.keys}
+    rows += [
+        (name, one.key.partition(":")[0], "", ", ".join(one.policies), 0, 0, 0, 0, "", "")
+        for name, one in configured.items()
+        if one.key not in used
+    ]
+    yield from table(head, rows) if rows else ["There is no key: nothing is configured, nothing is sealed."]
+    yield from (f"keys.{name} cannot be used here: {why}" for name, why in broken.items())
+    for use in looked.keys:
+        if use.only:
+            yield _needed(names.get(use.key) or _unnamed(use), use)
+    yield from (f"{backup}: not looked at: {why}" for backup, why in looked.unread.items())
+    yield from (f"{backup}: somebody said that its file is gone" for backup in looked.gone)
+
+
+def _row(name: str | None, use: KeyUse, configured: Mapping[str, Configured]) -> tuple[object, ...]:
+    policies = configured[name].policies if name else ()
+    return (
+        name or _unnamed(use),
+        use.type,
+        ", ".join(map(str, use.versions)),
+        ", ".join(policies),
+        len(use.backups),
+        len(use.together),
+        len(use.only),
+        len(use.by_copy),
+        use.oldest[:10],
+        use.newest[:10],
+    )
+
+
+def _unnamed(use: KeyUse) -> str:
+    """Call a key that is not configured by its label and its public name's beginning, or by its kind."""
+    public = use.key.partition(":")[2][:12]
+    words = [word for word in (*use.labels, public) if word]
+    return f"({' '.join(words) or f'{use.type} without a name'})"
+
+
+def _needed(name: str, use: KeyUse) -> str:
+    some = ", ".join(use.only[:SHOWN]) + (" …" if len(use.only) > SHOWN else "")
+    return f"Without {name}, {plural(len(use.only), 'backup')} could not be opened any more: {some}"
+
+
+COMMANDS = {
+    "keys": Command(
+        _arguments,
+        _keys,
+        "Read from the newest envelopes on the targets; no key is used. OPENS: by the newest envelope.\n"
+        "TOGETHER: with others, as a leg of a composition. NEEDED BY: would be unreadable without it.\n"
+        "BY COPY: rotated away, but the containers' own envelope still opens for whoever has the key.",
+    )
+}

@@ -1,0 +1,259 @@
+"""Whether this machine could recover what its configuration names. Looking makes nothing, and asks nobody."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from strongroom.cli.commands.readiness import keys, single_file
+from strongroom.cli.commands.readiness.keys import PATIENCE, Means, Tries
+from strongroom.cli.commands.readiness.single_file import guarded
+from strongroom.cli.commands.setup.probe import chosen
+from strongroom.cli.shared import backup_selection, custodians, identity_options, sources
+from strongroom.cli.shared.settings import recorded, settings
+from strongroom.cli.terminal.failures import from_os
+from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.place import Place
+from strongroom.config import Settings
+from strongroom.config.checks.secrets import secret_files
+from strongroom.container.manifest import Manifest
+from strongroom.container.signing import Signers
+from strongroom.errors import (
+    ConfigError,
+    KeyServiceUnavailable,
+    SourceUnavailable,
+    StateUnavailable,
+    StrongroomError,
+    TargetUnavailable,
+)
+from strongroom.model import COMMAND
+from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.findings import Finding, good, remark, wrong
+from strongroom.operations.health import machine
+from strongroom.operations.readiness import backups, destinations
+from strongroom.operations.readiness import machine as readiness_machine
+from strongroom.operations.readiness.backups import Looked, Want
+from strongroom.operations.readiness.destinations import DESTINATION
+from strongroom.operations.readiness.known_damage import damaged
+from strongroom.operations.readiness.libraries import CORE
+from strongroom.state.records import CatalogEntry
+from strongroom.system.deadlines import within
+from strongroom.targets import Target
+from strongroom.targets.shelf import MANIFESTS
+from strongroom.wiring import keys as wired
+
+CONFIGURATION, STATE = "configuration", "state"
+_LIBRARIES = {
+    "aws": "boto3",
+    "azure": "azure-storage-blob",
+    "kms": "boto3",
+    "pkcs11": "python-pkcs11",
+    "quorum": "shamir-mnemonic",
+    "raft": "hvac",
+    "s3": "boto3",
+    "transit": "hvac",
+    "vault": "hvac",
+}
+
+
+class Record(NamedTuple):
+    """What the record here knows: each policy's newest backup, where that was found bad, and what commands
+    wrote."""
+
+    newest: Mapping[str, CatalogEntry]
+    bad: Mapping[str, frozenset[str]]
+    commands: Sequence[CatalogEntry]
+
+
+def look(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
+    """Yield a finding for each thing that recovering needs here."""
+    try:
+        found = settings()
+    except ConfigError as error:
+        yield from single_file.machine_alone(CORE)
+        yield wrong(CONFIGURATION, error)
+        return
+    yield from single_file.machine_alone(tuple({*CORE, "SQLAlchemy", "alembic", *_needed(found)}))
+    yield good(CONFIGURATION, "valid")
+    yield from guarded(machine.FILES, lambda: machine.modes(found.state_dir, _secret_files(found)))
+    record, said = _record(found)
+    yield from said
+    yield from _recovery(arguments, output, here, found, record)
+    yield destinations.escrow(record.commands)
+
+
+def _needed(found: Settings) -> Iterator[str]:
+    kinds = {one.kind for named in (found.sources, found.targets, found.keys) for one in named.values()}
+    return (_LIBRARIES[kind] for kind in sorted(kinds) if kind in _LIBRARIES)
+
+
+def _secret_files(found: Settings) -> list[Path]:
+    return list(secret_files(found).values())
+
+
+def _record(found: Settings) -> tuple[Record, list[Finding]]:
+    """Read the record. A recovery needs none, so one that is lost, or does not answer, is a remark."""
+    try:
+        outcome = within(PATIENCE, {"": partial(_read, found)}, late=lambda _: StateUnavailable)[""]
+    except OSError as error:
+        outcome = from_os(error)
+    if isinstance(outcome, StrongroomError):
+        return Record({}, {}, ()), [remark(STATE, f"{outcome.message} ({outcome.code})", outcome.hint)]
+    if outcome is None:
+        words = "no state database here yet: what is on targets is looked at without one"
+        return Record({}, {}, ()), [good(STATE, words)]
+    return outcome, [good(STATE, "the state database answers")]
+
+
+def _read(found: Settings) -> Record | None:
+    if (store := recorded(found)) is None:
+        return None
+    newest = {name: next(iter(store.backups(policy=name, limit=1)), None) for name in found.policies}
+    known = {name: entry for name, entry in newest.items() if entry is not None}
+    replicas = store.replicas_of([entry.backup for entry in known.values()])
+    bad = {name: frozenset(one.target for one in each if not one.good) for name, each in replicas.items()}
+    return Record(known, bad, store.backups(policy=COMMAND))
+
+
+# -- what is asked, all at once -----------------------------------------------------------
+
+
+def _recovery(
+    arguments: Namespace, output: Output, here: Place, found: Settings, record: Record
+) -> Iterator[Finding]:
+    trusted, unread = single_file.believed(here, arguments)
+    known = {name: entry.backup for name, entry in record.newest.items()}
+    into = _into(arguments.to, found)
+    asked = within(PATIENCE, dict(_works(found, here, into)), late=_late)
+    answers: dict[str, Target | StrongroomError] = _of("target", asked)
+    chooser, looked = _looked(answers, found, here, trusted, known)
+    newest = {key: one for key, one in backups.newest_of(looked).items() if key in found.policies}
+    yield from unread or backups.signers(len(trusted), looked)
+    wanted = list(_wanted(found))
+    yield from backups.targets(looked, wanted, known)
+    yield from backups.passed_over(chooser, found.policies)
+    yield from backups.whole(chooser)
+    yield from damaged(looked, wanted, record.bad)
+    tries: Tries = _of("key", asked)
+    openers = [*identity_options.openers(arguments, output), *keys.at_hand(tries)]
+    openers += custodians.custodians_of(arguments, output, here, ask=False)
+    valued = {key: one for key, one in newest.items() if one.values}
+    opened = list(keys.opened(valued, looked, Means(found, wired.together(tuple(openers)), trusted)))
+    yield from opened
+    yield from keys.standing(tries, found, needed=any(one.exit_code for one in opened))
+    yield from _destinations(_of("source", asked), into)
+    yield from single_file.room(here, _largest(newest))
+    yield from readiness_machine.clock({one.backup_id: one.created_at for one in newest.values()})
+
+
+def _looked(
+    answers: Mapping[str, Target | StrongroomError],
+    found: Settings,
+    here: Place,
+    trusted: Signers,
+    known: Mapping[str, str],
+) -> tuple[Chooser, Looked]:
+    """Choose as a restore does, of the targets that answered; what becomes silent later is not waited for."""
+
+    def look() -> tuple[Chooser, Looked]:
+        quarantined, gone = backup_selection.recorded(here)
+        holders = [Holder(name, partial(_answered, one)) for name, one in answers.items()]
+        chooser = Chooser(holders, trusted=trusted, quarantined=quarantined, gone=gone)
+        looked = backups.look(chooser, found.policies, recorded=known)
+        return chooser, {name: looked[name] for name in answers}
+
+    outcome = within(PATIENCE, {"target": look}, late=_late)["target"]
+    if isinstance(outcome, StrongroomError):
+        return Chooser([], trusted=trusted), dict.fromkeys(answers, outcome)
+    return outcome
+
+
+def _works(
+    found: Settings,
+    here: Place,
+    into: Mapping[str, bool],
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    for name in dict.fromkeys(name for policy in found.policies.values() for name in policy.targets):
+        yield f"target {name}", partial(_on_target, name, found)
+    for name in found.keys:
+        if not keys.is_asked(found, name):
+            yield f"key {name}", partial(keys.attempt, name, found)
+    for name in into:
+        yield f"source {name}", partial(_source, name, found, here)
+
+
+def _late(name: str) -> type[StrongroomError]:
+    return _LATE[name.partition(" ")[0]]
+
+
+_LATE: Mapping[str, type[StrongroomError]] = {
+    "key": KeyServiceUnavailable,
+    "source": SourceUnavailable,
+    "target": TargetUnavailable,
+}
+
+
+def _of(kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.partition(" ")[2]: one for name, one in asked.items() if name.partition(" ")[0] == kind}
+
+
+def _on_target(name: str, found: Settings) -> Target:
+    """Return a target that answers."""
+    target = keys.target(name, found)
+    next(iter(target.list(MANIFESTS)), None)
+    return target
+
+
+def _answered(outcome: Target | StrongroomError) -> Target:
+    if isinstance(outcome, StrongroomError):
+        raise outcome
+    return outcome
+
+
+def _wanted(found: Settings) -> Iterator[Want]:
+    for name, policy in found.policies.items():
+        values = policy.kind == "full"
+        required = values and not policy.offline
+        yield Want(policy=name, targets=policy.targets, values=values, required=required)
+
+
+def _source(name: str, found: Settings, here: Place) -> list[Finding]:
+    kind = found.sources[name].kind
+    if kind in ("files", "raft"):
+        return [destinations.read_only(kind)]
+    return list(guarded(DESTINATION, lambda: destinations.destination(sources.source_of(name, here))))
+
+
+def _into(to: str | None, found: Settings) -> dict[str, bool]:
+    """Return the sources that a recovery may restore into, and whether it needs them.
+
+    Needed are those that a person names; or else those that are marked as destinations; or else those
+    whose values are backed up.
+    """
+    if to is not None:
+        return dict.fromkeys(chosen([to], found.sources), True)
+    marked = {name for name, one in found.sources.items() if getattr(one, "destination", False)}
+    full = {policy.source for policy in found.policies.values() if policy.kind == "full"}
+    known = [*(policy.source for policy in found.policies.values()), *sorted(marked)]
+    return {name: name in (marked or full) for name in known}
+
+
+def _destinations(
+    asked: Mapping[str, list[Finding] | StrongroomError], into: Mapping[str, bool]
+) -> Iterator[Finding]:
+    """Say how each source stands as a place to restore into."""
+    for name, outcome in asked.items():
+        said = [wrong(DESTINATION, outcome)] if isinstance(outcome, StrongroomError) else outcome
+        for one in said:
+            yield (one if into[name] or not one.exit_code else _only_said(one)).on(target=name)
+
+
+def _only_said(one: Finding) -> Finding:
+    return remark(one.check, f"{one.what} ({one.code})", one.to_do)
+
+
+def _largest(newest: Mapping[str, Manifest]) -> int:
+    return max((one.counts.size for one in newest.values() if one.values), default=0)

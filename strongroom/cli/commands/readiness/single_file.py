@@ -1,0 +1,120 @@
+"""Whether this machine could restore one file: without configuration, state, or the clients of services."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from strongroom.cli.shared import backup_argument, opening, sources, trust
+from strongroom.cli.shared.backup_argument import kind_of
+from strongroom.cli.shared.identities import identities_of
+from strongroom.cli.terminal.failures import from_os
+from strongroom.cli.terminal.output import Output, plural
+from strongroom.cli.terminal.place import Place
+from strongroom.container.kinds import FileKind
+from strongroom.container.manifest import SignedManifest
+from strongroom.container.signing import Signers
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.keys.prompting import unasked
+from strongroom.model import Depth
+from strongroom.operations.archive.coverage import ESCROW
+from strongroom.operations.archive.open import Objects
+from strongroom.operations.archive.read_back import Keys, read_back
+from strongroom.operations.findings import Finding, attempted, good, remark, wrong
+from strongroom.operations.readiness import libraries as installed
+from strongroom.operations.readiness import machine
+from strongroom.operations.readiness.backups import BACKUP, OPENS, SIGNERS, opens
+
+DESTINATION = "destination"
+
+
+def look(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
+    """Yield a finding for each thing that restoring a file needs here."""
+    yield from machine_alone(installed.CORE)
+    yield from guarded(DESTINATION, lambda: _destination(here))
+    file: Path = arguments.backup_file
+    yield from guarded(BACKUP, lambda: _file(file, arguments, output, here))
+
+
+def machine_alone(libraries: tuple[str, ...]) -> Iterator[Finding]:
+    """Yield what depends on no backup."""
+    yield from installed.python()
+    yield from installed.libraries(libraries)
+    yield from machine.algorithms()
+    yield from machine.randomness()
+    yield from machine.cores()
+    yield from machine.swap()
+
+
+def guarded(check: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Yield what a look finds; what stops it, be it the operating system, is a finding and stops no other."""
+    try:
+        yield from attempted(check, look, wrong)
+    except OSError as error:
+        yield wrong(check, from_os(error))
+
+
+def room(here: Place, size: int) -> Iterator[Finding]:
+    """Look whether a restore of a backup of so many bytes has room in the state directory."""
+    return guarded(machine.DISK, lambda: machine.disk(here.state_dir, size))
+
+
+def _destination(here: Place) -> Iterator[Finding]:
+    """The local store, if there is one, opens under its key."""
+    store = sources.local_store(here)
+    if not store.made:
+        yield good(DESTINATION, "there is no local store yet; a restore makes it")
+        return
+    next(iter(store.list()), None)
+    yield good(DESTINATION, "the local store opens")
+
+
+def _file(file: Path, arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
+    kind = FileKind.BUNDLE if file.is_dir() else kind_of(file)
+    if kind is FileKind.METADATA:
+        raise UsageError("it holds no values, so nothing can be restored from it", hint=_FULL)
+    if kind is FileKind.LEGACY:
+        yield from room(here, file.stat().st_size)
+        yield remark(OPENS, "an old Fernet file: opens for its passphrase alone, with --legacy", _LEGACY)
+        return
+    with backup_argument.objects_in(file) as objects:
+        known, said = believed(here, arguments)
+        signed = opening.signed_manifest(objects, known=known)
+        yield from _manifest(objects, signed, here)
+        yield from said or guarded(SIGNERS, lambda: _signer(signed, known))
+        openers = identities_of(arguments, output, here, ask=False)
+        trusted = trust.pins(signed, known)
+        with unasked():
+            yield from guarded(OPENS, lambda: [opens(objects, signed.manifest, openers, trusted=trusted)])
+
+
+def _manifest(objects: Objects, signed: SignedManifest, here: Place) -> Iterator[Finding]:
+    manifest = signed.manifest
+    if manifest.source == ESCROW:
+        raise UsageError("it is an escrow, not a backup of secrets", hint="'strongroom escrow FILE --open'.")
+    if not manifest.values:
+        raise UsageError("it holds no values, so nothing can be restored from it", hint=_FULL)
+    read_back(objects, manifest, Depth.PRESENT, Keys())
+    secrets = plural(manifest.counts.secrets, "secret")
+    words = f"of {manifest.created_at}, {secrets}, all of it there in its right size"
+    yield good(BACKUP, words).on(backup=manifest.backup_id)
+    yield from room(here, manifest.counts.size)
+    yield from machine.clock({manifest.backup_id: manifest.created_at})
+
+
+def _signer(signed: SignedManifest, known: Signers) -> Iterator[Finding]:
+    trust.require(signed, known)
+    yield good(SIGNERS, f"signed by {signed.fingerprint}, which is believed here")
+
+
+def believed(here: Place, arguments: Namespace) -> tuple[Signers, list[Finding]]:
+    """Return whose signature counts here; where the list of them cannot be read, nobody's, and why."""
+    try:
+        return trust.trusted(here, arguments.signer), []
+    except StrongroomError as error:
+        return Signers(()), [wrong(SIGNERS, error)]
+
+
+_FULL = "Restore from a full one (made with --include-values)."
+_LEGACY = "'strongroom test-decrypt FILE --legacy' tries it."

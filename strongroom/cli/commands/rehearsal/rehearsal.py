@@ -1,0 +1,166 @@
+"""test-recovery: rehearse a recovery on this machine, from a file or a target, and say how long it took.
+
+Needs no state, broker or configuration when it is from a file, as a recovery does not.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from contextlib import ExitStack
+from pathlib import Path
+
+from strongroom.cli.commands.rehearsal.report import Record, reported
+from strongroom.cli.shared import estimate, sources
+from strongroom.cli.shared import restore_source as origins
+from strongroom.cli.shared.restore_source import Origin
+from strongroom.cli.terminal import numbers, place
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.progress import counting
+from strongroom.errors import RunDegraded, UsageError
+from strongroom.model import Depth, Selection
+from strongroom.operations.recovery_objective import Scope, missed
+from strongroom.operations.rehearsal.local import Count, Part, Phase, Phases, look_through, rehearse
+from strongroom.operations.rehearsal.scratch import FOLDER
+from strongroom.operations.restore.journal import Restored
+from strongroom.sources import Destination
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    origins.add_arguments(parser)
+    parser.add_argument("--secret-name", metavar="NAME", help="rehearse the recovery of one secret")
+    sources.add_selection_arguments(parser)
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write nothing: open and decode everything in memory, and say what a restore would change",
+    )
+    parser.add_argument(
+        "--to",
+        metavar="SOURCE",
+        default=sources.LOCAL,
+        help="what a recovery would restore into: 'local' (the default), or the name of a configured source. "
+        "Nothing is written there; --dry-run compares with it, and its own pace counts",
+    )
+    parser.add_argument(
+        "--scratch",
+        metavar="DIR",
+        type=Path,
+        help="where the scratch store lies meanwhile (default: in the state directory)",
+    )
+    parser.add_argument(
+        "--objective",
+        metavar="TIME",
+        type=numbers.duration,
+        help="how long the recovery may take, such as 90s, 15m or 2h (default: 15m for one secret, 30m for a "
+        "category, 2h for everything)",
+    )
+    parser.add_argument(
+        "--report", metavar="FILE", type=Path, help="write what came of it into this file, as JSON"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the report if it exists")
+
+
+def _test(arguments: Namespace, output: Output) -> None:
+    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    _refuse_ignored(arguments, selection)
+    phases = Phases(lambda phase: output.say(f"{_DOING[phase]} …") if output.lively else None)
+    record = Record(arguments, _scope(arguments, selection), selection, phases)
+    with reported(record, arguments, output):
+        late = _rehearsed(arguments, selection, record, output)
+    output.answer(record.document(), record.lines())
+    if late is not None:
+        raise late
+
+
+def _refuse_ignored(arguments: Namespace, selection: Selection) -> None:
+    if arguments.secret_name is not None and selection != Selection():
+        raise UsageError("--secret-name and a filter contradict each other.", hint="Give one of the two.")
+    if arguments.dry_run and arguments.scratch is not None:
+        raise UsageError("A dry run has no scratch store: --scratch does not go with --dry-run.")
+    if arguments.force and arguments.report is None:
+        raise UsageError("--force replaces a report: it goes with --report alone.")
+
+
+def _scope(arguments: Namespace, selection: Selection) -> Scope:
+    if arguments.secret_name is not None:
+        return Scope.SINGLE
+    return Scope.FULL if selection == Selection() else Scope.CATEGORY
+
+
+def _rehearsed(
+    arguments: Namespace, selection: Selection, record: Record, output: Output
+) -> RunDegraded | None:
+    """Rehearse; return what to say of a recovery that would take too long."""
+    here = place.find()
+    destination = sources.destination_of(arguments.to, here)
+    with ExitStack() as around:
+        with record.phases.phase(Phase.OPEN):
+            origin = around.enter_context(origins.chosen_from(arguments, output, here))
+            record.origin = origin
+            origin.unlock()
+        record.part = _part(arguments, origin, selection)
+        if arguments.dry_run:
+            with record.phases.phase(Phase.READ):
+                record.done = look_through(record.part, destination)
+        else:
+            record.done = _restored(arguments, record, record.part, here, output)
+    record.depth = Depth.OPENED if arguments.dry_run else Depth.COMPARED
+    return _judged(record, destination)
+
+
+def _part(arguments: Namespace, origin: Origin, selection: Selection) -> Part:
+    if (name := arguments.secret_name) is not None:
+        return Part(lambda: [origin.find(name)])
+    # All of it is read, so that the counts of the manifest are compared whatever the filter means.
+    everything = Selection()
+    return Part(
+        lambda: origin.select(everything),
+        selection=selection,
+        whole=Count(secrets=origin.total, versions=origin.versions),
+    )
+
+
+def _restored(arguments: Namespace, record: Record, part: Part, here: Place, output: Output) -> Restored:
+    with counting(output, "rehearsing", None) as advance:
+        return rehearse(part, arguments.scratch or here.state_dir / FOLDER, record.phases, progress=advance)
+
+
+def _judged(record: Record, destination: Destination) -> RunDegraded | None:
+    """Hold a rehearsal in which everything came back to its objective, as a drill is."""
+    done, took = record.done, record.ended()
+    assert done is not None  # it came to its end
+    written = done.created + done.changed
+    least = estimate.least_seconds(destination, secrets=written, versions=done.versions)
+    record.least = least
+    slow = missed(took, least=least or 0.0, objective=record.objective)
+    if slow is None:
+        return None
+    late = RunDegraded(f"{record.came_back}, but {slow}", hint=_LATE)
+    record.add(late)
+    return late
+
+
+_DOING = {
+    Phase.OPEN: "opening the backup",
+    Phase.READ: "reading all of it",
+    Phase.RESTORE: "restoring into a scratch store",
+    Phase.COMPARE: "comparing with the backup",
+    Phase.TEARDOWN: "removing the scratch store",
+}
+_LATE = (
+    "Nothing is wrong with the backup. Look at which phase took long: 'open' waits for keys and people, the "
+    "others for this machine and for where the backup lies. Rehearse where a recovery would be, or agree "
+    "on another objective."
+)
+
+COMMANDS = {
+    "test-recovery": Command(
+        _arguments,
+        _test,
+        "Restores into a scratch store of its own, sealed under a key that goes with it; compares every\n"
+        "version of every secret with the backup, which is read once more; and removes the store. With\n"
+        "--dry-run nothing is written. The objective that is judged is that of the scope, or --objective.",
+    ),
+}

@@ -1,0 +1,220 @@
+"""What a rehearsed recovery came to: for people, for machines, and as a report that may be handed on.
+
+No value is in it and no secret's name, which can be sensitive: an error that names one is shown to
+whoever typed the command, and stands in the report by its class alone.
+"""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from strongroom import __version__
+from strongroom.cli.shared import backup_options, estimate
+from strongroom.cli.shared.restore_source import Origin
+from strongroom.cli.terminal import failures
+from strongroom.cli.terminal.output import Output, encode, fields, plural
+from strongroom.cli.terminal.stopping import Terminated
+from strongroom.container.manifest import Manifest
+from strongroom.errors import RunDegraded, StrongroomError, UsageError
+from strongroom.model import Depth, Selection
+from strongroom.operations.recovery_objective import OBJECTIVES, Scope
+from strongroom.operations.rehearsal.local import Part, Phases
+from strongroom.operations.restore.journal import Restored
+from strongroom.operations.timestamps import rfc3339
+from strongroom.system.atomic_file import refuse_existing, write_whole
+
+
+class Record:
+    """What is known of a rehearsal so far; what failed is told as far as it got."""
+
+    def __init__(self, arguments: Namespace, scope: Scope, selection: Selection, phases: Phases) -> None:
+        self.dry: bool = arguments.dry_run
+        self.to: str = arguments.to
+        self.objective: float = arguments.objective or OBJECTIVES[scope]
+        self.phases = phases
+        self.origin: Origin | None = None
+        self.part: Part | None = None
+        self.done: Restored | None = None
+        self.depth: Depth | None = None
+        self.least: float | None = None
+        self._where = backup_options.where(arguments)
+        self._given = arguments.objective is not None
+        self._scope = scope
+        self._selection = selection
+        self._began = time.time()
+        self._took: float | None = None
+        self._problems: list[dict[str, object]] = []
+        self._outcome = "passed"
+
+    @property
+    def came_back(self) -> str:
+        """What can be said of the data, as deep as it was looked."""
+        return "everything opens" if self.dry else "everything came back"
+
+    def ended(self) -> float:
+        """Stop the clock, once; return how many seconds all of it took."""
+        if self._took is None:
+            self._took = self.phases.total
+        return self._took
+
+    def add(self, error: BaseException) -> None:
+        """Note what went wrong, or fell short."""
+        self._outcome, problem = _problem(error)
+        if problem not in self._problems:
+            self._problems.append(problem)
+
+    def document(self) -> dict[str, Any]:
+        """Return all of it for machines."""
+        manifest = self.origin.manifest if self.origin is not None else None
+        took = self.ended()
+        return {
+            "strongroom": __version__,
+            "from": self._where,
+            "backup": manifest and manifest.backup_id,
+            "created_at": manifest and manifest.created_at,
+            "source": manifest and manifest.source,
+            "began_at": rfc3339(self._began),
+            "ended_at": rfc3339(self._began + took),
+            "dry_run": self.dry,
+            "scope": {"kind": self._scope, **self._filter()},
+            "depth": self.depth,
+            "counts": self._counts(manifest),
+            "would": self._would(),
+            "seconds": {name: round(spent, 3) for name, spent in self._spent(took)},
+            "least_seconds": self.least,
+            "objective_seconds": self.objective,
+            "objective_of": "the command line" if self._given else self._scope,
+            "outcome": self._outcome,
+            "problems": self._problems,
+        }
+
+    def _filter(self) -> dict[str, object]:
+        """Return what was filtered by: patterns are names, or nearly, and only counted."""
+        if self._scope is not Scope.CATEGORY:
+            return {}
+        patterns = len(self._selection.include) + len(self._selection.exclude)
+        return {"tags": dict(self._selection.tags), "patterns": patterns}
+
+    def _counts(self, manifest: Manifest | None) -> dict[str, int | None]:
+        """Return how much was rehearsed, once that is sure, and how much the manifest says there is."""
+        sure = self.part.count if self.part is not None and self.depth is not None else None
+        return {
+            "secrets": sure.secrets if sure else None,
+            "versions": sure.versions if sure else None,
+            "manifest_secrets": manifest.counts.secrets if manifest else None,
+            "manifest_versions": manifest.counts.versions if manifest else None,
+        }
+
+    def _would(self) -> dict[str, object] | None:
+        if not self.dry or self.done is None:
+            return None
+        done = self.done
+        return {"to": self.to, "created": done.created, "changed": done.changed, "left": done.unchanged}
+
+    def _spent(self, took: float) -> Iterator[tuple[str, float]]:
+        yield from self.phases.seconds.items()
+        yield "total", took
+
+    def lines(self) -> Iterator[str]:
+        """Yield what came of one that reached its end, for people."""
+        assert self.origin is not None
+        assert self.part is not None
+        late = ", but not in time" if self._problems else ""
+        after = "Nothing was written." if self.dry else "The scratch store is gone; nothing live was touched."
+        yield f"Rehearsed from {self.origin.name}: {self.came_back}{late}. {after}"
+        yield from (f"  {line}" for line in fields(self._pairs(self.part)))
+
+    def _pairs(self, part: Part) -> Iterator[tuple[str, object]]:
+        assert self.origin is not None
+        if (manifest := self.origin.manifest) is not None:
+            yield "made", f"{manifest.created_at}, of '{manifest.source}'"
+        yield "scope", f"{_SCOPES[self._scope]}: {part.count}"
+        yield "depth", _DEPTHS[self.dry]
+        if self._scope is not Scope.SINGLE:
+            yield "counts", "the backup holds what its manifest says" if manifest is not None else None
+        yield from self._would_pairs()
+        spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.phases.seconds.items())
+        yield "took", f"{self.ended():.1f} s: {spent}"
+        if self.least is not None:
+            yield "at least", f"'{self.to}' takes {estimate.duration(self.least)} for so much"
+        whose = "as given" if self._given else f"for {_SCOPES[self._scope]}"
+        yield "objective", f"{self.objective:g} s ({whose}): {'missed' if self._problems else 'met'}"
+
+    def _would_pairs(self) -> Iterator[tuple[str, object]]:
+        if self.dry and (done := self.done) is not None:
+            yield f"into '{self.to}'", f"a restore would create {plural(done.created, 'secret')}"
+            yield "differ", f"{done.changed:,}, replaced with --overwrite-existing alone"
+            yield "equal", f"{done.unchanged:,}, left as they are"
+
+
+_SCOPES = {Scope.SINGLE: "one secret", Scope.CATEGORY: "a category", Scope.FULL: "everything"}
+_DEPTHS = {
+    False: "compared: every version of every secret equals the backup, which was read a second time",
+    True: "opened: everything was decrypted, authenticated and decoded in memory",
+}
+
+
+def _problem(error: BaseException) -> tuple[str, dict[str, object]]:
+    """Return what a rehearsal that ends so is, and the error without its words, which may name a secret."""
+    if isinstance(error, OSError):
+        error = failures.from_os(error)
+    match error:
+        case StrongroomError():
+            code, means = error.exit_code, failures.meaning(error)
+            outcome = "late" if isinstance(error, RunDegraded) else "failed"
+        case KeyboardInterrupt():
+            code = failures.TERMINATED if isinstance(error, Terminated) else failures.INTERRUPTED
+            outcome, means = "interrupted", "It was asked to end before it was done."
+        case _:
+            code, outcome, means = failures.UNEXPECTED, "failed", "A fault of Strongroom's own."
+    return outcome, {"code": type(error).__name__, "exit_code": code, "means": means}
+
+
+@contextmanager
+def reported(record: Record, arguments: Namespace, output: Output) -> Iterator[None]:
+    """Write the report in the end, of a failure too. That it cannot be written shows before anything begins.
+
+    Raises:
+        WouldOverwrite: there is such a file, and it was not said that it may be replaced.
+        UsageError: it has no folder, or would take the place of the backup.
+    """
+    if arguments.report is not None:
+        _check_report(arguments)
+    try:
+        yield
+    except BaseException as error:
+        record.add(error)
+        for note in () if isinstance(error, KeyboardInterrupt) else getattr(error, "__notes__", ()):
+            output.warn(note)
+        _write_after(record, arguments, output)
+        raise
+    _write(record, arguments)
+
+
+def _check_report(arguments: Namespace) -> None:
+    report, file = arguments.report, arguments.backup_file
+    refuse_existing(report, replace=arguments.force)
+    if not report.absolute().parent.is_dir():
+        raise UsageError(f"'{report.parent}' is no directory to write a report into.", hint=_CHECK)
+    if file is not None and report.exists() and file.exists() and report.samefile(file):
+        raise UsageError("The report would take the place of the backup.", hint="Give it another name.")
+
+
+def _write_after(record: Record, arguments: Namespace, output: Output) -> None:
+    """Write it after a failure, which counts for more than a report that cannot be written."""
+    try:
+        _write(record, arguments)
+    except StrongroomError as error:
+        output.warn(f"there is no report: {error.message}")
+
+
+def _write(record: Record, arguments: Namespace) -> None:
+    if arguments.report is not None:
+        write_whole(arguments.report, encode(record.document()), replace=arguments.force)
+
+
+_CHECK = "Nothing was begun. Check the path."

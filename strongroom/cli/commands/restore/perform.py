@@ -1,0 +1,490 @@
+"""One restore of the command line: performed, and told at whatever end it comes to."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from secrets import token_hex
+from shlex import quote
+from typing import Any
+
+from strongroom.cli.shared import access_log, estimate, identities, sources
+from strongroom.cli.shared.restore_source import Origin
+from strongroom.cli.terminal.failures import as_document
+from strongroom.cli.terminal.output import Output, in_line, plural, verb
+from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.progress import counting
+from strongroom.errors import RightMissing, RunDegraded, StrongroomError, VerificationFailed
+from strongroom.operations.evidence import access_log as evidence_access_log
+from strongroom.operations.restore.journal import (
+    DONE,
+    PARTIAL,
+    STOPPED,
+    Account,
+    Interrupted,
+    Journal,
+    NotDone,
+    Restored,
+    continue_with,
+    interrupted,
+)
+from strongroom.operations.restore.restore import Action, Choose, Planned, Side, Undo, plan_restore, restore
+from strongroom.operations.timestamps import rfc3339
+from strongroom.sources import Destination
+
+NAMED = 100
+"""Secrets that are named for each thing that happens to them, unless all are asked for."""
+WORTH_SAYING = 10.0
+"""Seconds: below, nobody wonders."""
+
+
+class Job:
+    """One restore into the local store, or wherever a person said."""
+
+    def __init__(
+        self, arguments: Namespace, output: Output, here: Place, origin: Origin, *, overwrite: bool
+    ) -> None:
+        self.to = arguments.to
+        self.destination: Destination = sources.destination_of(arguments.to, here)
+        self.dry = arguments.dry_run
+        self.done = Restored()
+        self.stopped: BaseException | None = None
+        self._arguments = arguments
+        self._whole = getattr(arguments, "full_restore", False)
+        self._names = output.json or getattr(arguments, "all_names", False)
+        self._output = output
+        self._here = here
+        self._origin = origin
+        self._overwrite = overwrite
+        self._undo: Undo | None = None
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        self._folder = here.state_dir / "undo" / f"{stamp}-{token_hex(4)}"
+        self._account = Account()
+        self._earlier: list[Interrupted] = []
+        self._planned = _Plan(every=self._names)
+        self._verified: Counter[Action] | None = None
+
+    # -- performing ----------------------------------------------------------------
+
+    def do(self, secrets: Choose) -> None:
+        """Restore, or find out what that would do. What stops it is kept for :meth:`answer`."""
+        if self.dry:
+            self.done = plan_restore(
+                secrets, self.destination, overwrite=self._overwrite, note=self._planned.add
+            )
+            return
+        self._origin.unlock()  # what does not open has begun nothing
+        if self._whole:
+            self._warn(self._origin.total, self._origin.versions)
+        self._begin()
+        try:
+            with counting(self._output, "restoring", self._origin.total) as advance:
+                restore(
+                    secrets,
+                    self.destination,
+                    overwrite=self._overwrite,
+                    undo=self._keep,
+                    progress=advance,
+                    account=self._account,
+                    tried=frozenset().union(*(one.tried for one in self._earlier)),
+                )
+        except BaseException as stopped:  # noqa: BLE001 - whatever ends it, what was done is told first
+            self.stopped = stopped
+        self.done = self._account.counts
+        self._account.end(self._ended)
+        if self.stopped is None or self._account.folder is not None:
+            continue_with(self._earlier, self._folder)
+
+    @property
+    def _ended(self) -> str:
+        if self.stopped is not None:
+            return STOPPED
+        return PARTIAL if self.done.not_done else DONE
+
+    def _begin(self) -> None:
+        """Open the account. Where nothing can be put on record, a restore goes on without."""
+        backup = self._backup
+        self._earlier = list(interrupted(self._here.state_dir / "undo", to=self.to, backup=backup))
+        lost = tuple(dict.fromkeys(line for one in self._earlier for line in one.losses))
+        journal = Journal(started_at=rfc3339(time.time()), backup=backup, to=self.to, goes_on=self._goes_on())
+        self._account = Account(self._folder, journal, earlier=lost)
+        self._account.begin()
+        if self._account.folder is None:
+            self._output.note(f"note: this restore cannot be put on record: {self._folder} cannot be made")
+
+    @property
+    def _backup(self) -> str:
+        manifest = self._origin.manifest
+        return manifest.backup_id if manifest is not None else self._origin.name
+
+    def _warn(self, secrets: int, versions: int) -> None:
+        """Say beforehand how long everything may take: who sees nothing move ends it half-way."""
+        seconds = estimate.least_seconds(self.destination, secrets=secrets, versions=versions)
+        if seconds is not None and seconds >= WORTH_SAYING:
+            said = estimate.sentence(self.to, seconds, secrets=secrets, versions=versions)
+            self._output.note(f"{said}. What is there already takes less.")
+
+    def verify(self, secrets: Choose) -> None:
+        """Compare everything with the backup once more, unless it was stopped."""
+        if self.stopped is not None:
+            return
+        seen: Counter[Action] = Counter()
+
+        def note(planned: Planned) -> None:
+            seen[planned.action] += 1
+
+        try:
+            plan_restore(secrets, self.destination, overwrite=False, note=note, rights=False)
+        except BaseException as stopped:  # noqa: BLE001 - as above
+            self.stopped = stopped
+        else:
+            self._verified = seen
+
+    def _keep(self, names: Sequence[str]) -> None:
+        """Seal what is about to be overwritten; the first time, find out for whom and as whom."""
+        if self._undo is None:
+            from strongroom.keys.roles import load_or_create_role  # noqa: PLC0415 - only an overwrite signs
+            from strongroom.operations.restore.undo import undo_into  # noqa: PLC0415
+
+            signer = load_or_create_role(self._here.role_keys, "recover")
+            openers = identities.at_hand(self._origin.openers)
+            self._undo = undo_into(
+                self._folder, self.destination, openers, signer, manifest=self._origin.manifest
+            )
+        self._undo(names)
+
+    # -- commands to type ----------------------------------------------------------
+
+    def way_back(self) -> list[str]:
+        """Return the commands that bring back what was overwritten: one for each file that keeps it."""
+        options = " ".join(["--full-restore --overwrite-existing", *self._given()])
+        return [
+            f"strongroom restore --backup-file {quote(str(file))} {options}"
+            for folder in (*(one.folder for one in reversed(self._earlier)), self._folder)
+            for file in sorted(folder.glob("*.strongroom"))
+        ]
+
+    def _goes_on(self) -> str:
+        """Return the command that restores what this one does not: the same, from just this backup."""
+        given = self._arguments
+        words = ["strongroom", given.command_name]
+        if given.backup_file is not None:
+            words.append(f"--backup-file {quote(str(given.backup_file.absolute()))}")
+        else:
+            words += [f"--from-target {quote(place)}" for place in _places(given.from_target)]
+            words.append(f"--backup {quote(self._backup)}")
+        if name := getattr(given, "secret_name", None):
+            words.append(f"--secret-name {quote(name)}")
+        words += [f"--{name.replace('_', '-')}" for name in _SWITCHES if getattr(given, name, False)]
+        for option in ("filter_tag", "include", "exclude", "signer"):
+            words += [f"--{option.replace('_', '-')} {quote(each)}" for each in getattr(given, option, [])]
+        return " ".join([*words, *self._given()])
+
+    def _given(self) -> Iterator[str]:
+        """Yield the typed options for what opens and for where to."""
+        given = self._arguments
+        for option in ("identity", "quorum", "share"):
+            yield from (f"--{option} {quote(str(path.absolute()))}" for path in getattr(given, option))
+        if given.passphrase_file is not None:
+            yield f"--passphrase-file {quote(str(given.passphrase_file.absolute()))}"
+        if self.to != sources.LOCAL:
+            yield f"--to {quote(self.to)}"
+
+    # -- telling -------------------------------------------------------------------
+
+    def answer(self) -> None:
+        """Tell what came of it, put that on record, and raise what it comes to."""
+        outcome = self._outcome()
+        if not self.dry:
+            self._put_on_record(outcome)
+        self._output.answer(self._document(outcome), self._lines())
+        if isinstance(outcome, KeyboardInterrupt):
+            outcome.add_note("what was restored by then stays, as the lines above say.")
+        if outcome is not None:
+            raise outcome
+
+    def _outcome(self) -> BaseException | None:
+        """Return what stopped it, or else the worst that happened to a secret."""
+        done, worst = self.done, self._account.worst
+        if self.stopped is not None:
+            return self.stopped
+        if self.dry:
+            return _cannot(self._planned.counts[Action.CANNOT])
+        if worst is not None:
+            return worst if done.total == 1 else _summed(worst, done.not_done, self._account.by_code)
+        if differing := self._differing_since():
+            said = f"{plural(differing, 'secret')} in '{self.to}' {verb(differing, 'differ')}"
+            return VerificationFailed(f"{said} from the backup again.", hint=_AGAIN)
+        return _left(done.left, self.to) if done.left else None
+
+    def _differing_since(self) -> int:
+        """Count what was as in the backup, and was not when it was compared once more."""
+        if self._verified is None:
+            return 0
+        wrong = sum(self._verified.values()) - self._verified[Action.SAME]
+        return max(0, wrong - self.done.left - self.done.not_done)
+
+    def _put_on_record(self, outcome: BaseException | None) -> None:
+        """Note what was brought back, and into what."""
+        access_log.noted(
+            evidence_access_log.RESTORED,
+            self._arguments,
+            self._output,
+            self._here,
+            backup=in_line(self._origin.name),
+            to=self.to,
+            created=self.done.created,
+            changed=self.done.changed,
+            left=self.done.left,
+            not_done=self.done.not_done,
+            ended=self._ended if outcome is None else type(outcome).__name__,
+        )
+
+    def _document(self, outcome: BaseException | None) -> dict[str, Any]:
+        account, back = self._account, self.way_back()
+        error = outcome if isinstance(outcome, StrongroomError) else None
+        found = {
+            "from": self._origin.name,
+            "dry_run": self.dry,
+            "ended": self._ended,
+            "created": self.done.created,
+            "changed": self.done.changed,
+            "unchanged": self.done.unchanged,
+            "left": self.done.left,
+            "not_done": self.done.not_done,
+            "compared": self.done.compared,
+            "verified": self._verified[Action.SAME] if self._verified is not None else None,
+            "left_names": account.left,
+            "not_done_names": account.not_done,
+            "all_names": str(account.names_file) if account.names_file else None,
+            "secrets": self._planned.all(),
+            "undo": str(self._folder) if back and self.done.changed else None,
+            "undo_by": back,
+            "goes_on": self._goes_on() if self._unfinished else None,
+            "earlier": [_earlier_document(one) for one in self._earlier],
+            "to": self.to,
+            "least_seconds": self._least(),
+            "losses": list(account.losses),
+        }
+        return found if error is None else found | {"error": as_document(error)}
+
+    @property
+    def _unfinished(self) -> bool:
+        return not self.dry and (self.stopped is not None or bool(self.done.not_done))
+
+    def _least(self) -> float | None:
+        """Return how long it takes at the least to write so much there."""
+        written = self.done.created + self.done.changed
+        return estimate.least_seconds(self.destination, secrets=written, versions=self.done.versions)
+
+    def _lines(self) -> Iterator[str]:
+        yield from (line for one in self._earlier for line in _of_earlier(one))
+        begun = "Nothing was written. " if self.dry else ""
+        if self.stopped is not None:
+            begun = "This restore was stopped before its end. "
+        yield f"{begun}From {self._origin.name} into {_words(self.to)}:"
+        yield from self._planned.lines() if self.dry else self._done_lines()
+        yield from self._verified_lines()
+        if self.dry and (seconds := self._least()) is not None:
+            written = self.done.created + self.done.changed
+            said = estimate.sentence(self.to, seconds, secrets=written, versions=self.done.versions)
+            yield f"  {said}"
+        yield from (f"  not as it was: {loss}" for loss in self._account.losses)
+        if back := self.way_back():
+            yield f"  what was there before is sealed in {self._folder}, for whoever opens this backup"
+            yield "  This brings it back:"
+            yield from (f"    {command}" for command in back)
+        if self._unfinished:
+            yield "  This goes on, once the cause is removed:"
+            yield f"    {self._goes_on()}"
+
+    def _done_lines(self) -> Iterator[str]:
+        done, account = self.done, self._account
+        for number, words in (
+            (done.created, "created"),
+            (done.changed, "changed"),
+            (done.unchanged, "already as in the backup"),
+        ):
+            if number:
+                yield f"  {plural(number, 'secret')} {words}"
+        if done.compared:
+            yield f"  {plural(done.compared, 'secret')} read back and compared with the backup"
+        if done.left:
+            said = f"{plural(done.left, 'secret')} {verb(done.left, 'differ')}"
+            yield f"  {said} and {verb(done.left, 'are')} left as {_they(done.left)}:"
+            yield from _named(account.left, done.left, every=self._names)
+            yield "    --overwrite-existing replaces what differs, and keeps a way back"
+        if done.not_done:
+            yield f"  {plural(done.not_done, 'secret')} {verb(done.not_done, 'were')} not restored:"
+            yield from self._reasons()
+        if account.names_file is not None:
+            yield f"  all of their names are in {account.names_file}"
+
+    def _reasons(self) -> Iterator[str]:
+        for code, count in self._account.by_code.items():
+            held = (one for one in self._account.not_done if one.code == code)
+            these = sorted(held, key=lambda one: one.name)
+            yield f"    {count:,} for {code}{_such_as(these)}"
+            if count > 1:
+                yield from _named([one.name for one in these], count, every=self._names, indent=6)
+
+    def _verified_lines(self) -> Iterator[str]:
+        if self._verified is None:
+            return
+        total, same = sum(self._verified.values()), self._verified[Action.SAME]
+        said = f"{plural(total, 'secret')} compared once more at the end"
+        yield f"  {said}: all equal" if total == same else f"  {said}: {same:,} equal, {total - same:,} not"
+
+
+class _Plan:
+    """What a dry run found, by what would happen; names of as many as are asked for."""
+
+    def __init__(self, *, every: bool) -> None:
+        self.counts: Counter[Action] = Counter()
+        self._every = every
+        self._held: dict[Action, list[Planned]] = {action: [] for action in Action}
+
+    def add(self, planned: Planned) -> None:
+        self.counts[planned.action] += 1
+        held = self._held[planned.action]
+        if self._every or (len(held) < NAMED and planned.action is not Action.SAME):
+            held.append(planned)
+
+    def all(self) -> list[Planned]:
+        return [planned for held in self._held.values() for planned in held]
+
+    def lines(self) -> Iterator[str]:
+        for action, words in _WOULD.items():
+            if count := self.counts[action]:
+                yield f"  {plural(count, 'secret')} {words.format(differ=verb(count, 'differ'))}"
+                held = self._held[action]
+                yield from (f"      {in_line(each.name)}{_compared(each)}" for each in held)
+                if len(held) < count and action is not Action.SAME:
+                    yield f"      and {count - len(held):,} more, which --all-names and --json name"
+
+
+_WOULD = {
+    Action.CREATE: "would be created",
+    Action.FINISH: "would be finished: an interrupted restore began to write them",
+    Action.CHANGE: "would be changed",
+    Action.SAME: "already as in the backup",
+    Action.LEAVE: "{differ} and would be left as they are (--overwrite-existing would replace them)",
+    Action.CANNOT: "could not be restored",
+}
+_NEWER = {
+    Side.BACKUP: "the backup's is newer",
+    Side.THERE: "what is there is newer",
+    Side.NEITHER: "both of the same time",
+    Side.UNKNOWN: "which is newer is not known",
+}
+
+
+def _compared(planned: Planned) -> str:
+    if planned.action is Action.CANNOT:
+        return f": {in_line(planned.why)}"
+    if planned.newer is None:
+        return ""
+    there = _version(planned.there_version or 0, planned.there_written_at)
+    ours = _version(planned.version, planned.written_at)
+    return f": {_NEWER[planned.newer]} (there {there}; backup {ours})"
+
+
+def _version(number: int, written_at: str | None) -> str:
+    return f"version {number}" + (f" of {in_line(written_at)}" if written_at else "")
+
+
+def _named(names: Sequence[str], count: int, *, every: bool, indent: int = 4) -> Iterator[str]:
+    shown = names if every else names[:NAMED]
+    yield from (f"{' ' * indent}{in_line(name)}" for name in shown)
+    if len(shown) < count:
+        yield f"{' ' * indent}and {count - len(shown):,} more"
+
+
+def _such_as(these: Sequence[NotDone]) -> str:
+    return f": {in_line(these[0].why)}" if these else ""
+
+
+def _earlier_document(one: Interrupted) -> dict[str, Any]:
+    return {
+        "folder": str(one.folder),
+        "started_at": one.journal.started_at,
+        "killed": one.killed,
+        "counts": one.journal.counts,
+        "not_done": one.journal.not_done,
+        "writing": one.journal.writing,
+    }
+
+
+def _of_earlier(one: Interrupted) -> Iterator[str]:
+    """Say what a restore did that this one goes on with."""
+    journal = one.journal
+    how = "was killed" if one.killed else "was stopped" if journal.ended == STOPPED else "did not restore all"
+    counts = journal.counts
+    yield f"An earlier restore of this backup, begun at {journal.started_at}, {how}:"
+    yield f"  {plural(counts.created, 'secret')} created and {counts.changed:,} changed; it is on record in"
+    yield f"  {one.folder}"
+    if one.killed and journal.writing:
+        written = plural(len(journal.writing), "secret")
+        yield f"  It was writing {written}: what these lost may not be among the losses below."
+    yield "  Its losses are among those below."
+
+
+def _cannot(count: int) -> StrongroomError | None:
+    if not count:
+        return None
+    return RightMissing(f"{plural(count, 'secret')} could not be restored.", hint=_GRANT)
+
+
+def _summed(worst: StrongroomError, count: int, by_code: dict[str, int]) -> StrongroomError:
+    """Return an error of the worst one's class that tells of all."""
+    codes = ", ".join(f"{number:,} {code}" for code, number in by_code.items())
+    said = f"{plural(count, 'secret')} {verb(count, 'were')} not restored ({codes}), and all others were."
+    return type(worst)(f"{said} The worst: {worst.message}", hint=_WORST)
+
+
+def _left(count: int, to: str) -> RunDegraded:
+    said = f"{plural(count, 'secret')} in '{to}' {verb(count, 'differ')} from the backup"
+    return RunDegraded(f"{said} and {verb(count, 'were')} left as {_they(count)}.", hint=_LEFT)
+
+
+def _places(given: str | Sequence[str] | None) -> list[str]:
+    """Return targets as they can be named from anywhere: a folder by its whole path."""
+    named = [given] if isinstance(given, str) else list(given or ())
+    return [str(Path(one).absolute()) if Path(one).is_dir() else one for one in named]
+
+
+_SWITCHES = (
+    "full_restore",
+    "partial",
+    "use_quarantined",
+    "overwrite_existing",
+    "confirm_overwrite",
+    "legacy",
+    "force",
+)
+
+
+def _words(name: str) -> str:
+    return "the local store" if name == sources.LOCAL else f"'{name}'"
+
+
+def _they(count: int) -> str:
+    return "it is" if count == 1 else "they are"
+
+
+_AGAIN = "Somebody wrote there meanwhile. Look at who does, then restore once more, or leave it as it is."
+_GRANT = (
+    "Nothing was changed. Grant what the lines above name (ops/ holds policies that fit), or leave those "
+    "secrets out with --exclude."
+)
+_WORST = (
+    "The lines above name each, with its reason, and the command that goes on. Remove the cause, or leave "
+    "them out with --exclude."
+)
+_LEFT = (
+    "Nothing of theirs was changed. Look at which side is right (--dry-run says which is newer). "
+    "--overwrite-existing replaces what differs, and keeps a way back."
+)

@@ -1,0 +1,323 @@
+"""restore-snapshot: put a whole Vault server back from a backup of a raft source.
+
+Works without a configuration: a server, a token and a backup are enough.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from secrets import token_hex
+from shlex import quote
+from shutil import rmtree
+from typing import TYPE_CHECKING
+
+from strongroom.cli.shared import access_log, backup_options, backup_selection, identities, opening, trust
+from strongroom.cli.terminal import place, prompts
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, fields, size
+from strongroom.cli.terminal.place import Place
+from strongroom.errors import ConfirmationRequired, NotABackup, UsageError, WrongKey
+from strongroom.keys import Opener
+from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.open import Backup
+from strongroom.operations.archive.select_backup import Choice, Chooser, said
+from strongroom.operations.restore.restore import SNAPSHOT
+
+if TYPE_CHECKING:
+    from strongroom.container.manifest import Manifest
+    from strongroom.operations.restore.restore import Undo
+    from strongroom.operations.restore.vault_snapshot import Outcome
+    from strongroom.sources import Source
+    from strongroom.sources.raft.about import About
+    from strongroom.sources.raft.whole import WholeSnapshot
+    from strongroom.vault.client import Vault
+
+LOOK_BACK = 20
+"""Backups that are opened to find a snapshot."""
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("what to restore from")
+    where = group.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "--backup-file",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        help="a single-file backup, or all files of a way back",
+    )
+    backup_options.add_where_argument(where)
+    backup_options.add_arguments(group)
+    identities.add_arguments(parser)
+    trust.add_signer_argument(parser)
+    _server_arguments(parser)
+
+
+def _server_arguments(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("which server to overwrite")
+    group.add_argument("--vault", metavar="NAME", help="one under [vaults] in the configuration")
+    group.add_argument("--address", metavar="URL", help="or its address")
+    group.add_argument(
+        "--token-file", metavar="FILE", type=Path, help="with --address: the token's file (0600)"
+    )
+    group.add_argument(
+        "--ca-file", metavar="FILE", type=Path, help="with --address: who signed its certificate"
+    )
+    group.add_argument(
+        "--foreign-keys",
+        action="store_true",
+        help="the snapshot is another cluster's, or of older unseal keys: the server is sealed afterwards",
+    )
+    group.add_argument(
+        "--confirm",
+        metavar="CLUSTER@INDEX",
+        help="cluster and index, as they are asked for on a terminal",
+    )
+    group.add_argument("--no-way-back", action="store_true", help="do not keep what is there now")
+    group.add_argument("--check", action="store_true", help="only check the snapshot; needs no server")
+
+
+def _restore(arguments: Namespace, output: Output) -> None:
+    from strongroom.operations.restore.vault_snapshot import assembled  # noqa: PLC0415 - hvac
+
+    here = place.find()
+    vault = None if arguments.check else _vault(arguments)
+    openers = identities.identities_of(arguments, output, here)
+    with _backups(arguments, output, openers, here) as backups:
+        try:
+            secrets = chain.from_iterable(backup.secrets() for backup in backups)
+            with assembled(secrets, here.state_dir / "tmp") as whole:
+                if vault is None:
+                    output.answer(_document(whole.about), _lines(whole.about))
+                else:
+                    way_back = None if arguments.no_way_back else _WayBack(here, openers, backups[0].manifest)
+                    _put_back(whole, vault, arguments, output, way_back)
+        except WrongKey as error:
+            raise opening.explained(error) from None
+
+
+def _vault(arguments: Namespace) -> Vault:
+    if (arguments.vault is None) == (arguments.address is None):
+        raise UsageError("Which server?", hint="Give --vault NAME, or --address URL with --token-file FILE.")
+    if arguments.vault is not None:
+        return _configured(arguments.vault)
+    if arguments.token_file is None:
+        raise UsageError("--address needs --token-file.", hint="The file holds the token and nothing else.")
+
+    from strongroom.vault.client import Vault  # noqa: PLC0415 - urllib3
+    from strongroom.vault.connection import Connection  # noqa: PLC0415
+    from strongroom.vault.login import TokenFile  # noqa: PLC0415
+
+    login = TokenFile(path=arguments.token_file)
+    return Vault(Connection(address=arguments.address, login=login, ca_file=arguments.ca_file))
+
+
+def _configured(name: str) -> Vault:
+    from strongroom.cli.shared.settings import settings  # noqa: PLC0415 - the whole configuration
+    from strongroom.wiring.vaults import vault  # noqa: PLC0415
+
+    found = settings()
+    if name not in found.vaults:
+        raise UsageError(f"There is no server '{name}' under [vaults].", hint="Or give --address.")
+    return vault(name, found)
+
+
+@contextmanager
+def _backups(
+    arguments: Namespace, output: Output, openers: list[Opener], here: Place
+) -> Iterator[Sequence[Backup | Replicated]]:
+    """Open everything that is named; each has to be of a trusted signer."""
+    from strongroom.cli.shared import backup_argument  # noqa: PLC0415
+
+    with ExitStack() as stack:
+        if arguments.from_target is not None:
+            found = backup_selection.chooser(arguments, here, trust.trusted(here, arguments.signer))
+            with backup_selection.telling(found, output, here):
+                yield [_chosen(found, arguments, output, openers, here)]
+            return
+        files = [stack.enter_context(backup_argument.objects_in(file)) for file in arguments.backup_file]
+        yield [opening.open_trusted(objects, arguments, output, openers, here) for objects in files]
+
+
+def _chosen(
+    found: Chooser, arguments: Namespace, output: Output, openers: list[Opener], here: Place
+) -> Replicated:
+    """Open the newest snapshot on targets by the rule of every other command, or the backup that is named.
+
+    Only who opens a backup sees whether it is a snapshot: a manifest says which source it is of, and not of
+    which kind.
+    """
+
+    def opened(choice: Choice) -> Replicated:
+        backup = choice.manifest.backup_id
+        access_log.opened(arguments, output, here, backup, quarantine=choice.quarantine)
+        pins = backup_selection.say_beside(choice, trust.trusted(here, arguments.signer), output, here)
+        return Replicated(choice, openers, trusted=pins, told=found.note)
+
+    asked = backup_selection.asked_of(arguments, values=True)
+    with backup_selection.explained():
+        choices = found.choices(asked)
+        first = next(choices, None) or found.choose(asked)
+    for choice in islice(chain([first], choices), LOOK_BACK):
+        backup = opened(choice)
+        row = next(backup.rows(), None)
+        if arguments.backup or (row is not None and row.type == SNAPSHOT):
+            backup_selection.say(choice, found, asked, output)
+            return backup
+        found.pass_over(choice.manifest, "it is no snapshot of a server")
+    passed = "; ".join(said(found.passed))
+    raise NotABackup(f"none of the newest {LOOK_BACK} backups there is a snapshot of a server: {passed}")
+
+
+def _put_back(
+    whole: WholeSnapshot, vault: Vault, arguments: Namespace, output: Output, way_back: _WayBack | None
+) -> None:
+    from strongroom.operations.restore.vault_snapshot import confirmation, look, restore_snapshot  # noqa: PLC0415
+
+    server = look(vault)
+    try:
+        outcome = restore_snapshot(
+            whole,
+            vault,
+            confirmed=arguments.confirm or _ask(confirmation(server, whole.about), whole.about),
+            foreign=arguments.foreign_keys,
+            undo=None if way_back is None else lambda: way_back.keep(vault),
+            forget=None if way_back is None else way_back.forget,
+        )
+    except BaseException:
+        if way_back is not None and (command := way_back.command(arguments)):
+            output.note(f"What the server held before is sealed in {way_back.folder}. This brings it back:")
+            output.note(f"  {command}")
+        raise
+    _answer(output, whole.about, outcome, way_back, arguments)
+
+
+class _WayBack:
+    """What the server holds now, sealed for whoever opens the backup that replaces it."""
+
+    def __init__(self, here: Place, openers: list[Opener], manifest: Manifest) -> None:
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        self.folder = here.state_dir / "undo" / f"{stamp}-{token_hex(4)}"
+        self._here = here
+        self._openers = openers
+        self._manifest = manifest
+
+    def keep(self, vault: Vault) -> None:
+        """Take a snapshot of the server and seal it into files."""
+        from strongroom.operations.restore.vault_snapshot import keep  # noqa: PLC0415
+
+        keep(vault, self._here.state_dir / "tmp", self._undo_of)
+
+    def forget(self) -> None:
+        """Remove it: the server was left as it was."""
+        rmtree(self.folder, ignore_errors=True)
+
+    def command(self, arguments: Namespace) -> str:
+        """Return what to type to put it back; nothing, if nothing was kept."""
+        files = sorted(self.folder.glob("*.strongroom"))
+        if not files:
+            return ""
+        words = ["strongroom restore-snapshot --backup-file", *(quote(str(file)) for file in files)]
+        return " ".join([*words, *_given(arguments)])
+
+    def _undo_of(self, source: Source) -> Undo:
+        from strongroom.keys.roles import load_or_create_role  # noqa: PLC0415
+        from strongroom.operations.restore.undo import undo_into  # noqa: PLC0415
+
+        signer = load_or_create_role(self._here.role_keys, "recover")
+        openers = identities.at_hand(self._openers)
+        return undo_into(self.folder, source, openers, signer, manifest=self._manifest)
+
+
+def _given(arguments: Namespace) -> Iterator[str]:
+    """Yield the typed options for which server, and for what opens. What to confirm is asked for anew."""
+    for option in ("vault", "address"):
+        if (word := getattr(arguments, option)) is not None:
+            yield f"--{option} {quote(word)}"
+    for option in ("token_file", "ca_file", "passphrase_file"):
+        if (path := getattr(arguments, option)) is not None:
+            yield f"--{option.replace('_', '-')} {quote(str(path.absolute()))}"
+    for option in ("identity", "quorum", "share"):
+        yield from (f"--{option} {quote(str(path.absolute()))}" for path in getattr(arguments, option))
+
+
+def _ask(wanted: str, about: About) -> str:
+    """Have a person type which server is overwritten with which moment."""
+    if not prompts.somebody_there():
+        raise ConfirmationRequired(
+            "Everything in the server would be replaced, and there is no terminal to ask on.",
+            hint="Nothing was changed. Look at the cluster's name and the index. If they are meant, "
+            f"repeat with:\n--confirm {wanted}",
+        )
+    print(*_lines(about), sep="\n", file=sys.stderr)
+    print(f"Everything in the server will be replaced. To go on, type {wanted}: ", end="", file=sys.stderr)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
+
+
+def _answer(
+    output: Output, about: About, outcome: Outcome, way_back: _WayBack | None, arguments: Namespace
+) -> None:
+    command = "" if way_back is None else way_back.command(arguments)
+    document = _document(about) | {
+        "restored": True,
+        "sealed": outcome.sealed,
+        "matches": outcome.matches,
+        "way_back": str(way_back.folder) if way_back is not None else None,
+        "undo_by": [command] if command else [],
+    }
+    output.answer(document, [*_lines(about), *_after(about, outcome, command)])
+
+
+def _after(about: About, outcome: Outcome, command: str) -> Iterator[str]:
+    if outcome.sealed:
+        yield f"The server has taken the snapshot and is SEALED. It needs {about.keys_in_words()}."
+        yield "If it refuses them, restart its process: it may still expect the keys that it had before."
+        yield "Nothing could be compared while it is sealed: look at it once it is unsealed."
+    elif outcome.matches:
+        yield f"The server has taken the snapshot and says that it is cluster '{about.cluster_name}'."
+        yield f"The next time it is unsealed, it needs {about.keys_in_words()}."
+    if command:
+        yield "What was there before is sealed for whoever opens this backup. This brings it back, with a"
+        yield "token of the server as it is now:"
+        yield f"  {command}"
+
+
+def _document(about: About) -> dict[str, object]:
+    from msgspec import to_builtins  # noqa: PLC0415
+
+    return {"snapshot": to_builtins(about), "restored": False}
+
+
+def _lines(about: About) -> list[str]:
+    return [
+        "The snapshot is whole: its sums, its seal record and its entries were checked.",
+        *fields(
+            [
+                ("cluster", f"{about.cluster_name} ({about.cluster_id})"),
+                ("taken", about.taken_at),
+                ("index", f"{about.index} (term {about.term})"),
+                ("entries", f"{about.entries:,}, {about.logical:,} of them in mounts"),
+                ("size", size(about.size)),
+                ("version", about.server_version),
+                ("will need", about.keys_in_words()),
+            ]
+        ),
+    ]
+
+
+COMMANDS = {
+    "restore-snapshot": Command(
+        _arguments,
+        _restore,
+        "Only a backup of a trusted signer is taken. The snapshot is checked from end to end before\n"
+        "anything is sent, and what the server holds now is kept as a way back. The cluster's name and\n"
+        "the snapshot's index have to be typed: no option goes without that.",
+    ),
+}

@@ -1,0 +1,245 @@
+"""incident: quarantine what a leaked key opens, seal it anew in order of exposure, write it down."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from strongroom.cli.commands.rotation.render import until
+from strongroom.cli.parser import Parser
+from strongroom.cli.shared import identity_options
+from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, encode, plural
+from strongroom.errors import MissingPiece, RunDegraded, RunFailed, StrongroomError, UsageError, WrongKey
+from strongroom.model import COMMAND
+from strongroom.state.records import Run
+
+if TYPE_CHECKING:
+    from strongroom.operations.archive.quarantine import Unmarked
+    from strongroom.operations.incident.incident import Incident
+    from strongroom.operations.services import Services
+
+_REPEAT = (
+    "They are in quarantine, and still open to the key; the record is written and says why. Files: "
+    "'strongroom rotate-backup-key', with --re-encrypt-backups, or make them anew. Policies: see "
+    "'strongroom status', then 'strongroom rotate'."
+)
+_BY_COMMAND = "no policy says for whom: 'strongroom rotate-backup-key' seals these files anew"
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    opening = commands.add_parser("open", help="quarantine and seal anew what a key opens, or what is named")
+    what = opening.add_mutually_exclusive_group(required=True)
+    what.add_argument("--key", metavar="KEY", help="a configured key, or what 'keys --json' calls its key")
+    opening.add_argument(
+        "--key-version", metavar="N", type=int, help="with --key: only what opens with this version of it"
+    )
+    what.add_argument("--backup", metavar="ID", action="append", default=[], help="a backup; repeatable")
+    opening.add_argument("--reason", metavar="TEXT", required=True, help="what is known; it goes on record")
+    opening.add_argument("--output", metavar="FILE", type=Path, required=True, help="the incident record")
+    opening.add_argument(
+        "--secrets", metavar="FILE", type=Path, help="also write which secrets to change, by name, mode 0600"
+    )
+    opening.add_argument("--quarantine-only", action="store_true", help="seal nothing anew yet")
+    opening.add_argument("--force", action="store_true", help="do not ask first")
+    identity_options.add_arguments(opening)
+    commands.add_parser("list", help="show what is in quarantine")
+    release = commands.add_parser("release", help="let a backup be restored from again")
+    release.add_argument("backup", metavar="BACKUP", nargs="+")
+    release.add_argument("--reason", metavar="TEXT", required=True, help="why; it goes on record")
+
+
+def _incident(arguments: Namespace, output: Output) -> None:
+    {"open": _open, "list": _list, "release": _release}[arguments.action](arguments, output)
+
+
+def _open(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.shared.drive_run import require_all_whole, require_good  # noqa: PLC0415
+    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415 - the run store
+    from strongroom.operations.incident.incident import open_incident, record, secrets_of  # noqa: PLC0415
+    from strongroom.operations.rotation.outcome import results as results_of  # noqa: PLC0415
+    from strongroom.operations.timestamps import rfc3339  # noqa: PLC0415
+    from strongroom.system.atomic_file import refuse_existing, write_whole  # noqa: PLC0415
+
+    for path in filter(None, (arguments.output, arguments.secrets)):
+        refuse_existing(path, replace=False)
+    if arguments.key_version is not None and not arguments.key:
+        raise UsageError("--key-version goes with --key.")
+    found = settings()
+    built = identity_options.with_typed(services(found), arguments, output)
+    prompts.confirm("This quarantines backups and seals them anew", force=arguments.force)
+    made = open_incident(
+        built,
+        name=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}",
+        by=_by(),
+        reason=arguments.reason,
+        key=_key(arguments.key, found) if arguments.key else "",
+        version=arguments.key_version,
+        backups=arguments.backup,
+    )
+    runs: list[Run] = []
+    failed: dict[str, str] = {}
+    for policy in () if arguments.quarantine_only else made.policies:
+        try:
+            runs.append(_run(policy, made, built, output))
+        except StrongroomError as error:  # the others go on, and the record is written in any case
+            failed[policy] = f"{error.code}: {error.message}"
+    if made.files and not arguments.quarantine_only:
+        failed[COMMAND] = _BY_COMMAND
+    results = [one for run in runs for one in results_of(built.store, run.id)]
+    names, unlisted = secrets_of(built, made) if arguments.secrets else ({}, {})
+    document = record(made, results, closed_at=rfc3339(time.time()), failed=failed, unlisted=unlisted)
+    write_whole(arguments.output, encode(document))
+    if arguments.secrets:
+        write_whole(arguments.secrets, encode(names))
+    built.store.event("incident.recorded", incident=made.id, sealed_anew=len(document["sealed_anew"]))
+    output.answer(document, _lines(made, document, arguments.output))
+    for run in runs:
+        require_good(run)
+    _require_done(made, failed, unlisted)
+    _require_marked(made.unmarked)
+    require_all_whole(runs)
+
+
+def _require_done(made: Incident, failed: Mapping[str, str], unlisted: Mapping[str, str]) -> None:
+    """Return if nothing of an incident is left open here; the record is written in any case."""
+    if made.unread:
+        raise MissingPiece(
+            f"{plural(len(made.unread), 'backup')} could not be looked at, and may be open to the key.",
+            hint="What could not counts as affected and is in quarantine. Bring it back, as the record says, "
+            "then open the incident again.",
+        )
+    if unlisted:
+        raise WrongKey(
+            f"The secrets in {plural(len(unlisted), 'backup')} could not be listed: they are not in the "
+            "file of what has to be changed.",
+            hint="The record names them (secrets_not_listed). Give what opens them (--identity, "
+            "--passphrase-file), then open the incident again.",
+        )
+    if failed:
+        kind = RunDegraded if set(failed) == {COMMAND} else RunFailed
+        raise kind(f"Not sealed anew: {'; '.join(_unsealed(failed))}.", hint=_REPEAT)
+
+
+def _unsealed(failed: Iterable[str]) -> Iterator[str]:
+    for policy in failed:
+        yield "what commands wrote into files" if policy == COMMAND else f"the backups of '{policy}'"
+
+
+def _key(word: str, found: Any) -> str:
+    from strongroom.cli.shared.settings import asking  # noqa: PLC0415
+    from strongroom.operations.key_management.usage import pinned_key  # noqa: PLC0415
+    from strongroom.wiring.keys import pin  # noqa: PLC0415
+
+    if word in found.keys:
+        return pinned_key(pin(word, found, asking()))
+    if ":" not in word:
+        known = ", ".join(found.keys) or "none"
+        raise UsageError(f"There is no key '{word}'.", hint=f"Configured: {known}. Others: 'keys --json'.")
+    return word
+
+
+def _run(policy: str, made: Incident, built: Services, output: Output) -> Run:
+    from strongroom.cli.shared.follow_run import by_ticket, watching  # noqa: PLC0415
+    from strongroom.operations.incident.incident import submit_reencryption  # noqa: PLC0415
+    from strongroom.operations.runs.drive import drive  # noqa: PLC0415
+
+    run, tickets = submit_reencryption(built, made, policy, take_over=True)
+    with watching(output, built.store) as watch:
+        return drive(run, tickets, built, watch=by_ticket(watch))
+
+
+def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[str]:
+    yield f"incident {made.id}: {plural(len(made.affected), 'backup')} in quarantine"
+    yield from (f"  {one.backup} is in {one.file}" for one in made.affected if one.file)
+    for one in document["sealed_anew"]:
+        yield f"  {one['backup']} is sealed anew as {one['new']} (verified: {one['verified']})"
+    for one in document["still_open"]:
+        yield f"  {one['backup']} on {one['target']} is still open, {until(one)}"
+    yield from (f"  {backup}: not looked at: {why}" for backup, why in made.unread.items())
+    yield from (f"  {backup}: somebody said that its file is gone" for backup in made.gone)
+    for backup, why in document["secrets_not_listed"].items():
+        if backup not in made.unread:
+            yield f"  {backup}: its secrets are not listed: {why}"
+    for policy, why in document["not_sealed_anew"].items():
+        yield f"  {next(_unsealed([policy]))} are not sealed anew: {why}"
+    yield from document["left_to_do"]
+    yield f"The record is in {path}."
+
+
+def _list(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.archive.quarantine import standing  # noqa: PLC0415
+
+    built = services()
+    found = standing(built)
+    gone = _deleted(found, built)
+    words = [
+        f"{backup}  {why}" + ("; since deleted: no target has it any more" if backup in gone else "")
+        for backup, why in sorted(found.items())
+    ]
+    output.answer({"quarantined": found, "deleted": gone}, words or ["Nothing is in quarantine."])
+
+
+def _deleted(backups: Iterable[str], built: Services) -> list[str]:
+    """Return those that the catalog has no more and no target shows, as after 'rotate --remove-replaced'.
+
+    Where a target does not answer, nobody knows: then none is called deleted.
+    """
+    from strongroom.targets.shelf import Shelf  # noqa: PLC0415
+
+    forgotten = [backup for backup in backups if built.store.backup(backup) is None]
+    try:
+        shelves = [Shelf(target) for target in built.targets.values()] if forgotten else []
+    except StrongroomError:
+        return []
+    return sorted(one for one in forgotten if not any(one in shelf for shelf in shelves))
+
+
+def _release(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
+    from strongroom.operations.archive.quarantine import release, standing  # noqa: PLC0415
+
+    built = services()
+    held = standing(built)
+    if unknown := [backup for backup in arguments.backup if backup not in held]:
+        raise UsageError(f"Backup {unknown[0]} is not in quarantine.", hint="See 'strongroom incident list'.")
+    unmarked = release(built, arguments.backup, reason=arguments.reason, by=_by())
+    output.answer(
+        {"released": arguments.backup, "not_marked": unmarked},
+        [f"{one} is released." for one in arguments.backup],
+    )
+    _require_marked(unmarked)
+
+
+def _by() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def _require_marked(unmarked: Unmarked) -> None:
+    """Return if every target has the mark: other hosts go by it."""
+    if unmarked:
+        told = "; ".join(f"{n}: {why}" for failed in unmarked.values() for n, why in failed.items())
+        raise RunDegraded(
+            f"The mark of {plural(len(unmarked), 'backup')} could not be written everywhere: {told}",
+            hint="It is on record here. Bring those targets back, then repeat.",
+        )
+
+
+COMMANDS = {
+    "incident": Command(
+        _arguments,
+        _incident,
+        "Take the key out of the policies first: a policy that still seals for it is refused. What is in\n"
+        "quarantine has a signed mark beside it on each target. No command on any host takes it by default,\n"
+        "and one that is told to refuses it without --use-quarantined.",
+    )
+}

@@ -1,0 +1,130 @@
+"""What a rotation did, what the old key still opens, and what is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import structs
+
+from strongroom.cli.terminal.output import plural
+from strongroom.errors import StrongroomError
+from strongroom.state.records import Run, RunState
+
+if TYPE_CHECKING:
+    from strongroom.operations.single_file.rotate import FileRotated
+
+
+class Done(NamedTuple):
+    """A rotation that is over: ``backups`` are its runs' results, ``anew`` is for re-encryption.
+
+    ``old`` and ``new`` are the files of a key and of what took its place, if that was asked for.
+    """
+
+    anew: bool
+    runs: Sequence[Run]
+    backups: Sequence[Mapping[str, Any]]
+    files: Sequence[FileRotated] = ()
+    failed: Sequence[tuple[Path, StrongroomError]] = ()
+    old: Path | None = None
+    new: Path | None = None
+    made: bool = False
+    installation: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """Return all of it for machines."""
+        return {
+            "mode": "re-encrypt" if self.anew else "re-wrap",
+            "new_key": str(self.new) if self.new else None,
+            "new_key_made": self.made,
+            "installation": self.installation or None,
+            "runs": [
+                {"id": r.id, "policy": r.spec.policy, "state": r.state, "error": r.error} for r in self.runs
+            ],
+            "backups": self.backups,
+            "files": [structs.asdict(file) for file in self.files],
+            "failed": [{"file": str(path), "code": e.code, "message": e.message} for path, e in self.failed],
+            "old_key_still_opens": [*self._kept_backups(), *self._old_files()],
+        }
+
+    def lines(self) -> Iterator[str]:
+        """Yield it for people."""
+        if self.made:
+            yield f"{self.new} was made: a new key file. Keep it away from the backups, in two places."
+        for run in self.runs:
+            yield f"policy '{run.spec.policy}': rotation {run.id} {run.state}" + (
+                f": {run.error}" if run.error else ""
+            )
+        yield from map(_backup_line, self.backups)
+        yield from map(_file_line, self.files)
+        for path, error in self.failed:
+            yield f"{path}: not rotated: {error.code}: {error.message}"
+        if not (self.backups or self.files or self.failed):
+            if all(run.state is RunState.DONE for run in self.runs):
+                yield "Nothing to rotate: there is no backup that this is about."
+            return
+        if self.installation:
+            yield f"The fingerprint to give elsewhere (--signer) is the same as before: {self.installation}"
+        yield from self._left()
+
+    def _kept_backups(self) -> list[Mapping[str, Any]]:
+        return [one for result in self.backups for one in result.get("still", ())]
+
+    def _old_files(self) -> list[dict[str, str]]:
+        """Return the files that the old key opens: those kept, or by the envelope in their containers."""
+        left = [file.kept if self.anew else file.file for file in self.files]
+        return [{"file": name, "until": ""} for name in left if name]
+
+    def _left(self) -> Iterator[str]:
+        if not (self._kept_backups() or self._old_files()):
+            return
+        old = self.old or "a key that was rotated away"
+        yield ""
+        yield f"What {old} still opens:"
+        for one in self._kept_backups():
+            yield f"  backup {one['backup']} on {one['target']}, {until(one)}"
+        yield from (f"  {one['file']}, until it is deleted" for one in self._old_files())
+        yield "  every copy that was taken of any of these: offline media, snapshots of a target"
+        yield "If the old key may be in wrong hands, rotate the secrets themselves too."
+        if self.runs and self.new:
+            yield f"In strongroom.toml, put {self.new} in the place of {old}: new backups go by it."
+
+
+def until(one: Mapping[str, Any]) -> str:
+    """Say until when a backup that a key still opens is there, and what its target hides of it."""
+    if not one.get("reached", True):
+        return "which was not reached: bring it and repeat; until then it opens as before"
+    old = _old_versions(one.get("old_versions", {}))
+    if one.get("deleted"):
+        return f"where it is deleted, and hidden: {old}"
+    return f"until {one['until'] or 'it is deleted'}" + (f"; also {old}" if old else "")
+
+
+def _old_versions(old: Mapping[str, Any]) -> str:
+    """Say how many versions a target hides, and what ends them."""
+    count = old.get("count", 0)
+    if count < 0:
+        return "old versions, of which this credential may not be told (docs/targets.md)"
+    locked = old.get("locked_until", "")
+    held = {"": "", "unknown": ", their locks unknown"}.get(locked, f", locked until {locked}")
+    ends = {"": "until somebody removes them", "unknown": "until a day that it does not tell"}
+    goes = ends.get(old.get("until", ""), f"until {old.get('until')}")
+    return f"{plural(count, 'old version')}{held}, {goes}" if count else ""
+
+
+def _backup_line(result: Mapping[str, Any]) -> str:
+    if new := result.get("new"):
+        gone = f"; the old one is gone from {', '.join(result['removed'])}" if result.get("removed") else ""
+        return f"  backup {result['backup']}: sealed anew as {new} (verified: {result['verified']}){gone}"
+    keys = result.get("keys", ())
+    if not any(key["made"] for key in keys):
+        return f"  backup {result['backup']}: nothing to do"
+    tried = "opened with the new key" if all(key["opened_by"] for key in keys) else "read back; not opened"
+    return f"  backup {result['backup']}: {plural(len(keys), 'key')} re-wrapped ({tried})"
+
+
+def _file_line(file: FileRotated) -> str:
+    if not file.changed:
+        return f"{file.file}: nothing to do; opens for {'; '.join(file.now)}"
+    return f"{file.file}: now opens for {'; '.join(file.now)} (verified: {file.verified})"

@@ -1,0 +1,241 @@
+"""rotate-backup-key: from one key to another, over every backup that this installation knows."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from strongroom.cli.commands.rotation.render import Done
+from strongroom.cli.shared import passphrases, recipients, trust
+from strongroom.cli.terminal import place
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.numbers import rate
+from strongroom.cli.terminal.output import Output
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.state.records import Run
+from strongroom.words import nearest
+
+if TYPE_CHECKING:
+    from strongroom.cli.terminal.place import Place
+    from strongroom.config import Settings
+    from strongroom.keys import Opener, Recipient
+    from strongroom.operations.key_management.replacement import Swap
+    from strongroom.operations.services import Services
+    from strongroom.operations.single_file.rotate import FileRotated
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, nargs="*", help="further backup files, made elsewhere or moved"
+    )
+    keys = parser.add_argument_group("the keys")
+    keys.add_argument(
+        "--current-key",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="key file or private key that opens now",
+    )
+    keys.add_argument(
+        "--new-key",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="what opens from now on: key file (made if there is none), private or public key",
+    )
+    recipients.add_recipient_argument(keys)
+    keys.add_argument(
+        "--passphrase-file",
+        metavar="FILE",
+        type=Path,
+        help="file that holds the passphrase that also opens files and keeps opening them",
+    )
+    trust.add_signer_argument(parser)
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--re-encrypt-backups",
+        action="store_true",
+        help="seal everything anew under new keys (after a leak) instead of re-wrapping",
+    )
+    how.add_argument(
+        "--policy", metavar="NAME", action="append", default=[], help="only this policy; repeatable"
+    )
+    how.add_argument("--rate", metavar="N", type=rate, help="at most so many wrapping keys a second")
+    how.add_argument(
+        "--remove-old-files", action="store_true", help="with --re-encrypt-backups: do not keep the old files"
+    )
+
+
+def _rotate(arguments: Namespace, output: Output) -> None:
+    _check(arguments)
+    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415 - the run store
+    from strongroom.operations.rotation.outcome import results  # noqa: PLC0415
+
+    here, found = place.find(), settings()
+    made = _make_new(arguments.new_key)
+    swap = _swap(arguments, output, here)
+    built = services(found)
+    trusted = trust.trusted(here, arguments.signer) | built.signer_fingerprints
+    policies = list(_policies(arguments, found, built, swap))
+    runs = [_run(name, arguments, built, swap, output) for name in policies]
+    files, failed = _files(_Job(arguments, built, swap, trusted))
+    done = Done(
+        old=arguments.current_key,
+        new=arguments.new_key,
+        made=made,
+        anew=arguments.re_encrypt_backups,
+        runs=runs,
+        backups=[one for run in runs for one in results(built.store, run.id)],
+        files=files,
+        failed=failed,
+        installation=built.signers("recover").certificate.fingerprint,
+    )
+    output.answer(done.document(), done.lines())
+    _require_all(runs, failed)
+
+
+def _check(arguments: Namespace) -> None:
+    if arguments.remove_old_files and not arguments.re_encrypt_backups:
+        raise UsageError("--remove-old-files goes with --re-encrypt-backups: re-wrapping keeps no old file.")
+    both = (arguments.current_key, arguments.new_key)
+    if all(path.exists() for path in both) and both[0].samefile(both[1]):
+        raise UsageError("--current-key and --new-key are one file.")
+
+
+def _make_new(path: Path) -> bool:
+    """Make the new key if there is none; one that is there is never touched."""
+    from strongroom.keys.keyfile import generate_key_file  # noqa: PLC0415
+
+    if path.exists():
+        return False
+    generate_key_file(path)
+    return True
+
+
+def _swap(arguments: Namespace, output: Output, here: Place) -> Swap:
+    from strongroom.cli.shared.identities import load  # noqa: PLC0415
+    from strongroom.keys.passphrase import PassphraseRecipient  # noqa: PLC0415
+    from strongroom.operations.key_management.replacement import Swap  # noqa: PLC0415
+
+    others = [recipients.recipient_of(word, output, here) for word in arguments.recipient]
+    for name in here.section("keys"):
+        with suppress(StrongroomError, OSError):  # one that is broken is of no use here, and no hindrance
+            others.append(recipients.recipient_of(name, output, here))
+    passphrase = passphrases.given(arguments, output)
+    if passphrase is not None:
+        others.append(PassphraseRecipient(passphrase))
+    current = load(arguments.current_key)
+    with arguments.new_key.open("rb") as file:
+        public = file.read(5) == b"srpub"
+    opener = None if public else load(arguments.new_key)
+    path = arguments.new_key.absolute()  # never taken for the name of a configured key
+    new = _named(opener, path) or recipients.recipient_of(str(path), output, here)
+    return Swap(current=current, new=new, opener=opener, others=tuple(others))
+
+
+def _named(opener: Opener | None, path: Path) -> Recipient | None:
+    """Return a private key's public half under the name that sealing for ``FILE.pub`` gives it."""
+    from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient  # noqa: PLC0415
+
+    return HpkeRecipient(opener.public, label=path.name) if isinstance(opener, HpkeIdentity) else None
+
+
+# -- policies ------------------------------------------------------------------
+
+
+def _policies(arguments: Namespace, found: Settings, built: Services, swap: Swap) -> Iterator[str]:
+    for name, policy in found.policies.items():
+        if arguments.policy and name not in arguments.policy:
+            continue
+        if policy.sealed and swap.concerns(pin.fingerprint for pin in built.pinned(name).spec.recipients):
+            yield name
+        elif name in arguments.policy:
+            raise UsageError(f"Policy '{name}' is sealed for neither of the two keys.", hint="")
+    if unknown := sorted(set(arguments.policy) - set(found.policies)):
+        raise UsageError(f"There is no policy '{unknown[0]}'.", hint=nearest(unknown[0], found.policies))
+
+
+def _run(name: str, arguments: Namespace, built: Services, swap: Swap, output: Output) -> Run:
+    from strongroom.cli.shared.follow_run import by_ticket, watching  # noqa: PLC0415
+    from strongroom.operations.key_management.replacement import swapped  # noqa: PLC0415
+    from strongroom.operations.rotation.rotate import RotateOptions  # noqa: PLC0415
+    from strongroom.operations.runs.drive import drive  # noqa: PLC0415
+    from strongroom.operations.runs.submit_rotation import submit_rotation  # noqa: PLC0415
+
+    own = swapped(built, swap)
+    options = RotateOptions(reencrypt=arguments.re_encrypt_backups, rate=arguments.rate)
+    run, tickets = submit_rotation(own, policy=name, options=options, take_over=True)
+    with watching(output, built.store) as watch:
+        return drive(run, tickets, own, watch=by_ticket(watch))
+
+
+# -- files ---------------------------------------------------------------------
+
+
+class _Job(NamedTuple):
+    """What every file is rotated by."""
+
+    arguments: Namespace
+    built: Services
+    swap: Swap
+    trusted: frozenset[str]
+
+
+def _files(job: _Job) -> tuple[list[FileRotated], list[tuple[Path, StrongroomError]]]:
+    from strongroom.operations.single_file.rotate import file_manifest, written_files  # noqa: PLC0415
+
+    done: list[FileRotated] = []
+    failed: list[tuple[Path, StrongroomError]] = []
+    named = [path.absolute() for path in job.arguments.file]
+    for path in dict.fromkeys((*named, *written_files(job.built))):
+        try:
+            manifest = file_manifest(path, trusted=job.trusted)
+            if path in named or job.swap.concerns(one.fingerprint for one in manifest.recipients):
+                done.append(_file(path, job.swap.applied(manifest.recipients), job))
+        except StrongroomError as error:
+            failed.append((path, error))
+    return done, failed
+
+
+def _file(path: Path, recipients: Sequence[Recipient], job: _Job) -> FileRotated:
+    from strongroom.operations.rotation.rewrap import Rotation  # noqa: PLC0415
+    from strongroom.operations.single_file.rotate import (  # noqa: PLC0415
+        reencrypt_file,
+        require_same_passphrases,
+        rewrap_file,
+    )
+
+    rotation = Rotation(
+        recipients=recipients,
+        identities=job.swap.openers,
+        signer=job.built.signers("recover"),
+        trusted=job.trusted,
+    )
+    require_same_passphrases(path, recipients, trusted=job.trusted)
+    if not job.arguments.re_encrypt_backups:
+        return rewrap_file(path, rotation)
+    remove = job.arguments.remove_old_files
+    return reencrypt_file(path, rotation, digest_key=job.built.digest_key, remove=remove)
+
+
+def _require_all(runs: Sequence[Run], failed: Sequence[tuple[Path, StrongroomError]]) -> None:
+    from strongroom.cli.shared.drive_run import require_all_whole, require_good  # noqa: PLC0415
+
+    for run in runs:
+        require_good(run)
+    for _, error in failed:
+        raise error
+    require_all_whole(runs)
+
+
+COMMANDS = {
+    "rotate-backup-key": Command(
+        _arguments,
+        _rotate,
+        "Over all backups of the policies that name the current key, and all backup files that this\n"
+        "installation wrote and that still lie where it wrote them. It may be repeated at any time.",
+    ),
+}

@@ -1,0 +1,126 @@
+"""repair: bring missing or damaged replicas up again, from any good one."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from strongroom.cli.shared import render_run
+from strongroom.cli.shared.follow_run import by_ticket, watching
+from strongroom.cli.shared.settings import services
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, plural
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.state.records import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.operations.archive.inventory import Lost
+    from strongroom.operations.services import Services
+
+
+NOTHING = (
+    "Nothing to repair: no replica is on record as bad, and every target that answers shows the manifests "
+    "that it was given. 'strongroom repair --all' also looks at what lies behind them; 'strongroom repair "
+    "BACKUP' reads it."
+)
+NOTHING_AT_ALL = (
+    "Nothing to repair: every manifest is the one on record, and every container is there in its size. "
+    "'strongroom repair BACKUP' reads what is in them."
+)
+SHOWN = 20
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "backup",
+        metavar="BACKUP",
+        nargs="?",
+        help="this backup (default: each that lacks something)",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="look at all that lies on this target, and mend it; repeatable",
+    )
+    parser.add_argument("--all", action="store_true", help="the same for every target")
+
+
+def _repair(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.shared.drive_run import require_all_whole  # noqa: PLC0415 - what drives runs
+
+    if arguments.backup and (arguments.target or arguments.all):
+        raise UsageError("BACKUP names one backup, --target and --all mean all there is: give one of them.")
+    built = services()
+    wanted = [arguments.backup] if arguments.backup else _wanting(arguments, built, output)
+    runs = [_one(backup, built, output) for backup in wanted]
+    lines = [line for run in runs for line in render_run.lines_of(run, render_run.rows_of(built.store, run))]
+    document = {"runs": [render_run.as_document(run, render_run.rows_of(built.store, run)) for run in runs]}
+    output.answer(document, lines or [NOTHING_AT_ALL if arguments.target or arguments.all else NOTHING])
+    require_all_whole(runs)
+
+
+def _wanting(arguments: Namespace, built: Services, output: Output) -> list[str]:
+    """Look at targets, put on record what they lack, and return the backups that lack something.
+
+    Raises:
+        TargetError: a target that was named does not answer.
+    """
+    from strongroom.operations.runs.submit import degraded  # noqa: PLC0415
+
+    names = arguments.target or list(built.targets)
+    deep = bool(arguments.target or arguments.all)
+    for name in names:
+        try:
+            _look_over(name, built, output, deep=deep)
+        except StrongroomError as error:
+            if arguments.target:
+                raise
+            output.note(f"not looked at: '{name}': {error.message}")
+    wanted = degraded(built)
+    if not arguments.target:
+        return wanted
+    bad = built.store.replicas_of(wanted)
+    return [one for one in wanted if any(not r.good and r.target in names for r in bad.get(one, ()))]
+
+
+def _look_over(name: str, built: Services, output: Output, *, deep: bool) -> None:
+    from strongroom.operations.archive.inventory import look_over, put_on_record  # noqa: PLC0415
+    from strongroom.operations.shredding.record import asked  # noqa: PLC0415
+
+    trusted = built.signer_fingerprints
+    gone = frozenset(asked(built.store, trusted))
+    lost = look_over(built.store, built.target(name), trusted=trusted, gone=gone, deep=deep)
+    put_on_record(built.store, lost)
+    _say(name, lost, output)
+
+
+def _say(name: str, lost: Sequence[Lost], output: Output) -> None:
+    for one in lost[:SHOWN]:
+        output.note(f"'{name}' does not have {one.replica.backup} as is on record: {one.why}")
+    if len(lost) > SHOWN:
+        output.note(f"'{name}': and {plural(len(lost) - SHOWN, 'more backup')}")
+
+
+def _one(backup: str, built: Services, output: Output) -> Run:
+    from strongroom.operations.runs.drive import drive  # noqa: PLC0415
+    from strongroom.operations.runs.submit import submit_repair  # noqa: PLC0415
+
+    run, tickets = submit_repair(built, backup=backup)
+    with watching(output, built.store) as watch:
+        return drive(run, tickets, built, watch=by_ticket(watch))
+
+
+COMMANDS = {
+    "repair": Command(
+        _arguments,
+        _repair,
+        "In this process; 'submit --repair' has the cluster do it. Without a name the targets are listed:\n"
+        "what one no longer shows is put on record and mended with what is on record as bad. --target and\n"
+        "--all also hold each manifest and the containers' names and sizes to the record. BACKUP reads all\n"
+        "of one backup.",
+    )
+}

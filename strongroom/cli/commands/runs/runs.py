@@ -1,0 +1,200 @@
+"""status, cancel, retry: looking at runs, and ending or taking them up again."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from strongroom.cli.shared import render_run
+from strongroom.cli.shared.settings import run_store, services, settings
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.numbers import limit
+from strongroom.cli.terminal.output import Output, table
+from strongroom.errors import RunEnded, RunFailed, RunNotFound, UsageError
+from strongroom.model import COMMAND
+from strongroom.operations.timestamps import if_any
+from strongroom.state.records import RunState
+
+if TYPE_CHECKING:
+    from strongroom.config import Settings
+    from strongroom.state.records import Run
+    from strongroom.state.store import RunStore
+
+FOLLOW_SECONDS = 0.25
+
+
+def _status_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", nargs="?", help="a run, or the id that submitting gave")
+    parser.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
+    parser.add_argument(
+        "--limit", metavar="N", type=limit, default=20, help="how many runs to list (default: 20)"
+    )
+
+
+def _status(arguments: Namespace, output: Output) -> int | None:
+    if arguments.id is None:
+        _list(output, arguments.limit)
+        return None
+    from strongroom.cli.shared.drive_run import require_whole  # noqa: PLC0415 - what drives runs
+
+    store = run_store()
+    run = follow(output, arguments.id) if arguments.follow else store.find(arguments.id)
+    rows = render_run.rows_of(store, run)
+    to_do = _to_do(run, store)
+    document = render_run.as_document(run, rows, abandoned=bool(to_do))
+    output.answer(document, render_run.lines_of(run, rows, abandoned=to_do))
+    if to_do and arguments.follow:
+        raise RunFailed(f"run {run.id} is worked on by nobody: its process is gone", hint=to_do)
+    if arguments.follow:
+        require_whole(run)
+    return None
+
+
+def _list(output: Output, limit: int) -> None:
+    store = run_store()
+    runs = store.runs(limit)
+    gone = {run.id for run in runs if _abandoned(run, store)}
+    head = ("RUN", "KIND", "POLICY", "STATE", "BEGAN", "SECONDS")
+    rows = [
+        (
+            run.id,
+            run.spec.kind.value,
+            run.spec.policy,
+            render_run.ABANDONED if run.id in gone else run.state.value,
+            render_run.stamp(run.created_at),
+            f"{render_run.seconds(run):.1f}",
+        )
+        for run in runs
+    ]
+    document = {"runs": [render_run.as_document(run, [], abandoned=run.id in gone) for run in runs]}
+    output.answer(document, table(head, rows) if rows else ["There has been no run yet."])
+
+
+_REPEAT = "Make the backup again: that ends this run first, and removes what it left."
+
+
+def _abandoned(run: Run, store: RunStore) -> bool:
+    from strongroom.operations.runs.abandoned import is_abandoned  # noqa: PLC0415 - what drives runs
+
+    return not run.state.final and is_abandoned(run, store, settings().state_dir)
+
+
+def _to_do(run: Run, store: RunStore) -> str:
+    """Say what to type about a run whose process was killed; nothing about any other."""
+    if not _abandoned(run, store):
+        return ""
+    cancel = f"'strongroom cancel {run.id}' ends it and removes what it left"
+    if run.spec.policy == COMMAND:
+        return f"{_REPEAT} Or: {cancel}."
+    if cluster_runs(settings()):
+        return (
+            f"The cluster takes it up by itself; 'strongroom retry {run.id} --here' goes on here. {cancel}."
+        )
+    return f"'strongroom retry {run.id}' goes on with it; {cancel}."
+
+
+def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
+    """Wait for a run's end, showing how far it is; one just submitted may still be queued, and one that
+    nobody works on has no end to wait for.
+
+    Args:
+        patience: how many seconds to wait for the run to come into being.
+    """
+    from strongroom.cli.shared.follow_run import watching  # noqa: PLC0415
+
+    store = run_store()
+    run = _begun(store, name, patience)
+    with watching(output, store) as watch:
+        while not run.state.final and (cluster_runs(settings()) or not _abandoned(run, store)):
+            if watch is not None:
+                watch(run.id)
+            time.sleep(FOLLOW_SECONDS)  # the database announces nothing
+            run = store.load(run.id)
+    return run
+
+
+def _begun(store: RunStore, name: str, patience: float) -> Run:
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return store.find(name)
+        except RunNotFound:
+            if time.monotonic() > until:
+                raise
+        time.sleep(FOLLOW_SECONDS)
+
+
+def _one(parser: ArgumentParser) -> None:
+    parser.add_argument("id", metavar="RUN", help="the run, or the id that submitting gave")
+
+
+def _retry_arguments(parser: ArgumentParser) -> None:
+    _one(parser)
+    parser.add_argument(
+        "--here", action="store_true", help="drive it in this process, even if a cluster runs"
+    )
+
+
+def _cancel(arguments: Namespace, output: Output) -> None:
+    from strongroom.operations.runs.abandoned import take_up  # noqa: PLC0415
+    from strongroom.operations.runs.drive import end  # noqa: PLC0415
+
+    built = services()
+    found = built.store.find(arguments.id)
+    run = built.store.cancel(found.id)
+    if not run.state.final:
+        # The sweep is a step like any other; done here it needs no cluster.
+        run = end(run.id, built, take_up(run.id, built))
+    rows = render_run.rows_of(built.store, run)
+    output.answer(render_run.as_document(run, rows), render_run.lines_of(run, rows))
+    if found.state.final or run.state is not RunState.CANCELLED:
+        raise RunEnded(
+            f"run {run.id} had ended already, {run.state.value}, {if_any(run.finished_at)}: "
+            "nothing was cancelled"
+        )
+
+
+def _retry(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.shared.drive_run import finish  # noqa: PLC0415 - what drives runs
+    from strongroom.operations.runs import submit  # noqa: PLC0415
+    from strongroom.operations.runs.abandoned import take_up  # noqa: PLC0415
+
+    found = settings()
+    built = services(found)
+    run = built.store.find(arguments.id)
+    if not _abandoned(run, built.store):
+        run = submit.retry(built, run.id)
+    elif run.spec.policy == COMMAND:
+        raise UsageError(f"Run {run.id} wrote a file that is gone with its process.", hint=_REPEAT)
+    if arguments.here or not cluster_runs(found):
+        finish(run.id, take_up(run.id, built), built, output)
+        return
+    # Its steps are ready, or their leases end: the cluster's next reconcile takes and sends them.
+    words = [f"Run {run.id} is taken up again by the cluster. Follow it: strongroom status {run.id} --follow"]
+    output.answer({"id": run.id, "state": run.state}, words)
+
+
+def cluster_runs(found: Settings) -> bool:
+    """Tell whether a cluster would take up what is due: one is configured, or runs here."""
+    from workers.status import read  # noqa: PLC0415
+
+    return bool(found.broker.url) or read(found.state_dir) is not None
+
+
+COMMANDS = {
+    "status": Command(_status_arguments, _status),
+    "cancel": Command(
+        _one,
+        _cancel,
+        "What is being worked on stops at its next renewal; nothing half-made is left. A run that has\n"
+        "ended already is shown, and the exit code is 49: nothing was cancelled. If a process has not let\n"
+        "go of a step after a minute, it is named and the exit code is 112: the run ends later.",
+    ),
+    "retry": Command(
+        _retry_arguments,
+        _retry,
+        "One that failed starts over: its report had swept what it staged. One whose process was killed\n"
+        "goes on where it stopped.",
+    ),
+}

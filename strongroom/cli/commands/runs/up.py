@@ -1,0 +1,123 @@
+"""up: the whole cluster on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from strongroom.cli.shared.settings import settings
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, in_line
+
+if TYPE_CHECKING:
+    from logging import LogRecord
+
+    from strongroom.config import Settings
+    from workers.supervisor import Cluster
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--flower", action="store_true", help="run the task monitor too; it asks for a login")
+    parser.add_argument(
+        "--ephemeral",
+        action="store_true",
+        help="use a stand-in for the broker that keeps no queue over a restart",
+    )
+    parser.add_argument(
+        "--with-recover",
+        action="store_true",
+        help="run the recover workers too: they restore and rotate, hold what opens, and normally rest",
+    )
+
+
+def _up(arguments: Namespace, output: Output) -> None:
+    from workers.pools import POOLS  # noqa: PLC0415 - Celery
+    from workers.supervisor import run_cluster  # noqa: PLC0415
+
+    found = settings()
+    logs = found.state_dir / "logs"
+    log_to(logs, output)
+    output.note(f"Starting the cluster; its logs: {logs}")
+    run_cluster(
+        found,
+        flower=arguments.flower,
+        ephemeral=arguments.ephemeral,
+        pools=[pool.role for pool in POOLS.values() if pool.always or arguments.with_recover],
+        on_ready=lambda cluster: _ready(cluster, found, arguments, output),
+        log_folder=logs,
+        on_line=lambda line: _tell(line, output),
+    )
+    output.note("The cluster has stopped. Nothing is left running.")
+
+
+def _ready(cluster: Cluster, found: Settings, arguments: Namespace, output: Output) -> None:
+    processes = {child.name: child.pid for child in cluster.children}
+    broker = found.broker.url or "the embedded broker"
+    lines = [f"The cluster is up ({', '.join(processes)}) and does what {broker} brings. Ctrl-C stops it."]
+    if arguments.flower:
+        from workers import flower  # noqa: PLC0415
+
+        where = f"http://{found.flower.host}:{found.flower.port}"
+        file = flower.password_file(found)
+        lines.append(f"Flower: {where}; user '{found.flower.user}', its password: cat {quote(str(file))}")
+    output.answer({"ready": True, "processes": processes}, lines)
+
+
+def log_to(folder: Path, output: Output | None) -> None:
+    """Log in ``folder``, as the processes do; what a person should know is said as well."""
+    import logging  # noqa: PLC0415 - logging is for processes that stay
+    from logging.handlers import RotatingFileHandler  # noqa: PLC0415
+
+    from workers.logs import JsonLines  # noqa: PLC0415
+    from workers.outlet import KEPT, LIMIT  # noqa: PLC0415
+    from workers.paths import private_folder  # noqa: PLC0415
+
+    file = RotatingFileHandler(private_folder(folder) / "up.log", maxBytes=LIMIT, backupCount=KEPT)
+    file.setFormatter(JsonLines("up"))
+    handlers: list[logging.Handler] = [file]
+    if output is not None:
+        said = logging.Handler(logging.WARNING)
+        said.emit = lambda record: output.warn(_in_words(record))  # type: ignore[method-assign]
+        handlers.append(said)
+    logging.basicConfig(handlers=handlers, level=logging.INFO, force=True)
+
+
+def _in_words(record: LogRecord) -> str:
+    found = record.__dict__
+    if (child := found.get("child")) is None:
+        return record.getMessage()
+    why = f": {in_line(found['why'])}" if found["why"] else ""
+    often = f", {found['in_a_row']} times in a row" if found["in_a_row"] > 1 else ""
+    return (
+        f"the process '{child}' exited (status {found['status']}{often}) and is started again "
+        f"in {found['again_in']:g} s{why}"
+    )
+
+
+def _tell(line: Mapping[str, Any], output: Output) -> None:
+    """Say what became of a run, in one line."""
+    event = line["event"]
+    if event not in ("run-done", "run-degraded", "run-failed", "run-cancelled"):
+        return
+    who = f"{str(line['at'])[:19]}Z {line['kind']} of '{line['policy']}'"
+    see = f"See 'strongroom status {line['run']}'."
+    if event == "run-done":
+        output.note(f"{who}: done in {line['seconds']:.1f} s ({line['run']})")
+    elif event == "run-cancelled":
+        output.note(f"{who}: cancelled ({line['run']})")
+    else:
+        how = "degraded" if event == "run-degraded" else f"FAILED at {line['step']}"
+        output.warn(f"{who}: {how}: {in_line(str(line['why']).partition(chr(10))[0])}. {see}")
+
+
+COMMANDS = {
+    "up": Command(
+        _arguments,
+        _up,
+        "Broker (embedded, unless the configuration names one), worker pools and beat. What exits is\n"
+        "started again; Ctrl-C stops in order: what runs is finished or handed back.",
+    )
+}

@@ -1,0 +1,1 @@
+"""Commands that configure, probe and show Strongroom."""

@@ -1,0 +1,171 @@
+"""benchmark-backup: how fast this installation seals and uploads, on made-up secrets that nobody can open."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from strongroom.cli.terminal import failures, numbers
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, in_line, plural, size, table
+from strongroom.cli.terminal.progress import counting
+from strongroom.errors import ConfigError, StrongroomError, UsageError
+from strongroom.words import nearest
+
+if TYPE_CHECKING:
+    from strongroom.config import Settings
+    from strongroom.operations.probe.benchmark import Measured
+    from strongroom.operations.probe.transfer import Carried, Pace
+    from strongroom.targets import Target
+
+COUNT = 1000
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--secret-count",
+        metavar="N",
+        type=numbers.limit,
+        default=COUNT,
+        help=f"how many secrets to make up (default: {COUNT})",
+    )
+    parser.add_argument(
+        "--measure-encryption-time", action="store_true", help="measure sealing; alone, it needs no target"
+    )
+    parser.add_argument(
+        "--measure-upload-time", action="store_true", help="measure the targets (default: both of the two)"
+    )
+    parser.add_argument(
+        "--target",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a configured target to measure; repeatable (default: all)",
+    )
+
+
+def _benchmark(arguments: Namespace, output: Output) -> None:
+    from strongroom.cli.commands.setup import demo_data  # noqa: PLC0415 - what seals, and the targets' adapters, are loaded from here on
+    from strongroom.cli.shared.settings import settings  # noqa: PLC0415
+    from strongroom.operations.probe.benchmark import measure  # noqa: PLC0415
+
+    sealing, uploading = _wanted(arguments)
+    found = settings()
+    targets = _targets(arguments.target, found) if uploading else []
+    with counting(output, "measuring", arguments.secret_count) as advance:
+        measured = measure(
+            demo_data.secrets(arguments.secret_count),
+            targets,
+            container_bytes=found.limits.container_bytes,
+            progress=advance,
+        )
+    output.answer(_document(measured, sealing=sealing), _lines(measured, sealing=sealing))
+    _raise_first([carried.error for carried in measured.targets if carried.error is not None], output)
+
+
+def _raise_first(errors: Sequence[StrongroomError], output: Output) -> None:
+    """Say of all that failed what may be left, and raise the first of them."""
+    for error in errors:
+        for note in getattr(error, "__notes__", ()):
+            output.warn(note)
+    for error in errors:
+        raise error
+
+
+def _wanted(arguments: Namespace) -> tuple[bool, bool]:
+    """Return whether to tell of sealing, and whether to upload."""
+    sealing, uploading = arguments.measure_encryption_time, arguments.measure_upload_time
+    if arguments.target and sealing and not uploading:
+        raise UsageError("--target is for --measure-upload-time, which was not asked for.")
+    return (sealing, uploading) if sealing or uploading else (True, True)
+
+
+def _targets(wanted: Sequence[str], found: Settings) -> list[Target]:
+    from strongroom.operations.probe.transfer import require_removable  # noqa: PLC0415
+    from strongroom.wiring import adapters  # noqa: PLC0415
+
+    if not found.targets:
+        raise ConfigError("no target is configured to be measured", hint=_NO_TARGET)
+    if unknown := [name for name in wanted if name not in found.targets]:
+        raise UsageError(
+            f"There is no target {in_line(unknown[0])!r}.", hint=nearest(unknown[0], found.targets)
+        )
+    names = list(dict.fromkeys(wanted)) or list(found.targets)
+    targets = [adapters.target(name, found, prepare=True) for name in names]
+    require_removable(targets)
+    return targets
+
+
+def _document(measured: Measured, *, sealing: bool) -> dict[str, Any]:
+    return {
+        "secrets": measured.sealing.secrets,
+        "versions": measured.versions,
+        "containers": measured.containers,
+        "size": measured.sealing.size,
+        "sealing": _pace(measured.sealing) if sealing else None,
+        "targets": [_carried(carried) for carried in measured.targets],
+    }
+
+
+def _pace(pace: Pace) -> dict[str, float]:
+    return {
+        "seconds": round(pace.seconds, 6),
+        "secrets_per_second": round(pace.secrets_per_second, 1),
+        "megabytes_per_second": round(pace.megabytes_per_second, 3),
+    }
+
+
+def _carried(carried: Carried) -> dict[str, object]:
+    error = failures.as_document(carried.error) if carried.error is not None else None
+    return {"target": carried.target, **_pace(carried.pace), "hidden": carried.hidden, "error": error}
+
+
+def _lines(measured: Measured, *, sealing: bool) -> Iterator[str]:
+    sealed = measured.sealing
+    what = f"{plural(sealed.secrets, 'made-up secret')} ({plural(measured.versions, 'version')})"
+    where = f"{plural(measured.containers, 'container')} that nobody can open"
+    yield f"{what}, {size(sealed.size)} in {where}:"
+    yield from (f"  {line}" for line in table(("What", *_HEAD, ""), _rows(measured, sealing=sealing)))
+    yield "By one process, one container at a time; a backup has several of both."
+    yield from _left(measured.targets)
+
+
+def _rows(measured: Measured, *, sealing: bool) -> Iterator[tuple[str, ...]]:
+    if sealing:
+        yield "seal, reopen, compare", *_cells(measured.sealing), ""
+    for carried in measured.targets:
+        failed = f"failed: {carried.error.code}" if carried.error is not None else ""
+        yield f"{carried.target}: put, read back", *_cells(carried.pace), failed
+
+
+def _cells(pace: Pace) -> Iterator[str]:
+    numbers = (f"{pace.seconds:.2f}", f"{pace.secrets_per_second:,.0f}", f"{pace.megabytes_per_second:,.1f}")
+    return (number.rjust(len(head)) for number, head in zip(numbers, _HEAD, strict=True))
+
+
+def _left(targets: Sequence[Carried]) -> Iterator[str]:
+    """Say what of it is left on the targets, as far as they tell."""
+    sound = [carried for carried in targets if carried.error is None]
+    if clean := [carried.target for carried in sound if carried.hidden == 0]:
+        yield f"Deleted again, and nothing is left: {', '.join(clean)}."
+    for carried in sound:
+        if carried.hidden is None:
+            yield f"Deleted again; whether {carried.target} only hides what is deleted, it does not tell."
+        elif carried.hidden:
+            hidden = plural(carried.hidden, "object")
+            yield f"Deleted again; {carried.target} hides {hidden} under 'probes/' until its rules end that."
+
+
+_HEAD = ("Seconds", "Secrets/s", "   MB/s")
+_NO_TARGET = "Name one under 'targets': 'strongroom config reference' shows how."
+
+COMMANDS = {
+    "benchmark-backup": Command(
+        _arguments,
+        _benchmark,
+        "Seals made-up secrets as a backup does, for a key that nobody keeps. Each container is put on each\n"
+        "target under 'probes/', where nothing takes it for a backup, read back and deleted. A target that\n"
+        "locks what is put on it is refused. Without one of the two --measure options both are measured.",
+    ),
+}

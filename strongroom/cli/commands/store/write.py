@@ -1,0 +1,174 @@
+"""set, import and delete: changing the local store. A value never stands on a command line."""
+
+from __future__ import annotations
+
+import re
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
+
+from strongroom.cli.shared import sources
+from strongroom.cli.terminal import place, prompts
+from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.output import Output, plural
+from strongroom.cli.terminal.progress import Advance, counting
+from strongroom.container.writer import MAX_VALUES
+from strongroom.errors import (
+    EmptySource,
+    NothingSelected,
+    SecretNotFound,
+    SecretTooLarge,
+    StrongroomError,
+    UsageError,
+    VerificationFailed,
+)
+from strongroom.model import Rotation, Secret, SecretBytes, Selection
+from strongroom.operations.restore.restore import plan_restore
+from strongroom.sources import Source
+
+_EVERY = re.compile(r"([1-9][0-9]{0,4})([dwy])")
+_DAYS = {"d": 1, "w": 7, "y": 365}
+
+
+def _set_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the secret; one that exists gets a new version")
+    parser.add_argument("--type", metavar="T", help="what it is: password, api_key, certificate, …")
+    parser.add_argument(
+        "--tag", metavar="KEY=VALUE", action="append", default=[], help="repeatable; replaces all tags"
+    )
+    parser.add_argument("--expires", metavar="DATE", help="2027-01-31, or with a time: 2027-01-31T12:00:00Z")
+    parser.add_argument("--rotate-every", metavar="TIME", help="90d, 12w or 1y")
+    parser.add_argument(
+        "--exact", action="store_true", help="keep a line feed at the end of what is piped in"
+    )
+
+
+def _set(arguments: Namespace, output: Output) -> None:
+    tags = sources.pairs(arguments.tag, "--tag")
+    expires, rotation = _expiry(arguments.expires), _rotation(arguments.rotate_every)
+    store = sources.local_store(place.find())
+    version = store.set(
+        arguments.name,
+        SecretBytes(_value(exact=arguments.exact)),
+        type=arguments.type,
+        tags=tags or None,
+        expires_at=expires,
+        rotation=rotation,
+    )
+    words = f"'{arguments.name}' is stored, version {version}."
+    output.answer({"name": arguments.name, "version": version}, [words])
+
+
+def _value(*, exact: bool) -> bytes:
+    if sys.stdin.isatty():
+        value = prompts.hidden_twice("Value").encode()
+    else:
+        value = sys.stdin.buffer.read(MAX_VALUES + len(b"\r\n") + 1)
+        value = value if exact else value.removesuffix(b"\n").removesuffix(b"\r")
+    if len(value) > MAX_VALUES:
+        raise SecretTooLarge(
+            f"The value has more than {MAX_VALUES >> 20} MiB.", hint="Nothing was stored. Split the secret."
+        )
+    if not value:
+        raise UsageError(
+            "There is no value: nothing was piped in or typed.",
+            hint="For example: pass db | strongroom set DB",
+        )
+    return value
+
+
+def _expiry(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        if len(text) == len("2027-01-31"):
+            return f"{date.fromisoformat(text)}T00:00:00Z"
+        if datetime.fromisoformat(text).tzinfo is not None:
+            return text
+    except ValueError:
+        pass
+    raise UsageError(
+        "--expires needs a date.", hint="2027-01-31, or with time and zone: 2027-01-31T12:00:00Z"
+    )
+
+
+def _rotation(text: str | None) -> Rotation | None:
+    if text is None:
+        return None
+    match = _EVERY.fullmatch(text)
+    if match is None:
+        raise UsageError("--rotate-every needs a number of days, weeks or years.", hint="90d, 12w or 1y")
+    return Rotation(days=int(match[1]) * _DAYS[match[2]])
+
+
+def _import_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="PATH[:FORMAT]", help="a .env, JSON or JSONL file, or a directory of secret files"
+    )
+    parser.add_argument(
+        "--overwrite-existing", action="store_true", help="add versions on top of what exists"
+    )
+    sources.add_selection_arguments(parser)
+
+
+def _import(arguments: Namespace, output: Output) -> None:
+    here = place.find()
+    source = sources.source_of(sources.FILES + arguments.file.removeprefix(sources.FILES), here)
+    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    store = sources.local_store(here)
+    with counting(output, "importing", None) as advance:
+        counted = _counted(sources.everything(source, selection), advance)
+        written = store.import_(counted, overwrite=arguments.overwrite_existing)
+    if not written:
+        raise _nothing(source, selection)
+    same = plan_restore(lambda: sources.everything(source, selection), store, overwrite=False).unchanged
+    if same != written:
+        raise VerificationFailed(f"{plural(written - same, 'secret')} did not read back as imported.")
+    words = f"{plural(written, 'secret')} imported, read back and compared."
+    output.answer(
+        {"imported": written, "compared": same}, [words, f"{arguments.file} still holds them in plain text."]
+    )
+
+
+def _counted(secrets: Iterable[Secret], advance: Advance) -> Iterator[Secret]:
+    for secret in secrets:
+        advance(1)
+        yield secret
+
+
+def _nothing(source: Source, selection: Selection) -> StrongroomError:
+    if selection == Selection():
+        return EmptySource(f"'{source.name}' holds no secret.", hint="Nothing was imported. Check the path.")
+    return NothingSelected("The filter matches no secret; nothing was imported.", hint="Check the filter.")
+
+
+def _delete_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("names", metavar="NAME", nargs="+", help="secrets to remove, with all their versions")
+    parser.add_argument("--force", action="store_true", help="do not ask")
+
+
+def _delete(arguments: Namespace, output: Output) -> None:
+    store = sources.local_store(place.find())
+    names = list(dict.fromkeys(arguments.names))
+    heads = store.heads(names)
+    missing = [name for name in names if name not in heads]
+    if missing:
+        shown = ", ".join(f"'{name}'" for name in missing)
+        raise SecretNotFound(f"There is no secret {shown}; nothing was removed.")
+    prompts.confirm(f"This removes {plural(len(names), 'secret')} with all versions", force=arguments.force)
+    removed = store.delete(names)
+    output.answer(
+        {"removed": removed}, [f"{plural(removed, 'secret')} removed. Backups still hold what they held."]
+    )
+
+
+COMMANDS = {
+    "set": Command(
+        _set_arguments,
+        _set,
+        "The value comes from stdin, or from a hidden prompt. Earlier versions are kept.",
+    ),
+    "import": Command(_import_arguments, _import, "All of it is imported, or nothing."),
+    "delete": Command(_delete_arguments, _delete),
+}

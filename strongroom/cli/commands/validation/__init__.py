@@ -1,0 +1,1 @@
+"""Commands that compare live secrets with a backup."""

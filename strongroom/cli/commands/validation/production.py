@@ -1,0 +1,133 @@
+"""validate --production: all sources that policies name, against their newest backups; nothing is made."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+
+from strongroom.cli.shared import backup_selection, identities, sources, trust
+from strongroom.cli.shared.settings import recorded, settings
+from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.progress import counting
+from strongroom.errors import ConfigError, StrongroomError
+from strongroom.model import Entry, Selection
+from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.validation import live as validating
+from strongroom.operations.validation import policies
+from strongroom.operations.validation.live import Validated
+from strongroom.operations.validation.policies import Held
+from strongroom.sources import Source
+from strongroom.sources.select import matches
+from strongroom.wiring import adapters
+
+if TYPE_CHECKING:
+    from strongroom.config import PolicySettings, Settings
+    from strongroom.keys import Opener
+    from strongroom.state.store import RunStore
+
+
+def validate(arguments: Namespace, output: Output, here: Place) -> tuple[Sequence[Validated], Sequence[Held]]:
+    """Look at each source once, and at the backup of each policy that a restore would take.
+
+    Raises:
+        ConfigError: no policy is configured, so nobody knows what production is.
+    """
+    found = settings()
+    if not found.policies:
+        raise ConfigError(
+            "No policy is configured, so nobody knows which sources production has.",
+            hint="Name one under 'policies', or validate a source: 'strongroom validate --source NAME'.",
+        )
+    trusted = trust.trusted(here, arguments.signer)
+    means = _Means(
+        found,
+        here,
+        output,
+        recorded(found),
+        identities.identities_of(arguments, output, here),
+        trusted,
+        _chooser(found, here, trusted),
+    )
+    looked: list[Validated] = []
+    held: list[Held] = []
+    for name in dict.fromkeys(policy.source for policy in found.policies.values()):
+        if found.sources[name].kind == "raft":
+            looked.append(_as_a_whole(name))
+        else:
+            one, against = _source(name, means)
+            looked.append(one)
+            held += against
+    return looked, held
+
+
+class _Means(NamedTuple):
+    """With what to look."""
+
+    settings: Settings
+    here: Place
+    output: Output
+    store: RunStore | None
+    opens: Sequence[Opener]
+    trusted: frozenset[str]
+    chooser: Chooser
+
+
+def _source(name: str, means: _Means) -> tuple[Validated, list[Held]]:
+    """Look at one source; one that does not answer must not hide the others."""
+    of_it = {key: one for key, one in means.settings.policies.items() if one.source == name}
+    looked, held = Validated(source=name, secrets=0, findings=()), list[Held]()
+    try:
+        source = sources.source_of(name, means.here)
+        with counting(means.output, f"looking at {name}", None) as advance:
+            entries = _meant(source, [policy.selection for policy in of_it.values()])
+            looked = validating.values(source, entries, now=datetime.now(UTC), progress=advance)
+        if not looked.secrets:
+            looked = replace(looked, findings=(policies.nothing_there(name),))
+        for key, policy in of_it.items():
+            held.append(_held(key, policy, source, means))
+    except StrongroomError as error:
+        unreadable = policies.unreadable(name, error)
+        looked = replace(looked, findings=(*looked.findings, unreadable))
+    return looked, held
+
+
+def _meant(source: Source, selections: Sequence[Selection]) -> Iterator[Entry]:
+    tagged = any(selection.tags for selection in selections)
+    for entry in source.list(with_tags=tagged):
+        if any(matches(selection, entry) for selection in selections):
+            yield entry
+
+
+def _held(key: str, policy: PolicySettings, source: Source, means: _Means) -> Held:
+    try:
+        choice = means.chooser.choose(Asked(policy=key, values=False, partial=True))
+    except StrongroomError as error:
+        known = means.store is not None and bool(means.store.backups(policy=key, limit=1))
+        return policies.no_backup(key, source.name, error, known=known)
+    held = policies.hold(key, source, policy.selection, choice, identities=means.opens, trusted=means.trusted)
+    return policies.passed_over(held, means.chooser.passed)
+
+
+def _chooser(found: Settings, here: Place, trusted: frozenset[str]) -> Chooser:
+    """Look at the targets that policies name, as a restore does."""
+    names = dict.fromkeys(name for policy in found.policies.values() for name in policy.targets)
+    holders = [Holder(name, partial(adapters.target, name, found, prepare=False)) for name in names]
+    quarantined, gone = backup_selection.recorded(here)
+    return Chooser(holders, trusted=trusted, quarantined=quarantined, gone=gone)
+
+
+def _as_a_whole(name: str) -> Validated:
+    from strongroom.operations.validation.value_checks import Finding  # noqa: PLC0415
+
+    text = (
+        "it is a server as a whole, which a snapshot would have to be taken of; nothing in it was looked at"
+    )
+    finding = Finding(secret="", source=name, check="not-looked-at", text=text, wrong=False)
+    return Validated(source=name, secrets=0, findings=(finding,))

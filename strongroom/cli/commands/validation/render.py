@@ -1,0 +1,127 @@
+"""What validate found, for people and machines, and what the whole comes to. No value is in any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from strongroom.cli.shared import sources
+from strongroom.cli.terminal.output import Output, in_line, plural, table
+from strongroom.errors import SecretNotFound, StrongroomError, VerificationFailed
+
+if TYPE_CHECKING:
+    from strongroom.operations.validation.live import Compared, Validated
+    from strongroom.operations.validation.policies import Held
+    from strongroom.operations.validation.value_checks import Finding
+
+NAMED = 5
+SHOWN = 200
+"""Findings that people are shown; machines get all of them."""
+
+_TWICE = frozenset({"missing", "unreadable"})
+"""What both looks at a secret tell, by itself and beside a backup, in words of their own."""
+
+
+def answer(output: Output, looked: Sequence[Validated], held: Sequence[Held]) -> None:
+    """Answer with all that was found.
+
+    Raises:
+        SecretNotFound: secrets are missing, and nothing else is wrong.
+        VerificationFailed: something is wrong.
+    """
+    findings = _findings(looked, held)
+    wrong = [finding for finding in findings if finding.wrong]
+    document = {
+        "sources": [_document(one) for one in looked],
+        "policies": [_document(one) for one in held],
+        "findings": findings,
+        "wrong": len(wrong),
+        "remarks": len(findings) - len(wrong),
+    }
+    output.answer(document, _lines(looked, held, findings))
+    if wrong:
+        raise _error(wrong)
+
+
+def _findings(looked: Sequence[Validated], held: Sequence[Held]) -> list[Finding]:
+    """Return each finding once, with its source, the wrong ones first."""
+    from msgspec.structs import replace  # noqa: PLC0415 - half of what '--help' would cost
+
+    found: dict[tuple[str, str, str, str], Finding] = {}
+    pairs = [(one.source, finding) for one in looked for finding in one.findings]
+    pairs += [(one.source, finding) for one in held for finding in one.findings]
+    for source, finding in pairs:
+        named = replace(finding, source=finding.source or source)
+        key = (named.source, named.secret, named.check, "" if named.check in _TWICE else named.text)
+        if key not in found or named.wrong:
+            found[key] = named
+    return sorted(found.values(), key=lambda one: not one.wrong)
+
+
+def _document(one: Validated | Held) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in one.__struct_fields__ if name != "findings"}
+
+
+def _lines(looked: Sequence[Validated], held: Sequence[Held], findings: Sequence[Finding]) -> Iterator[str]:
+    for one in looked:
+        yield f"{_name(one.source)}: {plural(one.secrets, 'secret')} looked at"
+        if one.compared is not None:
+            yield f"  compared with the backup: {_words(one.compared)}"
+    if held:
+        yield from ("", *_policies(held))
+    if findings:
+        yield from ("", *_table(findings))
+    wrong = sum(finding.wrong for finding in findings)
+    if not wrong:
+        yield f"Nothing is wrong; {plural(len(findings), 'remark')}."
+    if len(findings) > SHOWN:
+        yield f"{plural(len(findings) - SHOWN, 'more finding')}: --json has all of them."
+
+
+def _policies(held: Sequence[Held]) -> Iterator[str]:
+    rows = [
+        (one.policy, one.source, one.backup or "-", one.held, one.now, one.depth.value, _compared(one))
+        for one in held
+    ]
+    yield from table(("POLICY", "SOURCE", "BACKUP", "HELD", "NOW", "DEPTH", "COMPARED"), rows)
+
+
+def _compared(one: Held) -> str:
+    return "-" if one.compared is None else _words(one.compared)
+
+
+def _words(counts: Compared) -> str:
+    numbers = {
+        "the same": counts.same,
+        "otherwise": counts.differs,
+        "missing from the source": counts.missing,
+        "not in the backup": counts.not_in_backup,
+    }
+    return ", ".join(f"{number:,} {words}" for words, number in numbers.items() if number) or "nothing there"
+
+
+def _table(findings: Sequence[Finding]) -> Iterator[str]:
+    rows = [
+        ("wrong" if one.wrong else "remark", one.source, one.secret or "-", one.check, one.text)
+        for one in findings[:SHOWN]
+    ]
+    yield from table(("STATE", "SOURCE", "SECRET", "CHECK", "WHAT"), rows)
+
+
+def _name(source: str) -> str:
+    return "The local store" if source == sources.LOCAL else f"'{source}'"
+
+
+def _error(wrong: Sequence[Finding]) -> StrongroomError:
+    """Return what the whole comes to: names that are missing alone are one thing, all else another."""
+    if all(finding.check == "missing" for finding in wrong):
+        return SecretNotFound(
+            f"{plural(len(wrong), 'secret')} that should be there {'is' if len(wrong) == 1 else 'are'} not.",
+            hint="Each is listed. If it was deleted on purpose since, all is well; else restore it.",
+        )
+    named = ", ".join(in_line(f"{one.secret or one.source}: {one.check}") for one in wrong[:NAMED])
+    more = f", and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+    return VerificationFailed(
+        f"{plural(len(wrong), 'thing')} wrong: {named}{more}.",
+        hint="Each line above says what. Restore that secret once more, or put it right at its source.",
+    )

@@ -1,0 +1,98 @@
+"""``strongroom``: find the command, run it, and turn every outcome into an exit code."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import sys
+from collections.abc import Sequence
+from itertools import takewhile
+
+from strongroom import __version__
+from strongroom.cli import parser
+from strongroom.cli.table import COMMANDS
+from strongroom.cli.terminal import failures
+from strongroom.cli.terminal.output import Output, clear_broken_pipe, fill_streams
+from strongroom.cli.terminal.stopping import in_order
+from strongroom.errors import StrongroomError
+
+_LEADING = frozenset({"--json", "-q", "--quiet"})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    _keep_no_core()
+    atexit.register(gc.freeze)  # Python collects as it ends, and would look through all that ends with it
+    fill_streams()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    output = Output(json=parser.is_json(words))
+    try:
+        with in_order():
+            code = _run(words, output)
+            sys.stdout.flush()
+    except BaseException as error:  # noqa: BLE001 - whatever it is, a person gets words and no traceback
+        failures.debug(error)
+        _settle_accesses(error)
+        return _explain(error, output)
+    _settle_accesses(None)
+    return code
+
+
+def _settle_accesses(error: BaseException | None) -> None:
+    """Put on record what came of opening a backup, if this command tried to."""
+    if (accessed := sys.modules.get("strongroom.cli.shared.access_log")) is not None:
+        accessed.settle(error)
+
+
+def _keep_no_core() -> None:
+    """A core dump, of a fault or of Ctrl-\\, would hold keys and values."""
+    import resource  # noqa: PLC0415 - a module for Unix alone
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _explain(error: BaseException, output: Output) -> int:
+    match error:
+        case StrongroomError():
+            return failures.report(error, output)
+        case KeyboardInterrupt():
+            return failures.interrupted(error)
+        case BrokenPipeError():
+            clear_broken_pipe()
+            return failures.BROKEN_PIPE
+        case OSError():
+            return failures.report(failures.from_os(error), output)
+        case _:
+            return failures.unexpected(error, output)
+
+
+def _run(words: list[str], output: Output) -> int:
+    words = _leading_options_last(words)
+    name = words[0] if words else ""
+    if name in ("", "-h", "--help", "help"):
+        print(parser.overview(), end="", file=sys.stdout if name else sys.stderr)
+        return 0 if name else 2
+    if name in ("--version", "version"):
+        print(f"{parser.PROGRAM} {__version__}")
+        return 0
+    if name not in COMMANDS:
+        raise parser.unknown_command(name)
+    return _command(name, words[1:], output)
+
+
+def _leading_options_last(words: list[str]) -> list[str]:
+    """Accept the options of every command in front of it too."""
+    leading = list(takewhile(_LEADING.__contains__, words))
+    return words[len(leading) :] + leading
+
+
+def _command(name: str, words: list[str], output: Output) -> int:
+    try:
+        parsed = parser.parse(name, words)
+    except SystemExit:  # --help has printed
+        return 0
+    output.json, output.quiet = parsed.json, parsed.quiet
+    code = parser.load(name).run(parsed, output) or 0
+    if output.ending is not None and not code:
+        raise output.ending
+    return code

@@ -1,0 +1,137 @@
+"""The pages of commands and of exit codes, made from the parsers and the errors so that they cannot go stale.
+
+``python scripts/make_reference.py`` writes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from strongroom import errors
+from strongroom.cli.parser import load, parser_of
+from strongroom.cli.table import COMMANDS, GROUPS
+from strongroom.cli.terminal import failures
+from strongroom.errors import StrongroomError
+
+_HEAD = """\
+# Commands
+
+<!-- Made from the code: python scripts/make_reference.py -->
+
+Run a command as `strongroom COMMAND`.
+`python scripts/secrets_cli.py COMMAND` runs the same program.
+
+- The answer goes to stdout.
+  With `--json` it is exactly one JSON document, also after an error.
+- Progress, remarks and errors go to stderr.
+  Progress is shown on a terminal only, and `--quiet` leaves out progress and remarks.
+- An error says what happened, what it means for the data, and what to do next ([exit codes](exit-codes.md)).
+- A secret value is read from stdin or a hidden prompt, never from the command line.
+- A passphrase is read from the first of these that is set: `--passphrase-file`, `STRONGROOM_PASSPHRASE_FILE`,
+  `STRONGROOM_PASSPHRASE`, a hidden prompt.
+- No file is overwritten without `--force`, and a new file gets its name only after it was read back.
+- Reading and restoring from a file need no configuration, no database and no broker.
+- `STRONGROOM_DEBUG=1` shows where an error came from, and never a value.
+
+"""
+_CODES = """\
+# Exit codes
+
+<!-- Made from the code: python scripts/make_reference.py -->
+
+Every error ends a command with the code in this table. With `--json` the document names the error as `code`.
+
+| Code | Name | Meaning | What to do |
+|---:|---|---|---|
+| 0 | | It worked, to the depth that the answer says. | |
+"""
+
+
+def commands_markdown() -> str:
+    """Return the page of commands."""
+    return _HEAD + "".join(_groups()).rstrip("\n") + "\n"
+
+
+def exit_codes_markdown() -> str:
+    """Return the page of exit codes."""
+    return _CODES + "".join(_codes())
+
+
+def _groups() -> Iterator[str]:
+    for group, commands in GROUPS.items():
+        yield f"## {group}\n\n"
+        for name in commands:
+            yield _command(name)
+
+
+def _command(name: str) -> str:
+    parser = parser_of(name)
+    summary, details = COMMANDS[name].summary, load(name).details
+    text = f"### {name}\n\n{summary[0].upper()}{summary[1:]}.\n\n"
+    if details:
+        text += f"```text\n{details}\n```\n\n" if "  " in details else f"{details}\n\n"
+    return text + _table(parser) + "".join(_nested(name, parser))
+
+
+def _nested(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to look
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            for word, inner in action.choices.items():
+                yield f"#### {name} {word}\n\n{_help_of(action, word)}\n\n" + _table(inner)
+
+
+def _help_of(action: argparse._SubParsersAction[Any], word: str) -> str:
+    found = next((choice for choice in action._get_subactions() if choice.dest == word), None)  # noqa: SLF001
+    words = (found.help if found else "") or ""
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def _table(parser: argparse.ArgumentParser) -> str:
+    rows = [row for action in parser._actions if (row := _row(action))]  # noqa: SLF001
+    return "| | |\n|---|---|\n" + "".join(rows) + "\n" if rows else ""
+
+
+def _row(action: argparse.Action) -> str:
+    if isinstance(action.choices, dict) or action.dest in ("help", "json", "quiet"):
+        return ""
+    words = ", ".join(action.option_strings)
+    takes = str(action.metavar or "") if action.nargs != 0 else ""
+    repeated = " …" if action.nargs == "+" else ""
+    shown = f"{words} {takes}".strip() + repeated
+    return f"| `{shown}` | {_cell(action.help or '')} |\n"
+
+
+def _codes() -> Iterator[str]:
+    own = [
+        (failures.UNEXPECTED, "", "A fault of Strongroom's own.", "Report it, with the line that it prints."),
+        (
+            failures.INTERRUPTED,
+            "",
+            "Interrupted by Ctrl-C; nothing half-written was left, or it says so.",
+            "",
+        ),
+        (failures.BROKEN_PIPE, "", "Whoever read the output stopped reading.", ""),
+        (
+            failures.TERMINATED,
+            "",
+            "Asked to end (SIGTERM); nothing half-written was left, or it says so.",
+            "",
+        ),
+    ]
+    typed = [(k.exit_code, k.__name__, failures.meaning_of(k), k.default_hint) for k in kinds()]
+    for code, name, meaning, hint in sorted([*typed, *own]):
+        yield f"| {code} | {f'`{name}`' if name else ''} | {_cell(meaning)} | {_cell(hint)} |\n"
+
+
+def kinds() -> list[type[StrongroomError]]:
+    """Return every error there is, but for those that only group others."""
+    found = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, StrongroomError)
+    ]
+    return [kind for kind in found if kind.default_hint or not kind.__subclasses__()]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,72 @@
+"""Leaving on record who opens a backup, or has a value shown, from this command line."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from argparse import Namespace
+from collections.abc import Callable
+
+from strongroom.cli.terminal.output import Output, in_line
+from strongroom.cli.terminal.place import Place
+from strongroom.errors import KeyServiceUnavailable, NothingOpens, UsageError, WrongKey
+from strongroom.operations.evidence import access_log
+
+
+def opened(arguments: Namespace, output: Output, here: Place, backup: str, *, quarantine: str = "") -> None:
+    """Note that a backup is about to be opened; ``quarantine`` says why it should not be."""
+    given = vars(arguments)
+    where = given.get("backup_file") or given.get("from_target") or given.get("file")
+    words = ", ".join(map(str, where)) if isinstance(where, list) else str(where or "the configured targets")
+    more = {"quarantined": in_line(quarantine)} if quarantine else {}
+    attempted(arguments, output, here, backup=backup, where=in_line(words), **more)
+
+
+def attempted(
+    arguments: Namespace, output: Output, here: Place, *, backup: str, where: str, **more: str
+) -> None:
+    """Note an attempt before it is made: a process that is killed leaves that much.
+
+    What came of it is noted by :func:`settle`, once that is known.
+    """
+    detail = {"backup": backup, "where": where, **more}
+    noted(access_log.ATTEMPTED, arguments, output, here, **detail)
+    _PENDING.append(lambda kind, **error: noted(kind, arguments, output, here, **detail, **error))
+
+
+def settle(error: BaseException | None) -> None:
+    """Note what came of the attempts: opened, or failed if no key at hand opened anything."""
+    while _PENDING:
+        note = _PENDING.pop(0)
+        if isinstance(error, _UNOPENED):
+            note(access_log.FAILED, error=type(error).__name__)
+        else:
+            note(access_log.OPENED)
+
+
+_PENDING: list[Callable[..., None]] = []
+_UNOPENED = (WrongKey, NothingOpens, KeyServiceUnavailable, UsageError)
+"""What ends a command before anything was opened. Damage is none of it: some was read by then, perhaps."""
+
+
+def noted(kind: str, arguments: Namespace, output: Output, here: Place, **detail: str | int | None) -> None:
+    """Leave a line where an installation is. One that cannot be left is said: it stops no recovery."""
+    if kind in (access_log.RESTORED, access_log.SHOWN):  # which only an opened backup leads to
+        settle(None)
+    if not here.state_dir.is_dir():
+        return
+    who = {"command": arguments.command_name, "by": _user(), "host": os.uname().nodename}
+    try:
+        access_log.note(here.state_dir, kind, **who, **detail)
+    except OSError as error:
+        output.note(f"note: that this was opened could not be put on record: {error.strerror}")
+
+
+def _user() -> str:
+    """Return who runs this, and behind sudo who typed it: whom the system knows, not what is claimed."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid {os.getuid()}"
+    typed = os.environ.get("SUDO_USER", "")
+    return f"{name} (sudo by {typed[:64]})" if typed.isprintable() and typed else name

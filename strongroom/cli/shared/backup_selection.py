@@ -1,0 +1,229 @@
+"""From which targets and which backup a command reads: chosen by one rule, and said aloud."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from shlex import quote
+from typing import TYPE_CHECKING, Any, cast
+
+from strongroom.cli.shared import backup_argument, shred_guard, trust
+from strongroom.cli.terminal.output import Output, plural
+from strongroom.cli.terminal.place import Place
+from strongroom.errors import (
+    LeftAside,
+    StrongroomError,
+    TargetError,
+    TargetsUnsound,
+    UntrustedSigner,
+    UsageError,
+)
+from strongroom.model import Selection
+from strongroom.operations.archive.coverage import PART, Asked, limits_of
+from strongroom.operations.archive.select_backup import SHOWN, Choice, Chooser, Holder, is_ahead, said
+from strongroom.operations.layout import manifest_name
+
+if TYPE_CHECKING:
+    from strongroom.container.signing import Signers
+    from strongroom.operations.archive.quarantine_marks import Recorded
+    from strongroom.state.store import RunStore
+    from strongroom.targets import Target
+
+
+def asked_of(
+    arguments: Namespace,
+    *,
+    values: bool,
+    selection: Selection = Selection(),
+    name: str = "",
+    source: str = "",
+) -> Asked:
+    """Return what a command line asks for."""
+    given = vars(arguments)
+    return Asked(
+        values=values,
+        selection=selection,
+        name=name,
+        policy=given.get("policy") or "",
+        backup=given.get("backup") or "",
+        until=given.get("at"),
+        source=source,
+        partial=given.get("partial", False),
+        use_quarantined=given.get("use_quarantined", False),
+    )
+
+
+def chooser(arguments: Namespace, here: Place, known: frozenset[str], *, strangers: bool = False) -> Chooser:
+    """Look at the targets that are named, or at all that are configured."""
+    quarantined, gone = recorded(here)
+    holders = list(_named(arguments.from_target, here) if arguments.from_target else configured(here))
+    return Chooser(holders, trusted=known, strangers=strangers, quarantined=quarantined, gone=gone)
+
+
+def recorded(here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
+    """Return what the record here has in quarantine, and what was shredded; a recovery needs no record."""
+    with suppress(StrongroomError):
+        if (store := shred_guard.store_of(here)) is not None:
+            return _recorded(store, here)
+    return {}, frozenset()
+
+
+def _recorded(store: RunStore, here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
+    from strongroom.operations.archive import quarantine  # noqa: PLC0415 - sqlalchemy
+    from strongroom.operations.shredding.record import asked  # noqa: PLC0415
+
+    return quarantine.recorded(store), frozenset(asked(store, trust.trusted(here)))
+
+
+def _named(words: Sequence[str], here: Place) -> Iterator[Holder]:
+    for word in dict.fromkeys(words):
+        target = backup_argument.target_of(word, here)  # a wrong word is told before anything is read
+        configured_as = target.name if target.name in here.section("targets") else word
+        yield Holder(configured_as, partial(_same, target))
+
+
+def configured(here: Place) -> Iterator[Holder]:
+    """Yield the targets that policies name, or all of them; those of a fresh installation, as far as made.
+
+    Raises:
+        UsageError: there is none.
+    """
+    names = list(here.section("targets"))
+    if not names:
+        names = [name for name in backup_argument.DEFAULTS if (here.state_dir / "targets" / name).is_dir()]
+    if not names:
+        raise UsageError(
+            "No target is configured here, so there is nothing to read from.",
+            hint="Name a copy of a target, or a file: --from-target DIRECTORY, or --backup-file FILE.",
+        )
+    policies = here.section("policies").values()
+    used = {name: _is_online(policies, name) for policy in policies for name in _targets_of(policy)}
+    for name in names:
+        if not used or name in used:
+            yield Holder(name, partial(backup_argument.target_of, name, here), used.get(name, True))
+
+
+def _targets_of(policy: Mapping[str, Any]) -> list[str]:
+    found = policy.get("targets")
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+
+def _is_online(policies: Any, name: str) -> bool:
+    """Tell whether a target is used by a policy that is not offline: the media of those are mostly away."""
+    return any(name in _targets_of(policy) and not policy.get("offline") for policy in policies)
+
+
+def _same(target: Any) -> Any:
+    return target
+
+
+def take(found: Chooser, asked: Asked, output: Output) -> Choice:
+    """Choose a backup, and say which one and what was passed over.
+
+    Raises:
+        UntrustedSigner: says which fingerprint it is, and how to go on.
+    """
+    with explained():
+        choice = found.choose(asked)
+    say(choice, found, asked, output)
+    return choice
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Have an unknown signer told with the very words that go on from there."""
+    try:
+        yield
+    except UntrustedSigner as error:
+        raise trust.explained(error) from None
+
+
+def say(choice: Choice, found: Chooser, asked: Asked, output: Output) -> None:
+    """Say which backup is read, what newer ones were passed over, and what this one cannot bring."""
+    manifest = choice.manifest
+    where = ", ".join(f"'{replica.name}'" for replica in choice.replicas)
+    output.note(
+        f"from backup {manifest.backup_id} of policy '{manifest.policy}', made {manifest.created_at}: "
+        f"{plural(manifest.counts.secrets, 'secret')}, on {where}"
+    )
+    if is_ahead(manifest, time.time()):
+        output.warn(
+            "this backup is dated ahead of this host's clock. One of the clocks was wrong, and backups made "
+            "since may count as older: see 'strongroom catalog list', and name one with --backup."
+        )
+    for line in said(found.passed):
+        output.note(f"  newer, passed over: {line}")
+    output.end_with(_left_aside(found, manifest.backup_id))
+    for name, error in found.away.items():
+        output.note(f"  not looked at: '{name}': {error.message}")
+    if asked.partial and limits_of(manifest):
+        output.warn(f"this backup holds only secrets {limits_of(manifest)}: it brings back no others.")
+    if choice.quarantine:
+        output.warn(f"this backup is in quarantine {choice.quarantine}. It is used nonetheless.")
+    for name, why in found.marks_aside.items():
+        output.note(f"  not believed: {name}: {why}")
+
+
+def say_newer_parts(found: Chooser, output: Output) -> None:
+    """Say how to bring newer values of some secrets, after everything is back from an older backup."""
+    for policy in dict.fromkeys(one.policy for one in found.passed if one.why.startswith(PART)):
+        output.note(
+            f"  newer values of these: afterwards the same command with --policy {quote(policy)} --partial "
+            "--overwrite-existing"
+        )
+
+
+def _left_aside(found: Chooser, backup: str) -> LeftAside | None:
+    """Return how to end if newer manifests did not count: anybody may have put them there (FORMAT.md 13)."""
+    newer = [one for one in found.passed if not one.policy and one.backup > backup]
+    if not newer:
+        return None
+    told = "; ".join(f"{manifest_name(one.backup)} ({one.why})" for one in newer[:SHOWN])
+    more = f"; and {len(newer) - SHOWN:,} more" if len(newer) > SHOWN else ""
+    return LeftAside(f"{plural(len(newer), 'newer manifest')} did not count: {told}{more}")
+
+
+def say_beside(choice: Choice, known: Signers, output: Output, here: Place) -> frozenset[str]:
+    """Say what lies beside a backup and does not count; return whose containers and envelopes do."""
+    from strongroom.cli.shared import opening  # noqa: PLC0415 - a listing needs it not
+
+    pins = trust.pins(choice.signed, known)
+    for replica in choice.replicas:
+        with suppress(TargetError):  # one that went away tells nothing: reading tells that it did
+            opening.say_beside(replica.objects, choice.signed, known, output, newest=False)  # newer: say()
+            opening.say_stale(cast("Target", replica.objects), choice.signed, pins, output, here)
+    return pins
+
+
+@contextmanager
+def telling(found: Chooser, output: Output, here: Place) -> Iterator[None]:
+    """Have the command say at its end, and by its exit code, which target is damaged or away.
+
+    What came of the command stands. If it fails, its own error is told, and these are notes before it.
+    The record is told too, where there is one, so that what is damaged is repaired.
+    """
+    try:
+        yield
+    except StrongroomError:
+        _put_on_record(found, here)
+        for name, why in found.wrong().items():
+            output.note(f"note: target '{name}': {why}")
+        raise
+    _put_on_record(found, here)
+    if wrong := found.wrong():
+        told = "; ".join(f"'{name}': {why}" for name, why in wrong.items())
+        output.end_with(TargetsUnsound(f"Not every target is as it should be: {told}."))
+
+
+def _put_on_record(found: Chooser, here: Place) -> None:
+    if not found.damaged:
+        return
+    with suppress(StrongroomError):  # a recovery needs no record
+        store = shred_guard.store_of(here)
+        if store is not None:
+            from strongroom.operations.archive.inventory import put_damaged_on_record  # noqa: PLC0415 - sqlalchemy
+
+            put_damaged_on_record(store, found.damaged)

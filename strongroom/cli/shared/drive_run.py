@@ -1,0 +1,112 @@
+"""backup --policy: the same steps as on the cluster, driven in this process."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from strongroom.cli.shared import render_run
+from strongroom.cli.shared.follow_run import by_ticket, watching
+from strongroom.cli.shared.settings import services, settings
+from strongroom.cli.shared.sources import LOCAL
+from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal.output import Output
+from strongroom.errors import ConfigError, RunDegraded, RunFailed, UsageError
+from strongroom.operations import recorded_errors
+from strongroom.operations.runs import abandoned
+from strongroom.operations.runs.drive import drive, end
+from strongroom.operations.runs.submit import submit_backup
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, RunState, Ticket
+from strongroom.words import nearest
+
+_NOT_BESIDE = (
+    "file",
+    "output",
+    "include_values",
+    "metadata_only",
+    "encrypt_backup",
+    "recipient",
+    "filter_tag",
+    "include",
+    "exclude",
+    "passphrase_file",
+)
+
+
+def back_up(arguments: Namespace, output: Output) -> None:
+    """Run a policy's backup to its end and say what came of it."""
+    _refuse_beside(arguments)
+    found = settings()
+    policy = found.policies.get(arguments.policy)
+    if policy is None:
+        known = nearest(arguments.policy, found.policies)
+        raise ConfigError(f"There is no policy '{arguments.policy}'.", hint=known)
+    if policy.kind == "full":
+        where = ", ".join(policy.targets)
+        prompts.confirm(
+            f"This puts every value that '{arguments.policy}' selects, sealed, on {where}",
+            force=arguments.force,
+        )
+    built = services(found, output=output)
+    end_abandoned(arguments.policy, built, output)
+    run, tickets = submit_backup(built, policy=arguments.policy)
+    finish(run, tickets, built, output)
+
+
+def _refuse_beside(arguments: Namespace) -> None:
+    beside = [name for name in _NOT_BESIDE if getattr(arguments, name)]
+    beside += ["source"] if arguments.source != LOCAL else []
+    if beside:
+        said = ", ".join("FILE" if name == "file" else f"--{name.replace('_', '-')}" for name in beside)
+        raise UsageError(f"A policy says that itself: --policy does not go with {said}.")
+
+
+def end_abandoned(policy: str, built: Services, output: Output) -> None:
+    """Bring to their end backups of a policy whose process was killed, and say so."""
+    for run in abandoned.end_abandoned(built, policy=policy):
+        output.note(f"run {run.id} was abandoned, for its process is gone; it is {run.state.value} now")
+
+
+def finish(run_id: str, tickets: list[Ticket], built: Services, output: Output) -> None:
+    """Drive a run to its end here, and answer with what came of it.
+
+    Ctrl-C cancels it first, so that nothing half-made stays on stage or target.
+
+    Raises:
+        StrongroomError: what the run failed of, or falls short of.
+    """
+    try:
+        with watching(output, built.store) as watch:
+            run = drive(run_id, tickets, built, watch=by_ticket(watch))
+    except KeyboardInterrupt:
+        built.store.cancel(run_id, error="interrupted")
+        end(run_id, built)
+        raise
+    require_good(run)
+    rows = render_run.rows_of(built.store, run)
+    output.answer(render_run.as_document(run, rows), render_run.lines_of(run, rows))
+    require_whole(run)
+
+
+def require_good(run: Run) -> None:
+    """Return if a run made what it was to make; raise what stopped it otherwise."""
+    if run.state in (RunState.DONE, RunState.DEGRADED):
+        return
+    raise recorded_errors.typed(run.error) or RunFailed(f"run {run.id} {run.state}: {run.error}")
+
+
+def require_all_whole(runs: Sequence[Run]) -> None:
+    """Return if each run did all that it was to do; a failure anywhere weighs more than what lacks."""
+    for required in (require_good, require_whole):
+        for run in runs:
+            required(run)
+
+
+def require_whole(run: Run) -> None:
+    """Return if a run did all that it was to do: who only looks at the exit code has to learn, too,
+    that a backup holds less than expected or lacks a replica."""
+    require_good(run)
+    if run.state is RunState.DEGRADED:
+        happened, hint = recorded_errors.apart(run.error)
+        raise RunDegraded(f"run {run.id} is degraded: {happened}", hint=hint or None)

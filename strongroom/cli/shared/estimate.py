@@ -1,0 +1,32 @@
+"""How long a restore takes at the least, where the destination lets only so many writes through.
+
+A drill restores into a store on this host and knows nothing of that: at the destination's own pace the
+same secrets may take hours.
+"""
+
+from __future__ import annotations
+
+from strongroom.cli.terminal.output import plural
+from strongroom.sources import Destination, Rationed
+
+
+def least_seconds(destination: Destination, *, secrets: int, versions: int) -> float | None:
+    """Return the seconds, or ``None`` if nothing but the machines sets a pace."""
+    if not secrets or not isinstance(destination, Rationed):
+        return None
+    return destination.least_seconds(secrets=secrets, versions=versions)
+
+
+def sentence(name: str, seconds: float, *, secrets: int, versions: int) -> str:
+    """Say it."""
+    what = f"{plural(secrets, 'secret')} ({plural(versions, 'version')})"
+    return f"'{name}' takes {duration(seconds)} at the least for {what}, at the rate that it may be asked"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as a person says it, rounded up to what matters."""
+    whole = max(1, -int(-seconds // 1))
+    if whole < 120:
+        return f"{whole} s"
+    minutes = -(-whole // 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

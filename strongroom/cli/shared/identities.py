@@ -1,0 +1,178 @@
+"""Who can open: what a person names, what the configuration knows, and, last, a question."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from argparse import _ActionsContainer as Arguments
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from strongroom.cli.shared import custodians, passphrases
+from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.place import Place
+from strongroom.container.stanza import Stanza
+from strongroom.errors import StrongroomError
+from strongroom.keys import Opener, Recipient
+
+
+def add_arguments(parser: Arguments) -> None:
+    """Let a command be told what opens."""
+    group = parser.add_argument_group("what opens it")
+    add_identity_argument(group)
+    custodians.add_arguments(group)
+    passphrases.add_arguments(group)
+
+
+def add_identity_argument(parser: Arguments) -> None:
+    """Let a command be given key files and private keys."""
+    parser.add_argument(
+        "--identity",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="key file or private key; repeatable",
+    )
+
+
+def identities_of(arguments: Namespace, output: Output, place: Place, *, ask: bool = True) -> list[Opener]:
+    """Return everything at hand that may open, the typed first, a prompt last.
+
+    Args:
+        ask: whether a person may be asked for a passphrase, once something needs it.
+    """
+    found = [load(path) for path in arguments.identity]
+    passphrase = passphrases.given(arguments, output)
+    if passphrase is not None:
+        found.append(_passphrase(passphrase))
+    found += _configured(place, output)
+    found += custodians.custodians_of(arguments, output, place, ask=ask)
+    if ask and passphrase is None and prompts.somebody_there():
+        found.append(Asking())
+    return _with_all(found)
+
+
+def typed_only(arguments: Namespace, output: Output, place: Place) -> list[Opener]:
+    """Return what was given on the command line, and nothing else; nothing if nothing was."""
+    found = [load(path) for path in arguments.identity]
+    if arguments.passphrase_file is not None:
+        found += filter(None, [_given_passphrase(arguments, output)])
+    if getattr(arguments, "quorum", None):
+        found += custodians.custodians_of(arguments, output, place, ask=True)
+    return _with_all(found)
+
+
+def _given_passphrase(arguments: Namespace, output: Output) -> Opener | None:
+    passphrase = passphrases.given(arguments, output)
+    return None if passphrase is None else _passphrase(passphrase)
+
+
+class Noting:
+    """An identity that remembers that it opened something."""
+
+    def __init__(self, inner: Opener) -> None:
+        self.inner = inner
+        self.opened = False
+
+    def describe(self) -> str:
+        return self.inner.describe()
+
+    def recipient(self) -> Recipient:
+        return self.inner.recipient()
+
+    def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
+        key = self.inner.unwrap(stanza, context=context)
+        self.opened = self.opened or key is not None
+        return key
+
+
+def _with_all(found: list[Opener]) -> list[Opener]:
+    """Return identities, and last what they are together: some backups need several at once."""
+    if not found:
+        return found
+    from strongroom.keys.allof import AllOfIdentity  # noqa: PLC0415
+
+    return [*found, AllOfIdentity(found)]
+
+
+def load(path: Path) -> Opener:
+    """Return what a file opens with. Raises UsageError or ConfigError."""
+    from strongroom.keys.identityfile import load_identity  # noqa: PLC0415 - a passphrase needs it not
+
+    return load_identity(path)
+
+
+def _configured(place: Place, output: Output) -> Iterator[Opener]:
+    for name, table in place.section("keys").items():
+        try:
+            yield from _of_table(name, table, place, output)
+        except StrongroomError as error:
+            output.note(f"note: keys.{name} was left aside: {error.message}")
+
+
+def _of_table(name: str, table: Mapping[str, Any], place: Place, output: Output) -> Iterator[Opener]:
+    kind = table.get("kind")
+    if kind in _NOT_HERE:
+        return
+    if kind not in _SIMPLE:
+        yield from _by_settings(name)
+        return
+    path = place.path(table.get("identity_file" if kind == "hpke" else "file"))
+    if path is not None:
+        yield _passphrase(passphrases.read_file(path, output)) if kind == "passphrase" else load(path)
+
+
+_SIMPLE = frozenset({"passphrase", "keyfile", "hpke"})
+"""Kinds of keys that are files, and open without the rest of the configuration."""
+
+_NOT_HERE = frozenset({"quorum", "all-of"})
+"""Kinds that open nothing by themselves: people do, or the keys that they name."""
+
+
+def _by_settings(name: str) -> Iterator[Opener]:
+    from strongroom.cli.shared.settings import asking, settings  # noqa: PLC0415 - files need it not
+    from strongroom.wiring import keys  # noqa: PLC0415
+
+    return keys.identity(name, settings(), asking())
+
+
+def _passphrase(passphrase: str) -> Opener:
+    from strongroom.keys.passphrase import PassphraseIdentity  # noqa: PLC0415
+
+    return PassphraseIdentity(passphrase)
+
+
+def at_hand(openers: Sequence[Opener]) -> list[Opener]:
+    """Return those that need no question: who is asked counts once there was an answer."""
+    from strongroom.keys.allof import AllOfIdentity  # noqa: PLC0415
+
+    alone = [opener for opener in openers if not isinstance(opener, AllOfIdentity)]
+    asked = (Asking, custodians.Custodians)
+    return _with_all([opener for opener in alone if not isinstance(opener, asked) or opener.answered])
+
+
+class Asking:
+    """An identity that asks for a passphrase when a stanza first needs one, and only then."""
+
+    def __init__(self) -> None:
+        self._answer: Opener | None = None
+
+    @property
+    def answered(self) -> bool:
+        return self._answer is not None
+
+    def describe(self) -> str:
+        return "the passphrase that was typed"
+
+    def recipient(self) -> Recipient:
+        return self._ask().recipient()
+
+    def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
+        return self._ask().unwrap(stanza, context=context) if stanza.type == "passphrase" else None
+
+    def _ask(self) -> Opener:
+        if self._answer is None:
+            self._answer = _passphrase(prompts.hidden("Passphrase: "))
+        return self._answer

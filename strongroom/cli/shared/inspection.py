@@ -1,0 +1,255 @@
+"""One look at a backup of any kind, to a depth, as a record that people and machines read."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.cli.shared import access_log, backup_argument, legacy, opening, trust
+from strongroom.cli.shared.backup_argument import kind_of
+from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.progress import counting
+from strongroom.container.kinds import FileKind
+from strongroom.container.manifest import Manifest, ManifestRecipient, SignedManifest
+from strongroom.container.reader import Container
+from strongroom.container.signing import Signers
+from strongroom.errors import ConfigError, NotABackup, UntrustedSigner, WrongKey
+from strongroom.keys import Identity
+from strongroom.model import Depth
+from strongroom.operations.archive.open import Objects
+from strongroom.operations.archive.read_back import Keys, open_all, read_back
+
+if TYPE_CHECKING:
+    from strongroom.targets import Target
+
+
+class Look(Struct, frozen=True, kw_only=True):
+    """What was found. ``depth`` is how deep it was looked; ``signer_known`` whether this
+    installation trusts the signer (``None``: nothing is signed), ``signer_doubt`` why it does not."""
+
+    kind: str
+    depth: Depth
+    backup: str
+    policy: str
+    source: str
+    created_at: str
+    sealed: bool
+    values: bool
+    secrets: int | None
+    versions: int | None
+    containers: int
+    size: int
+    recipients: Sequence[ManifestRecipient] = ()
+    signer: str | None = None
+    signer_known: bool | None = None
+    signer_doubt: str = ""
+    not_contained: Sequence[str] = ()
+
+
+class Means(NamedTuple):
+    """With what to look: how deep, with which keys, whose signature counts; whether the catalog is told."""
+
+    depth: Depth
+    output: Output
+    place: Place
+    keys: Sequence[Identity] = ()
+    typed: Sequence[str] = ()
+    entering: bool = False
+
+
+def look(arguments: Namespace, means: Means) -> Look:
+    """Look at what the arguments name.
+
+    Raises:
+        FormatError, MissingPiece, VerificationFailed: what is wrong with it.
+    """
+    path: Path = arguments.file
+    if (target := backup_argument.configured(path, means.place)) is not None:
+        legacy.refuse_beside(arguments, None)
+        return _backup(target, arguments, means, target=target)
+    backup_argument.refuse_folder_of_files(path, f"strongroom {arguments.command_name}")
+    kind = FileKind.BUNDLE if path.is_dir() else kind_of(path)
+    legacy.refuse_beside(arguments, None if path.is_dir() else kind)
+    match kind:
+        case FileKind.METADATA:
+            return _document(path)
+        case FileKind.CONTAINER:
+            return _container(path, means)
+        case FileKind.LEGACY:
+            return legacy.look(arguments, means.output, means.depth)
+        case FileKind.MANIFEST | FileKind.ENVELOPE:
+            raise NotABackup(f"'{path}' is a {kind} alone.", hint="Name the directory that is the target.")
+    with backup_argument.objects_in(path) as objects:
+        return _backup(objects, arguments, means)
+
+
+def _backup(objects: Objects, arguments: Namespace, means: Means, *, target: Target | None = None) -> Look:
+    known = trust.trusted(means.place, means.typed)
+    held = nullcontext() if target is None else _held(target, arguments, means, known)
+    with held:
+        return _looked(objects, arguments, means, known, target)
+
+
+def _held(target: Target, arguments: Namespace, means: Means, known: Signers) -> AbstractContextManager[None]:
+    from strongroom.cli.shared.target_comparison import held_against  # noqa: PLC0415 - a file on a desk is in no catalog
+
+    return held_against(target, arguments, means, known)
+
+
+def _looked(
+    objects: Objects, arguments: Namespace, means: Means, known: Signers, target: Target | None
+) -> Look:
+    signed = opening.signed_manifest(objects, arguments.backup, known=known, policy=arguments.policy)
+    if means.typed:
+        trust.require(signed, known)
+    manifest = signed.manifest
+    if means.depth in (Depth.OPENED, Depth.COMPARED):
+        access_log.opened(arguments, means.output, means.place, manifest.backup_id)
+    pins = opening.say_beside(objects, signed, known, means.output, newest=not arguments.backup)
+    tools = Keys(identities=means.keys, digest_key=digest_key(means), trusted=pins)
+    seen = nullcontext() if target is None or not means.entering else _entered(target, manifest, means)
+    try:
+        with (
+            seen,
+            _newest_envelopes(target, manifest, pins, means),
+            counting(means.output, "reading back", manifest.counts.secrets) as advance,
+        ):
+            read_back(objects, manifest, means.depth, tools, progress=advance)
+    except WrongKey as error:
+        raise opening.explained(error) from None
+    return _of_manifest(signed, means)
+
+
+@contextmanager
+def _newest_envelopes(
+    target: Target | None, manifest: Manifest, pins: frozenset[str], means: Means
+) -> Iterator[None]:
+    """Have the look end in Stale if a newer envelope is known of elsewhere, once everything else was looked
+    at: damage counts first."""
+    yield
+    if target is None:
+        return
+    from strongroom.cli.shared import rollback_check  # noqa: PLC0415 - a target alone can be rolled back
+
+    if error := rollback_check.stale(target, manifest, means.place, trusted=pins):
+        raise error
+
+
+def _entered(target: Target, manifest: Manifest, means: Means) -> AbstractContextManager[None]:
+    from strongroom.cli.shared.record_verification import entered  # noqa: PLC0415 - a file on a desk is in no catalog
+
+    return entered(target, manifest, means.depth, means.place, means.output)
+
+
+def digest_key(means: Means) -> bytes | None:
+    """Return the key of the values' digests if the depth needs it; only who sealed has it."""
+    if means.depth is not Depth.COMPARED:
+        return None
+    from strongroom.keys import clusterkeys  # noqa: PLC0415 - only this depth needs it
+
+    folder = means.place.state_dir / "keys"
+    if not (folder / "digest.key").exists():
+        raise ConfigError(
+            "The key of the values' digests is not here: only the installation that made a backup has it.",
+            hint="Verify with --depth opened, which proves that nothing was changed since it was sealed.",
+        )
+    return clusterkeys.load_or_create(folder, "digest")
+
+
+def _of_manifest(signed: SignedManifest, means: Means) -> Look:
+    manifest = signed.manifest
+    doubt = trust.doubt(signed, trust.trusted(means.place, means.typed))
+    return Look(
+        kind="backup",
+        depth=means.depth,
+        backup=manifest.backup_id,
+        policy=manifest.policy,
+        source=manifest.source,
+        created_at=manifest.created_at,
+        sealed=manifest.sealed,
+        values=manifest.values,
+        secrets=manifest.counts.secrets,
+        versions=manifest.counts.versions,
+        containers=len(manifest.containers),
+        size=manifest.counts.size,
+        recipients=manifest.recipients,
+        signer=signed.fingerprint,
+        signer_known=not doubt,
+        signer_doubt=doubt,
+        not_contained=manifest.not_contained,
+    )
+
+
+def _document(path: Path) -> Look:
+    from strongroom.container.metadata import check_document  # noqa: PLC0415
+
+    with backup_argument.opened(path) as reader:
+        written = check_document(reader)
+    return Look(
+        kind="metadata document",
+        depth=Depth.OPENED,
+        backup=written.about.backup_id,
+        policy=written.about.policy,
+        source=written.about.source,
+        created_at=written.about.created_at,
+        sealed=False,
+        values=False,
+        secrets=written.secrets,
+        versions=written.versions,
+        containers=1,
+        size=written.size,
+    )
+
+
+def _container(path: Path, means: Means) -> Look:
+    from strongroom.container.check import scrub  # noqa: PLC0415 - a bundle needs it not
+
+    with backup_argument.opened(path) as reader:
+        scrubbed = scrub(reader)
+        doubt = trust.doubt_of(scrubbed.certificate, trust.trusted(means.place, means.typed))
+        if doubt and means.typed:
+            raise trust.explained(UntrustedSigner(doubt))
+        found = Look(
+            kind="container",
+            depth=Depth.DIGEST,
+            backup="",
+            policy="",
+            source="",
+            created_at="",
+            sealed=True,
+            values=True,
+            secrets=None,
+            versions=None,
+            containers=1,
+            size=scrubbed.size,
+            signer=scrubbed.certificate.fingerprint,
+            signer_known=not doubt,
+            signer_doubt=doubt,
+        )
+        if means.depth in (Depth.PRESENT, Depth.DIGEST):
+            return found
+        return _opened(found, Container.open(reader, means.keys, trusted=None), means)
+
+
+def _opened(found: Look, container: Container, means: Means) -> Look:
+    seen = open_all(container, digest_key=digest_key(means))
+    about = container.about
+    return replace(
+        found,
+        kind=f"container {about.piece + 1} of {about.pieces}",
+        depth=means.depth,
+        backup=about.backup_id,
+        policy=about.policy,
+        source=about.source,
+        created_at=about.created_at,
+        values=about.values,
+        secrets=seen,
+        versions=container.versions_count,
+    )

@@ -1,0 +1,56 @@
+"""What must not be together: a key and what it opens, a Vault and the only key to its backup."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.place import Place
+from strongroom.errors import TargetError, UnsafeSetup
+
+_VAULTS = ("vault", "raft")
+
+
+def refuse_on_target(path: Path, place: Place) -> None:
+    """Refuse to write a key where backups lie, under whatever link. Raises UnsafeSetup."""
+    folder = path.absolute().parent.resolve()
+    for name, table in place.section("targets").items():
+        target = place.path(table.get("path")) if table.get("kind") == "directory" else None
+        if target is not None and folder.is_relative_to(target.resolve()):
+            raise UnsafeSetup(
+                f"{path} would lie on the target '{name}': whoever gets it has the backups and their key",
+                hint="Never store a key with backups. Write it elsewhere.",
+            )
+
+
+def warn_of_keys_beside(file: Path, output: Output) -> None:
+    """Say so if a private key lies in the folder that a backup is written to."""
+    from strongroom.operations.key_management.misplaced_keys import keys_under  # noqa: PLC0415 - adapters
+
+    folder = file.absolute().parent
+    try:
+        found = list(keys_under(folder, deep=False))
+    except TargetError:
+        return  # writing there says what is wrong with it
+    if found:
+        output.warn(
+            f"{', '.join(found)} in {folder} is a private key: whoever gets that folder has the backup and "
+            "a key. Keep them apart."
+        )
+
+
+def refuse_shut_in(arguments: Namespace, names: list[str], place: Place) -> None:
+    """Refuse a backup of a Vault that only that Vault's own keys would open. Raises UnsafeSetup.
+
+    Args:
+        names: the configured keys that it is sealed for, if it is for nobody else.
+    """
+    source = getattr(arguments, "source", "")
+    if not names or place.section("sources").get(source, {}).get("kind") not in _VAULTS:
+        return
+    from strongroom.cli.shared.settings import settings  # noqa: PLC0415 - the whole configuration
+    from strongroom.config.checks.servers import SHUT_IN, needs_its_source  # noqa: PLC0415
+
+    if needs_its_source(settings(), source, names):
+        raise UnsafeSetup(SHUT_IN[0], hint=SHUT_IN[1])

@@ -1,0 +1,45 @@
+"""Opening a backup to look into it: an unknown signer is said, and not refused."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from msgspec.structs import replace
+
+from strongroom.cli.shared import access_log, backup_selection, trust
+from strongroom.cli.shared.identities import identities_of
+from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.place import Place
+from strongroom.errors import NotCovered
+from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.select_backup import Choice, Chooser
+
+
+@contextmanager
+def backup_on_targets(
+    arguments: Namespace, asked: Asked, output: Output, here: Place
+) -> Iterator[Replicated]:
+    """Open the backup on targets that a command is to look into."""
+    known = trust.trusted(here, arguments.signer)
+    found = backup_selection.chooser(arguments, here, known, strangers=True)
+    choice = _choice(found, asked, output)
+    if doubt := trust.doubt(choice.signed, known):
+        output.note(f"note: {doubt}")
+    access_log.opened(arguments, output, here, choice.manifest.backup_id, quarantine=choice.quarantine)
+    pins = backup_selection.say_beside(choice, known, output, here)
+    with backup_selection.telling(found, output, here):
+        yield Replicated(choice, identities_of(arguments, output, here), trusted=pins, told=found.note)
+
+
+def _choice(found: Chooser, asked: Asked, output: Output) -> Choice:
+    """Choose what to look into. Where none covers all that is asked for, what there is may be looked at."""
+    try:
+        return backup_selection.take(found, asked, output)
+    except NotCovered:
+        if asked.partial or asked.backup:
+            raise
+    found.passed.clear()
+    return backup_selection.take(found, replace(asked, partial=True), output)

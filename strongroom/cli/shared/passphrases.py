@@ -1,0 +1,102 @@
+"""Where a passphrase comes from, and whether it is worth having."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from argparse import Namespace
+from argparse import _ActionsContainer as Arguments
+from pathlib import Path
+from typing import Final
+
+from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal.output import Output
+from strongroom.errors import ConfigError, UsageError
+
+LEAST_BITS: Final = 60
+"""What 600,000 rounds of PBKDF2 still keep out of reach of many graphics cards for years."""
+
+_COMMON = ("password", "passwort", "passphrase", "qwerty", "12345", "letmein", "secret", "strongroom")
+
+
+def add_arguments(parser: Arguments) -> None:
+    """Let a command take a passphrase: by file, never by word."""
+    parser.add_argument("--passphrase-file", metavar="FILE", type=Path, help="file that holds the passphrase")
+
+
+def given(arguments: Namespace, output: Output) -> str | None:
+    """Return the passphrase that the option or the environment gives, or ``None``."""
+    if arguments.passphrase_file is not None:
+        return read_file(arguments.passphrase_file, output)
+    return from_environment(output)
+
+
+def from_environment(output: Output) -> str | None:
+    """Return the passphrase of the environment, or ``None``; the file counts first."""
+    if file := os.environ.get("STRONGROOM_PASSPHRASE_FILE"):
+        return read_file(Path(file), output)
+    return os.environ.get("STRONGROOM_PASSPHRASE") or None
+
+
+def read_file(path: Path, output: Output) -> str:
+    """Return what a file holds, without the line feed at its end.
+
+    It may be a pipe, as ``<(pass show backup)`` is.
+
+    Raises:
+        ConfigError: it cannot be read, or has nothing in it.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            passphrase = file.read(65_536).rstrip("\r\n")
+            mode = os.fstat(file.fileno()).st_mode
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(
+            f"The passphrase file {path} cannot be read.", hint="Check its path and mode."
+        ) from None
+    if not passphrase:
+        raise ConfigError(f"The passphrase file {path} is empty.", hint="Write the passphrase into it.")
+    if stat.S_ISREG(mode) and stat.S_IMODE(mode) & 0o077:
+        output.warn(f"Others on this machine may read {path}. Run: chmod 600 '{path}'")
+    return passphrase
+
+
+def for_sealing(passphrase: str, output: Output) -> str:
+    """Return a passphrase, warning if it could be guessed."""
+    if bits(passphrase) < LEAST_BITS:
+        output.warn(
+            "This passphrase is weak: whoever gets the backup can try guesses at leisure. "
+            "Six random words or 20 random letters would do."
+        )
+    return passphrase
+
+
+def ask_new(output: Output) -> str:
+    """Ask for a passphrase to seal with."""
+    if not prompts.somebody_there():
+        raise UsageError(
+            "Nobody would be able to open this backup: no recipient and no passphrase is given.",
+            hint="Give --recipient or --passphrase-file, or set STRONGROOM_PASSPHRASE_FILE.",
+        )
+    passphrase = prompts.hidden_twice("Passphrase for the backup")
+    if not passphrase:
+        raise UsageError("An empty passphrase protects nothing.", hint="Nothing was written. Repeat.")
+    return for_sealing(passphrase, output)
+
+
+def bits(passphrase: str) -> float:
+    """Estimate, generously, how many bits of guessing a passphrase costs."""
+    words = passphrase.lower()
+    for common in _COMMON:
+        words = words.replace(common, common[:1])
+    several = words.split()
+    if len(several) > 2:
+        return len(set(several)) * 11.0
+    return len(words) * math.log2(max(2, min(len(set(words)) * 2, _alphabet(passphrase))))
+
+
+def _alphabet(text: str) -> int:
+    kinds = ((str.islower, 26), (str.isupper, 26), (str.isdigit, 10))
+    size = sum(many for is_kind, many in kinds if any(map(is_kind, text)))
+    return size + (30 if any(not c.isalnum() for c in text) else 0)

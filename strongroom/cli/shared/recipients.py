@@ -1,0 +1,193 @@
+"""Who shall be able to open: configured keys, public keys, key files, passphrases."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from argparse import _ActionsContainer as Arguments
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from strongroom.cli.shared import key_separation, passphrases
+from strongroom.cli.terminal.output import Output, in_line
+from strongroom.cli.terminal.place import Place
+from strongroom.errors import UsageError
+from strongroom.key_redundancy import Way, indispensable
+from strongroom.keys import Recipient
+
+
+def add_arguments(parser: Arguments) -> None:
+    """Let a command be told for whom to seal."""
+    group = parser.add_argument_group("who can open it")
+    add_recipient_argument(group)
+    passphrases.add_arguments(group)
+
+
+def add_recipient_argument(parser: Arguments) -> None:
+    """Let a command be given recipients."""
+    parser.add_argument(
+        "--recipient",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="configured key, public key (text or file) or key file; repeatable, any one opens",
+    )
+
+
+def recipients_of(arguments: Namespace, output: Output, place: Place) -> list[Recipient]:
+    """Return for whom to seal.
+
+    What is typed counts alone. Otherwise the passphrase of the environment, otherwise the
+    configured keys, otherwise a person is asked.
+
+    Raises:
+        UsageError: nobody could open the backup.
+        UnsafeSetup: only what is backed up itself could.
+    """
+    key_separation.refuse_shut_in(arguments, _only_configured(arguments, output, place), place)
+    typed = [recipient_of(word, output, place) for word in arguments.recipient]
+    if arguments.passphrase_file is not None:
+        typed.append(_passphrase(passphrases.read_file(arguments.passphrase_file, output), output))
+    return typed or _by_default(output, place)
+
+
+def _only_configured(arguments: Namespace, output: Output, place: Place) -> list[str]:
+    """Return the names of the keys that are sealed for, if all are configured ones."""
+    keys = place.section("keys")
+    if arguments.recipient or arguments.passphrase_file is not None:
+        typed: list[str] = arguments.recipient
+        return typed if arguments.passphrase_file is None and all(word in keys for word in typed) else []
+    return [] if passphrases.from_environment(output) else list(keys)
+
+
+def warn_of_no_spare(found: Sequence[Recipient], output: Output) -> None:
+    """Say so if one accident could close the backup for ever."""
+    needed = indispensable([_way(recipient) for recipient in found])
+    if needed:
+        words = next(each.describe() for one in found for each in _keys_in(one) if each.fingerprint in needed)
+        output.warn(
+            f"nobody but {words} can open this. If that is lost, so is what is sealed here: "
+            "--recipient may be given several times."
+        )
+
+
+def _way(recipient: Recipient) -> Way:
+    """Return the keys that a recipient rests on; custodians are each other's spares unless all are needed."""
+    if recipient.type == "all-of":
+        return [[thing for each in leg for thing in _way(each)[0]] for leg in _legs(recipient)]
+    if recipient.type == "quorum":
+        from strongroom.keys.quorum import QuorumRecipient  # noqa: PLC0415 - few are one
+
+        assert isinstance(recipient, QuorumRecipient)
+        if recipient.quorum.threshold < len(recipient.quorum.custodians):
+            return [[None]]
+    return [[recipient.fingerprint]]
+
+
+def _keys_in(recipient: Recipient) -> list[Recipient]:
+    return [each for leg in _legs(recipient) for each in leg] or [recipient]
+
+
+def _legs(recipient: Recipient) -> Sequence[Sequence[Recipient]]:
+    if recipient.type != "all-of":
+        return ()
+    from strongroom.keys.allof import AllOfRecipient  # noqa: PLC0415 - few are one
+
+    assert isinstance(recipient, AllOfRecipient)
+    return recipient.legs
+
+
+def _by_default(output: Output, place: Place) -> list[Recipient]:
+    if passphrase := passphrases.from_environment(output):
+        return [_passphrase(passphrase, output)]
+    keys = place.section("keys")
+    configured = [_configured(name, table, output, place) for name, table in keys.items()]
+    return configured or [_passphrase(passphrases.ask_new(output), output, checked=True)]
+
+
+def recipient_of(word: str, output: Output, place: Place) -> Recipient:
+    """Return the recipient that a person means by a word.
+
+    Raises:
+        UsageError: it is none of the kinds.
+    """
+    keys = place.section("keys")
+    if word in keys:
+        return _configured(word, keys[word], output, place)
+    if word.startswith("srpub"):
+        return _public(word)
+    path = Path(word)
+    if not path.is_file():
+        known = f" Configured keys: {', '.join(keys)}." if keys else ""
+        raise UsageError(
+            "--recipient is neither a configured key, nor a public key, nor a file.",
+            hint=f"Make a pair with 'strongroom keygen' and give its public half.{known}",
+        )
+    return _of_file(path)
+
+
+def _of_file(path: Path) -> Recipient:
+    with path.open("rb") as file:
+        begins = file.read(4096)
+    if begins.startswith(b"srpub"):
+        return _public(begins.decode("ascii", "replace").strip(), label=in_line(path.stem))
+    if begins.startswith(b"strongroom-private-key"):
+        raise UsageError(
+            f"{path} is the private half, which does not belong on a machine that makes backups.",
+            hint="Give the public half, which 'strongroom keygen' wrote beside it.",
+        )
+    return _key_file(path, label=in_line(path.stem))
+
+
+def _configured(name: str, table: Mapping[str, Any], output: Output, place: Place) -> Recipient:
+    kind, path = table.get("kind"), place.path(table.get("file"))
+    if kind == "hpke":
+        return _configured_public(name, table, place)
+    if kind == "keyfile" and path is not None:
+        return _key_file(path, label=name)
+    if kind != "passphrase":
+        return _by_settings(name)
+    passphrase = passphrases.read_file(path, output) if path else passphrases.from_environment(output)
+    checked = passphrase is None
+    iterations = int(table.get("iterations", 600_000))
+    return _passphrase(
+        passphrase or passphrases.ask_new(output), output, label=name, iterations=iterations, checked=checked
+    )
+
+
+def _by_settings(name: str) -> Recipient:
+    from strongroom.cli.shared.settings import asking, settings  # noqa: PLC0415 - simple keys need it not
+    from strongroom.wiring import keys  # noqa: PLC0415
+
+    return keys.recipient(name, settings(), asking())
+
+
+def _configured_public(name: str, table: Mapping[str, Any], place: Place) -> Recipient:
+    if isinstance(text := table.get("public_key"), str):
+        return _public(text, label=name)
+    path = place.path(table.get("public_key_file"))
+    if path is None:
+        raise UsageError(f"keys.{name} has no public key.", hint="Run 'strongroom config check'.")
+    return _public(path.read_text(encoding="ascii").strip(), label=name)
+
+
+def _public(text: str, *, label: str = "") -> Recipient:
+    from strongroom.keys.hpke import HpkeRecipient, PublicKey  # noqa: PLC0415
+
+    return HpkeRecipient(PublicKey.parse(text), label=label)
+
+
+def _key_file(path: Path, *, label: str) -> Recipient:
+    from strongroom.keys.keyfile import KeyFileRecipient, load_key_file  # noqa: PLC0415
+
+    return KeyFileRecipient(load_key_file(path), label=label)
+
+
+def _passphrase(
+    passphrase: str, output: Output, *, label: str = "", iterations: int = 600_000, checked: bool = False
+) -> Recipient:
+    from strongroom.keys.passphrase import PassphraseRecipient  # noqa: PLC0415
+
+    if not checked:
+        passphrases.for_sealing(passphrase, output)
+    return PassphraseRecipient(passphrase, label=label, iterations=iterations)

@@ -1,0 +1,78 @@
+"""What verify-backup found on a configured target, entered where the scheduled verification enters it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from strongroom.cli.shared import shred_guard
+from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.place import Place
+from strongroom.container.manifest import Manifest
+from strongroom.errors import DAMAGE, StrongroomError
+from strongroom.model import Depth
+from strongroom.targets import Target
+
+if TYPE_CHECKING:
+    from strongroom.state.records import Replica
+    from strongroom.state.store import RunStore
+
+
+@contextmanager
+def entered(target: Target, manifest: Manifest, depth: Depth, here: Place, output: Output) -> Iterator[None]:
+    """Have the catalog know what comes of reading a replica back.
+
+    Where there is no usable catalog the answer is all the same, and a note says so.
+    """
+    try:
+        yield
+    except DAMAGE:
+        _enter(target, manifest, None, here, output)
+        raise
+    _enter(target, manifest, depth, here, output)
+
+
+def _enter(target: Target, manifest: Manifest, depth: Depth | None, here: Place, output: Output) -> None:
+    try:
+        store = shred_guard.store_of(here)
+        replica = _known(store, target, manifest.backup_id) if store else None
+        if store is None or replica is None:
+            return
+        if depth is not None and not replica.good:
+            output.note(
+                f"note: the catalog holds this replica as bad; 'strongroom repair {manifest.backup_id}' "
+                "looks at what is not looked at here, too, and clears that."
+            )
+        elif depth is None or _tells_more(replica, depth):
+            _record(store, replica, depth)
+    except StrongroomError as error:
+        output.note(f"note: the catalog was not told: {error.message}")
+
+
+def _known(store: RunStore, target: Target, backup: str) -> Replica | None:
+    """Return the catalog's replica, if the target holds the very manifest that is on record."""
+    from strongroom.operations.layout import manifest_name  # noqa: PLC0415 - the run store's neighbours
+    from strongroom.targets.repaired import whole_copy  # noqa: PLC0415
+
+    entry = store.backup(backup)
+    found = next((one for one in store.replicas(backup) if one.target == target.name), None)
+    if entry is None or found is None:
+        return None
+    recorded = whole_copy(target, manifest_name(backup), sha256=bytes.fromhex(entry.manifest_sha256))
+    return found if recorded is not None else None
+
+
+def _tells_more(replica: Replica, depth: Depth) -> bool:
+    """Tell whether a look is at least as deep as the one that the catalog has."""
+    order = list(Depth)
+    return replica.verified is None or order.index(depth) >= order.index(replica.verified)
+
+
+def _record(store: RunStore, replica: Replica, depth: Depth | None) -> None:
+    from msgspec.structs import replace  # noqa: PLC0415 - half of what '--help' would cost
+
+    good = depth is not None
+    store.set_replica(replace(replica, good=good, verified=depth, verified_at=time.time() if good else None))
+    store.event("replica.looked-at", backup=replica.backup, target=replica.target, good=good, depth=depth)

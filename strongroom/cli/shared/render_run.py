@@ -1,0 +1,220 @@
+"""A run as it is shown: what it is, how far it is, what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from strongroom.cli.shared import recipient_names
+from strongroom.cli.terminal.output import fields, plural, size
+from strongroom.model import COMMAND
+from strongroom.operations import recorded_errors
+from strongroom.operations.timestamps import if_any, rfc3339
+from strongroom.state.records import RecipientPin, Run, RunKind, RunState, StepKind, StepRow, StepState
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
+
+_WORDS = {
+    "active": "running",
+    "done": "done: a good backup on every target",
+    "degraded": "degraded: a good backup, but short of what the policy asks for, as the error says",
+    "failed": "failed: there is no new backup, the last good one is untouched",
+    "cancelled": "cancelled",
+}
+ABANDONED = "abandoned"
+_LEFT = {
+    "backup": "there is no new backup; the last good one is untouched",
+    "verify": "no backup was touched; what it had not read back yet is not known",
+    "repair": "what was good is untouched; what lacked may still lack",
+    "restore": "what was restored by then stays",
+    "drill": "nothing but the scratch store was written to",
+    "rotate": "every backup opens, some for the new keys already",
+}
+_MADE = "the backup is made; it has not been read back from every target"
+_MAYBE = "its containers are in place; whether the backup was made, a retry tells; the last is untouched"
+_BACKUP = "backup"
+
+
+def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> dict[str, Any]:
+    """Return a run for machines."""
+    happened, to_do = recorded_errors.apart(run.error)
+    return {
+        "id": run.id,
+        "request_id": run.request_id,
+        "kind": run.spec.kind,
+        "policy": run.spec.policy,
+        "backup": run.spec.backup or run.id,
+        "recipients": [pin.describes for pin in _readers(run)],
+        "post_quantum": all(pin.post_quantum for pin in run.spec.recipients) if run.spec.recipients else None,
+        "state": run.state,
+        "closing": run.closing,
+        "abandoned": abandoned,
+        "created_at": rfc3339(run.created_at),
+        "finished_at": if_any(run.finished_at),
+        "seconds": seconds(run),
+        "error": happened or None,
+        "to_do": to_do or None,
+        "secrets": _counts(run).get("secrets"),
+        "size": _counts(run).get("size"),
+        "fewer": run.facts.get("report", {}).get("fewer"),
+        "unswept": run.facts.get("report", {}).get("unswept"),
+        "kept": run.facts.get("report", {}).get("kept"),
+        "rotated": _rotated(run, rows),
+        "steps": steps(rows),
+        "waiting": _waiting(rows),
+        "unfinished": [as_step(row) for row in rows if row.error],
+    }
+
+
+def as_step(row: StepRow) -> dict[str, Any]:
+    """Return a step that had trouble."""
+    happened, _ = recorded_errors.apart(row.error)
+    return {"step": str(row.step), "state": row.state, "attempts": row.attempts, "error": happened}
+
+
+def steps(rows: list[StepRow]) -> dict[str, dict[str, Any]]:
+    """Count the steps of each kind, and add up how long they worked."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        entry = found.setdefault(row.step.kind.value, {"done": 0, "of": 0, "seconds": 0.0})
+        entry["of"] += 1
+        entry["done"] += row.state is StepState.DONE
+        entry["seconds"] = round(entry["seconds"] + _worked(row), 3)
+    return found
+
+
+def lines_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[str]:
+    """Yield a run as lines for people. ``abandoned``: what to do about one that nobody works on."""
+    standing = _standing(run, abandoned=bool(abandoned))
+    waits = _waiting(rows) is not None and standing == _WORDS["active"]
+    yield f"{run.spec.kind.value} run {run.id}: {'waiting' if waits else standing}"
+    yield from (f"  {line}" for line in fields(_pairs(run, rows)))
+    if abandoned:
+        yield from (f"  {line}" for line in fields([("means", _left(run, rows)), ("to do", abandoned)]))
+    elif to_do := _after_failure(run):
+        yield from (f"  {line}" for line in fields([("to do", to_do)]))
+    for row in rows:
+        if row.error and row.state is not StepState.DONE:
+            happened, _ = recorded_errors.apart(row.error)
+            tries = plural(row.attempts, "attempt")
+            yield f"  {row.step} ({row.state}, {tries}): {happened}"
+
+
+def _after_failure(run: Run) -> str:
+    """Say how to go on after a failed run, whose cause the lines before it name; nothing about any other."""
+    if run.state is not RunState.FAILED:
+        return ""
+    again = "repeat the command" if run.spec.policy == COMMAND else f"'strongroom retry {run.id}'"
+    return f"remove the cause, then {again}"
+
+
+def _standing(run: Run, *, abandoned: bool) -> str:
+    state = run.state.value
+    if abandoned:
+        return f"{ABANDONED}: nobody works on it, its process is gone"
+    if run.closing and not run.state.final:
+        return "ending"
+    return _WORDS[state] if run.spec.kind.value == _BACKUP else state
+
+
+def _left(run: Run, rows: list[StepRow]) -> str:
+    """Say what an abandoned run means for the data."""
+    if run.spec.kind.value == _BACKUP and "manifest" in run.facts:
+        return _MADE
+    committing = run.spec.kind.value == _BACKUP and any(row.step.kind is StepKind.COMMIT for row in rows)
+    return _MAYBE if committing else _LEFT[run.spec.kind.value]
+
+
+def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
+    yield "policy", run.spec.policy
+    yield "backup", run.spec.backup
+    yield "began", stamp(run.created_at)
+    yield "took" if run.finished_at else "so far", f"{seconds(run):,.1f} s"
+    if counts := _counts(run):
+        yield "holds", f"{plural(counts['secrets'], 'secret')}, {size(counts['size'])}"
+    if fewer := run.facts.get("report", {}).get("fewer"):
+        yield (
+            "lacks",
+            f"{plural(fewer, 'secret')} of those listed, or of what a backup of the last 30 days holds",
+        )
+    if waiting := _waiting(rows):
+        yield "waits for", f"{waiting['error']} (since {waiting['since']})"
+    if rotated := _rotated(run, rows):
+        yield "rotated", f"{rotated['done']} of {plural(rotated['of'], 'backup')}"
+    for place, why in (run.facts.get("report", {}).get("unswept") or {}).items():
+        yield "unswept", f"{place}: {why}; a later backup of the policy tries again"
+    if kept := run.facts.get("report", {}).get("kept"):
+        yield "kept", f"the backup is whole on {', '.join(kept)} and in the catalog; 'repair' completes it"
+    yield from recipient_names.pairs(_readers(run))
+    for kind, entry in steps(rows).items():
+        yield (
+            kind,
+            f"{entry['done']} of {entry['of']}"
+            + (f", {entry['seconds']:,.1f} s of work" if entry["seconds"] else ""),
+        )
+    yield from _outcome(run)
+    yield from zip(("error", "to do"), recorded_errors.apart(run.error), strict=True)
+
+
+def _rotated(run: Run, rows: list[StepRow]) -> dict[str, int] | None:
+    """Count the backups of a rotation: a step may be about many."""
+    if run.spec.kind is not RunKind.ROTATE or "backups" not in run.facts:
+        return None
+    from strongroom.operations.rotation.outcome import of_rows  # noqa: PLC0415 - other runs need it not
+
+    return {"done": len(of_rows(rows)), "of": len(run.facts["backups"])}
+
+
+def _waiting(rows: list[StepRow]) -> dict[str, str] | None:
+    """Say what a run waits for, by the step that has waited longest."""
+    first = min(
+        (row for row in rows if row.waits_since), key=lambda row: row.waits_since or 0.0, default=None
+    )
+    if first is None:
+        return None
+    happened, _ = recorded_errors.apart(first.error)
+    return {"since": rfc3339(first.waits_since or 0.0), "step": str(first.step), "error": happened}
+
+
+def _readers(run: Run) -> list[RecipientPin]:
+    """Return who can open a run's backup: not the keys whose keepers were away."""
+    absent = run.facts.get("left_out", ())
+    return [pin for pin in run.spec.recipients if pin.name not in absent]
+
+
+def _outcome(run: Run) -> Iterator[tuple[str, object]]:
+    for name in ("restore", "drill-restore", "drill-compare"):
+        if name in run.facts:
+            yield name, ", ".join(f"{key} {value}" for key, value in run.facts[name].items())
+
+
+def _counts(run: Run) -> Mapping[str, Any]:
+    """Return how much a run is about: what it committed, or what it planned."""
+    found: Mapping[str, Any] = run.facts.get("counts") or run.facts.get("plan", {})
+    return found if "secrets" in found else {}
+
+
+def seconds(run: Run) -> float:
+    """Return how long a run took, or takes so far."""
+    return round((run.finished_at or time.time()) - run.created_at, 3)
+
+
+def stamp(at: float) -> str:
+    """Write a time in seconds since the epoch for people, in UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+
+
+def _worked(row: StepRow) -> float:
+    if row.started_at is None or row.finished_at is None:
+        return 0.0
+    return max(0.0, row.finished_at - row.started_at)
+
+
+def rows_of(store: RunStore, run: Run) -> list[StepRow]:
+    """Return a run's steps in the order of the work."""
+    order = list(StepKind)
+    return sorted(
+        store.rows(run.id), key=lambda row: (order.index(row.step.kind), row.step.piece, row.step.target)
+    )

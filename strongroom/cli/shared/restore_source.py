@@ -1,0 +1,263 @@
+"""What is restored from: a backup on targets or in a file, or the secrets of an old file."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from strongroom.cli.shared import (
+    access_log,
+    backup_options,
+    backup_selection,
+    identities,
+    legacy,
+    opening,
+    shred_guard,
+    sources,
+    trust,
+)
+from strongroom.cli.shared.backup_argument import kind_of
+from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.place import Place
+from strongroom.container.kinds import FileKind
+from strongroom.container.manifest import Manifest
+from strongroom.errors import NotCovered, SecretNotFound, UsageError
+from strongroom.keys import Opener
+from strongroom.model import Secret, Selection
+from strongroom.operations.archive.coverage import ESCROW, Asked, limits_of
+from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.open import Backup
+from strongroom.operations.archive.select_backup import Choice, Chooser
+from strongroom.operations.restore.restore import chosen
+from strongroom.sources.select import matches
+
+LOOK_BACK = 20
+"""Backups that are opened to find one secret: names are sealed, so looking takes the key."""
+
+
+def add_arguments(
+    parser: ArgumentParser, *, title: str = "what to restore from", required: bool = True
+) -> None:
+    """Let a command say what it restores from, or compares with.
+
+    Args:
+        required: there is always a backup; without a word it is looked for on all configured targets.
+    """
+    group = parser.add_argument_group(title)
+    where = group.add_mutually_exclusive_group()
+    where.add_argument("--backup-file", metavar="FILE", type=Path, help="a single-file backup")
+    backup_options.add_where_argument(where, default=" (default: all configured)" if required else "")
+    backup_options.add_arguments(group, partial=True)
+    identities.add_arguments(parser)
+    trust.add_signer_argument(parser)
+    legacy.add_argument(parser)
+
+
+class Origin:
+    """A backup that a trusted signer made, or what an old file holds."""
+
+    def __init__(
+        self,
+        name: str,
+        openers: list[Opener],
+        backup: Backup | Replicated | None,
+        secrets: list[Secret],
+        older: _Older | None = None,
+    ) -> None:
+        self.name = name
+        self.openers = openers
+        self._backup = backup
+        self._secrets = secrets
+        self._older = older
+
+    @property
+    def manifest(self) -> Manifest | None:
+        return self._backup.manifest if self._backup else None
+
+    @property
+    def versions(self) -> int:
+        if self._backup is not None:
+            return self._backup.manifest.counts.versions
+        return sum(len(secret.versions) for secret in self._secrets)
+
+    @property
+    def total(self) -> int:
+        return self._backup.manifest.counts.secrets if self._backup else len(self._secrets)
+
+    def unlock(self) -> None:
+        """Open what all of it is sealed under, so that a wrong key is told before anything is begun."""
+        if self._backup is not None:
+            self._backup.unlock()
+
+    def select(self, selection: Selection) -> Iterator[Secret]:
+        if self._backup is not None:
+            return chosen(self._backup, selection=selection)
+        return (secret for secret in self._secrets if matches(selection, secret))
+
+    def find_or_none(self, name: str) -> Secret | None:
+        if self._backup is not None:
+            return self._backup.find(name)
+        return next((secret for secret in self._secrets if secret.name == name), None)
+
+    def find(self, name: str) -> Secret:
+        """Return one secret: of the newest backup that has it, unless one was named.
+
+        Raises:
+            SecretNotFound: none has it, of those that were looked in.
+        """
+        found = self.find_or_none(name)
+        if found is None and self._older is not None:
+            found = self._in_older(name, self._older)
+        if found is None:
+            raise SecretNotFound(
+                f"{self.name} holds no secret '{name}'{self._looked()}.",
+                hint="Names are case-sensitive, and complete. See them with 'strongroom list "
+                "--from-target TARGET' or '--backup-file FILE'.",
+            )
+        return found
+
+    def _in_older(self, name: str, older: _Older) -> Secret | None:
+        for backup in older.backups(name, self.manifest):
+            found = backup.find(name)
+            if found is not None:
+                self._backup = backup
+                self.name = f"backup {backup.manifest.backup_id}"
+                return found
+        return None
+
+    def _looked(self) -> str:
+        looked = self._older.looked if self._older is not None else 0
+        return f", and neither do the {looked} before it that may" if looked else ""
+
+
+class _Means(NamedTuple):
+    """With what backups on targets are opened."""
+
+    found: Chooser
+    asked: Asked
+    arguments: Namespace
+    output: Output
+    here: Place
+    openers: list[Opener]
+
+    def open(self, choice: Choice) -> Replicated:
+        """Open a backup, which goes on record."""
+        backup = choice.manifest.backup_id
+        access_log.opened(self.arguments, self.output, self.here, backup, quarantine=choice.quarantine)
+        known = trust.trusted(self.here, self.arguments.signer)
+        pins = backup_selection.say_beside(choice, known, self.output, self.here)
+        return Replicated(choice, self.openers, trusted=pins, told=self.found.note)
+
+
+class _Older:
+    """The older backups that may hold a secret, opened one after another."""
+
+    def __init__(self, choices: Iterator[Choice], means: _Means) -> None:
+        self._choices = choices
+        self._means = means
+        self.looked = 0
+
+    def backups(self, name: str, first: Manifest | None) -> Iterator[Replicated]:
+        """Yield them, newest first, and say so; as many as it is worth to open."""
+        manifest, (found, asked, _, output, *_rest) = first, self._means
+        for choice in self._choices:
+            if manifest is not None:
+                found.pass_over(manifest, f"it does not hold '{name}'")
+            if self.looked >= LOOK_BACK:
+                output.warn(f"only the newest {LOOK_BACK + 1} that may hold it were opened; older: --at DATE")
+                return
+            self.looked += 1
+            manifest = choice.manifest
+            backup_selection.say(choice, found, asked, output)
+            yield self._means.open(choice)
+
+
+@contextmanager
+def chosen_from(arguments: Namespace, output: Output, here: Place) -> Iterator[Origin]:
+    """Open what is restored from; what is wrong with it is said here, before anything is written.
+
+    Raises:
+        NotCovered: no backup there holds what is asked for.
+        BackupQuarantined: it is not to be restored from.
+        BackupShredded: it is not to be brought back.
+    """
+    if here.problem:
+        output.note(f"note: {here.problem}")
+    if arguments.backup_file is not None:
+        yield from _from_file(arguments, output, here)
+    else:
+        yield from _from_targets(arguments, output, here)
+
+
+def _from_file(arguments: Namespace, output: Output, here: Place) -> Iterator[Origin]:
+    file = arguments.backup_file
+    kind = None if file.is_dir() else kind_of(file)
+    legacy.refuse_beside(arguments, kind)
+    if kind is FileKind.METADATA:
+        raise _without_values()
+    if kind is FileKind.LEGACY:
+        secrets = legacy.secrets_of(file, arguments, output)
+        yield Origin(str(file), identities.identities_of(arguments, output, here), None, secrets)
+        return
+    openers = identities.identities_of(arguments, output, here)
+    with opening.backup_trusted(arguments, output, openers, here) as backup, opening.telling_keys():
+        _refuse_without_values(backup)
+        if getattr(arguments, "full_restore", False) and (limits := limits_of(backup.manifest)):
+            output.warn(f"this backup holds only secrets {limits}: it brings back no others.")
+        yield Origin(f"backup {backup.manifest.backup_id}", openers, backup, [])
+
+
+def _from_targets(arguments: Namespace, output: Output, here: Place) -> Iterator[Origin]:
+    legacy.refuse_beside(arguments, None)
+    if arguments.backup:
+        shred_guard.refuse(here, arguments.backup)
+    known = trust.trusted(here, arguments.signer)
+    found = backup_selection.chooser(arguments, here, known)
+    asked = _asked(arguments)
+    with backup_selection.explained():
+        choices = found.choices(asked)
+        choice = next(choices, None) or found.choose(asked)
+    backup_selection.say(choice, found, asked, output)
+    if getattr(arguments, "full_restore", False):
+        backup_selection.say_newer_parts(found, output)
+    openers = identities.identities_of(arguments, output, here)
+    means = _Means(found, asked, arguments, output, here, openers)
+    older = _Older(choices, means) if asked.name else None
+    with backup_selection.telling(found, output, here), opening.telling_keys():
+        yield Origin(f"backup {choice.manifest.backup_id}", openers, means.open(choice), [], older)
+
+
+def _asked(arguments: Namespace) -> Asked:
+    """Return what a command means to read: one secret, what its filter means, or everything."""
+    given = vars(arguments)
+    filters = (given.get(word, []) for word in ("filter_tag", "include", "exclude"))
+    selection = sources.selection_of(*filters)
+    if names := given.get("secrets"):
+        selection = Selection(include=tuple(names))
+    return backup_selection.asked_of(
+        arguments,
+        values=True,
+        selection=selection,
+        name=given.get("secret_name") or "",
+        source=given.get("to") or given.get("source") or "",
+    )
+
+
+def _refuse_without_values(backup: Backup) -> None:
+    if backup.manifest.source == ESCROW:
+        raise UsageError(
+            "This is an escrow, not a backup of secrets.",
+            hint="Open it with 'strongroom escrow --open FILE'.",
+        )
+    if not backup.manifest.values:
+        raise _without_values()
+
+
+def _without_values() -> NotCovered:
+    return NotCovered(
+        "This backup holds no values, so nothing can be restored from it.",
+        hint="Restore from one that was made with --include-values, if need be from a target: --from-target.",
+    )

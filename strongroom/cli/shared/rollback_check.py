@@ -1,0 +1,58 @@
+"""Whether a target shows an older envelope than is known of elsewhere: it was rolled back, or lags behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+
+from strongroom.cli.shared import backup_argument, shred_guard
+from strongroom.cli.terminal.place import Place
+from strongroom.container.manifest import Manifest
+from strongroom.errors import Stale, StrongroomError
+from strongroom.operations.archive.envelopes import wrapping_keys
+from strongroom.operations.archive.newest_envelope import Elsewhere, Newest
+from strongroom.targets import Target
+
+
+def stale(target: Target, manifest: Manifest, here: Place, *, trusted: frozenset[str]) -> Stale | None:
+    """Return what is wrong if another target, or this installation's record, knows a newer generation.
+
+    What is away, or where there is no record, tells nothing.
+    """
+    known = _known(target, manifest, here, trusted)
+    newest = Newest(target, trusted=trusted, known=known)
+    for key in wrapping_keys(manifest):
+        try:
+            newest.of(key)
+        except Stale as error:
+            hint = (
+                f"'strongroom repair {manifest.backup_id}' brings the newest one here. Until then restore "
+                "from another target. If no rotation is under way, ask who put the older one back."
+            )
+            return Stale(error.message, hint=hint)
+    return None
+
+
+def _known(target: Target, manifest: Manifest, here: Place, trusted: frozenset[str]) -> Callable[[str], int]:
+    elsewhere = Elsewhere(list(_others(target, here)), trusted=trusted)
+    recorded = _recorded(manifest, here)
+    return lambda key: max(elsewhere(key), recorded.get(key, 0))
+
+
+def _others(target: Target, here: Place) -> Iterator[Target]:
+    for name in here.section("targets") or backup_argument.DEFAULTS:
+        if name != target.name:
+            with suppress(StrongroomError):
+                yield backup_argument.target_of(name, here)
+
+
+def _recorded(manifest: Manifest, here: Place) -> Mapping[str, int]:
+    """Return the generations that rotations of this installation reached, by wrapping key."""
+    try:
+        if (store := shred_guard.store_of(here)) is None:
+            return {}
+        from strongroom.operations.rotation.outcome import generations  # noqa: PLC0415 - the run store
+
+        return generations(store, policy=manifest.policy, backup=manifest.backup_id)
+    except StrongroomError:
+        return {}

@@ -1,0 +1,41 @@
+"""Whether this installation has shredded what somebody wants to bring back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strongroom.cli.shared import trust
+from strongroom.cli.terminal.place import Place
+from strongroom.errors import BackupShredded, StrongroomError
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
+
+
+def refuse(here: Place, backup: str) -> None:
+    """Raise BackupShredded if the record says so. Where there is no usable record, nothing is said:
+    bringing back must work without one."""
+    try:
+        if (store := store_of(here)) is not None:
+            from strongroom.operations.shredding.record import check  # noqa: PLC0415 - sqlalchemy
+
+            check(store, backup, trust.trusted(here))
+    except BackupShredded:
+        raise
+    except StrongroomError:
+        return
+
+
+def store_of(here: Place) -> RunStore | None:
+    """Return the run store of an installation that has one; looking makes none."""
+    state = here.tables.get("state")
+    if isinstance(state, dict) and "url" in state:
+        from strongroom.cli.shared.settings import run_store  # noqa: PLC0415 - the whole configuration
+
+        return run_store()
+    file = here.state_dir / "state.db"
+    if not file.is_file():
+        return None
+    from strongroom.state.store import RunStore  # noqa: PLC0415 - sqlalchemy
+
+    return RunStore(f"sqlite:///{file}")

@@ -1,0 +1,110 @@
+"""Holding a configured target against what else is known: the catalog, and the other targets.
+
+A target that was rolled back, or emptied, looks as sound as any: only who knows what was there can tell.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from strongroom.cli.shared import backup_selection, shred_guard
+from strongroom.cli.shared.inspection import Means
+from strongroom.cli.terminal.output import Output
+from strongroom.errors import MissingPiece, NotABackup, Stale, StrongroomError
+from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.inventory import look_over, put_on_record
+from strongroom.operations.archive.select_backup import Chooser, Holder, said
+from strongroom.targets import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from strongroom.operations.archive.inventory import Lost
+    from strongroom.state.store import RunStore
+
+SOME = 3
+
+
+@contextmanager
+def held_against(target: Target, arguments: Namespace, means: Means, known: frozenset[str]) -> Iterator[None]:
+    """Look at a target as a whole, beside the one backup that is read back.
+
+    What it no longer shows is put on record where that is asked for, and told at the end.
+
+    Raises:
+        Stale: it shows an older backup as its newest than it was given.
+        MissingPiece: it shows none of those on record there.
+    """
+    lost = _lost(target, means, known)
+    try:
+        yield
+    except (NotABackup, MissingPiece) as error:
+        if not lost:
+            raise
+        raise MissingPiece(f"{error.message}. {_words(target, lost)}.", hint=_hint(target)) from None
+    if lost:
+        raise Stale(f"{_words(target, lost)}.", hint=_hint(target))
+    if not arguments.backup and (newer := _newer_elsewhere(target, means, known)):
+        raise Stale(newer, hint=_hint(target))
+
+
+def _lost(target: Target, means: Means, known: frozenset[str]) -> list[Lost]:
+    """Return what the catalog has on this target, and it does not show; a look needs no catalog."""
+    with suppress(StrongroomError):
+        store = shred_guard.store_of(means.place)
+        if store is not None:
+            _, gone = backup_selection.recorded(means.place)
+            lost = look_over(store, target, trusted=known, gone=gone, deep=False)
+            _record(store, lost, means.output, entering=means.entering)
+            return lost
+    return []
+
+
+def _record(store: RunStore, lost: Sequence[Lost], output: Output, *, entering: bool) -> None:
+    if not entering:
+        return
+    try:
+        put_on_record(store, lost)
+    except StrongroomError as error:
+        output.note(f"note: the catalog was not told: {error.message}")
+
+
+def _newer_elsewhere(target: Target, means: Means, known: frozenset[str]) -> str:
+    """Say which newer backup another configured target shows that this one was to hold too."""
+    asked = Asked(values=False)
+    _, gone = backup_selection.recorded(means.place)
+    holders = [one for one in backup_selection.configured(means.place) if one.name != target.name]
+    others = Chooser(holders, trusted=known, gone=gone)
+    here = Chooser([Holder(target.name, lambda: target)], trusted=known, gone=gone)
+    newest = next((signed for signed, believed in here.listed(asked) if believed), None)
+    if newest is not None:
+        for line in said(here.passed):
+            means.output.note(f"no backup: {line}")
+    for signed, believed in others.listed(asked):
+        manifest = signed.manifest
+        if not believed or target.name not in {one.name for one in manifest.targets}:
+            continue
+        if newest is not None and newest.manifest.backup_id >= manifest.backup_id:
+            return ""
+        where = ", ".join(f"'{name}'" for name in others.showing(manifest.backup_id))
+        return (
+            f"Target '{target.name}' does not show backup {manifest.backup_id} as it was signed, of policy "
+            f"'{manifest.policy}' and made {manifest.created_at}, which it was to hold and {where} has."
+        )
+    return ""
+
+
+def _words(target: Target, lost: Sequence[Lost]) -> str:
+    names = ", ".join(one.replica.backup for one in lost[:SOME])
+    more = f" and {len(lost) - SOME:,} more" if len(lost) > SOME else ""
+    return f"Target '{target.name}' does not show what the catalog has as good there: {names}{more}"
+
+
+def _hint(target: Target) -> str:
+    return (
+        "Suspect a rollback, or an emptied target: look who could write there. 'strongroom repair --target "
+        f"{target.name}' brings up what it lacks."
+    )

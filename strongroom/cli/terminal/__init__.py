@@ -1,0 +1,1 @@
+"""What a command says and asks: streams, prompts, progress, signals, errors."""

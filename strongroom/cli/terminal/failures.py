@@ -1,0 +1,164 @@
+"""Errors as a person reads them: what happened, what it means, what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from contextlib import suppress
+from typing import Final
+
+from strongroom.cli.terminal.output import Output, clean, columns, encode, paint
+from strongroom.cli.terminal.stopping import Abandoned, Terminated
+from strongroom.errors import (
+    StrongroomError,
+    TargetError,
+    TargetFull,
+    TargetReadOnly,
+    UsageError,
+)
+
+INTERRUPTED: Final = 130
+"""Ctrl-C: 128 and the number of SIGINT."""
+TERMINATED: Final = 143
+"""Asked to end: 128 and the number of SIGTERM."""
+BROKEN_PIPE: Final = 141
+"""Whoever read our output stopped reading: 128 and the number of SIGPIPE."""
+UNEXPECTED: Final = 70
+"""A fault of Strongroom's own (EX_SOFTWARE of sysexits.h)."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DENIED = frozenset({errno.EACCES, errno.EPERM})
+
+
+def report(error: StrongroomError, output: Output) -> int:
+    """Say what is wrong, in one block on stderr, and return the exit code."""
+    block = [
+        f"{paint('strongroom:', '31;1')} {error.code}",
+        "",
+        *_part("What happened", _sentence(error.message)),
+    ]
+    block += _part("What it means", meaning(error)) + _part("What to do", error.hint)
+    print("\n".join(block), file=sys.stderr)
+    _answer(output, as_document(error))
+    return error.exit_code
+
+
+def _sentence(message: str) -> str:
+    """Return a message as a sentence, wherever in the program it was written."""
+    first = message.partition(" ")[0]
+    begun = message[0].upper() + message[1:] if first.isalpha() and first != "strongroom" else message
+    return begun if begun.endswith((".", "!", "?")) else f"{begun}."
+
+
+def _answer(output: Output, document: dict[str, object]) -> None:
+    if output.json and not output.answered:
+        sys.stdout.buffer.write(encode({"error": document}))
+        sys.stdout.buffer.flush()
+
+
+def as_document(error: StrongroomError) -> dict[str, object]:
+    """Return an error for machines."""
+    return {
+        "code": error.code,
+        "exit_code": error.exit_code,
+        "message": error.message,
+        "means": meaning(error),
+        "hint": error.hint,
+        "transient": error.transient,
+    }
+
+
+def meaning(error: StrongroomError) -> str:
+    """Return what an error's class means, which its first line of documentation says."""
+    return meaning_of(type(error))
+
+
+def meaning_of(kind: type[StrongroomError]) -> str:
+    """Return the first line of a class's documentation."""
+    return (kind.__doc__ or "").strip().partition("\n\n")[0].replace("\n    ", " ")
+
+
+def from_os(error: OSError) -> StrongroomError:
+    """Return the typed error for what the operating system refused."""
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    words = f"{where}{os.strerror(error.errno or 0)}."
+    if error.errno in _FULL:
+        return TargetFull(words, hint="Nothing half-written was left. Free space, then repeat.")
+    if error.errno == errno.EROFS:
+        return TargetReadOnly(words, hint="Check how the path is mounted.")
+    if error.errno in _DENIED:
+        return UsageError(words, hint="Check the owner and mode of the path.")
+    if error.errno in (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG):
+        return UsageError(words, hint="Check the path.")
+    return TargetError(words)
+
+
+def interrupted(error: KeyboardInterrupt) -> int:
+    """Say what an interruption left: nothing, unless somebody knows better or it was not given the time."""
+    if isinstance(error, Abandoned):
+        print(
+            "\nstrongroom: stopped at once. 'strongroom cancel RUN' takes back what was begun.",
+            file=sys.stderr,
+        )
+    else:
+        left = next(iter(getattr(error, "__notes__", ())), "nothing half-written was left.")
+        print(f"\nstrongroom: interrupted; {left}", file=sys.stderr)
+    return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+
+
+def unexpected(error: BaseException, output: Output) -> int:
+    """Report a fault of our own: its kind and place, never its text, which may quote data."""
+    place = _place(error)
+    _capture(error)
+    block = [f"{paint('strongroom:', '31;1')} a fault of its own ({type(error).__name__} at {place})", ""]
+    block += _part("What it means", "This should not happen. A backup that was made before is untouched.")
+    block += _part(
+        "What to do", "Please report it with this line. STRONGROOM_DEBUG=1 shows where it happened."
+    )
+    print("\n".join(block), file=sys.stderr)
+    _answer(output, {"code": type(error).__name__, "exit_code": UNEXPECTED})
+    return UNEXPECTED
+
+
+def _capture(error: BaseException) -> None:
+    from strongroom.cli.terminal.telemetry import capture  # noqa: PLC0415 - only where there is a fault
+
+    with suppress(Exception):  # reporting a fault must not hide it behind another
+        capture(error)
+
+
+def _place(error: BaseException) -> str:
+    found = "?"
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        found = f"{os.path.basename(code.co_filename)}:{trace.tb_lineno}"  # noqa: PTH119
+        trace = trace.tb_next
+    return found
+
+
+def debug(error: BaseException) -> None:
+    """Print where an error came from, without local variables or the text of any error."""
+    if not os.environ.get("STRONGROOM_DEBUG"):
+        return
+    import traceback  # noqa: PLC0415 - only needed when something is wrong
+
+    lines = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__)).format()
+    print("".join(["Traceback, without values:\n", *lines, type(error).__name__]), file=sys.stderr)
+
+
+def _part(title: str, text: str) -> list[str]:
+    if not text:
+        return []
+    from textwrap import wrap  # noqa: PLC0415 - only needed when something is wrong
+
+    width = max(40, min(100, columns()) - 18)
+    lines = [
+        piece
+        for line in clean(text).split("\n")
+        for piece in (wrap(line, width, break_on_hyphens=False, break_long_words=False) or [""])
+    ]
+    return [
+        f"  {paint(title.ljust(13), '1') if at == 0 else ' ' * 13}  {line}" for at, line in enumerate(lines)
+    ]

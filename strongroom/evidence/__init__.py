@@ -1,1 +1,0 @@
-"""What Strongroom can prove: the catalog, and in time the ledger and its reports."""

@@ -1,0 +1,1 @@
+"""What is wrong with the backups, and who is told."""

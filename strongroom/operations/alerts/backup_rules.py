@@ -1,0 +1,167 @@
+"""What can be wrong with the backups of a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
+from statistics import median
+
+from strongroom.model import Depth
+from strongroom.operations.alerts.alert_kinds import Alert
+from strongroom.operations.alerts.facts import Facts, Limits, Policy, Ran, Seen
+from strongroom.operations.alerts.format import about, some
+from strongroom.operations.alerts.freshness import Freshness, judge
+from strongroom.state.records import RunState
+from strongroom.words import plural, verb
+
+FEWEST = 3
+"""From so many backups on a median says something."""
+SHORT = 60.0
+"""Seconds that a run may always take: what is quick is soon three times as long."""
+ENDED_WHOLE = (RunState.DONE, RunState.DEGRADED)
+
+
+def backups(facts: Facts, limits: Limits) -> Iterator[Alert]:
+    """Yield what is wrong, policy by policy."""
+    for policy in facts.policies:
+        yield from _overdue(policy, facts, limits)
+        yield from _failed(policy)
+        yield from _degraded(policy)
+        yield from _unverified(policy, facts, limits)
+        yield from _ahead(policy)
+        yield from _odd(policy, limits)
+        yield from _slow(policy, facts, limits)
+    if facts.lost:
+        what = f"{plural(len(facts.lost), 'backup')} on record, and on no target: {some(facts.lost)}"
+        yield Alert(kind="backup.lost", what=what, weight=len(facts.lost))
+
+
+def _overdue(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Alert]:
+    if policy.blind or _is_first(policy, facts.now, limits):  # the former is told by itself
+        return
+    recorded = facts.state is None
+    found = judge(policy, threshold=limits.threshold_age, now=facts.now, recorded=recorded)
+    if found.overdue:
+        kind = "emergency.overdue" if policy.offline else "backup.overdue"
+        yield Alert(kind=kind, subject=policy.name, what=_said(policy, found, facts.now))
+
+
+def _is_first(policy: Policy, now: float, limits: Limits) -> bool:
+    """Tell whether the very first backup is being made, and not for too long: nobody is woken for that."""
+    began = [ran.began for ran in policy.runs if ran.state is RunState.ACTIVE]
+    waited = now - min(began, default=0.0)
+    return policy.newest is None and len(began) == len(policy.runs) and 0 <= waited < limits.threshold_age
+
+
+def _said(policy: Policy, found: Freshness, now: float) -> str:
+    if found.judged is None:  # the schedule may be older than the installation
+        whole = f"; {_newest(policy.newest, now)}" if policy.newest else ""
+        return f"policy '{policy.name}' is due and has no verified backup{whole}"
+    late = f"has been due for {about(now - found.missed_at)}" if found.missed_at else "is due"
+    return f"policy '{policy.name}' {late}: {_newest(found.judged, now)}{_since(policy, found, now)}"
+
+
+def _newest(seen: Seen, now: float) -> str:
+    how = f"verified to depth '{seen.depth.value}'" if seen.depth else "not known to be verified"
+    return f"backup {seen.backup}, {how}, is {about(now - seen.made_at)} old"
+
+
+def _since(policy: Policy, found: Freshness, now: float) -> str:
+    """Say if there is a newer one that nobody read back."""
+    newer, judged = policy.newest, found.judged
+    if newer is None or judged is None or newer.made_at <= judged.made_at:
+        return ""
+    return f"; {_newest(newer, now)}"
+
+
+def _failed(policy: Policy) -> Iterator[Alert]:
+    made_at = policy.newest.made_at if policy.newest else 0.0
+    since = takewhile(lambda ran: ran.began > made_at and ran.state not in ENDED_WHOLE, policy.runs)
+    failed = [ran for ran in since if ran.state is RunState.FAILED]
+    if failed:
+        newest = failed[0]
+        why = f" ({newest.code})" if newest.code else ""
+        what = f"policy '{policy.name}': {plural(len(failed), 'run')} failed since its newest whole backup"
+        what += f"; the last was run {newest.run}{why}"
+        # Doubled, not counted: a policy of every hour must not send a mail every hour.
+        yield Alert(kind="backup.failed", subject=policy.name, what=what, weight=len(failed).bit_length())
+
+
+def _degraded(policy: Policy) -> Iterator[Alert]:
+    newest = next((ran for ran in policy.runs if ran.state in ENDED_WHOLE), None)
+    if newest is not None and newest.state is RunState.DEGRADED and newest.run not in policy.mended:
+        what = f"policy '{policy.name}': run {newest.run} ended degraded"
+        yield Alert(kind="backup.degraded", subject=policy.name, what=what)
+
+
+def _unverified(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Alert]:
+    newest = policy.newest
+    if newest is None or not newest.shallow or facts.now - newest.made_at < limits.threshold_age:
+        return
+    what = (
+        f"policy '{policy.name}': backup {newest.backup} was not verified to depth '{policy.depth.value}' "
+        f"on {', '.join(newest.shallow)}"
+    )
+    yield Alert(kind="replica.unverified", subject=policy.name, what=what, weight=len(newest.shallow))
+
+
+def _ahead(policy: Policy) -> Iterator[Alert]:
+    if many := len(policy.ahead):
+        what = f"policy '{policy.name}': {plural(many, 'backup')} {verb(many, 'say')} "
+        what += f"to be made later than now, by this host's clock: {some(policy.ahead)}"
+        yield Alert(kind="backup.ahead", subject=policy.name, what=what, weight=many)
+
+
+def _odd(policy: Policy, limits: Limits) -> Iterator[Alert]:
+    """Compare the newest backup with the median of those before it, in both directions."""
+    before = policy.held[1 : limits.compared + 1]
+    if len(before) < FEWEST:
+        return
+    newest = policy.held[0]
+    for kind, is_now, usual, unit in (
+        ("backup.count", newest.secrets, median(held.secrets for held in before), "secret"),
+        ("backup.size", newest.size, median(held.size for held in before), "byte"),
+    ):
+        if _is_odd(is_now, usual, limits.size_factor):
+            what = (
+                f"policy '{policy.name}': backup {newest.backup} holds {plural(is_now, unit)}, where the "
+                f"{len(before)} before it hold {plural(round(usual), unit)} (median)"
+            )
+            yield Alert(kind=kind, subject=policy.name, what=what)
+
+
+def _is_odd(is_now: float, usual: float, factor: float) -> bool:
+    return is_now > usual * factor or is_now * factor < usual
+
+
+def _slow(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Alert]:
+    """Compare the newest run, ended or not, with the median of those before it."""
+    timed = [ran for ran in policy.runs if ran.state in (*ENDED_WHOLE, RunState.ACTIVE)]
+    before = _seconds(timed[1:], limits.compared)
+    if len(before) < FEWEST:
+        return
+    newest = timed[0]
+    took, usual = (newest.ended or facts.now) - newest.began, median(before)
+    if took > max(usual * limits.duration_factor, SHORT):
+        verb = "took" if newest.ended else "has taken"
+        what = (
+            f"policy '{policy.name}': run {newest.run} {verb} {about(took)}, where the {len(before)} before "
+            f"it took {about(usual)} (median)"
+        )
+        yield Alert(kind="backup.slow", subject=policy.name, what=what)
+
+
+def _seconds(runs: Sequence[Ran], most: int) -> list[float]:
+    return [ran.ended - ran.began for ran in runs if ran.ended is not None][:most]
+
+
+def shallow(depths: dict[str, Depth | None], wanted: Depth) -> tuple[str, ...]:
+    """Return the targets whose replica was not read back as deep as is wanted."""
+    order = list(Depth)
+    return tuple(
+        sorted(
+            target
+            for target, depth in depths.items()
+            if depth is None or order.index(depth) < order.index(wanted)
+        )
+    )

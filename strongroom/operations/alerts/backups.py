@@ -1,0 +1,295 @@
+"""Holding the record against the targets: which backups there really are, and what each replica is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
+from typing import Final
+
+from strongroom.container.manifest import Manifest
+from strongroom.errors import StrongroomError
+from strongroom.model import Depth
+from strongroom.operations.alerts import record as alerts_record
+from strongroom.operations.alerts.backup_rules import shallow
+from strongroom.operations.alerts.context import Watched, WatchedPolicy
+from strongroom.operations.alerts.facts import Held, Place, Policy, Seen
+from strongroom.operations.alerts.freshness import SKEW, is_verified
+from strongroom.operations.alerts.targets import Listed, Manifests, listed, made_at, newest_unrecorded, when
+from strongroom.operations.archive.select_backup import lacking_on
+from strongroom.operations.shredding import record as shredding_record
+from strongroom.state.records import CatalogEntry, Replica, RunKind
+from strongroom.state.store import RunStore
+
+RECENT: Final = 500
+"""Backups of a policy that are held against the targets."""
+PAGE: Final = 5000
+LOOKED_INTO: Final = 3
+"""Newest backups of a policy of which the containers are listed at each look."""
+TURN: Final = 600.0
+"""Seconds after which another one of the older backups is looked into."""
+
+
+class Record:
+    """What the catalog has of each policy, and which backups it knows at all."""
+
+    def __init__(self, store: RunStore, watched: Watched, names: list[str]) -> None:
+        gone = shredding_record.asked(store, watched.trusted)
+        self.entries = {
+            policy.name: [
+                one for one in store.backups(policy=policy.name, limit=RECENT) if one.backup not in gone
+            ]
+            for policy in watched.policies
+        }
+        backups = [one.backup for found in self.entries.values() for one in found]
+        self.replicas = _replicas(store, backups)
+        # What is being made lies on targets before the catalog has it.
+        made = {run.id for run in store.active()}
+        self.known = made | gone | _known(store, names)
+        # A host that only watches has no record; one whose record was lost runs backups, and makes a new one.
+        self.is_empty = not store.backups(limit=1) and not store.runs(limit=1) and not store.heartbeats()
+        damaged = [one for one in store.with_bad_replicas() if one not in gone]
+        bad = _replicas(store, damaged)
+        self.bad = [one for found in bad.values() for one in found if not one.good]
+
+
+def _known(store: RunStore, names: list[str]) -> frozenset[str]:
+    return frozenset(name for page in _pages(names) for name in store.digests(page))
+
+
+def _replicas(store: RunStore, names: list[str]) -> dict[str, list[Replica]]:
+    return {name: found for page in _pages(names) for name, found in store.replicas_of(page).items()}
+
+
+def _pages(names: list[str]) -> Iterator[list[str]]:
+    """Yield names by so many as a database takes in one question."""
+    yield from (names[at : at + PAGE] for at in range(0, len(names), PAGE))
+
+
+class Backups:
+    """The policies' newest backups and the targets, by the record and by what lies there.
+
+    Args:
+        record: ``None`` if the state cannot be read: then the targets alone are gone by.
+        now: what says that it was made later hides nothing, neither a backup nor that one is missing.
+    """
+
+    def __init__(
+        self,
+        watched: Watched,
+        found: Mapping[str, Listed],
+        manifests: Manifests,
+        record: Record | None,
+        *,
+        now: float,
+    ) -> None:
+        self._latest = now + SKEW
+        self._watched = watched
+        self._found = found
+        self._manifests = manifests
+        self._record = record
+        self._hollow: dict[str, list[str]] = {}
+        known = record.known if record else frozenset()
+        self._unknown = [name for name in manifests.names() if name not in known]
+        wanted = frozenset(policy.name for policy in watched.policies if not policy.offline)
+        self._unrecorded = newest_unrecorded(manifests, self._unknown, wanted, latest=self._latest)
+        for newest in map(self.newest, watched.policies):
+            if newest is not None and newest.on_targets:
+                manifests.read_everywhere(newest.backup)
+
+    def newest(self, policy: WatchedPolicy) -> Seen | None:
+        """Return a policy's newest whole backup, wherever it is known from."""
+        recorded = next(self._whole(self._of(policy), policy), None)
+        other = self._unrecorded.get(policy.name)
+        if other is None or (recorded is not None and recorded.made_at >= made_at(other)):
+            return recorded
+        return Seen(backup=other.backup_id, made_at=made_at(other), recorded=False)
+
+    def verified(self, policy: WatchedPolicy) -> Seen | None:
+        """Return a policy's newest whole backup of which a replica that is there was read back."""
+        deep = (one for one in self._of(policy) if self._depths(one, policy))
+        return next(self._whole(deep, policy), None)
+
+    def ahead(self, policy: WatchedPolicy) -> tuple[str, ...]:
+        """Return the backups that say they were made later than now, and so would be the newest."""
+        seen = (found for one in self._of(policy) if (found := self._seen(one, policy)))
+        return tuple(one.backup for one in takewhile(lambda one: one.made_at > self._latest, seen))
+
+    def lost(self) -> list[str]:
+        """Return the backups on record that lie on none of their targets, all of which answered."""
+        online = (policy for policy in self._watched.policies if not policy.offline)
+        return [one.backup for policy in online for one in self._of(policy) if self._is_lost(one, policy)]
+
+    def sees_nothing_of(self, policy: WatchedPolicy) -> bool:
+        """Tell whether no target of a policy could be looked at."""
+        return not any(self._looked(name) for name in policy.targets)
+
+    def places(self) -> tuple[Place, ...]:
+        """Return how each target stands."""
+        return tuple(self._place(name, one) for name, one in self._found.items())
+
+    # -- one backup ----------------------------------------------------------
+
+    def _whole(self, entries: Iterable[CatalogEntry], policy: WatchedPolicy) -> Iterator[Seen]:
+        seen = (self._seen(one, policy) for one in entries)
+        return (one for one in seen if one is not None and one.made_at <= self._latest)
+
+    def _of(self, policy: WatchedPolicy) -> list[CatalogEntry]:
+        return self._record.entries[policy.name] if self._record else []
+
+    def _replicas(self, entry: CatalogEntry) -> list[Replica]:
+        return self._record.replicas[entry.backup] if self._record else []
+
+    def _lies(self, backup: str) -> bool:
+        return any(backup in one.backups for one in self._found.values())
+
+    def _unseen(self, entry: CatalogEntry, policy: WatchedPolicy) -> list[Replica]:
+        """Return the good replicas on targets of the policy that were not looked at.
+
+        A row may name any target: of one that the policy does not name, nothing is believed.
+        """
+        good = (one for one in self._replicas(entry) if one.good and one.target in policy.targets)
+        return [one for one in good if policy.offline or not self._looked(one.target)]
+
+    def _looked(self, target: str) -> bool:
+        return target in self._found and self._found[target].away is None
+
+    def _is_lost(self, entry: CatalogEntry, policy: WatchedPolicy) -> bool:
+        return not self._lies(entry.backup) and not self._unseen(entry, policy)
+
+    def _seen(self, entry: CatalogEntry, policy: WatchedPolicy) -> Seen | None:
+        """Return a backup, if there is one: its signed manifest says when it was made, not its row."""
+        depths = self._depths(entry, policy)
+        depth = max(depths.values(), key=list(Depth).index, default=None)
+        found: dict[str, Depth | None] = {one.target: one.verified for one in self._there(entry)}
+        lacking = shallow(found, policy.depth)
+        if self._lies(entry.backup):
+            manifest = self._manifests.of(entry.backup)
+            if manifest is not None and manifest.policy == policy.name:
+                lacking = shallow(found | self._dropped(entry, manifest, policy), policy.depth)
+                return Seen(backup=entry.backup, made_at=made_at(manifest), depth=depth, shallow=lacking)
+        made = when(entry.created_at) if self._unseen(entry, policy) else None
+        if made is None:
+            return None
+        return Seen(backup=entry.backup, made_at=made, depth=depth, on_targets=False, shallow=lacking)
+
+    def _dropped(
+        self, entry: CatalogEntry, manifest: Manifest, policy: WatchedPolicy
+    ) -> dict[str, Depth | None]:
+        """Return the targets of which the record has nothing, good or bad, and the signed manifest does."""
+        rows = {one.target for one in self._replicas(entry)}
+        named = {pin.name for pin in manifest.targets} & set(policy.targets)
+        return {} if policy.offline else dict.fromkeys(named - rows)
+
+    def _there(self, entry: CatalogEntry) -> list[Replica]:
+        """Return the good replicas that are there, as far as was looked."""
+        return [one for one in self._replicas(entry) if one.good and self._may_be_there(one)]
+
+    def _may_be_there(self, one: Replica) -> bool:
+        if one.backup in self._manifests.refused.get(one.target, ()):
+            return False
+        return not self._looked(one.target) or one.backup in self._found[one.target].backups
+
+    def _depths(self, entry: CatalogEntry, policy: WatchedPolicy) -> dict[str, Depth]:
+        """Return to which depth each replica that is there was verified, if that makes it verified."""
+        return {
+            one.target: one.verified
+            for one in self._there(entry)
+            if one.verified is not None and is_verified(one.verified, policy.depth)
+        }
+
+    # -- one target ----------------------------------------------------------
+
+    def look_inside(self) -> None:
+        """Hold what targets show of some backups to their manifests, by names and sizes.
+
+        The newest of each policy each time, and one of the older ones in turn: a listing for each costs
+        little, and in time every backup is looked at.
+        """
+        for policy in self._watched.policies:
+            for entry in [] if policy.offline else self._in_turn(self._of(policy)):
+                self._look_inside(entry)
+
+    def _in_turn(self, entries: list[CatalogEntry]) -> Iterator[CatalogEntry]:
+        yield from entries[:LOOKED_INTO]
+        if older := entries[LOOKED_INTO:]:
+            yield older[int(self._latest // TURN) % len(older)]
+
+    def _look_inside(self, entry: CatalogEntry) -> None:
+        for one in self._there(entry):
+            manifest = self._manifests.of(entry.backup) if self._looked(one.target) else None
+            if manifest is None:
+                continue
+            try:
+                lacks = lacking_on(self._watched.targets[one.target], manifest)
+            except StrongroomError:  # it went away: another look tells
+                continue
+            if lacks:
+                self._hollow.setdefault(one.target, []).append(entry.backup)
+
+    def _place(self, name: str, found: Listed) -> Place:
+        refused = tuple(self._manifests.refused.get(name, ()))
+        record = self._record
+        if found.away is not None or record is None:
+            return Place(name=name, away=found.away, refused=refused)
+        bad = [one.backup for one in record.bad if one.target == name]
+        unknown = () if record.is_empty else self._unknown
+        return Place(
+            name=name,
+            lost=tuple(dict.fromkeys([*_lacking(record, name, found), *self._hollow.get(name, ())])),
+            bad=tuple(one for one in bad if one in found.backups),
+            missing=tuple(one for one in bad if one not in found.backups),
+            refused=refused,
+            unknown=tuple(one for one in unknown if one in found.backups and one not in refused),
+        )
+
+
+def _lacking(record: Record, target: str, found: Listed) -> Iterator[str]:
+    """Yield the backups that are on record as good on a target, and that it does not show."""
+    for replicas in record.replicas.values():
+        for one in replicas:
+            if one.target == target and one.good and one.backup not in found.backups:
+                yield one.backup
+
+
+def look(watched: Watched, store: RunStore | None, *, now: float) -> Backups:
+    """Look at every target that is in use, and hold the record against them.
+
+    What the record has and no target shows is looked for once more: it may have been removed, or made,
+    between the two looks.
+    """
+    found = listed(watched, watched.in_use)
+    backups = _held(watched, found, store, now)
+    if store is not None and (backups.lost() or any(place.lost for place in backups.places())):
+        return _held(watched, listed(watched, watched.in_use), store, now)
+    return backups
+
+
+def _held(watched: Watched, found: Mapping[str, Listed], store: RunStore | None, now: float) -> Backups:
+    manifests = Manifests(watched, found)
+    record = Record(store, watched, manifests.names()) if store is not None else None
+    backups = Backups(watched, found, manifests, record, now=now)
+    backups.look_inside()
+    return backups
+
+
+def policy_facts(
+    backups: Backups, policy: WatchedPolicy, store: RunStore | None, *, compared: int, now: float
+) -> Policy:
+    """Return all that is known of a policy."""
+    held = store.backups(policy=policy.name, limit=2 * compared + 2) if store else []
+    held = [one for one in held if (when(one.created_at) or 0.0) <= now + SKEW][: compared + 1]
+    runs = store.runs_of(policy.name, RunKind.BACKUP, limit=2 * compared + 2) if store else []
+    return Policy(
+        name=policy.name,
+        schedule=policy.schedule,
+        offline=policy.offline,
+        depth=policy.depth,
+        newest=backups.newest(policy),
+        verified=backups.verified(policy),
+        held=tuple(Held(backup=one.backup, secrets=one.secrets, size=one.size) for one in held),
+        ahead=backups.ahead(policy),
+        runs=alerts_record.ran(runs, now=now),
+        rotations=alerts_record.rotations(store, policy.name, now=now) if store else (),
+        mended=alerts_record.mended(store, policy.name) if store else (),
+        blind=store is None and backups.sees_nothing_of(policy),
+    )

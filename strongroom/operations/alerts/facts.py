@@ -1,0 +1,179 @@
+"""What is known when alarms are judged: gathered by ``alerts.gather``, never judged there.
+
+Times are seconds since the epoch. Nothing here holds a value, or the name of a secret: what a run or a source
+said in its own words is left out, for it may name one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from strongroom.model import Depth
+from strongroom.state.records import RunState
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """From when on something is told; times in seconds. ``strongroom.config.alerts`` says what each is."""
+
+    threshold_age: float = 86_400.0
+    compared: int = 10
+    size_factor: float = 2.0
+    duration_factor: float = 3.0
+    key_age: float = 365 * 86_400.0
+    notice: float = 30 * 86_400.0
+    free_percent: int = 10
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """A whole backup, and the depth to which it was verified: ``None`` if it was not, or nobody knows here.
+
+    ``on_targets`` tells whether its signed manifest was read on a target. Otherwise the record alone has it,
+    for the targets that may hold it were not looked at. ``shallow`` names the targets whose replica was not
+    read back as deep as the policy says.
+    """
+
+    backup: str
+    made_at: float
+    depth: Depth | None = None
+    on_targets: bool = True
+    recorded: bool = True
+    shallow: tuple[str, ...] = ()
+
+
+class Ran(Struct, frozen=True, kw_only=True):
+    """A run. ``code`` is the class of its error."""
+
+    run: str
+    state: RunState
+    began: float
+    ended: float | None
+    code: str = ""
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """How much a backup holds."""
+
+    backup: str
+    secrets: int
+    size: int
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """A policy, and what there is of its backups and runs, each the newest first.
+
+    ``newest`` is its newest whole backup, ``verified`` the newest that was read back. ``rotations`` are the
+    runs that rotated its backups. ``mended`` are backups that a repair has made whole since. ``ahead`` are
+    those that say they were made later than now. ``blind``: neither the record nor any of its targets could
+    be asked.
+    """
+
+    name: str
+    schedule: str | None = None
+    offline: bool = False
+    depth: Depth = Depth.DIGEST
+    newest: Seen | None = None
+    verified: Seen | None = None
+    held: tuple[Held, ...] = ()
+    runs: tuple[Ran, ...] = ()
+    rotations: tuple[Ran, ...] = ()
+    mended: tuple[str, ...] = ()
+    ahead: tuple[str, ...] = ()
+    blind: bool = False
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """A target. ``away`` says why it could not be looked at.
+
+    ``lost`` are backups on record as good there whose manifest is not there, ``bad`` those on record as
+    damaged, ``missing`` those that never came or were found to lack something and are not there, ``refused``
+    manifests that nobody who is trusted signed, ``unknown`` backups that the catalog does not know.
+    """
+
+    name: str
+    away: str | None = None
+    lost: tuple[str, ...] = ()
+    bad: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+
+class Room(Struct, frozen=True, kw_only=True):
+    """A directory's file system, in bytes."""
+
+    name: str
+    free: int
+    total: int
+
+
+class Dated(Struct, frozen=True, kw_only=True):
+    """Something with a date: since when a key is in use, until when a certificate holds."""
+
+    name: str
+    at: float
+
+
+class Drills(Struct, frozen=True, kw_only=True):
+    """The drill that is scheduled, and its runs, the newest first."""
+
+    policy: str
+    schedule: str
+    runs: tuple[Ran, ...] = ()
+
+
+class Keys(Struct, frozen=True, kw_only=True):
+    """How the keys stand. ``used`` says since when each is sealed for, without a rotation to a newer one.
+
+    ``checked_at`` is when they were all tried last, ``bad`` what was wrong then, ``asked`` the challenges
+    that nobody has answered, with when they were made.
+    """
+
+    schedule: str | None = None
+    used: tuple[Dated, ...] = ()
+    checked_at: float | None = None
+    bad: tuple[str, ...] = ()
+    asked: tuple[Dated, ...] = ()
+
+
+class Signs(Struct, frozen=True, kw_only=True):
+    """What the record has of somebody who should not: of the last day, but for the ledger and shredding.
+
+    ``messages`` counts refused messages by pool. ``records`` names runs in which a worker refused a row.
+    ``shreds`` counts orders to shred that nobody who is trusted signed. ``broken_at`` is the first event of
+    the ledger that is not what was appended, ``unlike`` says which signed head on a target it does not fit.
+    """
+
+    messages: Mapping[str, int] = {}
+    records: tuple[str, ...] = ()
+    shreds: int = 0
+    broken_at: int | None = None
+    unlike: str | None = None
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """All of it. ``state`` says why the state database could not be read; what it has is missing then.
+
+    ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, but for
+    rotations. ``beat_age`` is how many seconds ago beat was alive,
+    if it ever was.
+    """
+
+    now: float
+    policies: tuple[Policy, ...] = ()
+    places: tuple[Place, ...] = ()
+    lost: tuple[str, ...] = ()
+    active: tuple[Ran, ...] = ()
+    rooms: tuple[Room, ...] = ()
+    certificates: tuple[Dated, ...] = ()
+    drills: Drills | None = None
+    keys: Keys = Keys()
+    signs: Signs = Signs()
+    beat_age: float | None = None
+    state: str | None = None
+
+    @property
+    def away(self) -> tuple[str, ...]:
+        """The targets that could not be looked at."""
+        return tuple(place.name for place in self.places if place.away is not None)

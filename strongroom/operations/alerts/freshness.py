@@ -1,0 +1,79 @@
+"""Whether a policy's backups are as fresh as its schedule says (invariant 8: silence is an alarm).
+
+Judged by what there is, whoever should have made it.
+
+Overdue is a policy for which a time of its schedule has passed by more than the threshold, and no backup that
+was read back has been made since. So a policy that was never backed up is overdue, one without a schedule
+never, and one whose schedule was changed is judged by the new one, as ``open_due`` makes up for it.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from strongroom.model import Depth
+from strongroom.operations.alerts.facts import Policy, Seen
+from strongroom.schedule import last_slot, next_slot
+
+SKEW = 300.0
+"""Seconds by which a clock may be ahead. What claims to be made later than that hides nothing."""
+OFFLINE = 7 * 86_400.0
+"""How long after its time the medium of an emergency backup is waited for."""
+
+
+class Freshness(Struct, frozen=True, kw_only=True):
+    """How fresh a policy is; times in seconds since the epoch.
+
+    ``judged`` is the backup that counts: the newest verified one or, where nothing is known of verification,
+    the newest that lies on a target. ``due_at`` is the newest time of the schedule, ``missed_at`` the first
+    one after ``judged`` that has passed, ``None`` if none has. ``age`` is that of ``judged``, in seconds.
+    """
+
+    policy: str
+    judged: Seen | None
+    due_at: float | None
+    missed_at: float | None
+    age: float | None
+    overdue: bool
+
+
+def judge(policy: Policy, *, threshold: float, now: float, recorded: bool = True) -> Freshness:
+    """Judge a policy.
+
+    Args:
+        threshold: seconds after a time of the schedule.
+        recorded: whether the state could be read. Without it nobody knows what was verified.
+    """
+    seen = _counting(policy, recorded=recorded)
+    judged = seen if seen is None or seen.made_at <= now + SKEW else None
+    made_at = judged.made_at if judged else None
+    grace = OFFLINE if policy.offline else threshold
+    had_to = last_slot(policy.schedule, now - grace) if policy.schedule else None
+    return Freshness(
+        policy=policy.name,
+        judged=judged,
+        due_at=last_slot(policy.schedule, now) if policy.schedule else None,
+        missed_at=_missed(policy.schedule, made_at, had_to, now) if policy.schedule else None,
+        age=None if made_at is None else max(0.0, now - made_at),
+        overdue=had_to is not None and (made_at is None or made_at < had_to),
+    )
+
+
+def _counting(policy: Policy, *, recorded: bool) -> Seen | None:
+    """Return the verified backup; the newest whole one where the record has never heard of it."""
+    newest = policy.newest
+    if newest is not None and newest.on_targets and not (recorded and newest.recorded):
+        return newest
+    return policy.verified
+
+
+def is_verified(depth: Depth | None, wanted: Depth) -> bool:
+    """Tell whether a look makes a backup verified: its bytes were read, unless less is wanted."""
+    order = list(Depth)
+    least = min(order.index(wanted), order.index(Depth.DIGEST))
+    return depth is not None and order.index(depth) >= least
+
+
+def _missed(schedule: str, made_at: float | None, had_to: float | None, now: float) -> float | None:
+    missed = had_to if made_at is None else next_slot(schedule, made_at)
+    return missed if missed is not None and missed <= now else None

@@ -1,0 +1,52 @@
+"""Gathering the facts that alarms are judged by: from the targets, the record, and this host."""
+
+from __future__ import annotations
+
+from strongroom.errors import StrongroomError
+from strongroom.operations.alerts import backups as alerts_backups
+from strongroom.operations.alerts import record
+from strongroom.operations.alerts.context import Watched
+from strongroom.operations.alerts.facts import Facts, Keys, Limits, Signs
+from strongroom.operations.alerts.host import certificates, rooms
+from strongroom.state.store import RunStore
+
+
+def gather(watched: Watched, limits: Limits, *, now: float) -> Facts:
+    """Return all that is known at a time (epoch seconds).
+
+    That the state database cannot be read is a fact, and no error: what lies on targets is looked at all the
+    same, and somebody is told.
+    """
+    try:
+        return _facts(watched, limits, watched.store(), now=now)
+    except StrongroomError as error:  # of the state: what a target answers is caught where it is asked
+        return without_record(watched, limits, now=now, why=error.message)
+
+
+def without_record(watched: Watched, limits: Limits, *, now: float, why: str) -> Facts:
+    """Return what is known without the state database, and why it is without."""
+    return _facts(watched, limits, None, now=now, why=why)
+
+
+def _facts(
+    watched: Watched, limits: Limits, store: RunStore | None, *, now: float, why: str | None = None
+) -> Facts:
+    backups = alerts_backups.look(watched, store, now=now)
+    policies = tuple(
+        alerts_backups.policy_facts(backups, policy, store, compared=limits.compared, now=now)
+        for policy in watched.policies
+    )
+    return Facts(
+        now=now,
+        policies=policies,
+        places=backups.places(),
+        lost=tuple(backups.lost()),
+        active=record.active(store, now=now) if store else (),
+        rooms=rooms(watched.rooms),
+        certificates=certificates(watched.certificates),
+        drills=record.drills(store, watched.drill, now=now) if store else None,
+        keys=record.keys(store, watched, now=now) if store else Keys(),
+        signs=record.signs(store, watched, now=now) if store else Signs(),
+        beat_age=store.heartbeats().get(record.BEAT) if store else None,
+        state=why,
+    )

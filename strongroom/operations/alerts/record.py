@@ -1,0 +1,153 @@
+"""What the state database has that alarms go by: runs, rotations, drills, keys, and marks of strangers.
+
+What a run said in its own words is left behind: it may name a secret, and a mail lies in many places.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from strongroom.errors import LedgerChanged, LedgerCut
+from strongroom.operations import recorded_errors
+from strongroom.operations.alerts.context import Watched, WatchedDrill
+from strongroom.operations.alerts.facts import Dated, Drills, Keys, Ran, Signs
+from strongroom.operations.alerts.freshness import SKEW
+from strongroom.operations.evidence.ledger import look
+from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED, DAY, PROVEN
+from strongroom.operations.key_management.scheduled_check import CHECKED
+from strongroom.operations.shredding import record
+from strongroom.state.records import Event, Run, RunKind, RunState
+from strongroom.state.store import RunStore
+
+REFUSED: Final = "message-refused"
+"""The event of ``workers.refusals``, which is above; a test holds the two together."""
+STEP_FAILED: Final = "step.failed"
+BEAT: Final = "beat"
+YEAR: Final = 400 * DAY
+TURNS: Final = 20
+"""Rotations and drills that are looked through for the newest that ended."""
+
+
+def ran(runs: Iterable[Run], *, now: float) -> tuple[Ran, ...]:
+    """Return runs as facts; one that begins later than now would be the newest for long, and is none."""
+    return tuple(
+        Ran(run=run.id, state=run.state, began=run.created_at, ended=run.finished_at, code=_code(run))
+        for run in runs
+        if not run.created_at > now + SKEW  # what is no number, somebody wrote there: it is judged
+    )
+
+
+def _code(run: Run) -> str:
+    error = recorded_errors.typed(run.error)
+    return error.code if error else recorded_errors.code_of(run.error or "")
+
+
+def rotations(store: RunStore, policy: str, *, now: float) -> tuple[Ran, ...]:
+    """Return the rotations of a policy's backups, the newest first."""
+    return ran(store.runs_of(policy, RunKind.ROTATE, limit=TURNS), now=now)
+
+
+def active(store: RunStore, *, now: float) -> tuple[Ran, ...]:
+    """Return the runs that have not ended; rotations are judged by themselves."""
+    return ran((run for run in store.active() if run.spec.kind is not RunKind.ROTATE), now=now)
+
+
+def drills(store: RunStore, drill: WatchedDrill | None, *, now: float) -> Drills | None:
+    """Return the drill that is scheduled, and its runs."""
+    if drill is None:
+        return None
+    runs = ran(store.runs_of(drill.policy, RunKind.DRILL, limit=TURNS), now=now)
+    return Drills(policy=drill.policy, schedule=drill.schedule, runs=runs)
+
+
+def keys(store: RunStore, watched: Watched, *, now: float) -> Keys:
+    """Return how the keys stand."""
+    checks = [one for one in store.happened(CHECKED, since=now - YEAR) if one.at <= now + SKEW]
+    newest = checks[-1] if checks else None
+    return Keys(
+        schedule=watched.key_health,
+        used=tuple(_used(store, watched)),
+        checked_at=newest.at if newest else None,
+        bad=tuple(_texts(newest.detail.get("bad"))) if newest else (),
+        asked=tuple(_asked(store, now)),
+    )
+
+
+def _used(store: RunStore, watched: Watched) -> Iterator[Dated]:
+    """Yield since when each key of the newest backups is sealed for.
+
+    A rotation that renewed took the newest version of each key that has any, and counts as the beginning.
+    """
+    since: dict[str, float] = {}
+    for policy in watched.policies:
+        newest = next(iter(store.runs_of(policy.name, RunKind.BACKUP, limit=1)), None)
+        renewed = _renewed_at(store, policy.name)
+        for pin in newest.spec.recipients if newest else ():
+            first = store.sealed_since(policy.name, pin.fingerprint)
+            if first is not None:
+                began = max(first, renewed)
+                since[pin.name] = min(began, since.get(pin.name, began))
+    yield from (Dated(name=name, at=at) for name, at in sorted(since.items()))
+
+
+def _renewed_at(store: RunStore, policy: str) -> float:
+    done = store.runs_of(policy, RunKind.ROTATE, limit=TURNS)
+    renewed = (one for one in done if one.state is RunState.DONE and one.spec.options.get("renew"))
+    return next((one.created_at for one in renewed), 0.0)
+
+
+def _asked(store: RunStore, now: float) -> Iterator[Dated]:
+    """Yield the challenges that nobody has answered, as long as they hold."""
+    waiting: dict[str, Event] = {}
+    for event in store.happened(CHALLENGED, PROVEN, since=now - CHALLENGE_HOLDS):
+        key = str(event.detail.get("key"))
+        if event.kind == CHALLENGED:
+            waiting.setdefault(key, event)  # asking again does not make the wait begin anew
+        else:
+            waiting.pop(key, None)
+    yield from (Dated(name=str(event.detail.get("name")), at=event.at) for event in waiting.values())
+
+
+def _texts(listed: object) -> Iterator[str]:
+    """Yield what an event lists. Rows can be edited: nothing in one may keep an alarm from being told."""
+    yield from (map(str, listed) if isinstance(listed, list) else ())
+
+
+def mended(store: RunStore, policy: str) -> tuple[str, ...]:
+    """Return the backups that a repair made whole."""
+    repairs = store.runs_of(policy, RunKind.REPAIR, limit=TURNS)
+    return tuple(one.spec.backup for one in repairs if one.state is RunState.DONE)
+
+
+def signs(store: RunStore, watched: Watched, *, now: float) -> Signs:
+    """Return the marks of somebody who should not be there."""
+    messages: Counter[str] = Counter()
+    records: dict[str, None] = {}
+    for event in store.happened(REFUSED, STEP_FAILED, since=now - DAY):
+        if event.kind == REFUSED:
+            messages[str(event.detail.get("pool"))] += _count(event.detail.get("count"))
+        elif event.run and recorded_errors.code_of(str(event.detail.get("error"))) == "RecordRefused":
+            records[event.run] = None
+    return Signs(
+        messages=dict(messages),
+        records=tuple(records),
+        shreds=len(record.read(store, watched.trusted).refused),
+        broken_at=look(store).broken,
+        unlike=_unlike(watched),
+    )
+
+
+def _count(said: object) -> int:
+    return said if isinstance(said, int) and 0 < said < 2**31 else 1
+
+
+def _unlike(watched: Watched) -> str | None:
+    """Say which signed head on a target the record does not lead to, if so."""
+    if watched.hold_ledger is not None:
+        try:
+            watched.hold_ledger()
+        except (LedgerChanged, LedgerCut) as error:
+            return error.message
+    return None

@@ -1,0 +1,49 @@
+"""Damage, loss, and the marks of somebody who should not be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from strongroom.operations.alerts.alert_kinds import Alert
+from strongroom.operations.alerts.facts import Facts, Limits
+from strongroom.operations.alerts.format import some
+from strongroom.words import plural
+
+
+def state(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield that the state could not be read."""
+    if facts.state is not None:
+        yield Alert(kind="state.unreachable", what=facts.state)
+
+
+def damage(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield what is wrong with what lies on each target."""
+    for place in facts.places:
+        for kind, names, words in (
+            ("replica.bad", place.bad, "damaged or incomplete, by the last look"),
+            ("replica.lost", place.lost, "on record as good, and not there or not all there"),
+            ("manifest.refused", place.refused, "under a manifest altered, or signed by nobody trusted"),
+            ("replica.missing", place.missing, "not there, as is on record"),
+        ):
+            if names:
+                what = f"target '{place.name}': {plural(len(names), 'backup')} {words}: {some(names)}"
+                yield Alert(kind=kind, subject=place.name, what=what, weight=len(names))
+
+
+def strangers(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield what somebody did who should not, or tried."""
+    signs = facts.signs
+    for pool, count in sorted(signs.messages.items()):
+        what = f"{pool} workers refused {plural(count, 'message')} in the last 24 hours"
+        # Doubled, not counted: whoever floods the broker must not flood the mailbox.
+        yield Alert(kind="message.refused", subject=pool, what=what, weight=count.bit_length())
+    if signs.records:
+        what = f"workers refused rows of {plural(len(signs.records), 'run')} in the last 24 hours: "
+        yield Alert(kind="record.refused", what=what + some(signs.records), weight=len(signs.records))
+    if signs.shreds:
+        what = f"{plural(signs.shreds, 'order')} to shred without a signature that counts"
+        yield Alert(kind="shred.refused", what=what, weight=signs.shreds)
+    if signs.broken_at is not None:
+        yield Alert(kind="ledger.broken", what=f"from event {signs.broken_at} on the record was changed")
+    elif signs.unlike is not None:
+        yield Alert(kind="ledger.broken", what=signs.unlike.rstrip("."))

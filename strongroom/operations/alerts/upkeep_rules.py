@@ -1,0 +1,154 @@
+"""What can be wrong with what keeps backups fit for use: keys, drills, places, beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from strongroom.operations.alerts.alert_kinds import Alert
+from strongroom.operations.alerts.facts import Dated, Drills, Facts, Limits, Policy
+from strongroom.operations.alerts.format import about, some
+from strongroom.operations.alerts.freshness import judge
+from strongroom.schedule import last_slot
+from strongroom.state.records import RunState
+from strongroom.words import plural
+
+WEEK = 7 * 86_400.0
+"""How long a rotation waits for workers, and a challenge for its answer, before that is told."""
+BEAT_RESTS, BEAT_IS_GONE = 75.0, 14 * 86_400.0
+"""Beat asks every half minute: two of its intervals, and a moment until it is recorded.
+
+After two weeks another does its work: what it missed is overdue by then."""
+
+
+def rotations(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield what is wrong with the newest rotation of each policy."""
+    for policy in facts.policies:
+        newest = next((ran for ran in policy.rotations if ran.state is not RunState.CANCELLED), None)
+        if newest is None:
+            continue
+        why = f" ({newest.code})" if newest.code else ""
+        what = f"policy '{policy.name}': rotation {newest.run}"
+        if newest.state is RunState.FAILED:
+            yield Alert(kind="rotation.failed", subject=policy.name, what=f"{what} failed{why}")
+        elif newest.state is RunState.DEGRADED:
+            yield Alert(kind="rotation.incomplete", subject=policy.name, what=f"{what} is incomplete{why}")
+        elif newest.state is RunState.ACTIVE and facts.now - newest.began > WEEK:
+            waits = f"{what} has waited for {about(facts.now - newest.began)}"
+            yield Alert(kind="rotation.waiting", subject=policy.name, what=waits)
+
+
+def waiting(facts: Facts, limits: Limits) -> Iterator[Alert]:
+    """Yield the runs that should have ended long ago: nobody does what they wait for."""
+    late = [ran for ran in facts.active if facts.now - ran.began > limits.threshold_age]
+    if late:
+        oldest = max(facts.now - ran.began for ran in late)
+        names = some([ran.run for ran in late])
+        what = f"{plural(len(late), 'run')} not ended, begun up to {about(oldest)} ago: {names}"
+        yield Alert(kind="run.waiting", what=what, weight=len(late))
+
+
+def drills(facts: Facts, limits: Limits) -> Iterator[Alert]:
+    """Yield what is wrong with the drill that is scheduled."""
+    found = facts.drills
+    if found is None:
+        return
+    newest = next((ran for ran in found.runs if ran.state.final), None)
+    if newest is not None and newest.state is RunState.FAILED:
+        why = f" ({newest.code})" if newest.code else ""
+        what = f"the drill of policy '{found.policy}' failed{why}: run {newest.run}"
+        yield Alert(kind="drill.failed", subject=found.policy, what=what)
+    elif newest is not None and newest.state is RunState.DEGRADED:
+        what = f"the drill of policy '{found.policy}' missed its objective: run {newest.run}"
+        yield Alert(kind="drill.late", subject=found.policy, what=what)
+    had_to = last_slot(found.schedule, facts.now - limits.threshold_age)
+    if had_to is not None and _had_backup(facts, found, had_to) and not _drilled(found, had_to):
+        what = f"the drill of policy '{found.policy}' has been due for {about(facts.now - had_to)}"
+        yield Alert(kind="drill.overdue", subject=found.policy, what=what)
+
+
+def _drilled(found: Drills, had_to: float) -> bool:
+    """Tell whether one came to an end since: failing is told by itself, and is not silence."""
+    return any(ran.began >= had_to and ran.state.final for ran in found.runs)
+
+
+def _had_backup(facts: Facts, found: Drills, had_to: float) -> bool:
+    """Without a backup there is nothing to rehearse with; what is on record first counts."""
+    policy = next((one for one in facts.policies if one.name == found.policy), None)
+    return policy is not None and _oldest(policy) <= had_to
+
+
+def _oldest(policy: Policy) -> float:
+    made = [seen.made_at for seen in (policy.newest, policy.verified) if seen]
+    began = [ran.began for ran in policy.runs if ran.state in (RunState.DONE, RunState.DEGRADED)]
+    return min((*made, *began), default=float("inf"))
+
+
+def keys(facts: Facts, limits: Limits) -> Iterator[Alert]:
+    """Yield keys that failed, that nobody tried or answered for, or that grow old."""
+    found = facts.keys
+    for name in found.bad:
+        what = f"'{name}' failed the newest trial of keys, was not proven for too long, or was not looked at"
+        yield Alert(kind="key.unproven", subject=name, what=what)
+    for asked in found.asked:
+        if facts.now - asked.at > WEEK:
+            what = f"the keeper of '{asked.name}' was asked {about(facts.now - asked.at)} ago"
+            yield Alert(kind="custodian.silent", subject=asked.name, what=what)
+    yield from _unchecked(facts, limits)
+    for used in found.used:
+        if facts.now - used.at > limits.key_age - limits.notice:
+            yield _aging(used, facts.now, limits.key_age)
+
+
+def _unchecked(facts: Facts, limits: Limits) -> Iterator[Alert]:
+    found = facts.keys
+    had_to = last_slot(found.schedule, facts.now - limits.threshold_age) if found.schedule else None
+    in_use = had_to is not None and any(used.at <= had_to for used in found.used)
+    if had_to is not None and in_use and (found.checked_at is None or found.checked_at < had_to):
+        what = f"the trial of all keys has been due for {about(facts.now - had_to)}"
+        yield Alert(kind="key.unchecked", what=what)
+
+
+def _aging(used: Dated, now: float, age: float) -> Alert:
+    left = used.at + age - now
+    when = f"is due in {about(left)}" if left > 0 else f"was due {about(-left)} ago"
+    what = f"key '{used.name}' has been sealed for since {about(now - used.at)}; its rotation {when}"
+    return Alert(kind="key.aging", subject=used.name, what=what, weight=int(left <= 0))
+
+
+def places(facts: Facts, limits: Limits) -> Iterator[Alert]:
+    """Yield targets that were not looked at, disks that fill up, certificates that end, and a dead beat."""
+    for place in facts.places:
+        if place.away is not None:
+            what = place.away if place.name in place.away else f"target '{place.name}': {place.away}"
+            yield Alert(kind="target.away", subject=place.name, what=what)
+        if place.unknown:
+            many = f"{plural(len(place.unknown), 'backup')} the catalog does not know: {some(place.unknown)}"
+            yield Alert(kind="catalog.lacks", subject=place.name, what=f"target '{place.name}' has {many}")
+    for room in facts.rooms:
+        percent = 100.0 * room.free / room.total if room.total else 100.0
+        if percent < limits.free_percent:
+            yield Alert(kind="space.low", subject=room.name, what=f"{room.name}: {percent:.0f} % is free")
+    yield from _certificates(facts, limits)
+    if facts.beat_age is not None and BEAT_RESTS < facts.beat_age < BEAT_IS_GONE:
+        yield _silent(facts, limits, facts.beat_age)
+
+
+def _silent(facts: Facts, limits: Limits, age: float) -> Alert:
+    """Say that beat is silent. It is worse where backups are due, or no target tells if they are made."""
+    said = f"beat was last seen {about(age)} ago"
+    fresh = [judge(one, threshold=limits.threshold_age, now=facts.now) for one in facts.policies]
+    due = [one.policy for one in fresh if one.missed_at is not None]
+    if due:
+        return Alert(kind="beat.dead", what=f"{said}, and these policies are due: {some(tuple(due))}")
+    if facts.places and len(facts.away) == len(facts.places):
+        return Alert(kind="beat.dead", what=f"{said}, and no target could be looked at")
+    return Alert(kind="beat.silent", what=said)
+
+
+def _certificates(facts: Facts, limits: Limits) -> Iterator[Alert]:
+    for one in facts.certificates:
+        left = one.at - facts.now
+        if left < limits.notice:
+            ends = f"ends in {about(left)}" if left > 0 else f"ended {about(-left)} ago"
+            what = f"a certificate in {one.name} {ends}"
+            yield Alert(kind="certificate.ending", subject=one.name, what=what, weight=int(left <= 0))

@@ -1,0 +1,120 @@
+"""Reading one backup from several places: what one does not give whole, the next one does.
+
+A place that is away, damaged or rolled back costs a restore nothing but the second reading of one
+container. Which place that was is kept, so that it is said and mended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from strongroom.container.manifest import ContainerEntry, Manifest
+from strongroom.errors import DAMAGE, StrongroomError, TargetError, WrongKey
+from strongroom.keys import Identity
+from strongroom.model import Secret
+from strongroom.operations.archive.envelopes import Aside
+from strongroom.operations.archive.newest_envelope import Elsewhere
+from strongroom.operations.archive.open import Backup, Listed
+from strongroom.operations.archive.select_backup import Choice
+
+T = TypeVar("T")
+Told = Callable[[str, str, str], None]
+_ELSEWHERE = (*DAMAGE, TargetError)
+"""What another place may give all the same."""
+
+
+class Replicated:
+    """A backup, read from the first of its places that gives what is asked for.
+
+    Args:
+        trusted: whose detached envelopes count; ``None`` for anybody's, which the caller must say.
+        told: is given the name of a place, what is wrong with it, and the backup, if it is damaged there.
+    """
+
+    def __init__(
+        self,
+        choice: Choice,
+        identities: Sequence[Identity],
+        *,
+        trusted: frozenset[str] | None,
+        told: Told,
+    ) -> None:
+        self.manifest: Manifest = choice.manifest
+        self._told = told
+        self._places: dict[str, Backup] = {
+            replica.name: Backup(
+                replica.objects,
+                choice.manifest,
+                identities,
+                trusted=trusted,
+                known=None
+                if trusted is None
+                else Elsewhere([one.objects for one in choice.replicas if one != replica], trusted=trusted),
+            )
+            for replica in choice.replicas
+        }
+
+    @property
+    def places(self) -> Mapping[str, Backup]:
+        """The backup on each place, the best first."""
+        return self._places
+
+    @property
+    def aside(self) -> tuple[Aside, ...]:
+        """Envelopes that were left aside with nothing in their place, of the containers opened so far."""
+        return tuple(one for backup in self._places.values() for one in backup.aside)
+
+    def unlock(self) -> None:
+        """Open one container of each wrapping key: a wrong key, or a person who is asked, shows here."""
+        self._first(lambda backup: backup.unlock())
+
+    def rows(self) -> Iterator[Listed]:
+        """Yield the metadata of every secret; values are not read."""
+        for entry in self.manifest.containers:
+            yield from self._each(lambda backup, entry=entry: backup.rows_in(entry))  # type: ignore[misc]
+
+    def secrets(self) -> Iterator[Secret]:
+        """Yield every secret; memory is bounded by one segment."""
+        for entry in self.manifest.containers:
+            yield from self._each(lambda backup, entry=entry: backup.secrets_in(entry))  # type: ignore[misc]
+
+    def digests(self, entry: ContainerEntry) -> Iterator[tuple[str, int, bytes]]:
+        """Yield the keyed digest of each value in one container."""
+        return self._each(lambda backup: backup.container(entry).digests())
+
+    def find(self, name: str) -> Secret | None:
+        """Return one secret with a few ranged reads, or ``None``."""
+        return self._first(lambda backup: backup.find(name))
+
+    def _first(self, work: Callable[[Backup], T]) -> T:
+        """Do something with the first place that lets it be done."""
+        return next(iter(self._each(lambda backup: iter([work(backup)]))))
+
+    def _each(self, work: Callable[[Backup], Iterator[T]]) -> Iterator[T]:
+        """Yield what work yields; where a place fails, go on at the same point with the next one.
+
+        The bytes are the same everywhere, by the digest in the signed manifest, and so is what they yield.
+        """
+        given = 0
+        failures: list[StrongroomError] = []
+        for name in list(self._places):
+            try:
+                for one in islice(work(self._places[name]), given, None):
+                    given += 1
+                    yield one
+            except WrongKey as error:
+                failures.insert(0, error)  # that no key opens it says more than that a place is damaged
+            except _ELSEWHERE as error:
+                failures.append(error)
+                damaged = self.manifest.backup_id if isinstance(error, DAMAGE) else ""
+                self._told(name, f"{error.code}: {error.message}", damaged)
+                self._set_back(name)
+            else:
+                return
+        raise failures[0]
+
+    def _set_back(self, name: str) -> None:
+        """Ask a place that failed last from now on."""
+        self._places[name] = self._places.pop(name)

@@ -1,0 +1,121 @@
+"""A look at what targets show, held against the record: names and sizes, and no content but manifests.
+
+An emptied or rolled-back target answers as well as any other. Whoever lists one may know better, and puts
+on record what is missing there; the scheduled repair then brings it up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from strongroom.container.manifest import Manifest, parse_manifest
+from strongroom.container.signing import ever_trusted
+from strongroom.errors import FormatError
+from strongroom.operations.archive.select_backup import lacking_on
+from strongroom.operations.layout import manifest_name
+from strongroom.state.records import CatalogEntry, Replica
+from strongroom.state.store import RunStore
+from strongroom.targets import Target
+from strongroom.targets.repaired import MOST_BYTES, whole_copy
+from strongroom.targets.shelf import Shelf
+from strongroom.words import plural
+
+EVERY = 1_000_000
+_PAGE = 1_000
+
+
+class Lost(NamedTuple):
+    """A replica that is on record as good, and is not there as it should be."""
+
+    replica: Replica
+    why: str
+
+
+def look_over(
+    store: RunStore,
+    target: Target,
+    *,
+    trusted: frozenset[str],
+    gone: frozenset[str] = frozenset(),
+    deep: bool,
+) -> list[Lost]:
+    """Return the replicas that are on record as good on a target, and that it does not show.
+
+    Args:
+        gone: backups that are being destroyed, and not missed.
+        deep: read each manifest and hold it to the record, and the containers' names and sizes to it. Else
+            only those of the newest, down to the first that is as it should be: an older manifest under
+            a newer one's name rolls a target back.
+
+    Raises:
+        TargetError: it does not answer.
+    """
+    recorded = list(_good_on(store, target.name, gone))  # first: what is made meanwhile is not missed
+    shelf = Shelf(target)
+    found: list[Lost] = []
+    looking = True
+    for entry, replica in recorded:
+        if entry.backup not in shelf:
+            found.append(Lost(replica, "its manifest is not there"))
+        elif looking and (why := wanting(target, entry, trusted)):
+            found.append(Lost(replica, why))
+        else:
+            looking = deep
+    return found
+
+
+def wanting(target: Target, entry: CatalogEntry, trusted: frozenset[str]) -> str:
+    """Say what a target lacks of a backup on record, by names and sizes; nothing if it lacks nothing.
+
+    Raises:
+        TargetError: it does not answer.
+    """
+    try:
+        manifest = _recorded(target, entry, trusted)
+    except FormatError as error:
+        return f"{error.code}: {error.message}"
+    if manifest is None:
+        return "its manifest is not the one on record"
+    if lacking := lacking_on(target, manifest):
+        return f"it lacks {len(lacking):,} of {plural(len(manifest.containers), 'container')}"
+    return ""
+
+
+def put_on_record(store: RunStore, lost: Iterable[Lost]) -> None:
+    """Have the record know, so that it is repaired."""
+    for replica, why in lost:
+        store.set_replica(replace(replica, good=False, verified=None, verified_at=None))
+        store.event("replica.lost", backup=replica.backup, target=replica.target, why=why)
+
+
+def put_damaged_on_record(store: RunStore, damaged: Mapping[tuple[str, str], str]) -> None:
+    """Have the record know what reading found, by target and backup, and why."""
+    for (name, backup), why in damaged.items():
+        known = [one for one in store.replicas(backup) if one.target == name and one.good]
+        put_on_record(store, [Lost(one, why) for one in known])
+
+
+def _good_on(store: RunStore, name: str, gone: frozenset[str]) -> Iterator[tuple[CatalogEntry, Replica]]:
+    made = {run.id for run in store.active()}
+    entries = iter(store.backups(limit=EVERY))
+    while page := list(islice(entries, _PAGE)):
+        replicas = store.replicas_of([entry.backup for entry in page])
+        for entry in page:
+            if entry.backup in gone or entry.backup in made:
+                continue
+            for replica in replicas.get(entry.backup, ()):
+                if replica.target == name and replica.good:
+                    yield entry, replica
+
+
+def _recorded(target: Target, entry: CatalogEntry, trusted: frozenset[str]) -> Manifest | None:
+    name = manifest_name(entry.backup)
+    found = whole_copy(target, name, sha256=bytes.fromhex(entry.manifest_sha256))
+    if found is None:
+        return None
+    # A key that is distrusted by now makes no replica lost: the very bytes on record lie there.
+    return parse_manifest(b"".join(target.read(found, length=MOST_BYTES)), trusted=ever_trusted(trusted))

@@ -1,0 +1,311 @@
+"""open_backup: the one reader, of a single file and of a backup on a target alike.
+
+Needs no state, broker or configuration: bytes, identities and trusted signers are enough.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from strongroom.container.digests import name_hash
+from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
+from strongroom.container.reader import Container
+from strongroom.container.rows import Row
+from strongroom.container.signing import ever_trusted
+from strongroom.container.wrapping import WrappingKeyRecord
+from strongroom.errors import FormatError, MissingPiece, NotABackup, Tampered, Truncated, WrongKey
+from strongroom.keys import Identity
+from strongroom.model import Secret
+from strongroom.operations.archive.envelopes import Aside, own_record, wrapping_keys
+from strongroom.operations.archive.newest_envelope import Newest
+from strongroom.operations.layout import container_name, manifest_name
+from strongroom.targets.repaired import Objects, readable_copy, sound_copy
+from strongroom.targets.shelf import Shelf, held_to_name
+from strongroom.words import plural
+
+__all__ = [
+    "Backup",
+    "ObjectReader",
+    "Objects",
+    "backup_ids",
+    "manifest_bytes",
+    "open_backup",
+    "read_manifest",
+]
+
+
+Listed = Row | Secret
+"""A secret's name and metadata: as a sealed container lists it, or a plain document."""
+
+
+class ObjectReader:
+    """Ranged reads of one object."""
+
+    def __init__(self, objects: Objects, name: str) -> None:
+        found = objects.stat(name)
+        if found is None:
+            raise MissingPiece(f"'{name}' is not there")
+        self.size = found.size
+        self._objects = objects
+        self._name = name
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes at ``offset``."""
+        return b"".join(self._objects.read(self._name, offset=offset, length=length))
+
+
+class Backup:
+    """An opened backup: its manifest, checked, and its containers, opened as needed.
+
+    Args:
+        trusted: the installations whose containers and envelopes count; ``None`` for anybody's, which the
+            caller must say.
+        known: tells the newest generation of a wrapping key that is known from elsewhere (0: none).
+            An older one here is a rollback: Stale.
+        names: under which name a container is to be read, by its digest, as far as that is known.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        manifest: Manifest,
+        identities: Sequence[Identity],
+        *,
+        trusted: frozenset[str] | None = None,
+        known: Callable[[str], int] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        self.manifest = manifest
+        self._objects = objects
+        self._identities = identities
+        self._trusted = None if trusted is None else ever_trusted(trusted)
+        self._newest = Newest(objects, trusted=trusted, known=known)
+        self._name_key: bytes | None = None
+        self._names = dict(names or {})
+
+    def container(self, entry: ContainerEntry) -> Container:
+        """Open one container: the one, at its place, that the manifest's signer vouched for.
+
+        Its own signer may be retired or distrusted by now: the manifest's receipt vouches for its bytes.
+        """
+        newer = self._newest.of(entry.wrapping_key) if self.manifest.sealed else None
+        if newer is not None and newer.generation == 1:
+            newer = None  # no newer than what every container carries itself
+        try:
+            container = Container.open(
+                self.reader(entry),
+                self._identities,
+                newer=newer,
+                trusted=self._trusted,
+                signer=entry.signer,
+                key=entry.wrapping_key,
+            )
+        except WrongKey as error:
+            raise self._newest.explained(entry.wrapping_key, error) from None
+        except FormatError:
+            require_size(self._objects, self._name(entry), entry)
+            require_digest(self._objects, self._name(entry), entry)
+            raise
+        container.check_entry(self.manifest, entry)
+        self._check_name_key(container)
+        return container
+
+    def _check_name_key(self, container: Container) -> None:
+        """All containers of a backup hash names under one key, or a name could be in two of them."""
+        name_key = container.about.name_key
+        if self._name_key is not None and not hmac.compare_digest(self._name_key, name_key):
+            raise Tampered(f"Container {container.about.piece} has another name key than the others.")
+        self._name_key = name_key
+
+    @property
+    def aside(self) -> tuple[Aside, ...]:
+        """Envelopes that were left aside with nothing in their place, of the containers opened so far."""
+        return self._newest.aside
+
+    def unlock(self) -> None:
+        """Open one container of each wrapping key: a wrong one, or a person who is asked, shows here."""
+        for entry in wrapping_keys(self.manifest).values() if self.manifest.sealed else ():
+            self.container(entry)
+
+    def reader(self, entry: ContainerEntry) -> ObjectReader:
+        """Return ranged reads of one container, refusing one of another size."""
+        require_size(self._objects, self._name(entry), entry)
+        return ObjectReader(self._objects, self._name(entry))
+
+    def _name(self, entry: ContainerEntry) -> str:
+        if entry.sha256 not in self._names:
+            self._names[entry.sha256] = readable_container(self._objects, self.manifest.backup_id, entry)
+        return self._names[entry.sha256]
+
+    def containers(self) -> Iterator[Container]:
+        """Open each container in turn."""
+        for entry in self.manifest.containers:
+            yield self.container(entry)
+
+    def rows(self) -> Iterator[Listed]:
+        """Yield the metadata of every secret; values are not read."""
+        for entry in self.manifest.containers:
+            yield from self.rows_in(entry)
+
+    def secrets(self) -> Iterator[Secret]:
+        """Yield every secret; memory is bounded by one segment."""
+        for entry in self.manifest.containers:
+            yield from self.secrets_in(entry)
+
+    def rows_in(self, entry: ContainerEntry) -> Iterator[Listed]:
+        """Yield the metadata of the secrets in one container."""
+        yield from self.container(entry).rows() if self.manifest.sealed else self._document(entry)
+
+    def secrets_in(self, entry: ContainerEntry) -> Iterator[Secret]:
+        """Yield the secrets in one container."""
+        yield from self.container(entry).secrets() if self.manifest.sealed else self._document(entry)
+
+    def find(self, name: str) -> Secret | None:
+        """Return one secret with a few ranged reads, or ``None``."""
+        if not self.manifest.sealed:
+            return next((secret for secret in self.secrets() if secret.name == name), None)
+        if self._name_key is None:
+            self.container(self.manifest.containers[0])
+        candidates = self.manifest.candidates(name_hash(self._name_key or b"", name))
+        return next((found for entry in candidates if (found := self.container(entry).find(name))), None)
+
+    def _document(self, entry: ContainerEntry) -> Iterator[Secret]:
+        """Yield the secrets of a piece that is not sealed: its digest is checked, since nothing else is."""
+        reader = self.reader(entry)
+        require_digest(self._objects, self._name(entry), entry)
+        from strongroom.container.metadata import read_document  # noqa: PLC0415 - what is sealed needs it not
+
+        yield from read_document(reader)
+
+
+def backup_ids(objects: Objects) -> list[str]:
+    """Return the ids of the backups visible here, oldest first."""
+    return Shelf(objects).backups
+
+
+def readable_container(objects: Objects, backup: str, entry: ContainerEntry) -> str:
+    """Return under which name a container is to be read: its own, or that of a repair."""
+    name = container_name(backup, entry.sha256)
+    return readable_copy(objects, name, sha256=bytes.fromhex(entry.sha256), most=entry.size)
+
+
+def require_size(objects: Objects, name: str, entry: ContainerEntry) -> None:
+    """Hold a container to the size that its manifest names; raise MissingPiece, Truncated or Tampered."""
+    found = objects.stat(name)
+    if found is None:
+        raise MissingPiece(f"container {entry.piece} is not there")
+    if found.size != entry.size:
+        kind = Truncated if found.size < entry.size else Tampered
+        raise kind(f"container {entry.piece} has {plural(found.size, 'byte')} instead of {entry.size:,}")
+
+
+def require_digest(objects: Objects, name: str, entry: ContainerEntry) -> None:
+    """Hold a container to the digest that its manifest names, reading it whole; raise Tampered.
+
+    Bytes that nobody vouched for say nothing of their own structure: what a reader of a few ranges made of
+    them, an unknown version say, is no finding about the backup.
+    """
+    digest = hashlib.sha256()
+    for chunk in objects.read(name, length=entry.size + 1):
+        digest.update(chunk)
+    if digest.hexdigest() != entry.sha256:
+        raise Tampered(f"container {entry.piece} is not the one that the manifest names")
+
+
+def carried_record(objects: Objects, backup: str, entry: ContainerEntry) -> WrappingKeyRecord:
+    """Return the wrapping key's record that a container carries in itself; reads no secret.
+
+    The record is signed by itself, so it counts wherever it lies: a repair is looked for only if it is not
+    to be had from the container's own place.
+
+    Raises:
+        FormatError, TargetError: it cannot be read, or whoever captured it did not sign it.
+        Tampered: it is that of another wrapping key: another container lies here, signed by the same role.
+    """
+    name = container_name(backup, entry.sha256)
+    try:
+        return _carried_by(objects, name, backup, entry)
+    except FormatError:
+        if (copy := readable_container(objects, backup, entry)) == name:
+            raise
+        return _carried_by(objects, copy, backup, entry)
+
+
+def _carried_by(objects: Objects, name: str, backup: str, entry: ContainerEntry) -> WrappingKeyRecord:
+    record = own_record(ObjectReader(objects, name), signer=entry.signer)
+    if record.id != entry.wrapping_key:
+        raise Tampered(f"container {entry.piece} of {backup} has another wrapping key than its manifest says")
+    return record
+
+
+def read_manifest(objects: Objects, backup: str | None = None, *, trusted: frozenset[str] | None) -> Manifest:
+    """Read and check a manifest: of the newest backup that has a sound one, unless told which."""
+    if backup is None:
+        return _newest(Shelf(objects), trusted)
+    try:
+        return parse_manifest(manifest_bytes(objects, backup, trusted=trusted), trusted=trusted)
+    except MissingPiece as error:
+        raise _not_there(Shelf(objects), backup, error) from None
+
+
+def _newest(shelf: Shelf, trusted: frozenset[str] | None) -> Manifest:
+    """Return the newest sound manifest; what is said of the newest of all counts if none is."""
+    refusals: list[FormatError] = []
+    for backup in reversed(shelf.backups):
+        try:
+            return shelf.read(backup, trusted=trusted).manifest
+        except FormatError as error:
+            refusals.append(error)
+    raise refusals[0] if refusals else nothing_there()
+
+
+def _not_there(shelf: Shelf, backup: str, error: MissingPiece) -> FormatError:
+    if not len(shelf):
+        return nothing_there()
+    if backup in shelf:
+        return error
+    return MissingPiece(
+        f"there is no backup '{backup}' here",
+        hint="See which there are with 'strongroom catalog list --from-target TARGET'.",
+    )
+
+
+def nothing_there() -> NotABackup:
+    """Return what is said of a place without any manifest."""
+    return NotABackup(
+        "there is no backup here: no manifest was found",
+        hint="Check the name or path. A target that is new or was emptied holds none yet.",
+    )
+
+
+def manifest_bytes(objects: Objects, backup: str, *, trusted: frozenset[str] | None) -> bytes:
+    """Return the first manifest of a backup that is sound: the one that was written, or a repair of it."""
+
+    def checked(content: bytes) -> bytes:
+        held_to_name(content, backup, trusted=trusted)
+        return content
+
+    return sound_copy(objects, manifest_name(backup), checked)
+
+
+def open_backup(
+    objects: Objects,
+    backup: str | None = None,
+    *,
+    identities: Sequence[Identity],
+    trusted: frozenset[str] | None,
+    known: Callable[[str], int] | None = None,
+) -> Backup:
+    """Open a backup.
+
+    Args:
+        objects: a target, or a single-file backup.
+        backup: which one; the newest if left out.
+        identities: who tries to open. Nothing is unwrapped before a container is read.
+        trusted: fingerprints of signers; ``None`` accepts any, which the caller must say.
+        known: see :class:`Backup`.
+    """
+    manifest = read_manifest(objects, backup, trusted=trusted)
+    return Backup(objects, manifest, identities, trusted=trusted, known=known)

@@ -1,0 +1,506 @@
+"""Which backup is read: the newest that is trusted, whole, in no quarantine, and covers what is asked for.
+
+One function for every command. What is passed over on the way is kept, so that it can be said: a newer
+backup that is not taken is either of no use for what is asked, or somebody's attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from itertools import islice
+from pathlib import PurePath
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from strongroom.container.manifest import Manifest, SignedManifest
+from strongroom.errors import (
+    BackupQuarantined,
+    FormatError,
+    MissingPiece,
+    NotCovered,
+    StrongroomError,
+    UntrustedSigner,
+)
+from strongroom.operations.archive.coverage import Asked, lacks, limits_of
+from strongroom.operations.archive.open import nothing_there, readable_container, require_size
+from strongroom.operations.archive.quarantine_marks import MarksThere, Recorded, newest_mark, why_aside
+from strongroom.operations.layout import container_name, containers_prefix
+from strongroom.targets.repaired import Objects, original_name
+from strongroom.targets.shelf import Shelf
+from strongroom.words import plural, verb
+
+AT_ONCE = 8
+_WINDOW = 64
+"""Manifests that are read ahead, several at once: a far target takes long for each."""
+SHOWN = 4
+"""Lines about what was passed over: more would hide what was taken."""
+OTHERS = 200
+"""Further manifests that are looked through for a backup of the preferred source."""
+
+
+class Holder(NamedTuple):
+    """A place that backups are read from. ``needed`` is false for a medium that is mostly away."""
+
+    name: str
+    objects: Callable[[], Objects]
+    needed: bool = True
+
+
+class Passed(Struct, frozen=True, kw_only=True):
+    """A backup that was not taken, and why. ``policy`` is empty where its manifest is not believed."""
+
+    backup: str
+    why: str
+    policy: str = ""
+    created_at: str = ""
+    broken: StrongroomError | None = None
+    """What is wrong with its containers everywhere, if that is why."""
+
+
+class Replica(NamedTuple):
+    """A place that shows a backup's manifest as it was signed."""
+
+    name: str
+    objects: Objects
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """A backup to read, and the places that have it, the best first."""
+
+    signed: SignedManifest
+    replicas: tuple[Replica, ...]
+    quarantine: str = ""
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.signed.manifest
+
+
+class _Read(NamedTuple):
+    """What came of reading one backup's manifest."""
+
+    backup: str
+    signed: SignedManifest | None
+    stranger: SignedManifest | None
+    refusal: StrongroomError | None
+
+
+class Chooser:
+    """Chooses backups on several places.
+
+    Args:
+        trusted: whose manifests are believed.
+        strangers: take a backup of an unknown signer where there is none of a known one; who calls says so.
+        quarantined: what is in quarantine by a record here, and why. Marks on the places count besides.
+        gone: backups that are not to be brought back, and are never chosen.
+
+    ``passed``: what was not taken. ``troubles``: what is wrong with a place. ``damaged``: the same by
+    place and backup, as far as that replica is not as it should be.
+    """
+
+    def __init__(
+        self,
+        holders: Sequence[Holder],
+        *,
+        trusted: frozenset[str],
+        strangers: bool = False,
+        quarantined: Mapping[str, Recorded] | None = None,
+        gone: frozenset[str] = frozenset(),
+    ) -> None:
+        self._trusted = trusted
+        self._strangers = strangers
+        self._quarantined = dict(quarantined or {})
+        self._gone = gone
+        self._needed = {holder.name for holder in holders if holder.needed}
+        self.passed: list[Passed] = []
+        self.troubles: dict[str, str] = {}
+        self.damaged: dict[tuple[str, str], str] = {}
+        self.away: dict[str, StrongroomError] = {}
+        self._shelves = self._opened(holders)
+        self._marks = self._read_marks()
+
+    def _opened(self, holders: Sequence[Holder]) -> dict[str, Shelf]:
+        """List the places, all at once: one that is away must not delay the others."""
+        shelves: dict[str, Shelf] = {}
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            for holder, outcome in zip(holders, threads.map(_shelf, holders), strict=True):
+                if isinstance(outcome, Shelf):
+                    shelves[holder.name] = outcome
+                else:
+                    self.away[holder.name] = outcome
+        return shelves
+
+    def _read_marks(self) -> list[MarksThere]:
+        found: list[MarksThere] = []
+        for name, shelf in self._shelves.items():
+            try:
+                found.append(MarksThere(shelf.objects, trusted=self._trusted))
+            except StrongroomError as error:
+                self.note(name, f"{error.code}: {error.message}")
+        return found
+
+    @property
+    def marks_aside(self) -> dict[str, str]:
+        """Marks of the backups that were looked at which set nothing aside, and why."""
+        return {name: why for place in self._marks for name, why in place.aside.items()}
+
+    @property
+    def shelves(self) -> Mapping[str, Shelf]:
+        """The places that answered, and what they show."""
+        return self._shelves
+
+    def choose(self, asked: Asked) -> Choice:
+        """Return the newest backup that covers what is asked for, or the one that is named.
+
+        Raises:
+            TargetError: no place answered.
+            NotABackup: no place shows a backup.
+            MissingPiece: the one that is named is not there.
+            UntrustedSigner: nobody who is believed signed one that would do.
+            BackupQuarantined: the one that is named is in quarantine.
+            NotCovered: none covers what is asked for.
+        """
+        return next(self.choices(asked), None) or self._none(asked)
+
+    def choices(self, asked: Asked) -> Iterator[Choice]:
+        """Yield every backup that covers what is asked for, newest first, or the one that is named.
+
+        What is newer and does not cover it is noted on the way.
+        """
+        self._require_answer()
+        if asked.backup:
+            yield self._named(asked)
+            return
+        other: Choice | None = None
+        looked = 0
+        for read in self._manifests(asked):
+            choice = self._judged(read, asked)
+            if choice is None:
+                looked += 1
+            elif not asked.source or choice.manifest.source == asked.source:
+                yield choice
+                continue
+            elif other is None:
+                other = choice
+                looked = 0
+            if other is not None and looked >= OTHERS:
+                break
+        if other is not None:
+            yield other
+
+    def listed(self, asked: Asked) -> Iterator[tuple[SignedManifest, bool]]:
+        """Yield each backup's manifest, newest first, and whether its signer is believed; note the others."""
+        for read in self._manifests(asked):
+            signed = read.signed or read.stranger
+            if signed is not None:
+                yield signed, read.signed is not None
+            else:
+                self._refused(read)
+
+    def showing(self, backup: str) -> list[str]:
+        """Return the places that show a backup, whatever it is worth there."""
+        return [name for name, shelf in self._shelves.items() if backup in shelf]
+
+    def why_quarantined(self, backup: str) -> str:
+        """Say why a backup is in quarantine; nothing if it is not."""
+        return why_aside(newest_mark(self._marks, backup), self._quarantined.get(backup))
+
+    def pass_over(self, manifest: Manifest, why: str, broken: StrongroomError | None = None) -> None:
+        """Note that a backup is not taken after all."""
+        self.passed.append(
+            Passed(
+                backup=manifest.backup_id,
+                policy=manifest.policy,
+                created_at=manifest.created_at,
+                why=why,
+                broken=broken,
+            )
+        )
+
+    # -- one that is named -------------------------------------------------------
+
+    def _named(self, asked: Asked) -> Choice:
+        read = self._read(asked.backup)
+        signed = read.signed or (read.stranger if self._strangers else None)
+        if signed is None:
+            raise self._unread(read, asked.backup)
+        replicas = self._replicas(signed)
+        why = self.why_quarantined(asked.backup)
+        if why and not asked.use_quarantined:
+            raise BackupQuarantined(f"Backup {asked.backup} is in quarantine {why}.", hint=_QUARANTINE)
+        if lacking := lacks(signed.manifest, asked):
+            raise self._not_covered(signed.manifest, lacking, asked)
+        return Choice(signed=signed, replicas=replicas, quarantine=why)
+
+    def _unread(self, read: _Read, backup: str) -> StrongroomError:
+        if read.refusal is not None:
+            return read.refusal
+        if not any(len(shelf) for shelf in self._shelves.values()):
+            return nothing_there()
+        return MissingPiece(f"there is no backup '{backup}' here{self._unseen()}", hint=_LIST)
+
+    def _not_covered(self, manifest: Manifest, lacking: str, asked: Asked) -> NotCovered:
+        from msgspec.structs import replace  # noqa: PLC0415 - an error's words alone need it
+
+        better = next(self.choices(replace(asked, backup="")), None)
+        said = f"Backup {manifest.backup_id} of policy '{manifest.policy}' does not cover {asked.words}: "
+        if better is not None:
+            found = better.manifest
+            hint = f"One that does is {found.backup_id} of policy '{found.policy}', made {found.created_at}."
+        else:
+            hint = "No other backup there does."
+        if limits_of(manifest) and manifest.values:
+            hint += " To restore what this one holds, add: --partial"
+        return NotCovered(f"{said}{lacking}.", hint=hint)
+
+    # -- all of them -------------------------------------------------------------
+
+    def _manifests(self, asked: Asked) -> Iterator[_Read]:
+        """Read manifests newest first: the newest alone, then more and more of them at once."""
+        names: set[str] = set().union(*(shelf.backups for shelf in self._shelves.values()))
+        ordered = iter(sorted(names - self._gone, reverse=True))
+        size = 1
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            while window := list(islice(ordered, size)):
+                reads = map(self._read, window) if size == 1 else threads.map(self._read, window)
+                yield from (read for read in reads if _is_meant(read, asked))
+                size = min(_WINDOW, size * 8)
+
+    def _read(self, backup: str) -> _Read:
+        """Read a backup's manifest from the first place that has it as somebody believed signed it."""
+        stranger: SignedManifest | None = None
+        refusal: StrongroomError | None = None
+        for shelf in [one for one in self._shelves.values() if backup in one]:
+            try:
+                return _Read(backup, shelf.read(backup, trusted=self._trusted), None, None)
+            except UntrustedSigner as error:
+                refusal = refusal or error
+                if stranger is None and (stranger := _strangers(shelf, backup)) is not None:
+                    refusal = error
+            except StrongroomError as error:
+                refusal = refusal or error
+        return _Read(backup, None, stranger, refusal)
+
+    def _judged(self, read: _Read, asked: Asked) -> Choice | None:
+        """Return what is to be taken, or note why it is not."""
+        signed = read.signed or (read.stranger if self._strangers and not self._trusted else None)
+        if signed is None:
+            self._refused(read)
+            return None
+        manifest = signed.manifest
+        if lacking := lacks(manifest, asked):
+            self.pass_over(manifest, lacking)
+            return None
+        replicas = self._replicas(signed)
+        why = self.why_quarantined(read.backup)
+        if why and not asked.use_quarantined:
+            self.pass_over(manifest, f"it is in quarantine {why}")
+        elif missing := self._missing(manifest, replicas):
+            self.pass_over(manifest, missing, _broken(manifest, replicas))
+        else:
+            return Choice(signed=signed, replicas=replicas, quarantine=why)
+        return None
+
+    def _refused(self, read: _Read) -> None:
+        error = read.refusal
+        why = f"{error.code}: {error.message}" if error else "it is gone"
+        self.passed.append(Passed(backup=read.backup, why=why))
+
+    def _replicas(self, signed: SignedManifest) -> tuple[Replica, ...]:
+        """Return the places that have this manifest, those that lack nothing of it first.
+
+        What a place lacks that was to hold the backup is noted as that place's trouble.
+        """
+        whole: list[Replica] = []
+        lacking: list[Replica] = []
+        for name, shelf in self._shelves.items():
+            try:
+                damage = self._damage(name, shelf, signed)
+                many = 0 if damage else len(lacking_on(shelf.objects, signed.manifest))
+            except StrongroomError as error:
+                self.note(name, f"{error.code}: {error.message}")
+                continue
+            if many:
+                of = plural(len(signed.manifest.containers), "container")
+                damage = f"it lacks {many:,} of {of} of backup {signed.manifest.backup_id}"
+                lacking.append(Replica(name, shelf.objects))
+            elif damage == "":
+                whole.append(Replica(name, shelf.objects))
+            if damage:
+                self.note(name, damage, signed.manifest.backup_id)
+        return (*whole, *lacking)
+
+    def _damage(self, name: str, shelf: Shelf, signed: SignedManifest) -> str | None:
+        """Say what is wrong with a place's manifest of a backup; ``None`` if it was never to have one.
+
+        Raises:
+            TargetError: it does not answer.
+        """
+        manifest = signed.manifest
+        if manifest.backup_id not in shelf:
+            meant = {target.name for target in manifest.targets}
+            is_meant = name in meant or PurePath(name).name in meant
+            return f"it does not show backup {manifest.backup_id}, which it was to hold" if is_meant else None
+        trusted = self._trusted if signed.fingerprint in self._trusted else None
+        try:
+            same = shelf.read(manifest.backup_id, trusted=trusted).manifest == manifest
+        except FormatError as error:
+            return f"its manifest of {manifest.backup_id}: {error.code}: {error.message}"
+        return "" if same else f"its manifest of {manifest.backup_id} is another one"
+
+    def _missing(self, manifest: Manifest, replicas: Sequence[Replica]) -> str:
+        """Say what no place has of a backup."""
+        lacking = set(range(len(manifest.containers)))
+        for replica in replicas:
+            if not lacking:
+                return ""
+            lacking &= lacking_on(replica.objects, manifest)
+        if not lacking:
+            return ""
+        of = plural(len(manifest.containers), "container")
+        return f"{len(lacking):,} of {of} {verb(len(lacking), 'are')} nowhere to be found{self._unseen()}"
+
+    def note(self, name: str, what: str, backup: str = "") -> None:
+        """Note what is wrong with a place, and with which backup there; the first thing counts."""
+        self.troubles.setdefault(name, what)
+        if backup:
+            self.damaged.setdefault((name, backup), what)
+
+    # -- none of them ------------------------------------------------------------
+
+    def _require_answer(self) -> None:
+        if self.away and not self._shelves:
+            raise next(iter(self.away.values()))
+
+    def _none(self, asked: Asked) -> Choice:
+        if not any(len(shelf) for shelf in self._shelves.values()):
+            raise nothing_there()
+        believed = [one for one in self.passed if one.policy]
+        if not believed and (refusal := self._stranger(asked)) is not None:
+            raise refusal
+        if not believed and not asked.policy and asked.until is None and self.passed:
+            raise self._read(self.passed[0].backup).refusal or nothing_there()
+        there = "; ".join(said(believed)) or f"no backup of that policy or time{self._unseen()}"
+        broken = next((one.broken for one in believed if one.broken is not None), None)
+        if broken is not None:
+            raise type(broken)(
+                f"No backup there that covers {asked.words} is whole. There is: {'; '.join(said(believed))}",
+                hint=_hint(believed, asked),
+            )
+        raise NotCovered(
+            f"No backup there covers {asked.words}{self._unseen()}. There is: {there}",
+            hint=_hint(believed, asked),
+        )
+
+    def _stranger(self, asked: Asked) -> StrongroomError | None:
+        """Return why the newest backup is not believed that would do if it were."""
+        for one in self.passed[:_WINDOW]:
+            read = self._read(one.backup)
+            if read.stranger is not None and not lacks(read.stranger.manifest, asked):
+                return read.refusal
+        return None
+
+    def _unseen(self) -> str:
+        return f" ({', '.join(sorted(self.away))} did not answer)" if self.away else ""
+
+    def wrong(self) -> dict[str, str]:
+        """Return what is wrong with the places: damaged ones, and those that are away and should not be."""
+        away = {n: f"{e.code}: {e.message}" for n, e in self.away.items() if n in self._needed}
+        return {**away, **self.troubles}
+
+
+def _broken(manifest: Manifest, replicas: Sequence[Replica]) -> StrongroomError | None:
+    """Return what is wrong with the first container that no place shows as its manifest names it."""
+    lacking = set.intersection(*(lacking_on(one.objects, manifest) for one in replicas))
+    entry = manifest.containers[min(lacking)]
+    objects = replicas[0].objects
+    try:
+        require_size(objects, readable_container(objects, manifest.backup_id, entry), entry)
+    except FormatError as error:
+        return error
+    return None
+
+
+def lacking_on(objects: Objects, manifest: Manifest) -> set[int]:
+    """Return the containers of a backup that a place does not show in their right size; one listing."""
+    prefix = containers_prefix(manifest.backup_id)
+    there = {(original_name(info.name), info.size) for info in objects.list(prefix)}
+    return {
+        entry.piece
+        for entry in manifest.containers
+        if (container_name(manifest.backup_id, entry.sha256), entry.size) not in there
+    }
+
+
+def said(passed: Iterable[Passed]) -> Iterator[str]:
+    """Yield a line for each reason why backups were passed over: how many, and the newest of them."""
+    groups: dict[tuple[str, str], list[Passed]] = {}
+    for one in passed:
+        groups.setdefault((one.policy, one.why if one.policy else one.why.partition(":")[0]), []).append(one)
+    for (policy, _), found in islice(groups.items(), SHOWN):
+        newest = found[0]
+        more = f" and {len(found) - 1:,} more like it" if len(found) > 1 else ""
+        whose = f" of policy '{policy}', made {newest.created_at}" if policy else ""
+        yield f"{newest.backup}{whose}{more}: {newest.why}"
+    if len(groups) > SHOWN:
+        yield f"and {sum(map(len, list(groups.values())[SHOWN:])):,} more, for other reasons"
+
+
+def _hint(passed: Sequence[Passed], asked: Asked) -> str:
+    if not passed:
+        return _LIST
+    usable = next((one for one in passed if one.why.startswith("it holds only")), None)
+    if usable is None:
+        return _LIST
+    return f"To restore what the newest of these holds: --backup {usable.backup} --partial"
+
+
+def _is_meant(read: _Read, asked: Asked) -> bool:
+    """Tell whether a backup is of the policy and time that are asked for; junk is of none."""
+    signed = read.signed or read.stranger
+    if signed is None:
+        return not asked.policy and asked.until is None
+    manifest = signed.manifest
+    if asked.policy and manifest.policy != asked.policy:
+        return False
+    return asked.until is None or _made(manifest) <= asked.until
+
+
+AHEAD = 300.0
+"""Seconds by which a backup may be of the future: clocks differ."""
+
+
+def is_ahead(manifest: Manifest, now: float) -> bool:
+    """Tell whether a backup is dated after now: made while a clock was wrong, it passes for the newest."""
+    return _made(manifest) > now + AHEAD
+
+
+def _made(manifest: Manifest) -> float:
+    try:
+        return datetime.fromisoformat(manifest.created_at).timestamp()
+    except (ValueError, OverflowError):
+        return float("inf")
+
+
+def _strangers(shelf: Shelf, backup: str) -> SignedManifest | None:
+    try:
+        return shelf.read(backup, trusted=None)
+    except StrongroomError:
+        return None
+
+
+def _shelf(holder: Holder) -> Shelf | StrongroomError:
+    try:
+        return Shelf(holder.objects())
+    except StrongroomError as error:
+        return error
+
+
+_LIST = "See what there is: 'strongroom catalog list --from-target TARGET'."
+_QUARANTINE = (
+    "Take another backup, such as what it was sealed anew as. If this one is really meant, add: "
+    "--use-quarantined. It goes on record."
+)

@@ -1,0 +1,1 @@
+"""Making a backup: plan, capture, upload, commit, verify, repair, sweep."""

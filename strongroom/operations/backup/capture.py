@@ -1,0 +1,156 @@
+"""capture: read one range, seal it, reopen and compare, stage it.
+
+One step, because plaintext never leaves the process that read it (invariant 1). The
+container is sealed in memory: a piece is bounded by the policy's container size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from strongroom.container.about import About
+from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.check import check_sealed
+from strongroom.container.metadata import DocumentAbout, check_document, write_document
+from strongroom.container.ranges import BytesReader
+from strongroom.container.receipt import Receipt, sign_receipt
+from strongroom.container.wrapping import WrappingKey
+from strongroom.container.writer import Pair, write_container
+from strongroom.errors import SourceChanged
+from strongroom.model import Secret
+from strongroom.operations import policy_pins
+from strongroom.operations.backup import name_list
+from strongroom.operations.backup.plan import Plan, open_name_key, planned
+from strongroom.operations.layout import sealed_receipt, staged_name
+from strongroom.operations.listing import Placed
+from strongroom.operations.services import Services
+from strongroom.operations.timestamps import rfc3339
+from strongroom.sources import Source
+from strongroom.state.records import Run, Step
+from strongroom.system.gc_pause import uncollected
+from strongroom.targets import Roomy, Target
+
+
+@uncollected()
+def capture(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Seal one piece and stage it; the result names it by digest, under a signed receipt."""
+    pinned = policy_pins.check_policy(run, services)
+    plan = planned(run)
+    _require_room(services.stage, plan)
+    listed = name_list.read_range(
+        services.stage, run.id, plan.chunks, piece=step.piece, pieces=plan.pieces, work_key=services.work_key
+    )
+    reading = _Reading(services.source(pinned.spec.source), listed)
+    content = bytearray()
+    if pinned.spec.sealed:
+        receipt = seal_into(
+            content,
+            reading,
+            _about(run, step.piece, plan, services),
+            wrapping_key=services.wrapping_key(run.id, pinned.recipients),
+            signer=services.signers("seal"),
+            digest_key=services.digest_key,
+        )
+    else:
+        receipt = _document(run, step.piece, plan, reading, content)
+    staged = staged_name(run.id, step.piece, receipt.sha256)
+    services.stage.put(staged, [memoryview(content)], size=len(content), sha256=bytes.fromhex(receipt.sha256))
+    return {
+        "receipt": msgspec.to_builtins(receipt),
+        "signature": sign_receipt(receipt, services.signers("seal")),
+        "staged": staged,
+        "vanished": reading.vanished,
+    }
+
+
+def _require_room(stage: Target, plan: Plan) -> None:
+    """Refuse what the stage has no room for before the source is read: that costs work and audit lines."""
+    if isinstance(stage, Roomy):
+        stage.require_room(plan.size // plan.pieces)
+
+
+def discard(run: str, result: dict[str, Any], services: Services) -> None:
+    """Delete what a capture staged that another attempt was faster to record."""
+    services.stage.delete(result["staged"])
+
+
+class _Reading:
+    """Secrets of a range in hash order, counting those that vanished since the plan."""
+
+    def __init__(self, source: Source, listed: Sequence[Placed]) -> None:
+        self._source = source
+        self._listed = listed
+        self.vanished = 0
+
+    def __iter__(self) -> Iterator[tuple[bytes, Secret]]:
+        found = self._source.read([entry for _, entry in self._listed])
+        for (name_hash, entry), secret in zip(self._listed, found, strict=True):
+            if secret is None:
+                self.vanished += 1
+            elif secret.name != entry.name:
+                raise SourceChanged("the source answered with another secret than it was asked for")
+            else:
+                yield name_hash, secret
+
+
+def _about(run: Run, piece: int, plan: Plan, services: Services) -> About:
+    return About(
+        backup_id=run.id,
+        piece=piece,
+        pieces=plan.pieces,
+        source=run.spec.source,
+        policy=run.spec.policy,
+        values=run.spec.values,
+        created_at=rfc3339(run.created_at),
+        name_key=open_name_key(run, plan, services),
+    )
+
+
+def seal_into(
+    content: bytearray,
+    rows: Iterable[Pair],
+    about: About,
+    *,
+    wrapping_key: WrappingKey,
+    signer: CertifiedSigner,
+    digest_key: bytes,
+) -> Receipt:
+    """Seal secrets, ascending by their names' hashes; reopen and compare before the file key is dropped."""
+    sealed = write_container(
+        content.extend,
+        rows,
+        about=about,
+        wrapping_key=wrapping_key,
+        signer=signer,
+        digest_key=digest_key,
+    )
+    check_sealed(BytesReader(content), sealed)
+    return sealed_receipt(about, sealed)
+
+
+def _document(run: Run, piece: int, plan: Plan, reading: _Reading, content: bytearray) -> Receipt:
+    """Write a plain metadata-only document: low risk, allow-listed fields, no values."""
+    about = DocumentAbout(
+        backup_id=run.id,
+        piece=piece,
+        pieces=plan.pieces,
+        source=run.spec.source,
+        policy=run.spec.policy,
+        created_at=rfc3339(run.created_at),
+    )
+    written = write_document(content.extend, (secret for _, secret in reading), about=about)
+    check_document(BytesReader(content))
+    return Receipt(
+        run=run.id,
+        piece=piece,
+        sha256=written.hexdigest,
+        size=written.size,
+        secrets=written.secrets,
+        versions=written.versions,
+        first="",
+        last="",
+        wrapping_key="",
+    )

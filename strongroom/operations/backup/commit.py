@@ -1,0 +1,202 @@
+"""commit: write the manifest, last, on every target that holds every container.
+
+No manifest, no backup. Its bytes derive from the run record alone, so that a second
+claimant, after a crash or a redelivery, writes the very same ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from strongroom.container.manifest import (
+    ContainerEntry,
+    Counts,
+    Manifest,
+    ManifestRecipient,
+    ManifestSelection,
+    ManifestTarget,
+    sign_manifest,
+)
+from strongroom.errors import (
+    MissingPiece,
+    QuorumNotMet,
+    RecordRefused,
+    StrongroomError,
+    TargetError,
+    VerificationFailed,
+)
+from strongroom.operations import policy_pins
+from strongroom.operations.archive.catalog import absent_containers, entry_of
+from strongroom.operations.archive.locks import lock_replicas
+from strongroom.operations.backup.omitted_recipients import left_out
+from strongroom.operations.backup.plan import planned
+from strongroom.operations.backup.upload import digest_of
+from strongroom.operations.layout import container_entry, manifest_name
+from strongroom.operations.services import Services
+from strongroom.operations.timestamps import rfc3339
+from strongroom.state.records import Replica, Run, Spec, Step, StepKind, StepState, Tally
+from strongroom.targets import Target
+from strongroom.words import plural, verb
+
+
+def complete_targets(
+    spec: Spec, tally: Tally, pieces: int, *, kind: StepKind = StepKind.UPLOAD
+) -> tuple[str, ...]:
+    """Name the targets that are through with a kind of step: after the uploads, those that hold
+    every container."""
+    return tuple(
+        pin.name
+        for pin in spec.targets
+        if tally.of(kind, target=pin.name, states=(StepState.DONE,)) == pieces
+    )
+
+
+def missing_from_quorum(spec: Spec, held: tuple[str, ...]) -> str | None:
+    """Say what the targets in ``held`` lack to make a backup, or ``None``.
+
+    A target in the source's own failure domain never counts: it is lost with the source.
+    """
+    counting = [pin for pin in spec.targets if pin.name in held and pin.counts]
+    found = {
+        "target": (len(counting), spec.quorum),
+        "region": (len({pin.region for pin in counting}), spec.regions),
+        "provider": (len({pin.provider for pin in counting}), spec.providers),
+    }
+    for what, (have, demanded) in found.items():
+        if have < demanded:
+            of = f"{have} of the {plural(demanded, what)} that the policy demands"
+            return f"{of} {verb(have, 'hold')} the whole backup"
+    return None
+
+
+def commit(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Write and read back the manifest wherever the backup is whole; demand the quorum."""
+    policy_pins.check_policy(run, services)
+    manifest = build_manifest(run, services)
+    content = sign_manifest(manifest, services.signers("control"))
+    held = complete_targets(run.spec, services.store.tally(run.id), len(manifest.containers))
+    placed = {name: _put(policy_pins.check_target(run, name, services), manifest, content) for name in held}
+    created = [name for name, put in placed.items() if put.created]
+    unplaced = {name: put.refusal for name, put in placed.items() if put.refusal is not None}
+    written = tuple(name for name in placed if name not in unplaced)
+    if lacking := missing_from_quorum(run.spec, written):
+        take_back(run, created, services)
+        first = next((f" ({why})" for why in unplaced.values()), "")
+        raise QuorumNotMet(f"the manifest could not be placed: {lacking}{first}")
+    digest = hashlib.sha256(content).hexdigest()
+    _catalogue(manifest, digest, written, services)
+    return {
+        "manifest": digest,
+        "targets": list(written),
+        "created": created,
+        "unplaced": unplaced,
+        "counts": msgspec.to_builtins(manifest.counts),
+        "unlocked": lock_replicas(run, manifest, written, services),
+        "left_out": _left_out(run, manifest),
+    }
+
+
+def _left_out(run: Run, manifest: Manifest) -> list[str]:
+    """Return the keys that the run names and the manifest does not: their keepers were away."""
+    sealed_for = {recipient.name for recipient in manifest.recipients}
+    return [pin.name for pin in run.spec.recipients if pin.name not in sealed_for]
+
+
+def build_manifest(run: Run, services: Services) -> Manifest:
+    """Derive the manifest from the run record, checking every capture's receipt."""
+    containers = _containers(run, services)
+    absent = left_out(run, containers, services)
+    spec = run.spec
+    return Manifest(
+        backup_id=run.id,
+        policy=spec.policy,
+        source=spec.source,
+        created_at=rfc3339(run.created_at),
+        values=spec.values,
+        sealed=spec.sealed,
+        selection=_same(spec.selection, ManifestSelection),
+        counts=Counts(
+            secrets=sum(entry.secrets for entry in containers),
+            versions=sum(entry.versions for entry in containers),
+            size=sum(entry.size for entry in containers),
+        ),
+        recipients=tuple(_same(pin, ManifestRecipient) for pin in spec.recipients if pin.name not in absent),
+        targets=tuple(_same(pin, ManifestTarget) for pin in spec.targets),
+        quorum=spec.quorum,
+        regions=spec.regions,
+        providers=spec.providers,
+        not_contained=planned(run).not_contained,
+        containers=containers,
+        previous=run.facts["previous"],
+    )
+
+
+T = TypeVar("T")
+
+
+def _same(record: msgspec.Struct, kind: type[T]) -> T:
+    """Return the manifest's record of a state record: the same fields, frozen for ever."""
+    return msgspec.convert(msgspec.to_builtins(record), kind)
+
+
+def _containers(run: Run, services: Services) -> tuple[ContainerEntry, ...]:
+    rows = sorted(services.store.rows(run.id, StepKind.CAPTURE), key=lambda row: row.step.piece)
+    signed = [policy_pins.receipt_of(run, row.step.piece, row.result, services) for row in rows]
+    entries = [container_entry(one.receipt, one.signature, one.signer) for one in signed]
+    if len(entries) != planned(run).pieces:
+        raise RecordRefused(f"run {run.id} does not record one capture for each piece of its plan")
+    return tuple(entries)
+
+
+def take_back(run: Run, created: Sequence[str], services: Services) -> None:
+    """Remove a manifest from the targets on which this very attempt created it, for no backup came of it.
+
+    Only whoever created it knows that; a sweep, which goes by rows, never removes one.
+    """
+    for name in created:
+        with suppress(StrongroomError):
+            services.target(name).delete(manifest_name(run.id))
+
+
+class _Put(NamedTuple):
+    """Why a target does not have the manifest, if so, and whether it was this attempt that created it."""
+
+    refusal: str | None
+    created: bool
+
+
+def _put(target: Target, manifest: Manifest, content: bytes) -> _Put:
+    name = manifest_name(manifest.backup_id)
+    digest = hashlib.sha256(content)
+    created = False
+    try:
+        check_containers(target, manifest)
+        created = target.put(name, [content], size=len(content), sha256=digest.digest())
+        if digest_of(target, name, size=len(content)) != digest.hexdigest():
+            raise VerificationFailed(f"target '{target.name}' holds another manifest of {manifest.backup_id}")
+    except (TargetError, MissingPiece, VerificationFailed) as error:
+        return _Put(f"{error.code}: {error.message}", created)
+    return _Put(None, created)
+
+
+def check_containers(target: Target, manifest: Manifest) -> None:
+    """Raise MissingPiece unless a target lists every container that a manifest names.
+
+    The record says that each was uploaded, and whoever holds the state database can write that there.
+    """
+    if lacking := absent_containers(target, manifest):
+        count = plural(len(lacking), "container")
+        raise MissingPiece(f"target '{target.name}' lacks {count} of {manifest.backup_id}")
+
+
+def _catalogue(manifest: Manifest, digest: str, written: tuple[str, ...], services: Services) -> None:
+    replicas = [
+        Replica(backup=manifest.backup_id, target=name, good=name in written, verified=None, verified_at=None)
+        for name in (target.name for target in manifest.targets)
+    ]
+    services.store.put_backup(entry_of(manifest, digest), replicas)

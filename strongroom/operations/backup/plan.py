@@ -1,0 +1,121 @@
+"""plan: list the source, spill the names, cut them into ranges."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from strongroom.container import cobblestone
+from strongroom.container.manifest import parse_manifest
+from strongroom.errors import EmptySource, NothingSelected, StrongroomError
+from strongroom.model import COMMAND, Selection, prepare
+from strongroom.operations.archive.open import manifest_bytes
+from strongroom.operations.backup import name_list
+from strongroom.operations.backup.same_server import check_homes
+from strongroom.operations.listing import Here, ListingLost
+from strongroom.operations.services import Services
+from strongroom.sources import HalfRestored, Partial, Source
+from strongroom.state.records import Run, Spec, Step
+from strongroom.system.gc_pause import uncollected
+
+MAX_PIECES = 65_536
+PIECE_SECRETS = 65_536
+"""However small they are: who captures a piece holds its list of names, some 400 bytes each."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the plan found, as the run's facts keep it. The name key is sealed under the
+    cluster work key: the state database must not be able to tell which names exist.
+    ``not_contained`` is what the source says that it has and does not list; ``unfinished``, how many of
+    its secrets an interrupted restore left half-written."""
+
+    pieces: int
+    secrets: int
+    size: int
+    chunks: tuple[name_list.ChunkRef, ...]
+    name_key: str
+    not_contained: tuple[str, ...] = ()
+    unfinished: int = 0
+
+
+prepare(Plan)
+
+
+@uncollected()
+def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """List, spill and cut; the result becomes the run's plan."""
+    spec = run.spec
+    source = services.source(spec.source)
+    check_homes(spec, source, services)
+    spilled, name_key = _spill(run, source, spec.selection, services)
+    _refuse_nothing(source, spec.selection, spilled.secrets)
+    made = Plan(
+        pieces=_pieces(spilled, spec.container_bytes),
+        secrets=spilled.secrets,
+        size=spilled.size,
+        chunks=spilled.chunks,
+        name_key=cobblestone.seal(services.work_key, name_key, context=_context(run.id)).hex(),
+        not_contained=source.not_contained() if isinstance(source, Partial) else (),
+        unfinished=source.unfinished() if isinstance(source, HalfRestored) else 0,
+    )
+    return {"plan": msgspec.to_builtins(made), "previous": _previous(spec, services)}
+
+
+def _pieces(spilled: name_list.Spilled, container_bytes: int) -> int:
+    by_size = -(-spilled.size // container_bytes)
+    by_count = -(-spilled.secrets // PIECE_SECRETS)
+    return min(max(1, by_size, by_count), spilled.secrets, MAX_PIECES)
+
+
+def planned(run: Run) -> Plan:
+    """Return the plan of a run that has one."""
+    return msgspec.convert(run.facts["plan"], Plan)
+
+
+def open_name_key(run: Run, made: Plan, services: Services) -> bytes:
+    """Unseal the run's name key."""
+    sealed = bytes.fromhex(made.name_key)
+    return cobblestone.open_(services.work_key, sealed, context=_context(run.id))
+
+
+def _previous(spec: Spec, services: Services) -> str | None:
+    """Return the digest of the policy's manifest before this one: a chain shows a gap.
+
+    The catalog only says which backup that is. Its rows can be edited, so the digest is that of a signed
+    manifest on a target; without one there is none.
+    """
+    newest = services.store.backups(policy=spec.policy, limit=1)
+    for pin in spec.targets if newest and spec.policy != COMMAND else ():
+        with suppress(StrongroomError):
+            content = manifest_bytes(
+                services.target(pin.name), newest[0].backup, trusted=services.signer_fingerprints
+            )
+            if parse_manifest(content, trusted=services.signer_fingerprints).policy == spec.policy:
+                return hashlib.sha256(content).hexdigest()
+    return None
+
+
+def _spill(
+    run: Run, source: Source, selection: Selection, services: Services
+) -> tuple[name_list.Spilled, bytes]:
+    """Spill the names, and return the key that they were hashed with."""
+    for listing in (services.listing(source, selection), Here(source, selection)):
+        with suppress(ListingLost):
+            found = name_list.spill(services.stage, run.id, listing, work_key=services.work_key)
+            return found, listing.name_key
+    raise AssertionError("a listing made here is not lost")
+
+
+def _refuse_nothing(source: Source, selection: Selection, found: int) -> None:
+    if found:
+        return
+    if next(source.list(), None) is None:
+        raise EmptySource(f"source '{source.name}' holds no secret")
+    raise NothingSelected(f"no secret of source '{source.name}' matches the filter")
+
+
+def _context(run: str) -> bytes:
+    return b"strongroom/v1/name-key/" + run.encode()

@@ -1,0 +1,222 @@
+"""repair: bring replicas that were missed or damaged up again, from any good one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
+from strongroom.errors import DAMAGE, FormatError, MissingPiece, StateUnavailable, StrongroomError
+from strongroom.operations import policy_pins, recorded_errors
+from strongroom.operations.archive.envelopes import wrapping_keys
+from strongroom.operations.archive.locks import left_unlocked, lock_replicas
+from strongroom.operations.archive.open import manifest_bytes
+from strongroom.operations.archive.write_envelope import bring_up
+from strongroom.operations.backup.commit import check_containers
+from strongroom.operations.backup.upload import place
+from strongroom.operations.backup.verify import recorded_manifest
+from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, RunKind, Step, StepKind, StepState
+from strongroom.targets import Target
+from strongroom.targets.repaired import whole_copy
+
+BY_RECORD = {"by_record": True}
+"""Options of a repair that reads only what is on record as bad: it comes hourly, and reading costs money."""
+
+
+def inventory(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Find the backup's manifest and what each target has and lacks of it.
+
+    The manifest on record decides; without a catalog, the first validly signed one. A
+    repair compares digests, a verification leaves that to its next steps.
+    """
+    manifests, refusals = _manifests(run, services)
+    digest = _decided(run, manifests, refusals, services)
+    manifest = parse_manifest(manifests[digest], trusted=services.signer_fingerprints)
+    found = {"plan": {"pieces": len(manifest.containers)}, "manifest": digest}
+    if run.spec.kind is RunKind.REPAIR:
+        return found | _to_repair(run, manifest, services)
+    return found | _to_verify(run, digest, services)
+
+
+def _to_verify(run: Run, digest: str, services: Services) -> dict[str, Any]:
+    """Say which targets hold the manifest, and why others could not be asked: these may hold it too."""
+    present: list[str] = []
+    unread: dict[str, str] = {}
+    for pin in run.spec.targets:
+        try:
+            target = services.target(pin.name)
+            if whole_copy(target, manifest_name(run.spec.backup), sha256=bytes.fromhex(digest)) is not None:
+                present.append(pin.name)
+        except DAMAGE:
+            continue
+        except StrongroomError as error:
+            unread[pin.name] = f"{error.code}: {recorded_errors.said(error)}"
+    return {"present": present, "unread": unread}
+
+
+def _to_repair(run: Run, manifest: Manifest, services: Services) -> dict[str, Any]:
+    """Say what lacks where, which replicas are left as they are on record, and who is away.
+
+    ``idle``: there is nowhere to write anything, so nothing is read either.
+    """
+    held = _held(run, services)
+    doubted = [pin.name for pin in run.spec.targets if pin.name not in held]
+    away = [name for name in doubted if not _answers(services.target(name), manifest.backup_id)]
+    looked_at = [name for name in doubted if name not in away]
+    unlocked = run.spec.backup in left_unlocked(services.store)
+    return {
+        "held": held,
+        "away": away,
+        "lacking": _lacking(looked_at, manifest, services),
+        "idle": not looked_at and not unlocked,
+    }
+
+
+def _held(run: Run, services: Services) -> list[str]:
+    """Return the replicas that are good on record, if that is to count."""
+    if run.spec.options != BY_RECORD:
+        return []
+    good = {replica.target for replica in services.store.replicas(run.spec.backup) if replica.good}
+    return [pin.name for pin in run.spec.targets if pin.name in good]
+
+
+def _answers(target: Target, backup: str) -> bool:
+    try:
+        target.stat(manifest_name(backup))
+    except StrongroomError:
+        return False
+    return True
+
+
+def repair(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Copy one container to one target from another that has it whole.
+
+    One that does not answer is passed over, and only if none has it whole is that an error:
+    the one that may pass, if there is one.
+    """
+    target = policy_pins.check_target(run, step.target, services)
+    target.stat(manifest_name(run.spec.backup))  # one that is away costs no reading of the others
+    refusals: list[StrongroomError] = []
+    for other in _others(run, step.target, services):
+        try:
+            ref = recorded_manifest(run, other, services).containers[step.piece]
+            name = container_name(run.spec.backup, ref.sha256)
+            whole = whole_copy(other, name, sha256=bytes.fromhex(ref.sha256), most=ref.size)
+        except StrongroomError as error:
+            refusals.append(error)
+            continue
+        if whole is not None:
+            place(target, name, partial(other.read, whole), size=ref.size, sha256=ref.sha256)
+            return {"from": other.name}
+    passing = next((error for error in refusals if error.transient), None)
+    raise passing or MissingPiece(f"no target has container {step.piece} of {run.spec.backup} whole")
+
+
+def publish(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Write the manifest, last, on every target that now holds every container.
+
+    Before it go the newest envelopes: without them a copy opens for keys that were rotated away.
+    """
+    digest = run.facts["manifest"]
+    content = _manifests(run, services)[0][digest]
+    _carry_envelopes(run, content, services)
+    manifest = parse_manifest(content, trusted=services.signer_fingerprints)
+    rows = services.store.rows(run.id, StepKind.REPAIR)
+    if any(not row.state.settled for row in rows):
+        raise StateUnavailable(f"the record shows copies of run {run.id} that have not ended")
+    missed = {row.step.target for row in rows if row.state is not StepState.DONE}
+    missed |= set(run.facts.get("away", ()))
+    whole = [pin.name for pin in run.spec.targets if pin.name not in missed]
+    refusals = {name: _publish(services.target(name), manifest, content, digest) for name in whole}
+    written = [name for name, why in refusals.items() if why is None]
+    return {
+        "targets": written,
+        "unplaced": {name: why for name, why in refusals.items() if why is not None},
+        "unlocked": lock_replicas(run, manifest, written, services),
+    }
+
+
+def _carry_envelopes(run: Run, content: bytes, services: Services) -> None:
+    trusted = services.signer_fingerprints
+    manifest = parse_manifest(content, trusted=trusted)
+    targets = [services.target(pin.name) for pin in run.spec.targets]
+    bring_up(targets, wrapping_keys(manifest), trusted=trusted)
+
+
+def _publish(target: Target, manifest: Manifest, content: bytes, digest: str) -> str | None:
+    """Place the manifest; say why it could not be, if so."""
+    name = manifest_name(manifest.backup_id)
+    try:
+        check_containers(target, manifest)
+        place(target, name, lambda: [content], size=len(content), sha256=digest)
+    except StrongroomError as error:
+        return f"{error.code}: {error.message}"
+    return None
+
+
+def _manifests(run: Run, services: Services) -> tuple[dict[str, bytes], dict[str, StrongroomError]]:
+    """Return the validly signed manifests by their digests, and why a target gave none."""
+    found: dict[str, bytes] = {}
+    refusals: dict[str, StrongroomError] = {}
+    for pin in run.spec.targets:
+        try:
+            content = manifest_bytes(
+                services.target(pin.name), run.spec.backup, trusted=services.signer_fingerprints
+            )
+        except StrongroomError as error:
+            refusals[pin.name] = error
+        else:
+            found.setdefault(hashlib.sha256(content).hexdigest(), content)
+    return found, refusals
+
+
+def _decided(
+    run: Run, manifests: dict[str, bytes], refusals: dict[str, StrongroomError], services: Services
+) -> str:
+    entry = services.store.backup(run.spec.backup)
+    if entry is not None and entry.manifest_sha256 in manifests:
+        return entry.manifest_sha256
+    if entry is None and manifests:
+        return next(iter(manifests))
+    raise _nowhere(run, refusals)
+
+
+def _nowhere(run: Run, refusals: dict[str, StrongroomError]) -> StrongroomError:
+    """Return why there is no manifest to go by: none is whole, or who may have it could not be asked."""
+    what = f"the manifest of {run.spec.backup}"
+    away = {name: error for name, error in refusals.items() if not isinstance(error, (FormatError, *DAMAGE))}
+    if not away:
+        # Of copies that are there and do not count the class says more than that it is missing.
+        there = next((one for one in refusals.values() if not isinstance(one, MissingPiece)), None)
+        kind = type(there) if there is not None else MissingPiece
+        return kind(f"no target has {what} whole and validly signed{f': {there.message}' if there else ''}")
+    first = next((error for error in away.values() if error.transient), next(iter(away.values())))
+    said = f"no target could be asked for {what}"
+    if len(away) < len(run.spec.targets):
+        said = f"no target that could be asked has {what} whole and validly signed; the others may"
+    return type(first)(f"{said} ({', '.join(away)}: {first.message})", hint=first.hint)
+
+
+def _lacking(names: Sequence[str], manifest: Manifest, services: Services) -> list[tuple[str, int]]:
+    return [
+        (name, ref.piece)
+        for name in names
+        for ref in manifest.containers
+        if not _whole(services.target(name), manifest.backup_id, ref)
+    ]
+
+
+def _whole(target: Target, backup: str, ref: ContainerEntry) -> bool:
+    name = container_name(backup, ref.sha256)
+    try:
+        return whole_copy(target, name, sha256=bytes.fromhex(ref.sha256), most=ref.size) is not None
+    except StrongroomError:
+        return False
+
+
+def _others(run: Run, name: str, services: Services) -> Iterator[Target]:
+    return (services.target(pin.name) for pin in run.spec.targets if pin.name != name)

@@ -1,0 +1,115 @@
+"""What reading back told of each replica: that it is good, that it is bad, or nothing.
+
+Only bytes that are wrong or missing make a replica bad. A target that was not reached, a source that did
+not answer and a host without a key tell nothing of it: it stays what it was known to be. Held bad, whole
+replicas would be called lost, and be repaired for ever.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct, structs
+
+from strongroom import errors
+from strongroom.model import Depth
+from strongroom.operations import recorded_errors
+from strongroom.operations.services import Services
+from strongroom.state.records import Replica, Run, RunKind, StepKind, StepRow, StepState
+
+_DAMAGE = frozenset(kind.__name__ for kind in errors.DAMAGE)
+_DEPTHS = tuple(Depth)
+_ENDED = "the run ended before it was read back"
+
+
+class ReadBack(Struct, frozen=True, kw_only=True):
+    """The targets whose replica was read back whole, and why others could not be, as it is recorded.
+    ``kept`` are those of the latter that are still known to be good."""
+
+    good: frozenset[str] = frozenset()
+    unread: Mapping[str, str] = {}
+    kept: frozenset[str] = frozenset()
+
+
+def record(run: Run, services: Services) -> ReadBack:
+    """Write into the catalog what was read back from each target."""
+    if run.spec.kind in (RunKind.RESTORE, RunKind.DRILL) or "manifest" not in run.facts:
+        return ReadBack()
+    rows = services.store.rows(run.id, StepKind.VERIFY)
+    known = {one.target: one for one in services.store.replicas(run.spec.backup or run.id)}
+    held = set(run.facts.get("held", ()))  # not looked at: what is known of them stays
+    good, unread, kept = set(held), dict[str, str](), set[str]()
+    for name in [pin.name for pin in run.spec.targets if pin.name not in held]:
+        own = [row for row in rows if row.step.target == name]
+        if (why := _unread(run, name, own)) is not None:
+            unread[name] = why
+        if why is None or (run.spec.kind is RunKind.REPAIR and name not in known):
+            known[name] = _kept(run, known.get(name), _judged(run, name, own))
+            services.store.set_replica(known[name])
+        if name in known and known[name].good:
+            (kept if why else good).add(name)
+    return ReadBack(good=frozenset(good), unread=unread, kept=frozenset(kept))
+
+
+def _judged(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
+    done = [row for row in rows if row.state is StepState.DONE]
+    whole = len(done) == run.facts["plan"]["pieces"]
+    depth = min((Depth((row.result or {})["depth"]) for row in done), key=_DEPTHS.index, default=None)
+    return Replica(
+        backup=run.spec.backup or run.id,
+        target=target,
+        good=whole,
+        verified=depth if whole else None,
+        verified_at=time.time() if whole else None,
+    )
+
+
+def _kept(run: Run, before: Replica | None, now: Replica) -> Replica:
+    """Keep the depth that a replica was once verified to, as far as its bytes are the same.
+
+    Its containers lie under their digests, so whoever compared the digests knows that they are; whoever
+    only looked at the sizes does not, and leaves the date as it was. What a repair put there was not opened.
+    """
+    if before is None or before.verified is None or now.verified is None or not (before.good and now.good):
+        return now
+    if any(name == now.target for name, _ in run.facts.get("lacking", ())):
+        return now
+    once = min(before.verified, Depth.COMPARED, key=_DEPTHS.index)  # "live" is about the source on that day
+    if _DEPTHS.index(once) <= _DEPTHS.index(now.verified):
+        return now
+    at = before.verified_at if now.verified is Depth.PRESENT else now.verified_at
+    return structs.replace(now, verified=once, verified_at=at)
+
+
+def _unread(run: Run, target: str, rows: Sequence[StepRow]) -> str | None:
+    """Say why nothing became known of a replica; ``None`` if something did."""
+    if not rows:
+        return _not_asked(run, target)
+    missed = [row.error or _ENDED for row in rows if row.state is not StepState.DONE]
+    if any(recorded_errors.code_of(error) in _DAMAGE for error in missed):
+        return None
+    return missed[0] if missed else None
+
+
+def _not_asked(run: Run, target: str) -> str | None:
+    """Say why a replica was not even begun to be read; ``None`` if it was missing or could not be placed."""
+    if target in run.facts.get("away", ()):
+        return f"TargetUnavailable: target '{target}' does not answer"
+    if (why := run.facts.get("unread", {}).get(target)) is not None:
+        return str(why)
+    lacks = any(name == target for name, _ in run.facts.get("lacking", ()))
+    return _ENDED if "ending" in run.facts and not lacks else None
+
+
+def said(read: ReadBack) -> str:
+    """Say what was not verified and why, by the first reason: ``not verified on x: ...``."""
+    happened, to_do = recorded_errors.apart(next(iter(read.unread.values())))
+    reason = happened.removeprefix(f"{recorded_errors.code_of(happened)}: ")
+    return recorded_errors.joined(f"not verified on {', '.join(sorted(read.unread))}: {reason}", to_do)
+
+
+def typed(read: ReadBack) -> str:
+    """Return the same as a run records an error: with the code of the first reason, if it has one."""
+    code = recorded_errors.code_of(next(iter(read.unread.values())))
+    return f"{code}: {said(read)}" if code else said(read)

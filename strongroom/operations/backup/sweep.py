@@ -1,0 +1,155 @@
+"""sweep: removing what a run left, and only that.
+
+Rows can be edited, so no row says that a run made no backup: its targets do. Nothing is removed anywhere
+until every target of the run has answered. What a manifest on any of them names is kept, whatever the
+policy's quorum, and whether its signer is still trusted. Manifests themselves are never removed here; one
+that a commit placed before it was cut off goes into the catalog (:mod:`.interrupted_commit`).
+
+A manifest that nobody known here signed, or that cannot be read, may be that of a good backup whose key was
+lost, or a stranger's junk. It keeps all that the run has on *its own* target, and is told of. So junk cannot
+have a backup removed, nor can it keep leftovers anywhere but where its writer could fill the target anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+from msgspec import Struct
+
+from strongroom.container.manifest import Manifest, parse_manifest
+from strongroom.container.signing import ever_trusted
+from strongroom.errors import FormatError, StrongroomError, TargetError
+from strongroom.model import COMMAND
+from strongroom.operations.archive.open import manifest_bytes
+from strongroom.operations.backup import interrupted_commit
+from strongroom.operations.layout import container_name, containers_prefix, manifest_name, staged_prefix
+from strongroom.operations.services import Services
+from strongroom.state.records import Run
+from strongroom.targets import Target
+from strongroom.targets.repaired import copies, original_name
+
+
+class Look(Struct, frozen=True, kw_only=True):
+    """What a target shows of a run's manifest. ``names`` are those of its copies; ``unclear`` says why
+    none of them can be believed, ``away`` why the target could not be asked."""
+
+    names: Sequence[str] = ()
+    manifest: Manifest | None = None
+    unclear: str | None = None
+    away: str | None = None
+
+
+def sweep_targets(run: Run, services: Services) -> dict[str, str]:
+    """Remove what a backup's run left on its targets; say which still hold some of it, or may, and why."""
+    looks = {name: _look(name, run, services) for name in targets_of(run, services)}
+    for name, look in looks.items():
+        if look.away is None:  # what is not whole yet belongs to no backup
+            _failure(partial(services.target(name).abort_incomplete, containers_prefix(run.id)))
+    signed = {name: look.manifest for name, look in looks.items() if look.manifest}
+    interrupted_commit.catalogue(run, signed, services)
+    if away := {name: look.away for name, look in looks.items() if look.away is not None}:
+        return away
+    if "manifest" in run.facts and not signed:
+        return dict.fromkeys(looks, "the run made a backup, and no target shows its manifest")
+    keep = frozenset(_names(run.id, signed.values()))
+    left = {name: _left(services.target(name), run.id, look, keep) for name, look in looks.items()}
+    return {name: why for name, why in left.items() if why is not None}
+
+
+def targets_of(run: Run, services: Services) -> list[str]:
+    """Return the targets of a run: those of its row, and all that its policy has here.
+
+    A row could leave out the very target that shows that there is a backup. A target that is configured no
+    more is not asked: nothing could be removed from it either.
+    """
+    named = [pin.name for pin in run.spec.targets if pin.name in services.targets]
+    return list(dict.fromkeys((*named, *_own(run, services))))
+
+
+def _own(run: Run, services: Services) -> Iterable[str]:
+    try:
+        return [pin.name for pin in services.pinned(run.spec.policy).spec.targets]
+    except (
+        StrongroomError
+    ):  # who cannot tell looks everywhere; a command's file is known to its process alone
+        return () if run.spec.policy == COMMAND else services.targets
+
+
+EARLIER = 100
+"""Earlier runs that one report sweeps after, by lot. While a target is dead they grow by one with each
+backup, each costs requests to those that answer, and a report must end."""
+
+
+def sweep_earlier(run: Run, services: Services) -> list[str]:
+    """Sweep again after earlier runs of this policy that had to leave something: under a lock that has
+    ended by now, or while a target did not answer. Return those that leave nothing now."""
+    over: list[str] = []
+    for one in services.store.leaving(run.spec.policy, limit=EARLIER):
+        if not sweep_targets(one, services) and sweep_stage(one, services):
+            services.store.swept(one.id)
+            over.append(one.id)
+    return over
+
+
+def sweep_stage(run: Run, services: Services) -> bool:
+    """Remove all that a run staged; say whether the stage was reached."""
+    return not _failure(partial(_empty_stage, services.stage, run.id))
+
+
+def _empty_stage(stage: Target, run: str) -> None:
+    prefix = staged_prefix(run)
+    stage.abort_incomplete(prefix)
+    for name in [info.name for info in stage.list(prefix)]:
+        stage.delete(name)
+
+
+def _look(place: str, run: Run, services: Services) -> Look:
+    """Look for a run's manifest on one target."""
+    # One whose signer is distrusted by now still keeps what it names: doubt removes nothing.
+    trusted = ever_trusted(services.signer_fingerprints)
+    names: Sequence[str] = ()
+    try:
+        names = copies(services.target(place), manifest_name(run.id))
+        if not names:
+            return Look()
+        content = manifest_bytes(services.target(place), run.id, trusted=trusted)
+        return Look(names=names, manifest=parse_manifest(content, trusted=trusted))
+    except FormatError as error:
+        return Look(names=names, unclear=error.message)
+    except StrongroomError as error:
+        return Look(away=error.message)
+
+
+def _names(backup: str, manifests: Iterable[Manifest]) -> Iterable[str]:
+    return (container_name(backup, entry.sha256) for one in manifests for entry in one.containers)
+
+
+def _left(target: Target, backup: str, look: Look, keep: frozenset[str]) -> str | None:
+    """Remove from one target what is not kept; say why something stays, if so."""
+    if look.unclear is not None:
+        return f"a manifest that cannot be believed keeps it: {look.unclear}"
+    return _failure(partial(_remove, target, backup, look, keep))
+
+
+def _remove(target: Target, backup: str, look: Look, keep: frozenset[str]) -> None:
+    """Remove a run's containers that no manifest names.
+
+    Before each it is asked again whether the target shows the same manifests: a worker that was taken for
+    dead may have been about to write one.
+    """
+    for name in [info.name for info in target.list(containers_prefix(backup))]:
+        if original_name(name) not in keep:
+            if list(copies(target, manifest_name(backup))) != list(look.names):
+                raise TargetError(
+                    f"target '{target.name}' has another manifest of {backup} than a moment ago"
+                )
+            target.delete(name)
+
+
+def _failure(work: Callable[[], object]) -> str | None:
+    try:
+        work()
+    except StrongroomError as error:
+        return error.message
+    return None

@@ -1,0 +1,194 @@
+"""verify: read a container back from a target, to a stated depth.
+
+Each depth includes those before it, and the result names the depth that was reached: no
+more is claimed than was looked at (invariant 2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from strongroom.container.digests import value_digest
+from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
+from strongroom.container.metadata import check_document
+from strongroom.errors import DAMAGE, MissingPiece, SourceError, Tampered, VerificationFailed
+from strongroom.model import Depth, Entry, Secret
+from strongroom.operations import policy_pins
+from strongroom.operations.archive.newest_envelope import Elsewhere, Newest
+from strongroom.operations.archive.open import (
+    Backup,
+    ObjectReader,
+    read_manifest,
+    readable_container,
+    require_digest,
+    require_size,
+)
+from strongroom.operations.identities import openers
+from strongroom.operations.layout import manifest_name
+from strongroom.operations.services import Services
+from strongroom.sources import Source
+from strongroom.state.records import Run, Step, StepKind, StepState
+from strongroom.system.gc_pause import uncollected
+from strongroom.targets import Target
+from strongroom.targets.repaired import MOST_BYTES, copies, whole_copy
+from strongroom.words import plural
+
+ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED, Depth.LIVE)
+
+
+def reaches(depth: Depth, wanted: Depth) -> bool:
+    """Tell whether verifying to ``depth`` includes ``wanted``."""
+    return ORDER.index(depth) >= ORDER.index(wanted)
+
+
+class Seen(NamedTuple):
+    """What reading a container back told: how many secrets the source has otherwise by now, and the digest of
+    its key for names, which must be that of all containers of a backup (nothing unless it was opened)."""
+
+    moved: int = 0
+    name_key: str = ""
+
+
+@uncollected()
+def verify(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Verify one container on one target to the run's depth."""
+    target = policy_pins.check_target(run, step.target, services)
+    manifest = recorded_manifest(run, target, services)
+    ref = manifest.containers[step.piece]
+    aside = check_envelope(run, target, manifest, ref, services)
+    seen = verify_container(target, manifest, ref, run, services)
+    return {
+        "depth": _depth(run, manifest).value,
+        "secrets": ref.secrets,
+        "moved": seen.moved,
+        "name_key": seen.name_key,
+        "aside": aside,
+    }
+
+
+def _depth(run: Run, manifest: Manifest) -> Depth:
+    """Return how deep to look: a document that is not sealed has no digests of values."""
+    return run.spec.depth if manifest.sealed else min(run.spec.depth, Depth.OPENED, key=ORDER.index)
+
+
+def check_envelope(
+    run: Run, target: Target, manifest: Manifest, ref: ContainerEntry, services: Services
+) -> list[str]:
+    """Refuse a replica whose envelope is older than another target's: whoever restores from it
+    would need a key that was rotated away. Return what was left aside there.
+
+    A target that this run could not upload to is not asked: each process would wait for it anew.
+    """
+    if not manifest.sealed:
+        return []
+    others = [services.target(name) for name in _reached(run, services) if name != target.name]
+    trusted = services.signer_fingerprints
+    newest = Newest(target, trusted=trusted, known=Elsewhere(others, trusted=trusted))
+    newest.of(ref.wrapping_key)
+    return [f"{one.name} ({one.code})" for one in newest.aside]
+
+
+def _reached(run: Run, services: Services) -> list[str]:
+    tally = services.store.tally(run.id)
+    names = [pin.name for pin in run.spec.targets]
+    return [name for name in names if not tally.of(StepKind.UPLOAD, target=name, states=(StepState.MISSED,))]
+
+
+def recorded_manifest(run: Run, target: Target, services: Services) -> Manifest:
+    """Read a target's manifest of the run's backup; it must be the one on record."""
+    backup = run.spec.backup or run.id
+    expected = run.facts.get("manifest")
+    if expected is None:
+        return read_manifest(target, backup, trusted=services.signer_fingerprints)
+    name = manifest_name(backup)
+    found = whole_copy(target, name, sha256=bytes.fromhex(expected))
+    if found is None and not copies(target, name):
+        raise MissingPiece(f"target '{target.name}' lacks the manifest of {backup}")
+    if found is None:
+        raise Tampered(f"target '{target.name}' holds another manifest of {backup} than was recorded")
+    return parse_manifest(
+        b"".join(target.read(found, length=MOST_BYTES)), trusted=services.signer_fingerprints
+    )
+
+
+def verify_container(
+    target: Target, manifest: Manifest, ref: ContainerEntry, run: Run, services: Services
+) -> Seen:
+    """Read one container back to the run's depth; raise a typed error that says what is wrong with it.
+
+    That the source has secrets otherwise by now (depth ``live``) is news about the source, and no fault of
+    the replica. The bytes come first: where nothing opens them, damage
+    is found all the same.
+    """
+    depth = _depth(run, manifest)
+    name = readable_container(target, manifest.backup_id, ref)
+    require_size(target, name, ref)
+    if reaches(depth, Depth.DIGEST):
+        require_digest(target, name, ref)
+    if not reaches(depth, Depth.OPENED):
+        return Seen()
+    if manifest.sealed:
+        opened = Backup(
+            target,
+            manifest,
+            openers(run.spec, services),
+            trusted=services.signer_fingerprints,
+            names={ref.sha256: name},
+        )
+        return _open_all(opened, ref, depth, services)
+    check_document(ObjectReader(target, name))
+    return Seen()
+
+
+def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Services) -> Seen:
+    manifest = backup.manifest
+    container = backup.container(ref)
+    digests = {(name, number): digest for name, number, digest in container.digests()}
+    seen = 0
+    for secret in container.secrets():
+        seen += 1
+        if reaches(depth, Depth.COMPARED):
+            _compare(secret, digests, manifest.source, services.digest_key)
+    if seen != ref.secrets:
+        raise VerificationFailed(
+            f"container {ref.piece} holds {plural(seen, 'secret')}, its manifest says {ref.secrets}"
+        )
+    name_key = hashlib.sha256(container.about.name_key).hexdigest()
+    if reaches(depth, Depth.LIVE):
+        return Seen(_moved(digests, services.source(manifest.source), services.digest_key), name_key)
+    return Seen(0, name_key)
+
+
+def _compare(secret: Secret, digests: dict[tuple[str, int], bytes], source: str, key: bytes) -> None:
+    for number, digest in _digests(secret, source, key):
+        if digests.get((secret.name, number)) != digest:
+            raise VerificationFailed(
+                f"secret '{secret.name}' version {number} is not the value that was captured"
+            )
+
+
+def _moved(digests: dict[tuple[str, int], bytes], source: Source, key: bytes) -> int:
+    """Count the secrets whose values in the source are not exactly those of the backup."""
+    kept: dict[str, dict[int, bytes]] = {}
+    for (name, number), digest in digests.items():
+        kept.setdefault(name, {})[number] = digest
+    try:
+        live = {
+            secret.name: dict(_digests(secret, source.name, key))
+            for secret in source.read([Entry(name, 0) for name in kept])
+            if secret is not None
+        }
+    except DAMAGE as error:  # a store that is damaged itself says nothing of the backup
+        raise SourceError(f"the source could not be compared with: {error.message}") from None
+    return sum(live.get(name) != values for name, values in kept.items())
+
+
+def _digests(secret: Secret, source: str, key: bytes) -> Iterator[tuple[int, bytes]]:
+    for version in secret.versions:
+        if version.value is not None:
+            yield (
+                version.number,
+                value_digest(key, source, secret.name, version.number, version.value.reveal()),
+            )

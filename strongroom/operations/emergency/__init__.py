@@ -1,0 +1,1 @@
+"""The backup for the safe: medium, kit, escrow."""

@@ -1,0 +1,1 @@
+"""What is on record: ledger, audit report, compliance."""

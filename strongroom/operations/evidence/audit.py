@@ -1,0 +1,213 @@
+"""What the record of events says of a span of time, signed, for somebody who asks for evidence.
+
+Everything in it comes out of the chained record, and the report names the events that it begins and ends
+with: so whoever holds it can have the record held against it later, and the report against the record.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom import __version__
+from strongroom.container import canonical, document
+from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
+from strongroom.container.document import Kind
+from strongroom.model import Depth
+from strongroom.operations.evidence.ledger import Head, chain, head_of
+from strongroom.operations.timestamps import rfc3339
+from strongroom.state.records import CatalogEntry, Link, Replica, RunState
+from strongroom.state.store import RunStore
+
+AUDIT = Kind("audit-report", "audit report", MANIFEST_ROLES)
+CREATED, FINISHED = "run.created", "run.finished"
+_PASSING = ("reconcile", "run.", "step.")
+"""Events of how runs came along: they are counted, and what came of each run is told instead."""
+
+
+class Operation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A run that began or ended in the span: times RFC 3339, ``ended`` empty while it goes on."""
+
+    run: str
+    kind: str
+    policy: str
+    began: str
+    ended: str = ""
+    state: str = RunState.ACTIVE.value
+    error: str | None = None
+
+
+class Happening(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An event that is no part of a run's course: access, keys, signers, incidents, refusals, shredding."""
+
+    event: int
+    at: str
+    kind: str
+    run: str | None
+    detail: Mapping[str, Any]
+
+
+class HeldOn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A replica: whether it was good when it was last read back, to which depth, and when (RFC 3339)."""
+
+    target: str
+    good: bool
+    verified: Depth | None
+    verified_at: str | None
+
+
+class Held(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A backup that was made in the span, as the catalog has it, and its replicas."""
+
+    backup: CatalogEntry
+    replicas: tuple[HeldOn, ...]
+
+
+class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The report. ``since`` is in the span and ``until`` is not.
+
+    ``broken`` is the first event, of all there are, that is not what was appended; ``first`` and ``last``
+    are the span's own. ``outcomes`` counts runs by kind and state, ``counted`` every event by its kind.
+    """
+
+    strongroom: str
+    made_at: str
+    since: str
+    until: str
+    events: int
+    broken: int | None
+    first: Head | None
+    last: Head | None
+    outcomes: Mapping[str, Mapping[str, int]]
+    counted: Mapping[str, int]
+    operations: tuple[Operation, ...]
+    happenings: tuple[Happening, ...]
+    backups: tuple[Held, ...]
+
+
+class _Walk:
+    """One walk over the whole record: only what is in the span, or still goes on, is kept."""
+
+    def __init__(self, since: float, until: float) -> None:
+        self._since, self._until = since, until
+        self._open: dict[str, Operation] = {}
+        self.broken: int | None = None
+        self.heads: list[Head] = []
+        self.events = 0
+        self.counted: Counter[str] = Counter()
+        self.operations: list[Operation] = []
+        self.happenings: list[Happening] = []
+
+    def see(self, link: Link, made: str) -> None:
+        if self.broken is None and link.chain != made:
+            self.broken = link.id
+        if link.at >= self._until:
+            return
+        within = link.at >= self._since
+        self._follow(link, within=within)
+        if within:
+            self.events += 1
+            self.counted[link.kind] += 1
+            self.heads[1:] = [head_of(link, made)]
+            if not link.kind.startswith(_PASSING):
+                self.happenings.append(_happening(link))
+
+    def _follow(self, link: Link, *, within: bool) -> None:
+        """Keep a run from its beginning to its end."""
+        if link.kind == CREATED and link.run:
+            detail = _detail(link)
+            kind, policy = str(detail.get("kind")), str(detail.get("policy"))
+            self._open[link.run] = Operation(run=link.run, kind=kind, policy=policy, began=rfc3339(link.at))
+        if link.kind == FINISHED and (begun := self._open.pop(link.run or "", None)) and within:
+            detail = _detail(link)
+            state, error = str(detail.get("state")), detail.get("error")
+            self.operations.append(
+                replace(begun, ended=rfc3339(link.at), state=state, error=error and str(error))
+            )
+
+    def all_operations(self) -> tuple[Operation, ...]:
+        """Return what ended in the span, then what still went on at its end."""
+        return (*self.operations, *self._open.values())
+
+
+def audit(store: RunStore, *, since: float, until: float, now: float) -> Audit:
+    """Return what is on record of a span of time, in seconds since the epoch; ``until`` is not in it."""
+    walk = _Walk(since, until)
+    for link, made in chain(store):
+        walk.see(link, made)
+    operations = walk.all_operations()
+    return Audit(
+        strongroom=__version__,
+        made_at=rfc3339(now),
+        since=rfc3339(since),
+        until=rfc3339(until),
+        events=walk.events,
+        broken=walk.broken,
+        first=walk.heads[0] if walk.heads else None,
+        last=walk.heads[-1] if walk.heads else None,
+        outcomes=_outcomes(operations),
+        counted=dict(walk.counted),
+        operations=operations,
+        happenings=tuple(walk.happenings),
+        backups=_backups(store, rfc3339(since), rfc3339(until)),
+    )
+
+
+def sign(report: Audit, signer: CertifiedSigner) -> bytes:
+    """Return the report's file: JSON that anybody can read, in the frame of every signed document.
+
+    Raises:
+        Malformed: it would be larger than 64 MiB.
+    """
+    return document.write(AUDIT, canonical.encode(report), signer)
+
+
+def parse(data: bytes, *, trusted: frozenset[str]) -> Audit:
+    """Parse strictly and check the signature.
+
+    Raises as :func:`strongroom.container.document.parse` does; UntrustedSigner, too, if a retired signer made
+    it after its time.
+    """
+    parsed = document.parse(AUDIT, data, trusted=trusted)
+    report = canonical.decode(parsed.body, Audit, "The audit report")
+    require_in_time(parsed.certificate, report.made_at, trusted)
+    return report
+
+
+def _outcomes(operations: tuple[Operation, ...]) -> dict[str, dict[str, int]]:
+    found: dict[str, Counter[str]] = {}
+    for one in operations:
+        found.setdefault(one.kind, Counter())[one.state] += 1
+    return {kind: dict(states) for kind, states in found.items()}
+
+
+def _happening(link: Link) -> Happening:
+    at, detail = rfc3339(link.at), _detail(link)
+    return Happening(event=link.id, at=at, kind=link.kind, run=link.run, detail=detail)
+
+
+def _detail(link: Link) -> dict[str, Any]:
+    """Return what an event has besides. One that somebody wrote by hand breaks the chain, not the report."""
+    try:
+        return msgspec.json.decode(link.detail, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return {"unreadable": len(link.detail)}
+
+
+def _backups(store: RunStore, since: str, until: str) -> tuple[Held, ...]:
+    made = [entry for entry in store.backups(limit=_ALL) if since <= entry.created_at < until]
+    replicas = store.replicas_of([entry.backup for entry in made])
+    return tuple(Held(backup=one, replicas=tuple(map(_on, replicas.get(one.backup, ())))) for one in made)
+
+
+def _on(replica: Replica) -> HeldOn:
+    at = None if replica.verified_at is None else rfc3339(replica.verified_at)
+    return HeldOn(target=replica.target, good=replica.good, verified=replica.verified, verified_at=at)
+
+
+_ALL = 1_000_000

@@ -1,0 +1,155 @@
+"""The record of events as a ledger: its head, and whether it still leads to one that was printed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from strongroom.errors import LedgerChanged, LedgerCut
+from strongroom.operations.timestamps import rfc3339
+from strongroom.state.events import digest
+from strongroom.state.records import Link
+from strongroom.state.store import RunStore
+
+_PAGE = 1000
+UNREADABLE = "ledger.unreadable"
+BEFORE_ALL = -(2**62)
+"""Numbers begin at 1: whoever writes to the database may begin elsewhere."""
+UNLIKE = (
+    "Somebody wrote to the state database, or an older one was put in its place: keep a copy, and treat it "
+    "as an incident unless you know why. Backups do not depend on it: a new one can begin "
+    "('strongroom catalog rebuild')."
+)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_LAST_TIME = 253_402_300_800  # the year 10000, which RFC 3339 cannot write
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """An event's number, time (RFC 3339) and kind, and the digest in hex of all up to it."""
+
+    id: int
+    at: str
+    kind: str
+    sha256: str
+
+
+class Looked(Struct, frozen=True, kw_only=True):
+    """What the record is: how many events, the newest, and the printed one if there is such a one.
+
+    ``broken`` is the first event that does not carry the digest it should; ``None`` if all do.
+    """
+
+    events: int
+    head: Head | None
+    printed: Head | None = None
+    broken: int | None = None
+
+
+def look(store: RunStore, *, number: int | None = None) -> Looked:
+    """Make the chain anew over the whole record. ``number`` is that of an event that was printed."""
+    count, head, printed, broken = 0, None, None, None
+    for link, made in chain(store):
+        count, head = count + 1, head_of(link, made)
+        printed = head if link.id == number else printed
+        broken = link.id if broken is None and link.chain != made else broken
+    return Looked(events=count, head=head, printed=printed, broken=broken)
+
+
+def check(store: RunStore, *, number: int | None = None, sha256: str = "") -> Looked:
+    """Hold the record against itself, and against a head that was printed.
+
+    Args:
+        number: of the printed event.
+        sha256: its digest, in hex.
+
+    Raises:
+        LedgerChanged: an event was changed, added or removed since it was appended, or printed.
+        LedgerCut: the record ends before the printed event.
+    """
+    found = look(store, number=number)
+    if number is not None:
+        _hold(found, number, sha256)
+    if found.broken is not None:
+        before = f" Up to event {number}, which was printed, nothing changed." if number is not None else ""
+        raise LedgerChanged(
+            f"Event {found.broken} is not what was appended, or one before it is gone.{before}"
+        )
+    return found
+
+
+def leads_on(store: RunStore, *, number: int, sha256: str) -> None:
+    """Hold the record against a head that lies elsewhere, and what followed it against itself.
+
+    Raises:
+        LedgerChanged: that event, or one after it, is not what was appended.
+        LedgerCut: the record ends before that event.
+    """
+    there = store.links(after=number - 1, limit=1)
+    if not there:
+        raise LedgerCut(
+            f"The record ends before event {number}, and a signed head of that event is on a target."
+        )
+    if (there[0].id, there[0].chain) != (number, sha256):
+        raise LedgerChanged(
+            f"Event {number} is not the one that a signed head on a target is of.", hint=UNLIKE
+        )
+    for link, made in chain(store, after=number, made=sha256):
+        if link.chain != made:
+            raise LedgerChanged(
+                f"Event {link.id} is not what was appended, or one before it is gone.", hint=UNLIKE
+            )
+
+
+def _hold(found: Looked, number: int, sha256: str) -> None:
+    """Compare what the record leads to at an event with what was printed of it."""
+    if found.head is None or found.head.id < number:
+        last = f"with event {found.head.id}, of {found.head.at}" if found.head else "before it begins"
+        raise LedgerCut(f"The record ends {last}: event {number} and what came with it is gone.")
+    if found.printed is None:
+        raise LedgerChanged(f"There are later events, and event {number} is gone.")
+    if found.printed.sha256 != sha256:
+        made = found.printed.sha256
+        raise LedgerChanged(f"Up to event {number} the record leads to {made}, not to what was printed.")
+
+
+def chain(store: RunStore, *, after: int = BEFORE_ALL, made: str = "") -> Iterator[tuple[Link, str]]:
+    """Yield each event after one whose digest is ``made``, with the digest that it should carry.
+
+    One that was never appended so comes as ``ledger.unreadable``: no made-up row keeps an alarm back. So
+    does, at the end, what is missing of a run that is on record: its beginning is always an event.
+    """
+    whole_record = after == BEFORE_ALL
+    while page := store.links(after=after, limit=_PAGE):
+        for link in page:
+            seen = link if _readable(link) else _unreadable(link.id)
+            made = digest(made, at=seen.at, kind=seen.kind, run=seen.run, detail=seen.detail)
+            yield seen, made
+        after = page[-1].id
+    if whole_record and store.run_without_event() is not None:
+        missing = _unreadable(max(after, 1))
+        yield missing, digest(made, at=missing.at, kind=missing.kind, run=missing.run, detail=missing.detail)
+
+
+def whole(link: Link) -> bool:
+    """Tell whether an event can be one that was appended."""
+    return _readable(link) and _DIGEST.fullmatch(link.chain) is not None
+
+
+def _unreadable(number: int) -> Link:
+    """Return what stands for a made-up row: whatever digest that carries, this has none that fits."""
+    return Link(id=number, at=0.0, kind=UNREADABLE, run=None, detail="{}", chain="")
+
+
+def _readable(link: Link) -> bool:
+    """Tell whether an event has what each has: SQLite keeps anything in any column."""
+    at: object = link.at
+    words: tuple[object, ...] = (link.kind, link.run or "", link.detail, link.chain)
+    if not isinstance(at, float | int) or not all(isinstance(one, str) for one in words):
+        return False
+    return 0 <= at < _LAST_TIME
+
+
+def head_of(link: Link, made: str) -> Head:
+    return Head(id=link.id, at=rfc3339(link.at), kind=link.kind, sha256=made)

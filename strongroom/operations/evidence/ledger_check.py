@@ -1,0 +1,153 @@
+"""Holding the whole ledger against every head of it that lies on a target."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from operator import attrgetter
+
+from msgspec import Struct
+
+from strongroom.container.head import LedgerHead
+from strongroom.errors import LedgerChanged, LedgerCut, StrongroomError
+from strongroom.operations.evidence.ledger import BEFORE_ALL, UNLIKE, chain
+from strongroom.operations.evidence.ledger_found import (
+    Seen,
+    Strangers,
+    first_signed,
+    is_of,
+    newest_of_each,
+    seen,
+)
+from strongroom.operations.services import Services
+from strongroom.operations.timestamps import rfc3339
+from strongroom.targets import Target
+
+
+class OnTarget(Struct, frozen=True, kw_only=True):
+    """What a target says of the ledger.
+
+    ``agree`` heads are named as the record has it, ``newest`` is the one of the latest event that is signed;
+    ``foreign`` are of this ledger by name and signed by nobody who is trusted here. ``others`` are the
+    newest heads of other ledgers. ``missed`` says why it could not be asked, ``doubt``
+    why what it holds could not be looked through.
+    """
+
+    target: str
+    agree: int = 0
+    newest: LedgerHead | None = None
+    foreign: int = 0
+    others: tuple[LedgerHead, ...] = ()
+    missed: str = ""
+    doubt: str = ""
+
+
+def held(services: Services, targets: Sequence[str], *, known: Collection[str] = ()) -> tuple[OnTarget, ...]:
+    """Hold the record against the signed heads on targets.
+
+    Names that the record agrees with need no reading; of the rest one signed head is enough.
+
+    Args:
+        known: other ledgers, by their first digests, that may have been kept while this one is, with
+            signing keys of their own, too.
+
+    Raises:
+        LedgerChanged: a signed head is of an event that is another one now, or of another ledger that
+            was kept after this one had begun.
+        LedgerCut: a signed head is of an event after the record's last.
+    """
+    first = services.store.links(after=BEFORE_ALL, limit=1)
+    ledger = first[0].chain if first else ""
+    with ThreadPoolExecutor(max(1, len(targets))) as pool:
+        found = pool.map(lambda name: _listed(services.target(name)), targets)
+        listed = dict(zip(targets, found, strict=True))
+    wanted = {one.event for found in listed.values() if not isinstance(found, str) for one in found}
+    hold = partial(_hold, services, ledger=ledger, made=_digests(services, wanted), known=known)
+    told = tuple(hold(name, found) for name, found in listed.items())
+    if first:
+        _refuse_beside(told, rfc3339(first[0].at), known)
+    return told
+
+
+def _refuse_beside(told: Iterable[OnTarget], began: str, known: Collection[str]) -> None:
+    """Refuse a record that is said to begin when another was still kept: made anew, it has another first
+    digest, and its events have the times that they had."""
+    for one in told:
+        for head in one.others:
+            if head.made_at > began and head.ledger not in known:
+                raise LedgerChanged(
+                    f"This record begins at {began}, and target '{one.target}' has a signed head of another "
+                    f"one, {head.ledger[:16]}, of {head.made_at}.",
+                    hint="If another host with the same signing keys keeps a record of its own: "
+                    f"--known {head.ledger}. If none does, this one was made anew.",
+                )
+
+
+class Made(Struct, frozen=True):
+    """The digests that the record leads to at some events, and the number of its last one."""
+
+    digests: Mapping[int, str]
+    last: int
+
+
+def _listed(target: Target) -> list[Seen] | str:
+    try:
+        return seen(target)
+    except StrongroomError as error:
+        return error.message
+
+
+def _digests(services: Services, wanted: set[int]) -> Made:
+    digests, last = {}, 0
+    for link, made in chain(services.store):
+        last = link.id
+        if link.id in wanted:
+            digests[link.id] = made
+    return Made(digests, last)
+
+
+def _hold(
+    services: Services,
+    name: str,
+    found: Sequence[Seen] | str,
+    *,
+    ledger: str,
+    made: Made,
+    known: Collection[str],
+) -> OnTarget:
+    if isinstance(found, str):
+        return OnTarget(target=name, missed=found)
+    target, trusted = services.target(name), services.signer_fingerprints
+    own = [one for one in found if is_of(one, ledger)]
+    others = [one for one in found if not is_of(one, ledger)]
+    agree = sorted(
+        (one for one in own if made.digests.get(one.event, "").startswith(one.digits)),
+        key=attrgetter("event"),
+        reverse=True,
+    )
+    unlike = [one for one in own if not made.digests.get(one.event, "").startswith(one.digits)]
+    try:
+        _refuse(target, unlike, trusted, made)
+        return OnTarget(
+            target=name,
+            agree=len(agree),
+            newest=first_signed(target, agree, trusted),
+            foreign=len(unlike),
+            others=tuple(newest_of_each(target, others, trusted, known)),
+        )
+    except (LedgerChanged, LedgerCut):
+        raise
+    except Strangers as error:
+        return OnTarget(target=name, doubt=error.message)
+    except StrongroomError as error:
+        return OnTarget(target=name, missed=error.message)
+
+
+def _refuse(target: Target, unlike: Iterable[Seen], trusted: frozenset[str], made: Made) -> None:
+    """Refuse the record for the first signed head that it does not lead to."""
+    if head := first_signed(target, unlike, trusted):
+        where = f"a signed head of {head.made_at} on target '{target.name}'"
+        if head.event > made.last:
+            raise LedgerCut(f"The record ends with event {made.last}; {where} is of event {head.event}.")
+        raise LedgerChanged(f"Event {head.event} is not the one that {where} is of.", hint=UNLIKE)

@@ -1,0 +1,186 @@
+"""Signed heads of the ledger on the targets: what was cut off or made anew shows without any paper.
+
+Whoever writes to the state database can make its chain of events anew. They cannot take back the heads
+that lie elsewhere, signed and, where a target locks, locked. A name says what it stands for::
+
+    ledger/<16 digits of the ledger>/<year>-<month>/<event, 12 digits>-<16 digits of its digest>.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from strongroom.container.head import LedgerHead, sign_head
+from strongroom.errors import LedgerChanged, LedgerCut, StateError, StrongroomError, TargetError
+from strongroom.operations.evidence.access_log import take
+from strongroom.operations.evidence.ledger import UNLIKE, chain, leads_on, whole
+from strongroom.operations.evidence.ledger_found import (
+    PREFIX,
+    SHOWN,
+    Strangers,
+    first_signed,
+    is_of,
+    name_of,
+    newest_of_each,
+    seen,
+    signed,
+)
+from strongroom.operations.services import Services
+from strongroom.operations.timestamps import rfc3339
+from strongroom.state.store import RunStore
+from strongroom.targets import Target, locks
+
+KEPT = timedelta(days=366)
+"""For how long a head is locked where a target locks."""
+
+
+class Placed(Struct, frozen=True, kw_only=True):
+    """What became of a head on one target.
+
+    ``follows`` is the newest head there of another ledger, if this is the first of its own.
+    ``missed`` says why there is none, ``doubt`` why the record was not held against what lies there.
+    """
+
+    target: str
+    new: bool = False
+    follows: LedgerHead | None = None
+    missed: str = ""
+    doubt: str = ""
+
+
+class Published(Struct, frozen=True, kw_only=True):
+    """The head that was put on the targets; ``None`` if nothing has happened yet.
+
+    ``untaken`` says why what commands of this host opened is not on record.
+    """
+
+    head: LedgerHead | None
+    places: tuple[Placed, ...] = ()
+    untaken: str = ""
+
+    @property
+    def missed(self) -> dict[str, str]:
+        """Which targets lack it, and why."""
+        return {place.target: place.missed for place in self.places if place.missed}
+
+
+def publish(services: Services, targets: Sequence[str]) -> Published:
+    """Sign the newest event's digest and put it on targets, if the record leads on from what lies there.
+
+    Safe to call twice, from several hosts: a head that is there already is left. What commands of this host
+    opened is put on record first; where it cannot be, heads are put all the same.
+
+    Raises:
+        LedgerChanged: an event up to a head that lies on a target, or since, is not what was appended.
+        LedgerCut: the record ends before such a head.
+    """
+    untaken = _taken(services)
+    head = _head(services.store)
+    if head is None:
+        return Published(head=None, untaken=untaken)
+    content = sign_head(head, services.signers("control"))
+    with ThreadPoolExecutor(max(1, len(targets))) as pool:
+        places = pool.map(lambda name: _place(services, name, head, content), targets)
+        return Published(head=head, places=tuple(places), untaken=untaken)
+
+
+def _taken(services: Services) -> str:
+    try:
+        take(services.state_dir, services.store)
+    except StateError as error:
+        return error.message
+    return ""
+
+
+def _head(store: RunStore) -> LedgerHead | None:
+    newest, first = store.newest_link(), next(chain(store), None)
+    if newest is None or first is None:
+        return None
+    begun, made = first
+    for link in (begun, newest):
+        if not whole(link) or begun.chain != made:
+            raise LedgerChanged(f"Event {link.id} is not what was appended.", hint=UNLIKE)
+    return LedgerHead(
+        ledger=made,
+        event=newest.id,
+        at=rfc3339(newest.at),
+        sha256=newest.chain,
+        made_at=rfc3339(datetime.now(UTC).timestamp()),
+    )
+
+
+def _place(services: Services, name: str, head: LedgerHead, content: bytes) -> Placed:
+    target, trusted = services.target(name), services.signer_fingerprints
+    try:
+        found = _found(target, head, trusted)
+        if before := found.own:
+            leads_on(services.store, number=before.event, sha256=before.sha256)
+            if before.event == head.event:
+                _lock(target, name_of(before))  # whoever put it may have died before
+                return Placed(target=name)
+        put(target, head, content, trusted)
+    except (LedgerChanged, LedgerCut):
+        raise
+    except StrongroomError as error:  # that target's own trouble, and no other's
+        return Placed(target=name, missed=error.message)
+    return Placed(target=name, new=True, follows=found.other, doubt=found.doubt)
+
+
+class _Found(NamedTuple):
+    own: LedgerHead | None = None
+    other: LedgerHead | None = None
+    doubt: str = ""
+
+
+def _found(target: Target, head: LedgerHead, trusted: frozenset[str]) -> _Found:
+    """Return what a head comes after. Strangers' names keep none from being put: it is evidence, too."""
+    try:
+        if own := _newest_own(target, head, trusted):
+            return _Found(own=own)
+        return _Found(other=_other(target, head, trusted))
+    except Strangers as error:
+        return _Found(doubt=error.message)
+
+
+def put(target: Target, head: LedgerHead, content: bytes, trusted: frozenset[str]) -> None:
+    """Put a signed head where it belongs, and lock it where the target locks.
+
+    Raises:
+        TargetError: something else lies there under its name already, among others.
+    """
+    name = name_of(head)
+    made = target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+    if not made and signed(target, name, trusted) is None:  # else another host was faster
+        raise TargetError(
+            f"{name} on target '{target.name}' is there, and nobody signed it who is trusted here."
+        )
+    _lock(target, name)
+
+
+def _lock(target: Target, name: str) -> None:
+    if locks(target):
+        target.extend_lock(name, datetime.now(UTC) + KEPT)
+
+
+def _newest_own(target: Target, head: LedgerHead, trusted: frozenset[str]) -> LedgerHead | None:
+    """Return the newest head of this ledger on a target, of this month or the one before."""
+    month = datetime.fromisoformat(head.made_at).replace(day=1)
+    for moment in (month, month - timedelta(days=1)):
+        named = seen(target, f"{PREFIX}{head.ledger[:SHOWN]}/{moment:%Y-%m}/")
+        if found := first_signed(target, named, trusted):
+            return found
+    return None
+
+
+def _other(target: Target, head: LedgerHead, trusted: frozenset[str]) -> LedgerHead | None:
+    """Return the newest head of any other ledger on a target."""
+    named = [one for one in seen(target) if not is_of(one, head.ledger)]
+    found = newest_of_each(target, named, trusted)
+    return max(found, key=attrgetter("made_at"), default=None)

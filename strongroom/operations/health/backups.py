@@ -1,0 +1,188 @@
+"""The health of backups: there, sound and sealed for the right ones, on every target, not in the catalog
+alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from strongroom.errors import BackupQuarantined, MissingPiece, QuorumNotMet, RunDegraded
+from strongroom.operations.alerts.facts import Limits
+from strongroom.operations.archive.file_backups import in_a_file
+from strongroom.operations.archive.quarantine import standing
+from strongroom.operations.backup.commit import missing_from_quorum
+from strongroom.operations.backup.expected_secrets import FLOOR, REMEMBERED
+from strongroom.operations.findings import Finding, good, remark, wrong
+from strongroom.operations.health.keys import History, history, judge, judge_ages, labels_of
+from strongroom.operations.health.policies import Policy
+from strongroom.operations.health.replica import ACCESS, ENCRYPTION, INTEGRITY, Means, Wanted
+from strongroom.operations.health.replicas import Seen, look
+from strongroom.operations.services import Services
+from strongroom.operations.shredding.record import asked
+from strongroom.state.records import CatalogEntry
+from strongroom.words import plural, verb
+
+EVERY = 1_000_000
+
+
+def kept(services: Services) -> list[CatalogEntry]:
+    """Return the backups of policies that are to be kept, newest first. What commands wrote into files is
+    looked at by its path ('strongroom verify-backup')."""
+    shredding = asked(services.store, services.signer_fingerprints)
+    entries = services.store.backups(limit=EVERY)
+    return [one for one in entries if one.backup not in shredding and not in_a_file(one)]
+
+
+def newest_of(entries: Iterable[CatalogEntry]) -> list[CatalogEntry]:
+    """Return the newest backup of each policy; entries are given newest first."""
+    found: dict[str, CatalogEntry] = {}
+    for one in entries:
+        found.setdefault(one.policy, one)
+    return list(found.values())
+
+
+def check(
+    means: Means,
+    chosen: Sequence[CatalogEntry],
+    policies: Mapping[str, Policy],
+    *,
+    every: Sequence[CatalogEntry],
+    targets: frozenset[str] = frozenset(),
+) -> list[Finding]:
+    """Look at backups, on all of their targets or on some.
+
+    Args:
+        chosen: which backups.
+        policies: all that are configured, by name.
+        every: all backups that are kept, newest first: what a count is held against.
+        targets: only these, if any are given; whether a quorum holds is not asked then.
+    """
+    wanted = [_wanted(means.services, one, policies.get(one.policy), targets) for one in chosen]
+    wanted = [one for one in wanted if one.targets or not targets]
+    seen, unlisted = look(wanted, means)
+    known = history(means.services, policies)
+    aside = standing(means.services)
+    found = [*unlisted]
+    for one in wanted:
+        entry, policy = one.entry, policies.get(one.entry.policy)
+        mine = [each for each in seen if each.backup == entry.backup]
+        about = [*_replicas(mine, policy, known), *_unplaced(one, policy, means)]
+        if ACCESS in means.checks and not targets:
+            about += _quorum(mine, policy)
+        if INTEGRITY in means.checks:
+            about += [*_aside(entry, aside), *_fewer(entry, every)]
+        found += [each.on(policy=entry.policy, backup=entry.backup) for each in about]
+    if ENCRYPTION in means.checks:
+        found += _keys(seen, chosen, policies, known, means.limits)
+    return found
+
+
+def _wanted(services: Services, entry: CatalogEntry, policy: Policy | None, only: frozenset[str]) -> Wanted:
+    """Return where a backup is to be: on its policy's targets, and wherever it is on record."""
+    names = [pin.name for pin in policy.spec.targets] if policy else []
+    names += [one.target for one in services.store.replicas(entry.backup)]
+    asked = [name for name in dict.fromkeys(names) if not only or name in only]
+    return Wanted(
+        entry=entry,
+        targets=tuple(name for name in asked if name in services.targets),
+        strange=tuple(name for name in asked if name not in services.targets),
+        keep_days=policy.spec.keep_days if policy else 0,
+    )
+
+
+def _unplaced(one: Wanted, policy: Policy | None, means: Means) -> Iterator[Finding]:
+    """Say what is not known of where a backup belongs, and where it may lie besides."""
+    check = _first(means)
+    if policy is None:
+        words = "no policy of that name is configured any more, so nothing says where it belongs"
+        yield remark(check, words, "'strongroom verify-backup TARGET' looks at a backup by itself.")
+    if one.strange:
+        words = (
+            f"it is also on record on {', '.join(one.strange)}, which is configured no more: not looked at"
+        )
+        yield remark(check, words, "If such a copy is out of your hands, see docs/rotation.md.")
+    if not one.targets:
+        yield wrong(check, MissingPiece("none of its targets is configured here", hint="Name them again."))
+
+
+def _first(means: Means) -> str:
+    return min(means.checks)
+
+
+def _replicas(seen: Sequence[Seen], policy: Policy | None, known: History) -> Iterator[Finding]:
+    for one in seen:
+        for found in one.findings:
+            yield _in_the_safe(found) if policy and policy.offline else found
+        if one.manifest is not None:
+            about = judge(one.manifest, one.opens, policy, known)
+            yield from (found.on(target=one.target) for found in about)
+
+
+def _in_the_safe(found: Finding) -> Finding:
+    """A medium that is away lies where it should; nothing is said of what is on it."""
+    if found.code != "TargetUnavailable":
+        return found
+    return remark(found.check, "the medium is away, so it was not looked at").on(
+        policy=found.policy, backup=found.backup, target=found.target
+    )
+
+
+def _quorum(seen: Sequence[Seen], policy: Policy | None) -> Iterator[Finding]:
+    """Hold what is really there to the policy's quorum, as if the backup were made today."""
+    whole = tuple(one.target for one in seen if one.whole)
+    if policy is None or (policy.offline and len(whole) < len(seen)):
+        return
+    if lacking := missing_from_quorum(policy.spec, whole):
+        none = "" if whole else "; no target that answers has it whole"
+        hint = (
+            "Bring the targets back, or 'strongroom repair' from one that is good. Else back up anew at once."
+        )
+        yield wrong(ACCESS, QuorumNotMet(f"{lacking}{none}", hint=hint))
+    else:
+        have = f"{plural(len(whole), 'target')} {verb(len(whole), 'have')}"
+        yield good(ACCESS, f"{have} it whole: the policy's quorum holds")
+
+
+def _aside(entry: CatalogEntry, aside: Mapping[str, str]) -> Iterator[Finding]:
+    if incident := aside.get(entry.backup):
+        yield wrong(INTEGRITY, BackupQuarantined(f"it is in quarantine {incident}"))
+
+
+def _fewer(entry: CatalogEntry, every: Sequence[CatalogEntry]) -> Iterator[Finding]:
+    """Hold the count to those of the backups before it, as the report of its run did."""
+    expected = _before(entry, every)
+    if entry.secrets < FLOOR * expected:
+        hint = "Look whether somebody deleted that much at the source, or a permission hides it."
+        words = f"it holds {plural(entry.secrets, 'secret')} where {expected:,} were held before"
+        yield wrong(INTEGRITY, RunDegraded(words, hint=hint))
+
+
+def _before(entry: CatalogEntry, every: Sequence[CatalogEntry]) -> int:
+    made = datetime.fromisoformat(entry.created_at)
+    others = [one for one in every if one.policy == entry.policy and one.backup != entry.backup]
+    older = [one for one in others if one.created_at <= entry.created_at]
+    since = made - timedelta(seconds=REMEMBERED)
+    late = [one.secrets for one in older if datetime.fromisoformat(one.created_at) >= since]
+    return max([*late, *(one.secrets for one in older[:1])], default=0)
+
+
+def _keys(
+    seen: Sequence[Seen],
+    chosen: Sequence[CatalogEntry],
+    policies: Mapping[str, Policy],
+    known: History,
+    limits: Limits,
+) -> Iterator[Finding]:
+    """Say how the keys stand that these backups open for: once a key, not once a backup."""
+    named = {one.policy for one in chosen}
+    opened = [one.opens for one in seen if one.opens is not None]
+    labels = labels_of((policy for name, policy in policies.items() if name in named), opened)
+    yield from judge_ages(ENCRYPTION, labels, known, limits)
+
+
+def nothing_seen(findings: Iterable[Finding], check: str) -> list[Finding]:
+    """Return a finding if none is about a backup: what has nothing to look at is not well."""
+    if any(one.backup for one in findings):
+        return []
+    words = "nothing was looked at: no such backup is on record"
+    return [wrong(check, MissingPiece(words, hint="See 'strongroom catalog list'."))]

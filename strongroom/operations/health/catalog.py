@@ -1,0 +1,259 @@
+"""What the catalog tells: the newest backups, all replicas, and the key metrics. No container is read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from strongroom.errors import BackupOverdue, RunDegraded, RunNotFound
+from strongroom.model import Depth
+from strongroom.operations import recorded_errors
+from strongroom.operations.alerts.freshness import SKEW
+from strongroom.operations.archive.locks import left_unlocked
+from strongroom.operations.archive.quarantine import quarantined
+from strongroom.operations.backup.verify import reaches
+from strongroom.operations.findings import Finding, good, remark, wrong
+from strongroom.operations.health.policies import Policy
+from strongroom.operations.key_management.health import DAY
+from strongroom.operations.services import Services
+from strongroom.state.outcomes import RETRIED
+from strongroom.state.records import CatalogEntry, Replica, Run, RunKind, RunState
+from strongroom.words import plural, verb
+
+BACKUPS, REPLICAS, METRICS = "backups", "replicas", "metrics"
+MONTH = 31 * DAY
+MOST = 10_000
+"""Runs of a policy and kind that are counted: one every hour for over a year."""
+NAMED = 1000
+SUCCESS = 0.999
+"""What part of the backups is to succeed, by the procedures."""
+ENDED = (RunState.DONE, RunState.DEGRADED, RunState.FAILED)
+
+
+def made_at(entry: CatalogEntry) -> float:
+    return datetime.fromisoformat(entry.created_at).timestamp()
+
+
+def backups(
+    services: Services,
+    newest: Mapping[str, CatalogEntry],
+    policies: Mapping[str, Policy],
+    *,
+    now: float,
+) -> Iterator[Finding]:
+    """Say of each policy how old its newest backup is, how deep it was read back, and what it lacks."""
+    unlocked = left_unlocked(services.store)
+    for name, policy in sorted(policies.items()):
+        entry = newest.get(name)
+        if entry is None:
+            yield none_yet(BACKUPS, name, policy).on(policy=name)
+            continue
+        replicas = services.store.replicas(entry.backup)
+        found = [*_bad(entry, replicas), *_unlocked(entry, unlocked), *_short(services, entry)]
+        found += _ahead(entry, now)
+        words = f"{name}: {entry.backup}, {_age(now - made_at(entry))} old, {_depth(replicas)}"
+        old = policy.schedule is None and now - made_at(entry) > MONTH
+        found += (
+            [remark(BACKUPS, f"{words}; no schedule makes another", _BY_HAND.format(name))] if old else []
+        )
+        yield from (one.on(policy=name, backup=entry.backup) for one in found or [good(BACKUPS, words)])
+
+
+_BY_HAND = "'strongroom backup --policy {}', or give the policy a schedule."
+
+
+def none_yet(check: str, name: str, policy: Policy) -> Finding:
+    """Say that a policy has no backup: wrong, if one should have been made by itself."""
+    words = f"{name}: there is no backup yet"
+    if policy.schedule is None or policy.offline:
+        return remark(check, words, _BY_HAND.format(name))
+    return wrong(check, BackupOverdue(words, hint=f"Make one: 'strongroom backup --policy {name}'."))
+
+
+def _ahead(entry: CatalogEntry, now: float) -> Iterator[Finding]:
+    """Say of a newest backup that will be the newest for long, whatever is made meanwhile."""
+    if made_at(entry) > now + SKEW:
+        words = (
+            f"{entry.policy}: {entry.backup} says that it was made later than now: a clock is or was wrong"
+        )
+        yield remark(BACKUPS, words, "Restore from another backup by its name: 'strongroom catalog list'.")
+
+
+def _bad(entry: CatalogEntry, replicas: Sequence[Replica]) -> Iterator[Finding]:
+    if bad := [one.target for one in replicas if not one.good]:
+        words = f"{entry.policy}: {entry.backup} has no good replica on {', '.join(bad)}"
+        hint = f"'strongroom repair {entry.backup}' brings it up from a good one."
+        yield wrong(BACKUPS, RunDegraded(words, hint=hint))
+
+
+def _unlocked(entry: CatalogEntry, unlocked: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
+    if where := unlocked.get(entry.backup):
+        words = f"{entry.policy}: {entry.backup} is not locked on {', '.join(where)}"
+        hint = f"'strongroom repair {entry.backup}' locks it."
+        yield wrong(BACKUPS, RunDegraded(words, hint=hint))
+
+
+def _short(services: Services, entry: CatalogEntry) -> Iterator[Finding]:
+    """Say what else its run lacked. What a replica or a lock lacked is judged as it is now."""
+    try:
+        run = services.store.load(entry.backup)
+    except RunNotFound:  # the catalog was rebuilt
+        return
+    happened, to_do = recorded_errors.apart(run.error) if run.state is RunState.DEGRADED else ("", "")
+    if happened and not happened.startswith(("no good replica", "whole, but not locked")):
+        yield remark(BACKUPS, f"{entry.policy}: {entry.backup} is degraded: {happened}", to_do)
+
+
+def _depth(replicas: Sequence[Replica]) -> str:
+    good_ones = [one for one in replicas if one.good]
+    depths = {one.verified or "never verified" for one in good_ones}
+    return f"good on {plural(len(good_ones), 'target')}, {' and '.join(sorted(map(str, depths)))}"
+
+
+def _age(seconds: float) -> str:
+    hours = int(max(0.0, seconds) // 3600)
+    return plural(hours, "hour") if hours < 48 else plural(hours // 24, "day")
+
+
+def replicas(
+    services: Services, kept: Sequence[CatalogEntry], policies: Mapping[str, Policy]
+) -> Iterator[Finding]:
+    """Say which of all replicas are bad, or not read back as deep as their policy says."""
+    bad, shallow, total = set[str](), 0, 0
+    known = _replicas_of(services, kept)
+    for entry in kept:
+        for one in known.get(entry.backup, ()):
+            total += 1
+            bad |= set() if one.good else {entry.backup}
+            shallow += one.good and not _deep(one, policies.get(entry.policy))
+    if bad:
+        words = f"bad replicas of {plural(len(bad), 'backup')} out of {len(kept):,}, such as {max(bad)}"
+        hint = "'strongroom replicas' names them, 'strongroom repair BACKUP' mends one."
+        yield wrong(REPLICAS, RunDegraded(words, hint=hint))
+    if shallow:
+        hint = (
+            "'strongroom backup-health-check --all' reads them back, or 'strongroom submit --verify BACKUP'."
+        )
+        which = f"{shallow:,} of {plural(total, 'replica')} {verb(shallow, 'are')}"
+        yield remark(REPLICAS, f"{which} not verified as deep as asked", hint)
+    if not bad and not shallow:
+        yield good(
+            REPLICAS, f"{plural(total, 'replica')}: all good, and verified as deep as their policies say"
+        )
+    if aside := quarantined(services):
+        yield remark(
+            REPLICAS,
+            f"{plural(len(aside), 'backup')} in quarantine",
+            "'strongroom incident release' gives them free.",
+        )
+
+
+def _replicas_of(services: Services, kept: Sequence[CatalogEntry]) -> dict[str, list[Replica]]:
+    """Return the replicas of each backup; a query takes only so many names."""
+    names = [entry.backup for entry in kept]
+    found: dict[str, list[Replica]] = {}
+    for at in range(0, len(names), NAMED):
+        found |= services.store.replicas_of(names[at : at + NAMED])
+    return found
+
+
+def _deep(one: Replica, policy: Policy | None) -> bool:
+    wanted = policy.spec.depth if policy else Depth.DIGEST
+    if policy is not None and not policy.spec.sealed:
+        wanted = min(wanted, Depth.OPENED, key=list(Depth).index)
+    return one.verified is not None and reaches(one.verified, wanted)
+
+
+# -- key metrics -----------------------------------------------------------------
+
+
+class Metrics(Struct, frozen=True, kw_only=True):
+    """The procedures' key metrics over a window. ``backups`` counts attempts: one that failed and was then
+    retried is two. Rates are parts of 1, and ``None`` where there was nothing
+    to count. ``oldest_key_days`` is how long the oldest key that policies seal for is in use."""
+
+    days: int
+    backups: int
+    backups_made: int
+    success_rate: float | None
+    replicas: int
+    replicas_verified: int
+    verified_rate: float | None
+    drills: int
+    drills_passed: int
+    oldest_key_days: int | None
+
+
+def metrics(
+    services: Services,
+    kept: Sequence[CatalogEntry],
+    policies: Mapping[str, Policy],
+    used: Mapping[str, float],
+    *,
+    days: int,
+    now: float | None = None,
+) -> Metrics:
+    """Count over the runs that began in a window, and over the replicas of what is kept."""
+    moment = time.time() if now is None else now
+    since = moment - days * DAY
+    made = list(_ended(services, policies, RunKind.BACKUP, since))
+    drilled = list(_ended(services, policies, RunKind.DRILL, since))
+    known = _replicas_of(services, kept)
+    seen = [(one, policies.get(entry.policy)) for entry in kept for one in known.get(entry.backup, ())]
+    deep = sum(one.good and _deep(one, policy) for one, policy in seen)
+    succeeded = sum(run.state is not RunState.FAILED for run in made)
+    attempts = len(made) + _retried(services, policies, since)
+    return Metrics(
+        days=days,
+        backups=attempts,
+        backups_made=succeeded,
+        success_rate=_rate(succeeded, attempts),
+        replicas=len(seen),
+        replicas_verified=deep,
+        verified_rate=_rate(deep, len(seen)),
+        drills=len(drilled),
+        drills_passed=sum(run.state is RunState.DONE for run in drilled),
+        oldest_key_days=max((int((moment - at) // DAY) for at in used.values()), default=None),
+    )
+
+
+def _ended(services: Services, policies: Iterable[str], kind: RunKind, since: float) -> Iterator[Run]:
+    for name in policies:
+        runs = services.store.runs_of(name, kind, limit=MOST)
+        yield from (run for run in runs if run.created_at >= since and run.state in ENDED)
+
+
+def _retried(services: Services, policies: Iterable[str], since: float) -> int:
+    """Count the attempts at backups that failed and were followed by a retry of the same run."""
+    kept = (services.store.runs_of(name, RunKind.BACKUP, limit=MOST) for name in policies)
+    runs = {run.id for each in kept for run in each if run.created_at >= since}
+    return sum(event.run in runs for event in services.store.happened(RETRIED, since=since))
+
+
+def _rate(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def of_metrics(found: Metrics) -> Iterator[Finding]:
+    """Hold the key metrics to what the procedures ask for. They tell of a whole window, and what is wrong
+    now is told elsewhere: so none is an alarm by itself."""
+    rate = found.success_rate
+    words = f"backups in {plural(found.days, 'day')}: {found.backups_made:,} of {found.backups:,} made"
+    shown = f"{words} ({rate:.1%}; the aim is over {SUCCESS:.1%})" if rate is not None else words
+    yield (
+        remark(METRICS, shown) if rate is not None and rate <= SUCCESS and rate < 1 else good(METRICS, shown)
+    )
+    words = f"replicas verified: {found.replicas_verified:,} of {found.replicas:,} (the aim is all)"
+    yield good(METRICS, words) if found.replicas_verified == found.replicas else remark(METRICS, words)
+    words = f"rehearsals in {plural(found.days, 'day')}: {found.drills_passed:,} of {found.drills:,} passed"
+    yield (
+        good(METRICS, words)
+        if found.drills and found.drills_passed == found.drills
+        else remark(METRICS, words)
+    )
+    if found.oldest_key_days is not None:
+        words = f"oldest key in use: {plural(found.oldest_key_days, 'day')} (rotated each year)"
+        yield good(METRICS, words) if found.oldest_key_days <= 365 else remark(METRICS, words)

@@ -1,0 +1,76 @@
+"""The health of backups that commands wrote into files: no policy and no catalog of targets knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from strongroom.container.bundle import BundleReader
+from strongroom.container.manifest import Manifest
+from strongroom.errors import StrongroomError
+from strongroom.model import Depth
+from strongroom.operations.archive.current_recipients import readers_now
+from strongroom.operations.archive.file_backups import in_a_file, is_gone, opened_files, said_gone
+from strongroom.operations.archive.read_back import Keys, read_back
+from strongroom.operations.findings import Finding, good, judged, unknown
+from strongroom.operations.health.backups import EVERY
+from strongroom.operations.health.keys import History, history, judge
+from strongroom.operations.health.replica import ACCESS, ENCRYPTION, INTEGRITY, Means, reached
+from strongroom.operations.health.replicas import sound
+from strongroom.operations.key_management.usage import look_all
+from strongroom.operations.services import Services
+from strongroom.state.records import CatalogEntry
+
+
+def written(services: Services) -> list[CatalogEntry]:
+    """Return the backups that commands wrote into files, but for those that a person said are gone."""
+    said = said_gone(services)
+    entries = [one for one in services.store.backups(limit=EVERY) if in_a_file(one)]
+    return [one for one in entries if not is_gone(services, one.backup, said)]
+
+
+def check(means: Means, entries: Sequence[CatalogEntry]) -> list[Finding]:
+    """Look at each file where it was written. Of one that is elsewhere now nothing is known."""
+    known = history(means.services, {})
+    return [
+        found.on(policy=entry.policy, backup=entry.backup)
+        for entry in entries
+        for found in _file(entry, means, known)
+    ]
+
+
+def _file(entry: CatalogEntry, means: Means, known: History) -> Iterator[Finding]:
+    try:
+        for reader, manifest in opened_files(means.services, entry.backup):
+            yield from (one.on(target=reader.address) for one in _read(reader, manifest, means))
+        if ENCRYPTION in means.checks:
+            yield from _readers(entry, means, known)
+    except StrongroomError as error:
+        yield from (unknown(check, error) for check in sorted(means.checks))
+
+
+def _read(reader: BundleReader, manifest: Manifest, means: Means) -> Iterator[Finding]:
+    keys = Keys(
+        identities=means.identities,
+        digest_key=means.services.digest_key or None,
+        trusted=means.services.signer_fingerprints,
+    )
+    for check, depth in ((ACCESS, Depth.PRESENT), (INTEGRITY, reached(manifest, means))):
+        if check not in means.checks:
+            continue
+        try:
+            read_back(reader, manifest, depth, keys)
+        except StrongroomError as error:
+            yield judged(check, error)
+        else:
+            yield from (
+                sound(manifest, means) if check == INTEGRITY else [good(check, "the file has all of it")]
+            )
+
+
+def _readers(entry: CatalogEntry, means: Means, known: History) -> Iterator[Finding]:
+    services = means.services
+    opened = {one.file: one for one in look_all(services, [entry]).found}
+    for reader, manifest in opened_files(services, entry.backup):
+        now = readers_now(reader, manifest, trusted=services.signer_fingerprints)
+        found = judge(now, opened.get(reader.address), None, known)
+        yield from (one.on(target=reader.address) for one in found)

@@ -1,0 +1,268 @@
+"""Whom backups open for, held to what their policies name now, and how those keys stand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from strongroom.container.manifest import Manifest
+from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import WrappingKeyRecord
+from strongroom.errors import KeysOutOfPolicy, KeyUnproven
+from strongroom.keys import passphrase
+from strongroom.operations.alerts.facts import Limits
+from strongroom.operations.findings import Finding, good, remark, unknown, wrong
+from strongroom.operations.health.policies import Policy
+from strongroom.operations.health.replica import ENCRYPTION
+from strongroom.operations.key_management.health import DAY, FAILED, QUARTER, WARNING, events, proofs
+from strongroom.operations.key_management.usage import BY_LABEL, Opens, opens_with, pinned_key, stanza_key
+from strongroom.operations.services import Services
+from strongroom.operations.timestamps import rfc3339
+from strongroom.state.records import RunKind, RunState
+from strongroom.words import plural
+
+VERSIONED = BY_LABEL - {passphrase.TYPE}
+"""Kinds whose keepers have versions of a key."""
+TURNS = 20
+RETIRED, LEAKED = "key.retired", "incident.opened"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """A key that an incident is about; one version of it, if it has versions and one was named."""
+
+    key: str
+    incident: str
+    version: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What is on record of keys, each as ``key_management.usage.stanza_key`` names it.
+
+    ``used`` is since when it has been sealed for, as far as the record goes, or since when it was
+    renewed; ``proven`` when it last opened, ``failed`` when and why it last did not.
+    """
+
+    used: Mapping[str, float]
+    retired: frozenset[str]
+    leaked: tuple[Leak, ...]
+    proven: Mapping[str, float]
+    failed: Mapping[str, tuple[float, str]]
+
+
+def history(services: Services, policies: Mapping[str, Policy]) -> History:
+    """Read what is on record of keys, and since when policies seal for those that they name."""
+    return History(
+        used=_used(services, policies),
+        retired=frozenset(str(event.detail["key"]) for event in events(services, RETIRED)),
+        leaked=tuple(_leaks(services)),
+        proven=proofs(services),
+        failed={
+            str(event.detail["key"]): (event.at, str(event.detail["why"]))
+            for event in events(services, FAILED)
+        },
+    )
+
+
+def _leaks(services: Services) -> Iterator[Leak]:
+    for event in events(services, LEAKED):
+        if key := str(event.detail["key"]):  # else backups alone are suspected
+            yield Leak(key=key, incident=str(event.detail["incident"]), version=event.detail["version"])
+
+
+def _used(services: Services, policies: Mapping[str, Policy]) -> dict[str, float]:
+    """Return since when each key is sealed for: by the policy that has done so the longest."""
+    found: dict[str, float] = {}
+    for name, policy in policies.items():
+        renewed = _renewed(services, name)
+        for pin in policy.spec.recipients:
+            since = services.store.sealed_since(name, pin.fingerprint)
+            if since is not None:
+                began = max(since, renewed) if pin.type in VERSIONED else since
+                key = pinned_key(pin)
+                found[key] = min(began, found.get(key, began))
+    return found
+
+
+def _renewed(services: Services, policy: str) -> float:
+    """Return when a rotation last took a keeper's newest version of each key: then it is another key."""
+    runs = services.store.runs_of(policy, RunKind.ROTATE, limit=TURNS)
+    done = (run for run in runs if run.state is RunState.DONE and run.spec.options.get("renew"))
+    return next((run.created_at for run in done), 0.0)
+
+
+# -- one replica ---------------------------------------------------------------
+
+
+def judge(
+    manifest: Manifest, opened: Opens | None, policy: Policy | None, known: History
+) -> Iterator[Finding]:
+    """Say whom a replica opens for, and for whom it should not.
+
+    Args:
+        manifest: its recipients are those of its newest envelopes.
+        opened: ``None`` if it is not sealed.
+    """
+    if opened is None:
+        yield from _plain(manifest, policy)
+        return
+    found = [*_drift(manifest, opened, policy), *_withdrawn(manifest, opened, known)]
+    yield from found or [good(ENCRYPTION, f"sealed (AES-256-GCM), opens for {_readers(manifest)}")]
+    yield from _by_copy(manifest, opened, known)
+    yield from _weak(manifest, opened)
+
+
+def _readers(manifest: Manifest) -> str:
+    return "; or ".join(one.describes for one in manifest.recipients)
+
+
+def _plain(manifest: Manifest, policy: Policy | None) -> Iterator[Finding]:
+    if manifest.values or (policy is not None and policy.spec.sealed):
+        words = "it is not sealed, and its policy says that it should be"
+        hint = f"Make a new one: 'strongroom backup --policy {manifest.policy}'."
+        yield wrong(ENCRYPTION, KeysOutOfPolicy(words, hint=hint))
+    else:
+        yield good(
+            ENCRYPTION, "no value is in it; names, types, dates and tags are plain, as the policy says"
+        )
+
+
+def _drift(manifest: Manifest, opened: Opens, policy: Policy | None) -> Iterator[Finding]:
+    """Hold the envelopes to the policy. A key whose keeper is away may be any that is not accounted for."""
+    if policy is None or not policy.spec.sealed:
+        return
+    named = {pinned_key(pin): pin.name for pin in policy.spec.recipients}
+    labels = _labels(opened)
+    lacking = sorted({named[key] for one in opened.records for key in named.keys() - _keys(one)})
+    others = sorted(
+        {labels[key] for one in opened.records for key in _keys(one) - named.keys()} - {*policy.unpinned}
+    )
+    if lacking:
+        yield _rotate(manifest, f"it does not open for {', '.join(lacking)}, which its policy names")
+    if others:
+        yield _rotate(manifest, f"it opens for {', '.join(others)}, which its policy does not name")
+    yield from (unknown(ENCRYPTION, error) for error in policy.unpinned.values())
+
+
+def _rotate(manifest: Manifest, what: str) -> Finding:
+    hint = f"'strongroom rotate {manifest.policy}' brings its backups to the keys that the policy names now."
+    return wrong(ENCRYPTION, KeysOutOfPolicy(what, hint=hint))
+
+
+def _keys(record: WrappingKeyRecord) -> frozenset[str]:
+    return frozenset(stanza_key(stanza) for stanza in record.stanzas)
+
+
+def _labels(opened: Opens) -> dict[str, str]:
+    stanzas = [stanza for record in opened.records for stanza in record.stanzas]
+    return {stanza_key(one): one.label or stanza_key(one)[:24] for one in stanzas}
+
+
+def _withdrawn(manifest: Manifest, opened: Opens, known: History) -> Iterator[Finding]:
+    labels = _labels(opened)
+    for leak in known.leaked:
+        if any(opens_with(record, leak.key, leak.version) for record in opened.records):
+            who = labels[leak.key]
+            yield _leaked(f"it opens for {who}, which incident {leak.incident} is about", manifest)
+    for key in sorted(known.retired & labels.keys()):
+        yield _rotate(manifest, f"it opens for {labels[key]}, which was retired")
+
+
+def _leaked(what: str, manifest: Manifest) -> Finding:
+    hint = f"Seal it anew, under other keys: 'strongroom rotate {manifest.policy} --re-encrypt'."
+    return wrong(ENCRYPTION, KeysOutOfPolicy(what, hint=hint))
+
+
+def _by_copy(manifest: Manifest, opened: Opens, known: History) -> Iterator[Finding]:
+    """Say what only the containers' own envelopes open for: rotation takes nothing back."""
+    left = opened.first - {key for record in opened.records for key in _keys(record)}
+    for key in sorted(left):
+        words = f"whoever kept {_short(key)} still opens it by its containers' own envelopes"
+        leak = next((one for one in known.leaked if one.key == key), None)
+        if leak is not None:
+            yield _leaked(f"{words}, and incident {leak.incident} is about that key", manifest)
+        else:
+            yield remark(ENCRYPTION, words, "See docs/rotation.md: only sealing anew ends that.")
+
+
+def _short(key: str) -> str:
+    return key if len(key) <= 28 else f"{key[:28]}..."
+
+
+def _weak(manifest: Manifest, opened: Opens) -> Iterator[Finding]:
+    classic = [one.name or one.type for one in manifest.recipients if not one.post_quantum]
+    if classic and manifest.values:
+        words = f"a copy that is kept would fall to a quantum computer, by {', '.join(classic)}"
+        yield remark(
+            ENCRYPTION, words, "Put a hybrid key into the policy ('strongroom keygen'), then rotate."
+        )
+    rounds = [_rounds(stanza) for record in opened.records for stanza in record.stanzas]
+    if weak := [many for many in rounds if 0 < many < passphrase.ITERATIONS]:
+        words = f"a passphrase opens it after {min(weak):,} rounds; new ones get {passphrase.ITERATIONS:,}"
+        hint = "Raise or leave out 'iterations' of the key, then 'strongroom rotate POLICY --renew'."
+        yield remark(ENCRYPTION, words, hint)
+
+
+def _rounds(stanza: Stanza) -> int:
+    return int(stanza.args.get("iterations", 0)) if stanza.type == passphrase.TYPE else 0
+
+
+# -- one key -------------------------------------------------------------------
+
+
+def judge_ages(
+    check: str, labels: Mapping[str, str], known: History, limits: Limits, *, now: float | None = None
+) -> Iterator[Finding]:
+    """Hold keys to being tried each quarter and rotated in time.
+
+    Args:
+        labels: the keys to judge, each with what it is called.
+        limits: from when on a key is too old, and how long before that is said.
+    """
+    moment = time.time() if now is None else now
+    for key, label in sorted(labels.items(), key=lambda item: item[1]):
+        found = [
+            *_proof(check, key, label, known, moment),
+            *_age(check, label, known.used.get(key), limits, moment),
+        ]
+        yield from found or [good(check, f"{label}: proven {rfc3339(known.proven[key])}")]
+
+
+def _proof(check: str, key: str, label: str, known: History, now: float) -> Iterator[Finding]:
+    last, used = known.proven.get(key), known.used.get(key, now)
+    failed_at, why = known.failed.get(key, (0.0, ""))
+    if failed_at > (last or 0.0):
+        yield wrong(check, KeyUnproven(f"{label}: did not open when it was tried: {why}"))
+    elif now - (last or used) > QUARTER:
+        since = f"was last proven {rfc3339(last)}" if last else f"was never proven since {rfc3339(used)}"
+        yield wrong(check, KeyUnproven(f"{label}: {since}; a quarter is the longest"))
+    elif last is None:
+        yield remark(check, f"{label}: was not tried yet", _TRY)
+    elif now - last > QUARTER - WARNING:
+        yield remark(check, f"{label}: is to be tried again soon, last proven {rfc3339(last)}", _TRY)
+
+
+_TRY = "'strongroom key-health check' tries it, or have its keeper answer a challenge."
+
+
+def _age(check: str, label: str, since: float | None, limits: Limits, now: float) -> Iterator[Finding]:
+    age = now - since if since is not None else 0.0
+    most = plural(int(limits.key_age // DAY), "day")
+    words = f"{label}: is in use for {plural(int(age // DAY), 'day')}; it is to be rotated after {most}"
+    hint = "Put the next key into the policy ('strongroom keygen'), then 'strongroom rotate POLICY'."
+    if age > limits.key_age:
+        yield wrong(check, KeysOutOfPolicy(words, hint=hint))
+    elif age > limits.key_age - limits.notice:
+        yield remark(check, words, hint)
+
+
+def labels_of(pins: Iterable[Policy], opened: Sequence[Opens] = ()) -> dict[str, str]:
+    """Return the keys that policies name and that backups open for, each with what it is called."""
+    found: dict[str, str] = {}
+    for one in opened:
+        found |= _labels(one)
+    for policy in pins:
+        found |= {pinned_key(pin): pin.name for pin in policy.spec.recipients}
+    return found

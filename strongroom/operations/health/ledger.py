@@ -1,0 +1,67 @@
+"""The record of events as evidence: chained, and led on from by signed heads that lie on targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+
+from strongroom.errors import LedgerChanged, LedgerCut, RequirementUnmet, TargetUnavailable, UntrustedSigner
+from strongroom.operations.evidence.ledger import check
+from strongroom.operations.evidence.ledger_check import OnTarget, held
+from strongroom.operations.evidence.ledger_found import STRANGERS
+from strongroom.operations.findings import Finding, good, remark, unknown, wrong
+from strongroom.operations.key_management.health import DAY
+from strongroom.operations.services import Services
+from strongroom.words import plural
+
+RECORD = "record"
+YOUNG = 2 * DAY
+"""For how long an event may be under no signed head. Workers put one an hour if something happened."""
+_OTHER = "After a lost database, or beside another installation, that is right; else: docs/runbooks.md."
+
+
+def record(services: Services, targets: Sequence[str], *, now: float) -> Iterator[Finding]:
+    """Hold the record against itself and against every signed head, and the heads to being new."""
+    try:
+        events = check(services.store).events
+        told = held(services, targets)
+    except (LedgerChanged, LedgerCut) as error:
+        yield wrong(RECORD, error)
+        return
+    yield good(RECORD, f"{plural(events, 'event')} on record, each as it was appended")
+    for one in told:
+        if one.missed:
+            away = TargetUnavailable(
+                f"whether the record leads on from what lies there is not known: {one.missed}"
+            )
+            yield unknown(RECORD, away).on(target=one.target)
+        if one.doubt:
+            yield unknown(RECORD, UntrustedSigner(one.doubt, hint=STRANGERS)).on(target=one.target)
+        for head in one.others:
+            words = (
+                f"another record ends there with event {head.event}, of {head.at}: this lacks what that had"
+            )
+            yield remark(RECORD, words, _OTHER).on(target=one.target)
+    seen = [one for one in told if not one.missed and not one.doubt]
+    if seen or not told:
+        yield _newest(services, seen, now)
+
+
+def _newest(services: Services, told: Sequence[OnTarget], now: float) -> Finding:
+    """Say which event the newest head is of: whatever has been on record for long has to be under one."""
+    heads = {one.target: one.newest for one in told if one.newest is not None}
+    if not heads:
+        return _uncovered("no signed head lies on a target")
+    newest = max(heads.values(), key=attrgetter("event"))
+    after = services.store.links(after=newest.event, limit=1)
+    if after and now - after[0].at > YOUNG:
+        return _uncovered(
+            f"the newest signed head is of event {newest.event}, of {newest.at}, and more came since"
+        )
+    where = ", ".join(name for name, head in heads.items() if head.event == newest.event)
+    return good(RECORD, f"its head lies signed on {where}: event {newest.event}, of {newest.at}")
+
+
+def _uncovered(words: str) -> Finding:
+    hint = "Let the control workers run, or: 'strongroom ledger publish'."
+    return wrong(RECORD, RequirementUnmet(f"{words}: what is cut off the record would not show", hint=hint))

@@ -1,0 +1,1 @@
+"""After a leak: quarantine, seal anew, sign anew."""

@@ -1,0 +1,1 @@
+"""The keys that seal and open: their health, use, exposure and replacement."""

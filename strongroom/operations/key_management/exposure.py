@@ -1,0 +1,168 @@
+"""exposure: what keys that were rotated away still open, where, and until when.
+
+Rotation takes nothing back. A container's own envelope is part of it, and what is locked,
+copied or offline stays as it is. Where a target keeps versions, what was deleted there is only
+hidden. So whoever rotates is told what is left, until it is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from strongroom.container.manifest import Manifest, ManifestRecipient
+from strongroom.errors import StrongroomError
+from strongroom.keys import Recipient
+from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
+from strongroom.operations.layout import container_name, containers_prefix
+from strongroom.targets import Target, locks
+from strongroom.targets.hidden import HiddenVersion, hidden_versions
+
+UNKNOWN = "unknown"
+EARLIER = "whoever an envelope that was removed is for"
+"""Said where nothing but a hidden envelope tells of a key: whom it is for, only its bytes say."""
+
+
+class OldVersions(Struct, frozen=True, kw_only=True):
+    """What a target hides of a backup: versions that were covered or deleted, and can be read all the same.
+
+    ``count`` is -1 if that cannot be told. ``locked_until`` is when the last lock on them ends, ``until``
+    when the last of them is removed by a rule of the store: RFC 3339; empty if there is no lock, no
+    rule that removes all; ``unknown`` if it may not be looked at.
+    """
+
+    count: int = 0
+    locked_until: str = ""
+    until: str = ""
+
+
+NO_VERSIONS = OldVersions()
+UNTOLD = OldVersions(count=-1, locked_until=UNKNOWN, until=UNKNOWN)
+
+
+class StillOpens(Struct, frozen=True, kw_only=True):
+    """A backup that keys rotated away still open, on one target, by its containers' own envelopes.
+
+    ``keys`` say in words who that is. ``until`` is when the lock there ends: RFC 3339, empty if
+    nothing holds it and it goes when it is deleted, ``unknown`` if the target did not say. One that
+    was not ``reached``, a medium in a safe, opens for them as it did before. One that is ``deleted``
+    is there as ``old_versions`` alone.
+    """
+
+    backup: str
+    target: str
+    keys: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    until: str
+    reached: bool = True
+    deleted: bool = False
+    old_versions: OldVersions = NO_VERSIONS
+
+
+def still_opens(
+    manifest: Manifest,
+    targets: Iterable[Target],
+    recipients: Sequence[Recipient],
+    *,
+    away: Iterable[str] = (),
+    leaked: bool = False,
+) -> list[StillOpens]:
+    """Return what of a backup opens for recipients that it was sealed for and that are gone.
+
+    A target that hides an older envelope is named too, though the backup was sealed for nobody else:
+    rotations remove the envelopes in between, and each was for somebody.
+
+    Args:
+        away: the names of further targets that hold it and were not reached.
+        leaked: whether it was sealed anew. Then one of its keys is suspected, and if none is
+            gone by its name (a keeper has a new version of it), all of them are counted.
+    """
+    wanted = {recipient.fingerprint for recipient in recipients}
+    gone = [one for one in manifest.recipients if one.fingerprint not in wanted]
+    if leaked and not gone:
+        gone = list(manifest.recipients)
+    if not manifest.sealed:
+        return []
+    there = [_there(manifest, target, gone) for target in targets]
+    unreached = [_on(manifest, name, gone, until=UNKNOWN, reached=False) for name in away if gone]
+    return [one for one in there if one is not None] + unreached
+
+
+def _there(manifest: Manifest, target: Target, gone: Sequence[ManifestRecipient]) -> StillOpens | None:
+    keys = tuple(wrapping_keys(manifest))
+    if not gone:
+        old = old_versions(target, *map(envelopes_prefix, keys))
+        found = _on(manifest, target.name, gone, until=locked_until(manifest, target), old=old)
+        return found if old.count > 0 else None
+    old = hidden_of(target, manifest.backup_id, keys)
+    return _on(manifest, target.name, gone, until=locked_until(manifest, target), old=old)
+
+
+def _on(
+    manifest: Manifest,
+    name: str,
+    gone: Sequence[ManifestRecipient],
+    *,
+    until: str,
+    reached: bool = True,
+    old: OldVersions = NO_VERSIONS,
+) -> StillOpens:
+    return StillOpens(
+        backup=manifest.backup_id,
+        target=name,
+        keys=tuple(one.describes for one in gone) or (EARLIER,),
+        fingerprints=tuple(one.fingerprint for one in gone),
+        until=until,
+        reached=reached,
+        old_versions=old,
+    )
+
+
+def locked_until(manifest: Manifest, target: Target) -> str:
+    """Return when the lock on a backup's first container ends on a target; see :class:`StillOpens`."""
+    if not (locks(target) and manifest.containers):
+        return ""
+    try:
+        found = target.locked_until(container_name(manifest.backup_id, manifest.containers[0].sha256))
+    except StrongroomError:
+        return UNKNOWN
+    return found.isoformat() if found else ""
+
+
+# -- what is hidden ------------------------------------------------------------
+
+
+def hidden_of(target: Target, backup: str, keys: Iterable[str]) -> OldVersions:
+    """Return what a target hides of a backup: containers, and envelopes of these wrapping keys."""
+    return old_versions(target, containers_prefix(backup), *map(envelopes_prefix, keys))
+
+
+def old_versions(target: Target, *prefixes: str) -> OldVersions:
+    """Return what a target hides under prefixes. One that does not answer, or may not be asked, is said."""
+    try:
+        found = [one for prefix in prefixes for one in hidden_versions(target, prefix)]
+    except StrongroomError:
+        return UNTOLD
+    if not found:
+        return NO_VERSIONS
+    return OldVersions(count=len(found), locked_until=_locks_end(found), until=_rules_end(found))
+
+
+def _locks_end(found: Sequence[HiddenVersion]) -> str:
+    if not all(one.lock_known for one in found):
+        return UNKNOWN
+    return _latest([one.locked_until for one in found if one.locked_until is not None])
+
+
+def _rules_end(found: Sequence[HiddenVersion]) -> str:
+    """A rule that ends all but one ends nothing: that one opens."""
+    if any(one.expires is None and one.rule_known for one in found):
+        return ""
+    return UNKNOWN if not all(one.rule_known for one in found) else _latest([one.expires for one in found])
+
+
+def _latest(ends: Iterable[datetime | None]) -> str:
+    last = max((end for end in ends if end is not None), default=None)
+    return last.isoformat() if last else ""

@@ -1,0 +1,65 @@
+"""The trial of all keys: once a quarter, and daily as long as one is not proven."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from strongroom.operations.key_management.health import (
+    DAY,
+    Due,
+    Outcome,
+    Tried,
+    due,
+    events,
+    note,
+    proofs,
+    try_keys,
+)
+from strongroom.operations.key_management.usage import look_all
+from strongroom.operations.services import Services
+from strongroom.schedule import last_slot
+
+CHECKED = "key.checked"
+EVERY = 1_000_000
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """What a trial found: each key that was tried, those that need a proof, and the backups that
+    no target gave, with why."""
+
+    tried: tuple[Tried, ...]
+    late: tuple[Due, ...]
+    unread: dict[str, str]
+
+    @property
+    def bad(self) -> list[str]:
+        """The keys that failed or are overdue, and the backups that could not be looked at."""
+        failed = [one.label or one.key for one in self.tried if one.outcome is Outcome.FAILED]
+        overdue = [one.label or one.key for one in self.late if one.overdue]
+        return list(dict.fromkeys((*failed, *overdue, *self.unread)))
+
+
+def check(services: Services, *, progress: Callable[[int], object] | None = None) -> Health:
+    """Try every key at hand on a backup of each class, and keep what was found out."""
+    looked = look_all(services, services.store.backups(limit=EVERY), progress=progress)
+    tried = try_keys(looked.found, services.identities())
+    note(services, tried)
+    late = due(tried, proofs(services), now=time.time())
+    health = Health(tried=tuple(tried), late=tuple(late), unread=looked.unread)
+    services.store.event(CHECKED, bad=health.bad)
+    return health
+
+
+def check_due(services: Services, schedule: str, *, now: float | None = None) -> list[str]:
+    """Check if the schedule (five cron fields, UTC) says so, or again after a day if something
+    was wrong; return what is wrong."""
+    moment = time.time() if now is None else now
+    last = max(events(services, CHECKED), key=lambda event: event.id, default=None)
+    slot = last_slot(schedule, moment)
+    rested = last is not None and (slot is None or last.at >= slot)
+    if last is not None and rested and (not last.detail["bad"] or moment - last.at < DAY):
+        return []
+    return check(services).bad

@@ -1,0 +1,313 @@
+"""Which key opens what: stanzas and recipients by one public name, and what would be lost without."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from msgspec import Struct
+
+from strongroom.container import canonical
+from strongroom.container.bundle import BundleReader
+from strongroom.container.manifest import Manifest, ManifestRecipient
+from strongroom.container.stanza import Recipient, Stanza
+from strongroom.container.wrapping import WrappingKeyRecord
+from strongroom.errors import MissingPiece, StrongroomError
+from strongroom.keys import allof, passphrase
+from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
+from strongroom.operations.archive.file_backups import in_a_file, is_gone, opened_files, said_gone
+from strongroom.operations.archive.open import carried_record, read_manifest
+from strongroom.operations.services import Services
+from strongroom.state.records import CatalogEntry, RecipientPin
+from strongroom.targets.repaired import Objects
+
+READERS = 8
+"""Targets answer slowly, and independently: so many backups are looked at together."""
+
+
+BY_LABEL = frozenset({passphrase.TYPE, "kms", "transit"})
+"""Kinds whose stanzas do not carry their recipient's fingerprint: a passphrase has none (whatever
+could be computed from it would help to guess it), and what keepers call a key may change."""
+
+
+def stanza_key(stanza: Stanza) -> str:
+    """Return which key a stanza was wrapped for: its recipient's fingerprint, or type and label."""
+    if stanza.type == allof.TYPE:
+        return _composed([[stanza_key(one) for one in leg] for leg in allof.inner(stanza)])
+    key = stanza.args.get("key")
+    named = isinstance(key, str) and stanza.type not in BY_LABEL
+    return f"{stanza.type}:{key if named else stanza.label}"
+
+
+def legs_of(stanza: Stanza) -> list[frozenset[str]]:
+    """Return, for a composition, the keys of each of its legs, any one of which serves; else nothing."""
+    if stanza.type != allof.TYPE:
+        return []
+    return [frozenset(stanza_key(one) for one in leg) for leg in allof.inner(stanza)]
+
+
+def requires(stanza: Stanza, key: str) -> bool:
+    """Tell whether nobody opens a stanza without this key: it is for it, or a leg without a spare is."""
+    return stanza_key(stanza) == key or frozenset({key}) in legs_of(stanza)
+
+
+def recipient_key(recipient: Recipient) -> str:
+    """Return what :func:`stanza_key` says of a stanza for this recipient."""
+    if isinstance(recipient, allof.AllOfRecipient):
+        return _composed([[recipient_key(one) for one in leg] for leg in recipient.legs])
+    by_label = recipient.type in BY_LABEL
+    return f"{recipient.type}:{recipient.label}" if by_label else recipient.fingerprint
+
+
+def pinned_key(recipient: ManifestRecipient | RecipientPin) -> str:
+    """Return what :func:`recipient_key` says of a recipient that a manifest or a policy names."""
+    by_label = recipient.type in BY_LABEL
+    return f"{recipient.type}:{recipient.name}" if by_label else recipient.fingerprint
+
+
+def _composed(legs: Sequence[Sequence[str]]) -> str:
+    return f"{allof.TYPE}:{hashlib.sha256(canonical.encode(legs)).hexdigest()}"
+
+
+def keys_of(record: WrappingKeyRecord) -> frozenset[str]:
+    """Return the keys of all who can open a record."""
+    return frozenset(stanza_key(stanza) for stanza in record.stanzas)
+
+
+def is_for(record: WrappingKeyRecord, recipients: Sequence[Recipient]) -> bool:
+    """Tell whether a record opens for exactly these recipients.
+
+    What has only a label looks the same under a new key of the old label: a new passphrase
+    needs a new one, and a keeper's new key version has to be asked for (``renew``).
+    """
+    return keys_of(record) == frozenset(recipient_key(recipient) for recipient in recipients)
+
+
+class Opens(Struct, frozen=True, kw_only=True):
+    """What opens one backup now: for each of its wrapping keys, the stanzas of its newest record.
+
+    ``first`` are the keys that its containers' own envelopes open for: whoever has one
+    of those keys and a copy of the backup opens it for ever. ``file`` is where a command wrote it,
+    empty if it lies on targets.
+    """
+
+    backup: str
+    policy: str
+    created_at: str
+    records: tuple[WrappingKeyRecord, ...]
+    first: frozenset[str]
+    file: str = ""
+
+
+class KeyUse(Struct, frozen=True, kw_only=True):
+    """One key, as :func:`stanza_key` names it, and what it opens among the retained backups.
+
+    ``versions`` are the versions of it that stanzas name, if its kind has any. ``backups`` open
+    with it now, by so many ``wrapping_keys``; ``together`` open with it and others, of whose
+    composition it is a leg; ``only`` would be unreadable without it; ``by_copy`` open with it by
+    their containers' own envelope alone, since a rotation took it away. Times are those of the
+    oldest and newest backup that it opens, RFC 3339.
+    """
+
+    key: str
+    type: str
+    labels: tuple[str, ...]
+    versions: tuple[int, ...]
+    backups: tuple[str, ...]
+    wrapping_keys: int
+    together: tuple[str, ...]
+    only: tuple[str, ...]
+    by_copy: tuple[str, ...]
+    oldest: str
+    newest: str
+
+
+class Survey(Struct, frozen=True, kw_only=True):
+    """The keys of all backups that were looked at, the backups that no target gave, with why, and those
+    whose files a person said are gone."""
+
+    keys: tuple[KeyUse, ...]
+    backups: int
+    unread: dict[str, str]
+    gone: tuple[str, ...] = ()
+
+    def of(self, key: str) -> KeyUse | None:
+        """Return one key's use, or ``None`` if it opens nothing."""
+        return next((use for use in self.keys if use.key == key), None)
+
+
+def survey(
+    services: Services, entries: Iterable[CatalogEntry], *, progress: Callable[[int], object] | None = None
+) -> Survey:
+    """Look at what opens each of these backups, on the first target that answers.
+
+    No key is used. An envelope of a signer that is not trusted here does not count.
+    """
+    looked = look_all(services, entries, progress=progress)
+    return Survey(
+        keys=tuple(_uses(looked.found)), backups=len(looked.found), unread=looked.unread, gone=looked.gone
+    )
+
+
+class Looked(Struct, frozen=True, kw_only=True):
+    """What opens each sealed backup, why others could not be looked at, and which are said to be gone."""
+
+    found: list[Opens]
+    unread: dict[str, str]
+    gone: tuple[str, ...]
+
+
+def look_all(
+    services: Services, entries: Iterable[CatalogEntry], *, progress: Callable[[int], object] | None = None
+) -> Looked:
+    """Look at each backup, on a target or in the file that a command wrote."""
+    found: list[Opens] = []
+    unread: dict[str, str] = {}
+    gone: list[str] = []
+    said = said_gone(services)
+    with ThreadPoolExecutor(READERS) as pool:
+        for entry, opens in pool.map(lambda entry: (entry, _attempt(services, entry, said)), entries):
+            if isinstance(opens, StrongroomError):
+                unread[entry.backup] = f"{opens.code}: {opens.message}"
+            elif opens is None:
+                gone.append(entry.backup)
+            else:
+                found += opens
+            if progress is not None:
+                progress(1)
+    return Looked(found=found, unread=unread, gone=tuple(gone))
+
+
+def _attempt(
+    services: Services, entry: CatalogEntry, said: frozenset[str]
+) -> list[Opens] | StrongroomError | None:
+    """Return what opens a backup: more than one thing where a file was sealed anew and the old one kept."""
+    try:
+        if not in_a_file(entry):
+            return [one] if (one := opens(services, entry.backup)) else []
+        return None if is_gone(services, entry.backup, said) else _file_opens(services, entry.backup)
+    except StrongroomError as error:
+        return error
+
+
+def _file_opens(services: Services, backup: str) -> list[Opens]:
+    trusted = services.signer_fingerprints
+    files = opened_files(services, backup)
+    return [_opens(file, manifest, trusted, file=file.address) for file, manifest in files if manifest.sealed]
+
+
+def opens(services: Services, backup: str) -> Opens | None:
+    """Say what opens a backup that a policy made; ``None`` if it is not sealed.
+
+    Raises:
+        StrongroomError: no target gave its manifest and envelopes: what the first of them said.
+    """
+    replicas = sorted(services.store.replicas(backup), key=lambda replica: not replica.good)
+    names = [replica.target for replica in replicas if replica.target in services.targets]
+    failures: list[StrongroomError] = []
+    for name in names or services.targets:
+        target = services.targets[name]
+        try:
+            manifest = read_manifest(target, backup, trusted=services.signer_fingerprints)
+            return _opens(target, manifest, services.signer_fingerprints) if manifest.sealed else None
+        except StrongroomError as error:
+            failures.append(error)
+    raise failures[0] if failures else MissingPiece(f"no configured target holds backup {backup}")
+
+
+def opens_with(record: WrappingKeyRecord, key: str, version: int | None = None) -> bool:
+    """Tell whether a record opens with a key, or with one version of it."""
+    return any(
+        stanza_key(stanza) == key and (version is None or stanza.args.get("version") == version)
+        for stanza in record.stanzas
+    )
+
+
+def own_records(services: Services, one: Opens) -> list[WrappingKeyRecord]:
+    """Return the records that a backup's containers carry, from its file or the first target that gives them.
+
+    Raises:
+        StrongroomError: none does: what the first of them said.
+    """
+    if one.file:
+        with BundleReader(one.file) as file:
+            return _carried(file, one.backup, services.signer_fingerprints)
+    failures: list[StrongroomError] = []
+    for replica in services.store.replicas(one.backup):
+        try:
+            return _carried(services.target(replica.target), one.backup, services.signer_fingerprints)
+        except StrongroomError as error:
+            failures.append(error)
+    raise failures[0] if failures else MissingPiece(f"no configured target holds backup {one.backup}")
+
+
+def _carried(place: Objects, backup: str, trusted: frozenset[str]) -> list[WrappingKeyRecord]:
+    manifest = read_manifest(place, backup, trusted=trusted)
+    return [carried_record(place, backup, entry) for entry in wrapping_keys(manifest).values()]
+
+
+def _opens(place: Objects, manifest: Manifest, trusted: frozenset[str], *, file: str = "") -> Opens:
+    records = []
+    for key, entry in wrapping_keys(manifest).items():
+        newest = find_newest(place, key, trusted=trusted).newest
+        records.append(newest or carried_record(place, manifest.backup_id, entry))
+    return Opens(
+        backup=manifest.backup_id,
+        policy=manifest.policy,
+        created_at=manifest.created_at,
+        records=tuple(records),
+        first=frozenset(pinned_key(one) for one in manifest.recipients),
+        file=file,
+    )
+
+
+def _uses(found: Sequence[Opens]) -> Iterator[KeyUse]:
+    stanzas: dict[str, list[Stanza]] = defaultdict(list)
+    backups: dict[str, list[Opens]] = defaultdict(list)
+    for one in found:
+        now = [stanza for record in one.records for stanza in record.stanzas]
+        for stanza in now:
+            for part in _parts(stanza):
+                stanzas[stanza_key(part)].append(part)
+        for key in {stanza_key(part) for stanza in now for part in _parts(stanza)} | one.first:
+            backups[key].append(one)
+    for key in sorted(backups):
+        yield _use(key, stanzas[key], backups[key])
+
+
+def _parts(stanza: Stanza) -> Iterator[Stanza]:
+    yield stanza
+    if stanza.type == allof.TYPE:
+        yield from (one for leg in allof.inner(stanza) for one in leg)
+
+
+def _use(key: str, stanzas: Sequence[Stanza], backups: Sequence[Opens]) -> KeyUse:
+    now = [one for one in backups if any(key in keys_of(record) for record in one.records)]
+    legs = [one for one in backups if is_leg(one, key)]
+    only = [
+        one
+        for one in backups
+        if any(all(requires(stanza, key) for stanza in record.stanzas) for record in one.records)
+    ]
+    times = sorted(one.created_at for one in backups)
+    versions = {stanza.args.get("version") for stanza in stanzas}
+    return KeyUse(
+        key=key,
+        type=key.partition(":")[0],
+        labels=tuple(sorted({stanza.label for stanza in stanzas if stanza.label})),
+        versions=tuple(sorted(version for version in versions if isinstance(version, int))),
+        backups=tuple(one.backup for one in now),
+        wrapping_keys=len(stanzas),
+        together=tuple(one.backup for one in legs),
+        only=tuple(one.backup for one in only),
+        by_copy=tuple(one.backup for one in backups if one not in now and key in one.first),
+        oldest=times[0],
+        newest=times[-1],
+    )
+
+
+def is_leg(one: Opens, key: str) -> bool:
+    """Tell whether a backup opens with a key and others together."""
+    return any(key in leg for record in one.records for stanza in record.stanzas for leg in legs_of(stanza))

@@ -1,0 +1,1 @@
+"""Real requests against sources and targets: rights and speed."""

@@ -1,0 +1,83 @@
+"""Proving that a source can be read, and that its credential can do no more than that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from strongroom.errors import StrongroomError
+from strongroom.model import Entry
+from strongroom.operations.probe.target import Probe, said, works
+from strongroom.sources import Right, Source, TellsWriteRights
+from strongroom.targets.probing import Check, Outcome, of_mode
+from strongroom.words import plural
+
+
+@runtime_checkable
+class TellsRights(Protocol):
+    """A source that can ask its server what its credential may do."""
+
+    def rights(self) -> Iterable[Right]: ...
+
+
+def probe_source(source: Source, *, path: Path | None = None, writing: bool = False) -> Probe:
+    """List a source and read one secret; compare its credential's rights where its server tells them.
+
+    Args:
+        path: the file or directory that the source is, if it is one.
+        writing: whether secrets are restored into it, so that its credential has to be able to write.
+    """
+    checks = tuple(_source(source, path, writing=writing))
+    return Probe(kind="source", name=source.name, place=str(path or ""), checks=checks)
+
+
+def _source(source: Source, path: Path | None, *, writing: bool) -> Iterator[Check]:
+    try:
+        count, entry = _listed(source)
+    except StrongroomError as error:
+        yield Check(what="list", outcome=Outcome.MISSING, detail=said(error))
+        return
+    nothing = "it holds no secret that this credential may list"
+    yield Check(what="list", detail=f"{plural(count, 'name')}, to the end" if entry else nothing)
+    if entry is None:
+        yield Check(what="read one", outcome=Outcome.NOT_SHOWN, detail="there is nothing to read")
+    else:
+        yield works("read one", lambda: any(secret is not None for secret in source.read([entry])))
+    if path is not None:
+        yield of_mode(path)
+    elif writing and isinstance(source, TellsWriteRights):
+        yield from _told(source.write_rights)
+    elif isinstance(source, TellsRights):
+        yield from _told(source.rights)
+    else:
+        yield Check(what="rights of the credential", outcome=Outcome.NOT_SHOWN, detail=_UNTOLD)
+
+
+def _listed(source: Source) -> tuple[int, Entry | None]:
+    """List to the end, since a right may lack at the last folder only; return how many, and the last.
+
+    The last, because a Vault server lists its settings before its secrets.
+    """
+    count, last = 0, None
+    for count, last in enumerate(source.list(), 1):  # noqa: B007
+        pass
+    return count, last
+
+
+def _told(ask: Callable[[], Iterable[Right]]) -> Iterator[Check]:
+    try:
+        found = list(ask())
+    except StrongroomError as error:
+        yield Check(what="rights of the credential", outcome=Outcome.NOT_SHOWN, detail=error.message)
+        return
+    for right in found:
+        if right.missing:
+            yield Check(what=right.path, outcome=Outcome.MISSING, detail=", ".join(right.missing))
+        if right.excess:
+            yield Check(what=right.path, outcome=Outcome.EXCESS, detail=", ".join(right.excess))
+    if not any(right.missing or right.excess for right in found):
+        yield Check(what="rights of the credential", detail=f"each of {plural(len(found), 'path')} fits")
+
+
+_UNTOLD = "its server does not tell what a credential may do; compare it with ops/"

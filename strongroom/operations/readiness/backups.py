@@ -1,0 +1,287 @@
+"""Whether what a recovery starts from is in reach: the newest backups, and what opens them here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+
+from msgspec import Struct
+
+from strongroom.container.manifest import Manifest, ManifestRecipient
+from strongroom.errors import (
+    DAMAGE,
+    MissingPiece,
+    NothingOpens,
+    StrongroomError,
+    TargetError,
+    UntrustedSigner,
+)
+from strongroom.keys import Identity
+from strongroom.keys.passphrase import TYPE as PASSPHRASE
+from strongroom.keys.quorum import TYPE as QUORUM
+from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.current_recipients import readers_now
+from strongroom.operations.archive.open import Backup, Objects
+from strongroom.operations.archive.select_backup import Choice, Chooser, said
+from strongroom.operations.findings import Finding, good, remark, wrong
+from strongroom.words import plural
+
+TARGET, BACKUP, WHOLE, OPENS, SIGNERS = "target", "backup", "whole", "opens", "signers"
+
+LOOKED = 50
+"""Believed manifests that are looked through on a target for the newest of each policy. A policy whose newest
+backup is older than all of these is found by the record, if there is one. Those that are not believed do not
+count: whoever may write there could hide every backup behind fifty names."""
+
+BY_PEOPLE = frozenset({PASSPHRASE, QUORUM})
+"""Kinds of keys that people bring, so that this host need not hold anything."""
+
+
+class Want(Struct, frozen=True, kw_only=True):
+    """A policy that something could be recovered from.
+
+    ``targets`` are where its backups are to lie. ``required``: one has to be in reach, since it holds
+    values and lies on no medium that is in a safe most of the time.
+    """
+
+    policy: str
+    targets: tuple[str, ...]
+    values: bool
+    required: bool
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """What a target showed: of the backups that a restore would take those that it has, how many backups it
+    shows in all, why others are not believed, and what is wrong with those that it has."""
+
+    newest: Mapping[str, Manifest]
+    backups: int
+    refused: Mapping[str, str]
+    damaged: Mapping[str, str] = {}
+
+
+Looked = Mapping[str, Seen | StrongroomError]
+
+
+def look(found: Chooser, policies: Collection[str], *, recorded: Mapping[str, str]) -> Looked:
+    """Choose the newest backup of each policy as a restore does, and say what each target has of them.
+
+    Args:
+        recorded: the newest backup of each policy on record here.
+    """
+    chosen = _chosen(found, frozenset(policies), recorded) if found.shelves else {}
+    seen = {name: _seen(name, len(shelf), chosen, found) for name, shelf in found.shelves.items()}
+    return {**seen, **found.away}
+
+
+def _chosen(found: Chooser, policies: frozenset[str], recorded: Mapping[str, str]) -> dict[str, Choice]:
+    chosen: dict[str, Choice] = {}
+    for choice in islice(found.choices(Asked(values=False, partial=True)), LOOKED):
+        chosen.setdefault(choice.manifest.policy, choice)
+        if chosen.keys() >= policies:
+            break
+    for policy in policies - chosen.keys():
+        with suppress(StrongroomError):  # it is said as not in reach
+            if backup := recorded.get(policy):
+                chosen[policy] = found.choose(Asked(values=False, partial=True, backup=backup))
+    return chosen
+
+
+def _seen(name: str, backups: int, chosen: Mapping[str, Choice], found: Chooser) -> Seen:
+    there = found.shelves[name]
+    newest = {
+        policy: choice.manifest
+        for policy, choice in chosen.items()
+        if name in {replica.name for replica in choice.replicas}
+    }
+    ids = {manifest.backup_id for manifest in newest.values()}
+    return Seen(
+        newest=newest,
+        backups=backups,
+        refused={one.backup: one.why for one in found.passed if not one.policy and one.backup in there},
+        damaged={one: why for (on, one), why in found.damaged.items() if on == name and one in ids},
+    )
+
+
+def passed_over(found: Chooser, policies: Collection[str]) -> Iterator[Finding]:
+    """Say which newer backups a restore would not take, and why."""
+    for line in said(one for one in found.passed if one.policy in policies):
+        yield remark(BACKUP, f"newer, passed over: {line}")
+    for name, why in found.marks_aside.items():
+        yield remark(BACKUP, f"not believed: {name}: {why}")
+
+
+def whole(found: Chooser) -> Iterator[Finding]:
+    """Say which backup a restore of everything would take without further words, if there is one."""
+    if not found.shelves:
+        return
+    try:
+        manifest = found.choose(Asked()).manifest
+    except StrongroomError as error:
+        yield remark(WHOLE, f"{error.message} ({error.code})", error.hint)
+    else:
+        words = f"a restore of everything takes backup {manifest.backup_id} of policy '{manifest.policy}'"
+        yield good(WHOLE, f"{words}, made {manifest.created_at}").on(backup=manifest.backup_id)
+
+
+def newest_of(looked: Looked) -> dict[str, Manifest]:
+    """Return the newest backup of each policy on any target that answered."""
+    found: dict[str, Manifest] = {}
+    for seen in _answered(looked).values():
+        for policy, manifest in seen.newest.items():
+            if policy not in found or found[policy].backup_id < manifest.backup_id:
+                found[policy] = manifest
+    return found
+
+
+def _answered(looked: Looked) -> dict[str, Seen]:
+    return {name: seen for name, seen in looked.items() if isinstance(seen, Seen)}
+
+
+# -- targets, and what they show -----------------------------------------------------------
+
+
+def targets(looked: Looked, wanted: Sequence[Want], recorded: Mapping[str, str]) -> Iterator[Finding]:
+    """Say of each target whether it answers, and holds the newest backup of each policy.
+
+    What one target lacks is a remark as long as another has it: from there it can be recovered.
+
+    Args:
+        recorded: the newest backup of each policy on record here, if there is a record.
+    """
+    newest = newest_of(looked)
+    needed = [want for want in wanted if want.required and want.policy not in newest]
+    for name, seen in looked.items():
+        if isinstance(seen, Seen):
+            yield from _of_target(name, seen, newest, wanted)
+        elif any(name in want.targets for want in needed):
+            yield wrong(TARGET, seen).on(target=name)
+        else:
+            yield remark(TARGET, f"{seen.message} ({seen.code})", seen.hint).on(target=name)
+    for want in wanted:
+        yield from _of_policy(want, newest.get(want.policy), recorded.get(want.policy, ""))
+
+
+def _of_target(
+    name: str, seen: Seen, newest: Mapping[str, Manifest], wanted: Sequence[Want]
+) -> Iterator[Finding]:
+    lacking = [
+        newest[want.policy].backup_id
+        for want in wanted
+        if name in want.targets
+        and want.policy in newest
+        and _id(seen.newest.get(want.policy)) != newest[want.policy].backup_id
+    ]
+    for backup in lacking:
+        words = f"it lacks backup {backup}, which another target has"
+        yield remark(TARGET, words, f"'strongroom repair {backup}' brings it there.").on(
+            target=name, backup=backup
+        )
+    if seen.refused:
+        backup, why = next(iter(seen.refused.items()))
+        words = f"{plural(len(seen.refused), 'newer backup')} there not believed, such as {backup}: {why}"
+        yield remark(
+            TARGET, words, "Compare its signer with the recovery kit: 'strongroom signers list'."
+        ).on(target=name, backup=backup)
+    for backup, why in seen.damaged.items():
+        yield remark(TARGET, why, f"'strongroom repair {backup}' brings it up.").on(
+            target=name, backup=backup
+        )
+    if not lacking and not seen.refused and not seen.damaged:
+        yield good(TARGET, f"answers, and shows {plural(seen.backups, 'backup')}").on(target=name)
+
+
+def _id(manifest: Manifest | None) -> str:
+    return "" if manifest is None else manifest.backup_id
+
+
+def _of_policy(want: Want, newest: Manifest | None, recorded: str) -> Iterator[Finding]:
+    if newest is None and want.required:
+        hint = "Bring a target back that has one. A file can be asked about alone: --backup-file FILE."
+        if not recorded:
+            hint += f" If there never was one: 'strongroom backup --policy {want.policy}'."
+        error = MissingPiece(f"no backup of it is in reach: {recorded or 'none is on record'}", hint=hint)
+        yield wrong(BACKUP, error).on(policy=want.policy)
+    elif newest is None:
+        yield remark(
+            BACKUP, "it has no backup yet; it would hold no values, so nothing could be restored"
+        ).on(policy=want.policy)
+    elif recorded > newest.backup_id:
+        words = f"the newest in reach is {newest.backup_id}; {recorded} is on record, and no target shows it"
+        error = MissingPiece(
+            words, hint="Suspect a rollback, or a target that is away. Look before restoring."
+        )
+        yield wrong(BACKUP, error).on(policy=want.policy, backup=newest.backup_id)
+    else:
+        words = f"of {newest.created_at}, {plural(newest.counts.secrets, 'secret')}"
+        words += "" if newest.values else "; it holds no values, so nothing can be restored from it"
+        yield good(BACKUP, words).on(policy=want.policy, backup=newest.backup_id)
+
+
+def signers(believed: int, looked: Looked) -> Iterator[Finding]:
+    """Say whether somebody's signature is believed here."""
+    refused = sum(len(seen.refused) for seen in _answered(looked).values())
+    hint = "Give --signer with the fingerprint on the recovery kit, or name it under 'trust.signers'."
+    if believed:
+        yield good(SIGNERS, f"{plural(believed, 'signer')} believed here")
+    elif refused:
+        words = "nobody's signature is believed here, and backups are there"
+        yield wrong(SIGNERS, UntrustedSigner(words, hint=hint))
+    else:
+        yield remark(SIGNERS, "nobody's signature is believed here yet", hint)
+
+
+# -- what opens them -------------------------------------------------------------------------
+
+
+def opens(
+    place: Objects,
+    manifest: Manifest,
+    identities: Sequence[Identity],
+    *,
+    trusted: frozenset[str] | None,
+    asked: Collection[str] = (),
+) -> Finding:
+    """Open each wrapping key of a backup, for real, and say with what; or who else could.
+
+    Args:
+        asked: names of keys that would open here once somebody types a PIN.
+
+    Raises:
+        TargetError: the place does not answer.
+        FormatError, VerificationFailed: what is to be opened is damaged here, or not all there.
+    """
+    if not manifest.sealed:
+        return good(OPENS, "it is not sealed")
+    readers = readers_now(place, manifest, trusted=trusted).recipients
+    who = "; or ".join(reader.describes for reader in readers)
+    failures: list[str] = []
+    damage: StrongroomError | None = None
+    for identity in identities:
+        try:
+            Backup(place, manifest, [identity], trusted=trusted).unlock()
+        except TargetError:
+            raise
+        except DAMAGE as error:
+            damage = error
+        except StrongroomError as error:
+            failures.append(f"{identity.describe()}: {error.message}")
+        else:
+            return good(OPENS, f"opens here with {identity.describe()}; it opens for {who}")
+    if damage is not None:  # no key can help, and to ask for one would mislead
+        raise damage
+    return _not_here(readers, who, asked, failures)
+
+
+def _not_here(
+    readers: Sequence[ManifestRecipient], who: str, asked: Collection[str], failures: Sequence[str]
+) -> Finding:
+    if any(reader.type in BY_PEOPLE or reader.name in asked for reader in readers):
+        return remark(OPENS, f"opens here once somebody is asked; it opens for {who}", _BRING)
+    tried = f" (tried {plural(len(failures), 'key')})" if failures else ""
+    return wrong(OPENS, NothingOpens(f"nothing here opens it{tried}; it opens for {who}", hint=_GIVE))
+
+
+_BRING = "Have who knows the passphrase or PIN, or the custodians with their papers, at hand."
+_GIVE = "Bring one of these here: --identity FILE, or its setting under 'keys'. Then repeat."

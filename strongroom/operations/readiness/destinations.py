@@ -1,0 +1,72 @@
+"""Whether what a recovery writes into can be written to, and what would rebuild this installation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from msgspec.structs import replace
+
+from strongroom.errors import RightMissing
+from strongroom.operations.findings import Finding, good, remark, wrong
+from strongroom.operations.readiness.machine import disk
+from strongroom.sources import Source, TellsWriteRights
+from strongroom.sources.local import LocalStore
+from strongroom.state.records import CatalogEntry
+from strongroom.words import plural
+
+DESTINATION, ESCROW = "destination", "escrow"
+NAMED = 5
+
+
+def destination(source: Source) -> Iterator[Finding]:
+    """Look whether a source answers, and lets itself be written to, as far as it tells. Writes nothing.
+
+    Raises:
+        SourceError: it does not answer.
+    """
+    if isinstance(source, LocalStore):
+        yield from _local(source)
+        return
+    next(iter(source.list()), None)
+    if not isinstance(source, TellsWriteRights):
+        yield remark(DESTINATION, "it answers; its server does not tell whether it may be written to")
+        return
+    asked = list(source.write_rights())
+    lacking = [f"{', '.join(right.missing)} {right.path}" for right in asked if right.missing]
+    if not lacking:
+        found = f"each of {plural(len(asked), 'path')} that a restore writes to may be written"
+        yield good(DESTINATION, f"it answers, and {found}")
+        return
+    more = f"; and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
+    said = f"it answers, and a restore lacks rights there: {'; '.join(lacking[:NAMED])}{more}"
+    hint = "Give this machine, for the recovery, a credential that may create and update secrets (ops/)."
+    yield wrong(DESTINATION, RightMissing(said, hint=hint))
+
+
+def _local(store: LocalStore) -> Iterator[Finding]:
+    """A store that is there opens under its key; one that is not will be made."""
+    if store.made:
+        next(iter(store.list()), None)
+    room = [one for one in disk(store.master_key_path.parent, 0) if one.exit_code]
+    yield from (replace(one, check=DESTINATION) for one in room)
+    if not room:
+        words = (
+            "the local store opens, and can be written to" if store.made else "the local store will be made"
+        )
+        yield good(DESTINATION, words)
+
+
+def read_only(kind: str) -> Finding:
+    """Say that a source cannot be restored into by itself."""
+    if kind == "raft":
+        return remark(DESTINATION, "a server as a whole: 'strongroom restore-snapshot' replaces all of it")
+    return remark(DESTINATION, "files are read, not written: restore into another source with --to")
+
+
+def escrow(entries: Iterable[CatalogEntry]) -> Finding:
+    """Say whether an escrow of this installation's own keys is on record."""
+    newest = next((entry for entry in entries if entry.source == ESCROW), None)
+    if newest is not None:
+        return good(ESCROW, f"one was made at {newest.created_at}; print the recovery kit beside it")
+    to_do = "'strongroom escrow FILE', and 'strongroom recovery-kit': keep both away from this machine."
+    return remark(ESCROW, "no escrow of this installation's keys is on record here", to_do)

@@ -1,0 +1,1 @@
+"""Recovery drills: restore into a scratch place, compare, tear down."""

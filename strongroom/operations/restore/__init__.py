@@ -1,0 +1,1 @@
+"""Bringing secrets back, and undoing it."""

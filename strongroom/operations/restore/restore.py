@@ -1,0 +1,458 @@
+"""restore: manifest → directory → ranged reads of just what is asked → plan → write → compare.
+
+Needs no state, broker or configuration. What would be overwritten is kept: the destination
+adds versions on top, and a sealed undo file is made before the first write (invariant 4).
+
+A secret that cannot be restored does not keep the others from it: the account has it, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import islice
+from math import isqrt
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
+
+from strongroom.errors import Conflict, SecretNotFound, StrongroomError, UsageError, VerificationFailed
+from strongroom.model import Entry, Secret, Selection
+from strongroom.operations.restore.journal import Account, Restored
+from strongroom.sources import (
+    Change,
+    Destination,
+    Layered,
+    Lossy,
+    Rationed,
+    Refuse,
+    Resuming,
+    Settling,
+    TellsWriteRights,
+)
+from strongroom.sources.history import concerns_one
+from strongroom.sources.select import matches
+
+if TYPE_CHECKING:
+    from strongroom.operations.archive.failover import Replicated
+    from strongroom.operations.archive.open import Backup
+
+BATCH = 1000
+SLICE, SLOW_SLICE = 100, 20
+"""Secrets that are written before the account is put on record, where a destination may lose something,
+and where it is slow beside."""
+SNAPSHOT = "raft-snapshot"
+"""The type of what a snapshot's parts are kept as (:mod:`strongroom.sources.raft.about`)."""
+
+Choose = Callable[[], Iterable[Secret]]
+"""Gives the secrets to restore, anew each time: some destinations need them in an order."""
+
+Progress = Callable[[int], None]
+Undo = Callable[[Sequence[str]], None]
+T = TypeVar("T")
+
+
+class Action(StrEnum):
+    """What a restore would do with a secret."""
+
+    CREATE = "create"
+    CHANGE = "change"
+    FINISH = "finish"
+    LEAVE = "leave"
+    SAME = "same"
+    CANNOT = "cannot"
+
+
+class Side(StrEnum):
+    """Which of two values was written last, by the times that both sides tell."""
+
+    BACKUP = "backup"
+    THERE = "destination"
+    NEITHER = "neither"
+    UNKNOWN = "unknown"
+
+
+class Planned(Struct, frozen=True, kw_only=True):
+    """What would happen to one secret; no value. Versions are each side's own numbers."""
+
+    name: str
+    action: Action
+    why: str = ""
+    version: int = 0
+    written_at: str | None = None
+    there_version: int | None = None
+    there_written_at: str | None = None
+    newer: Side | None = None
+
+
+Note = Callable[[Planned], None]
+
+
+def chosen(
+    backup: Backup | Replicated, *, names: Sequence[str] = (), selection: Selection | None = None
+) -> Iterator[Secret]:
+    """Yield the secrets that are asked for; every one of ``names`` must be there."""
+    if not names:
+        yield from (secret for secret in backup.secrets() if selection is None or matches(selection, secret))
+        return
+    for name in names:
+        secret = backup.find(name)
+        if secret is None:
+            raise SecretNotFound(
+                f"backup {backup.manifest.backup_id} holds no secret '{name}'",
+                hint="See the names with 'strongroom list --backup-file FILE' or '--from-target TARGET'.",
+            )
+        yield secret
+
+
+def plan_restore(
+    choose: Choose,
+    destination: Destination,
+    *,
+    overwrite: bool,
+    note: Note | None = None,
+    rights: bool = True,
+) -> Restored:
+    """Say what :func:`restore` would do; write nothing.
+
+    Args:
+        note: is told of each secret, also of those that cannot be read there: they are not raised then.
+        rights: whether to ask the destination, if there is a ``note``, for every right that writing takes.
+    """
+    total = Restored()
+    for secrets in _in_order(choose, destination):
+        refused: dict[str, str] = {}
+        refuse = None if note is None else lambda name, error: refused.update({name: error.message})  # noqa: B023
+        batch = _Batch(secrets, destination, overwrite=overwrite, refuse=refuse)
+        if note is not None:
+            if rights:
+                refused |= _without_right([change.secret for change in batch.changes], destination)
+            for secret in secrets:
+                note(batch.planned(secret, cannot=refused.get(secret.name)))
+        total = total.plus(batch.counts(without=refused))
+    return total
+
+
+def _without_right(secrets: Sequence[Secret], destination: Destination) -> dict[str, str]:
+    """Return, by name, what the credential lacks to write a secret."""
+    if not secrets or not isinstance(destination, TellsWriteRights):
+        return {}
+    found: dict[str, str] = {}
+    for right in destination.write_rights(secrets):
+        if right.missing:
+            lacking = f"no right to {', '.join(right.missing)} {right.path}"
+            found |= dict.fromkeys([right.secret] if right.secret else [s.name for s in secrets], lacking)
+    return found
+
+
+def restore(
+    choose: Choose,
+    destination: Destination,
+    *,
+    overwrite: bool,
+    undo: Undo | None = None,
+    progress: Progress | None = None,
+    account: Account | None = None,
+    tried: frozenset[str] = frozenset(),
+) -> Restored:
+    """Write secrets with check-and-set, then read back and compare each.
+
+    Args:
+        undo: is given the names that a batch is about to change, before it changes them.
+        progress: is told how many secrets are done.
+        account: is told of what is done and of each secret that is not, as the restore goes on. Without
+            it the first secret that cannot be restored is raised.
+        tried: what interrupted restores were writing: what they began is finished.
+    """
+    kept = Account() if account is None else account
+    refuse = None if account is None else account.refuse
+    for secrets in _in_order(choose, destination):
+        batch = _Batch(secrets, destination, overwrite=overwrite, refuse=refuse, tried=tried)
+        kept.plan(batch.counts(), left=batch.left)
+        if batch.changing and undo is not None:
+            undo(batch.changing)
+        for changes in batch.slices():
+            _write(changes, batch, destination, kept, refuse)
+        if isinstance(destination, Settling):
+            destination.settle(batch.back)
+            kept.lost(destination.losses())
+        if progress is not None:
+            progress(len(secrets))
+    return kept.counts
+
+
+def _write(
+    changes: Sequence[Change],
+    batch: _Batch,
+    destination: Destination,
+    account: Account,
+    refuse: Refuse | None,
+) -> None:
+    """Write a slice, read it back, and put on record what came of it, whatever interrupts that."""
+    account.writing([change.secret.name for change in changes])
+    refused: set[str] = set()
+
+    def note(name: str, error: StrongroomError) -> None:
+        refused.add(name)
+        account.refuse(name, error, tried=not isinstance(error, Conflict))
+
+    try:
+        destination.write(changes, refuse=None if refuse is None else note)
+        good = batch.compare_written([c for c in changes if c.secret.name not in refused], note, refuse)
+        account.written(batch.written_counts(good))
+    except BaseException:
+        if refuse is not None:
+            _count_interrupted(changes, batch, account)
+        raise
+    finally:
+        account.lost(destination.losses())
+
+
+def _count_interrupted(changes: Sequence[Change], batch: _Batch, account: Account) -> None:
+    """Count what of an interrupted slice is there, as far as its server still answers."""
+    good: list[str] = []
+
+    def ignore(name: str, error: StrongroomError) -> None:
+        pass
+
+    with suppress(StrongroomError):
+        whole = batch.compare_written(changes, ignore, ignore)
+        good = [change.secret.name for change in whole]
+        account.written(batch.written_counts(whole))
+    account.writing([change.secret.name for change in changes if change.secret.name not in good])
+
+
+class _Batch:
+    """What is to happen to one batch of secrets."""
+
+    def __init__(
+        self,
+        secrets: Sequence[Secret],
+        destination: Destination,
+        *,
+        overwrite: bool,
+        refuse: Refuse | None = None,
+        tried: frozenset[str] = frozenset(),
+    ) -> None:
+        self._tried = tried
+        self._destination = destination
+        self._kept = destination.kept if isinstance(destination, Lossy) else _whole
+        self._overwrite = overwrite
+        self._refused: set[str] = set()
+
+        def note(name: str, error: StrongroomError) -> None:
+            assert refuse is not None
+            self._refused.add(name)
+            refuse(name, error)
+
+        noting = None if refuse is None else note
+        self._heads = _as_far(destination.heads, [secret.name for secret in secrets], noting)
+        names = [name for name in self._heads if name not in self._refused]
+        self._found = _as_far(lambda some: present(destination, some), names, noting)
+        able = [secret for secret in secrets if secret.name not in self._refused]
+        begun = {s.name for s in able if s.name in self._found and self._is_begun(s)}
+        same = {s.name for s in able if s.name in self._found and s.name not in begun and self._same(s)}
+        self._fresh = {s.name for s in able if s.name not in self._heads} | begun
+        self._begun, self._unchanged = begun, same
+        over = [s.name for s in able if s.name not in self._fresh and s.name not in same]
+        self.changing = over if overwrite else []
+        self.left = [] if overwrite else over
+        written = self._fresh.union(self.changing)
+        self.back = [s for s in able if s.name in same or s.name in written]
+        self.changes = [Change(secret=s, expected=self._heads.get(s.name)) for s in able if s.name in written]
+
+    def _is_begun(self, secret: Secret) -> bool:
+        destination = self._destination
+        return isinstance(destination, Resuming) and destination.is_unfinished(
+            secret, self._found[secret.name], tried=secret.name in self._tried
+        )
+
+    def _same(self, secret: Secret) -> bool:
+        return self._equal(secret, self._found[secret.name])
+
+    def slices(self) -> Iterator[Sequence[Change]]:
+        """Yield what is to be written, in parts after each of which the account is put on record."""
+        size = SLICE if isinstance(self._destination, Lossy) else BATCH
+        if isinstance(self._destination, Rationed):
+            size = SLOW_SLICE
+        for start in range(0, len(self.changes), size):
+            yield self.changes[start : start + size]
+
+    def counts(self, *, without: Iterable[str] = ()) -> Restored:
+        """Return what is planned. ``written_counts`` tells what became of it."""
+        wanted = self.written_counts([c for c in self.changes if c.secret.name not in set(without)])
+        return wanted.plus(Restored(unchanged=len(self._unchanged), left=len(self.left)))
+
+    def written_counts(self, changes: Sequence[Change]) -> Restored:
+        """Count changes that were written."""
+        created = sum(change.secret.name in self._fresh for change in changes)
+        return Restored(
+            created=created,
+            changed=len(changes) - created,
+            versions=sum(v.value is not None for change in changes for v in change.secret.versions),
+        )
+
+    def planned(self, secret: Secret, *, cannot: str | None) -> Planned:
+        """Return what would happen to a secret."""
+        found = self._found.get(secret.name)
+        return Planned(
+            name=secret.name,
+            action=self._action(secret.name) if cannot is None else Action.CANNOT,
+            why=cannot or "",
+            version=secret.current.number,
+            written_at=_written_at(secret),
+            there_version=found.current.number if found else None,
+            there_written_at=_written_at(found) if found else None,
+            newer=_newer(secret, found) if found and secret.name not in self._unchanged else None,
+        )
+
+    def _action(self, name: str) -> Action:
+        if name in self._unchanged:
+            return Action.SAME
+        if name in self._fresh:
+            return Action.FINISH if name in self._begun else Action.CREATE
+        return Action.CHANGE if self._overwrite else Action.LEAVE
+
+    def compare_written(self, changes: Sequence[Change], note: Refuse, refuse: Refuse | None) -> list[Change]:
+        """Read back what was written; return what is as it was written."""
+        noting = None if refuse is None else note
+        names = [change.secret.name for change in changes]
+        unread: set[str] = set()
+
+        def note_unread(name: str, error: StrongroomError) -> None:
+            unread.add(name)
+            note(name, error)
+
+        back = _as_far(
+            lambda some: present(self._destination, some), names, None if noting is None else note_unread
+        )
+        good = []
+        for change in changes:
+            found = back.get(change.secret.name)
+            if change.secret.name in unread:
+                continue
+            if found is not None and self._written(change, found):
+                good.append(change)
+            elif noting is None:
+                raise _differs(change, found)
+            else:
+                note(change.secret.name, _differs(change, found))
+        return good
+
+    def _written(self, change: Change, found: Secret) -> bool:
+        """Compare what was read back: a new secret's whole history, an old one's newest version."""
+        wanted, found = self._kept(change.secret), self._kept(found)
+        return (change.expected is not None or wanted.versions == found.versions) and _equal(wanted, found)
+
+    def _equal(self, wanted: Secret, found: Secret) -> bool:
+        return _equal(self._kept(wanted), self._kept(found))
+
+
+def _differs(change: Change, found: Secret | None) -> StrongroomError:
+    """Say what is wrong with a secret that was just written: somebody else may have been faster."""
+    name, last = change.secret.name, (change.expected or 0) + len(change.secret.versions)
+    if found is None:
+        return Conflict(f"secret '{name}' was removed while it was being restored")
+    if found.current.number > max(last, change.secret.current.number):
+        return Conflict(f"somebody wrote to secret '{name}' while it was being restored")
+    return VerificationFailed(
+        f"secret '{name}' did not read back as it was written",
+        hint="What is there differs from the backup: compare the two. Other secrets are not affected.",
+    )
+
+
+def _as_far(
+    work: Callable[[list[str]], Mapping[str, T]], names: Sequence[str], refuse: Refuse | None
+) -> dict[str, T]:
+    """Do ``work`` for all names at once; where one of them is refused, for ever fewer, so that only that one
+    is left out. Twenty in a thousand cost two more reads of each, where halving would cost six."""
+    try:
+        return dict(work(list(names)))
+    except StrongroomError as error:
+        if refuse is None or not names or not concerns_one(error):
+            raise
+        if len(names) == 1:
+            refuse(names[0], error)
+            return {}
+    step = isqrt(len(names))
+    found: dict[str, T] = {}
+    for start in range(0, len(names), step):
+        found |= _as_far(work, names[start : start + step], refuse)
+    return found
+
+
+def _written_at(secret: Secret) -> str | None:
+    times = [time for time in (secret.updated_at, secret.current.created_at) if time]
+    return max(times, key=_moment, default=None)
+
+
+def _newer(wanted: Secret, found: Secret) -> Side:
+    ours, theirs = _written_at(wanted), _written_at(found)
+    if ours is None or theirs is None:
+        return Side.UNKNOWN
+    if _moment(ours) == _moment(theirs):
+        return Side.NEITHER
+    return Side.BACKUP if _moment(ours) > _moment(theirs) else Side.THERE
+
+
+def _moment(time: str) -> datetime:
+    """Read a time; one that is none is older than any."""
+    try:
+        found = datetime.fromisoformat(time)
+    except ValueError:
+        return datetime.min.replace(tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def present(destination: Destination, names: Iterable[str]) -> dict[str, Secret]:
+    """Return those of the named secrets that are there, with all their versions."""
+    entries = [Entry(name, 0) for name in names]
+    return {secret.name: secret for secret in destination.read(entries) if secret is not None}
+
+
+def _whole(secret: Secret) -> Secret:
+    return secret
+
+
+def _equal(wanted: Secret, found: Secret) -> bool:
+    """Compare current values and metadata; version numbers are the destination's own."""
+    return (wanted.current.value, wanted.current.media, wanted.current.state) == (
+        found.current.value,
+        found.current.media,
+        found.current.state,
+    ) and (wanted.type, wanted.tags, wanted.expires_at, wanted.rotation, wanted.metadata) == (
+        found.type,
+        found.tags,
+        found.expires_at,
+        found.rotation,
+        found.metadata,
+    )
+
+
+def _in_order(choose: Choose, destination: Destination) -> Iterator[list[Secret]]:
+    """Yield batches; what others rest on (mounts before what lies in them) in batches before theirs.
+
+    Those are settings, few and small: one pass gathers them all, another yields the rest.
+    """
+    layers = destination.layers() if isinstance(destination, Layered) else ()
+    if layers:
+        below: dict[str, list[Secret]] = {kind: [] for kind in layers}
+        for secret in choose():
+            if secret.type in below:
+                below[secret.type].append(secret)
+        for secrets in below.values():
+            yield from _batches(secrets)
+    yield from _batches(secret for secret in choose() if secret.type not in layers)
+
+
+def _batches(secrets: Iterable[Secret]) -> Iterator[list[Secret]]:
+    iterator = iter(secrets)
+    while batch := list(islice(iterator, BATCH)):
+        if any(secret.type == SNAPSHOT for secret in batch):
+            raise UsageError(
+                "This backup holds a snapshot of a whole server, in parts, and no secrets one by one.",
+                hint="Nothing was written. Bring it back with 'strongroom restore-snapshot'.",
+            )
+        yield batch

@@ -1,0 +1,151 @@
+"""restore as a run: what the ``recover`` queue does, with identities and destination at hand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from strongroom.errors import BackupQuarantined
+from strongroom.model import prepare
+from strongroom.operations.archive import quarantine
+from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.inventory import put_damaged_on_record
+from strongroom.operations.archive.select_backup import Choice, Chooser, Holder
+from strongroom.operations.identities import openers
+from strongroom.operations.policy_pins import check_target
+from strongroom.operations.restore.journal import (
+    DONE,
+    PARTIAL,
+    STOPPED,
+    Account,
+    Interrupted,
+    Journal,
+    continue_with,
+    interrupted,
+)
+from strongroom.operations.restore.restore import chosen, restore
+from strongroom.operations.restore.undo import undo_into
+from strongroom.operations.services import Services
+from strongroom.operations.shredding import record
+from strongroom.operations.timestamps import rfc3339
+from strongroom.state.records import Run, RunKind, Step, StepKind
+from strongroom.state.store import RunStore
+from strongroom.targets import Target
+
+
+class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a restore run is asked for, as its spec's options keep it."""
+
+    destination: str
+    names: tuple[str, ...] = ()
+    overwrite: bool = False
+
+
+prepare(RestoreOptions)
+
+
+def restore_step(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Restore from the first target that has the backup whole and validly signed."""
+    options = msgspec.convert(run.spec.options, RestoreOptions)
+    destination = services.destination(options.destination)
+    backup = open_anywhere(run, services)
+    folder = services.state_dir / "undo" / run.id
+    undo = undo_into(
+        folder,
+        destination,
+        services.identities(),
+        services.signers("recover"),
+        manifest=backup.manifest,
+    )
+    earlier = list(interrupted(folder.parent, to=options.destination, backup=backup.manifest.backup_id))
+    account = _account(folder, run, options, backup, earlier)
+    try:
+        done = restore(
+            lambda: chosen(backup, names=options.names, selection=run.spec.selection),
+            destination,
+            overwrite=options.overwrite,
+            undo=undo,
+            account=account,
+            tried=frozenset().union(*(one.tried for one in earlier)),
+        )
+    except BaseException:
+        account.end(STOPPED)
+        raise
+    account.end(PARTIAL if done.not_done else DONE)
+    continue_with([one for one in earlier if one.folder != folder], folder)
+    return {
+        "backup": backup.manifest.backup_id,
+        **msgspec.to_builtins(done),
+        "losses": list(account.losses),
+        "not_done_by": account.by_code,
+        "record": str(folder),
+        "aside": [f"{one.name} ({one.code})" for one in backup.aside],
+    }
+
+
+def _account(
+    folder: Path, run: Run, options: RestoreOptions, backup: Replicated, earlier: Sequence[Interrupted]
+) -> Account:
+    """Open an account beside what the restore overwrites."""
+    journal = Journal(
+        started_at=rfc3339(time.time()),
+        backup=backup.manifest.backup_id,
+        to=options.destination,
+        goes_on=f"strongroom retry {run.id}",
+    )
+    lost = tuple(dict.fromkeys(line for one in earlier for line in one.losses))
+    account = Account(folder, journal, earlier=lost)
+    account.begin()
+    return account
+
+
+def open_anywhere(run: Run, services: Services) -> Replicated:
+    """Open the run's backup, or the newest that covers what it is to restore, from all targets that have it.
+
+    Each wrapping key is opened once: what does not open from one target may from another.
+    """
+    openers(run.spec, services)  # one that opens nothing asks no target
+    record.check(services.store, run.spec.backup, services.signer_fingerprints)
+    targets = [check_target(run, pin.name, services) for pin in run.spec.targets]
+    trusted = services.signer_fingerprints
+    chooser = Chooser(
+        [Holder(target.name, partial(_the, target)) for target in targets],
+        trusted=trusted,
+        quarantined=quarantine.recorded(services.store),
+        gone=frozenset(record.asked(services.store, trusted)),
+    )
+    choice = _choose(chooser, run)
+    put_damaged_on_record(services.store, chooser.damaged)
+    backup = Replicated(
+        choice, services.identities(), trusted=trusted, told=partial(_put_on_record, services.store)
+    )
+    backup.unlock()
+    return backup
+
+
+def _choose(chooser: Chooser, run: Run) -> Choice:
+    """Choose the backup that the run is about; for a drill whose backup is set aside, the one before it."""
+    rehearsed = run.facts.get(StepKind.DRILL_RESTORE, {}).get("backup")
+    asked = Asked(backup=rehearsed or run.spec.backup, selection=run.spec.selection, partial=True)
+    try:
+        return chooser.choose(asked)
+    except BackupQuarantined:
+        if run.spec.kind is not RunKind.DRILL or rehearsed:
+            raise
+    return chooser.choose(Asked(policy=run.spec.policy, partial=True))
+
+
+def _put_on_record(store: RunStore, name: str, why: str, backup: str) -> None:
+    """Have a replica repaired that could not be read: the restore itself goes on with another one."""
+    if backup:
+        put_damaged_on_record(store, {(name, backup): why})
+
+
+def _the(target: Target) -> Target:
+    return target

@@ -1,0 +1,160 @@
+"""undo: sealed files of what a restore is about to overwrite.
+
+Sealed to whoever could open the backup that is being restored: to the public side of the
+same identities. Each batch of a restore gets its file before it writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from strongroom.container.about import About
+from strongroom.container.bundle import BundleWriter
+from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.digests import name_hash
+from strongroom.container.manifest import (
+    Counts,
+    Manifest,
+    ManifestRecipient,
+    ManifestSelection,
+    sign_manifest,
+)
+from strongroom.container.receipt import sign_receipt
+from strongroom.container.wrapping import WrappingKey
+from strongroom.container.writer import Sealed, write_container
+from strongroom.errors import ConfigError
+from strongroom.keys import Opener, Recipient
+from strongroom.keys.allof import TYPE as ALL_OF
+from strongroom.keys.allof import AllOfIdentity
+from strongroom.model import Entry
+from strongroom.operations.layout import container_entry, container_name, manifest_name, sealed_receipt
+from strongroom.operations.restore.restore import Undo
+from strongroom.operations.timestamps import rfc3339
+from strongroom.sources import Source
+
+
+def undo_into(
+    folder: Path,
+    source: Source,
+    identities: Sequence[Opener],
+    signer: CertifiedSigner,
+    *,
+    manifest: Manifest | None = None,
+) -> Undo:
+    """Return an :data:`Undo` that writes ``folder/0001.strongroom`` and so on.
+
+    Args:
+        manifest: the backup's that is restored, if there is one: whoever needed several keys
+            for it needs them for the way back too.
+    """
+    recipients = _recipients(identities, manifest)
+    if not recipients:
+        raise ConfigError(
+            "nothing would be overwritten without a way back: an identity is needed to seal the undo file"
+        )
+    written = len(list(folder.glob("*.strongroom")))  # an attempt that died may have kept some
+
+    def keep(names: Sequence[str]) -> None:
+        nonlocal written
+        written += 1
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        seal_to_file(folder / f"{written:04}.strongroom", source, names, recipients=recipients, signer=signer)
+
+    return keep
+
+
+def _recipients(identities: Sequence[Opener], manifest: Manifest | None) -> list[Recipient]:
+    """Return the backup's own recipients as far as they are at hand, else everything at hand."""
+    sealing = (each for each in identities if not isinstance(each, AllOfIdentity) or each.seals)
+    found = [identity.recipient() for identity in sealing]
+    own = {recipient.fingerprint for recipient in manifest.recipients} if manifest else set()
+    all_of = {recipient.type for recipient in manifest.recipients} == {ALL_OF} if manifest else False
+    fitting = [recipient for recipient in found if recipient.fingerprint in own]
+    if not fitting and all_of:
+        fitting = [recipient for recipient in found if recipient.type == ALL_OF]
+    return fitting or [recipient for recipient in found if recipient.type != ALL_OF]
+
+
+def seal_to_file(
+    path: Path,
+    source: Source,
+    names: Sequence[str],
+    *,
+    recipients: Sequence[Recipient],
+    signer: CertifiedSigner,
+) -> None:
+    """Seal the named secrets as they are now into one single-file backup."""
+    about = _about(source.name)
+    hashed = sorted((name_hash(about.name_key, name), name) for name in names)
+    found = source.read([Entry(name, 0) for _, name in hashed])
+    rows = ((place, secret) for (place, _), secret in zip(hashed, found, strict=True) if secret is not None)
+    content = bytearray()
+    sealed = write_container(
+        content.extend,
+        rows,
+        about=about,
+        wrapping_key=WrappingKey.create(recipients),
+        signer=signer,
+        digest_key=os.urandom(32),
+    )
+    manifest = sign_manifest(_manifest(about, sealed, recipients, signer), signer)
+    with BundleWriter(path) as bundle:
+        _add(bundle, container_name(about.backup_id, sealed.hexdigest), content)
+        _add(bundle, manifest_name(about.backup_id), manifest)
+        bundle.close(commit=True)
+
+
+def _add(bundle: BundleWriter, name: str, content: bytes | bytearray) -> None:
+    bundle.put(name, [bytes(content)], size=len(content), sha256=hashlib.sha256(content).digest())
+
+
+def _about(source: str) -> About:
+    now = time.time()
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    return About(
+        backup_id=f"{stamp}-{os.urandom(4).hex()}",
+        piece=0,
+        pieces=1,
+        source=source,
+        policy="(undo)",
+        values=True,
+        created_at=rfc3339(now),
+        name_key=os.urandom(32),
+    )
+
+
+def _manifest(
+    about: About, sealed: Sealed, recipients: Sequence[Recipient], signer: CertifiedSigner
+) -> Manifest:
+    receipt = sealed_receipt(about, sealed)
+    return Manifest(
+        backup_id=about.backup_id,
+        policy=about.policy,
+        source=about.source,
+        created_at=about.created_at,
+        values=True,
+        sealed=True,
+        selection=ManifestSelection(),
+        counts=Counts(secrets=sealed.secrets, versions=sealed.versions, size=sealed.size),
+        recipients=tuple(
+            ManifestRecipient(
+                name=recipient.label,
+                type=recipient.type,
+                fingerprint=recipient.fingerprint,
+                post_quantum=recipient.post_quantum,
+                describes=recipient.describe(),
+            )
+            for recipient in recipients
+        ),
+        targets=(),
+        quorum=1,
+        regions=1,
+        providers=1,
+        not_contained=(),
+        containers=(container_entry(receipt, sign_receipt(receipt, signer), signer.public),),
+        previous=None,
+    )

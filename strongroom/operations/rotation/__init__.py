@@ -1,0 +1,1 @@
+"""Bringing backups to other recipients: re-wrap and re-encrypt."""

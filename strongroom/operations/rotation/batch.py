@@ -1,0 +1,100 @@
+"""rewrap: a slice of a rotation's plan in one step; a step a backup costs more than the re-wrapping.
+
+Of a slice, a backup that does not go through at once is handed on as a ``ROTATE`` step of its own, with
+that step's retries, its pauses and its place in the record: so it costs the others nothing. What is
+left when the time is up is handed on as further slices: so a slow key or a rate makes short steps,
+a step cannot outlive a limit, and whoever is idle takes of the rest. Both are results like any other,
+recorded in the one transaction that inserts the steps they lead to: a process that dies
+before it has lost nothing but time, since the next one finds each envelope that is there. A slice
+that was started too often without an outcome falls apart into steps of single backups, and what
+kills its worker is found out among them.
+
+Where a slice ends follows from where it begins, so nothing has to be agreed on, or frozen.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from strongroom.errors import StrongroomError
+from strongroom.operations.rotation.rotate import Rotator, options_of
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, Step, StepKind
+
+log = logging.getLogger(__name__)
+
+SLICE, MOST = 32, 128
+"""Backups of a step, the last of a plan and the first: a step costs some ten milliseconds, a re-wrapping one
+or two. So there are few steps as long as much is left, and short ones at the end, for all processes to
+end together."""
+
+STEP_SECONDS = 5.0
+"""After which a step begins with no further backup: what is done again if a process dies now."""
+
+
+def end_of(start: int, backups: int) -> int:
+    """Return the place in the plan before which the slice ends that begins at ``start``.
+
+    The first has one backup: what is wrong with a rotation shows before others are begun, and who
+    forks others off has been asked by then for what has to be asked. The next ones have a quarter of
+    what is left, as a power of two from :data:`SLICE` to :data:`MOST`; one that begins within these
+    ends where the largest power of two that fits does, so that a rest makes several (2, 4, 16 of 22)
+    for several processes. So no slice reaches beyond one that it began within.
+    """
+    if start == 0:
+        return min(1, backups)
+    at = start - 1
+    share = max(SLICE, min(MOST, (backups - start) // 4))
+    size = min(1 << share.bit_length() - 1, at & -at or MOST)
+    return min(start + size, backups)
+
+
+def slices(begin: int, end: int, *, backups: int) -> Iterator[Step]:
+    """Yield the steps that re-wrap this part of a plan of so many ``backups``."""
+    while begin < end:
+        yield Step(StepKind.REWRAP, begin)
+        begin = end_of(begin, backups)
+
+
+def first_steps(run: Run, backups: int) -> tuple[Step, ...]:
+    """Return the steps that a plan of so many backups leads to."""
+    if options_of(run).reencrypt:
+        return tuple(Step(StepKind.ROTATE, piece) for piece in range(backups))
+    return tuple(slices(0, backups, backups=backups))
+
+
+def following(run: Run, step: Step, result: Mapping[str, Any]) -> tuple[Step, ...]:
+    """Return the steps that a slice leads to; ``result`` is empty if it was given up."""
+    if step.kind is not StepKind.REWRAP:
+        return ()
+    backups = len(run.facts["backups"])
+    end = end_of(step.piece, backups)
+    alone = result["alone"] if result else range(step.piece, end)
+    rest = slices(result["rest"], end, backups=backups) if result else ()
+    return (*(Step(StepKind.ROTATE, piece) for piece in alone), *rest)
+
+
+def rewrap(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Re-wrap the backups of a slice.
+
+    The result has what each of them was and is; which places of the plan go ``alone``; and where
+    the ``rest`` begins (at the end, if there is none).
+    """
+    plan = run.facts["backups"]
+    end = end_of(step.piece, len(plan))
+    rotator = Rotator(run, services, plan[step.piece : end])
+    done: list[dict[str, Any]] = []
+    alone: list[int] = []
+    until = time.monotonic() + STEP_SECONDS
+    for piece in range(step.piece, end):
+        if piece > step.piece and time.monotonic() > until:
+            return {"backups": done, "alone": alone, "rest": piece}
+        try:
+            done.append(rotator.rotate(plan[piece]))
+        except StrongroomError as error:
+            log.info("rewrap-alone", extra={"run": run.id, "piece": piece, "error_class": error.code})
+            alone.append(piece)
+    return {"backups": done, "alone": alone, "rest": end}

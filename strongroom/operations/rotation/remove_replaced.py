@@ -1,0 +1,111 @@
+"""Removing what a re-encryption replaced: only once the new backup is good, only where nothing locks.
+
+Deletion takes back nothing that was copied; it ends what a key that leaked opens here, once the
+store has let go of the versions that it may hide.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.container.manifest import Manifest
+from strongroom.errors import MissingPiece, QuorumNotMet, StrongroomError, TargetLocked, UsageError
+from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
+from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.backup.commit import missing_from_quorum
+from strongroom.operations.key_management.exposure import OldVersions, hidden_of, locked_until
+from strongroom.operations.layout import containers_prefix, manifest_name, successor_of
+from strongroom.operations.services import Services
+from strongroom.targets import Target
+from strongroom.targets.repaired import copies
+
+
+class Removed(Struct, frozen=True, kw_only=True):
+    """What became of a replaced backup: the targets it is gone from, and why it stays on others.
+
+    ``hidden`` is what of it some of those that it is gone from still hide.
+    """
+
+    backup: str
+    gone: tuple[str, ...]
+    kept: dict[str, str]
+    hidden: dict[str, OldVersions]
+
+
+def remove_replaced(services: Services, old: str) -> Removed:
+    """Remove a backup from each target that has its successor good, as last read back.
+
+    It may be repeated, and die at any point: the manifest goes first, so that no half of a backup
+    is ever visible, and what is left of its objects goes the next time.
+
+    Raises:
+        MissingPiece: the catalog does not know it.
+        UsageError: it was never sealed anew.
+        QuorumNotMet: its successor is not good on enough targets to be a backup.
+    """
+    entry, new = services.store.backup(old), services.store.backup(successor_of(old))
+    if entry is None:
+        raise MissingPiece(f"the catalog has no backup '{old}'")
+    if new is None:
+        raise UsageError(f"Backup {old} was not sealed anew, so nothing replaces it.", hint="")
+    good = {one.target for one in services.store.replicas(new.backup) if one.good and one.verified}
+    if lacking := missing_from_quorum(services.pinned(entry.policy).spec, tuple(good)):
+        raise QuorumNotMet(
+            f"what replaces {old} is not safe yet: {lacking}", hint="Verify or repair it first."
+        )
+    kept: dict[str, str] = {}
+    hidden: dict[str, OldVersions] = {}
+    for replica in services.store.replicas(old):
+        if replica.target not in good:
+            kept[replica.target] = "its successor is not good there"
+            continue
+        left = _removed(services, old, new.backup, replica.target)
+        if isinstance(left, str):
+            kept[replica.target] = left
+        else:
+            services.store.drop_replica(old, replica.target)
+            hidden[replica.target] = left
+    gone = tuple(hidden)
+    hidden = {name: left for name, left in hidden.items() if left.count}
+    noted = {"gone": gone, "kept": kept, "hidden": msgspec.to_builtins(hidden)}
+    services.store.event("backup.removed", backup=old, successor=new.backup, **noted)
+    return Removed(backup=old, gone=gone, kept=kept, hidden=hidden)
+
+
+def _removed(services: Services, backup: str, successor: str, name: str) -> str | OldVersions:
+    """Remove a backup from one target; return why it stays, or what is hidden of it now."""
+    try:
+        target = services.target(name)
+        if not copies(target, manifest_name(successor)):
+            # Another medium under the name of the one that was here: nothing is known of that one.
+            return "its successor is not there: this may be another medium"
+        manifest = _manifest(services, target, backup)
+        if manifest is not None and (until := locked_until(manifest, target)):
+            return f"locked until {until}"
+        _remove(target, backup, manifest)
+    except TargetLocked as error:
+        return f"locked: {error.message}"
+    except StrongroomError as error:
+        return f"{error.code}: {error.message}"
+    return hidden_of(target, backup, wrapping_keys(manifest) if manifest else ())
+
+
+def _manifest(services: Services, target: Target, backup: str) -> Manifest | None:
+    if not copies(target, manifest_name(backup)):
+        return None  # an earlier attempt got that far
+    return read_manifest(target, backup, trusted=services.signer_fingerprints)
+
+
+def _remove(target: Target, backup: str, manifest: Manifest | None) -> None:
+    for name in copies(target, manifest_name(backup)):
+        target.delete(name)
+    for key in wrapping_keys(manifest) if manifest else ():
+        _empty(target, envelopes_prefix(key))
+    target.abort_incomplete(containers_prefix(backup))
+    _empty(target, containers_prefix(backup))
+
+
+def _empty(target: Target, prefix: str) -> None:
+    for name in [info.name for info in target.list(prefix)]:
+        target.delete(name)

@@ -1,0 +1,193 @@
+"""rotate: all backups of a policy for the recipients that it names now.
+
+A plan lists the backups. What is sealed anew takes one step a backup; what is re-wrapped, which is
+little work, goes in slices of the plan (:mod:`~strongroom.operations.rotation.batch`). Every step stands
+alone: it may run twice, late, or die half-way, and whoever does it again finds what is done
+already. The run's rows are the report of what each backup was and is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from strongroom.container.manifest import Manifest, check_receipts, parse_manifest
+from strongroom.errors import ConfigError, MissingPiece, RecordRefused, StrongroomError, Tampered
+from strongroom.model import prepare
+from strongroom.operations import policy_pins
+from strongroom.operations.archive.locks import lock_until
+from strongroom.operations.identities import openers
+from strongroom.operations.key_management.exposure import still_opens
+from strongroom.operations.layout import manifest_name
+from strongroom.operations.rotation.reencrypt import away_from, reencrypt_backup
+from strongroom.operations.rotation.rewrap import Rotation, rewrap_backup
+from strongroom.operations.services import Pinned, Services
+from strongroom.operations.shredding import record
+from strongroom.state.records import Run, Step
+from strongroom.targets import Target
+from strongroom.targets.repaired import sound_copy
+from strongroom.vault.pace import Pace
+
+
+class RotateOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rotation is asked for, as its run's options keep it.
+
+    ``reencrypt`` seals anew under new keys, for a key that leaked; else envelopes are
+    re-wrapped. ``backups`` names some instead of all. ``rate`` bounds the wrapping keys a
+    second, over the processes of a host. ``renew`` and ``keep_older`` are those of
+    :class:`~strongroom.operations.rotation.rewrap.Rotation`.
+    """
+
+    reencrypt: bool = False
+    backups: tuple[str, ...] = ()
+    rate: float | None = None
+    renew: bool = False
+    keep_older: bool = False
+
+
+prepare(RotateOptions)
+
+
+def options_of(run: Run) -> RotateOptions:
+    """Return what a rotation is asked for."""
+    return msgspec.convert(run.spec.options, RotateOptions)
+
+
+def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """List the backups that are to be rotated: those named, in their order; else all, the oldest first."""
+    wanted = options_of(run).backups
+    shredding = record.asked(
+        services.store, services.signer_fingerprints
+    )  # under a new key it could be brought back
+    known = [backup for backup in services.store.names(run.spec.policy) if backup not in shredding]
+    for backup in shredding & set(wanted):
+        record.check(services.store, backup, services.signer_fingerprints)
+    if missing := sorted(set(wanted) - set(known)):
+        raise MissingPiece(f"the catalog has no backup of policy '{run.spec.policy}' named {missing[0]}")
+    found = list(dict.fromkeys(wanted or reversed(known)))
+    return {"plan": {"pieces": len(found)}, "backups": found}
+
+
+def rotate(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Rotate one backup of the plan; the result says what it was and what it is now."""
+    backup = run.facts["backups"][step.piece]
+    return Rotator(run, services, [backup]).rotate(backup)
+
+
+class Rotator:
+    """Rotates some backups of one run: what is alike for all of them is looked up once.
+
+    Raises:
+        RecordRefused: the run is not this process's own policy's; see :func:`check_rotating`.
+    """
+
+    def __init__(self, run: Run, services: Services, backups: Sequence[str]) -> None:
+        self._run = run
+        self._services = services
+        self._pinned = check_rotating(run, services)
+        self._options = options_of(run)
+        self._pace = Pace(self._options.rate, shared=services.state_dir / "rotate.pace").wait
+        self._digests = services.store.digests(backups)
+        self._replicas = services.store.replicas_of(backups)
+        # Now, whatever the first backup is: a process that is forked off later must not ask a person again.
+        # What an identity lacks is said with each backup that needs it.
+        with suppress(StrongroomError):
+            services.identities()
+
+    def rotate(self, backup: str) -> dict[str, Any]:
+        """Rotate one of the backups; return what it was and what it is now."""
+        manifest, targets, missed = held(self._run, backup, self._digests.get(backup), self._services)
+        result = {"backup": backup, "sealed": manifest.sealed, "missed": missed}
+        if not manifest.sealed:
+            return result
+        rotation = self._rotation(manifest)
+        if self._options.reencrypt:
+            check_receipts(manifest)
+            made = reencrypt_backup(self._run, manifest, targets, rotation, self._services)
+            return result | made | {"missed": missed | made.get("missed", {})}
+        keys = list(rewrap_backup(manifest, targets, rotation))
+        away = away_from(self._replicas[backup], targets)
+        still = still_opens(manifest, targets, self._pinned.recipients, away=away)
+        for key in keys:
+            missed |= key.missed
+        return result | {"keys": msgspec.to_builtins(keys), "still": msgspec.to_builtins(still)}
+
+    def _rotation(self, manifest: Manifest) -> Rotation:
+        services = self._services
+        return Rotation(
+            recipients=self._pinned.recipients,
+            identities=openers(self._run.spec, services),
+            signer=services.signers("recover"),
+            trusted=services.signer_fingerprints,
+            until=lock_until(manifest, self._pinned.spec.keep_days),
+            pace=self._pace,
+            renew=self._options.renew,
+            keep_older=self._options.keep_older,
+        )
+
+
+def check_rotating(run: Run, services: Services) -> Pinned:
+    """Return the policy to rotate by, refusing a run whose recipients are not the policy's own.
+
+    Rotating adds readers, so no more is taken from the record than sealing takes.
+    """
+    pinned = services.pinned(run.spec.policy)
+    for field in ("recipients", "targets", "source"):
+        if getattr(run.spec, field) != getattr(pinned.spec, field):
+            raise RecordRefused(f"run {run.id} disagrees with this worker's own policy in '{field}'")
+    if pinned.spec.sealed and not pinned.recipients:
+        raise ConfigError(f"this process does not know the recipients of policy '{run.spec.policy}'")
+    return pinned
+
+
+def held(
+    run: Run, backup: str, recorded: str | None, services: Services
+) -> tuple[Manifest, list[Target], dict[str, str]]:
+    """Return a backup's manifest, the targets that hold it, and what is wrong with the others.
+
+    Args:
+        recorded: the SHA-256 of its manifest that the catalog knows, in hex.
+
+    Raises:
+        MissingPiece: no target gave the manifest that the catalog knows.
+        RecordRefused: it is a backup of another policy, whose readers are not ours to add.
+    """
+    known: dict[bytes, Manifest] = {}
+    found: dict[str, Manifest] = {}
+    missed: dict[str, StrongroomError] = {}
+    for pin in run.spec.targets:
+        try:
+            target = policy_pins.check_target(run, pin.name, services)
+            found[pin.name] = _manifest(target, backup, recorded, known, services)
+        except StrongroomError as error:
+            missed[pin.name] = error
+    if not found:
+        passing = next((error for error in missed.values() if error.transient), None)
+        raise passing or MissingPiece(f"no target gave the manifest of {backup} that the catalog knows")
+    manifest = next(iter(found.values()))
+    if manifest.policy != run.spec.policy or manifest.backup_id != backup:
+        raise RecordRefused(f"backup {backup} is not one of policy '{run.spec.policy}'")
+    said = {name: f"{error.code}: {error.message}" for name, error in missed.items()}
+    return manifest, [services.target(name) for name in found], said
+
+
+def _manifest(
+    target: Target, backup: str, recorded: str | None, known: dict[bytes, Manifest], services: Services
+) -> Manifest:
+    """Return a target's manifest; one that another target gave too is not parsed again."""
+
+    def parsed(content: bytes) -> Manifest:
+        digest = hashlib.sha256(content)
+        if recorded is not None and digest.hexdigest() != recorded:
+            raise Tampered(f"target '{target.name}' holds another manifest of {backup} than was recorded")
+        key = digest.digest()
+        if key not in known:
+            trusted = services.signer_fingerprints
+            known[key] = parse_manifest(content, trusted=trusted, receipts=False)
+        return known[key]
+
+    return sound_copy(target, manifest_name(backup), parsed)

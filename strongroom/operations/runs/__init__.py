@@ -1,0 +1,1 @@
+"""The engine: runs, their steps, and who performs them."""

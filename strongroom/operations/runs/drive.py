@@ -1,0 +1,240 @@
+"""The in-process driver: the same steps, without a broker.
+
+Captures, verifications and re-wrappings are spread over forked processes when there are several; uploads
+and repairs, which mostly wait for a network, overlap in threads; all else runs here. Records
+go through the same run store, so a run that is killed here is resumed by whoever drives it next.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import nullcontext
+from multiprocessing import get_context
+from threading import Thread
+
+from strongroom.errors import StillEnding
+from strongroom.keys.prompting import unasked
+from strongroom.operations.runs.process_lock import driving
+from strongroom.operations.runs.steps import perform, recover
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, StepKind, StepState, Ticket
+from strongroom.system.forking import cores, die_with_parent, may_fork
+
+SPREAD = frozenset({StepKind.CAPTURE, StepKind.VERIFY, StepKind.REWRAP})
+"""What is worth a process of its own: it computes, and shares nothing with its siblings."""
+
+ONE_HERE = frozenset({StepKind.REWRAP})
+"""Spread only once one of them was done here. What a person is asked for, a PIN or a passphrase, is asked
+in this process then, and the forked ones have it from there; they themselves ask nobody."""
+
+OVERLAP = frozenset({StepKind.UPLOAD, StepKind.REPAIR})
+"""What waits for others: done one after the other, three regions would take as long as their sum."""
+
+THREADS = 8
+
+ENDS_SECONDS = 60.0
+"""How long a run that is being cancelled waits for others: four of the usual leases."""
+
+Watch = Callable[[Ticket], None]
+
+
+def drive(
+    run_id: str,
+    tickets: Iterable[Ticket],
+    services: Services,
+    *,
+    watch: Watch | None = None,
+    processes: int = 0,
+    spread: frozenset[StepKind] = SPREAD,
+    overlap: frozenset[StepKind] = OVERLAP,
+    patience: float = math.inf,
+) -> Run:
+    """Perform a run to its end and return it.
+
+    Args:
+        watch: is told of each ticket when its step is over.
+        processes: how many to spread over; 0 means one a core, 1 keeps all in this one.
+        spread: the kinds of steps that may run in a process of their own.
+        overlap: the kinds that may run in a thread of their own.
+        patience: seconds to wait while there is nothing to do but for others to let go of their steps.
+
+    Raises:
+        StillEnding: the patience is over.
+    """
+    pool = _Pool(services, processes or cores(), spread, overlap)
+    with driving(services.state_dir, run_id, services.owner):
+        _through(run_id, list(tickets), pool, services, watch=watch, patience=patience)
+    return services.store.load(run_id)
+
+
+def end(run_id: str, services: Services, tickets: Iterable[Ticket] | None = None) -> Run:
+    """Bring a run that is being cancelled to its end and return it. This ends, whatever others do.
+
+    Raises:
+        StillEnding: another process kept a step for too long.
+    """
+    due = services.store.take_ready(run_id, window=1) if tickets is None else tickets
+    return drive(run_id, due, services, processes=1, patience=ENDS_SECONDS)
+
+
+def _through(
+    run_id: str,
+    queue: list[Ticket],
+    pool: _Pool,
+    services: Services,
+    *,
+    watch: Watch | None,
+    patience: float,
+) -> None:
+    until = time.monotonic() + patience
+    try:
+        while not services.store.load(run_id).state.final or queue or pool.busy:
+            if queue or pool.busy:
+                queue += _round(queue, pool, services, watch)
+                until = time.monotonic() + patience
+            if not queue and not pool.busy:
+                queue = _overdue(run_id, services)
+            if not queue and time.monotonic() > until:
+                _complain(run_id, services)
+    finally:
+        pool.close()
+
+
+def _round(queue: list[Ticket], pool: _Pool, services: Services, watch: Watch | None) -> list[Ticket]:
+    """Hand out what can be spread, do one other step here, collect what is done."""
+    queue[:] = [ticket for ticket in queue if not pool.take(ticket, len(queue))]
+    over: list[tuple[Ticket, list[Ticket]]] = []
+    if queue:
+        ticket = queue.pop(0)
+        if ticket.step.kind is StepKind.REPORT:  # nothing is left to spread
+            pool.dismiss()
+        over.append((ticket, perform(ticket, services)))
+        pool.done_here.add(ticket.step.kind)
+    over += pool.collect(block=not over)
+    for ticket, _ in over:
+        if watch is not None:
+            watch(ticket)
+    return [ticket for _, following in over for ticket in following]
+
+
+def _overdue(run_id: str, services: Services) -> list[Ticket]:
+    if services.store.load(run_id).state.final:
+        return []
+    recover(services, strict=run_id)
+    tickets = services.store.take_ready(run_id, window=services.limits.window)
+    if not tickets:
+        # A retry's pause, or another process's lease: nothing announces its end.
+        time.sleep(0.1)
+    return tickets
+
+
+def _complain(run_id: str, services: Services) -> None:
+    """Raise StillEnding and name whom the run waits for, unless it has ended just now."""
+    if services.store.load(run_id).state.final:
+        return
+    rows = [row for row in services.store.rows(run_id) if not row.state.settled]
+    held = [f"{row.step} (process {row.owner})" for row in rows if row.state is StepState.RUNNING]
+    waiting = [str(row.step) for row in rows if row.state is not StepState.RUNNING]
+    raise StillEnding(
+        f"run {run_id} has not ended within {ENDS_SECONDS:g} s: it waits for "
+        + (", ".join((held or waiting)[:5]) or "nothing on record")
+    )
+
+
+class _Pool:
+    """Forked workers, started on first use; none where forking is not safe."""
+
+    def __init__(
+        self, services: Services, processes: int, spread: frozenset[StepKind], overlap: frozenset[StepKind]
+    ) -> None:
+        self._services = services
+        self.done_here: set[StepKind] = set()
+        self._spread = spread
+        self._overlap = overlap if processes > 1 else frozenset[StepKind]()
+        self._threads: ThreadPoolExecutor | None = None
+        self._processes = processes if may_fork() else 1
+        self._executor: ProcessPoolExecutor | None = None
+        self._leaving: Thread | None = None
+        self._futures: dict[Future[list[Ticket]], Ticket] = {}
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._futures)
+
+    def take(self, ticket: Ticket, queued: int) -> bool:
+        """Take a ticket if a process or thread pays for it: a single step is faster here."""
+        worth = self._processes > 1 and (queued > 1 or self._executor is not None)
+        if ticket.step.kind in self._overlap and (queued > 1 or self._futures):
+            self._overlapped(ticket)
+        elif worth and ticket.step.kind in self._ready and self._may_fork():
+            self._submit(ticket)
+        else:
+            return False
+        return True
+
+    @property
+    def _ready(self) -> frozenset[StepKind]:
+        return self._spread - (ONE_HERE - self.done_here)
+
+    def _overlapped(self, ticket: Ticket) -> None:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="drive")
+        self._futures[self._threads.submit(perform, ticket, self._services)] = ticket
+
+    def _may_fork(self) -> bool:
+        """Tell whether no thread is left that may hold a lock, which a child would wait for for ever."""
+        if self._executor is not None:  # all its processes were started with the first ticket
+            return True
+        if self._futures:
+            return False
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
+        return True
+
+    def _submit(self, ticket: Ticket) -> None:
+        if self._executor is None:
+            # A fork inherits the services; nothing of them could be pickled, nor should it be.
+            _Forked.services = self._services
+            self._executor = ProcessPoolExecutor(
+                self._processes,
+                mp_context=get_context("fork"),
+                initializer=die_with_parent,
+                initargs=(os.getpid(),),
+            )
+        self._futures[self._executor.submit(_perform_forked, ticket)] = ticket
+
+    def collect(self, *, block: bool) -> list[tuple[Ticket, list[Ticket]]]:
+        if not self._futures:
+            return []
+        done, _ = wait(self._futures, timeout=None if block else 0, return_when=FIRST_COMPLETED)
+        return [(self._futures.pop(future), future.result()) for future in done]
+
+    def dismiss(self) -> None:
+        """Have the forked processes go, and do not wait until they have let go of their memory."""
+        self._processes = 1
+        if self._executor is not None and self._leaving is None:
+            self._leaving = Thread(target=self._executor.shutdown, name="dismiss")
+            self._leaving.start()
+
+    def close(self) -> None:
+        if self._leaving is not None:
+            self._leaving.join()
+        for executor in (self._executor, self._threads):
+            if executor is not None:
+                executor.shutdown(cancel_futures=True)
+
+
+class _Forked:
+    """What a forked worker finds already there."""
+
+    services: Services
+
+
+def _perform_forked(ticket: Ticket) -> list[Ticket]:
+    with unasked() if ticket.step.kind in ONE_HERE else nullcontext():
+        return perform(ticket, _Forked.services)

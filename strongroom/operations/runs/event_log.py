@@ -1,0 +1,115 @@
+"""Tells the log what came of steps and runs: a fixed event name, and what identifies it as fields.
+
+One line for each run that ended, at the level it deserves. A run that fails is told by the process that
+decided it, with the exception, so that an error tracker has its stack. A command line shows none of this:
+it has its own words.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from strongroom.errors import RunFailed, StrongroomError
+from strongroom.operations import recorded_errors
+from strongroom.state.records import Run, RunState, Step, StepKind, StepRow, StepState, Verdict
+from strongroom.state.store import RunStore
+
+log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())
+
+REPORT = StepKind.REPORT.value
+
+
+def attempt_failed(run: Run, step: Step, error: Exception, *, again: bool) -> None:
+    """Tell of a failed attempt; ``again``: the step will be tried once more."""
+    unexpected = not isinstance(error, StrongroomError)
+    fields = _fields(run, str(step), _class_of(error)) | {"again": again}
+    if not unexpected:
+        log.warning("step-failed", extra=fields)
+    else:  # of a run that fails it is told once, when that is
+        level = logging.WARNING if again or run.closing or _ends(run, step) else logging.ERROR
+        log.log(level, "step-crashed", exc_info=error, extra=fields)
+
+
+def recorded(
+    run: Run, step: Step, store: RunStore, *, verdict: Verdict | None = None, error: Exception | None = None
+) -> None:
+    """Tell what a recorded outcome made of the run, if it made something of it.
+
+    Args:
+        run: the run as it is after the outcome was recorded.
+        verdict: what was decided on it; ``None`` if nothing was.
+        error: what the step failed of.
+    """
+    by_verdict = verdict is not None and verdict.state is RunState.FAILED
+    if by_verdict or (verdict is None and error is not None and _ends(run, step)):
+        failed(run, str(step), None if by_verdict else error)
+    elif run.state.final:
+        _ended(run, store)
+
+
+def failed(run: Run, step: str, error: Exception | None = None) -> None:
+    """Tell that a run fails, and of what. Called once a run, by whoever decided it."""
+    error = error or _raised(run)
+    why = recorded_errors.apart(run.error)[0].removeprefix(f"{step}: ")
+    fields = _fields(run, step, _class_of(error)) | {"why": why}
+    log.error("run-failed", exc_info=error, extra=fields)
+
+
+def failed_unattended(run: Run) -> None:
+    """Tell that a run fails since its workers died or nothing was left to do."""
+    step, _, _ = (run.error or "").partition(": ")
+    kinds = {kind.value for kind in StepKind}
+    failed(run, step if step.partition("/")[0] in kinds else REPORT)
+
+
+def _ends(run: Run, step: Step) -> bool:
+    """Tell whether it is this step that the run fails of."""
+    return (run.closing or run.state is RunState.FAILED) and (run.error or "").startswith(f"{step}: ")
+
+
+def _ended(run: Run, store: RunStore) -> None:
+    fields = _fields(run, REPORT, "") | {"seconds": round((run.finished_at or 0.0) - run.created_at, 3)}
+    if run.state is RunState.DEGRADED:
+        log.warning(
+            "run-degraded", extra=fields | _missed(run, store) | {"why": recorded_errors.apart(run.error)[0]}
+        )
+    else:  # that a run fails was told when it was decided
+        log.info("run-ended" if run.state is RunState.FAILED else f"run-{run.state.value}", extra=fields)
+
+
+def _missed(run: Run, store: RunStore) -> dict[str, Any]:
+    """Return what a degraded run lacks: the first step that was given up, if one was."""
+    rows = store.rows(run.id)
+    row: StepRow | None = next((row for row in rows if row.state is StepState.MISSED and row.error), None)
+    if row is None:
+        return {"error_class": "RunDegraded"}
+    return _fields(run, str(row.step), recorded_errors.code_of(row.error or "") or "RunDegraded")
+
+
+def _fields(run: Run, step: str, error_class: str) -> dict[str, Any]:
+    kind, *rest = step.split("/")
+    piece = next((part for part in rest if part.isdecimal()), None)
+    return {
+        "run": run.id,
+        "policy": run.spec.policy,
+        "kind": run.spec.kind.value,
+        "step": kind,
+        "target": next((part for part in rest if part != piece), ""),
+        "error_class": error_class,
+    } | ({"piece": int(piece)} if piece is not None else {})
+
+
+def _class_of(error: Exception) -> str:
+    return type(error).__name__
+
+
+def _raised(run: Run) -> Exception:
+    """Return an error for what no exception stands for, with the place where it was noticed."""
+    try:
+        raise recorded_errors.typed(run.error) or RunFailed(
+            recorded_errors.apart(run.error)[0] or "it failed"
+        )
+    except StrongroomError as error:
+        return error

@@ -1,0 +1,276 @@
+"""How one step is performed; what comes next is decided in :mod:`~strongroom.operations.runs.decide`.
+
+In process, a loop over :func:`perform`. In Celery, a task calls it and sends the tickets it
+returns; reconcile sends what got lost. So the command line, the workers and the tests run
+the same code, and a message never carries more than a :class:`Ticket`.
+
+A backup: plan → capture × N → upload × N × targets → commit → verify × N × targets → report.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from strongroom.errors import ClaimLost, RecordRefused, StrongroomError, TargetUnavailable
+from strongroom.operations import policy_pins, recorded_errors
+from strongroom.operations.backup.capture import discard
+from strongroom.operations.backup.commit import complete_targets, missing_from_quorum, take_back
+from strongroom.operations.backup.sweep import sweep_targets
+from strongroom.operations.backup.upload import leave_stage
+from strongroom.operations.runs import event_log, waiting
+from strongroom.operations.runs.actions import Action, actions_of
+from strongroom.operations.runs.decide import TOLERATED, decide, decide_given_up, exhausted
+from strongroom.operations.runs.lease_renewal import kept_alive
+from strongroom.operations.runs.report import report
+from strongroom.operations.services import Services
+from strongroom.state.outcomes import Needed, StillNeeded
+from strongroom.state.records import Claim, Run, Step, StepKind, StepState, Tally, Ticket, Verdict
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE = 300.0
+"""Seconds that a run leaves a target alone at its request: hours, asked for, must not stop a backup."""
+
+
+class Outcome(NamedTuple):
+    """What came of one attempt at a step: the run as it is now, and the error if the attempt failed.
+
+    ``again``: the step will be tried once more.
+    """
+
+    run: Run
+    error: Exception | None = None
+    again: bool = False
+
+
+def perform(ticket: Ticket, services: Services) -> list[Ticket]:
+    """Claim a step, do its work, record the outcome, and return what is due next.
+
+    A stale ticket, a finished run or a step that a live worker holds is a no-op. A failure
+    of the work is recorded, not raised; only an unusable state database raises.
+    """
+    return perform_step(ticket, services)[0]
+
+
+def perform_step(ticket: Ticket, services: Services) -> tuple[list[Ticket], Outcome | None]:
+    """As :func:`perform`; return what came of it as well, or ``None`` if there was nothing to do."""
+    claim = services.store.claim(ticket, owner=services.owner, lease=services.limits.lease)
+    if claim is None:
+        return [], None
+    run = services.store.load(ticket.run)
+    try:
+        outcome = _work(run, claim, services)
+    except ClaimLost:
+        log.info("claim-lost", extra={"run": run.id, "step": str(ticket.step)})
+        return [], None
+    return services.store.take_ready(run.id, window=services.limits.window), outcome
+
+
+def reconcile(services: Services) -> list[Ticket]:
+    """Take again whatever is overdue: lost messages, dead workers, due retries."""
+    return [
+        ticket
+        for run in recover(services)
+        for ticket in services.store.take_ready(run, window=services.limits.window)
+    ]
+
+
+def recover(services: Services, *, strict: str = "") -> list[str]:
+    """Put right what got lost in the record; return the runs that have something due.
+
+    Args:
+        strict: the run whose trouble is raised; that of any other is logged.
+    """
+    return services.store.reconcile(
+        decide_given_up, exhausted=exhausted, strict=strict, failed=event_log.failed_unattended
+    )
+
+
+def _work(run: Run, claim: Claim, services: Services) -> Outcome:
+    step = claim.ticket.step
+    if (refused := _refusal(run, step, services)) is not None:
+        return _record_refusal(run, claim, services, refused)
+    try:
+        with kept_alive(services.store, claim, lease=services.limits.lease):
+            result = _act(run, step, services)
+    except StrongroomError as error:
+        outcome = _wait_or_fail(run, claim, services, error)
+    except KeyboardInterrupt:
+        # Handed back at once, so that whoever sweeps or goes on need not wait for the lease.
+        services.store.fail(claim, "interrupted", retry_in=0.0, decide=decide_given_up)
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the record must know
+        outcome = _record_failure(run, claim, services, error, "unexpected; see the log", wait=0.0)
+    else:
+        outcome = Outcome(_record_success(run, claim, services, result))
+    if step.kind is StepKind.UPLOAD:
+        leave_stage(run, step.piece, services)
+    return outcome
+
+
+def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomError) -> Outcome:
+    step = claim.ticket.step
+    if not waiting.wait_for(run, claim, error, services):
+        fail = partial(
+            _record_failure,
+            *(run, claim, services, error, waiting.said(run, step, error, services)),
+            wait=_asked(error),
+        )
+        try:
+            return fail(unless=waiting.unless_needed(run, step, error, services))
+        except StillNeeded:  # another target was given up at this very moment
+            if not waiting.wait_for(run, claim, error, services):
+                return fail()
+    return Outcome(run, error, again=True)
+
+
+def _act(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    action = _action(run, step)
+    if step.kind in (StepKind.PLAN, StepKind.COMMIT):
+        policy_pins.check_time(run)
+    if step.kind is not StepKind.PLAN:
+        return action(run, step, services)
+    policy_pins.check_own(run, services)
+    return policy_pins.sign_record(run, action(run, step, services), services)
+
+
+def _refusal(run: Run, step: Step, services: Services) -> RecordRefused | None:
+    """Return why a step may not be done: the run is not the one that was signed. Asked here, so that no
+    step forgets it. A report is done all the same, since it has to end the run, and says what it found.
+    """
+    return None if step.kind in (StepKind.PLAN, StepKind.REPORT) else policy_pins.refusal(run, services)
+
+
+def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRefused) -> Outcome:
+    """End the run, whatever the step: what an edited row asks for is done on no target."""
+    step, text = claim.ticket.step, f"{error.code}: {recorded_errors.said(error)}"
+    now, _ = services.store.fail(claim, text, settle=StepState.POISONED, decide=decide_given_up)
+    event_log.recorded(now, step, services.store, error=error)
+    return Outcome(now, error)
+
+
+def _action(run: Run, step: Step) -> Action:
+    if step.kind is StepKind.REPORT:
+        return report
+    try:
+        return actions_of(run.spec.kind)[step.kind]
+    except KeyError:
+        raise RecordRefused(f"run {run.id} is a {run.spec.kind.value}, which has no step {step}") from None
+
+
+def _record_success(run: Run, claim: Claim, services: Services, result: dict[str, Any]) -> Run:
+    decider = _Decider(lambda r, tally, step: decide(r, tally, step, result))
+    try:
+        now, _ = services.store.finish(claim, result, decider)
+    except ClaimLost:
+        _undo(run, claim.ticket.step, result, services)
+        raise
+    event_log.recorded(now, claim.ticket.step, services.store, verdict=decider.verdict)
+    return now
+
+
+class _Decider:
+    """Decides, and remembers the verdict that counted: none does once a run is closing."""
+
+    def __init__(self, decide_now: Callable[[Run, Tally, Step], Verdict]) -> None:
+        self.verdict: Verdict | None = None
+        self._decide = decide_now
+
+    def __call__(self, run: Run, tally: Tally, step: Step) -> Verdict:
+        verdict = self._decide(run, tally, step)
+        self.verdict = None if run.closing else verdict
+        return verdict
+
+
+def _undo(run: Run, step: Step, result: dict[str, Any], services: Services) -> None:
+    """Take back what a step did that another worker was faster to record, or nobody wants."""
+    if step.kind is StepKind.CAPTURE:
+        winner = services.store.row(run.id, step).result
+        if winner is None or winner["staged"] != result["staged"]:
+            discard(run.id, result, services)
+    elif step.kind in (StepKind.UPLOAD, StepKind.COMMIT):
+        # It may have finished its put after the run's report had swept.
+        now = services.store.load(run.id)
+        if now.closing:
+            if step.kind is StepKind.COMMIT and "manifest" not in now.facts:
+                take_back(now, result["created"], services)
+                _forget(now, services)
+            sweep_targets(now, services)
+
+
+def _forget(run: Run, services: Services) -> None:
+    """Take out of the catalog what a commit entered; the sweep enters what the targets still show."""
+    for pin in run.spec.targets:
+        services.store.drop_replica(run.id, pin.name)
+
+
+def _record_failure(
+    run: Run,
+    claim: Claim,
+    services: Services,
+    error: Exception,
+    message: str,
+    *,
+    wait: float | None,
+    unless: Needed | None = None,
+) -> Outcome:
+    """Record a failure. ``wait``: seconds to leave alone what failed; ``None``: for good."""
+    step = claim.ticket.step
+    left = claim.attempt < services.limits.attempts
+    again = wait is not None and left and not _given_up(run, step, services, asleep=wait > 0)
+    decider = _Decider(decide_given_up)
+    now, _ = services.store.fail(
+        claim,
+        f"{type(error).__name__}: {message}",
+        retry_in=_backoff(claim.attempt, services.limits.backoff) + (wait or 0.0) if again else None,
+        settle=None if again else exhausted(step),
+        decide=decider,
+        unless=unless,
+    )
+    event_log.attempt_failed(now, step, error, again=again)
+    event_log.recorded(now, step, services.store, verdict=decider.verdict, error=error)
+    return Outcome(now, error, again)
+
+
+def _asked(error: StrongroomError) -> float | None:
+    """Return how long an error's cause asks to be left alone, or ``None`` if it is no passing one.
+
+    A target's circuit breaker says so: tries within its pause would all be spent in vain.
+    """
+    if not error.transient:
+        return None
+    asked = error.retry_after if isinstance(error, TargetUnavailable) else None
+    return min(asked or 0.0, LONGEST_PAUSE)
+
+
+def _given_up(run: Run, step: Step, services: Services, *, asleep: bool) -> bool:
+    """Tell whether to try a target no more in this run.
+
+    One that has already cost the run its retries costs each further container one try, not
+    five. One that asks to be left alone (``asleep``) is waited for only if the run needs it:
+    a dead region costs seconds then, and the next repair brings it up.
+    """
+    if step.kind not in TOLERATED or not step.target:
+        return False
+    tally = services.store.tally(run.id)
+    missed = tally.of(step.kind, target=step.target, states=(StepState.MISSED,)) > 0
+    return missed or (asleep and not _needed(run, step, tally))
+
+
+def _needed(run: Run, step: Step, tally: Tally) -> bool:
+    """Tell whether the policy's quorum is not met by the targets that are through with this kind of step.
+
+    A repair needs nobody: it comes again with the next slot.
+    """
+    if step.kind is StepKind.REPAIR:
+        return False
+    through = complete_targets(run.spec, tally, run.facts["plan"]["pieces"], kind=step.kind)
+    return missing_from_quorum(run.spec, through) is not None
+
+
+def _backoff(attempt: int, base: float) -> float:
+    return base * float(2 ** (attempt - 1)) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter

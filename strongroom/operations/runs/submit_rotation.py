@@ -1,0 +1,137 @@
+"""Creates rotations; apart from what performs them, which the steps import."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from strongroom.errors import UsageError
+from strongroom.operations.rotation.rotate import RotateOptions
+from strongroom.operations.runs import process_lock
+from strongroom.operations.runs.abandoned import is_abandoned
+from strongroom.operations.runs.decide import FIRST
+from strongroom.operations.runs.drive import end
+from strongroom.operations.runs.steps import recover
+from strongroom.operations.runs.submit import Submitted, first_tickets
+from strongroom.operations.services import Services
+from strongroom.schedule import last_slot
+from strongroom.state.records import ROTATING, Run, RunKind, Spec, StepState, Ticket
+
+
+class Rotations(NamedTuple):
+    """Rotations as a matter of course: when (five cron fields, UTC), of which policies, how fast."""
+
+    schedule: str
+    policies: Sequence[str]
+    rate: float | None = None
+
+
+DAY = 86_400.0
+WAITED = 7 * DAY
+"""How long a scheduled rotation waits for the recover workers before people are told, daily."""
+
+RECENT = 1000
+"""How many backups of a policy are looked through for one from before a slot."""
+
+
+def submit_rotation(
+    services: Services,
+    *,
+    policy: str,
+    options: RotateOptions | None = None,
+    request_id: str | None = None,
+    take_over: bool = False,
+) -> Submitted:
+    """Create a rotation of a policy's backups to the recipients that it names now.
+
+    Args:
+        take_over: end an unfinished one that nobody is working on: its process died, or the
+            pool that would perform it is stopped. What it did is found and not done again.
+
+    Raises:
+        UsageError: another rotation of this policy is going on; or the policy seals nothing.
+    """
+    spec = services.pinned(policy).spec
+    if not spec.sealed:
+        raise UsageError(f"Policy '{policy}' seals nothing, so there is nothing to rotate.", hint="")
+    for other in _others(services, policy, request_id):
+        _end(other, services, take_over=take_over)
+    run = services.store.create(
+        _rotating(spec, options or RotateOptions()),
+        first=(FIRST[RunKind.ROTATE],),
+        request_id=request_id,
+    )
+    assert run is not None  # only a slot can be taken already
+    return run.id, first_tickets(services, run.id)
+
+
+def open_rotations(services: Services, asked: Rotations, *, now: float | None = None) -> list[Ticket]:
+    """Create the rotation of each policy whose slot has come and that has backups from before it.
+
+    They renew: what opens for the same keys is wrapped under the newest versions of them. One that
+    is going on already is left to end.
+    """
+    moment = time.time() if now is None else now
+    due = last_slot(asked.schedule, moment) or 0.0
+    tickets: list[Ticket] = []
+    for policy in asked.policies:
+        slot = f"rotate {policy}"
+        going_on = list(_others(services, policy, None))
+        _remind(services, going_on, moment)
+        if due <= (services.store.newest_slot(slot) or 0.0) or going_on or not _older(services, policy, due):
+            continue
+        spec = _rotating(services.pinned(policy).spec, RotateOptions(renew=True, rate=asked.rate))
+        if run := services.store.create(spec, first=(FIRST[RunKind.ROTATE],), slot=(slot, due)):
+            tickets += services.store.take_ready(run.id, window=services.limits.window)
+    return tickets
+
+
+def _rotating(spec: Spec, options: RotateOptions) -> Spec:
+    return msgspec.structs.replace(spec, kind=RunKind.ROTATE, options=msgspec.to_builtins(options))
+
+
+def _older(services: Services, policy: str, due: float) -> bool:
+    known = services.store.backups(policy=policy, limit=RECENT)
+    return any(datetime.fromisoformat(entry.created_at).timestamp() < due for entry in known)
+
+
+def _remind(services: Services, going_on: Sequence[Run], now: float) -> None:
+    """Leave an event, once a day, that a rotation waits: the recover workers are normally stopped."""
+    for run in going_on:
+        name = f"reminder rotation {run.spec.policy}"
+        if now - run.created_at < WAITED or services.store.heartbeats().get(name, DAY) < DAY:
+            continue
+        services.store.event("rotation.overdue", run=run.id, policy=run.spec.policy)
+        services.store.heartbeat(name)
+
+
+def _others(services: Services, policy: str, request_id: str | None) -> Iterator[Run]:
+    for run in services.store.active():
+        same = request_id is not None and run.request_id == request_id
+        if run.spec.kind is RunKind.ROTATE and run.spec.policy == policy and not same:
+            yield run
+
+
+def _end(run: Run, services: Services, *, take_over: bool) -> None:
+    """Two at once lose nothing, but take turns in undoing each other's work.
+
+    One whose process was killed is nobody's: the kernel says so at once, its lease only later.
+    """
+    if is_abandoned(run, services.store, services.state_dir):
+        gone = process_lock.standing(services.state_dir, run.id).gone
+        services.store.forsake(run.id, owners=gone)
+    recover(services)
+    tally = services.store.tally(run.id)
+    worked_on = any(tally.of(kind, states=(StepState.RUNNING,)) for kind in ROTATING)
+    if worked_on or not take_over:
+        raise UsageError(
+            f"Rotation {run.id} of policy '{run.spec.policy}' is going on.",
+            hint=f"Let it end, or end it with 'strongroom cancel {run.id}'. If a process of another host did "
+            f"it and died, its lease ends within {services.limits.lease:g} s: repeat it then.",
+        )
+    services.store.cancel(run.id, error="another rotation took over")
+    end(run.id, services)

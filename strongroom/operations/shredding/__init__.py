@@ -1,0 +1,1 @@
+"""Destroying the keys of backups for good, and proving it."""

@@ -1,0 +1,136 @@
+"""Destroying the key versions of backups at their keepers, and finding out whether they are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from strongroom.errors import KeyNotDestroyed, KeyShared, StrongroomError
+from strongroom.keys.destroying import Destroyer, Fate, Standing, attempt
+from strongroom.operations.services import Services
+from strongroom.operations.shredding.events import KEY, KeyNow, MeantKey
+from strongroom.operations.shredding.key_versions import Epoch
+from strongroom.operations.shredding.plan import require_alone
+from strongroom.operations.shredding.record import Record, write
+from strongroom.operations.shredding.scope import Scope
+from strongroom.operations.timestamps import rfc3339
+
+
+def destroy_keys(
+    services: Services, scope: Scope, record: Record, epochs: Iterable[Epoch], *, policy: str, now: float
+) -> None:
+    """Destroy the key versions of a policy's backups, unless that is proven already, and put on record
+    how each stands. A keeper that does not answer is on record too, and the others go on."""
+    wanted = [epoch for epoch in epochs if not _is_proven(record, epoch)]
+    shown = {epoch: _shown(scope, record.keys[epoch]) for epoch in wanted}
+    there = [epoch for epoch, one in shown.items() if isinstance(one, Standing) and one.fate is Fate.THERE]
+    refusal = _refusal(services, scope, record, there, policy) if there else None
+    for epoch, standing in shown.items():
+        after = _after(scope, record, epoch, standing=standing, refusal=refusal, now=now)
+        if after != record.now.get(epoch):
+            write(services.store, KEY, after)
+            record.now[epoch] = after
+
+
+def _is_proven(record: Record, epoch: Epoch) -> bool:
+    before = record.now.get(epoch)
+    return before is not None and before.proven
+
+
+def _shown(scope: Scope, meant: MeantKey) -> Standing | StrongroomError:
+    destroyer = scope.destroyers.get(meant.name)
+    if destroyer is None:
+        return KeyNotDestroyed(f"key '{meant.name}' cannot be destroyed from here")
+    try:
+        return destroyer.look(meant.epoch.version)
+    except StrongroomError as error:
+        return error
+
+
+def _refusal(
+    services: Services, scope: Scope, record: Record, epochs: Iterable[Epoch], policy: str
+) -> StrongroomError | None:
+    """Say why nothing may be destroyed now: since it was planned, something may have come to need it."""
+    keys = {epoch: record.keys[epoch] for epoch in epochs}
+    try:
+        require_alone(services, scope, keys, policy=policy, asked=record.backups)
+    except StrongroomError as error:
+        return error
+    return None
+
+
+def _after(
+    scope: Scope,
+    record: Record,
+    epoch: Epoch,
+    *,
+    standing: Standing | StrongroomError,
+    refusal: StrongroomError | None,
+    now: float,
+) -> KeyNow:
+    meant, before = record.keys[epoch], record.now.get(epoch)
+    try:
+        if isinstance(standing, StrongroomError):
+            raise standing
+        destroyer = scope.destroyers[meant.name]
+        if standing.fate is Fate.THERE:
+            standing = _destroyed(destroyer, meant, standing, refusal)
+        return _tried(destroyer, meant, standing, before, now)
+    except StrongroomError as error:
+        until = before.until if before else ""
+        return KeyNow(epoch=epoch, until=until, why=(f"{error.code}: {error.message}",))
+
+
+def _destroyed(
+    destroyer: Destroyer, meant: MeantKey, standing: Standing, refusal: StrongroomError | None
+) -> Standing:
+    """Have a version destroyed, and return how it stands then."""
+    _require_same(meant, standing)
+    if refusal is not None:
+        raise refusal
+    destroyer.destroy(meant.epoch.version)
+    return destroyer.look(meant.epoch.version)
+
+
+def _require_same(meant: MeantKey, standing: Standing) -> None:
+    if standing.where != meant.where:
+        raise KeyShared(
+            f"'{meant.name}' is another key now ({standing.where}) than was confirmed ({meant.where})."
+        )
+
+
+def _tried(
+    destroyer: Destroyer, meant: MeantKey, standing: Standing, before: KeyNow | None, now: float
+) -> KeyNow:
+    opened, said = False, ""
+    if meant.witness is not None:
+        context = bytes.fromhex(meant.witness.context)
+        opened, said = attempt(destroyer, meant.epoch.version, meant.witness.stanza, context)
+    why = tuple(_against(meant, standing, before, now, opened=opened))
+    return KeyNow(
+        epoch=meant.epoch,
+        fate=standing.fate,
+        until=standing.until or (before.until if before and standing.fate is Fate.GONE else ""),
+        proven=not why,
+        tried=said,
+        why=why,
+        answer=standing.answer,
+    )
+
+
+def _against(
+    meant: MeantKey, standing: Standing, before: KeyNow | None, now: float, *, opened: bool
+) -> Iterator[str]:
+    """Yield what stands against calling a key version destroyed."""
+    if standing.fate is Fate.THERE:
+        yield "its keeper still has it"
+    if standing.fate is Fate.PENDING:
+        yield f"its keeper deletes it on {standing.until or 'a day that it does not tell'}"
+    if opened and standing.fate is not Fate.PENDING:
+        yield "it still opens"
+    if standing.where != meant.where:
+        yield f"another keeper answered ({standing.where}) than before ({meant.where})"
+    if standing.absent and not meant.seen:
+        yield "it was not there before either, as it would not be with a wrong keeper"
+    if standing.absent and before is not None and before.until > rfc3339(now):
+        yield f"it is called gone before the day that was told, {before.until}"
+    yield from dict.fromkeys((*meant.doubts, *standing.doubts))

@@ -1,0 +1,168 @@
+"""Which key versions a backup lies under, in every generation of its envelopes.
+
+A stanza is *closed* once its key version is destroyed; an all-of one, once every spare of one leg
+is. A record is closed if all its stanzas are, and a backup on a target if all records there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from msgspec import Struct
+
+from strongroom.container.manifest import Manifest, parse_manifest
+from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import WrappingKeyRecord
+from strongroom.errors import RecordRefused, StrongroomError
+from strongroom.keys import allof
+from strongroom.keys.kms import TYPE as KMS
+from strongroom.keys.kms import arn_of
+from strongroom.operations.archive.envelopes import find_all, wrapping_keys
+from strongroom.operations.archive.open import carried_record, manifest_bytes
+from strongroom.operations.services import Services
+from strongroom.targets import Target
+
+
+class Epoch(Struct, frozen=True, order=True):
+    """A key version: what stanzas call the key (``type:id``), and its version, 0 if it has none."""
+
+    key: str
+    version: int
+
+
+Gone = Callable[[Epoch], bool]
+
+
+def epoch_of(stanza: Stanza) -> Epoch:
+    """Return what a stanza that is no all-of lies under."""
+    if stanza.type == KMS:
+        return Epoch(f"{KMS}:{arn_of(stanza)}", 0)
+    version = stanza.args.get("version", 0)
+    named = stanza.args.get("key", stanza.label)
+    return Epoch(f"{stanza.type}:{named}", version if isinstance(version, int) else 0)
+
+
+def legs_of(stanza: Stanza) -> tuple[tuple[Stanza, ...], ...]:
+    """Return the groups of stanzas of which one whole group has to be closed."""
+    return allof.inner(stanza) if stanza.type == allof.TYPE else ((stanza,),)
+
+
+def is_closed(stanza: Stanza, gone: Gone) -> bool:
+    """Say whether nobody opens a stanza any more."""
+    return any(all(gone(epoch_of(one)) for one in leg) for leg in legs_of(stanza))
+
+
+def epochs_in(record: WrappingKeyRecord) -> Iterator[Epoch]:
+    """Yield every key version that a record names."""
+    for stanza in record.stanzas:
+        for leg in legs_of(stanza):
+            yield from (epoch_of(one) for one in leg)
+
+
+class Aside(Struct, frozen=True, kw_only=True):
+    """What lies among the envelopes of a target and is none that can be read and believed."""
+
+    target: str
+    name: str
+    code: str
+
+
+class Lying(Struct, frozen=True, kw_only=True):
+    """A backup as it lies on all targets that could be asked.
+
+    Args:
+        own: the records that its containers carry, one for each wrapping key.
+        detached: those beside them, all generations of all targets.
+        gaps: a generation was there once and is not now: where deletes only hide, it may come back.
+        unseen: why a target could not be asked.
+    """
+
+    manifest: Manifest
+    own: tuple[WrappingKeyRecord, ...]
+    detached: dict[str, tuple[WrappingKeyRecord, ...]]
+    aside: tuple[Aside, ...]
+    unseen: dict[str, str]
+
+    @property
+    def records(self) -> tuple[WrappingKeyRecord, ...]:
+        """Every record there is, the containers' own first."""
+        return (*self.own, *(record for found in self.detached.values() for record in found))
+
+    @property
+    def gaps(self) -> bool:
+        """Whether a generation below the newest is on no target."""
+        for own in self.own:
+            seen = {one.generation for one in self.records if one.id == own.id}
+            if seen != set(range(1, max(seen) + 1)):
+                return True
+        return False
+
+
+def places_of(services: Services, backup: str, policy: str, manifest: Manifest | None) -> list[str]:
+    """Return every target that may hold a backup: by its manifest, the catalog, and its policy today."""
+    named = [one.name for one in manifest.targets] if manifest else []
+    named += [replica.target for replica in services.store.replicas(backup)]
+    named += [pin.name for pin in services.pinned(policy).spec.targets]
+    return sorted(set(named))
+
+
+def survey(services: Services, backup: str, policy: str) -> Lying:
+    """Read every generation of a backup's envelopes on every target; no key is used.
+
+    Raises:
+        RecordRefused: it is a backup of another policy, which may be immutable.
+        StrongroomError: no target gave the manifest, or the containers' own envelopes.
+    """
+    manifest = _manifest(services, backup, policy)
+    if manifest.policy != policy:
+        raise RecordRefused(f"backup {backup} is one of policy '{manifest.policy}', not of '{policy}'")
+    detached: dict[str, tuple[WrappingKeyRecord, ...]] = {}
+    aside: list[Aside] = []
+    unseen: dict[str, str] = {}
+    for name in places_of(services, backup, policy, manifest):
+        try:
+            target = services.target(name)
+            detached[name], odd = envelopes_on(target, wrapping_keys(manifest), services)
+            aside += odd
+        except StrongroomError as error:
+            unseen[name] = f"{error.code}: {error.message}"
+    own = tuple(_own(services, manifest, list(detached)))
+    return Lying(manifest=manifest, own=own, detached=detached, aside=tuple(aside), unseen=unseen)
+
+
+def envelopes_on(
+    target: Target, keys: Iterable[str], services: Services
+) -> tuple[tuple[WrappingKeyRecord, ...], list[Aside]]:
+    """Return the detached records of these wrapping keys on one target, and what is none."""
+    records: list[WrappingKeyRecord] = []
+    aside: list[Aside] = []
+    for key in keys:
+        found = find_all(target, key, trusted=services.signer_fingerprints)
+        records += found.records.values()
+        aside += [Aside(target=target.name, name=one.name, code=one.code) for one in found.aside]
+    return tuple(records), aside
+
+
+def _manifest(services: Services, backup: str, policy: str) -> Manifest:
+    trusted, failures = services.signer_fingerprints, list[StrongroomError]()
+    for name in places_of(services, backup, policy, None):
+        try:
+            content = manifest_bytes(services.target(name), backup, trusted=trusted)
+            return parse_manifest(content, trusted=trusted)
+        except StrongroomError as error:
+            failures.append(error)
+    raise next((error for error in failures if error.transient), failures[0])
+
+
+def _own(services: Services, manifest: Manifest, names: list[str]) -> Iterator[WrappingKeyRecord]:
+    for entry in wrapping_keys(manifest).values():
+        failures: list[StrongroomError] = []
+        for name in names:
+            target = services.target(name)
+            try:
+                yield carried_record(target, manifest.backup_id, entry)
+                break
+            except StrongroomError as error:
+                failures.append(error)
+        else:
+            raise failures[0]

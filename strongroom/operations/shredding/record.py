@@ -1,0 +1,200 @@
+"""What was shredded, by the record: every event of it, folded into the last word on each backup and key.
+
+Events are appended and never changed. The intent comes before anything is destroyed, so whoever finds
+it knows what to finish; and it is signed, so that nobody has things destroyed by writing to the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.errors import BackupShredded, FormatError
+from strongroom.operations.shredding.events import (
+    INTENT,
+    KEY,
+    LOST,
+    PENDING,
+    SHREDDED,
+    TARGET,
+    VERDICT,
+    Intent,
+    Judged,
+    KeyNow,
+    Lost,
+    MeantBackup,
+    MeantKey,
+    TargetNow,
+    decoded,
+    intent_of,
+)
+from strongroom.operations.shredding.key_versions import Epoch
+from strongroom.state.records import Event
+from strongroom.state.store import RunStore
+
+_PAGE = 1000
+
+
+class Shredding(Struct, kw_only=True):
+    """All that is on record of one backup. ``lost`` are media that it was on, by somebody's word."""
+
+    meant: MeantBackup
+    policy: str
+    shred: str
+    asked_at: float
+    targets: dict[str, TargetNow]
+    lost: dict[str, Lost]
+    judged: Judged
+
+    @property
+    def done(self) -> bool:
+        """Whether the verdict is *shredded*."""
+        return self.judged.verdict == SHREDDED
+
+
+class Record(Struct, kw_only=True):
+    """All that is on record of shredding: backups and key versions, the last word on each.
+
+    ``refused`` are events that somebody else wrote, or changed.
+    """
+
+    backups: dict[str, Shredding]
+    keys: dict[Epoch, MeantKey]
+    now: dict[Epoch, KeyNow]
+    refused: list[str]
+
+    @property
+    def pending(self) -> list[Shredding]:
+        """Those that are not shredded."""
+        return [one for one in self.backups.values() if not one.done]
+
+    @property
+    def unremoved(self) -> list[Shredding]:
+        """Those that are shredded by their keys, while a target still shows what is left of them."""
+        done = [one for one in self.backups.values() if one.done]
+        return [one for one in done if any(now.left for now in one.targets.values())]
+
+
+def write(store: RunStore, kind: str, detail: Struct) -> None:
+    """Append to the record."""
+    store.event(kind, **msgspec.to_builtins(detail))
+
+
+def read(store: RunStore, trusted: frozenset[str]) -> Record:
+    """Return what is on record. ``trusted`` may have confirmed it: no other intent counts."""
+    record = Record(backups={}, keys={}, now={}, refused=[])
+    for event in events(store):
+        try:
+            if event.kind == INTENT:
+                _meant(record, event, intent_of(event, trusted))
+            else:
+                _FOLDS[event.kind](record, event)
+        except FormatError as error:
+            record.refused.append(f"event {event.id} ({event.kind}): {error.message}")
+    return record
+
+
+def events(store: RunStore) -> Iterator[Event]:
+    """Yield every event of shredding, in order: the proof."""
+    kinds = (INTENT, *_FOLDS)
+    yield from sorted((event for kind in kinds for event in _of(store, kind)), key=lambda event: event.id)
+
+
+def _of(store: RunStore, kind: str) -> Iterator[Event]:
+    after = 0
+    while page := store.events(kind=kind, after=after, limit=_PAGE):
+        yield from page
+        after = page[-1].id
+
+
+def asked(store: RunStore, trusted: frozenset[str]) -> frozenset[str]:
+    """Return the backups that are shredded, or to be: nothing brings them up or back."""
+    found: set[str] = set()
+    for event in _of(store, INTENT):
+        with suppress(FormatError):
+            found |= {one.backup for one in intent_of(event, trusted).backups}
+    return frozenset(found)
+
+
+def check(store: RunStore, backup: str, trusted: frozenset[str]) -> None:
+    """Raise BackupShredded if a backup is not to be brought back."""
+    found = read(store, trusted).backups.get(backup)
+    if found is not None:
+        raise BackupShredded(f"Backup {backup} {_said(found)}.")
+
+
+def _said(found: Shredding) -> str:
+    if found.done:
+        return "was shredded"
+    return f"is being shredded (pending until {found.judged.until or 'nobody knows when'})"
+
+
+# -- folding -------------------------------------------------------------------
+
+
+def _meant(record: Record, event: Event, intent: Intent) -> None:
+    for key in intent.keys:
+        record.keys[key.epoch] = _merged(record.keys.get(key.epoch), key)
+    for one in intent.backups:
+        before = record.backups.get(one.backup)
+        record.backups[one.backup] = Shredding(
+            meant=_joined(before.meant, one) if before else one,
+            policy=intent.policy,
+            shred=intent.shred,
+            asked_at=event.at,
+            targets=before.targets if before else {},
+            lost=before.lost if before else {},
+            judged=Judged(backup=one.backup, verdict=PENDING, reasons=("it was begun, and not finished",)),
+        )
+
+
+def _merged(before: MeantKey | None, after: MeantKey) -> MeantKey:
+    """Keep what was seen while the key was still there: gone, it shows no doubts."""
+    return before if before is not None and before.seen and not after.seen else after
+
+
+def _joined(before: MeantBackup, after: MeantBackup) -> MeantBackup:
+    """What was meant once stays meant."""
+    return msgspec.structs.replace(
+        after,
+        epochs=tuple(sorted({*before.epochs, *after.epochs})),
+        wrapping_keys=tuple(sorted({*before.wrapping_keys, *after.wrapping_keys})),
+        targets=tuple(sorted({*before.targets, *after.targets})),
+        expected=tuple(sorted({*before.expected, *after.expected})),
+        gaps=before.gaps or after.gaps,
+    )
+
+
+def _key(record: Record, event: Event) -> None:
+    now = decoded(event, KeyNow)
+    record.now[now.epoch] = now
+
+
+def _target(record: Record, event: Event) -> None:
+    now = decoded(event, TargetNow)
+    if found := record.backups.get(now.backup):
+        found.targets[now.target] = now
+
+
+def _verdict(record: Record, event: Event) -> None:
+    judged = decoded(event, Judged)
+    if found := record.backups.get(judged.backup):
+        found.judged = judged
+
+
+def _lost(record: Record, event: Event) -> None:
+    lost = decoded(event, Lost)
+    for one in record.pending:  # of a medium that takes the name later, nothing was said
+        if lost.target in one.meant.targets:
+            one.lost[lost.target] = lost
+
+
+_FOLDS: Mapping[str, Callable[[Record, Event], None]] = {
+    KEY: _key,
+    TARGET: _target,
+    VERDICT: _verdict,
+    LOST: _lost,
+}

@@ -1,0 +1,156 @@
+"""shred: destroy the keys of backups, prove it, remove what lies on targets, and say what is left.
+
+The intent is on record before anything is destroyed. Every step may be done again: whoever comes
+after a process that died goes on by the record. *Shredded* is said of a backup if on every target
+nothing of it is left, or all that is left opens for keys that are proven to be destroyed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from strongroom.container import canonical
+from strongroom.errors import KeyShared, StrongroomError, UsageError
+from strongroom.operations.key_management.usage import READERS
+from strongroom.operations.services import Services
+from strongroom.operations.shredding.destroy_keys import destroy_keys
+from strongroom.operations.shredding.events import (
+    INTENT,
+    LOST,
+    TARGET,
+    VERDICT,
+    Intent,
+    Lost,
+    TargetNow,
+    sign,
+)
+from strongroom.operations.shredding.plan import Plan, make_plan
+from strongroom.operations.shredding.record import Record, Shredding, read, write
+from strongroom.operations.shredding.remove_objects import look, remove
+from strongroom.operations.shredding.scope import CONFIRMER, Scope
+from strongroom.operations.shredding.verdict import judge
+from strongroom.operations.timestamps import rfc3339
+
+
+def begin(services: Services, scope: Scope, plan: Plan, *, by: str) -> Intent:
+    """Write down what is to be destroyed, as the plan that a person confirmed has it.
+
+    A key that goes on gets its next version first, so that nothing new comes under the old one
+    meanwhile; then it is looked once more whether anything else needs what will be destroyed.
+
+    Raises:
+        KeyShared: something came since the plan that would be lost.
+    """
+    for key in plan.keys:
+        scope.destroyers[key.name].prepare(key.epoch.version)
+    names = tuple(one.backup for one in plan.backups)
+    again = make_plan(services, scope, policy=plan.policy, backups=names)
+    if digest(again) != digest(plan):
+        raise KeyShared(
+            "Something changed since this was planned.", hint="Nothing was destroyed. Plan again."
+        )
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    intent = Intent(
+        shred=f"{moment}-{os.urandom(4).hex()}",
+        policy=plan.policy,
+        at=rfc3339(time.time()),
+        by=by,
+        keys=plan.keys,
+        backups=plan.backups,
+    )
+    write(services.store, INTENT, sign(intent, services.signers(CONFIRMER)))
+    return intent
+
+
+def note_lost(services: Services, scope: Scope, target: str, *, by: str, reason: str) -> None:
+    """Put on record somebody's word that a medium is destroyed, which nobody can look at any more.
+
+    Raises:
+        UsageError: nothing that is pending waits for it, or it still shows what it is said to have lost.
+    """
+    waiting = [one for one in read(services.store, scope.confirmers).pending if target in one.meant.targets]
+    if not waiting:
+        raise UsageError(
+            f"Nothing that is pending waits for target '{target}'.", hint="See 'shred --status'."
+        )
+    for one in waiting:
+        closes = set(one.meant.epochs).__contains__
+        if look(services, one.meant, target, closes=closes, last=None).found:
+            raise UsageError(
+                f"Target '{target}' is there, and holds {one.meant.backup}.", hint="Let it answer."
+            )
+    write(services.store, LOST, Lost(target=target, by=by, reason=reason))
+
+
+def digest(plan: Plan) -> str:
+    """Return what tells whether two plans destroy the same."""
+    same = ([(key.epoch, key.name, key.where) for key in plan.keys], plan.backups)
+    return hashlib.sha256(canonical.encode(same)).hexdigest()
+
+
+def advance(services: Services, scope: Scope, *, now: float | None = None) -> list[Shredding]:
+    """Go on with whatever is not finished, as far as it goes today; return those backups.
+
+    Nothing is raised for one key or target that does not answer: it is on record, and the others
+    go on. A policy that is under a legal hold since, or no longer erasable, is left alone.
+    """
+    moment = time.time() if now is None else now
+    record = read(services.store, scope.confirmers)
+    pending = record.pending
+    held = {one.policy: why for one in pending if (why := _held(scope, one.policy))}
+    going = [one for one in pending if one.policy not in held]
+    for policy in sorted({one.policy for one in going}):
+        mine = {epoch for one in going if one.policy == policy for epoch in one.meant.epochs}
+        destroy_keys(services, scope, record, sorted(mine), policy=policy, now=moment)
+    removing = [*going, *(one for one in record.unremoved if not _held(scope, one.policy))]
+    with ThreadPoolExecutor(READERS) as pool:  # targets answer slowly, and independently
+        list(pool.map(lambda one: _targets(services, one), removing))
+    for one in pending:
+        _judge(services, record, one, held.get(one.policy, ""))
+    return pending
+
+
+def _held(scope: Scope, policy: str) -> str:
+    try:
+        scope.require(policy)
+    except StrongroomError as error:
+        return f"{error.code}: {error.message}"
+    return ""
+
+
+# -- targets -------------------------------------------------------------------
+
+
+def _targets(services: Services, one: Shredding) -> None:
+    """Remove a backup wherever it lies, and put on record what was there and what is left."""
+    closes = set(one.meant.epochs).__contains__
+    for name in one.meant.targets:
+        last = one.targets.get(name)
+        if last is not None and last.gone:
+            continue
+        found = look(services, one.meant, name, closes=closes, last=last)
+        if found.found and not (last and last.found and last.opens == found.opens):
+            _note(services, one, found)
+        after = remove(services, one.meant, name, closes=closes, last=found)
+        if after.gone:
+            services.store.drop_replica(one.meant.backup, name)
+        if after != last:
+            _note(services, one, after)
+
+
+def _note(services: Services, one: Shredding, now: TargetNow) -> None:
+    write(services.store, TARGET, now)
+    one.targets[now.target] = now
+
+
+def _judge(services: Services, record: Record, one: Shredding, held: str) -> None:
+    judged = judge(one, record.now, held=held)
+    if judged != one.judged:
+        write(services.store, VERDICT, judged)
+        one.judged = judged
+    if one.done:  # what is left on a target is noise, and no replica
+        for replica in services.store.replicas(one.meant.backup):
+            services.store.drop_replica(one.meant.backup, replica.target)

@@ -1,0 +1,1 @@
+"""Backups kept in one file."""

@@ -1,0 +1,1 @@
+"""Whether secrets that live now are there, hold, and match their backup."""

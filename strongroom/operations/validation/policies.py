@@ -1,0 +1,153 @@
+"""validate --production: each policy's source now, held against what its newest backup held.
+
+As deep as this host can: where it has a key that opens the backup, values; where the backup has none, names;
+without a key, counts. What is said names the depth that was reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.container.manifest import Manifest
+from strongroom.container.metadata import read_document
+from strongroom.errors import DAMAGE, SourceError, StrongroomError
+from strongroom.keys import Identity
+from strongroom.model import Secret, Selection
+from strongroom.operations.archive.open import Backup, ObjectReader, Objects, readable_container
+from strongroom.operations.archive.select_backup import Choice, Passed, said
+from strongroom.operations.backup.expected_secrets import FLOOR
+from strongroom.operations.validation.live import Compared, against, selected
+from strongroom.operations.validation.value_checks import Finding
+from strongroom.sources import Source
+from strongroom.words import plural
+
+
+class Reached(StrEnum):
+    """How deep a source was compared with a backup."""
+
+    NOTHING = "nothing"
+    COUNTED = "counted"
+    NAMES = "names"
+    VALUES = "values"
+
+
+class Held(Struct, frozen=True, kw_only=True):
+    """A policy's source, and the backup of it that a restore takes: their counts, and what was compared."""
+
+    policy: str
+    source: str
+    backup: str = ""
+    created_at: str = ""
+    held: int = 0
+    now: int = 0
+    depth: Reached = Reached.NOTHING
+    compared: Compared | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def hold(
+    policy: str,
+    source: Source,
+    selection: Selection,
+    choice: Choice,
+    *,
+    identities: Sequence[Identity],
+    trusted: frozenset[str],
+) -> Held:
+    """Compare a policy's source with one of its backups.
+
+    Raises:
+        SourceError: the source did not answer.
+    """
+    manifest = choice.manifest
+    held = Held(
+        policy=policy,
+        source=source.name,
+        backup=manifest.backup_id,
+        created_at=manifest.created_at,
+        held=manifest.counts.secrets,
+        now=sum(1 for _ in selected(source, selection)),
+        depth=Reached.COUNTED,
+    )
+    held = replace(held, findings=tuple(_fewer(held)))
+    failed: dict[str, StrongroomError] = {}
+    for replica in choice.replicas:
+        try:
+            kept = _secrets(replica.objects, manifest, identities, trusted)
+            return _compared(held, source, selection, manifest, kept)
+        except SourceError:
+            raise
+        except StrongroomError as error:
+            failed[replica.name] = error
+    return _with(held, _not_compared(held, failed))
+
+
+def _not_compared(held: Held, failed: Mapping[str, StrongroomError]) -> Finding:
+    """Say why secrets were counted alone. No key here is a remark; no replica that is whole is not."""
+    why = "; ".join(f"{name}: {error.message}" for name, error in failed.items())
+    if failed and all(isinstance(error, DAMAGE) for error in failed.values()):
+        return _about(held.policy, "backup-damaged", f"no replica of backup {held.backup} is whole; {why}")
+    text = f"backup {held.backup} could not be opened, so its secrets were counted alone; {why}"
+    return _about(held.policy, "not-compared", text, wrong=False)
+
+
+def _compared(
+    held: Held, source: Source, selection: Selection, manifest: Manifest, kept: Iterator[Secret]
+) -> Held:
+    counts, found = against(source, selection, kept, strict=False, by_name=not manifest.values)
+    depth = Reached.VALUES if manifest.values else Reached.NAMES
+    return _with(replace(held, compared=counts, depth=depth), *found)
+
+
+def _secrets(
+    target: Objects, manifest: Manifest, identities: Sequence[Identity], trusted: frozenset[str]
+) -> Iterator[Secret]:
+    if manifest.sealed:
+        return Backup(target, manifest, identities, trusted=trusted).secrets()
+    names = (readable_container(target, manifest.backup_id, entry) for entry in manifest.containers)
+    return (secret for name in names for secret in read_document(ObjectReader(target, name)))
+
+
+def _fewer(held: Held) -> Iterator[Finding]:
+    """Less than expected is an alarm, and not a success (counts and floors, as for a backup itself)."""
+    if held.now < FLOOR * held.held:
+        text = f"its source holds {plural(held.now, 'secret')}, and backup {held.backup} held {held.held:,}"
+        yield _about(held.policy, "fewer", text)
+
+
+def passed_over(held: Held, passed: Iterable[Passed]) -> Held:
+    """Say which newer backups of the policy were not taken, and why."""
+    lines = said(one for one in passed if one.policy == held.policy)
+    newer = (_about(held.policy, "passed-over", f"newer, passed over: {line}", wrong=False) for line in lines)
+    return _with(held, *newer)
+
+
+def no_backup(policy: str, source: str, error: StrongroomError, *, known: bool) -> Held:
+    """Say that there is nothing to compare with, which is wrong where the record knows a backup."""
+    text = f"no backup of it can be had here, so its source was compared with nothing: {error.message}"
+    return Held(policy=policy, source=source, findings=(_about(policy, "no-backup", text, wrong=known),))
+
+
+def unreadable(source: str, error: StrongroomError) -> Finding:
+    """Say that a source did not let itself be looked at."""
+    text = f"it cannot be looked at: {error.message} ({error.code})"
+    return Finding(secret="", source=source, check="source-unreadable", text=text)
+
+
+def nothing_there(source: str) -> Finding:
+    """Say that a source of production holds nothing of what its policies mean: a loss looks like that."""
+    return Finding(
+        secret="", source=source, check="nothing-there", text="it holds no secret that a policy means"
+    )
+
+
+def _about(policy: str, check: str, text: str, *, wrong: bool = True) -> Finding:
+    return Finding(secret="", check=check, text=f"policy '{policy}': {text}", wrong=wrong)
+
+
+def _with(held: Held, *findings: Finding) -> Held:
+    return replace(held, findings=(*held.findings, *findings))

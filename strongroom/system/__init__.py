@@ -1,0 +1,1 @@
+"""What touches the operating system alone: forks, files, deadlines, the garbage collector."""

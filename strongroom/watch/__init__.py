@@ -1,1 +1,0 @@
-"""What Strongroom notices: pure judgements of facts, what is told of them, and the mail that tells it."""

@@ -1,0 +1,132 @@
+"""What watches: made of settings alone, without a key, a source or a stage, so that any host can."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+from strongroom.config import DirectoryTargetSettings, Settings
+from strongroom.config.alerts import PORTS
+from strongroom.errors import ConfigError
+from strongroom.keys import privatefile
+from strongroom.operations.alerts.context import Watched, WatchedDrill, WatchedPolicy
+from strongroom.operations.alerts.facts import Limits
+from strongroom.operations.alerts.mail import MailServer
+from strongroom.operations.evidence.ledger_check import held
+from strongroom.state import schema_check
+from strongroom.state.engine import Database
+from strongroom.state.store import RunStore
+from strongroom.wiring import adapters, signers
+from strongroom.wiring.database import database_url
+from strongroom.wiring.read_only import looking_services
+
+
+def watched(settings: Settings) -> Watched:
+    """Return what is watched; nothing is connected yet, and nothing is made."""
+    host = socket.gethostname()
+    seen = Watched(
+        host=host,
+        store=cache(lambda: _store(settings)),
+        targets={name: adapters.target(name, settings, prepare=False) for name in settings.targets},
+        trusted=signers.fingerprints(settings, settings.state_dir / "keys" / "roles"),
+        policies=tuple(
+            WatchedPolicy(
+                name=name,
+                targets=policy.targets,
+                schedule=policy.schedule,
+                offline=policy.offline,
+                depth=policy.verify,
+            )
+            for name, policy in settings.policies.items()
+        ),
+        drill=_drill(settings),
+        key_health=settings.key_health.schedule,
+        rooms={f"{name} on {host}": path for name, path in _rooms(settings)},
+        certificates={
+            f"{name} on {host}": path for name, path in _certificates(settings) if path is not None
+        },
+    )
+    return replace(seen, hold_ledger=lambda: held(looking_services(settings), seen.in_use))
+
+
+def _store(settings: Settings) -> RunStore:
+    """Return the state; make one where there is none, for what was told, and migrate none.
+
+    Workers of an older version would refuse a database that a newer look had migrated.
+    """
+    url = database_url(settings)
+    database = Database(url)
+    if database.revision() is not None:
+        schema_check.require(database)
+    return RunStore(url)
+
+
+def limits(settings: Settings, *, threshold_age: float | None = None) -> Limits:
+    """Return from when on something is told."""
+    found = settings.alerts
+    return Limits(
+        threshold_age=found.threshold_age if threshold_age is None else threshold_age,
+        compared=found.compared,
+        size_factor=found.size_factor,
+        duration_factor=found.duration_factor,
+        key_age=found.key_age,
+        notice=found.notice,
+        free_percent=found.free_percent,
+    )
+
+
+def mail_server(settings: Settings) -> MailServer:
+    """Return the configured mail server. Raises ConfigError if there is none."""
+    mail = settings.mail
+    if mail.host is None:
+        raise ConfigError(
+            "There is somebody to tell, and no mail server: mail.host is missing.",
+            hint="Name it in [mail] of strongroom.toml; docs/monitoring.md has an example.",
+        )
+    password = mail.password_file
+    return MailServer(
+        host=mail.host,
+        port=mail.port or PORTS[mail.security],
+        security=mail.security,
+        sender=mail.sender or _sender(),
+        username=mail.username,
+        password=partial(_password, password) if password else None,
+        ca_file=mail.ca_file,
+        timeout=mail.timeout,
+    )
+
+
+def _password(path: Path) -> str:
+    return privatefile.read_private(path).rstrip("\r\n")
+
+
+def _sender() -> str:
+    """Return an address of this host, whatever its name is made of."""
+    name = "".join(one for one in socket.gethostname() if one.isascii() and (one.isalnum() or one in "-."))
+    return f"strongroom@{name.strip('-.') or 'localhost'}"
+
+
+def _drill(settings: Settings) -> WatchedDrill | None:
+    drill = settings.drill
+    if drill.schedule is None or drill.policy is None:
+        return None
+    return WatchedDrill(policy=drill.policy, schedule=drill.schedule)
+
+
+def _rooms(settings: Settings) -> Iterator[tuple[str, Path]]:
+    yield "the state directory", settings.state_dir
+    yield "the stage", settings.stage_path
+    for name, target in settings.targets.items():
+        if isinstance(target, DirectoryTargetSettings):
+            yield f"target '{name}'", target.path
+
+
+def _certificates(settings: Settings) -> Iterator[tuple[str, Path | None]]:
+    yield "broker.ca_file", settings.broker.ca_file
+    yield "mail.ca_file", settings.mail.ca_file
+    for section in ("vaults", "sources", "targets"):
+        for name, found in getattr(settings, section).items():
+            yield f"{section}.{name}.ca_file", getattr(found, "ca_file", None)

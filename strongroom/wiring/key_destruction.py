@@ -1,0 +1,98 @@
+"""What this installation may shred, and the keys that it can destroy, by its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from strongroom.config import AllOfKey, HpkeKey, KeyFileKey, KmsKey, Pkcs11Key, Settings, TransitKey
+from strongroom.errors import ConfigError
+from strongroom.keys import hpke, keyfile, roles
+from strongroom.keys.destroying import Destroyer
+from strongroom.keys.destroying.files import FileDestroyer
+from strongroom.keys.destroying.kms import KmsDestroyer
+from strongroom.keys.destroying.transit import TransitDestroyer
+from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
+from strongroom.keys.keyfile import KeyFileIdentity, load_key_file
+from strongroom.operations.shredding.scope import ErasurePolicy, Scope
+from strongroom.wiring import key_services
+from strongroom.wiring.keys import public_key
+from strongroom.wiring.prompts import Ask
+
+
+def scope(settings: Settings, ask: Ask | None = None) -> Scope:
+    """Return the policies' word on shredding, and the destroyers. Calls no keeper."""
+    policies = {
+        name: ErasurePolicy(
+            erasable=policy.erasable,
+            legal_hold=policy.legal_hold or "",
+            seals_for=frozenset(key for one in policy.recipients for key in _parts(one, settings)),
+        )
+        for name, policy in settings.policies.items()
+    }
+    made = {name: _reached(name, settings, ask) for name in settings.keys}
+    return Scope(
+        confirmers=roles.believed(settings.state_dir / "keys" / "roles"),
+        policies=policies,
+        destroyers={name: one for name, one in made.items() if one is not None},
+    )
+
+
+def _parts(name: str, settings: Settings) -> Iterator[str]:
+    yield name
+    key = settings.keys.get(name)
+    if isinstance(key, AllOfKey):
+        yield from (other for leg in key.legs for other in leg)
+
+
+def _reached(name: str, settings: Settings, ask: Ask | None) -> Destroyer | None:
+    """A key that needs a person here must not keep the others from being finished."""
+    try:
+        return destroyer(name, settings, ask)
+    except ConfigError:
+        return None
+
+
+def destroyer(name: str, settings: Settings, ask: Ask | None) -> Destroyer | None:
+    """Return what destroys a configured key; ``None`` if this host cannot."""
+    match settings.keys[name]:
+        case KeyFileKey(file=file):
+            return FileDestroyer(
+                name, file, type=keyfile.TYPE, public=lambda: _file_id(file), load=_load_file
+            )
+        case HpkeKey(identity_file=Path() as file) as pair:
+            return FileDestroyer(
+                name,
+                file,
+                type=hpke.TYPE,
+                public=lambda: HpkeRecipient(public_key(pair)).fingerprint,
+                load=HpkeIdentity.load,
+            )
+        case TransitKey() as key:
+            return TransitDestroyer(name, key_services.transit_key(key, settings))
+        case KmsKey(key_id=key_id) as key if "alias/" not in key_id:
+            return KmsDestroyer(name, key_services.kms(key))
+        case Pkcs11Key(module=Path()) as key:
+            return _hsm(name, key, settings, ask)
+    return None
+
+
+def _hsm(name: str, key: Pkcs11Key, settings: Settings, ask: Ask | None) -> Destroyer:
+    from strongroom.keys.destroying.hsm import HsmDestroyer  # noqa: PLC0415 - the PKCS#11 library
+
+    [opener] = key_services.identity(name, key, settings, ask)
+    return HsmDestroyer(
+        name,
+        key_services.token(name, key, ask),
+        label=key.label,
+        public=lambda: opener.recipient().fingerprint,
+        opener=opener,
+    )
+
+
+def _load_file(file: Path) -> KeyFileIdentity:
+    return KeyFileIdentity(load_key_file(file))
+
+
+def _file_id(file: Path) -> str:
+    return _load_file(file).recipient().fingerprint

@@ -1,0 +1,106 @@
+"""Services for a look: they make no key, folder, mark or database, and sign nothing.
+
+An installation's own commands make on first use what there is not. A look at its health would then call
+well what it has just made.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from strongroom.config import Settings
+from strongroom.container.certificate import CertifiedSigner
+from strongroom.errors import ConfigError, StrongroomError
+from strongroom.keys import clusterkeys
+from strongroom.keys.keyring import Keyring
+from strongroom.operations.health.policies import Policy
+from strongroom.operations.services import Pinned, Services
+from strongroom.state import schema_check
+from strongroom.state.engine import Database
+from strongroom.state.records import RecipientPin
+from strongroom.state.store import RunStore
+from strongroom.targets.directory import DirectoryTarget
+from strongroom.wiring import adapters, keys, policies, signers
+from strongroom.wiring.database import database_url
+from strongroom.wiring.prompts import Ask
+
+
+def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:
+    """Return what a look may use.
+
+    Raises:
+        StateError: there is no state database, or none of this version's schema.
+        ConfigError: a key file is damaged or open to others.
+    """
+    url = database_url(settings)
+    schema_check.require(Database(url))
+    folder = settings.state_dir / "keys"
+    keyring = Keyring(folder / "roles")
+    targets = {name: adapters.target(name, settings, prepare=False) for name in settings.targets}
+    terms = policies.pinned(_without_recipients(settings), targets, seals=False, ask=None)
+    return Services(
+        owner=f"{socket.gethostname()}:{os.getpid()}:look",
+        state_dir=settings.state_dir,
+        store=RunStore(url),
+        stage=DirectoryTarget(settings.stage_path, name="stage", region="local"),
+        targets=targets,
+        sources={},
+        pinned=lambda name: Pinned(spec=terms(name).spec),
+        signers=_signs_nothing,
+        trusted=lambda role: signers.trusted(keyring, role),
+        signer_fingerprints=signers.fingerprints(settings, folder / "roles"),
+        identities=cache(lambda: keys.identities(settings, ask)),
+        work_key=b"",
+        digest_key=_if_there(folder, "digest"),
+    )
+
+
+def policies_now(settings: Settings, services: Services) -> dict[str, Policy]:
+    """Return the policies as they are configured now, each with its recipients as far as their keepers
+    tell: an HSM that is away hides nothing but its own key."""
+    return {name: _policy(name, settings, services) for name in settings.policies}
+
+
+def _policy(name: str, settings: Settings, services: Services) -> Policy:
+    found = settings.policies[name]
+    pins: list[RecipientPin] = []
+    away: dict[str, StrongroomError] = {}
+    for key in found.recipients if found.sealed else ():
+        try:
+            pins.append(keys.pin(key, settings))
+        except StrongroomError as error:
+            away[key] = error
+    spec = replace(services.pinned(name).spec, recipients=tuple(pins))
+    return Policy(spec=spec, schedule=found.schedule, offline=found.offline, unpinned=away)
+
+
+def lock_caps(settings: Settings) -> dict[str, int]:
+    """Return for each target that locks for so many days at most, how many: its administrator's word."""
+    return dict(_caps(settings))
+
+
+def _caps(settings: Settings) -> Iterator[tuple[str, int]]:
+    for name, found in settings.targets.items():
+        most = getattr(found, "max_lock_days", None)
+        if isinstance(most, int):
+            yield name, most
+
+
+def _without_recipients(settings: Settings) -> Settings:
+    """Return the configuration without what only a key's keeper can tell."""
+    plain = {name: replace(policy, recipients=()) for name, policy in settings.policies.items()}
+    return replace(settings, policies=plain)
+
+
+def _if_there(folder: Path, name: str) -> bytes:
+    return clusterkeys.load_or_create(folder, name) if (folder / f"{name}.key").exists() else b""
+
+
+def _signs_nothing(role: str) -> CertifiedSigner:
+    raise ConfigError(f"a look does not sign as '{role}'")
