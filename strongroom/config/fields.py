@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
+from strongroom import durations
 from strongroom.system.host import is_loopback
 
 _SIZE = re.compile(r"(?P<number>\d{1,18}) ?(?P<unit>|B|[KMGT]i?B)")
@@ -18,8 +19,6 @@ _UNITS: dict[str, int] = {"": 1, "B": 1} | {
     for power, letter in enumerate("KMGT", start=1)
     for binary, base in (("", 1000), ("i", 1024))
 }
-_DURATION = re.compile(r"(?P<number>\d{1,9}) ?(?P<unit>s|min|m|h|d|w)")
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 class Unfit(Exception):
@@ -66,10 +65,10 @@ def parse_size(text: str) -> int:
 
 def parse_duration(text: str) -> int:
     """Return the seconds that a text such as ``"48h"``, ``"30 min"`` or ``"2d"`` means."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise misshapen()
-    return int(match["number"]) * _SECONDS[match["unit"]]
+    try:
+        return int(durations.parse(text))
+    except ValueError:
+        raise misshapen() from None
 
 
 def is_text(text: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Self
 
@@ -19,6 +19,7 @@ from strongroom.container import canonical
 from strongroom.container.signing import SIGNERS, Signer, Signers, fingerprint, verify
 from strongroom.errors import Malformed, Tampered, UntrustedSigner
 from strongroom.model import prepare
+from strongroom.timestamps import rfc3339
 
 DOMAIN = b"strongroom/v1/certificate"
 
@@ -94,7 +95,7 @@ prepare(Certificate)
 
 def certify(installation: Signer, *, role: str, public: bytes, issued_at: datetime) -> Certificate:
     """Have an installation vouch for a role's key."""
-    moment = issued_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = rfc3339(issued_at)
     unsigned = _Unsigned(installation.public.hex(), role, public.hex(), moment)
     signature = installation.sign(DOMAIN, canonical.encode(unsigned)).hex()
     made = Certificate(unsigned.installation, role, unsigned.key, moment, signature)

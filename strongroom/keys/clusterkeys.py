@@ -22,7 +22,7 @@ def load_or_create(folder: Path, name: str) -> bytes:
     with privatefile.locked(folder):
         if not path.exists():
             try:
-                privatefile.install_line(path, kind=KIND, variety=name, content=os.urandom(KEY_SIZE))
+                privatefile.write_line(path, kind=KIND, variety=name, content=os.urandom(KEY_SIZE))
             except UsageError as error:
                 raise ConfigError(error.message) from None
     variety, key = privatefile.read_line(path, kind=KIND)

@@ -7,7 +7,6 @@ where the key itself stands.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from strongroom.errors import ConfigError, KeyFileExposed, KeyFileUnreadable, UsageError
+from strongroom.system import files
 
 LIMIT = 16 * 1024
 BEGINNING = 64
@@ -27,32 +27,23 @@ _AGAIN = "Type it again, or bring it back from its copy. No backup is affected."
 
 
 def write_line(path: Path, *, kind: str, variety: str, content: bytes) -> None:
-    """Write ``kind variety hex checksum``, durable, mode 0600.
+    """Write ``kind variety hex checksum``, durable, mode 0600, whole or not at all.
 
     Raises:
         UsageError: something of that name exists (a link counts), or it cannot be written.
             Nothing is left behind.
     """
     body = f"{kind} {variety} {content.hex()}"
-    descriptor = _create(path)
     try:
-        _write(descriptor, f"{body} {_checksum(body)}\n")
-        sync(path.parent)
+        with files.atomic(path, replace=False) as file:
+            file.write(f"{body} {_checksum(body)}\n".encode("ascii"))
+    except FileExistsError:
+        raise UsageError(
+            f"'{path}' exists, and a key is never overwritten",
+            hint="What was sealed for it could not be opened any more. Give another name.",
+        ) from None
     except OSError as error:
-        path.unlink(missing_ok=True)
-        raise UsageError(f"'{path}' cannot be written: {error.strerror}") from None
-
-
-def install_line(path: Path, *, kind: str, variety: str, content: bytes) -> None:
-    """Write as :func:`write_line` does, but appear whole or not at all if the process dies.
-
-    The caller holds the folder's lock and has seen that there is no such file.
-    """
-    provisional = path.with_name(f".{path.name}.new")
-    provisional.unlink(missing_ok=True)
-    write_line(provisional, kind=kind, variety=variety, content=content)
-    provisional.rename(path)
-    sync(path.parent)
+        raise UsageError(f"'{path}' cannot be written: {error.strerror}", hint="Check the path.") from None
 
 
 def read_line(path: Path, *, kind: str) -> tuple[str, bytes]:
@@ -120,43 +111,13 @@ def locked(folder: Path, *, what: str = "folder of keys") -> Iterator[None]:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The folder itself: keys that are there already can be read where nothing may be written.
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = files.open_locked(folder, files.FOLDER)
     except OSError as error:
         raise ConfigError(f"the {what} '{folder}' cannot be used: {error.strerror}") from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
-
-
-def sync(directory: Path) -> None:
-    """Make a directory's entries durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _create(path: Path) -> int:
-    try:
-        # O_EXCL refuses even a dangling link, through which a key would land elsewhere.
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        raise UsageError(
-            f"'{path}' exists, and a key is never overwritten",
-            hint="What was sealed for it could not be opened any more. Give another name.",
-        ) from None
-    except OSError as error:
-        raise UsageError(f"'{path}' cannot be written: {error.strerror}", hint="Check the path.") from None
-
-
-def _write(descriptor: int, line: str) -> None:
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _text(path: Path, data: bytes, *, regular: bool) -> str:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from strongroom.container.certificate import Certificate
 from strongroom.container.signing import PUBLIC, fingerprint
 from strongroom.errors import ConfigError, FormatError
-from strongroom.keys import privatefile
+from strongroom.system import files
 
 TRUSTED = "trusted.json"
 LIMIT = 1024 * 1024
@@ -101,16 +101,10 @@ def read(folder: Path) -> Listed:
 
 def write(folder: Path, listed: Listed) -> None:
     """Put a new list in the old one's place, durably; the caller holds the folder's lock."""
-    provisional = folder / f".{TRUSTED}.new"
     plain = msgspec.to_builtins(listed, order="sorted")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        with os.fdopen(os.open(provisional, flags, 0o644), "w", encoding="ascii") as file:
-            file.write(json.dumps(plain, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        provisional.replace(folder / TRUSTED)
-        privatefile.sync(folder)
+        with files.atomic(folder / TRUSTED, replace=True, mode=0o644) as file:
+            file.write(json.dumps(plain, indent=2).encode("ascii") + b"\n")
     except OSError as error:
         raise ConfigError(
             f"'{folder / TRUSTED}' cannot be written: {error.strerror}",

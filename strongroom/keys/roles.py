@@ -21,6 +21,7 @@ from strongroom.container.signing import PUBLIC, Signer, Signers
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import privatefile, rolelist
 from strongroom.keys.rolelist import TRUSTED, Listed, RoleKey
+from strongroom.system import files
 
 __all__ = ["MANIFEST_SIGNERS", "ROLES", "TRUSTED"]
 
@@ -330,7 +331,7 @@ def _finish(folder: Path, role: str) -> None:
     now = rolelist.current(rolelist.read(folder).of(role))
     if now is not None and _load(path, role).public == now.raw:
         path.replace(_path(folder, role))
-        privatefile.sync(folder)
+        files.sync(folder)
 
 
 def _found(listed: Listed, fingerprint: str) -> tuple[str, RoleKey]:
@@ -455,7 +456,7 @@ def _install(path: Path, signer: Signer) -> None:
 
 def _install_as(path: Path, signer: Signer, kind: str) -> None:
     try:
-        privatefile.install_line(path, kind=kind, variety=_VARIETY, content=signer.private_bytes())
+        privatefile.write_line(path, kind=kind, variety=_VARIETY, content=signer.private_bytes())
     except UsageError as error:
         raise ConfigError(error.message) from None
 

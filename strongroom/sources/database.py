@@ -7,7 +7,6 @@ of temporary files too, and what is deleted is overwritten.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import sqlite3
 import threading
@@ -23,7 +22,7 @@ from strongroom.errors import (
     TargetFull,
     UnsupportedVersion,
 )
-from strongroom.system import sqlite_files
+from strongroom.system import files, sqlite_files
 
 SCHEMA = 1
 BUSY_SECONDS = 10.0
@@ -197,7 +196,7 @@ class Database:
     def _create(self) -> None:
         """Make the database, alone: SQLite does not wait when two switch to WAL at once."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self.explained(), self._alone():
+        with self.explained(), files.locked(self._path.with_suffix(".lock")):
             sqlite_files.create(self._path)
             connection = self._raw()
             try:
@@ -215,15 +214,6 @@ class Database:
         connection.execute("INSERT INTO about VALUES (?)", (check,))
         connection.execute(f"PRAGMA user_version = {SCHEMA}")
         connection.execute("COMMIT")
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        descriptor = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def _is_full(error: sqlite3.Error | OSError) -> bool:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from strongroom.errors import SourceError, WrongKey
+from strongroom.system import files
 
 SIZE = 32
 
@@ -16,8 +17,7 @@ SIZE = 32
 def load_or_create(path: Path) -> bytes:
     """Return the master key, making it if there is none.
 
-    The key becomes visible whole: it is written and synced under a provisional name, then
-    linked, which fails if another first user was faster. Then that one's key counts.
+    If another first user is faster, that one's key counts.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
@@ -54,29 +54,8 @@ ESCROW = (
 
 
 def _create(path: Path) -> None:
-    provisional = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        _write(provisional, secrets.token_bytes(SIZE))
-        with suppress(FileExistsError):
-            path.hardlink_to(provisional)
+        with suppress(FileExistsError), files.atomic(path, replace=False) as file:
+            file.write(secrets.token_bytes(SIZE))
     except OSError as error:
         raise SourceError(f"the master key '{path}' could not be made: {error.strerror}") from None
-    finally:
-        provisional.unlink(missing_ok=True)
-    _sync(path.parent)
-
-
-def _write(path: Path, key: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,1 +1,1 @@
-"""What touches the operating system alone: forks, files, deadlines, the garbage collector."""
+"""What touches the operating system alone: forks, files, locks, deadlines, waits, the garbage collector."""

@@ -23,12 +23,13 @@ from strongroom.errors import (
     TargetUnavailable,
     VerificationFailed,
 )
+from strongroom.system import files
 from strongroom.targets import ObjectInfo
 from strongroom.targets.names import check_name, check_prefix, check_range, is_segment
 from strongroom.targets.place import Place, Placed
 from strongroom.targets.probing import Check, of_mode
 from strongroom.targets.provisional import Provisional, leaf_of_provisional, remove_if_abandoned
-from strongroom.targets.tree import DIRECTORY, Branch, Found, sync_directory, walk
+from strongroom.targets.tree import DIRECTORY, Branch, Found, walk
 from strongroom.words import plural
 
 MARKER = ".strongroom-target"
@@ -137,7 +138,7 @@ class DirectoryTarget(Placed):
         ):
             branch.enter(above, create=False)
             os.unlink(leaf, dir_fd=branch.leaf)
-            sync_directory(branch.leaf)
+            files.sync(branch.leaf)
             branch.prune()
 
     def require_room(self, size: int) -> None:
@@ -335,11 +336,7 @@ def _make_directories(path: Path) -> None:
     _make_directories(path.parent)
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    fd = os.open(path.parent, DIRECTORY & ~os.O_NOFOLLOW)
-    try:
-        sync_directory(fd)
-    finally:
-        os.close(fd)
+    files.sync(path.parent)
 
 
 def _write_marker(directory: int) -> None:
@@ -353,4 +350,4 @@ def _write_marker(directory: int) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-    sync_directory(directory)
+    files.sync(directory)

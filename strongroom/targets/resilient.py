@@ -24,6 +24,7 @@ from strongroom.errors import (
     VerificationFailed,
 )
 from strongroom.model import ObjectInfo
+from strongroom.system.retry import backoff
 from strongroom.targets import Locking, Target
 from strongroom.targets.breaker import Breaker
 from strongroom.targets.names import check_name, check_prefix, check_range
@@ -49,11 +50,10 @@ class Afresh:
 
 @dataclass(frozen=True, kw_only=True)
 class Waits:
-    """How long to wait between attempts: full jitter, seconds.
+    """How long to wait between attempts, in seconds; see :func:`~strongroom.system.retry.backoff`.
 
-    The n-th wait is drawn evenly from 0 to ``first * 2 ** n``, ``longest`` at most: clients
-    that failed together must not come back together. A target that says when to come
-    back is taken at its word, and then some of our own so that not all come at once.
+    A target that says when to come back is taken at its word, and then some of our own so that
+    not all come at once.
     """
 
     first: float = 0.25
@@ -64,7 +64,7 @@ class Waits:
 
     def delay(self, failures: int, retry_after: float | None) -> float:
         """Return how long to wait after so many failures in a row."""
-        drawn = self.uniform(0.0, min(self.longest, self.first * 2 ** min(failures - 1, 30)))
+        drawn = backoff(failures, first=self.first, longest=self.longest, draw=self.uniform)
         return drawn + (retry_after or 0.0)
 
 

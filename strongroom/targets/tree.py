@@ -8,7 +8,6 @@ swapping a directory for a link between a check and a use.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -16,6 +15,7 @@ from typing import Self
 
 from msgspec import Struct
 
+from strongroom.system import files
 from strongroom.targets.names import is_segment
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -49,7 +49,7 @@ class Branch:
         moment ago may not be durable yet, and our object would vanish with it.
         """
         for fd in reversed(self._fds):
-            sync_directory(fd)
+            files.sync(fd)
 
     def prune(self) -> None:
         """Remove directories that stand empty, the deepest first; never the root."""
@@ -122,12 +122,3 @@ def open_below(directory: int, segment: str) -> Iterator[int | None]:
         yield fd
     finally:
         os.close(fd)
-
-
-def sync_directory(fd: int) -> None:
-    """Make a directory's entries durable, where its file system can."""
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems sync on their own
-            raise

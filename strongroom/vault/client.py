@@ -6,7 +6,6 @@ patience; a write is repeated only where it is certain that nothing has happened
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +14,15 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
+from hvac.api import SystemBackend
+from hvac.api.secrets_engines import Transit
 
+from strongroom.system.retry import backoff
 from strongroom.vault import failures, paths
 from strongroom.vault.answers import Answer
 from strongroom.vault.connection import Connection
 from strongroom.vault.failures import Ambiguous, NotVault, Unavailable
+from strongroom.vault.hvac_adapter import SendingAdapter
 from strongroom.vault.pace import Pace
 from strongroom.vault.process import PerProcess
 from strongroom.vault.streams import Streams
@@ -78,6 +81,26 @@ class Vault:
     def delete(self, *path: str, namespace: str = "") -> Answer:
         """Delete; doing it twice is the same as once."""
         return self._process.get().ask("DELETE", paths.target(*path), None, namespace)
+
+    def system(self, *, namespace: str = "") -> SystemBackend:
+        """Return hvac's methods for what a server tells of itself; each returns an :class:`Answer`.
+
+        They are sent as our own requests are, and repeated if the answer is lost: call those alone
+        that may happen twice.
+        """
+        return SystemBackend(self._adapter(namespace))
+
+    @property
+    def transit(self) -> Transit:
+        """hvac's methods of the transit engine, sent as those of :meth:`system` are."""
+        return Transit(self._adapter(""))
+
+    def _adapter(self, namespace: str) -> SendingAdapter:
+        return SendingAdapter(
+            lambda method, target, body: self._process.get().ask(
+                method, target, body, namespace, repeatable=True
+            )
+        )
 
     def download(self, *path: str) -> AbstractContextManager[Iterator[bytes]]:
         """Read something large, bit by bit; see :meth:`~strongroom.vault.streams.Streams.download`."""
@@ -242,8 +265,7 @@ class _Trial:
         return self._wait(self._delay() if delay is None else delay, failure)
 
     def _delay(self) -> float:
-        longest = min(LONGEST_DELAY, FIRST_DELAY * 2**self._attempts)
-        return random.uniform(longest / 2, longest)  # noqa: S311 - it spreads retries, and guards nothing
+        return backoff(self._attempts + 1, first=FIRST_DELAY, longest=LONGEST_DELAY)
 
     def _wait(self, delay: float, failure: Unavailable) -> float:
         self._attempts += 1
@@ -268,7 +290,7 @@ def _failure(answer: Answer) -> Unavailable:
 def _asked_for(answer: Answer) -> float | None:
     """Return the pause that the server asks for. It truncates: "0" means less than a second."""
     value = answer.headers.get("retry-after", "")
-    return float(value) + random.random() if value.isdigit() else None  # noqa: S311 - as above
+    return float(value) + backoff(1, first=1.0) if value.isdigit() else None
 
 
 def _accepted(answer: Answer, *, written: bool, asked: str) -> Answer:

@@ -1,4 +1,4 @@
-"""Puts hvac's API classes on our own transport.
+"""Puts hvac's classes on our own transport: they know the API, and we send.
 
 hvac's own adapter loses status and headers of errors, sends the token to whoever a redirect
 names, retries no LIST, and takes tokens and addresses from the environment.
@@ -6,33 +6,37 @@ names, retries no LIST, and takes tokens and addresses from the environment.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 from hvac.adapters import Adapter
 
 from strongroom.vault.answers import Answer
-from strongroom.vault.failures import LoginRefused
-from strongroom.vault.login import Exchange
+
+Send = Callable[[str, str, bytes | None], Answer]
+"""Method, request target and body of one request, which is answered or raises VaultError."""
 
 
-class ExchangeAdapter(Adapter):  # type: ignore[misc]  # hvac has no types
-    """Sends what an hvac class asks for through an :data:`Exchange`."""
+class SendingAdapter(Adapter):  # type: ignore[misc]  # hvac has no types
+    """Sends what an hvac class asks for through a :data:`Send`, and returns the answer as it is.
 
-    def __init__(self, exchange: Exchange, *, token: str | None = None) -> None:
-        super().__init__(token=token)
-        self._exchange = exchange
+    The base's constructor is not called: it makes a session of ``requests``, which nothing here uses.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
 
     def request(self, method: str, url: str, *_: Any, **options: Any) -> Answer:
-        """Send one request; a refusal raises :class:`LoginRefused`."""
-        given = options.get("json")
-        body = None if given is None else msgspec.json.encode(given)
-        answer = self._exchange(method.upper(), "/" + url.strip("/"), body, self.token)
-        if answer.status >= 400:
-            raise LoginRefused("the server refuses", status=answer.status)
-        return answer
+        """Send one request. A folder is listed by a GET, since proxies know no method LIST."""
+        content, parameters = options.get("json"), dict(options.get("params") or {})
+        if method == "list":
+            method, url, parameters = "get", f"{url.rstrip('/')}/", {**parameters, "list": "true"}
+        target = f"{url}?{urlencode(parameters)}" if parameters else url
+        body = None if content is None and method == "get" else msgspec.json.encode(content or {})
+        return self._send(method.upper(), target, body)
 
     def get_login_token(self, response: Answer) -> str:
-        """Return the token of a login's answer."""
-        token = msgspec.json.decode(response.body).get("auth", {}).get("client_token", "")
-        return str(token)
+        """Refuse: a login's token is kept in one place, which is not here."""
+        raise NotImplementedError

@@ -8,18 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
+from hvac.api import auth_methods
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
 from strongroom.keys.privatefile import read_private
 from strongroom.vault.answers import Answer
 from strongroom.vault.failures import LoginRefused, NotVault, Refused
+from strongroom.vault.hvac_adapter import SendingAdapter
 
 JWT_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
+T = TypeVar("T")
 Exchange = Callable[[str, str, bytes | None, str | None], Answer]
 """Method, request target, body and token of one request, which is answered or raises VaultError."""
 
@@ -56,7 +59,7 @@ class TokenFile(Struct, frozen=True, kw_only=True):
 
     def obtain(self, exchange: Exchange) -> Lease:
         token = _line(self.path)
-        answer = exchange("GET", "/v1/auth/token/lookup-self", None, token)
+        answer = _look_up(exchange, token)
         if answer.status != 200:
             raise LoginRefused(
                 f"the token in '{self.path}' is not valid, or may not look itself up",
@@ -83,12 +86,9 @@ class AppRole(Struct, frozen=True, kw_only=True):
     mount: str = "approle"
 
     def obtain(self, exchange: Exchange) -> Lease:
-        from hvac.api.auth_methods import AppRole as Method  # noqa: PLC0415 - half of the start-up time
-
-        method = Method(_adapter(exchange))
-        return _granted(
-            lambda: method.login(self.role_id, _line(self.secret_id_file), mount_point=self.mount)
-        )
+        method = _over(exchange, auth_methods.AppRole)
+        secret_id = _line(self.secret_id_file)
+        return _granted(method.login(self.role_id, secret_id, use_token=False, mount_point=self.mount))
 
 
 class Kubernetes(Struct, frozen=True, kw_only=True):
@@ -99,15 +99,14 @@ class Kubernetes(Struct, frozen=True, kw_only=True):
     mount: str = "kubernetes"
 
     def obtain(self, exchange: Exchange) -> Lease:
-        from hvac.api.auth_methods import Kubernetes as Method  # noqa: PLC0415 - as above
-
-        method = Method(_adapter(exchange))
-        return _granted(lambda: method.login(self.role, _text(self.jwt_file), mount_point=self.mount))
+        method = _over(exchange, auth_methods.Kubernetes)
+        jwt = _text(self.jwt_file)
+        return _granted(method.login(self.role, jwt, use_token=False, mount_point=self.mount))
 
 
 def renewed(exchange: Exchange, lease: Lease) -> Lease:
     """Renew a token. Raises :class:`Refused` if the server will not."""
-    answer = exchange("POST", "/v1/auth/token/renew-self", b"{}", lease.token)
+    answer = _over(exchange, auth_methods.Token, token=lease.token).renew_self()
     if answer.status != 200:
         raise Refused("the token cannot be renewed", status=answer.status)
     found = _lease(answer.body)
@@ -116,24 +115,26 @@ def renewed(exchange: Exchange, lease: Lease) -> Lease:
 
 def alive(exchange: Exchange, token: str) -> bool:
     """Ask whether a token is good for anything."""
-    return exchange("GET", "/v1/auth/token/lookup-self", None, token).status == 200
+    return _look_up(exchange, token).status == 200
 
 
-def _adapter(exchange: Exchange) -> Any:
-    from strongroom.vault.hvac_adapter import ExchangeAdapter  # noqa: PLC0415 - as above
+def _look_up(exchange: Exchange, token: str) -> Answer:
+    answer: Answer = _over(exchange, auth_methods.Token, token=token).lookup_self()
+    return answer
 
-    return ExchangeAdapter(exchange)
+
+def _over(exchange: Exchange, method: Callable[[SendingAdapter], T], *, token: str | None = None) -> T:
+    return method(SendingAdapter(lambda verb, target, body: exchange(verb, target, body, token)))
 
 
-def _granted(login: Callable[[], Any]) -> Lease:
-    try:
-        return _lease(login().body)
-    except LoginRefused as refused:
+def _granted(answer: Answer) -> Lease:
+    if answer.status >= 400:
         raise LoginRefused(
             "the login was refused",
-            status=refused.status,
+            status=answer.status,
             hint="Check role, secret id or service account, and from which addresses they may be used.",
-        ) from None
+        )
+    return _lease(answer.body)
 
 
 class _Auth(Struct):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 import threading
@@ -10,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from strongroom.system import files
 
 _MOMENT = struct.Struct("<d")
 _SOON = 0.0005  # seconds: below, sleeping costs more than it spares
@@ -64,14 +65,10 @@ class Pace:
         if self._shared is None:
             yield [self._next]
             return
-        descriptor = os.open(self._shared, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with files.locked(self._shared, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW) as descriptor:
             moment = [_read(descriptor)]
             yield moment
             os.pwrite(descriptor, _MOMENT.pack(moment[0]), 0)
-        finally:
-            os.close(descriptor)
 
 
 def _read(descriptor: int) -> float:

@@ -22,7 +22,7 @@ heavy = [name for name in {HEAVY!r} if name in sys.modules]
 sys.stderr.write(f"LOADED {{heavy}}")
 sys.exit(code)
 """
-MODULES = 265
+MODULES = 267
 
 
 def loads(machine: Machine, *words: str | Path, run: str = RUN, **env: str) -> str:

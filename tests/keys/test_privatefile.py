@@ -99,9 +99,9 @@ def test_a_disk_without_room_leaves_no_half_a_key(tmp_path: Path, room: int) -> 
 
 
 def test_what_an_interrupted_installation_left_is_no_obstacle(tmp_path: Path) -> None:
-    (tmp_path / ".role.key.new").write_text("half")
+    (tmp_path / ".role.key.0123456789abcdef.part").write_text("half")
 
-    privatefile.install_line(tmp_path / "role.key", kind=KIND, variety="thing", content=CONTENT)
+    privatefile.write_line(tmp_path / "role.key", kind=KIND, variety="thing", content=CONTENT)
 
     assert read(tmp_path / "role.key") == ("thing", CONTENT)
     assert [each.name for each in tmp_path.iterdir()] == ["role.key"]

@@ -17,6 +17,7 @@ from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError, UntrustedSigner, UsageError
 from strongroom.keys import privatefile, rolelist, roles
 from strongroom.keys.keyring import Keyring
+from strongroom.system import files
 
 NOW = datetime(2026, 11, 26, 8, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -165,8 +166,8 @@ def test_a_damaged_version_trusts_nobody(folder: Path, entry: dict[str, object])
 
 POINTS: list[tuple[object, str]] = [
     (rolelist, "write"),
-    (privatefile, "install_line"),
-    (privatefile, "sync"),
+    (privatefile, "write_line"),
+    (files, "sync"),
 ]
 
 

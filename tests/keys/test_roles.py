@@ -113,8 +113,8 @@ def test_a_key_whose_making_was_interrupted_before_the_list_is_trusted(folder: P
 
 def test_what_an_interrupted_making_left_is_no_obstacle(folder: Path) -> None:
     folder.mkdir(parents=True)
-    (folder / ".seal.key.new").write_text("half")
-    (folder / f".{TRUSTED}.new").write_text("{half, and longer than what follows it" * 20)
+    (folder / ".seal.key.0123456789abcdef.part").write_text("half")
+    (folder / f".{TRUSTED}.0123456789abcdef.part").write_text("{half, and longer than what follows it" * 20)
 
     signer = load_or_create_role(folder, "seal")
 

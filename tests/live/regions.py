@@ -59,7 +59,7 @@ class Region:
     def target(self, url: str | None = None, **options: Any) -> Resilient:
         """Return the target that a fresh process would have, impatient so that tests are quick."""
         inner = self.make(url or self.url, **options)
-        waits = Waits(uniform=lambda low, high: low)
+        waits = Waits(first=0.0)
         return resilient(inner, breaker=Breaker(failures=3, pause=30.0), waits=waits)
 
 

@@ -119,7 +119,7 @@ def test_no_attempt_begins_after_the_deadline(clock: Clock) -> None:
     assert clock.waited == [0.25, 0.5, 1.0]  # 2 more would end at 3.75
 
 
-def test_waits_grow_up_to_a_limit_and_are_drawn_from_nothing_upwards() -> None:
+def test_waits_grow_up_to_a_limit_and_half_of_each_is_drawn() -> None:
     drawn: list[tuple[float, float]] = []
 
     def uniform(low: float, high: float) -> float:
@@ -128,8 +128,8 @@ def test_waits_grow_up_to_a_limit_and_are_drawn_from_nothing_upwards() -> None:
 
     waits = Waits(first=1.0, longest=5.0, uniform=uniform)
 
-    assert [waits.delay(failures, None) for failures in (1, 2, 3, 4, 5000)] == [0.0] * 5
-    assert drawn == [(0.0, 1.0), (0.0, 2.0), (0.0, 4.0), (0.0, 5.0), (0.0, 5.0)]
+    assert [waits.delay(failures, None) for failures in (1, 2, 3, 4, 5000)] == [0.5, 1.0, 2.0, 2.5, 2.5]
+    assert drawn == [(0.5, 1.0), (1.0, 2.0), (2.0, 4.0), (2.5, 5.0), (2.5, 5.0)]
 
 
 def test_a_target_that_says_when_to_come_back_is_left_alone_until_then(clock: Clock) -> None:

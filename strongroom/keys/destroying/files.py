@@ -14,8 +14,8 @@ from pathlib import Path
 
 from strongroom.container.stanza import Identity, Stanza
 from strongroom.errors import KeyNotDestroyed
-from strongroom.keys import privatefile
 from strongroom.keys.destroying import Fate, Standing
+from strongroom.system import files
 
 DOUBT = "a file that is overwritten and removed is as gone as its medium forgets it"
 
@@ -78,7 +78,7 @@ class FileDestroyer:
             _overwrite(self._path)
             _mark(self._path).touch(mode=0o600)
             self._path.unlink()
-            privatefile.sync(self._path.parent)
+            files.sync(self._path.parent)
         except OSError as error:
             raise KeyNotDestroyed(f"'{self._path}' could not be destroyed: {error.strerror}") from None
 

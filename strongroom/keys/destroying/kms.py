@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from strongroom.container.stanza import Identity, Stanza
@@ -10,6 +10,7 @@ from strongroom.errors import KeyNotFound
 from strongroom.keys.destroying import Fate, Standing
 from strongroom.keys.kms import TYPE, KmsIdentity, arn_of
 from strongroom.keys.kms.service import Kms
+from strongroom.timestamps import rfc3339
 
 _WAITS = frozenset({"PendingDeletion", "PendingReplicaDeletion"})
 
@@ -68,4 +69,4 @@ def _doubts(found: dict[str, Any]) -> list[str]:
 
 def _date(value: object) -> str:
     """Of a key that waits for its replicas KMS tells no day."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(value, datetime) else ""
+    return rfc3339(value) if isinstance(value, datetime) else ""

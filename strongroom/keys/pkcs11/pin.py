@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from strongroom.errors import ConfigError, KeyFileUnreadable, PinRefused
 from strongroom.keys import privatefile
 from strongroom.keys.prompting import may_ask
 from strongroom.model import SecretBytes
+from strongroom.system import files
 
 
 class Pin(Protocol):
@@ -59,11 +59,10 @@ class PinFile:
     def alone(self) -> Iterator[None]:
         """Hold the file's lock: of many workers that start with a wrong PIN, one tries it."""
         try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            descriptor = files.open_locked(self._path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
             raise KeyFileUnreadable(f"'{self._path}' cannot be read: {error.strerror}") from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
             os.close(descriptor)

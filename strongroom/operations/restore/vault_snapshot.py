@@ -90,7 +90,7 @@ def assembled(secrets: Iterable[Secret], folder: Path) -> Iterator[WholeSnapshot
 def look(vault: Vault) -> Server:
     """Ask which server that is. Raises SourceError if it is sealed: such a one takes no snapshot."""
     try:
-        found = vault.get("sys/seal-status").read(_SERVER)
+        found: Server = vault.system().read_seal_status().read(_SERVER)
     except Sealed:  # so it answers no login either
         found = Server()
     except VaultError as error:
@@ -218,7 +218,7 @@ def _awaited(vault: Vault, marker: str, about: About, deadline: float) -> Outcom
 
 def _unsealed(vault: Vault, about: About) -> Outcome:
     with _explained("say which cluster it is now"):
-        found = vault.get("sys/seal-status").read(_SERVER)
+        found = vault.system().read_seal_status().read(_SERVER)
     if not found.sealed and found.cluster_id != about.cluster_id:
         raise VerificationFailed(
             f"The server says that it is cluster '{found.cluster_name}' and not the snapshot's.", hint=_LOG

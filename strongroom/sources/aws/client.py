@@ -7,7 +7,6 @@ Nearly every request may be repeated: reads change nothing, writes carry a token
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -21,6 +20,7 @@ from strongroom.errors import ConfigError, SourceError, SourceUnavailable
 from strongroom.keys.privatefile import read_private
 from strongroom.sources.aws import failures
 from strongroom.sources.aws.options import AwsOptions
+from strongroom.system.retry import backoff
 from strongroom.vault.pace import Pace
 from strongroom.vault.process import PerProcess
 
@@ -92,7 +92,7 @@ class Api:
                 continue
             throttled = isinstance(answer, failures.Throttled)
             failed, tried = failed + (not throttled), tried + 1
-            delay = _delay(tried)
+            delay = backoff(tried + 1, first=FIRST_DELAY, longest=LONGEST_DELAY)
             if not answer.transient or failed >= attempts or time.monotonic() + delay > ends:
                 raise answer
             if throttled:
@@ -270,8 +270,3 @@ def _quieten() -> None:
     logger = logging.getLogger("botocore")
     if logger.level < logging.INFO:
         logger.setLevel(logging.INFO)
-
-
-def _delay(tried: int) -> float:
-    longest = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(tried, 10))
-    return random.uniform(longest / 2, longest)  # noqa: S311 - it spreads retries, and guards nothing

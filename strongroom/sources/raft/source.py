@@ -14,7 +14,8 @@ from strongroom.errors import ConfigError, FormatError, SourceError, SourceUnava
 from strongroom.model import Entry, Media, Secret, SecretBytes, Version, prepare
 from strongroom.sources.raft.about import TYPE, About, encode_about, part_name, split_name
 from strongroom.sources.raft.archive import Facts, check_archive
-from strongroom.sources.raft.spool import PART, Place, Spool, Spooling, stamp
+from strongroom.sources.raft.spool import PART, Place, Spool, Spooling
+from strongroom.timestamps import compact
 from strongroom.vault.client import Vault
 from strongroom.vault.failures import Denied, VaultError
 from strongroom.vault.rights import Need, Right, rights
@@ -76,7 +77,7 @@ class RaftSource:
         """Take a snapshot, and yield an entry for each of its parts and one about them."""
         try:
             self._spool.forget_older(self._keep)
-            about = self._take(f"{stamp(time.time())}-{os.urandom(4).hex()}")
+            about = self._take(f"{compact(time.time())}-{os.urandom(4).hex()}")
         except VaultError as error:
             raise self._refused(error) from None
         except TargetError as error:
@@ -160,7 +161,7 @@ class RaftSource:
             ) from None
 
     def _about(self, snapshot: str, spooling: Spooling, facts: Facts) -> About:
-        status = self._vault.get("sys/seal-status").read(_STATUS)
+        status = self._vault.system().read_seal_status().read(_STATUS)
         return About(
             snapshot=snapshot,
             taken_at=snapshot.partition("-")[0],
@@ -183,7 +184,7 @@ class RaftSource:
 
     def _key_term(self) -> int | None:
         try:
-            answer = self._vault.get("sys/key-status")
+            answer = self._vault.system().get_encryption_key_status()
         except Denied:
             return None
         return answer.read(_KEY_STATUS).term if answer.found else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Protocol
 
 from strongroom.container import cobblestone
@@ -18,6 +17,7 @@ from strongroom.errors import MissingPiece
 from strongroom.model import ObjectInfo
 from strongroom.sources.raft.about import ABOUT
 from strongroom.sources.raft.chunked import Chunked
+from strongroom.timestamps import compact
 
 PART = 1 << 20
 """Bytes of a part: small beside a container, so that containers come out even."""
@@ -72,7 +72,7 @@ class Spool:
 
     def forget_older(self, seconds: float) -> None:
         """Remove the snapshots that were taken longer ago than this, whole or not."""
-        before = stamp(time.time() - seconds)
+        before = compact(time.time() - seconds)
         names = (info.name for info in self._place.list(f"{self._folder}/"))
         for snapshot in sorted({name.removeprefix(f"{self._folder}/").partition("/")[0] for name in names}):
             if snapshot < before:
@@ -113,11 +113,6 @@ class Spooling(Chunked):
     def _put(self, part: bytes) -> None:
         self._spool.put(self._snapshot, self.parts, part)
         self.parts += 1
-
-
-def stamp(seconds: float) -> str:
-    """Return a moment as snapshots' ids begin with it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def _context(name: str) -> bytes:

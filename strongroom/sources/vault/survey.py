@@ -106,7 +106,7 @@ class Survey:
         """Return the auth methods of a namespace, by path."""
         with self._lock:
             if namespace not in self._auths:
-                answer = self._vault.get("sys/auth", namespace=namespace)
+                answer = self._vault.system(namespace=namespace).list_auth_methods()
                 self._auths[namespace] = dict(answer.read(MOUNTS).data) if answer.found else {}
             return self._auths[namespace]
 
@@ -124,7 +124,7 @@ class Survey:
 
     def _below(self, namespace: str) -> list[str]:
         try:
-            answer = self._vault.list("sys/namespaces", namespace=namespace)
+            answer = self._vault.system(namespace=namespace).list_namespaces()
         except Denied:
             self.missing.append(f"namespaces below '{namespace or '/'}': no right to list them")
             return []
@@ -160,7 +160,7 @@ class Survey:
 
     def _mounts(self, namespace: str) -> dict[str, MountInfo]:
         try:
-            answer = self._vault.get("sys/mounts", namespace=namespace)
+            answer = self._vault.system(namespace=namespace).list_mounted_secrets_engines()
         except Denied:
             return self._visible(namespace)
         if not answer.found:

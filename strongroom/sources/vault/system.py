@@ -26,6 +26,7 @@ from strongroom.model import Media, Secret, SecretBytes, Version
 from strongroom.sources.vault.records import KEYS, MountInfo, kv_mount
 from strongroom.sources.vault.roles import ROLE
 from strongroom.sources.vault.survey import OWN, Survey
+from strongroom.vault.answers import Answer
 from strongroom.vault.client import Vault
 
 NAMESPACE, MOUNT, AUTH = "vault_namespace", "vault_mount", "vault_auth"
@@ -65,7 +66,7 @@ class System:
                 yield _of_namespace(namespace)
             if namespace not in self._survey.blind:
                 yield from self._of_mounts(namespace)
-            for name in self._keys(POLICIES, namespace):
+            for name in _keys(self._vault.system(namespace=namespace).list_acl_policies()):
                 if name not in BUILT_IN:
                     yield namespace + POLICIES + name
             for path, info in self._survey.auths(namespace).items():
@@ -117,7 +118,8 @@ class System:
         return None if info is None else _settings(info)
 
     def _policy(self, namespace: str, path: str) -> dict[str, Any] | None:
-        found = self._data(namespace, path)
+        answer = self._vault.system(namespace=namespace).read_acl_policy(path.removeprefix(POLICIES))
+        found = _stored_fields(answer)
         return found and {key: value for key, value in found.items() if key not in _OF_POLICY}
 
     def _role(self, namespace: str, path: str) -> dict[str, Any] | None:
@@ -128,10 +130,7 @@ class System:
         return found
 
     def _data(self, namespace: str, path: str) -> dict[str, Any] | None:
-        """Return what is there. A member that is null was never set, and would come back as something."""
-        answer = self._vault.get(path, namespace=namespace)
-        found = answer.data() if answer.found else {}
-        return {key: value for key, value in found.items() if value is not None} or None
+        return _stored_fields(self._vault.get(path, namespace=namespace))
 
     def _of_mounts(self, namespace: str) -> Iterator[str]:
         for path in self._survey.tables[namespace]:
@@ -142,7 +141,7 @@ class System:
         if method in CONFIGURED and self._data(namespace, f"auth/{path}config") is not None:
             yield f"{namespace}auth/{path}config"
         for kind in ROLES.get(method, ()):
-            for role in self._keys(f"auth/{path}{kind}/", namespace):
+            for role in _keys(self._vault.list(f"auth/{path}{kind}/", namespace=namespace)):
                 yield f"{namespace}auth/{path}{kind}/{role}"
 
     def _method(self, namespace: str, path: str) -> str:
@@ -151,10 +150,16 @@ class System:
         fitting = [mount for mount in mounts if inner.startswith(mount)]
         return mounts[max(fitting, key=len)].type if fitting else ""
 
-    def _keys(self, folder: str, namespace: str) -> list[str]:
-        answer = self._vault.list(folder, namespace=namespace)
-        found = answer.read(KEYS).data if answer.found else None
-        return found.keys if found else []
+
+def _keys(answer: Answer) -> list[str]:
+    found = answer.read(KEYS).data if answer.found else None
+    return found.keys if found else []
+
+
+def _stored_fields(answer: Answer) -> dict[str, Any] | None:
+    """Return what is there. A member that is null was never set, and would come back as something."""
+    found = answer.data() if answer.found else {}
+    return {key: value for key, value in found.items() if value is not None} or None
 
 
 def _of_namespace(namespace: str) -> str:

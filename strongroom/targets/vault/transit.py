@@ -59,12 +59,12 @@ class Transit:
 
     def encrypt(self, piece: bytes, *, doing: str) -> str:
         """Return what the server makes of it, ``vault:vN:…``. Raises TargetError."""
-        body = {"plaintext": base64.b64encode(piece).decode()}
+        plain = base64.b64encode(piece).decode()
         with self._entries.explained(doing, writing=True):
-            answer = self._entries.vault.post(self._mount, "encrypt", self._key, body=body, repeatable=True)
+            answer = self._entries.vault.transit.encrypt_data(self._key, plain, mount_point=self._mount)
             if not answer.found:
                 raise self._refused(f"there is no transit mount '{self._mount}'")
-            return answer.read(_SEALED).data.ciphertext
+            return str(answer.read(_SEALED).data.ciphertext)
 
     def decrypt(self, text: str, *, doing: str) -> bytes:
         """Return what was encrypted, or, if that was changed, the changed text as it lies.
@@ -73,9 +73,7 @@ class Transit:
         """
         with self._entries.explained(doing, writing=False):
             try:
-                answer = self._entries.vault.post(
-                    self._mount, "decrypt", self._key, body={"ciphertext": text}, repeatable=True
-                )
+                answer = self._entries.vault.transit.decrypt_data(self._key, text, mount_point=self._mount)
             except Refused as refused:
                 if refused.reason == TOO_OLD:
                     raise self._refused(f"the key '{self.key}' no longer opens chunks of this age") from None

@@ -1,0 +1,34 @@
+"""Moments as records, file names and people write them: always UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+Moment = float | datetime
+"""Seconds since the epoch, or a time that knows its zone."""
+
+
+def rfc3339(moment: Moment) -> str:
+    """Return a moment as RFC 3339, to the second: ``2026-11-26T08:00:00Z``."""
+    return _utc(moment).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def if_any(moment: Moment | None) -> str | None:
+    """Return a moment as RFC 3339, or ``None`` for none: for documents."""
+    return None if moment is None else rfc3339(moment)
+
+
+def compact(moment: Moment) -> str:
+    """Return a moment as names begin with it that sort by it: ``20261126T080000Z``."""
+    return _utc(moment).strftime("%Y%m%dT%H%M%SZ")
+
+
+def for_people(moment: Moment) -> str:
+    """Return a moment as a table shows it: ``2026-11-26 08:00:00 UTC``."""
+    return _utc(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _utc(moment: Moment) -> datetime:
+    return (
+        moment.astimezone(UTC) if isinstance(moment, datetime) else datetime.fromtimestamp(int(moment), UTC)
+    )
