@@ -29,7 +29,7 @@ def rotate_keys(
 ) -> Submitted:
     """Re-wrap (or seal anew) all backups of a policy, or those named; ``rate`` a second at most.
 
-    ``renew`` does so for what opens for just these recipients too: a keeper has a new key version.
+    ``renew`` does so for what opens for just these recipients too: a key service has a new key version.
     """
     from strongroom.operations.rotation.rotate import RotateOptions  # noqa: PLC0415 - sqlalchemy
     from strongroom.operations.runs.submit_rotation import submit_rotation  # noqa: PLC0415

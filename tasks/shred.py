@@ -16,4 +16,4 @@ def shred_pending() -> int:
     from strongroom.operations.shredding.shred import advance  # noqa: PLC0415 - not for a shell that only submits
     from strongroom.wiring.key_destruction import scope  # noqa: PLC0415
 
-    return sum(not one.done for one in advance(app.services.get(), scope(app.settings)))
+    return sum(not shredding.done for shredding in advance(app.services.get(), scope(app.settings)))

@@ -74,9 +74,9 @@ def make_app(settings: Settings, *, role: str) -> Strongroom:
     if role not in ROLES:
         raise ConfigError(f"STRONGROOM_ROLE is '{role}'; it must be one of {', '.join(ROLES)}")
     register_envelope(role, Keyring(role_keys(settings.state_dir)))
-    made = Strongroom(settings, role=role)
-    transport.install(lambda error: made.refusals.refuse(error, where=role))
-    return made
+    strongroom = Strongroom(settings, role=role)
+    transport.install(lambda error: strongroom.refusals.refuse(error, where=role))
+    return strongroom
 
 
 app = make_app(load_settings(), role=os.environ.get("STRONGROOM_ROLE", SUBMIT))

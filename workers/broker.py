@@ -120,17 +120,19 @@ def _said(error: BaseException) -> tuple[str, str | None]:
 def find_server() -> Path | None:
     """Return a Redis or Valkey server that is new enough, or ``None``."""
     on_path = (shutil.which(name) for name in ("redis-server", "valkey-server"))
-    found = [Path(path) for path in on_path if path] + _in_wheel()
-    return next((program for program in found if version_of(program) >= OLDEST), None)
+    paths = [Path(path) for path in on_path if path] + _in_wheel()
+    return next((program for program in paths if version_of(program) >= OLDEST), None)
 
 
 def version_of(program: Path) -> tuple[int, int]:
     """Return a server's version; (0, 0) if it does not run here."""
     try:
-        told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=True)
+        process = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return 0, 0
-    match = re.search(r"v=(\d+)\.(\d+)", told.stdout)
+    match = re.search(r"v=(\d+)\.(\d+)", process.stdout)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 

@@ -36,8 +36,8 @@ class PerProcess:
         with self._lock:
             now = (os.getpid(), stamp(role_keys(self._settings.state_dir)))
             if self._made is None or self._made[:2] != now:
-                made = self._build()  # which makes keys, and lists them, where there are none
-                self._made = (now[0], stamp(role_keys(self._settings.state_dir)), made)
+                services = self._build()  # which makes keys, and lists them, where there are none
+                self._made = (now[0], stamp(role_keys(self._settings.state_dir)), services)
             return self._made[2]
 
     def close(self) -> None:

@@ -201,19 +201,19 @@ class Cluster:
         status.remove(self._state)
 
     def _end(self, children: Iterable[Child], escalation: Steps) -> None:
-        left = [child for child in children if child.pid is not None]
+        running = [child for child in children if child.pid is not None]
         for number, patience in escalation:
-            for child in left:  # a main process lets its pool finish; only SIGKILL is for all
+            for child in running:  # a main process lets its pool finish; only SIGKILL is for all
                 child.signal(number, group=number is signal.SIGKILL)
-            left = self._await_end(left, patience)
+            running = self._await_end(running, patience)
 
-    def _await_end(self, left: list[Child], patience: float) -> list[Child]:
+    def _await_end(self, children: list[Child], patience: float) -> list[Child]:
         until, asked = time.monotonic() + patience, self._alarm.stops
-        left = [child for child in left if child.reap() is None]
-        while left and time.monotonic() < until and self._alarm.stops == asked:
+        children = [child for child in children if child.reap() is None]
+        while children and time.monotonic() < until and self._alarm.stops == asked:
             self._alarm.wait(until - time.monotonic())
-            left = [child for child in left if child.reap() is None]
-        return left
+            children = [child for child in children if child.reap() is None]
+        return children
 
 
 def run_cluster(

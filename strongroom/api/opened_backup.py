@@ -300,17 +300,17 @@ def _trusted(settings: Settings, typed: Sequence[str]) -> Signers:
     from strongroom.keys import roles  # noqa: PLC0415
 
     folder = settings.state_dir / "keys" / "roles"
-    known = roles.believed(folder) | frozenset(settings.trust.signers)
-    return Signers().with_named(typed) if typed else known
+    signers = roles.believed(folder) | frozenset(settings.trust.signers)
+    return Signers().with_named(typed) if typed else signers
 
 
 def _openers(settings: Settings, identity: Identities, passphrase: str | None) -> list[Opener]:
     several = identity if isinstance(identity, Sequence) and not isinstance(identity, str) else [identity]
-    found = [load_identity(Path(one)) if isinstance(one, str | Path) else one for one in several]
+    openers = [load_identity(Path(one)) if isinstance(one, str | Path) else one for one in several]
     if passphrase is not None:
-        found.append(PassphraseIdentity(passphrase))
-    if not found:
+        openers.append(PassphraseIdentity(passphrase))
+    if not openers:
         from strongroom.wiring import keys  # noqa: PLC0415 - who names a key needs none of the configured
 
         return list(keys.identities(settings))
-    return [*found, AllOfIdentity(found)] if len(found) > 1 else found
+    return [*openers, AllOfIdentity(openers)] if len(openers) > 1 else openers

@@ -120,7 +120,7 @@ class WrappingKey:
         """Make a new key and wrap it for each recipient; the only slow step of sealing.
 
         Args:
-            may_lack: go on without a recipient whose keeper does not answer, if another is left: a
+            may_lack: go on without a recipient whose key service does not answer, if another is left: a
                 region that is lost must not stop what is sealed for several. ``absent`` then has
                 its label, and whoever seals has to say so.
         """
@@ -182,7 +182,7 @@ def unlock(record: WrappingKeyRecord, identities: Sequence[Identity]) -> Wrappin
     Raises:
         WrongKey: none fits; the message lists what was tried on what.
         Tampered: one fits, but the record is not the one that was made with the key.
-        StrongroomError: an identity could not be tried (its keeper is away, a file is missing, custodians
+        StrongroomError: an identity could not be tried (its service is away, a file is missing, custodians
             are), and no other fits; the first such error.
     """
     key = _find_key(record, identities)

@@ -256,7 +256,7 @@ class TransitIdentity(KeyHolder):
 
 
 def _parsed(ciphertext: str) -> tuple[int, bytes]:
-    found = _CIPHERTEXT.fullmatch(ciphertext)
-    if found is None or int(found[1]) >= _MOST:
+    match = _CIPHERTEXT.fullmatch(ciphertext)
+    if match is None or int(match[1]) >= _MOST:
         raise ValueError
-    return int(found[1]), base64.b64decode(found[2], validate=True)
+    return int(match[1]), base64.b64decode(match[2], validate=True)

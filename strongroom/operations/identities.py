@@ -34,7 +34,7 @@ def openers(spec: Spec, services: Services) -> Sequence[Opener]:
     missing = "; or ".join(map(_setting, spec.recipients)) or "a key that opens them"
     instead = _OR.get(spec.kind, "").format(backup=spec.backup)
     raise NothingOpens(
-        "this host seals only: it is given no private key, HSM or keeper that opens backups",
+        "this host seals only: it is given no private key, HSM or key service that opens backups",
         hint=f"Give it, for as long as this takes, {missing} in its configuration.{instead}",
     )
 

@@ -90,33 +90,33 @@ def _vault_source(name: str, found: VaultSource, settings: Settings) -> Destinat
     )
 
 
-def _raft(name: str, found: RaftSource, settings: Settings) -> Source:
+def _raft(name: str, raft_source: RaftSource, settings: Settings) -> Source:
     from strongroom.sources.raft import RaftSource as Reader  # noqa: PLC0415 - hvac
     from strongroom.wiring.vaults import vault  # noqa: PLC0415
 
     return Reader(
-        vault(found.vault, settings),
+        vault(raft_source.vault, settings),
         name=name,
         spool=stage(settings.stage_path),
         key=clusterkeys.load_or_create(settings.state_dir / "keys", "work"),
     )
 
 
-def _aws_source(name: str, found: AwsSource, settings: Settings) -> Destination:
+def _aws_source(name: str, aws_source: AwsSource, settings: Settings) -> Destination:
     from strongroom.sources.aws import AwsOptions  # noqa: PLC0415 - boto3, half a second
     from strongroom.sources.aws import AwsSource as Reader  # noqa: PLC0415
 
     options = AwsOptions(
-        region=found.region,
-        endpoint_url=found.endpoint_url,
-        profile=found.profile,
-        credentials_file=found.credentials_file,
-        ca_file=found.ca_file,
-        requests_per_second=found.requests_per_second,
+        region=aws_source.region,
+        endpoint_url=aws_source.endpoint_url,
+        profile=aws_source.profile,
+        credentials_file=aws_source.credentials_file,
+        ca_file=aws_source.ca_file,
+        requests_per_second=aws_source.requests_per_second,
         pace_file=settings.state_dir / f"{name}.pace",
-        kms_key_id=found.kms_key_id,
-        resource_policies=found.resource_policies,
-        rearm_rotation=found.rearm_rotation,
+        kms_key_id=aws_source.kms_key_id,
+        resource_policies=aws_source.resource_policies,
+        rearm_rotation=aws_source.rearm_rotation,
     )
     return Reader(options, name=name)
 
@@ -137,9 +137,9 @@ def target(name: str, settings: Settings, *, prepare: bool) -> Target:
             return resilient(_remote(name, found, settings))
 
 
-def _directory(name: str, found: DirectoryTargetSettings, *, prepare: bool) -> DirectoryTarget:
-    made = DirectoryTarget(found.path, name=name, region=found.region, provider=found.provider)
-    if found.create and prepare:
+def _directory(name: str, settings: DirectoryTargetSettings, *, prepare: bool) -> DirectoryTarget:
+    made = DirectoryTarget(settings.path, name=name, region=settings.region, provider=settings.provider)
+    if settings.create and prepare:
         # One target that is full or read-only must not keep this process from the others;
         # its own calls say what is wrong with it.
         with suppress(TargetError):
@@ -159,43 +159,50 @@ def _remote(
             return _vault_target(name, found, settings)
 
 
-def _s3(name: str, found: S3TargetSettings) -> Target:
+def _s3(name: str, settings: S3TargetSettings) -> Target:
     from strongroom.targets.s3 import Lock, LockMode, S3Options, S3Target  # noqa: PLC0415 - boto3
 
     lock = None
-    if found.lock != "none":
-        lock = Lock(mode=LockMode(found.lock), days=found.lock_days, max_days=found.max_lock_days)
+    if settings.lock != "none":
+        lock = Lock(mode=LockMode(settings.lock), days=settings.lock_days, max_days=settings.max_lock_days)
     options = S3Options(
-        bucket=found.bucket,
-        region=found.region,
-        prefix=found.prefix,
-        endpoint_url=found.endpoint_url,
-        profile=found.profile,
-        credentials_file=found.credentials_file,
-        expected_bucket_owner=found.bucket_owner,
-        sse=None if found.encryption == "bucket" else found.encryption,
-        kms_key_id=found.kms_key,
+        bucket=settings.bucket,
+        region=settings.region,
+        prefix=settings.prefix,
+        endpoint_url=settings.endpoint_url,
+        profile=settings.profile,
+        credentials_file=settings.credentials_file,
+        expected_bucket_owner=settings.bucket_owner,
+        sse=None if settings.encryption == "bucket" else settings.encryption,
+        kms_key_id=settings.kms_key,
         lock=lock,
-        ca_bundle=found.ca_file,
+        ca_bundle=settings.ca_file,
     )
-    return S3Target(options, name=name, region=found.region, provider=found.provider)
+    return S3Target(options, name=name, region=settings.region, provider=settings.provider)
 
 
-def _azure(name: str, found: AzureTargetSettings) -> Target:
+def _azure(name: str, settings: AzureTargetSettings) -> Target:
     from strongroom.targets.azure import Account, AzureTarget, Lock  # noqa: PLC0415 - azure-storage-blob
 
     lock = None
-    if found.lock != "none":
-        lock = Lock(days=found.lock_days, most_days=found.max_lock_days, final=found.lock == "locked")
+    if settings.lock != "none":
+        lock = Lock(
+            days=settings.lock_days, most_days=settings.max_lock_days, final=settings.lock == "locked"
+        )
     account = Account(
-        url=found.account_url,
-        container=found.container,
-        credential_file=found.credential_file,
-        api_version=found.api_version,
-        ca_file=found.ca_file,
+        url=settings.account_url,
+        container=settings.container,
+        credential_file=settings.credential_file,
+        api_version=settings.api_version,
+        ca_file=settings.ca_file,
     )
     return AzureTarget(
-        account, name=name, region=found.region, provider=found.provider, prefix=found.prefix, lock=lock
+        account,
+        name=name,
+        region=settings.region,
+        provider=settings.provider,
+        prefix=settings.prefix,
+        lock=lock,
     )
 
 

@@ -21,7 +21,7 @@ from strongroom.wiring.prompts import Ask
 
 
 def scope(settings: Settings, ask: Ask | None = None) -> Scope:
-    """Return the policies' word on shredding, and the destroyers. Calls no keeper."""
+    """Return the policies' word on shredding, and the destroyers. Calls no key service."""
     policies = {
         name: ErasurePolicy(
             erasable=policy.erasable,

@@ -1,4 +1,4 @@
-"""Keys that never leave their keeper: in an HSM, in Vault, in KMS."""
+"""Keys that never leave their service: an HSM, Vault or KMS."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def pin(name: str, settings: Settings, ask: Ask | None = None) -> RecipientPin:
 
 def identities(settings: Settings, ask: Ask | None = None) -> tuple[Opener, ...]:
     """Return every identity this host is given; a key of which it has only the public half gives none."""
-    return together(tuple(found for name in settings.keys for found in identity(name, settings, ask)))
+    return together(tuple(opener for name in settings.keys for opener in identity(name, settings, ask)))
 
 
 def together(found: tuple[Opener, ...]) -> tuple[Opener, ...]:

@@ -62,7 +62,7 @@ def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:
 
 
 def policies_now(settings: Settings, services: Services) -> dict[str, Policy]:
-    """Return the policies as they are configured now, each with its recipients as far as their keepers
+    """Return the policies as they are configured now, each with its recipients as far as their key services
     tell: an HSM that is away hides nothing but its own key."""
     return {name: _policy(name, settings, services) for name in settings.policies}
 
@@ -93,7 +93,7 @@ def _caps(settings: Settings) -> Iterator[tuple[str, int]]:
 
 
 def _without_recipients(settings: Settings) -> Settings:
-    """Return the configuration without what only a key's keeper can tell."""
+    """Return the configuration without what only a key service can tell."""
     plain = {name: replace(policy, recipients=()) for name, policy in settings.policies.items()}
     return replace(settings, policies=plain)
 

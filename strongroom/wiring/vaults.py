@@ -30,13 +30,13 @@ def connection(name: str, settings: Settings) -> Connection:
     )
 
 
-def _login(found: VaultSettings) -> Login:
-    match found:
+def _login(settings: VaultSettings) -> Login:
+    match settings:
         case VaultSettings(login="token", token_file=Path() as path):
             return TokenFile(path=path)
         case VaultSettings(login="approle", role_id=str() as role, secret_id_file=Path() as path):
-            return AppRole(role_id=role, secret_id_file=path, mount=found.login_mount or "approle")
+            return AppRole(role_id=role, secret_id_file=path, mount=settings.login_mount or "approle")
         case VaultSettings(login="kubernetes", role=str() as role, jwt_file=Path() as path):
-            return Kubernetes(role=role, jwt_file=path, mount=found.login_mount or "kubernetes")
+            return Kubernetes(role=role, jwt_file=path, mount=settings.login_mount or "kubernetes")
         case _:
             raise AssertionError("the settings' checks let no login without its files through")

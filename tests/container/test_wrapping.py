@@ -62,7 +62,7 @@ def test_recipients_are_asked_once_however_many_containers_there_are() -> None:
 
 
 class Kept(RawKey):
-    """A key whose keeper has a problem."""
+    """A key whose key service has a problem."""
 
     def __init__(self, key: bytes, problem: KeyServiceError) -> None:
         super().__init__(key)
@@ -76,7 +76,7 @@ AWAY = Kept(bytes(32), KeyServiceUnavailable("it does not answer"))
 DENIED = Kept(bytes(32), KeyDenied("it may not be used"))
 
 
-def test_a_keeper_that_is_away_is_left_out_and_named_where_that_is_allowed() -> None:
+def test_a_key_service_that_is_away_is_left_out_and_named_where_that_is_allowed() -> None:
     key = WrappingKey.create([AWAY, KEY], may_lack=True)
 
     assert key.absent == (AWAY.label,)
@@ -85,7 +85,7 @@ def test_a_keeper_that_is_away_is_left_out_and_named_where_that_is_allowed() -> 
     assert WrappingKey.create([KEY, OTHER], may_lack=True).absent == ()
 
 
-def test_a_keeper_is_missed_where_it_is_not_allowed_or_nobody_is_left_or_it_refuses() -> None:
+def test_a_key_service_is_missed_where_it_is_not_allowed_or_nobody_is_left_or_it_refuses() -> None:
     for recipients, may_lack in (([AWAY, KEY], False), ([AWAY], True), ([AWAY, AWAY], True)):
         with pytest.raises(KeyServiceUnavailable):
             WrappingKey.create(recipients, may_lack=may_lack)

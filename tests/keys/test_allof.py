@@ -25,7 +25,7 @@ FILE = KeyFileIdentity(bytes(range(3, 35)))
 
 
 class Away:
-    """An identity whose keeper does not answer."""
+    """An identity whose key service does not answer."""
 
     def describe(self) -> str:
         return "the HSM that is away"
@@ -106,7 +106,7 @@ def test_a_share_does_not_open_by_itself_or_in_another_legs_place() -> None:
         assert outcome(AllOfIdentity([FILE]), with_arg(stanza, "legs", legs)) is None
 
 
-def test_a_keeper_that_is_away_stops_no_spare_and_is_named_if_there_is_none() -> None:
+def test_a_key_service_that_is_away_stops_no_spare_and_is_named_if_there_is_none() -> None:
     record = WrappingKey.create([both()]).record
 
     assert unlock(record, with_all_of([Away(), SPARE, FILE])).id == record.id

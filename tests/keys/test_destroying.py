@@ -73,7 +73,7 @@ def test_a_missing_file_that_nobody_destroyed_is_not_called_destroyed(tmp_path: 
     assert not is_destroyed(tmp_path / "lost")
 
 
-def test_a_keeper_that_is_away_or_lets_us_not_try_has_refused_nothing(path: Path) -> None:
+def test_a_key_service_that_is_away_or_lets_us_not_try_has_refused_nothing(path: Path) -> None:
     stanza = load(path).recipient().wrap(KEY, context=CONTEXT)
     for error in (KeyServiceUnavailable("away"), PinRefused("not tried")):
 

@@ -1,4 +1,4 @@
-"""Rotation from each kind of key to another of its kind, on live keepers."""
+"""Rotation from each kind of key to another of its kind, on live key services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rotation over several processes, on live keepers: who logs in where, and who is asked."""
+"""A rotation over several processes, on live key services: who logs in where, and who is asked."""
 
 from __future__ import annotations
 

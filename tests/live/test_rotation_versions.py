@@ -137,7 +137,7 @@ def test_shredding_waits_for_the_day_on_which_what_is_hidden_goes(
     tmp_path: Path,
 ) -> None:
     """By a key that nobody can prove to be gone, and a credential that may only hide."""
-    at = Vault(tmp_path, keeper=FileDestroyer)
+    at = Vault(tmp_path, key_service=FileDestroyer)
     at.world = only(at.world, account.target("s3-control.json"))
     backup = at.back_up()
     at.current = "k2"

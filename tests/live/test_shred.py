@@ -1,4 +1,4 @@
-"""Shredding with real keepers: OpenBao's transit, KMS, an HSM; and buckets that keep what is deleted."""
+"""Shredding with real key services: OpenBao's transit, KMS, an HSM; and buckets that keep what is deleted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Kept = tuple[Recipient, Opener, Destroyer]
 
 
 class Site(Vault):
-    """A world whose keys lie with real keepers; the first one seals."""
+    """A world whose keys lie with real key services; the first one seals."""
 
     def __init__(self, folder: Path, kept: dict[str, Kept]) -> None:
         super().__init__(folder)
@@ -382,7 +382,7 @@ def test_under_a_real_lock_it_is_pending_until_the_lock_ends_and_a_proven_key_do
         )
         return at
 
-    by_file = alone(Vault(tmp_path / "files", keeper=FileDestroyer))
+    by_file = alone(Vault(tmp_path / "files", key_service=FileDestroyer))
     backup = by_file.back_up()
     by_file.current = "k2"
     judged = by_file.shred(backup)[backup].judged

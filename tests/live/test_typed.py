@@ -20,7 +20,7 @@ import pytest
 
 from strongroom.targets.directory import MARKER
 from tests.cli.program import ROOT, SCRIPT, Machine
-from tests.live.keepers import CUSTODIANS
+from tests.live.key_services import CUSTODIANS
 from tests.live.ministack import MiniStack
 from tests.live.openbao import OpenBao
 from tests.live.softhsm import PIN, SoftHsm

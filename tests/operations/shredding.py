@@ -1,4 +1,4 @@
-"""What tests of shredding share: a world whose keys are kept by a keeper that can destroy them."""
+"""What tests of shredding share: a world whose keys are kept by a key service that can destroy them."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, make_world
 
 
-class Keeper(FileDestroyer):
+class KeyService(FileDestroyer):
     """Keeps a key where nobody else has a copy, so that its destruction can be proven."""
 
     def look(self, version: int) -> Standing:
         return msgspec.structs.replace(super().look(version), doubts=())
 
 
-class Waiting(Keeper):
+class Waiting(KeyService):
     """One that deletes on a day of its own choosing, as KMS does."""
 
     day = "2026-12-03T00:00:00Z"
@@ -82,7 +82,7 @@ class Locked(MemoryTarget):
 class Vault:
     """A folder of keys, a world that seals for one of them, and what shreds its backups."""
 
-    def __init__(self, folder: Path, *, keeper: type[FileDestroyer] = Keeper) -> None:
+    def __init__(self, folder: Path, *, key_service: type[FileDestroyer] = KeyService) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.world: World = make_world(folder)
@@ -91,9 +91,9 @@ class Vault:
         self.hold = ""
         for name in ("k1", "k2", "k3"):
             generate_key_file(folder / name)
-            self.keys[name] = self.keeper(name, folder / name, kind=keeper)
+            self.keys[name] = self.key_service(name, folder / name, kind=key_service)
 
-    def keeper(self, name: str, path: Path, *, kind: type[FileDestroyer] = Keeper) -> FileDestroyer:
+    def key_service(self, name: str, path: Path, *, kind: type[FileDestroyer] = KeyService) -> FileDestroyer:
         """Return what keeps a key at a place."""
         return kind(name, path, type=TYPE, public=partial(self.public, name), load=load)
 

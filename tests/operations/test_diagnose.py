@@ -43,7 +43,7 @@ def test_halves_that_do_not_belong_together_are_a_problem() -> None:
 
 
 @pytest.mark.parametrize("when", ["recipient", "identity"])
-def test_what_a_keeper_refuses_is_kept_to_its_key(when: str) -> None:
+def test_what_a_key_service_refuses_is_kept_to_its_key(when: str) -> None:
     def refuse() -> list[Identity]:
         raise KeyDenied("the token says no")
 

@@ -289,7 +289,7 @@ def test_other_recipients_than_the_policy_names_now_are_told_both_ways(world: Wo
     assert all("strongroom rotate weekly" in one.to_do for one in wrong)
 
 
-def test_a_keeper_that_is_away_leaves_a_question_open(world: World, backup: str) -> None:
+def test_a_key_service_that_is_away_leaves_a_question_open(world: World, backup: str) -> None:
     spec = world.with_spec(recipients=()).spec
     label = world.identity.recipient().label or pinned_key(world.spec.recipients[0])[:24]
     policy = Policy(spec=spec, unpinned={label: StrongroomError("the token is not there")})

@@ -46,7 +46,7 @@ def found(at: Rotated) -> list[Opens]:
 
 
 class Unplugged(KeyFileIdentity):
-    """A key whose keeper does not answer."""
+    """A key whose key service does not answer."""
 
     def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:  # noqa: ARG002
         raise KeyServiceUnavailable("the token is not there")
@@ -68,7 +68,7 @@ def test_after_a_rotation_the_new_key_is_the_one_that_counts(at: Rotated) -> Non
     assert tried.outcome is Outcome.OPENED
 
 
-def test_a_keeper_that_does_not_answer_is_a_failure_with_its_reason(at: Rotated) -> None:
+def test_a_key_service_that_does_not_answer_is_a_failure_with_its_reason(at: Rotated) -> None:
     at.back_up()
     [tried] = try_keys(found(at), [Unplugged(os.urandom(32))])
     assert (tried.outcome, tried.why) == (
@@ -137,7 +137,7 @@ def test_nobody_else_can_answer(at: Rotated) -> None:
 
 
 def test_what_opens_a_backup_is_no_challenge(at: Rotated) -> None:
-    """A host that asked a keeper to answer with a backup's own stanza would learn its wrapping key."""
+    """A host that asked a key service to answer with a backup's own stanza would learn its wrapping key."""
     services = at.services()
     record = WrappingKey.create([at.old.recipient()]).record
     file = make_challenge(services, at.old.recipient(), name="board", created_at="")

@@ -22,7 +22,7 @@ from tests.operations.test_pins import edit
 from tests.operations.world import POLICY, World, make_world, names_on
 
 
-class Keeper(KeyFileRecipient):
+class KeyService(KeyFileRecipient):
     """One that does not answer while it is away."""
 
     __slots__ = ("away",)
@@ -38,10 +38,10 @@ class Keeper(KeyFileRecipient):
 
 
 class Place:
-    """A policy that seals for two keepers, of which one may be away."""
+    """A policy that seals for two key services, of which one may be away."""
 
     def __init__(self, folder: Path, *, away: bool) -> None:
-        self.recipients = (Keeper("main"), Keeper("other", away=away))
+        self.recipients = (KeyService("main"), KeyService("other", away=away))
         pins = tuple(pin_recipient(one.label, one) for one in self.recipients)
         self.world: World = make_world(folder, pieces=1).with_spec(recipients=pins)
 
@@ -68,7 +68,7 @@ class Place:
         return [one.name for one in manifest.recipients]
 
 
-def test_a_keeper_that_is_away_is_left_out_of_the_manifest_and_told(tmp_path: Path) -> None:
+def test_a_key_service_that_is_away_is_left_out_of_the_manifest_and_told(tmp_path: Path) -> None:
     place = Place(tmp_path, away=True)
     run = place.back_up()
     assert (run.state, place.sealed_for(run)) == (RunState.DEGRADED, ["main"])

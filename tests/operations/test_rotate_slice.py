@@ -38,8 +38,8 @@ from tests.operations.world import POLICY
 Asked = Callable[[int], None]
 
 
-class Keeper(CountingIdentity):
-    """The old key, in a keeper's hands: ``asked`` is told each time how often it was asked before."""
+class KeyService(CountingIdentity):
+    """The old key, in a key service's hands: ``asked`` is told each time how often it was asked before."""
 
     __slots__ = ("asked",)
 
@@ -59,7 +59,7 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.at = Rotated(folder)
-        self.old = Keeper(self.at.old._key.reveal())
+        self.old = KeyService(self.at.old._key.reveal())
         self.target = DirectoryTarget(folder / "eu", name="eu", region="eu")
         self.target.prepare()
         self.at.world = replace(self.at.world, targets={"eu": self.target}).with_spec(

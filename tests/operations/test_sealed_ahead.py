@@ -69,7 +69,7 @@ def test_it_is_done_in_a_thread_that_has_ended_before_the_first_step(world: Worl
     assert alive == []
 
 
-def test_what_a_keeper_refuses_is_raised_and_no_file_is_left(world: World, tmp_path: Path) -> None:
+def test_what_a_key_service_refuses_is_raised_and_no_file_is_left(world: World, tmp_path: Path) -> None:
     with pytest.raises(KeyServiceUnavailable, match="CANARY away"):
         backed_up(world, tmp_path / "a", [Watched(KeyServiceUnavailable("CANARY away"))])
     assert list(tmp_path.glob("a*")) == []

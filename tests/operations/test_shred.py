@@ -34,7 +34,7 @@ from strongroom.operations.shredding.shred import advance, begin, note_lost
 from strongroom.state.records import Replica
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified
-from tests.operations.shredding import Keeper, Locked, Vault, Waiting
+from tests.operations.shredding import KeyService, Locked, Vault, Waiting
 from tests.operations.world import POLICY, names_on
 
 
@@ -286,7 +286,7 @@ def test_what_a_delete_only_hides_is_not_gone_and_opens_for_nobody_all_the_same(
     backup = at.back_up()
     at.current = "k2"
     assert at.shred(backup)[backup].done, "its key is proven to be gone"
-    files = Vault(tmp_path / "files", keeper=FileDestroyer)
+    files = Vault(tmp_path / "files", key_service=FileDestroyer)
     files.with_target("ap", hiding)
     other = files.back_up()
     files.current = "k2"
@@ -430,7 +430,7 @@ def test_a_word_about_a_medium_does_not_cover_what_takes_its_name_later(at: Vaul
 
 
 def test_a_key_file_is_never_proven_so_a_lock_keeps_it_pending_until_it_ends(tmp_path: Path) -> None:
-    at = Vault(tmp_path, keeper=FileDestroyer)
+    at = Vault(tmp_path, key_service=FileDestroyer)
     locked = Locked(name="ap", region="ap")
     at.with_target("ap", locked)
     backup = at.back_up()
@@ -442,29 +442,29 @@ def test_a_key_file_is_never_proven_so_a_lock_keeps_it_pending_until_it_ends(tmp
     assert at.go_on()[backup].done
 
 
-def test_a_keeper_that_deletes_on_a_day_makes_it_pending_until_then(tmp_path: Path) -> None:
-    at = Vault(tmp_path, keeper=Waiting)
+def test_a_key_service_that_deletes_on_a_day_makes_it_pending_until_then(tmp_path: Path) -> None:
+    at = Vault(tmp_path, key_service=Waiting)
     locked = Locked(name="ap", region="ap")
     at.with_target("ap", locked)
     backup = at.back_up()
     at.current, locked.locked = "k2", True
     found = at.shred(backup)[backup]
     assert (found.judged.verdict, found.judged.until) == ("pending", Waiting.day)
-    keeper = at.keys["k1"]
-    assert isinstance(keeper, Waiting)
-    keeper.day_comes()
+    key_service = at.keys["k1"]
+    assert isinstance(key_service, Waiting)
+    key_service.day_comes()
     early = datetime(2026, 12, 1, tzinfo=UTC).timestamp()
     found = at.go_on(now=early)[backup]
     assert not found.done, "gone before its day: that may be another account that answers"
     assert at.go_on(now=datetime(2026, 12, 4, tzinfo=UTC).timestamp())[backup].done
 
 
-def test_a_keeper_that_only_says_so_is_not_believed(tmp_path: Path) -> None:
+def test_a_key_service_that_only_says_so_is_not_believed(tmp_path: Path) -> None:
     class Liar(FileDestroyer):
         def destroy(self, version: int) -> None:
             del version
 
-    at = Vault(tmp_path, keeper=Liar)
+    at = Vault(tmp_path, key_service=Liar)
     locked = Locked(name="ap", region="ap")
     at.with_target("ap", locked)
     backup = at.back_up()
@@ -474,17 +474,17 @@ def test_a_keeper_that_only_says_so_is_not_believed(tmp_path: Path) -> None:
     assert any("still has it" in reason and "it still opens" in reason for reason in found.judged.reasons)
 
 
-def test_another_keeper_of_the_same_name_proves_nothing(at: Vault, tmp_path: Path) -> None:
+def test_another_key_service_of_the_same_name_proves_nothing(at: Vault, tmp_path: Path) -> None:
     """A token or account that never had the key says as truly that it is not there."""
     locked = Locked(name="ap", region="ap")
     at.with_target("ap", locked)
     backup = at.back_up()
     at.current, locked.locked = "k2", True
     at.begin(backup)
-    right, at.keys["k1"] = at.keys["k1"], at.keeper("k1", tmp_path / "elsewhere" / "k1")
+    right, at.keys["k1"] = at.keys["k1"], at.key_service("k1", tmp_path / "elsewhere" / "k1")
     found = at.go_on()[backup]
     assert not found.done
-    assert any("another keeper answered" in reason for reason in found.judged.reasons)
+    assert any("another key service answered" in reason for reason in found.judged.reasons)
     at.keys["k1"] = right
     assert at.go_on()[backup].done
 
@@ -503,14 +503,14 @@ def test_what_was_seen_of_a_key_while_it_was_there_stays_on_record(at: Vault) ->
     assert at.record().keys == {key.epoch: key}
 
 
-def test_with_a_keeper_away_nothing_is_planned_without_it(at: Vault) -> None:
-    class Unplugged(Keeper):
+def test_with_a_key_service_away_nothing_is_planned_without_it(at: Vault) -> None:
+    class Unplugged(KeyService):
         def owns(self, stanza: Stanza) -> bool:
             raise KeyServiceUnavailable(f"nobody knows whose a {stanza.type} stanza is")
 
     backup = at.back_up()
     at.current = "k2"
-    at.keys["k1"] = at.keeper("k1", at.folder / "k1", kind=Unplugged)
+    at.keys["k1"] = at.key_service("k1", at.folder / "k1", kind=Unplugged)
     with pytest.raises(KeyServiceUnavailable):
         at.shred(backup)
 

@@ -13,7 +13,7 @@ from strongroom.operations.shredding.plan import make_plan
 from strongroom.operations.shredding.shred import advance, begin
 from strongroom.state.store import RunStore
 from strongroom.targets.directory import DirectoryTarget
-from tests.operations.shredding import Keeper, Vault
+from tests.operations.shredding import KeyService, Vault
 from tests.operations.test_rotation_killed import Told, kill_after
 from tests.operations.world import POLICY, names_on
 
@@ -29,7 +29,7 @@ class TellingStore(RunStore):
         self.tell()
 
 
-class TellingKeeper(Keeper):
+class TellingKeyService(KeyService):
     """Tells before and after a key goes."""
 
     tell: Callable[[], None] = staticmethod(lambda: None)
@@ -44,7 +44,7 @@ class House:
     """Two backups to shred, one that needs another key, on two directories."""
 
     def __init__(self, folder: Path) -> None:
-        self.at = Vault(folder, keeper=TellingKeeper)
+        self.at = Vault(folder, key_service=TellingKeyService)
         self.targets = {name: DirectoryTarget(folder / name, name=name, region=name) for name in ("eu", "us")}
         for target in self.targets.values():
             target.prepare()
@@ -58,7 +58,7 @@ class House:
 
     def shred(self, told: Connection) -> None:
         """Begin, or go on where the record says; runs in a process of its own until it is killed."""
-        TellingStore.tell = TellingKeeper.tell = staticmethod(lambda: told.send_bytes(b"."))
+        TellingStore.tell = TellingKeyService.tell = staticmethod(lambda: told.send_bytes(b"."))
         services = self.services(told)
         if not self.at.record().backups:
             plan = make_plan(services, self.at.scope(), policy=POLICY, backups=self.asked)

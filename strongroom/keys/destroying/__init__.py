@@ -1,7 +1,7 @@
-"""Destroying keys at their keepers, so that nothing sealed for them opens any more.
+"""Destroying keys at their key services, so that nothing sealed for them opens any more.
 
 A *version* is what can be destroyed by itself: of a transit key one of several, of any other kind
-the whole key (0, or the version that its stanzas carry). No keeper is believed because it said
+the whole key (0, or the version that its stanzas carry). No key service is believed because it said
 "done": :meth:`Destroyer.look` asks how the key stands, and :meth:`Destroyer.opens` tries it.
 """
 
@@ -24,7 +24,7 @@ UNTRIED = (KeyDenied, PinLocked, PinRefused)
 
 
 class Fate(StrEnum):
-    """How a key version stands with its keeper."""
+    """How a key version stands with its key service."""
 
     THERE = "there"
     PENDING = "pending"
@@ -32,15 +32,15 @@ class Fate(StrEnum):
 
 
 class Standing(Struct, frozen=True, kw_only=True):
-    """What a keeper says of a key version; all of it public.
+    """What a key service says of a key version; all of it public.
 
     Args:
-        where: which keeper answered: another one of the same name proves nothing.
+        where: which key service answered: another one of the same name proves nothing.
         until: when a pending deletion is due (RFC 3339), empty if nobody says.
-        absent: that it is gone is told by its absence alone, which a wrong keeper shows as well:
+        absent: that it is gone is told by its absence alone, which a wrong key service shows as well:
             it counts only where the key was seen before.
         doubts: why a copy of the key may be left all the same; with one, nothing is proven.
-        answer: the keeper's own words, for the record.
+        answer: the key service's own words, for the record.
     """
 
     fate: Fate
@@ -73,7 +73,7 @@ class Destroyer(Protocol):
         ...
 
     def look(self, version: int) -> Standing:
-        """Ask the keeper. Raises KeyServiceError if it does not answer."""
+        """Ask the key service. Raises KeyServiceError if it does not answer."""
         ...
 
     def prepare(self, version: int) -> None:
@@ -93,7 +93,7 @@ def attempt(destroyer: Destroyer, version: int, stanza: Stanza, context: bytes) 
     """Try to open a stanza with a key that is to be gone; return whether it did, and what was said.
 
     Raises:
-        KeyServiceError: the keeper is away, or did not let us try: nothing is known.
+        KeyServiceError: the key service is away, or did not let us try: nothing is known.
     """
     try:
         opened = destroyer.identity(version).unwrap(stanza, context=context) is not None

@@ -81,12 +81,12 @@ _VENDOR = 0x80000000
 def name_of(error: BaseException) -> str:
     """Return the code's name in the binding; for codes without a class of their own there, ours."""
     name = type(error).__name__
-    found = _UNMAPPED.search(str(error)) if name == "PKCS11Error" else None
-    if found is None:
+    match = _UNMAPPED.search(str(error)) if name == "PKCS11Error" else None
+    if match is None:
         return name
-    code = int(found[0], 16)
+    code = int(match[0], 16)
     # What a maker defines is mostly about the way to the device: begin again.
-    return "VendorDefined" if code >= _VENDOR else _CODES.get(code, f"code {found[0]}")
+    return "VendorDefined" if code >= _VENDOR else _CODES.get(code, f"code {match[0]}")
 
 
 def is_lost(error: BaseException) -> bool:

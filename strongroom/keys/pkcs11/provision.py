@@ -47,11 +47,11 @@ def generate_ec(token: Token, *, key: str, version: int, curve: Curve = Curve.P2
 def generate_aes(token: Token, *, key: str, version: int) -> str:
     """Make an AES-256 wrapping key in the token; return its public id. Raises as above."""
     _made(token, version, lambda session: _secret(session, key, version), needs="AES_KEY_WRAP")
-    made = HsmAesKey(_afresh(token), key=key, version=version)
+    hsm_aes_key = HsmAesKey(_afresh(token), key=key, version=version)
     sample = os.urandom(32)
-    if _kept(lambda: made.unwrap(made.wrap(sample)), token) != sample:
-        raise KeyServiceError(f"{made.describe()} does not open what it wrapped")
-    return made.id
+    if _kept(lambda: hsm_aes_key.unwrap(hsm_aes_key.wrap(sample)), token) != sample:
+        raise KeyServiceError(f"{hsm_aes_key.describe()} does not open what it wrapped")
+    return hsm_aes_key.id
 
 
 def _made(token: Token, version: int, make: Callable[[Any], object], *, needs: str) -> None:

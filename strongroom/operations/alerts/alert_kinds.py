@@ -142,7 +142,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "key.unproven": _critical(
         errors.KeyUnproven,
         "This key failed its trial, or was not proven for too long; backups may depend on it.",
-        "If it lies elsewhere, have its keeper answer a challenge first; then 'strongroom key-health check'.",
+        "If it lies elsewhere, have its holder answer a challenge first; then 'strongroom key-health check'.",
     ),
     "key.unchecked": _critical(
         errors.KeyUnproven,
@@ -151,7 +151,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "custodian.silent": _critical(
         errors.KeyUnproven,
-        "The keeper of this key was asked for a proof more than a week ago and has not answered.",
+        "The holder of this key was asked for a proof more than a week ago and has not answered.",
         "Ask them: 'strongroom key-health answer' where the key is, then 'strongroom key-health confirm'.",
     ),
     "emergency.overdue": _critical(

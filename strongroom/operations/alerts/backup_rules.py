@@ -40,10 +40,10 @@ def _overdue(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Alert]:
     if policy.blind or _is_first(policy, facts.now, limits):  # the former is told by itself
         return
     recorded = facts.state is None
-    found = judge(policy, threshold=limits.threshold_age, now=facts.now, recorded=recorded)
-    if found.overdue:
+    freshness = judge(policy, threshold=limits.threshold_age, now=facts.now, recorded=recorded)
+    if freshness.overdue:
         kind = "emergency.overdue" if policy.offline else "backup.overdue"
-        yield Alert(kind=kind, subject=policy.name, what=_said(policy, found, facts.now))
+        yield Alert(kind=kind, subject=policy.name, what=_said(policy, freshness, facts.now))
 
 
 def _is_first(policy: Policy, now: float, limits: Limits) -> bool:
@@ -53,12 +53,12 @@ def _is_first(policy: Policy, now: float, limits: Limits) -> bool:
     return policy.newest is None and len(began) == len(policy.runs) and 0 <= waited < limits.threshold_age
 
 
-def _said(policy: Policy, found: Freshness, now: float) -> str:
-    if found.judged is None:  # the schedule may be older than the installation
+def _said(policy: Policy, freshness: Freshness, now: float) -> str:
+    if freshness.judged is None:  # the schedule may be older than the installation
         whole = f"; {_newest(policy.newest, now)}" if policy.newest else ""
         return f"policy '{policy.name}' is due and has no verified backup{whole}"
-    late = f"has been due for {about(now - found.missed_at)}" if found.missed_at else "is due"
-    return f"policy '{policy.name}' {late}: {_newest(found.judged, now)}{_since(policy, found, now)}"
+    late = f"has been due for {about(now - freshness.missed_at)}" if freshness.missed_at else "is due"
+    return f"policy '{policy.name}' {late}: {_newest(freshness.judged, now)}{_since(policy, freshness, now)}"
 
 
 def _newest(seen: Seen, now: float) -> str:
@@ -66,9 +66,9 @@ def _newest(seen: Seen, now: float) -> str:
     return f"backup {seen.backup}, {how}, is {about(now - seen.made_at)} old"
 
 
-def _since(policy: Policy, found: Freshness, now: float) -> str:
+def _since(policy: Policy, freshness: Freshness, now: float) -> str:
     """Say if there is a newer one that nobody read back."""
-    newer, judged = policy.newest, found.judged
+    newer, judged = policy.newest, freshness.judged
     if newer is None or judged is None or newer.made_at <= judged.made_at:
         return ""
     return f"; {_newest(newer, now)}"

@@ -57,7 +57,7 @@ def _known(store: RunStore, names: list[str]) -> frozenset[str]:
 
 
 def _replicas(store: RunStore, names: list[str]) -> dict[str, list[Replica]]:
-    return {name: found for page in _pages(names) for name, found in store.replicas_of(page).items()}
+    return {name: replicas for page in _pages(names) for name, replicas in store.replicas_of(page).items()}
 
 
 def _pages(names: list[str]) -> Iterator[list[str]]:
@@ -106,7 +106,7 @@ class Backups:
 
     def verified(self, policy: WatchedPolicy) -> Seen | None:
         """Return a policy's newest whole backup of which a replica that is there was read back."""
-        deep = (one for one in self._of(policy) if self._depths(one, policy))
+        deep = (entry for entry in self._of(policy) if self._depths(entry, policy))
         return next(self._whole(deep, policy), None)
 
     def ahead(self, policy: WatchedPolicy) -> tuple[str, ...]:
@@ -117,7 +117,9 @@ class Backups:
     def lost(self) -> list[str]:
         """Return the backups on record that lie on none of their targets, all of which answered."""
         online = (policy for policy in self._watched.policies if not policy.offline)
-        return [one.backup for policy in online for one in self._of(policy) if self._is_lost(one, policy)]
+        return [
+            entry.backup for policy in online for entry in self._of(policy) if self._is_lost(entry, policy)
+        ]
 
     def sees_nothing_of(self, policy: WatchedPolicy) -> bool:
         """Tell whether no target of a policy could be looked at."""
@@ -147,8 +149,10 @@ class Backups:
 
         A row may name any target: of one that the policy does not name, nothing is believed.
         """
-        good = (one for one in self._replicas(entry) if one.good and one.target in policy.targets)
-        return [one for one in good if policy.offline or not self._looked(one.target)]
+        good = (
+            replica for replica in self._replicas(entry) if replica.good and replica.target in policy.targets
+        )
+        return [replica for replica in good if policy.offline or not self._looked(replica.target)]
 
     def _looked(self, target: str) -> bool:
         return target in self._found and self._found[target].away is None
@@ -160,7 +164,7 @@ class Backups:
         """Return a backup, if there is one: its signed manifest says when it was made, not its row."""
         depths = self._depths(entry, policy)
         depth = max(depths.values(), key=list(Depth).index, default=None)
-        found: dict[str, Depth | None] = {one.target: one.verified for one in self._there(entry)}
+        found: dict[str, Depth | None] = {replica.target: replica.verified for replica in self._there(entry)}
         lacking = shallow(found, policy.depth)
         if self._lies(entry.backup):
             manifest = self._manifests.of(entry.backup)
@@ -176,25 +180,25 @@ class Backups:
         self, entry: CatalogEntry, manifest: Manifest, policy: WatchedPolicy
     ) -> dict[str, Depth | None]:
         """Return the targets of which the record has nothing, good or bad, and the signed manifest does."""
-        rows = {one.target for one in self._replicas(entry)}
+        rows = {replica.target for replica in self._replicas(entry)}
         named = {pin.name for pin in manifest.targets} & set(policy.targets)
         return {} if policy.offline else dict.fromkeys(named - rows)
 
     def _there(self, entry: CatalogEntry) -> list[Replica]:
         """Return the good replicas that are there, as far as was looked."""
-        return [one for one in self._replicas(entry) if one.good and self._may_be_there(one)]
+        return [replica for replica in self._replicas(entry) if replica.good and self._may_be_there(replica)]
 
-    def _may_be_there(self, one: Replica) -> bool:
-        if one.backup in self._manifests.refused.get(one.target, ()):
+    def _may_be_there(self, replica: Replica) -> bool:
+        if replica.backup in self._manifests.refused.get(replica.target, ()):
             return False
-        return not self._looked(one.target) or one.backup in self._found[one.target].backups
+        return not self._looked(replica.target) or replica.backup in self._found[replica.target].backups
 
     def _depths(self, entry: CatalogEntry, policy: WatchedPolicy) -> dict[str, Depth]:
         """Return to which depth each replica that is there was verified, if that makes it verified."""
         return {
-            one.target: one.verified
-            for one in self._there(entry)
-            if one.verified is not None and is_verified(one.verified, policy.depth)
+            replica.target: replica.verified
+            for replica in self._there(entry)
+            if replica.verified is not None and is_verified(replica.verified, policy.depth)
         }
 
     # -- one target ----------------------------------------------------------
@@ -215,16 +219,16 @@ class Backups:
             yield older[int(self._latest // TURN) % len(older)]
 
     def _look_inside(self, entry: CatalogEntry) -> None:
-        for one in self._there(entry):
-            manifest = self._manifests.of(entry.backup) if self._looked(one.target) else None
+        for replica in self._there(entry):
+            manifest = self._manifests.of(entry.backup) if self._looked(replica.target) else None
             if manifest is None:
                 continue
             try:
-                lacks = lacking_on(self._watched.targets[one.target], manifest)
+                lacks = lacking_on(self._watched.targets[replica.target], manifest)
             except StrongroomError:  # it went away: another look tells
                 continue
             if lacks:
-                self._hollow.setdefault(one.target, []).append(entry.backup)
+                self._hollow.setdefault(replica.target, []).append(entry.backup)
 
     def _place(self, name: str, found: Listed) -> Place:
         refused = tuple(self._manifests.refused.get(name, ()))
@@ -246,9 +250,9 @@ class Backups:
 def _lacking(record: Record, target: str, found: Listed) -> Iterator[str]:
     """Yield the backups that are on record as good on a target, and that it does not show."""
     for replicas in record.replicas.values():
-        for one in replicas:
-            if one.target == target and one.good and one.backup not in found.backups:
-                yield one.backup
+        for replica in replicas:
+            if replica.target == target and replica.good and replica.backup not in found.backups:
+                yield replica.backup
 
 
 def look(watched: Watched, store: RunStore | None, *, now: float) -> Backups:
@@ -276,8 +280,8 @@ def policy_facts(
     backups: Backups, policy: WatchedPolicy, store: RunStore | None, *, compared: int, now: float
 ) -> Policy:
     """Return all that is known of a policy."""
-    held = store.backups(policy=policy.name, limit=2 * compared + 2) if store else []
-    held = [one for one in held if (when(one.created_at) or 0.0) <= now + SKEW][: compared + 1]
+    entries = store.backups(policy=policy.name, limit=2 * compared + 2) if store else []
+    entries = [entry for entry in entries if (when(entry.created_at) or 0.0) <= now + SKEW][: compared + 1]
     runs = store.runs_of(policy.name, RunKind.BACKUP, limit=2 * compared + 2) if store else []
     return Policy(
         name=policy.name,
@@ -286,7 +290,7 @@ def policy_facts(
         depth=policy.depth,
         newest=backups.newest(policy),
         verified=backups.verified(policy),
-        held=tuple(Held(backup=one.backup, secrets=one.secrets, size=one.size) for one in held),
+        held=tuple(Held(backup=entry.backup, secrets=entry.secrets, size=entry.size) for entry in entries),
         ahead=backups.ahead(policy),
         runs=alerts_record.ran(runs, now=now),
         rotations=alerts_record.rotations(store, policy.name, now=now) if store else (),

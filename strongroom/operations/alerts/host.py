@@ -37,4 +37,4 @@ def _ends(path: Path) -> Iterator[float]:
         with path.open("rb") as file:
             found = x509.load_pem_x509_certificates(file.read(MOST_BYTES))
         if len(found) <= BUNDLE:
-            yield min(one.not_valid_after_utc.timestamp() for one in found)
+            yield min(certificate.not_valid_after_utc.timestamp() for certificate in found)

@@ -75,8 +75,10 @@ def put_lost_on_record(watched: Watched, found: Found) -> None:
         store = watched.store()
         for place in found.facts.places:
             known = store.replicas_of(list(place.lost)).values() if place.lost else ()
-            mine = [one for each in known for one in each if one.target == place.name and one.good]
-            put_on_record(store, [Lost(one, "a look at the target did not find it") for one in mine])
+            mine = [
+                replica for each in known for replica in each if replica.target == place.name and replica.good
+            ]
+            put_on_record(store, [Lost(replica, "a look at the target did not find it") for replica in mine])
 
 
 def to_tell(watched: Watched, found: Found, sending: Sending) -> Telling:

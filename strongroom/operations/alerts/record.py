@@ -64,7 +64,7 @@ def drills(store: RunStore, drill: WatchedDrill | None, *, now: float) -> Drills
 
 def keys(store: RunStore, watched: Watched, *, now: float) -> Keys:
     """Return how the keys stand."""
-    checks = [one for one in store.happened(CHECKED, since=now - YEAR) if one.at <= now + SKEW]
+    checks = [event for event in store.happened(CHECKED, since=now - YEAR) if event.at <= now + SKEW]
     newest = checks[-1] if checks else None
     return Keys(
         schedule=watched.key_health,
@@ -94,8 +94,8 @@ def _used(store: RunStore, watched: Watched) -> Iterator[Dated]:
 
 def _renewed_at(store: RunStore, policy: str) -> float:
     done = store.runs_of(policy, RunKind.ROTATE, limit=TURNS)
-    renewed = (one for one in done if one.state is RunState.DONE and one.spec.options.get("renew"))
-    return next((one.created_at for one in renewed), 0.0)
+    renewed = (run for run in done if run.state is RunState.DONE and run.spec.options.get("renew"))
+    return next((run.created_at for run in renewed), 0.0)
 
 
 def _asked(store: RunStore, now: float) -> Iterator[Dated]:
@@ -118,7 +118,7 @@ def _texts(listed: object) -> Iterator[str]:
 def mended(store: RunStore, policy: str) -> tuple[str, ...]:
     """Return the backups that a repair made whole."""
     repairs = store.runs_of(policy, RunKind.REPAIR, limit=TURNS)
-    return tuple(one.spec.backup for one in repairs if one.state is RunState.DONE)
+    return tuple(run.spec.backup for run in repairs if run.state is RunState.DONE)
 
 
 def signs(store: RunStore, watched: Watched, *, now: float) -> Signs:

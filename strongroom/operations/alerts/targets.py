@@ -69,7 +69,7 @@ class Manifests:
 
     def of(self, backup: str) -> Manifest | None:
         """Return a backup's manifest from the first target that shows a sound one."""
-        return next((made for made in self._of_each(backup) if made), None)
+        return next((manifest for manifest in self._of_each(backup) if manifest), None)
 
     def read_everywhere(self, backup: str) -> None:
         """Read a backup's manifest on every target that shows it: a sound one hides no altered one."""

@@ -91,7 +91,7 @@ def keys(facts: Facts, limits: Limits) -> Iterator[Alert]:
         yield Alert(kind="key.unproven", subject=name, what=what)
     for asked in found.asked:
         if facts.now - asked.at > WEEK:
-            what = f"the keeper of '{asked.name}' was asked {about(facts.now - asked.at)} ago"
+            what = f"the holder of '{asked.name}' was asked {about(facts.now - asked.at)} ago"
             yield Alert(kind="custodian.silent", subject=asked.name, what=what)
     yield from _unchecked(facts, limits)
     for used in found.used:

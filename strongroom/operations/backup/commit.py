@@ -102,7 +102,7 @@ def commit(run: Run, step: Step, services: Services) -> dict[str, Any]:
 
 
 def _left_out(run: Run, manifest: Manifest) -> list[str]:
-    """Return the keys that the run names and the manifest does not: their keepers were away."""
+    """Return the keys that the run names and the manifest does not: their key services were away."""
     sealed_for = {recipient.name for recipient in manifest.recipients}
     return [pin.name for pin in run.spec.recipients if pin.name not in sealed_for]
 

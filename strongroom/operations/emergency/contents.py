@@ -33,7 +33,7 @@ def recovery_files() -> dict[str, bytes]:
     Raises:
         ConfigError: this installation came without them.
     """
-    folder = next((place for place in _PLACES if all((place / name).is_file() for name in TOOL)), None)
+    folder = next((path for path in _PLACES if all((path / name).is_file() for name in TOOL)), None)
     if folder is None:
         raise ConfigError(
             "this installation came without the recovery program",
@@ -60,7 +60,7 @@ def runbook(
     Args:
         signers: the installation's fingerprint, which is to be pinned.
         quorums: the names of the quorums' files beside the backup.
-        configured: whether a strongroom.toml that names the HSM's and keepers' keys lies there too.
+        configured: whether a strongroom.toml that names the HSM's and key services' keys lies there too.
         part: the backup was made of some secrets only, and restores what it holds.
     """
     folder = f"emergency/{backup}"

@@ -66,7 +66,7 @@ CONFIGURED = frozenset({"pkcs11", "kms", "transit"})
 """Kinds that a restore knows by a strongroom.toml alone."""
 
 SERVICES = frozenset({"kms", "transit"})
-"""Kinds whose keeper has to be asked with its own command line where there is no Strongroom."""
+"""Kinds whose key service has to be asked with its own command line where there is no Strongroom."""
 
 
 def configured(name: str, kind: str, tables: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Key:

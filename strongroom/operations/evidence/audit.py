@@ -181,8 +181,8 @@ def parse(data: bytes, *, trusted: frozenset[str]) -> Audit:
 
 def _outcomes(operations: tuple[Operation, ...]) -> dict[str, dict[str, int]]:
     found: dict[str, Counter[str]] = {}
-    for one in operations:
-        found.setdefault(one.kind, Counter())[one.state] += 1
+    for operation in operations:
+        found.setdefault(operation.kind, Counter())[operation.state] += 1
     return {kind: dict(states) for kind, states in found.items()}
 
 
@@ -200,9 +200,9 @@ def _detail(link: Link) -> dict[str, Any]:
 
 
 def _backups(store: RunStore, since: str, until: str) -> tuple[Held, ...]:
-    made = [entry for entry in store.backups(limit=_ALL) if since <= entry.created_at < until]
-    replicas = store.replicas_of([entry.backup for entry in made])
-    return tuple(Held(backup=one, replicas=tuple(map(_on, replicas.get(one.backup, ())))) for one in made)
+    entries = [entry for entry in store.backups(limit=_ALL) if since <= entry.created_at < until]
+    replicas = store.replicas_of([entry.backup for entry in entries])
+    return tuple(Held(backup=one, replicas=tuple(map(_on, replicas.get(one.backup, ())))) for one in entries)
 
 
 def _on(replica: Replica) -> HeldOn:

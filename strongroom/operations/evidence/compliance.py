@@ -168,19 +168,19 @@ def assess(framework: Framework, findings: Sequence[Finding]) -> tuple[Assessed,
 
 
 def _assess(control: Control, findings: Sequence[Finding]) -> Assessed:
-    its = {check: [one for one in findings if one.check == check] for check in control.checks}
+    its = {check: [finding for finding in findings if finding.check == check] for check in control.checks}
     verdicts = [_verdict(found, strict=check in control.strict) for check, found in its.items()]
     return Assessed(
         number=control.number,
         demands=control.demands,
         verdict=min(verdicts, key=_ORDER.index, default=Verdict.YOURS),
-        findings=tuple(worst_first(one for found in its.values() for one in found)),
+        findings=tuple(worst_first(finding for found in its.values() for finding in found)),
         beyond=control.beyond,
     )
 
 
 def _verdict(findings: Sequence[Finding], *, strict: bool) -> Verdict:
-    states = {one.state for one in findings}
+    states = {finding.state for finding in findings}
     if State.WRONG in states or (strict and State.REMARK in states):
         return Verdict.UNMET
     if State.UNKNOWN in states or not states:  # what nobody looked at is not met

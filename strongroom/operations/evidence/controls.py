@@ -15,7 +15,7 @@ LOCKS, MONITORING, OFFLINE = "locks", "monitoring", "offline"
 RETENTION, SCHEDULE, SEALING = "retention", "schedule", "sealing"
 
 YEAR_DAYS = 365
-KEEPERS = frozenset({"pkcs11", "transit", "kms"})
+KEY_SERVICES = frozenset({"pkcs11", "transit", "kms"})
 TOGETHER = frozenset({"quorum", "all-of"})
 
 
@@ -56,8 +56,8 @@ def require(policies: Iterable[Demands], *, told: int) -> Iterator[Finding]:
         unmet = RequirementUnmet(words, hint="'strongroom config init' writes the procedures' own policies.")
         yield from (wrong(check, unmet) for check in (COPIES, CUSTODY, RETENTION, SCHEDULE, SEALING))
     for policy in full:
-        found = [_copies(policy), _custody(policy), *_alone(policy), _retention(policy), _schedule(policy)]
-        yield from (one.on(policy=policy.name) for one in (*found, _locks(policy)))
+        findings = [_copies(policy), _custody(policy), *_alone(policy), _retention(policy), _schedule(policy)]
+        yield from (finding.on(policy=policy.name) for finding in (*findings, _locks(policy)))
     yield from _sealing(every)
     yield from _some(full)
     yield _monitoring(told)
@@ -77,8 +77,8 @@ def _copies(policy: Demands) -> Finding:
 
 def _custody(policy: Demands) -> Finding:
     kinds = set(policy.keys.values())
-    if kinds & (KEEPERS | TOGETHER):
-        held = sorted(name for name, kind in policy.keys.items() if kind in KEEPERS | TOGETHER)
+    if kinds & (KEY_SERVICES | TOGETHER):
+        held = sorted(name for name, kind in policy.keys.items() if kind in KEY_SERVICES | TOGETHER)
         return good(
             CUSTODY, f"{policy.name}: {', '.join(held)} is held by hardware, a service, or several people"
         )
@@ -89,7 +89,7 @@ def _custody(policy: Demands) -> Finding:
 
 
 def _alone(policy: Demands) -> Iterator[Finding]:
-    alone = sorted(name for name, kind in policy.keys.items() if kind not in KEEPERS | TOGETHER)
+    alone = sorted(name for name, kind in policy.keys.items() if kind not in KEY_SERVICES | TOGETHER)
     if alone:
         words = f"{policy.name}: whoever alone holds {' or '.join(alone)} opens its backups"
         yield remark(CUSTODY, words, "Where two people are demanded, leave a quorum or an all-of key only.")

@@ -86,12 +86,12 @@ def leads_on(store: RunStore, *, number: int, sha256: str) -> None:
         LedgerChanged: that event, or one after it, is not what was appended.
         LedgerCut: the record ends before that event.
     """
-    there = store.links(after=number - 1, limit=1)
-    if not there:
+    links = store.links(after=number - 1, limit=1)
+    if not links:
         raise LedgerCut(
             f"The record ends before event {number}, and a signed head of that event is on a target."
         )
-    if (there[0].id, there[0].chain) != (number, sha256):
+    if (links[0].id, links[0].chain) != (number, sha256):
         raise LedgerChanged(
             f"Event {number} is not the one that a signed head on a target is of.", hint=UNLIKE
         )

@@ -47,8 +47,10 @@ def name_of(head: LedgerHead) -> str:
 
 def seen(target: Target, prefix: str = PREFIX) -> list[Seen]:
     """Return what is named like a head, the newest first within a ledger."""
-    found = [match for info in target.list(prefix) if (match := _NAME.fullmatch(info.name))]
-    made = [Seen(ledger=one[1], month=one[2], event=int(one[3]), digits=one[4], name=one[0]) for one in found]
+    matches = [match for info in target.list(prefix) if (match := _NAME.fullmatch(info.name))]
+    made = [
+        Seen(ledger=one[1], month=one[2], event=int(one[3]), digits=one[4], name=one[0]) for one in matches
+    ]
     return sorted(made, reverse=True)
 
 

@@ -174,13 +174,13 @@ def _newest_own(target: Target, head: LedgerHead, trusted: frozenset[str]) -> Le
     month = datetime.fromisoformat(head.made_at).replace(day=1)
     for moment in (month, month - timedelta(days=1)):
         named = seen(target, f"{PREFIX}{head.ledger[:SHOWN]}/{moment:%Y-%m}/")
-        if found := first_signed(target, named, trusted):
-            return found
+        if ledger_head := first_signed(target, named, trusted):
+            return ledger_head
     return None
 
 
 def _other(target: Target, head: LedgerHead, trusted: frozenset[str]) -> LedgerHead | None:
     """Return the newest head of any other ledger on a target."""
     named = [one for one in seen(target) if not is_of(one, head.ledger)]
-    found = newest_of_each(target, named, trusted)
-    return max(found, key=attrgetter("made_at"), default=None)
+    ledger_heads = newest_of_each(target, named, trusted)
+    return max(ledger_heads, key=attrgetter("made_at"), default=None)

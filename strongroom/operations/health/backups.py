@@ -30,14 +30,14 @@ def kept(services: Services) -> list[CatalogEntry]:
     looked at by its path ('strongroom verify-backup')."""
     shredding = asked(services.store, services.signer_fingerprints)
     entries = services.store.backups(limit=EVERY)
-    return [one for one in entries if one.backup not in shredding and not in_a_file(one)]
+    return [entry for entry in entries if entry.backup not in shredding and not in_a_file(entry)]
 
 
 def newest_of(entries: Iterable[CatalogEntry]) -> list[CatalogEntry]:
     """Return the newest backup of each policy; entries are given newest first."""
     found: dict[str, CatalogEntry] = {}
-    for one in entries:
-        found.setdefault(one.policy, one)
+    for entry in entries:
+        found.setdefault(entry.policy, entry)
     return list(found.values())
 
 
@@ -62,7 +62,7 @@ def check(
     seen, unlisted = look(wanted, means)
     known = history(means.services, policies)
     aside = standing(means.services)
-    found = [*unlisted]
+    findings = [*unlisted]
     for one in wanted:
         entry, policy = one.entry, policies.get(one.entry.policy)
         mine = [each for each in seen if each.backup == entry.backup]
@@ -71,16 +71,16 @@ def check(
             about += _quorum(mine, policy)
         if INTEGRITY in means.checks:
             about += [*_aside(entry, aside), *_fewer(entry, every)]
-        found += [each.on(policy=entry.policy, backup=entry.backup) for each in about]
+        findings += [each.on(policy=entry.policy, backup=entry.backup) for each in about]
     if ENCRYPTION in means.checks:
-        found += _keys(seen, chosen, policies, known, means.limits)
-    return found
+        findings += _keys(seen, chosen, policies, known, means.limits)
+    return findings
 
 
 def _wanted(services: Services, entry: CatalogEntry, policy: Policy | None, only: frozenset[str]) -> Wanted:
     """Return where a backup is to be: on its policy's targets, and wherever it is on record."""
     names = [pin.name for pin in policy.spec.targets] if policy else []
-    names += [one.target for one in services.store.replicas(entry.backup)]
+    names += [replica.target for replica in services.store.replicas(entry.backup)]
     asked = [name for name in dict.fromkeys(names) if not only or name in only]
     return Wanted(
         entry=entry,
@@ -111,19 +111,19 @@ def _first(means: Means) -> str:
 
 def _replicas(seen: Sequence[Seen], policy: Policy | None, known: History) -> Iterator[Finding]:
     for one in seen:
-        for found in one.findings:
-            yield _in_the_safe(found) if policy and policy.offline else found
+        for finding in one.findings:
+            yield _in_the_safe(finding) if policy and policy.offline else finding
         if one.manifest is not None:
             about = judge(one.manifest, one.opens, policy, known)
-            yield from (found.on(target=one.target) for found in about)
+            yield from (finding.on(target=one.target) for finding in about)
 
 
-def _in_the_safe(found: Finding) -> Finding:
+def _in_the_safe(finding: Finding) -> Finding:
     """A medium that is away lies where it should; nothing is said of what is on it."""
-    if found.code != "TargetUnavailable":
-        return found
-    return remark(found.check, "the medium is away, so it was not looked at").on(
-        policy=found.policy, backup=found.backup, target=found.target
+    if finding.code != "TargetUnavailable":
+        return finding
+    return remark(finding.check, "the medium is away, so it was not looked at").on(
+        policy=finding.policy, backup=finding.backup, target=finding.target
     )
 
 
@@ -182,7 +182,7 @@ def _keys(
 
 def nothing_seen(findings: Iterable[Finding], check: str) -> list[Finding]:
     """Return a finding if none is about a backup: what has nothing to look at is not well."""
-    if any(one.backup for one in findings):
+    if any(finding.backup for finding in findings):
         return []
     words = "nothing was looked at: no such backup is on record"
     return [wrong(check, MissingPiece(words, hint="See 'strongroom catalog list'."))]

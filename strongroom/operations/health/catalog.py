@@ -52,14 +52,16 @@ def backups(
             yield none_yet(BACKUPS, name, policy).on(policy=name)
             continue
         replicas = services.store.replicas(entry.backup)
-        found = [*_bad(entry, replicas), *_unlocked(entry, unlocked), *_short(services, entry)]
-        found += _ahead(entry, now)
+        findings = [*_bad(entry, replicas), *_unlocked(entry, unlocked), *_short(services, entry)]
+        findings += _ahead(entry, now)
         words = f"{name}: {entry.backup}, {_age(now - made_at(entry))} old, {_depth(replicas)}"
         old = policy.schedule is None and now - made_at(entry) > MONTH
-        found += (
+        findings += (
             [remark(BACKUPS, f"{words}; no schedule makes another", _BY_HAND.format(name))] if old else []
         )
-        yield from (one.on(policy=name, backup=entry.backup) for one in found or [good(BACKUPS, words)])
+        yield from (
+            finding.on(policy=name, backup=entry.backup) for finding in findings or [good(BACKUPS, words)]
+        )
 
 
 _BY_HAND = "'strongroom backup --policy {}', or give the policy a schedule."
@@ -83,7 +85,7 @@ def _ahead(entry: CatalogEntry, now: float) -> Iterator[Finding]:
 
 
 def _bad(entry: CatalogEntry, replicas: Sequence[Replica]) -> Iterator[Finding]:
-    if bad := [one.target for one in replicas if not one.good]:
+    if bad := [replica.target for replica in replicas if not replica.good]:
         words = f"{entry.policy}: {entry.backup} has no good replica on {', '.join(bad)}"
         hint = f"'strongroom repair {entry.backup}' brings it up from a good one."
         yield wrong(BACKUPS, RunDegraded(words, hint=hint))
@@ -108,8 +110,8 @@ def _short(services: Services, entry: CatalogEntry) -> Iterator[Finding]:
 
 
 def _depth(replicas: Sequence[Replica]) -> str:
-    good_ones = [one for one in replicas if one.good]
-    depths = {one.verified or "never verified" for one in good_ones}
+    good_ones = [replica for replica in replicas if replica.good]
+    depths = {replica.verified or "never verified" for replica in good_ones}
     return f"good on {plural(len(good_ones), 'target')}, {' and '.join(sorted(map(str, depths)))}"
 
 
@@ -125,10 +127,10 @@ def replicas(
     bad, shallow, total = set[str](), 0, 0
     known = _replicas_of(services, kept)
     for entry in kept:
-        for one in known.get(entry.backup, ()):
+        for replica in known.get(entry.backup, ()):
             total += 1
-            bad |= set() if one.good else {entry.backup}
-            shallow += one.good and not _deep(one, policies.get(entry.policy))
+            bad |= set() if replica.good else {entry.backup}
+            shallow += replica.good and not _deep(replica, policies.get(entry.policy))
     if bad:
         words = f"bad replicas of {plural(len(bad), 'backup')} out of {len(kept):,}, such as {max(bad)}"
         hint = "'strongroom replicas' names them, 'strongroom repair BACKUP' mends one."
@@ -151,20 +153,20 @@ def replicas(
         )
 
 
-def _replicas_of(services: Services, kept: Sequence[CatalogEntry]) -> dict[str, list[Replica]]:
+def _replicas_of(services: Services, entries: Sequence[CatalogEntry]) -> dict[str, list[Replica]]:
     """Return the replicas of each backup; a query takes only so many names."""
-    names = [entry.backup for entry in kept]
+    names = [entry.backup for entry in entries]
     found: dict[str, list[Replica]] = {}
     for at in range(0, len(names), NAMED):
         found |= services.store.replicas_of(names[at : at + NAMED])
     return found
 
 
-def _deep(one: Replica, policy: Policy | None) -> bool:
-    wanted = policy.spec.depth if policy else Depth.DIGEST
+def _deep(replica: Replica, policy: Policy | None) -> bool:
+    depth = policy.spec.depth if policy else Depth.DIGEST
     if policy is not None and not policy.spec.sealed:
-        wanted = min(wanted, Depth.OPENED, key=list(Depth).index)
-    return one.verified is not None and reaches(one.verified, wanted)
+        depth = min(depth, Depth.OPENED, key=list(Depth).index)
+    return replica.verified is not None and reaches(replica.verified, depth)
 
 
 # -- key metrics -----------------------------------------------------------------
@@ -199,13 +201,15 @@ def metrics(
     """Count over the runs that began in a window, and over the replicas of what is kept."""
     moment = time.time() if now is None else now
     since = moment - days * DAY
-    made = list(_ended(services, policies, RunKind.BACKUP, since))
+    runs = list(_ended(services, policies, RunKind.BACKUP, since))
     drilled = list(_ended(services, policies, RunKind.DRILL, since))
     known = _replicas_of(services, kept)
-    seen = [(one, policies.get(entry.policy)) for entry in kept for one in known.get(entry.backup, ())]
-    deep = sum(one.good and _deep(one, policy) for one, policy in seen)
-    succeeded = sum(run.state is not RunState.FAILED for run in made)
-    attempts = len(made) + _retried(services, policies, since)
+    seen = [
+        (replica, policies.get(entry.policy)) for entry in kept for replica in known.get(entry.backup, ())
+    ]
+    deep = sum(replica.good and _deep(replica, policy) for replica, policy in seen)
+    succeeded = sum(run.state is not RunState.FAILED for run in runs)
+    attempts = len(runs) + _retried(services, policies, since)
     return Metrics(
         days=days,
         backups=attempts,

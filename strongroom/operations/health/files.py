@@ -24,24 +24,24 @@ from strongroom.state.records import CatalogEntry
 def written(services: Services) -> list[CatalogEntry]:
     """Return the backups that commands wrote into files, but for those that a person said are gone."""
     said = said_gone(services)
-    entries = [one for one in services.store.backups(limit=EVERY) if in_a_file(one)]
-    return [one for one in entries if not is_gone(services, one.backup, said)]
+    entries = [entry for entry in services.store.backups(limit=EVERY) if in_a_file(entry)]
+    return [entry for entry in entries if not is_gone(services, entry.backup, said)]
 
 
 def check(means: Means, entries: Sequence[CatalogEntry]) -> list[Finding]:
     """Look at each file where it was written. Of one that is elsewhere now nothing is known."""
     known = history(means.services, {})
     return [
-        found.on(policy=entry.policy, backup=entry.backup)
+        finding.on(policy=entry.policy, backup=entry.backup)
         for entry in entries
-        for found in _file(entry, means, known)
+        for finding in _file(entry, means, known)
     ]
 
 
 def _file(entry: CatalogEntry, means: Means, known: History) -> Iterator[Finding]:
     try:
         for reader, manifest in opened_files(means.services, entry.backup):
-            yield from (one.on(target=reader.address) for one in _read(reader, manifest, means))
+            yield from (finding.on(target=reader.address) for finding in _read(reader, manifest, means))
         if ENCRYPTION in means.checks:
             yield from _readers(entry, means, known)
     except StrongroomError as error:
@@ -72,5 +72,5 @@ def _readers(entry: CatalogEntry, means: Means, known: History) -> Iterator[Find
     opened = {one.file: one for one in look_all(services, [entry]).found}
     for reader, manifest in opened_files(services, entry.backup):
         now = readers_now(reader, manifest, trusted=services.signer_fingerprints)
-        found = judge(now, opened.get(reader.address), None, known)
-        yield from (one.on(target=reader.address) for one in found)
+        findings = judge(now, opened.get(reader.address), None, known)
+        yield from (one.on(target=reader.address) for one in findings)

@@ -23,7 +23,7 @@ from strongroom.state.records import RunKind, RunState
 from strongroom.words import plural
 
 VERSIONED = BY_LABEL - {passphrase.TYPE}
-"""Kinds whose keepers have versions of a key."""
+"""Kinds whose key services have versions of a key."""
 TURNS = 20
 RETIRED, LEAKED = "key.retired", "incident.opened"
 
@@ -87,7 +87,7 @@ def _used(services: Services, policies: Mapping[str, Policy]) -> dict[str, float
 
 
 def _renewed(services: Services, policy: str) -> float:
-    """Return when a rotation last took a keeper's newest version of each key: then it is another key."""
+    """Return when a rotation last took a key service's newest version of each key: then it is another key."""
     runs = services.store.runs_of(policy, RunKind.ROTATE, limit=TURNS)
     done = (run for run in runs if run.state is RunState.DONE and run.spec.options.get("renew"))
     return next((run.created_at for run in done), 0.0)
@@ -108,14 +108,14 @@ def judge(
     if opened is None:
         yield from _plain(manifest, policy)
         return
-    found = [*_drift(manifest, opened, policy), *_withdrawn(manifest, opened, known)]
-    yield from found or [good(ENCRYPTION, f"sealed (AES-256-GCM), opens for {_readers(manifest)}")]
+    findings = [*_drift(manifest, opened, policy), *_withdrawn(manifest, opened, known)]
+    yield from findings or [good(ENCRYPTION, f"sealed (AES-256-GCM), opens for {_readers(manifest)}")]
     yield from _by_copy(manifest, opened, known)
     yield from _weak(manifest, opened)
 
 
 def _readers(manifest: Manifest) -> str:
-    return "; or ".join(one.describes for one in manifest.recipients)
+    return "; or ".join(recipient.describes for recipient in manifest.recipients)
 
 
 def _plain(manifest: Manifest, policy: Policy | None) -> Iterator[Finding]:
@@ -130,14 +130,15 @@ def _plain(manifest: Manifest, policy: Policy | None) -> Iterator[Finding]:
 
 
 def _drift(manifest: Manifest, opened: Opens, policy: Policy | None) -> Iterator[Finding]:
-    """Hold the envelopes to the policy. A key whose keeper is away may be any that is not accounted for."""
+    """Hold the envelopes to the policy. A key whose service is away may be any that is not accounted for."""
     if policy is None or not policy.spec.sealed:
         return
     named = {pinned_key(pin): pin.name for pin in policy.spec.recipients}
     labels = _labels(opened)
-    lacking = sorted({named[key] for one in opened.records for key in named.keys() - _keys(one)})
+    lacking = sorted({named[key] for record in opened.records for key in named.keys() - _keys(record)})
     others = sorted(
-        {labels[key] for one in opened.records for key in _keys(one) - named.keys()} - {*policy.unpinned}
+        {labels[key] for record in opened.records for key in _keys(record) - named.keys()}
+        - {*policy.unpinned}
     )
     if lacking:
         yield _rotate(manifest, f"it does not open for {', '.join(lacking)}, which its policy names")
@@ -192,7 +193,9 @@ def _short(key: str) -> str:
 
 
 def _weak(manifest: Manifest, opened: Opens) -> Iterator[Finding]:
-    classic = [one.name or one.type for one in manifest.recipients if not one.post_quantum]
+    classic = [
+        recipient.name or recipient.type for recipient in manifest.recipients if not recipient.post_quantum
+    ]
     if classic and manifest.values:
         words = f"a copy that is kept would fall to a quantum computer, by {', '.join(classic)}"
         yield remark(
@@ -223,11 +226,11 @@ def judge_ages(
     """
     moment = time.time() if now is None else now
     for key, label in sorted(labels.items(), key=lambda item: item[1]):
-        found = [
+        findings = [
             *_proof(check, key, label, known, moment),
             *_age(check, label, known.used.get(key), limits, moment),
         ]
-        yield from found or [good(check, f"{label}: proven {rfc3339(known.proven[key])}")]
+        yield from findings or [good(check, f"{label}: proven {rfc3339(known.proven[key])}")]
 
 
 def _proof(check: str, key: str, label: str, known: History, now: float) -> Iterator[Finding]:
@@ -244,7 +247,7 @@ def _proof(check: str, key: str, label: str, known: History, now: float) -> Iter
         yield remark(check, f"{label}: is to be tried again soon, last proven {rfc3339(last)}", _TRY)
 
 
-_TRY = "'strongroom key-health check' tries it, or have its keeper answer a challenge."
+_TRY = "'strongroom key-health check' tries it, or have its holder answer a challenge."
 
 
 def _age(check: str, label: str, since: float | None, limits: Limits, now: float) -> Iterator[Finding]:
@@ -261,8 +264,8 @@ def _age(check: str, label: str, since: float | None, limits: Limits, now: float
 def labels_of(pins: Iterable[Policy], opened: Sequence[Opens] = ()) -> dict[str, str]:
     """Return the keys that policies name and that backups open for, each with what it is called."""
     found: dict[str, str] = {}
-    for one in opened:
-        found |= _labels(one)
+    for opening in opened:
+        found |= _labels(opening)
     for policy in pins:
         found |= {pinned_key(pin): pin.name for pin in policy.spec.recipients}
     return found

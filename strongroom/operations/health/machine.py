@@ -88,14 +88,14 @@ def modes(state_dir: Path, secrets: Iterable[Path]) -> Iterator[Finding]:
     """
     inside = sorted(path for path in (state_dir / "keys").rglob("*.key") if path.is_file())
     owned = [*inside, *_databases(state_dir), *secrets]
-    there = [path for path in dict.fromkeys(owned) if path.exists()]
-    exposed = [(path, "600") for path in there if _mode(path) & OWN]
+    paths = [path for path in dict.fromkeys(owned) if path.exists()]
+    exposed = [(path, "600") for path in paths if _mode(path) & OWN]
     exposed += [(state_dir, "700")] if state_dir.exists() and _mode(state_dir) & SHARED else []
     for path, mode in exposed:
         hint = f"Run: chmod {mode} '{path}'. If somebody may have used a key there, make a new one."
         yield wrong(FILES, KeyFileExposed(f"others on this machine may use '{path}'", hint=hint))
     if not exposed:
-        yield good(FILES, f"{plural(len(there), 'file')} of keys and state: their owner's alone")
+        yield good(FILES, f"{plural(len(paths), 'file')} of keys and state: their owner's alone")
 
 
 def _databases(state_dir: Path) -> tuple[Path, Path]:

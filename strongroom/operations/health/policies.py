@@ -11,7 +11,7 @@ from strongroom.state.records import Spec
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """A policy. ``unpinned`` are those of its keys whose keepers did not say which key it is, with why;
+    """A policy. ``unpinned`` are those of its keys whose key services did not say which key it is, with why;
     ``spec.recipients`` are the others. ``offline``: its targets are media that lie in a safe."""
 
     spec: Spec

@@ -118,9 +118,9 @@ def _target(
 def _silent(name: str, one: Wanted, error: StrongroomError, means: Means) -> Seen:
     """Say of a target that does not answer: that is wrong by itself, and no more is known."""
     means.progress(1)
-    found = [wrong(ACCESS, error)] if ACCESS in means.checks else []
-    found += [unknown(check, error) for check in (INTEGRITY, ENCRYPTION) if check in means.checks]
-    return _of(name, one, found)
+    findings = [wrong(ACCESS, error)] if ACCESS in means.checks else []
+    findings += [unknown(check, error) for check in (INTEGRITY, ENCRYPTION) if check in means.checks]
+    return _of(name, one, findings)
 
 
 def _seen(name: str, one: Wanted, means: Means, known: Elsewhere) -> Seen:
@@ -140,8 +140,8 @@ def _seen(name: str, one: Wanted, means: Means, known: Elsewhere) -> Seen:
 def _enter(name: str, one: Wanted, error: StrongroomError, means: Means) -> None:
     """Have the record know that a manifest is missing, or another one: then it is repaired."""
     store = means.services.store
-    known = [each for each in store.replicas(one.entry.backup) if each.target == name and each.good]
-    put_on_record(store, [Lost(each, f"{error.code}: {error.message}") for each in known])
+    replicas = [each for each in store.replicas(one.entry.backup) if each.target == name and each.good]
+    put_on_record(store, [Lost(each, f"{error.code}: {error.message}") for each in replicas])
 
 
 def _of(name: str, one: Wanted, findings: Iterable[Finding]) -> Seen:
@@ -150,9 +150,9 @@ def _of(name: str, one: Wanted, findings: Iterable[Finding]) -> Seen:
     return Seen(backup=backup, target=name, findings=said)
 
 
-def _mended(found: Finding, backup: str) -> Finding:
+def _mended(finding: Finding, backup: str) -> Finding:
     mend = f"'strongroom repair {backup}' brings it up from a good replica. Until then restore from another."
-    return structs.replace(found, to_do=mend) if found.damage else found
+    return structs.replace(finding, to_do=mend) if finding.damage else finding
 
 
 def _lacking(check: str, error: StrongroomError) -> Finding:
@@ -165,19 +165,19 @@ def _lacking(check: str, error: StrongroomError) -> Finding:
 def _replica(target: Target, manifest: Manifest, one: Wanted, means: Means, known: Elsewhere) -> Seen:
     alone = means.checks == {ENCRYPTION}
     access, integrity = (None, None) if alone else read(target, manifest, means, known)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     if ACCESS in means.checks:
-        found.append(wrong(ACCESS, access) if access else good(ACCESS, "answers, and has all of it"))
-        found += locked(target, manifest, one, means)
+        findings.append(wrong(ACCESS, access) if access else good(ACCESS, "answers, and has all of it"))
+        findings += locked(target, manifest, one, means)
     if INTEGRITY in means.checks:
-        found += [judged(INTEGRITY, integrity)] if integrity else sound(manifest, means)
+        findings += [judged(INTEGRITY, integrity)] if integrity else sound(manifest, means)
     now, opened = None, None
     if ENCRYPTION in means.checks:
         try:
             now, opened = opens_now(target, manifest, means)
         except StrongroomError as error:
-            found.append(unknown(ENCRYPTION, error) if access else judged(ENCRYPTION, error))
-    seen = _of(target.name, one, found)
+            findings.append(unknown(ENCRYPTION, error) if access else judged(ENCRYPTION, error))
+    seen = _of(target.name, one, findings)
     return replace(seen, whole=access is None, manifest=now, opens=opened)
 
 

@@ -42,8 +42,10 @@ TURNS = 20
 def runs(services: Services, policies: Iterable[str], *, cluster: bool, now: float) -> Iterator[Finding]:
     """Say which runs do not move, and whose newest backup failed."""
     active = services.store.active()
-    found = [*_unmoving(services, active, now, cluster=cluster), *_failed(services, policies, now)]
-    yield from found or [good(RUNS, f"{plural(len(active), 'run')} at work, none stuck, abandoned or failed")]
+    findings = [*_unmoving(services, active, now, cluster=cluster), *_failed(services, policies, now)]
+    yield from findings or [
+        good(RUNS, f"{plural(len(active), 'run')} at work, none stuck, abandoned or failed")
+    ]
 
 
 def _unmoving(services: Services, active: Sequence[Run], now: float, *, cluster: bool) -> Iterator[Finding]:

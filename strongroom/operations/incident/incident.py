@@ -122,34 +122,34 @@ def affected_by(
     return Exposed(affected=tuple(found), unread=looked.unread, gone=looked.gone)
 
 
-def _is_open_to(services: Services, one: Opens, key: str, version: int | None) -> bool:
+def _is_open_to(services: Services, opening: Opens, key: str, version: int | None) -> bool:
     if version is None:
-        return key in one.first or any(key in keys_of(record) for record in one.records)
-    return _opens_now(one, key, version) or _opened_first(services, one, key, version)
+        return key in opening.first or any(key in keys_of(record) for record in opening.records)
+    return _opens_now(opening, key, version) or _opened_first(services, opening, key, version)
 
 
-def _opens_now(one: Opens, key: str, version: int | None) -> bool:
-    return any(opens_with(record, key, version) for record in one.records)
+def _opens_now(opening: Opens, key: str, version: int | None) -> bool:
+    return any(opens_with(record, key, version) for record in opening.records)
 
 
-def _opened_first(services: Services, one: Opens, key: str, version: int) -> bool:
+def _opened_first(services: Services, opening: Opens, key: str, version: int) -> bool:
     """Tell whether a backup's own envelopes open with a version; if they cannot be read, they may."""
-    if key not in one.first:
+    if key not in opening.first:
         return False
     try:
-        return any(opens_with(record, key, version) for record in own_records(services, one))
+        return any(opens_with(record, key, version) for record in own_records(services, opening))
     except StrongroomError:
         return True
 
 
-def _affected(services: Services, one: Opens, key: str, version: int | None) -> Affected:
+def _affected(services: Services, opening: Opens, key: str, version: int | None) -> Affected:
     return Affected(
-        backup=one.backup,
-        policy=one.policy,
-        created_at=one.created_at,
-        opens_now=not key or _opens_now(one, key, version),
-        targets=1 if one.file else len(services.store.replicas(one.backup)),
-        file=one.file,
+        backup=opening.backup,
+        policy=opening.policy,
+        created_at=opening.created_at,
+        opens_now=not key or _opens_now(opening, key, version),
+        targets=1 if opening.file else len(services.store.replicas(opening.backup)),
+        file=opening.file,
     )
 
 
@@ -184,7 +184,7 @@ def open_incident(
     affected = exposed.affected
     if not affected:
         raise NothingSelected(_nothing(exposed.gone), hint="Check the key or the backups with 'keys'.")
-    made = Incident(
+    incident = Incident(
         id=name,
         opened_at=rfc3339(time.time()),
         by=by,
@@ -202,7 +202,7 @@ def open_incident(
     detail: dict[str, Any] = {"key": key, "version": version, "backups": len(affected)}
     services.store.event("incident.opened", incident=name, by=by, reason=reason, **detail)
     unmarked = quarantine(services, (one.backup for one in affected), incident=name, reason=reason, by=by)
-    return replace(made, unmarked=unmarked)
+    return replace(incident, unmarked=unmarked)
 
 
 def _nothing(gone: Sequence[str]) -> str:
@@ -214,7 +214,7 @@ def _nothing(gone: Sequence[str]) -> str:
 def _refuse_sealing_for(pinned: Pinned, policy: str, key: str, version: int | None) -> None:
     if key not in {pinned_key(pin) for pin in pinned.spec.recipients}:
         return
-    # Which version a keeper seals with now, only sealing tells.
+    # Which version a key service seals with now, only sealing tells.
     record = None if version is None else WrappingKey.create(pinned.recipients).record
     if record is None or opens_with(record, key, version):
         raise KeyStillNeeded(
@@ -263,9 +263,9 @@ def _names(services: Services, one: Affected) -> list[str]:
     raise failures[0] if failures else MissingPiece(f"no target has backup {one.backup}")
 
 
-def _names_in(services: Services, place: Objects, backup: str) -> list[str]:
+def _names_in(services: Services, objects: Objects, backup: str) -> list[str]:
     trusted = services.signer_fingerprints
-    opened = open_backup(place, backup, identities=services.identities(), trusted=trusted)
+    opened = open_backup(objects, backup, identities=services.identities(), trusted=trusted)
     return [row.name for row in opened.rows()]
 
 

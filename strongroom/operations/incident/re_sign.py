@@ -72,11 +72,13 @@ def rests_on(services: Services, entry: CatalogEntry, fingerprint: str) -> list[
     if not in_a_file(entry):
         target, signed, _ = _recorded(services, entry)
         return [_rests(target, signed, fingerprint)]
-    found = []
+    dependencies = []
     for path, name in _files(services, entry.backup):
         with BundleReader(path) as file:
-            found.append(_rests(file, _any_in(services, file, name, entry), fingerprint, file=str(path)))
-    return found
+            dependencies.append(
+                _rests(file, _any_in(services, file, name, entry), fingerprint, file=str(path))
+            )
+    return dependencies
 
 
 def _any_in(services: Services, file: BundleReader, name: str, entry: CatalogEntry) -> SignedManifest:
@@ -88,20 +90,23 @@ def _any_in(services: Services, file: BundleReader, name: str, entry: CatalogEnt
         return sound_copy(file, manifest_name(name), lambda content: open_manifest(content, trusted=ever))
 
 
-def _rests(place: Objects, signed: SignedManifest, fingerprint: str, *, file: str = "") -> Rests:
+def _rests(objects: Objects, signed: SignedManifest, fingerprint: str, *, file: str = "") -> Rests:
     return Rests(
         backup=signed.manifest.backup_id,
         created_at=signed.manifest.created_at,
         manifest=signed.certificate.key_fingerprint == fingerprint,
-        containers=sum(one.signer_fingerprint == fingerprint for one in signed.manifest.containers),
-        envelopes=sum(_signed_by(place, key, fingerprint) for key in wrapping_keys(signed.manifest)),
+        containers=sum(
+            container_entry.signer_fingerprint == fingerprint
+            for container_entry in signed.manifest.containers
+        ),
+        envelopes=sum(_signed_by(objects, key, fingerprint) for key in wrapping_keys(signed.manifest)),
         file=file,
     )
 
 
-def _signed_by(place: Objects, key: str, fingerprint: str) -> bool:
-    certificates = find_all(place, key, trusted=None).certificates.values()
-    return any(one.key_fingerprint == fingerprint for one in certificates)
+def _signed_by(objects: Objects, key: str, fingerprint: str) -> bool:
+    certificates = find_all(objects, key, trusted=None).certificates.values()
+    return any(certificate.key_fingerprint == fingerprint for certificate in certificates)
 
 
 def resign_backup(services: Services, entry: CatalogEntry) -> Resigned:

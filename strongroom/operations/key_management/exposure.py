@@ -77,7 +77,7 @@ def still_opens(
     Args:
         away: the names of further targets that hold it and were not reached.
         leaked: whether it was sealed anew. Then one of its keys is suspected, and if none is
-            gone by its name (a keeper has a new version of it), all of them are counted.
+            gone by its name (a key service has a new version of it), all of them are counted.
     """
     wanted = {recipient.fingerprint for recipient in recipients}
     gone = [one for one in manifest.recipients if one.fingerprint not in wanted]
@@ -112,8 +112,8 @@ def _on(
     return StillOpens(
         backup=manifest.backup_id,
         target=name,
-        keys=tuple(one.describes for one in gone) or (EARLIER,),
-        fingerprints=tuple(one.fingerprint for one in gone),
+        keys=tuple(recipient.describes for recipient in gone) or (EARLIER,),
+        fingerprints=tuple(recipient.fingerprint for recipient in gone),
         until=until,
         reached=reached,
         old_versions=old,
@@ -142,7 +142,7 @@ def hidden_of(target: Target, backup: str, keys: Iterable[str]) -> OldVersions:
 def old_versions(target: Target, *prefixes: str) -> OldVersions:
     """Return what a target hides under prefixes. One that does not answer, or may not be asked, is said."""
     try:
-        found = [one for prefix in prefixes for one in hidden_versions(target, prefix)]
+        found = [hidden_version for prefix in prefixes for hidden_version in hidden_versions(target, prefix)]
     except StrongroomError:
         return UNTOLD
     if not found:
@@ -151,16 +151,22 @@ def old_versions(target: Target, *prefixes: str) -> OldVersions:
 
 
 def _locks_end(found: Sequence[HiddenVersion]) -> str:
-    if not all(one.lock_known for one in found):
+    if not all(hidden_version.lock_known for hidden_version in found):
         return UNKNOWN
-    return _latest([one.locked_until for one in found if one.locked_until is not None])
+    return _latest(
+        [hidden_version.locked_until for hidden_version in found if hidden_version.locked_until is not None]
+    )
 
 
 def _rules_end(found: Sequence[HiddenVersion]) -> str:
     """A rule that ends all but one ends nothing: that one opens."""
-    if any(one.expires is None and one.rule_known for one in found):
+    if any(hidden_version.expires is None and hidden_version.rule_known for hidden_version in found):
         return ""
-    return UNKNOWN if not all(one.rule_known for one in found) else _latest([one.expires for one in found])
+    return (
+        UNKNOWN
+        if not all(hidden_version.rule_known for hidden_version in found)
+        else _latest([hidden_version.expires for hidden_version in found])
+    )
 
 
 def _latest(ends: Iterable[datetime | None]) -> str:

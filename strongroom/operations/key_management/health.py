@@ -73,13 +73,13 @@ def try_keys(found: Iterable[Opens], identities: Sequence[Identity]) -> list[Tri
     return [tried for newest, many in _classes(found) for tried in _class(newest, many, identities)]
 
 
-def _classes(found: Iterable[Opens]) -> Iterator[tuple[Opens, int]]:
+def _classes(openings: Iterable[Opens]) -> Iterator[tuple[Opens, int]]:
     classes: dict[tuple[str, frozenset[str]], list[Opens]] = defaultdict(list)
-    for one in found:
-        keys = frozenset(stanza_key(stanza) for record in one.records for stanza in record.stanzas)
-        classes[one.policy, keys].append(one)
+    for opening in openings:
+        keys = frozenset(stanza_key(stanza) for record in opening.records for stanza in record.stanzas)
+        classes[opening.policy, keys].append(opening)
     for (_, _), members in sorted(classes.items(), key=lambda item: (item[0][0], sorted(item[0][1]))):
-        yield max(members, key=lambda one: (one.created_at, one.backup)), len(members)
+        yield max(members, key=lambda opening: (opening.created_at, opening.backup)), len(members)
 
 
 def _class(newest: Opens, many: int, identities: Sequence[Identity]) -> Iterator[Tried]:

@@ -43,15 +43,17 @@ class Swap(msgspec.Struct, frozen=True, kw_only=True):
             UsageError: it also opens for somebody of whom nothing is known here but the name, and
                 who must not lose it by the way.
         """
-        known = {one.fingerprint: one for one in (*self.others, self.new)} | {self.fingerprint: self.new}
-        lost = [one.describes for one in recipients if one.fingerprint not in known]
+        known = {recipient.fingerprint: recipient for recipient in (*self.others, self.new)} | {
+            self.fingerprint: self.new
+        }
+        lost = [recipient.describes for recipient in recipients if recipient.fingerprint not in known]
         if lost:
             raise UsageError(
                 f"The backup also opens for {', '.join(lost)}, whose key is not configured here.",
                 hint="Nothing was changed. Name that key with --recipient, or give the passphrase with "
                 "--passphrase-file, so that it is kept.",
             )
-        return tuple(dict.fromkeys(known[one.fingerprint] for one in recipients))
+        return tuple(dict.fromkeys(known[recipient.fingerprint] for recipient in recipients))
 
 
 def swapped(services: Services, swap: Swap) -> Services:
@@ -60,11 +62,12 @@ def swapped(services: Services, swap: Swap) -> Services:
     def pinned(policy: str) -> Pinned:
         found = services.pinned(policy)
         recipients = tuple(
-            swap.new if one.fingerprint == swap.fingerprint else one for one in found.recipients
+            swap.new if recipient.fingerprint == swap.fingerprint else recipient
+            for recipient in found.recipients
         )
         pins = tuple(
-            pin_recipient(pin.name, one) if pin.fingerprint == swap.fingerprint else pin
-            for pin, one in zip(found.spec.recipients, recipients, strict=True)
+            pin_recipient(pin.name, recipient) if pin.fingerprint == swap.fingerprint else pin
+            for pin, recipient in zip(found.spec.recipients, recipients, strict=True)
         )
         return Pinned(spec=msgspec.structs.replace(found.spec, recipients=pins), recipients=recipients)
 

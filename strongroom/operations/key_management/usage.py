@@ -29,7 +29,7 @@ READERS = 8
 
 BY_LABEL = frozenset({passphrase.TYPE, "kms", "transit"})
 """Kinds whose stanzas do not carry their recipient's fingerprint: a passphrase has none (whatever
-could be computed from it would help to guess it), and what keepers call a key may change."""
+could be computed from it would help to guess it), and what key services call a key may change."""
 
 
 def stanza_key(stanza: Stanza) -> str:
@@ -80,7 +80,7 @@ def is_for(record: WrappingKeyRecord, recipients: Sequence[Recipient]) -> bool:
     """Tell whether a record opens for exactly these recipients.
 
     What has only a label looks the same under a new key of the old label: a new passphrase
-    needs a new one, and a keeper's new key version has to be asked for (``renew``).
+    needs a new one, and a key service's new key version has to be asked for (``renew``).
     """
     return keys_of(record) == frozenset(recipient_key(recipient) for recipient in recipients)
 
@@ -163,7 +163,7 @@ def look_all(
     services: Services, entries: Iterable[CatalogEntry], *, progress: Callable[[int], object] | None = None
 ) -> Looked:
     """Look at each backup, on a target or in the file that a command wrote."""
-    found: list[Opens] = []
+    openings: list[Opens] = []
     unread: dict[str, str] = {}
     gone: list[str] = []
     said = said_gone(services)
@@ -174,10 +174,10 @@ def look_all(
             elif opens is None:
                 gone.append(entry.backup)
             else:
-                found += opens
+                openings += opens
             if progress is not None:
                 progress(1)
-    return Looked(found=found, unread=unread, gone=tuple(gone))
+    return Looked(found=openings, unread=unread, gone=tuple(gone))
 
 
 def _attempt(
@@ -243,22 +243,22 @@ def own_records(services: Services, one: Opens) -> list[WrappingKeyRecord]:
     raise failures[0] if failures else MissingPiece(f"no configured target holds backup {one.backup}")
 
 
-def _carried(place: Objects, backup: str, trusted: frozenset[str]) -> list[WrappingKeyRecord]:
-    manifest = read_manifest(place, backup, trusted=trusted)
-    return [carried_record(place, backup, entry) for entry in wrapping_keys(manifest).values()]
+def _carried(objects: Objects, backup: str, trusted: frozenset[str]) -> list[WrappingKeyRecord]:
+    manifest = read_manifest(objects, backup, trusted=trusted)
+    return [carried_record(objects, backup, entry) for entry in wrapping_keys(manifest).values()]
 
 
-def _opens(place: Objects, manifest: Manifest, trusted: frozenset[str], *, file: str = "") -> Opens:
+def _opens(objects: Objects, manifest: Manifest, trusted: frozenset[str], *, file: str = "") -> Opens:
     records = []
     for key, entry in wrapping_keys(manifest).items():
-        newest = find_newest(place, key, trusted=trusted).newest
-        records.append(newest or carried_record(place, manifest.backup_id, entry))
+        newest = find_newest(objects, key, trusted=trusted).newest
+        records.append(newest or carried_record(objects, manifest.backup_id, entry))
     return Opens(
         backup=manifest.backup_id,
         policy=manifest.policy,
         created_at=manifest.created_at,
         records=tuple(records),
-        first=frozenset(pinned_key(one) for one in manifest.recipients),
+        first=frozenset(pinned_key(recipient) for recipient in manifest.recipients),
         file=file,
     )
 

@@ -67,17 +67,17 @@ def _listed(source: Source) -> tuple[int, Entry | None]:
 
 def _told(ask: Callable[[], Iterable[Right]]) -> Iterator[Check]:
     try:
-        found = list(ask())
+        rights = list(ask())
     except StrongroomError as error:
         yield Check(what="rights of the credential", outcome=Outcome.NOT_SHOWN, detail=error.message)
         return
-    for right in found:
+    for right in rights:
         if right.missing:
             yield Check(what=right.path, outcome=Outcome.MISSING, detail=", ".join(right.missing))
         if right.excess:
             yield Check(what=right.path, outcome=Outcome.EXCESS, detail=", ".join(right.excess))
-    if not any(right.missing or right.excess for right in found):
-        yield Check(what="rights of the credential", detail=f"each of {plural(len(found), 'path')} fits")
+    if not any(right.missing or right.excess for right in rights):
+        yield Check(what="rights of the credential", detail=f"each of {plural(len(rights), 'path')} fits")
 
 
 _UNTOLD = "its server does not tell what a credential may do; compare it with ops/"

@@ -168,8 +168,8 @@ class _Own:
             yield Check(what=what, detail=f"it stays: {error.message}" if self._locks else error.message)
             return
         except StrongroomError as error:
-            wanted = Outcome.FINE if self._locks else Outcome.MISSING
-            yield Check(what=what, outcome=wanted, detail=error.message)
+            outcome = Outcome.FINE if self._locks else Outcome.MISSING
+            yield Check(what=what, outcome=outcome, detail=error.message)
             return
         if self._locks:
             yield Check(what=what, outcome=Outcome.EXCESS, detail="it was deleted in spite of its lock")
@@ -258,12 +258,12 @@ def _deletes(own: _Own, needs: frozenset[Action]) -> Iterator[Check]:
 
 
 def _expected(what: str, attempt: Callable[[], object], *, needed: bool) -> Check:
-    found = works(what, attempt)
+    check = works(what, attempt)
     if needed:
-        return found
-    if found.outcome is Outcome.FINE:
+        return check
+    if check.outcome is Outcome.FINE:
         return Check(what=what, outcome=Outcome.EXCESS, detail=_NO_NEED)
-    return Check(what=what, detail=f"refused, as it should be: {found.detail}")
+    return Check(what=what, detail=f"refused, as it should be: {check.detail}")
 
 
 def _is_there(target: Target, name: str) -> bool:

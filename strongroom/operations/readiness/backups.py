@@ -75,21 +75,21 @@ def look(found: Chooser, policies: Collection[str], *, recorded: Mapping[str, st
     return {**seen, **found.away}
 
 
-def _chosen(found: Chooser, policies: frozenset[str], recorded: Mapping[str, str]) -> dict[str, Choice]:
+def _chosen(chooser: Chooser, policies: frozenset[str], recorded: Mapping[str, str]) -> dict[str, Choice]:
     chosen: dict[str, Choice] = {}
-    for choice in islice(found.choices(Asked(values=False, partial=True)), LOOKED):
+    for choice in islice(chooser.choices(Asked(values=False, partial=True)), LOOKED):
         chosen.setdefault(choice.manifest.policy, choice)
         if chosen.keys() >= policies:
             break
     for policy in policies - chosen.keys():
         with suppress(StrongroomError):  # it is said as not in reach
             if backup := recorded.get(policy):
-                chosen[policy] = found.choose(Asked(values=False, partial=True, backup=backup))
+                chosen[policy] = chooser.choose(Asked(values=False, partial=True, backup=backup))
     return chosen
 
 
-def _seen(name: str, backups: int, chosen: Mapping[str, Choice], found: Chooser) -> Seen:
-    there = found.shelves[name]
+def _seen(name: str, backups: int, chosen: Mapping[str, Choice], chooser: Chooser) -> Seen:
+    shelf = chooser.shelves[name]
     newest = {
         policy: choice.manifest
         for policy, choice in chosen.items()
@@ -99,8 +99,8 @@ def _seen(name: str, backups: int, chosen: Mapping[str, Choice], found: Chooser)
     return Seen(
         newest=newest,
         backups=backups,
-        refused={one.backup: one.why for one in found.passed if not one.policy and one.backup in there},
-        damaged={one: why for (on, one), why in found.damaged.items() if on == name and one in ids},
+        refused={one.backup: one.why for one in chooser.passed if not one.policy and one.backup in shelf},
+        damaged={one: why for (on, one), why in chooser.damaged.items() if on == name and one in ids},
     )
 
 
@@ -164,11 +164,11 @@ def targets(looked: Looked, wanted: Sequence[Want], recorded: Mapping[str, str])
 
 
 def _of_target(
-    name: str, seen: Seen, newest: Mapping[str, Manifest], wanted: Sequence[Want]
+    name: str, seen: Seen, newest: Mapping[str, Manifest], requirements: Sequence[Want]
 ) -> Iterator[Finding]:
     lacking = [
         newest[want.policy].backup_id
-        for want in wanted
+        for want in requirements
         if name in want.targets
         and want.policy in newest
         and _id(seen.newest.get(want.policy)) != newest[want.policy].backup_id

@@ -31,10 +31,10 @@ def destination(source: Source) -> Iterator[Finding]:
     if not isinstance(source, TellsWriteRights):
         yield remark(DESTINATION, "it answers; its server does not tell whether it may be written to")
         return
-    asked = list(source.write_rights())
-    lacking = [f"{', '.join(right.missing)} {right.path}" for right in asked if right.missing]
+    rights = list(source.write_rights())
+    lacking = [f"{', '.join(right.missing)} {right.path}" for right in rights if right.missing]
     if not lacking:
-        found = f"each of {plural(len(asked), 'path')} that a restore writes to may be written"
+        found = f"each of {plural(len(rights), 'path')} that a restore writes to may be written"
         yield good(DESTINATION, f"it answers, and {found}")
         return
     more = f"; and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
@@ -47,8 +47,8 @@ def _local(store: LocalStore) -> Iterator[Finding]:
     """A store that is there opens under its key; one that is not will be made."""
     if store.made:
         next(iter(store.list()), None)
-    room = [one for one in disk(store.master_key_path.parent, 0) if one.exit_code]
-    yield from (replace(one, check=DESTINATION) for one in room)
+    room = [finding for finding in disk(store.master_key_path.parent, 0) if finding.exit_code]
+    yield from (replace(finding, check=DESTINATION) for finding in room)
     if not room:
         words = (
             "the local store opens, and can be written to" if store.made else "the local store will be made"

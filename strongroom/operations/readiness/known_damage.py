@@ -33,8 +33,8 @@ def damaged(looked: Looked, wanted: Sequence[Want], bad: Mapping[str, frozenset[
         backup = manifest.backup_id
         there = having(want.policy, backup, looked)
         if known := [name for name in there if name in bad.get(backup, ())]:
-            found = _known_bad(backup, known, alone=known == there and want.required)
-            yield found.on(policy=want.policy, backup=backup)
+            finding = _known_bad(backup, known, alone=known == there and want.required)
+            yield finding.on(policy=want.policy, backup=backup)
 
 
 def _known_bad(backup: str, names: Sequence[str], *, alone: bool) -> Finding:

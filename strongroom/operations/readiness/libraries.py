@@ -76,7 +76,7 @@ def _asked() -> dict[str, str]:
     except metadata.PackageNotFoundError:
         return {}
     matched = [_REQUIREMENT.match(line) for line in lines if "extra ==" not in line]
-    return {_normal(found[1]): found[2].strip() for found in matched if found}
+    return {_normal(match[1]): match[2].strip() for match in matched if match}
 
 
 def _version(name: str) -> str | None:

@@ -50,7 +50,7 @@ class Rotation(Struct, frozen=True, kw_only=True):
         trusted: whose envelopes count, this signer among them.
         until: locks the new envelope on targets that lock; ``None`` for no lock.
         pace: is called before each wrapping key, and returns when it may go on.
-        renew: wrap anew even what opens for just these recipients, for a keeper's new key version.
+        renew: wrap anew even what opens for just these recipients, for a key service's new key version.
         keep_older: whether older detached envelopes stay even when the new one is verified.
     """
 
@@ -246,7 +246,7 @@ def _openers(record: WrappingKeyRecord, identities: Sequence[Identity]) -> tuple
     for identity in identities:
         try:
             unlock(record, [identity])
-        except (WrongKey, KeyServiceError):  # a keeper that is away opens nothing now, and that is all
+        except (WrongKey, KeyServiceError):  # a key service that is away opens nothing now, and that is all
             continue
         found.append(identity.describe())
     return tuple(found)

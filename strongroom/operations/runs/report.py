@@ -131,7 +131,7 @@ def _why(run: Run, bad: Sequence[str], services: Services) -> str:
 
 
 def _not_sealed_for(run: Run, read: ReadBack, services: Services) -> str | None:
-    """Say whom a keeper that did not answer left out: by the signed manifest, since a row can be edited."""
+    """Say whom a silent key service left out: by the signed manifest, since a row can be edited."""
     if run.spec.kind is not RunKind.BACKUP or not run.spec.sealed:
         return None
     trusted, why = services.signer_fingerprints, ""

@@ -1,4 +1,4 @@
-"""Destroying the key versions of backups at their keepers, and finding out whether they are gone."""
+"""Destroying the key versions of backups at their key services, and finding out whether they are gone."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def destroy_keys(
     services: Services, scope: Scope, record: Record, epochs: Iterable[Epoch], *, policy: str, now: float
 ) -> None:
     """Destroy the key versions of a policy's backups, unless that is proven already, and put on record
-    how each stands. A keeper that does not answer is on record too, and the others go on."""
+    how each stands. A key service that does not answer is on record too, and the others go on."""
     wanted = [epoch for epoch in epochs if not _is_proven(record, epoch)]
     shown = {epoch: _shown(scope, record.keys[epoch]) for epoch in wanted}
-    there = [epoch for epoch, one in shown.items() if isinstance(one, Standing) and one.fate is Fate.THERE]
-    refusal = _refusal(services, scope, record, there, policy) if there else None
+    present = [epoch for epoch, one in shown.items() if isinstance(one, Standing) and one.fate is Fate.THERE]
+    refusal = _refusal(services, scope, record, present, policy) if present else None
     for epoch, standing in shown.items():
         after = _after(scope, record, epoch, standing=standing, refusal=refusal, now=now)
         if after != record.now.get(epoch):
@@ -36,12 +36,12 @@ def _is_proven(record: Record, epoch: Epoch) -> bool:
     return before is not None and before.proven
 
 
-def _shown(scope: Scope, meant: MeantKey) -> Standing | StrongroomError:
-    destroyer = scope.destroyers.get(meant.name)
+def _shown(scope: Scope, meant_key: MeantKey) -> Standing | StrongroomError:
+    destroyer = scope.destroyers.get(meant_key.name)
     if destroyer is None:
-        return KeyNotDestroyed(f"key '{meant.name}' cannot be destroyed from here")
+        return KeyNotDestroyed(f"key '{meant_key.name}' cannot be destroyed from here")
     try:
-        return destroyer.look(meant.epoch.version)
+        return destroyer.look(meant_key.epoch.version)
     except StrongroomError as error:
         return error
 
@@ -67,47 +67,47 @@ def _after(
     refusal: StrongroomError | None,
     now: float,
 ) -> KeyNow:
-    meant, before = record.keys[epoch], record.now.get(epoch)
+    meant_key, before = record.keys[epoch], record.now.get(epoch)
     try:
         if isinstance(standing, StrongroomError):
             raise standing
-        destroyer = scope.destroyers[meant.name]
+        destroyer = scope.destroyers[meant_key.name]
         if standing.fate is Fate.THERE:
-            standing = _destroyed(destroyer, meant, standing, refusal)
-        return _tried(destroyer, meant, standing, before, now)
+            standing = _destroyed(destroyer, meant_key, standing, refusal)
+        return _tried(destroyer, meant_key, standing, before, now)
     except StrongroomError as error:
         until = before.until if before else ""
         return KeyNow(epoch=epoch, until=until, why=(f"{error.code}: {error.message}",))
 
 
 def _destroyed(
-    destroyer: Destroyer, meant: MeantKey, standing: Standing, refusal: StrongroomError | None
+    destroyer: Destroyer, meant_key: MeantKey, standing: Standing, refusal: StrongroomError | None
 ) -> Standing:
     """Have a version destroyed, and return how it stands then."""
-    _require_same(meant, standing)
+    _require_same(meant_key, standing)
     if refusal is not None:
         raise refusal
-    destroyer.destroy(meant.epoch.version)
-    return destroyer.look(meant.epoch.version)
+    destroyer.destroy(meant_key.epoch.version)
+    return destroyer.look(meant_key.epoch.version)
 
 
-def _require_same(meant: MeantKey, standing: Standing) -> None:
-    if standing.where != meant.where:
+def _require_same(key: MeantKey, standing: Standing) -> None:
+    if standing.where != key.where:
         raise KeyShared(
-            f"'{meant.name}' is another key now ({standing.where}) than was confirmed ({meant.where})."
+            f"'{key.name}' is another key now ({standing.where}) than was confirmed ({key.where})."
         )
 
 
 def _tried(
-    destroyer: Destroyer, meant: MeantKey, standing: Standing, before: KeyNow | None, now: float
+    destroyer: Destroyer, meant_key: MeantKey, standing: Standing, before: KeyNow | None, now: float
 ) -> KeyNow:
     opened, said = False, ""
-    if meant.witness is not None:
-        context = bytes.fromhex(meant.witness.context)
-        opened, said = attempt(destroyer, meant.epoch.version, meant.witness.stanza, context)
-    why = tuple(_against(meant, standing, before, now, opened=opened))
+    if meant_key.witness is not None:
+        context = bytes.fromhex(meant_key.witness.context)
+        opened, said = attempt(destroyer, meant_key.epoch.version, meant_key.witness.stanza, context)
+    why = tuple(_against(meant_key, standing, before, now, opened=opened))
     return KeyNow(
-        epoch=meant.epoch,
+        epoch=meant_key.epoch,
         fate=standing.fate,
         until=standing.until or (before.until if before and standing.fate is Fate.GONE else ""),
         proven=not why,
@@ -118,19 +118,19 @@ def _tried(
 
 
 def _against(
-    meant: MeantKey, standing: Standing, before: KeyNow | None, now: float, *, opened: bool
+    meant_key: MeantKey, standing: Standing, before: KeyNow | None, now: float, *, opened: bool
 ) -> Iterator[str]:
     """Yield what stands against calling a key version destroyed."""
     if standing.fate is Fate.THERE:
-        yield "its keeper still has it"
+        yield "its key service still has it"
     if standing.fate is Fate.PENDING:
-        yield f"its keeper deletes it on {standing.until or 'a day that it does not tell'}"
+        yield f"its key service deletes it on {standing.until or 'a day that it does not tell'}"
     if opened and standing.fate is not Fate.PENDING:
         yield "it still opens"
-    if standing.where != meant.where:
-        yield f"another keeper answered ({standing.where}) than before ({meant.where})"
-    if standing.absent and not meant.seen:
-        yield "it was not there before either, as it would not be with a wrong keeper"
+    if standing.where != meant_key.where:
+        yield f"another key service answered ({standing.where}) than before ({meant_key.where})"
+    if standing.absent and not meant_key.seen:
+        yield "it was not there before either, as it would not be with a wrong key service"
     if standing.absent and before is not None and before.until > rfc3339(now):
         yield f"it is called gone before the day that was told, {before.until}"
-    yield from dict.fromkeys((*meant.doubts, *standing.doubts))
+    yield from dict.fromkeys((*meant_key.doubts, *standing.doubts))

@@ -1,4 +1,4 @@
-"""The events of shredding: what was meant, what keepers and targets said, and the verdicts.
+"""The events of shredding: what was meant, what key services and targets said, and the verdicts.
 
 There is no name of a secret in them.
 """
@@ -39,7 +39,7 @@ class Witness(Struct, frozen=True, kw_only=True):
 
 
 class MeantKey(Struct, frozen=True, kw_only=True):
-    """A key version to destroy, as its keeper showed it before. ``name`` is the configuration's."""
+    """A key version to destroy, as its key service showed it before. ``name`` is the configuration's."""
 
     epoch: Epoch
     name: str
@@ -89,9 +89,9 @@ class SignedIntent(Struct, frozen=True, kw_only=True):
 
 
 class KeyNow(Struct, frozen=True, kw_only=True):
-    """What became of a key version: the keeper's answer, and that of a real attempt to open.
+    """What became of a key version: the key service's answer, and that of a real attempt to open.
 
-    ``proven``: it is gone, the same keeper says so, nothing opened, and no copy can be left.
+    ``proven``: it is gone, the same key service says so, nothing opened, and no copy can be left.
     ``why`` is what stands against that.
     """
 

@@ -86,13 +86,16 @@ class Lying(Struct, frozen=True, kw_only=True):
     @property
     def records(self) -> tuple[WrappingKeyRecord, ...]:
         """Every record there is, the containers' own first."""
-        return (*self.own, *(record for found in self.detached.values() for record in found))
+        return (
+            *self.own,
+            *(record for records in self.detached.values() for record in records),
+        )
 
     @property
     def gaps(self) -> bool:
         """Whether a generation below the newest is on no target."""
         for own in self.own:
-            seen = {one.generation for one in self.records if one.id == own.id}
+            seen = {record.generation for record in self.records if record.id == own.id}
             if seen != set(range(1, max(seen) + 1)):
                 return True
         return False
@@ -100,7 +103,7 @@ class Lying(Struct, frozen=True, kw_only=True):
 
 def places_of(services: Services, backup: str, policy: str, manifest: Manifest | None) -> list[str]:
     """Return every target that may hold a backup: by its manifest, the catalog, and its policy today."""
-    named = [one.name for one in manifest.targets] if manifest else []
+    named = [manifest_target.name for manifest_target in manifest.targets] if manifest else []
     named += [replica.target for replica in services.store.replicas(backup)]
     named += [pin.name for pin in services.pinned(policy).spec.targets]
     return sorted(set(named))

@@ -77,13 +77,13 @@ def make_plan(
         found = list(pool.map(lambda entry: survey(services, entry.backup, policy), entries))
     lying = {one.manifest.backup_id: one for one in found}
     keys = _keys(lying.values(), scope)
-    meant = tuple(_meant(services, found, policy, keys) for found in lying.values())
+    meant_backups = tuple(_meant(services, found, policy, keys) for found in lying.values())
     require_alone(services, scope, keys, policy=policy, asked=set(lying))
     others = [e.backup for e in services.store.backups(policy=policy, limit=EVERY) if e.backup not in lying]
     return Plan(
         policy=policy,
         keys=tuple(sorted(keys.values(), key=lambda key: key.epoch)),
-        backups=meant,
+        backups=meant_backups,
         kin=tuple(other for other in others if base_of(other) in {base_of(one) for one in lying}),
         unseen={name: why for found in lying.values() for name, why in found.unseen.items()},
         aside=tuple(one for found in lying.values() for one in found.aside),
@@ -95,24 +95,26 @@ def _chosen(
     services: Services, scope: Scope, policy: str, backups: Sequence[str], before: str | None
 ) -> list[CatalogEntry]:
     known = {entry.backup: entry for entry in services.store.backups(policy=policy, limit=EVERY)}
-    done = {name for name, one in read(services.store, scope.confirmers).backups.items() if one.done}
+    done = {
+        name for name, shredding in read(services.store, scope.confirmers).backups.items() if shredding.done
+    }
     if missing := [name for name in backups if name not in known and name not in done]:
         raise MissingPiece(f"the catalog has no backup of policy '{policy}' named {missing[0]}", hint="")
-    found = [known[name] for name in dict.fromkeys(backups or known) if name in known]
-    found = [entry for entry in found if before is None or entry.created_at < before]
-    if not found:
+    entries = [known[name] for name in dict.fromkeys(backups or known) if name in known]
+    entries = [entry for entry in entries if before is None or entry.created_at < before]
+    if not entries:
         raise NothingSelected(
             f"No backup of policy '{policy}' is to be shredded.",
             hint="See 'strongroom catalog list' and 'strongroom shred --status'.",
         )
-    return found
+    return entries
 
 
 # -- keys ----------------------------------------------------------------------
 
 
 def _keys(lying: Iterable[Lying], scope: Scope) -> dict[Epoch, MeantKey]:
-    """Return every key version that has to be destroyed, as its keeper shows it now."""
+    """Return every key version that has to be destroyed, as its key service shows it now."""
     found: dict[Epoch, MeantKey] = {}
     for one in lying:
         for record in one.records:
@@ -227,15 +229,15 @@ def _needing(
     shredding = set(read(services.store, scope.confirmers).backups) | set(asked)
     others = [entry for entry in services.store.backups(limit=EVERY) if entry.backup not in shredding]
     looked = look_all(services, others)
-    return sorted(one.backup for one in looked.found if _needs(one, scope, keys)), looked.unread
+    return sorted(opening.backup for opening in looked.found if _needs(opening, scope, keys)), looked.unread
 
 
 def _needs(opens: Opens, scope: Scope, keys: dict[Epoch, MeantKey]) -> bool:
     inside = {epoch for record in opens.records for epoch in epochs_in(record)}
     return any(
-        one.key == epoch.key and scope.destroyers[meant.name].takes(epoch.version, one.version)
+        one.key == epoch.key and scope.destroyers[meant_key.name].takes(epoch.version, one.version)
         for one in inside
-        for epoch, meant in keys.items()
+        for epoch, meant_key in keys.items()
     )
 
 

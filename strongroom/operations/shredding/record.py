@@ -69,13 +69,13 @@ class Record(Struct, kw_only=True):
     @property
     def pending(self) -> list[Shredding]:
         """Those that are not shredded."""
-        return [one for one in self.backups.values() if not one.done]
+        return [shredding for shredding in self.backups.values() if not shredding.done]
 
     @property
     def unremoved(self) -> list[Shredding]:
         """Those that are shredded by their keys, while a target still shows what is left of them."""
-        done = [one for one in self.backups.values() if one.done]
-        return [one for one in done if any(now.left for now in one.targets.values())]
+        done = [shredding for shredding in self.backups.values() if shredding.done]
+        return [shredding for shredding in done if any(now.left for now in shredding.targets.values())]
 
 
 def write(store: RunStore, kind: str, detail: Struct) -> None:
@@ -115,21 +115,21 @@ def asked(store: RunStore, trusted: frozenset[str]) -> frozenset[str]:
     found: set[str] = set()
     for event in _of(store, INTENT):
         with suppress(FormatError):
-            found |= {one.backup for one in intent_of(event, trusted).backups}
+            found |= {meant_backup.backup for meant_backup in intent_of(event, trusted).backups}
     return frozenset(found)
 
 
 def check(store: RunStore, backup: str, trusted: frozenset[str]) -> None:
     """Raise BackupShredded if a backup is not to be brought back."""
-    found = read(store, trusted).backups.get(backup)
-    if found is not None:
-        raise BackupShredded(f"Backup {backup} {_said(found)}.")
+    shredding = read(store, trusted).backups.get(backup)
+    if shredding is not None:
+        raise BackupShredded(f"Backup {backup} {_said(shredding)}.")
 
 
-def _said(found: Shredding) -> str:
-    if found.done:
+def _said(shredding: Shredding) -> str:
+    if shredding.done:
         return "was shredded"
-    return f"is being shredded (pending until {found.judged.until or 'nobody knows when'})"
+    return f"is being shredded (pending until {shredding.judged.until or 'nobody knows when'})"
 
 
 # -- folding -------------------------------------------------------------------
@@ -138,16 +138,18 @@ def _said(found: Shredding) -> str:
 def _meant(record: Record, event: Event, intent: Intent) -> None:
     for key in intent.keys:
         record.keys[key.epoch] = _merged(record.keys.get(key.epoch), key)
-    for one in intent.backups:
-        before = record.backups.get(one.backup)
-        record.backups[one.backup] = Shredding(
-            meant=_joined(before.meant, one) if before else one,
+    for meant_backup in intent.backups:
+        before = record.backups.get(meant_backup.backup)
+        record.backups[meant_backup.backup] = Shredding(
+            meant=_joined(before.meant, meant_backup) if before else meant_backup,
             policy=intent.policy,
             shred=intent.shred,
             asked_at=event.at,
             targets=before.targets if before else {},
             lost=before.lost if before else {},
-            judged=Judged(backup=one.backup, verdict=PENDING, reasons=("it was begun, and not finished",)),
+            judged=Judged(
+                backup=meant_backup.backup, verdict=PENDING, reasons=("it was begun, and not finished",)
+            ),
         )
 
 
@@ -175,21 +177,21 @@ def _key(record: Record, event: Event) -> None:
 
 def _target(record: Record, event: Event) -> None:
     now = decoded(event, TargetNow)
-    if found := record.backups.get(now.backup):
-        found.targets[now.target] = now
+    if shredding := record.backups.get(now.backup):
+        shredding.targets[now.target] = now
 
 
 def _verdict(record: Record, event: Event) -> None:
     judged = decoded(event, Judged)
-    if found := record.backups.get(judged.backup):
-        found.judged = judged
+    if shredding := record.backups.get(judged.backup):
+        shredding.judged = judged
 
 
 def _lost(record: Record, event: Event) -> None:
     lost = decoded(event, Lost)
-    for one in record.pending:  # of a medium that takes the name later, nothing was said
-        if lost.target in one.meant.targets:
-            one.lost[lost.target] = lost
+    for shredding in record.pending:  # of a medium that takes the name later, nothing was said
+        if lost.target in shredding.meant.targets:
+            shredding.lost[lost.target] = lost
 
 
 _FOLDS: Mapping[str, Callable[[Record, Event], None]] = {

@@ -42,42 +42,44 @@ def remove(services: Services, meant: MeantBackup, name: str, *, closes: Gone, l
     return _asked(meant, name, last, lambda: _removed(services, meant, services.target(name), closes, last))
 
 
-def _asked(meant: MeantBackup, name: str, last: TargetNow | None, ask: Callable[[], TargetNow]) -> TargetNow:
+def _asked(
+    meant_backup: MeantBackup, name: str, last: TargetNow | None, ask: Callable[[], TargetNow]
+) -> TargetNow:
     """A target that is away is said, not raised; what was read there before stays known."""
     try:
         return ask()
     except StrongroomError as error:
         # Words that change from hour to hour would fill the record.
         why = f"it does not answer ({error.code})" if error.transient else f"{error.code}: {error.message}"
-        return msgspec.structs.replace(last or TargetNow(backup=meant.backup, target=name), why=why)
+        return msgspec.structs.replace(last or TargetNow(backup=meant_backup.backup, target=name), why=why)
 
 
 def _seen(
-    services: Services, meant: MeantBackup, target: Target, closes: Gone, last: TargetNow | None
+    services: Services, meant_backup: MeantBackup, target: Target, closes: Gone, last: TargetNow | None
 ) -> TargetNow:
-    there = list(_names(target, meant))
+    there = list(_names(target, meant_backup))
     found = bool(there) or (last is not None and last.found)
     return TargetNow(
-        backup=meant.backup,
+        backup=meant_backup.backup,
         target=target.name,
         found=found,
-        seen=found or target.name not in meant.expected,
+        seen=found or target.name not in meant_backup.expected,
         left=len(there),
         hidden=last.hidden if last else 0,
-        opens=_united(_opens(services, meant, target, closes), last),
+        opens=_united(_opens(services, meant_backup, target, closes), last),
         why="" if found else EXCHANGED,
     )
 
 
 def _removed(
-    services: Services, meant: MeantBackup, target: Target, closes: Gone, last: TargetNow
+    services: Services, meant_backup: MeantBackup, target: Target, closes: Gone, last: TargetNow
 ) -> TargetNow:
-    before = list(_names(target, meant))
+    before = list(_names(target, meant_backup))
     locked = [name for name in before if not _deleted(target, name)]
-    target.abort_incomplete(containers_prefix(meant.backup))
-    hidden = _purged(target, meant)
-    left = list(_names(target, meant))
-    opens = _opens(services, meant, target, closes)
+    target.abort_incomplete(containers_prefix(meant_backup.backup))
+    hidden = _purged(target, meant_backup)
+    left = list(_names(target, meant_backup))
+    opens = _opens(services, meant_backup, target, closes)
     return msgspec.structs.replace(
         last,
         gone=last.seen and not left and hidden == 0,
@@ -86,7 +88,7 @@ def _removed(
         hidden=hidden,
         # What a delete only hid may come back: for whom that opens still counts.
         opens=_united(opens, last if hidden else None),
-        until=_until(target, meant, left, locked=bool(locked), hidden=hidden),
+        until=_until(target, meant_backup, left, locked=bool(locked), hidden=hidden),
         why=_why(left, locked, hidden) if last.seen else EXCHANGED,
     )
 
@@ -101,24 +103,24 @@ def _united(opens: Sequence[str], last: TargetNow | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*opens, *(last.opens if last else ())]))
 
 
-def _opens(services: Services, meant: MeantBackup, target: Target, closes: Gone) -> list[str]:
+def _opens(services: Services, meant_backup: MeantBackup, target: Target, closes: Gone) -> list[str]:
     """Return for whom an envelope on a target opens whose key is not to be destroyed."""
-    records, aside = envelopes_on(target, meant.wrapping_keys, services)
+    records, aside = envelopes_on(target, meant_backup.wrapping_keys, services)
     stanzas = [stanza for record in records for stanza in record.stanzas]
     opens = [stanza.label or stanza.type for stanza in stanzas if not is_closed(stanza, closes)]
     # Anybody who may write could have put those there: they direct no destruction, and are removed.
     return opens + [f"whoever {one.name} is for ({one.code})" for one in aside]
 
 
-def _names(target: Target, meant: MeantBackup) -> Iterator[str]:
-    yield from copies(target, manifest_name(meant.backup))
-    for prefix in _folders(meant):
+def _names(target: Target, meant_backup: MeantBackup) -> Iterator[str]:
+    yield from copies(target, manifest_name(meant_backup.backup))
+    for prefix in _folders(meant_backup):
         yield from [info.name for info in target.list(prefix)]
 
 
-def _folders(meant: MeantBackup) -> Sequence[str]:
-    keys = [envelopes_prefix(key) for key in meant.wrapping_keys]
-    return [*keys, containers_prefix(meant.backup), f"{EMERGENCY}{meant.backup}/"]
+def _folders(meant_backup: MeantBackup) -> Sequence[str]:
+    keys = [envelopes_prefix(key) for key in meant_backup.wrapping_keys]
+    return [*keys, containers_prefix(meant_backup.backup), f"{EMERGENCY}{meant_backup.backup}/"]
 
 
 def _deleted(target: Target, name: str) -> bool:
@@ -129,20 +131,22 @@ def _deleted(target: Target, name: str) -> bool:
     return True
 
 
-def _purged(target: Target, meant: MeantBackup) -> int:
-    stay = [purge(target, prefix) for prefix in (manifest_name(meant.backup), *_folders(meant))]
+def _purged(target: Target, meant_backup: MeantBackup) -> int:
+    stay = [purge(target, prefix) for prefix in (manifest_name(meant_backup.backup), *_folders(meant_backup))]
     known = [number for number in stay if number is not None]
     return sum(known) if len(known) == len(stay) else -1
 
 
-def _until(target: Target, meant: MeantBackup, left: Sequence[str], *, locked: bool, hidden: int) -> str:
+def _until(
+    target: Target, meant_backup: MeantBackup, left: Sequence[str], *, locked: bool, hidden: int
+) -> str:
     """Return when what stays can go: the last lock's end, the day of the rule that ends what is hidden.
 
     Empty if one of them is not known.
     """
     ends = [_locks_end(target, left) if locked else ""] if left else []
     if hidden:
-        old = old_versions(target, manifest_name(meant.backup), *_folders(meant))
+        old = old_versions(target, manifest_name(meant_backup.backup), *_folders(meant_backup))
         ends += [_day(old.until)] if old.count else []
     return max(ends, default="") if all(ends) else ""
 

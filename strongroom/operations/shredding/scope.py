@@ -42,14 +42,14 @@ class Scope(Struct, frozen=True, kw_only=True):
             NotErasable: it is immutable.
             OnLegalHold: somebody keeps it.
         """
-        found = self.policies.get(policy)
-        if found is None:
+        erasure_policy = self.policies.get(policy)
+        if erasure_policy is None:
             raise ConfigError(f"there is no policy '{policy}'", hint=nearest(policy, self.policies))
-        if not found.erasable:
+        if not erasure_policy.erasable:
             raise NotErasable(f"Policy '{policy}' is immutable: its backups are kept for as long as it says.")
-        if found.legal_hold:
-            raise OnLegalHold(f"Policy '{policy}' is under a legal hold: {found.legal_hold}")
-        return found
+        if erasure_policy.legal_hold:
+            raise OnLegalHold(f"Policy '{policy}' is under a legal hold: {erasure_policy.legal_hold}")
+        return erasure_policy
 
     def owner(self, stanza: Stanza) -> Destroyer | None:
         """Return what can destroy the key that a stanza is for; ``None`` if nothing here can.
@@ -57,16 +57,18 @@ class Scope(Struct, frozen=True, kw_only=True):
         Raises:
             KeyAmbiguous: several configured keys answer to it.
         """
-        found = [one for one in self.destroyers.values() if _owns(one, stanza)]
-        if len(found) > 1:  # two servers may call their keys alike: the label has ours
-            found = [one for one in found if one.name == stanza.label]
-            if len(found) != 1:
+        destroyers = [destroyer for destroyer in self.destroyers.values() if _owns(destroyer, stanza)]
+        if len(destroyers) > 1:  # two servers may call their keys alike: the label has ours
+            destroyers = [destroyer for destroyer in destroyers if destroyer.name == stanza.label]
+            if len(destroyers) != 1:
                 raise KeyAmbiguous(f"several configured keys may be the `{stanza.label}` of a backup")
-        return found[0] if found else None
+        return destroyers[0] if destroyers else None
 
     def sealing(self, name: str) -> Sequence[str]:
         """Return the policies that still seal for a key."""
-        return [policy for policy, one in self.policies.items() if name in one.seals_for]
+        return [
+            policy for policy, erasure_policy in self.policies.items() if name in erasure_policy.seals_for
+        ]
 
 
 def _owns(destroyer: Destroyer, stanza: Stanza) -> bool:

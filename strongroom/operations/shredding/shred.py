@@ -46,7 +46,7 @@ def begin(services: Services, scope: Scope, plan: Plan, *, by: str) -> Intent:
     """
     for key in plan.keys:
         scope.destroyers[key.name].prepare(key.epoch.version)
-    names = tuple(one.backup for one in plan.backups)
+    names = tuple(meant_backup.backup for meant_backup in plan.backups)
     again = make_plan(services, scope, policy=plan.policy, backups=names)
     if digest(again) != digest(plan):
         raise KeyShared(
@@ -71,16 +71,20 @@ def note_lost(services: Services, scope: Scope, target: str, *, by: str, reason:
     Raises:
         UsageError: nothing that is pending waits for it, or it still shows what it is said to have lost.
     """
-    waiting = [one for one in read(services.store, scope.confirmers).pending if target in one.meant.targets]
+    waiting = [
+        shredding
+        for shredding in read(services.store, scope.confirmers).pending
+        if target in shredding.meant.targets
+    ]
     if not waiting:
         raise UsageError(
             f"Nothing that is pending waits for target '{target}'.", hint="See 'shred --status'."
         )
-    for one in waiting:
-        closes = set(one.meant.epochs).__contains__
-        if look(services, one.meant, target, closes=closes, last=None).found:
+    for shredding in waiting:
+        closes = set(shredding.meant.epochs).__contains__
+        if look(services, shredding.meant, target, closes=closes, last=None).found:
             raise UsageError(
-                f"Target '{target}' is there, and holds {one.meant.backup}.", hint="Let it answer."
+                f"Target '{target}' is there, and holds {shredding.meant.backup}.", hint="Let it answer."
             )
     write(services.store, LOST, Lost(target=target, by=by, reason=reason))
 
@@ -124,33 +128,33 @@ def _held(scope: Scope, policy: str) -> str:
 # -- targets -------------------------------------------------------------------
 
 
-def _targets(services: Services, one: Shredding) -> None:
+def _targets(services: Services, shredding: Shredding) -> None:
     """Remove a backup wherever it lies, and put on record what was there and what is left."""
-    closes = set(one.meant.epochs).__contains__
-    for name in one.meant.targets:
-        last = one.targets.get(name)
+    closes = set(shredding.meant.epochs).__contains__
+    for name in shredding.meant.targets:
+        last = shredding.targets.get(name)
         if last is not None and last.gone:
             continue
-        found = look(services, one.meant, name, closes=closes, last=last)
-        if found.found and not (last and last.found and last.opens == found.opens):
-            _note(services, one, found)
-        after = remove(services, one.meant, name, closes=closes, last=found)
+        target_state = look(services, shredding.meant, name, closes=closes, last=last)
+        if target_state.found and not (last and last.found and last.opens == target_state.opens):
+            _note(services, shredding, target_state)
+        after = remove(services, shredding.meant, name, closes=closes, last=target_state)
         if after.gone:
-            services.store.drop_replica(one.meant.backup, name)
+            services.store.drop_replica(shredding.meant.backup, name)
         if after != last:
-            _note(services, one, after)
+            _note(services, shredding, after)
 
 
-def _note(services: Services, one: Shredding, now: TargetNow) -> None:
+def _note(services: Services, shredding: Shredding, now: TargetNow) -> None:
     write(services.store, TARGET, now)
-    one.targets[now.target] = now
+    shredding.targets[now.target] = now
 
 
-def _judge(services: Services, record: Record, one: Shredding, held: str) -> None:
-    judged = judge(one, record.now, held=held)
-    if judged != one.judged:
+def _judge(services: Services, record: Record, shredding: Shredding, held: str) -> None:
+    judged = judge(shredding, record.now, held=held)
+    if judged != shredding.judged:
         write(services.store, VERDICT, judged)
-        one.judged = judged
-    if one.done:  # what is left on a target is noise, and no replica
-        for replica in services.store.replicas(one.meant.backup):
-            services.store.drop_replica(one.meant.backup, replica.target)
+        shredding.judged = judged
+    if shredding.done:  # what is left on a target is noise, and no replica
+        for replica in services.store.replicas(shredding.meant.backup):
+            services.store.drop_replica(shredding.meant.backup, replica.target)

@@ -29,8 +29,10 @@ def judge(one: Shredding, now: Mapping[Epoch, KeyNow], *, held: str = "") -> Jud
     left = [_left(one, name, keys) for name in one.meant.targets if name not in words]
     open_ = [(reasons, until) for reasons, until in left if reasons]
     if not open_:
-        told = [words[name] for name in one.meant.targets if name in words]
-        reasons = tuple(f"target '{w.target}' is destroyed, by the word of {w.by}: {w.reason}" for w in told)
+        losses = [words[name] for name in one.meant.targets if name in words]
+        reasons = tuple(
+            f"target '{w.target}' is destroyed, by the word of {w.by}: {w.reason}" for w in losses
+        )
         return Judged(backup=one.meant.backup, verdict=SHREDDED, reasons=reasons)
     ends = [until for _, until in open_]
     waits = [reason for found, _ in open_ for reason in found]
@@ -42,49 +44,49 @@ def judge(one: Shredding, now: Mapping[Epoch, KeyNow], *, held: str = "") -> Jud
     )
 
 
-def _is_lost(found: TargetNow | None) -> bool:
+def _is_lost(target_state: TargetNow | None) -> bool:
     """A word about a medium counts only as long as the medium itself does not speak against it."""
-    return found is None or not found.left
+    return target_state is None or not target_state.left
 
 
-def _keys(meant: MeantBackup, now: Mapping[Epoch, KeyNow]) -> Iterator[tuple[str, str]]:
+def _keys(meant_backup: MeantBackup, now: Mapping[Epoch, KeyNow]) -> Iterator[tuple[str, str]]:
     """Yield why the keys alone do not shred it, each with when that ends."""
-    for name in meant.stays:
+    for name in meant_backup.stays:
         yield f"'{name}' opens it, and cannot be destroyed", UNKNOWN
-    for epoch in meant.epochs:
-        found = now.get(epoch)
-        if found is None:
+    for epoch in meant_backup.epochs:
+        key_state = now.get(epoch)
+        if key_state is None:
             yield f"{_words(epoch)} is not destroyed yet", UNKNOWN
-        elif not found.proven:
-            waits = found.until if len(found.why) == 1 else UNKNOWN
-            yield f"{_words(epoch)}: {'; '.join(found.why)}", waits
-    if not meant.epochs:
+        elif not key_state.proven:
+            waits = key_state.until if len(key_state.why) == 1 else UNKNOWN
+            yield f"{_words(epoch)}: {'; '.join(key_state.why)}", waits
+    if not meant_backup.epochs:
         yield "no key of it can be destroyed", UNKNOWN
 
 
-def _left(one: Shredding, name: str, keys: list[tuple[str, str]]) -> tuple[list[str], str]:
+def _left(shredding: Shredding, name: str, keys: list[tuple[str, str]]) -> tuple[list[str], str]:
     """Return why a backup could come back from one target (nothing: it cannot), and until when."""
-    found = one.targets.get(name)
-    if found is not None and found.gone:
+    target_state = shredding.targets.get(name)
+    if target_state is not None and target_state.gone:
         return [], UNKNOWN
-    shut = [*keys, *_open_there(one.meant, found)]
+    shut = [*keys, *_open_there(shredding.meant, target_state)]
     if not shut:
         return [], UNKNOWN
-    why = found.why if found and found.why else "it was not looked at yet"
+    why = target_state.why if target_state and target_state.why else "it was not looked at yet"
     by_key = _latest([until for _, until in shut])
-    by_target = found.until if found else UNKNOWN
+    by_target = target_state.until if target_state else UNKNOWN
     ends = [until for until in (by_key, by_target) if until]
     return [f"target '{name}': {why}", *(reason for reason, _ in shut)], min(ends, default=UNKNOWN)
 
 
-def _open_there(meant: MeantBackup, found: TargetNow | None) -> Iterator[tuple[str, str]]:
+def _open_there(meant_backup: MeantBackup, target_state: TargetNow | None) -> Iterator[tuple[str, str]]:
     """Yield what keeps a replica from being shut although the keys are destroyed."""
-    if found is None or not found.seen:
+    if target_state is None or not target_state.seen:
         yield "what opens the copy there could not be looked at", UNKNOWN
         return
-    for name in found.opens:
+    for name in target_state.opens:
         yield f"there it also opens for {name}", UNKNOWN
-    if found.hidden and meant.gaps:
+    if target_state.hidden and meant_backup.gaps:
         yield "an older envelope was removed there, and what the target hides of it cannot be told", UNKNOWN
 
 

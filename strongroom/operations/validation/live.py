@@ -72,16 +72,16 @@ def values(
     Raises:
         SourceError: the source itself did not answer. What is wrong with one secret is a finding.
     """
-    looked, found = 0, list[Finding]()
+    looked, findings = 0, list[Finding]()
     for batch in _batches(entries):
         for entry, secret in zip(batch, _read(source, batch), strict=True):
             if isinstance(secret, Secret):
-                found += check(secret, now=now, demanded=demanded)
+                findings += check(secret, now=now, demanded=demanded)
             else:
-                found.append(_unread(entry.name, secret))
+                findings.append(_unread(entry.name, secret))
         looked += len(batch)
         progress(len(batch))
-    return Validated(source=source.name, secrets=looked, findings=tuple(found))
+    return Validated(source=source.name, secrets=looked, findings=tuple(findings))
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
@@ -139,7 +139,7 @@ def against(
         by_name: whether the backup holds no values, so that names alone can be compared.
     """
     seen = array("q")  # a number in place of each name, which would take ten times as much
-    counts, found = Compared(), list[Finding]()
+    counts, findings = Compared(), list[Finding]()
     kept_by = _keeps(source)
     iterator = iter(kept)
     while batch := list(islice(iterator, BATCH)):
@@ -150,19 +150,19 @@ def against(
             there = by_name and isinstance(live, Secret)
             field, finding = ("same", None) if there else compare(wanted, live, strict=strict, kept=kept_by)
             counts = _plus(counts, field)
-            found += [finding] if finding else []
+            findings += [finding] if finding else []
     for name in _absent(seen, selected(source, selection)):
         counts = _plus(counts, "not_in_backup")
-        found.append(not_in_backup(name))
-    return counts, found
+        findings.append(not_in_backup(name))
+    return counts, findings
 
 
 def _entries(batch: Sequence[Secret]) -> list[Entry]:
     return [Entry(secret.name, 0) for secret in batch]
 
 
-def _meant(selection: Selection, wanted: Secret, live: Secret | StrongroomError | None) -> bool:
-    return matches(selection, wanted) or (isinstance(live, Secret) and matches(selection, live))
+def _meant(selection: Selection, secret: Secret, live: Secret | StrongroomError | None) -> bool:
+    return matches(selection, secret) or (isinstance(live, Secret) and matches(selection, live))
 
 
 def compare(
@@ -184,9 +184,9 @@ def _keeps(source: Source) -> Kept:
     return source.kept if isinstance(source, Lossy) else lambda secret: secret
 
 
-def _equal(wanted: Secret, live: Secret) -> bool:
+def _equal(secret: Secret, live: Secret) -> bool:
     """Compare the newest values: in constant time, by the values' own equality."""
-    return (wanted.current.value, wanted.current.state) == (live.current.value, live.current.state)
+    return (secret.current.value, secret.current.state) == (live.current.value, live.current.state)
 
 
 def _plus(counts: Compared, field: str) -> Compared:
@@ -208,20 +208,20 @@ def by_names(
     source: Source, names: Sequence[str], find: Callable[[str], Secret | None]
 ) -> tuple[Compared, list[Finding]]:
     """Compare the secrets that somebody named; ``find`` looks one up in the backup."""
-    counts, found = Compared(), list[Finding]()
+    counts, findings = Compared(), list[Finding]()
     for name, live in zip(names, _read(source, [Entry(name, 0) for name in names]), strict=True):
         field, finding = _looked_up(name, find(name), live, _keeps(source))
         counts = _plus(counts, field)
-        found += [finding] if finding else []
-    return counts, found
+        findings += [finding] if finding else []
+    return counts, findings
 
 
 def _looked_up(
-    name: str, wanted: Secret | None, live: Secret | StrongroomError | None, kept: Kept
+    name: str, secret: Secret | None, live: Secret | StrongroomError | None, kept: Kept
 ) -> tuple[str, Finding | None]:
-    if wanted is None:
+    if secret is None:
         return "not_in_backup", not_in_backup(name)
-    return compare(wanted, live, strict=True, kept=kept)
+    return compare(secret, live, strict=True, kept=kept)
 
 
 def not_in_backup(name: str) -> Finding:

@@ -104,8 +104,8 @@ def _certificate(block: bytes) -> Certificate | None:
         return None
 
 
-def _dates(found: Sequence[Certificate], now: datetime, warning: timedelta) -> Iterator[Flaw]:
-    for at, certificate in enumerate(found):
+def _dates(certificates: Sequence[Certificate], now: datetime, warning: timedelta) -> Iterator[Flaw]:
+    for at, certificate in enumerate(certificates):
         which = "its certificate" if at == 0 else f"certificate {at + 1} of its chain"
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         if end <= now:

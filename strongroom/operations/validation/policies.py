@@ -77,8 +77,8 @@ def hold(
     failed: dict[str, StrongroomError] = {}
     for replica in choice.replicas:
         try:
-            kept = _secrets(replica.objects, manifest, identities, trusted)
-            return _compared(held, source, selection, manifest, kept)
+            secrets = _secrets(replica.objects, manifest, identities, trusted)
+            return _compared(held, source, selection, manifest, secrets)
         except SourceError:
             raise
         except StrongroomError as error:
@@ -96,11 +96,11 @@ def _not_compared(held: Held, failed: Mapping[str, StrongroomError]) -> Finding:
 
 
 def _compared(
-    held: Held, source: Source, selection: Selection, manifest: Manifest, kept: Iterator[Secret]
+    held: Held, source: Source, selection: Selection, manifest: Manifest, secrets: Iterator[Secret]
 ) -> Held:
-    counts, found = against(source, selection, kept, strict=False, by_name=not manifest.values)
+    counts, findings = against(source, selection, secrets, strict=False, by_name=not manifest.values)
     depth = Reached.VALUES if manifest.values else Reached.NAMES
-    return _with(replace(held, compared=counts, depth=depth), *found)
+    return _with(replace(held, compared=counts, depth=depth), *findings)
 
 
 def _secrets(

@@ -48,7 +48,7 @@ class VaultTarget(Placed):
         chunk_bytes: how much of an object goes into one entry, before it becomes text, which
             takes a third more. Raft takes entries of 1 MiB, Consul of 512 KiB.
         transit: a transit key of the same server, ``MOUNT/NAME``, that chunks are encrypted with
-            besides: a second lock on what is sealed already, and none against the server's keepers.
+            besides: a second lock on what is sealed already, and none against whoever runs the server.
     """
 
     def __init__(

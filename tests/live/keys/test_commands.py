@@ -1,4 +1,4 @@
-"""Keys by command line on live keepers: made in an HSM, tried by diagnose, sealed for and opened with."""
+"""Keys by command line on live key services: made in an HSM, tried, sealed for and opened with."""
 
 from __future__ import annotations
 

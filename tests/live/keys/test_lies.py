@@ -1,4 +1,4 @@
-"""A keeper that answers with nonsense, as a proxy's page does: it is named, and in no other key's way."""
+"""A key service that answers with nonsense, as a proxy's page does: it is named, and in no key's way."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_nonsense_of_vault_is_named(proxy: FaultyProxy, transit: TransitKey, sta
 def test_what_cannot_be_tried_stops_no_other_key_and_is_named_if_there_is_none(
     proxy: FaultyProxy, kms: Kms, transit: TransitKey, tmp_path: Path
 ) -> None:
-    """A keeper that talks nonsense, a login that is not here, a library that is not here."""
+    """A key service that talks nonsense, a login that is not here, a library that is not here."""
     proxy.fail(Answer(200, {}, b"<html>"), times=None)
     elsewhere = Kms(KmsOptions(key_id=ARN, region="eu-central-1", profile="CANARY-none"))
     token = Token(module=tmp_path / "none.so", label="t", pin=PinFile(tmp_path / "none"))
@@ -128,7 +128,7 @@ def test_what_cannot_be_tried_stops_no_other_key_and_is_named_if_there_is_none(
 
 
 class Recorded:
-    """A recipient whose stanza is what a keeper made on another day."""
+    """A recipient whose stanza is what a key service made on another day."""
 
     label, post_quantum = "", True
 

@@ -1,4 +1,4 @@
-"""The recovery program on live keepers of keys, when nothing of Strongroom is left."""
+"""The recovery program on live key services of keys, when nothing of Strongroom is left."""
 
 from __future__ import annotations
 

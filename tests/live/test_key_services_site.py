@@ -1,4 +1,4 @@
-"""Every keeper of keys through the command line: an HSM, Vault, KMS in two regions, and people.
+"""Every key service of keys through the command line: an HSM, Vault, KMS in two regions, and people.
 
 Then the worst day: a backup that needs the HSM *and* three of five custodians, an installation
 that is gone, and nothing at hand but the medium, the token and three pieces of paper.
@@ -29,7 +29,7 @@ def shares(machine: Machine, *names: str) -> list[str | Path]:
 
 
 @pytest.mark.parametrize("key", ["hsm", "hsm-aes", "bao", "kms-eu", "kms-us"])
-def test_each_keeper_alone_opens_what_is_sealed_for_it(site: Machine, key: str) -> None:
+def test_each_key_service_alone_opens_what_is_sealed_for_it(site: Machine, key: str) -> None:
     site.ok("backup", "b.sr", "--include-values", "--force", "--recipient", key)
     found = site.ok("get", "JWT_SECRET_KEY", "--backup-file", "b.sr", "--show-value", "--json").document
     assert found["value"] == "CANARY-JWT"
