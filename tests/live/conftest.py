@@ -81,7 +81,12 @@ def raft_server() -> Iterator[RaftServer]:
 
 @pytest.fixture
 def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK's own chain finds made-up ones, and no file of the person who runs the tests."""
+    """See :func:`use_credentials`."""
+    use_credentials(monkeypatch)
+
+
+def use_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the SDK's own chain find made-up ones, and no file of the person who runs the tests."""
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name.upper(), value)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):

@@ -33,6 +33,8 @@ class Moto:
         if program is None:
             pytest.skip("moto is not installed: it is one of the development requirements")
         self._program = program
+        self._session = Session()
+        self._clients: dict[tuple[str, ...], Any] = {}
         self.server = ServerProcess(self._command, port=free_port(), prefix="sr-moto-")
 
     def _command(self, _folder: Path) -> Sequence[str | Path]:
@@ -55,10 +57,17 @@ class Moto:
     def client(
         self, service: str = "secretsmanager", *, region_name: str = REGION, **credentials: str
     ) -> Any:
-        """Return a client of an administrator's, or whose credentials are given."""
-        return Session().create_client(
-            service, region_name=region_name, endpoint_url=self.endpoint, **(CREDENTIALS | credentials)
-        )
+        """Return a client of an administrator's, or whose credentials are given.
+
+        It is made once, as that costs more than most of what a test asks of it.
+        """
+        given = CREDENTIALS | credentials
+        key = (service, region_name, *given.values())
+        if key not in self._clients:
+            self._clients[key] = self._session.create_client(
+                service, region_name=region_name, endpoint_url=self.endpoint, **given
+            )
+        return self._clients[key]
 
     def user(self, policy: Mapping[str, Any]) -> dict[str, str]:
         """Make a user with a policy of its own; return its credentials as environment variables."""
