@@ -1,4 +1,4 @@
-"""The short version of ``make chaos``: one storm, and that the plan and the verdict are what they say."""
+"""That the plan and the verdict of ``make chaos`` are what they say; in ``make test-long`` one storm too."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from tests.redis_server import server_program
 SEED = 2
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(server_program() is None, reason="no redis-server on the path; 'make services'")
 def test_a_backup_asked_for_in_a_storm_ends_and_is_what_it_is_said_to_be(tmp_path: Path) -> None:

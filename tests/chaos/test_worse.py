@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -136,27 +134,16 @@ def _kills(count: int) -> list[Killed]:
     return [Killed(kill=kill, at=0.0, processes=1)] * count
 
 
-Stories = dict[Callable[[Path], None], Future[None]]
+def test_a_worker_that_wakes_up_after_the_run_has_ended_leaves_nothing(tmp_path: Path) -> None:
+    _wake_up_late(tmp_path / "machine")
 
 
-@pytest.fixture(scope="module")
-def stories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stories]:
-    """All three at once: they mostly wait, for leases to run out and processes to start."""
-    with ThreadPoolExecutor(3) as lanes:
-        yield {
-            story: lanes.submit(story, tmp_path_factory.mktemp("worse") / "machine")
-            for story in (_wake_up_late, _cut_the_power, _crash_the_database)
-        }
+@pytest.mark.long
+def test_a_power_cut_in_the_middle_costs_no_more_than_what_was_being_captured(tmp_path: Path) -> None:
+    _cut_the_power(tmp_path / "machine")
 
 
-def test_a_worker_that_wakes_up_after_the_run_has_ended_leaves_nothing(stories: Stories) -> None:
-    stories[_wake_up_late].result()
-
-
-def test_a_power_cut_in_the_middle_costs_no_more_than_what_was_being_captured(stories: Stories) -> None:
-    stories[_cut_the_power].result()
-
-
+@pytest.mark.long
 @pytest.mark.skipif(program("postgres") is None, reason="no PostgreSQL server; 'make services' installs one")
-def test_a_state_database_that_is_gone_for_a_while_only_costs_time(stories: Stories) -> None:
-    stories[_crash_the_database].result()
+def test_a_state_database_that_is_gone_for_a_while_only_costs_time(tmp_path: Path) -> None:
+    _crash_the_database(tmp_path / "machine")

@@ -48,6 +48,9 @@ schedule = "0 * * * *"
 quorum = 1
 regions = 1
 
+[limits]
+max_attempts = 2
+
 [sentry]
 dsn = "{dsn}"
 
