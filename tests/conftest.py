@@ -6,15 +6,21 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import warm
 from tests.redis_server import RedisServer, server_program
 
-pytest_plugins = ["pytester", "tests.nothing_skipped"]
+pytest_plugins = ["pytester", "tests.nothing_skipped", "tests.in_memory", "tests.seed"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that were given minutes: none is left to one process at the end."""
     long = {item.path for item in items if item.get_closest_marker("timeout")}
     items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_sessionfinish() -> None:
+    """Leave no process behind."""
+    warm.end()
 
 
 @pytest.fixture(scope="session")

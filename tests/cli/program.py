@@ -1,14 +1,15 @@
-"""The command line as a person runs it: a process of its own, on a machine of its own."""
+"""The command line as a person runs it: in a process of its own, on a machine of its own."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests import warm
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "secrets_cli.py"
@@ -52,15 +53,8 @@ class Machine:
 
     def run(self, *words: str | Path, stdin: str | bytes = b"", **env: str) -> Done:
         """Run one command line to its end."""
-        done = subprocess.run(
-            command(*words),
-            cwd=self.home,
-            env=self.env | env,
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            capture_output=True,
-            timeout=110,
-            check=False,
-        )
+        content = stdin.encode() if isinstance(stdin, str) else stdin
+        done = warm.run(command(*words)[1:], cwd=self.home, env=self.env | env, stdin=content, timeout=110)
         return Done(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
 
     def ok(self, *words: str | Path, stdin: str | bytes = b"", **env: str) -> Done:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 
+import pytest
+
 from strongroom.errors import StrongroomError
+from tests.seed import drawn
 
 BITS = tuple(1 << bit for bit in range(8))
-ALL = tuple(range(1, 256))
-MASKS = ALL if os.environ.get("CI") == "true" else BITS
-"""What each byte is changed by: every other value where there is time, else every bit."""
+EIGHTHS = 8
+
+Changes = Callable[[bytes], Iterator[tuple[int, bytes]]]
+"""Gives the offset and the whole of each changed file."""
 
 Outcome = str
 Verdict = Callable[[int, bytes], str]
@@ -25,26 +28,49 @@ def outcome(read: Callable[[bytes], object], data: bytes) -> Outcome:
     return "accepted"
 
 
-def changed(data: bytes, offsets: range, masks: tuple[int, ...]) -> Iterator[tuple[int, bytes]]:
-    """Yield the offset and the whole file for every change of one byte."""
+def one_bit_drawn(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Change each byte in one bit, which the run's seed chooses."""
+    chance = drawn("damage")
+    return _changed(data, ((offset, chance.choice(BITS)) for offset in range(len(data))))
+
+
+def every_value(eighth: int) -> Changes:
+    """Change each byte of an eighth to every other value."""
+
+    def changes(data: bytes) -> Iterator[tuple[int, bytes]]:
+        offsets = range(eighth, len(data), EIGHTHS)
+        return _changed(data, ((offset, mask) for offset in offsets for mask in range(1, 256)))
+
+    return changes
+
+
+every_byte = pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(one_bit_drawn, id="one-bit-drawn"),
+        *(
+            pytest.param(every_value(eighth), id=f"every-value-{eighth}", marks=pytest.mark.long)
+            for eighth in range(EIGHTHS)
+        ),
+    ],
+)
+"""Every byte: in one bit in ``make test``, to every other value in ``make test-long``."""
+
+
+def _changed(data: bytes, masks: Iterator[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
     copy = bytearray(data)
-    for offset in offsets:
-        for mask in masks:
-            copy[offset] ^= mask
-            yield offset, bytes(copy)
-            copy[offset] ^= mask
+    for offset, mask in masks:
+        copy[offset] ^= mask
+        yield offset, bytes(copy)
+        copy[offset] ^= mask
 
 
 def surprises_of_changes(
-    read: Callable[[bytes], object],
-    data: bytes,
-    offsets: range,
-    expected: Verdict,
-    masks: tuple[int, ...] = BITS,
+    read: Callable[[bytes], object], changed: Iterator[tuple[int, bytes]], expected: Verdict
 ) -> list[tuple[int, str, str]]:
     """Return offset, outcome and expectation wherever they differ."""
     found = []
-    for offset, altered in changed(data, offsets, masks):
+    for offset, altered in changed:
         got, want = outcome(read, altered), expected(offset, altered)
         if got != want:
             found.append((offset, got, want))

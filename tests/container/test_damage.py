@@ -19,7 +19,7 @@ from strongroom.container.metadata import check_document
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.wrapping import WrappingKey
-from tests.container.damage import MASKS, surprises_of_changes, surprises_of_cuts
+from tests.container.damage import Changes, every_byte, surprises_of_changes, surprises_of_cuts
 from tests.container.parts import (
     CONTROL,
     KEY,
@@ -58,12 +58,6 @@ BUNDLE = packed({"manifests/x.json": b"{}", "containers/x/y": b"CANARY", "empty"
 
 pytestmark = pytest.mark.timeout(900)
 
-BLOCKS = 8
-
-
-def block(number: int, data: bytes) -> range:
-    return range(number, len(data), BLOCKS)
-
 
 def open_container(data: bytes) -> None:
     for _ in Container.open(BytesReader(data), [KEY], trusted=TRUSTED).secrets():
@@ -101,53 +95,49 @@ def verdict_of_document(offset: int, altered: bytes) -> str:
     return "UnsupportedVersion" if offset == at - 1 and is_digit else "Tampered"
 
 
-@pytest.mark.parametrize("number", range(BLOCKS))
-def test_every_changed_byte_of_a_container_is_refused_for_what_it_is(number: int) -> None:
-    offsets = block(number, CONTAINER)
-    assert surprises_of_changes(open_container, CONTAINER, offsets, verdict_of_container, MASKS) == []
+@every_byte
+def test_every_changed_byte_of_a_container_is_refused_for_what_it_is(changes: Changes) -> None:
+    assert surprises_of_changes(open_container, changes(CONTAINER), verdict_of_container) == []
 
 
-@pytest.mark.parametrize("number", range(BLOCKS))
-def test_every_changed_byte_of_a_container_is_seen_without_any_key(number: int) -> None:
+@every_byte
+def test_every_changed_byte_of_a_container_is_seen_without_any_key(changes: Changes) -> None:
     def keyless(data: bytes) -> None:
         scrub(BytesReader(data))
 
-    offsets = block(number, CONTAINER)
-    assert surprises_of_changes(keyless, CONTAINER, offsets, verdict_of_container) == []
+    assert surprises_of_changes(keyless, changes(CONTAINER), verdict_of_container) == []
 
 
 def test_every_cut_of_a_container_is_called_truncated() -> None:
     assert surprises_of_cuts(open_container, CONTAINER) == []
 
 
-@pytest.mark.parametrize("number", range(BLOCKS))
-def test_every_changed_byte_of_a_manifest_is_refused_for_what_it_is(number: int) -> None:
+@every_byte
+def test_every_changed_byte_of_a_manifest_is_refused_for_what_it_is(changes: Changes) -> None:
     def read(data: bytes) -> None:
         parse_manifest(data, trusted=TRUSTED)
 
-    assert surprises_of_changes(read, MANIFEST, block(number, MANIFEST), verdict_of_document, MASKS) == []
+    assert surprises_of_changes(read, changes(MANIFEST), verdict_of_document) == []
 
 
-@pytest.mark.parametrize("number", range(BLOCKS))
-def test_every_changed_byte_of_a_ledger_head_is_refused_for_what_it_is(number: int) -> None:
+@every_byte
+def test_every_changed_byte_of_a_ledger_head_is_refused_for_what_it_is(changes: Changes) -> None:
     def read(data: bytes) -> None:
         parse_head(data, trusted=TRUSTED)
 
-    assert (
-        surprises_of_changes(read, LEDGER_HEAD, block(number, LEDGER_HEAD), verdict_of_document, MASKS) == []
-    )
+    assert surprises_of_changes(read, changes(LEDGER_HEAD), verdict_of_document) == []
 
 
 def test_every_cut_of_a_ledger_head_is_called_truncated() -> None:
     assert surprises_of_cuts(lambda data: parse_head(data, trusted=TRUSTED), LEDGER_HEAD) == []
 
 
-@pytest.mark.parametrize("number", range(BLOCKS))
-def test_every_changed_byte_of_a_quarantine_mark_is_refused_for_what_it_is(number: int) -> None:
+@every_byte
+def test_every_changed_byte_of_a_quarantine_mark_is_refused_for_what_it_is(changes: Changes) -> None:
     def read(data: bytes) -> None:
         open_mark(data, trusted=TRUSTED)
 
-    assert surprises_of_changes(read, QUARANTINE, block(number, QUARANTINE), verdict_of_document, MASKS) == []
+    assert surprises_of_changes(read, changes(QUARANTINE), verdict_of_document) == []
 
 
 def test_every_cut_of_a_quarantine_mark_is_called_truncated() -> None:
@@ -158,31 +148,33 @@ def test_every_cut_of_a_manifest_is_called_truncated() -> None:
     assert surprises_of_cuts(lambda data: parse_manifest(data, trusted=TRUSTED), MANIFEST) == []
 
 
-@pytest.mark.parametrize("number", range(BLOCKS))
-def test_every_changed_byte_of_a_detached_envelope_is_refused_for_what_it_is(number: int) -> None:
+@every_byte
+def test_every_changed_byte_of_a_detached_envelope_is_refused_for_what_it_is(changes: Changes) -> None:
     def read(data: bytes) -> None:
         parse_detached(data, trusted=TRUSTED)
 
-    assert surprises_of_changes(read, ENVELOPE, block(number, ENVELOPE), verdict_of_document, MASKS) == []
+    assert surprises_of_changes(read, changes(ENVELOPE), verdict_of_document) == []
 
 
 def test_every_cut_of_a_detached_envelope_is_called_truncated() -> None:
     assert surprises_of_cuts(lambda data: parse_detached(data, trusted=TRUSTED), ENVELOPE) == []
 
 
-def test_every_changed_byte_of_a_metadata_document_is_refused_for_what_it_is() -> None:
+@every_byte
+def test_every_changed_byte_of_a_metadata_document_is_refused_for_what_it_is(changes: Changes) -> None:
     def read(data: bytes) -> None:
         check_document(BytesReader(data))
 
-    assert surprises_of_changes(read, DOCUMENT, range(len(DOCUMENT)), verdict_of_document) == []
+    assert surprises_of_changes(read, changes(DOCUMENT), verdict_of_document) == []
 
 
 def test_every_cut_of_a_metadata_document_is_called_truncated() -> None:
     assert surprises_of_cuts(lambda data: check_document(BytesReader(data)), DOCUMENT) == []
 
 
-def test_every_changed_byte_of_a_backup_file_is_refused_for_what_it_is() -> None:
-    assert surprises_of_changes(open_bundle, BUNDLE, range(len(BUNDLE)), verdict_of_bundle) == []
+@every_byte
+def test_every_changed_byte_of_a_backup_file_is_refused_for_what_it_is(changes: Changes) -> None:
+    assert surprises_of_changes(open_bundle, changes(BUNDLE), verdict_of_bundle) == []
 
 
 def test_every_cut_of_a_backup_file_is_called_truncated() -> None:
