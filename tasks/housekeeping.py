@@ -25,9 +25,10 @@ def tick(
 
     ``instead``: a worker asks, since beat is silent. That is no sign that beat lives.
     """
+    from strongroom.operations.backup.repair_job import open_repairs  # noqa: PLC0415
     from strongroom.operations.emergency.medium import remind_all  # noqa: PLC0415
-    from strongroom.operations.runs.submit import open_due, open_repairs  # noqa: PLC0415
-    from strongroom.operations.runs.submit_rotation import Rotations, open_rotations  # noqa: PLC0415
+    from strongroom.operations.rotation.submit import Rotations, open_rotations  # noqa: PLC0415
+    from strongroom.operations.runs.submit import open_due  # noqa: PLC0415
     from strongroom.wiring.policies import scheduled  # noqa: PLC0415
 
     services = app.services.get()

@@ -15,11 +15,15 @@ from uuid import uuid4
 from strongroom.api.submission import Submission
 from strongroom.config import load_settings
 from strongroom.model import Depth, Selection
+from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.verify_job import submit_verify
+from strongroom.operations.rehearsal.job import submit_drill
+from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.rotation.rotate import RotateOptions
-from strongroom.operations.runs import submit
+from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.submit import Submitted
-from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.wiring.services import SUBMIT, build_services
 
 
@@ -52,29 +56,23 @@ class Client:
     def submit(self, policy: str) -> Submission:
         """Ask for a backup by a policy."""
         request = str(uuid4())
-        return self._on_record(
-            request, submit.submit_backup(self._services, policy=policy, request_id=request)
-        )
+        return self._on_record(request, submit_backup(self._services, policy=policy, request_id=request))
 
     def verify(self, backup: str, *, depth: str = Depth.DIGEST.value) -> Submission:
         """Ask that a backup be read back from every target of its policy."""
         request = str(uuid4())
-        made = submit.submit_verify(self._services, backup=backup, depth=Depth(depth), request_id=request)
+        made = submit_verify(self._services, backup=backup, depth=Depth(depth), request_id=request)
         return self._on_record(request, made)
 
     def repair(self, backup: str) -> Submission:
         """Ask that a backup's bad replicas be brought up again."""
         request = str(uuid4())
-        return self._on_record(
-            request, submit.submit_repair(self._services, backup=backup, request_id=request)
-        )
+        return self._on_record(request, submit_repair(self._services, backup=backup, request_id=request))
 
     def drill(self, policy: str) -> Submission:
         """Ask for a rehearsed recovery of a policy's newest backup."""
         request, objective = str(uuid4()), self._settings.drill.objective_seconds
-        made = submit.submit_drill(
-            self._services, policy=policy, objective_seconds=objective, request_id=request
-        )
+        made = submit_drill(self._services, policy=policy, objective_seconds=objective, request_id=request)
         return self._on_record(request, made)
 
     def restore(
@@ -88,7 +86,7 @@ class Client:
     ) -> Submission:
         """Ask for a restore into a configured destination. The ``recover`` pool does it: normally stopped."""
         request = str(uuid4())
-        made = submit.submit_restore(
+        made = submit_restore(
             self._services,
             backup=backup,
             options=RestoreOptions(destination=to, names=tuple(include), overwrite=overwrite_existing),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from strongroom.errors import Malformed, RecordRefused, Tampered
 from strongroom.keys import Recipient
 from strongroom.model import prepare
 from strongroom.operations.services import Pinned, Services
-from strongroom.state.records import RecipientPin, Run, RunKind, Spec, TargetPin
+from strongroom.state.records import RecipientPin, Run, Spec, TargetPin
 from strongroom.state.runs import stamp
 from strongroom.targets import Target
 
@@ -32,19 +32,14 @@ def check_policy(run: Run, services: Services) -> Pinned:
     return pinned
 
 
-_TERMS = ("sealed", "targets", "recipients", "quorum", "regions", "providers", "keep_days")
+TERMS = ("sealed", "targets", "recipients", "quorum", "regions", "providers", "keep_days")
+"""The fields that bind all that is done to an existing backup: where it is kept, how long, who reads it."""
 
 
-def check_own(run: Run, services: Services) -> None:
-    """Refuse a run that is to be planned and differs from this process's own configuration.
-
-    What is done to a backup that exists is held to where the policy keeps it, who reads it, and for how
-    long. A rotation asks the configuration itself whom it seals for.
-    """
-    if run.spec.kind is RunKind.BACKUP:
-        check_policy(run, services)
-    elif run.spec.kind is not RunKind.ROTATE:
-        _compare(run, services.pinned(run.spec.policy).spec, _TERMS)
+def check_terms(run: Run, terms: Sequence[str], services: Services) -> None:
+    """Refuse a run that differs from this process's own configuration in one of these fields."""
+    if terms:
+        _compare(run, services.pinned(run.spec.policy).spec, terms)
 
 
 def _compare(run: Run, own: Spec, fields: Iterable[str]) -> None:
@@ -88,13 +83,13 @@ def sign_record(run: Run, planned: Mapping[str, Any], services: Services) -> dic
     return {**planned, RECORD: record, SIGNATURE: signature.hex()}
 
 
-_UNSIGNED = frozenset({RunKind.RESTORE, RunKind.DRILL})
-"""Kinds of runs that have no plan."""
+def refusal(run: Run, services: Services, *, signed: bool) -> RecordRefused | None:
+    """Return why a run's record is not to be believed, if so; see :func:`check_record`.
 
-
-def refusal(run: Run, services: Services) -> RecordRefused | None:
-    """Return why a run's record is not to be believed, if so; see :func:`check_record`."""
-    if RECORD not in run.facts and run.spec.kind in _UNSIGNED:
+    Args:
+        signed: whether the run's job has a plan, which signs the record.
+    """
+    if not signed and RECORD not in run.facts:
         return None
     try:
         check_record(run, services)

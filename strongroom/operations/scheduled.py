@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from strongroom.state.records import RunKind
+
 
 class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
     """A policy's backups, or with an objective its drills, at the times of a cron expression
@@ -13,6 +15,11 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
     schedule: str
     objective_seconds: float | None = None
     offline: bool = False
+
+    @property
+    def kind(self) -> RunKind:
+        """What is run."""
+        return RunKind.BACKUP if self.objective_seconds is None else RunKind.DRILL
 
     @property
     def slot(self) -> str:

@@ -27,7 +27,7 @@ from strongroom.words import plural
 log = logging.getLogger(__name__)
 
 _runs, _steps = tables.runs.c, tables.steps.c
-Exhausted = Callable[[Step], StepState]
+Exhausted = Callable[[Run, Step], StepState]
 
 
 SLICE: Final = 250
@@ -83,7 +83,7 @@ class Queue(Struct, frozen=True, kw_only=True):
     working: bool = False
 
 
-def given_up(step: Step) -> StepState:
+def given_up(run: Run, step: Step) -> StepState:
     """What a step becomes that had all its starts: a replica is missed, else the run fails."""
     replica = step.kind in (StepKind.UPLOAD, StepKind.VERIFY, StepKind.REPAIR)
     return StepState.MISSED if replica else StepState.POISONED
@@ -293,7 +293,7 @@ def _mend(
         over += 1
         if not _is_over(one, run, patience):
             ready += [one] if _change(conn, one, _MAKE_READY) else []
-        elif _give_up(conn, one, StepState.MISSED if run.closing else exhausted(one.step), decide):
+        elif _give_up(conn, one, StepState.MISSED if run.closing else exhausted(run, one.step), decide):
             run = runs.load(conn, run_id)
     _tell(conn, run_id, ready)
     return len(found) if run.state.final else over

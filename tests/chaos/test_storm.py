@@ -12,8 +12,8 @@ import pytest
 from msgspec import structs
 
 from strongroom.config import load_settings
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import submit_backup
 from strongroom.state.records import Run, RunState
 from strongroom.wiring.services import build_services
 from tests.chaos import clear_sky

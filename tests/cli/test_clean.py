@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.readiness.leftovers import in_runs, on_disk
 from strongroom.operations.runs import process_lock
-from strongroom.operations.runs.submit import submit_backup
 from tests.cli.program import Machine
 from tests.operations.world import POLICY, make_world
 

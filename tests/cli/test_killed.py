@@ -14,14 +14,15 @@ from tests.cli.program import ROOT, Machine
 KILLED = """
 import os, signal, sys
 from strongroom.cli.main import main
-from strongroom.operations.runs.actions import actions_of
+from strongroom.operations.runs.job import job_of
 from strongroom.state.records import RunKind, StepKind
 
 def die(*_):
     os.killpg(0, signal.SIGKILL)
 
 kind, step, *words = sys.argv[1:]
-actions_of(RunKind(kind))[StepKind(step)] = die
+actions = job_of(RunKind(kind)).actions
+actions[StepKind(step)] = actions[StepKind(step)]._replace(perform=die)
 sys.exit(main(words))
 """
 

@@ -17,7 +17,7 @@ from strongroom.errors import Malformed, SourceError
 from strongroom.keys import privatefile
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
-from strongroom.operations.single_file.backup import backup_to_file
+from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.sources.files import FilesSource
 from strongroom.sources.stored import pack_head, unpack_head
 from strongroom.sources.vault.secrets import custom_of, free_of

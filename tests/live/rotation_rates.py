@@ -32,8 +32,8 @@ from strongroom.operations.layout import manifest_name
 from strongroom.operations.policy_pins import pin_recipient, pin_target
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.rewrap import Rotation, rewrap_backup
+from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import RunState
 from tests.live.rotation_kinds import PASSPHRASE, Kind, every_kind

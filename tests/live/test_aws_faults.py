@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from strongroom.errors import ConfigError, KeyFileExposed, RunFailed, SourceError, SourceUnavailable
-from strongroom.operations.single_file.backup import backup_to_file
+from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.sources.aws import AwsSource
 from strongroom.targets.directory import DirectoryTarget
 from tests.live import aws_account

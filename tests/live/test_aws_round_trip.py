@@ -11,9 +11,9 @@ import pytest
 from strongroom.container.bundle import BundleReader
 from strongroom.model import Entry
 from strongroom.operations.archive.open import open_backup
+from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.restore import chosen, restore
-from strongroom.operations.single_file.backup import backup_to_file
 from strongroom.sources.aws import AwsSource
 from strongroom.sources.aws.trimmings import ASLEEP
 from strongroom.targets.directory import DirectoryTarget

@@ -24,9 +24,10 @@ from strongroom.errors import (
     VerificationFailed,
 )
 from strongroom.model import Depth
+from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.probe.target import probe_rights
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import submit_repair, submit_verify
 from strongroom.state.records import RunState
 from strongroom.targets import Target
 from strongroom.targets.hidden import hidden_versions

@@ -16,8 +16,8 @@ from strongroom.operations.archive.envelopes import envelope_name, find_newest, 
 from strongroom.operations.policy_pins import pin_target
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.rewrap import rewrap_backup
+from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.state.records import RunState
 from strongroom.targets.s3 import S3Target
 from tests.live.ministack import MiniStack

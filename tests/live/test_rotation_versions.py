@@ -21,8 +21,8 @@ from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.remove_replaced import remove_replaced
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.rotation.rotate import RotateOptions
+from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Services
 from strongroom.state.records import RunState
 from strongroom.targets.s3 import S3Target

@@ -13,9 +13,9 @@ from strongroom.container.bundle import BundleReader
 from strongroom.errors import SourceError
 from strongroom.model import Entry, Media, Secret, SecretBytes, Version, VersionState
 from strongroom.operations.archive.open import open_backup
+from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.restore import chosen, restore
-from strongroom.operations.single_file.backup import backup_to_file
 from strongroom.sources import Change
 from strongroom.sources.vault import VaultSource, listing, reading
 from strongroom.sources.vault.writing import TIMES

@@ -19,16 +19,14 @@ import msgspec
 
 from strongroom.config import load_settings
 from strongroom.model import Depth
+from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.verify_job import submit_verify
+from strongroom.operations.rehearsal.job import submit_drill
+from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import (
-    Submitted,
-    submit_backup,
-    submit_drill,
-    submit_repair,
-    submit_restore,
-    submit_verify,
-)
+from strongroom.operations.runs.submit import Submitted
 from strongroom.operations.services import Services
 from strongroom.state.records import RunState
 from strongroom.wiring.services import build_services

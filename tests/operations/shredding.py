@@ -18,8 +18,8 @@ from strongroom.keys.keyfile import TYPE, KeyFileIdentity, KeyFileRecipient, gen
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.policy_pins import pin_recipient
 from strongroom.operations.rotation.rotate import RotateOptions
+from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.shredding.plan import make_plan
 from strongroom.operations.shredding.record import Record, Shredding, read

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.operations.backup import abandoned as abandoned_backups
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs import abandoned, process_lock
 from strongroom.operations.runs.steps import perform, recover
-from strongroom.operations.runs.submit import submit_backup
 from strongroom.operations.services import Services
 from strongroom.state import filesystem
 from tests.operations.world import POLICY, World, make_world
@@ -35,7 +36,7 @@ def test_a_run_that_others_have_taken_up_is_not_ended_between_two_of_their_steps
     [planning] = cluster.store.take_ready(run, window=9)
     perform(planning, cluster)
     assert not abandoned.is_abandoned(ours.store.load(run), ours.store, ours.state_dir)
-    assert abandoned.end_abandoned(ours, policy=POLICY) == []
+    assert abandoned_backups.end_abandoned(ours, policy=POLICY) == []
     assert not ours.store.load(run).state.final
 
 

@@ -9,10 +9,10 @@ from typing import Any, NoReturn
 import pytest
 
 from strongroom.errors import SourceUnavailable, TargetError
-from strongroom.operations.runs import actions
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.job import job_of
 from strongroom.operations.runs.steps import recover
-from strongroom.operations.runs.submit import submit_backup
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunKind, RunState, StepKind
 from strongroom.targets.memory import MemoryTarget
@@ -44,7 +44,8 @@ def planted(monkeypatch: pytest.MonkeyPatch, kind: StepKind, error: Exception) -
     def fail(*_: object) -> NoReturn:
         raise error
 
-    monkeypatch.setitem(actions.actions_of(RunKind.BACKUP), kind, fail)  # type: ignore[arg-type]
+    actions = job_of(RunKind.BACKUP).actions
+    monkeypatch.setitem(actions, kind, actions[kind]._replace(perform=fail))  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from strongroom.model import Entry, Secret, Selection
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup import plan
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.policy_pins import pin_target
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import retry, submit_backup
+from strongroom.operations.runs.submit import retry
 from strongroom.sources import Change
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunState, StepKind, Ticket

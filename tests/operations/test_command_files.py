@@ -12,13 +12,13 @@ from strongroom.container.bundle import BundleReader
 from strongroom.errors import MissingPiece, UsageError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.file_backups import SUPERSEDED, lying, say_gone
+from strongroom.operations.backup.repair_job import degraded, open_repairs
+from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.incident.incident import Exposed, affected_by, open_incident, secrets_of
 from strongroom.operations.key_management.usage import Survey, recipient_key, survey
 from strongroom.operations.rotation.rewrap import Rotation
-from strongroom.operations.runs.submit import degraded, open_repairs
+from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
 from strongroom.operations.services import Services
-from strongroom.operations.single_file.backup import backup_to_file
-from strongroom.operations.single_file.rotate import reencrypt_file, rewrap_file
 from tests.operations.world import World, make_world
 
 NEW = KeyFileIdentity(os.urandom(32))

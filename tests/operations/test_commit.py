@@ -12,10 +12,11 @@ import pytest
 from strongroom.errors import QuorumNotMet, TargetUnavailable
 from strongroom.model import ObjectInfo
 from strongroom.operations.backup.commit import commit
+from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.layout import containers_prefix, manifest_name
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform, recover
-from strongroom.operations.runs.submit import submit_backup, submit_repair
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, Step, StepKind, Ticket
 from tests.operations.test_sweep import Absent, absent_targets, objects_of

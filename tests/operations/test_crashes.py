@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from strongroom.operations.archive.open import open_backup
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import submit_backup
 from strongroom.operations.services import Services
 from strongroom.state.records import RunState, StepKind
 from strongroom.state.store import RunStore

@@ -12,11 +12,12 @@ from typing import NoReturn
 import pytest
 
 from strongroom.errors import StateUnkept, StillEnding, TargetUnavailable
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs import drive as driving
 from strongroom.operations.runs.decide import decide_given_up
 from strongroom.operations.runs.drive import _Pool, drive
+from strongroom.operations.runs.job import Where
 from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import submit_backup
 from strongroom.state.records import RunState, StepKind, StepRow, StepState
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, REGIONS, make_world
@@ -54,7 +55,7 @@ def test_forked_processes_leave_once_nothing_is_left_to_spread(tmp_path: Path) -
     services = make_world(tmp_path, pieces=2).services()
     _, [planned] = submit_backup(services, policy=POLICY)
     captures = perform(planned, services)
-    pool = _Pool(services, 2, frozenset({StepKind.CAPTURE}), frozenset())
+    pool = _Pool(services, 2, {StepKind.CAPTURE: Where.FORKED})
     assert all(pool.take(ticket, len(captures)) for ticket in captures)
     while pool.busy:
         pool.collect(block=True)

@@ -16,8 +16,8 @@ from strongroom.operations.health import runs as record
 from strongroom.operations.health.backups import kept, newest_of
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.key_management.health import DAY
+from strongroom.operations.rehearsal.job import submit_drill
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import submit_drill
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.schedule import next_slot

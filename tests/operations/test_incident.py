@@ -18,11 +18,11 @@ from strongroom.operations.incident.incident import (
     submit_reencryption,
 )
 from strongroom.operations.key_management.usage import recipient_key
+from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import submit_restore
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import RunState
 from tests.operations.rotating import Rotated

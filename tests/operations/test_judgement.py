@@ -18,11 +18,13 @@ from strongroom.model import Depth
 from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.archive.read_back import Keys, read_back
+from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.layout import container_entry, manifest_name
+from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.step import RestoreOptions
+from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import Submitted, submit_restore, submit_verify
-from strongroom.operations.runs.submit_rotation import submit_rotation
+from strongroom.operations.runs.submit import Submitted
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry, Run, RunState
 from strongroom.targets import Target

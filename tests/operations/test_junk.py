@@ -12,8 +12,8 @@ from strongroom.operations.archive.catalog import rebuild
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import submit_repair
 from strongroom.state.records import RunState
 from strongroom.targets import ObjectInfo
 from strongroom.targets.directory import DirectoryTarget

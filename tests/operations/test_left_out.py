@@ -13,9 +13,9 @@ from strongroom.container.stanza import Stanza
 from strongroom.errors import KeyServiceUnavailable
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
 from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.policy_pins import pin_recipient
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import submit_backup
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import Run, RunState, StepKind, Ticket
 from tests.operations.test_pins import edit

@@ -21,8 +21,8 @@ from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup import parallel_listing as listed_ahead_module
 from strongroom.operations.backup.name_list import read_range, spill
 from strongroom.operations.backup.parallel_listing import Ahead, listed_ahead
+from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.listing import SECTIONS, Batch, Listing, ListingLost, sections
-from strongroom.operations.single_file.backup import backup_to_file
 from strongroom.sources import Listable, Source, jsonl
 from strongroom.sources.files import open_files
 from strongroom.sources.memory import MemoryStore

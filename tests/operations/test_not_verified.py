@@ -18,11 +18,12 @@ from strongroom.errors import (
 )
 from strongroom.model import Depth, Entry, Secret
 from strongroom.operations import recorded_errors
+from strongroom.operations.backup.repair_job import degraded, submit_repair
+from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.identities import openers
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import degraded, submit_repair, submit_verify
 from strongroom.operations.services import Services
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Replica, Run, RunState, StepKind

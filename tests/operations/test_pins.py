@@ -12,10 +12,10 @@ import pytest
 from msgspec import structs
 
 from strongroom.operations.archive.open import open_backup
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.sweep import sweep_targets
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import submit_backup
 from strongroom.state.records import Run, RunState, StepKind, Ticket
 from tests.operations.world import POLICY, World, make_world, names_on
 

@@ -11,16 +11,14 @@ from strongroom.errors import MissingPiece, StateUnavailable, TargetFull
 from strongroom.model import Depth
 from strongroom.operations.archive.quarantine_marks import write_mark
 from strongroom.operations.backup.repair import publish
+from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.verify_job import submit_verify
+from strongroom.operations.rehearsal.job import submit_drill
+from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import (
-    Submitted,
-    submit_drill,
-    submit_repair,
-    submit_restore,
-    submit_verify,
-)
+from strongroom.operations.runs.submit import Submitted
 from strongroom.operations.services import Services
 from strongroom.sources import Change
 from strongroom.sources.memory import MemoryStore

@@ -10,8 +10,8 @@ from msgspec import structs
 
 from strongroom.errors import TargetUnavailable
 from strongroom.model import ObjectInfo
+from strongroom.operations.backup.repair_job import open_repairs, submit_repair
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import open_repairs, submit_repair
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, StepKind
 from strongroom.targets.memory import MemoryTarget

@@ -15,10 +15,12 @@ from strongroom.model import Depth
 from strongroom.operations.archive.catalog import rebuild
 from strongroom.operations.archive.open import Objects, backup_ids, open_backup
 from strongroom.operations.archive.read_back import Keys, read_back
+from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.sweep import sweep_targets
 from strongroom.operations.backup.upload import place
+from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import Submitted, submit_repair, submit_verify
+from strongroom.operations.runs.submit import Submitted
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, StepKind
 from strongroom.targets import ObjectInfo

@@ -14,12 +14,13 @@ from strongroom.container.signing import Signer, Signers
 from strongroom.errors import MissingPiece, TargetUnavailable, UntrustedSigner, VerificationFailed, WrongKey
 from strongroom.model import Depth
 from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.sweep import sweep_targets
+from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.incident.re_sign import resign_backup, rests_on
 from strongroom.operations.layout import manifest_name
+from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import submit_repair, submit_verify
-from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry, RunState
 from tests.certified import certified

@@ -17,12 +17,12 @@ from strongroom.errors import MissingPiece, UntrustedSigner
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.file_backups import say_gone
 from strongroom.operations.archive.open import open_backup, read_manifest
+from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.incident.re_sign import resign_backup, rests_on
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.rewrap import Rotation
+from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
 from strongroom.operations.services import Services
-from strongroom.operations.single_file.backup import backup_to_file
-from strongroom.operations.single_file.rotate import reencrypt_file, rewrap_file
 from strongroom.state.records import CatalogEntry
 from tests.certified import certified
 from tests.operations.rotating import MANIFEST_ROLES

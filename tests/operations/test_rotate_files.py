@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import TargetFull
-from strongroom.operations.single_file.rotate import _take_over
+from strongroom.operations.rotation.single_file import _take_over
 
 
 class Failing:

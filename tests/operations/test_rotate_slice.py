@@ -25,9 +25,9 @@ from strongroom.operations.policy_pins import pin_target
 from strongroom.operations.rotation import batch
 from strongroom.operations.rotation.batch import SLICE, end_of, slices
 from strongroom.operations.rotation.outcome import results
+from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform, reconcile
-from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Services
 from strongroom.state.records import ROTATING, Run, RunState, StepState
 from strongroom.targets.directory import DirectoryTarget

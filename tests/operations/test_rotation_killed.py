@@ -18,8 +18,8 @@ from strongroom.operations.archive.open import Backup, read_manifest
 from strongroom.operations.layout import container_name
 from strongroom.operations.policy_pins import pin_target
 from strongroom.operations.rotation.rotate import RotateOptions
+from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Services
 from strongroom.state.records import RunState
 from strongroom.targets import Target

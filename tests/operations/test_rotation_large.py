@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from strongroom.operations.policy_pins import pin_target
+from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.state.records import RunState
 from tests.operations.folders import FoldersTarget
 from tests.operations.many import enter, make_backup

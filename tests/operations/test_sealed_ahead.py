@@ -13,7 +13,7 @@ from strongroom.errors import KeyServiceUnavailable
 from strongroom.keys import Recipient
 from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.operations.backup.derive_ahead import sealed_ahead
-from strongroom.operations.single_file.backup import backup_to_file
+from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.state.records import Ticket
 from strongroom.targets.directory import DirectoryTarget
 from tests.operations.world import World, make_world

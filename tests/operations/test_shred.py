@@ -24,8 +24,11 @@ from strongroom.errors import (
 )
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.backup.existing import newest
+from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.backup.repair_job import degraded, submit_repair
+from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.step import RestoreOptions
-from strongroom.operations.runs.submit import degraded, newest, submit_backup, submit_repair, submit_restore
 from strongroom.operations.shredding.events import INTENT, Intent, sign
 from strongroom.operations.shredding.plan import make_plan
 from strongroom.operations.shredding.record import asked, events, write

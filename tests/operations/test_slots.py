@@ -10,17 +10,14 @@ import msgspec
 import pytest
 
 from strongroom.errors import ConfigError, TargetUnavailable
+from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.backup.repair_job import degraded, open_repairs
 from strongroom.operations.emergency.medium import remind_all
 from strongroom.operations.rotation.outcome import results
+from strongroom.operations.rotation.submit import Rotations, open_rotations
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import (
-    degraded,
-    open_due,
-    open_repairs,
-    submit_backup,
-)
-from strongroom.operations.runs.submit_rotation import Rotations, open_rotations
+from strongroom.operations.runs.submit import open_due
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Pinned
 from strongroom.schedule import last_slot

@@ -11,9 +11,9 @@ from msgspec import structs
 
 from strongroom.cli.shared.render_run import as_document, lines_of
 from strongroom.errors import StrongroomError, TargetFull, TargetReadOnly, TargetUnavailable
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import submit_backup
 from strongroom.operations.services import Limits
 from strongroom.state.records import Run, RunState, StepKind, StepRow, StepState, Tally, Ticket
 from strongroom.targets import Target

@@ -26,7 +26,7 @@ from strongroom.operations.evidence.ledger_check import held
 from strongroom.operations.evidence.ledger_heads import publish
 from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
 from strongroom.operations.layout import manifest_name
-from strongroom.operations.runs.decide import FIRST
+from strongroom.operations.runs.job import job_of
 from strongroom.operations.timestamps import rfc3339
 from strongroom.state.records import Replica, RunKind
 from strongroom.state.store import RunStore
@@ -346,7 +346,7 @@ def test_marks_of_strangers_in_the_record_are_told(world: World) -> None:
 def test_a_run_that_nobody_performs_is_told(world: World) -> None:
     world.back_up()
     spec = msgspec.structs.replace(world.spec, kind=RunKind.RESTORE)
-    assert RunStore(world.database).create(spec, first=[FIRST[RunKind.RESTORE]]) is not None
+    assert RunStore(world.database).create(spec, first=[job_of(RunKind.RESTORE).first]) is not None
     assert keys(world) == []
     assert "run.waiting" in keys(world, later=2 * DAY)
 
@@ -371,7 +371,7 @@ def test_a_key_grows_old_until_a_rotation_renews_it(world: World) -> None:
     assert "key.aging:recovery" in keys(world)
     for renew in (False, True):
         spec = msgspec.structs.replace(world.spec, kind=RunKind.ROTATE, options={"renew": renew})
-        assert store.create(spec, first=[FIRST[RunKind.ROTATE]]) is not None
+        assert store.create(spec, first=[job_of(RunKind.ROTATE).first]) is not None
         with store._database.writing() as conn:
             conn.execute(
                 text("UPDATE runs SET state = 'done', finished_at = created_at WHERE kind = 'rotate'")

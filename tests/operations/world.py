@@ -11,9 +11,9 @@ from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.signing import Signer
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Depth, Secret, SecretBytes, Version
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.policy_pins import pin_recipient, pin_target
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import submit_backup
 from strongroom.operations.services import Limits, Pinned, Services
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Run, RunKind, Spec

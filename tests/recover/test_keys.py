@@ -18,7 +18,7 @@ from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.quorum import QuorumRecipient
 from strongroom.keys.quorum.shares import split
-from strongroom.operations.single_file.backup import backup_to_file
+from strongroom.operations.backup.single_file import backup_to_file
 from tests.keys.quorum.made import made
 from tests.operations.world import made_up, make_world
 from tests.recover.test_recover import recover, recover_keys, run

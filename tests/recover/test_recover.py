@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 
 from strongroom.keys.hpke import HpkeIdentity
-from strongroom.operations.single_file.backup import backup_to_file
+from strongroom.operations.backup.single_file import backup_to_file
 from tests.operations.world import made_up, make_world
 from tests.vectors.vector import Vector, parse, stored
 

@@ -19,10 +19,10 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
 from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.incident.re_sign import resign_backup
 from strongroom.operations.rotation.rewrap import Rotation
-from strongroom.operations.single_file.backup import backup_to_file
-from strongroom.operations.single_file.rotate import rewrap_file
+from strongroom.operations.rotation.single_file import rewrap_file
 from tests.certified import certified
 from tests.operations.rotating import MANIFEST_ROLES
 from tests.operations.world import World, made_up, make_world

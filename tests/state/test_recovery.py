@@ -261,7 +261,7 @@ def test_the_caller_says_what_an_exhausted_step_becomes(store: RunStore) -> None
     for _ in range(5):
         claimed(store, take(store, run)[0])
         let_pass(store, 16)
-        store.reconcile(decide, exhausted=lambda _step: StepState.MISSED)
+        store.reconcile(decide, exhausted=lambda _run, _step: StepState.MISSED)
     assert state_of(store, run, PLAN) is StepState.MISSED
 
 

@@ -13,10 +13,11 @@ from strongroom.container.signing import Signer
 from strongroom.errors import FormatError, StrongroomError, Tampered, UntrustedSigner, WrongKey
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.operations.archive.open import manifest_bytes, open_backup
+from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.layout import containers_prefix, manifest_name
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import submit_backup, submit_verify
 from strongroom.state.records import RunState
 from strongroom.targets import Target
 from strongroom.wiring.services import build_services

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.operations.runs.actions import actions_of
-from strongroom.operations.runs.decide import FIRST
+from strongroom.operations.runs.job import job_of
 from strongroom.state.records import RunKind, StepKind
 from workers import names
 from workers.rights import LOOKING, MAY_COMMAND, MAY_SEND, STEPS_OF
@@ -13,8 +12,9 @@ from workers.rights import LOOKING, MAY_COMMAND, MAY_SEND, STEPS_OF
 
 def test_every_step_of_every_run_may_be_sent_by_every_pool_that_takes_part_in_it() -> None:
     for run in RunKind:
-        steps = actions_of(run).keys()
-        assert steps | {FIRST[run].kind, StepKind.REPORT} <= STEPS_OF[run]
+        job = job_of(run)
+        steps = job.actions.keys()
+        assert steps | {job.first.kind, StepKind.REPORT} <= STEPS_OF[run]
         for pool in {kind.queue for kind in steps}:
             assert {names.step_task(kind) for kind in steps} <= MAY_SEND[pool]
 

@@ -13,9 +13,9 @@ from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import ConfigError, RunDegraded, RunFailed, UsageError
 from strongroom.operations import recorded_errors
-from strongroom.operations.runs import abandoned
+from strongroom.operations.backup import abandoned
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs.drive import drive, end
-from strongroom.operations.runs.submit import submit_backup
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, Ticket
 from strongroom.words import nearest

@@ -49,6 +49,16 @@ def path_of(services: Services, backup: str) -> Path:
     return Path(run.spec.targets[0].address)
 
 
+def made_by_a_command(services: Services, run: str) -> UsageError:
+    """Return why nothing is done to such a backup: no policy says where it belongs."""
+    path = path_of(services, run)
+    return UsageError(
+        f"Run {run} was made by a command, for the file {path}: no policy says where it belongs.",
+        hint=f"Nothing was changed. Type that command again to make it anew. If {path.name} is there, "
+        f"'strongroom verify-backup {path}' says whether it is whole.",
+    )
+
+
 def lying(services: Services, backup: str) -> list[tuple[Path, str]]:
     """Return the files of a backup, each with the id that it bears there: as it was written, as it
     was sealed anew in its place, and what that kept beside it. Nothing, if none is there.

@@ -6,7 +6,7 @@ container is sealed in memory: a piece is bounded by the policy's container size
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -72,7 +72,7 @@ def _require_room(stage: Target, plan: Plan) -> None:
         stage.require_room(plan.size // plan.pieces)
 
 
-def discard(run: str, result: dict[str, Any], services: Services) -> None:
+def discard(result: Mapping[str, Any], services: Services) -> None:
     """Delete what a capture staged that another attempt was faster to record."""
     services.stage.delete(result["staged"])
 

@@ -35,47 +35,19 @@ from strongroom.operations.archive.catalog import absent_containers, entry_of
 from strongroom.operations.archive.locks import lock_replicas
 from strongroom.operations.backup.omitted_recipients import left_out
 from strongroom.operations.backup.plan import planned
+from strongroom.operations.backup.quorum import complete_targets, missing_from_quorum
 from strongroom.operations.backup.upload import digest_of
 from strongroom.operations.layout import container_entry, manifest_name
 from strongroom.operations.services import Services
 from strongroom.operations.timestamps import rfc3339
-from strongroom.state.records import Replica, Run, Spec, Step, StepKind, StepState, Tally
+from strongroom.state.records import Replica, Run, Step, StepKind
 from strongroom.targets import Target
-from strongroom.words import plural, verb
-
-
-def complete_targets(
-    spec: Spec, tally: Tally, pieces: int, *, kind: StepKind = StepKind.UPLOAD
-) -> tuple[str, ...]:
-    """Name the targets that are through with a kind of step: after the uploads, those that hold
-    every container."""
-    return tuple(
-        pin.name
-        for pin in spec.targets
-        if tally.of(kind, target=pin.name, states=(StepState.DONE,)) == pieces
-    )
-
-
-def missing_from_quorum(spec: Spec, held: tuple[str, ...]) -> str | None:
-    """Say what the targets in ``held`` lack to make a backup, or ``None``.
-
-    A target in the source's own failure domain never counts: it is lost with the source.
-    """
-    counting = [pin for pin in spec.targets if pin.name in held and pin.counts]
-    found = {
-        "target": (len(counting), spec.quorum),
-        "region": (len({pin.region for pin in counting}), spec.regions),
-        "provider": (len({pin.provider for pin in counting}), spec.providers),
-    }
-    for what, (have, demanded) in found.items():
-        if have < demanded:
-            of = f"{have} of the {plural(demanded, what)} that the policy demands"
-            return f"{of} {verb(have, 'hold')} the whole backup"
-    return None
+from strongroom.words import plural
 
 
 def commit(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Write and read back the manifest wherever the backup is whole; demand the quorum."""
+    policy_pins.check_time(run)
     policy_pins.check_policy(run, services)
     manifest = build_manifest(run, services)
     content = sign_manifest(manifest, services.signers("control"))

@@ -19,7 +19,7 @@ from strongroom.operations.backup.upload import place
 from strongroom.operations.backup.verify import recorded_manifest
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunKind, Step, StepKind, StepState
+from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.targets import Target
 from strongroom.targets.repaired import whole_copy
 
@@ -27,19 +27,27 @@ BY_RECORD = {"by_record": True}
 """Options of a repair that reads only what is on record as bad: it comes hourly, and reading costs money."""
 
 
-def inventory(run: Run, step: Step, services: Services) -> dict[str, Any]:
-    """Find the backup's manifest and what each target has and lacks of it.
+def list_to_verify(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Find the backup's manifest, and which targets hold it. The next steps compare the digests."""
+    digest, manifest = _decided_manifest(run, services)
+    return _planned(digest, manifest) | _to_verify(run, digest, services)
 
-    The manifest on record decides; without a catalog, the first validly signed one. A
-    repair compares digests, a verification leaves that to its next steps.
-    """
+
+def list_to_repair(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Find the backup's manifest, and by digest what each target lacks of it."""
+    digest, manifest = _decided_manifest(run, services)
+    return _planned(digest, manifest) | _to_repair(run, manifest, services)
+
+
+def _planned(digest: str, manifest: Manifest) -> dict[str, Any]:
+    return {"plan": {"pieces": len(manifest.containers)}, "manifest": digest}
+
+
+def _decided_manifest(run: Run, services: Services) -> tuple[str, Manifest]:
+    """Return the manifest on record with its digest; without a catalog, the first validly signed one."""
     manifests, refusals = _manifests(run, services)
     digest = _decided(run, manifests, refusals, services)
-    manifest = parse_manifest(manifests[digest], trusted=services.signer_fingerprints)
-    found = {"plan": {"pieces": len(manifest.containers)}, "manifest": digest}
-    if run.spec.kind is RunKind.REPAIR:
-        return found | _to_repair(run, manifest, services)
-    return found | _to_verify(run, digest, services)
+    return digest, parse_manifest(manifests[digest], trusted=services.signer_fingerprints)
 
 
 def _to_verify(run: Run, digest: str, services: Services) -> dict[str, Any]:
@@ -121,6 +129,7 @@ def publish(run: Run, step: Step, services: Services) -> dict[str, Any]:
 
     Before it go the newest envelopes: without them a copy opens for keys that were rotated away.
     """
+    policy_pins.check_time(run)
     digest = run.facts["manifest"]
     content = _manifests(run, services)[0][digest]
     _carry_envelopes(run, content, services)

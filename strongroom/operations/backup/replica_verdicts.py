@@ -16,7 +16,7 @@ from strongroom import errors
 from strongroom.model import Depth
 from strongroom.operations import recorded_errors
 from strongroom.operations.services import Services
-from strongroom.state.records import Replica, Run, RunKind, StepKind, StepRow, StepState
+from strongroom.state.records import Replica, Run, StepKind, StepRow, StepState
 
 _DAMAGE = frozenset(kind.__name__ for kind in errors.DAMAGE)
 _DEPTHS = tuple(Depth)
@@ -25,31 +25,44 @@ _ENDED = "the run ended before it was read back"
 
 class ReadBack(Struct, frozen=True, kw_only=True):
     """The targets whose replica was read back whole, and why others could not be, as it is recorded.
-    ``kept`` are those of the latter that are still known to be good."""
+    ``kept`` are those of the latter that are still known to be good. ``replicas`` is what the catalog
+    is to know from now on."""
 
     good: frozenset[str] = frozenset()
     unread: Mapping[str, str] = {}
     kept: frozenset[str] = frozenset()
+    replicas: tuple[Replica, ...] = ()
 
 
-def record(run: Run, services: Services) -> ReadBack:
+def record(read: ReadBack, services: Services) -> None:
     """Write into the catalog what was read back from each target."""
-    if run.spec.kind in (RunKind.RESTORE, RunKind.DRILL) or "manifest" not in run.facts:
+    for replica in read.replicas:
+        services.store.set_replica(replica)
+
+
+def read_back(run: Run, services: Services, *, enter_unread: bool = False) -> ReadBack:
+    """Return what a run's steps read back from each target. Asked again after :func:`record`, it is the same.
+
+    Args:
+        enter_unread: whether to enter a replica as bad that was not read and that the catalog does not know.
+    """
+    if "manifest" not in run.facts:
         return ReadBack()
     rows = services.store.rows(run.id, StepKind.VERIFY)
-    known = {one.target: one for one in services.store.replicas(run.spec.backup or run.id)}
+    known = {replica.target: replica for replica in services.store.replicas(run.spec.backup or run.id)}
     held = set(run.facts.get("held", ()))  # not looked at: what is known of them stays
     good, unread, kept = set(held), dict[str, str](), set[str]()
+    replicas: list[Replica] = []
     for name in [pin.name for pin in run.spec.targets if pin.name not in held]:
         own = [row for row in rows if row.step.target == name]
         if (why := _unread(run, name, own)) is not None:
             unread[name] = why
-        if why is None or (run.spec.kind is RunKind.REPAIR and name not in known):
+        if why is None or (enter_unread and name not in known):
             known[name] = _kept(run, known.get(name), _judged(run, name, own))
-            services.store.set_replica(known[name])
+            replicas.append(known[name])
         if name in known and known[name].good:
             (kept if why else good).add(name)
-    return ReadBack(good=frozenset(good), unread=unread, kept=frozenset(kept))
+    return ReadBack(good=frozenset(good), unread=unread, kept=frozenset(kept), replicas=tuple(replicas))
 
 
 def _judged(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:

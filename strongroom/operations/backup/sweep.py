@@ -23,7 +23,8 @@ from strongroom.errors import FormatError, StrongroomError, TargetError
 from strongroom.model import COMMAND
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import interrupted_commit
-from strongroom.operations.layout import container_name, containers_prefix, manifest_name, staged_prefix
+from strongroom.operations.layout import container_name, containers_prefix, manifest_name
+from strongroom.operations.runs.stage import sweep_stage
 from strongroom.operations.services import Services
 from strongroom.state.records import Run
 from strongroom.targets import Target
@@ -90,18 +91,6 @@ def sweep_earlier(run: Run, services: Services) -> list[str]:
             services.store.swept(one.id)
             over.append(one.id)
     return over
-
-
-def sweep_stage(run: Run, services: Services) -> bool:
-    """Remove all that a run staged; say whether the stage was reached."""
-    return not _failure(partial(_empty_stage, services.stage, run.id))
-
-
-def _empty_stage(stage: Target, run: str) -> None:
-    prefix = staged_prefix(run)
-    stage.abort_incomplete(prefix)
-    for name in [info.name for info in stage.list(prefix)]:
-        stage.delete(name)
 
 
 def _look(place: str, run: Run, services: Services) -> Look:

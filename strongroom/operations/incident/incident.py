@@ -31,8 +31,8 @@ from strongroom.operations.key_management.usage import (
 )
 from strongroom.operations.layout import EVERY
 from strongroom.operations.rotation.rotate import RotateOptions
+from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.submit import Submitted
-from strongroom.operations.runs.submit_rotation import submit_rotation
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.timestamps import rfc3339
 from strongroom.state.records import CatalogEntry

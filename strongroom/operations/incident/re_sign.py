@@ -35,8 +35,8 @@ from strongroom.operations.archive.file_backups import away, in_a_file, lying, s
 from strongroom.operations.archive.locks import lock_backup, lock_until
 from strongroom.operations.archive.read_back import Keys, read_back
 from strongroom.operations.layout import manifest_name
+from strongroom.operations.rotation.single_file import copy
 from strongroom.operations.services import Services
-from strongroom.operations.single_file.rotate import copy
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Target
 from strongroom.targets.repaired import Objects, put_beside, sound_copy

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from strongroom.operations import recorded_errors
+from strongroom.operations.runs.job import Ending
 from strongroom.operations.services import Services
 from strongroom.state.records import ROTATING, Run, RunKind, RunState, StepKind, StepRow, StepState
 from strongroom.state.store import RunStore
@@ -38,7 +39,7 @@ def generations(store: RunStore, *, policy: str, backup: str) -> dict[str, int]:
     return found
 
 
-def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
+def outcome(run: Run, services: Services) -> Ending:
     """Judge a rotation: every backup on every target, some, or none.
 
     A slice that was given up is no fault: each of its backups got a step of its own. What no row tells of
@@ -54,21 +55,23 @@ def outcome(run: Run, services: Services) -> tuple[RunState, str | None]:
     short = [missed for one in done.values() if (missed := one.get("missed"))]
     if bad and len(bad) == backups:
         happened, to_do = recorded_errors.apart(bad[0].error)
-        return RunState.FAILED, recorded_errors.joined(f"{happened} (no backup was rotated)", to_do)
+        return Ending(RunState.FAILED, recorded_errors.joined(f"{happened} (no backup was rotated)", to_do))
     if bad:
-        return (
+        return Ending(
             RunState.DEGRADED,
             f"{len(bad)} of {plural(backups, 'backup')} {verb(len(bad), 'were')} not rotated: {bad[0].error}",
         )
     if untold:
-        missed = f"{len(untold)} of {plural(backups, 'backup')}"
-        return RunState.DEGRADED, f"{missed} {verb(len(untold), 'were')} not looked at; repeat the rotation"
+        missed = f"{len(untold)} of {plural(backups, 'backup')} {verb(len(untold), 'were')}"
+        return Ending(RunState.DEGRADED, f"{missed} not looked at; repeat the rotation")
     if short:
         names = ", ".join(sorted({name for missed in short for name in missed}))
-        return RunState.DEGRADED, f"{plural(len(short), 'backup')} not yet on {names}; repeat the rotation"
+        count = plural(len(short), "backup")
+        return Ending(RunState.DEGRADED, f"{count} not yet on {names}; repeat the rotation")
     if late := being_made(services, run.spec.policy):
-        return RunState.DEGRADED, f"backup {late[0]} is being made for other keys; repeat the rotation then"
-    return RunState.DONE, None
+        made = f"backup {late[0]} is being made for other keys"
+        return Ending(RunState.DEGRADED, f"{made}; repeat the rotation then")
+    return Ending(RunState.DONE)
 
 
 def being_made(services: Services, policy: str) -> list[str]:

@@ -35,7 +35,7 @@ from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
 from strongroom.operations.archive.locks import lock_backup, lock_until
 from strongroom.operations.archive.open import Backup, manifest_bytes
 from strongroom.operations.archive.read_back import Keys, read_back
-from strongroom.operations.backup.commit import missing_from_quorum
+from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.backup.upload import place
 from strongroom.operations.key_management.exposure import still_opens
 from strongroom.operations.layout import container_name, containers_prefix, manifest_name, successor_of

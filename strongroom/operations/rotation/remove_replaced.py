@@ -13,7 +13,7 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import MissingPiece, QuorumNotMet, StrongroomError, TargetLocked, UsageError
 from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.backup.commit import missing_from_quorum
+from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.key_management.exposure import OldVersions, hidden_of, locked_until
 from strongroom.operations.layout import containers_prefix, manifest_name, successor_of
 from strongroom.operations.services import Services

@@ -1,8 +1,9 @@
 """The in-process driver: the same steps, without a broker.
 
-Captures, verifications and re-wrappings are spread over forked processes when there are several; uploads
-and repairs, which mostly wait for a network, overlap in threads; all else runs here. Records
-go through the same run store, so a run that is killed here is resumed by whoever drives it next.
+Steps that compute are spread over forked processes when there are several. Steps that mostly wait for a
+network overlap in threads. All else runs here. A job's actions say which is which
+(:class:`~strongroom.operations.runs.job.Where`). Records go through the same run store, so whoever drives a
+run next resumes one that was killed here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from multiprocessing import get_context
@@ -18,21 +19,12 @@ from threading import Thread
 
 from strongroom.errors import StillEnding
 from strongroom.keys.prompting import unasked
+from strongroom.operations.runs.job import Where, job_of
 from strongroom.operations.runs.process_lock import driving
 from strongroom.operations.runs.steps import perform, recover
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, StepKind, StepState, Ticket
 from strongroom.system.forking import cores, die_with_parent, may_fork
-
-SPREAD = frozenset({StepKind.CAPTURE, StepKind.VERIFY, StepKind.REWRAP})
-"""What is worth a process of its own: it computes, and shares nothing with its siblings."""
-
-ONE_HERE = frozenset({StepKind.REWRAP})
-"""Spread only once one of them was done here. What a person is asked for, a PIN or a passphrase, is asked
-in this process then, and the forked ones have it from there; they themselves ask nobody."""
-
-OVERLAP = frozenset({StepKind.UPLOAD, StepKind.REPAIR})
-"""What waits for others: done one after the other, three regions would take as long as their sum."""
 
 THREADS = 8
 
@@ -49,8 +41,7 @@ def drive(
     *,
     watch: Watch | None = None,
     processes: int = 0,
-    spread: frozenset[StepKind] = SPREAD,
-    overlap: frozenset[StepKind] = OVERLAP,
+    apart: frozenset[StepKind] | None = None,
     patience: float = math.inf,
 ) -> Run:
     """Perform a run to its end and return it.
@@ -58,14 +49,15 @@ def drive(
     Args:
         watch: is told of each ticket when its step is over.
         processes: how many to spread over; 0 means one a core, 1 keeps all in this one.
-        spread: the kinds of steps that may run in a process of their own.
-        overlap: the kinds that may run in a thread of their own.
+        apart: the only kinds of steps that may leave this thread; ``None`` for all whose job says so.
         patience: seconds to wait while there is nothing to do but for others to let go of their steps.
 
     Raises:
         StillEnding: the patience is over.
     """
-    pool = _Pool(services, processes or cores(), spread, overlap)
+    actions = job_of(services.store.load(run_id).spec.kind).actions
+    where = {kind: actions[kind].where for kind in actions if apart is None or kind in apart}
+    pool = _Pool(services, processes or cores(), where)
     with driving(services.state_dir, run_id, services.owner):
         _through(run_id, list(tickets), pool, services, watch=watch, patience=patience)
     return services.store.load(run_id)
@@ -148,13 +140,11 @@ def _complain(run_id: str, services: Services) -> None:
 class _Pool:
     """Forked workers, started on first use; none where forking is not safe."""
 
-    def __init__(
-        self, services: Services, processes: int, spread: frozenset[StepKind], overlap: frozenset[StepKind]
-    ) -> None:
+    def __init__(self, services: Services, processes: int, where: Mapping[StepKind, Where]) -> None:
         self._services = services
         self.done_here: set[StepKind] = set()
-        self._spread = spread
-        self._overlap = overlap if processes > 1 else frozenset[StepKind]()
+        self._where = where
+        self._may_overlap = processes > 1
         self._threads: ThreadPoolExecutor | None = None
         self._processes = processes if may_fork() else 1
         self._executor: ProcessPoolExecutor | None = None
@@ -168,17 +158,17 @@ class _Pool:
     def take(self, ticket: Ticket, queued: int) -> bool:
         """Take a ticket if a process or thread pays for it: a single step is faster here."""
         worth = self._processes > 1 and (queued > 1 or self._executor is not None)
-        if ticket.step.kind in self._overlap and (queued > 1 or self._futures):
+        where = self._where.get(ticket.step.kind, Where.HERE)
+        if where is Where.THREAD and self._may_overlap and (queued > 1 or self._futures):
             self._overlapped(ticket)
-        elif worth and ticket.step.kind in self._ready and self._may_fork():
-            self._submit(ticket)
+        elif worth and self._forks(ticket.step.kind, where) and self._may_fork():
+            self._submit(ticket, asks=where is not Where.FORKED_AFTER_FIRST)
         else:
             return False
         return True
 
-    @property
-    def _ready(self) -> frozenset[StepKind]:
-        return self._spread - (ONE_HERE - self.done_here)
+    def _forks(self, kind: StepKind, where: Where) -> bool:
+        return where is Where.FORKED or (where is Where.FORKED_AFTER_FIRST and kind in self.done_here)
 
     def _overlapped(self, ticket: Ticket) -> None:
         if self._threads is None:
@@ -196,7 +186,7 @@ class _Pool:
             self._threads = None
         return True
 
-    def _submit(self, ticket: Ticket) -> None:
+    def _submit(self, ticket: Ticket, *, asks: bool) -> None:
         if self._executor is None:
             # A fork inherits the services; nothing of them could be pickled, nor should it be.
             _Forked.services = self._services
@@ -206,7 +196,7 @@ class _Pool:
                 initializer=die_with_parent,
                 initargs=(os.getpid(),),
             )
-        self._futures[self._executor.submit(_perform_forked, ticket)] = ticket
+        self._futures[self._executor.submit(_perform_forked, ticket, asks=asks)] = ticket
 
     def collect(self, *, block: bool) -> list[tuple[Ticket, list[Ticket]]]:
         if not self._futures:
@@ -235,6 +225,6 @@ class _Forked:
     services: Services
 
 
-def _perform_forked(ticket: Ticket) -> list[Ticket]:
-    with unasked() if ticket.step.kind in ONE_HERE else nullcontext():
+def _perform_forked(ticket: Ticket, *, asks: bool) -> list[Ticket]:
+    with nullcontext() if asks else unasked():
         return perform(ticket, _Forked.services)

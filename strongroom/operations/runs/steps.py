@@ -3,8 +3,6 @@
 In process, a loop over :func:`perform`. In Celery, a task calls it and sends the tickets it
 returns; reconcile sends what got lost. So the command line, the workers and the tests run
 the same code, and a message never carries more than a :class:`Ticket`.
-
-A backup: plan → capture × N → upload × N × targets → commit → verify × N × targets → report.
 """
 
 from __future__ import annotations
@@ -17,13 +15,9 @@ from typing import Any, NamedTuple
 
 from strongroom.errors import ClaimLost, RecordRefused, StrongroomError, TargetUnavailable
 from strongroom.operations import policy_pins, recorded_errors
-from strongroom.operations.backup.capture import discard
-from strongroom.operations.backup.commit import complete_targets, missing_from_quorum, take_back
-from strongroom.operations.backup.sweep import sweep_targets
-from strongroom.operations.backup.upload import leave_stage
 from strongroom.operations.runs import event_log, waiting
-from strongroom.operations.runs.actions import Action, actions_of
-from strongroom.operations.runs.decide import TOLERATED, decide, decide_given_up, exhausted
+from strongroom.operations.runs.decide import decide, decide_given_up, exhausted, is_tolerated
+from strongroom.operations.runs.job import Action, is_signed, job_of
 from strongroom.operations.runs.lease_renewal import kept_alive
 from strongroom.operations.runs.report import report
 from strongroom.operations.services import Services
@@ -91,7 +85,7 @@ def recover(services: Services, *, strict: str = "") -> list[str]:
 
 
 def _work(run: Run, claim: Claim, services: Services) -> Outcome:
-    step = claim.ticket.step
+    step, job = claim.ticket.step, job_of(run.spec.kind)
     if (refused := _refusal(run, step, services)) is not None:
         return _record_refusal(run, claim, services, refused)
     try:
@@ -107,8 +101,7 @@ def _work(run: Run, claim: Claim, services: Services) -> Outcome:
         outcome = _record_failure(run, claim, services, error, "unexpected; see the log", wait=0.0)
     else:
         outcome = Outcome(_record_success(run, claim, services, result))
-    if step.kind is StepKind.UPLOAD:
-        leave_stage(run, step.piece, services)
+    job.after_step(run, step, services)
     return outcome
 
 
@@ -130,19 +123,20 @@ def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomE
 
 def _act(run: Run, step: Step, services: Services) -> dict[str, Any]:
     action = _action(run, step)
-    if step.kind in (StepKind.PLAN, StepKind.COMMIT):
-        policy_pins.check_time(run)
     if step.kind is not StepKind.PLAN:
-        return action(run, step, services)
-    policy_pins.check_own(run, services)
-    return policy_pins.sign_record(run, action(run, step, services), services)
+        return action.perform(run, step, services)
+    policy_pins.check_time(run)
+    policy_pins.check_terms(run, job_of(run.spec.kind).terms, services)
+    return policy_pins.sign_record(run, action.perform(run, step, services), services)
 
 
 def _refusal(run: Run, step: Step, services: Services) -> RecordRefused | None:
     """Return why a step may not be done: the run is not the one that was signed. Asked here, so that no
     step forgets it. A report is done all the same, since it has to end the run, and says what it found.
     """
-    return None if step.kind in (StepKind.PLAN, StepKind.REPORT) else policy_pins.refusal(run, services)
+    if step.kind in (StepKind.PLAN, StepKind.REPORT):
+        return None
+    return policy_pins.refusal(run, services, signed=is_signed(job_of(run.spec.kind)))
 
 
 def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRefused) -> Outcome:
@@ -155,9 +149,9 @@ def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRef
 
 def _action(run: Run, step: Step) -> Action:
     if step.kind is StepKind.REPORT:
-        return report
+        return Action(report)
     try:
-        return actions_of(run.spec.kind)[step.kind]
+        return job_of(run.spec.kind).actions[step.kind]
     except KeyError:
         raise RecordRefused(f"run {run.id} is a {run.spec.kind.value}, which has no step {step}") from None
 
@@ -167,7 +161,7 @@ def _record_success(run: Run, claim: Claim, services: Services, result: dict[str
     try:
         now, _ = services.store.finish(claim, result, decider)
     except ClaimLost:
-        _undo(run, claim.ticket.step, result, services)
+        job_of(run.spec.kind).take_back(run, claim.ticket.step, result, services)
         raise
     event_log.recorded(now, claim.ticket.step, services.store, verdict=decider.verdict)
     return now
@@ -184,28 +178,6 @@ class _Decider:
         verdict = self._decide(run, tally, step)
         self.verdict = None if run.closing else verdict
         return verdict
-
-
-def _undo(run: Run, step: Step, result: dict[str, Any], services: Services) -> None:
-    """Take back what a step did that another worker was faster to record, or nobody wants."""
-    if step.kind is StepKind.CAPTURE:
-        winner = services.store.row(run.id, step).result
-        if winner is None or winner["staged"] != result["staged"]:
-            discard(run.id, result, services)
-    elif step.kind in (StepKind.UPLOAD, StepKind.COMMIT):
-        # It may have finished its put after the run's report had swept.
-        now = services.store.load(run.id)
-        if now.closing:
-            if step.kind is StepKind.COMMIT and "manifest" not in now.facts:
-                take_back(now, result["created"], services)
-                _forget(now, services)
-            sweep_targets(now, services)
-
-
-def _forget(run: Run, services: Services) -> None:
-    """Take out of the catalog what a commit entered; the sweep enters what the targets still show."""
-    for pin in run.spec.targets:
-        services.store.drop_replica(run.id, pin.name)
 
 
 def _record_failure(
@@ -227,7 +199,7 @@ def _record_failure(
         claim,
         f"{type(error).__name__}: {message}",
         retry_in=_backoff(claim.attempt, services.limits.backoff) + (wait or 0.0) if again else None,
-        settle=None if again else exhausted(step),
+        settle=None if again else exhausted(run, step),
         decide=decider,
         unless=unless,
     )
@@ -254,22 +226,11 @@ def _given_up(run: Run, step: Step, services: Services, *, asleep: bool) -> bool
     five. One that asks to be left alone (``asleep``) is waited for only if the run needs it:
     a dead region costs seconds then, and the next repair brings it up.
     """
-    if step.kind not in TOLERATED or not step.target:
+    if not is_tolerated(run, step) or not step.target:
         return False
     tally = services.store.tally(run.id)
     missed = tally.of(step.kind, target=step.target, states=(StepState.MISSED,)) > 0
-    return missed or (asleep and not _needed(run, step, tally))
-
-
-def _needed(run: Run, step: Step, tally: Tally) -> bool:
-    """Tell whether the policy's quorum is not met by the targets that are through with this kind of step.
-
-    A repair needs nobody: it comes again with the next slot.
-    """
-    if step.kind is StepKind.REPAIR:
-        return False
-    through = complete_targets(run.spec, tally, run.facts["plan"]["pieces"], kind=step.kind)
-    return missing_from_quorum(run.spec, through) is not None
+    return missed or (asleep and not job_of(run.spec.kind).worth_a_pause(run, tally, step))
 
 
 def _backoff(attempt: int, base: float) -> float:

@@ -10,31 +10,16 @@ import random
 import time
 from functools import partial
 
-from strongroom.errors import (
-    QuorumNotMet,
-    StrongroomError,
-    TargetError,
-    TargetFull,
-    TargetReadOnly,
-    TargetUnavailable,
-)
+from strongroom.errors import StrongroomError
 from strongroom.operations import recorded_errors
-from strongroom.operations.backup.commit import missing_from_quorum
+from strongroom.operations.runs.decide import is_tolerated
+from strongroom.operations.runs.job import job_of
 from strongroom.operations.services import Services
 from strongroom.state.outcomes import Needed
-from strongroom.state.records import Claim, Run, RunKind, Step, StepKind, StepState, Tally
+from strongroom.state.records import Claim, Run, Step, Tally
 from strongroom.words import plural
 
 log = logging.getLogger(__name__)
-
-_PASSING: dict[StepKind, tuple[type[TargetError], ...]] = {
-    # Whatever place these two name is the stage, or the local store.
-    StepKind.PLAN: (TargetFull, TargetReadOnly, TargetUnavailable),
-    StepKind.CAPTURE: (TargetFull, TargetReadOnly, TargetUnavailable),
-    StepKind.UPLOAD: (TargetFull, TargetReadOnly, TargetUnavailable),
-    StepKind.COMMIT: (QuorumNotMet, TargetUnavailable),
-}
-"""What each kind of a backup's steps waits for."""
 
 LONGEST = 300.0
 """Seconds that a step leaves a place alone at its request."""
@@ -43,13 +28,12 @@ LONGEST = 300.0
 def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services) -> bool:
     """Let a step wait for what it met to pass; return whether it does.
 
-    An upload waits only for a target without which the policy's quorum cannot be met: any other is
-    given up, and repaired later.
+    A step that the run can do without is given up instead, unless the job says that it must wait.
     """
     step = claim.ticket.step
     if not _passes(run, step, error, services):
         return False
-    if step.kind is StepKind.UPLOAD and not _needed(run, services.store.tally(run.id), step):
+    if is_tolerated(run, step) and not _must_wait(run, services.store.tally(run.id), step=step):
         return False
     pause = max(services.limits.pause * random.uniform(0.8, 1.2), _asked(error))  # noqa: S311 - jitter
     text = f"{error.code}: {recorded_errors.said(error)}"
@@ -60,16 +44,16 @@ def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services)
 
 
 def unless_needed(run: Run, step: Step, error: StrongroomError, services: Services) -> Needed | None:
-    """Return what tells, as an upload is given up, that it has to wait instead."""
-    if step.kind is not StepKind.UPLOAD or not _passes(run, step, error, services):
+    """Return what tells, as a tolerated step is given up, that it has to wait instead."""
+    if not is_tolerated(run, step) or not _passes(run, step, error, services):
         return None
-    return partial(_needed, step=step)
+    return partial(_must_wait, step=step)
 
 
 def _passes(run: Run, step: Step, error: StrongroomError, services: Services) -> bool:
     """Tell whether it is worth while to wait until a step's error has passed."""
-    patient = services.limits.patience > 0 and run.spec.kind is RunKind.BACKUP
-    return patient and isinstance(error, _PASSING.get(step.kind, ()))
+    action = job_of(run.spec.kind).actions.get(step.kind)
+    return services.limits.patience > 0 and action is not None and isinstance(error, action.waits_for)
 
 
 def said(run: Run, step: Step, error: StrongroomError, services: Services) -> str:
@@ -81,14 +65,8 @@ def said(run: Run, step: Step, error: StrongroomError, services: Services) -> st
     return recorded_errors.joined(waited, recorded_errors.apart(recorded_errors.said(error))[1])
 
 
-def _needed(run: Run, tally: Tally, step: Step) -> bool:
-    """Tell whether the quorum cannot be met any more by those targets that have given up nothing."""
-    sound = (
-        pin.name
-        for pin in run.spec.targets
-        if pin.name != step.target and not tally.of(step.kind, target=pin.name, states=(StepState.MISSED,))
-    )
-    return missing_from_quorum(run.spec, tuple(sound)) is not None
+def _must_wait(run: Run, tally: Tally, *, step: Step) -> bool:
+    return job_of(run.spec.kind).must_wait(run, tally, step)
 
 
 def _asked(error: StrongroomError) -> float:

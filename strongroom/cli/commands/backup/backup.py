@@ -68,7 +68,7 @@ def _path(arguments: Namespace) -> Path:
 
 
 def _write_metadata(path: Path, arguments: Namespace, output: Output) -> None:
-    from strongroom.operations.single_file.metadata import write_metadata_file  # noqa: PLC0415
+    from strongroom.operations.backup.metadata_file import write_metadata_file  # noqa: PLC0415
 
     if arguments.include_metadata:
         output.note(
@@ -103,7 +103,7 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
             with loading():
                 from strongroom.cli.shared.follow_run import by_ticket, watching  # noqa: PLC0415
                 from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store: a plain file needs none
-                from strongroom.operations.single_file.backup import backup_to_file  # noqa: PLC0415
+                from strongroom.operations.backup.single_file import backup_to_file  # noqa: PLC0415
 
                 key_separation.warn_of_keys_beside(path, output)
                 built = services()

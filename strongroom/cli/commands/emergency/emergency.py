@@ -138,8 +138,8 @@ def _await_media(arguments: Namespace, policy: PolicySettings, built: Services, 
 def _back_up(policy: str, built: Services, output: Output) -> Run:
     from strongroom.cli.shared.drive_run import end_abandoned, require_good  # noqa: PLC0415
     from strongroom.cli.shared.follow_run import by_ticket, watching  # noqa: PLC0415
+    from strongroom.operations.backup.job import submit_backup  # noqa: PLC0415
     from strongroom.operations.runs.drive import drive  # noqa: PLC0415
-    from strongroom.operations.runs.submit import submit_backup  # noqa: PLC0415
 
     end_abandoned(policy, built, output)
     run_id, tickets = submit_backup(built, policy=policy)

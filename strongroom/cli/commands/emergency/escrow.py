@@ -41,7 +41,7 @@ def _seal(arguments: Namespace, output: Output) -> None:
 
     from strongroom.cli.shared.opening import signer_in_file  # noqa: PLC0415
     from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.single_file.backup import backup_to_file  # noqa: PLC0415
+    from strongroom.operations.backup.single_file import backup_to_file  # noqa: PLC0415
 
     manifest = backup_to_file(
         arguments.file,

@@ -97,7 +97,7 @@ def _distrusted(signs: Sequence[Known]) -> Iterator[Section]:
 
 def _files(built: Services) -> dict[Path, Manifest]:
     """Return the newest sealed files that this installation wrote and that lie where it wrote them."""
-    from strongroom.operations.single_file.rotate import file_manifest, written_files  # noqa: PLC0415
+    from strongroom.operations.rotation.single_file import file_manifest, written_files  # noqa: PLC0415
 
     found = {}
     for path in sorted(written_files(built), key=lambda path: path.stat().st_mtime, reverse=True):

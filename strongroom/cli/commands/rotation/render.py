@@ -13,7 +13,7 @@ from strongroom.errors import StrongroomError
 from strongroom.state.records import Run, RunState
 
 if TYPE_CHECKING:
-    from strongroom.operations.single_file.rotate import FileRotated
+    from strongroom.operations.rotation.single_file import FileRotated
 
 
 class Done(NamedTuple):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from strongroom.config import Settings
     from strongroom.keys import Opener, Recipient
     from strongroom.operations.key_management.replacement import Swap
+    from strongroom.operations.rotation.single_file import FileRotated
     from strongroom.operations.services import Services
-    from strongroom.operations.single_file.rotate import FileRotated
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -162,8 +162,8 @@ def _run(name: str, arguments: Namespace, built: Services, swap: Swap, output: O
     from strongroom.cli.shared.follow_run import by_ticket, watching  # noqa: PLC0415
     from strongroom.operations.key_management.replacement import swapped  # noqa: PLC0415
     from strongroom.operations.rotation.rotate import RotateOptions  # noqa: PLC0415
+    from strongroom.operations.rotation.submit import submit_rotation  # noqa: PLC0415
     from strongroom.operations.runs.drive import drive  # noqa: PLC0415
-    from strongroom.operations.runs.submit_rotation import submit_rotation  # noqa: PLC0415
 
     own = swapped(built, swap)
     options = RotateOptions(reencrypt=arguments.re_encrypt_backups, rate=arguments.rate)
@@ -185,7 +185,7 @@ class _Job(NamedTuple):
 
 
 def _files(job: _Job) -> tuple[list[FileRotated], list[tuple[Path, StrongroomError]]]:
-    from strongroom.operations.single_file.rotate import file_manifest, written_files  # noqa: PLC0415
+    from strongroom.operations.rotation.single_file import file_manifest, written_files  # noqa: PLC0415
 
     done: list[FileRotated] = []
     failed: list[tuple[Path, StrongroomError]] = []
@@ -202,7 +202,7 @@ def _files(job: _Job) -> tuple[list[FileRotated], list[tuple[Path, StrongroomErr
 
 def _file(path: Path, recipients: Sequence[Recipient], job: _Job) -> FileRotated:
     from strongroom.operations.rotation.rewrap import Rotation  # noqa: PLC0415
-    from strongroom.operations.single_file.rotate import (  # noqa: PLC0415
+    from strongroom.operations.rotation.single_file import (  # noqa: PLC0415
         reencrypt_file,
         require_same_passphrases,
         rewrap_file,

@@ -94,8 +94,8 @@ def _policies(arguments: Namespace, found: Settings) -> list[str]:
 def _run(policy: str, arguments: Namespace, built: Services, output: Output) -> Run:
     from strongroom.cli.shared.follow_run import by_ticket, watching  # noqa: PLC0415
     from strongroom.operations.rotation.rotate import RotateOptions  # noqa: PLC0415
+    from strongroom.operations.rotation.submit import submit_rotation  # noqa: PLC0415
     from strongroom.operations.runs.drive import drive  # noqa: PLC0415
-    from strongroom.operations.runs.submit_rotation import submit_rotation  # noqa: PLC0415
 
     options = RotateOptions(**_asked(arguments))
     run, tickets = submit_rotation(built, policy=policy, options=options, take_over=True)

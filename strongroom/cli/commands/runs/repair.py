@@ -69,7 +69,7 @@ def _wanting(arguments: Namespace, built: Services, output: Output) -> list[str]
     Raises:
         TargetError: a target that was named does not answer.
     """
-    from strongroom.operations.runs.submit import degraded  # noqa: PLC0415
+    from strongroom.operations.backup.repair_job import degraded  # noqa: PLC0415
 
     names = arguments.target or list(built.targets)
     deep = bool(arguments.target or arguments.all)
@@ -106,8 +106,8 @@ def _say(name: str, lost: Sequence[Lost], output: Output) -> None:
 
 
 def _one(backup: str, built: Services, output: Output) -> Run:
+    from strongroom.operations.backup.repair_job import submit_repair  # noqa: PLC0415
     from strongroom.operations.runs.drive import drive  # noqa: PLC0415
-    from strongroom.operations.runs.submit import submit_repair  # noqa: PLC0415
 
     run, tickets = submit_repair(built, backup=backup)
     with watching(output, built.store) as watch:

@@ -22,9 +22,9 @@ from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.listing import Here, List, Listing
 from strongroom.operations.policy_pins import pin_recipient, pin_target
 from strongroom.operations.runs.abandoned import GONE, take_up
-from strongroom.operations.runs.decide import FIRST
 from strongroom.operations.runs.drive import Watch, drive, end
 from strongroom.operations.runs.steps import perform
+from strongroom.operations.runs.submit import submit
 from strongroom.operations.services import Pinned, Services
 from strongroom.sources import Source
 from strongroom.state.records import Run, RunKind, RunState, Spec, StepKind, StepState
@@ -96,16 +96,13 @@ def _first(ahead: Listing | None) -> List:
 
 
 def _drive(services: Services, spec: Spec, watch: Watch | None) -> Run:
-    run = services.store.create(spec, first=(FIRST[spec.kind],))
-    assert run is not None  # only a slot can be taken already
+    run_id, tickets = submit(services, spec)
     try:
-        tickets = services.store.take_ready(run.id, window=services.limits.window)
         # The file is open in this process only, and written by one at a time.
-        spread, overlap = frozenset({StepKind.CAPTURE}), frozenset[StepKind]()
-        run = drive(run.id, tickets, services, watch=watch, spread=spread, overlap=overlap)
+        run = drive(run_id, tickets, services, watch=watch, apart=frozenset({StepKind.CAPTURE}))
     except KeyboardInterrupt:
-        services.store.cancel(run.id, error="interrupted")
-        end(run.id, services)
+        services.store.cancel(run_id, error="interrupted")
+        end(run_id, services)
         raise
     if run.state is RunState.FAILED and (refused := _refused(run, services)):
         raise refused

@@ -1,4 +1,4 @@
-"""Creates rotations; apart from what performs them, which the steps import."""
+"""Creates rotations: at a request, or for a slot that has come due."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from strongroom.errors import UsageError
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.runs import process_lock
 from strongroom.operations.runs.abandoned import is_abandoned
-from strongroom.operations.runs.decide import FIRST
 from strongroom.operations.runs.drive import end
 from strongroom.operations.runs.steps import recover
-from strongroom.operations.runs.submit import Submitted, first_tickets
+from strongroom.operations.runs.submit import Submitted, is_due, open_slot, submit
 from strongroom.operations.services import Services
 from strongroom.schedule import last_slot
 from strongroom.state.records import ROTATING, Run, RunKind, Spec, StepState, Ticket
@@ -60,13 +59,7 @@ def submit_rotation(
         raise UsageError(f"Policy '{policy}' seals nothing, so there is nothing to rotate.", hint="")
     for other in _others(services, policy, request_id):
         _end(other, services, take_over=take_over)
-    run = services.store.create(
-        _rotating(spec, options or RotateOptions()),
-        first=(FIRST[RunKind.ROTATE],),
-        request_id=request_id,
-    )
-    assert run is not None  # only a slot can be taken already
-    return run.id, first_tickets(services, run.id)
+    return submit(services, _rotating(spec, options or RotateOptions()), request_id=request_id)
 
 
 def open_rotations(services: Services, asked: Rotations, *, now: float | None = None) -> list[Ticket]:
@@ -82,11 +75,10 @@ def open_rotations(services: Services, asked: Rotations, *, now: float | None = 
         slot = f"rotate {policy}"
         going_on = list(_others(services, policy, None))
         _remind(services, going_on, moment)
-        if due <= (services.store.newest_slot(slot) or 0.0) or going_on or not _older(services, policy, due):
+        if not is_due(services, slot, due) or going_on or not _older(services, policy, due):
             continue
         spec = _rotating(services.pinned(policy).spec, RotateOptions(renew=True, rate=asked.rate))
-        if run := services.store.create(spec, first=(FIRST[RunKind.ROTATE],), slot=(slot, due)):
-            tickets += services.store.take_ready(run.id, window=services.limits.window)
+        tickets += open_slot(services, spec, slot=slot, due=due)
     return tickets
 
 

@@ -1,0 +1,59 @@
+"""What a run about an existing backup is to do: at its policy's targets, to its policy's quorum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from strongroom.errors import MissingPiece
+from strongroom.operations.archive.file_backups import in_a_file, made_by_a_command
+from strongroom.operations.archive.quarantine import quarantined
+from strongroom.operations.services import Services
+from strongroom.operations.shredding import record as shredding_record
+from strongroom.state.records import RunKind, Spec
+
+
+def spec_about(services: Services, kind: RunKind, backup: str, **fields: Any) -> Spec:
+    """Return the spec of a run about an existing backup.
+
+    Raises:
+        BackupShredded: nothing brings it up or back.
+        UsageError: a command made it: no policy says where it belongs.
+    """
+    shredding_record.check(services.store, backup, services.signer_fingerprints)
+    entry = services.store.backup(backup)
+    if entry is None:
+        raise MissingPiece(f"the catalog has no backup '{backup}'")
+    if in_a_file(entry):
+        raise made_by_a_command(services, backup)
+    policy = services.pinned(entry.policy).spec
+    return Spec(
+        kind=kind,
+        policy=entry.policy,
+        source=entry.source,
+        values=entry.values,
+        sealed=policy.sealed,
+        targets=policy.targets,
+        recipients=policy.recipients,
+        quorum=policy.quorum,
+        regions=policy.regions,
+        providers=policy.providers,
+        keep_days=policy.keep_days,
+        backup=backup,
+        **fields,
+    )
+
+
+def newest(services: Services, policy: str) -> str:
+    """Return the id of a policy's newest backup that is to be kept, and may be restored from."""
+    backup = newest_if_any(services, policy)
+    if backup is None:
+        raise MissingPiece(f"there is no backup of policy '{policy}' yet")
+    return backup
+
+
+def newest_if_any(services: Services, policy: str) -> str | None:
+    """As :func:`newest`; ``None`` if there is none."""
+    shredding = shredding_record.asked(services.store, services.signer_fingerprints)
+    aside = shredding | quarantined(services).keys()
+    backups = (entry.backup for entry in services.store.backups(policy=policy))
+    return next((backup for backup in backups if backup not in aside), None)

@@ -1,0 +1,179 @@
+"""What came of a run that read replicas back: a backup, a verification or a repair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from strongroom.container.manifest import parse_manifest
+from strongroom.errors import StrongroomError, VerificationFailed
+from strongroom.operations import recorded_errors
+from strongroom.operations.archive.open import manifest_bytes
+from strongroom.operations.backup import replica_verdicts
+from strongroom.operations.backup.expected_secrets import FLOOR, REMEMBERED
+from strongroom.operations.backup.quorum import missing_from_quorum
+from strongroom.operations.backup.replica_verdicts import ReadBack
+from strongroom.operations.runs.aside import said_aside
+from strongroom.operations.runs.job import Ending
+from strongroom.operations.services import Services
+from strongroom.operations.timestamps import rfc3339
+from strongroom.state.records import Run, RunState, StepKind
+from strongroom.words import plural
+
+
+def backup_outcome(run: Run, read: ReadBack, services: Services) -> Ending:
+    """Hold what was read back to the policy's quorum, then to all that the policy asks for.
+
+    A backup that was made and could not be read back here is one all the same, and degraded.
+    """
+    if lacking := missing_from_quorum(run.spec, (*read.good, *read.kept)):
+        return Ending(RunState.FAILED, f"read back, but {lacking}")
+    return _blemished(run, services, _of_backup(run, read, services))
+
+
+def replica_outcome(run: Run, read: ReadBack, services: Services) -> Ending:
+    """Hold what a verification or a repair read back to the policy's quorum, then to all of its targets.
+
+    One that could not be made has failed: it is never taken for one that was.
+    """
+    if lacking := missing_from_quorum(run.spec, (*read.good, *read.kept)):
+        return Ending(RunState.FAILED, f"{VerificationFailed.__name__}: read back, but {lacking}")
+    if missing_from_quorum(run.spec, tuple(read.good)):
+        return Ending(RunState.FAILED, replica_verdicts.typed(read))
+    return _blemished(run, services, _of_replicas(run, read, services))
+
+
+def _blemished(run: Run, services: Services, blemishes: Iterable[str | None]) -> Ending:
+    if two_keys := _two_name_keys(run, services):
+        return Ending(RunState.FAILED, two_keys)
+    blemish = next(filter(None, blemishes), None)
+    return Ending(RunState.DEGRADED, blemish) if blemish else Ending(RunState.DONE)
+
+
+def _of_backup(run: Run, read: ReadBack, services: Services) -> Iterator[str | None]:
+    """Yield what keeps a good backup from being all that the policy asks for, the worst first."""
+    yield from _lacking(run, read, services)
+    yield _not_sealed_for(run, read, services)
+    yield _short(run, services)
+    yield _half_restored(run)
+    if read.unread:
+        yield f"whole, but {replica_verdicts.said(read)}"
+    yield from _odd(run, services)
+
+
+def _of_replicas(run: Run, read: ReadBack, services: Services) -> Iterator[str | None]:
+    yield from _lacking(run, read, services)
+    if read.unread:
+        yield replica_verdicts.said(read)
+    yield from _odd(run, services)
+
+
+def _lacking(run: Run, read: ReadBack, services: Services) -> Iterator[str]:
+    if bad := [pin.name for pin in run.spec.targets if pin.name not in read.good | read.kept]:
+        yield f"no good replica on {', '.join(bad)}{_why(run, bad, services)}"
+    if unlocked := run.facts.get("unlocked"):
+        yield _said_unlocked(unlocked)
+
+
+def _odd(run: Run, services: Services) -> Iterator[str]:
+    if aside := said_aside(run, services, StepKind.VERIFY):
+        yield f"whole, but {aside}"
+    if moved := _moved(run, services):
+        yield f"every replica is good, but the source has {plural(moved, 'secret')} otherwise by now"
+
+
+_PLACING = (StepKind.UPLOAD, StepKind.REPAIR, StepKind.VERIFY)
+
+
+def _why(run: Run, bad: Sequence[str], services: Services) -> str:
+    """Say why the first of these targets has no good replica, as far as this run knows: ``: target ...``."""
+    if bad[0] in run.facts.get("away", ()):
+        return f": target '{bad[0]}' does not answer"
+    if (why := run.facts.get("unplaced", {}).get(bad[0])) is not None:
+        return f": {why}"
+    rows = (row for kind in _PLACING for row in services.store.rows(run.id, kind))
+    said = (row.error for row in rows if row.step.target == bad[0] and row.error and not row.result)
+    found = next(said, None)
+    return f": {recorded_errors.apart(found)[0]}" if found else ""
+
+
+def _not_sealed_for(run: Run, read: ReadBack, services: Services) -> str | None:
+    """Say whom a silent key service left out: by the signed manifest, since a row can be edited."""
+    if not run.spec.sealed:
+        return None
+    trusted, why = services.signer_fingerprints, ""
+    for name in (*sorted(read.good), *sorted(read.kept)):
+        try:
+            content = manifest_bytes(services.target(name), run.id, trusted=trusted)
+            sealed_for = {one.name for one in parse_manifest(content, trusted=trusted).recipients}
+            break
+        except StrongroomError as error:
+            why = error.message
+    else:
+        return f"whole, but whom it is sealed for could not be read back: {why}"
+    who = ", ".join(pin.name for pin in run.spec.recipients if pin.name not in sealed_for)
+    if not who:
+        return None
+    return f"whole, but not sealed for {who}, which did not answer; 'strongroom rotate' adds that"
+
+
+def _said_unlocked(unlocked: Mapping[str, str]) -> str:
+    """Say where a whole backup could be removed before its time."""
+    return "whole, but not locked: " + "; ".join(f"target '{name}': {why}" for name, why in unlocked.items())
+
+
+def _half_restored(run: Run) -> str | None:
+    """Say if the source holds secrets that a restore began to write: the backup has half of each."""
+    count = run.facts["plan"].get("unfinished", 0)
+    if not count:
+        return None
+    return (
+        f"whole, but an interrupted restore left {plural(count, 'secret')} of the source half-written (tag "
+        "strongroom:restoring), and the backup holds half of each. Repeat the command of that restore, then "
+        "back up again"
+    )
+
+
+def _short(run: Run, services: Services) -> str | None:
+    """Say if a backup holds much less than was expected: a source that answers with too little
+    looks just like one from which much was deleted (invariant 7)."""
+    if not (fewer := fewer_secrets(run, services)):
+        return None
+    held = run.facts["counts"]["secrets"]
+    expected = held + fewer
+    if held >= FLOOR * expected:
+        return None
+    holds = plural(held, "secret")
+    return f"whole, but it holds {holds} where {expected:,} were expected; look at the source"
+
+
+def fewer_secrets(run: Run, services: Services) -> int:
+    """Return how many secrets a backup lacks of those that were listed, or that earlier ones have."""
+    if "counts" not in run.facts:
+        return 0
+    expected = max(run.facts["plan"]["secrets"], _held_before(run, services))
+    return max(0, int(expected - run.facts["counts"]["secrets"]))
+
+
+def _held_before(run: Run, services: Services) -> int:
+    """Return the most that any of the policy's backups of late holds; a command has none before it."""
+    if run.spec.policy.startswith("("):
+        return 0
+    since = rfc3339(run.created_at - REMEMBERED)
+    return services.store.most_secrets(run.spec.policy, since=since, besides=run.id)
+
+
+def _two_name_keys(run: Run, services: Services) -> str:
+    """Say that containers were opened which hash names under different keys: a name could be in two of them.
+
+    Each step reads one container, so only here are they compared (FORMAT.md, 13.7).
+    """
+    results = [row.result or {} for row in services.store.rows(run.id, StepKind.VERIFY)]
+    keys = {one["name_key"] for one in results if one.get("name_key")}
+    return "Tampered: its containers have different keys for names" if len(keys) > 1 else ""
+
+
+def _moved(run: Run, services: Services) -> int:
+    """Count secrets that the source has otherwise by now, as the first good replica shows."""
+    first = run.spec.targets[0].name
+    rows = services.store.rows(run.id, StepKind.VERIFY)
+    return sum((row.result or {}).get("moved", 0) for row in rows if row.step.target == first)

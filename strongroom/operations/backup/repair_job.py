@@ -1,0 +1,118 @@
+"""The repair as a job: plan → repair × what lacks → commit → verify × N × targets → report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import ClassVar
+
+from strongroom.errors import ConfigError
+from strongroom.operations.archive.file_backups import in_a_file
+from strongroom.operations.archive.locks import left_unlocked
+from strongroom.operations.backup import replica_verdicts
+from strongroom.operations.backup.existing import spec_about
+from strongroom.operations.backup.outcome import replica_outcome
+from strongroom.operations.backup.quorum import quorum_is_open
+from strongroom.operations.backup.repair import BY_RECORD, list_to_repair, publish, repair
+from strongroom.operations.backup.verify_job import REPORT, VERIFY, report_when_settled, verifications
+from strongroom.operations.policy_pins import TERMS
+from strongroom.operations.runs.job import Action, Ending, Job, Result, Where
+from strongroom.operations.runs.submit import Submitted, is_due, open_slot, submit
+from strongroom.operations.services import Services
+from strongroom.operations.shredding import record as shredding_record
+from strongroom.schedule import last_slot
+from strongroom.state.records import Run, RunKind, Step, StepKind, Tally, Ticket, Verdict
+
+
+class RepairJob(Job):
+    """Brings the bad replicas of a backup up again, from any good one."""
+
+    first = Step(StepKind.PLAN)
+    terms = TERMS
+    actions: ClassVar[Mapping[StepKind, Action]] = {
+        StepKind.PLAN: Action(list_to_repair),
+        StepKind.REPAIR: Action(repair, tolerated=True, where=Where.THREAD),
+        StepKind.COMMIT: Action(publish),
+        StepKind.VERIFY: VERIFY,
+    }
+
+    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+        match step.kind:
+            case StepKind.PLAN:
+                lacking = [Step(StepKind.REPAIR, piece, target) for target, piece in result["lacking"]]
+                nothing = REPORT if result["idle"] else Step(StepKind.COMMIT)
+                return Verdict(facts=result, follow=tuple(lacking) or (nothing,))
+            case StepKind.REPAIR:
+                busy = tally.unsettled(StepKind.REPAIR)
+                return Verdict() if busy else Verdict(follow=(Step(StepKind.COMMIT),))
+            case StepKind.COMMIT:
+                doubted = [name for name in result["targets"] if name not in run.facts.get("held", ())]
+                follow = verifications(run.facts["plan"]["pieces"], doubted)
+                facts = {name: result[name] for name in ("unlocked", "unplaced")}
+                return Verdict(facts=facts, follow=follow or (REPORT,))
+            case _:
+                return report_when_settled(run, tally, step)
+
+    def worth_a_pause(self, run: Run, tally: Tally, step: Step) -> bool:
+        """A copy is never waited for: the repair comes again with the next slot."""
+        return step.kind is StepKind.VERIFY and quorum_is_open(run, tally, step)
+
+    def record(self, run: Run, services: Services) -> Sequence[str]:
+        read = replica_verdicts.read_back(run, services, enter_unread=True)
+        replica_verdicts.record(read, services)
+        return sorted(read.good)
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        read = replica_verdicts.read_back(run, services, enter_unread=True)
+        return replica_outcome(run, read, services)
+
+
+JOB = RepairJob()
+
+
+def submit_repair(services: Services, *, backup: str, request_id: str | None = None) -> Submitted:
+    """Create a run that brings a backup's bad replicas up again."""
+    return submit(services, spec_about(services, RunKind.REPAIR, backup), request_id=request_id)
+
+
+def open_repairs(services: Services, schedule: str, *, now: float | None = None) -> list[Ticket]:
+    """Create a repair for each degraded backup, once a slot. It goes by the record (``repair.BY_RECORD``).
+
+    Backups of policies that are configured no more are left: nobody says where they belong.
+    """
+    moment = time.time() if now is None else now
+    due = last_slot(schedule, moment) or 0.0
+    tickets: list[Ticket] = []
+    for backup in degraded(services):
+        slot = f"repair {backup}"
+        if not is_due(services, slot, due) or _under_way(services, backup):
+            continue
+        with suppress(ConfigError):
+            spec = spec_about(services, RunKind.REPAIR, backup, options=BY_RECORD)
+            tickets += open_slot(services, spec, slot=slot, due=due)
+    return tickets
+
+
+def degraded(services: Services) -> list[str]:
+    """Return the backups that have a bad replica, by the catalog, or one that could not be locked."""
+    store = services.store
+    shredding = shredding_record.asked(store, services.signer_fingerprints)
+    unlocked = [backup for backup in left_unlocked(store) if store.backup(backup)]
+    backups = dict.fromkeys((*store.with_bad_replicas(), *unlocked))
+    repairable = (backup for backup in backups if backup not in shredding and _on_targets(services, backup))
+    return sorted(repairable, reverse=True)
+
+
+def _on_targets(services: Services, backup: str) -> bool:
+    """Tell whether a policy made a backup: what a command wrote into a file is made anew, not repaired."""
+    entry = services.store.backup(backup)
+    return entry is None or not in_a_file(entry)
+
+
+def _under_way(services: Services, backup: str) -> bool:
+    """Tell whether a backup is still being made, or repaired."""
+    return any(
+        run.id == backup or (run.spec.kind, run.spec.backup) == (RunKind.REPAIR, backup)
+        for run in services.store.active()
+    )

@@ -1,0 +1,19 @@
+"""The jobs: for each kind of run the module that holds its ``JOB``, which loads on first use.
+
+A new job is a module with a ``JOB`` (:class:`strongroom.operations.runs.job.Job`) and a line here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from strongroom.state.records import RunKind
+
+JOBS: Final[dict[RunKind, str]] = {
+    RunKind.BACKUP: "strongroom.operations.backup.job",
+    RunKind.VERIFY: "strongroom.operations.backup.verify_job",
+    RunKind.REPAIR: "strongroom.operations.backup.repair_job",
+    RunKind.RESTORE: "strongroom.operations.restore.job",
+    RunKind.DRILL: "strongroom.operations.rehearsal.job",
+    RunKind.ROTATE: "strongroom.operations.rotation.job",
+}

@@ -1,0 +1,43 @@
+"""The rotation as a job: plan → rewrap × slices, rotate × what goes alone → report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from strongroom.operations.rotation import batch, rotate
+from strongroom.operations.rotation.outcome import outcome
+from strongroom.operations.runs.job import Action, Ending, Job, Result, Where
+from strongroom.operations.services import Services
+from strongroom.state.records import ROTATING, Run, Step, StepKind, Tally, Verdict
+
+REPORT = Step(StepKind.REPORT)
+
+
+class RotateJob(Job):
+    """Rotates the backups of a policy to the recipients that it names now.
+
+    It has no ``terms``: a rotation asks the configuration itself whom it seals for.
+    """
+
+    first = Step(StepKind.PLAN)
+    actions: ClassVar[Mapping[StepKind, Action]] = {
+        StepKind.PLAN: Action(rotate.plan),
+        StepKind.REWRAP: Action(batch.rewrap, tolerated=True, where=Where.FORKED_AFTER_FIRST),
+        StepKind.ROTATE: Action(rotate.rotate, tolerated=True),
+    }
+
+    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+        if step.kind is StepKind.PLAN:
+            first = batch.first_steps(run, result["plan"]["pieces"])
+            return Verdict(facts=result, follow=first or (REPORT,))
+        if follow := batch.following(run, step, result):
+            return Verdict(follow=follow)
+        busy = any(tally.unsettled(kind) for kind in ROTATING)
+        return Verdict() if busy else Verdict(follow=(REPORT,))
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        return outcome(run, services)
+
+
+JOB = RotateJob()

@@ -1,0 +1,138 @@
+"""A job: what one kind of run does, what it decides, and what it leaves.
+
+The engine claims steps, performs them, records what came of them and inserts what follows. It knows no job
+by name: it asks :func:`job_of`. Each room holds its own (``backup/job.py``, ``restore/job.py``, ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from importlib import import_module
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from strongroom.errors import StrongroomError
+from strongroom.operations.jobs import JOBS
+from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
+
+Result = Mapping[str, Any]
+
+
+class Where(Enum):
+    """Where the in-process driver performs a step when several are due."""
+
+    HERE = "here"
+    FORKED = "forked"
+    """In a process of its own: the step computes, and shares nothing with its siblings."""
+    FORKED_AFTER_FIRST = "forked after the first"
+    """In a process of its own once one of its kind was done here. Whatever a person is asked for, a PIN or
+    a passphrase, is asked in this process then. The forked ones have it from here and ask nobody."""
+    THREAD = "thread"
+    """In a thread: the step waits for others. One by one, three regions take as long as their sum."""
+
+
+class Action(NamedTuple):
+    """What a kind of step does, and how the engine treats it.
+
+    ``tolerated``: the run can do without the step. If it fails for good, it is MISSED and the job decides on;
+    otherwise it is POISONED and the run fails. ``waits_for``: errors that pass by themselves. The step waits
+    for that, if the process is patient, instead of using up its attempts.
+    """
+
+    perform: Callable[[Run, Step, Services], dict[str, Any]]
+    tolerated: bool = False
+    waits_for: tuple[type[StrongroomError], ...] = ()
+    where: Where = Where.HERE
+
+
+class Ending(NamedTuple):
+    """How a run ends: its final state, and what keeps it from being a good one."""
+
+    state: RunState
+    error: str | None = None
+
+
+class ReportFacts(NamedTuple):
+    """What a job adds to its run's report.
+
+    ``kept`` names the targets on which the run left a whole backup although its record has none. ``swept``
+    names earlier runs whose leftovers are gone now. ``fewer`` is how many secrets a backup lacks.
+    """
+
+    kept: Sequence[str] = ()
+    swept: Sequence[str] = ()
+    fewer: int = 0
+
+
+class Job(Protocol):
+    """What the engine asks of a job. Whatever has a body here is optional.
+
+    A job whose first step is a PLAN has its run signed: what the plan returns becomes the run's facts, and
+    no later step is performed unless the record is the one that was signed. ``terms`` are the fields of the
+    spec that must be as this process's own configuration has them before the run is planned.
+    """
+
+    first: ClassVar[Step]
+    actions: ClassVar[Mapping[StepKind, Action]]
+    terms: ClassVar[Sequence[str]] = ()
+
+    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+        """Decide what follows from a step. Pure: it is called in the transaction that records the outcome.
+
+        Args:
+            result: what the step returned; empty if it was given up.
+        """
+        ...
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        """Judge a run whose steps are all settled. One that failed or was cancelled is not judged."""
+        ...
+
+    def record(self, run: Run, services: Services) -> Sequence[str]:
+        """Record what the run read back, however it ends; return the targets with a good replica."""
+        return ()
+
+    def must_wait(self, run: Run, tally: Tally, step: Step) -> bool:
+        """Tell whether the run fails without this tolerated step, so that it waits for a passing error."""
+        return False
+
+    def worth_a_pause(self, run: Run, tally: Tally, step: Step) -> bool:
+        """Tell whether to wait for a target that asks to be left alone. Otherwise its step is given up."""
+        return False
+
+    def after_step(self, run: Run, step: Step, services: Services) -> None:
+        """Tidy up after an attempt at a step, whatever came of it."""
+        return
+
+    def take_back(self, run: Run, step: Step, result: Result, services: Services) -> None:
+        """Take back what a step did that another worker was faster to record, or that nobody wants."""
+        return
+
+    def sweep(self, run: Run, services: Services) -> dict[str, str]:
+        """Remove what the run left outside the stage; return the places that still hold some, and why."""
+        return {}
+
+    def report_facts(self, run: Run, services: Services) -> ReportFacts:
+        """Return what the report says besides."""
+        return ReportFacts()
+
+    def check_retry(self, run: Run, services: Services) -> None:
+        """Refuse to take a failed run up again if that would do harm, with a UsageError."""
+        return
+
+    def scheduled_spec(self, entry: Scheduled, services: Services) -> Spec | None:
+        """Return what a slot of a schedule runs; nothing if there is nothing to do yet."""
+        return None
+
+
+def job_of(kind: RunKind) -> Job:
+    """Return the job of a kind of run, and load it on first use."""
+    job: Job = import_module(JOBS[kind]).JOB
+    return job
+
+
+def is_signed(job: Job) -> bool:
+    """Tell whether a job's runs have a signed record: whatever is planned has."""
+    return StepKind.PLAN in job.actions

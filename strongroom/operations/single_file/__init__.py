@@ -1,1 +1,0 @@
-"""Backups kept in one file."""
