@@ -87,9 +87,6 @@ def _file_problem(file: Path, what: str, right: str) -> Problem:
     return Problem(where=environment.printable(str(file)), key="", what=what, right=right)
 
 
-_REFERENCE = "See docs/reference/configuration.md."
-
-
 class _Loading:
     """One load: the raw tables, where each part came from, and what is wrong so far."""
 
