@@ -14,9 +14,10 @@ MAKE = re.compile(r"`make ([a-z]+)[^`]*`|^\s{0,4}make ([a-z]+)", re.MULTILINE)
 ENDED = re.compile(r"""[.?!][)"'*_]*\s+(?=["'(*_\[`]*[A-Z])""")
 ABBREVIATED = re.compile(r"\b(?:e\.g|i\.e|vs|cf|rev|sec)\.\s*$")
 MARKER = re.compile(r"\s*(?:[-*+]|\d+\.)\s+|\s*>\s*")
+LEAD = re.compile(r"\*\*[^*]+\.\*\*\s+")
 CODE = re.compile(r"`[^`]*`")
 MADE = "<!-- Made from the code"
-PROSE = ("docs/tutorial/", "docs/how-to/", "docs/explanation/")
+PROSE = ("docs/", "README.md", "CONTRIBUTING.md")
 """What is written one sentence a line, so that a change of one sentence is a change of one line."""
 TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
 
@@ -63,7 +64,7 @@ def not_one_sentence(text: str) -> Iterator[str]:
         begins = MARKER.match(line)
         if before and line and not begins and not re.search(r"""[.?!:][)"'*_]*$""", before):
             yield f"line {number - 1} ends in the middle of a sentence"
-        said = line[begins.end() :] if begins else line
+        said = LEAD.sub("", line[begins.end() :] if begins else line, count=1)
         if any(not ABBREVIATED.search(said[: end.start() + 1]) for end in ENDED.finditer(said)):
             yield f"line {number} has more than one sentence"
         before = line.rstrip()

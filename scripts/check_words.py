@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS: tuple[str, ...] = ()
 """Folders of code, such as ``strongroom/operations/shredding``, that pass and are checked from now on."""
 
-PAGES = ("docs/tutorial/*.md", "docs/how-to/*.md", "docs/explanation/*.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "ops/aws/*.md", "ops/azure/*.md", "ops/vault/*.md")
 """Pages, as git understands it."""
 
 MADE = "<!-- Made from the code"

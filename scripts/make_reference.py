@@ -1,4 +1,4 @@
-"""Write the pages under ``docs/reference`` that are made from the code.
+"""Write the pages under ``docs/reference`` that are made from the code, and the picture of its rooms.
 
 python scripts/make_reference.py            # write them
 python scripts/make_reference.py --check    # exit with 1 if one of them is stale
@@ -17,13 +17,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 # This file may be run from anywhere.
+from scripts.draw_rooms import rooms_svg  # noqa: E402
 from strongroom.cli.reference import commands_markdown, exit_codes_markdown  # noqa: E402
 from strongroom.config.reference import reference_markdown  # noqa: E402
 from strongroom.operations.alerts.alert_kinds import KINDS  # noqa: E402
 
 FOLDER = ROOT / "docs" / "reference"
 MADE = "<!-- Made from the code: python scripts/make_reference.py -->"
-PACKAGES = ("strongroom", "cli", "tasks", "workers")
+PACKAGES = ("strongroom", "tasks", "workers")
 
 EVENTS: Final[Mapping[str, str]] = {
     "access.attempted": "A command is about to read values out of a backup.",
@@ -104,7 +105,7 @@ def alerts_markdown() -> str:
     words = (
         "`strongroom backup-alerts` and the scheduled check raise these alerts, the worst first.\n"
         "`backup-alerts` ends with the exit code of the worst alert that is active.\n"
-        "[Monitoring](../monitoring.md) says how to receive them.\n\n"
+        "[Monitor backups](../how-to/monitor.md) says how to receive them.\n\n"
     )
     rows = [_alert(name) for name in KINDS]
     table = "| Alert | Severity | Exit code | What it means | What to do |\n|---|---|---:|---|---|\n"
@@ -132,6 +133,7 @@ def _kinds_in_code() -> Iterator[str]:
 def pages() -> dict[Path, str]:
     """Return every page that is made, with its text."""
     return {
+        FOLDER.parent / "explanation" / "rooms.svg": rooms_svg(),
         FOLDER / "alerts.md": alerts_markdown(),
         FOLDER / "commands.md": commands_markdown(),
         FOLDER / "configuration.md": reference_markdown(),

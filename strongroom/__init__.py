@@ -1,6 +1,6 @@
 """Strongroom: sealed, replicated, drilled backups of a company's secrets.
 
-What is named here is the public Python interface: docs/python.md. Everything else may change.
+What is named here is the public Python interface: docs/reference/python.md. Everything else may change.
 """
 
 from __future__ import annotations

@@ -290,7 +290,7 @@ class NotErasable(StrongroomError):
     """The policy's backups may not be shredded, or what is asked for cannot be destroyed."""
 
     exit_code = 34
-    default_hint = "Nothing was changed. See docs/shredding.md for what makes a policy erasable."
+    default_hint = "Nothing was changed. See docs/how-to/shred-a-backup.md for what makes a policy erasable."
 
 
 class OnLegalHold(StrongroomError):
@@ -438,7 +438,7 @@ class RunDegraded(StateError):
 
     exit_code = 96
     default_hint = (
-        "What there is can be restored. See 'strongroom status RUN'; docs/runbooks.md has each case."
+        "What there is can be restored. See 'strongroom status RUN'; docs/how-to/symptoms.md has each case."
     )
 
 
@@ -611,7 +611,7 @@ class MechanismMissing(KeyServiceError):
     """The token cannot do what this kind of recipient needs."""
 
     exit_code = 80
-    default_hint = "Use another kind of recipient with this token: see docs/keys.md."
+    default_hint = "Use another kind of recipient with this token: see docs/how-to/choose-recipients.md."
 
 
 class TokenFull(KeyServiceError):
@@ -811,7 +811,7 @@ class LeftAside(StrongroomError):
     default_hint = (
         "If a rotation wrote it, its older readers are let back on this copy: 'strongroom repair BACKUP' "
         "brings it from another target. If nobody here wrote it, somebody else writes there: keep it as "
-        "evidence, then remove it. See docs/runbooks.md."
+        "evidence, then remove it. See docs/how-to/symptoms.md."
     )
 
 

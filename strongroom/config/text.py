@@ -24,7 +24,7 @@ kind = "local"
 #path = "/run/secrets"
 #format = "tree"
 
-#[vaults.main]                  # docs/vault.md has the policies that its token needs
+#[vaults.main]                  # docs/how-to/back-up-vault.md has the policies that its token needs
 #address = "https://vault.example.org:8200"
 #token_file = "/etc/strongroom/vault-token"
 
@@ -32,7 +32,7 @@ kind = "local"
 #kind = "vault"
 #vault = "main"
 
-#[sources.aws]                  # docs/sources.md has the rights that it needs
+#[sources.aws]                  # docs/how-to/back-up-aws-secrets-manager.md has the rights that it needs
 #kind = "aws"
 #region = "eu-central-1"
 
@@ -57,7 +57,7 @@ kind = "local"
 #path = "/mnt/backup-safe"
 #region = "safe"
 
-#[targets.bucket]               # docs/targets.md: make the bucket with Object Lock
+#[targets.bucket]               # Object Lock: docs/how-to/store-backups-in-s3-or-azure.md
 #kind = "s3"
 #bucket = "acme-strongroom-eu"
 #region = "eu-central-1"

@@ -12,7 +12,8 @@ from strongroom.state.records import RecipientPin, RunKind, Spec
 _SETTING = {
     "hpke": "keys.{name}.identity_file",
     "pkcs11-ec": "keys.{name}.module, token and pin_file",
-    "quorum": "the key of the quorum '{name}', which its custodians bring together (docs/keys.md)",
+    "quorum": "the key of the quorum '{name}', which its custodians bring together "
+    "(docs/how-to/use-a-quorum.md)",
     "all-of": "a key of each of keys.{name}.legs",
 }
 _OTHER = "keys.{name}"

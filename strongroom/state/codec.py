@@ -52,7 +52,7 @@ def _readable(decode: Callable[[Any], T], row: Any, what: str) -> T:
 
 ODD: Final = (
     "Strongroom writes no such row: somebody else wrote to the database, or a disk is failing. Keep a copy. "
-    "No backup on a target is affected; docs/runbooks.md says how to begin a new database."
+    "No backup on a target is affected; docs/how-to/symptoms.md says how to begin a new database."
 )
 
 

@@ -84,7 +84,7 @@ def mail_server(settings: Settings) -> MailServer:
     if mail.host is None:
         raise ConfigError(
             "There is somebody to tell, and no mail server: mail.host is missing.",
-            hint="Name it in [mail] of strongroom.toml; docs/monitoring.md has an example.",
+            hint="Name it in [mail] of strongroom.toml; docs/how-to/monitor.md has an example.",
         )
     password = mail.password_file
     return MailServer(

@@ -122,7 +122,7 @@ def test_junk_in_the_name_of_the_record_is_told_with_a_code_of_its_own(configure
     for number in range(101):
         (place.parent / f"{10**12 - 1 - number}-{'0' * 16}.json").write_text("junk")
     checked = configured.run("ledger", "check", "--targets")
-    assert (checked.code, "docs/runbooks.md" in checked.err) == (UntrustedSigner.exit_code, True)
+    assert (checked.code, "docs/how-to/symptoms.md" in checked.err) == (UntrustedSigner.exit_code, True)
     assert checked.out.count("as the record has it") == 2
     configured.ok("backup", "--policy", "full", "--force")
     assert configured.run("ledger", "publish").code == UntrustedSigner.exit_code

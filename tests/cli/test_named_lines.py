@@ -20,7 +20,7 @@ from strongroom.errors import StrongroomError
 from tests.cli.program import ROOT
 
 PAGES = sorted({*ROOT.glob("docs/**/*.md"), ROOT / "README.md"})
-SOURCES = sorted({*ROOT.glob("strongroom/**/*.py"), *ROOT.glob("cli/**/*.py")})
+SOURCES = sorted(ROOT.glob("strongroom/**/*.py"))
 NAMED_ONLY = ("required", "expected one argument")
 """What is said of a line that names a command, and not all that it takes."""
 
@@ -33,7 +33,9 @@ STAND_INS = (("verify", "verify"), ("", ""), ("replace", "verify"))
 def in_page(page: Path) -> Iterator[str]:
     text = page.read_text()
     yield from re.findall(r"`strongroom ([a-z][^`]*)`", text)
-    yield from re.findall(r"^    strongroom ([a-z].*)$", text, re.MULTILINE)
+    for block in re.findall(r"^ *```sh\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
+        yield from re.findall(r"^ *strongroom ([a-z].*)$", block.replace("\\\n", ""), re.MULTILINE)
+        yield from re.findall(r"\| strongroom ([a-z].*)$", block, re.MULTILINE)
 
 
 def in_source(source: Path) -> Iterator[str]:
@@ -48,7 +50,8 @@ def in_source(source: Path) -> Iterator[str]:
 
 def refusal(line: str) -> str:
     """Return why the program does not take a line; nothing if it does."""
-    line = line.partition("   #")[0].replace("...", "").replace("…", "").replace("ROLE", "verify")
+    line = re.split(r"   #| [|>] | \|\| | < ", line)[0]
+    line = line.replace("...", "").replace("…", "").replace("ROLE", "verify")
     words = shlex.split(line.replace("\n", " ").rstrip("\\"))
     if words[0] not in COMMANDS:
         return "" if words[0] in ("help", "version") else f"there is no command '{words[0]}'"

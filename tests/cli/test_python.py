@@ -1,4 +1,4 @@
-"""The public Python interface, as docs/python.md shows it."""
+"""The public Python interface, as docs/reference/python.md shows it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def examples() -> list[str]:
-    text = (ROOT / "docs" / "python.md").read_text()
+    text = (ROOT / "docs" / "reference" / "python.md").read_text()
     return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 

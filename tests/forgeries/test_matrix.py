@@ -51,7 +51,7 @@ def test_a_repair_from_a_genuine_target_brings_back_what_an_outsider_forged(
 
 
 def test_the_threat_models_page_has_the_groups_and_their_counts() -> None:
-    page = (ROOT / "docs" / "threat-model.md").read_text()
+    page = (ROOT / "docs" / "explanation" / "threat-model.md").read_text()
     counts = Counter(one.group for one in FORGERIES)
     assert sum(counts.values()) >= 158
     for group, many in counts.items():

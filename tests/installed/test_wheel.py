@@ -172,7 +172,7 @@ def test_type_checkers_are_told_that_it_is_typed(installed: Installed) -> None:
 def test_the_documents_that_messages_name_are_installed(installed: Installed) -> None:
     prefix = Path(installed.python("import sysconfig; print(sysconfig.get_path('data'))").strip())
     documents = prefix / "share" / "doc" / "strongroom"
-    assert (documents / "docs" / "runbooks.md").is_file()
+    assert (documents / "docs" / "how-to" / "symptoms.md").is_file()
     assert (documents / "ops" / "vault" / "restore.hcl").is_file()
 
 

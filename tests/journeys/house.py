@@ -122,14 +122,14 @@ def on_paper(kit: Path) -> tuple[dict[str, list[str]], str]:
     return sections, signer
 
 
-def in_runbook(title: str) -> list[str]:
-    """Return the blocks that docs/runbooks.md says to type, in one of its sections."""
-    return re.findall(r"```sh\n(.*?)```", in_runbook_text(title), flags=re.DOTALL)
+def in_page(page: str, title: str) -> list[str]:
+    """Return the blocks that a page under docs/how-to says to type, in one of its sections."""
+    return re.findall(r"```sh\n(.*?)```", section_of(page, title), flags=re.DOTALL)
 
 
-def in_runbook_text(title: str) -> str:
-    """Return a section of docs/runbooks.md."""
-    text = (ROOT / "docs" / "runbooks.md").read_text()
+def section_of(page: str, title: str) -> str:
+    """Return a section of a page under docs/how-to."""
+    text = (ROOT / "docs" / "how-to" / page).read_text()
     return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from tests.cli.program import Machine
-from tests.journeys.house import in_runbook_text, to_two_targets, values, words_of
+from tests.journeys.house import section_of, to_two_targets, values, words_of
 from tests.workers.cluster import until
 from tests.workers.up_command import up
 
@@ -38,7 +38,7 @@ def test_a_night_that_fails_is_seen_everywhere_and_then_repaired(machine: Machin
 
         machine.ok("restore", "--full-restore", "--identity", "recovery.key")
         assert values(machine) == SECRETS
-        assert "strongroom retry RUN" in in_runbook_text("A run failed")
+        assert "strongroom retry RUN" in section_of("symptoms.md", "A backup failed or is degraded")
         machine.ok("retry", run["id"])
         until(lambda: states(machine) == {"done": 4}, what="the run that is repaired")
     green = machine.run("backup-alerts", "--json")

@@ -24,7 +24,9 @@ def test_a_rotated_file_opens_elsewhere_with_the_fingerprint_from_before_the_rot
 
     machine.ok("generate-backup-key", "--output", "backup_key_new.key")
     line = re.search(
-        r"^    (strongroom rotate-backup-key .*)$", (ROOT / "docs/rotation.md").read_text(), re.MULTILINE
+        r"^(strongroom rotate-backup-key .*)$",
+        (ROOT / "docs/how-to/rotate-keys.md").read_text(),
+        re.MULTILINE,
     )
     assert line is not None
     rotated = typed(machine, line[1], {})

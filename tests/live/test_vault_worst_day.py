@@ -92,7 +92,7 @@ DOCUMENTED = {
     "its users are in no backup, as their passwords cannot be read",
     *(f"is empty: what the {kind} engine held is in no backup" for kind in ENGINES),
 }
-"""The losses of which docs/vault.md tells."""
+"""The losses of which docs/reference/sources.md tells."""
 
 
 def _kind(loss: str) -> str:

@@ -1,4 +1,4 @@
-"""The example in docs/targets.md is a configuration that loads, and its targets can be made."""
+"""The example in the page on S3 and Azure is a configuration that loads, and its targets can be made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from strongroom.config import load_settings
 from strongroom.targets import Locking
 from strongroom.wiring import adapters
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "targets.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "store-backups-in-s3-or-azure.md"
 
 
 def test_the_example_of_the_document_makes_targets_that_lock(

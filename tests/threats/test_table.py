@@ -9,7 +9,7 @@ import pytest
 
 from tests.process import ROOT
 
-PAGE = (ROOT / "docs" / "threat-model.md").read_text()
+PAGE = (ROOT / "docs" / "explanation" / "threat-model.md").read_text()
 
 
 def rows(heading: str) -> list[list[str]]:

@@ -79,14 +79,14 @@ def test_what_only_some_pythons_need_is_locked_whichever_python_resolved(lock: s
 
 
 def test_every_dependency_is_explained() -> None:
-    text = (ROOT / "docs" / "dependencies.md").read_text()
+    text = (ROOT / "docs" / "explanation" / "dependencies.md").read_text()
     listed = re.findall(r"^\| (\w[\w-]*)(?:\[\w+\])? \|", text, re.MULTILINE)
     explained = {canonicalize_name(name) for name in listed} - {"package"}
     assert explained == {canonicalize_name(requirement.name) for requirement in wanted("dev")}
 
 
 def test_the_versions_in_the_list_of_dependencies_are_the_locked_ones() -> None:
-    text = (ROOT / "docs" / "dependencies.md").read_text()
+    text = (ROOT / "docs" / "explanation" / "dependencies.md").read_text()
     rows = re.findall(r"^\| ([A-Za-z0-9-]+)(?:\[\w+\])? \| ([0-9][^ ]*) \|", text, re.MULTILINE)
     pinned = pins("dev")
     assert {canonicalize_name(name): version for name, version in rows} == {

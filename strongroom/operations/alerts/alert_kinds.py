@@ -1,4 +1,4 @@
-"""Every kind of alert: how bad it is, what it means, and what to do. docs/monitoring.md lists them.
+"""Every kind of alert: how bad it is, what it means, and what to do. docs/reference/alerts.md lists them.
 
 The order is that of badness: the worst first. ``{subject}`` in what is to be done is the policy, target or
 other thing that the alert is about.
@@ -187,7 +187,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "backup.degraded": _warning(
         "The newest run that made a backup made a good one, and less than the policy asks for.",
-        "'strongroom status RUN' says what lacks; docs/runbooks.md has each case.",
+        "'strongroom status RUN' says what lacks; docs/how-to/symptoms.md has each case.",
     ),
     "replica.unverified": _warning(
         "The newest backup was not read back on every target as deep as its policy says.",
@@ -217,7 +217,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "key.aging": _warning(
         "This key is due to be rotated, or will be soon.",
-        "Put a new key into the policies that name it, then 'strongroom rotate'. See docs/rotation.md.",
+        "Put a new key into the policies that name it, then 'strongroom rotate'. "
+        "See docs/how-to/rotate-keys.md.",
     ),
     "certificate.ending": _warning(
         "When it has ended, what is reached with it is not reached any more.",

@@ -84,7 +84,9 @@ def _custody(policy: Demands) -> Finding:
         )
     words = f"{policy.name}: no key of it is held by an HSM, a key service or several people together"
     return _unmet(
-        CUSTODY, words, "Add one: 'strongroom hsm create', 'strongroom quorum create', docs/keys.md."
+        CUSTODY,
+        words,
+        "Add one: 'strongroom hsm create', 'strongroom quorum create', docs/how-to/choose-recipients.md.",
     )
 
 
@@ -117,7 +119,11 @@ def _locks(policy: Demands) -> Finding:
         where = ", ".join(policy.locking)
         return good(LOCKS, f"{policy.name}: whoever may not end a lock cannot remove it early from {where}")
     words = f"{policy.name}: whoever may delete on its targets can remove it"
-    return remark(LOCKS, words, "Set lock on a target of another administrator (docs/targets.md).")
+    return remark(
+        LOCKS,
+        words,
+        "Set lock on a target of another administrator (docs/how-to/store-backups-in-s3-or-azure.md).",
+    )
 
 
 def _sealing(every: Iterable[Demands]) -> Iterator[Finding]:
@@ -139,21 +145,25 @@ def _some(full: Iterable[Demands]) -> Iterator[Finding]:
         yield good(OFFLINE, f"{', '.join(offline)}: on media that lie offline")
     else:
         yield remark(
-            OFFLINE, "no backup lies offline", "Add a policy with offline = true (docs/emergency.md)."
+            OFFLINE,
+            "no backup lies offline",
+            "Add a policy with offline = true (docs/how-to/make-an-emergency-backup.md).",
         )
     erasable = [policy.name for policy in full if policy.erasable]
     if erasable:
         yield good(ERASURE, f"{', '.join(erasable)}: can be shredded before its time, and that is proven")
     else:
         words = "no policy is erasable: what is in a backup stays until its retention ends"
-        yield remark(ERASURE, words, "If somebody may demand erasure, see docs/shredding.md.")
+        yield remark(ERASURE, words, "If somebody may demand erasure, see docs/how-to/shred-a-backup.md.")
 
 
 def _monitoring(told: int) -> Finding:
     if told:
         return good(MONITORING, f"{plural(told, 'address')} told by mail when something is wrong")
     return _unmet(
-        MONITORING, "nobody is told when something is wrong", "Set alerts.email, or read docs/monitoring.md."
+        MONITORING,
+        "nobody is told when something is wrong",
+        "Set alerts.email, or read docs/how-to/monitor.md.",
     )
 
 

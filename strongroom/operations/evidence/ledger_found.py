@@ -21,7 +21,7 @@ TRIED = 100
 
 STRANGERS = (
     "Somebody who may write there left them, or another installation keeps its record there: see 'The record "
-    "of events is not what was published' in docs/runbooks.md."
+    "of events is not what was published' in docs/how-to/symptoms.md."
 )
 
 

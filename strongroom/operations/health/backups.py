@@ -100,7 +100,9 @@ def _unplaced(one: Wanted, policy: Policy | None, means: Means) -> Iterator[Find
         words = (
             f"it is also on record on {', '.join(one.strange)}, which is configured no more: not looked at"
         )
-        yield remark(check, words, "If such a copy is out of your hands, see docs/rotation.md.")
+        yield remark(
+            check, words, "If such a copy is out of your hands, see docs/how-to/respond-to-a-leak.md."
+        )
     if not one.targets:
         yield wrong(check, MissingPiece("none of its targets is configured here", hint="Name them again."))
 

@@ -185,7 +185,7 @@ def _by_copy(manifest: Manifest, opened: Opens, known: History) -> Iterator[Find
         if leak is not None:
             yield _leaked(f"{words}, and incident {leak.incident} is about that key", manifest)
         else:
-            yield remark(ENCRYPTION, words, "See docs/rotation.md: only sealing anew ends that.")
+            yield remark(ENCRYPTION, words, "See docs/how-to/rotate-keys.md: only sealing anew ends that.")
 
 
 def _short(key: str) -> str:

@@ -17,7 +17,9 @@ from strongroom.words import plural
 RECORD = "record"
 YOUNG = 2 * DAY
 """For how long an event may be under no signed head. Workers put one an hour if something happened."""
-_OTHER = "After a lost database, or beside another installation, that is right; else: docs/runbooks.md."
+_OTHER = (
+    "After a lost database, or beside another installation, that is right; else: docs/how-to/symptoms.md."
+)
 
 
 def record(services: Services, targets: Sequence[str], *, now: float) -> Iterator[Finding]:

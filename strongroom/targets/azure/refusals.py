@@ -138,6 +138,7 @@ _CONTAINER = "Create it, and check 'container' and 'url'. A target never makes i
 _CREDENTIAL = "Check the credential file and this host's clock: the service refuses one 15 minutes off."
 _RIGHTS = (
     "A SAS token needs c and w to put, d to delete, i to lock, r and l for all else, and a clock that agrees "
-    "on its time; or the account's network rules keep this host out. See docs/targets.md."
+    "on its time; or the account's network rules keep this host out. "
+    "See docs/how-to/store-backups-in-s3-or-azure.md."
 )
-_FEATURE = "See docs/targets.md for what an account needs."
+_FEATURE = "See docs/how-to/store-backups-in-s3-or-azure.md for what an account needs."

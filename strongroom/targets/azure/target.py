@@ -294,5 +294,8 @@ class AzureTarget(Placed):
 
 
 _REFUSED = frozenset({401, 403})
-_LOCK = "Turn on version-level immutability for the container, or take the lock away: docs/targets.md."
+_LOCK = (
+    "Turn on version-level immutability for the container, or remove 'lock' from the target: see "
+    "docs/how-to/store-backups-in-s3-or-azure.md."
+)
 _ORDER = "An account with a hierarchical namespace does that. Use one without."

@@ -136,7 +136,7 @@ def _store(found: Settings) -> RunStore:
     from strongroom.cli.shared.settings import recorded  # noqa: PLC0415 - the run store
 
     if (store := recorded(found)) is None:
-        hint = "Look at STRONGROOM_STATE_DIR and 'state_dir'. If it is lost: docs/runbooks.md."
+        hint = "Look at STRONGROOM_STATE_DIR and 'state_dir'. If it is lost: docs/how-to/symptoms.md."
         raise StateError(f"There is no state database in {found.state_dir}: no record of events.", hint=hint)
     return store
 

@@ -142,6 +142,7 @@ COMMANDS = {
         _alerts,
         "For cron, on any host that reaches the targets: it rests on no beat, broker or worker. Ages come\n"
         "from the record and from what really lies on the targets. Exit code 0: nothing is wrong; 99:\n"
-        "warnings alone; 41: a target was not looked at; else that of the worst alert (docs/monitoring.md).",
+        "warnings alone; 41: a target was not looked at; else that of the worst alert: see "
+        "docs/reference/alerts.md.",
     )
 }

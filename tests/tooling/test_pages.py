@@ -1,0 +1,82 @@
+"""What the pages show is true of the code, and what the code says of the pages is true of them."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from strongroom.config import Settings
+from strongroom.config.reading import read
+from strongroom.config.schema import fields_of
+from tests.process import ROOT
+
+PAGES = sorted({*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"})
+WRITTEN = [page for page in PAGES if "<!-- Made from the code" not in page.read_text(encoding="utf-8")]
+CODE = [ROOT / name for name in ("strongroom", "tasks", "workers", "scripts", "ops", "tests")]
+NAMED = re.compile(r"\b(?:docs|bench|chaos)/[\w/-]+\.(?:md|svg)\b")
+
+
+def tables() -> Iterator[tuple[str, str, object]]:
+    """Yield each table of settings that a page shows: where, its section, and what is in it."""
+    for page in WRITTEN:
+        for block in re.findall(
+            r"^ *```toml\n(.*?)^ *```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL
+        ):
+            for section, value in tomllib.loads(textwrap.dedent(block)).items():
+                yield page.name, section, value
+
+
+@pytest.mark.parametrize(("page", "section", "value"), list(tables()))
+def test_every_example_of_settings_is_taken(page: str, section: str, value: object) -> None:
+    field = fields_of(Settings)[section]
+    assert read(field.annotation, value, base=ROOT)[1] == [], page
+
+
+def test_the_pages_show_every_kind_of_key_that_needs_settings() -> None:
+    shown = {key["kind"] for _, section, keys in tables() if section == "keys" for key in keys.values()}  # type: ignore[attr-defined]
+    assert shown >= {"all-of", "hpke", "kms", "pkcs11", "quorum", "transit"}
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    for folder in CODE:
+        for path in folder.rglob("*"):
+            if (
+                path.suffix in (".py", ".md", ".toml", ".example", ".json", ".hcl", ".service")
+                and path.is_file()
+            ):
+                yield path, path.read_text(encoding="utf-8")
+    for name in ("Makefile", "CONTRIBUTING.md", "docker-compose.yml", "pyproject.toml", "beat_schedule.py"):
+        yield ROOT / name, (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_every_page_that_the_code_names_is_there() -> None:
+    named = {(path, page) for path, text in texts() for page in NAMED.findall(text)}
+    assert len({page for _, page in named}) > 10, "they are found"
+    assert sorted(f"{path}: {page}" for path, page in named if not (ROOT / page).exists()) == []
+
+
+def error_names() -> set[str]:
+    rows = (ROOT / "docs/reference/exit-codes.md").read_text(encoding="utf-8")
+    return set(re.findall(r"`([A-Z]\w+)`", rows))
+
+
+@pytest.mark.parametrize(
+    "page", ["symptoms.md", "use-a-quorum.md", "restore-everything.md", "shred-a-backup.md"]
+)
+def test_every_error_that_a_page_names_is_one(page: str) -> None:
+    text = (ROOT / "docs" / "how-to" / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", text))
+    assert named, "they are found"
+    assert named <= error_names()
+
+
+def test_every_critical_alert_is_among_the_symptoms() -> None:
+    alerts = (ROOT / "docs/reference/alerts.md").read_text(encoding="utf-8")
+    symptoms = (ROOT / "docs/how-to/symptoms.md").read_text(encoding="utf-8")
+    critical = re.findall(r"^\| `([a-z.]+)` \| critical", alerts, re.MULTILINE)
+    assert [alert for alert in critical if f"`{alert}`" not in symptoms] == []
