@@ -80,3 +80,9 @@ def test_every_critical_alert_is_among_the_symptoms() -> None:
     symptoms = (ROOT / "docs/how-to/symptoms.md").read_text(encoding="utf-8")
     critical = re.findall(r"^\| `([a-z.]+)` \| critical", alerts, re.MULTILINE)
     assert [alert for alert in critical if f"`{alert}`" not in symptoms] == []
+
+
+def test_the_page_on_architecture_says_what_is_in_each_room() -> None:
+    page = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    rooms = {path.parent.name for path in (ROOT / "strongroom/operations").glob("*/__init__.py")}
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE)) == rooms
