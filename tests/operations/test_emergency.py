@@ -97,7 +97,7 @@ def test_furnishing_again_replaces_what_an_earlier_attempt_left(world: World) ->
 def test_the_tool_and_the_format_are_at_hand() -> None:
     assert set(recovery_files()) == {
         "recover.py",
-        "recover_keys.py",
+        "recover_extra.py",
         "requirements.txt",
         "README.md",
         "FORMAT.md",

@@ -21,7 +21,7 @@ from strongroom.operations.emergency.kit import (
     restore,
 )
 
-TOOL = ("recover.py", "recover_keys.py", "requirements.txt", "README.md")
+TOOL = ("recover.py", "recover_extra.py", "requirements.txt", "README.md")
 _HERE = Path(strongroom.__file__).parent
 _PLACES = (_HERE / "recover", _HERE.parent / "ops" / "recover")
 """Where the recovery program lies: in an installed package, and in the sources."""

@@ -133,7 +133,7 @@ def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[
     return _section(f"the file {path.name}", lines, ways)
 
 
-_PROGRAM = "RECOVER=/path/to/ops/recover/recover.py   # it comes with Strongroom's sources; keep a copy"
+_PROGRAM = "RECOVER=/path/to/ops/recover/recover.py   # with recover_extra.py beside it; keep a copy of both"
 
 
 def _everything(
