@@ -45,7 +45,13 @@ def _usual_modules() -> list[str]:
     from strongroom.cli.table import COMMANDS  # noqa: PLC0415 - the root is on the path only now
 
     commands = sorted({command.module for command in COMMANDS.values()})
-    return [*commands, "strongroom.cli.main", "alembic.command", "sqlalchemy.dialects.sqlite", "strongroom.state.store"]
+    return [
+        *commands,
+        "strongroom.cli.main",
+        "alembic.command",
+        "sqlalchemy.dialects.sqlite",
+        "strongroom.state.store",
+    ]
 
 
 def _serve(asking: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
