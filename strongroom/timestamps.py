@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 
 Moment = float | datetime
@@ -21,6 +22,11 @@ def if_any(moment: Moment | None) -> str | None:
 def compact(moment: Moment) -> str:
     """Return a moment as names begin with it that sort by it: ``20261126T080000Z``."""
     return _utc(moment).strftime("%Y%m%dT%H%M%SZ")
+
+
+def unique(moment: Moment) -> str:
+    """Return a name that sorts by its moment, and that nobody else takes: ``20261126T080000Z-5f1c22ab``."""
+    return f"{compact(moment)}-{os.urandom(4).hex()}"
 
 
 def for_people(moment: Moment) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from strongroom.durations import measured
+
 
 class Scope(StrEnum):
     """How much is brought back."""
@@ -26,5 +28,9 @@ def missed(took: float, *, least: float, objective: float) -> str | None:
     """
     if max(took, least) <= objective:
         return None
-    slow = f"took {took:.1f} s" if took > objective else f"the source itself takes {least:.0f} s at the least"
+    slow = (
+        f"took {measured(took)}"
+        if took > objective
+        else f"the source itself takes {least:.0f} s at the least"
+    )
     return f"{slow}; the objective is {objective:g} s"

@@ -115,7 +115,7 @@ def test_a_missed_objective_is_told_apart_from_a_failure(sealed: Machine) -> Non
     assert report["objective_of"] == "the command line"
 
 
-@pytest.mark.parametrize("objective", ["0s", "15", "-1m", "nan", "1e9s", "2 h", "1y", ""])
+@pytest.mark.parametrize("objective", ["0s", "15", "-1m", "nan", "1e9s", "2 hours", "1y", ""])
 def test_an_objective_that_is_no_time_is_refused(sealed: Machine, objective: str) -> None:
     done = rehearse(sealed, "--backup-file", "full.sr", f"--objective={objective}")
     assert done.code == 2
@@ -196,12 +196,12 @@ def test_an_untrusted_backup_is_not_rehearsed(sealed: Machine, other: Machine) -
 STOPPED = """
 import os, sys
 from strongroom.cli.main import main
-from strongroom.operations import rehearsal
+from strongroom.operations.rehearsal import local
 
 def stop(*_):
     os.kill(os.getpid(), int(sys.argv[1]))
 
-rehearsal.compare = stop
+local.compare = stop
 sys.exit(main(sys.argv[2:]))
 """
 

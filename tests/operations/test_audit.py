@@ -12,8 +12,8 @@ from strongroom.errors import Tampered, Truncated, UntrustedSigner
 from strongroom.operations.evidence import access_log
 from strongroom.operations.evidence.audit import Audit, audit, parse, sign
 from strongroom.operations.services import Services
-from strongroom.operations.timestamps import rfc3339
 from strongroom.targets.memory import MemoryTarget
+from strongroom.timestamps import rfc3339
 from tests.certified import certified
 from tests.operations.world import World, make_world, names_on
 

@@ -19,7 +19,7 @@ from strongroom.operations.evidence.controls import Demands, require
 from strongroom.operations.findings import Finding, State, good, remark, unknown, wrong
 from strongroom.operations.health import catalog, runs
 from strongroom.operations.health.ledger import RECORD, YOUNG, record
-from strongroom.operations.timestamps import rfc3339
+from strongroom.timestamps import rfc3339
 from tests.operations.test_ledger_heads import junk
 from tests.operations.world import World, make_world
 

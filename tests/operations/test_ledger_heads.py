@@ -21,11 +21,11 @@ from strongroom.operations.evidence.ledger_check import OnTarget, held
 from strongroom.operations.evidence.ledger_found import TRIED, name_of
 from strongroom.operations.evidence.ledger_heads import Published
 from strongroom.operations.services import Services
-from strongroom.operations.timestamps import rfc3339
 from strongroom.state.events import digest
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
+from strongroom.timestamps import rfc3339
 from tests.certified import certified
 from tests.operations.test_locks import Bucket
 from tests.operations.world import World, make_world, names_on

@@ -27,11 +27,11 @@ from strongroom.operations.evidence.ledger_heads import publish
 from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.runs.job import job_of
-from strongroom.operations.timestamps import rfc3339
 from strongroom.state.records import Replica, RunKind
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
+from strongroom.timestamps import rfc3339
 from tests.operations.world import POLICY, REGIONS, World, made_up, make_world
 from tests.watch.mail_server import MailServer
 from workers import names, refusals

@@ -7,6 +7,7 @@ same secrets may take hours.
 from __future__ import annotations
 
 from strongroom.cli.terminal.output import plural
+from strongroom.durations import at_least
 from strongroom.sources import Destination, Rationed
 
 
@@ -20,13 +21,4 @@ def least_seconds(destination: Destination, *, secrets: int, versions: int) -> f
 def sentence(name: str, seconds: float, *, secrets: int, versions: int) -> str:
     """Say it."""
     what = f"{plural(secrets, 'secret')} ({plural(versions, 'version')})"
-    return f"'{name}' takes {duration(seconds)} at the least for {what}, at the rate that it may be asked"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration as a person says it, rounded up to what matters."""
-    whole = max(1, -int(-seconds // 1))
-    if whole < 120:
-        return f"{whole} s"
-    minutes = -(-whole // 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    return f"'{name}' takes {at_least(seconds)} at the least for {what}, at the rate that it may be asked"

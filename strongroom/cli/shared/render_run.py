@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.shared import recipient_names
 from strongroom.cli.terminal.output import fields, plural, size
+from strongroom.durations import measured
 from strongroom.model import COMMAND
 from strongroom.operations import recorded_errors
-from strongroom.operations.timestamps import if_any, rfc3339
 from strongroom.state.records import RecipientPin, Run, RunKind, RunState, StepKind, StepRow, StepState
+from strongroom.timestamps import for_people, if_any, rfc3339
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore
@@ -130,8 +131,8 @@ def _left(run: Run, rows: list[StepRow]) -> str:
 def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
     yield "policy", run.spec.policy
     yield "backup", run.spec.backup
-    yield "began", stamp(run.created_at)
-    yield "took" if run.finished_at else "so far", f"{seconds(run):,.1f} s"
+    yield "began", for_people(run.created_at)
+    yield "took" if run.finished_at else "so far", measured(seconds(run))
     if counts := _counts(run):
         yield "holds", f"{plural(counts['secrets'], 'secret')}, {size(counts['size'])}"
     if fewer := run.facts.get("report", {}).get("fewer"):
@@ -152,7 +153,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
         yield (
             kind,
             f"{entry['done']} of {entry['of']}"
-            + (f", {entry['seconds']:,.1f} s of work" if entry["seconds"] else ""),
+            + (f", {measured(entry['seconds'])} of work" if entry["seconds"] else ""),
         )
     yield from _outcome(run)
     yield from zip(("error", "to do"), recorded_errors.apart(run.error), strict=True)
@@ -199,11 +200,6 @@ def _counts(run: Run) -> Mapping[str, Any]:
 def seconds(run: Run) -> float:
     """Return how long a run took, or takes so far."""
     return round((run.finished_at or time.time()) - run.created_at, 3)
-
-
-def stamp(at: float) -> str:
-    """Write a time in seconds since the epoch for people, in UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
 
 
 def _worked(row: StepRow) -> float:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from argparse import ArgumentTypeError
+
+from strongroom import durations
 
 MOST = 1_000_000
 """More lines than anybody reads, and fewer than a database's number holds."""
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", re.ASCII)
 
 
 def rate(word: str) -> float:
@@ -32,9 +31,11 @@ def limit(word: str) -> int:
 
 
 def duration(word: str) -> float:
-    """Return a time in seconds; without its unit nobody knows whether minutes or hours were meant."""
-    found = _DURATION.fullmatch(word)
-    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    """Return a length of time in seconds."""
+    try:
+        seconds = durations.parse(word)
+    except ValueError:
+        seconds = 0.0
     if not seconds > 0:
         raise ArgumentTypeError("is a time greater than 0 with its unit, such as 90s, 15m, 2h or 7d")
     return seconds

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from statistics import median
 
+from strongroom.durations import about
 from strongroom.model import Depth
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.facts import Facts, Limits, Policy, Ran, Seen
-from strongroom.operations.alerts.format import about, some
+from strongroom.operations.alerts.format import some
 from strongroom.operations.alerts.freshness import Freshness, judge
 from strongroom.state.records import RunState
 from strongroom.words import plural, verb

@@ -10,8 +10,8 @@ from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
 from textwrap import wrap
 
+from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Severity
-from strongroom.operations.alerts.format import about
 from strongroom.operations.alerts.notification import Item, News, Telling
 from strongroom.words import plural, spelled_out
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.facts import Dated, Drills, Facts, Limits, Policy
-from strongroom.operations.alerts.format import about, some
+from strongroom.operations.alerts.format import some
 from strongroom.operations.alerts.freshness import judge
 from strongroom.schedule import last_slot
 from strongroom.state.records import RunState

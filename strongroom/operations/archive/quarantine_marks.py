@@ -19,9 +19,9 @@ from msgspec import Struct
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.mark import MAX_MARK, MAX_NUMBER, Mark, open_mark, sign_mark
 from strongroom.errors import FormatError, StrongroomError, Tampered, VerificationFailed
-from strongroom.operations.timestamps import rfc3339
 from strongroom.targets import Target
 from strongroom.targets.repaired import Objects
+from strongroom.timestamps import rfc3339
 
 PREFIX = "quarantine/"
 QUARANTINED: Literal["quarantined"] = "quarantined"

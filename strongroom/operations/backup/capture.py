@@ -27,11 +27,11 @@ from strongroom.operations.backup.plan import Plan, open_name_key, planned
 from strongroom.operations.layout import sealed_receipt, staged_name
 from strongroom.operations.listing import Placed
 from strongroom.operations.services import Services
-from strongroom.operations.timestamps import rfc3339
 from strongroom.sources import Source
 from strongroom.state.records import Run, Step
 from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Roomy, Target
+from strongroom.timestamps import rfc3339
 
 
 @uncollected()

@@ -39,9 +39,9 @@ from strongroom.operations.backup.quorum import complete_targets, missing_from_q
 from strongroom.operations.backup.upload import digest_of
 from strongroom.operations.layout import container_entry, manifest_name
 from strongroom.operations.services import Services
-from strongroom.operations.timestamps import rfc3339
 from strongroom.state.records import Replica, Run, Step, StepKind
 from strongroom.targets import Target
+from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
 

@@ -6,7 +6,6 @@ all, and read back before it gets its name.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -16,10 +15,10 @@ from strongroom.container.metadata import DocumentAbout, Written, check_document
 from strongroom.container.ranges import FileReader
 from strongroom.errors import DuplicateSecret, EmptySource, NothingSelected, VerificationFailed
 from strongroom.model import COMMAND, Entry, Secret, Selection
-from strongroom.operations.timestamps import rfc3339
 from strongroom.sources import Source
 from strongroom.sources.select import matches
 from strongroom.system.atomic_file import placed
+from strongroom.timestamps import rfc3339, unique
 
 BATCH = 1000
 
@@ -86,9 +85,8 @@ def _read_back(path: Path, written: Written | None) -> None:
 
 def _about(source: str) -> DocumentAbout:
     now = time.time()
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     return DocumentAbout(
-        backup_id=f"{stamp}-{os.urandom(4).hex()}",
+        backup_id=unique(now),
         piece=0,
         pieces=1,
         source=source,

@@ -15,8 +15,8 @@ from strongroom.operations.backup.replica_verdicts import ReadBack
 from strongroom.operations.runs.aside import said_aside
 from strongroom.operations.runs.job import Ending
 from strongroom.operations.services import Services
-from strongroom.operations.timestamps import rfc3339
 from strongroom.state.records import Run, RunState, StepKind
+from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
 

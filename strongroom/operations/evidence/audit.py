@@ -20,9 +20,9 @@ from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, re
 from strongroom.container.document import Kind
 from strongroom.model import Depth
 from strongroom.operations.evidence.ledger import Head, chain, head_of
-from strongroom.operations.timestamps import rfc3339
 from strongroom.state.records import CatalogEntry, Link, Replica, RunState
 from strongroom.state.store import RunStore
+from strongroom.timestamps import rfc3339
 
 AUDIT = Kind("audit-report", "audit report", MANIFEST_ROLES)
 CREATED, FINISHED = "run.created", "run.finished"

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from strongroom.errors import LedgerChanged, LedgerCut
-from strongroom.operations.timestamps import rfc3339
 from strongroom.state.events import digest
 from strongroom.state.records import Link
 from strongroom.state.store import RunStore
+from strongroom.timestamps import rfc3339
 
 _PAGE = 1000
 UNREADABLE = "ledger.unreadable"

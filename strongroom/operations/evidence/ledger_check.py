@@ -21,8 +21,8 @@ from strongroom.operations.evidence.ledger_found import (
     seen,
 )
 from strongroom.operations.services import Services
-from strongroom.operations.timestamps import rfc3339
 from strongroom.targets import Target
+from strongroom.timestamps import rfc3339
 
 
 class OnTarget(Struct, frozen=True, kw_only=True):

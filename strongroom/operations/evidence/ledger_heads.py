@@ -33,9 +33,9 @@ from strongroom.operations.evidence.ledger_found import (
     signed,
 )
 from strongroom.operations.services import Services
-from strongroom.operations.timestamps import rfc3339
 from strongroom.state.store import RunStore
 from strongroom.targets import Target, locks
+from strongroom.timestamps import rfc3339
 
 KEPT = timedelta(days=366)
 """For how long a head is locked where a target locks."""

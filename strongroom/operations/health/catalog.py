@@ -8,6 +8,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from strongroom.durations import about
 from strongroom.errors import BackupOverdue, RunDegraded, RunNotFound
 from strongroom.model import Depth
 from strongroom.operations import recorded_errors
@@ -54,7 +55,7 @@ def backups(
         replicas = services.store.replicas(entry.backup)
         findings = [*_bad(entry, replicas), *_unlocked(entry, unlocked), *_short(services, entry)]
         findings += _ahead(entry, now)
-        words = f"{name}: {entry.backup}, {_age(now - made_at(entry))} old, {_depth(replicas)}"
+        words = f"{name}: {entry.backup}, {about(now - made_at(entry))} old, {_depth(replicas)}"
         old = policy.schedule is None and now - made_at(entry) > MONTH
         findings += (
             [remark(BACKUPS, f"{words}; no schedule makes another", _BY_HAND.format(name))] if old else []
@@ -113,11 +114,6 @@ def _depth(replicas: Sequence[Replica]) -> str:
     good_ones = [replica for replica in replicas if replica.good]
     depths = {replica.verified or "never verified" for replica in good_ones}
     return f"good on {plural(len(good_ones), 'target')}, {' and '.join(sorted(map(str, depths)))}"
-
-
-def _age(seconds: float) -> str:
-    hours = int(max(0.0, seconds) // 3600)
-    return plural(hours, "hour") if hours < 48 else plural(hours // 24, "day")
 
 
 def replicas(

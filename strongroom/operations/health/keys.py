@@ -18,8 +18,8 @@ from strongroom.operations.health.replica import ENCRYPTION
 from strongroom.operations.key_management.health import DAY, FAILED, QUARTER, WARNING, events, proofs
 from strongroom.operations.key_management.usage import BY_LABEL, Opens, opens_with, pinned_key, stanza_key
 from strongroom.operations.services import Services
-from strongroom.operations.timestamps import rfc3339
 from strongroom.state.records import RunKind, RunState
+from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
 VERSIONED = BY_LABEL - {passphrase.TYPE}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 
+from strongroom.durations import measured
 from strongroom.errors import BackupOverdue, KeyUnproven, RunDegraded, RunFailed
 from strongroom.model import Depth
 from strongroom.operations import recorded_errors
@@ -23,9 +24,9 @@ from strongroom.operations.key_management.scheduled_check import CHECKED
 from strongroom.operations.runs.abandoned import is_abandoned
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.operations.timestamps import rfc3339
 from strongroom.schedule import last_slot
 from strongroom.state.records import CatalogEntry, Run, RunKind, RunState, StepKind, StepRow, StepState
+from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
 RUNS, SLOTS, DRILLS, KEYS, EMERGENCY = "runs", "slots", "drills", "keys", "emergency"
@@ -191,7 +192,7 @@ def _drill(run: Run, now: float) -> Finding:
     if run.state is RunState.FAILED:
         return wrong(DRILLS, RunFailed(f"{words}, and failed: {recorded_errors.apart(run.error)[0]}"))
     took = sum(run.facts.get(kind, {}).get("seconds", 0.0) for kind in _TIMED)
-    words += f", {took:.1f} s of {run.spec.options['objective_seconds']:g} s"
+    words += f", {measured(took)} of {run.spec.options['objective_seconds']:g} s"
     if run.state is RunState.DEGRADED:
         return wrong(DRILLS, RunDegraded(f"{words}: {recorded_errors.apart(run.error)[0]}"))
     if now - run.created_at > MONTH:

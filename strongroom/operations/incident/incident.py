@@ -34,9 +34,9 @@ from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.submit import Submitted
 from strongroom.operations.services import Pinned, Services
-from strongroom.operations.timestamps import rfc3339
 from strongroom.state.records import CatalogEntry
 from strongroom.targets.repaired import Objects
+from strongroom.timestamps import rfc3339
 
 
 class Affected(Struct, frozen=True, kw_only=True):

@@ -25,9 +25,9 @@ from strongroom.model import COMMAND, Secret
 from strongroom.operations.backup.capture import seal_into
 from strongroom.operations.backup.plan import PIECE_SECRETS
 from strongroom.operations.probe.transfer import Carried, Carrier, Pace
-from strongroom.operations.timestamps import rfc3339
 from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Target
+from strongroom.timestamps import rfc3339
 
 Progress = Callable[[int], object]
 

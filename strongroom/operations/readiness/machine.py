@@ -24,7 +24,7 @@ from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.key_management.diagnose import diagnose
 from strongroom.operations.readiness.libraries import INSTALL
-from strongroom.operations.timestamps import rfc3339
+from strongroom.timestamps import rfc3339
 
 ALGORITHMS, RANDOMNESS, CORES, SWAP = "algorithms", "randomness", "core-dumps", "swap"
 DISK, CLOCK = "disk", "clock"

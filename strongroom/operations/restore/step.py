@@ -33,10 +33,10 @@ from strongroom.operations.restore.restore import chosen, restore
 from strongroom.operations.restore.undo import undo_into
 from strongroom.operations.services import Services
 from strongroom.operations.shredding import record
-from strongroom.operations.timestamps import rfc3339
 from strongroom.state.records import Run, RunKind, Step, StepKind
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
+from strongroom.timestamps import rfc3339
 
 
 class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,8 +33,8 @@ from strongroom.keys.allof import AllOfIdentity
 from strongroom.model import Entry
 from strongroom.operations.layout import container_entry, container_name, manifest_name, sealed_receipt
 from strongroom.operations.restore.restore import Undo
-from strongroom.operations.timestamps import rfc3339
 from strongroom.sources import Source
+from strongroom.timestamps import rfc3339, unique
 
 
 def undo_into(
@@ -114,9 +114,8 @@ def _add(bundle: BundleWriter, name: str, content: bytes | bytearray) -> None:
 
 def _about(source: str) -> About:
     now = time.time()
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
     return About(
-        backup_id=f"{stamp}-{os.urandom(4).hex()}",
+        backup_id=unique(now),
         piece=0,
         pieces=1,
         source=source,

@@ -12,7 +12,7 @@ from strongroom.operations.shredding.key_versions import Epoch
 from strongroom.operations.shredding.plan import require_alone
 from strongroom.operations.shredding.record import Record, write
 from strongroom.operations.shredding.scope import Scope
-from strongroom.operations.timestamps import rfc3339
+from strongroom.timestamps import rfc3339
 
 
 def destroy_keys(

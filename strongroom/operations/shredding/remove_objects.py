@@ -21,6 +21,7 @@ from strongroom.operations.shredding.key_versions import Gone, envelopes_on, is_
 from strongroom.targets import Locking, Target
 from strongroom.targets.purging import purge
 from strongroom.targets.repaired import copies
+from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
 
@@ -93,7 +94,6 @@ def _removed(
     )
 
 
-TIME = "%Y-%m-%dT%H:%M:%SZ"
 """One form, so that the later of two is the greater."""
 
 EXCHANGED = "nothing of it is there, and there was: another medium may be in its place"
@@ -152,7 +152,7 @@ def _until(
 
 
 def _day(until: str) -> str:
-    return "" if until in ("", UNKNOWN) else datetime.fromisoformat(until).strftime(TIME)
+    return "" if until in ("", UNKNOWN) else rfc3339(datetime.fromisoformat(until))
 
 
 def _locks_end(target: Target, names: Sequence[str]) -> str:
@@ -161,7 +161,7 @@ def _locks_end(target: Target, names: Sequence[str]) -> str:
         return ""
     ends = [_lock_of(target, name) for name in names]
     known = [end for end in ends if end is not None]
-    return max(known).strftime(TIME) if known and len(known) == len(ends) else ""
+    return rfc3339(max(known)) if known and len(known) == len(ends) else ""
 
 
 def _lock_of(target: Locking, name: str) -> datetime | None:

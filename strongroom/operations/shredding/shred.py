@@ -8,7 +8,6 @@ nothing of it is left, or all that is left opens for keys that are proven to be 
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,7 +31,7 @@ from strongroom.operations.shredding.record import Record, Shredding, read, writ
 from strongroom.operations.shredding.remove_objects import look, remove
 from strongroom.operations.shredding.scope import CONFIRMER, Scope
 from strongroom.operations.shredding.verdict import judge
-from strongroom.operations.timestamps import rfc3339
+from strongroom.timestamps import rfc3339, unique
 
 
 def begin(services: Services, scope: Scope, plan: Plan, *, by: str) -> Intent:
@@ -52,9 +51,8 @@ def begin(services: Services, scope: Scope, plan: Plan, *, by: str) -> Intent:
         raise KeyShared(
             "Something changed since this was planned.", hint="Nothing was destroyed. Plan again."
         )
-    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     intent = Intent(
-        shred=f"{moment}-{os.urandom(4).hex()}",
+        shred=unique(time.time()),
         policy=plan.policy,
         at=rfc3339(time.time()),
         by=by,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from strongroom.model import Entry, Media, Secret, SecretBytes, Version, prepare
 from strongroom.sources.raft.about import TYPE, About, encode_about, part_name, split_name
 from strongroom.sources.raft.archive import Facts, check_archive
 from strongroom.sources.raft.spool import PART, Place, Spool, Spooling
-from strongroom.timestamps import compact
+from strongroom.timestamps import unique
 from strongroom.vault.client import Vault
 from strongroom.vault.failures import Denied, VaultError
 from strongroom.vault.rights import Need, Right, rights
@@ -77,7 +76,7 @@ class RaftSource:
         """Take a snapshot, and yield an entry for each of its parts and one about them."""
         try:
             self._spool.forget_older(self._keep)
-            about = self._take(f"{compact(time.time())}-{os.urandom(4).hex()}")
+            about = self._take(unique(time.time()))
         except VaultError as error:
             raise self._refused(error) from None
         except TargetError as error:

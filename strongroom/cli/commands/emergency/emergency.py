@@ -21,6 +21,7 @@ from strongroom.errors import (
     TargetUnavailable,
     UsageError,
 )
+from strongroom.timestamps import for_people
 from strongroom.words import nearest
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _standing(name: str, policy: PolicySettings, built: Services) -> Standing:
 
 def _status(found: Standing, built: Services, output: Output) -> None:
     from strongroom.operations.emergency.medium import State, remind  # noqa: PLC0415
-    from strongroom.operations.timestamps import if_any  # noqa: PLC0415
+    from strongroom.timestamps import if_any  # noqa: PLC0415
 
     remind(built, found)
     document = {
@@ -105,12 +106,12 @@ def _status(found: Standing, built: Services, output: Output) -> None:
     output.answer(document, _standing_lines(found))
     if found.state is State.OVERDUE:
         raise BackupOverdue(
-            f"The emergency backup '{found.policy}' is overdue since {render_run.stamp(found.due_at or 0)}."
+            f"The emergency backup '{found.policy}' is overdue since {for_people(found.due_at or 0)}."
         )
 
 
 def _standing_lines(found: Standing) -> Iterator[str]:
-    due = f", due since {render_run.stamp(found.due_at)}" if found.due_at and found.state != "done" else ""
+    due = f", due since {for_people(found.due_at)}" if found.due_at and found.state != "done" else ""
     yield f"emergency policy '{found.policy}': {found.state}{due}"
     yield f"  newest backup: {found.backup or 'none yet'}"
     yield from (f"  medium '{name}' is away: {why}" for name, why in found.absent.items())

@@ -6,6 +6,7 @@ import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING
 
+from strongroom import durations
 from strongroom.cli.commands.health import render_alerts
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural
@@ -50,15 +51,13 @@ def _address(word: str) -> str:
 
 
 def _age(word: str) -> int:
-    from strongroom.config.fields import Unfit, parse_duration  # noqa: PLC0415
-
     try:
-        found = parse_duration(word)
-    except Unfit:
-        found = 0
-    if not LEAST <= found <= MOST:
+        seconds = int(durations.parse(word))
+    except ValueError:
+        seconds = 0
+    if not LEAST <= seconds <= MOST:
         raise ArgumentTypeError("is a length of time from 1m to 366d, such as 48h")
-    return found
+    return seconds
 
 
 def _alerts(arguments: Namespace, output: Output) -> None:

@@ -46,7 +46,7 @@ def lines(found: Found, limits: Limits, mail: Mail) -> Iterator[str]:
 
 
 def _row(one: Freshness) -> tuple[str, str, str, str, str]:
-    from strongroom.operations.alerts.format import about  # noqa: PLC0415 - not for '--help'
+    from strongroom.durations import about  # noqa: PLC0415 - not for '--help'
 
     judged = one.judged
     return (
@@ -121,7 +121,7 @@ def _of_alert(alert: Alert) -> dict[str, object]:
 
 
 def _of_policy(one: Freshness) -> dict[str, object]:
-    from strongroom.operations.timestamps import rfc3339  # noqa: PLC0415
+    from strongroom.timestamps import rfc3339  # noqa: PLC0415
 
     judged = one.judged
     return {

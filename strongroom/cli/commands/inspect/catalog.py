@@ -11,15 +11,14 @@ import msgspec
 from strongroom.cli.parser import Parser
 from strongroom.cli.shared import backup_options, trust
 from strongroom.cli.shared.backup_argument import target_of
-from strongroom.cli.shared.render_run import stamp
 from strongroom.cli.shared.settings import run_store
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.numbers import limit
 from strongroom.cli.terminal.output import Output, plural, size, table
 from strongroom.errors import LeftAside, MissingPiece, UntrustedSigner
-from strongroom.operations.timestamps import if_any
 from strongroom.state.records import CatalogEntry, Replica
+from strongroom.timestamps import for_people, if_any
 
 if TYPE_CHECKING:
     from strongroom.operations.archive.catalog import Rebuilt
@@ -154,7 +153,7 @@ def _cell(replica: Replica, unlocked: Mapping[str, str]) -> str:
     lacks = ", NOT LOCKED" if replica.target in unlocked else ""
     if not replica.verified_at:
         return f"good, never verified{lacks}"
-    return f"{replica.verified} {stamp(replica.verified_at)}{lacks}"
+    return f"{replica.verified} {for_people(replica.verified_at)}{lacks}"
 
 
 COMMANDS = {

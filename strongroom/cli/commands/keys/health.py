@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 from strongroom.cli.parser import Parser
 from strongroom.cli.shared import identities, identity_options, recipients
-from strongroom.cli.shared.render_run import stamp
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, table
 from strongroom.cli.terminal.progress import counting
 from strongroom.errors import KeyUnproven
-from strongroom.operations.timestamps import if_any
+from strongroom.timestamps import for_people, if_any
 
 if TYPE_CHECKING:
     from strongroom.operations.key_management.health import Due, Tried
@@ -110,7 +109,7 @@ def _lines(tried: Sequence[Tried], late: Sequence[Due], unread: dict[str, str]) 
     ]
     yield from table(("KEY", "POLICY", "BACKUPS", "OUTCOME", "TOOK", "BY"), rows) if rows else ()
     for one in late:
-        last = f"last proven {stamp(one.last)}" if one.last else "never proven"
+        last = f"last proven {for_people(one.last)}" if one.last else "never proven"
         yield f"{one.label or one.key}: {'overdue' if one.overdue else 'due soon'}, {last}"
     yield from (f"{backup}: not looked at: {why}" for backup, why in unread.items())
 

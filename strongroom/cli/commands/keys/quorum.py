@@ -118,8 +118,8 @@ def _held(
     import time  # noqa: PLC0415 - as below
 
     from strongroom.keys.quorum.ceremony import Ceremony  # noqa: PLC0415 - cryptography
-    from strongroom.operations.timestamps import rfc3339  # noqa: PLC0415
     from strongroom.system.atomic_file import refuse_existing, write_whole  # noqa: PLC0415
+    from strongroom.timestamps import rfc3339  # noqa: PLC0415
 
     ceremony.require_terminal()
     refuse_existing(path, replace=False)

@@ -12,20 +12,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from strongroom import __version__
-from strongroom.cli.shared import backup_options, estimate
+from strongroom import __version__, durations
+from strongroom.cli.shared import backup_options
 from strongroom.cli.shared.restore_source import Origin
 from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.output import Output, encode, fields, plural
 from strongroom.cli.terminal.stopping import Terminated
 from strongroom.container.manifest import Manifest
+from strongroom.durations import measured
 from strongroom.errors import RunDegraded, StrongroomError, UsageError
 from strongroom.model import Depth, Selection
 from strongroom.operations.recovery_objective import OBJECTIVES, Scope
 from strongroom.operations.rehearsal.local import Part, Phases
 from strongroom.operations.restore.journal import Restored
-from strongroom.operations.timestamps import rfc3339
 from strongroom.system.atomic_file import refuse_existing, write_whole
+from strongroom.timestamps import rfc3339
 
 
 class Record:
@@ -137,10 +138,10 @@ class Record:
         if self._scope is not Scope.SINGLE:
             yield "counts", "the backup holds what its manifest says" if manifest is not None else None
         yield from self._would_pairs()
-        spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.phases.seconds.items())
-        yield "took", f"{self.ended():.1f} s: {spent}"
+        spent = ", ".join(f"{name} {measured(seconds)}" for name, seconds in self.phases.seconds.items())
+        yield "took", f"{measured(self.ended())}: {spent}"
         if self.least is not None:
-            yield "at least", f"'{self.to}' takes {estimate.duration(self.least)} for so much"
+            yield "at least", f"'{self.to}' takes {durations.at_least(self.least)} for so much"
         whose = "as given" if self._given else f"for {_SCOPES[self._scope]}"
         yield "objective", f"{self.objective:g} s ({whose}): {'missed' if self._problems else 'met'}"
 

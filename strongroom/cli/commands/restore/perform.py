@@ -7,7 +7,6 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from secrets import token_hex
 from shlex import quote
 from typing import Any
 
@@ -32,8 +31,8 @@ from strongroom.operations.restore.journal import (
     interrupted,
 )
 from strongroom.operations.restore.restore import Action, Choose, Planned, Side, Undo, plan_restore, restore
-from strongroom.operations.timestamps import rfc3339
 from strongroom.sources import Destination
+from strongroom.timestamps import rfc3339, unique
 
 NAMED = 100
 """Secrets that are named for each thing that happens to them, unless all are asked for."""
@@ -60,8 +59,7 @@ class Job:
         self._origin = origin
         self._overwrite = overwrite
         self._undo: Undo | None = None
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        self._folder = here.state_dir / "undo" / f"{stamp}-{token_hex(4)}"
+        self._folder = here.state_dir / "undo" / unique(time.time())
         self._account = Account()
         self._earlier: list[Interrupted] = []
         self._planned = _Plan(every=self._names)

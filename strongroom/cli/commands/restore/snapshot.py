@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from secrets import token_hex
 from shlex import quote
 from shutil import rmtree
 from typing import TYPE_CHECKING
@@ -28,6 +27,7 @@ from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.archive.select_backup import Choice, Chooser, said
 from strongroom.operations.restore.restore import SNAPSHOT
+from strongroom.timestamps import unique
 
 if TYPE_CHECKING:
     from strongroom.container.manifest import Manifest
@@ -202,8 +202,7 @@ class _WayBack:
     """What the server holds now, sealed for whoever opens the backup that replaces it."""
 
     def __init__(self, here: Place, openers: list[Opener], manifest: Manifest) -> None:
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        self.folder = here.state_dir / "undo" / f"{stamp}-{token_hex(4)}"
+        self.folder = here.state_dir / "undo" / unique(time.time())
         self._here = here
         self._openers = openers
         self._manifest = manifest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import socket
 import time
 from argparse import ArgumentParser, Namespace
@@ -20,6 +19,7 @@ from strongroom.cli.terminal.output import Output, encode, plural
 from strongroom.errors import MissingPiece, RunDegraded, RunFailed, StrongroomError, UsageError, WrongKey
 from strongroom.model import COMMAND
 from strongroom.state.records import Run
+from strongroom.timestamps import unique
 
 if TYPE_CHECKING:
     from strongroom.operations.archive.quarantine import Unmarked
@@ -66,8 +66,8 @@ def _open(arguments: Namespace, output: Output) -> None:
     from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415 - the run store
     from strongroom.operations.incident.incident import open_incident, record, secrets_of  # noqa: PLC0415
     from strongroom.operations.rotation.outcome import results as results_of  # noqa: PLC0415
-    from strongroom.operations.timestamps import rfc3339  # noqa: PLC0415
     from strongroom.system.atomic_file import refuse_existing, write_whole  # noqa: PLC0415
+    from strongroom.timestamps import rfc3339  # noqa: PLC0415
 
     for path in filter(None, (arguments.output, arguments.secrets)):
         refuse_existing(path, replace=False)
@@ -78,7 +78,7 @@ def _open(arguments: Namespace, output: Output) -> None:
     prompts.confirm("This quarantines backups and seals them anew", force=arguments.force)
     made = open_incident(
         built,
-        name=f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(4).hex()}",
+        name=unique(time.time()),
         by=_by(),
         reason=arguments.reason,
         key=_key(arguments.key, found) if arguments.key else "",

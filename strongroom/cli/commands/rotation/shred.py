@@ -15,6 +15,7 @@ from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural, verb
 from strongroom.errors import ConfirmationRequired, ShredPending, UsageError
+from strongroom.timestamps import rfc3339
 
 if TYPE_CHECKING:
     from strongroom.operations.services import Services
@@ -107,7 +108,7 @@ def _moment(text: str) -> str:
         raise UsageError("--before takes a date (2026-11-26) or a time (2026-11-26T08:00:00Z).") from None
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
-    return found.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rfc3339(found)
 
 
 def _confirm(arguments: Namespace) -> None:
@@ -174,7 +175,7 @@ def _status(backups: Sequence[str], output: Output) -> None:
 
     from strongroom.cli.shared.settings import run_store  # noqa: PLC0415
     from strongroom.operations.shredding.record import events, read  # noqa: PLC0415
-    from strongroom.operations.timestamps import rfc3339  # noqa: PLC0415
+    from strongroom.timestamps import rfc3339  # noqa: PLC0415
 
     store = run_store()
     record = read(store, trust.trusted(place.find()))

@@ -13,8 +13,8 @@ from strongroom.cli.terminal.numbers import limit
 from strongroom.cli.terminal.output import Output, table
 from strongroom.errors import RunEnded, RunFailed, RunNotFound, UsageError
 from strongroom.model import COMMAND
-from strongroom.operations.timestamps import if_any
 from strongroom.state.records import RunState
+from strongroom.timestamps import for_people, if_any
 
 if TYPE_CHECKING:
     from strongroom.config import Settings
@@ -62,7 +62,7 @@ def _list(output: Output, limit: int) -> None:
             run.spec.kind.value,
             run.spec.policy,
             render_run.ABANDONED if run.id in gone else run.state.value,
-            render_run.stamp(run.created_at),
+            for_people(run.created_at),
             f"{render_run.seconds(run):.1f}",
         )
         for run in runs

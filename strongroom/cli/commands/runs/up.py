@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, in_line
+from strongroom.durations import measured
 
 if TYPE_CHECKING:
     from logging import LogRecord
@@ -105,7 +106,7 @@ def _tell(line: Mapping[str, Any], output: Output) -> None:
     who = f"{str(line['at'])[:19]}Z {line['kind']} of '{line['policy']}'"
     see = f"See 'strongroom status {line['run']}'."
     if event == "run-done":
-        output.note(f"{who}: done in {line['seconds']:.1f} s ({line['run']})")
+        output.note(f"{who}: done in {measured(line['seconds'])} ({line['run']})")
     elif event == "run-cancelled":
         output.note(f"{who}: cancelled ({line['run']})")
     else:

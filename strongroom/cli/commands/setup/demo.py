@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural, size
+from strongroom.durations import measured
 from strongroom.errors import VerificationFailed
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _end(report: dict[str, Any], output: Output) -> None:
         for r in report["regions"]
     ]
     print_table("Where it lies", ("Region", "Size", "State", "Verified to"), regions, right=(1,))
-    stages = [(took["stage"], f"{took['seconds']:.1f} s", took["detail"]) for took in report["stages"]]
+    stages = [(took["stage"], measured(took["seconds"]), took["detail"]) for took in report["stages"]]
     print_table("How long each step took", ("Step", "Time", "What"), stages, right=(1,))
     output.answer(report, ["", f"All of it held, in {report['seconds']:.0f} s. Nothing is left running."])
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version
+from strongroom.timestamps import rfc3339
 
 COUNT = 1_000
 SEED = 20_260_101
@@ -51,9 +52,9 @@ def _secret(chance: random.Random, number: int) -> Secret:
             if place == "production" and category in ("database", "signing")
             else "normal",
         },
-        created_at=_stamp(created),
+        created_at=rfc3339(created),
         updated_at=versions[-1].created_at,
-        expires_at=_stamp(datetime(2027, 1, 1, tzinfo=UTC) + timedelta(days=chance.randrange(700))),
+        expires_at=rfc3339(datetime(2027, 1, 1, tzinfo=UTC) + timedelta(days=chance.randrange(700))),
         rotation=Rotation(days=days),
         metadata={"owner": f"{team}-oncall@example.org"},
     )
@@ -61,11 +62,7 @@ def _secret(chance: random.Random, number: int) -> Secret:
 
 def _version(value: bytes, number: int, at: datetime) -> Version:
     media = Media.JSON if value[:1] == b"{" else Media.TEXT
-    return Version(number=number, value=SecretBytes(value), media=media, created_at=_stamp(at))
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Version(number=number, value=SecretBytes(value), media=media, created_at=rfc3339(at))
 
 
 def _password(chance: random.Random) -> bytes:
