@@ -80,8 +80,10 @@ chaos: services $(DEV_READY) ## RUNS=50 backups from SEED=1 on while processes, 
 chaos-kills: services $(DEV_READY) ## the same with kills alone, of each kind of process, and large backups; takes an hour
 	@$(WITH_PATH) python -m tests.chaos --runs $(RUNS) --seed $(SEED) --lanes $(JOBS) $(CHAOS)
 
-docs: ## check that the documents' links and make targets lead somewhere
-	@"$$(sh scripts/find-python)" scripts/check_docs.py
+docs: $(DEV_READY) ## build the site of the documents into build/site, without a network
+	@$(BIN)/python scripts/check_docs.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "The site is in build/site. With its search: python3 -m http.server --directory build/site"
 
 ##@ Keep it in order
 
