@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from celery.exceptions import Retry
 
-from strongroom.errors import RunFailed
+from strongroom.operations.errors import RunFailed
 from strongroom.state.records import RunState, StepKind
 from workers import telemetry
 from workers.app import app

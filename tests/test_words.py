@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import VerificationFailed
+from strongroom.container.errors import VerificationFailed
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.targets.memory import MemoryTarget
 from strongroom.words import plural, verb

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from strongroom.errors import MessageRefused, NotYetSeen
 from strongroom.keys.keyring import Keyring
+from strongroom.operations.errors import MessageRefused, NotYetSeen
 from workers.envelope import SignedDict, open_, seal
 from workers.messages import dumps
 from workers.names import CONTROL

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ca
 from celery import Task
 from celery.exceptions import Retry, SoftTimeLimitExceeded
 
-from strongroom.errors import RunFailed, StrongroomError
+from strongroom.errors import StrongroomError
+from strongroom.operations.errors import RunFailed
 from workers import logs
 from workers.app import Strongroom, app
 from workers.deadline import deadline

@@ -26,7 +26,8 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError, ReadOnlyErro
 from redis.retry import Retry
 
 from strongroom.config import BrokerSettings, Settings
-from strongroom.errors import BrokerUnavailable, ConfigError
+from strongroom.errors import ConfigError
+from workers.errors import BrokerUnavailable
 from workers.paths import broker_data, broker_file, broker_socket, private_folder
 
 ANSWER_SECONDS: Final = 1.0

@@ -14,7 +14,7 @@ from typing import Any
 
 from celery.worker.consumer import Consumer
 
-from strongroom.errors import MessageRefused
+from strongroom.operations.errors import MessageRefused
 from workers.messages import check_task
 from workers.refusals import QUIET_SECONDS, Refusals, admit, reason_of
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Final, ParamSpec, 
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from strongroom.errors import ConfigError, RunNotFound, StateUnavailable, StrongroomError
+from strongroom.errors import ConfigError, StrongroomError
+from strongroom.state.errors import RunNotFound, StateUnavailable
 from workers import acknowledged, broker, status
 from workers.app import Strongroom, app
 from workers.base import StrongroomTask, TypedTask

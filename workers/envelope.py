@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import msgspec
 
+from strongroom.container.errors import Tampered
 from strongroom.container.signing import SIGNATURE, Signer, verify_any
-from strongroom.errors import MessageRefused, Tampered
+from strongroom.operations.errors import MessageRefused
 
 CONTENT_TYPE: Final = "application/x-strongroom-signed"
 SERIALIZER: Final = "strongroom-signed"

@@ -17,8 +17,8 @@ from kombu.serialization import register
 from kombu.utils.json import dumps as _kombu_dumps
 from kombu.utils.objects import cached_property
 
-from strongroom.errors import MessageRefused
 from strongroom.keys.keyring import Keyring
+from strongroom.operations.errors import MessageRefused
 from workers.envelope import CONTENT_TYPE, SERIALIZER, Opened, SignedDict, SignedList, open_, seal
 from workers.names import QUEUE_OF
 from workers.refusals import reason_of

@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from strongroom.errors import MessageRefused, StrongroomError
+from strongroom.errors import StrongroomError
+from strongroom.operations.errors import MessageRefused
 
 log = logging.getLogger(__name__)
 

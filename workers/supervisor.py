@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.config import Settings
-from strongroom.errors import BrokerUnavailable, StateFull, UsageError
+from strongroom.errors import UsageError
 from strongroom.keys.roles import load_or_create_role
+from strongroom.state.errors import StateFull
 from workers import broker, environment, names, paths, stand_in, status
 from workers.alarm import Alarm
+from workers.errors import BrokerUnavailable
 from workers.outlet import LogFile, OnLine, Outlet
 from workers.pools import POOLS
 from workers.process import Child

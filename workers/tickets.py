@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from strongroom.errors import MessageRefused
+from strongroom.operations.errors import MessageRefused
 from strongroom.state.records import Step, StepKind, Ticket
 
 VERSION: Final = 1

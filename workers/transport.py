@@ -20,8 +20,8 @@ from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel, QoS, Transport
 from redis.exceptions import ResponseError
 
-from strongroom.errors import MessageRefused
 from strongroom.model import prepare
+from strongroom.operations.errors import MessageRefused
 from workers.refusals import admit
 
 Refuse = Callable[[MessageRefused], None]

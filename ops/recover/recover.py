@@ -59,9 +59,9 @@ Record = dict[str, Any]
 
 # -- how it fails: FORMAT.md says which class of failure belongs to which family -----------------
 
-CODES = {"Refused": 4, "CannotOpen": 10, "Damaged": 11, "Missing": 12, "LeftAside": 104}
+CODES = {"Refused": 4, "CannotOpen": 10, "Damaged": 11, "Missing": 12, "Untrusted": 13, "LeftAside": 70}
 ADVICE = {
-    "Refused": "Compare the fingerprint with the recovery kit; then give it with --signer.",
+    "Untrusted": "Compare the fingerprint with the recovery kit; then give it with --signer.",
     "CannotOpen": "Nothing is known to be damaged. Try another passphrase, key file or private key.",
     "LeftAside": "Compare with another copy of this backup, which may be newer.",
 }
@@ -254,8 +254,8 @@ class Keys:
         installation, role = unhex(certificate["installation"]), certificate["role"]
         check_signature(installation, "certificate", canonical(unsigned), unhex(certificate["signature"]))
         name = "sr1:" + sha256(installation).hex()
-        need(role in ROLES[kind], f"The key of role '{role}' does not sign a {kind}.", "Refused")
-        need(not self.signers or name in self.signers, f"Signed by installation {name}.", "Refused")
+        need(role in ROLES[kind], f"The key of role '{role}' does not sign a {kind}.", "Untrusted")
+        need(not self.signers or name in self.signers, f"Signed by installation {name}.", "Untrusted")
         return name
 
 CERTIFICATE = {
@@ -894,7 +894,7 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001 - its text, and a traceback's lines, may quote a key or a value
         line = traceback.extract_tb(error.__traceback__)[-1].lineno
         note(f"A fault of this program ({type(error).__name__} at line {line}).")
-        return 70
+        return 1
 
 if __name__ == "__main__":
     sys.exit(main())

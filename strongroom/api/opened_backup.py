@@ -13,28 +13,26 @@ from typing import TypeVar
 
 from strongroom.config import Settings, load_settings
 from strongroom.container.bundle import BundleReader
+from strongroom.container.errors import WrongKey
 from strongroom.container.kinds import HEAD, FileKind, sniff
 from strongroom.container.manifest import Manifest, open_manifest
 from strongroom.container.ranges import FileReader
 from strongroom.container.signing import Signers
-from strongroom.errors import (
-    KeyServiceUnavailable,
-    NothingOpens,
-    SecretNotFound,
-    TargetUnavailable,
-    UsageError,
-    WrongKey,
-)
+from strongroom.errors import UsageError
 from strongroom.keys import Opener
 from strongroom.keys.allof import AllOfIdentity
+from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret
 from strongroom.operations.archive.open import Backup, Objects, manifest_bytes, read_manifest
 from strongroom.operations.archive.single_container import LoneContainer
 from strongroom.operations.archive.unlisted_objects import look_beside, said
+from strongroom.operations.errors import NothingOpens
 from strongroom.operations.evidence import access_log
+from strongroom.sources.errors import SecretNotFound
 from strongroom.targets.directory import MARKER, DirectoryTarget
+from strongroom.targets.errors import TargetUnavailable
 
 T = TypeVar("T")
 Identities = str | Path | Opener | Sequence[str | Path | Opener]

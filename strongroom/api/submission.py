@@ -7,8 +7,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from strongroom.errors import NotYetSeen, RunDegraded, RunFailed
 from strongroom.operations import recorded_errors
+from strongroom.operations.errors import NotYetSeen, RunDegraded, RunFailed
 from strongroom.state.records import Run, RunState
 from strongroom.state.store import RunStore
 

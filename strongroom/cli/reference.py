@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from typing import Any
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Final
 
-from strongroom import errors
 from strongroom.cli.parser import load, parser_of
 from strongroom.cli.table import COMMANDS, GROUPS
 from strongroom.cli.terminal import failures
-from strongroom.errors import StrongroomError
+from strongroom.errors import FAMILIES, MODULES, StrongroomError
 
 _HEAD = """\
 # Commands
@@ -41,11 +42,13 @@ _CODES = """\
 
 <!-- Made from the code: python scripts/make_reference.py -->
 
-Every error ends a command with the code in this table. With `--json` the document names the error as `code`.
+The exit code of a command names a *family* of errors, which is what a shell script needs.
+The error itself has a name, which stands in the first line on stderr.
+With `--json` the document names the error as `code`, beside its `family` and `exit_code`.
 
-| Code | Name | Meaning | What to do |
-|---:|---|---|---|
-| 0 | | It worked, to the depth that the answer says. | |
+| Code | Family | Meaning |
+|---:|---|---|
+| 0 | | The command did its work, to the depth that the answer says. |
 """
 
 
@@ -104,33 +107,42 @@ def _row(action: argparse.Action) -> str:
 
 
 def _codes() -> Iterator[str]:
-    own = [
-        (failures.UNEXPECTED, "", "A fault of Strongroom's own.", "Report it, with the line that it prints."),
-        (
-            failures.INTERRUPTED,
-            "",
-            "Interrupted by Ctrl-C; nothing half-written was left, or it says so.",
-            "",
-        ),
-        (failures.BROKEN_PIPE, "", "Whoever read the output stopped reading.", ""),
-        (
-            failures.TERMINATED,
-            "",
-            "Asked to end (SIGTERM); nothing half-written was left, or it says so.",
-            "",
-        ),
-    ]
-    typed = [(k.exit_code, k.__name__, failures.meaning_of(k), k.default_hint) for k in kinds()]
-    for code, name, meaning, hint in sorted([*typed, *own]):
-        yield f"| {code} | {f'`{name}`' if name else ''} | {_cell(meaning)} | {_cell(hint)} |\n"
+    """Yield a row for each exit code, then a table of each family's errors."""
+    families = {kind.exit_code: (f"`{kind.family}`", failures.meaning_of(kind)) for kind in FAMILIES}
+    for code, (name, meaning) in sorted((_OWN_CODES | families).items()):
+        yield f"| {code} | {name} | {_cell(meaning)} |\n"
+    for family in FAMILIES:
+        yield f"\n## {family.family} ({family.exit_code})\n\n"
+        yield "| Error | Meaning | What to do |\n|---|---|---|\n"
+        yield from (
+            _error(kind) for kind in (family, *leaves()) if issubclass(kind, family) and kind.default_hint
+        )
 
 
-def kinds() -> list[type[StrongroomError]]:
-    """Return every error there is, but for those that only group others."""
-    found = [
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, StrongroomError)
+_OWN_CODES: Final = {
+    failures.UNEXPECTED: ("", "Strongroom itself failed. Please report it, with the line that it prints."),
+    failures.INTERRUPTED: ("", "Ctrl-C ended it. It left nothing half-written, or says what it left."),
+    failures.BROKEN_PIPE: ("", "The program that read the output stopped reading."),
+    failures.TERMINATED: ("", "SIGTERM ended it. It left nothing half-written, or says what it left."),
+}
+
+
+def _error(kind: type[StrongroomError]) -> str:
+    return f"| `{kind.__name__}` | {_cell(failures.meaning_of(kind))} | {_cell(kind.default_hint)} |\n"
+
+
+def leaves() -> list[type[StrongroomError]]:
+    """Return every error that belongs to a family."""
+    modules = (*MODULES, "strongroom.config.problems", "strongroom.cli.errors", "workers.errors")
+    return [kind for name in modules for kind in _defined(import_module(name)) if kind.family]
+
+
+def _defined(module: ModuleType) -> list[type[StrongroomError]]:
+    return [
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, StrongroomError) and kind.__module__ == module.__name__
     ]
-    return [kind for kind in found if kind.default_hint or not kind.__subclasses__()]
 
 
 def _cell(text: str) -> str:

@@ -9,7 +9,7 @@ from msgspec import Struct
 from strongroom.container import canonical, digests
 from strongroom.container.canonical import unhex
 from strongroom.container.derive import KEY_SIZE
-from strongroom.errors import Malformed
+from strongroom.container.errors import Malformed
 from strongroom.model import prepare
 
 

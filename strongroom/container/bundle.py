@@ -28,22 +28,19 @@ from msgspec import Struct
 from strongroom.container import canonical
 from strongroom.container.canonical import unhex
 from strongroom.container.ending import SEARCH, binary_ending, check_binary_ending
-from strongroom.container.ranges import FileReader, Part, RangeReader, read_exactly
-from strongroom.errors import (
-    Conflict,
+from strongroom.container.errors import (
     Malformed,
     MissingPiece,
     NotABackup,
     Tampered,
-    TargetError,
-    TargetFull,
-    TargetReadOnly,
     Truncated,
     UnsupportedVersion,
     VerificationFailed,
-    WouldOverwrite,
 )
+from strongroom.container.ranges import FileReader, Part, RangeReader, read_exactly
+from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo, prepare
+from strongroom.system.errors import Conflict, TargetFull, TargetReadOnly, WouldOverwrite
 
 MAGIC = b"SRBF\r\n\x1a\n"
 END = b"\nSRBFEND"

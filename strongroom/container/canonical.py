@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from strongroom.errors import Malformed
+from strongroom.container.errors import Malformed
 
 T = TypeVar("T")
 

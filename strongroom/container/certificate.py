@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
 from strongroom.container import canonical
+from strongroom.container.errors import Malformed, Tampered, UntrustedSigner
 from strongroom.container.signing import SIGNERS, Signer, Signers, fingerprint, verify
-from strongroom.errors import Malformed, Tampered, UntrustedSigner
 from strongroom.model import prepare
 from strongroom.timestamps import rfc3339
 

@@ -8,13 +8,13 @@ from msgspec import Struct
 
 from strongroom.container import layout
 from strongroom.container.certificate import Certificate
+from strongroom.container.errors import VerificationFailed
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.outer import read_outer, read_segments
 from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import open_index
 from strongroom.container.segment import split_rows
 from strongroom.container.writer import Sealed, fold_segment
-from strongroom.errors import VerificationFailed
 
 
 class Scrubbed(Struct, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ def check_sealed(reader: RangeReader, sealed: Sealed) -> None:
     what it was made of: counts, compressed rows, digests and values. (That the rows come back
     from their compression was seen when they were compressed.)
 
-    Raises :class:`~strongroom.errors.VerificationFailed` if anything differs, or what
+    Raises :class:`~strongroom.container.errors.VerificationFailed` if anything differs, or what
     :meth:`reader.Container.open` raises if it does not even open.
     """
     outer = read_outer(reader, trusted=None)

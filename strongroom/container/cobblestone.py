@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from strongroom.errors import Malformed, Tampered, Truncated
+from strongroom.container.errors import Malformed, Tampered, Truncated
 
 Buffer = bytes | bytearray | memoryview
 
@@ -39,8 +39,8 @@ def sealed_length(length: int) -> int:
 def plain_length(length: int) -> int:
     """Return the plaintext's length for a message of ``length`` bytes.
 
-    Raises :class:`~strongroom.errors.Truncated` or
-    :class:`~strongroom.errors.Malformed` for a length that no message has.
+    Raises :class:`~strongroom.container.errors.Truncated` or
+    :class:`~strongroom.container.errors.Malformed` for a length that no message has.
     """
     whole, last = divmod(length - PREFIX, CHUNK + TAG)
     if length < PREFIX + TAG or last == 0:

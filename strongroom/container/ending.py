@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from strongroom.errors import Malformed, Tampered, Truncated
+from strongroom.container.errors import Malformed, Tampered, Truncated
 
 _LAST = struct.Struct(">Q8s")
 SEARCH = 4096

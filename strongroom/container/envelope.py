@@ -11,8 +11,8 @@ from msgspec import Struct
 from strongroom.container import canonical, document
 from strongroom.container.certificate import ENVELOPE_ROLES, Certificate, CertifiedSigner
 from strongroom.container.document import Kind
+from strongroom.container.errors import Malformed, Stale, Tampered
 from strongroom.container.wrapping import FileKeyWrap, WrappingKeyRecord
-from strongroom.errors import Malformed, Stale, Tampered
 from strongroom.model import prepare
 
 MAX_ENVELOPE = 256 * 1024

@@ -7,8 +7,8 @@ import hmac
 from strongroom.container import cobblestone, derive, layout
 from strongroom.container.cobblestone import Buffer
 from strongroom.container.derive import Random, hkdf, require_key
+from strongroom.container.errors import Tampered
 from strongroom.container.layout import Header, header_prefix, message_context
-from strongroom.errors import Tampered
 
 _LABELS = {layout.VALUES: derive.VALUES, layout.ROWS: derive.ROWS, layout.INDEX: derive.INDEX}
 

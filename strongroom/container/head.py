@@ -10,7 +10,7 @@ from strongroom.container import canonical, document
 from strongroom.container.canonical import unhex
 from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
 from strongroom.container.document import Kind
-from strongroom.errors import Malformed
+from strongroom.container.errors import Malformed
 from strongroom.model import prepare
 
 HEAD = Kind("head", "ledger head", MANIFEST_ROLES)

@@ -11,7 +11,7 @@ import struct
 
 from msgspec import Struct
 
-from strongroom.errors import Malformed, UnsupportedVersion
+from strongroom.container.errors import Malformed, UnsupportedVersion
 
 MAGIC = b"SRCT\r\n\x1a\n"
 END = b"\nSRCTEND"

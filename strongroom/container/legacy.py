@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 
-from strongroom.errors import Malformed, NotABackup, Truncated, WrongKey
+from strongroom.container.errors import Malformed, NotABackup, Truncated, WrongKey
 
 SALT = 16
 ITERATIONS = 100_000

@@ -15,9 +15,9 @@ from strongroom.container.canonical import check_hex, printable, unhex
 from strongroom.container.certificate import MANIFEST_ROLES, Certificate, CertifiedSigner, require_in_time
 from strongroom.container.digests import SIZE
 from strongroom.container.document import Kind
+from strongroom.container.errors import Malformed, Tampered
 from strongroom.container.receipt import Receipt, verify_receipt
 from strongroom.container.signing import fingerprint
-from strongroom.errors import Malformed, Tampered
 from strongroom.model import prepare
 
 MANIFEST = Kind("manifest", "manifest", MANIFEST_ROLES)

@@ -13,7 +13,7 @@ from msgspec import Struct
 from strongroom.container import canonical, document
 from strongroom.container.certificate import MANIFEST_ROLES, Certificate, CertifiedSigner, require_in_time
 from strongroom.container.document import Kind
-from strongroom.errors import Malformed
+from strongroom.container.errors import Malformed
 from strongroom.model import prepare
 
 MARK = Kind("quarantine", "quarantine mark", MANIFEST_ROLES)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Protocol, Self
 
-from strongroom.errors import Truncated
+from strongroom.container.errors import Truncated
 from strongroom.words import plural
 
 
@@ -70,7 +70,7 @@ class Part:
 
 
 def read_exactly(reader: RangeReader, offset: int, length: int) -> bytes:
-    """Read ``length`` bytes or raise :class:`~strongroom.errors.Truncated`."""
+    """Read ``length`` bytes or raise :class:`~strongroom.container.errors.Truncated`."""
     data = reader.read(offset, length)
     if len(data) != length:
         raise Truncated(f"Expected {plural(length, 'byte')} at offset {offset}, got {len(data)}.")

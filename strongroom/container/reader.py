@@ -11,6 +11,7 @@ from strongroom.container.about import About, Index, decode_index
 from strongroom.container.certificate import Certificate
 from strongroom.container.digests import SIZE, name_hash, name_hashes
 from strongroom.container.envelope import choose
+from strongroom.container.errors import Malformed, Tampered
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.outer import Outer, read_outer, read_rows, read_segment
@@ -19,7 +20,6 @@ from strongroom.container.rows import Row, stored, to_secret, to_secrets
 from strongroom.container.segment import Rows, check_values, unpack_rows
 from strongroom.container.stanza import Identity
 from strongroom.container.wrapping import WrappingKeyRecord, unlock
-from strongroom.errors import Malformed, Tampered
 from strongroom.model import Secret
 
 

@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import asdict, replace
 
 from strongroom import freeform
-from strongroom.errors import Malformed
+from strongroom.container.errors import Malformed
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
 
 

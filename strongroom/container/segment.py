@@ -8,8 +8,8 @@ import zstandard
 from msgspec import Struct
 
 from strongroom.container.digests import SIZE
+from strongroom.container.errors import Malformed, VerificationFailed
 from strongroom.container.rows import Row, decode_rows
-from strongroom.errors import Malformed, VerificationFailed
 
 LEAST_VALUES = 1024
 MAX_JSON = 32 * 1024 * 1024

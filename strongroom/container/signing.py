@@ -11,7 +11,7 @@ from typing import NoReturn, Self
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from strongroom.errors import Tampered
+from strongroom.container.errors import Tampered
 
 PUBLIC = 32
 SIGNATURE = 64
@@ -61,7 +61,7 @@ class Signer:
 
 
 def verify(public: bytes, domain: bytes, message: bytes, signature: bytes) -> None:
-    """Return if the signature is right; raise :class:`~strongroom.errors.Tampered` if not."""
+    """Return if the signature is right; raise :class:`~strongroom.container.errors.Tampered` if not."""
     try:
         _handle(public).verify(signature, _bound(domain, message))
     except (InvalidSignature, ValueError):

@@ -65,6 +65,6 @@ class Identity(Protocol):
         "Not mine" includes a failed authentication: the caller cannot tell a wrong
         passphrase from a stanza for another one. Raises a typed error only when trying
         further is pointless or dangerous (for instance work factors out of bounds:
-        :class:`~strongroom.errors.Malformed`).
+        :class:`~strongroom.container.errors.Malformed`).
         """
         ...

@@ -19,16 +19,9 @@ from msgspec import Struct
 from strongroom.container import canonical, derive
 from strongroom.container.canonical import printable, unhex
 from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
+from strongroom.container.errors import FormatError, Malformed, Tampered, WrongKey
 from strongroom.container.stanza import Identity, Recipient, Stanza
-from strongroom.errors import (
-    FormatError,
-    KeyServiceUnavailable,
-    Malformed,
-    StrongroomError,
-    Tampered,
-    UsageError,
-    WrongKey,
-)
+from strongroom.errors import KeyServiceError, StrongroomError, UsageError
 from strongroom.model import prepare
 
 ID_SIZE = 16
@@ -160,7 +153,7 @@ class WrappingKey:
         return FileKeyWrap(salt=salt.hex(), wrapped=aead.encrypt(_NONCE, file_key, None).hex())
 
     def unwrap_file_key(self, wrap: FileKeyWrap, file_id: bytes) -> bytes:
-        """Return the file key, or raise :class:`~strongroom.errors.Tampered`."""
+        """Return the file key, or raise :class:`~strongroom.container.errors.Tampered`."""
         salt = unhex(wrap.salt, SALT_SIZE, "A file key's salt")
         wrapped = unhex(wrap.wrapped, WRAPPED_SIZE, "A wrapped file key")
         aead = AESGCM(hkdf(self._key, salt=salt, info=derive.FILE_KEY + file_id))
@@ -207,8 +200,8 @@ def _wrapped(
     for recipient in recipients:
         try:
             stanzas.append(recipient.wrap(key, context=context))
-        except KeyServiceUnavailable as error:
-            if not may_lack:
+        except KeyServiceError as error:
+            if not (may_lack and error.transient):
                 raise
             absent.append(recipient.label)
             problem = error

@@ -17,13 +17,14 @@ from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.derive import Random, require_key
 from strongroom.container.digests import SIZE, ValueDigester, value_digester
 from strongroom.container.envelope import Envelope, encode_envelope
+from strongroom.container.errors import DuplicateSecret, SecretTooLarge
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.layout import Trailer
 from strongroom.container.outer import CONTAINER_DOMAIN, signed_message
 from strongroom.container.rows import MOST_NUMBER, bare, encode_secrets
 from strongroom.container.segment import Packed, pack_rows, pack_values
 from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
-from strongroom.errors import DuplicateSecret, SecretTooLarge, SourceError
+from strongroom.errors import SourceError
 from strongroom.model import Secret, SecretBytes, Version
 
 SEGMENT_SECRETS = 1024

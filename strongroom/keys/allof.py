@@ -16,8 +16,9 @@ from typing import TypeGuard
 
 from strongroom.container import canonical
 from strongroom.container.derive import KEY_SIZE, Random, require_key
+from strongroom.container.errors import FormatError, Malformed
 from strongroom.container.stanza import Identity, Recipient, Stanza
-from strongroom.errors import FormatError, Malformed, StrongroomError, UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener, keywrap
 from strongroom.keys.holder import KeyHolder
 

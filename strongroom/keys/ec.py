@@ -31,8 +31,9 @@ from cryptography.hazmat.primitives.serialization import (
 from msgspec import Struct
 
 from strongroom.container.derive import KEY_SIZE, require_key
+from strongroom.container.errors import Malformed
 from strongroom.container.stanza import Stanza
-from strongroom.errors import ConfigError, Malformed, UsageError
+from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import hpkeopen, keywrap
 from strongroom.keys.holder import KeyHolder
 from strongroom.keys.keypair import CHECKSUM, PUBLIC

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.container.canonical import unhex
 from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
+from strongroom.container.errors import Malformed
 from strongroom.container.stanza import Stanza
-from strongroom.errors import Malformed
 
 SALT = 32
 WRAPPED = KEY_SIZE + 16

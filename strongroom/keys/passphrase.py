@@ -11,8 +11,9 @@ import os
 import unicodedata
 
 from strongroom.container.derive import KEY_SIZE, Random
+from strongroom.container.errors import Malformed
 from strongroom.container.stanza import Stanza
-from strongroom.errors import Malformed, UsageError
+from strongroom.errors import UsageError
 from strongroom.keys import keywrap
 from strongroom.keys.holder import KeyHolder
 from strongroom.model import SecretBytes

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from strongroom.errors import ConfigError, KeyFileExposed, KeyFileUnreadable, UsageError
+from strongroom.errors import ConfigError, UsageError
+from strongroom.keys.errors import KeyFileExposed, KeyFileUnreadable
 from strongroom.system import files
 
 LIMIT = 16 * 1024

@@ -16,8 +16,9 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.container.certificate import Certificate
+from strongroom.container.errors import FormatError
 from strongroom.container.signing import PUBLIC, fingerprint
-from strongroom.errors import ConfigError, FormatError
+from strongroom.errors import ConfigError
 from strongroom.system import files
 
 TRUSTED = "trusted.json"

@@ -17,17 +17,17 @@ from collections.abc import Callable
 from typing import Any
 
 from strongroom.container.derive import KEY_SIZE, Random, require_key
+from strongroom.container.errors import Malformed
 from strongroom.container.stanza import Stanza
-from strongroom.errors import (
+from strongroom.errors import KeyServiceError
+from strongroom.keys import keywrap
+from strongroom.keys.errors import (
     KeyDenied,
     KeyNotFound,
-    KeyServiceError,
     KeyServiceUnavailable,
     KeyVersionTooOld,
-    Malformed,
     MechanismMissing,
 )
-from strongroom.keys import keywrap
 from strongroom.keys.holder import KeyHolder
 from strongroom.vault import failures
 from strongroom.vault.answers import Answer

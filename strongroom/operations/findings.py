@@ -12,7 +12,8 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.errors import DAMAGE, StrongroomError
+from strongroom.container.errors import DAMAGE
+from strongroom.errors import StrongroomError
 
 _DAMAGE = frozenset(kind.__name__ for kind in DAMAGE)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from strongroom.errors import NothingOpens
 from strongroom.keys import Opener
+from strongroom.operations.errors import NothingOpens
 from strongroom.operations.services import Services
 from strongroom.state.records import RecipientPin, RunKind, Spec
 

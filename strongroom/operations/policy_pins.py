@@ -14,12 +14,13 @@ from typing import Any
 
 import msgspec
 
+from strongroom.container.errors import Malformed, Tampered
 from strongroom.container.receipt import Receipt, verify_receipt
 from strongroom.container.signing import verify_any
-from strongroom.errors import Malformed, RecordRefused, Tampered
 from strongroom.keys import Recipient
 from strongroom.model import prepare
 from strongroom.operations.services import Pinned, Services
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RecipientPin, Run, Spec, TargetPin
 from strongroom.state.runs import stamp
 from strongroom.targets import Target

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from strongroom import errors
+from strongroom.errors import StrongroomError, by_name
 
 _RECORDED = re.compile(r"^(?:\S+: )?(?P<code>[A-Za-z]+): (?P<message>.*)$", re.DOTALL)
 _TO_DO = "\nWhat to do: "
 
 
-def said(error: errors.StrongroomError) -> str:
+def said(error: StrongroomError) -> str:
     """Return what a run records of an error beside its code: what happened, and what it alone says to do."""
     return joined(error.message, "" if error.hint == error.default_hint else error.hint)
 
@@ -23,8 +23,7 @@ def joined(happened: str, to_do: str) -> str:
 def code_of(text: str) -> str:
     """Return the code that a step's recorded error begins with; empty if it is none of ours."""
     code = text.partition(":")[0]
-    kind = getattr(errors, code, None)
-    return code if isinstance(kind, type) and issubclass(kind, errors.StrongroomError) else ""
+    return code if by_name(code) else ""
 
 
 def apart(text: str | None) -> tuple[str, str]:
@@ -33,11 +32,9 @@ def apart(text: str | None) -> tuple[str, str]:
     return happened, hint
 
 
-def typed(text: str | None) -> errors.StrongroomError | None:
+def typed(text: str | None) -> StrongroomError | None:
     """Return the error that a run recorded as ``step: Code: message``, if it is one of ours."""
     happened, hint = apart(text)
     match = _RECORDED.match(happened)
-    kind = getattr(errors, match["code"], None) if match else None
-    if match is None or not isinstance(kind, type) or not issubclass(kind, errors.StrongroomError):
-        return None
-    return kind(match["message"], hint=hint or None)
+    kind = by_name(match["code"]) if match else None
+    return kind(match["message"], hint=hint or None) if match and kind else None

@@ -38,7 +38,7 @@ class Source(Protocol):
         """Yield, in the given order, each secret with all its versions.
 
         ``None`` means it vanished since it was listed. Raises
-        :class:`~strongroom.errors.SourceChanged` if a locator no longer fits.
+        :class:`~strongroom.sources.errors.SourceChanged` if a locator no longer fits.
         """
         ...
 
@@ -203,7 +203,7 @@ class Destination(Source, Protocol):
         """Write each secret, all versions and metadata; return how many were written.
 
         Commits in batches, each whole or not at all. Raises
-        :class:`~strongroom.errors.Conflict` when ``expected`` is not what is there;
+        :class:`~strongroom.system.errors.Conflict` when ``expected`` is not what is there;
         earlier batches stay. An existing secret keeps its history: the restored versions
         become new versions on top, so that nothing is overwritten without a way back.
 

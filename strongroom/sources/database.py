@@ -15,14 +15,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import cast
 
-from strongroom.errors import (
-    SourceError,
-    SourceUnavailable,
-    StrongroomError,
-    TargetFull,
-    UnsupportedVersion,
-)
+from strongroom.container.errors import UnsupportedVersion
+from strongroom.errors import SourceError, StrongroomError
+from strongroom.sources.errors import SourceUnavailable
 from strongroom.system import files, sqlite_files
+from strongroom.system.errors import TargetFull
 
 SCHEMA = 1
 BUSY_SECONDS = 10.0

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from strongroom.errors import (
-    Conflict,
-    SourceChanged,
-    SourceClosed,
-    SourceError,
-    StrongroomError,
-    VerificationFailed,
-)
+from strongroom.container.errors import VerificationFailed
+from strongroom.errors import SourceError, StrongroomError
 from strongroom.model import Media, Secret, SecretBytes, Version, VersionState
 from strongroom.sources import Change, Refuse
+from strongroom.sources.errors import SourceChanged, SourceClosed
+from strongroom.system.errors import Conflict
 
 
 def concerns_one(error: StrongroomError) -> bool:

@@ -11,14 +11,16 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from strongroom.errors import DuplicateSecret, SecretNotFound, WouldOverwrite, WrongKey
+from strongroom.container.errors import DuplicateSecret, WrongKey
 from strongroom.model import Entry, Media, Rotation, Secret, SecretBytes, Version
 from strongroom.sources import Change, Refuse, masterkey, rows
 from strongroom.sources.batches import batched, windows
 from strongroom.sources.database import Database
+from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.history import check_name, media_of
 from strongroom.sources.rows import Row
 from strongroom.sources.sealing import Seals
+from strongroom.system.errors import WouldOverwrite
 
 LOOKED_UP = 8_192
 

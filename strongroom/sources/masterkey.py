@@ -8,7 +8,8 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from strongroom.errors import SourceError, WrongKey
+from strongroom.container.errors import WrongKey
+from strongroom.errors import SourceError
 from strongroom.system import files
 
 SIZE = 32

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from strongroom.errors import DuplicateSecret, EmptySource
+from strongroom.container.errors import DuplicateSecret
 from strongroom.model import Entry, Secret
+from strongroom.sources.errors import EmptySource
 
 Parse = Callable[[], Iterator[Secret]]
 

@@ -15,8 +15,9 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
-from strongroom.errors import EmptySource, SourceError
+from strongroom.errors import SourceError
 from strongroom.model import Entry, Secret
+from strongroom.sources.errors import EmptySource
 from strongroom.sources.history import only
 from strongroom.sources.program import Ended, run
 from strongroom.sources.slices import LARGEST, refusal

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from strongroom.errors import SourceError, SourceUnavailable
+from strongroom.errors import SourceError
+from strongroom.sources.errors import SourceUnavailable
 
 SECONDS = 120.0
 _ERRORS = 1 << 16

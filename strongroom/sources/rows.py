@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.errors import Tampered
+from strongroom.container.errors import Tampered
 from strongroom.model import Entry, Secret, Version, prepare
 from strongroom.sources import Change, Refuse
 from strongroom.sources.history import Refusing, check_expected, check_writable, is_text, on_top

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from strongroom.errors import Tampered
+from strongroom.container.errors import Tampered
 
 LIMIT = 2**20
 SALT = 32

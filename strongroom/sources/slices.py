@@ -14,9 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
-from strongroom.errors import DuplicateSecret, EmptySource, SourceChanged, SourceError, SourceUnavailable
+from strongroom.container.errors import DuplicateSecret
+from strongroom.errors import SourceError
 from strongroom.model import Entry, Secret
 from strongroom.sources import Listable
+from strongroom.sources.errors import EmptySource, SourceChanged, SourceUnavailable
 from strongroom.sources.records import BadRecordError
 
 BLOCK = 1 << 20

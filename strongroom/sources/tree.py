@@ -18,8 +18,9 @@ import resource
 import stat
 from collections.abc import Iterator, Sequence
 
-from strongroom.errors import EmptySource, SourceError
+from strongroom.errors import SourceError
 from strongroom.model import Entry, Secret
+from strongroom.sources.errors import EmptySource
 from strongroom.sources.history import is_text, only
 from strongroom.sources.slices import BLOCK, LARGEST, refusal, refusals
 

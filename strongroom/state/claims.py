@@ -10,8 +10,8 @@ from typing import Final
 
 from sqlalchemy import Connection, Double, and_, bindparam, distinct, exists, func, or_, select, update
 
-from strongroom.errors import StateError
 from strongroom.state import codec, keys, runs, sql, tables
+from strongroom.state.errors import StateError
 from strongroom.state.records import Claim, RunState, Step, StepKind, StepState, Ticket
 
 _runs, _steps = tables.runs.c, tables.steps.c

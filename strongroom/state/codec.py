@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar
 import msgspec
 from sqlalchemy import Row
 
-from strongroom.errors import StateError
 from strongroom.model import Depth, prepare
 from strongroom.state import tables
+from strongroom.state.errors import StateError
 from strongroom.state.records import (
     CatalogEntry,
     Event,

@@ -19,8 +19,9 @@ from weakref import WeakValueDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, select
 
-from strongroom.errors import ConfigError, StateError
+from strongroom.errors import ConfigError
 from strongroom.state import failures, filesystem, migrations
+from strongroom.state.errors import StateError
 from strongroom.state.sql import WRITES, begin_writing, now
 from strongroom.system import sqlite_files
 

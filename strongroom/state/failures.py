@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import exc
 
-from strongroom.errors import StateError, StateFull, StateUnavailable
+from strongroom.state.errors import StateError, StateFull, StateUnavailable
 from strongroom.system.sqlite_files import CrossedFork
 
 _BUSY: Final = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL"})

@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 from typing import Final
 
-from strongroom.errors import StateError, StateFull
+from strongroom.state.errors import StateError, StateFull
 from strongroom.system import sqlite_files
 
 # SQLite's WAL keeps its index in memory that all writers share, and its locks are those

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import and_, bindparam, or_
 
-from strongroom.errors import StateUnkept
+from strongroom.state.errors import StateUnkept
 from strongroom.state.records import Claim, Step, StepState
 from strongroom.state.sql import now
 from strongroom.state.tables import steps

@@ -15,8 +15,9 @@ from typing import Any, Final
 from msgspec import structs
 from sqlalchemy import Connection, Double, bindparam, case, delete, exists, or_, select, update
 
-from strongroom.errors import ClaimLost, UsageError
+from strongroom.errors import UsageError
 from strongroom.state import codec, events, keys, runs, sql, tables
+from strongroom.state.errors import ClaimLost
 from strongroom.state.records import Claim, Run, RunKind, RunState, Step, StepKind, StepState, Tally, Verdict
 
 Decide = Callable[[Run, Tally, Step], Verdict]

@@ -18,9 +18,9 @@ from typing import Any, Final
 from msgspec import Struct
 from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
 
-from strongroom.errors import StateUnavailable
 from strongroom.state import codec, events, keys, outcomes, runs, sql, tables
 from strongroom.state.engine import Database
+from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Run, RunState, Step, StepKind, StepState
 from strongroom.words import plural
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
-from strongroom.errors import RunNotFound, StateError, StateUnavailable, StateUnkept
 from strongroom.state import codec, events, keys, slots, sql, tables
+from strongroom.state.errors import RunNotFound, StateError, StateUnavailable, StateUnkept
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepRow, StepState, Tally
 
 _runs, _steps = tables.runs.c, tables.steps.c

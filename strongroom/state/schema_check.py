@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from strongroom.errors import SchemaMismatch, StateError
 from strongroom.state.engine import Database
+from strongroom.state.errors import SchemaMismatch, StateError
 from strongroom.state.migrations import HEAD
 
 _NOT_YET = (

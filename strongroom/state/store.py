@@ -2,8 +2,8 @@
 
 Celery carries, this decides. Every method is one transaction or one read; none is held
 across I/O of anything else. All times are the database's clock. Any method may raise
-:class:`~strongroom.errors.StateUnavailable` (try again) or another
-:class:`~strongroom.errors.StateError`.
+:class:`~strongroom.state.errors.StateUnavailable` (try again) or another
+:class:`~strongroom.state.errors.StateError`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from strongroom.errors import TargetError, TargetFull, TargetReadOnly, WouldOverwrite
+from strongroom.errors import TargetError
+from strongroom.system.errors import TargetFull, TargetReadOnly, WouldOverwrite
 
 Check = Callable[[Path], object]
 

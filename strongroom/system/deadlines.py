@@ -13,15 +13,14 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
-from strongroom.errors import StrongroomError, TargetUnavailable
+from strongroom.errors import StrongroomError
 
 T = TypeVar("T")
 Late = type[StrongroomError]
-_TARGET: Late = TargetUnavailable
 
 
 def within(
-    seconds: float, works: Mapping[str, Callable[[], T]], *, late: Callable[[str], Late] = lambda _: _TARGET
+    seconds: float, works: Mapping[str, Callable[[], T]], *, late: Callable[[str], Late]
 ) -> dict[str, T | StrongroomError]:
     """Do all of it at once; return what came of each: its result, or the error that it ended in.
 

@@ -23,7 +23,7 @@ class Target(Protocol):
     * clients are made on use, so an instance survives a fork;
     * errors are :class:`~strongroom.errors.TargetError`; ``transient`` says whether
       trying again can help. A missing object is
-      :class:`~strongroom.errors.MissingPiece`;
+      :class:`~strongroom.container.errors.MissingPiece`;
     * a process that dies during :meth:`put` leaves nothing visible under ``name``.
     """
 
@@ -45,7 +45,7 @@ class Target(Protocol):
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         """Store an object if, and only if, there is none of that name.
 
-        Streams ``chunks``; refuses (:class:`~strongroom.errors.VerificationFailed`)
+        Streams ``chunks``; refuses (:class:`~strongroom.container.errors.VerificationFailed`)
         content of another size or SHA-256, leaving nothing. Durable on return. Returns
         ``True`` if it created the object, ``False`` if one was there already: the caller
         reads back either way, for an earlier attempt's reply may have been lost.
@@ -78,7 +78,7 @@ class Roomy(Protocol):
     """What a place can do besides, if it knows how much room it has."""
 
     def require_room(self, size: int) -> None:
-        """Raise :class:`~strongroom.errors.TargetFull` if so many bytes do not fit now."""
+        """Raise :class:`~strongroom.system.errors.TargetFull` if so many bytes do not fit now."""
         ...
 
 
@@ -88,7 +88,7 @@ class Locking(Protocol):
 
     A put locks for a short while, a commit extends. Until its lock ends an object can be
     neither removed nor replaced: :meth:`Target.delete` raises
-    :class:`~strongroom.errors.TargetLocked`, and a damaged one is repaired under another
+    :class:`~strongroom.targets.errors.TargetLocked`, and a damaged one is repaired under another
     name (:mod:`strongroom.targets.repaired`).
     """
 
@@ -102,7 +102,7 @@ class Locking(Protocol):
 
         Never shortens. That end is earlier than ``until`` where the target's own maximum
         is; it is later where the object was locked for longer already. Raises
-        :class:`~strongroom.errors.MissingPiece`; TargetError if it is not locked then.
+        :class:`~strongroom.container.errors.MissingPiece`; TargetError if it is not locked then.
         """
         ...
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 
-from strongroom.errors import TargetUnavailable
+from strongroom.targets.errors import TargetUnavailable
 
 SILENCE = 4.0
 """Seconds after which a call that fails has waited for an answer, and for as long as it may."""

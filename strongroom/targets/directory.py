@@ -15,16 +15,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 
-from strongroom.errors import (
-    MissingPiece,
-    TargetError,
-    TargetFull,
-    TargetReadOnly,
-    TargetUnavailable,
-    VerificationFailed,
-)
+from strongroom.container.errors import MissingPiece, VerificationFailed
+from strongroom.errors import TargetError
 from strongroom.system import files
+from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.targets import ObjectInfo
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.names import check_name, check_prefix, check_range, is_segment
 from strongroom.targets.place import Place, Placed
 from strongroom.targets.probing import Check, of_mode
@@ -50,7 +46,7 @@ class DirectoryTarget(Placed):
     """A :class:`~strongroom.targets.Target` in a directory of a POSIX file system.
 
     The directory must carry a marker, which :meth:`prepare` writes once. Without it every
-    call raises :class:`~strongroom.errors.TargetUnavailable`: where a disk is not mounted,
+    call raises :class:`~strongroom.targets.errors.TargetUnavailable`: where a disk is not mounted,
     its mount point is an empty directory, and backups written there would be lost to sight
     the moment the disk came back.
 

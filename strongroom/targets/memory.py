@@ -6,7 +6,8 @@ import hashlib
 import threading
 from collections.abc import Iterable, Iterator
 
-from strongroom.errors import MissingPiece, TargetFull, VerificationFailed
+from strongroom.container.errors import MissingPiece, VerificationFailed
+from strongroom.system.errors import TargetFull
 from strongroom.targets import ObjectInfo
 from strongroom.targets.names import check_name, check_prefix, check_range
 from strongroom.targets.place import Place, Placed

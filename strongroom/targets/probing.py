@@ -16,7 +16,8 @@ from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from strongroom.errors import StrongroomError, TargetUnavailable
+from strongroom.errors import StrongroomError
+from strongroom.targets.errors import TargetUnavailable
 
 
 class Outcome(StrEnum):

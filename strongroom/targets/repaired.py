@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from strongroom.errors import FormatError, MissingPiece, NotABackup, Tampered, VerificationFailed
+from strongroom.container.errors import FormatError, MissingPiece, NotABackup, Tampered, VerificationFailed
 from strongroom.model import ObjectInfo
 from strongroom.targets import Target
 from strongroom.targets.resilient import Afresh

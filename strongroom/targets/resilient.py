@@ -16,17 +16,13 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
-from strongroom.errors import (
-    MissingPiece,
-    TargetError,
-    TargetGarbled,
-    TargetUnavailable,
-    VerificationFailed,
-)
+from strongroom.container.errors import MissingPiece, VerificationFailed
+from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
 from strongroom.system.retry import backoff
 from strongroom.targets import Locking, Target
 from strongroom.targets.breaker import Breaker
+from strongroom.targets.errors import TargetGarbled, TargetUnavailable
 from strongroom.targets.names import check_name, check_prefix, check_range
 from strongroom.targets.place import Place, Placed
 
@@ -132,7 +128,7 @@ class Resilient(Placed):
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Stream a range, going on where an attempt stopped.
 
-        Not after :class:`~strongroom.errors.TargetGarbled`: chunks that were given already
+        Not after :class:`~strongroom.targets.errors.TargetGarbled`: chunks that were given already
         are not right, and only the caller can start anew.
         """
         check_name(name)

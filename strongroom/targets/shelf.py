@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
+from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import SignedManifest, open_manifest
-from strongroom.errors import MissingPiece
 from strongroom.targets.repaired import Objects, original_name, sound_copy
 
 T = TypeVar("T")

@@ -8,9 +8,10 @@ from pathlib import Path
 from strongroom.config import Settings
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.signing import Signers
-from strongroom.errors import ConfigError, RecordRefused
+from strongroom.errors import ConfigError
 from strongroom.keys import roles
 from strongroom.keys.keyring import Keyring
+from strongroom.state.errors import RecordRefused
 
 OPERATOR = "operator"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from strongroom.errors import RunNotFound
 from strongroom.model import Secret
+from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run
 from strongroom.state.store import RunStore
 from tests.chaos.place import POLICY, Place, made_up, make_place

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from strongroom.errors import StrongroomError
 from tests import warm
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +32,11 @@ class Done:
         """The one JSON document on stdout."""
         found: dict[str, Any] = json.loads(self.out)
         return found
+
+    def failed_with(self, kind: type[StrongroomError]) -> bool:
+        """Tell whether it ended with the exit code of an error, and named this one if it named any."""
+        named = re.search(r"^strongroom: (\w+)$", self.err, re.MULTILINE)
+        return self.code == kind.exit_code and (named is None or named[1] == kind.__name__)
 
 
 @dataclass

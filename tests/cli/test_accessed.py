@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from strongroom.container.errors import WrongKey
 from tests.cli.program import PASSPHRASE, Machine
 
 
@@ -115,7 +116,9 @@ def test_it_all_comes_into_the_audit_report(stocked: Machine, file: str) -> None
 def test_what_could_not_be_opened_is_a_failed_attempt_and_no_opening(
     stocked: Machine, file: str, words: list[str]
 ) -> None:
-    assert stocked.run(*words, STRONGROOM_PASSPHRASE="not the one that it was sealed for").code == 10
+    assert stocked.run(*words, STRONGROOM_PASSPHRASE="not the one that it was sealed for").failed_with(
+        WrongKey
+    )
     [one] = lines(stocked)
     assert (one["kind"], one["command"], one["error"]) == ("access.failed", words[0], "WrongKey")
     assert attempts(stocked) == 1

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.errors import ConfigError, UsageError
+from strongroom.operations.errors import BackupOverdue, MailRefused, WarningsRaised
+from strongroom.state.errors import StateUnavailable
+from strongroom.targets.errors import TargetUnavailable
 from tests.cli.program import REGIONS, Machine
 from tests.live.certificates import server_context
 from tests.watch.mail_server import MailServer
@@ -59,11 +63,15 @@ def test_the_line_of_the_procedures_tells_what_is_wrong_until_it_is_not(
     house: Machine, server: MailServer
 ) -> None:
     words = ("--email", ADDRESS, "--threshold-age", "1m")
-    assert alerts(house, *words) == (93, ["backup.overdue:full"], ["backup.overdue:full"])
-    assert alerts(house, *words) == (93, ["backup.overdue:full"], [])
+    assert alerts(house, *words) == (
+        BackupOverdue.exit_code,
+        ["backup.overdue:full"],
+        ["backup.overdue:full"],
+    )
+    assert alerts(house, *words) == (BackupOverdue.exit_code, ["backup.overdue:full"], [])
     house.ok("backup", "--policy", "full", "--force")
     code, keys, told = alerts(house, *words)
-    assert (code in (0, 99), keys, told) == (True, [], [])
+    assert (code in (0, WarningsRaised.exit_code), keys, told) == (True, [], [])
     assert [mail.recipients for mail in server.mails] == [(ADDRESS,)] * 2
     assert all(mail.sealed and mail.user == "me" for mail in server.mails)
     assert "backup.overdue:full" in server.mails[0].text
@@ -73,7 +81,7 @@ def test_the_line_of_the_procedures_tells_what_is_wrong_until_it_is_not(
 
 def test_without_an_address_it_prints_and_sends_nothing(house: Machine, server: MailServer) -> None:
     done = house.run("backup-alerts")
-    assert done.code == 93
+    assert done.failed_with(BackupOverdue)
     assert "CRITICAL  backup.overdue:full" in done.out
     assert "strongroom backup --policy full" in done.out
     assert "Nobody is told by mail" in done.out
@@ -82,7 +90,7 @@ def test_without_an_address_it_prints_and_sends_nothing(house: Machine, server: 
 
 def test_a_dry_run_says_who_would_be_told_and_tells_nobody(house: Machine, server: MailServer) -> None:
     done = house.run("backup-alerts", "--dry-run", "--email", ADDRESS)
-    assert (done.code, server.mails) == (93, [])
+    assert (done.failed_with(BackupOverdue), server.mails) == (True, [])
     assert f"to {ADDRESS}" in done.out
     assert alerts(house, "--email", ADDRESS)[2] == ["backup.overdue:full"], "nothing was put on record"
     assert alerts(house, "--email", ADDRESS, "--all")[2] == ["backup.overdue:full"]
@@ -91,26 +99,29 @@ def test_a_dry_run_says_who_would_be_told_and_tells_nobody(house: Machine, serve
 def test_a_mail_server_that_refuses_is_what_the_command_ends_with(house: Machine, server: MailServer) -> None:
     server.refused[ADDRESS] = 550
     done = house.run("backup-alerts", "--email", ADDRESS, "--email", "two@musicgen.ai")
-    assert (done.code, [mail.recipients for mail in server.mails]) == (98, [("two@musicgen.ai",)])
+    assert (done.failed_with(MailRefused), [mail.recipients for mail in server.mails]) == (
+        True,
+        [("two@musicgen.ai",)],
+    )
     assert f"NOT told by mail: {ADDRESS}" in done.out
     assert ADDRESS in done.err
     house.path("mail-ca.pem").write_text("")
-    assert house.run("backup-alerts", "--email", "three@musicgen.ai").code == 3
+    assert house.run("backup-alerts", "--email", "three@musicgen.ai").failed_with(ConfigError)
     house.path("mail-password").chmod(0o644)
-    assert house.run("backup-alerts", "--email", ADDRESS).code == 3
+    assert house.run("backup-alerts", "--email", ADDRESS).failed_with(ConfigError)
 
 
 def test_a_region_that_is_away_ends_with_its_own_code(house: Machine) -> None:
     house.ok("backup", "--policy", "full", "--force")
     shutil.rmtree(house.path("regions") / REGIONS[0])
-    assert alerts(house)[:2] == (41, [f"target.away:{REGIONS[0]}"])
+    assert alerts(house)[:2] == (TargetUnavailable.exit_code, [f"target.away:{REGIONS[0]}"])
 
 
 def test_a_state_that_cannot_be_read_is_told_all_the_same(house: Machine, server: MailServer) -> None:
     house.ok("backup", "--policy", "full", "--force")
     (house.state / "state.db").write_bytes(b"CANARY no database " * 1000)
     code, keys, told = alerts(house, "--email", ADDRESS)
-    assert (code, keys, told) == (51, ["state.unreachable"], ["state.unreachable"])
+    assert (code, keys, told) == (StateUnavailable.exit_code, ["state.unreachable"], ["state.unreachable"])
     assert "could not be read" in server.mails[0].text
 
 
@@ -125,7 +136,7 @@ def test_a_look_migrates_no_database_under_workers_of_an_older_version(house: Ma
 
 
 def test_on_a_host_that_only_watches_it_makes_no_key_stage_or_target(machine: Machine) -> None:
-    assert machine.run("backup-alerts").code == 93
+    assert machine.run("backup-alerts").failed_with(BackupOverdue)
     assert {path.name for path in machine.state.iterdir()} <= {"state.db", "state.db-wal", "state.db-shm"}
 
 
@@ -140,13 +151,13 @@ def test_on_a_host_that_only_watches_it_makes_no_key_stage_or_target(machine: Ma
 )
 def test_what_makes_no_sense_is_refused(machine: Machine, words: tuple[str, ...], says: str) -> None:
     done = machine.run("backup-alerts", *words)
-    assert done.code == 2
+    assert done.failed_with(UsageError)
     assert says in " ".join(done.err.split())
 
 
 def test_an_address_without_a_server_is_a_wrong_setting_and_hides_no_alert(machine: Machine) -> None:
     done = machine.run("backup-alerts", "--email", ADDRESS)
-    assert done.code == 3
+    assert done.failed_with(ConfigError)
     assert "mail.host" in done.err
     found = machine.run("backup-alerts", "--email", ADDRESS, "--json").document
     assert found["mail"]["error"]["code"] == "ConfigError"

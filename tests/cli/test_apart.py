@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.cli.errors import UnsafeSetup
+from strongroom.config.problems import ConfigProblems
+from strongroom.keys.errors import KeyServiceUnavailable
 from tests.cli.program import Machine
 
 TARGET = '[targets.t]\nkind = "directory"\npath = "target"\nregion = "r"\ncreate = true\n'
@@ -38,7 +41,8 @@ def test_a_key_is_not_made_where_backups_lie(machine: Machine, command: str, pla
 
     done = machine.run(command, "--output", f"{place}/some.key", "--json")
 
-    assert done.code == done.document["error"]["exit_code"] == 64
+    assert done.failed_with(UnsafeSetup)
+    assert done.document["error"]["code"] == "UnsafeSetup"
     assert "would lie on the target 't'" in done.err
     assert not list(machine.home.rglob("some.key*"))
 
@@ -64,7 +68,7 @@ def test_a_key_on_a_target_is_found_by_diagnose(machine: Machine) -> None:
 
     done = machine.run("diagnose-backup-encryption", "--json")
 
-    assert done.code == 64
+    assert done.failed_with(UnsafeSetup)
     assert [(remark["about"], remark["wrong"]) for remark in done.document["remarks"]] == [
         ("targets.t", True)
     ]
@@ -86,7 +90,7 @@ def test_a_backup_of_a_vault_that_only_that_vault_could_open_is_refused(
 
     done = machine.run("backup", "full.sr", "--source", "live", "--include-values", "--force", *words)
 
-    assert done.code == 64, done
+    assert done.failed_with(UnsafeSetup), done
     assert "Only the Vault that is backed up could open the backup" in done.err
     assert not machine.path("full.sr").exists()
     if recipients == ("both",):  # with another way in it goes on, to the key's server that is not there
@@ -101,7 +105,7 @@ def test_a_backup_of_a_vault_that_only_that_vault_could_open_is_refused(
             "--recipient",
             "pair",
         )
-        assert other.code == 71, other
+        assert other.failed_with(KeyServiceUnavailable), other
 
 
 FORCED = {
@@ -120,6 +124,7 @@ def test_force_allows_no_unsafe_set_up(machine: Machine, what: str) -> None:
 
     done = machine.run("backup", "--policy", "p", "--force", "--json")
 
-    assert done.code == done.document["error"]["exit_code"] == 3
+    assert done.failed_with(ConfigProblems)
+    assert done.document["error"]["code"] == "ConfigProblems"
     assert said in done.document["error"]["message"]
     assert not machine.path("target").exists()

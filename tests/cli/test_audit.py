@@ -6,6 +6,10 @@ import json
 import sqlite3
 from pathlib import Path
 
+from strongroom.container.errors import Tampered
+from strongroom.errors import UsageError
+from strongroom.state.errors import LedgerChanged
+from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import Machine
 
 WORDS = ("backup-audit-report", "--start-date", "2024-01-01", "--end-date", "2999-12-31")
@@ -27,7 +31,7 @@ def test_the_report_of_the_document_is_written_signed_and_for_its_owner_alone(co
     body = json.loads(file.read_bytes())["body"]
     assert body["outcomes"] == {"backup": {"done": 1}}
     assert b"CANARY" not in file.read_bytes()
-    assert configured.run(*WORDS, "--output", "backup_audit_2024.json").code == 24
+    assert configured.run(*WORDS, "--output", "backup_audit_2024.json").failed_with(WouldOverwrite)
     configured.ok(*WORDS, "--output", "backup_audit_2024.json", "--force")
     configured.ok("backup-audit-report", "--check", "backup_audit_2024.json")
 
@@ -39,15 +43,18 @@ def test_what_was_changed_afterwards_is_told_of_the_report_and_of_the_record(con
     configured.ok("backup-audit-report", "--check", "report.json")
 
     edit(configured, "UPDATE events SET kind = 'run.swept' WHERE id = 1")
-    assert configured.run("backup-audit-report", "--check", "report.json").code == 66
+    assert configured.run("backup-audit-report", "--check", "report.json").failed_with(LedgerChanged)
     written = configured.run(*WORDS, "--output", "later.json")
-    assert written.code == 66
+    assert written.failed_with(LedgerChanged)
     assert json.loads(configured.path("later.json").read_bytes())["body"]["broken"] == 1
 
     file = configured.path("report.json")
     file.write_bytes(file.read_bytes().replace(b'"done"', b'"dune"'))
     refused = configured.run("backup-audit-report", "--check", "report.json")
-    assert (refused.code, "ask for the one that was written" in " ".join(refused.err.split())) == (15, True)
+    assert (
+        refused.failed_with(Tampered),
+        "ask for the one that was written" in " ".join(refused.err.split()),
+    ) == (True, True)
 
 
 def test_days_that_are_none_or_end_before_they_begin_are_refused(configured: Machine) -> None:
@@ -57,4 +64,4 @@ def test_days_that_are_none_or_end_before_they_begin_are_refused(configured: Mac
         ("--start-date", "2025-01-02", "--end-date", "2025-01-01"),
         ("--check", "x", "--end-date", "2025-01-01"),
     ):
-        assert configured.run("backup-audit-report", *words).code == 2
+        assert configured.run("backup-audit-report", *words).failed_with(UsageError)

@@ -16,6 +16,21 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
+from strongroom.config.problems import ConfigProblems
+from strongroom.container.errors import (
+    DuplicateSecret,
+    LegacyFormat,
+    MissingPiece,
+    NotABackup,
+    Tampered,
+    Truncated,
+    UntrustedSigner,
+    WrongKey,
+)
+from strongroom.errors import SourceError, StrongroomError, TargetError, UsageError
+from strongroom.operations.errors import NothingSelected, QuorumNotMet
+from strongroom.sources.errors import EmptySource
+from strongroom.system.errors import TargetFull, TargetReadOnly, WouldOverwrite
 from strongroom.targets.directory import DirectoryTarget
 from tests.cli.program import PASSPHRASE, Done, Machine, command
 from tests.targets.disks import read_only
@@ -24,14 +39,14 @@ SEALED = ("--include-values", "--force")
 KINDS = pytest.mark.parametrize("options", [("--metadata-only",), SEALED], ids=["metadata", "sealed"])
 
 
-def refused(done: Done, code: int) -> bool:
-    """Tell whether an error has this code, says all three things, and nothing it must not."""
+def refused(done: Done, kind: type[StrongroomError]) -> bool:
+    """Tell whether an error is of this class, says all three things, and nothing it must not."""
     parts = ("What happened", "What it means", "What to do")
     said = all(part in done.err for part in parts)
     assert said, done
     assert "Traceback" not in done.err
     assert "CANARY" not in done.err
-    return done.code == code and done.out == ""
+    return done.failed_with(kind) and done.out == ""
 
 
 @contextmanager
@@ -72,13 +87,13 @@ def test_a_wrong_passphrase_opens_nothing(stocked: Machine, words: tuple[str, ..
     stocked.seal()
     stocked.ok("delete", "JWT_SECRET_KEY", "--force")
     with nothing_left(stocked):
-        assert refused(stocked.run(*words, STRONGROOM_PASSPHRASE="CANARY-WRONG"), 10)
+        assert refused(stocked.run(*words, STRONGROOM_PASSPHRASE="CANARY-WRONG"), WrongKey)
     assert "JWT_SECRET_KEY" not in stocked.ok("list").out
 
 
 def test_without_any_key_the_error_says_what_to_give(sealed: Machine) -> None:
     done = sealed.run("test-decrypt", "full.sr")
-    assert refused(done, 10)
+    assert refused(done, WrongKey)
     assert "--passphrase-file" in done.err
 
 
@@ -94,7 +109,7 @@ def test_a_truncated_file_is_called_truncated(
     cut = int(kept * len(whole)) if isinstance(kept, float) else kept
     bad = tmp_path / "cut.sr"
     bad.write_bytes(whole[:cut])
-    assert refused(sealed.run(reader, bad, STRONGROOM_PASSPHRASE=PASSPHRASE), 14)
+    assert refused(sealed.run(reader, bad, STRONGROOM_PASSPHRASE=PASSPHRASE), Truncated)
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -106,7 +121,7 @@ def test_a_flipped_bit_is_called_tampering(
     content[int(place * len(content))] ^= 1
     bad = tmp_path / "bad.sr"
     bad.write_bytes(content)
-    assert refused(sealed.run(reader, bad, STRONGROOM_PASSPHRASE=PASSPHRASE), 15)
+    assert refused(sealed.run(reader, bad, STRONGROOM_PASSPHRASE=PASSPHRASE), Tampered)
 
 
 def test_a_flipped_bit_in_a_metadata_file_is_called_tampering(stocked: Machine) -> None:
@@ -114,29 +129,29 @@ def test_a_flipped_bit_in_a_metadata_file_is_called_tampering(stocked: Machine) 
     content = bytearray(stocked.path("meta.json").read_bytes())
     content[content.index(b"JWT")] ^= 1
     stocked.path("bad.json").write_bytes(content)
-    assert refused(stocked.run("verify-backup", "bad.json"), 15)
+    assert refused(stocked.run("verify-backup", "bad.json"), Tampered)
 
 
 @pytest.mark.parametrize("reader", [*READERS, "backup-info"])
 @pytest.mark.parametrize("content", [b"PK\x03\x04 a zip file", b'{"a": "CANARY"}', b"\x89PNG\r\n\x1a\n" * 99])
 def test_a_file_of_another_kind_is_no_backup(machine: Machine, reader: str, content: bytes) -> None:
     machine.path("other").write_bytes(content)
-    assert refused(machine.run(reader, "other"), 11)
+    assert refused(machine.run(reader, "other"), NotABackup)
 
 
 def test_a_missing_file_is_missing(machine: Machine) -> None:
-    assert refused(machine.run("verify-backup", "nowhere.sr"), 16)
+    assert refused(machine.run("verify-backup", "nowhere.sr"), MissingPiece)
 
 
 def test_an_old_file_needs_its_flag(machine: Machine) -> None:
     old_file(machine.path("old.json"), {"API_KEY": "CANARY-OLD"}, PASSPHRASE)
     given = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
     done = machine.run("test-decrypt", "old.json", **given)
-    assert refused(done, 17)
+    assert refused(done, LegacyFormat)
     assert "--legacy" in done.err
     assert machine.run("test-decrypt", "old.json", "--legacy", **given).code == 0
     wrong = machine.run("test-decrypt", "old.json", "--legacy", STRONGROOM_PASSPHRASE="CANARY-WRONG")
-    assert refused(wrong, 10)
+    assert refused(wrong, WrongKey)
     restored = machine.run("restore", "--backup-file", "old.json", "--full-restore", "--legacy", **given)
     assert restored.code == 0, restored
     assert machine.ok("get", "API_KEY", "--show-value").out == "CANARY-OLD"
@@ -147,7 +162,7 @@ def test_an_unknown_signer_is_named_and_not_believed(sealed: Machine, other: Mac
     signer = sealed.ok("backup-info", file, "--json").document["signer"]
     words = ("restore", "--backup-file", file, "--full-restore")
     done = other.run(*words, STRONGROOM_PASSPHRASE=PASSPHRASE)
-    assert refused(done, 18)
+    assert refused(done, UntrustedSigner)
     assert f"--signer {signer}" in done.err
     assert "0 secrets" in other.ok("list").out or "no secret" in other.ok("list").out
     other.ok(*words, "--signer", signer, STRONGROOM_PASSPHRASE=PASSPHRASE)
@@ -160,19 +175,19 @@ def test_an_unknown_signer_is_named_and_not_believed(sealed: Machine, other: Mac
 @KINDS
 def test_a_filter_that_matches_nothing_makes_no_backup(stocked: Machine, options: tuple[str, ...]) -> None:
     with nothing_left(stocked):
-        assert refused(back_up(stocked, "new.sr", "--filter-tag", "priority=none", *options), 20)
+        assert refused(back_up(stocked, "new.sr", "--filter-tag", "priority=none", *options), NothingSelected)
 
 
 def test_a_filter_that_matches_nothing_restores_nothing(sealed: Machine) -> None:
     words = ("restore", "--backup-file", "full.sr", "--filter-tag", "priority=none")
-    assert refused(sealed.run(*words, STRONGROOM_PASSPHRASE=PASSPHRASE), 20)
+    assert refused(sealed.run(*words, STRONGROOM_PASSPHRASE=PASSPHRASE), NothingSelected)
 
 
 @KINDS
 def test_an_empty_source_makes_no_backup(machine: Machine, options: tuple[str, ...]) -> None:
     machine.ok("list")
     with nothing_left(machine):
-        assert refused(back_up(machine, "new.sr", *options), 21)
+        assert refused(back_up(machine, "new.sr", *options), EmptySource)
 
 
 @KINDS
@@ -180,20 +195,20 @@ def test_two_secrets_of_one_name_make_no_backup(machine: Machine, options: tuple
     line = '{"name": "TWICE", "value": "CANARY"}\n'
     machine.path("twice.jsonl").write_text(line * 2)
     with nothing_left(machine):
-        assert refused(back_up(machine, "new.sr", "--source", "files:twice.jsonl", *options), 22)
+        assert refused(back_up(machine, "new.sr", "--source", "files:twice.jsonl", *options), DuplicateSecret)
 
 
 @KINDS
 def test_a_missing_source_makes_no_backup(machine: Machine, options: tuple[str, ...]) -> None:
     with nothing_left(machine):
-        assert refused(back_up(machine, "new.sr", "--source", "files:nowhere.jsonl", *options), 30)
+        assert refused(back_up(machine, "new.sr", "--source", "files:nowhere.jsonl", *options), SourceError)
 
 
 @KINDS
 def test_a_missing_directory_is_told(stocked: Machine, options: tuple[str, ...]) -> None:
     with nothing_left(stocked):
         done = back_up(stocked, "nowhere/new.sr", *options)
-        assert refused(done, 40)
+        assert refused(done, TargetError)
         assert "Check that the directory is there" in done.err
 
 
@@ -202,7 +217,7 @@ def test_a_read_only_directory_is_told(stocked: Machine, options: tuple[str, ...
     closed = stocked.path("closed")
     closed.mkdir()
     with nothing_left(stocked), read_only(closed):
-        assert refused(back_up(stocked, "closed/new.sr", *options), 42)
+        assert refused(back_up(stocked, "closed/new.sr", *options), TargetReadOnly)
     assert list(closed.iterdir()) == []
 
 
@@ -231,14 +246,14 @@ def test_a_full_disk_leaves_nothing_and_the_last_backup_whole(
             check=False,
             preexec_fn=small,
         )
-        assert refused(Done(code=done.returncode, out=done.stdout, err=done.stderr), 43)
+        assert refused(Done(code=done.returncode, out=done.stdout, err=done.stderr), TargetFull)
     assert machine.run("verify-backup", "last.sr", STRONGROOM_PASSPHRASE=PASSPHRASE).code == 0
 
 
 def test_a_path_that_no_record_can_hold_is_refused_before_anything_is_read(stocked: Machine) -> None:
     with nothing_left(stocked):
         name = os.fsdecode(b"weekly\xff.sr")
-        assert refused(stocked.run("backup", name, *SEALED, STRONGROOM_PASSPHRASE=PASSPHRASE), 2)
+        assert refused(stocked.run("backup", name, *SEALED, STRONGROOM_PASSPHRASE=PASSPHRASE), UsageError)
     pair = os.fsdecode(b"pair\xff.key")
     stocked.ok("keygen", "--output", pair)
     stocked.ok("backup", "weekly.sr", *SEALED, "--recipient", f"{pair}.pub")
@@ -250,14 +265,14 @@ def test_an_existing_file_is_kept_without_force(stocked: Machine, options: tuple
     stocked.path("mine.txt").write_text("mine")
     without = [option for option in options if option != "--force"]
     with nothing_left(stocked):
-        assert refused(back_up(stocked, "mine.txt", *without), 24)
+        assert refused(back_up(stocked, "mine.txt", *without), WouldOverwrite)
     assert back_up(stocked, "mine.txt", *without, "--force").code == 0
     assert stocked.path("mine.txt").read_bytes() != b"mine"
 
 
 def test_values_for_nobody_make_no_backup(stocked: Machine) -> None:
     with nothing_left(stocked):
-        assert refused(stocked.run("backup", "new.sr", *SEALED), 2)
+        assert refused(stocked.run("backup", "new.sr", *SEALED), UsageError)
 
 
 def test_a_weak_passphrase_is_warned_of(stocked: Machine) -> None:
@@ -275,7 +290,7 @@ def test_every_problem_of_the_configuration_is_told_at_once(machine: Machine) ->
         'colour = "red"\n[policies.x]\nkind = "fool"\ntargets = ["t"]\n'
     )
     done = machine.run("config", "check")
-    assert refused(done, 3)
+    assert refused(done, ConfigProblems)
     assert "colour" in done.err
     assert "policies.x.kind" in done.err
 
@@ -317,7 +332,7 @@ def test_targets_that_fail_make_no_backup_and_leave_the_last_one(
     else:
         with read_only(targets[1]):
             done = stocked.run("backup", "--policy", "full", "--force")
-    assert refused(done, 44)
+    assert refused(done, QuorumNotMet)
     assert stocked.staged() == []
     ids = [path.stem for path in (targets[0] / "manifests").iterdir()]
     assert ids == [first["backup"]]

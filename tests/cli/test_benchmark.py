@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.errors import UsageError
 from tests.cli.program import REGIONS, Machine
 
 
@@ -70,7 +71,7 @@ def test_a_target_that_locks_is_refused_before_anything_is_put(configured: Machi
         )
     done = configured.run("benchmark-backup", AWS_EC2_METADATA_DISABLED="true")
     said = " ".join(done.err.split())
-    assert done.code == 2
+    assert done.failed_with(UsageError)
     assert "What is put on 'vaulted' is locked there" in said
     assert "--target frankfurt --target dublin --target toronto" in said
     assert not (configured.path("regions") / "toronto" / "probes").exists()
@@ -89,4 +90,4 @@ def test_a_target_that_locks_is_refused_before_anything_is_put(configured: Machi
     ids=" ".join,
 )
 def test_what_makes_no_sense_is_refused(configured: Machine, words: tuple[str, ...]) -> None:
-    assert configured.run("benchmark-backup", *words).code == 2
+    assert configured.run("benchmark-backup", *words).failed_with(UsageError)

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.errors import UsageError
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.readiness.leftovers import in_runs, on_disk
 from strongroom.operations.runs import process_lock
+from strongroom.sources.errors import SecretNotFound
+from strongroom.state.errors import StateError
+from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import Machine
 from tests.operations.world import POLICY, make_world
 
@@ -24,13 +28,17 @@ def test_a_machine_on_which_nothing_happened_is_clean_and_stays_as_it_is(machine
     done = machine.ok(*CLEAN)
     assert "clean: it holds no secret, and nothing half-made" in done.out
     assert machine.ok("list", "--json").document == {"secrets": []}
-    assert machine.run("get", "NOBODY").code == 23
+    assert machine.run("get", "NOBODY").failed_with(SecretNotFound)
     assert everything_under(machine.home) == []
 
 
 def test_a_store_that_holds_secrets_is_not_clean_and_what_to_do_is_said(stocked: Machine) -> None:
     done = stocked.run(*CLEAN, "--json")
-    assert (done.code, done.document["clean"], done.document["secrets"]) == (24, False, 3)
+    assert (done.failed_with(WouldOverwrite), done.document["clean"], done.document["secrets"]) == (
+        True,
+        False,
+        3,
+    )
     said = " ".join(done.err.split())
     assert "holds 3 secrets" in said
     assert "'strongroom backup pre_recovery.strongroom --include-values'" in said
@@ -53,7 +61,7 @@ def test_what_an_earlier_recovery_left_half_made_is_named(machine: Machine, name
     left.parent.mkdir(parents=True)
     left.touch()
     done = machine.run(*CLEAN, "--json")
-    assert done.code == 24
+    assert done.failed_with(WouldOverwrite)
     [one] = done.document["left"]
     assert str(left).startswith(one["where"])
     assert "1 thing half-made" in " ".join(done.err.split())
@@ -68,7 +76,7 @@ def test_whole_ways_back_are_counted_and_are_not_in_the_way(machine: Machine) ->
 
 def test_what_cannot_be_restored_into_cannot_be_clean(machine: Machine) -> None:
     machine.path("a.env").write_text("A=CANARY\n")
-    assert machine.run(*CLEAN, "--source", "files:a.env").code == 2
+    assert machine.run(*CLEAN, "--source", "files:a.env").failed_with(UsageError)
 
 
 def test_what_somebody_is_at_work_on_is_not_left(tmp_path: Path) -> None:
@@ -99,8 +107,8 @@ def test_a_record_that_cannot_be_read_is_never_called_clean(machine: Machine) ->
     machine.state.mkdir()
     (machine.state / "state.db").write_bytes(b"no database" * 100)
     done = machine.run("list", "--verify-clean")
-    assert done.code == 50
+    assert done.failed_with(StateError)
     assert "is clean" not in done.out
     scratch = machine.state / "drills" / "x"
     scratch.mkdir(parents=True)
-    assert machine.run("list", "--verify-clean").code == 24, "what was found counts for more"
+    assert machine.run("list", "--verify-clean").failed_with(WouldOverwrite), "what was found counts for more"

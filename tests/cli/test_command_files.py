@@ -6,6 +6,12 @@ import json
 
 import pytest
 
+from strongroom.cli.errors import SignersUnsettled
+from strongroom.container.errors import MissingPiece, UntrustedSigner, WrongKey
+from strongroom.errors import UsageError
+from strongroom.keys.errors import KeyUnproven
+from strongroom.operations.errors import KeyStillNeeded, NothingSelected, RunDegraded
+from strongroom.sources.errors import EmptySource
 from tests.cli.program import PASSPHRASE, Machine
 
 CONFIG = """
@@ -45,7 +51,7 @@ def backup_id(machine: Machine) -> str:
 
 def test_an_incident_counts_the_file_and_lists_its_secrets(house: Machine) -> None:
     done = house.run(*INCIDENT)
-    assert done.code == 96
+    assert done.failed_with(RunDegraded)
     assert "what commands wrote into files" in done.err
     record = json.loads(house.path("incident.json").read_text())
     assert [one["file"] for one in record["affected"]] == [str(house.path("full.sr"))]
@@ -56,9 +62,9 @@ def test_an_incident_counts_the_file_and_lists_its_secrets(house: Machine) -> No
 
 def test_a_key_is_retired_once_its_files_are_sealed_anew_and_the_old_ones_deleted(house: Machine) -> None:
     refused = house.run("keys", "--retire", "old")
-    assert (refused.code, "cannot be opened without" in refused.err) == (59, True)
+    assert (refused.failed_with(KeyStillNeeded), "cannot be opened without" in refused.err) == (True, True)
     house.ok(*REENCRYPT)
-    assert house.run("keys", "--retire", "old").code == 59
+    assert house.run("keys", "--retire", "old").failed_with(KeyStillNeeded)
     done = house.ok(*INCIDENT)
     assert "Delete what was sealed anew already" in done.out
     [kept] = house.home.glob("full.sr.*.superseded")
@@ -75,14 +81,14 @@ def test_a_file_that_is_no_longer_there_is_named_until_somebody_says_that_it_is_
     backup = backup_id(house)
     house.path("full.sr").rename(house.path("moved.sr"))
     opened = house.run(*INCIDENT)
-    assert opened.code == 16
+    assert opened.failed_with(MissingPiece)
     assert f"no longer at {house.path('full.sr')}" in opened.out
     record = json.loads(house.path("incident.json").read_text())
     assert [(one["backup"], one["looked_at"]) for one in record["affected"]] == [(backup, False)]
     assert list(record["secrets_not_listed"]) == [backup]
-    assert house.run("keys", "--retire", "old").code == 59
+    assert house.run("keys", "--retire", "old").failed_with(KeyStillNeeded)
     checked = house.run("key-health", "check")
-    assert (checked.code, f"keys --gone {backup}" in checked.out) == (94, True)
+    assert (checked.failed_with(KeyUnproven), f"keys --gone {backup}" in checked.out) == (True, True)
     assert "No sealed backup is kept" not in checked.out
 
     shown = house.ok("keys", "--gone", backup)
@@ -90,14 +96,16 @@ def test_a_file_that_is_no_longer_there_is_named_until_somebody_says_that_it_is_
     house.ok("key-health", "check")
     retired = house.ok("keys", "--retire", "old")
     assert backup in retired.out
-    assert house.run("incident", "open", *INCIDENT[2:7], "--output", "second.json").code == 20
+    assert house.run("incident", "open", *INCIDENT[2:7], "--output", "second.json").failed_with(
+        NothingSelected
+    )
 
 
 def test_all_that_was_written_over_in_a_file_is_said_to_be_gone_at_once(house: Machine) -> None:
     again = ("backup", "full.sr", "--include-values", "--recipient", "old", "--force")
     for _ in range(2):
         house.ok(*again)
-    assert house.run("keys", "--retire", "old").code == 59
+    assert house.run("keys", "--retire", "old").failed_with(KeyStillNeeded)
     shown = house.ok("keys", "--gone", "full.sr").out
     assert shown.count("somebody said that its file is gone") == 2  # the newest one is there, and counts
     house.ok("key-health", "check")
@@ -105,13 +113,16 @@ def test_all_that_was_written_over_in_a_file_is_said_to_be_gone_at_once(house: M
 
 def test_a_file_that_is_there_is_not_said_to_be_gone(house: Machine) -> None:
     refused = house.run("keys", "--gone", backup_id(house))
-    assert (refused.code, str(house.path("full.sr")) in "".join(refused.err.split())) == (2, True)
+    assert (refused.failed_with(UsageError), str(house.path("full.sr")) in "".join(refused.err.split())) == (
+        True,
+        True,
+    )
 
 
 def test_secrets_that_no_key_at_hand_opens_are_said_to_be_missing_from_the_list(house: Machine) -> None:
     house.path("old.key").rename(house.path("away.key"))
     opened = house.run(*INCIDENT)
-    assert opened.code == 10
+    assert opened.failed_with(WrongKey)
     assert json.loads(house.path("change.json").read_text()) == {}
     assert list(json.loads(house.path("incident.json").read_text())["secrets_not_listed"]) == [
         backup_id(house)
@@ -121,18 +132,18 @@ def test_secrets_that_no_key_at_hand_opens_are_said_to_be_missing_from_the_list(
 def test_given_by_hand_what_opens_them_lists_them(house: Machine) -> None:
     config = house.path("strongroom.toml")
     config.write_text(config.read_text().replace(f'identity_file = "{house.home}/old.key"', ""))
-    assert house.run(*INCIDENT[:7], "--output", "sealed.json", "--secrets", "none.json").code == 10
-    assert house.run(*INCIDENT, "--identity", "old.key").code == 96
+    assert house.run(*INCIDENT[:7], "--output", "sealed.json", "--secrets", "none.json").failed_with(WrongKey)
+    assert house.run(*INCIDENT, "--identity", "old.key").failed_with(RunDegraded)
     assert "JWT_SECRET_KEY" in json.loads(house.path("change.json").read_text())
 
 
 def test_a_passphrase_that_was_typed_is_proven_by_typing_it_again(stocked: Machine) -> None:
     stocked.seal()
     unproven = stocked.run("key-health", "check")
-    assert unproven.code == 94
+    assert unproven.failed_with(KeyUnproven)
     assert "'strongroom key-health check --passphrase-file FILE'" in " ".join(unproven.err.split())
     wrong = stocked.run("key-health", "check", STRONGROOM_PASSPHRASE="another one, of seven words or so")
-    assert wrong.code == 94
+    assert wrong.failed_with(KeyUnproven)
     stocked.ok("key-health", "check", STRONGROOM_PASSPHRASE=PASSPHRASE)
     stocked.ok("key-health", "check")
 
@@ -155,7 +166,7 @@ def test_after_a_leak_files_and_escrows_are_signed_anew_where_they_lie(
     assert {one["file"] for one in uses} == {str(house.path(name)) for name in ("full.sr", "away.sr")}
     house.ok("signers", "distrust", leaked, "--reason", "leak", "--force")
     restore = ("restore", "--backup-file", "full.sr", "--full-restore", "--dry-run", "--identity", "old.key")
-    assert house.run(*restore).code == 18
+    assert house.run(*restore).failed_with(UntrustedSigner)
     assert "2 backups signed anew" in house.ok("signers", "resign", "--force").out
     house.ok(*restore)
     assert house.ok("signers", "uses", leaked, "--json").document["uses"] == []
@@ -171,10 +182,10 @@ def test_what_could_not_be_looked_at_is_counted_and_is_an_error_until_it_is_said
     house.ok("signers", "distrust", leaked, "--reason", "leak", "--force")
     house.path("full.sr").unlink()
     used = house.run("signers", "uses", leaked)
-    assert (used.code, "1 backup could not be looked at" in used.err) == (16, True)
+    assert (used.failed_with(MissingPiece), "1 backup could not be looked at" in used.err) == (True, True)
     assert "No backup that could be looked at bears" in used.out
     resigned = house.run("signers", "resign", "--force")
-    assert (resigned.code, f"keys --gone {backup}" in resigned.out) == (65, True)
+    assert (resigned.failed_with(SignersUnsettled), f"keys --gone {backup}" in resigned.out) == (True, True)
     house.ok("keys", "--gone", backup)
     house.ok("signers", "uses", leaked)
     house.ok("signers", "resign", "--force")
@@ -183,7 +194,7 @@ def test_what_could_not_be_looked_at_is_counted_and_is_an_error_until_it_is_said
 @pytest.mark.parametrize("word", ["bogus", "sr1:3555", "sr1:" + "0" * 63, "sr1:" + "G" * 64])
 def test_what_is_no_fingerprint_is_refused(house: Machine, word: str) -> None:
     refused = house.run("signers", "uses", word)
-    assert (refused.code, "64 hexadecimal digits" in refused.err) == (2, True)
+    assert (refused.failed_with(UsageError), "64 hexadecimal digits" in refused.err) == (True, True)
 
 
 # -- runs ------------------------------------------------------------------------
@@ -192,7 +203,7 @@ def test_what_is_no_fingerprint_is_refused(house: Machine, word: str) -> None:
 @pytest.mark.parametrize("command", ["retry", "repair"])
 def test_a_run_of_a_command_is_not_taken_up_and_the_command_is_named(house: Machine, command: str) -> None:
     refused = house.run(command, backup_id(house))
-    assert refused.code == 2
+    assert refused.failed_with(UsageError)
     assert "was made by a command" in refused.err
     assert "Type that command again" in " ".join(refused.err.split())
 
@@ -200,7 +211,7 @@ def test_a_run_of_a_command_is_not_taken_up_and_the_command_is_named(house: Mach
 def test_neither_is_one_that_failed(machine: Machine) -> None:
     machine.ok("keygen", "--output", "old.key")
     made = machine.run("backup", "none.sr", "--include-values", "--recipient", "old.key.pub", "--force")
-    assert made.code == 21  # the store is empty
+    assert made.failed_with(EmptySource)  # the store is empty
     [failed] = machine.ok("status", "--json").document["runs"]
     refused = machine.run("retry", failed["id"])
-    assert (refused.code, "none.sr" in refused.err) == (2, True)
+    assert (refused.failed_with(UsageError), "none.sr" in refused.err) == (True, True)

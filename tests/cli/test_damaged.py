@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.container.errors import WrongKey
+from strongroom.errors import SourceError
+from strongroom.state.errors import StateError
+from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import Machine
 
 GARBAGE = b"CANARY-garbage " * 4_000
@@ -41,10 +45,10 @@ def test_a_state_database_that_is_none_is_moved_away_and_filled_anew(configured:
     move_away(database)
     database.write_bytes(GARBAGE)
     refused = configured.run("status")
-    assert refused.code == 50
+    assert refused.failed_with(StateError)
     assert "move 'state.db'" in " ".join(refused.err.split())
     assert "strongroom catalog rebuild --from TARGET" in " ".join(refused.err.split())
-    assert configured.run("catalog", "rebuild", "--from", "frankfurt").code == 50
+    assert configured.run("catalog", "rebuild", "--from", "frankfurt").failed_with(StateError)
     move_away(database)
     assert "1 backup" in configured.ok("catalog", "rebuild", "--from", "frankfurt").out
     configured.ok("status")
@@ -54,7 +58,7 @@ def test_nothing_is_entered_into_a_state_database_of_which_a_page_is_damaged(con
     configured.ok("backup", "--policy", "full", "--force")
     overwrite_a_page(configured.state / "state.db")
     refused = configured.run("catalog", "rebuild", "--from", "frankfurt")
-    assert refused.code == 50
+    assert refused.failed_with(StateError)
     assert "the file is damaged" in " ".join(refused.err.split())
 
 
@@ -69,7 +73,7 @@ def test_a_local_store_that_is_damaged_is_moved_away_and_restored(configured: Ma
         found.unlink()
     restore = ("restore", "--from-target", "frankfurt", "--full-restore", "--identity", "recovery.key")
     refused = configured.run(*restore)
-    assert refused.code in (10, 30)
+    assert refused.code in (WrongKey.exit_code, SourceError.exit_code)
     assert "move" in refused.err.lower()
     (store,) = configured.state.rglob("secrets.db")
     move_away(store)
@@ -90,7 +94,7 @@ def test_an_escrow_is_replaced_when_that_is_asked_for(configured: Machine) -> No
     words = ("escrow", "keys.sr", "--recipient", "recovery.key.pub")
     configured.ok(*words)
     refused = configured.run(*words)
-    assert refused.code == 24
+    assert refused.failed_with(WouldOverwrite)
     assert "--force" in refused.err
     configured.ok(*words, "--force")
 

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from strongroom.cli.commands.setup import demo_data
+from strongroom.errors import UsageError
 from tests.cli.program import Machine, command
 
 
@@ -106,7 +107,7 @@ recipients = ["recovery"]
     ) as up:
         try:
             assert json.loads(_document(up))["ready"]
-            assert near.run("up").code == 2
+            assert near.run("up").failed_with(UsageError)
             submitted = near.ok("submit", "full", "--follow", "--json").document
             assert (submitted["state"], submitted["secrets"]) == ("done", 1)
             again = near.ok("submit", "full", "--json").document

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.errors import ConfigError
+from strongroom.operations.errors import BackupOverdue, RunDegraded
 from strongroom.targets.directory import MARKER
+from strongroom.targets.errors import TargetUnavailable
 from tests.cli.program import ROOT, SCRIPT, Machine, command
 
 CONFIG = """
@@ -100,7 +103,7 @@ def mount(machine: Machine) -> None:
 
 def test_while_the_medium_is_away_nothing_is_captured(house: Machine) -> None:
     done = house.run("emergency-backup", "emergency", "--force")
-    assert done.code == 41
+    assert done.failed_with(TargetUnavailable)
     assert "medium 'safe' is away" in done.err
     assert house.ok("status", "--json").document["runs"] == []
     assert house.staged() == []
@@ -108,7 +111,7 @@ def test_while_the_medium_is_away_nothing_is_captured(house: Machine) -> None:
 
 def test_overdue_is_an_exit_code_and_done_is_none(house: Machine) -> None:
     overdue = house.run("emergency-backup", "emergency", "--status", "--json")
-    assert (overdue.code, overdue.document["state"]) == (93, "overdue")
+    assert (overdue.failed_with(BackupOverdue), overdue.document["state"]) == (True, "overdue")
     mount(house)
     house.ok("emergency-backup", "emergency", "--force")
     assert house.ok("emergency-backup", "emergency", "--status", "--json").document["state"] == "done"
@@ -119,7 +122,7 @@ def test_one_that_holds_much_less_than_before_is_told_by_its_exit_code(house: Ma
     house.ok("emergency-backup", "emergency", "--force")
     house.ok("delete", "JWT_SECRET_KEY", "REDIS_PASSWORD", "--force")
     done = house.run("emergency-backup", "emergency", "--force")
-    assert done.code == 96
+    assert done.failed_with(RunDegraded)
     assert "where 3 were expected" in done.out
     assert list(house.path("medium").rglob("recover.py")) != []
 
@@ -289,7 +292,7 @@ def test_so_it_is_for_a_target_without_strongroom_after_a_rotation(stocked: Mach
 
 @pytest.mark.parametrize("name", ["nothing"])
 def test_what_is_no_policy_is_refused(house: Machine, name: str) -> None:
-    assert house.run("emergency-backup", name).code == 3
+    assert house.run("emergency-backup", name).failed_with(ConfigError)
 
 
 def test_the_kit_is_never_written_over_without_a_word(house: Machine) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.cli.errors import TargetsUnsound
+from strongroom.container.errors import MissingPiece, Stale
 from tests.cli.program import Machine
 from tests.cli.test_right_backup import house, ids, words_of
 
@@ -26,7 +28,7 @@ def test_a_hidden_manifest_is_told_by_verification_and_mended_by_the_next_repair
     newest = ids(house)["daily-metadata"]
     hide(house, "east", newest)
     done = house.run("verify-backup", "east")
-    assert (done.code, newest in words_of(done)) == (19, True)
+    assert (done.failed_with(Stale), newest in words_of(done)) == (True, True)
     assert "strongroom repair --target east" in words_of(done)
     assert good_on(house, "east")[newest] is False
     house.ok("repair")
@@ -38,7 +40,7 @@ def test_an_emptied_target_is_told_by_verification_and_brought_up_by_one_command
     shutil.rmtree(house.path("regions/east/manifests"))
     shutil.rmtree(house.path("regions/east/containers"))
     done = house.run("verify-backup", "east", "--backup", ids(house)["monthly-full"])
-    assert (done.code, "the catalog has as good there" in words_of(done)) == (16, True)
+    assert (done.failed_with(MissingPiece), "the catalog has as good there" in words_of(done)) == (True, True)
     assert set(good_on(house, "east").values()) == {False}
     house.ok("repair", "--target", "east")
     assert (set(good_on(house, "east").values()), len(good_on(house, "east"))) == ({True}, 3)
@@ -51,7 +53,7 @@ def test_a_rollback_shows_against_another_target_where_there_is_no_catalog(house
     for extra in ("state.db-wal", "state.db-shm"):
         house.path(f"state/{extra}").unlink(missing_ok=True)
     done = house.run("verify-backup", "east")
-    assert (done.code, f"does not show backup {newest}" in words_of(done)) == (19, True)
+    assert (done.failed_with(Stale), f"does not show backup {newest}" in words_of(done)) == (True, True)
     assert "which it was to hold and 'west' has" in words_of(done)
 
 
@@ -96,12 +98,12 @@ def test_a_restore_puts_a_damaged_replica_on_record(house: Machine) -> None:
         content[len(content) // 2] ^= 1
         file.write_bytes(bytes(content))
     done = house.run("restore", "--full-restore", "--identity", "recovery.key")
-    assert done.code == 108
+    assert done.failed_with(TargetsUnsound)
     assert good_on(house, "east")[backup] is False
 
 
 def test_a_health_check_puts_a_missing_manifest_on_record(house: Machine) -> None:
     backup = ids(house)["monthly-full"]
     hide(house, "west", backup)
-    assert house.run("backup-health-check", "--check-accessibility").code == 16
+    assert house.run("backup-health-check", "--check-accessibility").failed_with(MissingPiece)
     assert good_on(house, "west")[backup] is False

@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from strongroom.cli.commands.readiness.single_file import guarded
+from strongroom.container.errors import MissingPiece, Truncated, UntrustedSigner, VerificationFailed
+from strongroom.errors import ConfigError
+from strongroom.keys.errors import KeyFileExposed
+from strongroom.operations.errors import NothingOpens
 from strongroom.operations.findings import Finding
+from strongroom.targets.errors import TargetUnavailable
 from tests.cli.program import PASSPHRASE, REGIONS, Machine
 from tests.cli.test_imports import loads
 from tests.keys.quorum.made import made
@@ -30,7 +35,7 @@ def everything_under(folder: Path) -> list[Path]:
 
 def test_the_procedures_command_line_makes_nothing_on_a_machine_where_nothing_is(machine: Machine) -> None:
     done = machine.run(COMMAND)
-    assert done.code == 16
+    assert done.failed_with(MissingPiece)
     assert "Nothing can be recovered here: no backup was found that a recovery could start from" in done.out
     assert everything_under(machine.home) == []
 
@@ -44,7 +49,10 @@ def test_a_file_is_asked_about_without_configuration_or_state(sealed: Machine, o
     before = everything_under(other.home)
     words = (COMMAND, "--backup-file", file, "--json")
     stranger = other.run(*words, **OPENS)
-    assert (stranger.code, wrong(stranger.document)) == (18, [("signers", "UntrustedSigner")])
+    assert (stranger.failed_with(UntrustedSigner), wrong(stranger.document)) == (
+        True,
+        [("signers", "UntrustedSigner")],
+    )
     signer = sealed.ok("backup-info", "full.sr", "--json").document["signer"]
     ready = other.ok(*words, "--signer", signer, **OPENS).document
     assert (ready["ready"], wrong(ready)) == (True, [])
@@ -88,7 +96,7 @@ def house(configured: Machine) -> Machine:
 
 def test_it_is_said_what_opens_here_and_who_else_could(house: Machine) -> None:
     done = house.run(COMMAND)
-    assert done.code == 69
+    assert done.failed_with(NothingOpens)
     assert "nothing here opens it; it opens for the holder of the private key `recovery`" in done.out
     assert "could not recover now: 1 wrong" in done.out
     ready = house.ok(COMMAND, "--identity", "recovery.key")
@@ -106,7 +114,7 @@ def test_a_dead_region_is_a_remark_and_all_of_them_are_wrong(house: Machine) -> 
     for name in REGIONS[::2]:
         shutil.rmtree(house.path(f"regions/{name}"))
     done = house.run(*words)
-    assert done.code == 41
+    assert done.failed_with(TargetUnavailable)
     assert wrong(done.document) == [*[("target", "TargetUnavailable")] * 3, ("backup", "MissingPiece")]
 
 
@@ -127,7 +135,7 @@ def test_a_damaged_replica_is_no_key_that_lacks_and_a_remark_as_long_as_another_
     for path in others:
         path.unlink()
     none = house.run(*words)
-    assert (none.code, wrong(none.document)) == (14, [("opens", "Truncated")])
+    assert (none.failed_with(Truncated), wrong(none.document)) == (True, [("opens", "Truncated")])
 
 
 def test_a_backup_that_was_found_damaged_on_every_target_is_nothing_to_recover_from(house: Machine) -> None:
@@ -139,7 +147,7 @@ def test_a_backup_that_was_found_damaged_on_every_target_is_nothing_to_recover_f
         house.run("backup-health-check", "--check-integrity")
         done = house.run(COMMAND, "--identity", "recovery.key", "--json")
         everywhere = count == len(REGIONS)
-        assert done.code == (26 if everywhere else 0)
+        assert done.code == (VerificationFailed.exit_code if everywhere else 0)
         assert (("backup", "VerificationFailed") in wrong(done.document)) is everywhere
 
 
@@ -148,13 +156,16 @@ def test_what_is_wrong_with_files_and_configuration_is_named(house: Machine) -> 
     key = house.state / "keys" / "store.key"
     key.chmod(0o644)
     exposed = house.run(*words)
-    assert exposed.code == 63
+    assert exposed.failed_with(KeyFileExposed)
     assert ("files", "KeyFileExposed") in wrong(exposed.document)
     key.chmod(0o600)
     toml = house.path("strongroom.toml")
     toml.write_text(f'{toml.read_text()}\n[policies.full2]\nkind = "full"\n')
     broken = house.run(*words)
-    assert (broken.code, wrong(broken.document)) == (3, [("configuration", "ConfigProblems")])
+    assert (broken.failed_with(ConfigError), wrong(broken.document)) == (
+        True,
+        [("configuration", "ConfigProblems")],
+    )
 
 
 def test_a_key_that_fails_is_wrong_only_where_nothing_else_opens(house: Machine) -> None:
@@ -166,7 +177,7 @@ def test_a_key_that_fails_is_wrong_only_where_nothing_else_opens(house: Machine)
         "gone": "remark",
     }
     closed = house.run(COMMAND, "--json")
-    assert closed.code == 69
+    assert closed.failed_with(NothingOpens)
     assert ("key", "KeyFileUnreadable") in wrong(closed.document)
 
 
@@ -179,7 +190,7 @@ def test_looking_at_a_machine_with_a_configuration_alone_makes_nothing(
     before = everything_under(other.home)
     signer = _signer(house)
     stranger = other.run(COMMAND, "--identity", "recovery.key")
-    assert stranger.code == 18
+    assert stranger.failed_with(UntrustedSigner)
     other.ok(COMMAND, "--identity", "recovery.key", "--signer", signer)
     assert everything_under(other.home) == before
 

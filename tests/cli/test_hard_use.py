@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 
 from strongroom.cli.terminal.failures import from_os
+from strongroom.container.errors import SecretTooLarge
+from strongroom.errors import SourceError, UsageError
+from strongroom.operations.errors import NotCovered
+from strongroom.sources.errors import SecretNotFound
+from strongroom.system.errors import TargetFull, WouldOverwrite
 from tests.cli.program import PASSPHRASE, Done, Machine, command
 from tests.cli.test_bad_input import KINDS, SEALED, back_up, nothing_left, refused
 from tests.targets.disks import read_only, small_disk
@@ -32,15 +37,15 @@ def test_a_closed_stdout_or_stderr_is_like_the_null_device(stocked: Machine) -> 
     for words in (("list",), ("list", "--json"), ("get", "JWT_SECRET_KEY", "--show-value")):
         assert without_stream(stocked, 1, *words).code == 0
         assert without_stream(stocked, 2, *words).code == 0
-    assert without_stream(stocked, 2, "get", "NOBODY").code == 23
+    assert without_stream(stocked, 2, "get", "NOBODY").failed_with(SecretNotFound)
 
 
 def test_a_closed_stdin_is_an_empty_one(machine: Machine) -> None:
-    assert refused(without_stream(machine, 0, "set", "A"), 2)
+    assert refused(without_stream(machine, 0, "set", "A"), UsageError)
 
 
 def test_a_value_that_no_backup_could_hold_is_not_stored(machine: Machine) -> None:
-    assert refused(machine.run("set", "A", stdin=b"v" * (64 * 1024 * 1024 + 1)), 27)
+    assert refused(machine.run("set", "A", stdin=b"v" * (64 * 1024 * 1024 + 1)), SecretTooLarge)
     assert machine.ok("list", "--json").document == {"secrets": []}
     machine.ok("set", "A", stdin=b"v" * (64 * 1024 * 1024) + b"\n")
 
@@ -58,7 +63,7 @@ def test_only_a_plain_file_is_ever_replaced(stocked: Machine, name: str, options
     stocked.path("link.sr").symlink_to("elsewhere.sr")
     os.mkfifo(stocked.path("device"))
     with nothing_left(stocked):
-        assert refused(back_up(stocked, name, *options, "--force"), 24)
+        assert refused(back_up(stocked, name, *options, "--force"), WouldOverwrite)
     assert stocked.path("link.sr").is_symlink()
     assert stocked.path("device").is_fifo()
 
@@ -72,7 +77,9 @@ def test_a_full_disk_under_the_target_is_told_as_such(machine: Machine) -> None:
         if not mounted:
             pytest.skip("needs the right to mount")
         with nothing_left(machine):
-            assert refused(back_up(machine, "small/new.sr", *SEALED, "--source", "files:many.jsonl"), 43)
+            assert refused(
+                back_up(machine, "small/new.sr", *SEALED, "--source", "files:many.jsonl"), TargetFull
+            )
         assert list(folder.iterdir()) == []
 
 
@@ -83,7 +90,7 @@ def test_a_full_disk_under_the_store_is_told_as_such(sealed: Machine, other: Mac
     with small_disk(other.state, size=256 * 1024) as mounted:
         if not mounted:
             pytest.skip("needs the right to mount")
-        assert refused(other.run("import", "many.jsonl"), 43)
+        assert refused(other.run("import", "many.jsonl"), TargetFull)
         assert other.ok("list", "--json").document == {"secrets": []}
 
 
@@ -91,7 +98,7 @@ def test_a_store_that_cannot_be_written_says_so(stocked: Machine) -> None:
     stocked.ok("list")
     with read_only(stocked.state):
         done = stocked.run("get", "JWT_SECRET_KEY")
-    assert refused(done, 30)
+    assert refused(done, SourceError)
     assert "writable" in done.err
     assert "No backup was made" not in done.err
 
@@ -104,7 +111,7 @@ def test_what_may_not_be_read_is_no_target_without_writes() -> None:
 def test_a_metadata_file_is_known_when_it_is_to_be_restored(stocked: Machine) -> None:
     stocked.ok("backup", "meta.json")
     done = stocked.run("restore", "--backup-file", "meta.json", "--full-restore")
-    assert refused(done, 107)
+    assert refused(done, NotCovered)
     assert "holds no values" in done.err
 
 

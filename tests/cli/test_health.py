@@ -13,24 +13,17 @@ from typing import Any
 
 import pytest
 
-from strongroom.errors import (
-    BackupOverdue,
-    BrokerUnavailable,
-    KeyFileExposed,
-    KeysOutOfPolicy,
-    MissingPiece,
-    QuorumNotMet,
-    RunDegraded,
-    RunFailed,
-    SchemaMismatch,
-    StateError,
-    Tampered,
-    WrongKey,
-)
+from strongroom.container.errors import MissingPiece, Tampered, WrongKey
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.keys.errors import KeyFileExposed
+from strongroom.operations.errors import BackupOverdue, KeysOutOfPolicy, QuorumNotMet, RunDegraded, RunFailed
+from strongroom.state.errors import LedgerChanged, SchemaMismatch, StateError
 from strongroom.state.records import Replica
 from strongroom.state.store import RunStore
+from strongroom.targets.errors import TargetUnavailable
 from tests.cli.conftest import configure, stock
 from tests.cli.program import REGIONS, Done, Machine
+from workers.errors import BrokerUnavailable
 
 CHECK, ADVANCED = "backup-health-check", "health-advanced"
 
@@ -64,9 +57,11 @@ def loud(done: Done) -> set[tuple[str, str]]:
     return {(one["check"], one["code"]) for one in done.document["findings"] if one["code"]}
 
 
-def looked(machine: Machine, *words: str, code: int) -> Done:
+def looked(machine: Machine, *words: str, worst: type[StrongroomError] | None = None) -> Done:
     done = machine.run(*words, "--json")
-    assert (done.code, done.document["exit_code"]) == (code, code), done
+    assert (done.code, done.document["exit_code"], done.document["code"]) == (
+        (worst.exit_code, worst.exit_code, worst.__name__) if worst else (0, 0, "")
+    ), done
     assert "CANARY" not in done.out + done.err
     return done
 
@@ -109,7 +104,7 @@ def test_where_nothing_is_looking_makes_nothing(machine: Machine, command: str) 
 
 def test_an_unknown_policy_or_target_is_refused(well: Machine) -> None:
     for words in (("--policy", "none"), ("--target", "none"), ("--check-encryption", "--depth", "opened")):
-        assert well.run(CHECK, *words).code == 2
+        assert well.run(CHECK, *words).failed_with(UsageError)
 
 
 def test_what_is_found_of_replicas_goes_on_record_and_is_not_overclaimed(well: Machine) -> None:
@@ -118,12 +113,12 @@ def test_what_is_found_of_replicas_goes_on_record_and_is_not_overclaimed(well: M
     content = bytearray(flipped.read_bytes())
     content[len(content) // 2] ^= 1
     flipped.write_bytes(content)
-    done = looked(well, CHECK, "--policy", "full", code=Tampered.exit_code)
+    done = looked(well, CHECK, "--policy", "full", worst=Tampered)
     assert ("integrity", "Tampered") in loud(done)
     found = {one["target"]: one for one in well.ok("replicas", backup, "--json").document["replicas"]}
     assert (found["dublin"]["good"], found["frankfurt"]["verified"]) == (False, "digest")
     words = (CHECK, "--policy", "full", "--depth", "opened", "--identity", "recovery.key")
-    looked(well, *words, code=Tampered.exit_code)
+    looked(well, *words, worst=Tampered)
     noted = [json.loads(line) for line in (well.state / "accesses.jsonl").read_text().splitlines()]
     assert {(one["detail"]["command"], one["detail"]["where"]) for one in noted} == {
         (CHECK, name) for name in REGIONS
@@ -131,26 +126,26 @@ def test_what_is_found_of_replicas_goes_on_record_and_is_not_overclaimed(well: M
     found = {one["target"]: one for one in well.ok("replicas", backup, "--json").document["replicas"]}
     assert (found["dublin"]["good"], found["frankfurt"]["verified"]) == (False, "opened")
     flipped.write_bytes(container(well, "toronto", backup).read_bytes())
-    looked(well, CHECK, "--check-accessibility", "--policy", "full", code=0)  # which reads no byte of it
+    looked(well, CHECK, "--check-accessibility", "--policy", "full")  # which reads no byte of it
     found = {one["target"]: one for one in well.ok("replicas", backup, "--json").document["replicas"]}
     assert (found["dublin"]["good"], found["frankfurt"]["verified"]) == (False, "opened")
 
 
 def test_targets_that_vanish_are_named_and_the_quorum_is_judged_without_them(well: Machine) -> None:
     well.path("regions/toronto").rename(well.path("gone"))
-    done = looked(well, CHECK, "--check-accessibility", code=41)
+    done = looked(well, CHECK, "--check-accessibility", worst=TargetUnavailable)
     assert loud(done) == {("accessibility", "TargetUnavailable")}
     well.path("regions/dublin").rename(well.path("gone-too"))
-    assert ("accessibility", QuorumNotMet.__name__) in loud(looked(well, CHECK, code=QuorumNotMet.exit_code))
+    assert ("accessibility", QuorumNotMet.__name__) in loud(looked(well, CHECK, worst=QuorumNotMet))
     assert not well.path("regions/toronto").exists()
-    looked(well, CHECK, "--target", "frankfurt", code=0)
+    looked(well, CHECK, "--target", "frankfurt")
 
 
 def test_a_backup_that_the_catalog_alone_has_is_missed(well: Machine) -> None:
     backup = full_backup(well)
     for region in REGIONS:
         well.path(f"regions/{region}/manifests/{backup}.json").unlink()
-    looked(well, CHECK, "--policy", "full", code=MissingPiece.exit_code)
+    looked(well, CHECK, "--policy", "full", worst=MissingPiece)
 
 
 def test_recipients_that_changed_since_ask_for_a_rotation(well: Machine) -> None:
@@ -160,14 +155,14 @@ def test_recipients_that_changed_since_ask_for_a_rotation(well: Machine) -> None
         file.read_text().replace('recipients = ["recovery"]', 'recipients = ["next"]')
         + '[keys.next]\nkind = "hpke"\npublic_key_file = "next.key.pub"\n'
     )
-    done = looked(well, CHECK, "--check-encryption", code=KeysOutOfPolicy.exit_code)
+    done = looked(well, CHECK, "--check-encryption", worst=KeysOutOfPolicy)
     assert any("strongroom rotate full" in one["to_do"] for one in done.document["findings"])
 
 
 def test_where_there_is_no_backup_nothing_is_well(well: Machine) -> None:
     file = well.path("strongroom.toml")
     file.write_text(file.read_text().replace("[policies.metadata]", "[policies.other]"))
-    looked(well, CHECK, "--policy", "other", code=MissingPiece.exit_code)
+    looked(well, CHECK, "--policy", "other", worst=MissingPiece)
 
 
 def test_a_policy_that_is_due_and_has_no_backup_is_not_passed_over(well: Machine) -> None:
@@ -175,15 +170,15 @@ def test_a_policy_that_is_due_and_has_no_backup_is_not_passed_over(well: Machine
         file.write(
             f'[policies.new]\nkind = "metadata"\ntargets = {json.dumps(REGIONS)}\nschedule = "0 3 * * *"\n'
         )
-    looked(well, CHECK, code=BackupOverdue.exit_code)
-    done = looked(well, ADVANCED, code=BackupOverdue.exit_code)
+    looked(well, CHECK, worst=BackupOverdue)
+    done = looked(well, ADVANCED, worst=BackupOverdue)
     assert {area for area, _ in loud(done)} == {"backups", "slots"}
 
 
 def test_files_that_commands_wrote_are_looked_at_with_all_and_missed_where_they_went(well: Machine) -> None:
     file = well.seal("weekly.sr")
-    assert "weekly.sr" not in looked(well, CHECK, code=0).out
-    found = looked(well, CHECK, "--all", code=0).document["findings"]
+    assert "weekly.sr" not in looked(well, CHECK).out
+    found = looked(well, CHECK, "--all").document["findings"]
     assert {one["check"] for one in found if one["target"] == str(file)} == {
         "accessibility",
         "integrity",
@@ -195,7 +190,7 @@ def test_files_that_commands_wrote_are_looked_at_with_all_and_missed_where_they_
     found = well.run(CHECK, "--all", "--check-integrity", "--json").document["findings"]
     assert [one["state"] for one in found if one["target"] == str(file)] == ["wrong"]
     file.rename(well.path("elsewhere.sr"))
-    done = looked(well, CHECK, "--all", code=MissingPiece.exit_code)
+    done = looked(well, CHECK, "--all", worst=MissingPiece)
     assert done.document["counts"]["wrong"] == 0
 
 
@@ -203,7 +198,7 @@ def test_files_that_commands_wrote_are_looked_at_with_all_and_missed_where_they_
 
 
 def test_the_metrics_are_there_for_machines(well: Machine) -> None:
-    found: dict[str, Any] = looked(well, ADVANCED, "--days", "7", code=0).document["metrics"]
+    found: dict[str, Any] = looked(well, ADVANCED, "--days", "7").document["metrics"]
     assert found == {
         "days": 7,
         "backups": 2,
@@ -224,7 +219,7 @@ def test_a_damaged_state_database_is_wrong_and_hides_nothing_else(well: Machine)
     content[4096:] = os.urandom(len(content) - 4096)
     file.write_bytes(content)
     before = file.read_bytes()
-    done = looked(well, ADVANCED, code=StateError.exit_code)
+    done = looked(well, ADVANCED, worst=StateError)
     assert {"store", "broker", "disk", "files"} <= {one["check"] for one in done.document["findings"]}
     assert file.read_bytes() == before
 
@@ -234,7 +229,7 @@ def test_another_schema_is_said_and_not_migrated(well: Machine, schema: str, cod
     with sqlite3.connect(well.state / "state.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (schema,))
     connection.close()
-    looked(well, ADVANCED, code=code.exit_code)
+    looked(well, ADVANCED, worst=code)
     looked_at = sqlite3.connect(well.state / "state.db")
     assert looked_at.execute("SELECT version_num FROM alembic_version").fetchall() == [(schema,)]
     looked_at.close()
@@ -244,20 +239,20 @@ def test_a_ledger_that_was_edited_is_told(well: Machine) -> None:
     with sqlite3.connect(well.state / "state.db") as connection:
         connection.execute("UPDATE events SET detail = '{}' WHERE id = 2")
     connection.close()
-    done = looked(well, ADVANCED, code=66)
+    done = looked(well, ADVANCED, worst=LedgerChanged)
     assert loud(done) == {("ledger", "LedgerChanged")}
     assert done.document["counts"]["wrong"] == 1
 
 
 def test_another_master_key_than_the_stores_is_told(well: Machine) -> None:
     (well.state / "keys" / "store.key").write_bytes(os.urandom(32))
-    assert loud(looked(well, ADVANCED, code=WrongKey.exit_code)) == {("store", "WrongKey")}
+    assert loud(looked(well, ADVANCED, worst=WrongKey)) == {("store", "WrongKey")}
 
 
 def test_key_files_that_others_may_use_are_told(well: Machine) -> None:
     (well.state / "keys" / "work.key").chmod(0o640)
     (well.state / "keys" / "roles" / "control.key").chmod(0o644)
-    assert loud(looked(well, ADVANCED, code=KeyFileExposed.exit_code)) == {("files", "KeyFileExposed")}
+    assert loud(looked(well, ADVANCED, worst=KeyFileExposed)) == {("files", "KeyFileExposed")}
 
 
 def test_bad_replicas_of_the_newest_backup_are_told(well: Machine) -> None:
@@ -265,7 +260,7 @@ def test_bad_replicas_of_the_newest_backup_are_told(well: Machine) -> None:
     backup = full_backup(well)
     store.set_replica(Replica(backup=backup, target="dublin", good=False, verified=None, verified_at=None))
     store.close()
-    found = looked(well, ADVANCED, code=RunDegraded.exit_code)
+    found = looked(well, ADVANCED, worst=RunDegraded)
     assert loud(found) == {("backups", "RunDegraded"), ("replicas", "RunDegraded")}
     assert found.document["metrics"]["replicas_verified"] == 5
 
@@ -276,7 +271,7 @@ def test_a_backup_that_failed_last_is_told(well: Machine) -> None:
     assert well.run("backup", "--policy", "full", "--force").code != 0
     well.state.joinpath("store").unlink()
     store.rename(well.state / "store")
-    found = looked(well, ADVANCED, code=RunFailed.exit_code)
+    found = looked(well, ADVANCED, worst=RunFailed)
     assert loud(found) == {("runs", "RunFailed")}
     assert found.document["metrics"]["success_rate"] == pytest.approx(2 / 3)
 
@@ -290,7 +285,7 @@ def test_a_run_whose_process_was_killed_is_told(well: Machine) -> None:
     assert run is not None
     (well.state / "driving").mkdir(exist_ok=True)
     (well.state / "driving" / f"{run.id}.00").write_text("here:1:operator")
-    found = looked(well, ADVANCED, code=RunFailed.exit_code)
+    found = looked(well, ADVANCED, worst=RunFailed)
     assert any("abandoned" in one["what"] for one in found.document["findings"])
 
 
@@ -300,7 +295,7 @@ def test_a_cluster_that_was_killed_is_told(well: Machine) -> None:
     (well.state / "run").mkdir(mode=0o700)
     status = {"supervisor": ended.pid, "processes": {"seal": {"pid": ended.pid, "starts": 1}}}
     (well.state / "run" / "cluster.json").write_text(json.dumps(status))
-    done = looked(well, ADVANCED, code=BrokerUnavailable.exit_code)
+    done = looked(well, ADVANCED, worst=BrokerUnavailable)
     assert loud(done) == {("broker", "BrokerUnavailable"), ("workers", "BrokerUnavailable")}
     assert any("its supervisor is gone" in one["what"] for one in done.document["findings"])
 
@@ -308,6 +303,6 @@ def test_a_cluster_that_was_killed_is_told(well: Machine) -> None:
 def test_a_rehearsal_that_was_due_and_not_begun_is_told(well: Machine) -> None:
     with well.path("strongroom.toml").open("a") as file:
         file.write('[drill]\npolicy = "full"\nschedule = "0 5 1 * *"\n')
-    done = looked(well, ADVANCED, code=BackupOverdue.exit_code)
+    done = looked(well, ADVANCED, worst=BackupOverdue)
     said = {one["what"] for one in done.document["findings"] if one["check"] == "slots" and one["code"]}
     assert [words for words in said if words.startswith("a rehearsal of 'full' was due")]

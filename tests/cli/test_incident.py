@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from strongroom.operations.errors import ConfirmationRequired, KeyStillNeeded, RunDegraded
 from tests.cli.program import Machine
 from tests.cli.test_keys_list import configure
 
@@ -24,7 +25,7 @@ WORDS = ("incident", "open", "--key", "old", "--reason", "lost laptop", "--outpu
 
 def test_a_key_that_policies_still_seal_for_is_refused(house: Machine) -> None:
     refused = house.run(*WORDS)
-    assert (refused.code, house.path("record.json").exists()) == (59, False)
+    assert (refused.failed_with(KeyStillNeeded), house.path("record.json").exists()) == (True, False)
 
 
 def test_one_command_sets_aside_seals_anew_and_writes_it_down(house: Machine) -> None:
@@ -50,7 +51,7 @@ def test_one_that_did_not_reach_a_target_is_recorded_and_told_by_its_exit_code(h
     here = house.state / "targets" / "region-c"
     here.rename(house.path("away"))
     here.write_text("no directory")
-    assert house.run(*WORDS).code == 96
+    assert house.run(*WORDS).failed_with(RunDegraded)
     assert house.path("record.json").exists()
 
 
@@ -63,7 +64,7 @@ def test_to_set_aside_alone_seals_nothing(house: Machine) -> None:
 def test_nothing_is_done_without_a_yes(house: Machine) -> None:
     configure(house, "new")
     done = house.run(*(word for word in WORDS if word != "--force"))
-    assert done.code == 4
+    assert done.failed_with(ConfirmationRequired)
     assert house.ok("incident", "list", "--json").document["quarantined"] == {}
 
 

@@ -13,9 +13,12 @@ from msgspec.structs import replace
 
 from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.errors import UntrustedSigner, WrongKey
 from strongroom.container.manifest import parse_manifest
+from strongroom.errors import UsageError
 from strongroom.keys import roles
 from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
+from strongroom.operations.errors import LeftAside
 from strongroom.operations.layout import manifest_name
 from tests.certified import certified
 from tests.cli.conftest import stock
@@ -84,7 +87,7 @@ def test_after_a_rotation_the_one_line_of_before_opens_the_file_on_another_machi
     file = rotated.machine.path("f.sr")
     for command in COMMANDS:
         assert command(other, file, rotated.key_of("new"), "--signer", rotated.pinned).code == 0
-        assert command(other, file, rotated.key_of("old"), "--signer", rotated.pinned).code == 10
+        assert command(other, file, rotated.key_of("old"), "--signer", rotated.pinned).failed_with(WrongKey)
     program = [sys.executable, str(ROOT / "ops/recover/recover.py"), str(file), "--list"]
     recovered = run(other, *program, "--private-key", str(rotated.key_of("new")), "--signer", rotated.pinned)
     assert recovered.code == 0, recovered
@@ -139,8 +142,8 @@ def test_an_envelope_that_does_not_count_is_said_and_is_not_exit_0(
     commands = COMMANDS if pinned != "nobody" else (verify, listing)  # a stranger's backup is not restored
     for command in commands:
         done = command(machine, file, rotated.key_of(opens), *words)
-        assert (done.code, f"keys/{rotated.key}/" in done.err) == (104, True), done
-        assert command(machine, file, rotated.key_of(shut), *words).code == 10
+        assert (done.failed_with(LeftAside), f"keys/{rotated.key}/" in done.err) == (True, True), done
+        assert command(machine, file, rotated.key_of(shut), *words).failed_with(WrongKey)
 
 
 def repair_beside(objects: dict[str, bytes], file: Rotated) -> None:
@@ -182,7 +185,7 @@ def test_two_backups_in_one_file_are_told(rotated: Rotated, tmp_path: Path) -> N
     file = rotated.changed(tmp_path / "g.sr", broken)
     for command in COMMANDS:
         done = command(rotated.machine, file, rotated.key_of("new"))
-        assert (done.code, manifest_name(made["backup"]) in done.err) == (104, True), done
+        assert (done.failed_with(LeftAside), manifest_name(made["backup"]) in done.err) == (True, True), done
 
 
 # -- one container alone -------------------------------------------------------------------
@@ -212,7 +215,7 @@ def test_a_lone_container_is_restored_listed_and_verified_with_the_one_fingerpri
         *("--identity", rotated.key_of("old"), "--signer", rotated.pinned),
     )
     refused = restore(other, lone, rotated.key_of("old"))
-    assert (refused.code, rotated.pinned in refused.err) == (18, True)
+    assert (refused.failed_with(UntrustedSigner), rotated.pinned in refused.err) == (True, True)
 
 
 # -- a passphrase without a name ---------------------------------------------------------------
@@ -233,12 +236,12 @@ def test_a_file_with_an_unnamed_passphrase_is_rotated_with_that_passphrase_and_k
     )
     rotate = ("rotate-backup-key", "f.sr", "--current-key", "k.key", "--new-key", "n.key")
     without = stocked.run(*rotate)
-    assert (without.code, "--passphrase-file" in without.err) == (2, True), without
+    assert (without.failed_with(UsageError), "--passphrase-file" in without.err) == (True, True), without
     slip = stocked.run(*rotate, "--passphrase-file", "slip")
-    assert (slip.code, "does not open" in " ".join(slip.err.split())) == (2, True), slip
+    assert (slip.failed_with(UsageError), "does not open" in " ".join(slip.err.split())) == (True, True), slip
     stocked.ok(*rotate, "--passphrase-file", "pass")
     assert stocked.ok("test-decrypt", "f.sr", "--identity", "n.key").code == 0
     assert stocked.ok("test-decrypt", "f.sr", "--passphrase-file", "pass").code == 0
-    assert stocked.run("test-decrypt", "f.sr", "--identity", "k.key").code == 10
+    assert stocked.run("test-decrypt", "f.sr", "--identity", "k.key").failed_with(WrongKey)
     stocked.ok(*rotate, "--passphrase-file", "pass", "--re-encrypt-backups", "--remove-old-files")
     assert stocked.ok("test-decrypt", "f.sr", "--passphrase-file", "pass").code == 0

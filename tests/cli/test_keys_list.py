@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from strongroom.container.errors import WrongKey
+from strongroom.errors import UsageError
+from strongroom.operations.errors import KeyStillNeeded
 from tests.cli.program import Machine
 
 CONFIG = """
@@ -58,11 +61,11 @@ def test_what_each_key_opens_before_and_after_a_rotation(house: Machine) -> None
 
 def test_a_key_that_a_backup_needs_is_not_retired(house: Machine) -> None:
     refused = house.run("keys", "--retire", "old")
-    assert refused.code == 59
+    assert refused.failed_with(KeyStillNeeded)
     assert "Policy 'all' seals for 'old'" in refused.err
     configure(house, "new")
     refused = house.run("keys", "--retire", "old")
-    assert refused.code == 59
+    assert refused.failed_with(KeyStillNeeded)
     assert "cannot be opened without 'old'" in refused.err
     house.ok("rotate")
     retired = house.ok("keys", "--retire", "old", "--json").document
@@ -76,7 +79,7 @@ def test_no_key_is_retired_while_a_backup_cannot_be_looked_at(house: Machine) ->
         for manifest in (house.state / "targets" / f"region-{region}" / "manifests").glob("*.json"):
             manifest.unlink()
     refused = house.run("keys", "--retire", "old")
-    assert refused.code == 59
+    assert refused.failed_with(KeyStillNeeded)
     assert "could not be looked at" in refused.err
 
 
@@ -95,7 +98,7 @@ def test_without_the_old_key_nothing_is_lost(house: Machine) -> None:
     text = house.path("strongroom.toml").read_text()
     house.path("strongroom.toml").write_text(text.replace(f'identity_file = "{hidden}"\n', ""))
     done = house.run("rotate")
-    assert done.code == 10
+    assert done.failed_with(WrongKey)
     assert "WrongKey: Sealed for hpke (old)" in done.out
     configure(house, "new")
     house.ok("rotate")
@@ -111,12 +114,12 @@ def test_after_a_re_encryption_old_copies_are_named_until_they_are_deleted(house
 
 @pytest.mark.parametrize("words", [["nothing"], ["--backup", "x"]])
 def test_what_is_not_there_is_refused(house: Machine, words: list[str]) -> None:
-    assert house.run("rotate", *words).code == 2
+    assert house.run("rotate", *words).failed_with(UsageError)
 
 
 def test_what_is_replaced_is_deleted_only_when_asked(house: Machine) -> None:
     configure(house, "new")
-    assert house.run("rotate", "--remove-replaced").code == 2
+    assert house.run("rotate", "--remove-replaced").failed_with(UsageError)
     done = house.ok("rotate", "--re-encrypt", "--remove-replaced", "--json").document
     [result] = done["backups"]
     assert sorted(result["removed"]) == ["region-a", "region-b", "region-c"]
@@ -148,9 +151,12 @@ def test_a_leg_of_a_composition_is_not_retired_while_a_policy_or_a_backup_needs_
     house.path("strongroom.toml").write_text(LEGS.format(home=house.home))
     house.ok("backup", "--policy", "all", "--force")
     refused = house.run("keys", "--retire", "new")
-    assert (refused.code, "seals for 'new'" in refused.err) == (59, True)
+    assert (refused.failed_with(KeyStillNeeded), "seals for 'new'" in refused.err) == (True, True)
     rest = LEGS.replace('recipients = ["both"]', 'recipients = ["old"]').format(home=house.home)
     house.path("strongroom.toml").write_text(rest)
     refused = house.run("keys", "--retire", "new")
-    assert (refused.code, "cannot be opened without 'new'" in refused.err) == (59, True)
+    assert (refused.failed_with(KeyStillNeeded), "cannot be opened without 'new'" in refused.err) == (
+        True,
+        True,
+    )
     assert "TOGETHER" in house.ok("keys").out

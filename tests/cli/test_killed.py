@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from strongroom.errors import UsageError
+from strongroom.operations.errors import RunFailed
 from strongroom.operations.runs.process_lock import FOLDER, driving, standing
 from tests.cli.program import ROOT, Machine
 
@@ -63,7 +65,7 @@ def test_status_says_that_nobody_works_on_it_what_that_means_and_what_to_type(co
     assert f"strongroom cancel {run}" in shown
     assert "abandoned" in configured.ok("status").out
     followed = configured.run("status", run, "--follow")
-    assert followed.code == 54
+    assert followed.failed_with(RunFailed)
     assert f"strongroom retry {run}" in " ".join(followed.err.split())
 
 
@@ -133,7 +135,7 @@ def test_a_killed_backup_to_a_file_cannot_be_gone_on_with_and_says_so(stocked: M
     words = ("backup", "new.sr", "--include-values", "--force", "--recipient", "recovery.key.pub")
     run = killed(stocked, *words, step="upload")
     refused = stocked.run("retry", run)
-    assert refused.code == 2
+    assert refused.failed_with(UsageError)
     assert "Make the backup again" in refused.err
     stocked.ok(*words)
     assert [one["state"] for one in runs(stocked)] == ["done", "cancelled"]

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import StateError, UntrustedSigner, WarningsRaised
+from strongroom.container.errors import UntrustedSigner
+from strongroom.errors import UsageError
+from strongroom.operations.errors import WarningsRaised
+from strongroom.state.errors import LedgerChanged, LedgerCut, StateError
+from strongroom.targets.errors import TargetUnavailable
 from tests.cli.program import Machine
 from tests.cli.test_emergency import house, mount  # noqa: F401 - a fixture
 
@@ -47,19 +51,22 @@ def test_what_the_kit_says_to_type_says_that_nothing_changed(house: Machine, typ
 def test_a_change_and_a_cut_have_codes_of_their_own(house: Machine, typed: list[str]) -> None:  # noqa: F811
     edit(house, "UPDATE events SET at = at + 1 WHERE id = 1")
     changed = house.run(*typed)
-    assert (changed.code, "not to what was printed" in " ".join(changed.err.split())) == (66, True)
-    assert house.run("ledger", "check").code == 66
+    assert (
+        changed.failed_with(LedgerChanged),
+        "not to what was printed" in " ".join(changed.err.split()),
+    ) == (True, True)
+    assert house.run("ledger", "check").failed_with(LedgerChanged)
     house.ok("recovery-kit", "--output", "kit.html", "--force")
     assert "Event 1 had been changed" in house.path("kit.html").read_text()
     edit(house, "DELETE FROM events WHERE id > 1")
-    assert house.run(*typed).code == 67
+    assert house.run(*typed).failed_with(LedgerCut)
 
 
 @pytest.mark.parametrize(
     "words", [["--id", "1"], ["--sha256", "0" * 64], ["--id", "1", "--sha256", "0" * 63]]
 )
 def test_half_a_head_is_refused(house: Machine, words: list[str]) -> None:  # noqa: F811
-    assert house.run("ledger", "check", *words).code == 2
+    assert house.run("ledger", "check", *words).failed_with(UsageError)
 
 
 @pytest.fixture
@@ -81,7 +88,10 @@ def test_a_record_that_was_cut_is_refused_by_what_lies_on_targets(kept: Machine)
     edit(kept, "DELETE FROM events WHERE id > 1")
     for words in (["check", "--targets"], ["publish"]):
         refused = kept.run("ledger", *words)
-        assert (refused.code, "catalog rebuild" in " ".join(refused.err.split())) == (67, True)
+        assert (refused.failed_with(LedgerCut), "catalog rebuild" in " ".join(refused.err.split())) == (
+            True,
+            True,
+        )
     assert kept.run("ledger", "check").code == 0, "nothing in it tells"
 
 
@@ -91,7 +101,7 @@ def test_a_target_that_is_away_is_named_and_the_others_are_held_against(kept: Ma
     dublin.write_text("no directory")
     for words in (["check", "--targets"], ["publish"]):
         refused = kept.run("ledger", *words)
-        assert refused.code == 41
+        assert refused.failed_with(TargetUnavailable)
         assert "dublin" in refused.err
     assert "frankfurt: 1 head as the record has it" in kept.run("ledger", "check", "--targets").out
 
@@ -112,7 +122,7 @@ def test_a_record_that_was_compared_with_no_head_is_not_called_well(kept: Machin
 
 
 def test_known_without_targets_is_refused(kept: Machine) -> None:
-    assert kept.run("ledger", "check", "--known", "ab" * 32).code == 2
+    assert kept.run("ledger", "check", "--known", "ab" * 32).failed_with(UsageError)
 
 
 def test_junk_in_the_name_of_the_record_is_told_with_a_code_of_its_own(configured: Machine) -> None:

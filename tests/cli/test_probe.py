@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from strongroom.errors import UsageError
+from strongroom.operations.errors import RefusalMissing, RightMissing
 from tests.cli.program import Machine
 
 CONFIG = """
@@ -47,7 +49,7 @@ def test_a_target_that_works_and_one_that_is_not_there_are_told_apart(configured
     done = configured.run("test-backup-storage", "--json")
 
     found = outcomes(done.document)
-    assert done.code == 47
+    assert done.failed_with(RightMissing)
     assert found["eu", "read it back"] == "fine"
     assert found["us", "write an object"] == "missing"
     assert "us: write an object" in done.err
@@ -64,7 +66,7 @@ def test_a_chosen_target_is_tested_alone_and_shown_as_a_table(configured: Machin
 def test_a_name_that_is_not_configured_is_a_usage_error(configured: Machine) -> None:
     for command, known in (("test-backup-storage", "eu, us"), ("check-backup-permissions", "eu, files, us")):
         done = configured.run(command, "nowhere")
-        assert done.code == 2
+        assert done.failed_with(UsageError)
         assert f"Known: {known}." in done.err
 
 
@@ -73,7 +75,7 @@ def test_permissions_are_checked_and_what_is_too_many_is_named(configured: Machi
 
     done = configured.run("check-backup-permissions", "files", "--json")
 
-    assert done.code == 48
+    assert done.failed_with(RefusalMissing)
     assert outcomes(done.document)["files", "others may not use it"] == "too many"
     assert "everybody may read" in done.out
     assert "CANARY" not in done.out + done.err
@@ -83,7 +85,7 @@ def test_the_needs_of_one_role_can_be_asked_for(configured: Machine) -> None:
     configured.ok("check-backup-permissions", "files", "eu")
     done = configured.run("check-backup-permissions", "eu", "--role", "verify")
 
-    assert done.code == 48
+    assert done.failed_with(RefusalMissing)
     assert "eu: put" in done.err
 
 
@@ -103,7 +105,7 @@ def test_of_very_many_failures_a_few_are_named_again_and_all_are_listed(configur
     )
     done = configured.run("test-backup-storage")
 
-    assert done.code == 47
+    assert done.failed_with(RightMissing)
     assert "in 30 checks" in " ".join(done.err.split())
     assert "t29" in done.out
     assert "t29" not in done.err

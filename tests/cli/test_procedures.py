@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.errors import UsageError
+from strongroom.operations.errors import ConfirmationRequired
+from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import PASSPHRASE, ROOT, Done, Machine
 
 
@@ -109,7 +112,7 @@ def test_a_metadata_backup_by_hand_needs_no_yes(typed, line: str) -> None:
 )
 def test_a_full_backup_by_hand_asks_first(typed, stocked: Machine, line: str) -> None:
     done = typed(line)
-    assert done.code == 4
+    assert done.failed_with(ConfirmationRequired)
     assert "needs a yes" in done.err
     assert not list(stocked.home.glob("*.json"))
     assert typed(f"{line} --force").code == 0
@@ -146,7 +149,7 @@ def test_a_category_is_recovered_and_the_rest_left(typed, stocked: Machine) -> N
 
 def test_the_whole_system_is_recovered(typed, stocked: Machine) -> None:
     stocked.seal("emergency_backup.json")
-    assert typed("python scripts/secrets_cli.py list --verify-clean").code == 24
+    assert typed("python scripts/secrets_cli.py list --verify-clean").failed_with(WouldOverwrite)
     stocked.ok("delete", "JWT_SECRET_KEY", "DATABASE_PASSWORD", "REDIS_PASSWORD", "--force")
     assert typed("python scripts/secrets_cli.py list --verify-clean").code == 0
     done = typed("""
@@ -187,7 +190,7 @@ def test_a_backup_key_is_made_once(typed, stocked: Machine) -> None:
     key = stocked.path("backup_key.key")
     assert key.stat().st_mode & 0o777 == 0o600
     before = key.read_bytes()
-    assert typed(line).code == 2
+    assert typed(line).failed_with(UsageError)
     assert key.read_bytes() == before
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 import strongroom
-from strongroom.errors import SecretNotFound, UntrustedSigner, UsageError, WrongKey
+from strongroom.container.errors import UntrustedSigner, WrongKey
+from strongroom.errors import UsageError
+from strongroom.sources.errors import SecretNotFound
 from tests.cli.program import PASSPHRASE, ROOT, Machine
 
 NAME = "PAYMENTS_API_KEY"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.operations.errors import BackupQuarantined, RunDegraded
 from tests.cli.program import Machine
 from tests.cli.test_right_backup import NAMES, house, ids, key, lost, names, words_of
 
@@ -47,7 +48,7 @@ def test_one_that_is_named_is_refused_and_a_flag_takes_it_aloud_and_on_record(
     copy(house, lost)
     words = ["restore", "--from-target", "copy/east", "--full-restore", "--backup", aside, *key(lost, house)]
     refused = lost.run(*words)
-    assert (refused.code, "--use-quarantined" in refused.err) == (95, True)
+    assert (refused.failed_with(BackupQuarantined), "--use-quarantined" in refused.err) == (True, True)
     assert lost.run("list").out.startswith("The store is clean")
     lost.state.mkdir(exist_ok=True)
     done = lost.ok(*words, "--use-quarantined")
@@ -62,7 +63,7 @@ def test_no_command_takes_it_when_it_is_named(house: Machine, aside: str, comman
         "restore-secret": ["--secret-name", NAMES[0]],
     }.get(command, [])
     done = house.run(command, "--from-target", "east", "--backup", aside, "--identity", "recovery.key", *what)
-    assert done.code == 95
+    assert done.failed_with(BackupQuarantined)
 
 
 def test_a_release_lets_every_host_restore_from_it_again(house: Machine, lost: Machine, aside: str) -> None:
@@ -134,4 +135,7 @@ def test_a_target_that_cannot_be_marked_is_told_and_is_not_success(house: Machin
     east.write_text("no directory")
     words = ["--reason", "x", "--output", "q.json", "--quarantine-only", "--force"]
     done = house.run("incident", "open", "--backup", backup, *words)
-    assert (done.code, "could not be written everywhere: east" in words_of(done)) == (96, True)
+    assert (done.failed_with(RunDegraded), "could not be written everywhere: east" in words_of(done)) == (
+        True,
+        True,
+    )

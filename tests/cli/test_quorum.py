@@ -15,8 +15,17 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from strongroom.errors import UsageError
 from strongroom.keys.quorum import record
+from strongroom.keys.quorum.errors import (
+    ShareForeign,
+    ShareMistyped,
+    ShareRepeated,
+    SharesTooFew,
+    SharesTooMany,
+)
 from strongroom.keys.quorum.gathering import open_together
+from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import Done, Machine, command
 from tests.keys.quorum.made import made
 
@@ -190,7 +199,7 @@ def test_without_a_terminal_no_share_is_shown(machine: Machine) -> None:
     words = ["quorum", "create", "q", "--custodian", "Ada", "--custodian", "Chi", "--threshold", "2"]
     done = machine.run(*words)
 
-    assert done.code == 2
+    assert done.failed_with(UsageError)
     assert "needs a terminal" in done.err
     assert not machine.path("q").exists()
 
@@ -200,7 +209,7 @@ def test_an_existing_file_is_left_alone_before_anybody_has_a_share(machine: Mach
     table = Table()
     code, _ = create(machine, table)
 
-    assert code == 24
+    assert code == WouldOverwrite.exit_code
     assert not table.turns
     assert machine.path("board.quorum").read_text() == "something"
 
@@ -209,7 +218,7 @@ def test_a_folder_that_is_not_there_is_found_out_before_anybody_has_a_share(mach
     table = Table()
     code, shown = create(machine, table, "nowhere/board.quorum")
 
-    assert code == 2
+    assert code == UsageError.exit_code
     assert "cannot be written" in " ".join(shown.split())
     assert not table.turns
 
@@ -236,24 +245,24 @@ def test_shares_are_tried_without_writing_anything(machine: Machine, papers: dic
     assert sorted(machine.home.rglob("*")) == before
 
 
-def test_shares_that_do_not_open_have_exit_codes_of_their_own(
-    machine: Machine, papers: dict[str, Path]
-) -> None:
-    def combine(*shares: Path) -> tuple[int, str]:
+def test_shares_that_do_not_open_are_told_apart(machine: Machine, papers: dict[str, Path]) -> None:
+    def combine(*shares: Path) -> Done:
         words: list[str | Path] = [word for share in shares for word in ("--share", share)]
-        done = machine.run("quorum", "combine", "board.quorum", *words)
-        return done.code, done.err
+        return machine.run("quorum", "combine", "board.quorum", *words)
 
     words = papers["Ada"].read_text().split()
     mistyped = machine.path("mistyped")
     mistyped.write_text(" ".join([*words[:7], "zero" if words[7] != "zero" else "acid", *words[8:]]))
     mistyped.chmod(0o600)
 
-    assert combine(papers["Ada"])[0] == 85
-    assert combine(*papers.values())[0] == 86
-    assert combine(papers["Ada"], papers["Ada"])[0] == 87
-    code, said = combine(papers["Chi"], mistyped)
-    assert (code, "word 8 of the share is wrong" in said.lower()) == (89, True)
+    assert combine(papers["Ada"]).failed_with(SharesTooFew)
+    assert combine(*papers.values()).failed_with(SharesTooMany)
+    assert combine(papers["Ada"], papers["Ada"]).failed_with(ShareRepeated)
+    done = combine(papers["Chi"], mistyped)
+    assert (done.failed_with(ShareMistyped), "word 8 of the share is wrong" in done.err.lower()) == (
+        True,
+        True,
+    )
 
 
 def test_typed_shares_are_not_shown_and_a_slip_costs_only_a_repetition(
@@ -303,9 +312,9 @@ def test_a_custodian_is_replaced_by_a_new_quorum_that_names_the_old_one(
     new = machine.ok("quorum", "show", "new.quorum", "--json").document
     assert (new["replaces"], new["threshold"], new["name"]) == (old["id"], 2, "board")
     done = machine.run("quorum", "combine", "new.quorum", "--share", papers["Ada"])
-    assert done.code == 88
+    assert done.failed_with(ShareForeign)
     done = machine.run("quorum", "replace", "board.quorum", "x", "--without", "Zoe")
-    assert done.code == 2
+    assert done.failed_with(UsageError)
     assert "has no share of this quorum" in done.err
 
 
@@ -330,8 +339,8 @@ def test_a_share_of_another_known_quorum_is_said_to_be_that(stocked: Machine) ->
 
     wrong = opened(0, 1, 3)
     words = " ".join(wrong.err.split())
-    assert wrong.code == 88, wrong
+    assert wrong.failed_with(ShareForeign), wrong
     assert "2 of the 3 shares of the quorum `board` are there. " in words
     assert "1 belongs to the quorum `heirs`." in words
-    assert opened(0, 1).code == 85
+    assert opened(0, 1).failed_with(SharesTooFew)
     assert opened(0, 1, 2, 3).code == 0, "a share for another quorum does no harm"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.container.errors import WrongKey
 from strongroom.keys.hpke import PublicKey
 from tests.cli.program import Machine
 
@@ -69,7 +70,7 @@ def test_so_it_is_on_a_machine_that_knows_none_of_the_signers(rotated: Machine, 
 def test_the_wrong_key_is_told_which_key_it_would_be_by_name_and_by_number(rotated: Machine) -> None:
     done = rotated.run("verify-backup", "w.sr", "--identity", "old.key")
     tried = re.search(r"Sealed for hpke \(new\.key\) ([0-9a-f]{16}); tried", " ".join(done.err.split()))
-    assert done.code == 10
+    assert done.failed_with(WrongKey)
     assert tried is not None
     public = PublicKey.parse(rotated.path("new.key.pub").read_text().strip())
     assert public.id.hex().startswith(tried[1])
@@ -77,7 +78,7 @@ def test_the_wrong_key_is_told_which_key_it_would_be_by_name_and_by_number(rotat
 
 def test_a_file_is_rotated_again_from_the_key_that_it_opens_for_now(rotated: Machine) -> None:
     rotate(rotated, "new", "newer")
-    assert rotated.run("test-decrypt", "w.sr", "--identity", "new.key").code == 10
+    assert rotated.run("test-decrypt", "w.sr", "--identity", "new.key").failed_with(WrongKey)
     rotated.ok("test-decrypt", "w.sr", "--identity", "newer.key")
     assert OPENS.format("newer.key") in said(rotated, "backup-info", "w.sr")
 

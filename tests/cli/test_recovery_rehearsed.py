@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 
 from strongroom import __version__
+from strongroom.container.errors import UntrustedSigner
+from strongroom.errors import UsageError
+from strongroom.operations.errors import RunDegraded
 from strongroom.operations.evidence.access_log import FILE
 from strongroom.operations.rehearsal.scratch import scratch
+from strongroom.sources.errors import SecretNotFound
+from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import PASSPHRASE, ROOT, Done, Machine
 
 NAMES = ("JWT_SECRET_KEY", "DATABASE_PASSWORD", "REDIS_PASSWORD")
@@ -107,18 +112,18 @@ def test_a_missed_objective_is_told_apart_from_a_failure(sealed: Machine) -> Non
     done = rehearse(sealed, "--backup-file", "full.sr", "--objective", "0.001s", "--report", "late.json")
 
     report = report_of(sealed, "late.json")
-    assert done.code == 96
+    assert done.failed_with(RunDegraded)
     assert "everything came back, but not in time" in done.out
     assert "the objective is 0.001 s" in " ".join(done.err.split())
     assert (report["outcome"], report["depth"]) == ("late", "compared")
-    assert [problem["exit_code"] for problem in report["problems"]] == [96]  # type: ignore[attr-defined]
+    assert [problem["code"] for problem in report["problems"]] == ["RunDegraded"]  # type: ignore[attr-defined]
     assert report["objective_of"] == "the command line"
 
 
 @pytest.mark.parametrize("objective", ["0s", "15", "-1m", "nan", "1e9s", "2 hours", "1y", ""])
 def test_an_objective_that_is_no_time_is_refused(sealed: Machine, objective: str) -> None:
     done = rehearse(sealed, "--backup-file", "full.sr", f"--objective={objective}")
-    assert done.code == 2
+    assert done.failed_with(UsageError)
     assert "such as 90s, 15m, 2h or 7d" in " ".join(done.err.split())
 
 
@@ -139,7 +144,7 @@ def test_a_wrong_name_is_said_to_the_person_and_not_in_the_report(sealed: Machin
     words = ("--secret-name", "CANARY_NOWHERE", "--report", "none.json")
     done = rehearse(sealed, "--backup-file", "full.sr", *words)
 
-    assert done.code == 23
+    assert done.failed_with(SecretNotFound)
     assert "CANARY_NOWHERE" in done.err
     assert report_of(sealed, "none.json")["outcome"] == "failed"
     assert scratches(sealed) == []
@@ -149,9 +154,9 @@ def test_a_report_replaces_nothing_unless_told_and_never_the_backup(sealed: Mach
     sealed.path("kept.json").write_text("kept")
     before = tree(sealed.home)
     words = ("--backup-file", "full.sr", "--dry-run", "--report")
-    assert rehearse(sealed, *words, "kept.json").code == 24
-    assert rehearse(sealed, *words, "full.sr", "--force").code == 2
-    assert rehearse(sealed, *words, "nowhere/report.json").code == 2
+    assert rehearse(sealed, *words, "kept.json").failed_with(WouldOverwrite)
+    assert rehearse(sealed, *words, "full.sr", "--force").failed_with(UsageError)
+    assert rehearse(sealed, *words, "nowhere/report.json").failed_with(UsageError)
     assert tree(sealed.home) == before
     good(sealed, *words, "kept.json", "--force")
     assert report_of(sealed, "kept.json")["outcome"] == "passed"
@@ -170,7 +175,7 @@ def test_a_report_replaces_nothing_unless_told_and_never_the_backup(sealed: Mach
 def test_what_contradicts_itself_or_would_be_ignored_is_refused(
     sealed: Machine, words: tuple[str, ...]
 ) -> None:
-    assert rehearse(sealed, "--backup-file", "full.sr", *words).code == 2
+    assert rehearse(sealed, "--backup-file", "full.sr", *words).failed_with(UsageError)
 
 
 def test_a_backup_on_a_target_is_rehearsed_and_a_dry_run_touches_nothing(configured: Machine) -> None:
@@ -189,7 +194,7 @@ def test_a_backup_on_a_target_is_rehearsed_and_a_dry_run_touches_nothing(configu
 
 def test_an_untrusted_backup_is_not_rehearsed(sealed: Machine, other: Machine) -> None:
     done = rehearse(other, "--backup-file", sealed.path("full.sr"), "--report", "doubt.json")
-    assert done.code == 18
+    assert done.failed_with(UntrustedSigner)
     assert report_of(other, "doubt.json")["problems"][0]["code"] == "UntrustedSigner"  # type: ignore[index]
 
 
@@ -251,6 +256,6 @@ def test_the_pace_of_where_a_recovery_would_go_counts(stocked: Machine) -> None:
     done = rehearse(stocked, *words)
 
     report = report_of(stocked, "aws.json")
-    assert (done.code, report["outcome"], report["depth"]) == (96, "late", "compared")
+    assert (done.failed_with(RunDegraded), report["outcome"], report["depth"]) == (True, "late", "compared")
     assert report["least_seconds"] > report["objective_seconds"] == 20  # type: ignore[operator]
     assert "the source itself takes" in " ".join(done.err.split())

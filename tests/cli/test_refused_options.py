@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import ConfigError, StrongroomError, UsageError
 from tests.cli.program import Machine
 
 REFUSED = [
@@ -34,7 +36,7 @@ def test_an_option_that_would_be_ignored_or_makes_no_sense_is_refused(
     configured: Machine, said: str, words: list[str]
 ) -> None:
     done = configured.run(*words)
-    assert done.code == 2, done
+    assert done.failed_with(UsageError), done
     assert said in " ".join(done.err.split())
 
 
@@ -49,13 +51,16 @@ def test_legacy_is_refused_where_no_old_file_is_named(configured: Machine) -> No
         ("restore", "--full-restore", "--from-target", "frankfurt"),
     ):
         done = configured.run(*words, "--legacy")
-        assert (done.code, "--legacy is for an old Fernet file" in done.err) == (2, True), done
+        assert (done.failed_with(UsageError), "--legacy is for an old Fernet file" in done.err) == (
+            True,
+            True,
+        ), done
 
 
 @pytest.mark.parametrize("option", ["--verify", "--repair"])
 def test_work_on_a_backup_that_is_not_there_is_refused_at_once(configured: Machine, option: str) -> None:
     done = configured.run("submit", option, "nope")
-    assert done.code == 16
+    assert done.failed_with(MissingPiece)
     assert "The catalog has no backup 'nope'" in done.err
     assert "strongroom catalog list" in done.err
 
@@ -64,16 +69,18 @@ def test_work_on_a_backup_that_no_policy_made_is_refused_at_once(configured: Mac
     configured.ok("backup", "one.sr", "--include-values", "--recipient", "recovery", "--force")
     [made] = configured.ok("catalog", "list", "--json").document["backups"]
     done = configured.run("submit", "--verify", made["backup"])
-    assert (done.code, "No policy here made backup" in done.err) == (3, True), done
+    assert (done.failed_with(ConfigError), "No policy here made backup" in done.err) == (True, True), done
 
 
-@pytest.mark.parametrize(("policy", "code"), [("nope", 3), ("full", 16)])
-def test_a_drill_of_nothing_is_refused_at_once(configured: Machine, policy: str, code: int) -> None:
-    assert configured.run("submit", "--drill", policy).code == code
+@pytest.mark.parametrize(("policy", "kind"), [("nope", ConfigError), ("full", MissingPiece)])
+def test_a_drill_of_nothing_is_refused_at_once(
+    configured: Machine, policy: str, kind: type[StrongroomError]
+) -> None:
+    assert configured.run("submit", "--drill", policy).failed_with(kind)
 
 
 def test_an_emergency_backup_is_not_made_onto_targets_in_everyday_use(configured: Machine) -> None:
     done = configured.run("emergency-backup", "full", "--force")
-    assert done.code == 3
+    assert done.failed_with(ConfigError)
     assert "policies.full.offline = true" in " ".join(done.err.split())
     assert not list(configured.path("regions").rglob("emergency/*"))

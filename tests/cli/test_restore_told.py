@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from strongroom.errors import UsageError
+from strongroom.operations.errors import RunDegraded
 from tests.cli.program import PASSPHRASE, Machine
 
 RESTORE = ("restore", "--backup-file", "full.sr")
@@ -74,7 +76,7 @@ def test_everything_but_what_is_excluded_is_restored(machine: Machine) -> None:
     assert machine.ok("get", "GONE", "--show-value").out == "CANARY-GONE"
     assert machine.ok("get", "WRITTEN", "--show-value").out == "CANARY-LATER"
     for filter_ in (("--include", "GONE"), ("--filter-tag", "a=b")):
-        assert machine.run(*RESTORE, "--full-restore", *filter_, **PASS).code == 2
+        assert machine.run(*RESTORE, "--full-restore", *filter_, **PASS).failed_with(UsageError)
 
 
 @pytest.mark.parametrize("more", [(), ("--verify-after-restore",)])
@@ -82,7 +84,7 @@ def test_a_restore_that_leaves_what_differs_names_it_and_is_no_success(
     machine: Machine, more: tuple[str, ...]
 ) -> None:
     done = machine.run(*RESTORE, "--full-restore", *more, **PASS)
-    assert done.code == 96
+    assert done.failed_with(RunDegraded)
     assert "1 secret differs and is left as it is:\n    WRITTEN\n" in done.out
     assert "all equal" not in done.out
     assert ("3 secrets compared once more at the end: 2 equal, 1 not" in done.out) is bool(more)

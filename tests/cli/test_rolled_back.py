@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.container.errors import Stale
 from tests.cli.conftest import configure, stock
 from tests.cli.program import REGIONS, Machine
 
@@ -38,13 +39,13 @@ def test_a_target_that_was_put_back_to_before_a_rotation_is_told_and_is_not_exit
     assert rotated.ok("verify-backup", first, "--identity", "new.key").code == 0
     put_back(rotated, first)
     done = rotated.run("verify-backup", first, "--identity", "recovery.key")
-    assert (done.code, "at 2 elsewhere" in " ".join(done.err.split())) == (19, True), done
+    assert (done.failed_with(Stale), "at 2 elsewhere" in " ".join(done.err.split())) == (True, True), done
     restored = rotated.run(
         *("restore", "--from-target", first, "--full-restore", "--dry-run", "--identity", "recovery.key")
     )
-    assert (restored.code, "at 2 elsewhere" in restored.err) == (19, True), restored
+    assert (restored.failed_with(Stale), "at 2 elsewhere" in restored.err) == (True, True), restored
     assert "Nothing was written" in restored.out
 
     for other in others:  # with every target put back, the record of rotations still knows
         put_back(rotated, other)
-    assert rotated.run("verify-backup", first, "--identity", "recovery.key").code == 19
+    assert rotated.run("verify-backup", first, "--identity", "recovery.key").failed_with(Stale)

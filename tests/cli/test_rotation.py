@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.container.errors import UntrustedSigner, WrongKey
+from strongroom.errors import UsageError
+from strongroom.operations.errors import RunDegraded
 from tests.cli.program import ROOT, Done, Machine, command
 
 MAKE = """
@@ -58,7 +61,7 @@ def test_the_procedures_rotation_seals_what_this_machine_wrote_anew(stocked: Mac
     assert done.code == 0, done
     assert "backup_key_new.key was made" in done.out
     assert stocked.ok("test-decrypt", file, "--identity", "backup_key_new.key").code == 0
-    assert stocked.run("test-decrypt", file, "--identity", "backup_key.key").code == 10
+    assert stocked.run("test-decrypt", file, "--identity", "backup_key.key").failed_with(WrongKey)
     [kept] = stocked.home.glob("weekly.sr.*.superseded")
     assert str(kept) in done.out
     assert stocked.ok("test-decrypt", kept, "--identity", "backup_key.key").code == 0
@@ -87,7 +90,7 @@ def test_without_re_encryption_no_container_changes(stocked: Machine) -> None:
     index = int.from_bytes(before[-trailer : -trailer + 4], "big")
     assert file.read_bytes().startswith(before[: -trailer - index])
     assert stocked.ok("test-decrypt", file, "--identity", "new.key").code == 0
-    assert stocked.run("test-decrypt", file, "--identity", "backup_key.key").code == 10
+    assert stocked.run("test-decrypt", file, "--identity", "backup_key.key").failed_with(WrongKey)
     restored = stocked.ok(
         "restore", "--backup-file", file, "--full-restore", "--dry-run", "--identity", "new.key"
     )
@@ -109,7 +112,7 @@ def test_who_else_opens_a_file_does_not_lose_it_by_the_way(stocked: Machine) -> 
     )
     before = stocked.path("both.sr").read_bytes()
     refused = typed(stocked, ROTATE)
-    assert refused.code == 2
+    assert refused.failed_with(UsageError)
     assert "also opens for" in refused.err + refused.out
     assert stocked.path("both.sr").read_bytes() == before
     stocked.ok(
@@ -136,7 +139,7 @@ def test_a_file_that_somebody_else_signed_is_not_signed_anew(stocked: Machine, o
     done = other.run(
         "rotate-backup-key", "theirs.sr", "--current-key", "backup_key.key", "--new-key", "new.key"
     )
-    assert done.code == 18
+    assert done.failed_with(UntrustedSigner)
     assert (other.home / "theirs.sr").read_bytes() == file.read_bytes()
 
 
@@ -146,7 +149,7 @@ def test_what_does_not_fit_is_refused(stocked: Machine, words: list[str]) -> Non
     done = stocked.run(
         "rotate-backup-key", "--current-key", "backup_key.key", "--new-key", "backup_key.new", *words
     )
-    assert done.code == 2
+    assert done.failed_with(UsageError)
 
 
 CONFIG = """
@@ -187,7 +190,7 @@ def test_every_backup_of_a_policy_is_rotated_and_the_answer_says_what_is_left(
     restore = ["restore", "--from-target", "region-b", "--full-restore", "--dry-run"]
     (stocked.path("strongroom.toml")).unlink()
     assert stocked.ok(*restore, "--identity", "backup_key_new.key").code == 0
-    assert stocked.run(*restore, "--identity", "backup_key.key").code == 10
+    assert stocked.run(*restore, "--identity", "backup_key.key").failed_with(WrongKey)
 
 
 @pytest.mark.parametrize("words", [("rotate", "--renew"), ("rotate-backup-key", *KEYS)], ids=lambda x: x[0])
@@ -201,7 +204,7 @@ def test_one_that_did_not_reach_a_target_is_told_by_its_exit_code(
     here.rename(away)
     here.write_text("no directory")
     done = stocked.run(*words)
-    assert done.code == 96, done
+    assert done.failed_with(RunDegraded), done
     assert "region-c" in done.out
     here.unlink()
     away.rename(here)

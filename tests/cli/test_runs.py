@@ -12,9 +12,14 @@ import time
 import pytest
 from msgspec import structs
 
-from strongroom.errors import LeftAside
+from strongroom.cli.errors import RunEnded
+from strongroom.container.errors import MissingPiece, Tampered, UntrustedSigner, WrongKey
+from strongroom.operations.errors import ConfirmationRequired, LeftAside, QuorumNotMet, RunDegraded
+from strongroom.state.errors import RunNotFound
 from strongroom.state.store import RunStore
+from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import PASSPHRASE, REGIONS, Done, Machine, command
+from workers.errors import BrokerUnavailable
 
 
 def back_up(machine: Machine, policy: str = "full") -> dict[str, object]:
@@ -36,7 +41,7 @@ def test_a_policy_backs_up_to_every_target_and_restores_from_one(configured: Mac
 
 
 def test_a_full_policy_asks_first(configured: Machine) -> None:
-    assert configured.run("backup", "--policy", "full").code == 4
+    assert configured.run("backup", "--policy", "full").failed_with(ConfirmationRequired)
     assert configured.ok("catalog", "list", "--json").document == {"backups": []}
 
 
@@ -58,12 +63,12 @@ def test_a_backup_that_lacks_secrets_is_an_alarm_for_whoever_only_looks_at_the_e
     assert (few["state"], few["fewer"]) == ("done", 1)
     configured.ok("delete", *(f"app/{number}" for number in range(1, 20)), "--force")
     done = configured.run("backup", "--policy", "full", "--force")
-    assert done.code == 96
+    assert done.failed_with(RunDegraded)
     assert "holds 3 secrets where 23 were expected" in done.out
     assert "lacks 20 secrets" in " ".join(done.out.split())
     assert "strongroom: RunDegraded" in done.err
     run = configured.ok("status", "--json").document["runs"][0]["id"]
-    assert configured.run("status", run, "--follow").code == 96
+    assert configured.run("status", run, "--follow").failed_with(RunDegraded)
     assert configured.ok("status", run).out == done.out
 
 
@@ -87,7 +92,7 @@ def test_runs_are_listed_and_shown(configured: Machine) -> None:
     shown = configured.ok("status", str(run["id"]))
     assert "done: a good backup on every target" in shown.out
     assert "CANARY" not in shown.out
-    assert configured.run("status", "20200101T000000Z-00000000").code == 53
+    assert configured.run("status", "20200101T000000Z-00000000").failed_with(RunNotFound)
 
 
 def test_a_damaged_replica_is_found_and_repaired(configured: Machine) -> None:
@@ -96,7 +101,7 @@ def test_a_damaged_replica_is_found_and_repaired(configured: Machine) -> None:
     content = container.read_bytes()
     container.chmod(0o600)
     container.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert configured.run("verify-backup", "regions/dublin").code == 15
+    assert configured.run("verify-backup", "regions/dublin").failed_with(Tampered)
     configured.ok("repair", str(run["id"]))
     assert container.read_bytes() == content
     assert configured.run("verify-backup", "regions/dublin").code == 0
@@ -118,7 +123,7 @@ def test_what_is_found_by_hand_is_what_the_catalog_says(configured: Machine, wor
     content = container.read_bytes()
     container.chmod(0o600)
     container.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert configured.run("verify-backup", word).code == 15
+    assert configured.run("verify-backup", word).failed_with(Tampered)
     assert replicas(configured)["dublin"] == (False, None)
     assert "toronto" not in configured.ok("repair").err
     assert replicas(configured)["dublin"] == (True, "digest")
@@ -140,10 +145,10 @@ def test_a_look_with_the_wrong_key_or_at_a_copy_tells_nothing_of_the_replica(con
     before = replicas(configured)
     configured.ok("keygen", "--output", "other.key")
     opened = ("verify-backup", "dublin", "--depth", "opened", "--identity", "other.key")
-    assert configured.run(*opened).code == 10
+    assert configured.run(*opened).failed_with(WrongKey)
     shutil.copytree(configured.path("regions/dublin"), configured.path("dublin"))
     shutil.rmtree(configured.path("dublin/containers"))
-    assert configured.run("verify-backup", "dublin").code == 16
+    assert configured.run("verify-backup", "dublin").failed_with(MissingPiece)
     assert replicas(configured) == before
 
 
@@ -151,7 +156,7 @@ def test_a_region_that_no_file_configures_is_meant_by_its_name_too(stocked: Mach
     stocked.ok("backup", "--policy", "daily-metadata")
     assert stocked.ok("verify-backup", "region-b", "--json").document["policy"] == "daily-metadata"
     assert stocked.ok("backup-info", "region-c", "--json").document["policy"] == "daily-metadata"
-    assert stocked.run("verify-backup", "region-d").code == 16
+    assert stocked.run("verify-backup", "region-d").failed_with(MissingPiece)
 
 
 def test_a_repair_that_could_not_reach_a_target_is_told_by_its_exit_code(configured: Machine) -> None:
@@ -160,7 +165,7 @@ def test_a_repair_that_could_not_reach_a_target_is_told_by_its_exit_code(configu
     dublin.rename(away)
     dublin.write_text("no directory")
     done = configured.run("repair", str(run["id"]))
-    assert done.code == 96
+    assert done.failed_with(RunDegraded)
     assert "not verified on dublin" in done.out
     assert replicas(configured)["dublin"] == (True, "digest")  # as it was known to be
     dublin.unlink()
@@ -185,7 +190,7 @@ def test_a_catalog_is_not_rebuilt_from_a_stranger(configured: Machine, other: Ma
     back_up(configured)
     target = configured.path("regions/frankfurt")
     done = other.run("catalog", "rebuild", "--from", target)
-    assert done.code == 18
+    assert done.failed_with(UntrustedSigner)
     assert other.ok("catalog", "list", "--json").document == {"backups": []}
     signer = configured.ok("backup-info", target, "--json").document["signer"]
     assert (
@@ -215,7 +220,7 @@ def test_a_rebuild_names_what_is_incomplete_and_what_is_forged(configured: Machi
 def test_what_has_ended_cannot_be_cancelled_and_that_is_said_with_how_and_when(configured: Machine) -> None:
     run = back_up(configured)
     done = configured.run("cancel", str(run["id"]))
-    assert done.code == 49
+    assert done.failed_with(RunEnded)
     said = " ".join(done.err.split())
     assert f"Run {run['id']} had ended already, done, {run['finished_at']}: nothing was cancelled" in said
     assert "strongroom catalog list" in said
@@ -242,7 +247,7 @@ def test_a_failed_run_is_retried(configured: Machine) -> None:
     for target in gone:
         target.rename(target.with_suffix(".gone"))
     failed = configured.run("backup", "--policy", "full", "--force")
-    assert failed.code == 44
+    assert failed.failed_with(QuorumNotMet)
     run = configured.ok("status", "--json").document["runs"][0]["id"]
     for target in gone:
         target.with_suffix(".gone").rename(target)
@@ -252,7 +257,7 @@ def test_a_failed_run_is_retried(configured: Machine) -> None:
 def test_submitting_without_a_broker_fails_within_seconds_and_says_so(configured: Machine) -> None:
     began = time.monotonic()
     done = configured.run("submit", "full")
-    assert done.code == 60
+    assert done.failed_with(BrokerUnavailable)
     assert "strongroom up" in done.err
     assert time.monotonic() - began < 30
 
@@ -296,7 +301,7 @@ def _await(happened) -> None:  # type: ignore[no-untyped-def]
 
 def test_config_init_writes_what_config_check_accepts(machine: Machine) -> None:
     machine.ok("config", "init")
-    assert machine.run("config", "init").code == 24
+    assert machine.run("config", "init").failed_with(WouldOverwrite)
     assert machine.ok("config", "check", "--json").document["problems"] == []
     pair = machine.ok("keygen", "--output", "recovery.key", "--json").document
     machine.ok("config", "init", "--force", "--public-key", "recovery.key.pub")

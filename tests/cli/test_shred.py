@@ -6,6 +6,10 @@ import json
 
 import pytest
 
+from strongroom.cli.errors import ShredPending
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.operations.errors import ConfirmationRequired, NothingSelected
+from strongroom.operations.shredding.errors import BackupShredded, KeyShared, NotErasable, OnLegalHold
 from tests.cli.program import Machine
 from tests.cli.test_store import on_a_terminal
 
@@ -51,8 +55,10 @@ def test_it_is_planned_confirmed_by_name_done_and_proven(house: Machine) -> None
     backup = only_backup(house)
     planned = house.ok("shred", "--policy", "customers", "--dry-run", "--json").document
     assert [(one["backup"], one["secrets"]) for one in planned["backups"]] == [(backup, 3)]
-    assert house.run("shred", "--policy", "customers").code == 4
-    assert house.run("shred", "--policy", "customers", "--confirm", "custom").code == 4
+    assert house.run("shred", "--policy", "customers").failed_with(ConfirmationRequired)
+    assert house.run("shred", "--policy", "customers", "--confirm", "custom").failed_with(
+        ConfirmationRequired
+    )
     assert house.path("y2026.key").exists()
     done = house.ok("shred", "--policy", "customers", "--confirm", "customers", "--json")
     assert [(one["backup"], one["verdict"]) for one in done.document["backups"]] == [(backup, "shredded")]
@@ -69,7 +75,7 @@ def test_it_is_planned_confirmed_by_name_done_and_proven(house: Machine) -> None
 def test_a_person_types_the_policys_name_and_a_yes_is_none(house: Machine) -> None:
     words = ("shred", "--policy", "customers")
     code, shown = on_a_terminal(house, *words, typed=b"yes\n")
-    assert (code, "Type the policy's name" in shown) == (4, True)
+    assert (code, "Type the policy's name" in shown) == (ConfirmationRequired.exit_code, True)
     assert house.path("y2026.key").exists()
     code, shown = on_a_terminal(house, *words, typed=b"customers\n")
     assert (code, house.path("y2026.key").exists()) == (0, False)
@@ -81,7 +87,7 @@ def test_restoring_it_says_that_it_was_shredded_and_the_rest_goes_on(house: Mach
     house.ok("shred", "--policy", "customers", "--backup", backup, "--confirm", "customers")
     words = ("restore", "--from-target", "region-a", "--full-restore", "--dry-run")
     refused = house.run(*words, "--backup", backup)
-    assert refused.code == 33, refused
+    assert refused.failed_with(BackupShredded), refused
     assert "was shredded" in refused.err
     assert house.ok(*words, "--backup", only_backup(house)).code == 0, (
         "with the destroyed key still configured"
@@ -93,10 +99,10 @@ def test_what_cannot_be_finished_is_pending_with_a_code_and_resumed(house: Machi
     place, away = house.state / "targets" / "region-b", house.state / "away"
     place.rename(away)  # a new, empty one is made in its place
     pending = house.run("shred", "--policy", "customers", "--confirm", "customers", "--json")
-    assert pending.code == 37, pending
+    assert pending.failed_with(ShredPending), pending
     [one] = pending.document["backups"]
     assert (one["verdict"], one["until"]) == ("pending", None)
-    assert house.run("shred", "--resume").code == 37
+    assert house.run("shred", "--resume").failed_with(ShredPending)
     assert "pending until a day that nobody knows" in house.ok("shred", "--status").out
     assert "another medium may be in its place" in house.ok("shred", "--status").out
     place.rename(house.state / "empty")
@@ -108,29 +114,29 @@ def test_what_cannot_be_finished_is_pending_with_a_code_and_resumed(house: Machi
 def test_a_medium_that_is_destroyed_is_somebodys_word_and_stays_on_record_as_that(house: Machine) -> None:
     place = house.state / "targets" / "region-b"
     words = ("shred", "--lost", "region-b", "--reason", "the disk was burnt")
-    assert house.run(*words).code == 2, "nothing waits for it"
+    assert house.run(*words).failed_with(UsageError), "nothing waits for it"
     place.rename(house.state / "away")
-    assert house.run("shred", "--policy", "customers", "--confirm", "customers").code == 37
+    assert house.run("shred", "--policy", "customers", "--confirm", "customers").failed_with(ShredPending)
     [done] = house.ok(*words, "--json").document["backups"]
     assert done["verdict"] == "shredded"
     assert "the disk was burnt" in done["reasons"][0]
 
 
 @pytest.mark.parametrize(
-    ("more", "code"),
-    [("", 34), ('erasable = true\nlegal_hold = "case 4711"', 35)],
+    ("more", "kind"),
+    [("", NotErasable), ('erasable = true\nlegal_hold = "case 4711"', OnLegalHold)],
     ids=["immutable", "legal hold"],
 )
-def test_what_may_not_be_shredded_is_refused(house: Machine, more: str, code: int) -> None:
+def test_what_may_not_be_shredded_is_refused(house: Machine, more: str, kind: type[StrongroomError]) -> None:
     configure(house, "y2027", more)
-    assert house.run("shred", "--policy", "customers", "--confirm", "customers").code == code
+    assert house.run("shred", "--policy", "customers", "--confirm", "customers").failed_with(kind)
     assert house.path("y2026.key").exists()
 
 
 def test_a_key_that_the_policy_seals_for_is_kept(house: Machine) -> None:
     configure(house, "y2026")
     refused = house.run("shred", "--policy", "customers", "--confirm", "customers")
-    assert (refused.code, house.path("y2026.key").exists()) == (36, True)
+    assert (refused.failed_with(KeyShared), house.path("y2026.key").exists()) == (True, True)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +149,11 @@ def test_a_key_that_the_policy_seals_for_is_kept(house: Machine) -> None:
     ],
 )
 def test_words_that_do_not_fit_are_refused(house: Machine, words: list[str]) -> None:
-    assert house.run("shred", *words).code == 2
+    assert house.run("shred", *words).failed_with(UsageError)
 
 
 def test_only_what_is_older_than_a_date_is_meant(house: Machine) -> None:
-    assert house.run("shred", "--policy", "customers", "--before", "2001-01-01", "--dry-run").code == 20
+    assert house.run("shred", "--policy", "customers", "--before", "2001-01-01", "--dry-run").failed_with(
+        NothingSelected
+    )
     house.ok("shred", "--policy", "customers", "--before", "2101-01-01", "--dry-run")

@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.cli.errors import SignersUnsettled
+from strongroom.container.errors import UntrustedSigner
+from strongroom.errors import ConfigError, UsageError
+from strongroom.operations.errors import ConfirmationRequired
+from strongroom.sources.errors import EmptySource
 from tests.cli.program import PASSPHRASE, Machine
 
 CONFIG = """
@@ -66,11 +71,11 @@ def test_after_a_rotation_the_backups_before_and_after_it_are_believed(house: Ma
 def test_what_a_distrusted_key_signed_is_refused_until_it_is_signed_anew(house: Machine) -> None:
     leaked = signers(house)[0]["fingerprint"]
     asked = house.run("signers", "distrust", leaked, "--reason", "laptop lost")
-    assert (asked.code, len(signers(house))) == (4, 1)
+    assert (asked.failed_with(ConfirmationRequired), len(signers(house))) == (True, 1)
     house.ok("signers", "distrust", leaked, "--reason", "laptop lost", "--force")
 
     refused = house.run(*RESTORE)
-    assert refused.code == 18
+    assert refused.failed_with(UntrustedSigner)
     assert "distrusted here since" in refused.err
     assert "laptop lost" in refused.err
     looked = house.run("verify-backup", house.state / "targets" / "region-b", "--json")
@@ -100,7 +105,7 @@ def test_what_cannot_be_vouched_for_is_named_and_is_an_error(house: Machine) -> 
         target.unlink()
     house.ok("signers", "distrust", leaked, "--reason", "leak", "--force")
     done = house.run("signers", "resign", "--force")
-    assert done.code == 65
+    assert done.failed_with(SignersUnsettled)
     assert "not vouched for" in done.out
 
 
@@ -128,7 +133,7 @@ def test_an_announced_key_does_not_sign_yet(house: Machine) -> None:
 )
 def test_what_makes_no_sense_is_refused(house: Machine, words: tuple[str, ...]) -> None:
     done = house.run("signers", *words)
-    assert done.code in (2, 3)
+    assert done.code in (UsageError.exit_code, ConfigError.exit_code)
     assert "Traceback" not in done.err
     assert len(signers(house)) == 1
 
@@ -157,9 +162,15 @@ def test_with_the_installation_key_offline_backups_go_on_and_a_lost_role_key_is_
 
     (house.state / "keys/roles/control.key").unlink()
     lost = house.run("backup", "--policy", "all", "--force")
-    assert (lost.code, "signers replace control" in " ".join(lost.err.split())) == (3, True)
+    assert (lost.failed_with(ConfigError), "signers replace control" in " ".join(lost.err.split())) == (
+        True,
+        True,
+    )
     away = house.run("signers", "replace", "control")
-    assert (away.code, "--installation-key FILE" in " ".join(away.err.split())) == (3, True)
+    assert (away.failed_with(ConfigError), "--installation-key FILE" in " ".join(away.err.split())) == (
+        True,
+        True,
+    )
 
     house.ok("signers", "replace", "control", "--installation-key", stick)
     house.ok("backup", "--policy", "all", "--force")
@@ -191,13 +202,13 @@ def test_a_role_keys_fingerprint_pins_nothing_elsewhere(house: Machine, other: M
     where = ("restore", "--from-target", house.state / "targets" / "region-b", "--full-restore", "--dry-run")
     words = (*where, "--identity", house.path("recovery.key"), "--signer")
     refused = other.run(*words, signers(house)[0]["fingerprint"])
-    assert (refused.code, installation(house) in refused.err) == (18, True)
+    assert (refused.failed_with(UntrustedSigner), installation(house) in refused.err) == (True, True)
     other.ok(*words, installation(house))
 
 
 def test_an_installation_without_a_local_store_can_be_escrowed_too(other: Machine) -> None:
     """A host that backs up a Vault alone has signing keys all the same."""
-    assert other.run("escrow", "away.sr", STRONGROOM_PASSPHRASE=PASSPHRASE).code == 21
+    assert other.run("escrow", "away.sr", STRONGROOM_PASSPHRASE=PASSPHRASE).failed_with(EmptySource)
     other.ok("keys")
     done = other.ok("escrow", "away.sr", "--json", STRONGROOM_PASSPHRASE=PASSPHRASE)
     assert "keys/roles/control.key" in done.document["holds"]

@@ -11,6 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.container.errors import UntrustedSigner, WrongKey
+from strongroom.errors import ConfigError, UsageError
+from strongroom.operations.errors import ConfirmationRequired, NotCovered, RunDegraded
+from strongroom.sources.errors import SecretNotFound
+from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import PASSPHRASE, Done, Machine, command
 
 PASS = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
@@ -53,7 +58,7 @@ def test_a_value_typed_at_the_prompt_is_not_shown(machine: Machine) -> None:
 
 def test_a_slip_at_the_prompt_stores_nothing(machine: Machine) -> None:
     code, shown = on_a_terminal(machine, "set", "TYPED", typed=b"CANARY-A\nCANARY-B\n")
-    assert code == 2
+    assert code == UsageError.exit_code
     assert "CANARY" not in shown
     assert "no secret" in machine.ok("list").out
 
@@ -61,7 +66,7 @@ def test_a_slip_at_the_prompt_stores_nothing(machine: Machine) -> None:
 def test_a_full_backup_on_a_terminal_asks_and_takes_no_for_an_answer(stocked: Machine) -> None:
     words = ("backup", "full.sr", "--include-values")
     code, _ = on_a_terminal(stocked, *words, typed=b"n\n", **PASS)
-    assert code == 4
+    assert code == ConfirmationRequired.exit_code
     assert not stocked.path("full.sr").exists()
     code, shown = on_a_terminal(stocked, *words, typed=b"yes\n", **PASS)
     assert code == 0, shown
@@ -102,7 +107,7 @@ def test_versions_are_kept_and_metadata_stays(machine: Machine) -> None:
 )
 def test_what_is_no_date_period_or_tag_is_refused(machine: Machine, words: tuple[str, ...]) -> None:
     done = machine.run("set", "KEY", *words, stdin="CANARY")
-    assert done.code == 2
+    assert done.failed_with(UsageError)
     assert "CANARY" not in done.err
     assert "no secret" in machine.ok("list").out
 
@@ -120,19 +125,19 @@ def test_files_are_imported_whole_or_not_at_all(machine: Machine) -> None:
     assert machine.ok("get", "B", "--show-value").out == "CANARY B"
     machine.path("more.json").write_text('{"C": "CANARY-C", "A": "CANARY-OTHER"}')
     done = machine.run("import", "more.json")
-    assert done.code == 24
+    assert done.failed_with(WouldOverwrite)
     assert "'A'" in done.err
-    assert machine.run("get", "C").code == 23
+    assert machine.run("get", "C").failed_with(SecretNotFound)
     machine.ok("import", "more.json", "--overwrite-existing")
     assert machine.ok("get", "A", "--show-value").out == "CANARY-OTHER"
 
 
 def test_deleting_asks_and_removes_all_or_none(stocked: Machine) -> None:
-    assert stocked.run("delete", "JWT_SECRET_KEY").code == 4
-    assert stocked.run("delete", "JWT_SECRET_KEY", "NOBODY", "--force").code == 23
+    assert stocked.run("delete", "JWT_SECRET_KEY").failed_with(ConfirmationRequired)
+    assert stocked.run("delete", "JWT_SECRET_KEY", "NOBODY", "--force").failed_with(SecretNotFound)
     assert stocked.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-JWT"
     stocked.ok("delete", "JWT_SECRET_KEY", "--force")
-    assert stocked.run("get", "JWT_SECRET_KEY").code == 23
+    assert stocked.run("get", "JWT_SECRET_KEY").failed_with(SecretNotFound)
 
 
 def test_an_export_is_sealed_and_restores_elsewhere(stocked: Machine, other: Machine) -> None:
@@ -152,7 +157,12 @@ def test_an_overwriting_restore_can_be_undone(stocked: Machine) -> None:
     words = ("restore", "--backup-file", "full.sr", "--full-restore")
     leaving = stocked.run(*words, "--json", **PASS)
     left = leaving.document
-    assert (leaving.code, left["left"], left["unchanged"], left["undo"]) == (96, 1, 2, None)
+    assert (leaving.failed_with(RunDegraded), left["left"], left["unchanged"], left["undo"]) == (
+        True,
+        1,
+        2,
+        None,
+    )
     assert left["left_names"] == ["JWT_SECRET_KEY"]
     planned = stocked.ok(*words, "--overwrite-existing", "--dry-run", "--json", **PASS).document
     assert planned["changed"] == 1
@@ -169,9 +179,9 @@ def test_one_secret_is_not_replaced_unless_told_to(stocked: Machine) -> None:
     stocked.seal()
     stocked.set("JWT_SECRET_KEY", "CANARY-NEWER")
     words = ("restore-secret", "--backup-file", "full.sr", "--secret-name", "JWT_SECRET_KEY")
-    assert stocked.run(*words, **PASS).code == 24
+    assert stocked.run(*words, **PASS).failed_with(WouldOverwrite)
     assert stocked.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-NEWER"
-    assert stocked.run(*words[:-1], "NOBODY", **PASS).code == 23
+    assert stocked.run(*words[:-1], "NOBODY", **PASS).failed_with(SecretNotFound)
 
 
 def test_whoever_has_one_of_the_keys_opens(stocked: Machine) -> None:
@@ -192,15 +202,15 @@ def test_whoever_has_one_of_the_keys_opens(stocked: Machine) -> None:
     for key in ("backup.key", "recovery.key", "small.key"):
         assert stocked.run("test-decrypt", "full.sr", "--identity", key).code == 0
     stocked.ok("keygen", "--output", "stranger.key")
-    assert stocked.run("test-decrypt", "full.sr", "--identity", "stranger.key").code == 10
-    assert stocked.run("test-decrypt", "full.sr", "--identity", "recovery.key.pub").code == 2
+    assert stocked.run("test-decrypt", "full.sr", "--identity", "stranger.key").failed_with(WrongKey)
+    assert stocked.run("test-decrypt", "full.sr", "--identity", "recovery.key.pub").failed_with(UsageError)
 
 
 def test_the_private_half_is_refused_for_sealing(stocked: Machine) -> None:
     stocked.ok("keygen", "--output", "recovery.key")
     words = ("backup", "full.sr", "--include-values", "--force", "--recipient", "recovery.key")
     done = stocked.run(*words)
-    assert done.code == 2
+    assert done.failed_with(UsageError)
     assert "private half" in done.err
 
 
@@ -212,9 +222,9 @@ def test_a_lost_machine_is_rebuilt_from_its_escrow(stocked: Machine, other: Mach
     (other.state / "store").mkdir(parents=True)
     for part in (stocked.state / "store").iterdir():
         (other.state / "store" / part.name).write_bytes(part.read_bytes())
-    assert other.run("get", "JWT_SECRET_KEY").code == 10
+    assert other.run("get", "JWT_SECRET_KEY").failed_with(WrongKey)
     words = ("escrow", "--open", stocked.path("escrow.sr"), "--identity", stocked.path("recovery.key"))
-    assert other.run(*words).code == 18
+    assert other.run(*words).failed_with(UntrustedSigner)
     other.ok(*words, "--signer", escrow["signer"])
     assert other.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-JWT"
     assert (other.state / "keys" / "store.key").stat().st_mode & 0o777 == 0o600
@@ -225,9 +235,11 @@ def test_an_escrow_replaces_nothing(stocked: Machine, other: Machine) -> None:
     stocked.ok("escrow", "escrow.sr", **PASS)
     signer = stocked.ok("backup-info", "escrow.sr", "--json").document["signer"]
     done = other.run("escrow", "--open", stocked.path("escrow.sr"), "--signer", signer, **PASS)
-    assert done.code == 24
+    assert done.failed_with(WouldOverwrite)
     assert other.ok("get", "OWN", "--show-value").out == "CANARY-OWN"
-    assert stocked.run("restore", "--backup-file", "escrow.sr", "--full-restore", **PASS).code == 2
+    assert stocked.run("restore", "--backup-file", "escrow.sr", "--full-restore", **PASS).failed_with(
+        UsageError
+    )
 
 
 def test_values_are_compared_with_their_digests_where_they_were_sealed(
@@ -235,7 +247,7 @@ def test_values_are_compared_with_their_digests_where_they_were_sealed(
 ) -> None:
     words = ("verify-backup", sealed.path("full.sr"), "--depth", "compared")
     assert "compared: every value equals" in sealed.ok(*words, **PASS).out
-    assert other.run(*words, **PASS).code == 3
+    assert other.run(*words, **PASS).failed_with(ConfigError)
 
 
 def test_a_metadata_file_shows_a_secret_without_its_value(stocked: Machine) -> None:
@@ -243,7 +255,9 @@ def test_a_metadata_file_shows_a_secret_without_its_value(stocked: Machine) -> N
     document = stocked.ok("get", "REDIS_PASSWORD", "--backup-file", "meta.json", "--json").document
     assert document["expires_at"] == "2027-01-31T00:00:00Z"
     assert "value" not in document
-    assert stocked.run("get", "REDIS_PASSWORD", "--show-value", "--backup-file", "meta.json").code == 2
+    assert stocked.run("get", "REDIS_PASSWORD", "--show-value", "--backup-file", "meta.json").failed_with(
+        UsageError
+    )
 
 
 def test_a_sealed_metadata_backup_holds_no_value(stocked: Machine) -> None:
@@ -252,7 +266,7 @@ def test_a_sealed_metadata_backup_holds_no_value(stocked: Machine) -> None:
     assert b"JWT_SECRET" not in stocked.path("meta.sr").read_bytes()
     assert "JWT_SECRET_KEY" in stocked.ok("get", "JWT_SECRET_KEY", "--backup-file", "meta.sr", **PASS).out
     done = stocked.run("restore", "--backup-file", "meta.sr", "--full-restore", **PASS)
-    assert done.code == 107
+    assert done.failed_with(NotCovered)
     assert "no values" in done.err
 
 
@@ -275,10 +289,12 @@ def test_the_names_in_a_backup_are_listed_without_its_values(configured: Machine
         "REDIS_PASSWORD",
     ]
     assert "holds no such secret" in configured.ok(*target, "--include", "NONE*").out
-    assert configured.run("list", "--backup-file", file, STRONGROOM_PASSPHRASE="another one").code == 10
+    assert configured.run("list", "--backup-file", file, STRONGROOM_PASSPHRASE="another one").failed_with(
+        WrongKey
+    )
     assert other.ok("list", "--json").document == {"secrets": []}
 
 
 def test_a_backup_and_a_source_are_not_listed_at_once(configured: Machine) -> None:
     for words in (("--source", "files:x.env"), ("--verify-clean",), ("--from-target", "dublin")):
-        assert configured.run("list", "--backup-file", "x", *words).code == 2
+        assert configured.run("list", "--backup-file", "x", *words).failed_with(UsageError)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from strongroom.container.errors import WrongKey
+from strongroom.errors import StrongroomError
 from strongroom.keys.quorum.ceremony import Ceremony
+from strongroom.keys.quorum.errors import ShareMistyped, ShareRepeated, SharesTooFew, SharesTooMany
 from tests.cli.conftest import stock
 from tests.cli.program import Machine
 
@@ -57,32 +60,34 @@ def test_everything_comes_back_with_the_key_and_two_shares(site: Machine, other:
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("words", "kind"),
     [
-        (("--share", "Ada", "--share", "Ben"), 0),
-        (("--share", "Ada"), 85),
-        (("--share", "Ada", "--share", "Ada"), 87),
-        (("--share", "Ada", "--share", "Ben", "--share", "Cleo"), 86),
-        ((), 10),
+        (("--share", "Ada", "--share", "Ben"), None),
+        (("--share", "Ada"), SharesTooFew),
+        (("--share", "Ada", "--share", "Ada"), ShareRepeated),
+        (("--share", "Ada", "--share", "Ben", "--share", "Cleo"), SharesTooMany),
+        ((), WrongKey),
     ],
     ids=["enough", "too few", "one twice", "too many", "none"],
 )
-def test_only_just_enough_custodians_open(site: Machine, words: tuple[str, ...], code: int) -> None:
+def test_only_just_enough_custodians_open(
+    site: Machine, words: tuple[str, ...], kind: type[StrongroomError] | None
+) -> None:
     done = site.run("test-decrypt", "both.sr", *words)
-    assert done.code == code, done
+    assert done.failed_with(kind) if kind else done.code == 0, done
     assert "Traceback" not in done.err
 
 
 def test_the_custodians_alone_do_not_open(site: Machine) -> None:
     site.path("host.key").rename(site.path("away"))
-    assert site.run("test-decrypt", "both.sr", "--share", "Ada", "--share", "Ben").code == 10
+    assert site.run("test-decrypt", "both.sr", "--share", "Ada", "--share", "Ben").failed_with(WrongKey)
 
 
 def test_a_mistyped_word_is_named(site: Machine) -> None:
     words = site.path("Ada").read_text().split()
     site.path("Ada").write_text(" ".join([*words[:4], "zzz", *words[5:]]))
     done = site.run("test-decrypt", "both.sr", "--share", "Ada", "--share", "Ben")
-    assert (done.code, "5" in done.err) == (89, True), done
+    assert (done.failed_with(ShareMistyped), "5" in done.err) == (True, True), done
 
 
 def test_the_report_says_in_words_who_can_open(site: Machine) -> None:

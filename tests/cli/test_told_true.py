@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from strongroom.container.errors import WrongKey
+from strongroom.errors import ConfigError, UsageError
 from tests.cli.program import Machine
 
 
@@ -22,7 +24,7 @@ def house(configured: Machine) -> Machine:
 
 def test_a_key_that_is_tried_opens_by_itself_or_fails(house: Machine) -> None:
     assert house.ok("test-decrypt", "full.sr").code == 0
-    assert house.run("test-decrypt", "full.sr", "--identity", "spare.key").code == 10
+    assert house.run("test-decrypt", "full.sr", "--identity", "spare.key").failed_with(WrongKey)
 
 
 def test_the_key_that_opened_is_named(house: Machine) -> None:
@@ -34,7 +36,7 @@ def test_the_key_that_opened_is_named(house: Machine) -> None:
 
 def test_without_a_mail_server_what_is_wrong_is_printed_all_the_same(house: Machine) -> None:
     done = house.run("backup-alerts", "--email", "ops@example.com", "--threshold-age", "48h")
-    assert done.code == 3
+    assert done.failed_with(ConfigError)
     assert "Nothing is wrong." in done.out
     assert "Nobody was told by mail" in done.out
     assert "mail" in done.err
@@ -43,7 +45,7 @@ def test_without_a_mail_server_what_is_wrong_is_printed_all_the_same(house: Mach
 @pytest.mark.parametrize("ending", ["csv", "html", "pdf"])
 def test_a_report_is_not_written_as_what_it_is_not(house: Machine, ending: str) -> None:
     done = house.run("backup-audit-report", "--output", f"report.{ending}")
-    assert done.code == 2
+    assert done.failed_with(UsageError)
     assert f".{ending}" in done.err
     assert not house.path(f"report.{ending}").exists()
 

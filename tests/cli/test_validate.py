@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from strongroom.container.errors import VerificationFailed, WrongKey
+from strongroom.errors import UsageError
+from strongroom.operations.errors import NothingSelected
+from strongroom.sources.errors import EmptySource, SecretNotFound
 from tests.cli.program import PASSPHRASE, Machine
 from tests.cli.test_imports import loads
 
@@ -22,12 +26,15 @@ def test_the_procedures_command_line_validates_what_was_restored(stocked: Machin
     assert "2 secrets looked at" in done.out
     stocked.ok("delete", "REDIS_PASSWORD", "--force")
     missing = stocked.run(*NAMED, "--json")
-    assert (missing.code, checks(missing.document)) == (23, {("REDIS_PASSWORD", "missing"): True})
+    assert (missing.failed_with(SecretNotFound), checks(missing.document)) == (
+        True,
+        {("REDIS_PASSWORD", "missing"): True},
+    )
     twice = stocked.run("validate", "--secrets", "REDIS_PASSWORD", "--secrets", "JWT_SECRET_KEY", "--json")
     assert twice.document["sources"][0]["secrets"] == 2
     stocked.set("DATABASE_PASSWORD", "changeme")
     wrong = stocked.run(*NAMED)
-    assert wrong.code == 26
+    assert wrong.failed_with(VerificationFailed)
     assert "changeme" not in wrong.out + wrong.err
     assert "DATABASE_PASSWORD: placeholder" in wrong.err
 
@@ -46,7 +53,7 @@ def test_values_are_compared_with_a_file_and_never_shown(stocked: Machine) -> No
     stocked.set("NEW", "CANARY-NEW")
     stocked.ok("delete", "REDIS_PASSWORD", "--force")
     done = stocked.run(*words, "--json", **OPENS)
-    assert done.code == 26
+    assert done.failed_with(VerificationFailed)
     assert checks(done.document) == {
         ("JWT_SECRET_KEY", "differs"): True,
         ("REDIS_PASSWORD", "missing"): True,
@@ -56,14 +63,18 @@ def test_values_are_compared_with_a_file_and_never_shown(stocked: Machine) -> No
     assert "1 otherwise, 1 not in the backup" in shown.out
     for each in (same, done, shown):
         assert "CANARY" not in each.out + each.err
-    assert stocked.run(*words, STRONGROOM_PASSPHRASE="another one, of seven words or so").code == 10
+    assert stocked.run(*words, STRONGROOM_PASSPHRASE="another one, of seven words or so").failed_with(
+        WrongKey
+    )
 
 
 def test_looking_makes_nothing(machine: Machine) -> None:
-    assert machine.run(*NAMED).code == 23
-    assert machine.run("validate").code == 21
-    assert machine.run("validate", "--include", "x").code == 20
-    assert machine.run("validate", "--production").code == 26  # a source that holds nothing at all
+    assert machine.run(*NAMED).failed_with(SecretNotFound)
+    assert machine.run("validate").failed_with(EmptySource)
+    assert machine.run("validate", "--include", "x").failed_with(NothingSelected)
+    assert machine.run("validate", "--production").failed_with(
+        VerificationFailed
+    )  # a source that holds nothing at all
     assert sorted(machine.home.rglob("*")) == []
 
 
@@ -71,7 +82,7 @@ def test_looking_makes_nothing(machine: Machine) -> None:
     "words", [("--secrets", "X"), ("--include", "x"), ("--source", "files:x"), ("--backup-file", "x")]
 )
 def test_production_is_all_of_it(machine: Machine, words: tuple[str, ...]) -> None:
-    assert machine.run("validate", "--production", *words).code == 2
+    assert machine.run("validate", "--production", *words).failed_with(UsageError)
 
 
 def test_production_is_held_against_the_newest_backup_of_each_policy(configured: Machine) -> None:
@@ -89,7 +100,7 @@ def test_production_is_held_against_the_newest_backup_of_each_policy(configured:
     configured.path("regions/frankfurt").rename(configured.path("away"))
     configured.ok("delete", "JWT_SECRET_KEY", "--force")
     done = configured.run(*opened)
-    assert done.code == 26
+    assert done.failed_with(VerificationFailed)
     assert checks(done.document)["JWT_SECRET_KEY", "missing"] is True
     assert checks(done.document)["", "fewer"] is True
     assert depths(done.document)["full"] == "values"
@@ -103,7 +114,7 @@ def test_a_source_that_does_not_answer_hides_no_other(configured: Machine) -> No
         f'{toml.read_text()}{more}source = "gone"\ntargets = ["dublin"]\nquorum = 1\nregions = 1\n'
     )
     done = configured.run("validate", "--production", "--json")
-    assert done.code == 26
+    assert done.failed_with(VerificationFailed)
     assert {one["source"]: one["secrets"] for one in done.document["sources"]} == {"local": 3, "gone": 0}
     assert checks(done.document)["", "source-unreadable"] is True
 
@@ -119,4 +130,4 @@ def test_validating_against_a_file_loads_nothing_heavy(sealed: Machine) -> None:
 def test_a_server_as_a_whole_is_not_looked_at(machine: Machine) -> None:
     machine.path("strongroom.toml").write_text('[sources.server]\nkind = "raft"\nvault = "v"\n')
     done = machine.run("validate", "--source", "server")
-    assert (done.code, "a snapshot would have to be taken" in done.err) == (2, True)
+    assert (done.failed_with(UsageError), "a snapshot would have to be taken" in done.err) == (True, True)

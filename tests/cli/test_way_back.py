@@ -9,6 +9,7 @@ from shlex import quote
 
 import pytest
 
+from strongroom.errors import UsageError
 from tests.cli.program import SCRIPT, Machine
 
 
@@ -48,7 +49,7 @@ def test_a_folder_of_them_is_answered_with_the_files_to_name(overwritten: tuple[
     [folder] = (machine.state / "undo").iterdir()
     words = ("restore-secret", "--secret-name", "TOKEN", "--confirm-overwrite", "--identity", "my key")
     done = machine.run(*words, "--backup-file", folder)
-    assert done.code == 2
+    assert done.failed_with(UsageError)
     assert "0001.strongroom" in done.err
     assert "Mount it" not in done.err
     assert token(machine) == "CANARY-OLD"
@@ -65,7 +66,7 @@ def test_who_looks_at_a_folder_of_them_is_told_what_to_type_for_each(
     machine, _ = overwritten
     [folder] = (machine.state / "undo").iterdir()
     done = machine.run(command, folder)
-    assert done.code == 2
+    assert done.failed_with(UsageError)
     said = " ".join(done.err.split())
     assert "is a folder of backup files, not one backup" in said
     assert "Mount it" not in said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from strongroom.container.canonical import check_hex, unhex
-from strongroom.errors import Malformed
+from strongroom.container.errors import Malformed
 
 BAD = ("0A", "0 ", "\n0", "0g", "0x", "é0", "١٢", "\ud800a", "0", "000", "")
 

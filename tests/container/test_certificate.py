@@ -9,12 +9,12 @@ from strongroom.container import document
 from strongroom.container.certificate import CertifiedSigner, parse_certificate, require_signer
 from strongroom.container.document import Kind
 from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.errors import Tampered, UntrustedSigner
 from strongroom.container.manifest import open_manifest, sign_manifest
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.signing import Signer, Signers
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import Tampered, UntrustedSigner
 from tests.certified import certified
 from tests.container.parts import (
     CONTROL,

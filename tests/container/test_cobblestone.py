@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongroom.container import cobblestone
-from strongroom.errors import FormatError, Malformed, Tampered, Truncated
+from strongroom.container.errors import FormatError, Malformed, Tampered, Truncated
 
 KEY = bytes(range(32))
 EDGES = (0, 1, 16383, 16384, 16385, 32768, 40000)

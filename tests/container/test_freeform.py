@@ -10,10 +10,11 @@ import pytest
 from msgspec import Raw
 
 from strongroom import freeform
+from strongroom.container.errors import Malformed
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.rows import decode_rows, encode_rows, encode_secrets
-from strongroom.errors import Malformed, SourceError
+from strongroom.errors import SourceError
 from strongroom.keys import privatefile
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret

@@ -9,10 +9,10 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
+from strongroom.container.errors import FormatError, LegacyFormat, NotABackup, WrongKey
 from strongroom.container.legacy import is_legacy, open_legacy
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
-from strongroom.errors import FormatError, LegacyFormat, NotABackup, WrongKey
 
 PLAIN = b'{"secrets": {"a": {"value": "CANARY-old"}}}'
 SALT = bytes(range(16))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from strongroom.container.errors import Malformed, UntrustedSigner
 from strongroom.container.mark import MAX_TEXT, Mark, open_mark, sign_mark
-from strongroom.errors import Malformed, UntrustedSigner
 from tests.container.parts import CONTROL, INSTALLATION, RECOVER, TRUSTED, certified
 
 SEAL = certified("seal", installation=INSTALLATION)

@@ -19,22 +19,21 @@ from hypothesis import strategies as st
 from strongroom.container import segment, writer
 from strongroom.container.check import check_sealed, scrub
 from strongroom.container.digests import keyed_hash, name_hash, value_digest
+from strongroom.container.errors import (
+    DuplicateSecret,
+    Malformed,
+    SecretTooLarge,
+    Tampered,
+    UntrustedSigner,
+    VerificationFailed,
+    WrongKey,
+)
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.rows import bare, decode_rows, encode_rows, encode_secrets
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import SEGMENT_JSON, SEGMENT_SECRETS, SEGMENT_VALUES, write_container
-from strongroom.errors import (
-    DuplicateSecret,
-    Malformed,
-    SecretTooLarge,
-    SourceError,
-    Tampered,
-    UntrustedSigner,
-    UsageError,
-    VerificationFailed,
-    WrongKey,
-)
+from strongroom.errors import SourceError, UsageError
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
 from tests.container.parts import (
     DIGEST_KEY,

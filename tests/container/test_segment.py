@@ -9,9 +9,9 @@ import pytest
 import zstandard
 
 from strongroom.container import segment
+from strongroom.container.errors import Malformed, VerificationFailed
 from strongroom.container.rows import Row, VersionRow
 from strongroom.container.segment import Packed, check_values, pack_values, padded, unpack_rows
-from strongroom.errors import Malformed, VerificationFailed
 
 
 @pytest.mark.parametrize(

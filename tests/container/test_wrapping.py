@@ -6,21 +6,13 @@ import msgspec
 import pytest
 
 from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.errors import Malformed, Stale, Tampered, UntrustedSigner, WrongKey
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, unlock
-from strongroom.errors import (
-    KeyDenied,
-    KeyServiceError,
-    KeyServiceUnavailable,
-    Malformed,
-    Stale,
-    Tampered,
-    UntrustedSigner,
-    UsageError,
-    WrongKey,
-)
+from strongroom.errors import KeyServiceError, UsageError
+from strongroom.keys.errors import KeyDenied, KeyServiceUnavailable
 from tests.container.parts import KEY, OTHER, RECOVER, TRUSTED, RawKey, sealed, secret
 
 FILE_ID = bytes(32)

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
 from strongroom.container import cobblestone
 from strongroom.container.digests import keyed_hash
-from strongroom.errors import FormatError
+from strongroom.container.errors import FormatError
 
 Case = dict[str, Any]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.errors import ConfigError
 from strongroom.state.migrations import HEAD
 from tests.installed.environment import build_wheel, install
 from tests.workers.cluster import until
@@ -246,7 +247,7 @@ def test_without_its_recovery_program_an_emergency_backup_is_refused_before_anyt
     (machine.home / "strongroom.toml").write_text(CONFIG)
     machine.ok("strongroom", "set", "NAME", text="CANARY-value")
     done = machine.run("strongroom", "emergency-backup", "emergency", "--force")
-    assert done.returncode == 3
+    assert done.returncode == ConfigError.exit_code
     assert "Nothing was captured" in done.stderr
     medium = machine.home / "medium"
     assert not [file for file in medium.rglob("*") if file.is_file() and not file.name.startswith(".")]

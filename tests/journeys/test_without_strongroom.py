@@ -84,4 +84,4 @@ def test_a_key_of_another_installation_and_another_fingerprint_open_nothing(
     line = (bare / "recover.py", "region-a", "--list", "--private-key")
     assert python(bare, other.home, *line, "strange.key", "--signer", house.signer).code == 10
     done = python(bare, other.home, *line, "recovery.key", "--signer", f"sr1:{'0' * 64}")
-    assert (done.code, done.out) == (4, "")
+    assert (done.code, done.out) == (13, "")

@@ -14,9 +14,10 @@ import msgspec
 import pytest
 
 from strongroom.container import canonical
+from strongroom.container.errors import Malformed, WrongKey
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKey, unlock
-from strongroom.errors import Malformed, StrongroomError, UsageError, WrongKey
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Identity, Opener, Recipient
 
 KEY = bytes(range(32))

@@ -7,11 +7,13 @@ from itertools import product
 import msgspec
 import pytest
 
+from strongroom.container.errors import Malformed, WrongKey
 from strongroom.container.stanza import Identity, Stanza
 from strongroom.container.wrapping import WrappingKey, unlock
-from strongroom.errors import KeyServiceUnavailable, Malformed, UsageError, WrongKey
+from strongroom.errors import UsageError
 from strongroom.keys import Opener
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient, inner, with_all_of
+from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.quorum.gathering import open_together

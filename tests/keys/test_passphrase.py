@@ -8,8 +8,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from strongroom.container.errors import Malformed
 from strongroom.container.stanza import Stanza
-from strongroom.errors import Malformed, StrongroomError, UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import passphrase
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient, is_short
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome, shown, with_arg

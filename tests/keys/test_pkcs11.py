@@ -8,9 +8,9 @@ import pkcs11
 import pytest
 from pkcs11 import exceptions
 
-from strongroom.errors import (
+from strongroom.errors import KeyServiceError
+from strongroom.keys.errors import (
     KeyDenied,
-    KeyServiceError,
     KeyServiceUnavailable,
     MechanismMissing,
     PinLocked,

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import ConfigError, KeyFileExposed, KeyFileUnreadable, UsageError
+from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import privatefile
+from strongroom.keys.errors import KeyFileExposed, KeyFileUnreadable
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import generate_key_file, load_key_file
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.certificate import require_in_time, require_trusted
+from strongroom.container.errors import UntrustedSigner
 from strongroom.container.signing import Signers
-from strongroom.errors import ConfigError, UntrustedSigner, UsageError
+from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import privatefile, rolelist, roles
 from strongroom.keys.keyring import Keyring
 from strongroom.system import files

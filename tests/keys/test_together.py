@@ -9,9 +9,9 @@ import sys
 import msgspec
 import pytest
 
+from strongroom.container.errors import Malformed, Tampered, WrongKey
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, unlock
-from strongroom.errors import Malformed, Tampered, WrongKey
 from strongroom.keys import Opener
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileIdentity

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from strongroom.errors import RunNotFound
+from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, StepKind, StepState
 from strongroom.state.store import RunStore
 from tests.chaos.place import POLICY, Place, make_place

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom.errors import SourceChanged
 from strongroom.model import Entry
 from strongroom.sources import Change
 from strongroom.sources.aws import AwsSource
+from strongroom.sources.errors import SourceChanged
 from tests.live.aws_parts import everything, op
 from tests.live.moto import Moto
 from tests.live.proxy import (

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from strongroom.errors import SourceError
+from strongroom.operations.errors import RefusalMissing, RunDegraded
 from tests.cli.program import Done, Machine, command
 from tests.live import aws_account
 from tests.live.aws_account import OTHER_REGION
@@ -109,7 +111,7 @@ def test_a_half_restored_account_is_told_at_backup_and_finished_by_the_next_rest
     (name,) = [one for one in names(machine, "eu") if "007" in one]
     moto.client().tag_resource(SecretId=name, Tags=[mark])
     half = machine.run("backup", "--policy", "eu", "--force")
-    assert half.code == 96
+    assert half.failed_with(RunDegraded)
     assert "left 1 secret of the source half-written" in half.out + half.err
     moto.reset()
     aws_account.make_function(moto)
@@ -183,7 +185,7 @@ def test_another_region_takes_it_under_a_key_of_its_own_and_says_how_long_that_t
     config.write_text(config.read_text().replace('kms_key_id = "alias/here"', ""))
     moto.client(region_name=OTHER_REGION).delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
     refused = machine.run(*one, "--secret-name", name)
-    assert refused.code == 30
+    assert refused.failed_with(SourceError)
     assert "kms_key_id" in refused.err
 
 
@@ -196,7 +198,7 @@ def test_a_credential_is_told_what_it_lacks_and_what_it_has_too_many(machine: Ma
     log_in(machine, moto.user(shipped("restore")))
     moto.enforce()
     done = machine.run("check-backup-permissions", "eu", "--json")
-    assert done.code == 48
+    assert done.failed_with(RefusalMissing)
     (found,) = [check for check in done.document["probes"][0]["checks"] if check["outcome"] == "too many"]
     assert found["what"].startswith("secrets like prod/team-")
     assert {"CreateSecret", "PutSecretValue", "DeleteSecret"} <= set(found["detail"].split(", "))

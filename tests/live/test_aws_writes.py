@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from strongroom.errors import Conflict, SourceError
+from strongroom.errors import SourceError
 from strongroom.model import Entry, Secret, SecretBytes
 from strongroom.operations.restore.restore import restore
 from strongroom.sources import Change
 from strongroom.sources.aws import AwsSource, restore_seconds
+from strongroom.system.errors import Conflict
 from tests.live import aws_account
 from tests.live.aws_parts import DENIED, WRITES, op
 from tests.live.moto import Moto

@@ -13,15 +13,12 @@ from typing import Any
 import pytest
 from azure.storage.blob import ContainerClient, generate_container_sas
 
-from strongroom.errors import (
-    ConfigError,
-    MissingPiece,
-    TargetError,
-    TargetReadOnly,
-    TargetUnavailable,
-)
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import ConfigError, TargetError
+from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import Locking
 from strongroom.targets.azure import Account, AzureTarget, Lock
+from strongroom.targets.errors import TargetUnavailable
 from tests.live.azurite import ACCOUNT, Azurite
 from tests.targets.conformance import MIB, SharedConformance, get, killed_putter, names, put
 

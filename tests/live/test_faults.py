@@ -12,15 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import (
-    ConfigError,
-    StrongroomError,
-    TargetError,
-    TargetFull,
-    TargetGarbled,
-    TargetUnavailable,
-)
+from strongroom.errors import ConfigError, StrongroomError, TargetError
+from strongroom.system.errors import TargetFull
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetGarbled, TargetUnavailable
 from tests.live.azurite import Azurite
 from tests.live.certificates import server_context
 from tests.live.ministack import MiniStack

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import TargetUnavailable
 from strongroom.model import Depth
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
@@ -17,6 +16,7 @@ from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import Submitted
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState
+from strongroom.targets.errors import TargetUnavailable
 from tests.live.azurite import Azurite
 from tests.live.ministack import MiniStack
 from tests.live.regions import azure_region, s3_region

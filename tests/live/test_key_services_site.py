@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.keys.errors import PinRefused
+from strongroom.keys.quorum.errors import SharesTooFew
 from tests.cli.program import Machine
 from tests.live.moto import Moto
 from tests.live.softhsm import PIN, SoftHsm, module
@@ -53,7 +55,7 @@ def test_a_wrong_pin_is_tried_once_and_a_good_login_by_hand_makes_it_right(
     assert site.ok("test-decrypt", "b.sr", "--json").document["secrets"] == 3, "Vault opens it too"
     site.ok("backup", "hsm.sr", "--include-values", "--force", "--recipient", "hsm")
     site.path("pin").write_text(right)
-    assert site.run("test-decrypt", "hsm.sr").code == 78, "a second try might lock the token"
+    assert site.run("test-decrypt", "hsm.sr").failed_with(PinRefused), "a second try might lock the token"
     log_in_by_hand(hsm)
     assert site.ok("test-decrypt", "hsm.sr", "--json").document["secrets"] == 3
 
@@ -90,7 +92,7 @@ def test_an_emergency_backup_comes_back_with_token_papers_and_medium_alone(
     words = ("restore", "--backup-file", medium / "all.sr", "--full-restore", "--signer", signer, "--json")
     quorum = ("--quorum", medium / "board.quorum")
     few = other.run(*words, *quorum, *shares(site, "Ada", "Eve"))
-    assert few.code == 85, few
+    assert few.failed_with(SharesTooFew), few
     done = other.ok(*words, *quorum, *shares(site, "Ada", "Cleo", "Eve")).document
     assert (done["created"], done["compared"]) == (3, 3)
     assert other.ok("get", "DATABASE_PASSWORD", "--show-value", "--json").document["value"] == "CANARY-DB"

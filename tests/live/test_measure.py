@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from strongroom.errors import TargetLocked
+from strongroom.errors import UsageError
 from strongroom.operations.probe.benchmark import measure
+from strongroom.targets.errors import TargetLocked
 from strongroom.targets.resilient import resilient
 from tests.cli.program import Machine
 from tests.live.ministack import MiniStack
@@ -43,7 +44,7 @@ def test_of_two_clouds_the_one_that_locks_is_refused_and_the_other_measured(
     machine: Machine,  # noqa: F811
 ) -> None:
     refused = machine.run("benchmark-backup", "--secret-count", "20")
-    assert refused.code == 2
+    assert refused.failed_with(UsageError)
     assert "What is put on 'eu' is locked there" in " ".join(refused.err.split())
     done = machine.ok("benchmark-backup", "--secret-count", "20", "--target", "west", "--json")
     [west] = done.document["targets"]

@@ -16,20 +16,17 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from strongroom.errors import (
-    StrongroomError,
-    TargetError,
-    TargetReadOnly,
-    TargetUnavailable,
-    VerificationFailed,
-)
+from strongroom.container.errors import VerificationFailed
+from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import Depth
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.probe.target import probe_rights
 from strongroom.operations.runs.drive import drive
 from strongroom.state.records import RunState
+from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.hidden import hidden_versions
 from strongroom.targets.probing import Outcome
 from strongroom.targets.resilient import resilient

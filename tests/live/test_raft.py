@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import MissingPiece, SourceError
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import SourceError
 from strongroom.model import Entry, Media
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.restore.vault_snapshot import assembled

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import FormatError, Malformed, Tampered, Truncated
+from strongroom.container.errors import FormatError, Malformed, Tampered, Truncated
 from strongroom.sources.raft.archive import Facts, check_archive
 from strongroom.sources.raft.chunked import Chunked
 from tests.live.openbao import RaftServer

@@ -11,15 +11,10 @@ from pathlib import Path
 import pytest
 
 from strongroom.config import load_settings
-from strongroom.errors import (
-    ConfirmationRequired,
-    NotABackup,
-    SourceError,
-    Tampered,
-    UntrustedSigner,
-    UsageError,
-    WouldOverwrite,
-)
+from strongroom.container.errors import NotABackup, Tampered, UntrustedSigner
+from strongroom.errors import SourceError, UsageError
+from strongroom.operations.errors import ConfirmationRequired
+from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import PASSPHRASE, ROOT, Machine
 from tests.cli.test_store import on_a_terminal
 from tests.live.openbao import RaftServer
@@ -152,7 +147,7 @@ def test_a_refused_attempt_leaves_no_snapshot_of_the_server_behind(
     confirm = asked_for(machine, server)
     token(machine, server, "restore-token", "raft-snapshot")  # may take one, and put none back
     refused = machine.run("restore-snapshot", "--backup-file", "full.sr", *to(server), "--confirm", confirm)
-    assert refused.code == 30
+    assert refused.failed_with(SourceError)
     assert "The server is as it was" in " ".join(refused.err.split())
     assert not any((machine.state / "undo").glob("*/*"))
 

@@ -11,21 +11,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.errors import (
-    ConfirmationRequired,
-    FormatError,
-    Malformed,
-    MissingPiece,
-    NotABackup,
-    SourceError,
-    StrongroomError,
-    Tampered,
-    WouldOverwrite,
-)
+from strongroom.container.errors import FormatError, Malformed, MissingPiece, NotABackup, Tampered
+from strongroom.errors import SourceError, StrongroomError
 from strongroom.model import Secret, SecretBytes, Version
+from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.restore.vault_snapshot import assembled
 from strongroom.sources.raft.about import About, part_name
 from strongroom.sources.raft.spool import PART
+from strongroom.system.errors import WouldOverwrite
 from strongroom.vault.client import Vault
 from tests.live.openbao import RaftServer
 from tests.live.proxy import FaultyProxy, method

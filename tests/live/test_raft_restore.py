@@ -10,15 +10,13 @@ from msgspec.structs import replace
 
 from strongroom.container.bundle import BundleReader
 from strongroom.container.certificate import CertifiedSigner
-from strongroom.errors import (
-    SourceError,
-    SourceUnavailable,
-)
+from strongroom.errors import SourceError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.restore.undo import undo_into
 from strongroom.operations.restore.vault_snapshot import Outcome, keep
+from strongroom.sources.errors import SourceUnavailable
 from strongroom.vault.client import Vault
 from strongroom.vault.connection import Connection
 from strongroom.vault.login import TokenFile

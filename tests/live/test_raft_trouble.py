@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.errors import ConfigError, SourceError, SourceUnavailable
+from strongroom.errors import ConfigError, SourceError
 from strongroom.operations.probe.source import probe_source
+from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.raft import RaftSource
 from strongroom.targets.memory import MemoryTarget
 from strongroom.vault.client import Vault

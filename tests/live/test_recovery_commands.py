@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.container.errors import VerificationFailed
+from strongroom.errors import UsageError
+from strongroom.operations.errors import RefusalMissing, RightMissing
+from strongroom.system.errors import WouldOverwrite
 from tests.cli.program import Machine
 from tests.live.openbao import OpenBao
 from tests.live.vault_parts import READ, RESTORE, shipped, with_policies
@@ -65,18 +69,21 @@ def test_a_vault_is_validated_and_a_role_that_may_only_read_cannot_recover(
     site: Machine, own_openbao: OpenBao
 ) -> None:
     reading = site.run("check-recovery-environment")
-    assert (reading.code, "a restore lacks rights there: create, update secret/" in reading.out) == (47, True)
+    assert (
+        reading.failed_with(RightMissing),
+        "a restore lacks rights there: create, update secret/" in reading.out,
+    ) == (True, True)
     log_in(site, own_openbao, *RESTORE)
     ready = site.ok("check-recovery-environment")
     assert "that a restore writes to may be written" in ready.out
 
-    assert site.run("list", "--verify-clean", "--source", "prod").code == 24
+    assert site.run("list", "--verify-clean", "--source", "prod").failed_with(WouldOverwrite)
     same = site.ok("validate", "--production", "--json").document["policies"][0]
     assert (same["depth"], same["compared"]["same"]) == ("values", 30)
     own_openbao.put("secret/", "app-03/db", {"password": "changeme"})
     own_openbao.call("DELETE", "secret/metadata/app-07/db")
     done = site.run("validate", "--source", "prod", "--from-target", "disk", "--json")
-    assert done.code == 26
+    assert done.failed_with(VerificationFailed)
     assert {(one["secret"], one["check"]) for one in done.document["findings"]} == {
         ("secret/app-03/db", "placeholder"),
         ("secret/app-03/db", "differs"),
@@ -85,7 +92,7 @@ def test_a_vault_is_validated_and_a_role_that_may_only_read_cannot_recover(
     own_openbao.unmount("secret")
     own_openbao.mount("secret")
     site.ok("list", "--verify-clean", "--source", "prod")
-    assert site.run("validate", "--production").code == 26
+    assert site.run("validate", "--production").failed_with(VerificationFailed)
     restore = ("restore", "--to", "prod", "--from-target", "disk", "--full-restore", "--force")
     site.ok(*restore)
     site.ok("validate", "--production")
@@ -104,7 +111,7 @@ def test_a_destination_that_takes_no_values_or_only_some_is_not_ready(
     own_openbao.policy("narrow", text + data)
     log_in(site, own_openbao, "narrow")
     done = site.run("check-recovery-environment")
-    assert done.code == 47
+    assert done.failed_with(RightMissing)
     assert "secret/data/*" in done.out
     assert "This machine could not recover now" in done.out
 
@@ -116,7 +123,7 @@ def test_a_source_marked_as_a_destination_is_judged_by_what_a_restore_needs(
     """Its rights to write were called too many, in 51 lines."""
     log_in(site, own_openbao, *READ, "restore", *(["restore-system"] if system == "true" else []))
     words = ("check-backup-permissions", "prod", "--json")
-    assert site.run(*words).code == 48
+    assert site.run(*words).failed_with(RefusalMissing)
     config = site.path("strongroom.toml")
     config.write_text(config.read_text().replace("system = false", f"system = {system}\ndestination = true"))
     fitting = site.ok(*words).document["probes"][0]["checks"]
@@ -124,9 +131,9 @@ def test_a_source_marked_as_a_destination_is_judged_by_what_a_restore_needs(
     reading = own_openbao.token_file(site.path("."), "default", *READ)
     config.write_text(re.sub('token_file = ".*"', f'token_file = "{reading.path}"', config.read_text()))
     lacking = site.run(*words)
-    assert lacking.code == 47
+    assert lacking.failed_with(RightMissing)
     assert "secret/data/*" in lacking.out
     told = site.run("check-recovery-environment", "--to", "prod", "--json")
     [one] = [each for each in told.document["checks"] if each["check"] == "destination"]
-    assert (told.code, one["target"], one["exit_code"]) == (47, "prod", 47)
-    assert site.run("check-recovery-environment", "--to", "nobody").code == 2
+    assert (told.failed_with(RightMissing), one["target"], one["code"]) == (True, "prod", "RightMissing")
+    assert site.run("check-recovery-environment", "--to", "nobody").failed_with(UsageError)

@@ -12,7 +12,8 @@ import boto3
 import pytest
 from msgspec import structs
 
-from strongroom.errors import StrongroomError, TargetReadOnly
+from strongroom.errors import StrongroomError
+from strongroom.system.errors import TargetReadOnly
 from strongroom.targets.s3 import LockMode, S3Target
 from strongroom.targets.s3.locks import FOREVER
 from tests.live import shipped, test_policies

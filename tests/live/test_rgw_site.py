@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from strongroom.errors import MissingPiece, TargetError, TargetUnavailable
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import TargetError
+from strongroom.operations.errors import RefusalMissing, RightMissing
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.s3 import LockMode, S3Target
 from tests.cli.program import Machine
 from tests.live.openbao import OpenBao
@@ -63,7 +66,7 @@ def test_a_locked_bucket_is_proved_but_for_the_condition_that_it_ignores(
     done = machine(gateway, tmp_path, lock=mode).run("test-backup-storage", "--json")
 
     found = outcomes(done.document)
-    assert done.code == 48
+    assert done.failed_with(RefusalMissing)
     assert {what for (_, what), outcome in found.items() if outcome != "fine"} == {"write over an object"}
     assert {what for _, what in found} >= {
         "shorten a lock",
@@ -91,7 +94,7 @@ def test_a_clock_that_is_twenty_minutes_off_is_refused_and_named(
 ) -> None:
     done = machine(gateway, tmp_path).run("test-backup-storage", "--json", **clock_off(by))
 
-    assert done.code == 47
+    assert done.failed_with(RightMissing)
     assert "RequestTimeTooSkewed" in done.out
     assert f"s {said} the server" in done.out
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from strongroom.errors import KeyServiceError, WrongKey
+from strongroom.container.errors import WrongKey
+from strongroom.errors import KeyServiceError
 from strongroom.keys import Identity
 from strongroom.operations.archive.open import Backup
 from tests.live.rotation_kinds import every_kind

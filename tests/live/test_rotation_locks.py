@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import TargetLocked, WrongKey
+from strongroom.container.errors import WrongKey
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.envelopes import envelope_name, find_newest, wrapping_keys
 from strongroom.operations.policy_pins import pin_target
@@ -19,6 +19,7 @@ from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
 from strongroom.state.records import RunState
+from strongroom.targets.errors import TargetLocked
 from strongroom.targets.s3 import S3Target
 from tests.live.ministack import MiniStack
 from tests.live.test_s3_locks import locked_target

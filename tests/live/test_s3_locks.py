@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import MissingPiece, TargetError, TargetLocked, TargetUnavailable
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import TargetError
 from strongroom.model import Depth
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup.repair_job import submit_repair
@@ -20,6 +21,7 @@ from strongroom.operations.runs.submit import Submitted
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState
 from strongroom.targets import Locking, Target
+from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.repaired import whole_copy
 from strongroom.targets.resilient import resilient
 from strongroom.targets.s3 import Lock, LockMode, S3Target

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import StrongroomError, TargetError, TargetUnavailable
+from strongroom.errors import StrongroomError, TargetError
 from strongroom.targets import Locking, Target
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.hidden import KeepsVersions
 from strongroom.targets.probing import Probed
 from tests.live.proxy import Answer, FaultyProxy, method

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from strongroom.errors import SourceError, SourceUnavailable
+from strongroom.errors import SourceError
+from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.vault import VaultSource, listing
 from strongroom.vault.client import Vault
 from tests.live.certificates import server_context

@@ -12,11 +12,9 @@ from threading import Event, Thread
 
 import pytest
 
-from strongroom.errors import (
-    MissingPiece,
-    TargetError,
-    TargetUnavailable,
-)
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import TargetError
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.vault import VaultTarget
 from strongroom.targets.vault.inflight import in_order
 from strongroom.vault.client import Vault

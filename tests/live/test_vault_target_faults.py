@@ -13,12 +13,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from strongroom.errors import (
-    TargetError,
-    TargetFull,
-    TargetGarbled,
-    TargetUnavailable,
-)
+from strongroom.errors import TargetError
+from strongroom.system.errors import TargetFull
+from strongroom.targets.errors import TargetGarbled, TargetUnavailable
 from strongroom.targets.vault import VaultTarget
 from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao, RaftServer

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import (
-    TargetError,
-    TargetReadOnly,
-)
+from strongroom.errors import TargetError
 from strongroom.operations.probe.target import probe_rights, probe_storage
+from strongroom.system.errors import TargetReadOnly
 from strongroom.targets.probing import Outcome
 from strongroom.targets.vault import VaultTarget
 from tests.live.openbao import Answered, OpenBao

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.errors import Conflict, SourceError, SourceUnavailable
+from strongroom.errors import SourceError
 from strongroom.model import Entry, Media, Secret, SecretBytes, Version, VersionState
 from strongroom.sources import Change
+from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.vault import VaultSource
+from strongroom.system.errors import Conflict
 from tests.live.openbao import OpenBao
 from tests.live.proxy import Answer, Call, Fault, FaultyProxy, LoseReply, Request, Reset, method
 from tests.live.vault_parts import Site

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from strongroom.container.stanza import Identity
-from strongroom.errors import StrongroomError, TargetLocked
+from strongroom.errors import StrongroomError
 from strongroom.keys.destroying import Fate, Standing
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import TYPE, KeyFileIdentity, KeyFileRecipient, generate_key_file, load_key_file
@@ -27,6 +27,7 @@ from strongroom.operations.shredding.scope import ErasurePolicy, Scope
 from strongroom.operations.shredding.shred import advance, begin
 from strongroom.state.records import Run
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetLocked
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, make_world
 

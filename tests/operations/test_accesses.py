@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from strongroom.errors import StateError
 from strongroom.operations.evidence.access_log import (
     APART,
     FILE,
@@ -26,6 +25,7 @@ from strongroom.operations.evidence.access_log import (
     take,
 )
 from strongroom.operations.evidence.ledger import check
+from strongroom.state.errors import StateError
 from strongroom.state.store import RunStore
 
 

@@ -8,12 +8,13 @@ from typing import Any, NoReturn
 
 import pytest
 
-from strongroom.errors import SourceUnavailable, TargetError
+from strongroom.errors import TargetError
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.runs.steps import recover
 from strongroom.operations.services import Services
+from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.records import Run, RunKind, RunState, StepKind
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, make_world

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from strongroom.container.errors import Tampered, Truncated, UntrustedSigner
 from strongroom.container.signing import Signers
-from strongroom.errors import Tampered, Truncated, UntrustedSigner
 from strongroom.operations.evidence import access_log
 from strongroom.operations.evidence.audit import Audit, audit, parse, sign
 from strongroom.operations.services import Services

@@ -8,18 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import EmptySource, NothingSelected, SourceError, TargetUnavailable, UsageError
+from strongroom.errors import SourceError, UsageError
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup import plan
 from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.errors import NothingSelected
 from strongroom.operations.policy_pins import pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import retry
 from strongroom.sources import Change
+from strongroom.sources.errors import EmptySource
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunState, StepKind, Ticket
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, REGIONS, World, made_up, make_world, names_on
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.bundle import BundleReader
-from strongroom.errors import WouldOverwrite
 from strongroom.model import COMMAND
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.state.records import RunState, StepKind, Ticket
+from strongroom.system.errors import WouldOverwrite
 from strongroom.targets.directory import DirectoryTarget
 from tests.operations.world import World, make_world, names_on
 

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from strongroom.cli.shared.backup_selection import say
 from strongroom.cli.terminal.output import Output
+from strongroom.container.errors import Tampered
 from strongroom.container.manifest import Manifest, ManifestSelection
 from strongroom.container.mark import MAX_NUMBER, Mark
-from strongroom.errors import NotCovered, Tampered, TargetUnavailable
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import Asked, lacks
 from strongroom.operations.archive.failover import Replicated
@@ -26,7 +26,9 @@ from strongroom.operations.archive.quarantine_marks import (
     write_mark,
 )
 from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.errors import NotCovered
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.test_repaired import Dead, damage
 from tests.operations.world import World, make_world, names_on

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from strongroom.container.bundle import BundleReader
-from strongroom.errors import MissingPiece, UsageError
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import UsageError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.file_backups import SUPERSEDED, lying, say_gone
 from strongroom.operations.backup.repair_job import degraded, open_repairs

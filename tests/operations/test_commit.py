@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
-from strongroom.errors import QuorumNotMet, TargetUnavailable
 from strongroom.model import ObjectInfo
 from strongroom.operations.backup.commit import commit
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.layout import containers_prefix, manifest_name
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform, recover
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, Step, StepKind, Ticket
+from strongroom.targets.errors import TargetUnavailable
 from tests.operations.test_sweep import Absent, absent_targets, objects_of
 from tests.operations.world import POLICY, REGIONS, World, make_world, names_on
 

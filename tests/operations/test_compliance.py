@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import create_engine, text
 
 from strongroom.container.head import LedgerHead, sign_head
-from strongroom.errors import RequirementUnmet, TargetUnavailable
+from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence import controls as evidence_controls
 from strongroom.operations.evidence import ledger_heads
 from strongroom.operations.evidence.compliance import FRAMEWORKS, Assessed, Framework, Verdict, assess
@@ -19,6 +19,7 @@ from strongroom.operations.evidence.controls import Demands, require
 from strongroom.operations.findings import Finding, State, good, remark, unknown, wrong
 from strongroom.operations.health import catalog, runs
 from strongroom.operations.health.ledger import RECORD, YOUNG, record
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.timestamps import rfc3339
 from tests.operations.test_ledger_heads import junk
 from tests.operations.world import World, make_world

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.errors import KeyDenied
 from strongroom.keys import Identity, Recipient
+from strongroom.keys.errors import KeyDenied
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.key_management.diagnose import Diagnosed, Remark, Use, diagnose, remarks

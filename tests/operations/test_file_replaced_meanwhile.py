@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import Conflict
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.incident import re_sign
 from strongroom.operations.incident.re_sign import resign_backup
 from strongroom.operations.rotation import single_file as rotate
 from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
+from strongroom.system.errors import Conflict
 from tests.operations.test_resign_files import Leaked
 
 Way = Callable[[Leaked], object]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import Manifest
-from strongroom.errors import BackupQuarantined, KeysOutOfPolicy, MissingPiece, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.keypair import Kem
@@ -19,6 +20,7 @@ from strongroom.keys.passphrase import LEAST, PassphraseRecipient
 from strongroom.model import Depth
 from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.archive.quarantine import quarantine
+from strongroom.operations.errors import BackupQuarantined, KeysOutOfPolicy
 from strongroom.operations.findings import Finding, State, exit_code
 from strongroom.operations.health.backups import check, kept, newest_of, nothing_seen
 from strongroom.operations.health.keys import History, judge_ages

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import StateError
 from strongroom.model import SecretBytes
 from strongroom.operations.findings import Finding, State
 from strongroom.operations.health import machine
 from strongroom.sources.local import LocalStore
 from strongroom.state.engine import Database
+from strongroom.state.errors import StateError
 from strongroom.state.store import RunStore
 from tests.targets.disks import read_only, small_disk
 

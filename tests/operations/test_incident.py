@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import BackupQuarantined, ConfigError, KeyStillNeeded, NothingSelected
+from strongroom.errors import ConfigError
 from strongroom.operations.archive.quarantine import check, quarantined, release
+from strongroom.operations.errors import BackupQuarantined, KeyStillNeeded, NothingSelected
 from strongroom.operations.incident.incident import (
     Incident,
     affected_by,

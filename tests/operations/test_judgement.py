@@ -11,9 +11,9 @@ import pytest
 
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.errors import Tampered
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest, receipt_of, sign_manifest
 from strongroom.container.receipt import sign_receipt
-from strongroom.errors import Tampered
 from strongroom.model import Depth
 from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
 from strongroom.operations.archive.open import open_backup

@@ -9,9 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from strongroom.container.errors import Malformed, WrongKey
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import KeyServiceUnavailable, Malformed, UsageError, WrongKey
+from strongroom.errors import UsageError
+from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.key_management.health import (

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from strongroom.errors import LedgerChanged, LedgerCut
 from strongroom.operations.evidence.audit import audit
 from strongroom.operations.evidence.ledger import Head, check, look
+from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.state.events import digest
 from strongroom.state.store import RunStore
 from tests.postgres import PostgresServer

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
+from strongroom.container.errors import MissingPiece
 from strongroom.container.head import LedgerHead, parse_head, sign_head
-from strongroom.errors import LedgerChanged, LedgerCut, MissingPiece, TargetUnavailable
 from strongroom.operations.evidence import ledger_heads
 from strongroom.operations.evidence.access_log import FILE
 from strongroom.operations.evidence.audit import audit
@@ -21,9 +21,11 @@ from strongroom.operations.evidence.ledger_check import OnTarget, held
 from strongroom.operations.evidence.ledger_found import TRIED, name_of
 from strongroom.operations.evidence.ledger_heads import Published
 from strongroom.operations.services import Services
+from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.state.events import digest
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from strongroom.timestamps import rfc3339
 from tests.certified import certified

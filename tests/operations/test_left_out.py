@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.cli.shared.render_run import as_document
 from strongroom.container.stanza import Stanza
-from strongroom.errors import KeyServiceUnavailable
+from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.job import submit_backup

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from strongroom.container.bundle import BundleReader
-from strongroom.errors import EmptySource, RecordRefused, SourceError
+from strongroom.errors import SourceError
 from strongroom.model import Entry, Selection
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup import parallel_listing as listed_ahead_module
@@ -24,8 +24,10 @@ from strongroom.operations.backup.parallel_listing import Ahead, listed_ahead
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.listing import SECTIONS, Batch, Listing, ListingLost, sections
 from strongroom.sources import Listable, Source, jsonl
+from strongroom.sources.errors import EmptySource
 from strongroom.sources.files import open_files
 from strongroom.sources.memory import MemoryStore
+from strongroom.state.errors import RecordRefused
 from strongroom.system.forking import may_fork
 from strongroom.targets.directory import DirectoryTarget
 from tests.operations.world import World, made_up, make_world

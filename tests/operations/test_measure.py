@@ -7,19 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from strongroom.errors import (
-    StrongroomError,
-    TargetError,
-    TargetLocked,
-    TargetUnavailable,
-    UsageError,
-    VerificationFailed,
-)
+from strongroom.container.errors import VerificationFailed
+from strongroom.errors import StrongroomError, TargetError, UsageError
 from strongroom.operations.archive.open import backup_ids
 from strongroom.operations.probe.benchmark import measure
 from strongroom.operations.probe.target import own_name
 from strongroom.operations.probe.transfer import require_removable
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import made_up, names_on
 

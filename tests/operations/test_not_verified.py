@@ -8,26 +8,22 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from strongroom.errors import (
-    MissingPiece,
-    NothingOpens,
-    SourceUnavailable,
-    Tampered,
-    TargetUnavailable,
-    VerificationFailed,
-)
+from strongroom.container.errors import MissingPiece, Tampered, VerificationFailed
 from strongroom.model import Depth, Entry, Secret
 from strongroom.operations import recorded_errors
 from strongroom.operations.backup.repair_job import degraded, submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
+from strongroom.operations.errors import NothingOpens
 from strongroom.operations.identities import openers
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.services import Services
+from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Replica, Run, RunState, StepKind
 from strongroom.targets import ObjectInfo
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import REGIONS, World, make_world, names_on
 

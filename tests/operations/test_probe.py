@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from msgspec import Struct
 
-from strongroom.errors import SourceError, TargetReadOnly
+from strongroom.errors import SourceError
 from strongroom.model import Entry, Secret
 from strongroom.operations.probe.source import probe_source
 from strongroom.operations.probe.target import NEEDS, Probe, probe_all, probe_rights, probe_storage
 from strongroom.sources.memory import MemoryStore
+from strongroom.system.errors import TargetReadOnly
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.probing import Check, Outcome

@@ -6,9 +6,9 @@ import os
 
 import pytest
 
+from strongroom.container.errors import FormatError
 from strongroom.container.manifest import ManifestRecipient
 from strongroom.container.stanza import Stanza
-from strongroom.errors import FormatError
 from strongroom.keys import Recipient
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient

@@ -12,11 +12,12 @@ import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from msgspec.structs import replace
 
-from strongroom.errors import NothingOpens, TargetUnavailable
+from strongroom.container.errors import MissingPiece
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret, SecretBytes
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.errors import NothingOpens
 from strongroom.operations.findings import Finding
 from strongroom.operations.policy_pins import pin_recipient
 from strongroom.operations.readiness import libraries as installed
@@ -37,7 +38,9 @@ from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import CatalogEntry
 from strongroom.system.deadlines import within
+from strongroom.system.errors import TargetFull
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.vault.rights import Right
 from tests.operations.world import POLICY, REGIONS, World, make_world
 
@@ -94,7 +97,7 @@ def test_python_and_the_libraries_that_are_needed_are_here_and_one_that_is_not_i
         ("libraries", "good"),
     ]
     [missing] = installed.libraries(["no-such-library"])
-    assert (missing.exit_code, "no-such-library" in missing.what) == (3, True)
+    assert (missing.code, "no-such-library" in missing.what) == ("ConfigError", True)
 
 
 def test_every_algorithm_works_here_and_one_that_does_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +110,7 @@ def test_every_algorithm_works_here_and_one_that_does_not_is_named(monkeypatch: 
 
     monkeypatch.setattr(machine, "HpkeIdentity", Lacking)
     found = list(machine.algorithms())
-    assert [one.exit_code for one in found] == [70, 70]
+    assert [one.code for one in found] == ["KeyServiceError"] * 2
     assert "ML-KEM-768" in found[0].what
 
 
@@ -118,7 +121,7 @@ def test_randomness_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         raise BlockingIOError
 
     monkeypatch.setattr(machine.os, "urandom", none_yet)
-    assert [one.exit_code for one in machine.randomness()] == [70]
+    assert [one.code for one in machine.randomness()] == ["KeyServiceError"]
 
 
 def test_core_dumps_and_swap_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +150,7 @@ def test_a_restore_needs_room(tmp_path: Path) -> None:
     folder = tmp_path / "not" / "yet"
     assert states(machine.disk(folder, 1000)) == [("disk", "good")]
     [full] = machine.disk(folder, 2**60)
-    assert full.exit_code == 43
+    assert full.exit_code == TargetFull.exit_code
     assert not folder.parent.exists()
 
 
@@ -155,7 +158,7 @@ def test_a_backup_of_the_future_tells_of_a_clock_that_is_behind() -> None:
     made = {"old": "2026-01-01T00:00:00Z", "new": "2026-01-02T00:00:00Z", "odd": "CANARY"}
     assert states(machine.clock(made, now=1767312000.0)) == [("clock", "good")]
     [behind] = machine.clock(made, now=1767312000.0 - 301)
-    assert (behind.exit_code, "backup new" in behind.what) == (3, True)
+    assert (behind.code, "backup new" in behind.what) == ("ConfigError", True)
     assert states(machine.clock({})) == [("clock", "good")]
 
 
@@ -196,7 +199,7 @@ def test_a_target_that_is_away_is_a_remark_as_long_as_another_has_the_newest(wor
 
 def test_without_any_target_nothing_can_be_recovered(world: World) -> None:
     found = list(targets(dead(*REGIONS), WANTED, {POLICY: "20260101T000000Z-aa"}))
-    assert [one.exit_code for one in found] == [41, 41, 41, 16]
+    assert [one.code for one in found] == [*["TargetUnavailable"] * 3, "MissingPiece"]
     assert "strongroom backup" not in found[-1].to_do
     *_, never = targets({}, WANTED, {})
     assert f"strongroom backup --policy {POLICY}" in never.to_do
@@ -217,7 +220,7 @@ def test_a_newer_one_on_record_that_no_target_shows_is_wrong(world: World) -> No
     [rolled_back] = [
         one for one in targets(seen(world), WANTED, {POLICY: "29990101T000000Z-aa"}) if one.policy
     ]
-    assert rolled_back.exit_code == 16
+    assert rolled_back.exit_code == MissingPiece.exit_code
 
 
 def test_one_that_is_older_than_all_that_are_looked_through_is_found_by_the_record(
@@ -259,7 +262,7 @@ def test_a_backup_is_opened_for_real_with_what_is_at_hand(world: World) -> None:
     found = opening(world, other, world.identity)
     assert (found.state.value, world.identity.describe() in found.what) == ("good", True)
     nothing = opening(world, other)
-    assert (nothing.exit_code, "tried 1 key" in nothing.what) == (69, True)
+    assert (nothing.code, "tried 1 key" in nothing.what) == ("NothingOpens", True)
     assert world.identity.recipient().describe() in nothing.what
     assert opening(world, asked=(reader_of(world),)).state.value == "remark"
 
@@ -301,7 +304,7 @@ def test_a_destination_has_to_let_itself_be_written_to() -> None:
     assert (may.state.value, "each of 2 paths" in may.what) == ("good", True)
     source.told = (Right("secret/data/*", missing=("create",)), Right("secret/metadata/*"))
     [lacking] = destination(source)
-    assert (lacking.exit_code, "create secret/data/*" in lacking.what) == (47, True)
+    assert (lacking.code, "create secret/data/*" in lacking.what) == ("RightMissing", True)
     assert states(destination(MemoryStore())) == [("destination", "remark")]
 
 

@@ -12,15 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import NothingSelected, TargetFull, UsageError, VerificationFailed
+from strongroom.container.errors import VerificationFailed
+from strongroom.errors import UsageError
 from strongroom.model import Entry, Secret, SecretBytes, Selection, Version
 from strongroom.operations.archive.open import Backup, open_backup
+from strongroom.operations.errors import NothingSelected
 from strongroom.operations.rehearsal import scratch as scratches
 from strongroom.operations.rehearsal.local import Count, Part, Phase, Phases, look_through, rehearse
 from strongroom.operations.rehearsal.scratch import PREFIX, scratch
 from strongroom.sources import Change, Refuse
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
+from strongroom.system.errors import TargetFull
 from tests.cli.program import ROOT
 from tests.operations.world import World, made_up, make_world
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import MissingPiece, StateUnavailable, TargetFull
+from strongroom.container.errors import MissingPiece
 from strongroom.model import Depth
 from strongroom.operations.archive.quarantine_marks import write_mark
 from strongroom.operations.backup.repair import publish
@@ -22,7 +22,9 @@ from strongroom.operations.runs.submit import Submitted
 from strongroom.operations.services import Services
 from strongroom.sources import Change
 from strongroom.sources.memory import MemoryStore
+from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Run, RunState, Step, StepKind
+from strongroom.system.errors import TargetFull
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, made_up, make_world, names_on
 

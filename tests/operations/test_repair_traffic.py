@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from strongroom.errors import TargetUnavailable
 from strongroom.model import ObjectInfo
 from strongroom.operations.backup.repair_job import open_repairs, submit_repair
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, StepKind
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import REGIONS, World, make_world
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.cli.shared.opening import signed_manifest
-from strongroom.errors import Tampered, TargetReadOnly, TargetUnavailable
+from strongroom.container.errors import Tampered
 from strongroom.model import Depth
 from strongroom.operations.archive.catalog import rebuild
 from strongroom.operations.archive.open import Objects, backup_ids, open_backup
@@ -23,7 +23,9 @@ from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import Submitted
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, StepKind
+from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import ObjectInfo
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import World, made_up, make_world, names_on
 from tests.targets.flaky import LockingTarget

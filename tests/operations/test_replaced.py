@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import MissingPiece, QuorumNotMet, TargetUnavailable, UsageError
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import UsageError
+from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.rotation.remove_replaced import remove_replaced
 from strongroom.state.records import Replica
+from strongroom.targets.errors import TargetUnavailable
 from tests.operations.rotating import CountingTarget, Rotated
 from tests.operations.test_rotate import rotate
 from tests.operations.world import names_on

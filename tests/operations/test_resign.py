@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from strongroom.container.errors import MissingPiece, UntrustedSigner, VerificationFailed, WrongKey
 from strongroom.container.manifest import sign_manifest
 from strongroom.container.signing import Signer, Signers
-from strongroom.errors import MissingPiece, TargetUnavailable, UntrustedSigner, VerificationFailed, WrongKey
 from strongroom.model import Depth
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.repair_job import submit_repair
@@ -23,6 +23,7 @@ from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry, RunState
+from strongroom.targets.errors import TargetUnavailable
 from tests.certified import certified
 from tests.operations.rotating import Rotated
 from tests.operations.world import POLICY, names_on

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from strongroom.container.bundle import BundleReader, BundleWriter
+from strongroom.container.errors import MissingPiece, UntrustedSigner
 from strongroom.container.manifest import Manifest, sign_manifest
 from strongroom.container.signing import Signer, Signers
-from strongroom.errors import MissingPiece, UntrustedSigner
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.file_backups import say_gone
 from strongroom.operations.archive.open import open_backup, read_manifest

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.envelope import write_detached
+from strongroom.container.errors import Stale, Tampered, Truncated, WrongKey
 from strongroom.container.outer import read_outer
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import Stale, Tampered, TargetUnavailable, Truncated, WrongKey
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient
 from strongroom.operations.archive.envelopes import envelope_name, find_all, find_newest, wrapping_keys
@@ -19,6 +19,7 @@ from strongroom.operations.archive.open import ObjectReader, carried_record, ope
 from strongroom.operations.layout import container_name
 from strongroom.operations.rotation.rewrap import KeyRotated, rewrap_backup
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified
 from tests.operations.rotating import CountingTarget, Rotated

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import RecordRefused, TargetUnavailable, UsageError, WrongKey
+from strongroom.container.errors import WrongKey
+from strongroom.errors import UsageError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
 from strongroom.operations.archive.open import backup_ids, read_manifest
@@ -23,7 +24,9 @@ from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Replica, Run, RunState
+from strongroom.targets.errors import TargetUnavailable
 from tests.operations.rotating import Rotated
 from tests.operations.world import POLICY, World, names_on
 

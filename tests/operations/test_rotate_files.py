@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import TargetFull
 from strongroom.operations.rotation.single_file import _take_over
+from strongroom.system.errors import TargetFull
 
 
 class Failing:

@@ -16,8 +16,8 @@ import pytest
 
 from strongroom.container.manifest import Manifest
 from strongroom.container.stanza import Stanza
-from strongroom.errors import KeyServiceUnavailable
 from strongroom.keys import Opener
+from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
 from strongroom.operations.layout import manifest_name

@@ -11,8 +11,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from strongroom.container.errors import WrongKey
 from strongroom.container.manifest import Manifest
-from strongroom.errors import WrongKey
 from strongroom.keys import Identity
 from strongroom.operations.archive.open import Backup, read_manifest
 from strongroom.operations.layout import container_name

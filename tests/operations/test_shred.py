@@ -9,32 +9,27 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from strongroom.container.errors import MissingPiece
 from strongroom.container.stanza import Stanza
-from strongroom.errors import (
-    BackupShredded,
-    KeyServiceUnavailable,
-    KeyShared,
-    MissingPiece,
-    NotErasable,
-    NothingSelected,
-    OnLegalHold,
-    RecordRefused,
-    TargetUnavailable,
-    UsageError,
-)
+from strongroom.errors import UsageError
 from strongroom.keys.destroying.files import FileDestroyer
+from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.existing import newest
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import degraded, submit_repair
+from strongroom.operations.errors import NothingSelected
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.step import RestoreOptions
+from strongroom.operations.shredding.errors import BackupShredded, KeyShared, NotErasable, OnLegalHold
 from strongroom.operations.shredding.events import INTENT, Intent, sign
 from strongroom.operations.shredding.plan import make_plan
 from strongroom.operations.shredding.record import asked, events, write
 from strongroom.operations.shredding.scope import ErasurePolicy
 from strongroom.operations.shredding.shred import advance, begin, note_lost
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Replica
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified
 from tests.operations.shredding import KeyService, Locked, Vault, Waiting

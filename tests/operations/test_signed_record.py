@@ -13,7 +13,6 @@ import msgspec
 import pytest
 
 from strongroom.container.manifest import Manifest, parse_manifest
-from strongroom.errors import RecordRefused
 from strongroom.operations import policy_pins
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup.job import submit_backup
@@ -21,6 +20,7 @@ from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.runs.drive import drive
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, StepKind, StepState, Ticket
 from strongroom.state.runs import stamp
 from tests.operations.world import POLICY, World, make_world, names_on

@@ -9,7 +9,7 @@ from typing import NoReturn
 import msgspec
 import pytest
 
-from strongroom.errors import ConfigError, TargetUnavailable
+from strongroom.errors import ConfigError
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import degraded, open_repairs
 from strongroom.operations.emergency.medium import remind_all
@@ -22,6 +22,7 @@ from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Pinned
 from strongroom.schedule import last_slot
 from strongroom.state.records import RunState, StepKind
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, make_world
 

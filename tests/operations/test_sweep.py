@@ -15,7 +15,7 @@ from msgspec import structs
 from strongroom.container.certificate import CertifiedSigner, certify
 from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.signing import Signer
-from strongroom.errors import StrongroomError, TargetLocked, TargetUnavailable
+from strongroom.errors import StrongroomError
 from strongroom.model import ObjectInfo
 from strongroom.operations.archive.open import manifest_bytes, open_backup
 from strongroom.operations.backup.sweep import sweep_targets
@@ -23,6 +23,7 @@ from strongroom.operations.layout import containers_prefix, manifest_name
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import REGIONS, World, make_world, names_on
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom.errors import VerificationFailed
+from strongroom.container.errors import VerificationFailed
 from strongroom.operations.backup.upload import place
 from strongroom.targets.memory import MemoryTarget
 

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.errors import SourceUnavailable, StrongroomError, Tampered
+from strongroom.container.errors import Tampered
+from strongroom.errors import StrongroomError
 from strongroom.model import Entry, Secret, SecretBytes, Selection, Version
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.select_backup import Chooser, Holder
 from strongroom.operations.validation.live import BATCH, Compared, against, by_names, selected, values
 from strongroom.operations.validation.policies import Held, Reached, hold, no_backup
 from strongroom.sources import Change
+from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.memory import MemoryStore
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget

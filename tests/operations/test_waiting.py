@@ -10,14 +10,16 @@ import pytest
 from msgspec import structs
 
 from strongroom.cli.shared.render_run import as_document, lines_of
-from strongroom.errors import StrongroomError, TargetFull, TargetReadOnly, TargetUnavailable
+from strongroom.errors import StrongroomError
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.services import Limits
 from strongroom.state.records import Run, RunState, StepKind, StepRow, StepState, Tally, Ticket
+from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import LEASE, POLICY, REGIONS, World, make_world, names_on
 

@@ -15,21 +15,23 @@ from sqlalchemy import text
 
 from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.signing import Signer
-from strongroom.errors import MailRefused, MailUnavailable, StateUnavailable, TargetUnavailable
 from strongroom.model import Depth, ObjectInfo
 from strongroom.operations.alerts.context import Watched, WatchedPolicy
 from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.alerts.mail import MailServer as Server
 from strongroom.operations.alerts.notify import Found, Sending, look, tell_people
 from strongroom.operations.alerts.record import BEAT, REFUSED
+from strongroom.operations.errors import MailRefused, MailUnavailable
 from strongroom.operations.evidence.ledger_check import held
 from strongroom.operations.evidence.ledger_heads import publish
 from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.runs.job import job_of
+from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Replica, RunKind
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from strongroom.timestamps import rfc3339
 from tests.operations.world import POLICY, REGIONS, World, made_up, make_world

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.container.bundle import BundleReader
+from strongroom.container.errors import FormatError
 from strongroom.container.metadata import read_document
 from strongroom.container.ranges import BytesReader
 from strongroom.container.rows import encode_secrets
-from strongroom.errors import FormatError
 from strongroom.keys.allof import with_all_of
 from strongroom.keys.ec import EcIdentity
 from strongroom.model import Secret

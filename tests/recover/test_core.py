@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom import errors
 from strongroom.container.bundle import BundleReader
+from strongroom.container.errors import FormatError
 from strongroom.keys.hpke import HpkeIdentity
+from strongroom.operations.errors import LeftAside
 from tests.forgeries.genuine import genuine
 from tests.forgeries.voices import write_directory, write_keys
 from tests.recover.families import FAMILIES
@@ -99,10 +100,10 @@ def test_for_all_else_the_core_says_what_to_fetch(what: str, alone: Path, target
 
 
 def test_the_program_ends_as_the_product_does_where_something_was_left_aside() -> None:
-    assert recover.CODES["LeftAside"] == errors.LeftAside.exit_code
+    assert recover.CODES["LeftAside"] == LeftAside.exit_code
 
 
 def test_every_class_of_failure_of_the_format_belongs_to_a_family() -> None:
-    classes = {kind.__name__ for kind in errors.FormatError.__subclasses__()}
+    classes = {kind.__name__ for kind in FormatError.__subclasses__()}
     assert set(FAMILIES) == classes | {"BackupQuarantined"}
     assert set(FAMILIES.values()) | {"LeftAside"} == set(recover.CODES)

@@ -123,13 +123,13 @@ def test_an_envelope_that_another_role_signed_is_left_aside(file: File) -> None:
     rewritten(file, sign_as_control)
     code, _, said = file.get(1, "--signer", file.installation)
     assert code == 10
-    assert re.search(r"left aside: keys/\S+/00000002: Refused: The key of role 'control' does not", said)
+    assert re.search(r"left aside: keys/\S+/00000002: Untrusted: The key of role 'control' does not", said)
 
 
 def test_what_a_stranger_put_above_it_is_left_aside_when_signers_are_pinned(file: File) -> None:
     rewritten(file, lambda objects: objects.update(_strangers(file)))
     code, out, said = file.get(1, "--signer", file.installation)
-    assert (code, out) == (104, VALUE)
+    assert (code, out) == (70, VALUE)
     assert "left aside: keys/" in said
 
 
@@ -138,8 +138,8 @@ def test_without_pins_an_envelope_of_another_installation_than_the_manifests_is_
 ) -> None:
     rewritten(file, lambda objects: objects.update(_strangers(file)))
     code, out, said = file.get(1)
-    assert (code, out) == (104, VALUE)
-    assert re.search(r"left aside: keys/\S+/00000009: Refused", said)
+    assert (code, out) == (70, VALUE)
+    assert re.search(r"left aside: keys/\S+/00000009: Untrusted", said)
 
 
 def _strangers(file: File) -> dict[str, bytes]:
@@ -160,14 +160,14 @@ def test_an_older_envelope_under_a_newer_ones_name_does_not_bring_back_who_was_r
     rewritten(file, lambda objects: second.append(objects[envelope_name(key, 2)]))
     file.rotate(2, file.world.signers["recover"])
     rewritten(file, lambda objects: objects.update({envelope_name(key, 7): second[0]}))
-    assert file.get(2)[:2] == (104, VALUE)
+    assert file.get(2)[:2] == (70, VALUE)
     assert file.get(1)[0] == 10
 
 
 def test_garbage_among_the_envelopes_keeps_nobody_from_the_right_one(file: File) -> None:
     key = file.wrapping_key()
     rewritten(file, lambda objects: objects.update({envelope_name(key, 8): b"{" * 300_000}))
-    assert file.get(1)[:2] == (104, VALUE)
+    assert file.get(1)[:2] == (70, VALUE)
 
 
 def test_a_file_that_was_signed_anew_is_believed_by_the_same_fingerprint(file: File) -> None:
@@ -222,4 +222,4 @@ def test_of_the_envelopes_of_a_target_those_of_a_stranger_keep_nobody_from_the_o
     done = run(*words, tmp_path / "own", tmp_path / "foreign")
     assert (done.returncode, done.stdout) == (0, VALUE)
     assert b"left aside" in done.stderr
-    assert run(*words, tmp_path / "foreign").returncode == 4
+    assert run(*words, tmp_path / "foreign").returncode == 13

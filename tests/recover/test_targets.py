@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from strongroom.container.errors import FormatError
 from strongroom.container.rows import encode_secrets
-from strongroom.errors import FormatError, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.archive.select_backup import Chooser, Holder

@@ -17,9 +17,10 @@ from itertools import islice
 
 import pytest
 
-from strongroom.errors import Conflict, SourceError
+from strongroom.errors import SourceError
 from strongroom.model import Entry, Media, Rotation, Secret, SecretBytes, Version, VersionState
 from strongroom.sources import Change, Destination, Divisible, Partial, Source
+from strongroom.system.errors import Conflict
 
 Filled = Callable[[Sequence[Secret]], Source]
 

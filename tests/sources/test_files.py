@@ -14,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from strongroom.errors import DuplicateSecret, EmptySource, SourceChanged, SourceError, UsageError
+from strongroom.container.errors import DuplicateSecret
+from strongroom.errors import SourceError, UsageError
 from strongroom.model import Entry, Media, Rotation, Secret, Version
 from strongroom.sources import Divisible, Listable, Source, jsonl, slices
+from strongroom.sources.errors import EmptySource, SourceChanged
 from strongroom.sources.files import detect, open_files
 from strongroom.sources.records import BadRecordError, Records
 from tests.sources.conformance import Filled, SourceConformance, secret

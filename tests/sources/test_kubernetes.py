@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.errors import DuplicateSecret, EmptySource, SourceError
+from strongroom.container.errors import DuplicateSecret
+from strongroom.errors import SourceError
 from strongroom.model import Entry, Media, Secret
 from strongroom.sources import Source, yamlnodes
+from strongroom.sources.errors import EmptySource
 from strongroom.sources.files import open_files
 from tests.sources.conformance import Filled, SourceConformance
 from tests.sources.under import Under

@@ -17,20 +17,13 @@ from typing import Any
 
 import pytest
 
-from strongroom.errors import (
-    DuplicateSecret,
-    SecretNotFound,
-    SourceError,
-    SourceUnavailable,
-    StrongroomError,
-    Tampered,
-    UnsupportedVersion,
-    WouldOverwrite,
-    WrongKey,
-)
+from strongroom.container.errors import DuplicateSecret, Tampered, UnsupportedVersion, WrongKey
+from strongroom.errors import SourceError, StrongroomError
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version
 from strongroom.sources import Change, batches, database, masterkey, sealing
+from strongroom.sources.errors import SecretNotFound, SourceUnavailable
 from strongroom.sources.local import LocalStore
+from strongroom.system.errors import WouldOverwrite
 from tests.chaos.series import OWN_MOUNTS, may_mount
 from tests.files import locked_by
 from tests.process import ROOT

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import EmptySource, SourceError
+from strongroom.errors import SourceError
 from strongroom.model import Entry, Media, Secret
 from strongroom.sources import Source, passtree
+from strongroom.sources.errors import EmptySource
 from strongroom.sources.files import open_files
 from tests.sources.conformance import Filled, SourceConformance
 from tests.sources.gpg import KEY, end_agent, gpg, gpg_home

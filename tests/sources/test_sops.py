@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import EmptySource, SourceError, SourceUnavailable
+from strongroom.errors import SourceError
 from strongroom.model import Media, Secret
 from strongroom.sources import program
+from strongroom.sources.errors import EmptySource, SourceUnavailable
 from strongroom.sources.files import open_files
 
 STAND_IN = f"""#!{sys.executable}

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import EmptySource, SourceError
+from strongroom.errors import SourceError
 from strongroom.model import Entry, Media
 from strongroom.sources import tree
+from strongroom.sources.errors import EmptySource
 from strongroom.sources.files import open_files
 from tests.sources.rights import as_nobody
 

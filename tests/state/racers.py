@@ -6,8 +6,8 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from strongroom.errors import StateUnavailable
 from strongroom.state import runs
+from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Claim, Run, RunState, Step, Tally, Ticket, Verdict
 from strongroom.state.store import RunStore
 from tests.state.pipeline import PLAN, SPEC, decide

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import create_engine, text, update
 
-from strongroom.errors import StateError
 from strongroom.model import Depth
 from strongroom.state import codec, tables
+from strongroom.state.errors import StateError
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
 from tests.state.pipeline import let_pass, new_run

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from strongroom.errors import ClaimLost
+from strongroom.state.errors import ClaimLost
 from strongroom.state.records import Claim, Run, RunState, StepKind, StepState, Ticket
 from strongroom.state.store import RunStore
 from tests.state.pipeline import COMMIT, decide, decide_again, let_pass, new_run

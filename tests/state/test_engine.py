@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 from sqlalchemy import exc, select, text
 
-from strongroom.errors import ConfigError, StateError, StateUnavailable
+from strongroom.errors import ConfigError
 from strongroom.state import engine, failures, filesystem, schema_check, sql
+from strongroom.state.errors import StateError, StateUnavailable
 from strongroom.state.store import RunStore
 from tests.files import locked_by
 from tests.postgres import PostgresServer

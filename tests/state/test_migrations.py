@@ -14,10 +14,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event, inspect, text
 
-from strongroom.errors import SchemaMismatch
 from strongroom.operations.evidence.ledger import look
 from strongroom.state import migrations, tables
 from strongroom.state.engine import Database, _create, _parse
+from strongroom.state.errors import SchemaMismatch
 from strongroom.state.sql import begin_writing
 from strongroom.state.store import RunStore
 from tests.state.pipeline import PLAN, SPEC

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from strongroom.errors import ClaimLost, UsageError
+from strongroom.errors import UsageError
+from strongroom.state.errors import ClaimLost
 from strongroom.state.records import Claim, Run, RunState, Step, StepKind, StepState, Tally, Verdict
 from strongroom.state.store import RunStore
 from tests.state.pipeline import (

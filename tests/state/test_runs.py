@@ -8,9 +8,9 @@ import time
 import pytest
 from sqlalchemy import update
 
-from strongroom.errors import RunNotFound, StateError
 from strongroom.model import Selection
 from strongroom.state import tables
+from strongroom.state.errors import RunNotFound, StateError
 from strongroom.state.records import RecipientPin, RunKind, RunState, Spec, StepKind, StepState, TargetPin
 from strongroom.state.store import RunStore
 from tests.state.pipeline import (

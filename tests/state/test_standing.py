@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import StateError
 from strongroom.state.engine import Database
+from strongroom.state.errors import StateError
 from strongroom.state.migrations import HEAD
 from strongroom.state.schema_check import require
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from strongroom.errors import StateUnkept
+from strongroom.state.errors import StateUnkept
 from strongroom.state.records import Claim, RunState, Ticket, Verdict
 from strongroom.state.store import RunStore
 from tests.state.pipeline import claimed, decide, let_pass, new_run, take, upload

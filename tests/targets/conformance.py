@@ -21,7 +21,8 @@ from typing import ClassVar
 
 import pytest
 
-from strongroom.errors import MissingPiece, StrongroomError, TargetError, VerificationFailed
+from strongroom.container.errors import MissingPiece, VerificationFailed
+from strongroom.errors import StrongroomError, TargetError
 from strongroom.targets import ObjectInfo, Target
 
 MIB = 1024 * 1024

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from strongroom.errors import StrongroomError, TargetLocked, TargetUnavailable
+from strongroom.errors import StrongroomError
 from strongroom.targets import ObjectInfo
 from strongroom.targets.breaker import Breaker
+from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.resilient import Waits
 

@@ -15,15 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import (
-    MissingPiece,
-    TargetError,
-    TargetFull,
-    TargetReadOnly,
-    TargetUnavailable,
-    VerificationFailed,
-)
+from strongroom.container.errors import MissingPiece, VerificationFailed
+from strongroom.errors import TargetError
+from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.targets.directory import MARKER, DirectoryTarget
+from strongroom.targets.errors import TargetUnavailable
 from tests.targets.conformance import (
     MIB,
     SharedConformance,

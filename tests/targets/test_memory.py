@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from strongroom.errors import TargetFull
+from strongroom.system.errors import TargetFull
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.targets.conformance import TargetConformance, names, put

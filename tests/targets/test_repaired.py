@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from strongroom.container.errors import Malformed, MissingPiece, Tampered, VerificationFailed
 from strongroom.container.signing import verify
-from strongroom.errors import Malformed, MissingPiece, Tampered, TargetUnavailable, VerificationFailed
 from strongroom.model import ObjectInfo
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.names import is_name
 from strongroom.targets.repaired import (

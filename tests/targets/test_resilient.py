@@ -11,16 +11,12 @@ from threading import Barrier, Event
 
 import pytest
 
-from strongroom.errors import (
-    MissingPiece,
-    TargetError,
-    TargetFull,
-    TargetGarbled,
-    TargetUnavailable,
-    VerificationFailed,
-)
+from strongroom.container.errors import MissingPiece, VerificationFailed
+from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
+from strongroom.system.errors import TargetFull
 from strongroom.targets import Locking, Target
+from strongroom.targets.errors import TargetGarbled, TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from strongroom.targets.resilient import Afresh, Resilient, ResilientLocking, Waits, resilient
 from tests.targets.conformance import TargetConformance, exit_code, get, in_child, names, put

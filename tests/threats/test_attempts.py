@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from strongroom.config import load_settings
+from strongroom.container.errors import FormatError, Tampered, UntrustedSigner, WrongKey
 from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.signing import Signer
-from strongroom.errors import FormatError, StrongroomError, Tampered, UntrustedSigner, WrongKey
+from strongroom.errors import StrongroomError
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.operations.archive.open import manifest_bytes, open_backup
 from strongroom.operations.backup.job import submit_backup

@@ -13,9 +13,10 @@ from typing import cast
 
 import pytest
 
-from strongroom.errors import ConfigError, MailRefused, MailUnavailable
+from strongroom.errors import ConfigError
 from strongroom.operations.alerts.mail import MailServer as Server
 from strongroom.operations.alerts.mail import _Limited, send
+from strongroom.operations.errors import MailRefused, MailUnavailable
 from tests.live.certificates import server_context
 from tests.watch.mail_server import MailServer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from strongroom.operations.errors import BackupOverdue
 from tests.cli.conftest import stock
 from tests.cli.program import Machine
 from tests.watch.mail_server import MailServer
@@ -27,7 +28,7 @@ def test_the_task_tells_once_and_the_command_by_itself(tmp_path: Path) -> None:
         assert alerts(machine) == 1
         assert alerts(machine) == 1
         assert ["backup.overdue:p" in mail.text for mail in server.mails] == [True]
-        assert machine.run("backup-alerts").code == 93
+        assert machine.run("backup-alerts").failed_with(BackupOverdue)
         assert len(server.mails) == 2, "cron does not rely on what workers told"
         machine.ok("backup", "--policy", "p", "--force")
         assert alerts(machine) == 0

@@ -20,10 +20,11 @@ from msgspec.structs import replace
 from redis import Redis
 
 from strongroom.config import BrokerSettings, load_settings
-from strongroom.errors import BrokerUnavailable, ConfigError
+from strongroom.errors import ConfigError
 from tests.redis_server import RedisServer
 from tests.workers.cluster import free_port, until
 from workers import broker, paths
+from workers.errors import BrokerUnavailable
 
 HANG_GUARD = 3.0
 
@@ -187,7 +188,7 @@ def test_a_shell_that_submits_to_a_dead_broker_is_told_within_seconds(tmp_path: 
     program = (
         "import time\n"
         "from tasks.backup import metadata_backup\n"
-        "from strongroom.errors import BrokerUnavailable\n"
+        "from workers.errors import BrokerUnavailable\n"
         "began = time.monotonic()\n"
         "try:\n"
         "    metadata_backup.delay(policy='daily-metadata')\n"
@@ -243,7 +244,7 @@ def test_a_broker_that_takes_nothing_more_is_told_as_that_and_not_as_gone(
 ) -> None:
     program = (
         "from tasks.backup import metadata_backup\n"
-        "from strongroom.errors import BrokerUnavailable\n"
+        "from workers.errors import BrokerUnavailable\n"
         "try:\n"
         "    metadata_backup.delay(policy='daily-metadata')\n"
         "except BrokerUnavailable as error:\n"

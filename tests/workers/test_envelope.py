@@ -7,7 +7,7 @@ import json
 import pytest
 
 from strongroom.container.signing import Signer
-from strongroom.errors import MessageRefused
+from strongroom.operations.errors import MessageRefused
 from workers.envelope import SignedDict, SignedList, open_, seal
 
 SIGNER = Signer.generate()

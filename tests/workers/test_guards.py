@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.errors import ConfigError
+
 
 def celery(state_dir: Path, *words: str, role: str | None) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "STRONGROOM_STATE_DIR": str(state_dir)}
@@ -23,7 +25,7 @@ def celery(state_dir: Path, *words: str, role: str | None) -> subprocess.Complet
 def test_a_worker_of_a_queue_that_is_not_its_roles_does_not_start(tmp_path: Path, role: str | None) -> None:
     told = celery(tmp_path / "state", "worker", "-Q", "seal", role=role)
 
-    assert told.returncode == 3
+    assert told.returncode == ConfigError.exit_code
     assert f"role '{role or 'submit'}'" in told.stderr
     assert "No message was taken. Start it with 'python -P -m workers seal'." in told.stderr
     assert "Traceback" not in told.stderr
@@ -32,6 +34,6 @@ def test_a_worker_of_a_queue_that_is_not_its_roles_does_not_start(tmp_path: Path
 def test_a_beat_that_would_not_sign_as_beat_does_not_start(tmp_path: Path) -> None:
     told = celery(tmp_path / "state", "beat", role=None)
 
-    assert told.returncode == 3
+    assert told.returncode == ConfigError.exit_code
     assert "Start it with 'python -P -m workers beat'." in told.stderr
     assert "Traceback" not in told.stderr

@@ -7,7 +7,7 @@ import logging
 import sys
 import threading
 
-from strongroom.errors import SourceUnavailable
+from strongroom.sources.errors import SourceUnavailable
 from workers.logs import JsonLines, bound
 
 

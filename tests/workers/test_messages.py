@@ -14,8 +14,8 @@ from kombu.utils.json import dumps, loads
 from msgspec.structs import replace
 
 from strongroom.config import BrokerSettings, load_settings
-from strongroom.errors import MessageRefused
 from strongroom.keys.keyring import Keyring
+from strongroom.operations.errors import MessageRefused
 from strongroom.state.records import Step, StepKind, Ticket
 from tests.redis_server import RedisServer
 from workers.app import Strongroom

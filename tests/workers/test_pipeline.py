@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from strongroom.errors import RunNotFound
 from strongroom.model import Secret, SecretBytes, Version
 from strongroom.sources import Change
 from strongroom.sources.local import LocalStore
+from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, RunState, StepKind, StepState
 from strongroom.state.store import RunStore
 from tests.workers.cluster import RunningCluster, until

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import MessageRefused, StateUnavailable
+from strongroom.operations.errors import MessageRefused
+from strongroom.state.errors import StateUnavailable
 from strongroom.state.store import RunStore
 from workers.refusals import EVENT, Refusals, admit
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import beat_schedule
+from strongroom.cli.errors import ShredPending
 from strongroom.config import load_settings
 from tests.cli.conftest import stock
 from tests.cli.program import Machine
@@ -28,7 +29,7 @@ def test_the_task_finishes_what_a_target_that_was_away_kept_pending(tmp_path: Pa
     configure(machine, "y2027")
     place, away = machine.state / "targets" / "region-b", machine.home / "away"
     place.rename(away)
-    assert machine.run("shred", "--policy", "customers", "--confirm", "customers").code == 37
+    assert machine.run("shred", "--policy", "customers", "--confirm", "customers").failed_with(ShredPending)
     assert left(machine) == 1
     place.rename(machine.home / "empty")
     away.rename(place)

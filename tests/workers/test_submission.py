@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 import strongroom
 from strongroom.config import BrokerSettings, load_settings
-from strongroom.errors import ConfigError, NotYetSeen
+from strongroom.errors import ConfigError
 from strongroom.keys.keyring import Keyring
+from strongroom.operations.errors import NotYetSeen
 from strongroom.state.records import RunState, StepState
 from strongroom.state.store import RunStore
 from tests.postgres import PostgresServer

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from strongroom.errors import MessageRefused
+from strongroom.operations.errors import MessageRefused
 from strongroom.state.records import Step, StepKind, Ticket
 from workers.tickets import from_arguments, to_arguments
 

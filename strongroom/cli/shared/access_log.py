@@ -9,7 +9,10 @@ from collections.abc import Callable
 
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.cli.terminal.place import Place
-from strongroom.errors import KeyServiceUnavailable, NothingOpens, UsageError, WrongKey
+from strongroom.container.errors import WrongKey
+from strongroom.errors import UsageError
+from strongroom.keys.errors import KeyServiceUnavailable
+from strongroom.operations.errors import NothingOpens
 from strongroom.operations.evidence import access_log
 
 

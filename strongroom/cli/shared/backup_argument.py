@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from strongroom.cli.terminal.place import Place
 from strongroom.container.bundle import BundleReader
+from strongroom.container.errors import MissingPiece
 from strongroom.container.kinds import HEAD, FileKind, sniff
 from strongroom.container.ranges import FileReader, RangeReader
-from strongroom.errors import MissingPiece, TargetError, TargetUnavailable, UsageError
+from strongroom.errors import TargetError, UsageError
 from strongroom.operations.archive.open import Objects
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.words import nearest
 
 if TYPE_CHECKING:

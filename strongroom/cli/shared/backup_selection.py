@@ -10,20 +10,16 @@ from functools import partial
 from shlex import quote
 from typing import TYPE_CHECKING, Any, cast
 
+from strongroom.cli.errors import TargetsUnsound
 from strongroom.cli.shared import backup_argument, shred_guard, trust
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import Place
-from strongroom.errors import (
-    LeftAside,
-    StrongroomError,
-    TargetError,
-    TargetsUnsound,
-    UntrustedSigner,
-    UsageError,
-)
+from strongroom.container.errors import UntrustedSigner
+from strongroom.errors import StrongroomError, TargetError, UsageError
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import PART, Asked, limits_of
 from strongroom.operations.archive.select_backup import SHOWN, Choice, Chooser, Holder, is_ahead, said
+from strongroom.operations.errors import LeftAside
 from strongroom.operations.layout import manifest_name
 
 if TYPE_CHECKING:

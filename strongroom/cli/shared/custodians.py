@@ -12,14 +12,9 @@ from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.container.stanza import Stanza
-from strongroom.errors import (
-    ShareForeign,
-    ShareMistyped,
-    ShareRepeated,
-    SharesWrong,
-)
 from strongroom.keys import Opener, Recipient
 from strongroom.keys.prompting import may_ask
+from strongroom.keys.quorum.errors import ShareForeign, ShareMistyped, ShareRepeated, SharesWrong
 
 if TYPE_CHECKING:
     from strongroom.keys.quorum.gathering import Gathering

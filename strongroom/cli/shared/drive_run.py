@@ -11,10 +11,11 @@ from strongroom.cli.shared.settings import services, settings
 from strongroom.cli.shared.sources import LOCAL
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
-from strongroom.errors import ConfigError, RunDegraded, RunFailed, UsageError
+from strongroom.errors import ConfigError, UsageError
 from strongroom.operations import recorded_errors
 from strongroom.operations.backup import abandoned
 from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.errors import RunDegraded, RunFailed
 from strongroom.operations.runs.drive import drive, end
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, Ticket

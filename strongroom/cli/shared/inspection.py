@@ -16,11 +16,12 @@ from strongroom.cli.shared.backup_argument import kind_of
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
+from strongroom.container.errors import NotABackup, UntrustedSigner, WrongKey
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest, ManifestRecipient, SignedManifest
 from strongroom.container.reader import Container
 from strongroom.container.signing import Signers
-from strongroom.errors import ConfigError, NotABackup, UntrustedSigner, WrongKey
+from strongroom.errors import ConfigError
 from strongroom.keys import Identity
 from strongroom.model import Depth
 from strongroom.operations.archive.open import Objects

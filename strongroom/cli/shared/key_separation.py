@@ -5,9 +5,10 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from strongroom.cli.errors import UnsafeSetup
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
-from strongroom.errors import TargetError, UnsafeSetup
+from strongroom.errors import TargetError
 
 _VAULTS = ("vault", "raft")
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from strongroom.cli.shared import passphrases
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
+from strongroom.container.errors import LegacyFormat
 from strongroom.container.kinds import FileKind
-from strongroom.errors import LegacyFormat, UsageError
+from strongroom.errors import UsageError
 from strongroom.model import Depth, Secret
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from strongroom.cli.shared import access_log, backup_selection, trust
 from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
-from strongroom.errors import NotCovered
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.select_backup import Choice, Chooser
+from strongroom.operations.errors import NotCovered
 
 
 @contextmanager

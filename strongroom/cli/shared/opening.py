@@ -12,10 +12,10 @@ from strongroom.cli.shared import access_log, backup_argument, trust
 from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
+from strongroom.container.errors import FormatError, MissingPiece, UntrustedSigner, WrongKey
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import SignedManifest, open_manifest
 from strongroom.container.signing import Signers
-from strongroom.errors import FormatError, MissingPiece, UntrustedSigner, WrongKey
 from strongroom.keys import Identity
 from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.open import Backup, Objects, backup_ids, manifest_bytes, read_manifest

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from strongroom.cli.shared import shred_guard
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
+from strongroom.container.errors import DAMAGE
 from strongroom.container.manifest import Manifest
-from strongroom.errors import DAMAGE, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.targets import Target
 

@@ -24,14 +24,16 @@ from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest
-from strongroom.errors import NotCovered, SecretNotFound, UsageError
+from strongroom.errors import UsageError
 from strongroom.keys import Opener
 from strongroom.model import Secret, Selection
 from strongroom.operations.archive.coverage import ESCROW, Asked, limits_of
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.archive.select_backup import Choice, Chooser
+from strongroom.operations.errors import NotCovered
 from strongroom.operations.restore.restore import chosen
+from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.select import matches
 
 LOOK_BACK = 20

@@ -7,8 +7,9 @@ from contextlib import suppress
 
 from strongroom.cli.shared import backup_argument, shred_guard
 from strongroom.cli.terminal.place import Place
+from strongroom.container.errors import Stale
 from strongroom.container.manifest import Manifest
-from strongroom.errors import Stale, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.newest_envelope import Elsewhere, Newest
 from strongroom.targets import Target

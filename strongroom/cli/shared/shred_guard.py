@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from strongroom.cli.shared import trust
 from strongroom.cli.terminal.place import Place
-from strongroom.errors import BackupShredded, StrongroomError
+from strongroom.errors import StrongroomError
+from strongroom.operations.shredding.errors import BackupShredded
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from strongroom.cli.shared import backup_selection, shred_guard
 from strongroom.cli.shared.inspection import Means
 from strongroom.cli.terminal.output import Output
-from strongroom.errors import MissingPiece, NotABackup, Stale, StrongroomError
+from strongroom.container.errors import MissingPiece, NotABackup, Stale
+from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.inventory import look_over, put_on_record
 from strongroom.operations.archive.select_backup import Chooser, Holder, said

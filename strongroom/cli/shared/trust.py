@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from strongroom.cli.terminal.place import Place, trusted_in_file
 from strongroom.container.certificate import Certificate, require_in_time, require_trusted
+from strongroom.container.errors import UntrustedSigner
 from strongroom.container.manifest import SignedManifest
 from strongroom.container.signing import Signers
-from strongroom.errors import UntrustedSigner, UsageError
+from strongroom.errors import UsageError
 from strongroom.keys import roles
 
 _FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")

@@ -10,13 +10,8 @@ from typing import Final
 
 from strongroom.cli.terminal.output import Output, clean, columns, encode, paint
 from strongroom.cli.terminal.stopping import Abandoned, Terminated
-from strongroom.errors import (
-    StrongroomError,
-    TargetError,
-    TargetFull,
-    TargetReadOnly,
-    UsageError,
-)
+from strongroom.errors import StrongroomError, TargetError, UsageError
+from strongroom.system.errors import TargetFull, TargetReadOnly
 
 INTERRUPTED: Final = 130
 """Ctrl-C: 128 and the number of SIGINT."""
@@ -24,8 +19,8 @@ TERMINATED: Final = 143
 """Asked to end: 128 and the number of SIGTERM."""
 BROKEN_PIPE: Final = 141
 """Whoever read our output stopped reading: 128 and the number of SIGPIPE."""
-UNEXPECTED: Final = 70
-"""A fault of Strongroom's own (EX_SOFTWARE of sysexits.h)."""
+UNEXPECTED: Final = 1
+"""A fault of Strongroom's own, as of any Python program that ends with a traceback."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
@@ -61,6 +56,7 @@ def as_document(error: StrongroomError) -> dict[str, object]:
     """Return an error for machines."""
     return {
         "code": error.code,
+        "family": error.family,
         "exit_code": error.exit_code,
         "message": error.message,
         "means": meaning(error),

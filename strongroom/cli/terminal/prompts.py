@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from strongroom.cli.terminal.progress import paused
-from strongroom.errors import ConfirmationRequired, UsageError
+from strongroom.errors import UsageError
+from strongroom.operations.errors import ConfirmationRequired
 
 
 def somebody_there() -> bool:

@@ -14,7 +14,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from strongroom.container.stanza import Identity, Stanza
-from strongroom.errors import KeyDenied, KeyServiceError, PinLocked, PinRefused, StrongroomError
+from strongroom.errors import KeyServiceError, StrongroomError
+from strongroom.keys.errors import KeyDenied, PinLocked, PinRefused
 
 __all__ = ["Destroyer", "Fate", "Standing", "attempt"]
 

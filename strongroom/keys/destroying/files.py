@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from strongroom.container.stanza import Identity, Stanza
-from strongroom.errors import KeyNotDestroyed
 from strongroom.keys.destroying import Fate, Standing
+from strongroom.keys.errors import KeyNotDestroyed
 from strongroom.system import files
 
 DOUBT = "a file that is overwritten and removed is as gone as its medium forgets it"

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from strongroom.container.stanza import Identity, Stanza
-from strongroom.errors import KeyNotFound
 from strongroom.keys.destroying import Fate, Standing
+from strongroom.keys.errors import KeyNotFound
 from strongroom.keys.kms import TYPE, KmsIdentity, arn_of
 from strongroom.keys.kms.service import Kms
 from strongroom.timestamps import rfc3339

@@ -7,8 +7,8 @@ Vault trims from below: destroying a version takes all older ones with it. A rai
 from __future__ import annotations
 
 from strongroom.container.stanza import Identity, Stanza
-from strongroom.errors import KeyNotDestroyed, KeyNotFound
 from strongroom.keys.destroying import Fate, Standing
+from strongroom.keys.errors import KeyNotDestroyed, KeyNotFound
 from strongroom.keys.transit import TYPE, TransitIdentity, TransitKey
 
 _SHOWN = (

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 
 from strongroom.container.derive import require_key
+from strongroom.container.errors import Malformed
 from strongroom.container.stanza import Stanza
-from strongroom.errors import Malformed
 from strongroom.keys import keywrap
 from strongroom.keys.holder import KeyHolder
 from strongroom.keys.kms.service import Kms

@@ -8,13 +8,12 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from strongroom.errors import (
-    ConfigError,
+from strongroom.errors import ConfigError, KeyServiceError
+from strongroom.keys.errors import (
     KeyDenied,
     KeyDisabled,
     KeyNotFound,
     KeyPendingDeletion,
-    KeyServiceError,
     KeyServiceUnavailable,
     MechanismMissing,
 )

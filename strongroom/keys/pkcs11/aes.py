@@ -13,8 +13,9 @@ from contextlib import suppress
 from typing import Any
 
 from strongroom.container.derive import KEY_SIZE, Random, require_key
+from strongroom.container.errors import Malformed
 from strongroom.container.stanza import Stanza
-from strongroom.errors import KeyServiceError, Malformed
+from strongroom.errors import KeyServiceError
 from strongroom.keys import keywrap
 from strongroom.keys.holder import KeyHolder
 from strongroom.keys.pkcs11.failures import FOREIGN, name_of

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from strongroom.errors import (
+from strongroom.errors import KeyServiceError
+from strongroom.keys.errors import (
     KeyDenied,
-    KeyServiceError,
     KeyServiceUnavailable,
     MechanismMissing,
     PinLocked,

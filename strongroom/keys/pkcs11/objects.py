@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from strongroom.errors import KeyAmbiguous, KeyDenied, KeyNotFound, UsageError
+from strongroom.errors import UsageError
+from strongroom.keys.errors import KeyAmbiguous, KeyDenied, KeyNotFound
 from strongroom.keys.pkcs11.session import Token
 
 MAX_VERSION = 0xFFFF

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from strongroom.errors import ConfigError, KeyFileUnreadable, PinRefused
+from strongroom.errors import ConfigError
 from strongroom.keys import privatefile
+from strongroom.keys.errors import KeyFileUnreadable, PinRefused
 from strongroom.keys.prompting import may_ask
 from strongroom.model import SecretBytes
 from strongroom.system import files

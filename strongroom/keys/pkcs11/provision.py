@@ -6,15 +6,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from strongroom.errors import (
-    KeyExists,
-    KeyNotFound,
-    KeyServiceError,
-    KeyServiceUnavailable,
-    MechanismMissing,
-    TokenFull,
-)
+from strongroom.errors import KeyServiceError
 from strongroom.keys.ec import Curve, EcPublicKey
+from strongroom.keys.errors import KeyExists, KeyNotFound, KeyServiceUnavailable, MechanismMissing, TokenFull
 from strongroom.keys.pkcs11.aes import HsmAesKey
 from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
 from strongroom.keys.pkcs11.objects import MAX_VERSION, search, version_id

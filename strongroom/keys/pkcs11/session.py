@@ -7,14 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from strongroom.errors import (
-    ConfigError,
-    KeyServiceError,
-    KeyServiceUnavailable,
-    PinLocked,
-    PinRefused,
-    StrongroomError,
-)
+from strongroom.errors import ConfigError, KeyServiceError, StrongroomError
+from strongroom.keys.errors import KeyServiceUnavailable, PinLocked, PinRefused
 from strongroom.keys.pkcs11 import pins
 from strongroom.keys.pkcs11.failures import is_lost, translate
 from strongroom.keys.pkcs11.library import library

@@ -11,8 +11,9 @@ import os
 from typing import NoReturn
 
 from strongroom.container.derive import Random
-from strongroom.errors import CeremonyBroken, ShareMistyped, UsageError
+from strongroom.errors import UsageError
 from strongroom.keys.keypair import SEED, Kem, public_of
+from strongroom.keys.quorum.errors import CeremonyBroken, ShareMistyped
 from strongroom.keys.quorum.gathering import open_together
 from strongroom.keys.quorum.record import Custodian, Quorum, check_names, fingerprint
 from strongroom.keys.quorum.shares import Share, parse, split

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from strongroom.errors import (
+from strongroom.keys.keypair import public_of
+from strongroom.keys.quorum import QuorumIdentity
+from strongroom.keys.quorum.errors import (
     QuorumFileWrong,
     ShareForeign,
     ShareRepeated,
@@ -12,8 +14,6 @@ from strongroom.errors import (
     SharesTooMany,
     SharesWrong,
 )
-from strongroom.keys.keypair import public_of
-from strongroom.keys.quorum import QuorumIdentity
 from strongroom.keys.quorum.record import Custodian, Quorum
 from strongroom.keys.quorum.shares import Share, combine, parse
 

@@ -16,8 +16,9 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.container import canonical
-from strongroom.errors import ConfigError, QuorumFileWrong, UsageError
+from strongroom.errors import ConfigError, UsageError
 from strongroom.keys.keypair import Kem, PublicKey
+from strongroom.keys.quorum.errors import QuorumFileWrong
 from strongroom.model import prepare
 
 FORMAT = "strongroom-quorum/1"

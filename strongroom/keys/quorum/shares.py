@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from strongroom.errors import ShareMistyped, SharesWrong
+from strongroom.keys.quorum.errors import ShareMistyped, SharesWrong
 from strongroom.words import plural
 
 WORDS = 33

@@ -12,7 +12,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from strongroom import errors
+from strongroom.container.errors import MissingPiece, UntrustedSigner, VerificationFailed
+from strongroom.errors import StrongroomError
+from strongroom.keys.errors import KeyUnproven
+from strongroom.operations.errors import BackupOverdue, MessageRefused, RunDegraded, RunFailed, WarningsRaised
+from strongroom.state.errors import LedgerChanged, RecordRefused, StateUnavailable
+from strongroom.targets.errors import TargetUnavailable
 
 
 class Severity(StrEnum):
@@ -33,76 +38,76 @@ class Kind(Struct, frozen=True, kw_only=True):
     severity: Severity
     means: str
     do: str
-    error: type[errors.StrongroomError]
+    error: type[StrongroomError]
     looks: bool = False
     local: bool = False
     glimpsed: bool = False
 
 
 def _critical(
-    error: type[errors.StrongroomError], means: str, do: str, *, looks: bool = False, glimpsed: bool = False
+    error: type[StrongroomError], means: str, do: str, *, looks: bool = False, glimpsed: bool = False
 ) -> Kind:
     severity = Severity.CRITICAL
     return Kind(severity=severity, means=means, do=do, error=error, looks=looks, glimpsed=glimpsed)
 
 
 def _warning(means: str, do: str, *, looks: bool = False, local: bool = False) -> Kind:
-    error = errors.WarningsRaised
+    error = WarningsRaised
     return Kind(severity=Severity.WARNING, means=means, do=do, error=error, looks=looks, local=local)
 
 
 KINDS: Final[Mapping[str, Kind]] = {
     "backup.overdue": _critical(
-        errors.BackupOverdue,
+        BackupOverdue,
         "What changed since the newest verified backup would be lost with its source.",
         "Look at 'strongroom status', and whether beat and the workers run; then "
         "'strongroom backup --policy {subject}'.",
         looks=True,
     ),
     "backup.lost": _critical(
-        errors.MissingPiece,
+        MissingPiece,
         "A backup is on record, and none of its targets has its manifest: there is no such backup.",
         "Look who may delete on the targets: 'strongroom check-backup-permissions'. Treat it as an incident.",
         looks=True,
     ),
     "backup.failed": _critical(
-        errors.RunFailed,
+        RunFailed,
         "Since the newest whole backup every run that ended has failed. That backup is untouched.",
         "See why with 'strongroom status RUN', put it right, then 'strongroom retry RUN'.",
     ),
     "replica.bad": _critical(
-        errors.VerificationFailed,
+        VerificationFailed,
         "Replicas that lie on this target are damaged or incomplete, by the last look at them.",
         "'strongroom replicas' lists them; 'strongroom repair BACKUP' brings each up from a good one.",
         looks=True,
     ),
     "replica.lost": _critical(
-        errors.MissingPiece,
+        MissingPiece,
         "Replicas that are on record as good are not on this target any more.",
         "Look who may delete there: 'strongroom check-backup-permissions'. The scheduled repair brings them "
         "up; at once: 'strongroom repair --target NAME'.",
         looks=True,
     ),
     "ledger.broken": _critical(
-        errors.LedgerChanged,
+        LedgerChanged,
         "The record of events is not what was appended: somebody or something edited the state database.",
         "Keep a copy of the database, treat it as an incident, and compare: 'strongroom ledger check'.",
         looks=True,
     ),
     "record.refused": _critical(
-        errors.RecordRefused,
+        RecordRefused,
         "A worker refused a row that disagrees with its own configuration or with a signature.",
         "Somebody edited the state database, or two hosts are configured differently. "
         "See 'strongroom status RUN'.",
     ),
     "message.refused": _critical(
-        errors.MessageRefused,
+        MessageRefused,
         "Messages came that are unsigned, altered, foreign, or of a role that may not send them. "
         "None was heeded.",
         "Look for the sender: an old worker, or somebody who reaches the broker.",
     ),
     "manifest.refused": _critical(
-        errors.UntrustedSigner,
+        UntrustedSigner,
         "Manifests lie on this target that nobody who is trusted here signed, or that were altered.",
         "If they are of an installation of yours, name its signer in trust.signers, or give each its own "
         "prefix. Otherwise treat it as an incident.",
@@ -110,67 +115,67 @@ KINDS: Final[Mapping[str, Kind]] = {
         glimpsed=True,
     ),
     "shred.refused": _critical(
-        errors.RecordRefused,
+        RecordRefused,
         "The record holds orders to shred that nobody who may give them signed. They are not carried out.",
         "Somebody wrote to the state database: keep a copy of it, and treat it as an incident.",
     ),
     "state.unreachable": _critical(
-        errors.StateUnavailable,
+        StateUnavailable,
         "Nobody can see what runs, failed or was verified. What lies on targets was judged all the same.",
         "No backup on a target is affected. Bring the state database back; then 'strongroom status'.",
     ),
     "rotation.failed": _critical(
-        errors.RunFailed,
+        RunFailed,
         "The newest rotation failed, or met another one: backups still open with the old key. None is lost.",
         "See why with 'strongroom status RUN', then 'strongroom rotate {subject}'.",
     ),
     "rotation.incomplete": _critical(
-        errors.RunDegraded,
+        RunDegraded,
         "Not every backup was rotated on every target: what was not still opens with the old key.",
         "Bring back what was away, then 'strongroom rotate {subject}'.",
     ),
     "rotation.waiting": _critical(
-        errors.RunDegraded,
+        RunDegraded,
         "It waits for the recover workers, which are normally stopped, or for custodians.",
         "Start the recover workers for as long as it takes, or run 'strongroom rotate {subject}' yourself.",
     ),
     "run.waiting": _critical(
-        errors.RunDegraded,
+        RunDegraded,
         "It waits for workers that are stopped, such as those that recover, or for custodians and their key.",
         "'strongroom status RUN' says what it waits for; 'strongroom cancel RUN' ends it.",
     ),
     "key.unproven": _critical(
-        errors.KeyUnproven,
+        KeyUnproven,
         "This key failed its trial, or was not proven for too long; backups may depend on it.",
         "If it lies elsewhere, have its holder answer a challenge first; then 'strongroom key-health check'.",
     ),
     "key.unchecked": _critical(
-        errors.KeyUnproven,
+        KeyUnproven,
         "The keys that backups depend on were not tried at their time: one may be gone and nobody knows.",
         "Look whether the verify workers run; then 'strongroom key-health check'.",
     ),
     "custodian.silent": _critical(
-        errors.KeyUnproven,
+        KeyUnproven,
         "The holder of this key was asked for a proof more than a week ago and has not answered.",
         "Ask them: 'strongroom key-health answer' where the key is, then 'strongroom key-health confirm'.",
     ),
     "emergency.overdue": _critical(
-        errors.BackupOverdue,
+        BackupOverdue,
         "The medium of the emergency backup has not come. The one in the safe is older than it should be.",
         "Fetch the medium, mount it, and run 'strongroom emergency-backup {subject}'.",
     ),
     "drill.failed": _critical(
-        errors.RunFailed,
+        RunFailed,
         "The newest rehearsed recovery failed: nobody has shown that these backups can be brought back.",
         "See why with 'strongroom status RUN', and put it right before it is needed.",
     ),
     "drill.late": _critical(
-        errors.RunDegraded,
+        RunDegraded,
         "Everything came back in the newest rehearsal, and took longer than its objective.",
         "See where the time went with 'strongroom status RUN'.",
     ),
     "drill.overdue": _critical(
-        errors.RunFailed,
+        RunFailed,
         "No rehearsed recovery ended since its time: nobody knows that these backups can be brought back.",
         "Look whether the drill workers run, and at 'strongroom status'.",
     ),
@@ -178,7 +183,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         severity=Severity.WARNING,
         means="What lies on this target was not looked at: what is said of it is what was known before.",
         do="'strongroom test-backup-storage' says what it answers.",
-        error=errors.TargetUnavailable,
+        error=TargetUnavailable,
     ),
     "replica.missing": _warning(
         "Backups lack their replica on this target: it was away, or the replica was found bad and is gone.",
@@ -231,7 +236,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         local=True,
     ),
     "beat.dead": _critical(
-        errors.BackupOverdue,
+        BackupOverdue,
         "Beat is stopped or hung while backups are due, or while no target tells whether they were made.",
         "Start it again ('strongroom up', or its unit), then 'strongroom status'. The transfer workers ask "
         "in its place as long as they run.",

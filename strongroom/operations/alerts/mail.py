@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from strongroom.errors import ConfigError, MailRefused, MailUnavailable
+from strongroom.errors import ConfigError
+from strongroom.operations.errors import MailRefused, MailUnavailable
 from strongroom.words import spelled_out
 
 MOST_SAID: Final = 1024 * 1024

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from msgspec import Struct
 
-from strongroom.errors import MailUnavailable, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.context import Watched
 from strongroom.operations.alerts.facts import Facts, Limits
@@ -22,6 +22,7 @@ from strongroom.operations.alerts.message import letter
 from strongroom.operations.alerts.notification import FORGOTTEN, Telling, audience, tell
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.archive.inventory import Lost, put_on_record
+from strongroom.operations.errors import MailUnavailable
 from strongroom.state.alerts import Told
 
 NO_RECORD = (

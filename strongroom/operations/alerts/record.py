@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from strongroom.errors import LedgerChanged, LedgerCut
 from strongroom.operations import recorded_errors
 from strongroom.operations.alerts.context import Watched, WatchedDrill
 from strongroom.operations.alerts.facts import Dated, Drills, Keys, Ran, Signs
@@ -18,6 +17,7 @@ from strongroom.operations.evidence.ledger import look
 from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED, DAY, PROVEN
 from strongroom.operations.key_management.scheduled_check import CHECKED
 from strongroom.operations.shredding import record
+from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.state.records import Event, Run, RunKind, RunState
 from strongroom.state.store import RunStore
 

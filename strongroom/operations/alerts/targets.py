@@ -13,8 +13,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from strongroom.container.errors import FormatError, MissingPiece, Tampered
 from strongroom.container.manifest import Manifest, parse_manifest
-from strongroom.errors import FormatError, MissingPiece, StrongroomError, Tampered
+from strongroom.errors import StrongroomError
 from strongroom.operations.alerts.context import Watched
 from strongroom.targets import Target
 from strongroom.targets.shelf import Shelf

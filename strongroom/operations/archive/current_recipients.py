@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from strongroom.container import canonical
+from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Stanza
-from strongroom.errors import FormatError
 from strongroom.keys import allof
 from strongroom.operations.archive.envelopes import Readable, find_newest, wrapping_keys
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
+from strongroom.container.errors import DAMAGE, WrongKey
 from strongroom.container.manifest import ContainerEntry, Manifest
-from strongroom.errors import DAMAGE, StrongroomError, TargetError, WrongKey
+from strongroom.errors import StrongroomError, TargetError
 from strongroom.keys import Identity
 from strongroom.model import Secret
 from strongroom.operations.archive.envelopes import Aside

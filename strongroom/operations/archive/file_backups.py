@@ -14,11 +14,13 @@ from pathlib import Path
 from stat import S_ISREG
 
 from strongroom.container.bundle import BundleReader
+from strongroom.container.errors import MissingPiece, NotABackup
 from strongroom.container.manifest import Manifest
-from strongroom.errors import MissingPiece, NotABackup, RunNotFound, UsageError
+from strongroom.errors import UsageError
 from strongroom.model import COMMAND
 from strongroom.operations.archive.open import backup_ids, read_manifest
 from strongroom.operations.services import Services
+from strongroom.state.errors import RunNotFound
 from strongroom.state.records import CatalogEntry
 
 SUPERSEDED = ".superseded"

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.container.signing import ever_trusted
-from strongroom.errors import FormatError
 from strongroom.operations.archive.select_backup import lacking_on
 from strongroom.operations.layout import manifest_name
 from strongroom.state.records import CatalogEntry, Replica

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
+from strongroom.container.errors import Stale, WrongKey
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.errors import Stale, TargetError, WrongKey
+from strongroom.errors import TargetError
 from strongroom.operations.archive.envelopes import Aside, Found, Readable, find_newest
 
 

@@ -10,12 +10,12 @@ import hmac
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from strongroom.container.digests import name_hash
+from strongroom.container.errors import FormatError, MissingPiece, NotABackup, Tampered, Truncated, WrongKey
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.container.reader import Container
 from strongroom.container.rows import Row
 from strongroom.container.signing import ever_trusted
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.errors import FormatError, MissingPiece, NotABackup, Tampered, Truncated, WrongKey
 from strongroom.keys import Identity
 from strongroom.model import Secret
 from strongroom.operations.archive.envelopes import Aside, own_record, wrapping_keys

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
-from strongroom.errors import BackupQuarantined, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.operations.archive.quarantine_marks import (
     Marks,
     MarksThere,
@@ -19,6 +19,7 @@ from strongroom.operations.archive.quarantine_marks import (
     why_aside,
     write_mark,
 )
+from strongroom.operations.errors import BackupQuarantined
 from strongroom.operations.services import Services
 from strongroom.state.records import Event
 from strongroom.state.store import RunStore

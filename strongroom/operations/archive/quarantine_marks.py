@@ -17,8 +17,9 @@ from typing import Literal, NamedTuple
 from msgspec import Struct
 
 from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.errors import FormatError, Tampered, VerificationFailed
 from strongroom.container.mark import MAX_MARK, MAX_NUMBER, Mark, open_mark, sign_mark
-from strongroom.errors import FormatError, StrongroomError, Tampered, VerificationFailed
+from strongroom.errors import StrongroomError
 from strongroom.targets import Target
 from strongroom.targets.repaired import Objects
 from strongroom.timestamps import rfc3339

@@ -12,11 +12,11 @@ from msgspec import Struct
 
 from strongroom.container.check import scrub
 from strongroom.container.digests import value_digester
+from strongroom.container.errors import VerificationFailed
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.metadata import check_document
 from strongroom.container.reader import Container
 from strongroom.container.signing import ever_trusted
-from strongroom.errors import VerificationFailed
 from strongroom.keys import Identity
 from strongroom.model import Depth
 from strongroom.operations.archive.open import (

@@ -15,18 +15,13 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from strongroom.container.errors import FormatError, MissingPiece, UntrustedSigner
 from strongroom.container.manifest import Manifest, SignedManifest
-from strongroom.errors import (
-    BackupQuarantined,
-    FormatError,
-    MissingPiece,
-    NotCovered,
-    StrongroomError,
-    UntrustedSigner,
-)
+from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked, lacks, limits_of
 from strongroom.operations.archive.open import nothing_there, readable_container, require_size
 from strongroom.operations.archive.quarantine_marks import MarksThere, Recorded, newest_mark, why_aside
+from strongroom.operations.errors import BackupQuarantined, NotCovered
 from strongroom.operations.layout import container_name, containers_prefix
 from strongroom.targets.repaired import Objects, original_name
 from strongroom.targets.shelf import Shelf

@@ -13,9 +13,10 @@ from itertools import islice
 from msgspec import Struct
 
 from strongroom.container.bundle import BundleReader
+from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest
-from strongroom.errors import FormatError, LeftAside
 from strongroom.operations.archive.envelopes import Aside, find_newest, wrapping_keys
+from strongroom.operations.errors import LeftAside
 from strongroom.operations.layout import manifest_name
 from strongroom.targets.repaired import Objects, copies, sound_copy
 from strongroom.targets.shelf import MANIFESTS, Shelf, backup_of, held_to_name

@@ -10,8 +10,9 @@ from itertools import permutations
 
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.envelope import write_detached
+from strongroom.container.errors import FormatError, MissingPiece, VerificationFailed
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.errors import FormatError, MissingPiece, TargetError, TargetLocked, VerificationFailed
+from strongroom.errors import TargetError
 from strongroom.operations.archive.envelopes import (
     MOST_BYTES,
     envelope_name,
@@ -20,6 +21,7 @@ from strongroom.operations.archive.envelopes import (
     read_envelope,
 )
 from strongroom.targets import Target, locks
+from strongroom.targets.errors import TargetLocked
 from strongroom.targets.repaired import put_beside
 
 

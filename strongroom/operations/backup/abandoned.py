@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from strongroom.errors import RunNotFound
 from strongroom.operations.runs import process_lock
 from strongroom.operations.runs.abandoned import GONE, is_abandoned, take_up
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
+from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, RunKind, StepKind
 
 

@@ -19,7 +19,6 @@ from strongroom.container.ranges import BytesReader
 from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Pair, write_container
-from strongroom.errors import SourceChanged
 from strongroom.model import Secret
 from strongroom.operations import policy_pins
 from strongroom.operations.backup import name_list
@@ -28,6 +27,7 @@ from strongroom.operations.layout import sealed_receipt, staged_name
 from strongroom.operations.listing import Placed
 from strongroom.operations.services import Services
 from strongroom.sources import Source
+from strongroom.sources.errors import SourceChanged
 from strongroom.state.records import Run, Step
 from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Roomy, Target

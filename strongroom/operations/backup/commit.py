@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.container.manifest import (
     ContainerEntry,
     Counts,
@@ -22,14 +23,7 @@ from strongroom.container.manifest import (
     ManifestTarget,
     sign_manifest,
 )
-from strongroom.errors import (
-    MissingPiece,
-    QuorumNotMet,
-    RecordRefused,
-    StrongroomError,
-    TargetError,
-    VerificationFailed,
-)
+from strongroom.errors import StrongroomError, TargetError
 from strongroom.operations import policy_pins
 from strongroom.operations.archive.catalog import absent_containers, entry_of
 from strongroom.operations.archive.locks import lock_replicas
@@ -37,8 +31,10 @@ from strongroom.operations.backup.omitted_recipients import left_out
 from strongroom.operations.backup.plan import planned
 from strongroom.operations.backup.quorum import complete_targets, missing_from_quorum
 from strongroom.operations.backup.upload import digest_of
+from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.layout import container_entry, manifest_name
 from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Replica, Run, Step, StepKind
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from strongroom.errors import MissingPiece
+from strongroom.container.errors import MissingPiece
 from strongroom.operations.archive.file_backups import in_a_file, made_by_a_command
 from strongroom.operations.archive.quarantine import quarantined
 from strongroom.operations.services import Services

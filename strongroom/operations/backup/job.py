@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from strongroom.errors import QuorumNotMet, TargetFull, TargetReadOnly, TargetUnavailable, UsageError
+from strongroom.errors import UsageError
 from strongroom.model import COMMAND
 from strongroom.operations.archive.file_backups import made_by_a_command
 from strongroom.operations.backup import interrupted_commit, replica_verdicts
@@ -23,11 +23,14 @@ from strongroom.operations.backup.quorum import (
 from strongroom.operations.backup.sweep import sweep_earlier, sweep_targets
 from strongroom.operations.backup.upload import leave_stage, upload
 from strongroom.operations.backup.verify_job import VERIFY, report_when_settled, verifications
+from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.runs.job import Action, Ending, Job, ReportFacts, Result, Where
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, Spec, Step, StepKind, StepState, Tally, Verdict
+from strongroom.system.errors import TargetFull, TargetReadOnly
+from strongroom.targets.errors import TargetUnavailable
 
 ROOM = (TargetFull, TargetReadOnly, TargetUnavailable)
 """What steps wait for that use the stage, the local store or a target: room, or an answer."""

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
+from strongroom.container.errors import DuplicateSecret, VerificationFailed
 from strongroom.container.metadata import DocumentAbout, Written, check_document, write_document
 from strongroom.container.ranges import FileReader
-from strongroom.errors import DuplicateSecret, EmptySource, NothingSelected, VerificationFailed
 from strongroom.model import COMMAND, Entry, Secret, Selection
+from strongroom.operations.errors import NothingSelected
 from strongroom.sources import Source
+from strongroom.sources.errors import EmptySource
 from strongroom.sources.select import matches
 from strongroom.system.atomic_file import placed
 from strongroom.timestamps import rfc3339, unique

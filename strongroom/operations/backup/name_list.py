@@ -17,9 +17,9 @@ from operator import itemgetter
 import msgspec
 
 from strongroom.container import cobblestone
-from strongroom.errors import RecordRefused
 from strongroom.operations.layout import names_chunk
 from strongroom.operations.listing import SECTIONS, Listing, Placed, sections
+from strongroom.state.errors import RecordRefused
 from strongroom.targets import Target
 
 _hash = itemgetter(0)

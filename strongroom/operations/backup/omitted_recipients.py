@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import ContainerEntry
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.errors import MissingPiece, RecordRefused, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.operations import policy_pins
 from strongroom.operations.archive.envelopes import by_wrapping_key
 from strongroom.operations.archive.open import carried_record
 from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RecipientPin, Run
 
 

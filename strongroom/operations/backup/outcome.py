@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from strongroom.container.errors import VerificationFailed
 from strongroom.container.manifest import parse_manifest
-from strongroom.errors import StrongroomError, VerificationFailed
+from strongroom.errors import StrongroomError
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import replica_verdicts

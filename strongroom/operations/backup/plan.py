@@ -10,14 +10,16 @@ import msgspec
 
 from strongroom.container import cobblestone
 from strongroom.container.manifest import parse_manifest
-from strongroom.errors import EmptySource, NothingSelected, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.model import COMMAND, Selection, prepare
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import name_list
 from strongroom.operations.backup.same_server import check_homes
+from strongroom.operations.errors import NothingSelected
 from strongroom.operations.listing import Here, ListingLost
 from strongroom.operations.services import Services
 from strongroom.sources import HalfRestored, Partial, Source
+from strongroom.sources.errors import EmptySource
 from strongroom.state.records import Run, Spec, Step
 from strongroom.system.gc_pause import uncollected
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from strongroom.container.errors import DAMAGE, FormatError, MissingPiece
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
-from strongroom.errors import DAMAGE, FormatError, MissingPiece, StateUnavailable, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.operations import policy_pins, recorded_errors
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.locks import left_unlocked, lock_replicas
@@ -19,6 +20,7 @@ from strongroom.operations.backup.upload import place
 from strongroom.operations.backup.verify import recorded_manifest
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.services import Services
+from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.targets import Target
 from strongroom.targets.repaired import whole_copy

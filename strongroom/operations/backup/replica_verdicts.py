@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, structs
 
-from strongroom import errors
+from strongroom.container.errors import DAMAGE
 from strongroom.model import Depth
 from strongroom.operations import recorded_errors
 from strongroom.operations.services import Services
 from strongroom.state.records import Replica, Run, StepKind, StepRow, StepState
 
-_DAMAGE = frozenset(kind.__name__ for kind in errors.DAMAGE)
+_DAMAGE = frozenset(kind.__name__ for kind in DAMAGE)
 _DEPTHS = tuple(Depth)
 _ENDED = "the run ended before it was read back"
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from strongroom.container.bundle import BundleWriter, is_being_written, provisional_files
 from strongroom.container.manifest import Manifest
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import RunCancelled, RunFailed, StrongroomError, UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Recipient
 from strongroom.model import COMMAND, Depth, Selection
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.errors import RunCancelled, RunFailed
 from strongroom.operations.listing import Here, List, Listing
 from strongroom.operations.policy_pins import pin_recipient, pin_target
 from strongroom.operations.runs.abandoned import GONE, take_up

@@ -17,9 +17,10 @@ from functools import partial
 
 from msgspec import Struct
 
+from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.container.signing import ever_trusted
-from strongroom.errors import FormatError, StrongroomError, TargetError
+from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import COMMAND
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import interrupted_commit

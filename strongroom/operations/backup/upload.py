@@ -10,12 +10,14 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from strongroom.errors import TargetLocked, TargetReadOnly, VerificationFailed
+from strongroom.container.errors import VerificationFailed
 from strongroom.operations import policy_pins
 from strongroom.operations.layout import container_name, staged_name
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, Step, StepKind, StepState
+from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetLocked
 from strongroom.targets.repaired import put_beside
 from strongroom.targets.resilient import Afresh
 

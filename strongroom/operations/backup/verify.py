@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from strongroom.container.digests import value_digest
+from strongroom.container.errors import DAMAGE, MissingPiece, Tampered, VerificationFailed
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.container.metadata import check_document
-from strongroom.errors import DAMAGE, MissingPiece, SourceError, Tampered, VerificationFailed
+from strongroom.errors import SourceError
 from strongroom.model import Depth, Entry, Secret
 from strongroom.operations import policy_pins
 from strongroom.operations.archive.newest_envelope import Elsewhere, Newest

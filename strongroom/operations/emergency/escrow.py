@@ -11,10 +11,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from strongroom.errors import ConfigError, EmptySource, WouldOverwrite
+from strongroom.errors import ConfigError
 from strongroom.model import Media, Secret, SecretBytes, Version
+from strongroom.sources.errors import EmptySource
 from strongroom.sources.memory import MemoryStore
 from strongroom.system.atomic_file import write_whole
+from strongroom.system.errors import WouldOverwrite
 
 SOURCE = "escrow"
 CONFIGURATION = "strongroom.toml"

@@ -18,9 +18,10 @@ from itertools import islice, product
 import msgspec
 from msgspec import Struct
 
+from strongroom.container.errors import VerificationFailed
 from strongroom.container.manifest import Manifest
 from strongroom.container.stanza import Stanza
-from strongroom.errors import StrongroomError, VerificationFailed
+from strongroom.errors import StrongroomError
 from strongroom.keys import allof
 from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.archive.open import carried_record

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from strongroom.errors import StateError
+from strongroom.state.errors import StateError
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-from strongroom.errors import RequirementUnmet
+from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.words import plural
 

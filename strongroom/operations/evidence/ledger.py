@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from strongroom.errors import LedgerChanged, LedgerCut
+from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.state.events import digest
 from strongroom.state.records import Link
 from strongroom.state.store import RunStore

@@ -10,7 +10,7 @@ from operator import attrgetter
 from msgspec import Struct
 
 from strongroom.container.head import LedgerHead
-from strongroom.errors import LedgerChanged, LedgerCut, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.operations.evidence.ledger import BEFORE_ALL, UNLIKE, chain
 from strongroom.operations.evidence.ledger_found import (
     Seen,
@@ -21,6 +21,7 @@ from strongroom.operations.evidence.ledger_found import (
     seen,
 )
 from strongroom.operations.services import Services
+from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
 

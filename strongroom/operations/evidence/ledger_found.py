@@ -9,8 +9,9 @@ from operator import attrgetter
 
 from msgspec import Struct
 
+from strongroom.container.errors import FormatError
 from strongroom.container.head import MOST, LedgerHead, parse_head
-from strongroom.errors import FormatError, TargetError
+from strongroom.errors import TargetError
 from strongroom.targets import Target
 
 PREFIX = "ledger/"

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from strongroom.container.head import LedgerHead, sign_head
-from strongroom.errors import LedgerChanged, LedgerCut, StateError, StrongroomError, TargetError
+from strongroom.errors import StrongroomError, TargetError
 from strongroom.operations.evidence.access_log import take
 from strongroom.operations.evidence.ledger import UNLIKE, chain, leads_on, whole
 from strongroom.operations.evidence.ledger_found import (
@@ -33,6 +33,7 @@ from strongroom.operations.evidence.ledger_found import (
     signed,
 )
 from strongroom.operations.services import Services
+from strongroom.state.errors import LedgerChanged, LedgerCut, StateError
 from strongroom.state.store import RunStore
 from strongroom.targets import Target, locks
 from strongroom.timestamps import rfc3339

@@ -9,17 +9,18 @@ from datetime import datetime
 from msgspec import Struct
 
 from strongroom.durations import about
-from strongroom.errors import BackupOverdue, RunDegraded, RunNotFound
 from strongroom.model import Depth
 from strongroom.operations import recorded_errors
 from strongroom.operations.alerts.freshness import SKEW
 from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.archive.quarantine import quarantined
 from strongroom.operations.backup.verify import reaches
+from strongroom.operations.errors import BackupOverdue, RunDegraded
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.key_management.health import DAY
 from strongroom.operations.services import Services
+from strongroom.state.errors import RunNotFound
 from strongroom.state.outcomes import RETRIED
 from strongroom.state.records import CatalogEntry, Replica, Run, RunKind, RunState
 from strongroom.words import plural, verb

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from strongroom.container.manifest import Manifest
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.errors import KeysOutOfPolicy, KeyUnproven
 from strongroom.keys import passphrase
+from strongroom.keys.errors import KeyUnproven
 from strongroom.operations.alerts.facts import Limits
+from strongroom.operations.errors import KeysOutOfPolicy
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import ENCRYPTION

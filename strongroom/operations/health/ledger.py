@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
-from strongroom.errors import LedgerChanged, LedgerCut, RequirementUnmet, TargetUnavailable, UntrustedSigner
+from strongroom.container.errors import UntrustedSigner
+from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence.ledger import check
 from strongroom.operations.evidence.ledger_check import OnTarget, held
 from strongroom.operations.evidence.ledger_found import STRANGERS
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
 from strongroom.operations.key_management.health import DAY
 from strongroom.operations.services import Services
+from strongroom.state.errors import LedgerChanged, LedgerCut
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.words import plural
 
 RECORD = "record"

@@ -10,14 +10,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from strongroom.errors import KeyFileExposed, SourceError, StateError, TargetFull, TargetReadOnly
+from strongroom.errors import SourceError
+from strongroom.keys.errors import KeyFileExposed
 from strongroom.operations.evidence import ledger
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.sources.local import LocalStore
 from strongroom.state.codec import ODD
 from strongroom.state.engine import Database
+from strongroom.state.errors import StateError
 from strongroom.state.migrations import HEAD
 from strongroom.state.store import RunStore
+from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.words import plural
 
 STATE, LEDGER, STORE, DISK, FILES, CLOCK = "state", "ledger", "store", "disk", "files", "clock"

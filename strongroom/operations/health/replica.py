@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from strongroom.container.errors import MissingPiece, Tampered
 from strongroom.container.manifest import Manifest, parse_manifest
-from strongroom.errors import MissingPiece, RunDegraded, StrongroomError, Tampered
+from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
 from strongroom.model import Depth
 from strongroom.operations.alerts.facts import Limits
@@ -18,6 +19,7 @@ from strongroom.operations.archive.locks import LockingTarget, lock_until
 from strongroom.operations.archive.newest_envelope import Elsewhere, Newest
 from strongroom.operations.archive.open import readable_container
 from strongroom.operations.archive.read_back import ORDER, Keys, read_back
+from strongroom.operations.errors import RunDegraded
 from strongroom.operations.findings import Finding, unknown, wrong
 from strongroom.operations.key_management.usage import Opens, opens
 from strongroom.operations.layout import manifest_name

@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 
 from msgspec import structs
 
+from strongroom.container.errors import DAMAGE
 from strongroom.container.manifest import Manifest
-from strongroom.errors import DAMAGE, NothingOpens, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.archive.inventory import Lost, put_on_record
 from strongroom.operations.archive.newest_envelope import Elsewhere
 from strongroom.operations.archive.open import backup_ids
+from strongroom.operations.errors import NothingOpens
 from strongroom.operations.findings import Finding, good, judged, remark, unknown, wrong
 from strongroom.operations.health.replica import (
     ACCESS,

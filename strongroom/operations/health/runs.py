@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 
 from strongroom.durations import measured
-from strongroom.errors import BackupOverdue, KeyUnproven, RunDegraded, RunFailed
+from strongroom.keys.errors import KeyUnproven
 from strongroom.model import Depth
 from strongroom.operations import recorded_errors
 from strongroom.operations.alerts import facts as watched
@@ -16,6 +16,7 @@ from strongroom.operations.alerts.record import BEAT
 from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS
 from strongroom.operations.emergency.medium import State as Emergency
 from strongroom.operations.emergency.medium import standing
+from strongroom.operations.errors import BackupOverdue, RunDegraded, RunFailed
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health.catalog import ENDED, MONTH, made_at
 from strongroom.operations.health.policies import Policy

@@ -15,12 +15,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.container.bundle import BundleReader
+from strongroom.container.errors import MissingPiece
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import ConfigError, KeyStillNeeded, MissingPiece, NothingSelected, StrongroomError
+from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import COMMAND
 from strongroom.operations.archive.file_backups import SUPERSEDED
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.archive.quarantine import Unmarked, quarantine
+from strongroom.operations.errors import KeyStillNeeded, NothingSelected
 from strongroom.operations.key_management.usage import (
     Opens,
     keys_of,

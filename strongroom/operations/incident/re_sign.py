@@ -18,17 +18,11 @@ from msgspec import Struct
 from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.certificate import require_trusted
 from strongroom.container.envelope import write_detached
+from strongroom.container.errors import DAMAGE, FormatError, MissingPiece, UntrustedSigner
 from strongroom.container.manifest import Manifest, SignedManifest, open_manifest, sign_manifest
 from strongroom.container.signing import ever_trusted
 from strongroom.container.wrapping import WrappingKeyRecord, unlock
-from strongroom.errors import (
-    DAMAGE,
-    ConfigError,
-    FormatError,
-    MissingPiece,
-    StrongroomError,
-    UntrustedSigner,
-)
+from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.archive.envelopes import envelope_name, find_all, find_newest, wrapping_keys
 from strongroom.operations.archive.file_backups import away, in_a_file, lying, said_gone

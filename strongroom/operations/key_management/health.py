@@ -20,9 +20,10 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct
 
+from strongroom.container.errors import Malformed, WrongKey
 from strongroom.container.stanza import Identity, Recipient, Stanza
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, wrap_context
-from strongroom.errors import KeyServiceError, Malformed, UsageError, WrongKey
+from strongroom.errors import KeyServiceError, UsageError
 from strongroom.keys import Opener
 from strongroom.model import prepare
 from strongroom.operations.key_management.usage import Opens, recipient_key, stanza_key

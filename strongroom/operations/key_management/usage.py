@@ -11,10 +11,11 @@ from msgspec import Struct
 
 from strongroom.container import canonical
 from strongroom.container.bundle import BundleReader
+from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.errors import MissingPiece, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.keys import allof, passphrase
 from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
 from strongroom.operations.archive.file_backups import in_a_file, is_gone, opened_files, said_gone

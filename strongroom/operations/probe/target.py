@@ -17,8 +17,10 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from strongroom.errors import MissingPiece, StrongroomError, TargetError, TargetLocked
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import StrongroomError, TargetError
 from strongroom.targets import Locking, Target
+from strongroom.targets.errors import TargetLocked
 from strongroom.targets.hidden import KeepsVersions
 from strongroom.targets.probing import Check, Outcome, Probed
 from strongroom.targets.resilient import bare

@@ -18,10 +18,11 @@ from functools import partial
 from msgspec import Struct
 
 from strongroom.container.receipt import Receipt
-from strongroom.errors import StrongroomError, TargetError, TargetLocked, UsageError
+from strongroom.errors import StrongroomError, TargetError, UsageError
 from strongroom.operations.backup.upload import place
 from strongroom.operations.probe.target import own_name, sweep
 from strongroom.targets import Target, locks
+from strongroom.targets.errors import TargetLocked
 from strongroom.targets.purging import purge
 
 TRIAL = 1024

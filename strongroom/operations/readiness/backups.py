@@ -8,15 +8,9 @@ from itertools import islice
 
 from msgspec import Struct
 
+from strongroom.container.errors import DAMAGE, MissingPiece, UntrustedSigner
 from strongroom.container.manifest import Manifest, ManifestRecipient
-from strongroom.errors import (
-    DAMAGE,
-    MissingPiece,
-    NothingOpens,
-    StrongroomError,
-    TargetError,
-    UntrustedSigner,
-)
+from strongroom.errors import StrongroomError, TargetError
 from strongroom.keys import Identity
 from strongroom.keys.passphrase import TYPE as PASSPHRASE
 from strongroom.keys.quorum import TYPE as QUORUM
@@ -24,6 +18,7 @@ from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.open import Backup, Objects
 from strongroom.operations.archive.select_backup import Choice, Chooser, said
+from strongroom.operations.errors import NothingOpens
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.words import plural
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
-from strongroom.errors import RightMissing
+from strongroom.operations.errors import RightMissing
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.readiness.machine import disk
 from strongroom.sources import Source, TellsWriteRights

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from strongroom.errors import VerificationFailed
+from strongroom.container.errors import VerificationFailed
 from strongroom.operations.findings import Finding, remark, wrong
 from strongroom.operations.readiness.backups import BACKUP, Looked, Seen, Want, newest_of
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import zstandard
 
 from strongroom.container import cobblestone
-from strongroom.errors import ConfigError, KeyServiceError, StrongroomError, TargetFull, TargetReadOnly
+from strongroom.errors import ConfigError, KeyServiceError, StrongroomError
 from strongroom.keys import Opener
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
@@ -24,6 +24,7 @@ from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.key_management.diagnose import diagnose
 from strongroom.operations.readiness.libraries import INSTALL
+from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.timestamps import rfc3339
 
 ALGORITHMS, RANDOMNESS, CORES, SWAP = "algorithms", "randomness", "core-dumps", "swap"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.container.digests import value_digest
-from strongroom.errors import VerificationFailed
+from strongroom.container.errors import VerificationFailed
 from strongroom.model import Secret
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.restore.restore import present

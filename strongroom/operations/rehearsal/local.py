@@ -14,8 +14,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from strongroom.errors import NothingSelected, TargetFull, VerificationFailed
+from strongroom.container.errors import VerificationFailed
 from strongroom.model import Secret, Selection
+from strongroom.operations.errors import NothingSelected
 from strongroom.operations.rehearsal.scratch import scratch
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.restore import Choose, Progress, plan_restore, present, restore
@@ -23,6 +24,7 @@ from strongroom.sources import Destination
 from strongroom.sources.batches import batched
 from strongroom.sources.local import LocalStore
 from strongroom.sources.select import matches
+from strongroom.system.errors import TargetFull
 from strongroom.words import plural
 
 NAMED = 5

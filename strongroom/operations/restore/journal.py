@@ -19,8 +19,10 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.errors import StrongroomError, VerificationFailed
+from strongroom.container.errors import VerificationFailed
+from strongroom.errors import StrongroomError
 from strongroom.model import prepare
+from strongroom.system.errors import Conflict
 
 MOST = 10_000
 """Names that are held in memory of each kind; the file has all of them."""
@@ -249,9 +251,9 @@ def _write(path: Path, content: bytes) -> None:
     provisional.rename(path)
 
 
-def _weight(error: StrongroomError) -> tuple[bool, int]:
+def _weight(error: StrongroomError) -> tuple[bool, bool]:
     """What reads back differently is worst; then what was refused; then what others changed meanwhile."""
-    return isinstance(error, VerificationFailed), error.exit_code
+    return isinstance(error, VerificationFailed), not isinstance(error, Conflict)
 
 
 # -- restores that were interrupted ------------------------------------------------

@@ -8,9 +8,10 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from strongroom.errors import DuplicateSecret, EmptySource, Malformed
+from strongroom.container.errors import DuplicateSecret, Malformed
 from strongroom.model import Secret
 from strongroom.sources.document import Document
+from strongroom.sources.errors import EmptySource
 from strongroom.sources.records import BadRecordError
 
 _object = msgspec.json.Decoder(dict[str, Raw]).decode

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
-from strongroom.errors import Conflict, SecretNotFound, StrongroomError, UsageError, VerificationFailed
+from strongroom.container.errors import VerificationFailed
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.restore.journal import Account, Restored
 from strongroom.sources import (
@@ -32,8 +33,10 @@ from strongroom.sources import (
     Settling,
     TellsWriteRights,
 )
+from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.history import concerns_one
 from strongroom.sources.select import matches
+from strongroom.system.errors import Conflict
 
 if TYPE_CHECKING:
     from strongroom.operations.archive.failover import Replicated

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from strongroom.errors import BackupQuarantined
 from strongroom.model import prepare
 from strongroom.operations.archive import quarantine
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.inventory import put_damaged_on_record
 from strongroom.operations.archive.select_backup import Choice, Chooser, Holder
+from strongroom.operations.errors import BackupQuarantined
 from strongroom.operations.identities import openers
 from strongroom.operations.policy_pins import check_target
 from strongroom.operations.restore.journal import (

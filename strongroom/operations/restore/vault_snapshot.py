@@ -18,20 +18,18 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from strongroom.errors import (
-    ConfirmationRequired,
-    SourceError,
-    SourceUnavailable,
-    VerificationFailed,
-    WouldOverwrite,
-)
+from strongroom.container.errors import VerificationFailed
+from strongroom.errors import SourceError
 from strongroom.model import Secret, prepare
+from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.restore.restore import Undo
 from strongroom.sources import Source
+from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.raft import RaftSource
 from strongroom.sources.raft.about import About
 from strongroom.sources.raft.spool import Spool
 from strongroom.sources.raft.whole import WholeSnapshot, gather
+from strongroom.system.errors import WouldOverwrite
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.vault.client import Vault
 from strongroom.vault.failures import (

@@ -16,19 +16,11 @@ from typing import Any
 
 import msgspec
 
+from strongroom.container.errors import FormatError, MissingPiece, VerificationFailed, WrongKey
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest, sign_manifest
 from strongroom.container.reader import Container
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import (
-    FormatError,
-    MissingPiece,
-    QuorumNotMet,
-    RotationContended,
-    StrongroomError,
-    TargetError,
-    VerificationFailed,
-    WrongKey,
-)
+from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import Depth
 from strongroom.operations.archive.catalog import entry_of
 from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
@@ -37,6 +29,7 @@ from strongroom.operations.archive.open import Backup, manifest_bytes
 from strongroom.operations.archive.read_back import Keys, read_back
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.backup.upload import place
+from strongroom.operations.errors import QuorumNotMet, RotationContended
 from strongroom.operations.key_management.exposure import still_opens
 from strongroom.operations.layout import container_name, containers_prefix, manifest_name, successor_of
 from strongroom.operations.rotation.reencrypt_container import reseal, resealed_manifest

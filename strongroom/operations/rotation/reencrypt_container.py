@@ -8,6 +8,7 @@ from msgspec import structs
 
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.check import check_sealed
+from strongroom.container.errors import VerificationFailed
 from strongroom.container.manifest import (
     ContainerEntry,
     Counts,
@@ -20,7 +21,6 @@ from strongroom.container.reader import Container
 from strongroom.container.receipt import sign_receipt
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Pair, write_container
-from strongroom.errors import VerificationFailed
 from strongroom.keys import Recipient
 from strongroom.operations.layout import container_entry, sealed_receipt
 

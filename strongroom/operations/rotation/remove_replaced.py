@@ -9,15 +9,18 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
+from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import Manifest
-from strongroom.errors import MissingPiece, QuorumNotMet, StrongroomError, TargetLocked, UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.quorum import missing_from_quorum
+from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.key_management.exposure import OldVersions, hidden_of, locked_until
 from strongroom.operations.layout import containers_prefix, manifest_name, successor_of
 from strongroom.operations.services import Services
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetLocked
 from strongroom.targets.repaired import copies
 
 

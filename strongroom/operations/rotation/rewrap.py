@@ -14,18 +14,10 @@ from datetime import datetime
 from msgspec import Struct
 
 from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.errors import FormatError, MissingPiece, VerificationFailed, WrongKey
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, unlock
-from strongroom.errors import (
-    FormatError,
-    KeyServiceError,
-    MissingPiece,
-    RotationContended,
-    StrongroomError,
-    TargetError,
-    VerificationFailed,
-    WrongKey,
-)
+from strongroom.errors import KeyServiceError, StrongroomError, TargetError
 from strongroom.keys import Identity, Recipient
 from strongroom.operations.archive.envelopes import (
     Found,
@@ -35,6 +27,7 @@ from strongroom.operations.archive.envelopes import (
 )
 from strongroom.operations.archive.open import carried_record
 from strongroom.operations.archive.write_envelope import lock_envelope, place_envelope, remove_older
+from strongroom.operations.errors import RotationContended
 from strongroom.operations.key_management.usage import is_for
 from strongroom.targets import Target
 

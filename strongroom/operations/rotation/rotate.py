@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
+from strongroom.container.errors import MissingPiece, Tampered
 from strongroom.container.manifest import Manifest, check_receipts, parse_manifest
-from strongroom.errors import ConfigError, MissingPiece, RecordRefused, StrongroomError, Tampered
+from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import prepare
 from strongroom.operations import policy_pins
 from strongroom.operations.archive.locks import lock_until
@@ -27,6 +28,7 @@ from strongroom.operations.rotation.reencrypt import away_from, reencrypt_backup
 from strongroom.operations.rotation.rewrap import Rotation, rewrap_backup
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.shredding import record
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, Step
 from strongroom.targets import Target
 from strongroom.targets.repaired import sound_copy

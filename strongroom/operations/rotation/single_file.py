@@ -16,9 +16,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.container.bundle import BundleReader, BundleWriter
+from strongroom.container.errors import WrongKey
 from strongroom.container.manifest import Manifest, sign_manifest
 from strongroom.container.wrapping import WrappingKey
-from strongroom.errors import Conflict, UsageError, WouldOverwrite, WrongKey
+from strongroom.errors import UsageError
 from strongroom.keys import Recipient
 from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.model import COMMAND, Depth
@@ -30,6 +31,7 @@ from strongroom.operations.layout import container_name, manifest_name, successo
 from strongroom.operations.rotation.reencrypt_container import reseal, resealed_manifest
 from strongroom.operations.rotation.rewrap import Rotation, rewrap_backup
 from strongroom.operations.services import Services
+from strongroom.system.errors import Conflict, WouldOverwrite
 
 RECENT = 100_000
 """How many runs back the files that this installation wrote are looked for."""

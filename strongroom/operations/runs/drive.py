@@ -17,8 +17,8 @@ from contextlib import nullcontext
 from multiprocessing import get_context
 from threading import Thread
 
-from strongroom.errors import StillEnding
 from strongroom.keys.prompting import unasked
+from strongroom.operations.errors import StillEnding
 from strongroom.operations.runs.job import Where, job_of
 from strongroom.operations.runs.process_lock import driving
 from strongroom.operations.runs.steps import perform, recover

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from strongroom.errors import RunFailed, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.operations import recorded_errors
+from strongroom.operations.errors import RunFailed
 from strongroom.state.records import Run, RunState, Step, StepKind, StepRow, StepState, Verdict
 from strongroom.state.store import RunStore
 

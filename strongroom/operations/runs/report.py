@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from strongroom.errors import RecordRefused
 from strongroom.operations import policy_pins, recorded_errors
 from strongroom.operations.runs.job import Ending, Job, is_signed, job_of
 from strongroom.operations.runs.stage import sweep_stage
 from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, Step, StepKind
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from strongroom.errors import ClaimLost, RecordRefused, StrongroomError, TargetUnavailable
+from strongroom.errors import StrongroomError
 from strongroom.operations import policy_pins, recorded_errors
 from strongroom.operations.runs import event_log, waiting
 from strongroom.operations.runs.decide import decide, decide_given_up, exhausted, is_tolerated
@@ -21,8 +21,10 @@ from strongroom.operations.runs.job import Action, is_signed, job_of
 from strongroom.operations.runs.lease_renewal import kept_alive
 from strongroom.operations.runs.report import report
 from strongroom.operations.services import Services
+from strongroom.state.errors import ClaimLost, RecordRefused
 from strongroom.state.outcomes import Needed, StillNeeded
 from strongroom.state.records import Claim, Run, Step, StepKind, StepState, Tally, Ticket, Verdict
+from strongroom.targets.errors import TargetUnavailable
 
 log = logging.getLogger(__name__)
 

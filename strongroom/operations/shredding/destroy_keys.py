@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from strongroom.errors import KeyNotDestroyed, KeyShared, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.keys.destroying import Destroyer, Fate, Standing, attempt
+from strongroom.keys.errors import KeyNotDestroyed
 from strongroom.operations.services import Services
+from strongroom.operations.shredding.errors import KeyShared
 from strongroom.operations.shredding.events import KEY, KeyNow, MeantKey
 from strongroom.operations.shredding.key_versions import Epoch
 from strongroom.operations.shredding.plan import require_alone

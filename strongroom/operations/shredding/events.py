@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from strongroom.container import canonical
 from strongroom.container.certificate import Certificate, CertifiedSigner, require_in_time, require_signer
+from strongroom.container.errors import Malformed
 from strongroom.container.signing import verify
 from strongroom.container.stanza import Stanza
-from strongroom.errors import Malformed
 from strongroom.keys.destroying import Fate
 from strongroom.model import prepare
 from strongroom.operations.shredding.key_versions import Epoch

@@ -13,13 +13,14 @@ from msgspec import Struct
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.errors import RecordRefused, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.keys import allof
 from strongroom.keys.kms import TYPE as KMS
 from strongroom.keys.kms import arn_of
 from strongroom.operations.archive.envelopes import find_all, wrapping_keys
 from strongroom.operations.archive.open import carried_record, manifest_bytes
 from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
 from strongroom.targets import Target
 
 

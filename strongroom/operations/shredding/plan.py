@@ -8,15 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 from msgspec import Struct
 
+from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import Manifest
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import wrap_context
-from strongroom.errors import KeyShared, MissingPiece, NothingSelected
 from strongroom.keys import allof
 from strongroom.keys.destroying import Destroyer, Fate
+from strongroom.operations.errors import NothingSelected
 from strongroom.operations.key_management.usage import READERS, Opens, look_all
 from strongroom.operations.layout import EVERY, base_of
 from strongroom.operations.services import Services
+from strongroom.operations.shredding.errors import KeyShared
 from strongroom.operations.shredding.events import MeantBackup, MeantKey, Witness
 from strongroom.operations.shredding.key_versions import (
     Aside,

@@ -12,7 +12,8 @@ from contextlib import suppress
 import msgspec
 from msgspec import Struct
 
-from strongroom.errors import BackupShredded, FormatError
+from strongroom.container.errors import FormatError
+from strongroom.operations.shredding.errors import BackupShredded
 from strongroom.operations.shredding.events import (
     INTENT,
     KEY,

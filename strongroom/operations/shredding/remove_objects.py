@@ -11,7 +11,8 @@ from datetime import datetime
 
 import msgspec
 
-from strongroom.errors import MissingPiece, StrongroomError, TargetLocked
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import StrongroomError
 from strongroom.operations.archive.envelopes import envelopes_prefix
 from strongroom.operations.key_management.exposure import UNKNOWN, old_versions
 from strongroom.operations.layout import EMERGENCY, containers_prefix, manifest_name
@@ -19,6 +20,7 @@ from strongroom.operations.services import Services
 from strongroom.operations.shredding.events import MeantBackup, TargetNow
 from strongroom.operations.shredding.key_versions import Gone, envelopes_on, is_closed
 from strongroom.targets import Locking, Target
+from strongroom.targets.errors import TargetLocked
 from strongroom.targets.purging import purge
 from strongroom.targets.repaired import copies
 from strongroom.timestamps import rfc3339

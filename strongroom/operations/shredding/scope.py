@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from strongroom.container.stanza import Stanza
-from strongroom.errors import ConfigError, KeyAmbiguous, NotErasable, OnLegalHold, StrongroomError
+from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys.destroying import Destroyer
+from strongroom.keys.errors import KeyAmbiguous
+from strongroom.operations.shredding.errors import NotErasable, OnLegalHold
 from strongroom.words import nearest
 
 CONFIRMER = "recover"

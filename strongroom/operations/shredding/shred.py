@@ -12,10 +12,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from strongroom.container import canonical
-from strongroom.errors import KeyShared, StrongroomError, UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.key_management.usage import READERS
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.destroy_keys import destroy_keys
+from strongroom.operations.shredding.errors import KeyShared
 from strongroom.operations.shredding.events import (
     INTENT,
     LOST,

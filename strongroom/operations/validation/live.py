@@ -14,7 +14,8 @@ from itertools import islice
 
 from msgspec import Struct
 
-from strongroom.errors import DAMAGE, SourceError, StrongroomError
+from strongroom.container.errors import DAMAGE
+from strongroom.errors import SourceError, StrongroomError
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.validation.value_checks import Finding, check
 from strongroom.sources import Lossy, Source

@@ -12,9 +12,10 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
+from strongroom.container.errors import DAMAGE
 from strongroom.container.manifest import Manifest
 from strongroom.container.metadata import read_document
-from strongroom.errors import DAMAGE, SourceError, StrongroomError
+from strongroom.errors import SourceError, StrongroomError
 from strongroom.keys import Identity
 from strongroom.model import Secret, Selection
 from strongroom.operations.archive.open import Backup, ObjectReader, Objects, readable_container

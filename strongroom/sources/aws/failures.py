@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from strongroom.errors import SourceClosed, SourceError, SourceUnavailable
+from strongroom.errors import SourceError
+from strongroom.sources.errors import SourceClosed, SourceUnavailable
 
 CODE_LIMIT = 60
 SKEW_SECONDS = 240.0

@@ -16,13 +16,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from strongroom.errors import SourceChanged, SourceError
+from strongroom.errors import SourceError
 from strongroom.model import Media, Secret, SecretBytes, Version
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.described import Described, described, held, moment
 from strongroom.sources.aws.failures import Invalid, Missing
 from strongroom.sources.aws.secrets import secret_of
 from strongroom.sources.aws.versions import CURRENT, Held, media_of
+from strongroom.sources.errors import SourceChanged
 from strongroom.words import plural
 
 BATCH = 20

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from strongroom.errors import SourceError, SourceUnavailable
+from strongroom.errors import SourceError
 from strongroom.model import Secret
 from strongroom.sources.aws.client import ATTEMPTS, Api
 from strongroom.sources.aws.convention import RESERVED
@@ -19,6 +19,7 @@ from strongroom.sources.aws.failures import Invalid
 from strongroom.sources.aws.losses import Losses
 from strongroom.sources.aws.options import LONGEST_WINDOW, SHORTEST_WINDOW
 from strongroom.sources.aws.secrets import Facts, description_of
+from strongroom.sources.errors import SourceUnavailable
 
 DEFAULT_KEY = "alias/aws/secretsmanager"
 ASLEEP = "rotation is not switched on again (rearm_rotation = true in the source's settings does that)"

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from secrets import token_hex
 from typing import Any
 
-from strongroom.errors import Conflict, SourceError
+from strongroom.errors import SourceError
 from strongroom.model import Secret, Version
 from strongroom.sources import Change, Refuse
 from strongroom.sources.aws.checks import check, check_key, check_place, given
@@ -38,6 +38,7 @@ from strongroom.sources.aws.secrets import (
 from strongroom.sources.aws.trimmings import Trimmings, listed
 from strongroom.sources.aws.versions import CURRENT, PENDING, PREVIOUS, own_id
 from strongroom.sources.history import Refusing, check_expected, on_top
+from strongroom.system.errors import Conflict
 
 REMEMBERED = 10_000
 """Names whose current version is remembered between a look and the write."""

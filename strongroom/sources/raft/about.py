@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from strongroom.errors import Malformed
+from strongroom.container.errors import Malformed
 from strongroom.model import prepare
 
 FORMAT = "strongroom-raft-snapshot-1"

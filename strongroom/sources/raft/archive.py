@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import msgspec
 from msgspec import Struct
 
-from strongroom.errors import Malformed, Tampered, Truncated
+from strongroom.container.errors import Malformed, Tampered, Truncated
 from strongroom.model import prepare
 from strongroom.sources.raft.state import State, scan
 

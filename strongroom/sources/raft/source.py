@@ -9,8 +9,10 @@ from contextlib import suppress
 import msgspec
 from msgspec import Struct
 
-from strongroom.errors import ConfigError, FormatError, SourceError, SourceUnavailable, TargetError, Truncated
+from strongroom.container.errors import FormatError, Truncated
+from strongroom.errors import ConfigError, SourceError, TargetError
 from strongroom.model import Entry, Media, Secret, SecretBytes, Version, prepare
+from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.raft.about import TYPE, About, encode_about, part_name, split_name
 from strongroom.sources.raft.archive import Facts, check_archive
 from strongroom.sources.raft.spool import PART, Place, Spool, Spooling

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from strongroom.container import cobblestone
-from strongroom.errors import MissingPiece
+from strongroom.container.errors import MissingPiece
 from strongroom.model import ObjectInfo
 from strongroom.sources.raft.about import ABOUT
 from strongroom.sources.raft.chunked import Chunked

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from msgspec import Struct
 
-from strongroom.errors import Malformed, Truncated
+from strongroom.container.errors import Malformed, Truncated
 
 LARGEST = 64 << 20
 """Bytes of one entry. Storage takes 1 MiB unless somebody raised that."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from strongroom.errors import Malformed, MissingPiece, NotABackup, Tampered
+from strongroom.container.errors import Malformed, MissingPiece, NotABackup, Tampered
 from strongroom.model import Secret
 from strongroom.sources.raft.about import About, parse_about, split_name
 from strongroom.sources.raft.archive import Facts, check_archive

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from strongroom.errors import SourceClosed, SourceError, SourceUnavailable
+from strongroom.errors import SourceError
+from strongroom.sources.errors import SourceClosed, SourceUnavailable
 from strongroom.vault.failures import Denied, LoginRefused, NotVault, VaultError
 
 GO_ON = (

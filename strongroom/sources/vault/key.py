@@ -7,10 +7,11 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from strongroom.errors import Conflict, SourceError
+from strongroom.errors import SourceError
 from strongroom.sources.vault.explain import GO_ON
 from strongroom.sources.vault.keeping import canonical
 from strongroom.sources.vault.records import DATA, KEY, KeyInfo, Mount
+from strongroom.system.errors import Conflict
 from strongroom.vault.answers import Answer
 from strongroom.vault.client import Vault
 from strongroom.vault.failures import MANY_STRINGS, NO_SPACE, Ambiguous, Refused

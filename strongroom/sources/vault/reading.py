@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from strongroom.errors import SourceChanged
 from strongroom.model import Media, Secret, SecretBytes, Version, VersionState
+from strongroom.sources.errors import SourceChanged
 from strongroom.sources.vault.convention import understood
 from strongroom.sources.vault.records import (
     DATA,

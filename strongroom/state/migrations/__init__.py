@@ -22,8 +22,8 @@ from sqlalchemy import (
     text,
 )
 
-from strongroom.errors import SchemaMismatch
 from strongroom.state import tables
+from strongroom.state.errors import SchemaMismatch
 from strongroom.state.sql import begin_writing
 
 HEAD: Final = "0006"

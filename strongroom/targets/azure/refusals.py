@@ -13,16 +13,10 @@ from typing import Any
 from azure.core.exceptions import AzureError
 from requests.exceptions import RequestException, SSLError
 
-from strongroom.errors import (
-    MissingPiece,
-    StrongroomError,
-    TargetError,
-    TargetFull,
-    TargetGarbled,
-    TargetLocked,
-    TargetReadOnly,
-    TargetUnavailable,
-)
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import StrongroomError, TargetError
+from strongroom.system.errors import TargetFull, TargetReadOnly
+from strongroom.targets.errors import TargetGarbled, TargetLocked, TargetUnavailable
 
 NOT_AZURE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What the library raises at a reply that lacks what the service always says, or says it in another way."""

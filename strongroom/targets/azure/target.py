@@ -12,13 +12,15 @@ from datetime import UTC, datetime
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from strongroom.errors import MissingPiece, StrongroomError, TargetError, TargetLocked, TargetUnavailable
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import StrongroomError, TargetError
 from strongroom.targets import ObjectInfo
 from strongroom.targets.azure import locks
 from strongroom.targets.azure.account import BLOCK_BYTES, Account, Client, canonical_prefix
 from strongroom.targets.azure.blocks import block_size
 from strongroom.targets.azure.locks import Lock
 from strongroom.targets.blocks import checked
+from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.hidden import HiddenVersion, may
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
 from strongroom.targets.place import Place, Placed

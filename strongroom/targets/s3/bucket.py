@@ -8,7 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from strongroom.errors import MissingPiece, TargetError
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import TargetError
 from strongroom.targets.s3.client import Clients
 from strongroom.targets.s3.failures import Unexplained, translated
 from strongroom.targets.s3.options import S3Options

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterable, Iterator
 
-from strongroom.errors import VerificationFailed
+from strongroom.container.errors import VerificationFailed
 from strongroom.words import plural
 
 

@@ -14,15 +14,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from strongroom.errors import (
-    MissingPiece,
-    StrongroomError,
-    TargetError,
-    TargetFull,
-    TargetGarbled,
-    TargetReadOnly,
-)
-from strongroom.errors import TargetUnavailable as Unavailable
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import StrongroomError, TargetError
+from strongroom.system.errors import TargetFull, TargetReadOnly
+from strongroom.targets.errors import TargetGarbled
+from strongroom.targets.errors import TargetUnavailable as Unavailable
 
 FORBIDDEN = 403
 CODE_LIMIT = 60

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from strongroom.errors import MissingPiece, TargetError, TargetLocked
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import TargetError
+from strongroom.targets.errors import TargetLocked
 from strongroom.targets.s3.bucket import Bucket, Head
 
 FOREVER = datetime.max.replace(tzinfo=UTC)

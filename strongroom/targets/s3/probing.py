@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from strongroom.errors import StrongroomError, TargetError, TargetReadOnly
+from strongroom.errors import StrongroomError, TargetError
+from strongroom.system.errors import TargetReadOnly
 from strongroom.targets.probing import Check, Outcome, must_be_refused
 from strongroom.targets.s3.bucket import Bucket, Head
 from strongroom.targets.s3.failures import Contended, Exists

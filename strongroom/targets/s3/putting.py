@@ -15,7 +15,9 @@ from typing import Any
 
 from msgspec import structs
 
-from strongroom.errors import TargetError, TargetUnavailable, VerificationFailed
+from strongroom.container.errors import VerificationFailed
+from strongroom.errors import TargetError
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.s3.bucket import Bucket, Head
 from strongroom.targets.s3.content import checksum, encoded, parts
 from strongroom.targets.s3.failures import Contended, Exists, UploadGone, translated

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from strongroom.errors import MissingPiece, TargetError, TargetGarbled, TargetUnavailable
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import TargetError
+from strongroom.targets.errors import TargetGarbled, TargetUnavailable
 from strongroom.targets.s3.bucket import Bucket
 from strongroom.targets.s3.failures import PastEnd, translated
 from strongroom.targets.s3.putting import DIGEST

@@ -8,7 +8,8 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from strongroom.errors import MissingPiece, TargetGarbled, VerificationFailed
+from strongroom.container.errors import MissingPiece, VerificationFailed
+from strongroom.targets.errors import TargetGarbled
 from strongroom.targets.vault.entries import Entries
 from strongroom.targets.vault.heads import Head, chunk_count, chunk_path, folder_of
 from strongroom.targets.vault.inflight import in_order

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from strongroom.errors import TargetError, TargetFull, TargetReadOnly, TargetUnavailable
+from strongroom.errors import TargetError
+from strongroom.system.errors import TargetFull, TargetReadOnly
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.vault.failures import (
     NO_SPACE,
     TOO_LARGE,

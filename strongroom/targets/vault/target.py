@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import structs
 
-from strongroom.errors import MissingPiece, TargetError, TargetUnavailable
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import TargetError
 from strongroom.targets import ObjectInfo
 from strongroom.targets.blocks import checked
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
 from strongroom.targets.place import Place, Placed
 from strongroom.targets.probing import Check

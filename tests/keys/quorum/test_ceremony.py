@@ -8,7 +8,8 @@ import pickle
 
 import pytest
 
-from strongroom.errors import CeremonyBroken, ShareMistyped, UsageError
+from strongroom.errors import UsageError
+from strongroom.keys.quorum.errors import CeremonyBroken, ShareMistyped
 from strongroom.keys.quorum.gathering import open_together
 from tests.keys.conformance import shown
 from tests.keys.quorum.made import NAMES, begin

@@ -6,7 +6,10 @@ from itertools import combinations
 
 import pytest
 
-from strongroom.errors import (
+from strongroom.errors import StrongroomError
+from strongroom.keys.hpke import HpkeIdentity
+from strongroom.keys.quorum import QuorumIdentity, QuorumRecipient, record
+from strongroom.keys.quorum.errors import (
     QuorumFileWrong,
     ShareForeign,
     ShareMistyped,
@@ -14,10 +17,7 @@ from strongroom.errors import (
     SharesTooFew,
     SharesTooMany,
     SharesWrong,
-    StrongroomError,
 )
-from strongroom.keys.hpke import HpkeIdentity
-from strongroom.keys.quorum import QuorumIdentity, QuorumRecipient, record
 from strongroom.keys.quorum.gathering import Gathering, open_together
 from strongroom.keys.quorum.record import Quorum, fingerprint
 from strongroom.keys.quorum.shares import combine, parse

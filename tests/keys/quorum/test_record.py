@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import ConfigError, QuorumFileWrong
+from strongroom.errors import ConfigError
+from strongroom.keys.quorum.errors import QuorumFileWrong
 from strongroom.keys.quorum.record import decode, load
 from tests.keys.quorum.made import NAMES, made
 

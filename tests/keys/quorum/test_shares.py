@@ -8,7 +8,7 @@ from itertools import count, pairwise
 
 import pytest
 
-from strongroom.errors import ShareMistyped
+from strongroom.keys.quorum.errors import ShareMistyped
 from strongroom.keys.quorum.shares import WORDS, combine, parse, split
 
 

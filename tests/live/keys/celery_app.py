@@ -11,7 +11,7 @@ import msgspec
 from celery import Celery, Task  # type: ignore[import-untyped]
 
 from strongroom.container.stanza import Identity, Stanza
-from strongroom.errors import KeyServiceUnavailable
+from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.pkcs11.pin import PinFile
 from strongroom.keys.pkcs11.session import Token
 from tests.live.keys.stress import CONTEXT, expected, identities

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from strongroom.errors import PinRefused
+from strongroom.keys.errors import PinRefused
 from strongroom.keys.pkcs11 import pins
 from strongroom.keys.pkcs11.pin import PinFile
 from strongroom.keys.pkcs11.provision import next_version

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from strongroom.errors import KeyServiceError, UsageError
+from strongroom.keys.errors import KeyExists, KeyNotFound, PinRefused
+from strongroom.system.errors import WouldOverwrite
 from tests.cli.conftest import stock
 from tests.cli.program import Machine
 from tests.cli.test_quorum import at_table
@@ -61,9 +64,9 @@ def test_a_key_is_made_in_the_hsm_and_seals_without_it_and_opens_with_it(
     machine.ok("backup", "full.sr", "--include-values", "--force", "--recipient", "safe", **sealing)
     done = machine.ok("test-decrypt", "full.sr", "--json")
     assert done.document
-    assert machine.run("hsm", "create", "safe").code == 24
+    assert machine.run("hsm", "create", "safe").failed_with(WouldOverwrite)
     machine.path("hsm.pub").unlink()
-    assert machine.run("hsm", "create", "safe").code == 82
+    assert machine.run("hsm", "create", "safe").failed_with(KeyExists)
 
 
 def test_a_wrong_pin_is_tried_once_over_commands_until_somebody_logs_in(
@@ -74,11 +77,13 @@ def test_a_wrong_pin_is_tried_once_over_commands_until_somebody_logs_in(
     configure(machine, hsm_key(softhsm, name="safe", token="pin-by-command", pin=pin))
 
     first, second = (machine.run("hsm", "list", "safe") for _ in range(2))
-    assert (first.code, second.code) == (78, 78)
+    assert (first.failed_with(PinRefused), second.failed_with(PinRefused)) == (True, True)
     assert "does not take the PIN" in first.err
     assert "is not tried" in second.err
     file_with(pin, PIN)
-    assert machine.run("hsm", "list", "safe").code == 78  # a good one is not tried either, unattended
+    assert machine.run("hsm", "list", "safe").failed_with(
+        PinRefused
+    )  # a good one is not tried either, unattended
 
     code, shown = at_table(
         machine, "hsm", "login", "safe",
@@ -100,7 +105,7 @@ def test_diagnose_says_in_words_what_the_token_has_counted_and_burns_one_try(
     file_with(pin, "CANARY-9999")
 
     first, second = (machine.run("diagnose-backup-encryption") for _ in range(2))
-    assert (first.code, second.code) == (78, 78)
+    assert (first.failed_with(PinRefused), second.failed_with(PinRefused)) == (True, True)
     for done, words in ((first, "does not take the PIN"), (second, "is not tried")):
         said = " ".join((done.out + done.err).split())
         assert words in said
@@ -151,7 +156,7 @@ def test_diagnose_tries_every_key_and_names_what_is_wrong(
         "same": False,
         "both": True,
     }
-    assert done.code == 72
+    assert done.failed_with(KeyNotFound)
     assert all(key["wrap_ms"] > 0 and key["unwrap_ms"] > 0 for key in found.values() if key["opens_here"])
     remarks = [remark for remark in done.document["remarks"] if remark["wrong"]]
     assert remarks == [
@@ -159,7 +164,7 @@ def test_diagnose_tries_every_key_and_names_what_is_wrong(
     ]
 
     shown = machine.run("diagnose-backup-encryption", "--key", "hsm", "--key", "pair", **environment)
-    assert shown.code == 70
+    assert shown.failed_with(KeyServiceError)
     assert "seals and opens" in shown.out
     assert "does not open with what this host has for it" in shown.out
-    assert machine.run("diagnose-backup-encryption", "--key", "none").code == 2
+    assert machine.run("diagnose-backup-encryption", "--key", "none").failed_with(UsageError)

@@ -10,18 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import (
-    ConfigError,
+from strongroom.errors import ConfigError, KeyServiceError
+from strongroom.keys.ec import EcRecipient
+from strongroom.keys.errors import (
     KeyDenied,
     KeyExists,
     KeyNotFound,
-    KeyServiceError,
     KeyServiceUnavailable,
     MechanismMissing,
     PinRefused,
     TokenFull,
 )
-from strongroom.keys.ec import EcRecipient
 from strongroom.keys.pkcs11 import provision
 from strongroom.keys.pkcs11.aes import HsmAesKey, Pkcs11AesIdentity
 from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from strongroom.container.wrapping import WrappingKey, unlock
-from strongroom.errors import (
+from strongroom.errors import KeyServiceError
+from strongroom.keys.errors import (
     KeyDenied,
     KeyDisabled,
     KeyNotFound,
     KeyPendingDeletion,
-    KeyServiceError,
     KeyServiceUnavailable,
     MechanismMissing,
 )

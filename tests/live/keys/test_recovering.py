@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.container.errors import Tampered, WrongKey
 from strongroom.container.stanza import Recipient
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.ec import EcRecipient
@@ -59,7 +60,7 @@ def test_a_wrong_pin_and_a_missing_token_are_told_without_a_traceback(
     wrong = file_with(tmp_path / "wrong", "CANARY-9999")
     for token, said in (("recover-pin", b"PinIncorrect"), ("nowhere", b"NoSuchToken")):
         done = run(path, *arguments[:2], "--token", token, "--pin-file", wrong, "--list")
-        assert done.returncode == 10
+        assert done.returncode == WrongKey.exit_code
         assert said in done.stderr
         assert b"Traceback" not in done.stderr
         assert b"CANARY" not in done.stderr
@@ -73,7 +74,7 @@ def test_an_hsm_and_three_shares_open_what_needs_both(hsm: Hsm, tmp_path: Path) 
 
     done = run(path, *hsm_arguments(hsm, tmp_path), *shares, "--get", "app/0001")
     assert (done.returncode, done.stdout) == (0, VALUE), done.stderr
-    assert run(path, *shares, "--list").returncode == 10
+    assert run(path, *shares, "--list").returncode == WrongKey.exit_code
 
 
 def test_what_vault_answers_to_the_command_that_was_shown_opens(openbao: OpenBao, tmp_path: Path) -> None:
@@ -115,5 +116,5 @@ def test_what_kms_answers_to_the_command_that_was_shown_opens(moto: Moto, tmp_pa
     both = run(path, other, "--answer", others, "--answer", answer, "--jsonl")
     assert (both.returncode, both.stdout.count(VALUE)) == (0, 2)
     wrong = run(path, "--answer", base64.b64encode(bytes(32)).decode(), "--list")
-    assert wrong.returncode == 15
+    assert wrong.returncode == Tampered.exit_code
     assert b"--answer is another key's" in wrong.stderr

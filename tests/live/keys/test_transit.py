@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from strongroom.container.wrapping import WrappingKey, unlock
-from strongroom.errors import (
+from strongroom.keys.errors import (
     KeyDenied,
     KeyNotFound,
     KeyServiceUnavailable,

@@ -13,14 +13,9 @@ from strongroom.cli.shared import render_run
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural
-from strongroom.errors import (
-    BackupOverdue,
-    ConfigError,
-    RunDegraded,
-    StrongroomError,
-    TargetUnavailable,
-    UsageError,
-)
+from strongroom.errors import ConfigError, StrongroomError, UsageError
+from strongroom.operations.errors import BackupOverdue, RunDegraded
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.timestamps import for_people
 from strongroom.words import nearest
 

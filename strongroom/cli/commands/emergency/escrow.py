@@ -65,7 +65,7 @@ def _seal(arguments: Namespace, output: Output) -> None:
 def _open(arguments: Namespace, output: Output) -> None:
     from strongroom.cli.shared.backup_argument import objects_in  # noqa: PLC0415
     from strongroom.cli.shared.opening import explained, open_trusted  # noqa: PLC0415
-    from strongroom.errors import WrongKey  # noqa: PLC0415
+    from strongroom.container.errors import WrongKey  # noqa: PLC0415
     from strongroom.operations.emergency.escrow import put_back  # noqa: PLC0415
 
     if arguments.recipient:

@@ -13,7 +13,9 @@ from msgspec import to_builtins
 
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, fields, plural
-from strongroom.errors import FormatError, LedgerChanged, UsageError
+from strongroom.container.errors import FormatError
+from strongroom.errors import UsageError
+from strongroom.state.errors import LedgerChanged
 
 if TYPE_CHECKING:
     from strongroom.operations.evidence.audit import Audit

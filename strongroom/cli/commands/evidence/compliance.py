@@ -11,7 +11,7 @@ from msgspec import to_builtins
 
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural
-from strongroom.errors import RequirementUnmet
+from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence.compliance import Assessed, Framework, Verdict, assess
 from strongroom.operations.findings import State
 
@@ -54,10 +54,10 @@ def _run(arguments: Namespace, output: Output) -> int:
 def _findings(found: Settings) -> Iterator[Finding]:
     """Yield all that the controls rest on: of the configuration, of the installation, of the record."""
     from strongroom.cli.commands.health.areas import look  # noqa: PLC0415 - the run store
-    from strongroom.errors import StateError  # noqa: PLC0415
     from strongroom.operations.evidence.controls import require  # noqa: PLC0415
     from strongroom.operations.findings import attempted, unknown  # noqa: PLC0415
     from strongroom.operations.health.ledger import RECORD, record  # noqa: PLC0415
+    from strongroom.state.errors import RecordRefused, StateError  # noqa: PLC0415
     from strongroom.wiring.read_only import looking_services  # noqa: PLC0415
 
     now = time.time()
@@ -65,7 +65,7 @@ def _findings(found: Settings) -> Iterator[Finding]:
     yield from look(found, days=30, now=now)[0]
     try:
         services = looking_services(found)
-    except StateError as error:
+    except (StateError, RecordRefused) as error:
         yield unknown(RECORD, error)
         return
     yield from attempted(RECORD, lambda: record(services, found.online, now=now), unknown)

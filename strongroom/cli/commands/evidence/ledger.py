@@ -12,7 +12,11 @@ from msgspec import to_builtins
 from strongroom.cli.parser import Parser
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural, verb
-from strongroom.errors import StateError, TargetUnavailable, UntrustedSigner, UsageError, WarningsRaised
+from strongroom.container.errors import UntrustedSigner
+from strongroom.errors import UsageError
+from strongroom.operations.errors import WarningsRaised
+from strongroom.state.errors import StateError
+from strongroom.targets.errors import TargetUnavailable
 
 if TYPE_CHECKING:
     from strongroom.config import Settings

@@ -140,8 +140,8 @@ COMMANDS = {
         _arguments,
         _alerts,
         "For cron, on any host that reaches the targets: it rests on no beat, broker or worker. Ages come\n"
-        "from the record and from what really lies on the targets. Exit code 0: nothing is wrong; 99:\n"
-        "warnings alone; 41: a target was not looked at; else that of the worst alert: see "
+        "from the record and from what really lies on the targets. Exit code 0: nothing is wrong; 70:\n"
+        "warnings alone; 40: a target was not looked at; else that of the worst alert: see "
         "docs/reference/alerts.md.",
     )
 }

@@ -19,7 +19,7 @@ from strongroom.config import (
     Settings,
 )
 from strongroom.config.remarks import remarks
-from strongroom.errors import StateError, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.operations.findings import Finding, attempted, good, remark, unknown, wrong
 from strongroom.operations.health import catalog, machine
 from strongroom.operations.health import runs as record
@@ -30,6 +30,7 @@ from strongroom.operations.health.policies import Policy
 from strongroom.operations.services import Services
 from strongroom.sources.local import LocalStore
 from strongroom.state.engine import Database
+from strongroom.state.errors import RecordRefused, StateError
 from strongroom.state.records import CatalogEntry
 from strongroom.wiring.alerts import limits
 from strongroom.wiring.database import database_url
@@ -82,7 +83,7 @@ def _known(found: Settings) -> Known | Finding:
         services = looking_services(found)
         return Known(services, policies_now(found, services), kept(services))
     except StrongroomError as error:
-        return wrong(machine.STATE if isinstance(error, StateError) else machine.FILES, error)
+        return wrong(machine.STATE if isinstance(error, StateError | RecordRefused) else machine.FILES, error)
 
 
 def _sizes(known: Known) -> dict[str, int]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from strongroom.cli.commands.runs.runs import cluster_runs
-from strongroom.errors import BrokerUnavailable
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
+from workers.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from strongroom.config import Settings

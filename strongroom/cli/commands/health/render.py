@@ -21,8 +21,9 @@ _COUNTED = {
 def document(findings: Sequence[Finding], **more: Any) -> dict[str, Any]:
     """Return findings for machines."""
     counts = {state.value: sum(one.state is state for one in findings) for state in State}
-    listed = [to_builtins(one) for one in worst_first(findings)]
-    return {**more, "findings": listed, "counts": counts, "exit_code": exit_code(findings)}
+    ordered = worst_first(findings)
+    worst = {"code": ordered[0].code if ordered else "", "exit_code": exit_code(findings)}
+    return {**more, "findings": [to_builtins(one) for one in ordered], "counts": counts, **worst}
 
 
 def of_backups(findings: Sequence[Finding], backups: int) -> Iterator[str]:
@@ -50,7 +51,7 @@ def closing(findings: Sequence[Finding], what: str) -> str:
     said = ", ".join(_COUNTED[state].format(f"{many:,}") for state, many in counted if many)
     well = "nothing is wrong, and all that was asked for was looked at"
     bad = "not well" if any(one.state is State.WRONG for one in findings) else "not all of it is known"
-    worst = f"; exit code {code}" if (code := exit_code(findings)) else ""
+    worst = f"; exit code {code}, {worst_first(findings)[0].code}" if (code := exit_code(findings)) else ""
     return f"{what}: {bad if code else well} ({said or 'nothing to look at'}{worst})."
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.cli.terminal.output import in_line, plural, table
-from strongroom.errors import MailUnavailable, StrongroomError
+from strongroom.errors import StrongroomError
+from strongroom.operations.errors import MailUnavailable
 
 if TYPE_CHECKING:
     from strongroom.operations.alerts.alert_kinds import Alert

@@ -16,7 +16,8 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.numbers import limit
 from strongroom.cli.terminal.output import Output, plural, size, table
-from strongroom.errors import LeftAside, MissingPiece, UntrustedSigner
+from strongroom.container.errors import MissingPiece, UntrustedSigner
+from strongroom.operations.errors import LeftAside
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.timestamps import for_people, if_any
 

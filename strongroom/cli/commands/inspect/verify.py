@@ -18,8 +18,8 @@ from strongroom.cli.shared.inspection import Means
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output
+from strongroom.container.errors import LegacyFormat
 from strongroom.container.kinds import FileKind
-from strongroom.errors import LegacyFormat
 from strongroom.model import Depth
 
 DEPTHS = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED)

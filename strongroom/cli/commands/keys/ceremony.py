@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line
-from strongroom.errors import CeremonyBroken, ShareMistyped, UsageError
+from strongroom.errors import UsageError
+from strongroom.keys.quorum.errors import CeremonyBroken, ShareMistyped
 
 if TYPE_CHECKING:
     from strongroom.keys.quorum.ceremony import Ceremony

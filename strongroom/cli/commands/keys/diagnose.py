@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from strongroom.cli.errors import UnsafeSetup
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, in_line, table
-from strongroom.errors import StrongroomError, UnsafeSetup, UsageError
+from strongroom.errors import StrongroomError, UsageError
 
 if TYPE_CHECKING:
     from strongroom.config import Settings
@@ -142,7 +143,7 @@ COMMANDS = {
         _arguments,
         _diagnose,
         "A random key is wrapped for every configured key, and unwrapped where this host may. No backup is\n"
-        "touched. A key that fails gives its own exit code. Targets are looked through for private keys:\n"
-        "one that lies with the backups, or a key or policy that is set up wrong, gives exit code 64.",
+        "touched. A key that fails gives its exit code. Targets are looked through for private keys:\n"
+        "one that lies with the backups, or a key or policy that is set up wrong, gives exit code 4.",
     )
 }

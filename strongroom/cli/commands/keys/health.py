@@ -14,7 +14,7 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, table
 from strongroom.cli.terminal.progress import counting
-from strongroom.errors import KeyUnproven
+from strongroom.keys.errors import KeyUnproven
 from strongroom.timestamps import for_people, if_any
 
 if TYPE_CHECKING:

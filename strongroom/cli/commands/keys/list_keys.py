@@ -13,7 +13,8 @@ from strongroom.cli.commands.keys.signers import lines as signer_lines
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural, table, verb
 from strongroom.cli.terminal.progress import counting
-from strongroom.errors import KeyStillNeeded, StrongroomError, UsageError
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.operations.errors import KeyStillNeeded
 
 if TYPE_CHECKING:
     from strongroom.config import Settings

@@ -12,7 +12,8 @@ from strongroom.cli.parser import Parser
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, fields, in_line
-from strongroom.errors import ShareForeign, ShareMistyped, ShareRepeated, SharesWrong, UsageError
+from strongroom.errors import UsageError
+from strongroom.keys.quorum.errors import ShareForeign, ShareMistyped, ShareRepeated, SharesWrong
 
 if TYPE_CHECKING:
     from strongroom.keys.quorum.gathering import Gathering

@@ -9,13 +9,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from strongroom.cli.errors import SignersUnsettled
 from strongroom.cli.parser import Parser
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural, table
 from strongroom.container.certificate import Certificate
+from strongroom.container.errors import MissingPiece
 from strongroom.container.signing import fingerprint
-from strongroom.errors import MissingPiece, SignersUnsettled, StrongroomError, UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import roles
 from strongroom.keys.rolelist import RoleKey, read
 

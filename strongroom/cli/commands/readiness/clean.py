@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from strongroom.cli.shared import shred_guard, sources
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import Place
-from strongroom.errors import StrongroomError, WouldOverwrite
+from strongroom.errors import StrongroomError
+from strongroom.system.errors import WouldOverwrite
 
 if TYPE_CHECKING:
     from strongroom.operations.readiness.leftovers import Left

@@ -21,14 +21,8 @@ from strongroom.config import Settings
 from strongroom.config.checks.secrets import secret_files
 from strongroom.container.manifest import Manifest
 from strongroom.container.signing import Signers
-from strongroom.errors import (
-    ConfigError,
-    KeyServiceUnavailable,
-    SourceUnavailable,
-    StateUnavailable,
-    StrongroomError,
-    TargetUnavailable,
-)
+from strongroom.errors import ConfigError, StrongroomError
+from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.model import COMMAND
 from strongroom.operations.archive.select_backup import Chooser, Holder
 from strongroom.operations.findings import Finding, good, remark, wrong
@@ -39,9 +33,12 @@ from strongroom.operations.readiness.backups import Looked, Want
 from strongroom.operations.readiness.destinations import DESTINATION
 from strongroom.operations.readiness.known_damage import damaged
 from strongroom.operations.readiness.libraries import CORE
+from strongroom.sources.errors import SourceUnavailable
+from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import CatalogEntry
 from strongroom.system.deadlines import within
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.shelf import MANIFESTS
 from strongroom.wiring import keys as wired
 

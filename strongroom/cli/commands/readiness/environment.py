@@ -11,7 +11,7 @@ from strongroom.cli.shared import identities, trust
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural, table
-from strongroom.errors import MissingPiece
+from strongroom.container.errors import MissingPiece
 
 if TYPE_CHECKING:
     from strongroom.operations.findings import Finding

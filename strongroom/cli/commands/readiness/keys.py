@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from strongroom.cli.commands.keys.diagnose import tried
 from strongroom.config import PassphraseKey, Pkcs11Key, Settings
+from strongroom.container.errors import DAMAGE, MissingPiece
 from strongroom.container.manifest import Manifest
-from strongroom.errors import DAMAGE, KeyServiceUnavailable, MissingPiece, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
+from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.prompting import unasked
 from strongroom.operations.findings import Finding, State, good, remark, wrong
 from strongroom.operations.key_management.diagnose import Diagnosed
@@ -20,6 +22,7 @@ from strongroom.operations.readiness.backups import OPENS, Looked, opens
 from strongroom.operations.readiness.known_damage import having
 from strongroom.system.deadlines import within
 from strongroom.targets import Target
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.resilient import bare
 from strongroom.wiring import adapters
 from strongroom.wiring import keys as wired
@@ -131,7 +134,7 @@ def opened(newest: Mapping[str, Manifest], looked: Looked, means: Means) -> Iter
         policy: partial(_open, manifest, having(policy, manifest.backup_id, looked), means)
         for policy, manifest in newest.items()
     }
-    for policy, outcome in within(PATIENCE, works).items():
+    for policy, outcome in within(PATIENCE, works, late=lambda _: TargetUnavailable).items():
         found = [wrong(OPENS, outcome)] if isinstance(outcome, StrongroomError) else outcome
         yield from (one.on(policy=policy, backup=newest[policy].backup_id) for one in found)
 

@@ -18,8 +18,9 @@ from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
-from strongroom.errors import RunDegraded, UsageError
+from strongroom.errors import UsageError
 from strongroom.model import Depth, Selection
+from strongroom.operations.errors import RunDegraded
 from strongroom.operations.recovery_objective import Scope, missed
 from strongroom.operations.rehearsal.local import Count, Part, Phase, Phases, look_through, rehearse
 from strongroom.operations.rehearsal.scratch import FOLDER

@@ -20,8 +20,9 @@ from strongroom.cli.terminal.output import Output, encode, fields, plural
 from strongroom.cli.terminal.stopping import Terminated
 from strongroom.container.manifest import Manifest
 from strongroom.durations import measured
-from strongroom.errors import RunDegraded, StrongroomError, UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Depth, Selection
+from strongroom.operations.errors import RunDegraded
 from strongroom.operations.recovery_objective import OBJECTIVES, Scope
 from strongroom.operations.rehearsal.local import Part, Phases
 from strongroom.operations.restore.journal import Restored

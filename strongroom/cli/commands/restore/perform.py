@@ -16,7 +16,9 @@ from strongroom.cli.terminal.failures import as_document
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
-from strongroom.errors import RightMissing, RunDegraded, StrongroomError, VerificationFailed
+from strongroom.container.errors import VerificationFailed
+from strongroom.errors import StrongroomError
+from strongroom.operations.errors import RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.restore.journal import (
     DONE,

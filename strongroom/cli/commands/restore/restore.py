@@ -13,9 +13,11 @@ from strongroom.cli.shared import sources
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output
-from strongroom.errors import NothingSelected, UsageError, WouldOverwrite
+from strongroom.errors import UsageError
 from strongroom.model import Selection
+from strongroom.operations.errors import NothingSelected
 from strongroom.operations.restore.restore import plan_restore
+from strongroom.system.errors import WouldOverwrite
 
 _DRY = "change nothing; name each secret, what would happen to it, and which rights are missing"
 _ALL_NAMES = "name every secret, however many (--json always does)"

@@ -21,11 +21,13 @@ from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, fields, size
 from strongroom.cli.terminal.place import Place
-from strongroom.errors import ConfirmationRequired, NotABackup, UsageError, WrongKey
+from strongroom.container.errors import NotABackup, WrongKey
+from strongroom.errors import UsageError
 from strongroom.keys import Opener
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.archive.select_backup import Choice, Chooser, said
+from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.restore.restore import SNAPSHOT
 from strongroom.timestamps import unique
 

@@ -16,8 +16,10 @@ from strongroom.cli.shared import identity_options
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, encode, plural
-from strongroom.errors import MissingPiece, RunDegraded, RunFailed, StrongroomError, UsageError, WrongKey
+from strongroom.container.errors import MissingPiece, WrongKey
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import COMMAND
+from strongroom.operations.errors import RunDegraded, RunFailed
 from strongroom.state.records import Run
 from strongroom.timestamps import unique
 

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from strongroom.cli.errors import ShredPending
 from strongroom.cli.shared import trust
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural, verb
-from strongroom.errors import ConfirmationRequired, ShredPending, UsageError
+from strongroom.errors import UsageError
+from strongroom.operations.errors import ConfirmationRequired
 from strongroom.timestamps import rfc3339
 
 if TYPE_CHECKING:

@@ -6,13 +6,16 @@ import time
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
+from strongroom.cli.errors import RunEnded
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.settings import run_store, services, settings
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.numbers import limit
 from strongroom.cli.terminal.output import Output, table
-from strongroom.errors import RunEnded, RunFailed, RunNotFound, UsageError
+from strongroom.errors import UsageError
 from strongroom.model import COMMAND
+from strongroom.operations.errors import RunFailed
+from strongroom.state.errors import RunNotFound
 from strongroom.state.records import RunState
 from strongroom.timestamps import for_people, if_any
 

@@ -9,7 +9,8 @@ from strongroom.cli.shared import render_run
 from strongroom.cli.shared.settings import run_store, settings
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output
-from strongroom.errors import ConfigError, MissingPiece, UsageError
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import ConfigError, UsageError
 from strongroom.model import Depth
 from strongroom.words import nearest
 
@@ -121,7 +122,7 @@ COMMANDS = {
         _submit,
         "Exit code 0 means that the run is on record: it is performed even if the broker loses its\n"
         "messages. Where this machine does not reach the state database, the cluster has to answer; if it\n"
-        "does not within 15 s, the exit code is 100. Fails within seconds if the broker is down.\n"
+        "does not within 15 s, the exit code is 70. Fails within seconds if the broker is down.\n"
         "From Python:\n"
         '  from tasks.backup import full_backup; full_backup.delay(policy="weekly-critical").wait()',
     )

@@ -62,7 +62,7 @@ def _problems(error: ConfigProblems) -> dict[str, Any]:
     import msgspec  # noqa: PLC0415
 
     return {
-        "error": {"code": error.code, "exit_code": error.exit_code},
+        "error": {"code": error.code, "family": error.family, "exit_code": error.exit_code},
         "problems": msgspec.to_builtins(error.problems),
     }
 

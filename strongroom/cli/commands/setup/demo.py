@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural, size
+from strongroom.container.errors import VerificationFailed
 from strongroom.durations import measured
-from strongroom.errors import VerificationFailed
 
 if TYPE_CHECKING:
     from strongroom.cli.commands.setup.demo_cluster import Backup

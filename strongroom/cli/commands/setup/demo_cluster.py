@@ -10,7 +10,7 @@ from strongroom.cli.commands.runs.up import log_to
 from strongroom.cli.commands.setup.demo_display import Note, Stages
 from strongroom.cli.commands.setup.demo_place import POLICY, Scratch
 from strongroom.cli.terminal.output import Output
-from strongroom.errors import RunFailed
+from strongroom.operations.errors import RunFailed
 from strongroom.state.records import Replica, Run, RunState, StepKind
 
 if TYPE_CHECKING:

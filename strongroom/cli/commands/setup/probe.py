@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, in_line, plural, table
-from strongroom.errors import ConfigError, RefusalMissing, RightMissing, UsageError
+from strongroom.errors import ConfigError, UsageError
+from strongroom.operations.errors import RefusalMissing, RightMissing
 from strongroom.words import nearest
 
 if TYPE_CHECKING:

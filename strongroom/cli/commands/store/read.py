@@ -17,9 +17,10 @@ from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural, table
 from strongroom.cli.terminal.place import Place
 from strongroom.container.kinds import FileKind
-from strongroom.errors import SecretNotFound, UsageError
+from strongroom.errors import UsageError
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.evidence import access_log as evidence_access_log
+from strongroom.sources.errors import SecretNotFound
 from strongroom.words import meant
 
 if TYPE_CHECKING:

@@ -13,19 +13,14 @@ from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.progress import Advance, counting
+from strongroom.container.errors import SecretTooLarge, VerificationFailed
 from strongroom.container.writer import MAX_VALUES
-from strongroom.errors import (
-    EmptySource,
-    NothingSelected,
-    SecretNotFound,
-    SecretTooLarge,
-    StrongroomError,
-    UsageError,
-    VerificationFailed,
-)
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Rotation, Secret, SecretBytes, Selection
+from strongroom.operations.errors import NothingSelected
 from strongroom.operations.restore.restore import plan_restore
 from strongroom.sources import Source
+from strongroom.sources.errors import EmptySource, SecretNotFound
 
 _EVERY = re.compile(r"([1-9][0-9]{0,4})([dwy])")
 _DAYS = {"d": 1, "w": 7, "y": 365}

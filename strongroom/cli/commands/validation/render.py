@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.shared import sources
 from strongroom.cli.terminal.output import Output, in_line, plural, table
-from strongroom.errors import SecretNotFound, StrongroomError, VerificationFailed
+from strongroom.container.errors import VerificationFailed
+from strongroom.errors import StrongroomError
+from strongroom.sources.errors import SecretNotFound
 
 if TYPE_CHECKING:
     from strongroom.operations.validation.live import Compared, Validated

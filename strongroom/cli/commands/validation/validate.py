@@ -16,12 +16,10 @@ from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
-from strongroom.errors import (
-    EmptySource,
-    NothingSelected,
-    UsageError,
-)
+from strongroom.errors import UsageError
 from strongroom.model import Entry, Selection
+from strongroom.operations.errors import NothingSelected
+from strongroom.sources.errors import EmptySource
 
 if TYPE_CHECKING:
     from strongroom.operations.validation.live import Compared, Validated
@@ -138,6 +136,6 @@ COMMANDS = {
         "Looks at secrets as they are now, and writes nothing: whether each is there, can be read, is not\n"
         "empty, not expired, no placeholder, and what its type says, if that is unmistakable (PEM, JSON,\n"
         "URL). No value is ever shown. Without names or a filter it looks at the whole local store. What is\n"
-        "wrong is exit code 26, or 23 where secrets are missing and that is all. Remarks alone are 0.",
+        "wrong is exit code 11, or 12 where secrets are missing and that is all. Remarks alone are 0.",
     )
 }

@@ -1,0 +1,44 @@
+"""What only the command line reports."""
+
+from __future__ import annotations
+
+from strongroom.errors import Degraded, Refused
+
+
+class UnsafeSetup(Refused):
+    """A key would lie where it is lost, or stolen, together with the backups that it opens."""
+
+    default_hint = "There is no option that allows it: keep the two apart."
+
+
+class RunEnded(Refused):
+    """The run has ended already, so there is nothing to cancel."""
+
+    default_hint = (
+        "A backup that it made stays: see 'strongroom catalog list'. 'strongroom status' shows what runs."
+    )
+
+
+class TargetsUnsound(Degraded):
+    """Everything that was asked for is done, but a target that had to be read is damaged or away."""
+
+    default_hint = (
+        "The result stands. Repair what is damaged: 'strongroom repair --all'. A target that was away is "
+        "brought up to date once it is back."
+    )
+
+
+class ShredPending(Degraded):
+    """Something that should be shredded can still be opened, or nobody could check it."""
+
+    default_hint = (
+        "What was done stays done. The rest is tried again every hour, and by 'strongroom shred --resume'."
+    )
+
+
+class SignersUnsettled(Degraded):
+    """Some backups could not be signed again. They are refused as long as their signer is distrusted."""
+
+    default_hint = (
+        "What is signed again stays. Bring the targets back, then repeat 'strongroom signers resign'."
+    )

@@ -1,0 +1,102 @@
+"""What can go wrong with keys, their files and their key services: HSM, Vault transit, KMS."""
+
+from __future__ import annotations
+
+from strongroom.errors import Alarm, ConfigError, KeyServiceError
+
+
+class KeyFileUnreadable(ConfigError):
+    """The file of a key, a PIN or a share cannot be read, or its content is not whole."""
+
+    default_hint = "No backup is affected. Check the path, or bring the file back from its copy."
+
+
+class KeyFileExposed(ConfigError):
+    """Others on this machine may read a key's file, so Strongroom does not use it."""
+
+    default_hint = "Close the file to others (chmod 600). If somebody may have read it, make a new key."
+
+
+class KeyServiceUnavailable(KeyServiceError):
+    """The key service did not answer, or was unplugged. Trying again can help."""
+
+    transient = True
+    default_hint = "No backup is damaged. Bring the HSM, Vault or KMS back, or use another recipient."
+
+
+class KeyNotFound(KeyServiceError):
+    """The key service answers and has no such key or version."""
+
+    default_hint = "Compare label and version with the recovery kit. Never make a new key in its place."
+
+
+class KeyAmbiguous(KeyServiceError):
+    """Several keys have this label and version. Strongroom does not guess which is right."""
+
+    default_hint = "Give one of them another id in the token, then repeat."
+
+
+class KeyDenied(KeyServiceError):
+    """The key service does not allow this use of the key."""
+
+    default_hint = "No backup is damaged. Have the right granted, then repeat."
+
+
+class KeyDisabled(KeyServiceError):
+    """The key is switched off."""
+
+    default_hint = "No backup is damaged. Switch the key on again, or use another recipient."
+
+
+class KeyPendingDeletion(KeyServiceError):
+    """The key will be deleted soon. What is sealed for it alone cannot be opened after that."""
+
+    default_hint = "Cancel the deletion now, then re-wrap the backups before deleting it."
+
+
+class KeyVersionTooOld(KeyServiceError):
+    """The key service no longer decrypts with this version of the key."""
+
+    default_hint = "Lower the key's minimum version, re-wrap what still needs the old one, then raise it."
+
+
+class PinRefused(KeyServiceError):
+    """The token refused the PIN, or Strongroom did not try it so that the token is not locked."""
+
+    default_hint = "Strongroom does not try it again. Correct the PIN, then log in once by hand."
+
+
+class PinLocked(KeyServiceError):
+    """The token locked its PIN after too many wrong ones."""
+
+    default_hint = "The keys are still there. The token's security officer has to set a new PIN."
+
+
+class MechanismMissing(KeyServiceError):
+    """The token cannot do what this kind of recipient needs."""
+
+    default_hint = "Use another kind of recipient with this token: see docs/how-to/choose-recipients.md."
+
+
+class TokenFull(KeyServiceError):
+    """The token has no room and did not keep the new key."""
+
+    default_hint = "Do not use a key of that name. Make room in the token, then make the key again."
+
+
+class KeyExists(KeyServiceError):
+    """The key exists already. Strongroom never overwrites a key."""
+
+    default_hint = "What is sealed for the key needs it as it is. Take the next version."
+
+
+class KeyNotDestroyed(KeyServiceError):
+    """The key service did not destroy the key."""
+
+    default_hint = "The backups still open. Have the right to destroy granted, or do it by hand, then resume."
+
+
+class KeyUnproven(Alarm):
+    """A key failed its check, or was not proven for too long. Backups may depend on it."""
+
+    default_hint = "Run 'strongroom key-health check', or have the key's custodian answer a challenge."

@@ -1,0 +1,179 @@
+"""What an operation refuses, cannot find, or made less of than was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from strongroom.errors import (
+    Alarm,
+    CannotOpen,
+    Degraded,
+    InstallationError,
+    Missing,
+    Refused,
+    TargetError,
+    Untrusted,
+)
+
+
+class ConfirmationRequired(Refused):
+    """A person has to agree first, and did not."""
+
+    default_hint = "Nothing was changed. Repeat and confirm, or give --force."
+
+
+class KeyStillNeeded(Refused):
+    """A backup that is kept could not be opened without this key."""
+
+    default_hint = (
+        "Nothing was changed. Rotate to another key first ('strongroom rotate'), then retire this one."
+    )
+
+
+class RotationContended(Refused):
+    """Another rotation of the same key ran at the same time. Trying again can help."""
+
+    transient = True
+    default_hint = "Nothing was lost: every backup still opens. Let one rotation end, then repeat the other."
+
+
+class BackupQuarantined(Refused):
+    """The backup was set aside in an incident. Strongroom does not restore from it until it is released."""
+
+    default_hint = (
+        "Restore another one, such as the backup that replaced it. 'strongroom incident release' releases "
+        "this one."
+    )
+
+
+class NothingOpens(CannotOpen):
+    """This machine has no key that opens backups. No backup is affected."""
+
+    default_hint = "Repeat it where the private key, the HSM or the custodians of the policy are."
+
+
+class NothingSelected(Missing):
+    """The filter matches no secret. Nothing was written."""
+
+    default_hint = "Check the filter with 'strongroom list'."
+
+
+class NotCovered(Missing):
+    """No backup holds everything that was asked for."""
+
+    default_hint = "See what there is: 'strongroom catalog list --from-target TARGET'."
+
+
+class QuorumNotMet(TargetError):
+    """Fewer targets or regions hold the backup than the policy demands."""
+
+    default_hint = "There is no new backup; the last good one is untouched. Bring a target back, then retry."
+
+
+class NotYetSeen(Degraded):
+    """The broker has the request, but no worker has answered yet."""
+
+    transient = True
+    default_hint = "See 'strongroom status'. Submitting again makes another run."
+
+
+class RunCancelled(Alarm):
+    """The run was cancelled, and what it had staged was removed. It made no backup."""
+
+    default_hint = "The last good backup is untouched. Begin anew when you are ready."
+
+
+class StillEnding(Degraded):
+    """The run is cancelled, but a process has not let go of a step yet."""
+
+    default_hint = (
+        "Nothing new of it begins, and no good backup is touched. 'strongroom cancel RUN' waits once more; "
+        "a cluster ends it by itself. If the process named is hung, end it: its lease runs out then."
+    )
+
+
+class LeftAside(Degraded):
+    """The result stands, but something that lies beside the backup does not count."""
+
+    default_hint = (
+        "If a rotation wrote it, its older readers are let back on this copy: 'strongroom repair BACKUP' "
+        "brings it from another target. If nobody here wrote it, somebody else writes there: keep it as "
+        "evidence, then remove it. See docs/how-to/symptoms.md."
+    )
+
+
+class KeysOutOfPolicy(Alarm):
+    """A backup opens for keys that its policy does not name, or for a retired key."""
+
+    default_hint = "No backup is damaged. Bring it to the policy's keys: 'strongroom rotate POLICY'."
+
+
+class RequirementUnmet(Alarm):
+    """The configuration or the record does not meet a framework's requirement."""
+
+    default_hint = "Each control says what it lacks. No backup is known to be lost or damaged by that."
+
+
+class RightMissing(Alarm):
+    """A probe shows that a credential lacks a right that it needs."""
+
+    default_hint = "Grant what is named, and no more: ops/ holds policies that fit. Then probe again."
+
+
+class RefusalMissing(Alarm):
+    """A probe shows that a credential can do more than it should."""
+
+    default_hint = "Take away what is named: ops/ holds policies that fit. Then probe again."
+
+
+class BackupOverdue(Alarm):
+    """A backup should have been made by now, and there is none."""
+
+    default_hint = "Fetch the medium, mount it, and run 'strongroom emergency-backup'."
+
+
+class RunFailed(Alarm):
+    """The run ended without a backup. The last good backup is untouched."""
+
+    default_hint = "See 'strongroom status RUN', then run 'strongroom retry'."
+
+
+class RunDegraded(Degraded):
+    """The run made something good, but less than it should have made."""
+
+    default_hint = (
+        "What there is can be restored. See 'strongroom status RUN'; docs/how-to/symptoms.md has each case."
+    )
+
+
+class WarningsRaised(Degraded):
+    """Nothing is broken, but there are warnings that will not stay harmless."""
+
+    default_hint = "Each warning says what to do. No backup is known to be lost or damaged."
+
+
+class MessageRefused(Untrusted):
+    """A message was unsigned, altered, foreign, or from a role that may not send it."""
+
+    default_hint = "Look for the sender: this is either an old worker or an attack."
+
+
+class MailUnavailable(InstallationError):
+    """The mail server did not answer in time. Trying again can help.
+
+    ``missed`` are those who were not told.
+    """
+
+    transient = True
+    default_hint = "No backup is affected. Strongroom sends the same mail later; check [mail] until then."
+
+    def __init__(self, message: str, *, missed: Sequence[str] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.missed = tuple(missed)
+
+
+class MailRefused(MailUnavailable):
+    """The mail server refused the login, the mail, or a recipient of it."""
+
+    transient = False
+    default_hint = "No backup is affected. Correct [mail], or the addresses in alerts.email."

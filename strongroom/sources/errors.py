@@ -1,0 +1,35 @@
+"""What can go wrong with a source, or be missing in it."""
+
+from __future__ import annotations
+
+from strongroom.errors import Missing, SourceError
+
+
+class SourceUnavailable(SourceError):
+    """The source did not answer. Trying again can help."""
+
+    transient = True
+
+
+class SourceClosed(SourceError):
+    """The source refuses the login, or another server answers in its place."""
+
+    default_hint = "Nothing more was tried. Renew the credential or correct the address, then repeat."
+
+
+class SourceChanged(SourceError):
+    """The source changed during the backup. Trying again reads it afresh."""
+
+    transient = True
+
+
+class EmptySource(Missing):
+    """The source holds no secret at all. No backup was written."""
+
+    default_hint = "An empty backup would hide a loss. Check the source."
+
+
+class SecretNotFound(Missing):
+    """There is no secret of that name."""
+
+    default_hint = "See the names with 'strongroom list'."

@@ -1,0 +1,30 @@
+"""What can go wrong with a target."""
+
+from __future__ import annotations
+
+from strongroom.errors import TargetError
+
+
+class TargetUnavailable(TargetError):
+    """The target did not answer. Trying again can help.
+
+    ``retry_after`` is how many seconds the target asked to be left alone for, if it said so.
+    """
+
+    transient = True
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class TargetGarbled(TargetUnavailable):
+    """The object is whole on the target, but its bytes were changed on the way. Trying again can help."""
+
+    default_hint = "Nothing on the target is damaged. Look at what lies between, and use TLS."
+
+
+class TargetLocked(TargetError):
+    """A retention lock protects the object. It cannot be removed or replaced yet."""
+
+    default_hint = "It stays until its lock ends. 'strongroom repair' puts a whole copy beside a damaged one."

@@ -1,0 +1,12 @@
+"""What can go wrong with the broker."""
+
+from __future__ import annotations
+
+from strongroom.errors import InstallationError
+
+
+class BrokerUnavailable(InstallationError):
+    """The broker did not answer. Nothing was submitted."""
+
+    transient = True
+    default_hint = "Start it with 'strongroom up', or run without a broker: 'strongroom backup'."
