@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from strongroom.config import Settings, load_settings
-from strongroom.container.bundle import BundleReader
 from strongroom.container.errors import WrongKey
 from strongroom.container.kinds import HEAD, FileKind, sniff
 from strongroom.container.manifest import Manifest, open_manifest
-from strongroom.container.ranges import FileReader
 from strongroom.container.signing import Signers
 from strongroom.errors import UsageError
 from strongroom.keys import Opener
@@ -31,8 +29,10 @@ from strongroom.operations.archive.unlisted_objects import look_beside, said
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.evidence import access_log
 from strongroom.sources.errors import SecretNotFound
+from strongroom.system.file_reader import FileReader
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from strongroom.targets.errors import TargetUnavailable
+from strongroom.targets.single_file import BundleReader
 
 T = TypeVar("T")
 Identities = str | Path | Opener | Sequence[str | Path | Opener]

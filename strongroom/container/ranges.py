@@ -1,10 +1,8 @@
-"""Reading bytes by range, from memory, a file, or whatever a target offers."""
+"""Reading bytes by range, from memory or whatever else offers it."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 from strongroom.container.errors import Truncated
 from strongroom.words import plural
@@ -30,30 +28,6 @@ class BytesReader:
 
     def read(self, offset: int, length: int) -> bytes:
         return bytes(self._data[offset : offset + length])
-
-
-class FileReader:
-    """A :class:`RangeReader` over a local file; a context manager that closes it.
-
-    ``stat`` is of the file that was opened, whatever has its name by now.
-    """
-
-    def __init__(self, path: Path | str) -> None:
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.stat = os.fstat(self._file)
-        self.size = self.stat.st_size
-
-    def read(self, offset: int, length: int) -> bytes:
-        return os.pread(self._file, length, offset)
-
-    def close(self) -> None:
-        os.close(self._file)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Part:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from strongroom.errors import TargetError
+from strongroom.system import files
 from strongroom.system.errors import TargetFull, TargetReadOnly, WouldOverwrite
 
 Check = Callable[[Path], object]
@@ -32,20 +32,13 @@ def placed(path: Path, *, replace: bool = False, check: Check | None = None) -> 
         TargetFull, TargetReadOnly, TargetError: the file system refused. Nothing is left.
     """
     refuse_existing(path, replace=replace)
-    provisional = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    with _translated(path):
-        descriptor = os.open(provisional, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with _translated(path), os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if check is not None:
-            check(provisional)
-        with _translated(path):
-            _publish(provisional, path, replace=replace)
-    finally:
-        provisional.unlink(missing_ok=True)
+    with translated(path):
+        try:
+            with files.atomic(path, replace=replace, check=check) as file:
+                yield file
+        except FileExistsError:
+            refuse_existing(path, replace=False)
+            raise
 
 
 def write_whole(path: Path, content: bytes, *, replace: bool = False) -> None:
@@ -68,32 +61,9 @@ def refuse_existing(path: Path, *, replace: bool) -> None:
         )
 
 
-def _publish(provisional: Path, path: Path, *, replace: bool) -> None:
-    if replace:
-        provisional.replace(path)
-    else:
-        _link(provisional, path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _link(provisional: Path, path: Path) -> None:
-    try:
-        path.hardlink_to(provisional)  # unlike a rename it never replaces what came meanwhile
-    except FileExistsError:
-        refuse_existing(path, replace=False)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
-            raise
-        refuse_existing(path, replace=False)
-        provisional.rename(path)
-
-
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
+    """Raise what the file system refuses as an error of a target, with a hint."""
     try:
         yield
     except OSError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_PROVISIONAL = re.compile(r"\.[0-9a-f]{16}\.part")
+_PROVISIONAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.part")
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
@@ -38,7 +38,7 @@ def atomic(
         FileExistsError: something is there, and ``replace`` was not given.
     """
     _remove_abandoned(path)
-    provisional, descriptor = _provisional(path, mode)
+    provisional, descriptor = make_provisional(path, mode)
     with os.fdopen(descriptor, "wb") as file:
         try:
             yield file
@@ -49,16 +49,16 @@ def atomic(
             if replace:
                 provisional.replace(path)
             else:
-                _link(provisional, path)
+                link(provisional, path)
             sync(path.parent)
         finally:
             provisional.unlink(missing_ok=True)
 
 
-def _provisional(path: Path, mode: int) -> tuple[Path, int]:
-    """Make a locked file; anew, if somebody took it for abandoned before it was locked."""
+def make_provisional(path: Path, mode: int = 0o600) -> tuple[Path, int]:
+    """Make a locked file beside a path; anew, if somebody took it for abandoned before it was locked."""
     while True:
-        provisional = path.with_name(f".{path.name}.{os.urandom(8).hex()}.part")
+        provisional = path.with_name(provisional_name(path.name))
         descriptor = os.open(provisional, _NEW, mode)
         with contextlib.suppress(OSError):  # no locks on this file system: then nobody removes it
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -67,17 +67,51 @@ def _provisional(path: Path, mode: int) -> tuple[Path, int]:
         os.close(descriptor)
 
 
+def provisional_name(name: str) -> str:
+    """Return a name for what is to have another one when it is whole."""
+    return f".{name}.{os.urandom(8).hex()}.part"
+
+
+def name_of_provisional(name: str) -> str | None:
+    """Return the name that a provisional file is to have, or None of any other file."""
+    match = _PROVISIONAL.fullmatch(name)
+    return match["name"] if match else None
+
+
+def provisional_files(path: Path) -> list[Path]:
+    """Return what writers of a file, alive or dead, have beside it."""
+    try:
+        names = os.listdir(path.parent)  # noqa: PTH208 - names alone are needed
+    except OSError:
+        return []
+    return [path.with_name(name) for name in names if name_of_provisional(name) == path.name]
+
+
+def is_being_written(provisional: Path) -> bool:
+    """Tell whether the writer of a provisional file lives: the kernel drops its lock with it."""
+    try:
+        descriptor = os.open(provisional, _LOOK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return is_locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _remove_abandoned(path: Path) -> None:
     """Remove provisional files whose writers are gone: nobody holds their locks."""
-    for name in os.listdir(path.parent):  # noqa: PTH208 - names alone are needed
-        if name.startswith(f".{path.name}.") and _PROVISIONAL.fullmatch(name, len(path.name) + 1):
-            left = path.with_name(name)
-            with contextlib.suppress(OSError), locked(left, _LOOK, wait=False):
-                left.unlink()
+    for left in provisional_files(path):
+        with contextlib.suppress(OSError), locked(left, _LOOK, wait=False):
+            left.unlink()
 
 
-def _link(provisional: Path, path: Path) -> None:
-    """Give a file its name, unless it is taken: a link fails then, where a rename would replace."""
+def link(provisional: Path, path: Path) -> None:
+    """Give a file its name, unless it is taken: a link fails then, where a rename would replace.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
     try:
         path.hardlink_to(provisional)
     except OSError as error:

@@ -24,7 +24,7 @@ from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.names import check_name, check_prefix, check_range, is_segment
 from strongroom.targets.place import Place, Placed
 from strongroom.targets.probing import Check, of_mode
-from strongroom.targets.provisional import Provisional, leaf_of_provisional, remove_if_abandoned
+from strongroom.targets.provisional import Provisional, remove_if_abandoned
 from strongroom.targets.tree import DIRECTORY, Branch, Found, walk
 from strongroom.words import plural
 
@@ -159,7 +159,7 @@ class DirectoryTarget(Placed):
         check_prefix(prefix)
         removed = 0
         with self._errors(f"sweep {prefix}", writing=True):
-            for found in self._walk(prefix, leaf_of_provisional):
+            for found in self._walk(prefix, files.name_of_provisional):
                 removed += remove_if_abandoned(found.directory, found.leaf)
         return removed
 

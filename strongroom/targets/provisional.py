@@ -5,16 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 
-_NAME = re.compile(r"\.(?P<leaf>.+)\.[0-9a-f]{16}\.part")
+from strongroom.system import files
+
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def leaf_of_provisional(file_name: str) -> str | None:
-    """Return the last segment that a provisional file was meant for, else ``None``."""
-    match = _NAME.fullmatch(file_name)
-    return match["leaf"] if match else None
 
 
 class Provisional:
@@ -27,7 +21,7 @@ class Provisional:
     def __init__(self, directory: int, leaf: str) -> None:
         self._directory = directory
         self._leaf = leaf
-        self._name = f".{leaf}.{os.urandom(8).hex()}.part"
+        self._name = files.provisional_name(leaf)
         self._fd = os.open(self._name, _CREATE, 0o600, dir_fd=directory)
         with contextlib.suppress(OSError):  # no locks on this file system: a sweep then may take it
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,7 +65,7 @@ def remove_if_abandoned(directory: int, file_name: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        if _writer_lives(fd):
+        if files.is_locked(fd):
             return False
         os.unlink(file_name, dir_fd=directory)
     except FileNotFoundError:
@@ -79,13 +73,3 @@ def remove_if_abandoned(directory: int, file_name: str) -> bool:
     finally:
         os.close(fd)
     return True
-
-
-def _writer_lives(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # no locks on this file system
-    return False

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.envelope import parse_detached, write_detached
 from strongroom.container.errors import UntrustedSigner, WrongKey
 from strongroom.container.manifest import parse_manifest
@@ -20,6 +19,7 @@ from strongroom.keys import roles
 from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
 from strongroom.operations.errors import LeftAside
 from strongroom.operations.layout import manifest_name
+from strongroom.targets.single_file import BundleReader, BundleWriter
 from tests.certified import certified
 from tests.cli.conftest import stock
 from tests.cli.program import PASSPHRASE, ROOT, Done, Machine

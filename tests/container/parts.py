@@ -12,7 +12,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from strongroom.container.about import About
-from strongroom.container.bundle import BundleWriter
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.digests import name_hash
 from strongroom.container.manifest import (
@@ -31,6 +30,7 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Sealed, write_container
 from strongroom.model import Secret, SecretBytes, Version
 from strongroom.operations.layout import container_entry
+from strongroom.targets.single_file import BundleWriter
 from tests.certified import certified
 
 NAME_KEY = bytes(range(32))

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from strongroom.container.bundle import BundleReader
 from strongroom.model import Entry
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup.single_file import backup_to_file
@@ -17,6 +16,7 @@ from strongroom.operations.restore.restore import chosen, restore
 from strongroom.sources.aws import AwsSource
 from strongroom.sources.aws.trimmings import ASLEEP
 from strongroom.targets.directory import DirectoryTarget
+from strongroom.targets.single_file import BundleReader
 from tests.live import aws_account
 from tests.live.moto import Moto
 from tests.operations.world import World, make_world

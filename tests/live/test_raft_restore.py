@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.container.bundle import BundleReader
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.errors import SourceError
 from strongroom.keys.keyfile import KeyFileIdentity
@@ -17,6 +16,7 @@ from strongroom.operations.archive.open import open_backup
 from strongroom.operations.restore.undo import undo_into
 from strongroom.operations.restore.vault_snapshot import Outcome, keep
 from strongroom.sources.errors import SourceUnavailable
+from strongroom.targets.single_file import BundleReader
 from strongroom.vault.client import Vault
 from strongroom.vault.connection import Connection
 from strongroom.vault.login import TokenFile

@@ -9,7 +9,6 @@ from typing import Self
 
 import pytest
 
-from strongroom.container.bundle import BundleReader
 from strongroom.errors import SourceError
 from strongroom.model import Entry, Media, Secret, SecretBytes, Version, VersionState
 from strongroom.operations.archive.open import open_backup
@@ -20,6 +19,7 @@ from strongroom.sources import Change
 from strongroom.sources.vault import VaultSource, listing, reading
 from strongroom.sources.vault.writing import TIMES
 from strongroom.state.records import RunState
+from strongroom.targets.single_file import BundleReader
 from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao, dev_server
 from tests.live.vault_parts import READ, RESTORE, shipped, source_of, with_policies

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.bundle import BundleReader
 from strongroom.model import COMMAND
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.state.records import RunState, StepKind, Ticket
 from strongroom.system.errors import WouldOverwrite
 from strongroom.targets.directory import DirectoryTarget
+from strongroom.targets.single_file import BundleReader
 from tests.operations.world import World, make_world, names_on
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from strongroom.container.bundle import BundleReader
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import UsageError
 from strongroom.keys.keyfile import KeyFileIdentity
@@ -20,6 +19,7 @@ from strongroom.operations.key_management.usage import Survey, recipient_key, su
 from strongroom.operations.rotation.rewrap import Rotation
 from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
 from strongroom.operations.services import Services
+from strongroom.targets.single_file import BundleReader
 from tests.operations.world import World, make_world
 
 NEW = KeyFileIdentity(os.urandom(32))

@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from strongroom.container.bundle import BundleReader
 from strongroom.errors import SourceError
 from strongroom.model import Entry, Selection
 from strongroom.operations.archive.open import open_backup
@@ -30,6 +29,7 @@ from strongroom.sources.memory import MemoryStore
 from strongroom.state.errors import RecordRefused
 from strongroom.system.forking import may_fork
 from strongroom.targets.directory import DirectoryTarget
+from strongroom.targets.single_file import BundleReader
 from tests.operations.world import World, made_up, make_world
 
 pytestmark = [

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.errors import MissingPiece, UntrustedSigner
 from strongroom.container.manifest import Manifest, sign_manifest
 from strongroom.container.signing import Signer, Signers
@@ -24,6 +23,7 @@ from strongroom.operations.rotation.rewrap import Rotation
 from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
+from strongroom.targets.single_file import BundleReader, BundleWriter
 from tests.certified import certified
 from tests.operations.rotating import MANIFEST_ROLES
 from tests.operations.world import World, make_world

@@ -11,7 +11,6 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from strongroom.container.bundle import BundleReader
 from strongroom.container.errors import FormatError
 from strongroom.container.metadata import read_document
 from strongroom.container.ranges import BytesReader
@@ -20,6 +19,7 @@ from strongroom.keys.allof import with_all_of
 from strongroom.keys.ec import EcIdentity
 from strongroom.model import Secret
 from strongroom.operations.archive.open import open_backup
+from strongroom.targets.single_file import BundleReader
 from tests.reader import reader
 from tests.reader.backups import KEYS, Made, Maker
 from tests.recover.families import family

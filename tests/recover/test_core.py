@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.bundle import BundleReader
 from strongroom.container.errors import FormatError
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.operations.errors import LeftAside
+from strongroom.targets.single_file import BundleReader
 from tests.forgeries.genuine import genuine
 from tests.forgeries.voices import write_directory, write_keys
 from tests.recover.families import FAMILIES

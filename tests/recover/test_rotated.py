@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.envelope import parse_detached, write_detached
 from strongroom.container.signing import Signers
@@ -23,6 +22,7 @@ from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.incident.re_sign import resign_backup
 from strongroom.operations.rotation.rewrap import Rotation
 from strongroom.operations.rotation.single_file import rewrap_file
+from strongroom.targets.single_file import BundleReader, BundleWriter
 from tests.certified import certified
 from tests.operations.rotating import MANIFEST_ROLES
 from tests.operations.world import World, made_up, make_world

@@ -10,13 +10,14 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from strongroom.cli.terminal.place import Place
-from strongroom.container.bundle import BundleReader
 from strongroom.container.errors import MissingPiece
 from strongroom.container.kinds import HEAD, FileKind, sniff
-from strongroom.container.ranges import FileReader, RangeReader
+from strongroom.container.ranges import RangeReader
 from strongroom.errors import TargetError, UsageError
 from strongroom.operations.archive.open import Objects
+from strongroom.system.file_reader import FileReader
 from strongroom.targets.errors import TargetUnavailable
+from strongroom.targets.single_file import BundleReader
 from strongroom.words import nearest
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from glob import escape
 from pathlib import Path
 from stat import S_ISREG
 
-from strongroom.container.bundle import BundleReader
 from strongroom.container.errors import MissingPiece, NotABackup
 from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
@@ -22,6 +21,7 @@ from strongroom.operations.archive.open import backup_ids, read_manifest
 from strongroom.operations.services import Services
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import CatalogEntry
+from strongroom.targets.single_file import BundleReader
 
 SUPERSEDED = ".superseded"
 """How the name of a file ends that was sealed anew in its place and kept beside that."""

@@ -12,7 +12,6 @@ from itertools import islice
 
 from msgspec import Struct
 
-from strongroom.container.bundle import BundleReader
 from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest
 from strongroom.operations.archive.envelopes import Aside, find_newest, wrapping_keys
@@ -20,6 +19,7 @@ from strongroom.operations.errors import LeftAside
 from strongroom.operations.layout import manifest_name
 from strongroom.targets.repaired import Objects, copies, sound_copy
 from strongroom.targets.shelf import MANIFESTS, Shelf, backup_of, held_to_name
+from strongroom.targets.single_file import BundleReader
 from strongroom.words import plural
 
 

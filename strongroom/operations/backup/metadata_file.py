@@ -13,13 +13,13 @@ from pathlib import Path
 
 from strongroom.container.errors import DuplicateSecret, VerificationFailed
 from strongroom.container.metadata import DocumentAbout, Written, check_document, write_document
-from strongroom.container.ranges import FileReader
 from strongroom.model import COMMAND, Entry, Secret, Selection
 from strongroom.operations.errors import NothingSelected
 from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.select import matches
 from strongroom.system.atomic_file import placed
+from strongroom.system.file_reader import FileReader
 from strongroom.timestamps import rfc3339, unique
 
 BATCH = 1000

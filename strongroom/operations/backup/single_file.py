@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from strongroom.container.bundle import BundleWriter, is_being_written, provisional_files
 from strongroom.container.manifest import Manifest
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import StrongroomError, UsageError
@@ -29,6 +28,8 @@ from strongroom.operations.runs.submit import submit
 from strongroom.operations.services import Pinned, Services
 from strongroom.sources import Source
 from strongroom.state.records import Run, RunKind, RunState, Spec, StepKind, StepState
+from strongroom.system.files import is_being_written, provisional_files
+from strongroom.targets.single_file import BundleWriter
 from strongroom.words import spelled_out
 
 TARGET = "file"

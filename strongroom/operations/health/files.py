@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from strongroom.container.bundle import BundleReader
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
@@ -19,6 +18,7 @@ from strongroom.operations.health.replicas import sound
 from strongroom.operations.key_management.usage import look_all
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
+from strongroom.targets.single_file import BundleReader
 
 
 def written(services: Services) -> list[CatalogEntry]:

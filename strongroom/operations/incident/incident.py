@@ -14,7 +14,6 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.bundle import BundleReader
 from strongroom.container.errors import MissingPiece
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError, StrongroomError
@@ -38,6 +37,7 @@ from strongroom.operations.runs.submit import Submitted
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import CatalogEntry
 from strongroom.targets.repaired import Objects
+from strongroom.targets.single_file import BundleReader
 from strongroom.timestamps import rfc3339
 
 

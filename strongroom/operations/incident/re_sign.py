@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.certificate import require_trusted
 from strongroom.container.envelope import write_detached
 from strongroom.container.errors import DAMAGE, FormatError, MissingPiece, UntrustedSigner
@@ -34,6 +33,7 @@ from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Target
 from strongroom.targets.repaired import Objects, put_beside, sound_copy
+from strongroom.targets.single_file import BundleReader, BundleWriter
 
 
 class Rests(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec import Struct
 
 from strongroom.container import canonical
-from strongroom.container.bundle import BundleReader
 from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Recipient, Stanza
@@ -23,6 +22,7 @@ from strongroom.operations.archive.open import carried_record, read_manifest
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry, RecipientPin
 from strongroom.targets.repaired import Objects
+from strongroom.targets.single_file import BundleReader
 
 READERS = 8
 """Targets answer slowly, and independently: so many backups are looked at together."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from strongroom.container.bundle import is_being_written
 from strongroom.operations.rehearsal.scratch import FOLDER, dead
 from strongroom.operations.runs import process_lock
+from strongroom.system.files import is_being_written
 
 if TYPE_CHECKING:
     from strongroom.state.records import Run

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from strongroom.container.about import About
-from strongroom.container.bundle import BundleWriter
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.digests import name_hash
 from strongroom.container.manifest import (
@@ -34,6 +33,7 @@ from strongroom.model import Entry
 from strongroom.operations.layout import container_entry, container_name, manifest_name, sealed_receipt
 from strongroom.operations.restore.restore import Undo
 from strongroom.sources import Source
+from strongroom.targets.single_file import BundleWriter
 from strongroom.timestamps import rfc3339, unique
 
 

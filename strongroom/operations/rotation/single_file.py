@@ -15,7 +15,6 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.errors import WrongKey
 from strongroom.container.manifest import Manifest, sign_manifest
 from strongroom.container.wrapping import WrappingKey
@@ -32,6 +31,7 @@ from strongroom.operations.rotation.reencrypt_container import reseal, resealed_
 from strongroom.operations.rotation.rewrap import Rotation, rewrap_backup
 from strongroom.operations.services import Services
 from strongroom.system.errors import Conflict, WouldOverwrite
+from strongroom.targets.single_file import BundleReader, BundleWriter
 
 RECENT = 100_000
 """How many runs back the files that this installation wrote are looked for."""

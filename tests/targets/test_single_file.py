@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.container.bundle import BundleReader, BundleWriter
 from strongroom.container.errors import MissingPiece, NotABackup, Tampered, VerificationFailed
 from strongroom.container.kinds import FileKind, sniff
 from strongroom.errors import TargetError
 from strongroom.system.errors import TargetReadOnly, WouldOverwrite
+from strongroom.targets.single_file import BundleReader, BundleWriter
 
 
 def put(bundle: BundleWriter, name: str, content: bytes) -> bool:
