@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
@@ -131,6 +131,15 @@ def section_of(page: str, title: str) -> str:
     """Return a section of a page under docs/how-to."""
     text = (ROOT / "docs" / "how-to" / page).read_text()
     return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def tutorial(page: str, *, but: Collection[str] = ()) -> str:
+    """Return all that a tutorial says to type, but for what some of its sections say."""
+    text = (ROOT / "docs" / "tutorial" / page).read_text()
+    _, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
+    kept = [section for section in sections if section.partition("\n")[0] not in but]
+    assert len(kept) == len(sections) - len(but)
+    return "\n".join(re.findall(r"```sh\n(.*?)```", "\n".join(kept), flags=re.DOTALL))
 
 
 def typed(machine: Machine, text: str, places: Mapping[str, str | Path]) -> Done:

@@ -1,0 +1,45 @@
+"""The tutorials, typed from their first line to their last."""
+
+from __future__ import annotations
+
+from tests.cli.program import ROOT, Machine
+from tests.journeys.house import tutorial, typed
+
+
+def reader(machine: Machine) -> Machine:
+    """Return somebody who begins: nothing is set but the home directory."""
+    machine.env.pop("STRONGROOM_STATE_DIR", None)
+    machine.env["STRONGROOM_OPS"] = str(ROOT / "ops")
+    return machine
+
+
+def test_the_first_tutorial_backs_a_secret_up_loses_it_and_restores_it(machine: Machine) -> None:
+    lines = tutorial("first-backup.md", but=("Install Strongroom",))
+    done = typed(reader(machine), lines, {})
+    assert (done.code, done.out.endswith("tok-4711")) == (0, True), done
+    for words in ("depth: digest", "every secret was decrypted", "1 secret created"):
+        assert words in done.out
+
+
+def test_the_third_tutorial_loses_a_region_and_the_machine_and_restores_everything(machine: Machine) -> None:
+    done = typed(reader(machine), tutorial("lose-a-region.md"), {})
+    assert done.code == 0, done
+    for words in (
+        "done: a good backup on every target",
+        "exit code ",
+        "3 secrets created",
+        "Nothing is wrong",
+    ):
+        assert words in done.out, words
+    *_, by_recover = done.out.rpartition("Nothing is wrong")
+    assert "PAYMENTS_API_KEY" in by_recover
+    assert "degraded" in done.out
+
+
+def test_the_six_lines_of_the_readme_keep_a_token_and_bring_it_back(machine: Machine) -> None:
+    _, _, section = (ROOT / "README.md").read_text().partition("\n## Use it\n")
+    lines = section.partition("```sh\n")[2].partition("```")[0]
+    assert len(lines.splitlines()) == 6
+    machine.env["TOKEN"] = "CANARY-token"
+    done = typed(reader(machine), lines + "strongroom get PAYMENTS_API_KEY --show-value\n", {})
+    assert (done.code, done.out.endswith("CANARY-token")) == (0, True), done
