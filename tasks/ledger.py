@@ -34,5 +34,5 @@ def publish() -> int:
                 "ledger-head-amiss", extra={"target": place.target, "why": place.missed or place.doubt}
             )
         if place.follows is not None:
-            log.error("ledger-begins-anew", extra={"target": place.target, "before": place.follows.event})
+            log.error("ledger-began-again", extra={"target": place.target, "before": place.follows.event})
     return sum(place.new for place in done.places)

@@ -34,7 +34,7 @@ class StrongroomTask(Task):  # type: ignore[misc]
     """Late acknowledgement, no results, bounded time, and nothing foreign in an exception.
 
     A transient failure (``StrongroomError.transient``) and a killed process are tried again
-    at most twice; then the task has failed. One that kills whoever takes it thus stops. Its
+    at most twice; then the task has failed. One that kills each worker thus stops. Its
     step is not lost, since reconcile counts starts and sends it again.
     """
 

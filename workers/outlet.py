@@ -20,14 +20,14 @@ from workers.alarm import Alarm
 LIMIT: Final = 10 * 1024 * 1024
 KEPT: Final = 5
 LONGEST: Final = 256 * 1024
-"""Bytes of the longest line: one without an end is cut, not gathered for ever."""
+"""Bytes of the longest line: one without an end is cut, not gathered without end."""
 ERRORS: Final = frozenset({"error", "critical"})
 
 OnLine = Callable[[dict[str, Any]], None]
 
 
 class LogFile:
-    """A file of lines that begins anew past ``limit`` bytes; the ``kept`` before it are numbered.
+    """A file of lines that begins again past ``limit`` bytes; the ``kept`` before it are numbered.
 
     A full disk costs lines, never the cluster.
     """
@@ -66,7 +66,7 @@ class Outlet:
         name: the process.
         file: what its lines are written to.
         alarm: what wakes when there is something to read.
-        on_line: is told of each line that is of our own logging.
+        on_line: called with each line that is of our own logging.
     """
 
     def __init__(self, name: str, file: LogFile, *, alarm: Alarm, on_line: OnLine) -> None:

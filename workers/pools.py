@@ -24,7 +24,7 @@ class Pool(Struct, frozen=True, kw_only=True):
 
     Prefork: a task past it is interrupted, and its process killed a minute later. Threads
     cannot be interrupted: the worker process exits, the supervisor starts it again, and
-    reconcile hands its steps out anew.
+    reconcile hands its steps out again.
     """
 
     role: str

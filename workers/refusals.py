@@ -22,10 +22,10 @@ T = TypeVar("T")
 Record = Callable[..., None]
 EVENT: Final = "message-refused"
 QUIET_SECONDS: Final = 1.0
-"""Between two events for one reason. Whoever floods the broker must not fill the database
+"""Between two events for one reason. A flood of messages must not fill the database
 too: what came in between is in the next event's count."""
 MOST_REASONS: Final = 100
-"""How many reasons are told apart: whoever makes up ever new ones must not fill memory either."""
+"""How many reasons are counted apart: an attacker who invents new ones must not fill memory either."""
 OTHER: Final = "a message refused for one of many reasons"
 
 

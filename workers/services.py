@@ -20,7 +20,7 @@ class PerProcess:
     """Builds services once a process and closes them at its end.
 
     A connection or file handle that crosses a fork is shared by two processes that do not
-    know of each other; a process id that changed therefore means: build anew. So does a changed
+    know of each other; a process id that changed therefore means: build again. So does a changed
     list of signers: one that leaked must not be believed until somebody restarts the workers.
     """
 

@@ -52,7 +52,7 @@ class Cluster:
         ephemeral: use the stand-in broker that keeps nothing.
         pools: which pools to run.
         log_folder: where each process's output goes; to ours if left out.
-        on_line: is told of each line that a process logs, if it goes to a folder.
+        on_line: called with each line that a process logs, if it goes to a folder.
     """
 
     def __init__(

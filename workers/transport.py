@@ -108,7 +108,7 @@ def _mistyped(instead: Callable[[], None] = lambda: None) -> Iterator[None]:
 
 
 class StrictQoS(QoS):  # type: ignore[misc, unused-ignore]
-    """Hands out again only what is a message: whoever writes to Redis chose what waits there.
+    """Hands out again only what is a message: an attacker who writes to Redis chose what waits there.
 
     They may also have put something of another type where acknowledgements are kept. Redis refuses each
     command then; work goes on without them, and the run record sends again what got lost.
@@ -164,7 +164,7 @@ class StrictChannel(Channel):  # type: ignore[misc, unused-ignore]
                 case None | []:
                     raise Empty
                 case _:  # a server that is no Redis
-                    StrictTransport.refuse(MessageRefused("an answer of the broker that is none"))
+                    StrictTransport.refuse(MessageRefused("an answer that no broker gives"))
             return True
         finally:
             self._in_poll = False

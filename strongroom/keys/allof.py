@@ -32,7 +32,7 @@ Legs = tuple[tuple[Stanza, ...], ...]
 
 
 class AllOfRecipient(KeyHolder):
-    """Seals for the holders of one key of every leg.
+    """Seals to the holders of one key of every leg.
 
     Args:
         legs: for each leg its recipients, any one of which opens it.
@@ -90,7 +90,7 @@ class AllOfRecipient(KeyHolder):
 
 
 class AllOfIdentity(KeyHolder):
-    """Opens with whatever is at hand, if that opens every leg."""
+    """Opens with the identities of this host, if they open every leg."""
 
     __slots__ = ("_identities",)
 

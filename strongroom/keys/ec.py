@@ -145,7 +145,7 @@ class EcPublicKey(Struct, frozen=True):
 
 
 class EcRecipient(KeyHolder):
-    """Seals for the holder of an HSM's private key.
+    """Seals to the holder of an HSM's private key.
 
     Args:
         key: the key's label in the token, with which people find it.

@@ -49,7 +49,7 @@ class KeyDisabled(KeyServiceError):
 
 
 class KeyPendingDeletion(KeyServiceError):
-    """The key will be deleted soon. What is sealed for it alone cannot be opened after that."""
+    """The key will be deleted soon. What is sealed to it alone cannot be opened after that."""
 
     default_hint = "Cancel the deletion now, then re-wrap the backups before deleting it."
 
@@ -87,7 +87,7 @@ class TokenFull(KeyServiceError):
 class KeyExists(KeyServiceError):
     """The key exists already. Strongroom never overwrites a key."""
 
-    default_hint = "What is sealed for the key needs it as it is. Take the next version."
+    default_hint = "Backups sealed to the key need it as it is. Take the next version."
 
 
 class KeyNotDestroyed(KeyServiceError):

@@ -43,7 +43,7 @@ _WORDS = {Kem.XWING: "hybrid post-quantum", Kem.X25519: "X25519, not post-quantu
 
 
 class HpkeRecipient(KeyHolder):
-    """Seals for the holder of a private key."""
+    """Seals to the holder of a private key."""
 
     __slots__ = ("_seal", "label", "public")
 

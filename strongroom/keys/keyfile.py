@@ -47,7 +47,7 @@ def _key_id(key: bytes) -> bytes:
 
 
 class KeyFileRecipient(KeyHolder):
-    """Seals for whoever has a key file."""
+    """Seals to a key file."""
 
     __slots__ = ("_id", "_key", "_random", "label")
 
@@ -65,7 +65,7 @@ class KeyFileRecipient(KeyHolder):
         return f"{TYPE}:{self._id}"
 
     def describe(self) -> str:
-        return f"whoever has the key file {f'`{self.label}`' if self.label else self._id}"
+        return f"anyone with the key file {f'`{self.label}`' if self.label else self._id}"
 
     def wrap(self, key: bytes, *, context: bytes) -> Stanza:
         # The id says which key opens a copy, so that those of a leaked one can be looked for.

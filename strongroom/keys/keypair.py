@@ -99,7 +99,7 @@ class PublicKey(Struct, frozen=True):
         try:
             return _public_handle(self.kem, self.raw)
         except ValueError:
-            raise ConfigError("the public key is none that can be used", hint=_AGAIN) from None
+            raise ConfigError("the public key cannot be used", hint=_AGAIN) from None
 
 
 def private_handle(kem: Kem, seed: bytes) -> PrivateHandle:

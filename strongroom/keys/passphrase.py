@@ -36,7 +36,7 @@ def fingerprint(label: str) -> str:
 
 def describe(label: str) -> str:
     """Say in words who can open."""
-    return f"whoever knows the passphrase `{label}`" if label else "whoever knows the passphrase"
+    return f"anyone who knows the passphrase `{label}`" if label else "anyone who knows the passphrase"
 
 
 def is_short(passphrase: str) -> bool:
@@ -72,7 +72,7 @@ class _Keys:
 
 
 class PassphraseRecipient(KeyHolder):
-    """Seals for whoever knows a passphrase.
+    """Seals to a passphrase.
 
     Args:
         salt: of the key derivation, 32 bytes; made fresh for each object. All wraps of one

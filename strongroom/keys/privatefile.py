@@ -41,7 +41,7 @@ def write_line(path: Path, *, kind: str, variety: str, content: bytes) -> None:
     except FileExistsError:
         raise UsageError(
             f"'{path}' exists, and a key is never overwritten",
-            hint="What was sealed for it could not be opened any more. Give another name.",
+            hint="What was sealed to it could not be opened any more. Give another name.",
         ) from None
     except OSError as error:
         raise UsageError(f"'{path}' cannot be written: {error.strerror}", hint="Check the path.") from None

@@ -26,7 +26,7 @@ LIMIT = 1024 * 1024
 
 
 class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One version of a role's signing key, with its certificate; times RFC 3339, empty if there is none.
+    """One version of a role's signing key, with its certificate; times RFC 3339, or empty.
 
     ``announced``: others shall know it before it signs. ``until``: nothing that is made later
     counts. ``distrusted``: since when nothing of it counts at all, with the ``reason``.
@@ -61,7 +61,7 @@ class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 
 class Listed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The installation's public key (hex, empty if there is none yet), and every role's keys, the oldest
+    """The installation's public key (hex, empty before there is one), and every role's keys, the oldest
     version first."""
 
     installation: str = ""

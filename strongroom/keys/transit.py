@@ -161,7 +161,7 @@ class TransitKey:
     def _nonsense(self) -> KeyServiceError:
         return KeyServiceError(
             f"{self.describe()} gives an answer that Vault does not give",
-            hint="No backup is damaged. Look who answers at that address; another recipient opens.",
+            hint="No backup is damaged. Check who answers at that address; another recipient opens.",
         )
 
     def _missing(self) -> KeyNotFound:
@@ -201,7 +201,7 @@ class TransitRecipient(KeyHolder):
         return f"{TYPE}:{hashlib.sha256(_ID_LABEL + self._transit.place.encode()).hexdigest()}"
 
     def describe(self) -> str:
-        return f"whoever may decrypt with {self._transit.describe()}"
+        return f"anyone who may decrypt with {self._transit.describe()}"
 
     def wrap(self, key: bytes, *, context: bytes) -> Stanza:
         """Wrap a 32-byte key under the key's newest version. Raises KeyServiceError."""

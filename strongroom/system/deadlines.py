@@ -55,5 +55,5 @@ def _do(queue: SimpleQueue[tuple[str, T | BaseException]], name: str, work: Call
 def _late(seconds: float, error: Late) -> StrongroomError:
     return error(
         f"no answer within {seconds:g} s",
-        hint="Look whether it is reached at all. The others are not held up.",
+        hint="Check whether it can be reached at all. The others went on.",
     )

@@ -123,7 +123,7 @@ def _passphrase(key: PassphraseKey, ask: Ask | None) -> str:
     if ask is not None:
         return ask.passphrase()
     raise ConfigError(
-        "a passphrase is needed and none is at hand: set the key's 'file', STRONGROOM_PASSPHRASE_FILE or "
+        "a passphrase is needed, and this host has none: set the key's 'file', STRONGROOM_PASSPHRASE_FILE or "
         "STRONGROOM_PASSPHRASE, for the cluster where 'strongroom up' starts it",
         hint="A key pair (strongroom keygen) needs no passphrase on the host that makes backups.",
     )

@@ -66,7 +66,7 @@ def test_a_key_is_retired_once_its_files_are_sealed_anew_and_the_old_ones_delete
     house.ok(*REENCRYPT)
     assert house.run("keys", "--retire", "old").failed_with(KeyStillNeeded)
     done = house.ok(*INCIDENT)
-    assert "Delete what was sealed anew already" in done.out
+    assert "Delete the originals of what is re-encrypted already" in done.out
     [kept] = house.home.glob("full.sr.*.superseded")
     kept.unlink()
     assert house.ok("keys", "--retire", "old").code == 0

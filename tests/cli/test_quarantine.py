@@ -110,7 +110,7 @@ def test_looking_whether_a_recovery_would_go_well_takes_what_a_restore_takes(
     looked = house.ok("check-recovery-environment", "--identity", "recovery.key")
     said = " ".join(looked.out.split())
     assert f"a restore of everything takes backup {older[0]} of policy 'monthly-full'" in said
-    assert f"newer, passed over: {aside} of policy 'monthly-full'" in said
+    assert f"newer, but not used: {aside} of policy 'monthly-full'" in said
     done = house.run("validate", "--production", "--identity", "recovery.key", "--json").document
     compared = {one["policy"]: one["backup"] for one in done["policies"]}
     assert compared["monthly-full"] == older[0]

@@ -106,4 +106,4 @@ def test_a_file_that_is_called_as_a_configured_key_is_meant_itself(rotated: Mach
     )
     rotated.ok("rotate-backup-key", "w.sr", "--current-key", "new.key", "--new-key", "box")
     rotated.ok("test-decrypt", "w.sr", "--identity", "box")
-    assert "whoever has the key file `box`" in said(rotated, "backup-info", "w.sr")
+    assert "anyone with the key file `box`" in said(rotated, "backup-info", "w.sr")

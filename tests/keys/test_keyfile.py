@@ -23,7 +23,7 @@ OTHER = bytes(range(32, 64))
 
 class TestKeyFile(RecipientConformance):
     post_quantum = True
-    words = "whoever has the key file `recovery`"
+    words = "anyone with the key file `recovery`"
 
     @pytest.fixture
     def recipient(self) -> KeyFileRecipient:

@@ -25,7 +25,7 @@ def recipient_of(words: str = CANARY, **options: object) -> PassphraseRecipient:
 
 class TestPassphrase(RecipientConformance):
     post_quantum = True
-    words = "whoever knows the passphrase `recovery`"
+    words = "anyone who knows the passphrase `recovery`"
 
     @pytest.fixture
     def recipient(self) -> PassphraseRecipient:
@@ -191,7 +191,7 @@ def test_the_fingerprint_says_nothing_of_the_passphrase() -> None:
 
 
 def test_without_a_label_it_still_says_who_can_open() -> None:
-    assert PassphraseRecipient(CANARY).describe() == "whoever knows the passphrase"
+    assert PassphraseRecipient(CANARY).describe() == "anyone who knows the passphrase"
 
 
 def test_no_error_names_the_passphrase_or_a_derived_key(stanza: Stanza) -> None:

@@ -154,10 +154,10 @@ def test_a_remark_is_met_but_where_a_recovery_has_to_be_tested() -> None:
 
 
 def test_where_no_one_may_hold_a_whole_key_or_remove_a_record_a_remark_is_not_met() -> None:
-    alone = [*ALL_GOOD, remark("custody", "whoever alone holds 'words' opens its backups")]
+    alone = [*ALL_GOOD, remark("custody", "one person with 'words' can open its backups alone")]
     assert of(alone, "3.7.6", Framework.PCI_DSS).verdict is Verdict.UNMET
     assert of(alone, "3.6.1", Framework.PCI_DSS).verdict is Verdict.REMARKED
-    loose = [*ALL_GOOD, remark("locks", "whoever may delete on its targets can remove it")]
+    loose = [*ALL_GOOD, remark("locks", "anyone who may delete on its targets can remove it")]
     assert of(loose, "A.5.33", Framework.ISO27001).verdict is Verdict.UNMET
 
 
@@ -172,7 +172,7 @@ def test_of_a_lock_that_a_right_ends_nobody_says_that_nobody_can() -> None:
         return one.what
 
     assert "nobody can remove it" in said(FULL)
-    assert "whoever may not end a lock" in said(replace(FULL, unyielding=()))
+    assert "without the right to end a lock" in said(replace(FULL, unyielding=()))
 
 
 # -- the record as evidence ------------------------------------------------------

@@ -74,12 +74,12 @@ def test_what_stands_out_is_said() -> None:
     assert remarks(keys, uses) == [
         Remark(about="keys.again", text="is the same key as keys.safe: losing it loses both", wrong=True),
         Remark(about="keys.broken", text="is the same key as keys.classic: losing it loses both", wrong=True),
-        Remark(about="keys.idle", text="no policy seals for it by itself"),
+        Remark(about="keys.idle", text="no policy seals to it by itself"),
         Remark(
             about="policies.weekly", text="any one key opens, and classic would fall to a quantum computer"
         ),
         Remark(about="policies.weekly", text="this host can open its backups, with safe"),
-        Remark(about="policies.daily", text="seals for keys that do not work now: broken", wrong=True),
+        Remark(about="policies.daily", text="seals to keys that do not work now: broken", wrong=True),
         Remark(about="policies.daily", text="any one key opens, and broken would fall to a quantum computer"),
         Remark(about="policies.daily", text="this host can open its backups, with again"),
         Remark(about="policies.bad", text="none of its keys works now: broken", wrong=True),

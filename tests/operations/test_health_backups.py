@@ -193,7 +193,7 @@ def test_a_medium_in_the_safe_is_no_alarm(world: World, backup: str, regions: di
         region.away = True
     found = looked(world, policy=Policy(spec=world.spec, offline=True))
     assert loud(found) == set()
-    assert any("the medium is away" in one.what and one.state is State.REMARK for one in found)
+    assert any("the medium is not mounted" in one.what and one.state is State.REMARK for one in found)
 
 
 def test_a_lock_has_to_reach_as_far_as_the_policy_keeps(tmp_path: Path) -> None:

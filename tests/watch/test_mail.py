@@ -188,7 +188,7 @@ def test_a_server_that_answers_without_end_fills_no_memory() -> None:
 
 def test_a_server_that_breaks_off_at_a_recipient_has_told_none_of_the_others(plain: MailServer) -> None:
     plain.refused["one@example.org"] = 421
-    with pytest.raises(MailUnavailable, match="Nobody was told") as caught:
+    with pytest.raises(MailUnavailable, match="Nobody was notified") as caught:
         send(mail(), to(plain), PEOPLE)
     assert (plain.mails, caught.value.missed) == ([], PEOPLE)
 

@@ -70,7 +70,7 @@ def test_a_database_that_was_lost_is_told_as_a_record_that_begins_anew(kept: Mac
     kept.ok("backup", "--policy", "full", "--force")
     took, log = publish(kept)
     assert took == 3
-    assert "ledger-begins-anew" in log
+    assert "ledger-began-again" in log
 
 
 def test_the_control_pool_may_be_asked_by_beat_alone() -> None:

@@ -38,7 +38,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     Args:
         where: which key service answered: another one of the same name proves nothing.
         until: when a pending deletion is due (RFC 3339), empty if nobody says.
-        absent: that it is gone is told by its absence alone, which a wrong key service shows as well:
+        absent: only its absence says that it is gone, and a wrong key service shows that as well:
             it counts only where the key was seen before.
         doubts: why a copy of the key may be left all the same; with one, nothing is proven.
         answer: the key service's own words, for the record.

@@ -24,7 +24,7 @@ _MAX_ARN, _MAX_BLOB = 2048, 6144
 
 
 class KmsRecipient(KeyHolder):
-    """Seals for a key of KMS."""
+    """Seals to a key of KMS."""
 
     __slots__ = ("_kms", "label")
 
@@ -41,7 +41,7 @@ class KmsRecipient(KeyHolder):
         return f"{TYPE}:{hashlib.sha256(_ID_LABEL + place).hexdigest()}"
 
     def describe(self) -> str:
-        return f"whoever may decrypt with {self._kms.describe()}"
+        return f"anyone who may decrypt with {self._kms.describe()}"
 
     def wrap(self, key: bytes, *, context: bytes) -> Stanza:
         """Wrap a 32-byte key.

@@ -69,7 +69,7 @@ class KmsOptions(Struct, frozen=True, kw_only=True):
     """Which key, and how it is reached.
 
     Args:
-        key_id: id, ARN or alias. Give whoever opens the ARN: an alias may be moved to another key.
+        key_id: id, ARN or alias. Give the opening host the ARN: an alias may be moved to another key.
         profile: of the AWS configuration; the SDK's own chain if left out.
     """
 
@@ -197,7 +197,7 @@ class Kms:
             # The SDK does not look what it is given: a proxy's page in the service's place ends so.
             raise KeyServiceError(
                 f"{self.describe()} gives an answer that KMS does not give",
-                hint="No backup is damaged. Look who answers at that address; another recipient opens.",
+                hint="No backup is damaged. Check who answers at that address; another recipient opens.",
             ) from None
         if code in _FOREIGN or _OTHERS in words:
             raise _Foreign(f"that was not made by {self.describe()}")

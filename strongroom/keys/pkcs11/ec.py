@@ -21,7 +21,7 @@ class Pkcs11EcIdentity(KeyHolder):
 
     Args:
         public: the public half; read from the token on first use if left out. With it, a
-            stanza for somebody else is passed over without a call to the HSM.
+            stanza for somebody else is skipped without a call to the HSM.
     """
 
     __slots__ = ("_public", "key", "token", "version")

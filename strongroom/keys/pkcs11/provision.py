@@ -119,7 +119,7 @@ def _afresh(token: Token) -> Token:
 
 def _try(wrap: Callable[[], Any], identity: Pkcs11EcIdentity, token: Token) -> None:
     if _kept(lambda: identity.unwrap(wrap(), context=_TRIAL), token) != bytes(32):
-        raise KeyServiceError(f"{identity.describe()} does not open what was sealed for it")
+        raise KeyServiceError(f"{identity.describe()} does not open what was sealed to it")
 
 
 def _kept(use: Callable[[], bytes | None], token: Token) -> bytes | None:

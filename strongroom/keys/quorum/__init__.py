@@ -18,7 +18,7 @@ INFO = b"strongroom/v1/wrap/quorum/"
 
 
 class QuorumRecipient(KeyHolder):
-    """Seals for the custodians of a quorum.
+    """Seals to the custodians of a quorum.
 
     Args:
         label: what the stanza is called; the quorum's name if left out.

@@ -115,7 +115,7 @@ class Ceremony:
         identity = open_together(self.quorum, texts)
         stanza = identity.recipient().wrap(bytes(32), context=_TRIAL)
         if identity.unwrap(stanza, context=_TRIAL) != bytes(32):
-            raise CeremonyBroken("the shares that were typed do not open what is sealed for the quorum")
+            raise CeremonyBroken("the shares that were typed do not open what is sealed to the quorum")
 
     def _describe(
         self, seed: bytes, name: str, threshold: int, created_at: str, replaces: str | None

@@ -26,7 +26,7 @@ class ShareRepeated(CannotOpen):
 class ShareForeign(CannotOpen):
     """The share belongs to another quorum."""
 
-    default_hint = "Compare the quorum's name on the paper: an older quorum's share may lie beside it."
+    default_hint = "Compare the quorum's name on the paper: the share may be an older quorum's."
 
 
 class ShareMistyped(CannotOpen):

@@ -30,9 +30,9 @@ class Severity(StrEnum):
 class Kind(Struct, frozen=True, kw_only=True):
     """A kind of alert. ``error`` is the class whose exit code a command ends with.
 
-    ``looks``: it rests on what lies on targets, so that it is not over as long as one does not answer.
+    ``looks``: it rests on what targets show, so that it is not over while one does not answer.
     ``local``: it is about one host, which its subject ends with, and another cannot say that it is over.
-    ``glimpsed``: it rests on what one look reads and the next one may not, so that nobody is told it is over.
+    ``glimpsed``: one check may read what the next one does not, so that no message says it is over.
     """
 
     severity: Severity
@@ -67,7 +67,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "backup.lost": _critical(
         MissingPiece,
         "A backup is on record, and none of its targets has its manifest: there is no such backup.",
-        "Look who may delete on the targets: 'strongroom check-backup-permissions'. Treat it as an incident.",
+        "Check with 'strongroom check-backup-permissions' who may delete there. Treat it as an incident.",
         looks=True,
     ),
     "backup.failed": _critical(
@@ -77,15 +77,15 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "replica.bad": _critical(
         VerificationFailed,
-        "Replicas that lie on this target are damaged or incomplete, by the last look at them.",
-        "'strongroom replicas' lists them; 'strongroom repair BACKUP' brings each up from a good one.",
+        "Replicas on this target were damaged or incomplete when they were last checked.",
+        "'strongroom replicas' lists them; 'strongroom repair BACKUP' copies each from a good one.",
         looks=True,
     ),
     "replica.lost": _critical(
         MissingPiece,
         "Replicas that are on record as good are not on this target any more.",
-        "Look who may delete there: 'strongroom check-backup-permissions'. The scheduled repair brings them "
-        "up; at once: 'strongroom repair --target NAME'.",
+        "Check who may delete there: 'strongroom check-backup-permissions'. The scheduled repair copies them "
+        "again; at once: 'strongroom repair --target NAME'.",
         looks=True,
     ),
     "ledger.broken": _critical(
@@ -103,7 +103,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "message.refused": _critical(
         MessageRefused,
         "Messages came that are unsigned, altered, foreign, or of a role that may not send them. "
-        "None was heeded.",
+        "No worker acted on them.",
         "Look for the sender: an old worker, or somebody who reaches the broker.",
     ),
     "manifest.refused": _critical(
@@ -121,7 +121,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "state.unreachable": _critical(
         StateUnavailable,
-        "Nobody can see what runs, failed or was verified. What lies on targets was judged all the same.",
+        "Nobody can see what runs, failed or was verified. The backups on targets were judged all the same.",
         "No backup on a target is affected. Bring the state database back; then 'strongroom status'.",
     ),
     "rotation.failed": _critical(
@@ -132,7 +132,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "rotation.incomplete": _critical(
         RunDegraded,
         "Not every backup was rotated on every target: what was not still opens with the old key.",
-        "Bring back what was away, then 'strongroom rotate {subject}'.",
+        "Bring back what did not answer, then 'strongroom rotate {subject}'.",
     ),
     "rotation.waiting": _critical(
         RunDegraded,
@@ -152,7 +152,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "key.unchecked": _critical(
         KeyUnproven,
         "The keys that backups depend on were not tried at their time: one may be gone and nobody knows.",
-        "Look whether the verify workers run; then 'strongroom key-health check'.",
+        "Check whether the verify workers run; then 'strongroom key-health check'.",
     ),
     "custodian.silent": _critical(
         KeyUnproven,
@@ -177,22 +177,22 @@ KINDS: Final[Mapping[str, Kind]] = {
     "drill.overdue": _critical(
         RunFailed,
         "No rehearsed recovery ended since its time: nobody knows that these backups can be brought back.",
-        "Look whether the drill workers run, and at 'strongroom status'.",
+        "Check whether the drill workers run; see 'strongroom status'.",
     ),
     "target.away": Kind(
         severity=Severity.WARNING,
-        means="What lies on this target was not looked at: what is said of it is what was known before.",
+        means="This target could not be checked. Its status is that of the last check.",
         do="'strongroom test-backup-storage' says what it answers.",
         error=TargetUnavailable,
     ),
     "replica.missing": _warning(
-        "Backups lack their replica on this target: it was away, or the replica was found bad and is gone.",
-        "The next time of repair.schedule brings them up, or 'strongroom repair BACKUP' now.",
+        "Backups have no replica on this target: it did not answer, or the replica was bad and is gone.",
+        "The next time of repair.schedule copies them, or 'strongroom repair BACKUP' now.",
         looks=True,
     ),
     "backup.degraded": _warning(
         "The newest run that made a backup made a good one, and less than the policy asks for.",
-        "'strongroom status RUN' says what lacks; docs/how-to/symptoms.md has each case.",
+        "'strongroom status RUN' says what is missing; docs/how-to/symptoms.md has each case.",
     ),
     "replica.unverified": _warning(
         "The newest backup was not read back on every target as deep as its policy says.",

@@ -66,7 +66,7 @@ def _pages(names: list[str]) -> Iterator[list[str]]:
 
 
 class Backups:
-    """The policies' newest backups and the targets, by the record and by what lies there.
+    """The policies' newest backups and the targets, by the record and by what the targets show.
 
     Args:
         record: ``None`` if the state cannot be read: then the targets alone are gone by.

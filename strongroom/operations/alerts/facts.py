@@ -15,7 +15,7 @@ from strongroom.state.records import RunState
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """From when on something is told; times in seconds. ``strongroom.config.alerts`` says what each is."""
+    """From when on something is an alert; times in seconds; ``strongroom.config.alerts`` explains each."""
 
     threshold_age: float = 86_400.0
     compared: int = 10
@@ -84,7 +84,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 
 class Place(Struct, frozen=True, kw_only=True):
-    """A target. ``away`` says why it could not be looked at.
+    """A target. ``away`` says why it could not be checked.
 
     ``lost`` are backups on record as good there whose manifest is not there, ``bad`` those on record as
     damaged, ``missing`` those that never came or were found to lack something and are not there, ``refused``
@@ -124,7 +124,7 @@ class Drills(Struct, frozen=True, kw_only=True):
 
 
 class Keys(Struct, frozen=True, kw_only=True):
-    """How the keys stand. ``used`` says since when each is sealed for, without a rotation to a newer one.
+    """How the keys stand. ``used`` says since when each is sealed to, without a rotation to a newer one.
 
     ``checked_at`` is when they were all tried last, ``bad`` what was wrong then, ``asked`` the challenges
     that nobody has answered, with when they were made.

@@ -57,7 +57,7 @@ def send(message: EmailMessage, server: MailServer, recipients: Sequence[str]) -
 class _Limited(smtplib.SMTP):
     """A connection that ends when its time is over, whatever it is doing.
 
-    A socket's own limit is for each read: a server that sends a byte now and then would hold us for ever.
+    A socket's own limit is for each read: a server that sends a byte now and then would hold us without end.
     """
 
     def __init__(self, server: MailServer, **options: Any) -> None:
@@ -188,7 +188,7 @@ def _refused_some(refused: _Answers, server: MailServer, recipients: Sequence[st
 def _refused_all(refused: _Answers, server: MailServer, recipients: Sequence[str]) -> MailUnavailable:
     passes = all(_passes(code) for code, _ in refused.values())
     make = MailUnavailable if passes else MailRefused
-    return make(f"{_named(refused, server)}. Nobody was told.", missed=recipients)
+    return make(f"{_named(refused, server)}. Nobody was notified.", missed=recipients)
 
 
 def _named(refused: _Answers, server: MailServer) -> str:

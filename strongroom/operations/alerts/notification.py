@@ -18,7 +18,7 @@ FORGOTTEN: Final = 90 * 86_400.0
 
 
 class News(StrEnum):
-    """Why an alert is told."""
+    """Why an alert is sent."""
 
     NEW = "new"
     WORSE = "worse"
@@ -26,7 +26,7 @@ class News(StrEnum):
 
 
 class Item(Struct, frozen=True, kw_only=True):
-    """An alert that is told, why, and since when it is known (epoch seconds)."""
+    """An alert that is sent, why, and since when it is known (epoch seconds)."""
 
     alert: Alert
     news: News
@@ -34,7 +34,7 @@ class Item(Struct, frozen=True, kw_only=True):
 
 
 class Telling(Struct, frozen=True, kw_only=True):
-    """What is told, what is over, and the rows to write once that was told."""
+    """What to send, what is over, and the rows to write once it was sent."""
 
     items: tuple[Item, ...]
     over: tuple[Told, ...]

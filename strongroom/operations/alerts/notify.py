@@ -26,7 +26,7 @@ from strongroom.operations.errors import MailUnavailable
 from strongroom.state.alerts import Told
 
 NO_RECORD = (
-    "The state database could not be read: what was told before is not known, so all of it is told again "
+    "The state database could not be read: nobody knows what was sent before, so all of it is sent again "
     "each time, and what the record alone shows is missing here."
 )
 EDITED = "the state database holds a row that nobody could have written there but by hand"
@@ -41,7 +41,7 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 class Sending(Struct, frozen=True, kw_only=True):
-    """Who is told, by which server, how often (seconds). ``everything``: whatever was told before.
+    """Who is notified, by which server, how often (seconds). ``everything``: whatever was sent before.
 
     ``by`` names whose look it is; empty: that of this host. Others see another network, and keep count by
     themselves.
@@ -79,7 +79,7 @@ def put_lost_on_record(watched: Watched, found: Found) -> None:
             mine = [
                 replica for each in known for replica in each if replica.target == place.name and replica.good
             ]
-            put_on_record(store, [Lost(replica, "a look at the target did not find it") for replica in mine])
+            put_on_record(store, [Lost(replica, "a check of the target did not find it") for replica in mine])
 
 
 def to_tell(watched: Watched, found: Found, sending: Sending) -> Telling:

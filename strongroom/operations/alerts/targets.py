@@ -28,7 +28,7 @@ SOUGHT: Final = 5000
 
 
 class Listed(Struct, frozen=True, kw_only=True):
-    """The backups whose manifest a target shows; why it could not be looked at, if so."""
+    """The backups whose manifest a target shows; why it could not be checked, if so."""
 
     backups: frozenset[str] = frozenset()
     away: str | None = None

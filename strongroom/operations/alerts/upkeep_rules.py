@@ -14,7 +14,7 @@ from strongroom.state.records import RunState
 from strongroom.words import plural
 
 WEEK = 7 * 86_400.0
-"""How long a rotation waits for workers, and a challenge for its answer, before that is told."""
+"""How long a rotation waits for workers, and a challenge for its answer, before that is an alert."""
 BEAT_RESTS, BEAT_IS_GONE = 75.0, 14 * 86_400.0
 """Beat asks every half minute: two of its intervals, and a moment until it is recorded.
 
@@ -112,7 +112,7 @@ def _unchecked(facts: Facts, limits: Limits) -> Iterator[Alert]:
 def _aging(used: Dated, now: float, age: float) -> Alert:
     left = used.at + age - now
     when = f"is due in {about(left)}" if left > 0 else f"was due {about(-left)} ago"
-    what = f"key '{used.name}' has been sealed for since {about(now - used.at)}; its rotation {when}"
+    what = f"key '{used.name}' has been in use since {about(now - used.at)}; its rotation {when}"
     return Alert(kind="key.aging", subject=used.name, what=what, weight=int(left <= 0))
 
 
@@ -142,7 +142,7 @@ def _silent(facts: Facts, limits: Limits, age: float) -> Alert:
     if due:
         return Alert(kind="beat.dead", what=f"{said}, and these policies are due: {some(tuple(due))}")
     if facts.places and len(facts.away) == len(facts.places):
-        return Alert(kind="beat.dead", what=f"{said}, and no target could be looked at")
+        return Alert(kind="beat.dead", what=f"{said}, and no target could be checked")
     return Alert(kind="beat.silent", what=said)
 
 

@@ -18,8 +18,8 @@ _OF_OLD = frozenset({"kms", "transit"})
 """Kinds whose stanzas do not carry their recipient's fingerprint: they are known again by their label."""
 _WORDS = {
     "hpke": "the holder of the private key {}",
-    "keyfile": "whoever has the key file {}",
-    "passphrase": "whoever knows the passphrase {}",
+    "keyfile": "anyone with the key file {}",
+    "passphrase": "anyone who knows the passphrase {}",
     "quorum": "the custodians of the quorum {}",
     "transit": "whoever may decrypt with the transit key {}",
     "kms": "whoever may decrypt with the KMS key {}",

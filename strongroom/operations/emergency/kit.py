@@ -160,7 +160,7 @@ def asking(program: str, files: str, way: Way, signers: Iterable[str]) -> Iterat
             words = [f"python3 {program} {files}", *signed, named, f"--ask {quote(key.name)}"]
             ask = key.answers.replace("answers", "ask")
             reached = "".join(f"{name}={quote(value)} " for name, value in key.environment)
-            yield f"# what {_LOGIN[key.kind]} has to decrypt; whoever has these answers can open this backup:"
+            yield f"# what {_LOGIN[key.kind]} has to decrypt; anyone with these answers can open this backup:"
             yield f"umask 077; {' '.join(filter(None, words))} > {ask}.sh"
             yield f"{reached}sh -e {ask}.sh > {key.answers}"
 

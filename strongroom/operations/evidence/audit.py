@@ -27,7 +27,7 @@ from strongroom.timestamps import rfc3339
 AUDIT = Kind("audit-report", "audit report", MANIFEST_ROLES)
 CREATED, FINISHED = "run.created", "run.finished"
 _PASSING = ("reconcile", "run.", "step.")
-"""Events of how runs came along: they are counted, and what came of each run is told instead."""
+"""Events of how runs came along: they are counted, and the outcome of each run is listed instead."""
 
 
 class Operation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -79,7 +79,7 @@ def _of(number: str, demands: str, *checks: str, beyond: str = "", strict: str =
 
 
 _NEEDED = "what is no longer required"
-_ACTS = "who acts on what is told, and how fast"
+_ACTS = "who acts on alerts, and how fast"
 
 FRAMEWORKS: Mapping[Framework, tuple[Control, ...]] = {
     Framework.SOC2: (

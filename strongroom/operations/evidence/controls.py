@@ -93,7 +93,7 @@ def _custody(policy: Demands) -> Finding:
 def _alone(policy: Demands) -> Iterator[Finding]:
     alone = sorted(name for name, kind in policy.keys.items() if kind not in KEY_SERVICES | TOGETHER)
     if alone:
-        words = f"{policy.name}: whoever alone holds {' or '.join(alone)} opens its backups"
+        words = f"{policy.name}: one person with {' or '.join(alone)} can open its backups alone"
         yield remark(CUSTODY, words, "Where two people are demanded, leave a quorum or an all-of key only.")
 
 
@@ -117,8 +117,10 @@ def _locks(policy: Demands) -> Finding:
         return good(LOCKS, f"{policy.name}: nobody can remove it early from {', '.join(policy.unyielding)}")
     if policy.locking:
         where = ", ".join(policy.locking)
-        return good(LOCKS, f"{policy.name}: whoever may not end a lock cannot remove it early from {where}")
-    words = f"{policy.name}: whoever may delete on its targets can remove it"
+        return good(
+            LOCKS, f"{policy.name}: nobody without the right to end a lock can remove it early from {where}"
+        )
+    words = f"{policy.name}: anyone who may delete on its targets can remove it"
     return remark(
         LOCKS,
         words,
@@ -162,7 +164,7 @@ def _monitoring(told: int) -> Finding:
         return good(MONITORING, f"{plural(told, 'address')} told by mail when something is wrong")
     return _unmet(
         MONITORING,
-        "nobody is told when something is wrong",
+        "nobody is notified when something is wrong",
         "Set alerts.email, or read docs/how-to/monitor.md.",
     )
 

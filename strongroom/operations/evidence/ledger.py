@@ -16,7 +16,7 @@ from strongroom.timestamps import rfc3339
 _PAGE = 1000
 UNREADABLE = "ledger.unreadable"
 BEFORE_ALL = -(2**62)
-"""Numbers begin at 1: whoever writes to the database may begin elsewhere."""
+"""Numbers begin at 1: an attacker who writes to the database may begin elsewhere."""
 UNLIKE = (
     "Somebody wrote to the state database, or an older one was put in its place: keep a copy, and treat it "
     "as an incident unless you know why. Backups do not depend on it: a new one can begin "

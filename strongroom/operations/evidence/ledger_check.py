@@ -81,7 +81,7 @@ def _refuse_beside(told: Iterable[OnTarget], began: str, known: Collection[str])
                     f"This record begins at {began}, and target '{one.target}' has a signed head of another "
                     f"one, {head.ledger[:16]}, of {head.made_at}.",
                     hint="If another host with the same signing keys keeps a record of its own: "
-                    f"--known {head.ledger}. If none does, this one was made anew.",
+                    f"--known {head.ledger}. If none does, this record was started again.",
                 )
 
 

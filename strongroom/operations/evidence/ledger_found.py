@@ -18,7 +18,7 @@ PREFIX = "ledger/"
 _NAME = re.compile(PREFIX + r"([0-9a-f]{16})/([0-9]{4}-[0-9]{2})/([0-9]{12})-([0-9a-f]{16})\.json")
 SHOWN = 16
 TRIED = 100
-"""How many names of a ledger are looked into in vain: whoever may write to a target can leave any number."""
+"""How many names of a ledger are read in vain: anyone who may write to a target can leave any number."""
 
 STRANGERS = (
     "Somebody who may write there left them, or another installation keeps its record there: see 'The record "

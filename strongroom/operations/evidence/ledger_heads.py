@@ -46,7 +46,7 @@ class Placed(Struct, frozen=True, kw_only=True):
     """What became of a head on one target.
 
     ``follows`` is the newest head there of another ledger, if this is the first of its own.
-    ``missed`` says why there is none, ``doubt`` why the record was not held against what lies there.
+    ``missed`` says why no head was written, ``doubt`` why the record was not compared with the heads there.
     """
 
     target: str

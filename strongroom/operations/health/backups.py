@@ -125,7 +125,7 @@ def _in_the_safe(finding: Finding) -> Finding:
     """A medium that is away lies where it should; nothing is said of what is on it."""
     if finding.code != "TargetUnavailable":
         return finding
-    return remark(finding.check, "the medium is away, so it was not looked at").on(
+    return remark(finding.check, "the medium is not mounted, so it was not checked").on(
         policy=finding.policy, backup=finding.backup, target=finding.target
     )
 
@@ -137,9 +137,7 @@ def _quorum(seen: Sequence[Seen], policy: Policy | None) -> Iterator[Finding]:
         return
     if lacking := missing_from_quorum(policy.spec, whole):
         none = "" if whole else "; no target that answers has it whole"
-        hint = (
-            "Bring the targets back, or 'strongroom repair' from one that is good. Else back up anew at once."
-        )
+        hint = "Bring the targets back, or 'strongroom repair' from a good one. Else back up again at once."
         yield wrong(ACCESS, QuorumNotMet(f"{lacking}{none}", hint=hint))
     else:
         have = f"{plural(len(whole), 'target')} {verb(len(whole), 'have')}"
@@ -155,7 +153,7 @@ def _fewer(entry: CatalogEntry, every: Sequence[CatalogEntry]) -> Iterator[Findi
     """Hold the count to those of the backups before it, as the report of its run did."""
     expected = _before(entry, every)
     if entry.secrets < FLOOR * expected:
-        hint = "Look whether somebody deleted that much at the source, or a permission hides it."
+        hint = "Check whether somebody deleted that much at the source, or a permission hides it."
         words = f"it holds {plural(entry.secrets, 'secret')} where {expected:,} were held before"
         yield wrong(INTEGRITY, RunDegraded(words, hint=hint))
 
@@ -187,5 +185,5 @@ def nothing_seen(findings: Iterable[Finding], check: str) -> list[Finding]:
     """Return a finding if none is about a backup: what has nothing to look at is not well."""
     if any(finding.backup for finding in findings):
         return []
-    words = "nothing was looked at: no such backup is on record"
+    words = "nothing was checked: no such backup is on record"
     return [wrong(check, MissingPiece(words, hint="See 'strongroom catalog list'."))]

@@ -89,7 +89,7 @@ def _ahead(entry: CatalogEntry, now: float) -> Iterator[Finding]:
 def _bad(entry: CatalogEntry, replicas: Sequence[Replica]) -> Iterator[Finding]:
     if bad := [replica.target for replica in replicas if not replica.good]:
         words = f"{entry.policy}: {entry.backup} has no good replica on {', '.join(bad)}"
-        hint = f"'strongroom repair {entry.backup}' brings it up from a good one."
+        hint = f"'strongroom repair {entry.backup}' copies it from a good one."
         yield wrong(BACKUPS, RunDegraded(words, hint=hint))
 
 
@@ -172,7 +172,7 @@ def _deep(replica: Replica, policy: Policy | None) -> bool:
 class Metrics(Struct, frozen=True, kw_only=True):
     """The procedures' key metrics over a window. ``backups`` counts attempts: one that failed and was then
     retried is two. Rates are parts of 1, and ``None`` where there was nothing
-    to count. ``oldest_key_days`` is how long the oldest key that policies seal for is in use."""
+    to count. ``oldest_key_days`` is how long the oldest key that policies seal to is in use."""
 
     days: int
     backups: int

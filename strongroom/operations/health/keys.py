@@ -42,7 +42,7 @@ class Leak:
 class History:
     """What is on record of keys, each as ``key_management.usage.stanza_key`` names it.
 
-    ``used`` is since when it has been sealed for, as far as the record goes, or since when it was
+    ``used`` is since when it has been sealed to, as far as the record goes, or since when it was
     renewed; ``proven`` when it last opened, ``failed`` when and why it last did not.
     """
 
@@ -173,7 +173,7 @@ def _withdrawn(manifest: Manifest, opened: Opens, known: History) -> Iterator[Fi
 
 
 def _leaked(what: str, manifest: Manifest) -> Finding:
-    hint = f"Seal it anew, under other keys: 'strongroom rotate {manifest.policy} --re-encrypt'."
+    hint = f"Seal it again, to other keys: 'strongroom rotate {manifest.policy} --re-encrypt'."
     return wrong(ENCRYPTION, KeysOutOfPolicy(what, hint=hint))
 
 
@@ -181,12 +181,12 @@ def _by_copy(manifest: Manifest, opened: Opens, known: History) -> Iterator[Find
     """Say what only the containers' own envelopes open for: rotation takes nothing back."""
     left = opened.first - {key for record in opened.records for key in _keys(record)}
     for key in sorted(left):
-        words = f"whoever kept {_short(key)} still opens it by its containers' own envelopes"
+        words = f"anyone who kept {_short(key)} still opens it by its containers' own envelopes"
         leak = next((one for one in known.leaked if one.key == key), None)
         if leak is not None:
             yield _leaked(f"{words}, and incident {leak.incident} is about that key", manifest)
         else:
-            yield remark(ENCRYPTION, words, "See docs/how-to/rotate-keys.md: only sealing anew ends that.")
+            yield remark(ENCRYPTION, words, "See docs/how-to/rotate-keys.md: only re-encryption ends that.")
 
 
 def _short(key: str) -> str:

@@ -37,7 +37,7 @@ def record(services: Services, targets: Sequence[str], *, now: float) -> Iterato
     for one in told:
         if one.missed:
             away = TargetUnavailable(
-                f"whether the record leads on from what lies there is not known: {one.missed}"
+                f"nobody knows whether the record leads on from the heads there: {one.missed}"
             )
             yield unknown(RECORD, away).on(target=one.target)
         if one.doubt:

@@ -67,7 +67,7 @@ def clock(found: Database, *, now: float | None = None) -> Iterator[Finding]:
     ours = time.time() if now is None else now
     apart = abs(found.clock() - ours)
     words = f"this machine and the database are {apart:.0f} s apart"
-    hint = "Set both by NTP: slots and leases go by the database's clock, backups bear this machine's."
+    hint = "Set both by NTP: slots and leases use the database's clock, backups this machine's."
     if apart > FAR_OFF:
         yield wrong(CLOCK, StateError(words, hint=hint))
     elif apart > SKEW:

@@ -40,7 +40,7 @@ Entering = Callable[[Target, Manifest, Depth], AbstractContextManager[None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Means:
-    """With what replicas are looked at.
+    """With what replicas are checked.
 
     Args:
         checks: which of :data:`CHECKS`.
@@ -49,7 +49,7 @@ class Means:
         entering: see :data:`Entering`.
         limits: from when on keys are too old.
         caps: how many days a target locks at most, where its administrator says so.
-        progress: called with 1 for each replica that was looked at.
+        progress: called with 1 for each replica that was checked.
     """
 
     services: Services
@@ -167,7 +167,7 @@ def _unlocked(backup: str, early: Sequence[datetime | None], total: int, demande
         f"whole, but {len(early):,} of {plural(total, 'object')} {verb(len(early), 'are')} {until}; "
         f"the policy demands {demanded:%Y-%m-%d}",
         hint=f"It can be deleted before its time: 'strongroom repair {backup}' locks it; "
-        "'strongroom check-backup-permissions' names a right that lacks.",
+        "'strongroom check-backup-permissions' names a missing right.",
     )
 
 

@@ -153,7 +153,7 @@ def _of(name: str, one: Wanted, findings: Iterable[Finding]) -> Seen:
 
 
 def _mended(finding: Finding, backup: str) -> Finding:
-    mend = f"'strongroom repair {backup}' brings it up from a good replica. Until then restore from another."
+    mend = f"'strongroom repair {backup}' copies it from a good replica. Until then restore from another."
     return structs.replace(finding, to_do=mend) if finding.damage else finding
 
 

@@ -58,7 +58,7 @@ def _unmoving(services: Services, active: Sequence[Run], now: float, *, cluster:
         if not cluster and is_abandoned(run, services.store, services.state_dir):
             yield wrong(RUNS, RunFailed(f"{about}: abandoned, its process is gone", hint=hint))
         elif _queues(rows) == {"recover"}:
-            words = f"{about}: waits for whoever holds the keys: the recover workers, or custodians"
+            words = f"{about}: waits for the keys: recover workers or custodians have them"
             yield remark(RUNS, words, "'strongroom up --with-recover', for as long as it takes.")
         elif now - _moved(run, rows) > (LONGEST if _worked_on(rows) else GRACE):
             words = f"{about}: stuck since {rfc3339(_moved(run, rows))}"

@@ -60,7 +60,7 @@ class Affected(Struct, frozen=True, kw_only=True):
 class Incident(Struct, frozen=True, kw_only=True):
     """An incident as it was opened. ``key`` is empty if only backups are suspected.
 
-    ``unread`` says why some of what is affected could not be looked at, ``gone`` are backups whose
+    ``unread`` says why some of what is affected could not be read, ``gone`` are backups whose
     files a person said are gone: what was copied of those is as open as before.
     """
 
@@ -220,7 +220,7 @@ def _refuse_sealing_for(pinned: Pinned, policy: str, key: str, version: int | No
     record = None if version is None else WrappingKey.create(pinned.recipients).record
     if record is None or opens_with(record, key, version):
         raise KeyStillNeeded(
-            f"Policy '{policy}' still seals for that key, so its next backup would be open too.",
+            f"Policy '{policy}' still seals to that key, so its next backup would be open too.",
             hint="Nothing was changed. Put another key into the policy's recipients, then repeat.",
         )
 
@@ -337,8 +337,9 @@ def _to_remove(incident: Incident) -> Iterator[str]:
 def _left(incident: Incident) -> Iterator[str]:
     if incident.files:
         yield (
-            "Seal the backup files anew: strongroom rotate-backup-key --current-key FILE --new-key FILE "
-            "--re-encrypt-backups; what only a passphrase opens has to be made anew, under another one. They "
+            "Re-encrypt the backup files: strongroom rotate-backup-key --current-key FILE --new-key FILE "
+            "--re-encrypt-backups; a file that only a passphrase opens has to be written again, under "
+            "another passphrase. They "
             f"are: {', '.join(incident.files)}."
         )
     if incident.unmarked:
@@ -347,9 +348,9 @@ def _left(incident: Incident) -> Iterator[str]:
             "targets back, then repeat 'strongroom incident open --quarantine-only' with the same backups."
         )
     if incident.superseded:
-        yield f"Delete what was sealed anew already: {', '.join(incident.superseded)}."
+        yield f"Delete the originals of what is re-encrypted already: {', '.join(incident.superseded)}."
     if incident.unread:
         yield (
-            "What could not be looked at counts as open to the key: bring it back, then open the incident "
-            "again. No secret of it was listed."
+            "A backup that could not be read counts as open to the key. Bring it back, then open the "
+            "incident again. None of its secrets is listed."
         )

@@ -189,8 +189,8 @@ def _in_files(services: Services, entry: CatalogEntry) -> Resigned:
             manifest, renewed = _in_file(services, entry, path, name)
         except UntrustedSigner as error:
             raise UntrustedSigner(
-                f"made by a command, in {path}, and not what is on record: {error.message} Make it anew, or "
-                "give --signer when restoring from it"
+                f"made by a command, in {path}, and not what is on record: {error.message} Write it again, "
+                "or give --signer when restoring from it"
             ) from None
         manifests += manifest
         envelopes += renewed

@@ -113,7 +113,7 @@ def _tried(found: Diagnosed, recipient: Recipient, identities: Callable[[], Sequ
 def _does_not_fit(found: Diagnosed) -> Problem:
     return _problem(
         KeyServiceError(
-            f"what is sealed for keys.{found.name} does not open with what this host has for it",
+            f"what is sealed to keys.{found.name} does not open with what this host has for it",
             hint="The two halves are of different keys. Do not rely on it: correct the configuration.",
         )
     )
@@ -146,7 +146,7 @@ def _unused(keys: Sequence[Diagnosed], policies: Sequence[Use]) -> Iterator[Rema
     used = {name for use in policies for name in use.recipients}
     for key in keys:
         if policies and key.name not in used and key.kind != "all-of":
-            yield Remark(about=f"keys.{key.name}", text="no policy seals for it by itself")
+            yield Remark(about=f"keys.{key.name}", text="no policy seals to it by itself")
 
 
 def _of(use: Use, known: Mapping[str, Diagnosed]) -> Iterator[Remark]:
@@ -155,9 +155,7 @@ def _of(use: Use, known: Mapping[str, Diagnosed]) -> Iterator[Remark]:
     if failed and len(failed) == len(found):
         yield Remark(about=about, text=f"none of its keys works now: {', '.join(failed)}", wrong=True)
     elif failed:
-        yield Remark(
-            about=about, text=f"seals for keys that do not work now: {', '.join(failed)}", wrong=True
-        )
+        yield Remark(about=about, text=f"seals to keys that do not work now: {', '.join(failed)}", wrong=True)
     classic = [key.name for key in found if key.post_quantum is False]
     if classic:
         text = f"any one key opens, and {', '.join(classic)} would fall to a quantum computer"

@@ -21,7 +21,7 @@ from strongroom.targets import Target, locks
 from strongroom.targets.hidden import HiddenVersion, hidden_versions
 
 UNKNOWN = "unknown"
-EARLIER = "whoever an envelope that was removed is for"
+EARLIER = "the recipients of an envelope that was removed"
 """Said where nothing but a hidden envelope tells of a key: whom it is for, only its bytes say."""
 
 
@@ -30,7 +30,7 @@ class OldVersions(Struct, frozen=True, kw_only=True):
 
     ``count`` is -1 if that cannot be told. ``locked_until`` is when the last lock on them ends, ``until``
     when the last of them is removed by a rule of the store: RFC 3339; empty if there is no lock, no
-    rule that removes all; ``unknown`` if it may not be looked at.
+    rule that removes all; ``unknown`` if it may not be read.
     """
 
     count: int = 0

@@ -44,7 +44,7 @@ _PAGE = 1000
 
 
 class Outcome(StrEnum):
-    """What came of trying a key."""
+    """The result of trying a key."""
 
     OPENED = "opened"
     FAILED = "failed"

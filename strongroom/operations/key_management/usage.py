@@ -25,7 +25,7 @@ from strongroom.targets.repaired import Objects
 from strongroom.targets.single_file import BundleReader
 
 READERS = 8
-"""Targets answer slowly, and independently: so many backups are looked at together."""
+"""Targets answer slowly, and independently: so many backups are read together."""
 
 
 BY_LABEL = frozenset({passphrase.TYPE, "kms", "transit"})
@@ -89,8 +89,8 @@ def is_for(record: WrappingKeyRecord, recipients: Sequence[Recipient]) -> bool:
 class Opens(Struct, frozen=True, kw_only=True):
     """What opens one backup now: for each of its wrapping keys, the stanzas of its newest record.
 
-    ``first`` are the keys that its containers' own envelopes open for: whoever has one
-    of those keys and a copy of the backup opens it for ever. ``file`` is where a command wrote it,
+    ``first`` are the keys that its containers' own envelopes open for: anyone with one
+    of those keys and a copy of the backup can always open it. ``file`` is where a command wrote it,
     empty if it lies on targets.
     """
 
@@ -126,7 +126,7 @@ class KeyUse(Struct, frozen=True, kw_only=True):
 
 
 class Survey(Struct, frozen=True, kw_only=True):
-    """The keys of all backups that were looked at, the backups that no target gave, with why, and those
+    """The keys of all backups that were read, the backups that no target gave, with why, and those
     whose files a person said are gone."""
 
     keys: tuple[KeyUse, ...]
@@ -153,7 +153,7 @@ def survey(
 
 
 class Looked(Struct, frozen=True, kw_only=True):
-    """What opens each sealed backup, why others could not be looked at, and which are said to be gone."""
+    """What opens each sealed backup, why others could not be read, and which are said to be gone."""
 
     found: list[Opens]
     unread: dict[str, str]

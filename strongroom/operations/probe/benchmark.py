@@ -85,7 +85,7 @@ def _pieces(secrets: Iterable[Secret], container_bytes: int) -> Iterator[list[Se
 
 
 class _Sealing:
-    """Seals for a key that is never kept, signed by nobody that anyone knows."""
+    """Seals to a key that is never kept, signed by nobody that anyone knows."""
 
     def __init__(self) -> None:
         self.pace = Pace()

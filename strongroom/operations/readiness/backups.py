@@ -27,7 +27,7 @@ TARGET, BACKUP, WHOLE, OPENS, SIGNERS = "target", "backup", "whole", "opens", "s
 LOOKED = 50
 """Believed manifests that are looked through on a target for the newest of each policy. A policy whose newest
 backup is older than all of these is found by the record, if there is one. Those that are not believed do not
-count: whoever may write there could hide every backup behind fifty names."""
+count: an attacker who may write there could hide every backup behind fifty names."""
 
 BY_PEOPLE = frozenset({PASSPHRASE, QUORUM})
 """Kinds of keys that people bring, so that this host need not hold anything."""
@@ -102,7 +102,7 @@ def _seen(name: str, backups: int, chosen: Mapping[str, Choice], chooser: Choose
 def passed_over(found: Chooser, policies: Collection[str]) -> Iterator[Finding]:
     """Say which newer backups a restore would not take, and why."""
     for line in said(one for one in found.passed if one.policy in policies):
-        yield remark(BACKUP, f"newer, passed over: {line}")
+        yield remark(BACKUP, f"newer, but not used: {line}")
     for name, why in found.marks_aside.items():
         yield remark(BACKUP, f"not believed: {name}: {why}")
 
@@ -169,8 +169,8 @@ def _of_target(
         and _id(seen.newest.get(want.policy)) != newest[want.policy].backup_id
     ]
     for backup in lacking:
-        words = f"it lacks backup {backup}, which another target has"
-        yield remark(TARGET, words, f"'strongroom repair {backup}' brings it there.").on(
+        words = f"backup {backup}, which another target has, is missing here"
+        yield remark(TARGET, words, f"'strongroom repair {backup}' copies it there.").on(
             target=name, backup=backup
         )
     if seen.refused:
@@ -180,7 +180,7 @@ def _of_target(
             TARGET, words, "Compare its signer with the recovery kit: 'strongroom signers list'."
         ).on(target=name, backup=backup)
     for backup, why in seen.damaged.items():
-        yield remark(TARGET, why, f"'strongroom repair {backup}' brings it up.").on(
+        yield remark(TARGET, why, f"'strongroom repair {backup}' copies it from a good replica.").on(
             target=name, backup=backup
         )
     if not lacking and not seen.refused and not seen.damaged:
@@ -205,7 +205,7 @@ def _of_policy(want: Want, newest: Manifest | None, recorded: str) -> Iterator[F
     elif recorded > newest.backup_id:
         words = f"the newest in reach is {newest.backup_id}; {recorded} is on record, and no target shows it"
         error = MissingPiece(
-            words, hint="Suspect a rollback, or a target that is away. Look before restoring."
+            words, hint="Suspect a rollback, or a target that does not answer. Find out before you restore."
         )
         yield wrong(BACKUP, error).on(policy=want.policy, backup=newest.backup_id)
     else:
@@ -278,5 +278,5 @@ def _not_here(
     return wrong(OPENS, NothingOpens(f"nothing here opens it{tried}; it opens for {who}", hint=_GIVE))
 
 
-_BRING = "Have who knows the passphrase or PIN, or the custodians with their papers, at hand."
+_BRING = "Call the person who knows the passphrase or PIN, or the custodians with their papers."
 _GIVE = "Bring one of these here: --identity FILE, or its setting under 'keys'. Then repeat."

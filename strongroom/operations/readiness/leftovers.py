@@ -23,7 +23,7 @@ UNDO, DRILLS, TEMPORARY = "undo", "drills", "tmp"
 
 
 class Left(Struct, frozen=True, kw_only=True):
-    """One thing that lies about, in words: what it is, and what to do with it. Names no secret."""
+    """One thing that was left, in words: what it is, and what to do with it. Names no secret."""
 
     what: str
     where: str
@@ -38,7 +38,7 @@ def on_disk(state_dir: Path, *, active: Sequence[str] = ()) -> Iterator[Left]:
     """
     for path in _matching(state_dir / UNDO, "*/.*.part"):
         if not is_being_written(path):
-            yield Left(what="a way back that is not whole", where=str(path), to_do=_UNLINK)
+            yield Left(what="an undo file that is not whole", where=str(path), to_do=_UNLINK)
     for path in _matching(state_dir / DRILLS, "*"):
         if path.name not in active and not process_lock.standing(state_dir, path.name).alive:
             yield Left(what="the scratch store of a drill that was killed", where=str(path), to_do=_REMOVE)

@@ -14,7 +14,7 @@ PYTHON, LIBRARIES = "python", "libraries"
 CORE = ("cryptography", "msgspec", "zstandard")
 """What restoring from a file needs."""
 
-INSTALL = "Install this Strongroom anew, with the libraries that its lock file names."
+INSTALL = "Install this Strongroom again, with the libraries that its lock file names."
 
 _DISTRIBUTION = "strongroom"
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?\s*([^;]*)")

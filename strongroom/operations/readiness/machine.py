@@ -31,7 +31,7 @@ ALGORITHMS, RANDOMNESS, CORES, SWAP = "algorithms", "randomness", "core-dumps", 
 DISK, CLOCK = "disk", "clock"
 
 TIMES = 3
-"""A restore takes so many times a backup's size at the most: the store, its journal, and the way back."""
+"""A restore takes at most so many times a backup's size: the store, its journal, and the undo file."""
 LEAST = 64 * 1024 * 1024
 EARLY = 300.0
 """Seconds by which a backup may be of the future: clocks differ."""
@@ -188,7 +188,7 @@ def clock(made: Mapping[str, str], *, now: float | None = None) -> Iterator[Find
         words += (
             f", and backup {newest} is of {made[newest]}: this clock is behind, or the one of then was ahead"
         )
-        hint = "Set the clock (NTP) before anything is restored: what has expired is told by it."
+        hint = "Set the clock (NTP) before anything is restored: it decides what has expired."
         yield wrong(CLOCK, ConfigError(words, hint=hint))
     else:
         yield good(CLOCK, words + (f"; the newest backup is of {made[newest]}" if newest else ""))

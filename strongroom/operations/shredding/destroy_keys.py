@@ -134,5 +134,5 @@ def _against(
     if standing.absent and not meant_key.seen:
         yield "it was not there before either, as it would not be with a wrong key service"
     if standing.absent and before is not None and before.until > rfc3339(now):
-        yield f"it is called gone before the day that was told, {before.until}"
+        yield f"it is called gone before the announced day, {before.until}"
     yield from dict.fromkeys((*meant_key.doubts, *standing.doubts))

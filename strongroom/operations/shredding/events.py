@@ -32,7 +32,7 @@ _DOMAIN = b"strongroom/v1/shred-intent"
 
 class Witness(Struct, frozen=True, kw_only=True):
     """One real stanza under a key version, with what it is bound to (hex): with the key gone, nobody
-    opens it, and that is tried. It is public: it lay beside the backup."""
+    opens it, and that is tried. It is public: it was stored next to the backup."""
 
     stanza: Stanza
     context: str
@@ -81,7 +81,7 @@ class Intent(Struct, frozen=True, kw_only=True):
 
 
 class SignedIntent(Struct, frozen=True, kw_only=True):
-    """An intent and who signed it: whoever only writes to the state database destroys nothing."""
+    """An intent and who signed it: writing to the state database alone destroys nothing."""
 
     intent: Intent
     certificate: Certificate

@@ -61,7 +61,7 @@ def epochs_in(record: WrappingKeyRecord) -> Iterator[Epoch]:
 
 
 class Aside(Struct, frozen=True, kw_only=True):
-    """What lies among the envelopes of a target and is none that can be read and believed."""
+    """An object among the envelopes of a target that cannot be read, or not believed."""
 
     target: str
     name: str

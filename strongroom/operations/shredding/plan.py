@@ -44,8 +44,8 @@ SEALING = frozenset({RunKind.BACKUP, RunKind.ROTATE})
 class Plan(Struct, frozen=True, kw_only=True):
     """What would be destroyed.
 
-    ``kin`` are backups that hold the same secrets (sealed anew) and are not asked for, ``unseen``
-    and ``aside`` what could not be looked at; ``kept`` is how many backups the policy has left.
+    ``kin`` are backups that hold the same secrets (re-encrypted) and are not asked for, ``unseen``
+    and ``aside`` what could not be read; ``kept`` is how many backups the policy has left.
     """
 
     policy: str
@@ -210,7 +210,7 @@ def require_alone(
     for key in keys.values():
         if not scope.destroyers[key.name].renews and (sealing := scope.sealing(key.name)):
             raise KeyShared(
-                f"Policy '{sealing[0]}' still seals for '{key.name}': nobody could open its next backup.",
+                f"Policy '{sealing[0]}' still seals to '{key.name}': nobody could open its next backup.",
                 hint="Nothing was changed. Put the next key into the policy's recipients first, then repeat.",
             )
     needing, unread = _needing(services, scope, keys, asked)
@@ -219,7 +219,7 @@ def require_alone(
     if unread:
         backup, why = next(iter(unread.items()))
         raise KeyShared(
-            f"{plural(len(unread), 'backup')} could not be looked at, and may need what would be destroyed; "
+            f"{plural(len(unread), 'backup')} could not be read, and may need what would be destroyed; "
             f"{backup}: {why}",
             hint="Nothing was changed. Bring their targets back, or repair them, then repeat.",
         )

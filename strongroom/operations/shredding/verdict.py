@@ -82,7 +82,7 @@ def _left(shredding: Shredding, name: str, keys: list[tuple[str, str]]) -> tuple
 def _open_there(meant_backup: MeantBackup, target_state: TargetNow | None) -> Iterator[tuple[str, str]]:
     """Yield what keeps a replica from being shut although the keys are destroyed."""
     if target_state is None or not target_state.seen:
-        yield "what opens the copy there could not be looked at", UNKNOWN
+        yield "what opens the copy there could not be read", UNKNOWN
         return
     for name in target_state.opens:
         yield f"there it also opens for {name}", UNKNOWN

@@ -37,9 +37,9 @@ class Compared(Struct, frozen=True, kw_only=True):
 
 
 class Validated(Struct, frozen=True, kw_only=True):
-    """What was found in a source: how many secrets were looked at, and what stands out.
+    """What was found in a source: how many secrets were checked, and what stands out.
 
-    ``compared`` is ``None`` where there was no backup to compare with.
+    ``compared`` is left out where there was no backup to compare with.
     """
 
     source: str

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CERTIFICATE, KEY = "certificate", "private key"
 MOST = 64
-"""Blocks of one secret that are looked at: checking a key takes long, and there could be thousands in it."""
+"""Blocks of one secret that are checked: checking a key takes long, and there could be thousands in it."""
 
 _BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 _BEGINNING = b"-----BEGIN "
@@ -58,12 +58,12 @@ def flaws(texts: Sequence[bytes], *, now: datetime, warning: timedelta, needs: s
     certificates = [block for kind, block in blocks if kind in _CERTIFICATES]
     keys = [block for kind, block in blocks if kind.endswith(b"PRIVATE KEY")]
     if len(blocks) == MOST:
-        text = f"it has {MOST} PEM blocks or more; only the first {MOST} were looked at"
+        text = f"it has {MOST} PEM blocks or more; only the first {MOST} were checked"
         yield Flaw(check="pem-many", text=text, wrong=False)
     if cut:
         yield Flaw(check="pem-unreadable", text="a PEM block in it has no end: it may be cut off")
     elif (needs == CERTIFICATE and not certificates) or (needs == KEY and not keys):
-        text = f"its type says that it is a {needs}, and there is none in PEM in it"
+        text = f"its type says that it is a {needs}, but it holds no {needs} in PEM"
         yield Flaw(check=f"{_name(needs)}-unreadable", text=text)
     parsed = [certificate for block in certificates if (certificate := _certificate(block)) is not None]
     if len(parsed) < len(certificates):

@@ -123,7 +123,9 @@ def _fewer(held: Held) -> Iterator[Finding]:
 def passed_over(held: Held, passed: Iterable[Passed]) -> Held:
     """Say which newer backups of the policy were not taken, and why."""
     lines = said(one for one in passed if one.policy == held.policy)
-    newer = (_about(held.policy, "passed-over", f"newer, passed over: {line}", wrong=False) for line in lines)
+    newer = (
+        _about(held.policy, "passed-over", f"newer, but not used: {line}", wrong=False) for line in lines
+    )
     return _with(held, *newer)
 
 
@@ -135,7 +137,7 @@ def no_backup(policy: str, source: str, error: StrongroomError, *, known: bool) 
 
 def unreadable(source: str, error: StrongroomError) -> Finding:
     """Say that a source did not let itself be looked at."""
-    text = f"it cannot be looked at: {error.message} ({error.code})"
+    text = f"it cannot be read: {error.message} ({error.code})"
     return Finding(secret="", source=source, check="source-unreadable", text=text)
 
 

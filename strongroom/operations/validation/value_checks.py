@@ -30,7 +30,7 @@ for people: what they say of a value is not checked."""
 
 PLACEHOLDERS = frozenset({"changeme", "fixme", "placeholder", "replaceme", "tbd", "todo", "xxx"})
 """Compared without case, blanks, hyphens and underscores, with the whole value or a whole field of a JSON
-object. Weak passwords are none: whether somebody means them cannot be told."""
+object. Weak passwords are not among them: nobody can tell whether they are meant."""
 
 _TEMPLATE = re.compile(r"<[^<>\n]{1,100}>|\$\{[^{}\n]{1,100}\}|\{\{[^{}\n]{1,100}\}\}")
 _LONGEST = 110
@@ -138,7 +138,7 @@ def _json(secret: Secret, content: bytes, now: datetime) -> Iterator[Finding]:
     try:
         found = json.loads(content, parse_int=str)  # a number may be longer than is counted with here
     except (ValueError, RecursionError):  # their words quote what was read
-        yield _wrong(secret, "json-unreadable", "it is said to be JSON, and is none")
+        yield _wrong(secret, "json-unreadable", "it is said to be JSON, and it is not")
         return
     fields = [found] if isinstance(found, str) else []
     if isinstance(found, Mapping):

@@ -58,7 +58,7 @@ class TestKms(RecipientConformance):
 
     @pytest.fixture(autouse=True)
     def _words(self, arn: str) -> None:
-        self.words = f"whoever may decrypt with the KMS key `{arn}` in {REGION}"
+        self.words = f"anyone who may decrypt with the KMS key `{arn}` in {REGION}"
 
     @pytest.fixture
     def recipient(self, moto: Moto, arn: str) -> KmsRecipient:

@@ -60,7 +60,7 @@ def transit(openbao: OpenBao, tmp_path: Path) -> Transit:
 
 class TestTransit(RecipientConformance):
     post_quantum = True
-    words = "whoever may decrypt with the transit key `strongroom` of the Vault `keys`"
+    words = "anyone who may decrypt with the transit key `strongroom` of the Vault `keys`"
 
     @pytest.fixture
     def recipient(self, transit: Transit) -> TransitRecipient:
