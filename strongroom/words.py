@@ -29,10 +29,10 @@ def _many(word: str) -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which of the known names a mistyped one may have been meant for, and which there are."""
     names = sorted(known)
-    return f"{meant(word, names)}Known: {', '.join(names)}." if names else "There is none yet."
+    return f"{did_you_mean(word, names)}Known: {', '.join(names)}." if names else "There is none yet."
 
 
-def meant(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Ask whether a mistyped name was meant for the nearest of many; empty if none is near."""
     from difflib import get_close_matches  # noqa: PLC0415 - only needed when something is wrong
 

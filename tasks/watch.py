@@ -17,11 +17,11 @@ def alerts() -> int:
     """Look for what is wrong, and send one mail with what is new of it; return how many alerts there are."""
     from strongroom.operations.alerts.notify import (  # noqa: PLC0415 - needs the state
         Sending,
-        look,
+        gather_and_judge,
         put_lost_on_record,
         tell_people,
     )
-    from strongroom.operations.evidence.ledger_check import held  # noqa: PLC0415
+    from strongroom.operations.evidence.ledger_check import compare_with_heads  # noqa: PLC0415
     from strongroom.wiring import alerts as wiring_alerts  # noqa: PLC0415
 
     settings, services = app.settings, app.services.get()
@@ -30,9 +30,9 @@ def alerts() -> int:
         store=lambda: services.store,
         targets=services.targets,
         trusted=services.signer_fingerprints,
-        hold_ledger=lambda: held(services, watched.in_use),
+        hold_ledger=lambda: compare_with_heads(services, watched.in_use),
     )
-    found = look(watched, wiring_alerts.limits(settings))
+    found = gather_and_judge(watched, wiring_alerts.limits(settings))
     put_lost_on_record(watched, found)
     for alert in found.alerts:
         log.warning("alert", extra={"key": alert.key, "severity": alert.severity.value})

@@ -80,12 +80,14 @@ def check(url: str, *, tls: dict[str, Any] | None = None, seconds: float = ANSWE
             client.ping()
     except AuthenticationError:
         hint = "Check 'broker.url' and 'broker.password_file'."
-        raise BrokerUnavailable(f"the broker at {shown(url)} refuses the login", hint=hint) from None
+        raise BrokerUnavailable(
+            f"the broker at {without_credentials(url)} refuses the login", hint=hint
+        ) from None
     except (RedisError, OSError):
-        raise BrokerUnavailable(f"the broker at {shown(url)} does not answer") from None
+        raise BrokerUnavailable(f"the broker at {without_credentials(url)} does not answer") from None
 
 
-def shown(url: str) -> str:
+def without_credentials(url: str) -> str:
     """Return an address without user and password."""
     if url.startswith(_SOCKET):
         return unquote(url.removeprefix(_SOCKET))
@@ -105,7 +107,7 @@ def failing_fast(url: str, *, tls: dict[str, Any] | None = None) -> Iterator[Non
         yield
     except (OperationalError, RedisError, OSError) as error:
         why, hint = _said(error)
-        raise BrokerUnavailable(f"the broker at {shown(url)} {why}", hint=hint) from None
+        raise BrokerUnavailable(f"the broker at {without_credentials(url)} {why}", hint=hint) from None
 
 
 def _said(error: BaseException) -> tuple[str, str | None]:

@@ -123,7 +123,7 @@ class Outlet:
         ours = line is not None
         line = line or {"at": _now(), "level": "info", "process": self._name, "event": "output", "text": text}
         if ours and line.get("level") in ERRORS:
-            self.last_error = said(line)
+            self.last_error = error_summary(line)
         elif not ours and not text[0].isspace():
             self.last_error = text
         self._file.write(json.dumps(line).encode() + b"\n")
@@ -131,7 +131,7 @@ class Outlet:
             self._on_line(line)
 
 
-def said(line: dict[str, Any]) -> str:
+def error_summary(line: dict[str, Any]) -> str:
     """Return an error's line in few words: the exception's own, if it has one."""
     error = line.get("error")
     return str(error[0] if isinstance(error, list) and error else line.get("why") or line.get("event"))

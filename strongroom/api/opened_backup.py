@@ -25,7 +25,7 @@ from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret
 from strongroom.operations.archive.open import Backup, Objects, manifest_bytes, read_manifest
 from strongroom.operations.archive.single_container import LoneContainer
-from strongroom.operations.archive.unlisted_objects import look_beside, said
+from strongroom.operations.archive.unlisted_objects import describe_ignored, look_beside
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.evidence import access_log
 from strongroom.sources.errors import SecretNotFound
@@ -89,7 +89,9 @@ class _Attempt:
             return
         who = {"command": "python", "by": pwd.getpwuid(os.getuid()).pw_name, "host": os.uname().nodename}
         try:
-            access_log.note(self._state_dir, kind, backup=self._backup, where=self._where, **who, **more)
+            access_log.record_access(
+                self._state_dir, kind, backup=self._backup, where=self._where, **who, **more
+            )
         except OSError as error:
             warnings.warn(f"that this was opened could not be put on record: {error.strerror}", stacklevel=5)
 
@@ -252,7 +254,7 @@ def _opened(
     # Of a stranger's backup, on request, only the stranger's own envelopes and containers count.
     pins = Signers([signed.fingerprint]) if trusted is None else trusted
     aside = look_beside(objects, signed.manifest, trusted=pins, newest=backup is None).aside
-    left_aside = f"What lies beside the backup did not count: {said(aside)}" if aside else ""
+    left_aside = f"What lies beside the backup did not count: {describe_ignored(aside)}" if aside else ""
     return OpenedBackup(
         Backup(objects, signed.manifest, openers, trusted=pins),
         signer=signed.fingerprint,

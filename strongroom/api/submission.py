@@ -86,7 +86,9 @@ class Submission:
 
 def _outcome(run: Run) -> Outcome:
     if run.state in (RunState.FAILED, RunState.CANCELLED):
-        raise recorded_errors.typed(run.error) or RunFailed(f"run {run.id} {run.state.value}: {run.error}")
+        raise recorded_errors.parse_error(run.error) or RunFailed(
+            f"run {run.id} {run.state.value}: {run.error}"
+        )
     if run.state is RunState.DEGRADED:
         happened, hint = recorded_errors.apart(run.error)
         raise RunDegraded(f"run {run.id} is degraded: {happened}", hint=hint or None)

@@ -77,7 +77,7 @@ def unknown(check: str, error: StrongroomError) -> Finding:
     return _of(check, State.UNKNOWN, error)
 
 
-def judged(check: str, error: StrongroomError) -> Finding:
+def finding_of_error(check: str, error: StrongroomError) -> Finding:
     """Return what an error tells: damage is wrong, whatever else kept from looking is not known."""
     return wrong(check, error) if isinstance(error, DAMAGE) else unknown(check, error)
 

@@ -10,7 +10,7 @@ _RECORDED = re.compile(r"^(?:\S+: )?(?P<code>[A-Za-z]+): (?P<message>.*)$", re.D
 _TO_DO = "\nWhat to do: "
 
 
-def said(error: StrongroomError) -> str:
+def error_text(error: StrongroomError) -> str:
     """Return what a run records of an error beside its code: what happened, and what it alone says to do."""
     return joined(error.message, "" if error.hint == error.default_hint else error.hint)
 
@@ -32,7 +32,7 @@ def apart(text: str | None) -> tuple[str, str]:
     return happened, hint
 
 
-def typed(text: str | None) -> StrongroomError | None:
+def parse_error(text: str | None) -> StrongroomError | None:
     """Return the error that a run recorded as ``step: Code: message``, if it is one of ours."""
     happened, hint = apart(text)
     match = _RECORDED.match(happened)

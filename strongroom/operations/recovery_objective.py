@@ -20,7 +20,7 @@ OBJECTIVES: Final = {Scope.SINGLE: 15 * 60.0, Scope.CATEGORY: 30 * 60.0, Scope.F
 """Seconds, by the procedures."""
 
 
-def missed(took: float, *, least: float, objective: float) -> str | None:
+def objective_missed(took: float, *, least: float, objective: float) -> str | None:
     """Say why an objective was missed; nothing if it was met. All in seconds.
 
     Args:

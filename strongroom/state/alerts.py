@@ -36,7 +36,7 @@ class Told(Struct, frozen=True, kw_only=True):
 prepare(Told)
 
 
-def told(conn: Connection, audience: str) -> list[Told]:
+def alerts_told(conn: Connection, audience: str) -> list[Told]:
     """Return what an audience was told of, by key."""
     query = select(tables.alerts).where(_alerts.audience == audience).order_by(_alerts.key)
     return list(codec.readable(conn.execute(query), _told))

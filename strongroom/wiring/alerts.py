@@ -15,7 +15,7 @@ from strongroom.keys import privatefile
 from strongroom.operations.alerts.context import Watched, WatchedDrill, WatchedPolicy
 from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.alerts.mail import MailServer
-from strongroom.operations.evidence.ledger_check import held
+from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.state import schema_check
 from strongroom.state.engine import Database
 from strongroom.state.store import RunStore
@@ -49,7 +49,7 @@ def watched(settings: Settings) -> Watched:
             f"{name} on {host}": path for name, path in _certificates(settings) if path is not None
         },
     )
-    return replace(seen, hold_ledger=lambda: held(looking_services(settings), seen.in_use))
+    return replace(seen, hold_ledger=lambda: compare_with_heads(looking_services(settings), seen.in_use))
 
 
 def _store(settings: Settings) -> RunStore:

@@ -21,7 +21,7 @@ from strongroom.operations.evidence.access_log import (
     OPENED,
     RESTORED,
     UNREADABLE,
-    note,
+    record_access,
     take,
 )
 from strongroom.operations.evidence.ledger import check
@@ -35,8 +35,8 @@ def store(tmp_path: Path) -> RunStore:
 
 
 def test_what_was_noted_is_in_the_record_once_and_the_chain_holds(tmp_path: Path, store: RunStore) -> None:
-    note(tmp_path, OPENED, backup="b1", command="get")
-    note(tmp_path, RESTORED, backup="b1", command="restore", created=3)
+    record_access(tmp_path, OPENED, backup="b1", command="get")
+    record_access(tmp_path, RESTORED, backup="b1", command="restore", created=3)
 
     assert take(tmp_path, store) == 2
     assert take(tmp_path, store) == 0
@@ -51,20 +51,20 @@ def test_what_was_noted_is_in_the_record_once_and_the_chain_holds(tmp_path: Path
 
 
 def test_nobody_else_may_read_the_file_and_a_link_is_not_followed(tmp_path: Path) -> None:
-    note(tmp_path, OPENED)
+    record_access(tmp_path, OPENED)
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
     (tmp_path / FILE).unlink()
     (tmp_path / FILE).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic"):
-        note(tmp_path, OPENED)
+        record_access(tmp_path, OPENED)
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_line_that_was_cut_short_costs_no_other(tmp_path: Path, store: RunStore) -> None:
-    note(tmp_path, OPENED, backup="b1")
+    record_access(tmp_path, OPENED, backup="b1")
     whole = (tmp_path / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(whole + whole[:20])
-    note(tmp_path, OPENED, backup="b2")
+    record_access(tmp_path, OPENED, backup="b2")
 
     assert take(tmp_path, store) == 3
     assert [(event.kind, event.detail.get("backup")) for event in store.events()] == [
@@ -93,7 +93,7 @@ def test_what_somebody_wrote_into_it_is_told_and_not_believed(
 
 
 def test_lines_stay_until_the_record_has_them(tmp_path: Path, store: RunStore) -> None:
-    note(tmp_path, OPENED, backup="b1")
+    record_access(tmp_path, OPENED, backup="b1")
     (tmp_path / "state.db").mkdir()
     with pytest.raises(StateError):
         take(tmp_path, store)
@@ -103,7 +103,7 @@ def test_lines_stay_until_the_record_has_them(tmp_path: Path, store: RunStore) -
 
 def test_many_at_once_lose_none(tmp_path: Path, store: RunStore) -> None:
     def one(number: int) -> int:
-        note(tmp_path, OPENED, backup=f"b{number}")
+        record_access(tmp_path, OPENED, backup=f"b{number}")
         return take(tmp_path, store) if number % 10 == 0 else 0
 
     with ThreadPoolExecutor(8) as pool:
@@ -113,7 +113,7 @@ def test_many_at_once_lose_none(tmp_path: Path, store: RunStore) -> None:
 
 
 def test_no_command_waits_while_the_database_does_not_answer(tmp_path: Path, store: RunStore) -> None:
-    note(tmp_path, OPENED, backup="b1")
+    record_access(tmp_path, OPENED, backup="b1")
     asked, answered = Event(), Event()
 
     class Slow(RunStore):
@@ -125,7 +125,7 @@ def test_no_command_waits_while_the_database_does_not_answer(tmp_path: Path, sto
     with ThreadPoolExecutor(2) as pool:
         taking = pool.submit(take, tmp_path, Slow(f"sqlite:///{tmp_path / 'state.db'}"))
         assert asked.wait(30)
-        noting = pool.submit(note, tmp_path, OPENED, backup="b2")
+        noting = pool.submit(record_access, tmp_path, OPENED, backup="b2")
         try:
             noting.result(timeout=30)
         finally:
@@ -138,9 +138,9 @@ def test_no_command_waits_while_the_database_does_not_answer(tmp_path: Path, sto
 def test_what_was_set_apart_by_a_process_that_died_is_taken_by_the_next(
     tmp_path: Path, store: RunStore
 ) -> None:
-    note(tmp_path, OPENED, backup="b1")
+    record_access(tmp_path, OPENED, backup="b1")
     (tmp_path / FILE).rename(tmp_path / APART)
-    note(tmp_path, OPENED, backup="b2")
+    record_access(tmp_path, OPENED, backup="b2")
     assert take(tmp_path, store) == 2
     assert [event.detail["backup"] for event in store.events()] == ["b1", "b2"]
 
@@ -171,14 +171,14 @@ def test_what_root_leaves_belongs_to_the_installation(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
     os.chown(state, 1234, 1235)
-    note(state, OPENED)
+    record_access(state, OPENED)
     found = (state / FILE).stat()
     assert (found.st_uid, found.st_gid) == (1234, 1235)
     (state / FILE).unlink()
     other = tmp_path / "another's"
     other.touch()
     (state / FILE).hardlink_to(other)
-    note(state, OPENED)
+    record_access(state, OPENED)
     assert other.stat().st_uid == 0
 
 

@@ -68,7 +68,7 @@ def test_what_failed_is_told_with_its_reason(world: World, services: Services) -
 
 
 def test_accesses_keys_and_incidents_are_told_one_by_one(world: World, services: Services) -> None:
-    access_log.note(world.folder, access_log.OPENED, backup="b1", command="restore", by="ann")
+    access_log.record_access(world.folder, access_log.OPENED, backup="b1", command="restore", by="ann")
     access_log.take(world.folder, services.store)
     services.store.event("key.failed", key="k1", why="KeyDenied")
     services.store.event("message-refused", reason="unsigned")

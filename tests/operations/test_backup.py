@@ -110,13 +110,13 @@ def test_two_targets_in_one_region_do_not_satisfy_a_policy_of_two_regions(tmp_pa
 def test_an_empty_source_is_an_error_of_its_own(tmp_path: Path) -> None:
     run = make_world(tmp_path, secrets=[]).back_up()
     assert run.state is RunState.FAILED
-    assert isinstance(recorded_errors.typed(run.error), EmptySource)
+    assert isinstance(recorded_errors.parse_error(run.error), EmptySource)
 
 
 def test_a_filter_that_matches_nothing_is_an_error_of_its_own(world: World) -> None:
     run = world.with_spec(selection=Selection(tags={"parity": "none"})).back_up()
     assert run.state is RunState.FAILED
-    assert isinstance(recorded_errors.typed(run.error), NothingSelected)
+    assert isinstance(recorded_errors.parse_error(run.error), NothingSelected)
 
 
 def test_a_tag_filter_backs_up_those_secrets_and_no_others(world: World) -> None:
@@ -202,7 +202,7 @@ def test_what_a_failed_run_says_to_do_is_what_the_source_said(tmp_path: Path) ->
     world = make_world(tmp_path)
     run = world.back_up(world.services(sources={"vault": _Refusing(made_up(3), name="vault")}))
     assert recorded_errors.apart(run.error) == ("plan: SourceError: it is sealed", "Unseal it.")
-    error = recorded_errors.typed(run.error)
+    error = recorded_errors.parse_error(run.error)
     assert isinstance(error, SourceError)
     assert (error.message, error.hint) == ("it is sealed", "Unseal it.")
 

@@ -11,7 +11,7 @@ import pytest
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.emergency.contents import recovery_files
 from strongroom.operations.emergency.kit import Kit, Section, render
-from strongroom.operations.emergency.medium import GRACE, State, furnish, remind, standing
+from strongroom.operations.emergency.medium import GRACE, State, furnish, medium_status, remind
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from tests.operations.world import POLICY, World, make_world
 
@@ -29,39 +29,39 @@ def at(text: str) -> float:
 
 def test_before_its_first_backup_a_slot_waits_and_then_is_overdue(world: World) -> None:
     services, due = world.services(), at("2026-11-01T03:00:00")
-    waiting = standing(services, policy=POLICY, schedule=MONTHLY, now=due + 60)
+    waiting = medium_status(services, policy=POLICY, schedule=MONTHLY, now=due + 60)
     assert (waiting.state, waiting.due_at, waiting.can_run) == (State.WAITING, due, True)
-    late = standing(services, policy=POLICY, schedule=MONTHLY, now=due + GRACE + 1)
+    late = medium_status(services, policy=POLICY, schedule=MONTHLY, now=due + GRACE + 1)
     assert late.state is State.OVERDUE
 
 
 def test_a_backup_after_the_slot_is_enough_until_the_next_one(world: World) -> None:
     made = world.back_up().created_at
     services = world.services()
-    assert standing(services, policy=POLICY, schedule=MONTHLY, now=made + 1).state is State.DONE
+    assert medium_status(services, policy=POLICY, schedule=MONTHLY, now=made + 1).state is State.DONE
     next_month = made + 32 * 86_400
-    assert standing(services, policy=POLICY, schedule=MONTHLY, now=next_month).state is not State.DONE
+    assert medium_status(services, policy=POLICY, schedule=MONTHLY, now=next_month).state is not State.DONE
 
 
 def test_without_a_schedule_nothing_is_ever_due(world: World) -> None:
-    assert standing(world.services(), policy=POLICY, schedule=None).state is State.DONE
+    assert medium_status(world.services(), policy=POLICY, schedule=None).state is State.DONE
 
 
 def test_a_medium_that_is_away_is_named_and_nothing_can_run(world: World, tmp_path: Path) -> None:
     medium = DirectoryTarget(tmp_path / "medium", name="eu", region="eu")
     services = world.services(targets={**world.targets, "eu": medium})
-    found = standing(services, policy=POLICY, schedule=MONTHLY, now=at("2026-11-02T00:00:00"))
+    found = medium_status(services, policy=POLICY, schedule=MONTHLY, now=at("2026-11-02T00:00:00"))
     assert list(found.absent) == ["eu"]
     assert not found.can_run
     medium.prepare()
-    assert standing(services, policy=POLICY, schedule=MONTHLY, now=at("2026-11-02T00:00:00")).can_run
+    assert medium_status(services, policy=POLICY, schedule=MONTHLY, now=at("2026-11-02T00:00:00")).can_run
     (tmp_path / "medium" / MARKER).unlink()
-    assert not standing(services, policy=POLICY, schedule=MONTHLY, now=at("2026-11-02T00:00:00")).can_run
+    assert not medium_status(services, policy=POLICY, schedule=MONTHLY, now=at("2026-11-02T00:00:00")).can_run
 
 
 def test_people_are_reminded_once_a_day(world: World) -> None:
     services = world.services()
-    waiting = standing(services, policy=POLICY, schedule=MONTHLY, now=at("2026-11-02T00:00:00"))
+    waiting = medium_status(services, policy=POLICY, schedule=MONTHLY, now=at("2026-11-02T00:00:00"))
     assert [remind(services, waiting) for _ in range(3)] == [True, False, False]
     [event] = services.store.events(kind="emergency.waiting")
     assert event.detail["policy"] == POLICY
@@ -69,7 +69,7 @@ def test_people_are_reminded_once_a_day(world: World) -> None:
 
 def test_what_is_done_reminds_nobody(world: World) -> None:
     services = world.services()
-    assert not remind(services, standing(services, policy=POLICY, schedule=None))
+    assert not remind(services, medium_status(services, policy=POLICY, schedule=None))
     assert services.store.events(kind="emergency.done") == []
 
 

@@ -22,7 +22,7 @@ from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.archive.quarantine import quarantine
 from strongroom.operations.errors import BackupQuarantined, KeysOutOfPolicy
 from strongroom.operations.findings import Finding, State, exit_code
-from strongroom.operations.health.backups import check, kept, newest_of, nothing_seen
+from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
 from strongroom.operations.health.keys import History, judge_ages
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, Means
@@ -96,7 +96,7 @@ def looked(
         identities=tuple(built.identities()),
         caps=caps or {},
     )
-    all_of_them = kept(built)
+    all_of_them = retained_backups(built)
     chosen = all_of_them if every else newest_of(all_of_them)
     return check(means, chosen, {POLICY: policy or Policy(spec=world.spec)}, every=all_of_them)
 
@@ -316,7 +316,7 @@ def test_an_envelope_that_a_rotation_missed_is_stale_there(tmp_path: Path) -> No
     for name in [info.name for info in missed.list("keys/")]:
         missed.delete(name)
     means = Means(services=services, checks=frozenset({INTEGRITY}), depth=Depth.DIGEST, entering=Entered())
-    entries = kept(services)
+    entries = retained_backups(services)
     spec = services.pinned(entries[0].policy).spec
     found = check(means, entries, {entries[0].policy: Policy(spec=spec)}, every=entries)
     assert {(one.target, one.code) for one in found if one.state is State.WRONG} == {(missed.name, "Stale")}
@@ -336,7 +336,7 @@ def test_what_a_rotation_takes_away_still_opens_copies_and_that_is_said(tmp_path
 
 def of_rotated(services: Services) -> list[Finding]:
     means = Means(services=services, checks=frozenset({ENCRYPTION}), depth=Depth.DIGEST, entering=Entered())
-    entries = kept(services)
+    entries = retained_backups(services)
     policy = Policy(spec=services.pinned(entries[0].policy).spec)
     return check(means, entries, {entries[0].policy: policy}, every=entries)
 

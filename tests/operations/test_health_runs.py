@@ -13,7 +13,7 @@ from sqlalchemy import text
 from strongroom.operations.findings import Finding, State
 from strongroom.operations.health import catalog
 from strongroom.operations.health import runs as record
-from strongroom.operations.health.backups import kept, newest_of
+from strongroom.operations.health.backups import newest_of, retained_backups
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.key_management.health import DAY
 from strongroom.operations.rehearsal.job import submit_drill
@@ -93,7 +93,7 @@ def test_a_backup_of_a_clock_that_was_ahead_is_remarked_on_and_hides_no_failure(
     world.back_up(world.services(sources={}))
     assert said(of_runs(services)) == [(State.WRONG, "RunFailed")]
     named, now = policies(world, schedule=DAILY), time.time()
-    found = catalog.backups(services, {one.policy: one for one in kept(services)}, named, now=now)
+    found = catalog.backups(services, {one.policy: one for one in retained_backups(services)}, named, now=now)
     assert said(list(found)) == [(State.REMARK, "")]
     world.back_up()
     assert said(list(record.freshness(services, named, threshold=DAY, now=now))) == [(State.GOOD, "")]
@@ -186,7 +186,7 @@ def test_the_newest_backup_is_held_to_what_it_is_now(world: World) -> None:
     services = world.services()
 
     def found() -> list[tuple[State, str]]:
-        entries = {one.policy: one for one in newest_of(kept(services))}
+        entries = {one.policy: one for one in newest_of(retained_backups(services))}
         return said(list(catalog.backups(services, entries, policies(world), now=time.time())))
 
     assert found() == [(State.GOOD, "")]
@@ -194,7 +194,7 @@ def test_the_newest_backup_is_held_to_what_it_is_now(world: World) -> None:
         Replica(backup=backup, target="us", good=False, verified=None, verified_at=None)
     )
     assert found() == [(State.WRONG, "RunDegraded")]
-    assert said(list(catalog.replicas(services, kept(services), policies(world)))) == [
+    assert said(list(catalog.replicas(services, retained_backups(services), policies(world)))) == [
         (State.WRONG, "RunDegraded")
     ]
 
@@ -204,7 +204,7 @@ def test_a_newest_backup_that_could_not_be_locked_is_told(tmp_path: Path) -> Non
     world = plain.with_targets({**plain.targets, "us": Bucket(refuses="manifests")})
     world.back_up()
     services = world.services()
-    entries = {one.policy: one for one in newest_of(kept(services))}
+    entries = {one.policy: one for one in newest_of(retained_backups(services))}
     found = said(list(catalog.backups(services, entries, policies(world), now=time.time())))
     assert found == [(State.WRONG, "RunDegraded")]
 
@@ -223,7 +223,7 @@ def test_a_backup_that_came_out_smaller_stays_remarked_on(world: World) -> None:
 
 def test_the_metrics_count_the_window_alone(world: World) -> None:
     world.back_up()
-    services, entries = world.services(), kept(world.services())
+    services, entries = world.services(), retained_backups(world.services())
     now = catalog.metrics(services, entries, policies(world), {"k": time.time() - 2 * DAY}, days=1)
     assert (now.backups, now.success_rate, now.verified_rate, now.oldest_key_days) == (1, 1.0, 1.0, 2)
     later = catalog.metrics(services, entries, policies(world), {}, days=1, now=time.time() + 2 * DAY)
@@ -236,7 +236,7 @@ def test_a_backup_that_failed_and_was_retried_counts_as_two_attempts_of_which_on
     services = world.services()
     run = world.back_up()
     services.store.event("run.retried", run=run.id)
-    found = catalog.metrics(services, kept(services), policies(world), {}, days=1)
+    found = catalog.metrics(services, retained_backups(services), policies(world), {}, days=1)
     assert (found.backups, found.backups_made, found.success_rate) == (2, 1, 0.5)
 
 

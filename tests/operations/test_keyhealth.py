@@ -26,8 +26,8 @@ from strongroom.operations.key_management.health import (
     confirm,
     due,
     make_challenge,
-    note,
     proofs,
+    record_proofs,
     try_keys,
 )
 from strongroom.operations.key_management.usage import Opens, look_all, recipient_key
@@ -95,7 +95,7 @@ def test_a_proof_holds_a_quarter_and_warns_before_it_ends(at: Rotated) -> None:
     tried = try_keys(found(at), [at.old])
     now = time.time()
     assert [one.overdue for one in due(tried, proofs(services), now=now)] == [True]
-    note(services, tried)
+    record_proofs(services, tried)
     proven = proofs(services)
     assert due(tried, proven, now=now + DAY) == []
     [soon] = due(tried, proven, now=now + QUARTER - WARNING + DAY)

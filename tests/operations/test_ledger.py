@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from strongroom.operations.evidence.audit import audit
-from strongroom.operations.evidence.ledger import Head, check, look
+from strongroom.operations.evidence.ledger import Head, check, verify_chain
 from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.state.events import digest
 from strongroom.state.store import RunStore
@@ -126,12 +126,12 @@ def test_a_change_after_the_printed_one_says_that_up_to_there_nothing_changed(
     edit(url, f"UPDATE events SET kind = 'key.proven' WHERE id > {head.id}")
     with pytest.raises(LedgerChanged, match=f"Up to event {head.id}, which was printed, nothing changed"):
         check(store, number=head.id, sha256=head.sha256)
-    assert look(store).broken == head.id + 1, "who only looks, as the kit does, is not refused"
+    assert verify_chain(store).broken == head.id + 1, "who only looks, as the kit does, is not refused"
 
 
 def test_where_nothing_happened_there_is_no_head(url: str) -> None:
     empty = RunStore(url)
-    assert look(empty).head is None
+    assert verify_chain(empty).head is None
     with pytest.raises(LedgerCut, match="before it begins"):
         check(empty, number=1, sha256="0" * 64)
     empty.close()
@@ -146,7 +146,7 @@ def test_a_record_whose_events_are_gone_while_runs_are_there_is_not_what_was_app
     edit(url, "DELETE FROM events")
     if later:
         store.event("later")
-    assert look(store).broken is not None
+    assert verify_chain(store).broken is not None
     with pytest.raises(LedgerChanged):
         check(store)
     assert audit(store, since=0, until=time.time() + 9, now=time.time()).broken is not None

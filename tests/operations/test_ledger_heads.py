@@ -16,8 +16,8 @@ from strongroom.container.head import LedgerHead, parse_head, sign_head
 from strongroom.operations.evidence import ledger_heads
 from strongroom.operations.evidence.access_log import FILE
 from strongroom.operations.evidence.audit import audit
-from strongroom.operations.evidence.ledger import check, look
-from strongroom.operations.evidence.ledger_check import OnTarget, held
+from strongroom.operations.evidence.ledger import check, verify_chain
+from strongroom.operations.evidence.ledger_check import OnTarget, compare_with_heads
 from strongroom.operations.evidence.ledger_found import TRIED, name_of
 from strongroom.operations.evidence.ledger_heads import Published
 from strongroom.operations.services import Services
@@ -72,7 +72,7 @@ def published_on(services: Services) -> Published:
 
 
 def held_on(services: Services, known: Sequence[str] = ()) -> tuple[OnTarget, ...]:
-    return held(services, list(services.targets), known=known)
+    return compare_with_heads(services, list(services.targets), known=known)
 
 
 def published(services: Services) -> LedgerHead:
@@ -283,7 +283,7 @@ def test_a_row_that_no_program_writes_keeps_no_alarm_from_being_told(
 
 def test_a_report_up_to_a_made_up_row_says_so_each_time_alike(world: World, services: Services) -> None:
     edit(world, "UPDATE events SET at = 1e300 WHERE id = 3")
-    assert look(services.store) == look(services.store)
+    assert verify_chain(services.store) == verify_chain(services.store)
 
 
 def test_heads_are_put_although_what_was_opened_cannot_be_taken(services: Services) -> None:

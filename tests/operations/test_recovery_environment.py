@@ -26,7 +26,7 @@ from strongroom.operations.readiness.backups import (
     Looked,
     Seen,
     Want,
-    look,
+    choose_backups,
     newest_of,
     opens,
     signers,
@@ -178,7 +178,7 @@ def chooser(world: World, trusted: frozenset[str] | None = None) -> Chooser:
 
 
 def seen(world: World, *, recorded: Mapping[str, str] | None = None) -> dict[str, Seen]:
-    looked = look(chooser(world), [POLICY], recorded=recorded or {})
+    looked = choose_backups(chooser(world), [POLICY], recorded=recorded or {})
     return {name: one for name, one in looked.items() if isinstance(one, Seen)}
 
 
@@ -244,7 +244,7 @@ def put(target: Target, name: str, content: bytes) -> None:
 
 
 def test_whose_signature_is_believed_decides(world: World) -> None:
-    stranger = look(chooser(world, frozenset()), [POLICY], recorded={})
+    stranger = choose_backups(chooser(world, frozenset()), [POLICY], recorded={})
     assert states(signers(0, stranger)) == [("signers", "wrong")]
     assert states(signers(0, {})) == [("signers", "remark")]
     assert states(signers(2, seen(world))) == [("signers", "good")]

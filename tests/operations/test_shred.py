@@ -24,7 +24,7 @@ from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.shredding.errors import BackupShredded, KeyShared, NotErasable, OnLegalHold
 from strongroom.operations.shredding.events import INTENT, Intent, sign
 from strongroom.operations.shredding.plan import make_plan
-from strongroom.operations.shredding.record import asked, events, write
+from strongroom.operations.shredding.record import events, shredded_backups, write
 from strongroom.operations.shredding.scope import ErasurePolicy
 from strongroom.operations.shredding.shred import advance, begin, note_lost
 from strongroom.state.errors import RecordRefused
@@ -567,7 +567,7 @@ def test_neither_repair_nor_restore_nor_rotation_brings_it_back(at: Vault) -> No
     at.go_on()
     with pytest.raises(BackupShredded, match="was shredded"):
         submit_restore(services, backup=backup, options=RestoreOptions(destination="vault"))
-    assert asked(services.store, at.confirmers) == {backup}
+    assert shredded_backups(services.store, at.confirmers) == {backup}
     assert "BackupShredded" in str(at.rotate(backup).error)
 
 

@@ -19,10 +19,10 @@ from strongroom.model import Depth, ObjectInfo
 from strongroom.operations.alerts.context import Watched, WatchedPolicy
 from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.alerts.mail import MailServer as Server
-from strongroom.operations.alerts.notify import Found, Sending, look, tell_people
+from strongroom.operations.alerts.notify import Found, Sending, gather_and_judge, tell_people
 from strongroom.operations.alerts.record import BEAT, REFUSED
 from strongroom.operations.errors import MailRefused, MailUnavailable
-from strongroom.operations.evidence.ledger_check import held
+from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.evidence.ledger_heads import publish
 from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
 from strongroom.operations.layout import manifest_name
@@ -72,7 +72,7 @@ def watching(world: World, **changed: object) -> Watched:
 
 
 def keys(world: World, *, later: float = 0.0, **changed: object) -> list[str]:
-    found = look(watching(world, **changed), LIMITS, now=time.time() + later)
+    found = gather_and_judge(watching(world, **changed), LIMITS, now=time.time() + later)
     return [alert.key for alert in found.alerts]
 
 
@@ -150,7 +150,7 @@ def test_a_replica_that_the_record_was_made_to_forget_is_missed(world: World) ->
     for name in [info.name for info in world.targets["us"].list()]:
         world.targets["us"].delete(name)
     by_hand = WatchedPolicy(name=POLICY, targets=REGIONS, depth=Depth.COMPARED)
-    found = look(watching(world, policies=(by_hand,)), LIMITS, now=time.time() + 2 * DAY)
+    found = gather_and_judge(watching(world, policies=(by_hand,)), LIMITS, now=time.time() + 2 * DAY)
     assert [alert.key for alert in found.alerts] == [f"replica.unverified:{POLICY}"]
     assert found.alerts[0].what.endswith("on us")
     fewer = WatchedPolicy(name=POLICY, targets=("eu", "ap"), depth=Depth.COMPARED)
@@ -178,7 +178,7 @@ def test_a_database_that_was_lost_hides_neither_a_backup_nor_that_one_is_missing
 def test_a_manifest_of_a_stranger_is_no_backup_and_is_told(world: World) -> None:
     run = world.back_up().id
     stranger = replace(watching(world), trusted=frozenset({Signer.generate().fingerprint}))
-    found = [alert.key for alert in look(stranger, LIMITS).alerts]
+    found = [alert.key for alert in gather_and_judge(stranger, LIMITS).alerts]
     assert f"backup.overdue:{POLICY}" in found
     assert "manifest.refused:eu" in found
     # An old backup under a new name would pass for a new one.
@@ -286,7 +286,7 @@ def test_a_row_that_was_edited_keeps_no_alarm_from_being_told(edit: str, world: 
     store.heartbeat("beat")
     with store._database.writing() as conn:
         conn.execute(text(edit))
-    found = look(watching(world), LIMITS, now=time.time() + 2 * DAY)
+    found = gather_and_judge(watching(world), LIMITS, now=time.time() + 2 * DAY)
     assert f"backup.overdue:{POLICY}" in [alert.key for alert in found.alerts]
     assert "CANARY" not in str(found.alerts)
 
@@ -295,7 +295,7 @@ def test_a_record_that_a_signed_head_on_a_target_contradicts_is_told(world: Worl
     world.back_up()
     services = world.services()
     assert not publish(services, REGIONS).missed
-    hold = partial(held, services, REGIONS)
+    hold = partial(compare_with_heads, services, REGIONS)
     assert keys(world, hold_ledger=hold) == []
     with services.store._database.writing() as conn:
         conn.execute(text("DELETE FROM events WHERE id > 1"))
@@ -316,7 +316,7 @@ def test_a_run_that_failed_is_told_by_its_class_alone(world: World) -> None:
     world.back_up()
     broken = world.services(sources={})
     world.back_up(broken)
-    found = look(watching(world), LIMITS)
+    found = gather_and_judge(watching(world), LIMITS)
     assert [alert.key for alert in found.alerts] == [f"backup.failed:{POLICY}"]
     assert "CANARY" not in str(found)
     assert "app/" not in str(found), "nor the name of a secret"
@@ -419,19 +419,21 @@ def test_an_alert_is_mailed_once_again_after_a_time_and_once_that_it_is_over(
     world: World, server: MailServer
 ) -> None:
     now = time.time()
-    missing = look(watching(world), LIMITS, now=now)
+    missing = gather_and_judge(watching(world), LIMITS, now=now)
     assert told(world, server, missing) == ["[strongroom] 1 critical"]
-    assert told(world, server, look(watching(world), LIMITS, now=now + 900)) == []
-    assert told(world, server, look(watching(world), LIMITS, now=now + DAY)) == ["[strongroom] 1 critical"]
+    assert told(world, server, gather_and_judge(watching(world), LIMITS, now=now + 900)) == []
+    assert told(world, server, gather_and_judge(watching(world), LIMITS, now=now + DAY)) == [
+        "[strongroom] 1 critical"
+    ]
     world.back_up()
-    assert told(world, server, look(watching(world), LIMITS)) == ["[strongroom] 1 resolved"]
-    assert told(world, server, look(watching(world), LIMITS)) == []
+    assert told(world, server, gather_and_judge(watching(world), LIMITS)) == ["[strongroom] 1 resolved"]
+    assert told(world, server, gather_and_judge(watching(world), LIMITS)) == []
     assert all(mail.recipients == PEOPLE for mail in server.mails)
     assert not any(b"CANARY" in mail.raw for mail in server.mails)
 
 
 def test_others_are_told_what_these_know_already(world: World, server: MailServer) -> None:
-    found = look(watching(world), LIMITS)
+    found = gather_and_judge(watching(world), LIMITS)
     assert told(world, server, found) == ["[strongroom] 1 critical"]
     assert told(world, server, found, recipients=("three@example.org",)) == ["[strongroom] 1 critical"]
     assert told(world, server, found) == []
@@ -442,7 +444,7 @@ def test_a_look_by_another_threshold_does_not_call_over_what_this_one_told(
     world: World, server: MailServer
 ) -> None:
     def found(threshold: float) -> Found:
-        return look(watching(world), Limits(threshold_age=threshold), now=time.time() + 1.5 * DAY)
+        return gather_and_judge(watching(world), Limits(threshold_age=threshold), now=time.time() + 1.5 * DAY)
 
     world.back_up()
     assert told(world, server, found(DAY)) == ["[strongroom] 1 critical"]
@@ -451,7 +453,7 @@ def test_a_look_by_another_threshold_does_not_call_over_what_this_one_told(
 
 
 def test_a_mail_that_did_not_go_out_is_sent_by_the_next_look(world: World, server: MailServer) -> None:
-    found = look(watching(world), LIMITS)
+    found = gather_and_judge(watching(world), LIMITS)
     server.answer_data = "451 later"
     with pytest.raises(MailUnavailable):
         told(world, server, found)
@@ -463,7 +465,7 @@ def test_one_recipient_who_is_refused_does_not_make_the_others_hear_it_each_time
     world: World, server: MailServer
 ) -> None:
     server.refused["two@example.org"] = 550
-    found = look(watching(world), LIMITS)
+    found = gather_and_judge(watching(world), LIMITS)
     with pytest.raises(MailRefused, match="refused two"):
         told(world, server, found)
     assert [mail.recipients for mail in server.mails] == [("one@example.org",)]
@@ -478,13 +480,13 @@ def test_a_state_that_is_away_keeps_no_mail_from_going_out(world: World, server:
 
     blind = watching(world, store=away)
     for _ in range(2):  # nobody knows what was told
-        tell_people(blind, look(blind, LIMITS), sending(server))
+        tell_people(blind, gather_and_judge(blind, LIMITS), sending(server))
     assert [mail.subject.partition(" on ")[0] for mail in server.mails] == ["[strongroom] 1 critical"] * 2
     assert "told again each time" in server.mails[0].text
 
 
 def test_whoever_dies_between_sending_and_recording_tells_it_twice(world: World, server: MailServer) -> None:
-    found = look(watching(world), LIMITS)
+    found = gather_and_judge(watching(world), LIMITS)
 
     class Dies(RunStore):
         def put_told(self, *_: object, **__: object) -> None:
@@ -503,8 +505,8 @@ def test_a_target_that_comes_back_is_waited_for_before_what_lies_there_is_called
     run = world.back_up().id
     bad = Replica(backup=run, target="eu", good=False, verified=None, verified_at=None)
     RunStore(world.database).set_replica(bad)
-    assert told(world, server, look(watching(world), LIMITS)) == ["[strongroom] 1 critical"]
+    assert told(world, server, gather_and_judge(watching(world), LIMITS)) == ["[strongroom] 1 critical"]
     away = watching(world, targets={**world.targets, "eu": Dead(name="eu", region="eu")})
-    assert told(world, server, look(away, LIMITS)) == ["[strongroom] 1 warning"]
+    assert told(world, server, gather_and_judge(away, LIMITS)) == ["[strongroom] 1 warning"]
     RunStore(world.database).set_replica(msgspec.structs.replace(bad, good=True, verified=Depth.COMPARED))
-    assert told(world, server, look(watching(world), LIMITS)) == ["[strongroom] 2 resolved"]
+    assert told(world, server, gather_and_judge(watching(world), LIMITS)) == ["[strongroom] 2 resolved"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec.structs import replace
 from sqlalchemy import text
 
-from strongroom.operations.alerts.notify import look
+from strongroom.operations.alerts.notify import gather_and_judge
 from strongroom.state.alerts import Told
 from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore
@@ -51,9 +51,9 @@ def test_an_alert_whose_row_was_edited_counts_as_never_told(store: RunStore) -> 
 
 def test_the_whole_look_is_the_same_on_either_database(url: str, tmp_path: Path) -> None:
     world = make_world(tmp_path, database=url)
-    overdue = [alert.key for alert in look(watching(world), LIMITS).alerts]
+    overdue = [alert.key for alert in gather_and_judge(watching(world), LIMITS).alerts]
     world.back_up()
-    assert (overdue, look(watching(world), LIMITS).alerts) == ([f"backup.overdue:{POLICY}"], ())
+    assert (overdue, gather_and_judge(watching(world), LIMITS).alerts) == ([f"backup.overdue:{POLICY}"], ())
 
 
 def test_events_are_found_by_kind_and_time(store: RunStore) -> None:

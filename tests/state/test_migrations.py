@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event, inspect, text
 
-from strongroom.operations.evidence.ledger import look
+from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.state import migrations, tables
 from strongroom.state.engine import Database, _create, _parse
 from strongroom.state.errors import SchemaMismatch
@@ -128,7 +128,7 @@ def test_events_from_before_the_ledger_are_chained_as_they_are(empty_url: str) -
     database.close()
     store = RunStore(empty_url)
     store.event("key.failed", key="k")
-    found = look(store)
+    found = verify_chain(store)
     assert (found.events, found.broken) == (4, None)
     store.close()
 

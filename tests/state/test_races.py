@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.operations.evidence.ledger import look
+from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.state.records import RunState, StepKind, StepState
 from strongroom.state.store import RunStore
 from tests.postgres import PostgresServer
@@ -105,6 +105,6 @@ def test_four_processes_work_one_run_off_and_none_finds_the_database_locked(
 def test_events_appended_by_many_at_once_make_one_unbroken_chain(url: str) -> None:
     racers.race(racers.append_events, [(url, 25)] * 4)
     store = RunStore(url)
-    found = look(store)
+    found = verify_chain(store)
     assert (found.events, found.broken) == (100, None)
     store.close()

@@ -226,7 +226,7 @@ def test_a_password_comes_from_its_file_and_is_never_shown(tmp_path: Path) -> No
     url = broker.broker_url(settings)
 
     assert url == "rediss://worker:CANARY-broker%2Fp%40ss@redis.example.org/0"
-    assert broker.shown(url) == "rediss://redis.example.org/0"
+    assert broker.without_credentials(url) == "rediss://redis.example.org/0"
 
 
 def test_tls_always_checks_the_certificate() -> None:

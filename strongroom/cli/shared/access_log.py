@@ -60,7 +60,7 @@ def noted(kind: str, arguments: Namespace, output: Output, here: Place, **detail
         return
     who = {"command": arguments.command_name, "by": _user(), "host": os.uname().nodename}
     try:
-        access_log.note(here.state_dir, kind, **who, **detail)
+        access_log.record_access(here.state_dir, kind, **who, **detail)
     except OSError as error:
         output.note(f"note: that this was opened could not be put on record: {error.strerror}")
 

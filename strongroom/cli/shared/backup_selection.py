@@ -18,7 +18,14 @@ from strongroom.container.errors import UntrustedSigner
 from strongroom.errors import StrongroomError, TargetError, UsageError
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import PART, Asked, limits_of
-from strongroom.operations.archive.select_backup import SHOWN, Choice, Chooser, Holder, is_ahead, said
+from strongroom.operations.archive.select_backup import (
+    SHOWN,
+    Choice,
+    Chooser,
+    Holder,
+    describe_skipped,
+    is_ahead,
+)
 from strongroom.operations.errors import LeftAside
 from strongroom.operations.layout import manifest_name
 
@@ -69,9 +76,9 @@ def recorded(here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
 
 def _recorded(store: RunStore, here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
     from strongroom.operations.archive import quarantine  # noqa: PLC0415 - sqlalchemy
-    from strongroom.operations.shredding.record import asked  # noqa: PLC0415
+    from strongroom.operations.shredding.record import shredded_backups  # noqa: PLC0415
 
-    return quarantine.recorded(store), frozenset(asked(store, trust.trusted(here)))
+    return quarantine.quarantined_on_record(store), frozenset(shredded_backups(store, trust.trusted(here)))
 
 
 def _named(words: Sequence[str], here: Place) -> Iterator[Holder]:
@@ -150,7 +157,7 @@ def say(choice: Choice, found: Chooser, asked: Asked, output: Output) -> None:
             "this backup is dated ahead of this host's clock. One of the clocks was wrong, and backups made "
             "since may count as older: see 'strongroom catalog list', and name one with --backup."
         )
-    for line in said(found.passed):
+    for line in describe_skipped(found.passed):
         output.note(f"  newer, passed over: {line}")
     output.end_with(_left_aside(found, manifest.backup_id))
     for name, error in found.away.items():

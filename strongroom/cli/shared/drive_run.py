@@ -94,7 +94,7 @@ def require_good(run: Run) -> None:
     """Return if a run made what it was to make; raise what stopped it otherwise."""
     if run.state in (RunState.DONE, RunState.DEGRADED):
         return
-    raise recorded_errors.typed(run.error) or RunFailed(f"run {run.id} {run.state}: {run.error}")
+    raise recorded_errors.parse_error(run.error) or RunFailed(f"run {run.id} {run.state}: {run.error}")
 
 
 def require_all_whole(runs: Sequence[Run]) -> None:

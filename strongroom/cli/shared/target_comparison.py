@@ -17,7 +17,7 @@ from strongroom.container.errors import MissingPiece, NotABackup, Stale
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.inventory import look_over, put_on_record
-from strongroom.operations.archive.select_backup import Chooser, Holder, said
+from strongroom.operations.archive.select_backup import Chooser, Holder, describe_skipped
 from strongroom.targets import Target
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _newer_elsewhere(target: Target, means: Means, known: frozenset[str]) -> str
     here = Chooser([Holder(target.name, lambda: target)], trusted=known, gone=gone)
     newest = next((signed for signed, believed in here.listed(asked) if believed), None)
     if newest is not None:
-        for line in said(here.passed):
+        for line in describe_skipped(here.passed):
             means.output.note(f"no backup: {line}")
     for signed, believed in others.listed(asked):
         manifest = signed.manifest

@@ -10,7 +10,7 @@ from strongroom.durations import about
 from strongroom.model import Depth
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.facts import Facts, Limits, Policy, Ran, Seen
-from strongroom.operations.alerts.format import some
+from strongroom.operations.alerts.format import name_first_few
 from strongroom.operations.alerts.freshness import Freshness, judge
 from strongroom.state.records import RunState
 from strongroom.words import plural, verb
@@ -33,7 +33,9 @@ def backups(facts: Facts, limits: Limits) -> Iterator[Alert]:
         yield from _odd(policy, limits)
         yield from _slow(policy, facts, limits)
     if facts.lost:
-        what = f"{plural(len(facts.lost), 'backup')} on record, and on no target: {some(facts.lost)}"
+        what = (
+            f"{plural(len(facts.lost), 'backup')} on record, and on no target: {name_first_few(facts.lost)}"
+        )
         yield Alert(kind="backup.lost", what=what, weight=len(facts.lost))
 
 
@@ -109,7 +111,7 @@ def _unverified(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Alert]
 def _ahead(policy: Policy) -> Iterator[Alert]:
     if many := len(policy.ahead):
         what = f"policy '{policy.name}': {plural(many, 'backup')} {verb(many, 'say')} "
-        what += f"to be made later than now, by this host's clock: {some(policy.ahead)}"
+        what += f"to be made later than now, by this host's clock: {name_first_few(policy.ahead)}"
         yield Alert(kind="backup.ahead", subject=policy.name, what=what, weight=many)
 
 

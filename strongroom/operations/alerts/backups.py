@@ -14,7 +14,14 @@ from strongroom.operations.alerts.backup_rules import shallow
 from strongroom.operations.alerts.context import Watched, WatchedPolicy
 from strongroom.operations.alerts.facts import Held, Place, Policy, Seen
 from strongroom.operations.alerts.freshness import SKEW, is_verified
-from strongroom.operations.alerts.targets import Listed, Manifests, listed, made_at, newest_unrecorded, when
+from strongroom.operations.alerts.targets import (
+    Listed,
+    Manifests,
+    list_targets,
+    made_at,
+    newest_unrecorded,
+    when,
+)
 from strongroom.operations.archive.select_backup import lacking_on
 from strongroom.operations.shredding import record as shredding_record
 from strongroom.state.records import CatalogEntry, Replica, RunKind
@@ -33,7 +40,7 @@ class Record:
     """What the catalog has of each policy, and which backups it knows at all."""
 
     def __init__(self, store: RunStore, watched: Watched, names: list[str]) -> None:
-        gone = shredding_record.asked(store, watched.trusted)
+        gone = shredding_record.shredded_backups(store, watched.trusted)
         self.entries = {
             policy.name: [
                 one for one in store.backups(policy=policy.name, limit=RECENT) if one.backup not in gone
@@ -255,16 +262,16 @@ def _lacking(record: Record, target: str, found: Listed) -> Iterator[str]:
                 yield replica.backup
 
 
-def look(watched: Watched, store: RunStore | None, *, now: float) -> Backups:
+def inspect_targets(watched: Watched, store: RunStore | None, *, now: float) -> Backups:
     """Look at every target that is in use, and hold the record against them.
 
     What the record has and no target shows is looked for once more: it may have been removed, or made,
     between the two looks.
     """
-    found = listed(watched, watched.in_use)
+    found = list_targets(watched, watched.in_use)
     backups = _held(watched, found, store, now)
     if store is not None and (backups.lost() or any(place.lost for place in backups.places())):
-        return _held(watched, listed(watched, watched.in_use), store, now)
+        return _held(watched, list_targets(watched, watched.in_use), store, now)
     return backups
 
 

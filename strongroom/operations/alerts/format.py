@@ -9,7 +9,7 @@ _UNITS: Final = ((2 * 86_400.0, 86_400.0, "day"), (2 * 3600.0, 3600.0, "hour"), 
 MOST: Final = 3
 
 
-def some(names: Sequence[str]) -> str:
+def name_first_few(names: Sequence[str]) -> str:
     """Name the first few."""
     shown = ", ".join(names[:MOST])
     more = len(names) - MOST

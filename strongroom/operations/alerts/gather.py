@@ -31,7 +31,7 @@ def without_record(watched: Watched, limits: Limits, *, now: float, why: str) ->
 def _facts(
     watched: Watched, limits: Limits, store: RunStore | None, *, now: float, why: str | None = None
 ) -> Facts:
-    backups = alerts_backups.look(watched, store, now=now)
+    backups = alerts_backups.inspect_targets(watched, store, now=now)
     policies = tuple(
         alerts_backups.policy_facts(backups, policy, store, compared=limits.compared, now=now)
         for policy in watched.policies

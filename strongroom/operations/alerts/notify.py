@@ -54,7 +54,7 @@ class Sending(Struct, frozen=True, kw_only=True):
     by: str = ""
 
 
-def look(watched: Watched, limits: Limits, *, now: float | None = None) -> Found:
+def gather_and_judge(watched: Watched, limits: Limits, *, now: float | None = None) -> Found:
     """Gather the facts and judge them."""
     moment = time.time() if now is None else now
     try:

@@ -13,7 +13,7 @@ from strongroom.operations import recorded_errors
 from strongroom.operations.alerts.context import Watched, WatchedDrill
 from strongroom.operations.alerts.facts import Dated, Drills, Keys, Ran, Signs
 from strongroom.operations.alerts.freshness import SKEW
-from strongroom.operations.evidence.ledger import look
+from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED, DAY, PROVEN
 from strongroom.operations.key_management.scheduled_check import CHECKED
 from strongroom.operations.shredding import record
@@ -40,7 +40,7 @@ def ran(runs: Iterable[Run], *, now: float) -> tuple[Ran, ...]:
 
 
 def _code(run: Run) -> str:
-    error = recorded_errors.typed(run.error)
+    error = recorded_errors.parse_error(run.error)
     return error.code if error else recorded_errors.code_of(run.error or "")
 
 
@@ -134,7 +134,7 @@ def signs(store: RunStore, watched: Watched, *, now: float) -> Signs:
         messages=dict(messages),
         records=tuple(records),
         shreds=len(record.read(store, watched.trusted).refused),
-        broken_at=look(store).broken,
+        broken_at=verify_chain(store).broken,
         unlike=_unlike(watched),
     )
 

@@ -35,7 +35,7 @@ class Listed(Struct, frozen=True, kw_only=True):
     shelf: Shelf | None = None
 
 
-def listed(watched: Watched, names: Iterable[str]) -> dict[str, Listed]:
+def list_targets(watched: Watched, names: Iterable[str]) -> dict[str, Listed]:
     """List targets, several at once: a dead region must not delay the others."""
     wanted = list(names)
     with ThreadPoolExecutor(AT_ONCE) as threads:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.facts import Facts, Limits
-from strongroom.operations.alerts.format import some
+from strongroom.operations.alerts.format import name_first_few
 from strongroom.words import plural
 
 
@@ -26,7 +26,9 @@ def damage(facts: Facts, _limits: Limits) -> Iterator[Alert]:
             ("replica.missing", place.missing, "not there, as is on record"),
         ):
             if names:
-                what = f"target '{place.name}': {plural(len(names), 'backup')} {words}: {some(names)}"
+                what = (
+                    f"target '{place.name}': {plural(len(names), 'backup')} {words}: {name_first_few(names)}"
+                )
                 yield Alert(kind=kind, subject=place.name, what=what, weight=len(names))
 
 
@@ -39,7 +41,9 @@ def strangers(facts: Facts, _limits: Limits) -> Iterator[Alert]:
         yield Alert(kind="message.refused", subject=pool, what=what, weight=count.bit_length())
     if signs.records:
         what = f"workers refused rows of {plural(len(signs.records), 'run')} in the last 24 hours: "
-        yield Alert(kind="record.refused", what=what + some(signs.records), weight=len(signs.records))
+        yield Alert(
+            kind="record.refused", what=what + name_first_few(signs.records), weight=len(signs.records)
+        )
     if signs.shreds:
         what = f"{plural(signs.shreds, 'order')} to shred without a signature that counts"
         yield Alert(kind="shred.refused", what=what, weight=signs.shreds)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.facts import Dated, Drills, Facts, Limits, Policy
-from strongroom.operations.alerts.format import some
+from strongroom.operations.alerts.format import name_first_few
 from strongroom.operations.alerts.freshness import judge
 from strongroom.schedule import last_slot
 from strongroom.state.records import RunState
@@ -43,7 +43,7 @@ def waiting(facts: Facts, limits: Limits) -> Iterator[Alert]:
     late = [ran for ran in facts.active if facts.now - ran.began > limits.threshold_age]
     if late:
         oldest = max(facts.now - ran.began for ran in late)
-        names = some([ran.run for ran in late])
+        names = name_first_few([ran.run for ran in late])
         what = f"{plural(len(late), 'run')} not ended, begun up to {about(oldest)} ago: {names}"
         yield Alert(kind="run.waiting", what=what, weight=len(late))
 
@@ -123,7 +123,8 @@ def places(facts: Facts, limits: Limits) -> Iterator[Alert]:
             what = place.away if place.name in place.away else f"target '{place.name}': {place.away}"
             yield Alert(kind="target.away", subject=place.name, what=what)
         if place.unknown:
-            many = f"{plural(len(place.unknown), 'backup')} the catalog does not know: {some(place.unknown)}"
+            few = name_first_few(place.unknown)
+            many = f"{plural(len(place.unknown), 'backup')} the catalog does not know: {few}"
             yield Alert(kind="catalog.lacks", subject=place.name, what=f"target '{place.name}' has {many}")
     for room in facts.rooms:
         percent = 100.0 * room.free / room.total if room.total else 100.0
@@ -140,7 +141,9 @@ def _silent(facts: Facts, limits: Limits, age: float) -> Alert:
     fresh = [judge(one, threshold=limits.threshold_age, now=facts.now) for one in facts.policies]
     due = [one.policy for one in fresh if one.missed_at is not None]
     if due:
-        return Alert(kind="beat.dead", what=f"{said}, and these policies are due: {some(tuple(due))}")
+        return Alert(
+            kind="beat.dead", what=f"{said}, and these policies are due: {name_first_few(tuple(due))}"
+        )
     if facts.places and len(facts.away) == len(facts.places):
         return Alert(kind="beat.dead", what=f"{said}, and no target could be checked")
     return Alert(kind="beat.silent", what=said)

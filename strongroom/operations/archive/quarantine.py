@@ -15,7 +15,7 @@ from strongroom.operations.archive.quarantine_marks import (
     Marks,
     MarksThere,
     Recorded,
-    together,
+    merge_marks,
     why_aside,
     write_mark,
 )
@@ -94,12 +94,12 @@ def marks(services: Services) -> Marks:
             found.append(MarksThere(target, trusted=services.signer_fingerprints).all())
         except StrongroomError:  # one that is away marks nothing
             continue
-    return together(found)
+    return merge_marks(found)
 
 
-def standing(services: Services) -> dict[str, str]:
+def all_quarantined(services: Services) -> dict[str, str]:
     """Return what is in quarantine by the record here or by a mark on a target, and why."""
-    found, known = marks(services).newest, recorded(services.store)
+    found, known = marks(services).newest, quarantined_on_record(services.store)
     why = {backup: why_aside(found.get(backup), known.get(backup)) for backup in {*found, *known}}
     return {backup: said for backup, said in why.items() if said}
 
@@ -114,7 +114,7 @@ def on_record(store: RunStore) -> dict[str, str]:
     return {backup: incident for backup, (incident, _) in _last(store).items() if incident}
 
 
-def recorded(store: RunStore) -> dict[str, Recorded]:
+def quarantined_on_record(store: RunStore) -> dict[str, Recorded]:
     """Return what a record has in quarantine, why and since when."""
     return {
         backup: Recorded(f"since incident {incident}", at)

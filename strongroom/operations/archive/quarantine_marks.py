@@ -48,7 +48,7 @@ def why_aside(mark: Mark | None, recorded: Recorded | None) -> str:
     may not have reached any target.
     """
     if mark is not None and mark.state == QUARANTINED:
-        return words(mark)
+        return describe_mark(mark)
     if recorded is None or (mark is not None and datetime.fromisoformat(mark.at).timestamp() >= recorded.at):
         return ""
     return recorded.why
@@ -131,7 +131,7 @@ def newest_mark(places: Iterable[MarksThere], backup: str) -> Mark | None:
     return max(found, key=lambda mark: mark.number, default=None)
 
 
-def together(found: Iterable[Marks]) -> Marks:
+def merge_marks(found: Iterable[Marks]) -> Marks:
     """Return what counts over several places."""
     newest: dict[str, Mark] = {}
     aside: dict[str, str] = {}
@@ -210,7 +210,7 @@ def _in_bounds(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)[:1_000]
 
 
-def words(mark: Mark) -> str:
+def describe_mark(mark: Mark) -> str:
     """Say why a backup is in quarantine, and since when."""
     by = f" by {mark.by}" if mark.by else ""
     incident = f", incident {mark.incident}" if mark.incident else ""

@@ -378,11 +378,12 @@ class Chooser:
             raise refusal
         if not believed and not asked.policy and asked.until is None and self.passed:
             raise self._read(self.passed[0].backup).refusal or nothing_there()
-        there = "; ".join(said(believed)) or f"no backup of that policy or time{self._unseen()}"
+        there = "; ".join(describe_skipped(believed)) or f"no backup of that policy or time{self._unseen()}"
         broken = next((one.broken for one in believed if one.broken is not None), None)
         if broken is not None:
             raise type(broken)(
-                f"No backup there that covers {asked.words} is whole. There is: {'; '.join(said(believed))}",
+                f"No backup there that covers {asked.words} is whole. "
+                f"There is: {'; '.join(describe_skipped(believed))}",
                 hint=_hint(believed, asked),
             )
         raise NotCovered(
@@ -430,7 +431,7 @@ def lacking_on(objects: Objects, manifest: Manifest) -> set[int]:
     }
 
 
-def said(passed: Iterable[Passed]) -> Iterator[str]:
+def describe_skipped(passed: Iterable[Passed]) -> Iterator[str]:
     """Yield a line for each reason why backups were passed over: how many, and the newest of them."""
     groups: dict[tuple[str, str], list[Passed]] = {}
     for one in passed:

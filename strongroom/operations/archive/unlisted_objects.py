@@ -41,7 +41,8 @@ class Beside(Struct, frozen=True, kw_only=True):
             return None
         newer = [backup_of(one.name) for one in self.aside if one.name.startswith(MANIFESTS)]
         return LeftAside(
-            f"{plural(len(self.aside), 'object')} beside the backup did not count: {said(self.aside)}",
+            f"{plural(len(self.aside), 'object')} beside the backup did not count: "
+            f"{describe_ignored(self.aside)}",
             hint=_HINT.format(newer[0]) if newer else None,
         )
 
@@ -53,7 +54,7 @@ _HINT = (
 )
 
 
-def said(aside: tuple[Aside, ...]) -> str:
+def describe_ignored(aside: tuple[Aside, ...]) -> str:
     """Name what was left aside, each with its class and reason."""
     return "; ".join(f"{one.name} ({one.code}: {one.reason})" for one in aside)
 

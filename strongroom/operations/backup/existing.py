@@ -53,7 +53,7 @@ def newest(services: Services, policy: str) -> str:
 
 def newest_if_any(services: Services, policy: str) -> str | None:
     """As :func:`newest`; ``None`` if there is none."""
-    shredding = shredding_record.asked(services.store, services.signer_fingerprints)
+    shredding = shredding_record.shredded_backups(services.store, services.signer_fingerprints)
     aside = shredding | quarantined(services).keys()
     backups = (entry.backup for entry in services.store.backups(policy=policy))
     return next((backup for backup in backups if backup not in aside), None)

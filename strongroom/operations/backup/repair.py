@@ -64,7 +64,7 @@ def _to_verify(run: Run, digest: str, services: Services) -> dict[str, Any]:
         except DAMAGE:
             continue
         except StrongroomError as error:
-            unread[pin.name] = f"{error.code}: {recorded_errors.said(error)}"
+            unread[pin.name] = f"{error.code}: {recorded_errors.error_text(error)}"
     return {"present": present, "unread": unread}
 
 

@@ -97,7 +97,7 @@ def open_repairs(services: Services, schedule: str, *, now: float | None = None)
 def degraded(services: Services) -> list[str]:
     """Return the backups that have a bad replica, by the catalog, or one that could not be locked."""
     store = services.store
-    shredding = shredding_record.asked(store, services.signer_fingerprints)
+    shredding = shredding_record.shredded_backups(store, services.signer_fingerprints)
     unlocked = [backup for backup in left_unlocked(store) if store.backup(backup)]
     backups = dict.fromkeys((*store.with_bad_replicas(), *unlocked))
     repairable = (backup for backup in backups if backup not in shredding and _on_targets(services, backup))

@@ -136,7 +136,9 @@ def _written(run: Run) -> bool:
 def _refused(run: Run, services: Services) -> StrongroomError | None:
     """Return why the file could not be written: what one file lacks is no quorum."""
     rows = services.store.rows(run.id, StepKind.UPLOAD)
-    return next((recorded_errors.typed(row.error) for row in rows if row.state is StepState.MISSED), None)
+    return next(
+        (recorded_errors.parse_error(row.error) for row in rows if row.state is StepState.MISSED), None
+    )
 
 
 def require_done(run: Run) -> Run:
@@ -147,7 +149,7 @@ def require_done(run: Run) -> Run:
         case RunState.CANCELLED:
             raise RunCancelled(f"run {run.id} was cancelled: {run.error}")
         case _:
-            raise recorded_errors.typed(run.error) or RunFailed(f"run {run.id} failed: {run.error}")
+            raise recorded_errors.parse_error(run.error) or RunFailed(f"run {run.id} failed: {run.error}")
 
 
 def _spec(

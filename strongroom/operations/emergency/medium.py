@@ -67,7 +67,7 @@ class Standing(Struct, frozen=True, kw_only=True):
         return self.state is not State.DONE and not self.absent
 
 
-def standing(
+def medium_status(
     services: Services, *, policy: str, schedule: str | None, now: float | None = None, grace: float = GRACE
 ) -> Standing:
     """Say how an emergency policy stands. ``schedule`` is a cron expression (UTC)."""
@@ -122,7 +122,7 @@ def remind(services: Services, found: Standing) -> bool:
 def remind_all(services: Services, scheduled: Iterable[Scheduled]) -> list[str]:
     """Remind of every offline policy that waits for its medium; return their names."""
     found = [
-        standing(services, policy=entry.policy, schedule=entry.schedule)
+        medium_status(services, policy=entry.policy, schedule=entry.schedule)
         for entry in scheduled
         if entry.offline
     ]

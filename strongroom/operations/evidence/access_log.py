@@ -53,7 +53,7 @@ class Access(Struct, frozen=True, kw_only=True):
     detail: dict[str, Any]
 
 
-def note(state_dir: Path, kind: str, **detail: str | int | None) -> None:
+def record_access(state_dir: Path, kind: str, **detail: str | int | None) -> None:
     """Append a line, durably. Raises OSError."""
     access = Access(id=token_hex(8), at=time.time(), kind=kind, detail=detail)
     with _held(state_dir / FILE, os.O_CREAT) as descriptor:

@@ -47,7 +47,7 @@ class Looked(Struct, frozen=True, kw_only=True):
     broken: int | None = None
 
 
-def look(store: RunStore, *, number: int | None = None) -> Looked:
+def verify_chain(store: RunStore, *, number: int | None = None) -> Looked:
     """Make the chain anew over the whole record. ``number`` is that of an event that was printed."""
     count, head, printed, broken = 0, None, None, None
     for link, made in chain(store):
@@ -68,7 +68,7 @@ def check(store: RunStore, *, number: int | None = None, sha256: str = "") -> Lo
         LedgerChanged: an event was changed, added or removed since it was appended, or printed.
         LedgerCut: the record ends before the printed event.
     """
-    found = look(store, number=number)
+    found = verify_chain(store, number=number)
     if number is not None:
         _hold(found, number, sha256)
     if found.broken is not None:
@@ -132,7 +132,7 @@ def chain(store: RunStore, *, after: int = BEFORE_ALL, made: str = "") -> Iterat
         yield missing, digest(made, at=missing.at, kind=missing.kind, run=missing.run, detail=missing.detail)
 
 
-def whole(link: Link) -> bool:
+def is_well_formed(link: Link) -> bool:
     """Tell whether an event can be one that was appended."""
     return _readable(link) and _DIGEST.fullmatch(link.chain) is not None
 

@@ -17,8 +17,8 @@ from strongroom.operations.evidence.ledger_found import (
     Strangers,
     first_signed,
     is_of,
+    list_heads,
     newest_of_each,
-    seen,
 )
 from strongroom.operations.services import Services
 from strongroom.state.errors import LedgerChanged, LedgerCut
@@ -44,7 +44,9 @@ class OnTarget(Struct, frozen=True, kw_only=True):
     doubt: str = ""
 
 
-def held(services: Services, targets: Sequence[str], *, known: Collection[str] = ()) -> tuple[OnTarget, ...]:
+def compare_with_heads(
+    services: Services, targets: Sequence[str], *, known: Collection[str] = ()
+) -> tuple[OnTarget, ...]:
     """Hold the record against the signed heads on targets.
 
     Names that the record agrees with need no reading; of the rest one signed head is enough.
@@ -94,7 +96,7 @@ class Made(Struct, frozen=True):
 
 def _listed(target: Target) -> list[Seen] | str:
     try:
-        return seen(target)
+        return list_heads(target)
     except StrongroomError as error:
         return error.message
 

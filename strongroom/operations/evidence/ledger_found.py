@@ -46,7 +46,7 @@ def name_of(head: LedgerHead) -> str:
     return f"{folder}/{head.event:012}-{head.sha256[:SHOWN]}.json"
 
 
-def seen(target: Target, prefix: str = PREFIX) -> list[Seen]:
+def list_heads(target: Target, prefix: str = PREFIX) -> list[Seen]:
     """Return what is named like a head, the newest first within a ledger."""
     matches = [match for info in target.list(prefix) if (match := _NAME.fullmatch(info.name))]
     made = [
@@ -93,7 +93,7 @@ def first_signed(target: Target, named: Iterable[Seen], trusted: frozenset[str])
 def newest_of_each(
     target: Target, named: Iterable[Seen], trusted: frozenset[str], known: Collection[str] = ()
 ) -> Iterator[LedgerHead]:
-    """Yield the newest signed head of each ledger among these names; they come as :func:`seen` gives them.
+    """Yield the newest signed head of each ledger among names as :func:`list_heads` gives them.
 
     Args:
         known: ledgers whose heads may be signed by whomever.

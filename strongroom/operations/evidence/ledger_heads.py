@@ -20,16 +20,16 @@ from msgspec import Struct
 from strongroom.container.head import LedgerHead, sign_head
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.operations.evidence.access_log import take
-from strongroom.operations.evidence.ledger import UNLIKE, chain, leads_on, whole
+from strongroom.operations.evidence.ledger import UNLIKE, chain, is_well_formed, leads_on
 from strongroom.operations.evidence.ledger_found import (
     PREFIX,
     SHOWN,
     Strangers,
     first_signed,
     is_of,
+    list_heads,
     name_of,
     newest_of_each,
-    seen,
     signed,
 )
 from strongroom.operations.services import Services
@@ -106,7 +106,7 @@ def _head(store: RunStore) -> LedgerHead | None:
         return None
     begun, made = first
     for link in (begun, newest):
-        if not whole(link) or begun.chain != made:
+        if not is_well_formed(link) or begun.chain != made:
             raise LedgerChanged(f"Event {link.id} is not what was appended.", hint=UNLIKE)
     return LedgerHead(
         ledger=made,
@@ -174,7 +174,7 @@ def _newest_own(target: Target, head: LedgerHead, trusted: frozenset[str]) -> Le
     """Return the newest head of this ledger on a target, of this month or the one before."""
     month = datetime.fromisoformat(head.made_at).replace(day=1)
     for moment in (month, month - timedelta(days=1)):
-        named = seen(target, f"{PREFIX}{head.ledger[:SHOWN]}/{moment:%Y-%m}/")
+        named = list_heads(target, f"{PREFIX}{head.ledger[:SHOWN]}/{moment:%Y-%m}/")
         if ledger_head := first_signed(target, named, trusted):
             return ledger_head
     return None
@@ -182,6 +182,6 @@ def _newest_own(target: Target, head: LedgerHead, trusted: frozenset[str]) -> Le
 
 def _other(target: Target, head: LedgerHead, trusted: frozenset[str]) -> LedgerHead | None:
     """Return the newest head of any other ledger on a target."""
-    named = [one for one in seen(target) if not is_of(one, head.ledger)]
+    named = [one for one in list_heads(target) if not is_of(one, head.ledger)]
     ledger_heads = newest_of_each(target, named, trusted)
     return max(ledger_heads, key=attrgetter("made_at"), default=None)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from strongroom.container.errors import MissingPiece
 from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.archive.file_backups import in_a_file
-from strongroom.operations.archive.quarantine import standing
+from strongroom.operations.archive.quarantine import all_quarantined
 from strongroom.operations.backup.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.errors import BackupQuarantined, QuorumNotMet, RunDegraded
@@ -17,19 +17,19 @@ from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health.keys import History, history, judge, judge_ages, labels_of
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import ACCESS, ENCRYPTION, INTEGRITY, Means, Wanted
-from strongroom.operations.health.replicas import Seen, look
+from strongroom.operations.health.replicas import Seen, inspect_replicas
 from strongroom.operations.services import Services
-from strongroom.operations.shredding.record import asked
+from strongroom.operations.shredding.record import shredded_backups
 from strongroom.state.records import CatalogEntry
 from strongroom.words import plural, verb
 
 EVERY = 1_000_000
 
 
-def kept(services: Services) -> list[CatalogEntry]:
+def retained_backups(services: Services) -> list[CatalogEntry]:
     """Return the backups of policies that are to be kept, newest first. What commands wrote into files is
     looked at by its path ('strongroom verify-backup')."""
-    shredding = asked(services.store, services.signer_fingerprints)
+    shredding = shredded_backups(services.store, services.signer_fingerprints)
     entries = services.store.backups(limit=EVERY)
     return [entry for entry in entries if entry.backup not in shredding and not in_a_file(entry)]
 
@@ -60,9 +60,9 @@ def check(
     """
     wanted = [_wanted(means.services, one, policies.get(one.policy), targets) for one in chosen]
     wanted = [one for one in wanted if one.targets or not targets]
-    seen, unlisted = look(wanted, means)
+    seen, unlisted = inspect_replicas(wanted, means)
     known = history(means.services, policies)
-    aside = standing(means.services)
+    aside = all_quarantined(means.services)
     findings = [*unlisted]
     for one in wanted:
         entry, policy = one.entry, policies.get(one.entry.policy)

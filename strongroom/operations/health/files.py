@@ -10,7 +10,7 @@ from strongroom.model import Depth
 from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.file_backups import in_a_file, is_gone, opened_files, said_gone
 from strongroom.operations.archive.read_back import Keys, read_back
-from strongroom.operations.findings import Finding, good, judged, unknown
+from strongroom.operations.findings import Finding, finding_of_error, good, unknown
 from strongroom.operations.health.backups import EVERY
 from strongroom.operations.health.keys import History, history, judge
 from strongroom.operations.health.replica import ACCESS, ENCRYPTION, INTEGRITY, Means, reached
@@ -21,7 +21,7 @@ from strongroom.state.records import CatalogEntry
 from strongroom.targets.single_file import BundleReader
 
 
-def written(services: Services) -> list[CatalogEntry]:
+def file_backups(services: Services) -> list[CatalogEntry]:
     """Return the backups that commands wrote into files, but for those that a person said are gone."""
     said = said_gone(services)
     entries = [entry for entry in services.store.backups(limit=EVERY) if in_a_file(entry)]
@@ -60,7 +60,7 @@ def _read(reader: BundleReader, manifest: Manifest, means: Means) -> Iterator[Fi
         try:
             read_back(reader, manifest, depth, keys)
         except StrongroomError as error:
-            yield judged(check, error)
+            yield finding_of_error(check, error)
         else:
             yield from (
                 sound(manifest, means) if check == INTEGRITY else [good(check, "the file has all of it")]

@@ -8,7 +8,7 @@ from operator import attrgetter
 from strongroom.container.errors import UntrustedSigner
 from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence.ledger import check
-from strongroom.operations.evidence.ledger_check import OnTarget, held
+from strongroom.operations.evidence.ledger_check import OnTarget, compare_with_heads
 from strongroom.operations.evidence.ledger_found import STRANGERS
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
 from strongroom.operations.key_management.health import DAY
@@ -29,7 +29,7 @@ def record(services: Services, targets: Sequence[str], *, now: float) -> Iterato
     """Hold the record against itself and against every signed head, and the heads to being new."""
     try:
         events = check(services.store).events
-        told = held(services, targets)
+        told = compare_with_heads(services, targets)
     except (LedgerChanged, LedgerCut) as error:
         yield wrong(RECORD, error)
         return

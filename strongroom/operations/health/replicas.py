@@ -20,7 +20,7 @@ from strongroom.operations.archive.inventory import Lost, put_on_record
 from strongroom.operations.archive.newest_envelope import Elsewhere
 from strongroom.operations.archive.open import backup_ids
 from strongroom.operations.errors import NothingOpens
-from strongroom.operations.findings import Finding, good, judged, remark, unknown, wrong
+from strongroom.operations.findings import Finding, finding_of_error, good, remark, unknown, wrong
 from strongroom.operations.health.replica import (
     ACCESS,
     CHECKS,
@@ -56,7 +56,7 @@ class Seen:
     opens: Opens | None = None
 
 
-def look(wanted: Sequence[Wanted], means: Means) -> tuple[list[Seen], list[Finding]]:
+def inspect_replicas(wanted: Sequence[Wanted], means: Means) -> tuple[list[Seen], list[Finding]]:
     """Look at every replica; return what was seen of each, and of the targets as such."""
     names = list(dict.fromkeys(name for one in wanted for name in one.targets))
     with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -172,13 +172,13 @@ def _replica(target: Target, manifest: Manifest, one: Wanted, means: Means, know
         findings.append(wrong(ACCESS, access) if access else good(ACCESS, "answers, and has all of it"))
         findings += locked(target, manifest, one, means)
     if INTEGRITY in means.checks:
-        findings += [judged(INTEGRITY, integrity)] if integrity else sound(manifest, means)
+        findings += [finding_of_error(INTEGRITY, integrity)] if integrity else sound(manifest, means)
     now, opened = None, None
     if ENCRYPTION in means.checks:
         try:
             now, opened = opens_now(target, manifest, means)
         except StrongroomError as error:
-            findings.append(unknown(ENCRYPTION, error) if access else judged(ENCRYPTION, error))
+            findings.append(unknown(ENCRYPTION, error) if access else finding_of_error(ENCRYPTION, error))
     seen = _of(target.name, one, findings)
     return replace(seen, whole=access is None, manifest=now, opens=opened)
 

@@ -15,7 +15,7 @@ from strongroom.operations.alerts.freshness import SKEW, Freshness, is_verified,
 from strongroom.operations.alerts.record import BEAT
 from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS
 from strongroom.operations.emergency.medium import State as Emergency
-from strongroom.operations.emergency.medium import standing
+from strongroom.operations.emergency.medium import medium_status
 from strongroom.operations.errors import BackupOverdue, RunDegraded, RunFailed
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health.catalog import ENDED, MONTH, made_at
@@ -221,7 +221,7 @@ def emergency(services: Services, policies: Mapping[str, Policy], *, now: float)
     for name, policy in sorted(policies.items()):
         if not policy.offline:
             continue
-        found = standing(services, policy=name, schedule=policy.schedule, now=now)
+        found = medium_status(services, policy=name, schedule=policy.schedule, now=now)
         since = f"{name}: its medium is waited for since {rfc3339(found.due_at or 0.0)}"
         hint = f"Bring it, then 'strongroom emergency-backup {name} --wait'."
         if found.state is Emergency.OVERDUE:

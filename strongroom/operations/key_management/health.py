@@ -122,7 +122,7 @@ def _try(
 # -- proofs --------------------------------------------------------------------
 
 
-def note(services: Services, tried: Iterable[Tried]) -> None:
+def record_proofs(services: Services, tried: Iterable[Tried]) -> None:
     """Keep what was found out: a proof for each key that opened, a failure for each that did not."""
     for one in tried:
         if one.outcome is Outcome.OPENED:

@@ -14,8 +14,8 @@ from strongroom.operations.key_management.health import (
     Tried,
     due,
     events,
-    note,
     proofs,
+    record_proofs,
     try_keys,
 )
 from strongroom.operations.key_management.usage import look_all
@@ -46,7 +46,7 @@ def check(services: Services, *, progress: Callable[[int], object] | None = None
     """Try every key at hand on a backup of each class, and keep what was found out."""
     looked = look_all(services, services.store.backups(limit=EVERY), progress=progress)
     tried = try_keys(looked.found, services.identities())
-    note(services, tried)
+    record_proofs(services, tried)
     late = due(tried, proofs(services), now=time.time())
     health = Health(tried=tuple(tried), late=tuple(late), unread=looked.unread)
     services.store.event(CHECKED, bad=health.bad)

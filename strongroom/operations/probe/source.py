@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from strongroom.errors import StrongroomError
 from strongroom.model import Entry
-from strongroom.operations.probe.target import Probe, said, works
+from strongroom.operations.probe.target import Probe, describe_error, works
 from strongroom.sources import Right, Source, TellsWriteRights
 from strongroom.targets.probing import Check, Outcome, of_mode
 from strongroom.words import plural
@@ -36,7 +36,7 @@ def _source(source: Source, path: Path | None, *, writing: bool) -> Iterator[Che
     try:
         count, entry = _listed(source)
     except StrongroomError as error:
-        yield Check(what="list", outcome=Outcome.MISSING, detail=said(error))
+        yield Check(what="list", outcome=Outcome.MISSING, detail=describe_error(error))
         return
     nothing = "it holds no secret that this credential may list"
     yield Check(what="list", detail=f"{plural(count, 'name')}, to the end" if entry else nothing)

@@ -108,11 +108,11 @@ def works(what: str, attempt: Callable[[], object]) -> Check:
     try:
         attempt()
     except StrongroomError as error:
-        return Check(what=what, outcome=Outcome.MISSING, detail=said(error))
+        return Check(what=what, outcome=Outcome.MISSING, detail=describe_error(error))
     return Check(what=what)
 
 
-def said(error: StrongroomError) -> str:
+def describe_error(error: StrongroomError) -> str:
     """Return what happened and what to do, in one line."""
     return f"{error.message.rstrip('.')}. {error.hint}".strip()
 

@@ -17,7 +17,7 @@ from strongroom.keys.quorum import TYPE as QUORUM
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.open import Backup, Objects
-from strongroom.operations.archive.select_backup import Choice, Chooser, said
+from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.words import plural
@@ -59,7 +59,7 @@ class Seen(Struct, frozen=True, kw_only=True):
 Looked = Mapping[str, Seen | StrongroomError]
 
 
-def look(found: Chooser, policies: Collection[str], *, recorded: Mapping[str, str]) -> Looked:
+def choose_backups(found: Chooser, policies: Collection[str], *, recorded: Mapping[str, str]) -> Looked:
     """Choose the newest backup of each policy as a restore does, and say what each target has of them.
 
     Args:
@@ -101,13 +101,13 @@ def _seen(name: str, backups: int, chosen: Mapping[str, Choice], chooser: Choose
 
 def passed_over(found: Chooser, policies: Collection[str]) -> Iterator[Finding]:
     """Say which newer backups a restore would not take, and why."""
-    for line in said(one for one in found.passed if one.policy in policies):
+    for line in describe_skipped(one for one in found.passed if one.policy in policies):
         yield remark(BACKUP, f"newer, but not used: {line}")
     for name, why in found.marks_aside.items():
         yield remark(BACKUP, f"not believed: {name}: {why}")
 
 
-def whole(found: Chooser) -> Iterator[Finding]:
+def default_backup(found: Chooser) -> Iterator[Finding]:
     """Say which backup a restore of everything would take without further words, if there is one."""
     if not found.shelves:
         return

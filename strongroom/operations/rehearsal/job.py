@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from strongroom.operations.backup.existing import newest, newest_if_any, spec_about
-from strongroom.operations.recovery_objective import missed
+from strongroom.operations.recovery_objective import objective_missed
 from strongroom.operations.rehearsal import drill
 from strongroom.operations.runs.job import Action, Ending, Job, Result
 from strongroom.operations.runs.submit import Submitted, submit
@@ -38,7 +38,7 @@ class DrillJob(Job):
         """Hold a drill that brought everything back to its objective."""
         took = sum(run.facts[kind]["seconds"] for kind in (StepKind.DRILL_RESTORE, StepKind.DRILL_COMPARE))
         objective = run.spec.options["objective_seconds"]
-        late = missed(took, least=drill.least_seconds(run, services), objective=objective)
+        late = objective_missed(took, least=drill.least_seconds(run, services), objective=objective)
         return (
             Ending(RunState.DEGRADED, f"everything came back, but {late}") if late else Ending(RunState.DONE)
         )

@@ -117,8 +117,8 @@ def open_anywhere(run: Run, services: Services) -> Replicated:
     chooser = Chooser(
         [Holder(target.name, partial(_the, target)) for target in targets],
         trusted=trusted,
-        quarantined=quarantine.recorded(services.store),
-        gone=frozenset(record.asked(services.store, trusted)),
+        quarantined=quarantine.quarantined_on_record(services.store),
+        gone=frozenset(record.shredded_backups(services.store, trusted)),
     )
     choice = _choose(chooser, run)
     put_damaged_on_record(services.store, chooser.damaged)

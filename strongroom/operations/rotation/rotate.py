@@ -62,7 +62,7 @@ def options_of(run: Run) -> RotateOptions:
 def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """List the backups that are to be rotated: those named, in their order; else all, the oldest first."""
     wanted = options_of(run).backups
-    shredding = record.asked(
+    shredding = record.shredded_backups(
         services.store, services.signer_fingerprints
     )  # under a new key it could be brought back
     known = [backup for backup in services.store.names(run.spec.policy) if backup not in shredding]

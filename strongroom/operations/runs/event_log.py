@@ -109,7 +109,7 @@ def _class_of(error: Exception) -> str:
 def _raised(run: Run) -> Exception:
     """Return an error for what no exception stands for, with the place where it was noticed."""
     try:
-        raise recorded_errors.typed(run.error) or RunFailed(
+        raise recorded_errors.parse_error(run.error) or RunFailed(
             recorded_errors.apart(run.error)[0] or "it failed"
         )
     except StrongroomError as error:

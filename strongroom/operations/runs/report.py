@@ -41,7 +41,7 @@ def _refused(run: Run, refused: RecordRefused | None, services: Services) -> End
     """Record a refusal where the alerts look for it; the run fails of it."""
     if refused is None:
         return None
-    error = f"{refused.code}: {recorded_errors.said(refused)}"
+    error = f"{refused.code}: {recorded_errors.error_text(refused)}"
     services.store.event("step.failed", run.id, step=StepKind.REPORT.value, error=error)
     return Ending(RunState.FAILED, error)
 

@@ -143,7 +143,7 @@ def _refusal(run: Run, step: Step, services: Services) -> RecordRefused | None:
 
 def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRefused) -> Outcome:
     """End the run, whatever the step: what an edited row asks for is done on no target."""
-    step, text = claim.ticket.step, f"{error.code}: {recorded_errors.said(error)}"
+    step, text = claim.ticket.step, f"{error.code}: {recorded_errors.error_text(error)}"
     now, _ = services.store.fail(claim, text, settle=StepState.POISONED, decide=decide_given_up)
     event_log.recorded(now, step, services.store, error=error)
     return Outcome(now, error)

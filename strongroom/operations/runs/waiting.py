@@ -36,7 +36,7 @@ def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services)
     if is_tolerated(run, step) and not _must_wait(run, services.store.tally(run.id), step=step):
         return False
     pause = max(services.limits.pause * random.uniform(0.8, 1.2), _asked(error))  # noqa: S311 - jitter
-    text = f"{error.code}: {recorded_errors.said(error)}"
+    text = f"{error.code}: {recorded_errors.error_text(error)}"
     waits = services.store.wait(claim, text, pause=pause, patience=services.limits.patience)
     if waits:
         log.info("step-waits", extra={"run": run.id, "step": str(step), "error_class": error.code})
@@ -60,9 +60,9 @@ def said(run: Run, step: Step, error: StrongroomError, services: Services) -> st
     """Return what a run records of a failure, and how long it was waited for in vain."""
     since = services.store.row(run.id, step).waits_since
     if since is None:
-        return recorded_errors.said(error)
+        return recorded_errors.error_text(error)
     waited = f"{error.message} (waited for {plural(round((time.time() - since) / 60), 'minute')})"
-    return recorded_errors.joined(waited, recorded_errors.apart(recorded_errors.said(error))[1])
+    return recorded_errors.joined(waited, recorded_errors.apart(recorded_errors.error_text(error))[1])
 
 
 def _must_wait(run: Run, tally: Tally, *, step: Step) -> bool:

@@ -111,7 +111,7 @@ def _of(store: RunStore, kind: str) -> Iterator[Event]:
         after = page[-1].id
 
 
-def asked(store: RunStore, trusted: frozenset[str]) -> frozenset[str]:
+def shredded_backups(store: RunStore, trusted: frozenset[str]) -> frozenset[str]:
     """Return the backups that are shredded, or to be: nothing brings them up or back."""
     found: set[str] = set()
     for event in _of(store, INTENT):

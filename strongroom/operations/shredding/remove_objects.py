@@ -27,7 +27,7 @@ from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
 
-def look(
+def inspect_target(
     services: Services, meant: MeantBackup, name: str, *, closes: Gone, last: TargetNow | None
 ) -> TargetNow:
     """Say what of a backup lies on one target. On record before anything is removed, it tells an
@@ -41,7 +41,7 @@ def look(
 
 
 def remove(services: Services, meant: MeantBackup, name: str, *, closes: Gone, last: TargetNow) -> TargetNow:
-    """Remove a backup from one target, as far as that lets. As :func:`look`."""
+    """Remove a backup from one target, as far as that lets. As :func:`inspect_target`."""
     return _asked(meant, name, last, lambda: _removed(services, meant, services.target(name), closes, last))
 
 

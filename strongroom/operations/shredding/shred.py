@@ -29,7 +29,7 @@ from strongroom.operations.shredding.events import (
 )
 from strongroom.operations.shredding.plan import Plan, make_plan
 from strongroom.operations.shredding.record import Record, Shredding, read, write
-from strongroom.operations.shredding.remove_objects import look, remove
+from strongroom.operations.shredding.remove_objects import inspect_target, remove
 from strongroom.operations.shredding.scope import CONFIRMER, Scope
 from strongroom.operations.shredding.verdict import judge
 from strongroom.timestamps import rfc3339, unique
@@ -81,7 +81,7 @@ def note_lost(services: Services, scope: Scope, target: str, *, by: str, reason:
         )
     for shredding in waiting:
         closes = set(shredding.meant.epochs).__contains__
-        if look(services, shredding.meant, target, closes=closes, last=None).found:
+        if inspect_target(services, shredding.meant, target, closes=closes, last=None).found:
             raise UsageError(
                 f"Target '{target}' is there, and holds {shredding.meant.backup}.", hint="Let it answer."
             )
@@ -134,7 +134,7 @@ def _targets(services: Services, shredding: Shredding) -> None:
         last = shredding.targets.get(name)
         if last is not None and last.gone:
             continue
-        target_state = look(services, shredding.meant, name, closes=closes, last=last)
+        target_state = inspect_target(services, shredding.meant, name, closes=closes, last=last)
         if target_state.found and not (last and last.found and last.opens == target_state.opens):
             _note(services, shredding, target_state)
         after = remove(services, shredding.meant, name, closes=closes, last=target_state)

@@ -19,7 +19,7 @@ from strongroom.errors import SourceError, StrongroomError
 from strongroom.keys import Identity
 from strongroom.model import Secret, Selection
 from strongroom.operations.archive.open import Backup, ObjectReader, Objects, readable_container
-from strongroom.operations.archive.select_backup import Choice, Passed, said
+from strongroom.operations.archive.select_backup import Choice, Passed, describe_skipped
 from strongroom.operations.backup.expected_secrets import FLOOR
 from strongroom.operations.validation.live import Compared, against, selected
 from strongroom.operations.validation.value_checks import Finding
@@ -122,7 +122,7 @@ def _fewer(held: Held) -> Iterator[Finding]:
 
 def passed_over(held: Held, passed: Iterable[Passed]) -> Held:
     """Say which newer backups of the policy were not taken, and why."""
-    lines = said(one for one in passed if one.policy == held.policy)
+    lines = describe_skipped(one for one in passed if one.policy == held.policy)
     newer = (
         _about(held.policy, "passed-over", f"newer, but not used: {line}", wrong=False) for line in lines
     )

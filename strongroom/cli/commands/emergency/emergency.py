@@ -81,9 +81,9 @@ def _policy(name: str, found: Settings) -> PolicySettings:
 
 
 def _standing(name: str, policy: PolicySettings, built: Services) -> Standing:
-    from strongroom.operations.emergency.medium import standing  # noqa: PLC0415
+    from strongroom.operations.emergency.medium import medium_status  # noqa: PLC0415
 
-    return standing(built, policy=name, schedule=policy.schedule)
+    return medium_status(built, policy=name, schedule=policy.schedule)
 
 
 def _status(found: Standing, built: Services, output: Output) -> None:

@@ -216,9 +216,9 @@ def _newest(settings: Settings, built: Services) -> Section:
 
 def _record(built: Services) -> Section:
     from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
-    from strongroom.operations.evidence.ledger import look  # noqa: PLC0415
+    from strongroom.operations.evidence.ledger import verify_chain  # noqa: PLC0415
 
-    found = look(built.store)
+    found = verify_chain(built.store)
     head = found.head
     words = ["A record that does not lead to this digest at this number was changed afterwards. At a drill:"]
     if found.broken is not None:  # the kit is needed all the same

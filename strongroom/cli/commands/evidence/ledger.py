@@ -146,10 +146,10 @@ def _store(found: Settings) -> RunStore:
 
 
 def _held(found: Settings, known: Iterable[str]) -> tuple[OnTarget, ...]:
-    from strongroom.operations.evidence.ledger_check import held  # noqa: PLC0415 - the run store
+    from strongroom.operations.evidence.ledger_check import compare_with_heads  # noqa: PLC0415 - the run store
     from strongroom.wiring.read_only import looking_services  # noqa: PLC0415
 
-    return held(looking_services(found), found.online, known=frozenset(known))
+    return compare_with_heads(looking_services(found), found.online, known=frozenset(known))
 
 
 def _said(one: OnTarget) -> str:

@@ -62,13 +62,13 @@ def _age(word: str) -> int:
 
 def _alerts(arguments: Namespace, output: Output) -> None:
     from strongroom.cli.shared.settings import settings  # noqa: PLC0415 - the whole configuration
-    from strongroom.operations.alerts.notify import look, put_lost_on_record  # noqa: PLC0415 - sqlalchemy
+    from strongroom.operations.alerts.notify import gather_and_judge, put_lost_on_record  # noqa: PLC0415 - sqlalchemy
     from strongroom.wiring import alerts as wiring_alerts  # noqa: PLC0415
 
     configured = settings()
     watched = wiring_alerts.watched(configured)
     limits = wiring_alerts.limits(configured, threshold_age=arguments.threshold_age)
-    found = look(watched, limits)
+    found = gather_and_judge(watched, limits)
     put_lost_on_record(watched, found)
     sending, trouble = _sending_or_why(arguments, configured)
     telling = None

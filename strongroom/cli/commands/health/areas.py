@@ -23,7 +23,7 @@ from strongroom.errors import StrongroomError
 from strongroom.operations.findings import Finding, attempted, good, remark, unknown, wrong
 from strongroom.operations.health import catalog, machine
 from strongroom.operations.health import runs as record
-from strongroom.operations.health.backups import kept, newest_of
+from strongroom.operations.health.backups import newest_of, retained_backups
 from strongroom.operations.health.catalog import Metrics
 from strongroom.operations.health.keys import history, judge_ages, labels_of
 from strongroom.operations.health.policies import Policy
@@ -81,7 +81,7 @@ def _known(found: Settings) -> Known | Finding:
     """Return what the record gives, or why it gives nothing."""
     try:
         services = looking_services(found)
-        return Known(services, policies_now(found, services), kept(services))
+        return Known(services, policies_now(found, services), retained_backups(services))
     except StrongroomError as error:
         return wrong(machine.STATE if isinstance(error, StateError | RecordRefused) else machine.FILES, error)
 

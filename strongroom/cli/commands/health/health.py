@@ -65,18 +65,18 @@ def _backups_arguments(parser: ArgumentParser) -> None:
 def _backups(arguments: Namespace, output: Output) -> int:
     from strongroom.cli.commands.health import render  # noqa: PLC0415 - the run store
     from strongroom.operations.findings import exit_code  # noqa: PLC0415
-    from strongroom.operations.health.backups import kept, newest_of  # noqa: PLC0415
-    from strongroom.operations.health.files import written  # noqa: PLC0415
+    from strongroom.operations.health.backups import newest_of, retained_backups  # noqa: PLC0415
+    from strongroom.operations.health.files import file_backups  # noqa: PLC0415
     from strongroom.wiring.read_only import looking_services, policies_now  # noqa: PLC0415
 
     found = settings()
     _refuse_unknown(arguments, found)
     built = identity_options.with_typed(looking_services(found, ask=asking()), arguments, output)
     policies = policies_now(found, built)
-    every = kept(built)
+    every = retained_backups(built)
     chosen = every if arguments.all else newest_of(every)
     chosen = [one for one in chosen if not arguments.policy or one.policy in arguments.policy]
-    files = written(built) if arguments.all and not (arguments.policy or arguments.target) else []
+    files = file_backups(built) if arguments.all and not (arguments.policy or arguments.target) else []
     findings = _looked(
         arguments, found, built, output, chosen=chosen, files=files, every=every, policies=policies
     )

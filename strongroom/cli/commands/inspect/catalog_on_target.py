@@ -13,7 +13,7 @@ from strongroom.cli.terminal.output import Output, size, table
 from strongroom.container.manifest import SignedManifest
 from strongroom.operations.archive.coverage import Asked, limits_of
 from strongroom.operations.archive.open import nothing_there
-from strongroom.operations.archive.select_backup import Chooser, said
+from strongroom.operations.archive.select_backup import Chooser, describe_skipped
 
 _Listed = Sequence[tuple[SignedManifest, bool]]
 
@@ -49,7 +49,7 @@ def _lines(listed: _Listed, found: Chooser, policy: str | None) -> Iterator[str]
         yield "Nobody here trusts the signers marked (unknown): compare them with the recovery kit."
         for fingerprint in sorted({signed.fingerprint for signed, believed in listed if not believed}):
             yield f"  {fingerprint}"
-    yield from (f"no backup: {line}" for line in said(found.passed))
+    yield from (f"no backup: {line}" for line in describe_skipped(found.passed))
     yield from (f"not looked at: '{name}': {error.message}" for name, error in found.away.items())
 
 

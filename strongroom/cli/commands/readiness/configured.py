@@ -132,7 +132,7 @@ def _recovery(
     wanted = list(_wanted(found))
     yield from backups.targets(looked, wanted, known)
     yield from backups.passed_over(chooser, found.policies)
-    yield from backups.whole(chooser)
+    yield from backups.default_backup(chooser)
     yield from damaged(looked, wanted, record.bad)
     tries: Tries = _of("key", asked)
     openers = [*identity_options.openers(arguments, output), *keys.at_hand(tries)]
@@ -159,7 +159,7 @@ def _looked(
         quarantined, gone = backup_selection.recorded(here)
         holders = [Holder(name, partial(_answered, one)) for name, one in answers.items()]
         chooser = Chooser(holders, trusted=trusted, quarantined=quarantined, gone=gone)
-        looked = backups.look(chooser, found.policies, recorded=known)
+        looked = backups.choose_backups(chooser, found.policies, recorded=known)
         return chooser, {name: looked[name] for name in answers}
 
     outcome = within(PATIENCE, {"target": look}, late=_late)["target"]

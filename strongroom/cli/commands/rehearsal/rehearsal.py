@@ -21,7 +21,7 @@ from strongroom.cli.terminal.progress import counting
 from strongroom.errors import UsageError
 from strongroom.model import Depth, Selection
 from strongroom.operations.errors import RunDegraded
-from strongroom.operations.recovery_objective import Scope, missed
+from strongroom.operations.recovery_objective import Scope, objective_missed
 from strongroom.operations.rehearsal.local import Count, Part, Phase, Phases, look_through, rehearse
 from strongroom.operations.rehearsal.scratch import FOLDER
 from strongroom.operations.restore.journal import Restored
@@ -135,7 +135,7 @@ def _judged(record: Record, destination: Destination) -> RunDegraded | None:
     written = done.created + done.changed
     least = estimate.least_seconds(destination, secrets=written, versions=done.versions)
     record.least = least
-    slow = missed(took, least=least or 0.0, objective=record.objective)
+    slow = objective_missed(took, least=least or 0.0, objective=record.objective)
     if slow is None:
         return None
     late = RunDegraded(f"{record.came_back}, but {slow}", hint=_LATE)

@@ -26,7 +26,7 @@ from strongroom.errors import UsageError
 from strongroom.keys import Opener
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import Backup
-from strongroom.operations.archive.select_backup import Choice, Chooser, said
+from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.restore.restore import SNAPSHOT
 from strongroom.timestamps import unique
@@ -173,7 +173,7 @@ def _chosen(
             backup_selection.say(choice, found, asked, output)
             return backup
         found.pass_over(choice.manifest, "it is no snapshot of a server")
-    passed = "; ".join(said(found.passed))
+    passed = "; ".join(describe_skipped(found.passed))
     raise NotABackup(f"none of the newest {LOOK_BACK} backups there is a snapshot of a server: {passed}")
 
 

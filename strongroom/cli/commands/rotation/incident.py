@@ -179,10 +179,10 @@ def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[
 
 def _list(arguments: Namespace, output: Output) -> None:
     from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.archive.quarantine import standing  # noqa: PLC0415
+    from strongroom.operations.archive.quarantine import all_quarantined  # noqa: PLC0415
 
     built = services()
-    found = standing(built)
+    found = all_quarantined(built)
     gone = _deleted(found, built)
     words = [
         f"{backup}  {why}" + ("; since deleted: no target has it any more" if backup in gone else "")
@@ -208,10 +208,10 @@ def _deleted(backups: Iterable[str], built: Services) -> list[str]:
 
 def _release(arguments: Namespace, output: Output) -> None:
     from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.archive.quarantine import release, standing  # noqa: PLC0415
+    from strongroom.operations.archive.quarantine import all_quarantined, release  # noqa: PLC0415
 
     built = services()
-    held = standing(built)
+    held = all_quarantined(built)
     if unknown := [backup for backup in arguments.backup if backup not in held]:
         raise UsageError(f"Backup {unknown[0]} is not in quarantine.", hint="See 'strongroom incident list'.")
     unmarked = release(built, arguments.backup, reason=arguments.reason, by=_by())

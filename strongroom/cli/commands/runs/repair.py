@@ -89,10 +89,10 @@ def _wanting(arguments: Namespace, built: Services, output: Output) -> list[str]
 
 def _look_over(name: str, built: Services, output: Output, *, deep: bool) -> None:
     from strongroom.operations.archive.inventory import look_over, put_on_record  # noqa: PLC0415
-    from strongroom.operations.shredding.record import asked  # noqa: PLC0415
+    from strongroom.operations.shredding.record import shredded_backups  # noqa: PLC0415
 
     trusted = built.signer_fingerprints
-    gone = frozenset(asked(built.store, trusted))
+    gone = frozenset(shredded_backups(built.store, trusted))
     lost = look_over(built.store, built.target(name), trusted=trusted, gone=gone, deep=deep)
     put_on_record(built.store, lost)
     _say(name, lost, output)

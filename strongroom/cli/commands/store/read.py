@@ -21,7 +21,7 @@ from strongroom.errors import UsageError
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.sources.errors import SecretNotFound
-from strongroom.words import meant
+from strongroom.words import did_you_mean
 
 if TYPE_CHECKING:
     from strongroom.operations.archive.failover import Replicated
@@ -162,7 +162,7 @@ def _of_store(name: str, here: Place) -> Secret:
     try:
         return store.get(name)
     except SecretNotFound as error:
-        hint = meant(name, (entry.name for entry in store.list())) + error.hint
+        hint = did_you_mean(name, (entry.name for entry in store.list())) + error.hint
         raise SecretNotFound(error.message, hint=hint) from None
 
 
