@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.check_docs import dead_links
 from strongroom.errors import ConfigError
 from strongroom.state.migrations import HEAD
 from tests.installed.environment import build_wheel, install
@@ -175,6 +176,14 @@ def test_the_documents_that_messages_name_are_installed(installed: Installed) ->
     documents = prefix / "share" / "doc" / "strongroom"
     assert (documents / "docs" / "how-to" / "symptoms.md").is_file()
     assert (documents / "ops" / "vault" / "restore.hcl").is_file()
+
+
+def test_every_link_of_an_installed_document_leads_to_an_installed_file(installed: Installed) -> None:
+    prefix = Path(installed.python("import sysconfig; print(sysconfig.get_path('data'))").strip())
+    pages = sorted((prefix / "share" / "doc" / "strongroom" / "docs").rglob("*.md"))
+    assert len(pages) > 50
+    links = [(page, link) for page in pages for link in dead_links(page, page.read_text(encoding="utf-8"))]
+    assert links == []
 
 
 def test_an_older_state_database_is_migrated(installed: Installed) -> None:

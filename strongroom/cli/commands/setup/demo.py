@@ -105,7 +105,7 @@ def _restore(place: Scratch, stages: Stages, region: str, signer: str) -> None:
         sys.executable,
         "-P",
         "-m",
-        "cli",
+        "strongroom.cli",
         "restore",
         "--from-target",
         str(place.region(region)),
