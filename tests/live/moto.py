@@ -7,6 +7,7 @@ shown with it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ class Moto:
             pytest.skip("moto is not installed: it is one of the development requirements")
         self._program = program
         self._session = Session()
+        self._users = itertools.count()
         self._clients: dict[tuple[str, ...], Any] = {}
         self.server = ServerProcess(self._command, port=free_port(), prefix="sr-moto-")
 
@@ -72,7 +74,7 @@ class Moto:
     def user(self, policy: Mapping[str, Any]) -> dict[str, str]:
         """Make a user with a policy of its own; return its credentials as environment variables."""
         iam = self.client("iam")
-        name = f"user-{len(iam.list_users()['Users'])}"
+        name = f"user-{next(self._users)}"
         iam.create_user(UserName=name)
         iam.put_user_policy(UserName=name, PolicyName="own", PolicyDocument=json.dumps(policy))
         key = iam.create_access_key(UserName=name)["AccessKey"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.cli.test_store import on_a_terminal
 from tests.live.openbao import RaftServer
 from tests.live.raft_parts import POLICIES, shipped
 
+PASSPHRASE_GIVEN = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
 CONFIG = """
 [vaults.main]
 address = "{address}"
@@ -82,15 +84,22 @@ def server() -> Iterator[RaftServer]:
         yield running
 
 
-@pytest.fixture
-def machine(server: RaftServer, tmp_path: Path) -> Machine:
-    """A machine that backs the server up, and one backup in ``full.sr``."""
-    made = Machine(tmp_path / "machine", env={"STRONGROOM_PASSPHRASE": PASSPHRASE})
+@pytest.fixture(scope="module")
+def template(server: RaftServer, tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    """What :func:`machine` is a copy of."""
+    made = Machine(tmp_path_factory.mktemp("template") / "machine", env=PASSPHRASE_GIVEN)
     token(made, server, "token", "raft-snapshot")
     token(made, server, "restore-token", "raft-restore")
     made.path("strongroom.toml").write_text(CONFIG.format(address=server.address, token=made.path("token")))
     made.ok("backup", "full.sr", "--source", "server", "--include-values", "--force")
     return made
+
+
+@pytest.fixture
+def machine(template: Machine, tmp_path: Path) -> Machine:
+    """A machine that backs the server up, and one backup in ``full.sr``."""
+    shutil.copytree(template.home, tmp_path / "machine", symlinks=True)
+    return Machine(tmp_path / "machine", env=PASSPHRASE_GIVEN)
 
 
 def token(machine: Machine, server: RaftServer, name: str, *policies: str) -> None:
