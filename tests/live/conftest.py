@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.live.azurite import Azurite
-from tests.live.key_services import hsm, site  # noqa: F401 - fixtures, which a module may have its own of
+from tests.live.key_services import furnished, hsm, site  # noqa: F401 - fixtures, which a module may have its own of
 from tests.live.ministack import MiniStack
 from tests.live.moto import CREDENTIALS, Moto
 from tests.live.openbao import OpenBao, RaftServer, dev_server

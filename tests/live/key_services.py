@@ -13,9 +13,10 @@ from strongroom.keys.quorum.ceremony import Ceremony
 from tests.cli.conftest import stock
 from tests.cli.program import Machine
 from tests.live.moto import CREDENTIALS, Moto
-from tests.live.openbao import OpenBao
+from tests.live.openbao import OpenBao, dev_server
 from tests.live.softhsm import SoftHsm, module
 
+CREDENTIALS_GIVEN = {name.upper(): value for name, value in CREDENTIALS.items()}
 CUSTODIANS = ["Ada", "Ben", "Cleo", "Dan", "Eve"]
 
 CONFIG = """
@@ -76,28 +77,40 @@ def hsm() -> Iterator[SoftHsm]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def furnished(hsm: SoftHsm, shared_moto: Moto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """What :func:`site` is a copy of. Whoever uses it leaves moto as it is."""
+    shared_moto.reset()
+    with dev_server() as openbao:
+        yield furnish(hsm, openbao, shared_moto, tmp_path_factory.mktemp("furnished"))
+
+
 @pytest.fixture
-def site(hsm: SoftHsm, own_openbao: OpenBao, moto: Moto, tmp_path: Path) -> Machine:
+def site(hsm: SoftHsm, furnished: Machine, tmp_path: Path) -> Machine:
     """A machine that holds every kind of key, and a few secrets."""
-    machine = Machine(tmp_path / "machine")
-    machine.env |= hsm.env | {name.upper(): value for name, value in CREDENTIALS.items()}
+    shutil.copytree(furnished.home.parent, tmp_path, symlinks=True, dirs_exist_ok=True)
+    return Machine(tmp_path / furnished.home.name, env=hsm.env | CREDENTIALS_GIVEN)
+
+
+def furnish(hsm: SoftHsm, openbao: OpenBao, moto: Moto, folder: Path) -> Machine:
+    machine = Machine(folder / "machine", env=hsm.env | CREDENTIALS_GIVEN)
     token = hsm.token("site")
     version_3 = _once(hsm, "ec", lambda: str(generate_ec(token, key="strongroom", version=3)))
     version_4 = _once(hsm, "aes", lambda: generate_aes(token, key="strongroom", version=4))
     machine.path("hsm.pub").write_text(version_3)
     shutil.copy(hsm.pin_file, machine.path("pin"))
     hold_ceremony(machine)
-    own_openbao.call("POST", "sys/mounts/transit", {"type": "transit"})
-    own_openbao.call("POST", "transit/keys/backup", {})
-    own_openbao.token_file(tmp_path)
+    openbao.call("POST", "sys/mounts/transit", {"type": "transit"})
+    openbao.call("POST", "transit/keys/backup", {})
+    openbao.token_file(folder)
     keys = {
         region: moto.client("kms", region_name=region).create_key()
         for region in ("eu-central-1", "us-east-1")
     }
     machine.path("strongroom.toml").write_text(
         CONFIG.format(
-            bao=own_openbao.address,
-            folder=tmp_path,
+            bao=openbao.address,
+            folder=folder,
             module=module(),
             aes_id=version_4,
             kms_eu=keys["eu-central-1"]["KeyMetadata"]["Arn"],

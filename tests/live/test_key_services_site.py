@@ -37,13 +37,16 @@ def test_each_key_service_alone_opens_what_is_sealed_for_it(site: Machine, key: 
     assert found["value"] == "CANARY-JWT"
 
 
-def test_a_region_of_kms_that_is_lost_loses_nothing(site: Machine, moto: Moto) -> None:
+def test_a_region_of_kms_that_is_lost_loses_nothing(site: Machine, shared_moto: Moto) -> None:
     both = ("--recipient", "kms-eu", "--recipient", "kms-us")
     site.ok("backup", "b.sr", "--include-values", "--force", *both)
-    client = moto.client("kms", region_name="eu-central-1")
+    client = shared_moto.client("kms", region_name="eu-central-1")
     [key] = client.list_keys()["Keys"]
     client.disable_key(KeyId=key["KeyId"])
-    assert site.ok("test-decrypt", "b.sr", "--json").document["secrets"] == 3
+    try:
+        assert site.ok("test-decrypt", "b.sr", "--json").document["secrets"] == 3
+    finally:
+        client.enable_key(KeyId=key["KeyId"])
 
 
 def test_a_wrong_pin_is_tried_once_and_a_good_login_by_hand_makes_it_right(
