@@ -1,4 +1,4 @@
-"""``python -m cli``: the same as ``strongroom``."""
+"""``python -m strongroom.cli``: the same as ``strongroom``."""
 
 from __future__ import annotations
 
