@@ -156,6 +156,6 @@ COMMANDS = {
         _arguments,
         _key_health,
         "Once a quarter. 'check' uses every key this host has; custodians and keys that lie offline answer\n"
-        "a challenge. A key that failed, or was not proven for 92 days, is exit code 94.",
+        "a challenge. A key that failed, or was not proven for 92 days, is exit code 80.",
     )
 }

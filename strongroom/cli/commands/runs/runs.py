@@ -191,8 +191,8 @@ COMMANDS = {
         _one,
         _cancel,
         "What is being worked on stops at its next renewal; nothing half-made is left. A run that has\n"
-        "ended already is shown, and the exit code is 49: nothing was cancelled. If a process has not let\n"
-        "go of a step after a minute, it is named and the exit code is 112: the run ends later.",
+        "ended already is shown, and the exit code is 4: nothing was cancelled. If a process has not let\n"
+        "go of a step after a minute, it is named and the exit code is 70: the run ends later.",
     ),
     "retry": Command(
         _retry_arguments,
