@@ -18,27 +18,29 @@ from pathlib import Path
 
 from tests.chaos import table
 from tests.chaos.attempt import Outcome, attempt, stopped_short
+from tests.chaos.log import Say, begin
 from tests.postgres import PostgresServer
 
 
 def main() -> int:
     """Run them all; return 1 if any promise was broken."""
-    given = _arguments()
+    given, say = _arguments(), begin("kills.log")
     root = Path(tempfile.mkdtemp(prefix="sr-chaos-"))
-    _say(table.HEAD)
-    outcomes = list(_runs(given, root))
-    _say("", table.summary(outcomes))
+    say(table.HEAD)
+    outcomes = list(_runs(given, root, say))
+    say(f"\n{table.summary(outcomes)}")
     wrong = [f"seed {one.seed}: {words}" for one in outcomes for words in one.violations]
     wrong += table.unshown(outcomes) if given.runs >= given.enough else []
-    _say(*wrong)
+    for words in wrong:
+        say(words)
     if wrong:
-        _say(f"What is left of the broken runs: {root}")
+        say(f"What is left of the broken runs: {root}")
         return 1
     shutil.rmtree(root)
     return 0
 
 
-def _runs(given: argparse.Namespace, root: Path) -> Iterator[Outcome]:
+def _runs(given: argparse.Namespace, root: Path, say: Say) -> Iterator[Outcome]:
     with ExitStack() as undo:
         databases = _databases(given, undo)
         lanes = ThreadPoolExecutor(given.lanes)
@@ -51,7 +53,7 @@ def _runs(given: argparse.Namespace, root: Path) -> Iterator[Outcome]:
         for future in as_completed(futures):
             wrong = future.exception()
             outcome = future.result() if wrong is None else stopped_short(futures[future], wrong)
-            _say(table.line(outcome))
+            say(table.line(outcome))
             yield outcome
 
 
@@ -73,12 +75,6 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--postgresql", action="store_true", help="keep the run record there, not in SQLite")
     return parser.parse_args()
-
-
-def _say(*lines: str) -> None:
-    for text in lines:
-        sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

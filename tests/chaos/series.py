@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from tests.chaos.log import Say, begin
 from tests.chaos.storm import Result
 from tests.chaos.weather import NAMES
 from tests.process import ROOT
@@ -31,21 +32,22 @@ HEAD: Final = f"{'seed':>6}  {'record':<10}  {'time':>7}  {'ended':<9}  {'':<6} 
 
 def main() -> int:
     """Make all storms and print a table; return 1 if any rule was broken."""
-    given = _arguments()
+    given, say = _arguments(), begin("storms.log")
     root = Path(tempfile.mkdtemp(prefix="sr-storm-"))
     mounts = may_mount()
     if not mounts:
-        _say("No full and no read-only disks: that takes root, and 'unshare' from util-linux.")
-    _say(HEAD)
-    results = list(_results(given, root, mounts=mounts))
-    _say("", summary(results))
+        say("No full and no read-only disks: that takes root, and 'unshare' from util-linux.")
+    say(HEAD)
+    results = list(_results(given, root, say, mounts=mounts))
+    say(f"\n{summary(results)}")
     wrong = [f"seed {one.seed}: {words}" for one in results for words in one.broken]
     wrong += unshown(results, mounts=mounts) if given.runs >= given.enough else []
-    _say(*wrong)
+    for words in wrong:
+        say(words)
     if not wrong:
         shutil.rmtree(root)
         return 0
-    _say(f"What is left of the broken ones: {root}")
+    say(f"What is left of the broken ones: {root}")
     return 1
 
 
@@ -58,13 +60,13 @@ def may_mount() -> bool:
         return subprocess.run(tried, capture_output=True, check=False).returncode == 0
 
 
-def _results(given: argparse.Namespace, root: Path, *, mounts: bool) -> Iterator[Result]:
+def _results(given: argparse.Namespace, root: Path, say: Say, *, mounts: bool) -> Iterator[Result]:
     lanes = ThreadPoolExecutor(given.jobs)
     try:
         seeds = range(given.seed, given.seed + given.runs)
         futures = [lanes.submit(storm, seed, root, given.containers, mounts=mounts) for seed in seeds]
         for future in as_completed(futures):
-            _say(line(future.result()))
+            say(line(future.result()))
             yield future.result()
     finally:
         lanes.shutdown(cancel_futures=True)
@@ -134,12 +136,6 @@ def _arguments() -> argparse.Namespace:
         "--enough", type=int, default=100, help="from how many storms on every action must have been seen"
     )
     return parser.parse_args()
-
-
-def _say(*lines: str) -> None:
-    for text in lines:
-        sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":
