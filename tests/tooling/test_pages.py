@@ -86,3 +86,11 @@ def test_the_page_on_architecture_says_what_is_in_each_room() -> None:
     page = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
     rooms = {path.parent.name for path in (ROOT / "strongroom/operations").glob("*/__init__.py")}
     assert set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE)) == rooms
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_every_file_of_the_source_that_a_page_names_is_there(page: Path) -> None:
+    named = re.findall(
+        r"`((?:strongroom|tests|scripts|ops|tasks|workers)/[\w./-]+\.\w+)`", page.read_text(encoding="utf-8")
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
