@@ -19,7 +19,7 @@ T = TypeVar("T")
 Late = type[StrongroomError]
 
 
-def within(
+def run_all(
     seconds: float, works: Mapping[str, Callable[[], T]], *, late: Callable[[str], Late]
 ) -> dict[str, T | StrongroomError]:
     """Do all of it at once; return what came of each: its result, or the error that it ended in.
@@ -31,7 +31,7 @@ def within(
     """
     queue: SimpleQueue[tuple[str, T | BaseException]] = SimpleQueue()
     for name, work in works.items():
-        Thread(target=partial(_do, queue, name, work), name=f"within:{name}", daemon=True).start()
+        Thread(target=partial(_do, queue, name, work), name=f"run-all:{name}", daemon=True).start()
     found: dict[str, T | StrongroomError] = {}
     until = time.monotonic() + seconds
     while len(found) < len(works):

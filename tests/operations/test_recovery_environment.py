@@ -37,7 +37,7 @@ from strongroom.operations.services import Pinned
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import CatalogEntry
-from strongroom.system.deadlines import within
+from strongroom.system.deadlines import run_all
 from strongroom.system.errors import TargetFull
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
@@ -56,7 +56,7 @@ def states(found: Iterable[Finding]) -> list[tuple[str, str]]:
 
 def test_one_that_hangs_is_told_and_holds_up_no_other() -> None:
     never = Event()
-    found = within(0.2, {"dead": never.wait, "alive": lambda: True})
+    found = run_all(0.2, {"dead": never.wait, "alive": lambda: True}, late=lambda _: TargetUnavailable)
     never.set()
     assert list(found) == ["dead", "alive"]
     assert found["alive"] is True
@@ -67,9 +67,9 @@ def test_a_typed_error_is_an_outcome_and_any_other_is_raised() -> None:
     def refuse() -> bool:
         raise NothingOpens("no key")
 
-    assert isinstance(within(5, {"a": refuse})["a"], NothingOpens)
+    assert isinstance(run_all(5, {"a": refuse}, late=lambda _: TargetUnavailable)["a"], NothingOpens)
     with pytest.raises(ZeroDivisionError):
-        within(5, {"a": lambda: 1 / 0})
+        run_all(5, {"a": lambda: 1 / 0}, late=lambda _: TargetUnavailable)
 
 
 # -- the machine -------------------------------------------------------------------

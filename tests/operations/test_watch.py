@@ -482,7 +482,7 @@ def test_a_state_that_is_away_keeps_no_mail_from_going_out(world: World, server:
     for _ in range(2):  # nobody knows what was told
         tell_people(blind, gather_and_judge(blind, LIMITS), sending(server))
     assert [mail.subject.partition(" on ")[0] for mail in server.mails] == ["[strongroom] 1 critical"] * 2
-    assert "told again each time" in server.mails[0].text
+    assert "sent again each time" in server.mails[0].text
 
 
 def test_whoever_dies_between_sending_and_recording_tells_it_twice(world: World, server: MailServer) -> None:

@@ -36,7 +36,7 @@ from strongroom.operations.readiness.libraries import CORE
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import CatalogEntry
-from strongroom.system.deadlines import within
+from strongroom.system.deadlines import run_all
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.shelf import MANIFESTS
@@ -94,7 +94,7 @@ def _secret_files(found: Settings) -> list[Path]:
 def _record(found: Settings) -> tuple[Record, list[Finding]]:
     """Read the record. A recovery needs none, so one that is lost, or does not answer, is a remark."""
     try:
-        outcome = within(PATIENCE, {"": partial(_read, found)}, late=lambda _: StateUnavailable)[""]
+        outcome = run_all(PATIENCE, {"": partial(_read, found)}, late=lambda _: StateUnavailable)[""]
     except OSError as error:
         outcome = from_os(error)
     if isinstance(outcome, StrongroomError):
@@ -124,7 +124,7 @@ def _recovery(
     trusted, unread = single_file.believed(here, arguments)
     known = {name: entry.backup for name, entry in record.newest.items()}
     into = _into(arguments.to, found)
-    asked = within(PATIENCE, dict(_works(found, here, into)), late=_late)
+    asked = run_all(PATIENCE, dict(_works(found, here, into)), late=_late)
     answers: dict[str, Target | StrongroomError] = _of("target", asked)
     chooser, looked = _looked(answers, found, here, trusted, known)
     newest = {key: one for key, one in backups.newest_of(looked).items() if key in found.policies}
@@ -162,7 +162,7 @@ def _looked(
         looked = backups.choose_backups(chooser, found.policies, recorded=known)
         return chooser, {name: looked[name] for name in answers}
 
-    outcome = within(PATIENCE, {"target": look}, late=_late)["target"]
+    outcome = run_all(PATIENCE, {"target": look}, late=_late)["target"]
     if isinstance(outcome, StrongroomError):
         return Chooser([], trusted=trusted), dict.fromkeys(answers, outcome)
     return outcome

@@ -20,7 +20,7 @@ from strongroom.operations.findings import Finding, State, good, remark, wrong
 from strongroom.operations.key_management.diagnose import Diagnosed
 from strongroom.operations.readiness.backups import OPENS, Looked, opens
 from strongroom.operations.readiness.known_damage import having
-from strongroom.system.deadlines import within
+from strongroom.system.deadlines import run_all
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.resilient import bare
@@ -134,7 +134,7 @@ def opened(newest: Mapping[str, Manifest], looked: Looked, means: Means) -> Iter
         policy: partial(_open, manifest, having(policy, manifest.backup_id, looked), means)
         for policy, manifest in newest.items()
     }
-    for policy, outcome in within(PATIENCE, works, late=lambda _: TargetUnavailable).items():
+    for policy, outcome in run_all(PATIENCE, works, late=lambda _: TargetUnavailable).items():
         found = [wrong(OPENS, outcome)] if isinstance(outcome, StrongroomError) else outcome
         yield from (one.on(policy=policy, backup=newest[policy].backup_id) for one in found)
 
