@@ -20,7 +20,7 @@ CORES ?= -n 3 --dist loadfile --no-loadscope-reorder
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test test-long test-live heavy live services lint format bench chaos chaos-kills docs lock clean
+.PHONY: help venv dev demo test test-long test-live live services lint format bench chaos chaos-kills docs lock clean
 
 ##@ Start here
 
@@ -38,18 +38,15 @@ venv: $(DEMO_READY) ## make .venv with what Strongroom needs to run, hash-checke
 
 dev: $(DEV_READY) ## make .venv with what its tests and linters need too
 
-test: services live lint ## install what the tests drive, lint, and run every test (TESTS="-k name" for some, CORES= for one by one)
-	@$(WITH_PATH) python -m pytest $(CORES) $(TESTS)
+test: services live lint ## install what the tests drive, lint, and run the tests (TESTS="-k name" for some, CORES= for one by one)
+	@$(WITH_PATH) python -m pytest $(CORES) --durations=20 $(TESTS)
 
-test-long: services live ## the tests that take many minutes: a hundred thousand random backups and the like
-	@$(WITH_PATH) python -m pytest $(CORES) -m long $(TESTS)
+test-long: services live ## the tests that take hours: storms of kills, each value of each byte, 100,000 random backups, Ceph
+	@sh scripts/install-test-services ceph
+	@$(WITH_PATH) python -m pytest $(CORES) --durations=20 -m long $(TESTS)
 
 test-live: services live ## the part of them that drives OpenBao, S3, Azure, KMS and HSM servers, which it starts
 	@$(WITH_PATH) python -m pytest $(CORES) tests/live $(TESTS)
-
-heavy: $(DEV_READY) ## the S3 target on a Ceph cluster of one, which it installs and starts; no part of "make test"
-	@sh scripts/install-test-services ceph
-	@$(WITH_PATH) python -m pytest -m heavy tests/live $(TESTS)
 
 services: ## install Redis, PostgreSQL, SoftHSM and so on, or say what is missing
 	@sh scripts/install-test-services

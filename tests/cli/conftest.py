@@ -7,13 +7,28 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.furnished import Furnish
 from tests.cli.program import REGIONS, Machine
 
 
+@pytest.fixture(scope="session")
+def furnish(tmp_path_factory: pytest.TempPathFactory) -> Furnish:
+    """Does to a machine what was done once to another: see :class:`tests.cli.furnished.Furnish`."""
+    return Furnish(tmp_path_factory.mktemp("furnished"))
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where each test's machine has its home, one after the other."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
+def machine(home: Path) -> Machine:
     """A machine on which nothing has happened yet."""
-    return Machine(tmp_path / "machine")
+    machine = Machine(home)
+    machine.clear()
+    return machine
 
 
 @pytest.fixture
@@ -23,16 +38,17 @@ def other(tmp_path: Path) -> Machine:
 
 
 @pytest.fixture
-def stocked(machine: Machine) -> Machine:
+def stocked(machine: Machine, furnish: Furnish) -> Machine:
     """A machine whose local store has the secrets that the procedures name."""
-    return stock(machine)
+    furnish(machine, stock)
+    return machine
 
 
 @pytest.fixture
-def configured(stocked: Machine) -> Machine:
-    """A machine with a full and a metadata policy to three regions."""
-    configure(stocked)
-    return stocked
+def configured(machine: Machine, furnish: Furnish) -> Machine:
+    """A stocked machine with a full and a metadata policy to three regions."""
+    furnish(machine, stock, configure)
+    return machine
 
 
 @pytest.fixture(scope="session")

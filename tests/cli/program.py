@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,11 +47,17 @@ class Machine:
 
     home: Path
     env: dict[str, str] = field(default_factory=dict)
+    done: tuple[Callable[[Machine], Any], ...] = ()
 
     def __post_init__(self) -> None:
         self.home.mkdir(exist_ok=True)
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
         self.env = kept | {"HOME": str(self.home), "STRONGROOM_STATE_DIR": str(self.state)} | self.env
+
+    def clear(self) -> None:
+        """Have nothing on it, as a new machine."""
+        shutil.rmtree(self.home)
+        self.home.mkdir()
 
     @property
     def state(self) -> Path:

@@ -12,6 +12,8 @@ from strongroom.errors import UsageError
 from strongroom.keys.errors import KeyUnproven
 from strongroom.operations.errors import KeyStillNeeded, NothingSelected, RunDegraded
 from strongroom.sources.errors import EmptySource
+from tests.cli.conftest import stock
+from tests.cli.furnished import furnished
 from tests.cli.program import PASSPHRASE, Machine
 
 CONFIG = """
@@ -35,13 +37,14 @@ REENCRYPT = (
 )
 
 
-@pytest.fixture
-def house(stocked: Machine) -> Machine:
+def keep_house(machine: Machine) -> None:
     for name in ("old", "new"):
-        stocked.ok("keygen", "--output", f"{name}.key")
-    stocked.path("strongroom.toml").write_text(CONFIG.format(home=stocked.home))
-    stocked.ok("backup", "full.sr", "--include-values", "--recipient", "old", "--force")
-    return stocked
+        machine.ok("keygen", "--output", f"{name}.key")
+    machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
+    machine.ok("backup", "full.sr", "--include-values", "--recipient", "old", "--force")
+
+
+house = furnished(stock, keep_house)
 
 
 def backup_id(machine: Machine) -> str:

@@ -15,6 +15,8 @@ from strongroom.errors import ConfigError
 from strongroom.operations.errors import BackupOverdue, RunDegraded
 from strongroom.targets.directory import MARKER
 from strongroom.targets.errors import TargetUnavailable
+from tests.cli.conftest import stock
+from tests.cli.furnished import Furnish, furnished
 from tests.cli.program import ROOT, SCRIPT, Machine, command
 
 CONFIG = """
@@ -86,15 +88,16 @@ regions = 1
 """
 
 
-@pytest.fixture
-def house(stocked: Machine) -> Machine:
-    stocked.ok("keygen", "--output", "rec.key")
-    stocked.ok("generate-backup-key", "--output", "box")
-    stocked.path("words").write_text("CANARY-PASSPHRASE six words nobody would guess")
-    stocked.path("words").chmod(0o600)
-    stocked.path("strongroom.toml").write_text(CONFIG.format(home=stocked.home))
-    stocked.path("medium").mkdir()
-    return stocked
+def keep_house(machine: Machine) -> None:
+    machine.ok("keygen", "--output", "rec.key")
+    machine.ok("generate-backup-key", "--output", "box")
+    machine.path("words").write_text("CANARY-PASSPHRASE six words nobody would guess")
+    machine.path("words").chmod(0o600)
+    machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
+    machine.path("medium").mkdir()
+
+
+house = furnished(stock, keep_house)
 
 
 def mount(machine: Machine) -> None:
@@ -202,14 +205,18 @@ def blocks(kit: Path) -> dict[str, list[str]]:
     }
 
 
-@pytest.fixture
-def printed(house: Machine, other: Machine) -> dict[str, list[str]]:
-    """A kit of a house with a medium, a target and a file; only those and the keys are left."""
+def print_kit(house: Machine) -> None:
     mount(house)
     house.ok("emergency-backup", "emergency", "--force")
     house.ok("backup", "--policy", "daily", "--force")
     house.ok("backup", "a b.sr", "--include-values", "--recipient", "rec.key.pub", "--force")
     house.ok("recovery-kit", "--output", "kit.html")
+
+
+@pytest.fixture
+def printed(house: Machine, other: Machine, furnish: Furnish) -> dict[str, list[str]]:
+    """A kit of a house with a medium, a target and a file; only those and the keys are left."""
+    furnish(house, stock, keep_house, print_kit)
     shutil.rmtree(house.state)
     house.path("strongroom.toml").unlink()
     for key in ("rec.key", "words", "box"):

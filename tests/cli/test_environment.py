@@ -8,8 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from strongroom.cli.commands.readiness.single_file import guarded
 from strongroom.container.errors import MissingPiece, Truncated, UntrustedSigner, VerificationFailed
 from strongroom.errors import ConfigError
@@ -17,6 +15,8 @@ from strongroom.keys.errors import KeyFileExposed
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.findings import Finding
 from strongroom.targets.errors import TargetUnavailable
+from tests.cli.conftest import configure, stock
+from tests.cli.furnished import furnished
 from tests.cli.program import PASSPHRASE, REGIONS, Machine
 from tests.cli.test_imports import loads
 from tests.keys.quorum.made import made
@@ -88,10 +88,11 @@ def test_a_file_that_cannot_be_restored_says_why(stocked: Machine) -> None:
 # -- an installation -----------------------------------------------------------------
 
 
-@pytest.fixture
-def house(configured: Machine) -> Machine:
-    configured.ok("backup", "--policy", "full", "--force")
-    return configured
+def keep_house(machine: Machine) -> None:
+    machine.ok("backup", "--policy", "full", "--force")
+
+
+house = furnished(stock, configure, keep_house)
 
 
 def test_it_is_said_what_opens_here_and_who_else_could(house: Machine) -> None:

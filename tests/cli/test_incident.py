@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from strongroom.operations.errors import ConfirmationRequired, KeyStillNeeded, RunDegraded
+from tests.cli.conftest import stock
+from tests.cli.furnished import furnished
 from tests.cli.program import Machine
 from tests.cli.test_keys_list import configure
 
 
-@pytest.fixture
-def house(stocked: Machine) -> Machine:
+def keep_house(machine: Machine) -> None:
     for name in ("old", "new"):
-        stocked.ok("keygen", "--output", f"{name}.key")
-    configure(stocked, "old")
-    stocked.ok("backup", "--policy", "all", "--force")
-    return stocked
+        machine.ok("keygen", "--output", f"{name}.key")
+    configure(machine, "old")
+    machine.ok("backup", "--policy", "all", "--force")
+
+
+house = furnished(stock, keep_house)
 
 
 WORDS = ("incident", "open", "--key", "old", "--reason", "lost laptop", "--output", "record.json", "--force")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from strongroom.errors import UsageError
 from strongroom.keys.errors import KeyUnproven
+from tests.cli.conftest import stock
+from tests.cli.furnished import furnished
 from tests.cli.program import Machine
 
 CONFIG = """
@@ -25,13 +25,14 @@ recipients = ["here", "offline"]
 """
 
 
-@pytest.fixture
-def house(stocked: Machine) -> Machine:
+def keep_house(machine: Machine) -> None:
     for name in ("here", "offline"):
-        stocked.ok("keygen", "--output", f"{name}.key")
-    stocked.path("strongroom.toml").write_text(CONFIG.format(home=stocked.home))
-    stocked.ok("backup", "--policy", "all", "--force")
-    return stocked
+        machine.ok("keygen", "--output", f"{name}.key")
+    machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
+    machine.ok("backup", "--policy", "all", "--force")
+
+
+house = furnished(stock, keep_house)
 
 
 def test_a_key_elsewhere_is_overdue_until_it_answers(house: Machine, other: Machine) -> None:

@@ -7,6 +7,8 @@ import pytest
 from strongroom.container.errors import WrongKey
 from strongroom.errors import UsageError
 from strongroom.operations.errors import KeyStillNeeded
+from tests.cli.conftest import stock
+from tests.cli.furnished import furnished
 from tests.cli.program import Machine
 
 CONFIG = """
@@ -32,13 +34,14 @@ def configure(machine: Machine, *recipients: str) -> None:
     machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home, recipients=named))
 
 
-@pytest.fixture
-def house(stocked: Machine) -> Machine:
+def keep_house(machine: Machine) -> None:
     for name in ("old", "new"):
-        stocked.ok("keygen", "--output", f"{name}.key")
-    configure(stocked, "old")
-    stocked.ok("backup", "--policy", "all", "--force")
-    return stocked
+        machine.ok("keygen", "--output", f"{name}.key")
+    configure(machine, "old")
+    machine.ok("backup", "--policy", "all", "--force")
+
+
+house = furnished(stock, keep_house)
 
 
 def uses(machine: Machine) -> dict[str, dict]:  # type: ignore[type-arg]

@@ -14,13 +14,14 @@ from strongroom.errors import UsageError
 from strongroom.operations.errors import WarningsRaised
 from strongroom.state.errors import LedgerChanged, LedgerCut, StateError
 from strongroom.targets.errors import TargetUnavailable
+from tests.cli.conftest import configure, stock
+from tests.cli.furnished import Furnish, furnished
 from tests.cli.program import Machine
-from tests.cli.test_emergency import house, mount  # noqa: F401 - a fixture
+from tests.cli.test_emergency import house, keep_house, mount  # noqa: F401 - a fixture
 
 
-@pytest.fixture
-def typed(house: Machine) -> list[str]:  # noqa: F811
-    """What the kit says to type."""
+def print_kit(house: Machine) -> list[str]:  # noqa: F811
+    """Return what the kit says to type."""
     mount(house)
     house.ok("emergency-backup", "emergency", "--force")
     house.ok("recovery-kit", "--output", "kit.html")
@@ -28,6 +29,11 @@ def typed(house: Machine) -> list[str]:  # noqa: F811
         r"strongroom (ledger check --id \d+ --sha256 [0-9a-f]{64})", house.path("kit.html").read_text()
     )
     return command.split()
+
+
+@pytest.fixture
+def typed(house: Machine, furnish: Furnish) -> list[str]:  # noqa: F811
+    return list(furnish(house, stock, keep_house, print_kit))
 
 
 def edit(house: Machine, statement: str) -> None:  # noqa: F811
@@ -69,11 +75,12 @@ def test_half_a_head_is_refused(house: Machine, words: list[str]) -> None:  # no
     assert house.run("ledger", "check", *words).failed_with(UsageError)
 
 
-@pytest.fixture
-def kept(configured: Machine) -> Machine:
-    configured.ok("backup", "--policy", "full", "--force")
-    configured.ok("ledger", "publish")
-    return configured
+def publish(machine: Machine) -> None:
+    machine.ok("backup", "--policy", "full", "--force")
+    machine.ok("ledger", "publish")
+
+
+kept = furnished(stock, configure, publish)
 
 
 def test_signed_heads_on_targets_say_that_nothing_changed_and_how_far(kept: Machine) -> None:

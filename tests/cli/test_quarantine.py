@@ -8,21 +8,27 @@ from pathlib import Path
 import pytest
 
 from strongroom.operations.errors import BackupQuarantined, RunDegraded
+from tests.cli.conftest import stock
+from tests.cli.furnished import Furnish
 from tests.cli.program import Machine
-from tests.cli.test_right_backup import NAMES, house, ids, key, lost, names, words_of
+from tests.cli.test_right_backup import NAMES, house, ids, keep_house, key, lost, names, words_of
 
 __all__ = ["house", "lost"]
 
 
-@pytest.fixture
-def aside(house: Machine) -> str:
-    """The newest full backup, set aside after another of the same policy."""
+def set_aside(house: Machine) -> str:
+    """Set the newest full backup aside, after another of the same policy; return its name."""
     house.set("JWT_SECRET_KEY", "CANARY-NEWER", "--type", "signing_key", "--tag", "priority=critical")
     house.ok("backup", "--policy", "monthly-full", "--force")
     backup = ids(house)["monthly-full"]
     words = ["--reason", "made while the server was under attack", "--output", "q.json"]
     house.ok("incident", "open", "--backup", backup, *words, "--quarantine-only", "--force")
     return backup
+
+
+@pytest.fixture
+def aside(house: Machine, furnish: Furnish) -> str:
+    return str(furnish(house, stock, keep_house, set_aside))
 
 
 def copy(house: Machine, lost: Machine) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from strongroom.container.errors import WrongKey
 from strongroom.keys.hpke import PublicKey
+from tests.cli.conftest import stock
+from tests.cli.furnished import furnished
 from tests.cli.program import Machine
 
 OPENS = "the holder of the private key `{}` (hybrid post-quantum)"
@@ -40,12 +40,14 @@ def said(machine: Machine, *words: str | Path) -> str:
     return " ".join(machine.ok(*words).out.split())
 
 
-@pytest.fixture
-def rotated(stocked: Machine) -> Machine:
+def rotate_once(machine: Machine) -> None:
     for name in ("old", "new", "newer"):
-        stocked.ok("keygen", "--output", f"{name}.key")
-    stocked.ok("backup", "w.sr", "--include-values", "--recipient", "old.key.pub", "--force")
-    return rotate(stocked, "old", "new")
+        machine.ok("keygen", "--output", f"{name}.key")
+    machine.ok("backup", "w.sr", "--include-values", "--recipient", "old.key.pub", "--force")
+    rotate(machine, "old", "new")
+
+
+rotated = furnished(stock, rotate_once)
 
 
 def rotate(machine: Machine, old: str, new: str) -> Machine:

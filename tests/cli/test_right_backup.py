@@ -13,6 +13,8 @@ from strongroom.cli.errors import TargetsUnsound
 from strongroom.container.errors import MissingPiece
 from strongroom.operations.errors import LeftAside, NotCovered
 from strongroom.sources.errors import SecretNotFound
+from tests.cli.conftest import stock
+from tests.cli.furnished import furnished
 from tests.cli.program import Done, Machine
 from tests.cli.test_emergency import blocks, typed
 
@@ -48,14 +50,15 @@ targets = ["east", "west"]
 NAMES = ["DATABASE_PASSWORD", "JWT_SECRET_KEY", "REDIS_PASSWORD"]
 
 
-@pytest.fixture
-def house(stocked: Machine) -> Machine:
+def keep_house(machine: Machine) -> None:
     """A machine with the three policies of a fresh installation, each run once: the nightly one last."""
-    stocked.ok("keygen", "--output", "recovery.key")
-    stocked.path("strongroom.toml").write_text(CONFIG.format(home=stocked.home))
+    machine.ok("keygen", "--output", "recovery.key")
+    machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
     for policy in ("monthly-full", "weekly-critical", "daily-metadata"):
-        stocked.ok("backup", "--policy", policy, "--force")
-    return stocked
+        machine.ok("backup", "--policy", policy, "--force")
+
+
+house = furnished(stock, keep_house)
 
 
 @pytest.fixture

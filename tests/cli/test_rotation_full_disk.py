@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import stock
+from tests.cli.furnished import furnished
 from tests.cli.program import Done, Machine
 from tests.cli.test_keys_list import CONFIG
 from tests.targets.disks import small_disk
@@ -62,12 +64,13 @@ def opens(machine: Machine, place: str, key: str) -> None:
     machine.ok("test-decrypt", place, "--identity", f"{key}.key")
 
 
-@pytest.fixture
-def keyed(stocked: Machine) -> Machine:
+def make_keys(machine: Machine) -> None:
     for name in ("old", "new"):
-        stocked.ok("keygen", "--output", f"{name}.key")
-    configure(stocked, "old")
-    return stocked
+        machine.ok("keygen", "--output", f"{name}.key")
+    configure(machine, "old")
+
+
+keyed = furnished(stock, make_keys)
 
 
 def said(done: Done) -> str:

@@ -10,6 +10,8 @@ from strongroom.cli.errors import ShredPending
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.errors import ConfirmationRequired, NothingSelected
 from strongroom.operations.shredding.errors import BackupShredded, KeyShared, NotErasable, OnLegalHold
+from tests.cli.conftest import stock
+from tests.cli.furnished import furnished
 from tests.cli.program import Machine
 from tests.cli.test_store import on_a_terminal
 
@@ -36,14 +38,15 @@ def configure(machine: Machine, key: str, more: str = "erasable = true") -> None
     machine.path("strongroom.toml").write_text(CONFIG.format(key=key, more=more))
 
 
-@pytest.fixture
-def house(stocked: Machine) -> Machine:
+def keep_house(machine: Machine) -> None:
     for name in ("y2026", "y2027"):
-        stocked.ok("keygen", "--output", f"{name}.key")
-    configure(stocked, "y2026")
-    stocked.ok("backup", "--policy", "customers", "--force")
-    configure(stocked, "y2027")
-    return stocked
+        machine.ok("keygen", "--output", f"{name}.key")
+    configure(machine, "y2026")
+    machine.ok("backup", "--policy", "customers", "--force")
+    configure(machine, "y2027")
+
+
+house = furnished(stock, keep_house)
 
 
 def only_backup(machine: Machine) -> str:

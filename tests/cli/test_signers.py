@@ -12,6 +12,8 @@ from strongroom.container.errors import UntrustedSigner
 from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.sources.errors import EmptySource
+from tests.cli.conftest import stock
+from tests.cli.furnished import furnished
 from tests.cli.program import PASSPHRASE, Machine
 
 CONFIG = """
@@ -26,12 +28,13 @@ recipients = ["recovery"]
 """
 
 
-@pytest.fixture
-def house(stocked: Machine) -> Machine:
-    stocked.ok("generate-backup-key", "--output", "recovery.key")
-    stocked.path("strongroom.toml").write_text(CONFIG.format(home=stocked.home))
-    stocked.ok("backup", "--policy", "all", "--force")
-    return stocked
+def keep_house(machine: Machine) -> None:
+    machine.ok("generate-backup-key", "--output", "recovery.key")
+    machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
+    machine.ok("backup", "--policy", "all", "--force")
+
+
+house = furnished(stock, keep_house)
 
 
 def signers(machine: Machine, role: str = "control") -> list[dict]:  # type: ignore[type-arg]

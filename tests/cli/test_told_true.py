@@ -8,18 +8,21 @@ import pytest
 
 from strongroom.container.errors import WrongKey
 from strongroom.errors import ConfigError, UsageError
+from tests.cli.conftest import configure, stock
+from tests.cli.furnished import furnished
 from tests.cli.program import Machine
 
 
-@pytest.fixture
-def house(configured: Machine) -> Machine:
+def keep_house(machine: Machine) -> None:
     """A machine whose configuration has a private key that opens, and a spare one beside it that does not."""
-    configured.ok("keygen", "--output", "spare.key")
-    configured.ok("backup", "full.sr", "--include-values", "--force", "--recipient", "recovery.key.pub")
-    text = configured.path("strongroom.toml").read_text()
+    machine.ok("keygen", "--output", "spare.key")
+    machine.ok("backup", "full.sr", "--include-values", "--force", "--recipient", "recovery.key.pub")
+    text = machine.path("strongroom.toml").read_text()
     old = 'public_key_file = "recovery.key.pub"\n'
-    configured.path("strongroom.toml").write_text(text.replace(old, old + 'identity_file = "recovery.key"\n'))
-    return configured
+    machine.path("strongroom.toml").write_text(text.replace(old, old + 'identity_file = "recovery.key"\n'))
+
+
+house = furnished(stock, configure, keep_house)
 
 
 def test_a_key_that_is_tried_opens_by_itself_or_fails(house: Machine) -> None:

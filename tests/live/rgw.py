@@ -1,4 +1,4 @@
-"""Ceph's S3 gateway on a cluster of one: a monitor, an OSD in memory, a gateway. The heavy lane.
+"""Ceph's S3 gateway on a cluster of one: a monitor, an OSD in memory, a gateway. The long lane.
 
 It verifies signatures and clocks, holds locks, evaluates the policies of buckets and users, and
 encrypts by a live Vault's transit engine. In buckets that keep versions it ignores ``If-None-Match``.
@@ -29,7 +29,7 @@ from tests.live.openbao import OpenBao
 from tests.process import ServerProcess
 
 PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph")
-MISSING = "Ceph is not installed; 'make heavy' installs it"
+MISSING = "Ceph is not installed; 'make test-long' installs it"
 REGION = "eu-central-1"
 """It knows no regions, and is told to take any name for one."""
 

@@ -22,7 +22,7 @@ from tests.live.rgw_parts import bucket_of, code_of, repeated
 from tests.live.test_s3_locks import DAY, locked_target, now
 from tests.targets.conformance import RACERS, SharedConformance, get, names, put
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.live.rgw_parts import code_of, repeated
 from tests.live.test_s3_locks import DAY, locked_target, now
 from tests.targets.conformance import put
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.long
 
 
 class Users:

@@ -25,7 +25,7 @@ from tests.live.rgw_parts import bucket_of
 from tests.live.test_probe_cli import outcomes
 from tests.targets.conformance import MIB, get, put
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.long
 
 
 # -- the commands, and a clock that is off -----------------------------------------------

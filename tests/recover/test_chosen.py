@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import machine, stocked
+from tests.cli.conftest import furnish, home, machine
 from tests.cli.program import Machine
 from tests.cli.test_right_backup import NAMES, house, ids
 from tests.recover.test_recover import run
 
-__all__ = ["house", "machine", "stocked"]
+__all__ = ["furnish", "home", "house", "machine"]
 
 
 @pytest.fixture
