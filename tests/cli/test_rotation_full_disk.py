@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.container.errors import Stale
+from strongroom.operations.errors import RunDegraded
+from strongroom.state.errors import StateFull
 from tests.cli.conftest import stock
 from tests.cli.furnished import furnished
 from tests.cli.program import Done, Machine
@@ -23,7 +26,6 @@ path = "{home}/{name}"
 region = "{name}"
 create = true
 """
-STALE, STATE_FULL, DEGRADED = 19, 68, 96
 
 
 def configure(machine: Machine, recipient: str) -> None:
@@ -114,11 +116,11 @@ def test_where_one_target_is_full_the_others_go_on_and_it_is_made_good_later(
         configure(keyed, "new")
         fill(filler)
         done = keyed.run("rotate", *words)
-        assert (done.code, "region-b" in said(done)) == (DEGRADED, True), done
+        assert (done.failed_with(RunDegraded), "region-b" in said(done)) == (True, True), done
         free(filler)
         assert tree(keyed.path("region-b")) == before
         done = keyed.run("test-decrypt", "region-b", "--identity", "old.key")
-        assert done.code == STALE, done
+        assert done.failed_with(Stale), done
         opens(keyed, "region-a", "new")
         keyed.ok("rotate", *words)
         opens(keyed, "region-b", "new")
@@ -143,7 +145,7 @@ def test_where_the_state_directory_is_full_it_says_so_and_a_rerun_finishes(
         keyed.ok("keys")
         fill(filler)
         done = keyed.run("rotate", *words)
-        assert (done.code, "the disk is full" in said(done)) == (STATE_FULL, True), done
+        assert (done.failed_with(StateFull), "the disk is full" in said(done)) == (True, True), done
         assert "Traceback" not in said(done)
         for name in REGIONS:
             opens(keyed, name, "old")
