@@ -39,7 +39,7 @@ FOLDERS: tuple[str, ...] = (
     "tasks",
     "workers",
 )
-"""Folders of code, such as ``strongroom/operations/shredding``, that pass and are checked from now on."""
+"""Folders of code that pass and are checked from now on. One line each, sorted."""
 
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "ops/aws/*.md", "ops/azure/*.md", "ops/vault/*.md")
 """Pages, as git understands it."""
