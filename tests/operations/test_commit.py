@@ -68,7 +68,7 @@ def test_a_container_of_another_size_brings_no_manifest(tmp_path: Path) -> None:
     (found,) = list(eu.list(containers_prefix(run.id)))
     cut(world, found)
 
-    assert commit(run, Step(StepKind.COMMIT), services)["targets"] == ["us", "ap"]
+    assert commit(run, Step(StepKind.COMMIT), services).targets == ("us", "ap")
     assert manifest_name(run.id) not in names_on(eu)
 
 

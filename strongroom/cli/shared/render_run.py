@@ -163,9 +163,9 @@ def _rotated(run: Run, rows: list[StepRow]) -> dict[str, int] | None:
     """Count the backups of a rotation: a step may be about many."""
     if run.spec.kind is not RunKind.ROTATE or "backups" not in run.facts:
         return None
-    from strongroom.operations.rotation.outcome import of_rows  # noqa: PLC0415 - other runs need it not
+    from strongroom.operations.rotation.outcome import rotated_backups  # noqa: PLC0415 - other runs need it not
 
-    return {"done": len(of_rows(rows)), "of": len(run.facts["backups"])}
+    return {"done": len(rotated_backups(run, rows)), "of": len(run.facts["backups"])}
 
 
 def _waiting(rows: list[StepRow]) -> dict[str, str] | None:

@@ -6,8 +6,7 @@ container is sealed in memory: a piece is bounded by the policy's container size
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -19,12 +18,13 @@ from strongroom.container.ranges import BytesReader
 from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Pair, write_container
-from strongroom.model import Secret
+from strongroom.model import Secret, prepare
 from strongroom.operations import policy_pins
 from strongroom.operations.backup import name_list
 from strongroom.operations.backup.plan import Plan, open_name_key, planned
 from strongroom.operations.layout import sealed_receipt, staged_name
 from strongroom.operations.listing import Placed
+from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
 from strongroom.sources import Source
 from strongroom.sources.errors import SourceChanged
@@ -34,11 +34,24 @@ from strongroom.targets import Roomy, Target
 from strongroom.timestamps import rfc3339
 
 
+class Captured(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece on the stage, with its receipt and the seal role's signature of that. ``vanished`` is how many
+    secrets were gone from the source since the plan."""
+
+    receipt: Receipt
+    signature: str
+    staged: str
+    vanished: int
+
+
+prepare(Captured)
+
+
 @uncollected()
-def capture(run: Run, step: Step, services: Services) -> dict[str, Any]:
+def capture(run: Run, step: Step, services: Services) -> Captured:
     """Seal one piece and stage it; the result names it by digest, under a signed receipt."""
     pinned = policy_pins.check_policy(run, services)
-    plan = planned(run)
+    plan = planned(run).plan
     _require_room(services.stage, plan)
     listed = name_list.read_range(
         services.stage, run.id, plan.chunks, piece=step.piece, pieces=plan.pieces, work_key=services.work_key
@@ -58,12 +71,12 @@ def capture(run: Run, step: Step, services: Services) -> dict[str, Any]:
         receipt = _document(run, step.piece, plan, reading, content)
     staged = staged_name(run.id, step.piece, receipt.sha256)
     services.stage.put(staged, [memoryview(content)], size=len(content), sha256=bytes.fromhex(receipt.sha256))
-    return {
-        "receipt": msgspec.to_builtins(receipt),
-        "signature": sign_receipt(receipt, services.signers("seal")),
-        "staged": staged,
-        "vanished": reading.vanished,
-    }
+    return Captured(
+        receipt=receipt,
+        signature=sign_receipt(receipt, services.signers("seal")),
+        staged=staged,
+        vanished=reading.vanished,
+    )
 
 
 def _require_room(stage: Target, plan: Plan) -> None:
@@ -72,9 +85,11 @@ def _require_room(stage: Target, plan: Plan) -> None:
         stage.require_room(plan.size // plan.pieces)
 
 
-def discard(result: Mapping[str, Any], services: Services) -> None:
-    """Delete what a capture staged that another attempt was faster to record."""
-    services.stage.delete(result["staged"])
+def discard(run: Run, step: Step, captured: Captured, services: Services) -> None:
+    """Delete what a capture staged, unless it is what another attempt recorded."""
+    recorded = services.store.row(run.id, step).result
+    if recorded is None or read_result(run, step, recorded, Captured).staged != captured.staged:
+        services.stage.delete(captured.staged)
 
 
 class _Reading:

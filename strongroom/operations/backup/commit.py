@@ -7,9 +7,9 @@ claimant, after a crash or a redelivery, writes the very same ones.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ from strongroom.container.manifest import (
     sign_manifest,
 )
 from strongroom.errors import StrongroomError, TargetError
+from strongroom.model import prepare
 from strongroom.operations import policy_pins
 from strongroom.operations.archive.catalog import absent_containers, entry_of
 from strongroom.operations.archive.locks import lock_replicas
@@ -41,7 +42,27 @@ from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
 
-def commit(run: Run, step: Step, services: Services) -> dict[str, Any]:
+class Committed(msgspec.Struct, frozen=True, kw_only=True):
+    """A backup that was made. ``manifest`` is its manifest's digest.
+
+    ``targets`` hold it; on those ``created`` it was this step that put it. ``left_out`` names recipients
+    whose key service was away. ``unplaced`` says why a target does not have the manifest, ``unlocked`` why
+    a replica is not locked.
+    """
+
+    manifest: str
+    targets: tuple[str, ...]
+    created: tuple[str, ...]
+    unplaced: Mapping[str, str]
+    counts: Counts
+    unlocked: Mapping[str, str]
+    left_out: tuple[str, ...]
+
+
+prepare(Committed)
+
+
+def commit(run: Run, step: Step, services: Services) -> Committed:
     """Write and read back the manifest wherever the backup is whole; demand the quorum."""
     policy_pins.check_time(run)
     policy_pins.check_policy(run, services)
@@ -58,28 +79,28 @@ def commit(run: Run, step: Step, services: Services) -> dict[str, Any]:
         raise QuorumNotMet(f"the manifest could not be placed: {lacking}{first}")
     digest = hashlib.sha256(content).hexdigest()
     _catalogue(manifest, digest, written, services)
-    return {
-        "manifest": digest,
-        "targets": list(written),
-        "created": created,
-        "unplaced": unplaced,
-        "counts": msgspec.to_builtins(manifest.counts),
-        "unlocked": lock_replicas(run, manifest, written, services),
-        "left_out": _left_out(run, manifest),
-    }
+    return Committed(
+        manifest=digest,
+        targets=written,
+        created=tuple(created),
+        unplaced=unplaced,
+        counts=manifest.counts,
+        unlocked=lock_replicas(run, manifest, written, services),
+        left_out=_left_out(run, manifest),
+    )
 
 
-def _left_out(run: Run, manifest: Manifest) -> list[str]:
+def _left_out(run: Run, manifest: Manifest) -> tuple[str, ...]:
     """Return the keys that the run names and the manifest does not: their key services were away."""
     sealed_for = {recipient.name for recipient in manifest.recipients}
-    return [pin.name for pin in run.spec.recipients if pin.name not in sealed_for]
+    return tuple(pin.name for pin in run.spec.recipients if pin.name not in sealed_for)
 
 
 def build_manifest(run: Run, services: Services) -> Manifest:
     """Derive the manifest from the run record, checking every capture's receipt."""
     containers = _containers(run, services)
     absent = left_out(run, containers, services)
-    spec = run.spec
+    spec, found = run.spec, planned(run)
     return Manifest(
         backup_id=run.id,
         policy=spec.policy,
@@ -98,9 +119,9 @@ def build_manifest(run: Run, services: Services) -> Manifest:
         quorum=spec.quorum,
         regions=spec.regions,
         providers=spec.providers,
-        not_contained=planned(run).not_contained,
+        not_contained=found.plan.not_contained,
         containers=containers,
-        previous=run.facts["previous"],
+        previous=found.previous,
     )
 
 
@@ -116,7 +137,7 @@ def _containers(run: Run, services: Services) -> tuple[ContainerEntry, ...]:
     rows = sorted(services.store.rows(run.id, StepKind.CAPTURE), key=lambda row: row.step.piece)
     signed = [policy_pins.receipt_of(run, row.step.piece, row.result, services) for row in rows]
     entries = [container_entry(one.receipt, one.signature, one.signer) for one in signed]
-    if len(entries) != planned(run).pieces:
+    if len(entries) != planned(run).plan.pieces:
         raise RecordRefused(f"run {run.id} does not record one capture for each piece of its plan")
     return tuple(entries)
 

@@ -14,13 +14,14 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.catalog import absent_containers, entry_of
 from strongroom.operations.archive.open import manifest_bytes
+from strongroom.operations.backup.facts import replica_facts
 from strongroom.operations.services import Services
 from strongroom.state.records import Replica, Run
 
 
 def catalogue(run: Run, shown: Mapping[str, Manifest], services: Services) -> None:
     """Enter a run's backup into the catalog if it is in neither, by the manifests that targets show."""
-    if not shown or "manifest" in run.facts or services.store.backup(run.id) is not None:
+    if not shown or replica_facts(run).manifest is not None or services.store.backup(run.id) is not None:
         return
     first, manifest = next(iter(shown.items()))
     try:
@@ -42,7 +43,7 @@ def catalogue(run: Run, shown: Mapping[str, Manifest], services: Services) -> No
 
 def kept(run: Run, services: Services) -> list[str]:
     """Return the targets on which a run that made no backup by its record has a whole one all the same."""
-    if "manifest" in run.facts:
+    if replica_facts(run).manifest is not None:
         return []
     return sorted(one.target for one in services.store.replicas(run.id) if one.good)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from strongroom.errors import UsageError
 from strongroom.model import COMMAND
 from strongroom.operations.archive.file_backups import made_by_a_command
 from strongroom.operations.backup import interrupted_commit, replica_verdicts
-from strongroom.operations.backup.capture import capture, discard
-from strongroom.operations.backup.commit import commit, take_back
+from strongroom.operations.backup.capture import Captured, capture, discard
+from strongroom.operations.backup.commit import Committed, commit, take_back
+from strongroom.operations.backup.facts import pieces_of, replica_facts
 from strongroom.operations.backup.outcome import backup_outcome, fewer_secrets
-from strongroom.operations.backup.plan import plan
+from strongroom.operations.backup.plan import Planned, plan
 from strongroom.operations.backup.quorum import (
     complete_targets,
     missing_from_quorum,
@@ -21,10 +22,10 @@ from strongroom.operations.backup.quorum import (
     with_wake,
 )
 from strongroom.operations.backup.sweep import sweep_earlier, sweep_targets
-from strongroom.operations.backup.upload import leave_stage, upload
+from strongroom.operations.backup.upload import Uploaded, leave_stage, upload
 from strongroom.operations.backup.verify_job import VERIFY, report_when_settled, verifications
 from strongroom.operations.errors import QuorumNotMet
-from strongroom.operations.runs.job import Action, Ending, Job, ReportFacts, Result, Where
+from strongroom.operations.runs.job import Action, Ending, Job, ReportFacts, Result, Where, to_facts
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -41,28 +42,26 @@ class BackupJob(Job):
 
     first = Step(StepKind.PLAN)
     terms = Spec.__struct_fields__
-    actions: ClassVar[Mapping[StepKind, Action]] = {
-        StepKind.PLAN: Action(plan, waits_for=ROOM),
-        StepKind.CAPTURE: Action(capture, waits_for=ROOM, where=Where.FORKED),
-        StepKind.UPLOAD: Action(upload, tolerated=True, waits_for=ROOM, where=Where.THREAD),
-        StepKind.COMMIT: Action(commit, waits_for=(QuorumNotMet, TargetUnavailable)),
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        StepKind.PLAN: Action(plan, Planned, waits_for=ROOM),
+        StepKind.CAPTURE: Action(capture, Captured, waits_for=ROOM, where=Where.FORKED),
+        StepKind.UPLOAD: Action(upload, Uploaded, tolerated=True, waits_for=ROOM, where=Where.THREAD),
+        StepKind.COMMIT: Action(commit, Committed, waits_for=(QuorumNotMet, TargetUnavailable)),
         StepKind.VERIFY: VERIFY,
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-        match step.kind:
-            case StepKind.PLAN:
-                pieces = range(result["plan"]["pieces"])
-                return Verdict(facts=result, follow=tuple(Step(StepKind.CAPTURE, piece) for piece in pieces))
-            case StepKind.CAPTURE:
+        match result:
+            case Planned(plan=found):
+                return Verdict(follow=tuple(Step(StepKind.CAPTURE, piece) for piece in range(found.pieces)))
+            case Captured():
                 uploads = (Step(StepKind.UPLOAD, step.piece, pin.name) for pin in run.spec.targets)
                 return Verdict(follow=tuple(uploads))
-            case StepKind.UPLOAD:
+            case Committed(targets=targets):
+                facts = to_facts(result, "manifest", "counts", "unlocked", "left_out", "unplaced")
+                return Verdict(facts=facts, follow=verifications(pieces_of(run), targets))
+            case _ if step.kind is StepKind.UPLOAD:
                 return with_wake(_decide_uploaded(run, tally), run, tally, step)
-            case StepKind.COMMIT:
-                facts = {name: result[name] for name in _COMMITTED}
-                pieces = run.facts["plan"]["pieces"]
-                return Verdict(facts=facts, follow=verifications(pieces, result["targets"]))
             case _:
                 return report_when_settled(run, tally, step)
 
@@ -78,12 +77,11 @@ class BackupJob(Job):
             leave_stage(run, step.piece, services)
 
     def take_back(self, run: Run, step: Step, result: Result, services: Services) -> None:
-        if step.kind is StepKind.CAPTURE:
-            winner = services.store.row(run.id, step).result
-            if winner is None or winner["staged"] != result["staged"]:
-                discard(result, services)
-        elif step.kind in (StepKind.UPLOAD, StepKind.COMMIT):
-            _take_back_placed(run, step, result, services)
+        match result:
+            case Captured():
+                discard(run, step, result, services)
+            case Uploaded() | Committed():
+                _take_back_placed(run, result, services)
 
     def sweep(self, run: Run, services: Services) -> dict[str, str]:
         return sweep_targets(run, services)
@@ -106,7 +104,7 @@ class BackupJob(Job):
         process."""
         if run.spec.policy == COMMAND:
             raise made_by_a_command(services, run.id)
-        if "manifest" in run.facts:
+        if replica_facts(run).manifest is not None:
             raise UsageError(
                 f"run {run.id} did make a backup", hint=f"Mend it: 'strongroom repair {run.id}'."
             )
@@ -117,11 +115,9 @@ class BackupJob(Job):
 
 JOB = BackupJob()
 
-_COMMITTED = ("manifest", "counts", "unlocked", "left_out", "unplaced")
-
 
 def _decide_uploaded(run: Run, tally: Tally) -> Verdict:
-    pieces = run.facts["plan"]["pieces"]
+    pieces = pieces_of(run)
     captured = tally.of(StepKind.CAPTURE, states=(StepState.DONE,))
     if captured < pieces or tally.unsettled(StepKind.UPLOAD):
         return Verdict()
@@ -131,13 +127,13 @@ def _decide_uploaded(run: Run, tally: Tally) -> Verdict:
     return Verdict(follow=(Step(StepKind.COMMIT),))
 
 
-def _take_back_placed(run: Run, step: Step, result: Result, services: Services) -> None:
+def _take_back_placed(run: Run, result: Uploaded | Committed, services: Services) -> None:
     """Sweep again if the run is ending: the step may have placed something after the report had swept."""
     now = services.store.load(run.id)
     if not now.closing:
         return
-    if step.kind is StepKind.COMMIT and "manifest" not in now.facts:
-        take_back(now, result["created"], services)
+    if isinstance(result, Committed) and replica_facts(now).manifest is None:
+        take_back(now, result.created, services)
         # The sweep enters what the targets still show.
         for pin in now.spec.targets:
             services.store.drop_replica(now.id, pin.name)

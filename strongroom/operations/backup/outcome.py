@@ -11,9 +11,11 @@ from strongroom.operations import recorded_errors
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import replica_verdicts
 from strongroom.operations.backup.expected_secrets import FLOOR, REMEMBERED
+from strongroom.operations.backup.facts import replica_facts
+from strongroom.operations.backup.plan import planned
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.backup.replica_verdicts import ReadBack
-from strongroom.operations.runs.aside import said_aside
+from strongroom.operations.backup.verify import verified
 from strongroom.operations.runs.job import Ending
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, StepKind
@@ -71,12 +73,12 @@ def _of_replicas(run: Run, read: ReadBack, services: Services) -> Iterator[str |
 def _lacking(run: Run, read: ReadBack, services: Services) -> Iterator[str]:
     if bad := [pin.name for pin in run.spec.targets if pin.name not in read.good | read.kept]:
         yield f"no good replica on {', '.join(bad)}{_why(run, bad, services)}"
-    if unlocked := run.facts.get("unlocked"):
+    if unlocked := replica_facts(run).unlocked:
         yield _said_unlocked(unlocked)
 
 
 def _odd(run: Run, services: Services) -> Iterator[str]:
-    if aside := said_aside(run, services, StepKind.VERIFY):
+    if aside := said_aside((row.step.target, done.aside) for row, done in verified(run, services)):
         yield f"whole, but {aside}"
     if moved := _moved(run, services):
         yield f"every replica is good, but the source has {plural(moved, 'secret')} otherwise by now"
@@ -87,9 +89,10 @@ _PLACING = (StepKind.UPLOAD, StepKind.REPAIR, StepKind.VERIFY)
 
 def _why(run: Run, bad: Sequence[str], services: Services) -> str:
     """Say why the first of these targets has no good replica, as far as this run knows: ``: target ...``."""
-    if bad[0] in run.facts.get("away", ()):
+    facts = replica_facts(run)
+    if bad[0] in facts.away:
         return f": target '{bad[0]}' does not answer"
-    if (why := run.facts.get("unplaced", {}).get(bad[0])) is not None:
+    if (why := facts.unplaced.get(bad[0])) is not None:
         return f": {why}"
     rows = (row for kind in _PLACING for row in services.store.rows(run.id, kind))
     said = (row.error for row in rows if row.step.target == bad[0] and row.error and not row.result)
@@ -124,7 +127,7 @@ def _said_unlocked(unlocked: Mapping[str, str]) -> str:
 
 def _half_restored(run: Run) -> str | None:
     """Say if the source holds secrets that a restore began to write: the backup has half of each."""
-    count = run.facts["plan"].get("unfinished", 0)
+    count = planned(run).plan.unfinished
     if not count:
         return None
     return (
@@ -139,7 +142,7 @@ def _short(run: Run, services: Services) -> str | None:
     looks just like one from which much was deleted (invariant 7)."""
     if not (fewer := fewer_secrets(run, services)):
         return None
-    held = run.facts["counts"]["secrets"]
+    held = _secrets_in(run)
     expected = held + fewer
     if held >= FLOOR * expected:
         return None
@@ -149,10 +152,15 @@ def _short(run: Run, services: Services) -> str | None:
 
 def fewer_secrets(run: Run, services: Services) -> int:
     """Return how many secrets a backup lacks of those that were listed, or that earlier ones have."""
-    if "counts" not in run.facts:
+    if replica_facts(run).counts is None:
         return 0
-    expected = max(run.facts["plan"]["secrets"], _held_before(run, services))
-    return max(0, int(expected - run.facts["counts"]["secrets"]))
+    expected = max(planned(run).plan.secrets, _held_before(run, services))
+    return max(0, expected - _secrets_in(run))
+
+
+def _secrets_in(run: Run) -> int:
+    counts = replica_facts(run).counts
+    return 0 if counts is None else counts.secrets
 
 
 def _held_before(run: Run, services: Services) -> int:
@@ -163,18 +171,30 @@ def _held_before(run: Run, services: Services) -> int:
     return services.store.most_secrets(run.spec.policy, since=since, besides=run.id)
 
 
+def said_aside(found: Iterable[tuple[str, Iterable[str]]]) -> str | None:
+    """Say what lies beside the backup and does not count, by target."""
+    by_target: dict[str, dict[str, None]] = {}
+    for target, names in found:
+        for name in names:
+            by_target.setdefault(target, {})[name] = None
+    if not by_target:
+        return None
+    where = "; ".join(
+        f"{target or 'where it was read'}: {', '.join(names)}" for target, names in by_target.items()
+    )
+    return f"something beside it does not count ({where})"
+
+
 def _two_name_keys(run: Run, services: Services) -> str:
     """Say that containers were opened which hash names under different keys: a name could be in two of them.
 
     Each step reads one container, so only here are they compared (FORMAT.md, 13.7).
     """
-    results = [row.result or {} for row in services.store.rows(run.id, StepKind.VERIFY)]
-    keys = {one["name_key"] for one in results if one.get("name_key")}
+    keys = {done.name_key for _, done in verified(run, services) if done.name_key}
     return "Tampered: its containers have different keys for names" if len(keys) > 1 else ""
 
 
 def _moved(run: Run, services: Services) -> int:
     """Count secrets that the source has otherwise by now, as the first good replica shows."""
     first = run.spec.targets[0].name
-    rows = services.store.rows(run.id, StepKind.VERIFY)
-    return sum((row.result or {}).get("moved", 0) for row in rows if row.step.target == first)
+    return sum(done.moved for row, done in verified(run, services) if row.step.target == first)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
@@ -14,9 +13,11 @@ from strongroom.errors import StrongroomError
 from strongroom.model import COMMAND, Selection, prepare
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import name_list
+from strongroom.operations.backup.facts import PlannedPieces
 from strongroom.operations.backup.same_server import check_homes
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.listing import Here, ListingLost
+from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.sources import HalfRestored, Partial, Source
 from strongroom.sources.errors import EmptySource
@@ -28,13 +29,12 @@ PIECE_SECRETS = 65_536
 """However small they are: who captures a piece holds its list of names, some 400 bytes each."""
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class Plan(PlannedPieces, frozen=True, kw_only=True):
     """What the plan found, as the run's facts keep it. The name key is sealed under the
     cluster work key: the state database must not be able to tell which names exist.
     ``not_contained`` is what the source says that it has and does not list; ``unfinished``, how many of
     its secrets an interrupted restore left half-written."""
 
-    pieces: int
     secrets: int
     size: int
     chunks: tuple[name_list.ChunkRef, ...]
@@ -43,18 +43,25 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     unfinished: int = 0
 
 
-prepare(Plan)
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """The facts that a backup begins with. ``previous`` is the digest of the policy's manifest before it."""
+
+    plan: Plan
+    previous: str | None
+
+
+prepare(Planned)
 
 
 @uncollected()
-def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
-    """List, spill and cut; the result becomes the run's plan."""
+def plan(run: Run, step: Step, services: Services) -> Planned:
+    """List, spill and cut; the result becomes the run's facts."""
     spec = run.spec
     source = services.source(spec.source)
     check_homes(spec, source, services)
     spilled, name_key = _spill(run, source, spec.selection, services)
     _refuse_nothing(source, spec.selection, spilled.secrets)
-    made = Plan(
+    plan = Plan(
         pieces=_pieces(spilled, spec.container_bytes),
         secrets=spilled.secrets,
         size=spilled.size,
@@ -63,7 +70,7 @@ def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
         not_contained=source.not_contained() if isinstance(source, Partial) else (),
         unfinished=source.unfinished() if isinstance(source, HalfRestored) else 0,
     )
-    return {"plan": msgspec.to_builtins(made), "previous": _previous(spec, services)}
+    return Planned(plan=plan, previous=_previous(spec, services))
 
 
 def _pieces(spilled: name_list.Spilled, container_bytes: int) -> int:
@@ -72,14 +79,14 @@ def _pieces(spilled: name_list.Spilled, container_bytes: int) -> int:
     return min(max(1, by_size, by_count), spilled.secrets, MAX_PIECES)
 
 
-def planned(run: Run) -> Plan:
-    """Return the plan of a run that has one."""
-    return msgspec.convert(run.facts["plan"], Plan)
+def planned(run: Run) -> Planned:
+    """Return what the plan of a run found."""
+    return read_facts(run, Planned)
 
 
-def open_name_key(run: Run, made: Plan, services: Services) -> bytes:
+def open_name_key(run: Run, plan: Plan, services: Services) -> bytes:
     """Unseal the run's name key."""
-    sealed = bytes.fromhex(made.name_key)
+    sealed = bytes.fromhex(plan.name_key)
     return cobblestone.open_(services.work_key, sealed, context=_context(run.id))
 
 

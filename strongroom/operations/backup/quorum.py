@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
+from strongroom.operations.backup.facts import pieces_of
 from strongroom.state.records import Run, Spec, Step, StepKind, StepState, Tally, Verdict
 from strongroom.words import plural, verb
 
@@ -40,7 +41,7 @@ def missing_from_quorum(spec: Spec, held: tuple[str, ...]) -> str | None:
 
 def quorum_is_open(run: Run, tally: Tally, step: Step) -> bool:
     """Tell whether the targets that are through with this kind of step do not make a backup yet."""
-    through = complete_targets(run.spec, tally, run.facts["plan"]["pieces"], kind=step.kind)
+    through = complete_targets(run.spec, tally, pieces_of(run), kind=step.kind)
     return missing_from_quorum(run.spec, through) is not None
 
 
@@ -65,7 +66,7 @@ def with_wake(verdict: Verdict, run: Run, tally: Tally, step: Step) -> Verdict:
 def _meets_quorum(run: Run, tally: Tally, step: Step) -> bool:
     if not tally.unsettled(step.kind):
         return False
-    through = complete_targets(run.spec, tally, run.facts["plan"]["pieces"], kind=step.kind)
+    through = complete_targets(run.spec, tally, pieces_of(run), kind=step.kind)
     before = tuple(name for name in through if name != step.target)
     lacked = missing_from_quorum(run.spec, before) is not None
     return lacked and missing_from_quorum(run.spec, through) is None

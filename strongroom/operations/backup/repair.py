@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+
+from msgspec import Struct, field
 
 from strongroom.container.errors import DAMAGE, FormatError, MissingPiece
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.errors import StrongroomError
+from strongroom.model import prepare
 from strongroom.operations import policy_pins, recorded_errors
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.locks import left_unlocked, lock_replicas
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.archive.write_envelope import bring_up
 from strongroom.operations.backup.commit import check_containers
+from strongroom.operations.backup.facts import PlannedPieces
 from strongroom.operations.backup.upload import place
 from strongroom.operations.backup.verify import recorded_manifest
 from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Run, Step, StepKind, StepState
@@ -29,31 +33,48 @@ BY_RECORD = {"by_record": True}
 """Options of a repair that reads only what is on record as bad: it comes hourly, and reading costs money."""
 
 
-def list_to_verify(run: Run, step: Step, services: Services) -> dict[str, Any]:
+class ToVerify(Struct, frozen=True, kw_only=True):
+    """The facts that a verification begins with: which targets hold the manifest, and why others could not be
+    asked. These may hold it too."""
+
+    plan: PlannedPieces
+    manifest: str
+    present: tuple[str, ...]
+    unread: Mapping[str, str]
+
+
+class ToRepair(Struct, frozen=True, kw_only=True):
+    """The facts that a repair begins with: which replicas are left as they are on record, who is away, and
+    what lacks where. ``idle``: there is nowhere to write anything, so nothing is read either."""
+
+    plan: PlannedPieces
+    manifest: str
+    held: tuple[str, ...]
+    away: tuple[str, ...]
+    lacking: tuple[tuple[str, int], ...]
+    idle: bool
+
+
+class Repaired(Struct, frozen=True, kw_only=True):
+    """A container that was copied from another target."""
+
+    source: str = field(name="from")
+
+
+class Published(Struct, frozen=True, kw_only=True):
+    """Which targets hold the manifest now, why others do not, and why a replica is not locked."""
+
+    targets: tuple[str, ...]
+    unplaced: Mapping[str, str]
+    unlocked: Mapping[str, str]
+
+
+prepare(ToVerify, ToRepair, Repaired, Published)
+
+
+def list_to_verify(run: Run, step: Step, services: Services) -> ToVerify:
     """Find the backup's manifest, and which targets hold it. The next steps compare the digests."""
     digest, manifest = _decided_manifest(run, services)
-    return _planned(digest, manifest) | _to_verify(run, digest, services)
-
-
-def list_to_repair(run: Run, step: Step, services: Services) -> dict[str, Any]:
-    """Find the backup's manifest, and by digest what each target lacks of it."""
-    digest, manifest = _decided_manifest(run, services)
-    return _planned(digest, manifest) | _to_repair(run, manifest, services)
-
-
-def _planned(digest: str, manifest: Manifest) -> dict[str, Any]:
-    return {"plan": {"pieces": len(manifest.containers)}, "manifest": digest}
-
-
-def _decided_manifest(run: Run, services: Services) -> tuple[str, Manifest]:
-    """Return the manifest on record with its digest; without a catalog, the first validly signed one."""
-    manifests, refusals = _manifests(run, services)
-    digest = _decided(run, manifests, refusals, services)
-    return digest, parse_manifest(manifests[digest], trusted=services.signer_fingerprints)
-
-
-def _to_verify(run: Run, digest: str, services: Services) -> dict[str, Any]:
-    """Say which targets hold the manifest, and why others could not be asked: these may hold it too."""
     present: list[str] = []
     unread: dict[str, str] = {}
     for pin in run.spec.targets:
@@ -65,33 +86,44 @@ def _to_verify(run: Run, digest: str, services: Services) -> dict[str, Any]:
             continue
         except StrongroomError as error:
             unread[pin.name] = f"{error.code}: {recorded_errors.error_text(error)}"
-    return {"present": present, "unread": unread}
+    return ToVerify(plan=_pieces(manifest), manifest=digest, present=tuple(present), unread=unread)
 
 
-def _to_repair(run: Run, manifest: Manifest, services: Services) -> dict[str, Any]:
-    """Say what lacks where, which replicas are left as they are on record, and who is away.
-
-    ``idle``: there is nowhere to write anything, so nothing is read either.
-    """
+def list_to_repair(run: Run, step: Step, services: Services) -> ToRepair:
+    """Find the backup's manifest, and by digest what each target lacks of it."""
+    digest, manifest = _decided_manifest(run, services)
     held = _held(run, services)
     doubted = [pin.name for pin in run.spec.targets if pin.name not in held]
-    away = [name for name in doubted if not _answers(services.target(name), manifest.backup_id)]
-    looked_at = [name for name in doubted if name not in away]
+    away = tuple(name for name in doubted if not _answers(services.target(name), manifest.backup_id))
+    answering = [name for name in doubted if name not in away]
     unlocked = run.spec.backup in left_unlocked(services.store)
-    return {
-        "held": held,
-        "away": away,
-        "lacking": _lacking(looked_at, manifest, services),
-        "idle": not looked_at and not unlocked,
-    }
+    return ToRepair(
+        plan=_pieces(manifest),
+        manifest=digest,
+        held=held,
+        away=away,
+        lacking=_lacking(answering, manifest, services),
+        idle=not answering and not unlocked,
+    )
 
 
-def _held(run: Run, services: Services) -> list[str]:
+def _pieces(manifest: Manifest) -> PlannedPieces:
+    return PlannedPieces(pieces=len(manifest.containers))
+
+
+def _decided_manifest(run: Run, services: Services) -> tuple[str, Manifest]:
+    """Return the manifest on record with its digest; without a catalog, the first validly signed one."""
+    manifests, refusals = _manifests(run, services)
+    digest = _decided(run, manifests, refusals, services)
+    return digest, parse_manifest(manifests[digest], trusted=services.signer_fingerprints)
+
+
+def _held(run: Run, services: Services) -> tuple[str, ...]:
     """Return the replicas that are good on record, if that is to count."""
     if run.spec.options != BY_RECORD:
-        return []
+        return ()
     good = {replica.target for replica in services.store.replicas(run.spec.backup) if replica.good}
-    return [pin.name for pin in run.spec.targets if pin.name in good]
+    return tuple(pin.name for pin in run.spec.targets if pin.name in good)
 
 
 def _answers(target: Target, backup: str) -> bool:
@@ -102,7 +134,7 @@ def _answers(target: Target, backup: str) -> bool:
     return True
 
 
-def repair(run: Run, step: Step, services: Services) -> dict[str, Any]:
+def repair(run: Run, step: Step, services: Services) -> Repaired:
     """Copy one container to one target from another that has it whole.
 
     One that does not answer is passed over, and only if none has it whole is that an error:
@@ -121,18 +153,19 @@ def repair(run: Run, step: Step, services: Services) -> dict[str, Any]:
             continue
         if whole is not None:
             place(target, name, partial(other.read, whole), size=ref.size, sha256=ref.sha256)
-            return {"from": other.name}
+            return Repaired(source=other.name)
     passing = next((error for error in refusals if error.transient), None)
     raise passing or MissingPiece(f"no target has container {step.piece} of {run.spec.backup} whole")
 
 
-def publish(run: Run, step: Step, services: Services) -> dict[str, Any]:
+def publish(run: Run, step: Step, services: Services) -> Published:
     """Write the manifest, last, on every target that now holds every container.
 
     Before it go the newest envelopes: without them a copy opens for keys that were rotated away.
     """
     policy_pins.check_time(run)
-    digest = run.facts["manifest"]
+    facts = read_facts(run, ToRepair)
+    digest = facts.manifest
     content = _manifests(run, services)[0][digest]
     _carry_envelopes(run, content, services)
     manifest = parse_manifest(content, trusted=services.signer_fingerprints)
@@ -140,15 +173,15 @@ def publish(run: Run, step: Step, services: Services) -> dict[str, Any]:
     if any(not row.state.settled for row in rows):
         raise StateUnavailable(f"the record shows copies of run {run.id} that have not ended")
     missed = {row.step.target for row in rows if row.state is not StepState.DONE}
-    missed |= set(run.facts.get("away", ()))
+    missed |= set(facts.away)
     whole = [pin.name for pin in run.spec.targets if pin.name not in missed]
     refusals = {name: _publish(services.target(name), manifest, content, digest) for name in whole}
     written = [name for name, why in refusals.items() if why is None]
-    return {
-        "targets": written,
-        "unplaced": {name: why for name, why in refusals.items() if why is not None},
-        "unlocked": lock_replicas(run, manifest, written, services),
-    }
+    return Published(
+        targets=tuple(written),
+        unplaced={name: why for name, why in refusals.items() if why is not None},
+        unlocked=lock_replicas(run, manifest, written, services),
+    )
 
 
 def _carry_envelopes(run: Run, content: bytes, services: Services) -> None:
@@ -212,13 +245,13 @@ def _nowhere(run: Run, refusals: dict[str, StrongroomError]) -> StrongroomError:
     return type(first)(f"{said} ({', '.join(away)}: {first.message})", hint=first.hint)
 
 
-def _lacking(names: Sequence[str], manifest: Manifest, services: Services) -> list[tuple[str, int]]:
-    return [
+def _lacking(names: Sequence[str], manifest: Manifest, services: Services) -> tuple[tuple[str, int], ...]:
+    return tuple(
         (name, ref.piece)
         for name in names
         for ref in manifest.containers
         if not _whole(services.target(name), manifest.backup_id, ref)
-    ]
+    )
 
 
 def _whole(target: Target, backup: str, ref: ContainerEntry) -> bool:

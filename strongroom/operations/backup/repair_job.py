@@ -5,19 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from strongroom.errors import ConfigError
 from strongroom.operations.archive.file_backups import in_a_file
 from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.backup import replica_verdicts
 from strongroom.operations.backup.existing import spec_about
+from strongroom.operations.backup.facts import pieces_of, replica_facts
 from strongroom.operations.backup.outcome import replica_outcome
 from strongroom.operations.backup.quorum import quorum_is_open
-from strongroom.operations.backup.repair import BY_RECORD, list_to_repair, publish, repair
+from strongroom.operations.backup.repair import (
+    BY_RECORD,
+    Published,
+    Repaired,
+    ToRepair,
+    list_to_repair,
+    publish,
+    repair,
+)
 from strongroom.operations.backup.verify_job import REPORT, VERIFY, report_when_settled, verifications
 from strongroom.operations.policy_pins import TERMS
-from strongroom.operations.runs.job import Action, Ending, Job, Result, Where
+from strongroom.operations.runs.job import Action, Ending, Job, Result, Where, to_facts
 from strongroom.operations.runs.submit import Submitted, is_due, open_slot, submit
 from strongroom.operations.services import Services
 from strongroom.operations.shredding import record as shredding_record
@@ -30,27 +39,25 @@ class RepairJob(Job):
 
     first = Step(StepKind.PLAN)
     terms = TERMS
-    actions: ClassVar[Mapping[StepKind, Action]] = {
-        StepKind.PLAN: Action(list_to_repair),
-        StepKind.REPAIR: Action(repair, tolerated=True, where=Where.THREAD),
-        StepKind.COMMIT: Action(publish),
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        StepKind.PLAN: Action(list_to_repair, ToRepair),
+        StepKind.REPAIR: Action(repair, Repaired, tolerated=True, where=Where.THREAD),
+        StepKind.COMMIT: Action(publish, Published),
         StepKind.VERIFY: VERIFY,
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-        match step.kind:
-            case StepKind.PLAN:
-                lacking = [Step(StepKind.REPAIR, piece, target) for target, piece in result["lacking"]]
-                nothing = REPORT if result["idle"] else Step(StepKind.COMMIT)
-                return Verdict(facts=result, follow=tuple(lacking) or (nothing,))
-            case StepKind.REPAIR:
+        match result:
+            case ToRepair(lacking=lacking, idle=idle):
+                copies = tuple(Step(StepKind.REPAIR, piece, target) for target, piece in lacking)
+                return Verdict(follow=copies or (REPORT if idle else Step(StepKind.COMMIT),))
+            case Published(targets=targets):
+                held = replica_facts(run).held
+                follow = verifications(pieces_of(run), [name for name in targets if name not in held])
+                return Verdict(facts=to_facts(result, "unlocked", "unplaced"), follow=follow or (REPORT,))
+            case _ if step.kind is StepKind.REPAIR:
                 busy = tally.unsettled(StepKind.REPAIR)
                 return Verdict() if busy else Verdict(follow=(Step(StepKind.COMMIT),))
-            case StepKind.COMMIT:
-                doubted = [name for name in result["targets"] if name not in run.facts.get("held", ())]
-                follow = verifications(run.facts["plan"]["pieces"], doubted)
-                facts = {name: result[name] for name in ("unlocked", "unplaced")}
-                return Verdict(facts=facts, follow=follow or (REPORT,))
             case _:
                 return report_when_settled(run, tally, step)
 

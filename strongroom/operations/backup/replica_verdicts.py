@@ -15,6 +15,9 @@ from msgspec import Struct, structs
 from strongroom.container.errors import DAMAGE
 from strongroom.model import Depth
 from strongroom.operations import recorded_errors
+from strongroom.operations.backup.facts import ReplicaFacts, pieces_of, replica_facts
+from strongroom.operations.backup.verify import Verified
+from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
 from strongroom.state.records import Replica, Run, StepKind, StepRow, StepState
 
@@ -46,19 +49,20 @@ def read_back(run: Run, services: Services, *, enter_unread: bool = False) -> Re
     Args:
         enter_unread: whether to enter a replica as bad that was not read and that the catalog does not know.
     """
-    if "manifest" not in run.facts:
+    facts = replica_facts(run)
+    if facts.manifest is None:
         return ReadBack()
     rows = services.store.rows(run.id, StepKind.VERIFY)
     known = {replica.target: replica for replica in services.store.replicas(run.spec.backup or run.id)}
-    held = set(run.facts.get("held", ()))  # not looked at: what is known of them stays
+    held = set(facts.held)  # not looked at: what is known of them stays
     good, unread, kept = set(held), dict[str, str](), set[str]()
     replicas: list[Replica] = []
     for name in [pin.name for pin in run.spec.targets if pin.name not in held]:
         own = [row for row in rows if row.step.target == name]
-        if (why := _unread(run, name, own)) is not None:
+        if (why := _unread(facts, name, own)) is not None:
             unread[name] = why
         if why is None or (enter_unread and name not in known):
-            known[name] = _kept(run, known.get(name), _judged(run, name, own))
+            known[name] = _kept(facts, known.get(name), _judged(run, name, own))
             replicas.append(known[name])
         if name in known and known[name].good:
             (kept if why else good).add(name)
@@ -67,8 +71,9 @@ def read_back(run: Run, services: Services, *, enter_unread: bool = False) -> Re
 
 def _judged(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
     done = [row for row in rows if row.state is StepState.DONE]
-    whole = len(done) == run.facts["plan"]["pieces"]
-    depth = min((Depth((row.result or {})["depth"]) for row in done), key=_DEPTHS.index, default=None)
+    whole = len(done) == pieces_of(run)
+    depths = (read_result(run, row.step, row.result, Verified).depth for row in done)
+    depth = min(depths, key=_DEPTHS.index, default=None)
     return Replica(
         backup=run.spec.backup or run.id,
         target=target,
@@ -78,7 +83,7 @@ def _judged(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
     )
 
 
-def _kept(run: Run, before: Replica | None, now: Replica) -> Replica:
+def _kept(facts: ReplicaFacts, before: Replica | None, now: Replica) -> Replica:
     """Keep the depth that a replica was once verified to, as far as its bytes are the same.
 
     Its containers lie under their digests, so whoever compared the digests knows that they are; whoever
@@ -86,7 +91,7 @@ def _kept(run: Run, before: Replica | None, now: Replica) -> Replica:
     """
     if before is None or before.verified is None or now.verified is None or not (before.good and now.good):
         return now
-    if any(name == now.target for name, _ in run.facts.get("lacking", ())):
+    if any(name == now.target for name, _ in facts.lacking):
         return now
     once = min(before.verified, Depth.COMPARED, key=_DEPTHS.index)  # "live" is about the source on that day
     if _DEPTHS.index(once) <= _DEPTHS.index(now.verified):
@@ -95,24 +100,24 @@ def _kept(run: Run, before: Replica | None, now: Replica) -> Replica:
     return structs.replace(now, verified=once, verified_at=at)
 
 
-def _unread(run: Run, target: str, rows: Sequence[StepRow]) -> str | None:
+def _unread(facts: ReplicaFacts, target: str, rows: Sequence[StepRow]) -> str | None:
     """Say why nothing became known of a replica; ``None`` if something did."""
     if not rows:
-        return _not_asked(run, target)
+        return _not_asked(facts, target)
     missed = [row.error or _ENDED for row in rows if row.state is not StepState.DONE]
     if any(recorded_errors.code_of(error) in _DAMAGE for error in missed):
         return None
     return missed[0] if missed else None
 
 
-def _not_asked(run: Run, target: str) -> str | None:
+def _not_asked(facts: ReplicaFacts, target: str) -> str | None:
     """Say why a replica was not even begun to be read; ``None`` if it was missing or could not be placed."""
-    if target in run.facts.get("away", ()):
+    if target in facts.away:
         return f"TargetUnavailable: target '{target}' does not answer"
-    if (why := run.facts.get("unread", {}).get(target)) is not None:
-        return str(why)
-    lacks = any(name == target for name, _ in run.facts.get("lacking", ()))
-    return _ENDED if "ending" in run.facts and not lacks else None
+    if (why := facts.unread.get(target)) is not None:
+        return why
+    lacks = any(name == target for name, _ in facts.lacking)
+    return _ENDED if facts.ending is not None and not lacks else None
 
 
 def said(read: ReadBack) -> str:

@@ -24,6 +24,7 @@ from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import COMMAND
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import interrupted_commit
+from strongroom.operations.backup.facts import replica_facts
 from strongroom.operations.layout import container_name, containers_prefix, manifest_name
 from strongroom.operations.runs.stage import sweep_stage
 from strongroom.operations.services import Services
@@ -52,7 +53,7 @@ def sweep_targets(run: Run, services: Services) -> dict[str, str]:
     interrupted_commit.catalogue(run, signed, services)
     if away := {name: look.away for name, look in looks.items() if look.away is not None}:
         return away
-    if "manifest" in run.facts and not signed:
+    if replica_facts(run).manifest is not None and not signed:
         return dict.fromkeys(looks, "the run made a backup, and no target shows its manifest")
     keep = frozenset(_names(run.id, signed.values()))
     left = {name: _left(services.target(name), run.id, look, keep) for name, look in looks.items()}

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any
+
+from msgspec import Struct
 
 from strongroom.container.errors import VerificationFailed
+from strongroom.model import prepare
 from strongroom.operations import policy_pins
+from strongroom.operations.backup.capture import Captured
 from strongroom.operations.layout import container_name, staged_name
+from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.system.errors import TargetReadOnly
@@ -22,7 +26,16 @@ from strongroom.targets.repaired import put_beside
 from strongroom.targets.resilient import Afresh
 
 
-def upload(run: Run, step: Step, services: Services) -> dict[str, Any]:
+class Uploaded(Struct, frozen=True, kw_only=True):
+    """A container on a target. ``created``: it was this step that created it."""
+
+    created: bool
+
+
+prepare(Uploaded)
+
+
+def upload(run: Run, step: Step, services: Services) -> Uploaded:
     """Copy one staged container to one target."""
     target = policy_pins.check_target(run, step.target, services)
     captured = services.store.row(run.id, Step(StepKind.CAPTURE, step.piece)).result
@@ -30,7 +43,7 @@ def upload(run: Run, step: Step, services: Services) -> dict[str, Any]:
     staged = staged_name(run.id, step.piece, receipt.sha256)
     name = container_name(run.id, receipt.sha256)
     content = lambda: services.stage.read(staged)  # noqa: E731
-    return {"created": place(target, name, content, size=receipt.size, sha256=receipt.sha256)}
+    return Uploaded(created=place(target, name, content, size=receipt.size, sha256=receipt.sha256))
 
 
 def place(
@@ -97,4 +110,4 @@ def leave_stage(run: Run, piece: int, services: Services) -> None:
         return
     captured = services.store.row(run.id, Step(StepKind.CAPTURE, piece))
     if captured.state is StepState.DONE and captured.result is not None:
-        services.stage.delete(captured.result["staged"])
+        services.stage.delete(read_result(run, captured.step, captured.result, Captured).staged)

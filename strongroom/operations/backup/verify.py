@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from msgspec import Struct
 
 from strongroom.container.digests import value_digest
 from strongroom.container.errors import DAMAGE, MissingPiece, Tampered, VerificationFailed
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.container.metadata import check_document
 from strongroom.errors import SourceError
-from strongroom.model import Depth, Entry, Secret
+from strongroom.model import Depth, Entry, Secret, prepare
 from strongroom.operations import policy_pins
 from strongroom.operations.archive.newest_envelope import Elsewhere, Newest
 from strongroom.operations.archive.open import (
@@ -26,11 +28,13 @@ from strongroom.operations.archive.open import (
     require_digest,
     require_size,
 )
+from strongroom.operations.backup.facts import replica_facts
 from strongroom.operations.identities import openers
 from strongroom.operations.layout import manifest_name
+from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
 from strongroom.sources import Source
-from strongroom.state.records import Run, Step, StepKind, StepState
+from strongroom.state.records import Run, Step, StepKind, StepRow, StepState
 from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Target
 from strongroom.targets.repaired import MOST_BYTES, copies, whole_copy
@@ -52,21 +56,41 @@ class Seen(NamedTuple):
     name_key: str = ""
 
 
+class Verified(Struct, frozen=True, kw_only=True):
+    """A container that was read back whole. ``aside`` names what lies beside it and does not count;
+    ``moved`` and ``name_key`` are those of :class:`Seen`."""
+
+    depth: Depth
+    secrets: int
+    moved: int
+    name_key: str
+    aside: tuple[str, ...]
+
+
+prepare(Verified)
+
+
 @uncollected()
-def verify(run: Run, step: Step, services: Services) -> dict[str, Any]:
+def verify(run: Run, step: Step, services: Services) -> Verified:
     """Verify one container on one target to the run's depth."""
     target = policy_pins.check_target(run, step.target, services)
     manifest = recorded_manifest(run, target, services)
     ref = manifest.containers[step.piece]
     aside = check_envelope(run, target, manifest, ref, services)
     seen = verify_container(target, manifest, ref, run, services)
-    return {
-        "depth": _depth(run, manifest).value,
-        "secrets": ref.secrets,
-        "moved": seen.moved,
-        "name_key": seen.name_key,
-        "aside": aside,
-    }
+    return Verified(
+        depth=_depth(run, manifest),
+        secrets=ref.secrets,
+        moved=seen.moved,
+        name_key=seen.name_key,
+        aside=aside,
+    )
+
+
+def verified(run: Run, services: Services) -> list[tuple[StepRow, Verified]]:
+    """Return the containers of a run that were read back whole, with their rows."""
+    rows = services.store.rows(run.id, StepKind.VERIFY)
+    return [(row, read_result(run, row.step, row.result, Verified)) for row in rows if row.result]
 
 
 def _depth(run: Run, manifest: Manifest) -> Depth:
@@ -76,19 +100,19 @@ def _depth(run: Run, manifest: Manifest) -> Depth:
 
 def check_envelope(
     run: Run, target: Target, manifest: Manifest, ref: ContainerEntry, services: Services
-) -> list[str]:
+) -> tuple[str, ...]:
     """Refuse a replica whose envelope is older than another target's: whoever restores from it
     would need a key that was rotated away. Return what was left aside there.
 
     A target that this run could not upload to is not asked: each process would wait for it anew.
     """
     if not manifest.sealed:
-        return []
+        return ()
     others = [services.target(name) for name in _reached(run, services) if name != target.name]
     trusted = services.signer_fingerprints
     newest = Newest(target, trusted=trusted, known=Elsewhere(others, trusted=trusted))
     newest.of(ref.wrapping_key)
-    return [f"{one.name} ({one.code})" for one in newest.aside]
+    return tuple(f"{one.name} ({one.code})" for one in newest.aside)
 
 
 def _reached(run: Run, services: Services) -> list[str]:
@@ -100,7 +124,7 @@ def _reached(run: Run, services: Services) -> list[str]:
 def recorded_manifest(run: Run, target: Target, services: Services) -> Manifest:
     """Read a target's manifest of the run's backup; it must be the one on record."""
     backup = run.spec.backup or run.id
-    expected = run.facts.get("manifest")
+    expected = replica_facts(run).manifest
     if expected is None:
         return read_manifest(target, backup, trusted=services.signer_fingerprints)
     name = manifest_name(backup)

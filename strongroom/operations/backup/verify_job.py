@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from strongroom.model import Depth
 from strongroom.operations.backup import replica_verdicts
 from strongroom.operations.backup.existing import spec_about
 from strongroom.operations.backup.outcome import replica_outcome
 from strongroom.operations.backup.quorum import quorum_is_open, with_wake
-from strongroom.operations.backup.repair import list_to_verify
-from strongroom.operations.backup.verify import verify
+from strongroom.operations.backup.repair import ToVerify, list_to_verify
+from strongroom.operations.backup.verify import Verified, verify
 from strongroom.operations.policy_pins import TERMS
 from strongroom.operations.runs.job import Action, Ending, Job, Result, Where
 from strongroom.operations.runs.submit import Submitted, submit
@@ -20,7 +20,7 @@ from strongroom.state.records import Run, RunKind, Step, StepKind, Tally, Verdic
 
 REPORT = Step(StepKind.REPORT)
 
-VERIFY = Action(verify, tolerated=True, where=Where.FORKED)
+VERIFY = Action(verify, Verified, tolerated=True, where=Where.FORKED)
 
 
 class VerifyJob(Job):
@@ -28,16 +28,15 @@ class VerifyJob(Job):
 
     first = Step(StepKind.PLAN)
     terms = TERMS
-    actions: ClassVar[Mapping[StepKind, Action]] = {
-        StepKind.PLAN: Action(list_to_verify),
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        StepKind.PLAN: Action(list_to_verify, ToVerify),
         StepKind.VERIFY: VERIFY,
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-        if step.kind is not StepKind.PLAN:
-            return report_when_settled(run, tally, step)
-        follow = verifications(result["plan"]["pieces"], result["present"])
-        return Verdict(facts=result, follow=follow or (REPORT,))
+        if isinstance(result, ToVerify):
+            return Verdict(follow=verifications(result.plan.pieces, result.present) or (REPORT,))
+        return report_when_settled(run, tally, step)
 
     def worth_a_pause(self, run: Run, tally: Tally, step: Step) -> bool:
         return quorum_is_open(run, tally, step)

@@ -9,70 +9,111 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+
+from msgspec import Struct
 
 from strongroom.container.digests import value_digest
 from strongroom.container.errors import VerificationFailed
-from strongroom.model import Secret
+from strongroom.model import Secret, prepare
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.restore.restore import present
 from strongroom.operations.restore.restore import restore as restore_secrets
 from strongroom.operations.restore.step import open_anywhere
+from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.sources import Rationed
 from strongroom.sources.local import LocalStore
-from strongroom.state.records import Run, Step, StepKind
+from strongroom.state.records import Run, Step
 from strongroom.words import plural
 
 BATCH = 1000
 
 
-def restore(run: Run, step: Step, services: Services) -> dict[str, Any]:
-    """Restore the whole backup into an empty scratch store."""
+class Rehearsed(Struct, frozen=True, kw_only=True):
+    """What came back into the scratch store, of which backup, and how long that took."""
+
+    backup: str
+    source: str
+    secrets: int
+    versions: int
+    seconds: float
+
+
+class Compared(Struct, frozen=True, kw_only=True):
+    """How many values were compared, and how long that took."""
+
+    compared: int
+    seconds: float
+
+
+class TornDown(Struct, frozen=True):
+    """The scratch store is gone."""
+
+
+class DrillFacts(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """What is known of a drill, from step to step."""
+
+    drill_restore: Rehearsed | None = None
+    drill_compare: Compared | None = None
+
+
+prepare(DrillFacts, TornDown)
+
+
+def restore(run: Run, step: Step, services: Services) -> Rehearsed:
+    """Restore the whole backup into an empty scratch store.
+
+    If the backup is quarantined by now, the one before it is rehearsed.
+    """
     started = time.monotonic()
     remove_scratch(run, services)
-    backup = open_anywhere(run, services)
+    earlier = _rehearsed_backup(run)
+    backup = open_anywhere(run, services, backup=earlier, or_newest=not earlier)
     done = restore_secrets(backup.secrets, LocalStore(_scratch(run, services)), overwrite=False)
     if done.created != backup.manifest.counts.secrets:
         held = plural(backup.manifest.counts.secrets, "secret")
         raise VerificationFailed(f"{done.created:,} of {held} came back")
-    return {
-        "backup": backup.manifest.backup_id,
-        "source": backup.manifest.source,
-        "secrets": done.created,
-        "versions": done.versions,
-        "seconds": time.monotonic() - started,
-    }
+    return Rehearsed(
+        backup=backup.manifest.backup_id,
+        source=backup.manifest.source,
+        secrets=done.created,
+        versions=done.versions,
+        seconds=time.monotonic() - started,
+    )
 
 
-def least_seconds(run: Run, services: Services) -> float:
+def _rehearsed_backup(run: Run) -> str:
+    rehearsed = read_facts(run, DrillFacts).drill_restore
+    return "" if rehearsed is None else rehearsed.backup
+
+
+def least_seconds(rehearsed: Rehearsed, services: Services) -> float:
     """Return how long the source itself takes at the least for what came back.
 
     The scratch store takes all that a disk can; a cloud lets only so many writes through, and
     would make a drill's time a promise that nobody can keep.
     """
-    done = run.facts[StepKind.DRILL_RESTORE]
-    source: object = services.sources.get(done["source"])
+    source: object = services.sources.get(rehearsed.source)
     if not isinstance(source, Rationed):
         return 0.0
-    return source.least_seconds(secrets=done["secrets"], versions=done["versions"])
+    return source.least_seconds(secrets=rehearsed.secrets, versions=rehearsed.versions)
 
 
-def compare(run: Run, step: Step, services: Services) -> dict[str, Any]:
+def compare(run: Run, step: Step, services: Services) -> Compared:
     """Compare every value in the scratch store against the digests taken at capture."""
     started = time.monotonic()
-    backup = open_anywhere(run, services)
+    backup = open_anywhere(run, services, backup=_rehearsed_backup(run))
     store = LocalStore(_scratch(run, services))
     compared = sum(
         _compare_container(backup, piece, store, services) for piece in range(len(backup.manifest.containers))
     )
-    return {"compared": compared, "seconds": time.monotonic() - started}
+    return Compared(compared=compared, seconds=time.monotonic() - started)
 
 
-def teardown(run: Run, step: Step, services: Services) -> dict[str, Any]:
+def teardown(run: Run, step: Step, services: Services) -> TornDown:
     """Remove the scratch store. The run's report does so too, if this is never reached."""
     remove_scratch(run, services)
-    return {}
+    return TornDown()
 
 
 def remove_scratch(run: Run, services: Services) -> None:

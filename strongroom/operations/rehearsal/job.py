@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import msgspec
 
 from strongroom.operations.backup.existing import newest, newest_if_any, spec_about
-from strongroom.operations.recovery_objective import objective_missed
 from strongroom.operations.rehearsal import drill
-from strongroom.operations.runs.job import Action, Ending, Job, Result
+from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
 
 _FOLLOWING = {
@@ -25,20 +27,25 @@ class DrillJob(Job):
     """Rehearses the recovery of a policy's newest backup, and times it."""
 
     first = Step(StepKind.DRILL_RESTORE)
-    actions: ClassVar[Mapping[StepKind, Action]] = {
-        StepKind.DRILL_RESTORE: Action(drill.restore),
-        StepKind.DRILL_COMPARE: Action(drill.compare),
-        StepKind.DRILL_TEARDOWN: Action(drill.teardown),
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        StepKind.DRILL_RESTORE: Action(drill.restore, drill.Rehearsed),
+        StepKind.DRILL_COMPARE: Action(drill.compare, drill.Compared),
+        StepKind.DRILL_TEARDOWN: Action(drill.teardown, drill.TornDown),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-        return Verdict(facts={step.kind.value: dict(result)}, follow=(_FOLLOWING[step.kind],))
+        return Verdict(facts={step.kind.value: msgspec.to_builtins(result)}, follow=(_FOLLOWING[step.kind],))
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Hold a drill that brought everything back to its objective."""
-        took = sum(run.facts[kind]["seconds"] for kind in (StepKind.DRILL_RESTORE, StepKind.DRILL_COMPARE))
+        facts = read_facts(run, drill.DrillFacts)
+        if facts.drill_restore is None or facts.drill_compare is None:
+            raise RecordRefused(f"run {run.id} does not record what its drill brought back")
+        took = facts.drill_restore.seconds + facts.drill_compare.seconds
         objective = run.spec.options["objective_seconds"]
-        late = objective_missed(took, least=drill.least_seconds(run, services), objective=objective)
+        late = objective_missed(
+            took, least=drill.least_seconds(facts.drill_restore, services), objective=objective
+        )
         return (
             Ending(RunState.DEGRADED, f"everything came back, but {late}") if late else Ending(RunState.DONE)
         )

@@ -3,44 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
-from strongroom.model import Selection
+from strongroom.model import Selection, prepare
 from strongroom.operations.backup.existing import spec_about
-from strongroom.operations.restore.step import RestoreOptions, restore_step
-from strongroom.operations.runs.aside import said_aside
-from strongroom.operations.runs.job import Action, Ending, Job, Result
+from strongroom.operations.backup.outcome import said_aside
+from strongroom.operations.restore.step import RestoreOptions, RunRestored, restore_step
+from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts, to_facts
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunKind, RunState, Step, StepKind, Tally, Verdict
 from strongroom.words import plural
 
 
+class RestoreFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a restore."""
+
+    restore: RunRestored
+
+
+prepare(RestoreFacts)
+
+
 class RestoreJob(Job):
     """Restores a backup into a configured destination."""
 
     first = Step(StepKind.RESTORE)
-    actions: ClassVar[Mapping[StepKind, Action]] = {StepKind.RESTORE: Action(restore_step)}
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {StepKind.RESTORE: Action(restore_step, RunRestored)}
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-        return Verdict(facts={"restore": dict(result)}, follow=(Step(StepKind.REPORT),))
+        assert isinstance(result, RunRestored)
+        return Verdict(facts=to_facts(RestoreFacts(restore=result)), follow=(Step(StepKind.REPORT),))
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Hold a restore to what it was asked for: what differs afterwards, or is not there, is told."""
-        done = run.facts[StepKind.RESTORE]
-        said = []
-        if done["not_done"]:
-            by = ", ".join(f"{count:,} {code}" for code, count in done["not_done_by"].items())
-            said.append(f"{plural(done['not_done'], 'secret')} could not be restored ({by})")
-        if done["left"]:
-            said.append(f"{plural(done['left'], 'secret')} differ from the backup and were left as they are")
-        if said:
-            said.append(f"each is named in {done['record']}")
-        if aside := said_aside(run, services, StepKind.RESTORE):
-            said.append(f"restored, but {aside}")
-        return Ending(RunState.DEGRADED, "; ".join(said)) if said else Ending(RunState.DONE)
+        done = read_facts(run, RestoreFacts).restore
+        shortfalls = []
+        if done.not_done:
+            by = ", ".join(f"{count:,} {code}" for code, count in done.not_done_by.items())
+            shortfalls.append(f"{plural(done.not_done, 'secret')} could not be restored ({by})")
+        if done.left:
+            shortfalls.append(
+                f"{plural(done.left, 'secret')} differ from the backup and were left as they are"
+            )
+        if shortfalls:
+            shortfalls.append(f"each is named in {done.record}")
+        if aside := said_aside([("", done.aside)]):
+            shortfalls.append(f"restored, but {aside}")
+        return Ending(RunState.DEGRADED, "; ".join(shortfalls)) if shortfalls else Ending(RunState.DONE)
 
 
 JOB = RestoreJob()

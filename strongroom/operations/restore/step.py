@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -26,6 +25,7 @@ from strongroom.operations.restore.journal import (
     Account,
     Interrupted,
     Journal,
+    Restored,
     continue_with,
     interrupted,
 )
@@ -33,7 +33,7 @@ from strongroom.operations.restore.restore import chosen, restore
 from strongroom.operations.restore.undo import undo_into
 from strongroom.operations.services import Services
 from strongroom.operations.shredding import record
-from strongroom.state.records import Run, RunKind, Step, StepKind
+from strongroom.state.records import Run, Step
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
@@ -50,7 +50,22 @@ class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
 prepare(RestoreOptions)
 
 
-def restore_step(run: Run, step: Step, services: Services) -> dict[str, Any]:
+class RunRestored(Restored, frozen=True, kw_only=True):
+    """What a restore run did. ``losses`` could not be restored in full, ``not_done_by`` counts what was not
+    restored by the code of the error. ``record`` is the folder that names each. ``aside`` names what lies
+    beside the backup and does not count."""
+
+    backup: str
+    losses: tuple[str, ...]
+    not_done_by: Mapping[str, int]
+    record: str
+    aside: tuple[str, ...]
+
+
+prepare(RunRestored)
+
+
+def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     """Restore from the first target that has the backup whole and validly signed."""
     options = msgspec.convert(run.spec.options, RestoreOptions)
     destination = services.destination(options.destination)
@@ -79,14 +94,14 @@ def restore_step(run: Run, step: Step, services: Services) -> dict[str, Any]:
         raise
     account.end(PARTIAL if done.not_done else DONE)
     continue_with([one for one in earlier if one.folder != folder], folder)
-    return {
-        "backup": backup.manifest.backup_id,
-        **msgspec.to_builtins(done),
-        "losses": list(account.losses),
-        "not_done_by": account.by_code,
-        "record": str(folder),
-        "aside": [f"{one.name} ({one.code})" for one in backup.aside],
-    }
+    return RunRestored(
+        **msgspec.structs.asdict(done),
+        backup=backup.manifest.backup_id,
+        losses=tuple(account.losses),
+        not_done_by=account.by_code,
+        record=str(folder),
+        aside=tuple(f"{one.name} ({one.code})" for one in backup.aside),
+    )
 
 
 def _account(
@@ -105,10 +120,14 @@ def _account(
     return account
 
 
-def open_anywhere(run: Run, services: Services) -> Replicated:
+def open_anywhere(run: Run, services: Services, *, backup: str = "", or_newest: bool = False) -> Replicated:
     """Open the run's backup, or the newest that covers what it is to restore, from all targets that have it.
 
     Each wrapping key is opened once: what does not open from one target may from another.
+
+    Args:
+        backup: the backup to open, if it is not the one that the run is about.
+        or_newest: take the newest of the policy instead if the backup is quarantined.
     """
     openers(run.spec, services)  # one that opens nothing asks no target
     record.check(services.store, run.spec.backup, services.signer_fingerprints)
@@ -120,23 +139,20 @@ def open_anywhere(run: Run, services: Services) -> Replicated:
         quarantined=quarantine.quarantined_on_record(services.store),
         gone=frozenset(record.shredded_backups(services.store, trusted)),
     )
-    choice = _choose(chooser, run)
+    choice = _choose(chooser, run, backup or run.spec.backup, or_newest=or_newest)
     put_damaged_on_record(services.store, chooser.damaged)
-    backup = Replicated(
+    opened = Replicated(
         choice, services.identities(), trusted=trusted, told=partial(_put_on_record, services.store)
     )
-    backup.unlock()
-    return backup
+    opened.unlock()
+    return opened
 
 
-def _choose(chooser: Chooser, run: Run) -> Choice:
-    """Choose the backup that the run is about; for a drill whose backup is set aside, the one before it."""
-    rehearsed = run.facts.get(StepKind.DRILL_RESTORE, {}).get("backup")
-    asked = Asked(backup=rehearsed or run.spec.backup, selection=run.spec.selection, partial=True)
+def _choose(chooser: Chooser, run: Run, backup: str, *, or_newest: bool) -> Choice:
     try:
-        return chooser.choose(asked)
+        return chooser.choose(Asked(backup=backup, selection=run.spec.selection, partial=True))
     except BackupQuarantined:
-        if run.spec.kind is not RunKind.DRILL or rehearsed:
+        if not or_newest:
             raise
     return chooser.choose(Asked(policy=run.spec.policy, partial=True))
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from strongroom.errors import StrongroomError
+from strongroom.operations.rotation.results import BackupRotated, SliceRewrapped, backups_of
 from strongroom.operations.rotation.rotate import Rotator, options_of
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, Step, StepKind
@@ -66,35 +66,29 @@ def first_steps(run: Run, backups: int) -> tuple[Step, ...]:
     return tuple(slices(0, backups, backups=backups))
 
 
-def following(run: Run, step: Step, result: Mapping[str, Any]) -> tuple[Step, ...]:
-    """Return the steps that a slice leads to; ``result`` is empty if it was given up."""
-    if step.kind is not StepKind.REWRAP:
-        return ()
-    backups = len(run.facts["backups"])
+def following(run: Run, step: Step, rewrapped: SliceRewrapped | None) -> tuple[Step, ...]:
+    """Return the steps that a slice leads to; ``rewrapped`` is ``None`` if it was given up."""
+    backups = len(backups_of(run))
     end = end_of(step.piece, backups)
-    alone = result["alone"] if result else range(step.piece, end)
-    rest = slices(result["rest"], end, backups=backups) if result else ()
+    alone = range(step.piece, end) if rewrapped is None else rewrapped.alone
+    rest = () if rewrapped is None else slices(rewrapped.rest, end, backups=backups)
     return (*(Step(StepKind.ROTATE, piece) for piece in alone), *rest)
 
 
-def rewrap(run: Run, step: Step, services: Services) -> dict[str, Any]:
-    """Re-wrap the backups of a slice.
-
-    The result has what each of them was and is; which places of the plan go ``alone``; and where
-    the ``rest`` begins (at the end, if there is none).
-    """
-    plan = run.facts["backups"]
+def rewrap(run: Run, step: Step, services: Services) -> SliceRewrapped:
+    """Re-wrap the backups of a slice."""
+    plan = backups_of(run)
     end = end_of(step.piece, len(plan))
     rotator = Rotator(run, services, plan[step.piece : end])
-    done: list[dict[str, Any]] = []
+    done: list[BackupRotated] = []
     alone: list[int] = []
     until = time.monotonic() + STEP_SECONDS
     for piece in range(step.piece, end):
         if piece > step.piece and time.monotonic() > until:
-            return {"backups": done, "alone": alone, "rest": piece}
+            return SliceRewrapped(backups=tuple(done), alone=tuple(alone), rest=piece)
         try:
             done.append(rotator.rotate(plan[piece]))
         except StrongroomError as error:
             log.info("rewrap-alone", extra={"run": run.id, "piece": piece, "error_class": error.code})
             alone.append(piece)
-    return {"backups": done, "alone": alone, "rest": end}
+    return SliceRewrapped(backups=tuple(done), alone=tuple(alone), rest=end)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from strongroom.operations.rotation import batch, rotate
 from strongroom.operations.rotation.outcome import outcome
+from strongroom.operations.rotation.results import BackupRotated, RotationPlan, SliceRewrapped
 from strongroom.operations.runs.job import Action, Ending, Job, Result, Where
 from strongroom.operations.services import Services
 from strongroom.state.records import ROTATING, Run, Step, StepKind, Tally, Verdict
@@ -21,17 +22,16 @@ class RotateJob(Job):
     """
 
     first = Step(StepKind.PLAN)
-    actions: ClassVar[Mapping[StepKind, Action]] = {
-        StepKind.PLAN: Action(rotate.plan),
-        StepKind.REWRAP: Action(batch.rewrap, tolerated=True, where=Where.FORKED_AFTER_FIRST),
-        StepKind.ROTATE: Action(rotate.rotate, tolerated=True),
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        StepKind.PLAN: Action(rotate.plan, RotationPlan),
+        StepKind.REWRAP: Action(batch.rewrap, SliceRewrapped, tolerated=True, where=Where.FORKED_AFTER_FIRST),
+        StepKind.ROTATE: Action(rotate.rotate, BackupRotated, tolerated=True),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-        if step.kind is StepKind.PLAN:
-            first = batch.first_steps(run, result["plan"]["pieces"])
-            return Verdict(facts=result, follow=first or (REPORT,))
-        if follow := batch.following(run, step, result):
+        if isinstance(result, RotationPlan):
+            return Verdict(follow=batch.first_steps(run, result.plan.pieces) or (REPORT,))
+        if step.kind is StepKind.REWRAP and (follow := _after_slice(run, step, result)):
             return Verdict(follow=follow)
         busy = any(tally.unsettled(kind) for kind in ROTATING)
         return Verdict() if busy else Verdict(follow=(REPORT,))
@@ -41,3 +41,7 @@ class RotateJob(Job):
 
 
 JOB = RotateJob()
+
+
+def _after_slice(run: Run, step: Step, result: Result) -> tuple[Step, ...]:
+    return batch.following(run, step, result if isinstance(result, SliceRewrapped) else None)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from strongroom.operations import recorded_errors
-from strongroom.operations.runs.job import Ending
+from strongroom.operations.rotation.results import BackupRotated, SliceRewrapped, backups_of
+from strongroom.operations.runs.job import Ending, read_result
 from strongroom.operations.services import Services
 from strongroom.state.records import ROTATING, Run, RunKind, RunState, StepKind, StepRow, StepState
 from strongroom.state.store import RunStore
@@ -14,15 +17,28 @@ from strongroom.words import plural, verb
 
 
 def results(store: RunStore, run: str) -> list[Mapping[str, Any]]:
-    """Return what each backup that a rotation did was and is, in the order of its plan."""
-    done = of_rows(row for kind in ROTATING for row in store.rows(run, kind))
-    return [done[backup] for backup in store.load(run).facts.get("backups", ()) if backup in done]
+    """Return what each backup that a rotation did was and is, in the order of its plan, as documents."""
+    rotation = store.load(run)
+    if "backups" not in rotation.facts:
+        return []
+    done = rotated_backups(rotation, (row for kind in ROTATING for row in store.rows(run, kind)))
+    return [msgspec.to_builtins(done[backup]) for backup in backups_of(rotation) if backup in done]
 
 
-def of_rows(rows: Iterable[StepRow]) -> dict[str, Mapping[str, Any]]:
+def rotated_backups(run: Run, rows: Iterable[StepRow]) -> dict[str, BackupRotated]:
     """Return what each backup was and is that these rows of a rotation are about, by its name."""
-    done = (row.result for row in rows if row.result and row.step.kind in ROTATING)
-    return {one["backup"]: one for result in done for one in result.get("backups", (result,))}
+    done = (backup for row in rows if row.result for backup in _rotated_by(run, row))
+    return {backup.backup: backup for backup in done}
+
+
+def _rotated_by(run: Run, row: StepRow) -> Sequence[BackupRotated]:
+    match row.step.kind:
+        case StepKind.REWRAP:
+            return read_result(run, row.step, row.result, SliceRewrapped).backups
+        case StepKind.ROTATE:
+            return (read_result(run, row.step, row.result, BackupRotated),)
+        case _:
+            return ()
 
 
 RECENT = 100
@@ -31,12 +47,13 @@ RECENT = 100
 
 def generations(store: RunStore, *, policy: str, backup: str) -> dict[str, int]:
     """Return the newest generation of each wrapping key of a backup that a rotation on record reached."""
-    found: dict[str, int] = {}
+    newest: dict[str, int] = {}
     for run in store.runs_of(policy, RunKind.ROTATE, limit=RECENT):
         rows = (row for kind in ROTATING for row in store.rows(run.id, kind))
-        for key in of_rows(rows).get(backup, {}).get("keys", ()):
-            found[key["key"]] = max(found.get(key["key"], 0), key["generation"])
-    return found
+        rotated = rotated_backups(run, rows).get(backup)
+        for key in (rotated.keys or ()) if rotated is not None else ():
+            newest[key.key] = max(newest.get(key.key, 0), key.generation)
+    return newest
 
 
 def outcome(run: Run, services: Services) -> Ending:
@@ -46,13 +63,13 @@ def outcome(run: Run, services: Services) -> Ending:
     was not rotated, whatever the rows say of themselves: one could have been edited, or written by a process
     of another version, with slices of another size.
     """
-    plan = run.facts["backups"]
+    plan = backups_of(run)
     backups = len(plan)
     rows = [row for kind in ROTATING for row in services.store.rows(run.id, kind)]
     bad = [row for row in rows if row.step.kind is StepKind.ROTATE and row.state is not StepState.DONE]
-    done = of_rows(rows)
+    done = rotated_backups(run, rows)
     untold = set(plan) - done.keys() - {plan[row.step.piece] for row in bad if row.step.piece < backups}
-    short = [missed for one in done.values() if (missed := one.get("missed"))]
+    short = [backup.missed for backup in done.values() if backup.missed]
     if bad and len(bad) == backups:
         happened, to_do = recorded_errors.apart(bad[0].error)
         return Ending(RunState.FAILED, recorded_errors.joined(f"{happened} (no backup was rotated)", to_do))

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
-
-import msgspec
+from types import MappingProxyType
+from typing import NamedTuple
 
 from strongroom.container.errors import FormatError, MissingPiece, VerificationFailed, WrongKey
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest, sign_manifest
@@ -30,7 +29,7 @@ from strongroom.operations.archive.read_back import Keys, read_back
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.backup.upload import place
 from strongroom.operations.errors import QuorumNotMet, RotationContended
-from strongroom.operations.key_management.exposure import still_opens
+from strongroom.operations.key_management.exposure import StillOpens, still_opens
 from strongroom.operations.layout import container_name, containers_prefix, manifest_name, successor_of
 from strongroom.operations.rotation.reencrypt_container import reseal, resealed_manifest
 from strongroom.operations.rotation.rewrap import Rotation
@@ -40,9 +39,19 @@ from strongroom.targets import Target
 from strongroom.targets.repaired import original_name, whole_copy
 
 
+class Reencrypted(NamedTuple):
+    """What a backup is now, how deep that was read back, why a target lacks it, and what still opens; no
+    ``new`` if there was nothing to do."""
+
+    new: str | None = None
+    verified: str = ""
+    missed: Mapping[str, str] = MappingProxyType({})
+    still: tuple[StillOpens, ...] = ()
+
+
 def reencrypt_backup(
     run: Run, manifest: Manifest, targets: Sequence[Target], rotation: Rotation, services: Services
-) -> dict[str, Any]:
+) -> Reencrypted:
     """Seal one backup anew on its targets; the result says what it is now and what still opens.
 
     Does nothing for one that opens for the wanted recipients alone, and goes on where an
@@ -52,17 +61,12 @@ def reencrypt_backup(
         QuorumNotMet: too few targets took it. There is no new backup, the old one is untouched.
     """
     if is_sealed_only_for(manifest, targets, rotation) and not rotation.renew:
-        return {"still": []}
+        return Reencrypted()
     rotation.pace()
     new, depth, missed = _Work(run, manifest, targets, rotation, services).finish()
     away = away_from(services.store.replicas(manifest.backup_id), targets)
     still = still_opens(manifest, targets, rotation.recipients, away=away, leaked=True)
-    return {
-        "new": new.backup_id,
-        "verified": depth,
-        "missed": missed,
-        "still": msgspec.to_builtins(still),
-    }
+    return Reencrypted(new=new.backup_id, verified=depth, missed=missed, still=tuple(still))
 
 
 def away_from(replicas: Iterable[Replica], targets: Sequence[Target]) -> list[str]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from strongroom.container.errors import MissingPiece, Tampered
 from strongroom.container.manifest import Manifest, check_receipts, parse_manifest
@@ -21,10 +21,12 @@ from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import prepare
 from strongroom.operations import policy_pins
 from strongroom.operations.archive.locks import lock_until
+from strongroom.operations.backup.facts import PlannedPieces
 from strongroom.operations.identities import openers
 from strongroom.operations.key_management.exposure import still_opens
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.reencrypt import away_from, reencrypt_backup
+from strongroom.operations.rotation.results import BackupRotated, RotationPlan, backups_of
 from strongroom.operations.rotation.rewrap import Rotation, rewrap_backup
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.shredding import record
@@ -59,7 +61,7 @@ def options_of(run: Run) -> RotateOptions:
     return msgspec.convert(run.spec.options, RotateOptions)
 
 
-def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
+def plan(run: Run, step: Step, services: Services) -> RotationPlan:
     """List the backups that are to be rotated: those named, in their order; else all, the oldest first."""
     wanted = options_of(run).backups
     shredding = record.shredded_backups(
@@ -70,13 +72,13 @@ def plan(run: Run, step: Step, services: Services) -> dict[str, Any]:
         record.check(services.store, backup, services.signer_fingerprints)
     if missing := sorted(set(wanted) - set(known)):
         raise MissingPiece(f"the catalog has no backup of policy '{run.spec.policy}' named {missing[0]}")
-    found = list(dict.fromkeys(wanted or reversed(known)))
-    return {"plan": {"pieces": len(found)}, "backups": found}
+    backups = tuple(dict.fromkeys(wanted or reversed(known)))
+    return RotationPlan(plan=PlannedPieces(pieces=len(backups)), backups=backups)
 
 
-def rotate(run: Run, step: Step, services: Services) -> dict[str, Any]:
+def rotate(run: Run, step: Step, services: Services) -> BackupRotated:
     """Rotate one backup of the plan; the result says what it was and what it is now."""
-    backup = run.facts["backups"][step.piece]
+    backup = backups_of(run)[step.piece]
     return Rotator(run, services, [backup]).rotate(backup)
 
 
@@ -100,23 +102,24 @@ class Rotator:
         with suppress(StrongroomError):
             services.identities()
 
-    def rotate(self, backup: str) -> dict[str, Any]:
+    def rotate(self, backup: str) -> BackupRotated:
         """Rotate one of the backups; return what it was and what it is now."""
         manifest, targets, missed = held(self._run, backup, self._digests.get(backup), self._services)
-        result = {"backup": backup, "sealed": manifest.sealed, "missed": missed}
+        result = BackupRotated(backup=backup, sealed=manifest.sealed, missed=missed)
         if not manifest.sealed:
             return result
         rotation = self._rotation(manifest)
         if self._options.reencrypt:
             check_receipts(manifest)
             made = reencrypt_backup(self._run, manifest, targets, rotation, self._services)
-            return result | made | {"missed": missed | made.get("missed", {})}
+            result = replace(result, missed={**missed, **made.missed}, still=made.still)
+            return replace(result, new=made.new, verified=made.verified) if made.new else result
         keys = list(rewrap_backup(manifest, targets, rotation))
         away = away_from(self._replicas[backup], targets)
         still = still_opens(manifest, targets, self._pinned.recipients, away=away)
         for key in keys:
             missed |= key.missed
-        return result | {"keys": msgspec.to_builtins(keys), "still": msgspec.to_builtins(still)}
+        return replace(result, missed=missed, keys=tuple(keys), still=tuple(still))
 
     def _rotation(self, manifest: Manifest) -> Rotation:
         services = self._services

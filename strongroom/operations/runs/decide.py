@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from strongroom.operations.runs.job import Result, job_of
-from strongroom.state.records import Run, RunState, Step, StepKind, StepState, Tally, Verdict
+from collections.abc import Mapping
+from typing import Any
 
-REPORT = Step(StepKind.REPORT)
+from msgspec import structs
+
+from strongroom.operations import recorded_errors
+from strongroom.operations.runs.job import Result, action_of, job_of, read_result
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import Run, RunState, Step, StepKind, StepState, Tally, Verdict
 
 
 def exhausted(run: Run, step: Step) -> StepState:
@@ -24,8 +29,21 @@ def decide_given_up(run: Run, tally: Tally, step: Step) -> Verdict:
     return decide(run, tally, step, {})
 
 
-def decide(run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-    """Decide what follows from a recorded outcome."""
+def decide(run: Run, tally: Tally, step: Step, result: Mapping[str, Any]) -> Verdict:
+    """Decide what follows from a recorded outcome.
+
+    A record that does not fit ends the run. It is not raised: that would undo the transaction each time,
+    and the run would never end.
+    """
     if step.kind is StepKind.REPORT:
         return Verdict(state=RunState(result["state"]), error=result["error"], facts={"report": dict(result)})
-    return job_of(run.spec.kind).decide(run, tally, step, result)
+    try:
+        verdict = job_of(run.spec.kind).decide(run, tally, step, _typed(run, step, result))
+    except RecordRefused as error:
+        return Verdict(state=RunState.FAILED, error=f"{error.code}: {recorded_errors.error_text(error)}")
+    return structs.replace(verdict, facts=result) if step.kind is StepKind.PLAN else verdict
+
+
+def _typed(run: Run, step: Step, result: Mapping[str, Any]) -> Result:
+    action = action_of(run, step)
+    return None if action.tolerated and not result else read_result(run, step, result, action.result)

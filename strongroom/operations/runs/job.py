@@ -2,6 +2,10 @@
 
 The engine claims steps, performs them, records what came of them and inserts what follows. It knows no job
 by name: it asks :func:`job_of`. Each room holds its own (``backup/job.py``, ``restore/job.py``, ...).
+
+What a step returns, and what a run's facts are, are records. The state database keeps them as JSON: they
+become JSON where the engine records them, and records again in :func:`read_result` and :func:`read_facts`.
+Rows can be edited, so what does not fit its record is refused.
 """
 
 from __future__ import annotations
@@ -9,15 +13,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from importlib import import_module
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+
+import msgspec
 
 from strongroom.errors import StrongroomError
 from strongroom.operations.jobs import JOBS
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
 
-Result = Mapping[str, Any]
+R = TypeVar("R", bound=msgspec.Struct)
+
+Result = msgspec.Struct | None
+"""What a step returned; ``None`` if it was given up."""
 
 
 class Where(Enum):
@@ -33,15 +43,16 @@ class Where(Enum):
     """In a thread: the step waits for others. One by one, three regions take as long as their sum."""
 
 
-class Action(NamedTuple):
-    """What a kind of step does, and how the engine treats it.
+class Action(NamedTuple, Generic[R]):
+    """What a kind of step does, the record that it returns, and how the engine treats it.
 
     ``tolerated``: the run can do without the step. If it fails for good, it is MISSED and the job decides on;
     otherwise it is POISONED and the run fails. ``waits_for``: errors that pass by themselves. The step waits
     for that, if the process is patient, instead of using up its attempts.
     """
 
-    perform: Callable[[Run, Step, Services], dict[str, Any]]
+    perform: Callable[[Run, Step, Services], R]
+    result: type[R]
     tolerated: bool = False
     waits_for: tuple[type[StrongroomError], ...] = ()
     where: Where = Where.HERE
@@ -75,14 +86,13 @@ class Job(Protocol):
     """
 
     first: ClassVar[Step]
-    actions: ClassVar[Mapping[StepKind, Action]]
+    actions: ClassVar[Mapping[StepKind, Action[Any]]]
     terms: ClassVar[Sequence[str]] = ()
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
         """Decide what follows from a step. Pure: it is called in the transaction that records the outcome.
 
-        Args:
-            result: what the step returned; empty if it was given up.
+        What a PLAN returned becomes the run's facts by itself.
         """
         ...
 
@@ -131,6 +141,36 @@ def job_of(kind: RunKind) -> Job:
     """Return the job of a kind of run, and load it on first use."""
     job: Job = import_module(JOBS[kind]).JOB
     return job
+
+
+def action_of(run: Run, step: Step) -> Action[Any]:
+    """Return what a step does; refuse one that a job of this kind does not have."""
+    try:
+        return job_of(run.spec.kind).actions[step.kind]
+    except KeyError:
+        raise RecordRefused(f"run {run.id} is a {run.spec.kind.value}, which has no step {step}") from None
+
+
+def read_result(run: Run, step: Step, result: Mapping[str, Any] | None, kind: type[R]) -> R:
+    """Return what a step returned, from its row."""
+    try:
+        return msgspec.convert(result, kind)
+    except msgspec.ValidationError:
+        raise RecordRefused(f"the result of step {step} of run {run.id} is not one of such a step") from None
+
+
+def read_facts(run: Run, kind: type[R]) -> R:
+    """Return what is known of a run, as its job's record. Other facts are left out."""
+    try:
+        return msgspec.convert(run.facts, kind)
+    except msgspec.ValidationError:
+        raise RecordRefused(f"the facts of run {run.id} are not those of a {run.spec.kind.value}") from None
+
+
+def to_facts(record: msgspec.Struct, *names: str) -> dict[str, Any]:
+    """Return these fields of a record as facts, or all of them."""
+    facts: dict[str, Any] = msgspec.to_builtins(record)
+    return {name: facts[name] for name in names} if names else facts
 
 
 def is_signed(job: Job) -> bool:

@@ -2,33 +2,67 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+from msgspec import Struct
+
+from strongroom.model import prepare
 from strongroom.operations import policy_pins, recorded_errors
-from strongroom.operations.runs.job import Ending, Job, is_signed, job_of
+from strongroom.operations.runs.job import Ending, Job, ReportFacts, is_signed, job_of
 from strongroom.operations.runs.stage import sweep_stage
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, Step, StepKind
 
 
-def report(run: Run, step: Step, services: Services) -> dict[str, Any]:
+class Report(Struct, frozen=True, kw_only=True):
+    """How a run ended. ``good`` names the targets with a good replica, ``unswept`` the places that still hold
+    what the run left, and why. The others are :class:`~strongroom.operations.runs.job.ReportFacts`."""
+
+    state: RunState
+    error: str | None
+    good: Sequence[str]
+    unswept: Mapping[str, str]
+    kept: Sequence[str]
+    swept: Sequence[str]
+    fewer: int
+
+
+prepare(Report)
+
+
+def report(run: Run, step: Step, services: Services) -> Report:
     """Clean up after the run and return its final state, with the reason if it is a bad one."""
     job = job_of(run.spec.kind)
     unswept = _sweep(run, job, services)
+    good, ending = _judged(run, job, services)
+    more = _more(run, job, services)
+    return Report(
+        state=ending.state,
+        error=ending.error,
+        good=sorted(good),
+        unswept=unswept,
+        kept=more.kept,
+        swept=more.swept,
+        fewer=more.fewer,
+    )
+
+
+def _judged(run: Run, job: Job, services: Services) -> tuple[Sequence[str], Ending]:
+    """Return the targets with a good replica, and how the run ends. A record that does not fit fails it."""
     refused = policy_pins.refusal(run, services, signed=is_signed(job))
-    good = job.record(run, services) if refused is None else ()
-    ending = _early_ending(run) or _refused(run, refused, services) or job.outcome(run, services)
-    more = job.report_facts(run, services)
-    return {
-        "state": ending.state.value,
-        "error": ending.error,
-        "good": sorted(good),
-        "unswept": unswept,
-        "kept": list(more.kept),
-        "swept": list(more.swept),
-        "fewer": more.fewer,
-    }
+    try:
+        good = job.record(run, services) if refused is None else ()
+        return good, _early_ending(run) or _refused(run, refused, services) or job.outcome(run, services)
+    except RecordRefused as error:
+        return (), _early_ending(run) or _refusal(run, error, services)
+
+
+def _more(run: Run, job: Job, services: Services) -> ReportFacts:
+    try:
+        return job.report_facts(run, services)
+    except RecordRefused:  # it is what the run fails of already
+        return ReportFacts()
 
 
 def _early_ending(run: Run) -> Ending | None:
@@ -38,9 +72,11 @@ def _early_ending(run: Run) -> Ending | None:
 
 
 def _refused(run: Run, refused: RecordRefused | None, services: Services) -> Ending | None:
+    return None if refused is None else _refusal(run, refused, services)
+
+
+def _refusal(run: Run, refused: RecordRefused, services: Services) -> Ending:
     """Record a refusal where the alerts look for it; the run fails of it."""
-    if refused is None:
-        return None
     error = f"{refused.code}: {recorded_errors.error_text(refused)}"
     services.store.event("step.failed", run.id, step=StepKind.REPORT.value, error=error)
     return Ending(RunState.FAILED, error)

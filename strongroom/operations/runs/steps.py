@@ -13,13 +13,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import msgspec
+
 from strongroom.errors import StrongroomError
 from strongroom.operations import policy_pins, recorded_errors
 from strongroom.operations.runs import event_log, waiting
 from strongroom.operations.runs.decide import decide, decide_given_up, exhausted, is_tolerated
-from strongroom.operations.runs.job import Action, is_signed, job_of
+from strongroom.operations.runs.job import Action, action_of, is_signed, job_of, read_result
 from strongroom.operations.runs.lease_renewal import kept_alive
-from strongroom.operations.runs.report import report
+from strongroom.operations.runs.report import Report, report
 from strongroom.operations.services import Services
 from strongroom.state.errors import ClaimLost, RecordRefused
 from strongroom.state.outcomes import Needed, StillNeeded
@@ -124,12 +126,13 @@ def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomE
 
 
 def _act(run: Run, step: Step, services: Services) -> dict[str, Any]:
+    """Do a step's work and return its result as it is recorded."""
     action = _action(run, step)
-    if step.kind is not StepKind.PLAN:
-        return action.perform(run, step, services)
-    policy_pins.check_time(run)
-    policy_pins.check_terms(run, job_of(run.spec.kind).terms, services)
-    return policy_pins.sign_record(run, action.perform(run, step, services), services)
+    if step.kind is StepKind.PLAN:
+        policy_pins.check_time(run)
+        policy_pins.check_terms(run, job_of(run.spec.kind).terms, services)
+    result: dict[str, Any] = msgspec.to_builtins(action.perform(run, step, services))
+    return policy_pins.sign_record(run, result, services) if step.kind is StepKind.PLAN else result
 
 
 def _refusal(run: Run, step: Step, services: Services) -> RecordRefused | None:
@@ -149,13 +152,10 @@ def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRef
     return Outcome(now, error)
 
 
-def _action(run: Run, step: Step) -> Action:
+def _action(run: Run, step: Step) -> Action[Any]:
     if step.kind is StepKind.REPORT:
-        return Action(report)
-    try:
-        return job_of(run.spec.kind).actions[step.kind]
-    except KeyError:
-        raise RecordRefused(f"run {run.id} is a {run.spec.kind.value}, which has no step {step}") from None
+        return Action(report, Report)
+    return action_of(run, step)
 
 
 def _record_success(run: Run, claim: Claim, services: Services, result: dict[str, Any]) -> Run:
@@ -163,10 +163,16 @@ def _record_success(run: Run, claim: Claim, services: Services, result: dict[str
     try:
         now, _ = services.store.finish(claim, result, decider)
     except ClaimLost:
-        job_of(run.spec.kind).take_back(run, claim.ticket.step, result, services)
+        _take_back(run, claim.ticket.step, result, services)
         raise
     event_log.recorded(now, claim.ticket.step, services.store, verdict=decider.verdict)
     return now
+
+
+def _take_back(run: Run, step: Step, result: dict[str, Any], services: Services) -> None:
+    if step.kind is not StepKind.REPORT:
+        typed = read_result(run, step, result, action_of(run, step).result)
+        job_of(run.spec.kind).take_back(run, step, typed, services)
 
 
 class _Decider:
