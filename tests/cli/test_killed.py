@@ -10,7 +10,7 @@ from pathlib import Path
 
 from strongroom.errors import UsageError
 from strongroom.operations.errors import RunFailed
-from strongroom.operations.runs.process_lock import FOLDER, driving, standing
+from strongroom.operations.runs.process_lock import FOLDER, driving, status
 from tests.cli.program import ROOT, Machine
 
 KILLED = """
@@ -153,18 +153,18 @@ def test_a_run_is_worked_on_as_long_as_a_forked_child_of_its_process_is(tmp_path
             os._exit(0)
     os.waitpid(parent, 0)
     os.read(begun[0], 1)
-    assert standing(tmp_path, "run").alive
+    assert status(tmp_path, "run").alive
     os.write(go_on[1], b"!")
     os.close(begun[1])
     os.read(begun[0], 1)  # ends when the last that could write has ended
-    found = standing(tmp_path, "run")
+    found = status(tmp_path, "run")
     assert (found.alive, found.gone) == (False, {"owner"})
 
 
 def test_a_run_of_another_process_that_lives_is_not_abandoned(tmp_path: Path) -> None:
     with driving(tmp_path, "run", "first"), driving(tmp_path, "run", "second"):
-        assert standing(tmp_path, "run").alive
-    assert standing(tmp_path, "run") == (False, frozenset())
+        assert status(tmp_path, "run").alive
+    assert status(tmp_path, "run") == (False, frozenset())
 
 
 def test_a_rotation_that_was_killed_is_repeated_at_once(configured: Machine) -> None:

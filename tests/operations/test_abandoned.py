@@ -45,6 +45,6 @@ def test_no_lock_is_relied_on_where_another_host_may_not_see_it(
 ) -> None:
     monkeypatch.setattr(filesystem, "kind_of", lambda path: "nfs4")
     with process_lock.driving(tmp_path, "run", "here:1:operator"):
-        assert process_lock.left(tmp_path) == []
-        assert process_lock.standing(tmp_path, "run").alive is False
+        assert process_lock.runs_left_behind(tmp_path) == []
+        assert process_lock.status(tmp_path, "run").alive is False
         assert not (tmp_path / process_lock.FOLDER).exists()

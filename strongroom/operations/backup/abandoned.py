@@ -17,7 +17,7 @@ def end_abandoned(services: Services, *, policy: str) -> list[Run]:
     a backup. Any other is cancelled, and what it left removed: the next one takes its place.
     """
     ended: list[Run] = []
-    for name in process_lock.left(services.state_dir):
+    for name in process_lock.runs_left_behind(services.state_dir):
         run = _known(name, services)
         if run is None or run.state.final:
             process_lock.forget(services.state_dir, name)

@@ -21,7 +21,7 @@ from strongroom.container.writer import Pair, write_container
 from strongroom.model import Secret, prepare
 from strongroom.operations import policy_pins
 from strongroom.operations.backup import name_list
-from strongroom.operations.backup.plan import Plan, open_name_key, planned
+from strongroom.operations.backup.plan import Plan, open_name_key, plan_of
 from strongroom.operations.layout import sealed_receipt, staged_name
 from strongroom.operations.listing import Placed
 from strongroom.operations.runs.job import read_result
@@ -51,7 +51,7 @@ prepare(Captured)
 def capture(run: Run, step: Step, services: Services) -> Captured:
     """Seal one piece and stage it; the result names it by digest, under a signed receipt."""
     pinned = policy_pins.check_policy(run, services)
-    plan = planned(run).plan
+    plan = plan_of(run).plan
     _require_room(services.stage, plan)
     listed = name_list.read_range(
         services.stage, run.id, plan.chunks, piece=step.piece, pieces=plan.pieces, work_key=services.work_key
@@ -101,8 +101,8 @@ class _Reading:
         self.vanished = 0
 
     def __iter__(self) -> Iterator[tuple[bytes, Secret]]:
-        found = self._source.read([entry for _, entry in self._listed])
-        for (name_hash, entry), secret in zip(self._listed, found, strict=True):
+        secrets = self._source.read([entry for _, entry in self._listed])
+        for (name_hash, entry), secret in zip(self._listed, secrets, strict=True):
             if secret is None:
                 self.vanished += 1
             elif secret.name != entry.name:

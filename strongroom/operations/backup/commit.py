@@ -1,7 +1,7 @@
 """commit: write the manifest, last, on every target that holds every container.
 
-No manifest, no backup. Its bytes derive from the run record alone, so that a second
-claimant, after a crash or a redelivery, writes the very same ones.
+No manifest, no backup. Its bytes derive from the run record alone. So a second claimant, after a crash or a
+redelivery, writes the very same bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from strongroom.operations import policy_pins
 from strongroom.operations.archive.catalog import absent_containers, entry_of
 from strongroom.operations.archive.locks import lock_replicas
 from strongroom.operations.backup.omitted_recipients import left_out
-from strongroom.operations.backup.plan import planned
+from strongroom.operations.backup.plan import plan_of
 from strongroom.operations.backup.quorum import complete_targets, missing_from_quorum
 from strongroom.operations.backup.upload import digest_of
 from strongroom.operations.errors import QuorumNotMet
@@ -68,8 +68,10 @@ def commit(run: Run, step: Step, services: Services) -> Committed:
     policy_pins.check_policy(run, services)
     manifest = build_manifest(run, services)
     content = sign_manifest(manifest, services.signers("control"))
-    held = complete_targets(run.spec, services.store.tally(run.id), len(manifest.containers))
-    placed = {name: _put(policy_pins.check_target(run, name, services), manifest, content) for name in held}
+    complete = complete_targets(run.spec, services.store.tally(run.id), len(manifest.containers))
+    placed = {
+        name: _put(policy_pins.check_target(run, name, services), manifest, content) for name in complete
+    }
     created = [name for name, put in placed.items() if put.created]
     unplaced = {name: put.refusal for name, put in placed.items() if put.refusal is not None}
     written = tuple(name for name in placed if name not in unplaced)
@@ -78,7 +80,7 @@ def commit(run: Run, step: Step, services: Services) -> Committed:
         first = next((f" ({why})" for why in unplaced.values()), "")
         raise QuorumNotMet(f"the manifest could not be placed: {lacking}{first}")
     digest = hashlib.sha256(content).hexdigest()
-    _catalogue(manifest, digest, written, services)
+    _enter_backup(manifest, digest, written, services)
     return Committed(
         manifest=digest,
         targets=written,
@@ -86,11 +88,11 @@ def commit(run: Run, step: Step, services: Services) -> Committed:
         unplaced=unplaced,
         counts=manifest.counts,
         unlocked=lock_replicas(run, manifest, written, services),
-        left_out=_left_out(run, manifest),
+        left_out=_omitted_recipients(run, manifest),
     )
 
 
-def _left_out(run: Run, manifest: Manifest) -> tuple[str, ...]:
+def _omitted_recipients(run: Run, manifest: Manifest) -> tuple[str, ...]:
     """Return the keys that the run names and the manifest does not: their key services were away."""
     sealed_for = {recipient.name for recipient in manifest.recipients}
     return tuple(pin.name for pin in run.spec.recipients if pin.name not in sealed_for)
@@ -100,7 +102,7 @@ def build_manifest(run: Run, services: Services) -> Manifest:
     """Derive the manifest from the run record, checking every capture's receipt."""
     containers = _containers(run, services)
     absent = left_out(run, containers, services)
-    spec, found = run.spec, planned(run)
+    spec, facts = run.spec, plan_of(run)
     return Manifest(
         backup_id=run.id,
         policy=spec.policy,
@@ -108,27 +110,29 @@ def build_manifest(run: Run, services: Services) -> Manifest:
         created_at=rfc3339(run.created_at),
         values=spec.values,
         sealed=spec.sealed,
-        selection=_same(spec.selection, ManifestSelection),
+        selection=_convert(spec.selection, ManifestSelection),
         counts=Counts(
             secrets=sum(entry.secrets for entry in containers),
             versions=sum(entry.versions for entry in containers),
             size=sum(entry.size for entry in containers),
         ),
-        recipients=tuple(_same(pin, ManifestRecipient) for pin in spec.recipients if pin.name not in absent),
-        targets=tuple(_same(pin, ManifestTarget) for pin in spec.targets),
+        recipients=tuple(
+            _convert(pin, ManifestRecipient) for pin in spec.recipients if pin.name not in absent
+        ),
+        targets=tuple(_convert(pin, ManifestTarget) for pin in spec.targets),
         quorum=spec.quorum,
         regions=spec.regions,
         providers=spec.providers,
-        not_contained=found.plan.not_contained,
+        not_contained=facts.plan.not_contained,
         containers=containers,
-        previous=found.previous,
+        previous=facts.previous,
     )
 
 
 T = TypeVar("T")
 
 
-def _same(record: msgspec.Struct, kind: type[T]) -> T:
+def _convert(record: msgspec.Struct, kind: type[T]) -> T:
     """Return the manifest's record of a state record: the same fields, frozen for ever."""
     return msgspec.convert(msgspec.to_builtins(record), kind)
 
@@ -136,8 +140,8 @@ def _same(record: msgspec.Struct, kind: type[T]) -> T:
 def _containers(run: Run, services: Services) -> tuple[ContainerEntry, ...]:
     rows = sorted(services.store.rows(run.id, StepKind.CAPTURE), key=lambda row: row.step.piece)
     signed = [policy_pins.receipt_of(run, row.step.piece, row.result, services) for row in rows]
-    entries = [container_entry(one.receipt, one.signature, one.signer) for one in signed]
-    if len(entries) != planned(run).plan.pieces:
+    entries = [container_entry(receipt.receipt, receipt.signature, receipt.signer) for receipt in signed]
+    if len(entries) != plan_of(run).plan.pieces:
         raise RecordRefused(f"run {run.id} does not record one capture for each piece of its plan")
     return tuple(entries)
 
@@ -183,7 +187,7 @@ def check_containers(target: Target, manifest: Manifest) -> None:
         raise MissingPiece(f"target '{target.name}' lacks {count} of {manifest.backup_id}")
 
 
-def _catalogue(manifest: Manifest, digest: str, written: tuple[str, ...], services: Services) -> None:
+def _enter_backup(manifest: Manifest, digest: str, written: tuple[str, ...], services: Services) -> None:
     replicas = [
         Replica(backup=manifest.backup_id, target=name, good=name in written, verified=None, verified_at=None)
         for name in (target.name for target in manifest.targets)

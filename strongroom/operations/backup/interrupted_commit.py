@@ -19,7 +19,7 @@ from strongroom.operations.services import Services
 from strongroom.state.records import Replica, Run
 
 
-def catalogue(run: Run, shown: Mapping[str, Manifest], services: Services) -> None:
+def enter_backup(run: Run, shown: Mapping[str, Manifest], services: Services) -> None:
     """Enter a run's backup into the catalog if it is in neither, by the manifests that targets show."""
     if not shown or replica_facts(run).manifest is not None or services.store.backup(run.id) is not None:
         return
@@ -32,7 +32,7 @@ def catalogue(run: Run, shown: Mapping[str, Manifest], services: Services) -> No
         Replica(
             backup=run.id,
             target=pin.name,
-            good=shown.get(pin.name) == manifest and _has_all(pin.name, manifest, services),
+            good=shown.get(pin.name) == manifest and _holds_all(pin.name, manifest, services),
             verified=None,
             verified_at=None,
         )
@@ -41,14 +41,14 @@ def catalogue(run: Run, shown: Mapping[str, Manifest], services: Services) -> No
     services.store.put_backup(entry_of(manifest, hashlib.sha256(content).hexdigest()), replicas)
 
 
-def kept(run: Run, services: Services) -> list[str]:
+def targets_with_backup(run: Run, services: Services) -> list[str]:
     """Return the targets on which a run that made no backup by its record has a whole one all the same."""
     if replica_facts(run).manifest is not None:
         return []
-    return sorted(one.target for one in services.store.replicas(run.id) if one.good)
+    return sorted(replica.target for replica in services.store.replicas(run.id) if replica.good)
 
 
-def _has_all(name: str, manifest: Manifest, services: Services) -> bool:
+def _holds_all(name: str, manifest: Manifest, services: Services) -> bool:
     try:
         return not absent_containers(services.target(name), manifest)
     except StrongroomError:

@@ -12,7 +12,7 @@ from strongroom.operations.backup import interrupted_commit, replica_verdicts
 from strongroom.operations.backup.capture import Captured, capture, discard
 from strongroom.operations.backup.commit import Committed, commit, take_back
 from strongroom.operations.backup.facts import pieces_of, replica_facts
-from strongroom.operations.backup.outcome import backup_outcome, fewer_secrets
+from strongroom.operations.backup.outcome import backup_outcome, count_missing_secrets
 from strongroom.operations.backup.plan import Planned, plan
 from strongroom.operations.backup.quorum import (
     complete_targets,
@@ -22,7 +22,7 @@ from strongroom.operations.backup.quorum import (
     with_wake,
 )
 from strongroom.operations.backup.sweep import sweep_earlier, sweep_targets
-from strongroom.operations.backup.upload import Uploaded, leave_stage, upload
+from strongroom.operations.backup.upload import Uploaded, clear_stage, upload
 from strongroom.operations.backup.verify_job import VERIFY, report_when_settled, verifications
 from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.runs.job import Action, Ending, Job, ReportFacts, Result, Where, to_facts
@@ -74,7 +74,7 @@ class BackupJob(Job):
 
     def after_step(self, run: Run, step: Step, services: Services) -> None:
         if step.kind is StepKind.UPLOAD:
-            leave_stage(run, step.piece, services)
+            clear_stage(run, step.piece, services)
 
     def take_back(self, run: Run, step: Step, result: Result, services: Services) -> None:
         match result:
@@ -88,16 +88,18 @@ class BackupJob(Job):
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
         read = replica_verdicts.read_back(run, services)
-        replica_verdicts.record(read, services)
+        replica_verdicts.record_replicas(read, services)
         return sorted(read.good)
 
     def outcome(self, run: Run, services: Services) -> Ending:
         return backup_outcome(run, replica_verdicts.read_back(run, services), services)
 
     def report_facts(self, run: Run, services: Services) -> ReportFacts:
-        fewer = fewer_secrets(run, services)
+        fewer = count_missing_secrets(run, services)
         swept = sweep_earlier(run, services)
-        return ReportFacts(kept=interrupted_commit.kept(run, services), swept=swept, fewer=fewer)
+        return ReportFacts(
+            kept=interrupted_commit.targets_with_backup(run, services), swept=swept, fewer=fewer
+        )
 
     def check_retry(self, run: Run, services: Services) -> None:
         """Refuse to begin a backup anew that was made, which would damage it, or whose file went with its

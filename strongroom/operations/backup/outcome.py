@@ -12,10 +12,10 @@ from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import replica_verdicts
 from strongroom.operations.backup.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.backup.facts import replica_facts
-from strongroom.operations.backup.plan import planned
+from strongroom.operations.backup.plan import plan_of
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.backup.replica_verdicts import ReadBack
-from strongroom.operations.backup.verify import verified
+from strongroom.operations.backup.verify import read_verified
 from strongroom.operations.runs.job import Ending
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, StepKind
@@ -30,7 +30,7 @@ def backup_outcome(run: Run, read: ReadBack, services: Services) -> Ending:
     """
     if lacking := missing_from_quorum(run.spec, (*read.good, *read.kept)):
         return Ending(RunState.FAILED, f"read back, but {lacking}")
-    return _blemished(run, services, _of_backup(run, read, services))
+    return _blemished(run, services, _backup_blemishes(run, read, services))
 
 
 def replica_outcome(run: Run, read: ReadBack, services: Services) -> Ending:
@@ -41,53 +41,53 @@ def replica_outcome(run: Run, read: ReadBack, services: Services) -> Ending:
     if lacking := missing_from_quorum(run.spec, (*read.good, *read.kept)):
         return Ending(RunState.FAILED, f"{VerificationFailed.__name__}: read back, but {lacking}")
     if missing_from_quorum(run.spec, tuple(read.good)):
-        return Ending(RunState.FAILED, replica_verdicts.typed(read))
-    return _blemished(run, services, _of_replicas(run, read, services))
+        return Ending(RunState.FAILED, replica_verdicts.describe_with_code(read))
+    return _blemished(run, services, _replica_blemishes(run, read, services))
 
 
 def _blemished(run: Run, services: Services, blemishes: Iterable[str | None]) -> Ending:
-    if two_keys := _two_name_keys(run, services):
+    if two_keys := _compare_name_keys(run, services):
         return Ending(RunState.FAILED, two_keys)
     blemish = next(filter(None, blemishes), None)
     return Ending(RunState.DEGRADED, blemish) if blemish else Ending(RunState.DONE)
 
 
-def _of_backup(run: Run, read: ReadBack, services: Services) -> Iterator[str | None]:
+def _backup_blemishes(run: Run, read: ReadBack, services: Services) -> Iterator[str | None]:
     """Yield what keeps a good backup from being all that the policy asks for, the worst first."""
-    yield from _lacking(run, read, services)
-    yield _not_sealed_for(run, read, services)
-    yield _short(run, services)
-    yield _half_restored(run)
+    yield from _missing_replicas(run, read, services)
+    yield _describe_omitted_recipients(run, read, services)
+    yield _describe_shortfall(run, services)
+    yield _describe_half_restored(run)
     if read.unread:
-        yield f"whole, but {replica_verdicts.said(read)}"
-    yield from _odd(run, services)
+        yield f"whole, but {replica_verdicts.describe_unread(read)}"
+    yield from _further_blemishes(run, services)
 
 
-def _of_replicas(run: Run, read: ReadBack, services: Services) -> Iterator[str | None]:
-    yield from _lacking(run, read, services)
+def _replica_blemishes(run: Run, read: ReadBack, services: Services) -> Iterator[str | None]:
+    yield from _missing_replicas(run, read, services)
     if read.unread:
-        yield replica_verdicts.said(read)
-    yield from _odd(run, services)
+        yield replica_verdicts.describe_unread(read)
+    yield from _further_blemishes(run, services)
 
 
-def _lacking(run: Run, read: ReadBack, services: Services) -> Iterator[str]:
+def _missing_replicas(run: Run, read: ReadBack, services: Services) -> Iterator[str]:
     if bad := [pin.name for pin in run.spec.targets if pin.name not in read.good | read.kept]:
-        yield f"no good replica on {', '.join(bad)}{_why(run, bad, services)}"
+        yield f"no good replica on {', '.join(bad)}{_explain_missing(run, bad, services)}"
     if unlocked := replica_facts(run).unlocked:
-        yield _said_unlocked(unlocked)
+        yield _describe_unlocked(unlocked)
 
 
-def _odd(run: Run, services: Services) -> Iterator[str]:
-    if aside := said_aside((row.step.target, done.aside) for row, done in verified(run, services)):
+def _further_blemishes(run: Run, services: Services) -> Iterator[str]:
+    if aside := describe_aside((row.step.target, done.aside) for row, done in read_verified(run, services)):
         yield f"whole, but {aside}"
-    if moved := _moved(run, services):
+    if moved := _count_moved(run, services):
         yield f"every replica is good, but the source has {plural(moved, 'secret')} otherwise by now"
 
 
 _PLACING = (StepKind.UPLOAD, StepKind.REPAIR, StepKind.VERIFY)
 
 
-def _why(run: Run, bad: Sequence[str], services: Services) -> str:
+def _explain_missing(run: Run, bad: Sequence[str], services: Services) -> str:
     """Say why the first of these targets has no good replica, as far as this run knows: ``: target ...``."""
     facts = replica_facts(run)
     if bad[0] in facts.away:
@@ -95,12 +95,12 @@ def _why(run: Run, bad: Sequence[str], services: Services) -> str:
     if (why := facts.unplaced.get(bad[0])) is not None:
         return f": {why}"
     rows = (row for kind in _PLACING for row in services.store.rows(run.id, kind))
-    said = (row.error for row in rows if row.step.target == bad[0] and row.error and not row.result)
-    found = next(said, None)
-    return f": {recorded_errors.apart(found)[0]}" if found else ""
+    errors = (row.error for row in rows if row.step.target == bad[0] and row.error and not row.result)
+    error = next(errors, None)
+    return f": {recorded_errors.apart(error)[0]}" if error else ""
 
 
-def _not_sealed_for(run: Run, read: ReadBack, services: Services) -> str | None:
+def _describe_omitted_recipients(run: Run, read: ReadBack, services: Services) -> str | None:
     """Say whom a silent key service left out: by the signed manifest, since a row can be edited."""
     if not run.spec.sealed:
         return None
@@ -108,7 +108,7 @@ def _not_sealed_for(run: Run, read: ReadBack, services: Services) -> str | None:
     for name in (*sorted(read.good), *sorted(read.kept)):
         try:
             content = manifest_bytes(services.target(name), run.id, trusted=trusted)
-            sealed_for = {one.name for one in parse_manifest(content, trusted=trusted).recipients}
+            sealed_for = {recipient.name for recipient in parse_manifest(content, trusted=trusted).recipients}
             break
         except StrongroomError as error:
             why = error.message
@@ -120,14 +120,14 @@ def _not_sealed_for(run: Run, read: ReadBack, services: Services) -> str | None:
     return f"whole, but not sealed for {who}, which did not answer; 'strongroom rotate' adds that"
 
 
-def _said_unlocked(unlocked: Mapping[str, str]) -> str:
+def _describe_unlocked(unlocked: Mapping[str, str]) -> str:
     """Say where a whole backup could be removed before its time."""
     return "whole, but not locked: " + "; ".join(f"target '{name}': {why}" for name, why in unlocked.items())
 
 
-def _half_restored(run: Run) -> str | None:
+def _describe_half_restored(run: Run) -> str | None:
     """Say if the source holds secrets that a restore began to write: the backup has half of each."""
-    count = planned(run).plan.unfinished
+    count = plan_of(run).plan.unfinished
     if not count:
         return None
     return (
@@ -137,33 +137,33 @@ def _half_restored(run: Run) -> str | None:
     )
 
 
-def _short(run: Run, services: Services) -> str | None:
+def _describe_shortfall(run: Run, services: Services) -> str | None:
     """Say if a backup holds much less than was expected: a source that answers with too little
     looks just like one from which much was deleted (invariant 7)."""
-    if not (fewer := fewer_secrets(run, services)):
+    if not (fewer := count_missing_secrets(run, services)):
         return None
-    held = _secrets_in(run)
-    expected = held + fewer
-    if held >= FLOOR * expected:
+    secrets = _count_secrets(run)
+    expected = secrets + fewer
+    if secrets >= FLOOR * expected:
         return None
-    holds = plural(held, "secret")
+    holds = plural(secrets, "secret")
     return f"whole, but it holds {holds} where {expected:,} were expected; look at the source"
 
 
-def fewer_secrets(run: Run, services: Services) -> int:
+def count_missing_secrets(run: Run, services: Services) -> int:
     """Return how many secrets a backup lacks of those that were listed, or that earlier ones have."""
     if replica_facts(run).counts is None:
         return 0
-    expected = max(planned(run).plan.secrets, _held_before(run, services))
-    return max(0, expected - _secrets_in(run))
+    expected = max(plan_of(run).plan.secrets, _most_secrets_before(run, services))
+    return max(0, expected - _count_secrets(run))
 
 
-def _secrets_in(run: Run) -> int:
+def _count_secrets(run: Run) -> int:
     counts = replica_facts(run).counts
     return 0 if counts is None else counts.secrets
 
 
-def _held_before(run: Run, services: Services) -> int:
+def _most_secrets_before(run: Run, services: Services) -> int:
     """Return the most that any of the policy's backups of late holds; a command has none before it."""
     if run.spec.policy.startswith("("):
         return 0
@@ -171,7 +171,7 @@ def _held_before(run: Run, services: Services) -> int:
     return services.store.most_secrets(run.spec.policy, since=since, besides=run.id)
 
 
-def said_aside(found: Iterable[tuple[str, Iterable[str]]]) -> str | None:
+def describe_aside(found: Iterable[tuple[str, Iterable[str]]]) -> str | None:
     """Say what lies beside the backup and does not count, by target."""
     by_target: dict[str, dict[str, None]] = {}
     for target, names in found:
@@ -185,16 +185,16 @@ def said_aside(found: Iterable[tuple[str, Iterable[str]]]) -> str | None:
     return f"something beside it does not count ({where})"
 
 
-def _two_name_keys(run: Run, services: Services) -> str:
+def _compare_name_keys(run: Run, services: Services) -> str:
     """Say that containers were opened which hash names under different keys: a name could be in two of them.
 
     Each step reads one container, so only here are they compared (FORMAT.md, 13.7).
     """
-    keys = {done.name_key for _, done in verified(run, services) if done.name_key}
+    keys = {done.name_key for _, done in read_verified(run, services) if done.name_key}
     return "Tampered: its containers have different keys for names" if len(keys) > 1 else ""
 
 
-def _moved(run: Run, services: Services) -> int:
+def _count_moved(run: Run, services: Services) -> int:
     """Count secrets that the source has otherwise by now, as the first good replica shows."""
     first = run.spec.targets[0].name
-    return sum(done.moved for row, done in verified(run, services) if row.step.target == first)
+    return sum(done.moved for row, done in read_verified(run, services) if row.step.target == first)

@@ -59,10 +59,10 @@ def plan(run: Run, step: Step, services: Services) -> Planned:
     spec = run.spec
     source = services.source(spec.source)
     check_homes(spec, source, services)
-    spilled, name_key = _spill(run, source, spec.selection, services)
-    _refuse_nothing(source, spec.selection, spilled.secrets)
+    spilled, name_key = _spill_names(run, source, spec.selection, services)
+    _refuse_empty(source, spec.selection, spilled.secrets)
     plan = Plan(
-        pieces=_pieces(spilled, spec.container_bytes),
+        pieces=_count_pieces(spilled, spec.container_bytes),
         secrets=spilled.secrets,
         size=spilled.size,
         chunks=spilled.chunks,
@@ -70,16 +70,16 @@ def plan(run: Run, step: Step, services: Services) -> Planned:
         not_contained=source.not_contained() if isinstance(source, Partial) else (),
         unfinished=source.unfinished() if isinstance(source, HalfRestored) else 0,
     )
-    return Planned(plan=plan, previous=_previous(spec, services))
+    return Planned(plan=plan, previous=_previous_manifest(spec, services))
 
 
-def _pieces(spilled: name_list.Spilled, container_bytes: int) -> int:
+def _count_pieces(spilled: name_list.Spilled, container_bytes: int) -> int:
     by_size = -(-spilled.size // container_bytes)
     by_count = -(-spilled.secrets // PIECE_SECRETS)
     return min(max(1, by_size, by_count), spilled.secrets, MAX_PIECES)
 
 
-def planned(run: Run) -> Planned:
+def plan_of(run: Run) -> Planned:
     """Return what the plan of a run found."""
     return read_facts(run, Planned)
 
@@ -90,7 +90,7 @@ def open_name_key(run: Run, plan: Plan, services: Services) -> bytes:
     return cobblestone.open_(services.work_key, sealed, context=_context(run.id))
 
 
-def _previous(spec: Spec, services: Services) -> str | None:
+def _previous_manifest(spec: Spec, services: Services) -> str | None:
     """Return the digest of the policy's manifest before this one: a chain shows a gap.
 
     The catalog only says which backup that is. Its rows can be edited, so the digest is that of a signed
@@ -107,19 +107,19 @@ def _previous(spec: Spec, services: Services) -> str | None:
     return None
 
 
-def _spill(
+def _spill_names(
     run: Run, source: Source, selection: Selection, services: Services
 ) -> tuple[name_list.Spilled, bytes]:
     """Spill the names, and return the key that they were hashed with."""
     for listing in (services.listing(source, selection), Here(source, selection)):
         with suppress(ListingLost):
-            found = name_list.spill(services.stage, run.id, listing, work_key=services.work_key)
-            return found, listing.name_key
+            spilled = name_list.spill(services.stage, run.id, listing, work_key=services.work_key)
+            return spilled, listing.name_key
     raise AssertionError("a listing made here is not lost")
 
 
-def _refuse_nothing(source: Source, selection: Selection, found: int) -> None:
-    if found:
+def _refuse_empty(source: Source, selection: Selection, secrets: int) -> None:
+    if secrets:
         return
     if next(source.list(), None) is None:
         raise EmptySource(f"source '{source.name}' holds no secret")

@@ -27,12 +27,12 @@ def missing_from_quorum(spec: Spec, held: tuple[str, ...]) -> str | None:
     A target in the source's own failure domain never counts: it is lost with the source.
     """
     counting = [pin for pin in spec.targets if pin.name in held and pin.counts]
-    found = {
+    counts = {
         "target": (len(counting), spec.quorum),
         "region": (len({pin.region for pin in counting}), spec.regions),
         "provider": (len({pin.provider for pin in counting}), spec.providers),
     }
-    for what, (have, demanded) in found.items():
+    for what, (have, demanded) in counts.items():
         if have < demanded:
             of = f"{have} of the {plural(demanded, what)} that the policy demands"
             return f"{of} {verb(have, 'hold')} the whole backup"

@@ -74,7 +74,7 @@ prepare(ToVerify, ToRepair, Repaired, Published)
 
 def list_to_verify(run: Run, step: Step, services: Services) -> ToVerify:
     """Find the backup's manifest, and which targets hold it. The next steps compare the digests."""
-    digest, manifest = _decided_manifest(run, services)
+    digest, manifest = _find_manifest(run, services)
     present: list[str] = []
     unread: dict[str, str] = {}
     for pin in run.spec.targets:
@@ -86,39 +86,39 @@ def list_to_verify(run: Run, step: Step, services: Services) -> ToVerify:
             continue
         except StrongroomError as error:
             unread[pin.name] = f"{error.code}: {recorded_errors.error_text(error)}"
-    return ToVerify(plan=_pieces(manifest), manifest=digest, present=tuple(present), unread=unread)
+    return ToVerify(plan=_count_pieces(manifest), manifest=digest, present=tuple(present), unread=unread)
 
 
 def list_to_repair(run: Run, step: Step, services: Services) -> ToRepair:
     """Find the backup's manifest, and by digest what each target lacks of it."""
-    digest, manifest = _decided_manifest(run, services)
-    held = _held(run, services)
-    doubted = [pin.name for pin in run.spec.targets if pin.name not in held]
+    digest, manifest = _find_manifest(run, services)
+    good = _good_on_record(run, services)
+    doubted = [pin.name for pin in run.spec.targets if pin.name not in good]
     away = tuple(name for name in doubted if not _answers(services.target(name), manifest.backup_id))
     answering = [name for name in doubted if name not in away]
     unlocked = run.spec.backup in left_unlocked(services.store)
     return ToRepair(
-        plan=_pieces(manifest),
+        plan=_count_pieces(manifest),
         manifest=digest,
-        held=held,
+        held=good,
         away=away,
-        lacking=_lacking(answering, manifest, services),
+        lacking=_missing_containers(answering, manifest, services),
         idle=not answering and not unlocked,
     )
 
 
-def _pieces(manifest: Manifest) -> PlannedPieces:
+def _count_pieces(manifest: Manifest) -> PlannedPieces:
     return PlannedPieces(pieces=len(manifest.containers))
 
 
-def _decided_manifest(run: Run, services: Services) -> tuple[str, Manifest]:
+def _find_manifest(run: Run, services: Services) -> tuple[str, Manifest]:
     """Return the manifest on record with its digest; without a catalog, the first validly signed one."""
-    manifests, refusals = _manifests(run, services)
-    digest = _decided(run, manifests, refusals, services)
+    manifests, refusals = _read_manifests(run, services)
+    digest = _choose_digest(run, manifests, refusals, services)
     return digest, parse_manifest(manifests[digest], trusted=services.signer_fingerprints)
 
 
-def _held(run: Run, services: Services) -> tuple[str, ...]:
+def _good_on_record(run: Run, services: Services) -> tuple[str, ...]:
     """Return the replicas that are good on record, if that is to count."""
     if run.spec.options != BY_RECORD:
         return ()
@@ -137,13 +137,13 @@ def _answers(target: Target, backup: str) -> bool:
 def repair(run: Run, step: Step, services: Services) -> Repaired:
     """Copy one container to one target from another that has it whole.
 
-    One that does not answer is passed over, and only if none has it whole is that an error:
-    the one that may pass, if there is one.
+    A target that does not answer is passed over. It is an error only if no target has the container whole:
+    then the error of one that may answer later, if there is one.
     """
     target = policy_pins.check_target(run, step.target, services)
     target.stat(manifest_name(run.spec.backup))  # one that is away costs no reading of the others
     refusals: list[StrongroomError] = []
-    for other in _others(run, step.target, services):
+    for other in _other_targets(run, step.target, services):
         try:
             ref = recorded_manifest(run, other, services).containers[step.piece]
             name = container_name(run.spec.backup, ref.sha256)
@@ -166,7 +166,7 @@ def publish(run: Run, step: Step, services: Services) -> Published:
     policy_pins.check_time(run)
     facts = read_facts(run, ToRepair)
     digest = facts.manifest
-    content = _manifests(run, services)[0][digest]
+    content = _read_manifests(run, services)[0][digest]
     _carry_envelopes(run, content, services)
     manifest = parse_manifest(content, trusted=services.signer_fingerprints)
     rows = services.store.rows(run.id, StepKind.REPAIR)
@@ -175,7 +175,7 @@ def publish(run: Run, step: Step, services: Services) -> Published:
     missed = {row.step.target for row in rows if row.state is not StepState.DONE}
     missed |= set(facts.away)
     whole = [pin.name for pin in run.spec.targets if pin.name not in missed]
-    refusals = {name: _publish(services.target(name), manifest, content, digest) for name in whole}
+    refusals = {name: _place_manifest(services.target(name), manifest, content, digest) for name in whole}
     written = [name for name, why in refusals.items() if why is None]
     return Published(
         targets=tuple(written),
@@ -191,7 +191,7 @@ def _carry_envelopes(run: Run, content: bytes, services: Services) -> None:
     bring_up(targets, wrapping_keys(manifest), trusted=trusted)
 
 
-def _publish(target: Target, manifest: Manifest, content: bytes, digest: str) -> str | None:
+def _place_manifest(target: Target, manifest: Manifest, content: bytes, digest: str) -> str | None:
     """Place the manifest; say why it could not be, if so."""
     name = manifest_name(manifest.backup_id)
     try:
@@ -202,9 +202,9 @@ def _publish(target: Target, manifest: Manifest, content: bytes, digest: str) ->
     return None
 
 
-def _manifests(run: Run, services: Services) -> tuple[dict[str, bytes], dict[str, StrongroomError]]:
+def _read_manifests(run: Run, services: Services) -> tuple[dict[str, bytes], dict[str, StrongroomError]]:
     """Return the validly signed manifests by their digests, and why a target gave none."""
-    found: dict[str, bytes] = {}
+    manifests: dict[str, bytes] = {}
     refusals: dict[str, StrongroomError] = {}
     for pin in run.spec.targets:
         try:
@@ -214,11 +214,11 @@ def _manifests(run: Run, services: Services) -> tuple[dict[str, bytes], dict[str
         except StrongroomError as error:
             refusals[pin.name] = error
         else:
-            found.setdefault(hashlib.sha256(content).hexdigest(), content)
-    return found, refusals
+            manifests.setdefault(hashlib.sha256(content).hexdigest(), content)
+    return manifests, refusals
 
 
-def _decided(
+def _choose_digest(
     run: Run, manifests: dict[str, bytes], refusals: dict[str, StrongroomError], services: Services
 ) -> str:
     entry = services.store.backup(run.spec.backup)
@@ -226,35 +226,38 @@ def _decided(
         return entry.manifest_sha256
     if entry is None and manifests:
         return next(iter(manifests))
-    raise _nowhere(run, refusals)
+    raise _explain_no_manifest(run, refusals)
 
 
-def _nowhere(run: Run, refusals: dict[str, StrongroomError]) -> StrongroomError:
-    """Return why there is no manifest to go by: none is whole, or who may have it could not be asked."""
+def _explain_no_manifest(run: Run, refusals: dict[str, StrongroomError]) -> StrongroomError:
+    """Return why there is no manifest: none is whole, or a target that may have it did not answer."""
     what = f"the manifest of {run.spec.backup}"
     away = {name: error for name, error in refusals.items() if not isinstance(error, (FormatError, *DAMAGE))}
     if not away:
-        # Of copies that are there and do not count the class says more than that it is missing.
-        there = next((one for one in refusals.values() if not isinstance(one, MissingPiece)), None)
-        kind = type(there) if there is not None else MissingPiece
-        return kind(f"no target has {what} whole and validly signed{f': {there.message}' if there else ''}")
+        # If copies are there and do not count, their error says more than that the manifest is missing.
+        unsound = next((error for error in refusals.values() if not isinstance(error, MissingPiece)), None)
+        kind = MissingPiece if unsound is None else type(unsound)
+        detail = "" if unsound is None else f": {unsound.message}"
+        return kind(f"no target has {what} whole and validly signed{detail}")
     first = next((error for error in away.values() if error.transient), next(iter(away.values())))
-    said = f"no target could be asked for {what}"
+    message = f"no target could be asked for {what}"
     if len(away) < len(run.spec.targets):
-        said = f"no target that could be asked has {what} whole and validly signed; the others may"
-    return type(first)(f"{said} ({', '.join(away)}: {first.message})", hint=first.hint)
+        message = f"no target that could be asked has {what} whole and validly signed; the others may"
+    return type(first)(f"{message} ({', '.join(away)}: {first.message})", hint=first.hint)
 
 
-def _lacking(names: Sequence[str], manifest: Manifest, services: Services) -> tuple[tuple[str, int], ...]:
+def _missing_containers(
+    names: Sequence[str], manifest: Manifest, services: Services
+) -> tuple[tuple[str, int], ...]:
     return tuple(
         (name, ref.piece)
         for name in names
         for ref in manifest.containers
-        if not _whole(services.target(name), manifest.backup_id, ref)
+        if not _is_whole(services.target(name), manifest.backup_id, ref)
     )
 
 
-def _whole(target: Target, backup: str, ref: ContainerEntry) -> bool:
+def _is_whole(target: Target, backup: str, ref: ContainerEntry) -> bool:
     name = container_name(backup, ref.sha256)
     try:
         return whole_copy(target, name, sha256=bytes.fromhex(ref.sha256), most=ref.size) is not None
@@ -262,5 +265,5 @@ def _whole(target: Target, backup: str, ref: ContainerEntry) -> bool:
         return False
 
 
-def _others(run: Run, name: str, services: Services) -> Iterator[Target]:
+def _other_targets(run: Run, name: str, services: Services) -> Iterator[Target]:
     return (services.target(pin.name) for pin in run.spec.targets if pin.name != name)

@@ -1,8 +1,8 @@
-"""What reading back told of each replica: that it is good, that it is bad, or nothing.
+"""What a run learned of each replica by reading it back: it is good, it is bad, or nothing is known.
 
-Only bytes that are wrong or missing make a replica bad. A target that was not reached, a source that did
-not answer and a host without a key tell nothing of it: it stays what it was known to be. Held bad, whole
-replicas would be called lost, and be repaired for ever.
+Only bytes that are wrong or missing make a replica bad. If a target or the source does not answer, or the
+host has no key, the status of the replica does not change. Otherwise whole replicas would be called lost, and
+each repair would copy them again.
 """
 
 from __future__ import annotations
@@ -28,23 +28,25 @@ _ENDED = "the run ended before it was read back"
 
 class ReadBack(Struct, frozen=True, kw_only=True):
     """The targets whose replica was read back whole, and why others could not be, as it is recorded.
-    ``kept`` are those of the latter that are still known to be good. ``replicas`` is what the catalog
-    is to know from now on."""
+    ``kept`` are those of the latter that are still known to be good. ``changed`` is what the catalog is to
+    know from now on."""
 
     good: frozenset[str] = frozenset()
     unread: Mapping[str, str] = {}
     kept: frozenset[str] = frozenset()
-    replicas: tuple[Replica, ...] = ()
+    changed: tuple[Replica, ...] = ()
 
 
-def record(read: ReadBack, services: Services) -> None:
+def record_replicas(read: ReadBack, services: Services) -> None:
     """Write into the catalog what was read back from each target."""
-    for replica in read.replicas:
+    for replica in read.changed:
         services.store.set_replica(replica)
 
 
 def read_back(run: Run, services: Services, *, enter_unread: bool = False) -> ReadBack:
-    """Return what a run's steps read back from each target. Asked again after :func:`record`, it is the same.
+    """Return what a run's steps read back from each target.
+
+    It is the same when asked again after :func:`record_replicas`.
 
     Args:
         enter_unread: whether to enter a replica as bad that was not read and that the catalog does not know.
@@ -53,23 +55,22 @@ def read_back(run: Run, services: Services, *, enter_unread: bool = False) -> Re
     if facts.manifest is None:
         return ReadBack()
     rows = services.store.rows(run.id, StepKind.VERIFY)
-    known = {replica.target: replica for replica in services.store.replicas(run.spec.backup or run.id)}
-    held = set(facts.held)  # not looked at: what is known of them stays
-    good, unread, kept = set(held), dict[str, str](), set[str]()
-    replicas: list[Replica] = []
-    for name in [pin.name for pin in run.spec.targets if pin.name not in held]:
+    replicas = {replica.target: replica for replica in services.store.replicas(run.spec.backup or run.id)}
+    good, unread, kept = set(facts.held), dict[str, str](), set[str]()
+    changed: list[Replica] = []
+    for name in [pin.name for pin in run.spec.targets if pin.name not in facts.held]:
         own = [row for row in rows if row.step.target == name]
-        if (why := _unread(facts, name, own)) is not None:
+        if (why := _explain_unread(facts, name, own)) is not None:
             unread[name] = why
-        if why is None or (enter_unread and name not in known):
-            known[name] = _kept(facts, known.get(name), _judged(run, name, own))
-            replicas.append(known[name])
-        if name in known and known[name].good:
+        if why is None or (enter_unread and name not in replicas):
+            replicas[name] = _keep_depth(facts, replicas.get(name), _judge_replica(run, name, own))
+            changed.append(replicas[name])
+        if name in replicas and replicas[name].good:
             (kept if why else good).add(name)
-    return ReadBack(good=frozenset(good), unread=unread, kept=frozenset(kept), replicas=tuple(replicas))
+    return ReadBack(good=frozenset(good), unread=unread, kept=frozenset(kept), changed=tuple(changed))
 
 
-def _judged(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
+def _judge_replica(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
     done = [row for row in rows if row.state is StepState.DONE]
     whole = len(done) == pieces_of(run)
     depths = (read_result(run, row.step, row.result, Verified).depth for row in done)
@@ -83,11 +84,12 @@ def _judged(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
     )
 
 
-def _kept(facts: ReplicaFacts, before: Replica | None, now: Replica) -> Replica:
-    """Keep the depth that a replica was once verified to, as far as its bytes are the same.
+def _keep_depth(facts: ReplicaFacts, before: Replica | None, now: Replica) -> Replica:
+    """Keep the depth that a replica was once verified to, if its bytes are still the same.
 
-    Its containers lie under their digests, so whoever compared the digests knows that they are; whoever
-    only looked at the sizes does not, and leaves the date as it was. What a repair put there was not opened.
+    Containers are named by their digests, so a verification that compared digests knows that they are. One
+    that compared sizes does not, and the date does not change. A container that a repair put there was not
+    opened.
     """
     if before is None or before.verified is None or now.verified is None or not (before.good and now.good):
         return now
@@ -100,17 +102,17 @@ def _kept(facts: ReplicaFacts, before: Replica | None, now: Replica) -> Replica:
     return structs.replace(now, verified=once, verified_at=at)
 
 
-def _unread(facts: ReplicaFacts, target: str, rows: Sequence[StepRow]) -> str | None:
+def _explain_unread(facts: ReplicaFacts, target: str, rows: Sequence[StepRow]) -> str | None:
     """Say why nothing became known of a replica; ``None`` if something did."""
     if not rows:
-        return _not_asked(facts, target)
+        return _explain_not_asked(facts, target)
     missed = [row.error or _ENDED for row in rows if row.state is not StepState.DONE]
     if any(recorded_errors.code_of(error) in _DAMAGE for error in missed):
         return None
     return missed[0] if missed else None
 
 
-def _not_asked(facts: ReplicaFacts, target: str) -> str | None:
+def _explain_not_asked(facts: ReplicaFacts, target: str) -> str | None:
     """Say why a replica was not even begun to be read; ``None`` if it was missing or could not be placed."""
     if target in facts.away:
         return f"TargetUnavailable: target '{target}' does not answer"
@@ -120,14 +122,14 @@ def _not_asked(facts: ReplicaFacts, target: str) -> str | None:
     return _ENDED if facts.ending is not None and not lacks else None
 
 
-def said(read: ReadBack) -> str:
+def describe_unread(read: ReadBack) -> str:
     """Say what was not verified and why, by the first reason: ``not verified on x: ...``."""
     happened, to_do = recorded_errors.apart(next(iter(read.unread.values())))
     reason = happened.removeprefix(f"{recorded_errors.code_of(happened)}: ")
     return recorded_errors.joined(f"not verified on {', '.join(sorted(read.unread))}: {reason}", to_do)
 
 
-def typed(read: ReadBack) -> str:
+def describe_with_code(read: ReadBack) -> str:
     """Return the same as a run records an error: with the code of the first reason, if it has one."""
     code = recorded_errors.code_of(next(iter(read.unread.values())))
-    return f"{code}: {said(read)}" if code else said(read)
+    return f"{code}: {describe_unread(read)}" if code else describe_unread(read)

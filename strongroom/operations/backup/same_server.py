@@ -29,16 +29,16 @@ def check_homes(spec: Spec, source: Source, services: Services) -> None:
 
     A server that does not answer is not compared. Raises ConfigError.
     """
-    found = {_home(source): f"source '{spec.source}'"}
+    servers = {_home(source): f"source '{spec.source}'"}
     for pin in spec.targets:
         home = _home(bare(services.target(pin.name))) if pin.counts else ""
-        if home and home in found:
+        if home and home in servers:
             raise ConfigError(
-                f"target '{pin.name}' and {found[home]} are one Vault server under two addresses:"
+                f"target '{pin.name}' and {servers[home]} are one Vault server under two addresses:"
                 " they are lost together",
                 hint="Give both the same entry under [vaults], or the target another server.",
             )
-        found[home] = f"target '{pin.name}'"
+        servers[home] = f"target '{pin.name}'"
 
 
 def _home(place: object) -> str:

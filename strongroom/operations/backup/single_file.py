@@ -63,20 +63,20 @@ def backup_to_file(
     _refuse_unrecordable(path)
     sweep_abandoned(services)
     with BundleWriter(path, replace=replace_existing) as bundle:
-        spec = _spec(bundle, source, recipients, selection, values=values)
+        spec = _make_spec(bundle, source, recipients, selection, values=values)
         pinned = Pinned(spec=spec, recipients=tuple(recipients))
         own = replace(
             services,
             targets={TARGET: bundle},
             sources={source.name: source},
             pinned=lambda policy: pinned,
-            listing=_first(ahead),
+            listing=_list_ahead(ahead),
         )
         if sealed is not None:
             sealed()
         # What a key takes long for, or asks a person for: once, here, and not in each forked process.
         WrappingKey.create(recipients)
-        run = _drive(own, spec, watch)
+        run = _drive_run(own, spec, watch)
         manifest = read_manifest(bundle, run.id, trusted=services.signer_fingerprints)
         bundle.close(commit=True)
     return manifest
@@ -87,17 +87,19 @@ def _refuse_unrecordable(path: Path) -> None:
     try:
         os.fspath(path.absolute()).encode()
     except UnicodeEncodeError:
-        words = f"The path '{spelled_out(str(path.absolute()))}' is no UTF-8, so it cannot be put on record."
-        raise UsageError(words, hint="Write the backup under another path, then move it there.") from None
+        message = (
+            f"The path '{spelled_out(str(path.absolute()))}' is no UTF-8, so it cannot be put on record."
+        )
+        raise UsageError(message, hint="Write the backup under another path, then move it there.") from None
 
 
-def _first(ahead: Listing | None) -> List:
+def _list_ahead(ahead: Listing | None) -> List:
     """Return how to list: what was made ahead serves one plan, another attempt lists anew."""
     ready = [ahead] if ahead is not None else []
     return lambda source, selection: ready.pop() if ready else Here(source, selection)
 
 
-def _drive(services: Services, spec: Spec, watch: Watch | None) -> Run:
+def _drive_run(services: Services, spec: Spec, watch: Watch | None) -> Run:
     run_id, tickets = submit(services, spec)
     try:
         # The file is open in this process only, and written by one at a time.
@@ -106,7 +108,7 @@ def _drive(services: Services, spec: Spec, watch: Watch | None) -> Run:
         services.store.cancel(run_id, error="interrupted")
         end(run_id, services)
         raise
-    if run.state is RunState.FAILED and (refused := _refused(run, services)):
+    if run.state is RunState.FAILED and (refused := _upload_error(run, services)):
         raise refused
     return require_done(run)
 
@@ -117,13 +119,13 @@ def sweep_abandoned(services: Services) -> None:
     A step that somebody else took up of it has to lose its lease first: then the next backup does it.
     """
     for run in services.store.runs():
-        if run.spec.policy == COMMAND and not run.state.final and not _written(run):
+        if run.spec.policy == COMMAND and not run.state.final and not _is_being_written(run):
             services.store.cancel(run.id, error=GONE)
             for ticket in take_up(run.id, services):
                 perform(ticket, services)
 
 
-def _written(run: Run) -> bool:
+def _is_being_written(run: Run) -> bool:
     """Tell whether a run's file is still being written; remove what a dead writer left of it."""
     files = [file for pin in run.spec.targets for file in provisional_files(Path(pin.address))]
     living = [is_being_written(file) for file in files]
@@ -133,7 +135,7 @@ def _written(run: Run) -> bool:
     return any(living)
 
 
-def _refused(run: Run, services: Services) -> StrongroomError | None:
+def _upload_error(run: Run, services: Services) -> StrongroomError | None:
     """Return why the file could not be written: what one file lacks is no quorum."""
     rows = services.store.rows(run.id, StepKind.UPLOAD)
     return next(
@@ -152,7 +154,7 @@ def require_done(run: Run) -> Run:
             raise recorded_errors.parse_error(run.error) or RunFailed(f"run {run.id} failed: {run.error}")
 
 
-def _spec(
+def _make_spec(
     bundle: BundleWriter,
     source: Source,
     recipients: Sequence[Recipient],

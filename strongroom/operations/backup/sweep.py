@@ -45,18 +45,18 @@ class Look(Struct, frozen=True, kw_only=True):
 
 def sweep_targets(run: Run, services: Services) -> dict[str, str]:
     """Remove what a backup's run left on its targets; say which still hold some of it, or may, and why."""
-    looks = {name: _look(name, run, services) for name in targets_of(run, services)}
+    looks = {name: _find_manifest(name, run, services) for name in targets_of(run, services)}
     for name, look in looks.items():
         if look.away is None:  # what is not whole yet belongs to no backup
-            _failure(partial(services.target(name).abort_incomplete, containers_prefix(run.id)))
+            _reason_if_failed(partial(services.target(name).abort_incomplete, containers_prefix(run.id)))
     signed = {name: look.manifest for name, look in looks.items() if look.manifest}
-    interrupted_commit.catalogue(run, signed, services)
+    interrupted_commit.enter_backup(run, signed, services)
     if away := {name: look.away for name, look in looks.items() if look.away is not None}:
         return away
     if replica_facts(run).manifest is not None and not signed:
         return dict.fromkeys(looks, "the run made a backup, and no target shows its manifest")
-    keep = frozenset(_names(run.id, signed.values()))
-    left = {name: _left(services.target(name), run.id, look, keep) for name, look in looks.items()}
+    keep = frozenset(_named_containers(run.id, signed.values()))
+    left = {name: _sweep_target(services.target(name), run.id, look, keep) for name, look in looks.items()}
     return {name: why for name, why in left.items() if why is not None}
 
 
@@ -67,10 +67,10 @@ def targets_of(run: Run, services: Services) -> list[str]:
     more is not asked: nothing could be removed from it either.
     """
     named = [pin.name for pin in run.spec.targets if pin.name in services.targets]
-    return list(dict.fromkeys((*named, *_own(run, services))))
+    return list(dict.fromkeys((*named, *_policy_targets(run, services))))
 
 
-def _own(run: Run, services: Services) -> Iterable[str]:
+def _policy_targets(run: Run, services: Services) -> Iterable[str]:
     try:
         return [pin.name for pin in services.pinned(run.spec.policy).spec.targets]
     except (
@@ -87,15 +87,15 @@ backup, each costs requests to those that answer, and a report must end."""
 def sweep_earlier(run: Run, services: Services) -> list[str]:
     """Sweep again after earlier runs of this policy that had to leave something: under a lock that has
     ended by now, or while a target did not answer. Return those that leave nothing now."""
-    over: list[str] = []
-    for one in services.store.leaving(run.spec.policy, limit=EARLIER):
-        if not sweep_targets(one, services) and sweep_stage(one, services):
-            services.store.swept(one.id)
-            over.append(one.id)
-    return over
+    clean: list[str] = []
+    for earlier in services.store.leaving(run.spec.policy, limit=EARLIER):
+        if not sweep_targets(earlier, services) and sweep_stage(earlier, services):
+            services.store.swept(earlier.id)
+            clean.append(earlier.id)
+    return clean
 
 
-def _look(place: str, run: Run, services: Services) -> Look:
+def _find_manifest(place: str, run: Run, services: Services) -> Look:
     """Look for a run's manifest on one target."""
     # One whose signer is distrusted by now still keeps what it names: doubt removes nothing.
     trusted = ever_trusted(services.signer_fingerprints)
@@ -112,15 +112,15 @@ def _look(place: str, run: Run, services: Services) -> Look:
         return Look(away=error.message)
 
 
-def _names(backup: str, manifests: Iterable[Manifest]) -> Iterable[str]:
-    return (container_name(backup, entry.sha256) for one in manifests for entry in one.containers)
+def _named_containers(backup: str, manifests: Iterable[Manifest]) -> Iterable[str]:
+    return (container_name(backup, entry.sha256) for manifest in manifests for entry in manifest.containers)
 
 
-def _left(target: Target, backup: str, look: Look, keep: frozenset[str]) -> str | None:
+def _sweep_target(target: Target, backup: str, look: Look, keep: frozenset[str]) -> str | None:
     """Remove from one target what is not kept; say why something stays, if so."""
     if look.unclear is not None:
         return f"a manifest that cannot be believed keeps it: {look.unclear}"
-    return _failure(partial(_remove, target, backup, look, keep))
+    return _reason_if_failed(partial(_remove, target, backup, look, keep))
 
 
 def _remove(target: Target, backup: str, look: Look, keep: frozenset[str]) -> None:
@@ -138,7 +138,7 @@ def _remove(target: Target, backup: str, look: Look, keep: frozenset[str]) -> No
             target.delete(name)
 
 
-def _failure(work: Callable[[], object]) -> str | None:
+def _reason_if_failed(work: Callable[[], object]) -> str | None:
     try:
         work()
     except StrongroomError as error:

@@ -100,7 +100,7 @@ def digest_of(target: Target, name: str, *, size: int) -> str:
     return digest.hexdigest()
 
 
-def leave_stage(run: Run, piece: int, services: Services) -> None:
+def clear_stage(run: Run, piece: int, services: Services) -> None:
     """Delete a piece from the stage once nothing will be uploaded from it any more.
 
     Best effort: whatever a crash leaves here, the run's report sweeps.

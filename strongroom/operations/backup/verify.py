@@ -87,7 +87,7 @@ def verify(run: Run, step: Step, services: Services) -> Verified:
     )
 
 
-def verified(run: Run, services: Services) -> list[tuple[StepRow, Verified]]:
+def read_verified(run: Run, services: Services) -> list[tuple[StepRow, Verified]]:
     """Return the containers of a run that were read back whole, with their rows."""
     rows = services.store.rows(run.id, StepKind.VERIFY)
     return [(row, read_result(run, row.step, row.result, Verified)) for row in rows if row.result]
@@ -108,14 +108,14 @@ def check_envelope(
     """
     if not manifest.sealed:
         return ()
-    others = [services.target(name) for name in _reached(run, services) if name != target.name]
+    others = [services.target(name) for name in _reached_targets(run, services) if name != target.name]
     trusted = services.signer_fingerprints
     newest = Newest(target, trusted=trusted, known=Elsewhere(others, trusted=trusted))
     newest.of(ref.wrapping_key)
-    return tuple(f"{one.name} ({one.code})" for one in newest.aside)
+    return tuple(f"{copy.name} ({copy.code})" for copy in newest.aside)
 
 
-def _reached(run: Run, services: Services) -> list[str]:
+def _reached_targets(run: Run, services: Services) -> list[str]:
     tally = services.store.tally(run.id)
     names = [pin.name for pin in run.spec.targets]
     return [name for name in names if not tally.of(StepKind.UPLOAD, target=name, states=(StepState.MISSED,))]
@@ -128,13 +128,13 @@ def recorded_manifest(run: Run, target: Target, services: Services) -> Manifest:
     if expected is None:
         return read_manifest(target, backup, trusted=services.signer_fingerprints)
     name = manifest_name(backup)
-    found = whole_copy(target, name, sha256=bytes.fromhex(expected))
-    if found is None and not copies(target, name):
+    copy = whole_copy(target, name, sha256=bytes.fromhex(expected))
+    if copy is None and not copies(target, name):
         raise MissingPiece(f"target '{target.name}' lacks the manifest of {backup}")
-    if found is None:
+    if copy is None:
         raise Tampered(f"target '{target.name}' holds another manifest of {backup} than was recorded")
     return parse_manifest(
-        b"".join(target.read(found, length=MOST_BYTES)), trusted=services.signer_fingerprints
+        b"".join(target.read(copy, length=MOST_BYTES)), trusted=services.signer_fingerprints
     )
 
 
@@ -182,7 +182,7 @@ def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Servi
         )
     name_key = hashlib.sha256(container.about.name_key).hexdigest()
     if reaches(depth, Depth.LIVE):
-        return Seen(_moved(digests, services.source(manifest.source), services.digest_key), name_key)
+        return Seen(_count_moved(digests, services.source(manifest.source), services.digest_key), name_key)
     return Seen(0, name_key)
 
 
@@ -194,7 +194,7 @@ def _compare(secret: Secret, digests: dict[tuple[str, int], bytes], source: str,
             )
 
 
-def _moved(digests: dict[tuple[str, int], bytes], source: Source, key: bytes) -> int:
+def _count_moved(digests: dict[tuple[str, int], bytes], source: Source, key: bytes) -> int:
     """Count the secrets whose values in the source are not exactly those of the backup."""
     kept: dict[str, dict[int, bytes]] = {}
     for (name, number), digest in digests.items():

@@ -40,7 +40,7 @@ def on_disk(state_dir: Path, *, active: Sequence[str] = ()) -> Iterator[Left]:
         if not is_being_written(path):
             yield Left(what="an undo file that is not whole", where=str(path), to_do=_UNLINK)
     for path in _matching(state_dir / DRILLS, "*"):
-        if path.name not in active and not process_lock.standing(state_dir, path.name).alive:
+        if path.name not in active and not process_lock.status(state_dir, path.name).alive:
             yield Left(what="the scratch store of a drill that was killed", where=str(path), to_do=_REMOVE)
     for path in dead(state_dir / FOLDER):
         yield Left(what="the scratch store of a rehearsal that was killed", where=str(path), to_do=_NEXT)

@@ -71,8 +71,8 @@ def restore(run: Run, step: Step, services: Services) -> Rehearsed:
     backup = open_anywhere(run, services, backup=earlier, or_newest=not earlier)
     done = restore_secrets(backup.secrets, LocalStore(_scratch(run, services)), overwrite=False)
     if done.created != backup.manifest.counts.secrets:
-        held = plural(backup.manifest.counts.secrets, "secret")
-        raise VerificationFailed(f"{done.created:,} of {held} came back")
+        expected = plural(backup.manifest.counts.secrets, "secret")
+        raise VerificationFailed(f"{done.created:,} of {expected} came back")
     return Rehearsed(
         backup=backup.manifest.backup_id,
         source=backup.manifest.source,
@@ -139,9 +139,9 @@ def _compare_container(backup: Replicated, piece: int, store: LocalStore, servic
 def _compare_batch(
     batch: list[tuple[str, int, bytes]], source: str, store: LocalStore, services: Services
 ) -> int:
-    found = present(store, dict.fromkeys(name for name, _, _ in batch))
+    restored = present(store, dict.fromkeys(name for name, _, _ in batch))
     for name, number, digest in batch:
-        value = _value(found.get(name), number)
+        value = _value(restored.get(name), number)
         if value is None or value_digest(services.digest_key, source, name, number, value) != digest:
             raise VerificationFailed(f"secret '{name}' version {number} did not come back as it was captured")
     return len(batch)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from strongroom.operations.backup.existing import newest, newest_if_any, spec_about
+from strongroom.operations.recovery_objective import objective_missed
 from strongroom.operations.rehearsal import drill
 from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts
 from strongroom.operations.runs.submit import Submitted, submit

@@ -192,9 +192,9 @@ def compare(part: Part, store: LocalStore) -> None:
         back = present(store, [secret.name for secret in batch])
         wrong.add(secret.name for secret in batch if back.get(secret.name) != secret)
     wrong.require_none()
-    if (held := sum(1 for _ in store.list())) != part.count.secrets:
+    if (count := sum(1 for _ in store.list())) != part.count.secrets:
         raise VerificationFailed(
-            f"the scratch store holds {plural(held, 'secret')}, the backup {part.count}", hint=_DIFFERS
+            f"the scratch store holds {plural(count, 'secret')}, the backup {part.count}", hint=_DIFFERS
         )
 
 

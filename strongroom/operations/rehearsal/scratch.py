@@ -65,8 +65,8 @@ def scratch(folder: Path) -> Iterator[Path]:
 
 def _check_folder(folder: Path) -> None:
     """Refuse a place where others could meddle with a scratch store, or could not see that it is in use."""
-    found = folder.stat()
-    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
+    status = folder.stat()
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o022:
         raise UsageError(
             f"Others may write into '{folder}', and secrets would be restored there.",
             hint=f"Nothing was restored. Name a folder of your own, which nobody else may write into: "

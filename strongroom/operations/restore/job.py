@@ -9,7 +9,7 @@ import msgspec
 
 from strongroom.model import Selection, prepare
 from strongroom.operations.backup.existing import spec_about
-from strongroom.operations.backup.outcome import said_aside
+from strongroom.operations.backup.outcome import describe_aside
 from strongroom.operations.restore.step import RestoreOptions, RunRestored, restore_step
 from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts, to_facts
 from strongroom.operations.runs.submit import Submitted, submit
@@ -50,7 +50,7 @@ class RestoreJob(Job):
             )
         if shortfalls:
             shortfalls.append(f"each is named in {done.record}")
-        if aside := said_aside([("", done.aside)]):
+        if aside := describe_aside([("", done.aside)]):
             shortfalls.append(f"restored, but {aside}")
         return Ending(RunState.DEGRADED, "; ".join(shortfalls)) if shortfalls else Ending(RunState.DONE)
 

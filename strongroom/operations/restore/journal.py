@@ -235,7 +235,7 @@ class Account:
         if new:
             descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
-                file.write(b"".join(_NAMED.encode(_spelled(one)) + b"\n" for one in new))
+                file.write(b"".join(_NAMED.encode(_spelled(secret)) + b"\n" for secret in new))
 
 
 def _spelled(noted: NotDone) -> NotDone:
@@ -280,8 +280,8 @@ class Interrupted(Struct, frozen=True, kw_only=True):
         """The names of secrets that it was writing when it ended, or had begun and could not finish."""
         names = set(self.journal.writing)
         with suppress(OSError, msgspec.MsgspecError), (self.folder / NAMES).open("rb") as lines:
-            found = (msgspec.json.decode(line, type=NotDone) for line in lines)
-            names.update(one.name for one in found if one.tried)
+            secrets = (msgspec.json.decode(line, type=NotDone) for line in lines)
+            names.update(secret.name for secret in secrets if secret.tried)
         return frozenset(names)
 
 
@@ -293,19 +293,19 @@ STOPPED: Final = "stopped"
 def interrupted(undo: Path, *, to: str, backup: str) -> Iterator[Interrupted]:
     """Yield the restores of a backup into one destination that ended early, oldest first."""
     for path in sorted(undo.glob(f"*/{JOURNAL}")):
-        found = _decoded(path, Journal)
-        if found is None or (found.to, found.backup) != (to, backup) or found.continued_by:
+        journal = _decoded(path, Journal)
+        if journal is None or (journal.to, journal.backup) != (to, backup) or journal.continued_by:
             continue
-        if found.ended != DONE and not _is_running(path.parent):
-            yield Interrupted(folder=path.parent, journal=found)
+        if journal.ended != DONE and not _is_running(path.parent):
+            yield Interrupted(folder=path.parent, journal=journal)
 
 
 def continue_with(earlier: Iterable[Interrupted], folder: Path) -> None:
     """Note in each record which restore went on and told what the earlier ones did."""
-    for one in earlier:
+    for attempt in earlier:
         with suppress(OSError):
-            content = msgspec.json.encode(replace(one.journal, continued_by=folder.name))
-            _write(one.folder / JOURNAL, content)
+            content = msgspec.json.encode(replace(attempt.journal, continued_by=folder.name))
+            _write(attempt.folder / JOURNAL, content)
 
 
 def _decoded(path: Path, kind: type[T]) -> T | None:

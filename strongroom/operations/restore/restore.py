@@ -142,12 +142,14 @@ def _without_right(secrets: Sequence[Secret], destination: Destination) -> dict[
     """Return, by name, what the credential lacks to write a secret."""
     if not secrets or not isinstance(destination, TellsWriteRights):
         return {}
-    found: dict[str, str] = {}
+    lacking_by_name: dict[str, str] = {}
     for right in destination.write_rights(secrets):
         if right.missing:
             lacking = f"no right to {', '.join(right.missing)} {right.path}"
-            found |= dict.fromkeys([right.secret] if right.secret else [s.name for s in secrets], lacking)
-    return found
+            lacking_by_name |= dict.fromkeys(
+                [right.secret] if right.secret else [s.name for s in secrets], lacking
+            )
+    return lacking_by_name
 
 
 def restore(
@@ -285,8 +287,8 @@ class _Batch:
 
     def counts(self, *, without: Iterable[str] = ()) -> Restored:
         """Return what is planned. ``written_counts`` tells what became of it."""
-        wanted = self.written_counts([c for c in self.changes if c.secret.name not in set(without)])
-        return wanted.plus(Restored(unchanged=len(self._unchanged), left=len(self.left)))
+        written = self.written_counts([c for c in self.changes if c.secret.name not in set(without)])
+        return written.plus(Restored(unchanged=len(self._unchanged), left=len(self.left)))
 
     def written_counts(self, changes: Sequence[Change]) -> Restored:
         """Count changes that were written."""
@@ -299,16 +301,16 @@ class _Batch:
 
     def planned(self, secret: Secret, *, cannot: str | None) -> Planned:
         """Return what would happen to a secret."""
-        found = self._found.get(secret.name)
+        existing = self._found.get(secret.name)
         return Planned(
             name=secret.name,
             action=self._action(secret.name) if cannot is None else Action.CANNOT,
             why=cannot or "",
             version=secret.current.number,
             written_at=_written_at(secret),
-            there_version=found.current.number if found else None,
-            there_written_at=_written_at(found) if found else None,
-            newer=_newer(secret, found) if found and secret.name not in self._unchanged else None,
+            there_version=existing.current.number if existing else None,
+            there_written_at=_written_at(existing) if existing else None,
+            newer=_newer(secret, existing) if existing and secret.name not in self._unchanged else None,
         )
 
     def _action(self, name: str) -> Action:
@@ -333,32 +335,34 @@ class _Batch:
         )
         good = []
         for change in changes:
-            found = back.get(change.secret.name)
+            existing = back.get(change.secret.name)
             if change.secret.name in unread:
                 continue
-            if found is not None and self._written(change, found):
+            if existing is not None and self._written(change, existing):
                 good.append(change)
             elif noting is None:
-                raise _differs(change, found)
+                raise _differs(change, existing)
             else:
-                note(change.secret.name, _differs(change, found))
+                note(change.secret.name, _differs(change, existing))
         return good
 
-    def _written(self, change: Change, found: Secret) -> bool:
+    def _written(self, change: Change, existing: Secret) -> bool:
         """Compare what was read back: a new secret's whole history, an old one's newest version."""
-        wanted, found = self._kept(change.secret), self._kept(found)
-        return (change.expected is not None or wanted.versions == found.versions) and _equal(wanted, found)
+        expected, existing = self._kept(change.secret), self._kept(existing)
+        return (change.expected is not None or expected.versions == existing.versions) and _equal(
+            expected, existing
+        )
 
-    def _equal(self, wanted: Secret, found: Secret) -> bool:
-        return _equal(self._kept(wanted), self._kept(found))
+    def _equal(self, expected: Secret, existing: Secret) -> bool:
+        return _equal(self._kept(expected), self._kept(existing))
 
 
-def _differs(change: Change, found: Secret | None) -> StrongroomError:
+def _differs(change: Change, existing: Secret | None) -> StrongroomError:
     """Say what is wrong with a secret that was just written: somebody else may have been faster."""
     name, last = change.secret.name, (change.expected or 0) + len(change.secret.versions)
-    if found is None:
+    if existing is None:
         return Conflict(f"secret '{name}' was removed while it was being restored")
-    if found.current.number > max(last, change.secret.current.number):
+    if existing.current.number > max(last, change.secret.current.number):
         return Conflict(f"somebody wrote to secret '{name}' while it was being restored")
     return VerificationFailed(
         f"secret '{name}' did not read back as it was written",
@@ -380,10 +384,10 @@ def _as_far(
             refuse(names[0], error)
             return {}
     step = isqrt(len(names))
-    found: dict[str, T] = {}
+    results: dict[str, T] = {}
     for start in range(0, len(names), step):
-        found |= _as_far(work, names[start : start + step], refuse)
-    return found
+        results |= _as_far(work, names[start : start + step], refuse)
+    return results
 
 
 def _written_at(secret: Secret) -> str | None:
@@ -391,8 +395,8 @@ def _written_at(secret: Secret) -> str | None:
     return max(times, key=_moment, default=None)
 
 
-def _newer(wanted: Secret, found: Secret) -> Side:
-    ours, theirs = _written_at(wanted), _written_at(found)
+def _newer(backed_up: Secret, existing: Secret) -> Side:
+    ours, theirs = _written_at(backed_up), _written_at(existing)
     if ours is None or theirs is None:
         return Side.UNKNOWN
     if _moment(ours) == _moment(theirs):
@@ -403,10 +407,10 @@ def _newer(wanted: Secret, found: Secret) -> Side:
 def _moment(time: str) -> datetime:
     """Read a time; one that is none is older than any."""
     try:
-        found = datetime.fromisoformat(time)
+        moment = datetime.fromisoformat(time)
     except ValueError:
         return datetime.min.replace(tzinfo=UTC)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def present(destination: Destination, names: Iterable[str]) -> dict[str, Secret]:

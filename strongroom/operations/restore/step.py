@@ -79,7 +79,7 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
         manifest=backup.manifest,
     )
     earlier = list(interrupted(folder.parent, to=options.destination, backup=backup.manifest.backup_id))
-    account = _account(folder, run, options, backup, earlier)
+    account = _open_account(folder, run, options, backup, earlier)
     try:
         done = restore(
             lambda: chosen(backup, names=options.names, selection=run.spec.selection),
@@ -87,24 +87,24 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
             overwrite=options.overwrite,
             undo=undo,
             account=account,
-            tried=frozenset().union(*(one.tried for one in earlier)),
+            tried=frozenset().union(*(attempt.tried for attempt in earlier)),
         )
     except BaseException:
         account.end(STOPPED)
         raise
     account.end(PARTIAL if done.not_done else DONE)
-    continue_with([one for one in earlier if one.folder != folder], folder)
+    continue_with([attempt for attempt in earlier if attempt.folder != folder], folder)
     return RunRestored(
         **msgspec.structs.asdict(done),
         backup=backup.manifest.backup_id,
         losses=tuple(account.losses),
         not_done_by=account.by_code,
         record=str(folder),
-        aside=tuple(f"{one.name} ({one.code})" for one in backup.aside),
+        aside=tuple(f"{copy.name} ({copy.code})" for copy in backup.aside),
     )
 
 
-def _account(
+def _open_account(
     folder: Path, run: Run, options: RestoreOptions, backup: Replicated, earlier: Sequence[Interrupted]
 ) -> Account:
     """Open an account beside what the restore overwrites."""
@@ -114,7 +114,7 @@ def _account(
         to=options.destination,
         goes_on=f"strongroom retry {run.id}",
     )
-    lost = tuple(dict.fromkeys(line for one in earlier for line in one.losses))
+    lost = tuple(dict.fromkeys(line for attempt in earlier for line in attempt.losses))
     account = Account(folder, journal, earlier=lost)
     account.begin()
     return account
@@ -134,7 +134,7 @@ def open_anywhere(run: Run, services: Services, *, backup: str = "", or_newest: 
     targets = [check_target(run, pin.name, services) for pin in run.spec.targets]
     trusted = services.signer_fingerprints
     chooser = Chooser(
-        [Holder(target.name, partial(_the, target)) for target in targets],
+        [Holder(target.name, partial(_give_target, target)) for target in targets],
         trusted=trusted,
         quarantined=quarantine.quarantined_on_record(services.store),
         gone=frozenset(record.shredded_backups(services.store, trusted)),
@@ -163,5 +163,5 @@ def _put_on_record(store: RunStore, name: str, why: str, backup: str) -> None:
         put_damaged_on_record(store, {(name, backup): why})
 
 
-def _the(target: Target) -> Target:
+def _give_target(target: Target) -> Target:
     return target

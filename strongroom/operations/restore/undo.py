@@ -70,13 +70,13 @@ def undo_into(
 def _recipients(identities: Sequence[Opener], manifest: Manifest | None) -> list[Recipient]:
     """Return the backup's own recipients as far as they are at hand, else everything at hand."""
     sealing = (each for each in identities if not isinstance(each, AllOfIdentity) or each.seals)
-    found = [identity.recipient() for identity in sealing]
+    recipients = [identity.recipient() for identity in sealing]
     own = {recipient.fingerprint for recipient in manifest.recipients} if manifest else set()
     all_of = {recipient.type for recipient in manifest.recipients} == {ALL_OF} if manifest else False
-    fitting = [recipient for recipient in found if recipient.fingerprint in own]
+    fitting = [recipient for recipient in recipients if recipient.fingerprint in own]
     if not fitting and all_of:
-        fitting = [recipient for recipient in found if recipient.type == ALL_OF]
-    return fitting or [recipient for recipient in found if recipient.type != ALL_OF]
+        fitting = [recipient for recipient in recipients if recipient.type == ALL_OF]
+    return fitting or [recipient for recipient in recipients if recipient.type != ALL_OF]
 
 
 def seal_to_file(
@@ -90,8 +90,8 @@ def seal_to_file(
     """Seal the named secrets as they are now into one single-file backup."""
     about = _about(source.name)
     hashed = sorted((name_hash(about.name_key, name), name) for name in names)
-    found = source.read([Entry(name, 0) for _, name in hashed])
-    rows = ((place, secret) for (place, _), secret in zip(hashed, found, strict=True) if secret is not None)
+    secrets = source.read([Entry(name, 0) for _, name in hashed])
+    rows = ((place, secret) for (place, _), secret in zip(hashed, secrets, strict=True) if secret is not None)
     content = bytearray()
     sealed = write_container(
         content.extend,

@@ -88,14 +88,14 @@ def assembled(secrets: Iterable[Secret], folder: Path) -> Iterator[WholeSnapshot
 def look(vault: Vault) -> Server:
     """Ask which server that is. Raises SourceError if it is sealed: such a one takes no snapshot."""
     try:
-        found: Server = vault.system().read_seal_status().read(_SERVER)
+        server: Server = vault.system().read_seal_status().read(_SERVER)
     except Sealed:  # so it answers no login either
-        found = Server()
+        server = Server()
     except VaultError as error:
         raise _typed(error, "say which cluster it is") from None
-    if found.sealed:
+    if server.sealed:
         raise SourceError("The server is sealed, or not initialised.", hint=_INITIALISE)
-    return found
+    return server
 
 
 def confirmation(server: Server, about: About) -> str:
@@ -216,25 +216,25 @@ def _awaited(vault: Vault, marker: str, about: About, deadline: float) -> Outcom
 
 def _unsealed(vault: Vault, about: About) -> Outcome:
     with _explained("say which cluster it is now"):
-        found = vault.system().read_seal_status().read(_SERVER)
-    if not found.sealed and found.cluster_id != about.cluster_id:
+        server = vault.system().read_seal_status().read(_SERVER)
+    if not server.sealed and server.cluster_id != about.cluster_id:
         raise VerificationFailed(
-            f"The server says that it is cluster '{found.cluster_name}' and not the snapshot's.", hint=_LOG
+            f"The server says that it is cluster '{server.cluster_name}' and not the snapshot's.", hint=_LOG
         )
-    return Outcome(sealed=found.sealed, matches=not found.sealed)
+    return Outcome(sealed=server.sealed, matches=not server.sealed)
 
 
 @contextmanager
 def _room(folder: Path) -> Iterator[DirectoryTarget]:
     """Give a directory of our own, and remove it in the end."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix="snapshot-", dir=folder))
-    place = DirectoryTarget(made, name="snapshot", region="local")
+    path = Path(tempfile.mkdtemp(prefix="snapshot-", dir=folder))
+    place = DirectoryTarget(path, name="snapshot", region="local")
     try:
         place.prepare()
         yield place
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

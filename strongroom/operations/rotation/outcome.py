@@ -27,11 +27,11 @@ def results(store: RunStore, run: str) -> list[Mapping[str, Any]]:
 
 def rotated_backups(run: Run, rows: Iterable[StepRow]) -> dict[str, BackupRotated]:
     """Return what each backup was and is that these rows of a rotation are about, by its name."""
-    done = (backup for row in rows if row.result for backup in _rotated_by(run, row))
+    done = (backup for row in rows if row.result for backup in _read_rotated(run, row))
     return {backup.backup: backup for backup in done}
 
 
-def _rotated_by(run: Run, row: StepRow) -> Sequence[BackupRotated]:
+def _read_rotated(run: Run, row: StepRow) -> Sequence[BackupRotated]:
     match row.step.kind:
         case StepKind.REWRAP:
             return read_result(run, row.step, row.result, SliceRewrapped).backups
@@ -86,8 +86,8 @@ def outcome(run: Run, services: Services) -> Ending:
         count = plural(len(short), "backup")
         return Ending(RunState.DEGRADED, f"{count} not yet on {names}; repeat the rotation")
     if late := being_made(services, run.spec.policy):
-        made = f"backup {late[0]} is being made for other keys"
-        return Ending(RunState.DEGRADED, f"{made}; repeat the rotation then")
+        unfinished = f"backup {late[0]} is being made for other keys"
+        return Ending(RunState.DEGRADED, f"{unfinished}; repeat the rotation then")
     return Ending(RunState.DONE)
 
 

@@ -54,7 +54,7 @@ def reencrypt_backup(
 ) -> Reencrypted:
     """Seal one backup anew on its targets; the result says what it is now and what still opens.
 
-    Does nothing for one that opens for the wanted recipients alone, and goes on where an
+    Does nothing for one that opens for the new recipients alone, and goes on where an
     earlier attempt got to: the manifest, written last, says whether there is a new backup.
 
     Raises:
@@ -72,13 +72,13 @@ def reencrypt_backup(
 def away_from(replicas: Iterable[Replica], targets: Sequence[Target]) -> list[str]:
     """Name what holds a backup, by the catalog, and is none of these targets: media, former targets."""
     reached = {target.name for target in targets}
-    return [one.target for one in replicas if one.good and one.target not in reached]
+    return [replica.target for replica in replicas if replica.good and replica.target not in reached]
 
 
 def is_sealed_only_for(manifest: Manifest, targets: Sequence[Target], rotation: Rotation) -> bool:
-    """Tell whether no other key than the wanted ones ever opened this backup."""
-    wanted = {recipient.fingerprint for recipient in rotation.recipients}
-    if {one.fingerprint for one in manifest.recipients} != wanted:
+    """Tell whether no other key than the new recipients' ever opened this backup."""
+    new = {recipient.fingerprint for recipient in rotation.recipients}
+    if {recipient.fingerprint for recipient in manifest.recipients} != new:
         return False
     return not any(
         find_newest(target, key, trusted=rotation.trusted).records

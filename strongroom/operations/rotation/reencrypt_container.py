@@ -66,9 +66,9 @@ def reseal(
 
 
 def _compare(before: Iterator[Pair], after: Iterator[Pair]) -> None:
-    for one, other in zip(before, after, strict=True):
-        if one != other:
-            raise VerificationFailed(f"secret '{one[1].name}' would not be sealed as it was read")
+    for read, sealed in zip(before, after, strict=True):
+        if read != sealed:
+            raise VerificationFailed(f"secret '{read[1].name}' would not be sealed as it was read")
 
 
 def resealed_manifest(

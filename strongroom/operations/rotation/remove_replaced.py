@@ -52,7 +52,8 @@ def remove_replaced(services: Services, old: str) -> Removed:
         raise MissingPiece(f"the catalog has no backup '{old}'")
     if new is None:
         raise UsageError(f"Backup {old} was not sealed anew, so nothing replaces it.", hint="")
-    good = {one.target for one in services.store.replicas(new.backup) if one.good and one.verified}
+    replicas = services.store.replicas(new.backup)
+    good = {replica.target for replica in replicas if replica.good and replica.verified}
     if lacking := missing_from_quorum(services.pinned(entry.policy).spec, tuple(good)):
         raise QuorumNotMet(
             f"what replaces {old} is not safe yet: {lacking}", hint="Verify or repair it first."
@@ -63,7 +64,7 @@ def remove_replaced(services: Services, old: str) -> Removed:
         if replica.target not in good:
             kept[replica.target] = "its successor is not good there"
             continue
-        left = _removed(services, old, new.backup, replica.target)
+        left = _remove_from_target(services, old, new.backup, replica.target)
         if isinstance(left, str):
             kept[replica.target] = left
         else:
@@ -76,17 +77,17 @@ def remove_replaced(services: Services, old: str) -> Removed:
     return Removed(backup=old, gone=gone, kept=kept, hidden=hidden)
 
 
-def _removed(services: Services, backup: str, successor: str, name: str) -> str | OldVersions:
+def _remove_from_target(services: Services, backup: str, successor: str, name: str) -> str | OldVersions:
     """Remove a backup from one target; return why it stays, or what is hidden of it now."""
     try:
         target = services.target(name)
         if not copies(target, manifest_name(successor)):
             # Another medium under the name of the one that was here: nothing is known of that one.
             return "its successor is not there: this may be another medium"
-        manifest = _manifest(services, target, backup)
+        manifest = _read_manifest(services, target, backup)
         if manifest is not None and (until := locked_until(manifest, target)):
             return f"locked until {until}"
-        _remove(target, backup, manifest)
+        _remove_objects(target, backup, manifest)
     except TargetLocked as error:
         return f"locked: {error.message}"
     except StrongroomError as error:
@@ -94,13 +95,13 @@ def _removed(services: Services, backup: str, successor: str, name: str) -> str 
     return hidden_of(target, backup, wrapping_keys(manifest) if manifest else ())
 
 
-def _manifest(services: Services, target: Target, backup: str) -> Manifest | None:
+def _read_manifest(services: Services, target: Target, backup: str) -> Manifest | None:
     if not copies(target, manifest_name(backup)):
         return None  # an earlier attempt got that far
     return read_manifest(target, backup, trusted=services.signer_fingerprints)
 
 
-def _remove(target: Target, backup: str, manifest: Manifest | None) -> None:
+def _remove_objects(target: Target, backup: str, manifest: Manifest | None) -> None:
     for name in copies(target, manifest_name(backup)):
         target.delete(name)
     for key in wrapping_keys(manifest) if manifest else ():

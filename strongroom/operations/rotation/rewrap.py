@@ -114,7 +114,7 @@ class _Key:
 
     def rotate(self) -> KeyRotated:
         before = self._present()
-        after, made = self._wanted(before)
+        after, made = self._for_recipients(before)
         opened = _openers(after, self._rotation.identities)
         removed, locked = self._tidied(after) if opened else (0, ())
         return KeyRotated(
@@ -137,7 +137,7 @@ class _Key:
 
     def _present(self) -> WrappingKeyRecord:
         """Return the generation that counts now, over all targets."""
-        detached = newest_of(found.newest for found in self._found.values())
+        detached = newest_of(envelopes.newest for envelopes in self._found.values())
         return detached or self._own()
 
     def _own(self) -> WrappingKeyRecord:
@@ -153,28 +153,28 @@ class _Key:
 
     # -- the new generation ----------------------------------------------------
 
-    def _wanted(self, before: WrappingKeyRecord) -> tuple[WrappingKeyRecord, bool]:
-        """Return the generation for the wanted recipients, on every target that took it."""
+    def _for_recipients(self, before: WrappingKeyRecord) -> tuple[WrappingKeyRecord, bool]:
+        """Return the generation for the new recipients, on every target that took it."""
         done = is_for(before, self._rotation.recipients) and not self._rotation.renew
         if done and (before.generation == 1 or self._carry(before, lambda _: False)):
             return before, False
-        held = unlock(before, self._rotation.identities)
+        unlocked = unlock(before, self._rotation.identities)
         for _ in range(ATTEMPTS):
-            record = self._carry(self._wrapped(held), self._will_do(held))
+            record = self._carry(self._wrapped(unlocked), self._will_do(unlocked))
             if record is not None:
                 return record, True
         raise RotationContended(f"wrapping key {self._key} of {self._backup} is being rotated elsewhere too")
 
-    def _will_do(self, held: WrappingKey) -> Callable[[WrappingKeyRecord], bool]:
+    def _will_do(self, unlocked: WrappingKey) -> Callable[[WrappingKeyRecord], bool]:
         # Fingerprints are public and can be copied; only the key's own MAC cannot.
-        return lambda other: is_for(other, self._rotation.recipients) and held.vouches_for(other)
+        return lambda other: is_for(other, self._rotation.recipients) and unlocked.vouches_for(other)
 
-    def _wrapped(self, held: WrappingKey) -> WrappingKeyRecord:
-        used = {number for found in self._found.values() for _, number in found.names}
-        generation = max(held.record.generation, *self._lost, 0) + 1
+    def _wrapped(self, unlocked: WrappingKey) -> WrappingKeyRecord:
+        used = {number for envelopes in self._found.values() for _, number in envelopes.names}
+        generation = max(unlocked.record.generation, *self._lost, 0) + 1
         while generation in used:  # another rotation's, or what somebody put there
             generation += 1
-        return held.rewrap(self._rotation.recipients, generation=generation).record
+        return unlocked.rewrap(self._rotation.recipients, generation=generation).record
 
     def _carry(
         self, record: WrappingKeyRecord, will_do: Callable[[WrappingKeyRecord], bool]
@@ -188,10 +188,10 @@ class _Key:
 
         def put(target: Target) -> None:
             nonlocal chosen
-            there = place_envelope(target, chosen, self._rotation.signer, trusted=self._rotation.trusted)
-            if there is None or (there != chosen and not will_do(there)):
+            placed = place_envelope(target, chosen, self._rotation.signer, trusted=self._rotation.trusted)
+            if placed is None or (placed != chosen and not will_do(placed)):
                 raise _Lost
-            chosen = there
+            chosen = placed
             lock_envelope(target, chosen, self._rotation.until)
 
         try:
@@ -235,11 +235,11 @@ class _Lost(Exception):
 
 def _openers(record: WrappingKeyRecord, identities: Sequence[Identity]) -> tuple[str, ...]:
     """Open what the targets gave back with whatever identity at hand fits."""
-    found = []
+    openers = []
     for identity in identities:
         try:
             unlock(record, [identity])
         except (WrongKey, KeyServiceError):  # a key service that is away opens nothing now, and that is all
             continue
-        found.append(identity.describe())
-    return tuple(found)
+        openers.append(identity.describe())
+    return tuple(openers)

@@ -63,16 +63,16 @@ def options_of(run: Run) -> RotateOptions:
 
 def plan(run: Run, step: Step, services: Services) -> RotationPlan:
     """List the backups that are to be rotated: those named, in their order; else all, the oldest first."""
-    wanted = options_of(run).backups
+    named = options_of(run).backups
     shredding = record.shredded_backups(
         services.store, services.signer_fingerprints
     )  # under a new key it could be brought back
-    known = [backup for backup in services.store.names(run.spec.policy) if backup not in shredding]
-    for backup in shredding & set(wanted):
+    candidates = [backup for backup in services.store.names(run.spec.policy) if backup not in shredding]
+    for backup in shredding & set(named):
         record.check(services.store, backup, services.signer_fingerprints)
-    if missing := sorted(set(wanted) - set(known)):
+    if missing := sorted(set(named) - set(candidates)):
         raise MissingPiece(f"the catalog has no backup of policy '{run.spec.policy}' named {missing[0]}")
-    backups = tuple(dict.fromkeys(wanted or reversed(known)))
+    backups = tuple(dict.fromkeys(named or reversed(candidates)))
     return RotationPlan(plan=PlannedPieces(pieces=len(backups)), backups=backups)
 
 
@@ -104,16 +104,22 @@ class Rotator:
 
     def rotate(self, backup: str) -> BackupRotated:
         """Rotate one of the backups; return what it was and what it is now."""
-        manifest, targets, missed = held(self._run, backup, self._digests.get(backup), self._services)
+        manifest, targets, missed = find_manifest(
+            self._run, backup, self._digests.get(backup), self._services
+        )
         result = BackupRotated(backup=backup, sealed=manifest.sealed, missed=missed)
         if not manifest.sealed:
             return result
         rotation = self._rotation(manifest)
         if self._options.reencrypt:
             check_receipts(manifest)
-            made = reencrypt_backup(self._run, manifest, targets, rotation, self._services)
-            result = replace(result, missed={**missed, **made.missed}, still=made.still)
-            return replace(result, new=made.new, verified=made.verified) if made.new else result
+            reencrypted = reencrypt_backup(self._run, manifest, targets, rotation, self._services)
+            result = replace(result, missed={**missed, **reencrypted.missed}, still=reencrypted.still)
+            return (
+                replace(result, new=reencrypted.new, verified=reencrypted.verified)
+                if reencrypted.new
+                else result
+            )
         keys = list(rewrap_backup(manifest, targets, rotation))
         away = away_from(self._replicas[backup], targets)
         still = still_opens(manifest, targets, self._pinned.recipients, away=away)
@@ -149,7 +155,7 @@ def check_rotating(run: Run, services: Services) -> Pinned:
     return pinned
 
 
-def held(
+def find_manifest(
     run: Run, backup: str, recorded: str | None, services: Services
 ) -> tuple[Manifest, list[Target], dict[str, str]]:
     """Return a backup's manifest, the targets that hold it, and what is wrong with the others.
@@ -161,27 +167,31 @@ def held(
         MissingPiece: no target gave the manifest that the catalog knows.
         RecordRefused: it is a backup of another policy, whose readers are not ours to add.
     """
-    known: dict[bytes, Manifest] = {}
-    found: dict[str, Manifest] = {}
+    parsed: dict[bytes, Manifest] = {}
+    manifests: dict[str, Manifest] = {}
     missed: dict[str, StrongroomError] = {}
     for pin in run.spec.targets:
         try:
             target = policy_pins.check_target(run, pin.name, services)
-            found[pin.name] = _manifest(target, backup, recorded, known, services)
+            manifests[pin.name] = _parse_once(target, backup, recorded, parsed, services)
         except StrongroomError as error:
             missed[pin.name] = error
-    if not found:
+    if not manifests:
         passing = next((error for error in missed.values() if error.transient), None)
         raise passing or MissingPiece(f"no target gave the manifest of {backup} that the catalog knows")
-    manifest = next(iter(found.values()))
+    manifest = next(iter(manifests.values()))
     if manifest.policy != run.spec.policy or manifest.backup_id != backup:
         raise RecordRefused(f"backup {backup} is not one of policy '{run.spec.policy}'")
-    said = {name: f"{error.code}: {error.message}" for name, error in missed.items()}
-    return manifest, [services.target(name) for name in found], said
+    reasons = {name: f"{error.code}: {error.message}" for name, error in missed.items()}
+    return manifest, [services.target(name) for name in manifests], reasons
 
 
-def _manifest(
-    target: Target, backup: str, recorded: str | None, known: dict[bytes, Manifest], services: Services
+def _parse_once(
+    target: Target,
+    backup: str,
+    recorded: str | None,
+    parsed_before: dict[bytes, Manifest],
+    services: Services,
 ) -> Manifest:
     """Return a target's manifest; one that another target gave too is not parsed again."""
 
@@ -190,9 +200,9 @@ def _manifest(
         if recorded is not None and digest.hexdigest() != recorded:
             raise Tampered(f"target '{target.name}' holds another manifest of {backup} than was recorded")
         key = digest.digest()
-        if key not in known:
+        if key not in parsed_before:
             trusted = services.signer_fingerprints
-            known[key] = parse_manifest(content, trusted=trusted, receipts=False)
-        return known[key]
+            parsed_before[key] = parse_manifest(content, trusted=trusted, receipts=False)
+        return parsed_before[key]
 
     return sound_copy(target, manifest_name(backup), parsed)

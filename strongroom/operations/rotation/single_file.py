@@ -68,7 +68,7 @@ def file_manifest(path: Path, *, trusted: frozenset[str]) -> Manifest:
 
 def opens_for(path: Path, *, trusted: frozenset[str]) -> tuple[str, ...]:
     """Say who can open a file by the newest envelope of each of its wrapping keys."""
-    return tuple(one.describes for one in file_manifest(path, trusted=trusted).recipients)
+    return tuple(recipient.describes for recipient in file_manifest(path, trusted=trusted).recipients)
 
 
 def require_same_passphrases(path: Path, recipients: Sequence[Recipient], *, trusted: frozenset[str]) -> None:
@@ -80,15 +80,15 @@ def require_same_passphrases(path: Path, recipients: Sequence[Recipient], *, tru
     """
     with BundleReader(path) as file:
         manifest = read_manifest(file, trusted=trusted)
-        now = {one.fingerprint for one in readers_now(file, manifest, trusted=trusted).recipients}
-        for one in recipients:
-            if not isinstance(one, PassphraseRecipient) or one.fingerprint not in now:
+        now = {reader.fingerprint for reader in readers_now(file, manifest, trusted=trusted).recipients}
+        for recipient in recipients:
+            if not isinstance(recipient, PassphraseRecipient) or recipient.fingerprint not in now:
                 continue
             try:
-                Backup(file, manifest, [one.identity()], trusted=trusted).unlock()
+                Backup(file, manifest, [recipient.identity()], trusted=trusted).unlock()
             except WrongKey:
                 raise UsageError(
-                    f"The passphrase that was given for {one.describe()} does not open '{path}' now.",
+                    f"The passphrase that was given for {recipient.describe()} does not open '{path}' now.",
                     hint="Nothing was changed. Correct the passphrase, then repeat.",
                 ) from None
 
@@ -133,7 +133,7 @@ def reencrypt_file(path: Path, rotation: Rotation, *, digest_key: bytes, remove:
         backup=sealed.backup_id,
         changed=True,
         was=was,
-        now=tuple(one.describes for one in sealed.recipients),
+        now=tuple(recipient.describes for recipient in sealed.recipients),
         verified=depth.value,
         kept=str(kept or ""),
     )
@@ -159,9 +159,9 @@ def copy(old: BundleReader, new: BundleWriter, name: str) -> None:
 
 
 def _is_only_for(old: BundleReader, manifest: Manifest, rotation: Rotation) -> bool:
-    wanted = {recipient.fingerprint for recipient in rotation.recipients}
+    new = {recipient.fingerprint for recipient in rotation.recipients}
     detached = any(list(old.list(envelopes_prefix(key))) for key in wrapping_keys(manifest))
-    return {one.fingerprint for one in manifest.recipients} == wanted and not detached
+    return {recipient.fingerprint for recipient in manifest.recipients} == new and not detached
 
 
 def _reseal(
@@ -177,9 +177,13 @@ def _reseal(
     )
     entries = []
     for container in backup.containers():
-        made = seal(container)
-        entries.append(made.entry)
-        _add(new, container_name(successor_of(manifest.backup_id), made.entry.sha256), bytes(made.content))
+        resealed = seal(container)
+        entries.append(resealed.entry)
+        _add(
+            new,
+            container_name(successor_of(manifest.backup_id), resealed.entry.sha256),
+            bytes(resealed.content),
+        )
     content = manifest_bytes(old, manifest.backup_id, trusted=rotation.trusted)
     sealed = resealed_manifest(
         manifest,

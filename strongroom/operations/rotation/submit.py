@@ -57,9 +57,9 @@ def submit_rotation(
     spec = services.pinned(policy).spec
     if not spec.sealed:
         raise UsageError(f"Policy '{policy}' seals nothing, so there is nothing to rotate.", hint="")
-    for other in _others(services, policy, request_id):
-        _end(other, services, take_over=take_over)
-    return submit(services, _rotating(spec, options or RotateOptions()), request_id=request_id)
+    for other in _other_rotations(services, policy, request_id):
+        _end_rotation(other, services, take_over=take_over)
+    return submit(services, _make_spec(spec, options or RotateOptions()), request_id=request_id)
 
 
 def open_rotations(services: Services, asked: Rotations, *, now: float | None = None) -> list[Ticket]:
@@ -73,22 +73,22 @@ def open_rotations(services: Services, asked: Rotations, *, now: float | None = 
     tickets: list[Ticket] = []
     for policy in asked.policies:
         slot = f"rotate {policy}"
-        going_on = list(_others(services, policy, None))
+        going_on = list(_other_rotations(services, policy, None))
         _remind(services, going_on, moment)
-        if not is_due(services, slot, due) or going_on or not _older(services, policy, due):
+        if not is_due(services, slot, due) or going_on or not _has_older_backup(services, policy, due):
             continue
-        spec = _rotating(services.pinned(policy).spec, RotateOptions(renew=True, rate=asked.rate))
+        spec = _make_spec(services.pinned(policy).spec, RotateOptions(renew=True, rate=asked.rate))
         tickets += open_slot(services, spec, slot=slot, due=due)
     return tickets
 
 
-def _rotating(spec: Spec, options: RotateOptions) -> Spec:
+def _make_spec(spec: Spec, options: RotateOptions) -> Spec:
     return msgspec.structs.replace(spec, kind=RunKind.ROTATE, options=msgspec.to_builtins(options))
 
 
-def _older(services: Services, policy: str, due: float) -> bool:
-    known = services.store.backups(policy=policy, limit=RECENT)
-    return any(datetime.fromisoformat(entry.created_at).timestamp() < due for entry in known)
+def _has_older_backup(services: Services, policy: str, due: float) -> bool:
+    backups = services.store.backups(policy=policy, limit=RECENT)
+    return any(datetime.fromisoformat(entry.created_at).timestamp() < due for entry in backups)
 
 
 def _remind(services: Services, going_on: Sequence[Run], now: float) -> None:
@@ -101,20 +101,20 @@ def _remind(services: Services, going_on: Sequence[Run], now: float) -> None:
         services.store.heartbeat(name)
 
 
-def _others(services: Services, policy: str, request_id: str | None) -> Iterator[Run]:
+def _other_rotations(services: Services, policy: str, request_id: str | None) -> Iterator[Run]:
     for run in services.store.active():
         same = request_id is not None and run.request_id == request_id
         if run.spec.kind is RunKind.ROTATE and run.spec.policy == policy and not same:
             yield run
 
 
-def _end(run: Run, services: Services, *, take_over: bool) -> None:
+def _end_rotation(run: Run, services: Services, *, take_over: bool) -> None:
     """Two at once lose nothing, but take turns in undoing each other's work.
 
     One whose process was killed is nobody's: the kernel says so at once, its lease only later.
     """
     if is_abandoned(run, services.store, services.state_dir):
-        gone = process_lock.standing(services.state_dir, run.id).gone
+        gone = process_lock.status(services.state_dir, run.id).gone
         services.store.forsake(run.id, owners=gone)
     recover(services)
     tally = services.store.tally(run.id)

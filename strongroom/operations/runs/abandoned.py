@@ -17,18 +17,18 @@ def is_abandoned(run: Run, store: RunStore, state_dir: Path) -> bool:
     """Tell whether the process that drove a run has died, and nobody has taken it up since."""
     if run.state.final:
         return False
-    found = process_lock.standing(state_dir, run.id)
-    if found.alive or not found.gone:
+    driver = process_lock.status(state_dir, run.id)
+    if driver.alive or not driver.gone:
         return False
     started = [row for row in store.rows(run.id) if row.started_at is not None]
     # The cluster may have taken it up, and stand between two steps just now.
     newest = max(started, key=lambda row: row.started_at or 0.0, default=None)
-    busy = any(row.state is StepState.RUNNING and row.owner not in found.gone for row in started)
-    return not busy and (newest is None or newest.owner in found.gone)
+    busy = any(row.state is StepState.RUNNING and row.owner not in driver.gone for row in started)
+    return not busy and (newest is None or newest.owner in driver.gone)
 
 
 def take_up(run: str, services: Services) -> list[Ticket]:
     """Return what is due of an abandoned run, what its process held included."""
-    services.store.forsake(run, owners=process_lock.standing(services.state_dir, run).gone)
+    services.store.forsake(run, owners=process_lock.status(services.state_dir, run).gone)
     recover(services)
     return services.store.take_ready(run, window=services.limits.window)

@@ -59,7 +59,7 @@ def drive(
     where = {kind: actions[kind].where for kind in actions if apart is None or kind in apart}
     pool = _Pool(services, processes or cores(), where)
     with driving(services.state_dir, run_id, services.owner):
-        _through(run_id, list(tickets), pool, services, watch=watch, patience=patience)
+        _drive_to_end(run_id, list(tickets), pool, services, watch=watch, patience=patience)
     return services.store.load(run_id)
 
 
@@ -73,7 +73,7 @@ def end(run_id: str, services: Services, tickets: Iterable[Ticket] | None = None
     return drive(run_id, due, services, processes=1, patience=ENDS_SECONDS)
 
 
-def _through(
+def _drive_to_end(
     run_id: str,
     queue: list[Ticket],
     pool: _Pool,
@@ -86,17 +86,17 @@ def _through(
     try:
         while not services.store.load(run_id).state.final or queue or pool.busy:
             if queue or pool.busy:
-                queue += _round(queue, pool, services, watch)
+                queue += _do_round(queue, pool, services, watch)
                 until = time.monotonic() + patience
             if not queue and not pool.busy:
-                queue = _overdue(run_id, services)
+                queue = _take_overdue(run_id, services)
             if not queue and time.monotonic() > until:
-                _complain(run_id, services)
+                _raise_still_ending(run_id, services)
     finally:
         pool.close()
 
 
-def _round(queue: list[Ticket], pool: _Pool, services: Services, watch: Watch | None) -> list[Ticket]:
+def _do_round(queue: list[Ticket], pool: _Pool, services: Services, watch: Watch | None) -> list[Ticket]:
     """Hand out what can be spread, do one other step here, collect what is done."""
     queue[:] = [ticket for ticket in queue if not pool.take(ticket, len(queue))]
     over: list[tuple[Ticket, list[Ticket]]] = []
@@ -113,7 +113,7 @@ def _round(queue: list[Ticket], pool: _Pool, services: Services, watch: Watch | 
     return [ticket for _, following in over for ticket in following]
 
 
-def _overdue(run_id: str, services: Services) -> list[Ticket]:
+def _take_overdue(run_id: str, services: Services) -> list[Ticket]:
     if services.store.load(run_id).state.final:
         return []
     recover(services, strict=run_id)
@@ -124,16 +124,16 @@ def _overdue(run_id: str, services: Services) -> list[Ticket]:
     return tickets
 
 
-def _complain(run_id: str, services: Services) -> None:
+def _raise_still_ending(run_id: str, services: Services) -> None:
     """Raise StillEnding and name whom the run waits for, unless it has ended just now."""
     if services.store.load(run_id).state.final:
         return
     rows = [row for row in services.store.rows(run_id) if not row.state.settled]
-    held = [f"{row.step} (process {row.owner})" for row in rows if row.state is StepState.RUNNING]
+    working = [f"{row.step} (process {row.owner})" for row in rows if row.state is StepState.RUNNING]
     waiting = [str(row.step) for row in rows if row.state is not StepState.RUNNING]
     raise StillEnding(
         f"run {run_id} has not ended within {ENDS_SECONDS:g} s: it waits for "
-        + (", ".join((held or waiting)[:5]) or "nothing on record")
+        + (", ".join((working or waiting)[:5]) or "nothing on record")
     )
 
 

@@ -25,11 +25,11 @@ REPORT = StepKind.REPORT.value
 def attempt_failed(run: Run, step: Step, error: Exception, *, again: bool) -> None:
     """Tell of a failed attempt; ``again``: the step will be tried once more."""
     unexpected = not isinstance(error, StrongroomError)
-    fields = _fields(run, str(step), _class_of(error)) | {"again": again}
+    fields = _run_fields(run, str(step), _class_name(error)) | {"again": again}
     if not unexpected:
         log.warning("step-failed", extra=fields)
     else:  # of a run that fails it is told once, when that is
-        level = logging.WARNING if again or run.closing or _ends(run, step) else logging.ERROR
+        level = logging.WARNING if again or run.closing or _is_cause(run, step) else logging.ERROR
         log.log(level, "step-crashed", exc_info=error, extra=fields)
 
 
@@ -44,17 +44,17 @@ def recorded(
         error: what the step failed of.
     """
     by_verdict = verdict is not None and verdict.state is RunState.FAILED
-    if by_verdict or (verdict is None and error is not None and _ends(run, step)):
+    if by_verdict or (verdict is None and error is not None and _is_cause(run, step)):
         failed(run, str(step), None if by_verdict else error)
     elif run.state.final:
-        _ended(run, store)
+        _tell_ended(run, store)
 
 
 def failed(run: Run, step: str, error: Exception | None = None) -> None:
     """Tell that a run fails, and of what. Called once a run, by whoever decided it."""
-    error = error or _raised(run)
+    error = error or _raise_recorded(run)
     why = recorded_errors.apart(run.error)[0].removeprefix(f"{step}: ")
-    fields = _fields(run, step, _class_of(error)) | {"why": why}
+    fields = _run_fields(run, step, _class_name(error)) | {"why": why}
     log.error("run-failed", exc_info=error, extra=fields)
 
 
@@ -65,31 +65,32 @@ def failed_unattended(run: Run) -> None:
     failed(run, step if step.partition("/")[0] in kinds else REPORT)
 
 
-def _ends(run: Run, step: Step) -> bool:
+def _is_cause(run: Run, step: Step) -> bool:
     """Tell whether it is this step that the run fails of."""
     return (run.closing or run.state is RunState.FAILED) and (run.error or "").startswith(f"{step}: ")
 
 
-def _ended(run: Run, store: RunStore) -> None:
-    fields = _fields(run, REPORT, "") | {"seconds": round((run.finished_at or 0.0) - run.created_at, 3)}
+def _tell_ended(run: Run, store: RunStore) -> None:
+    fields = _run_fields(run, REPORT, "") | {"seconds": round((run.finished_at or 0.0) - run.created_at, 3)}
     if run.state is RunState.DEGRADED:
         log.warning(
-            "run-degraded", extra=fields | _missed(run, store) | {"why": recorded_errors.apart(run.error)[0]}
+            "run-degraded",
+            extra=fields | _missed_step_fields(run, store) | {"why": recorded_errors.apart(run.error)[0]},
         )
     else:  # that a run fails was told when it was decided
         log.info("run-ended" if run.state is RunState.FAILED else f"run-{run.state.value}", extra=fields)
 
 
-def _missed(run: Run, store: RunStore) -> dict[str, Any]:
+def _missed_step_fields(run: Run, store: RunStore) -> dict[str, Any]:
     """Return what a degraded run lacks: the first step that was given up, if one was."""
     rows = store.rows(run.id)
     row: StepRow | None = next((row for row in rows if row.state is StepState.MISSED and row.error), None)
     if row is None:
         return {"error_class": "RunDegraded"}
-    return _fields(run, str(row.step), recorded_errors.code_of(row.error or "") or "RunDegraded")
+    return _run_fields(run, str(row.step), recorded_errors.code_of(row.error or "") or "RunDegraded")
 
 
-def _fields(run: Run, step: str, error_class: str) -> dict[str, Any]:
+def _run_fields(run: Run, step: str, error_class: str) -> dict[str, Any]:
     kind, *rest = step.split("/")
     piece = next((part for part in rest if part.isdecimal()), None)
     return {
@@ -102,11 +103,11 @@ def _fields(run: Run, step: str, error_class: str) -> dict[str, Any]:
     } | ({"piece": int(piece)} if piece is not None else {})
 
 
-def _class_of(error: Exception) -> str:
+def _class_name(error: Exception) -> str:
     return type(error).__name__
 
 
-def _raised(run: Run) -> Exception:
+def _raise_recorded(run: Run) -> Exception:
     """Return an error for what no exception stands for, with the place where it was noticed."""
     try:
         raise recorded_errors.parse_error(run.error) or RunFailed(

@@ -1,7 +1,7 @@
 """Which runs are driven from a command line: a lock that the kernel drops with the process.
 
-Not a process id, which is given out again, and not a lease, which says nothing between two steps. Forked
-children inherit the lock: a run is worked on until the last of them has ended.
+A process id would be given out again, and a lease says nothing between two steps. Forked children inherit the
+lock, so a run is worked on until the last of them has ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from strongroom.state import filesystem
 FOLDER = "driving"
 
 
-class Standing(NamedTuple):
+class DriverStatus(NamedTuple):
     """Whether a process drives a run, and the owners of the claims of those that died of it."""
 
     alive: bool
@@ -69,16 +69,16 @@ def _take(folder: Path, run: str, owner: str) -> Taken | None:
     return folder / name, descriptor
 
 
-def standing(state_dir: Path, run: str) -> Standing:
+def status(state_dir: Path, run: str) -> DriverStatus:
     """Look who drives a run. Neither alive nor gone: none from a command line of this machine."""
     owners = [_dead_owner(file) for file in _files(state_dir, run)]
-    return Standing(alive=None in owners, gone=frozenset(filter(None, owners)))
+    return DriverStatus(alive=None in owners, gone=frozenset(filter(None, owners)))
 
 
-def left(state_dir: Path) -> list[str]:
+def runs_left_behind(state_dir: Path) -> list[str]:
     """Return the runs that a process was driving when it died, oldest first."""
     runs = {file.name.partition(".")[0] for file in _files(state_dir)}
-    return sorted(run for run in runs if not standing(state_dir, run).alive)
+    return sorted(run for run in runs if not status(state_dir, run).alive)
 
 
 def forget(state_dir: Path, run: str, *, besides: Taken | None = None) -> None:
@@ -90,10 +90,10 @@ def forget(state_dir: Path, run: str, *, besides: Taken | None = None) -> None:
 
 def _files(state_dir: Path, run: str = "") -> list[Path]:
     try:
-        found = [file for file in (state_dir / FOLDER).iterdir() if file.name[0] != "."]
+        files = [file for file in (state_dir / FOLDER).iterdir() if file.name[0] != "."]
     except OSError:
         return []
-    return [file for file in found if not run or file.name.partition(".")[0] == run]
+    return [file for file in files if not run or file.name.partition(".")[0] == run]
 
 
 def _dead_owner(file: Path) -> str | None:

@@ -90,11 +90,11 @@ def recover(services: Services, *, strict: str = "") -> list[str]:
 
 def _work(run: Run, claim: Claim, services: Services) -> Outcome:
     step, job = claim.ticket.step, job_of(run.spec.kind)
-    if (refused := _refusal(run, step, services)) is not None:
+    if (refused := _refuse_record(run, step, services)) is not None:
         return _record_refusal(run, claim, services, refused)
     try:
         with kept_alive(services.store, claim, lease=services.limits.lease):
-            result = _act(run, step, services)
+            result = _perform_action(run, step, services)
     except StrongroomError as error:
         outcome = _wait_or_fail(run, claim, services, error)
     except KeyboardInterrupt:
@@ -114,8 +114,8 @@ def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomE
     if not waiting.wait_for(run, claim, error, services):
         fail = partial(
             _record_failure,
-            *(run, claim, services, error, waiting.said(run, step, error, services)),
-            wait=_asked(error),
+            *(run, claim, services, error, waiting.describe_failure(run, step, error, services)),
+            wait=_requested_pause(error),
         )
         try:
             return fail(unless=waiting.unless_needed(run, step, error, services))
@@ -125,7 +125,7 @@ def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomE
     return Outcome(run, error, again=True)
 
 
-def _act(run: Run, step: Step, services: Services) -> dict[str, Any]:
+def _perform_action(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Do a step's work and return its result as it is recorded."""
     action = _action(run, step)
     if step.kind is StepKind.PLAN:
@@ -135,7 +135,7 @@ def _act(run: Run, step: Step, services: Services) -> dict[str, Any]:
     return policy_pins.sign_record(run, result, services) if step.kind is StepKind.PLAN else result
 
 
-def _refusal(run: Run, step: Step, services: Services) -> RecordRefused | None:
+def _refuse_record(run: Run, step: Step, services: Services) -> RecordRefused | None:
     """Return why a step may not be done: the run is not the one that was signed. Asked here, so that no
     step forgets it. A report is done all the same, since it has to end the run, and says what it found.
     """
@@ -201,7 +201,7 @@ def _record_failure(
     """Record a failure. ``wait``: seconds to leave alone what failed; ``None``: for good."""
     step = claim.ticket.step
     left = claim.attempt < services.limits.attempts
-    again = wait is not None and left and not _given_up(run, step, services, asleep=wait > 0)
+    again = wait is not None and left and not _gives_up_target(run, step, services, asleep=wait > 0)
     decider = _Decider(decide_given_up)
     now, _ = services.store.fail(
         claim,
@@ -216,7 +216,7 @@ def _record_failure(
     return Outcome(now, error, again)
 
 
-def _asked(error: StrongroomError) -> float | None:
+def _requested_pause(error: StrongroomError) -> float | None:
     """Return how long an error's cause asks to be left alone, or ``None`` if it is no passing one.
 
     A target's circuit breaker says so: tries within its pause would all be spent in vain.
@@ -227,7 +227,7 @@ def _asked(error: StrongroomError) -> float | None:
     return min(asked or 0.0, LONGEST_PAUSE)
 
 
-def _given_up(run: Run, step: Step, services: Services, *, asleep: bool) -> bool:
+def _gives_up_target(run: Run, step: Step, services: Services, *, asleep: bool) -> bool:
     """Tell whether to try a target no more in this run.
 
     One that has already cost the run its retries costs each further container one try, not

@@ -1,6 +1,7 @@
-"""Waiting instead of failing: for room, and for places that do not answer.
+"""Waiting instead of failing: for room, and for a target or a service that does not answer.
 
-A disk that is full says nothing of the step that met it, so its attempt is given back and the run pauses.
+A full disk is no fault of the step that met it. So the step gets its attempt back, and the run pauses. Which
+errors a step waits for, its action says (:class:`~strongroom.operations.runs.job.Action`).
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services)
     A step that the run can do without is given up instead, unless the job says that it must wait.
     """
     step = claim.ticket.step
-    if not _passes(run, step, error, services):
+    if not _may_wait(run, step, error, services):
         return False
     if is_tolerated(run, step) and not _must_wait(run, services.store.tally(run.id), step=step):
         return False
-    pause = max(services.limits.pause * random.uniform(0.8, 1.2), _asked(error))  # noqa: S311 - jitter
+    pause = max(services.limits.pause * random.uniform(0.8, 1.2), _requested_pause(error))  # noqa: S311 - jitter
     text = f"{error.code}: {recorded_errors.error_text(error)}"
     waits = services.store.wait(claim, text, pause=pause, patience=services.limits.patience)
     if waits:
@@ -45,18 +46,18 @@ def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services)
 
 def unless_needed(run: Run, step: Step, error: StrongroomError, services: Services) -> Needed | None:
     """Return what tells, as a tolerated step is given up, that it has to wait instead."""
-    if not is_tolerated(run, step) or not _passes(run, step, error, services):
+    if not is_tolerated(run, step) or not _may_wait(run, step, error, services):
         return None
     return partial(_must_wait, step=step)
 
 
-def _passes(run: Run, step: Step, error: StrongroomError, services: Services) -> bool:
+def _may_wait(run: Run, step: Step, error: StrongroomError, services: Services) -> bool:
     """Tell whether it is worth while to wait until a step's error has passed."""
     action = job_of(run.spec.kind).actions.get(step.kind)
     return services.limits.patience > 0 and action is not None and isinstance(error, action.waits_for)
 
 
-def said(run: Run, step: Step, error: StrongroomError, services: Services) -> str:
+def describe_failure(run: Run, step: Step, error: StrongroomError, services: Services) -> str:
     """Return what a run records of a failure, and how long it was waited for in vain."""
     since = services.store.row(run.id, step).waits_since
     if since is None:
@@ -69,5 +70,5 @@ def _must_wait(run: Run, tally: Tally, *, step: Step) -> bool:
     return job_of(run.spec.kind).must_wait(run, tally, step)
 
 
-def _asked(error: StrongroomError) -> float:
+def _requested_pause(error: StrongroomError) -> float:
     return min(getattr(error, "retry_after", None) or 0.0, LONGEST)
