@@ -148,10 +148,10 @@ def test_what_was_set_apart_by_a_process_that_died_is_taken_by_the_next(
 _LIMITED = """
 import resource, sys
 from pathlib import Path
-from strongroom.operations.evidence.access_log import note
+from strongroom.operations.evidence.access_log import record_access
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
 for number in range(9):
-    note(Path(sys.argv[1]), "access.opened", backup=f"b{number}")
+    record_access(Path(sys.argv[1]), "access.opened", backup=f"b{number}")
 """
 
 
