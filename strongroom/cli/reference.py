@@ -93,7 +93,7 @@ def _help_of(action: argparse._SubParsersAction[Any], word: str) -> str:
 
 def _table(parser: argparse.ArgumentParser) -> str:
     rows = [row for action in parser._actions if (row := _row(action))]  # noqa: SLF001
-    return "| | |\n|---|---|\n" + "".join(rows) + "\n" if rows else ""
+    return "| Argument | Meaning |\n|---|---|\n" + "".join(rows) + "\n" if rows else ""
 
 
 def _row(action: argparse.Action) -> str:
