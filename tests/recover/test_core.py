@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.errors import FormatError
+from strongroom.errors import by_name
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.operations.errors import LeftAside
 from strongroom.targets.single_file import BundleReader
@@ -107,3 +108,10 @@ def test_every_class_of_failure_of_the_format_belongs_to_a_family() -> None:
     classes = {kind.__name__ for kind in FormatError.__subclasses__()}
     assert set(FAMILIES) == classes | {"BackupQuarantined"}
     assert set(FAMILIES.values()) | {"LeftAside"} == set(recover.CODES)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_program_ends_with_the_exit_code_of_the_product_for_each_class(name: str) -> None:
+    kind = by_name(name)
+    assert kind is not None
+    assert recover.CODES[FAMILIES[name]] == kind.exit_code
