@@ -54,9 +54,26 @@ def step_task(kind: StepKind) -> str:
 
 STEP_TASKS: Final = frozenset(step_task(kind) for kind in StepKind)
 
+QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
+    StepKind.PLAN: CONTROL,
+    StepKind.CAPTURE: SEAL,
+    StepKind.UPLOAD: TRANSFER,
+    StepKind.COMMIT: CONTROL,
+    StepKind.VERIFY: VERIFY,
+    StepKind.REPAIR: TRANSFER,
+    StepKind.RESTORE: RECOVER,
+    StepKind.DRILL_RESTORE: DRILL,
+    StepKind.DRILL_COMPARE: DRILL,
+    StepKind.DRILL_TEARDOWN: DRILL,
+    StepKind.REWRAP: RECOVER,
+    StepKind.ROTATE: RECOVER,
+    StepKind.REPORT: CONTROL,
+}
+"""The queue that carries each kind of step."""
+
 QUEUE_OF: Final[Mapping[str, str]] = {
     **dict.fromkeys(ENTRY_TASKS | BEAT_TASKS, CONTROL),
     KEY_HEALTH: VERIFY,  # of the pools that always run, the one that holds identities
     SHRED_PENDING: VERIFY,  # it tries whether a key still opens, which no other pool can that always runs
-    **{step_task(kind): kind.queue for kind in StepKind},
+    **{step_task(kind): queue for kind, queue in QUEUE_OF_STEP.items()},
 }

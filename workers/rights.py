@@ -30,7 +30,7 @@ STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
 
 
 def _pool_may_send(queue: str) -> frozenset[str]:
-    runs = [steps for steps in STEPS_OF.values() if any(kind.queue == queue for kind in steps)]
+    runs = [steps for steps in STEPS_OF.values() if any(names.QUEUE_OF_STEP[kind] == queue for kind in steps)]
     own = {task for task, home in names.QUEUE_OF.items() if home == queue}
     return frozenset(names.step_task(kind) for steps in runs for kind in steps) | own
 

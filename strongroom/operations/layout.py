@@ -14,7 +14,6 @@ from strongroom.targets.shelf import MANIFESTS
 
 EMERGENCY = "emergency/"
 """What the names of an emergency backup's folder begin with."""
-EVERY = 1_000_000
 _SUCCESSOR = re.compile(r"(.+)-r([0-9]+)")
 
 

@@ -32,7 +32,7 @@ def drop_replica(conn: Connection, name: str, target: str) -> bool:
     return True
 
 
-def backups(conn: Connection, *, policy: str | None, limit: int) -> list[CatalogEntry]:
+def backups(conn: Connection, *, policy: str | None, limit: int | None) -> list[CatalogEntry]:
     """Return backups, newest first; of one policy if given."""
     query = select(tables.catalog).order_by(_catalog.created_at.desc(), _catalog.backup.desc()).limit(limit)
     if policy is not None:

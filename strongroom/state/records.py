@@ -42,7 +42,7 @@ class RunState(StrEnum):
 
 
 class StepKind(StrEnum):
-    """The kinds of work; each is one Celery task name and one queue."""
+    """The kinds of work; each is one task of the workers."""
 
     PLAN = "plan"
     CAPTURE = "capture"
@@ -58,31 +58,9 @@ class StepKind(StrEnum):
     ROTATE = "rotate"
     REPORT = "report"
 
-    @property
-    def queue(self) -> str:
-        """The queue that carries this kind. Reconcile reasons per queue, since that is
-        what is first-in first-out."""
-        return _QUEUES[self]
-
 
 ROTATING = (StepKind.REWRAP, StepKind.ROTATE)
 """The kinds of steps that rotate backups."""
-
-_QUEUES = {
-    StepKind.PLAN: "control",
-    StepKind.CAPTURE: "seal",
-    StepKind.UPLOAD: "transfer",
-    StepKind.COMMIT: "control",
-    StepKind.VERIFY: "verify",
-    StepKind.REPAIR: "transfer",
-    StepKind.RESTORE: "recover",
-    StepKind.DRILL_RESTORE: "drill",
-    StepKind.DRILL_COMPARE: "drill",
-    StepKind.DRILL_TEARDOWN: "drill",
-    StepKind.REWRAP: "recover",
-    StepKind.ROTATE: "recover",
-    StepKind.REPORT: "control",
-}
 
 
 class StepState(StrEnum):

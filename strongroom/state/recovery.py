@@ -13,6 +13,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Struct
@@ -58,6 +59,10 @@ class Patience(Struct, frozen=True, kw_only=True):
     busy: float = 300.0
     longest: float = 600.0
     starts: int = 5
+
+
+QueueOf = Mapping[StepKind, str]
+"""The queue that carries each kind of step; a kind that is not in it has one of its own."""
 
 
 class Watched(Struct, frozen=True, kw_only=True):
@@ -120,10 +125,11 @@ def reconcile(
     exhausted: Exhausted,
     strict: str,
     failed: Callable[[Run], None] = unannounced,
+    queues: QueueOf = MappingProxyType({}),
 ) -> list[str]:
     """Put right what got lost; see :meth:`strongroom.state.store.RunStore.reconcile`."""
     with database.reading() as conn:
-        stuck = _stuck(conn, patience)
+        stuck = _stuck(conn, patience, queues)
     until = time.monotonic() + TURN_SECONDS
     for run, found in stuck.items():
         try:
@@ -158,14 +164,14 @@ def forsake(conn: Connection, run: str, owners: Collection[str]) -> None:
     conn.execute(steps.where(_steps.state == StepState.SENT.value).values(state=StepState.READY.value))
 
 
-def _stuck(conn: Connection, patience: Patience) -> dict[str, list[Watched]]:
+def _stuck(conn: Connection, patience: Patience, queue_of: QueueOf) -> dict[str, list[Watched]]:
     """Return, by run, the steps to act on; a run without any step to wait for has none."""
     now: float = conn.execute(select(sql.now())).scalar_one()
     watched = _watched(conn)
-    queues = _queues(conn, watched, now, patience)
+    queues = _queues(conn, watched, now, patience, queue_of)
     found: dict[str, list[Watched]] = {run: [] for run in _stalled_runs(conn)}
     for one in watched:
-        if _is_stuck(one, queues[one.step.kind.queue], now, patience):
+        if _is_stuck(one, queues[_name(queue_of, one.step.kind)], now, patience):
             found.setdefault(one.run, []).append(one)
     return found
 
@@ -208,23 +214,30 @@ def _time(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else math.inf if value is not None else 0.0
 
 
+def _name(queue_of: QueueOf, kind: StepKind) -> str:
+    return queue_of.get(kind, kind.value)
+
+
 def _queues(
-    conn: Connection, watched: Iterable[Watched], now: float, patience: Patience
+    conn: Connection, watched: Iterable[Watched], now: float, patience: Patience, queue_of: QueueOf
 ) -> Mapping[str, Queue]:
     by_queue: dict[str, list[Watched]] = defaultdict(list)
     for one in watched:
-        by_queue[one.step.kind.queue].append(one)
-    return {name: _queue(conn, name, those, now, patience) for name, those in by_queue.items()}
+        by_queue[_name(queue_of, one.step.kind)].append(one)
+    kinds = {name: [kind for kind in StepKind if _name(queue_of, kind) == name] for name in by_queue}
+    return {name: _queue(conn, kinds[name], those, now, patience) for name, those in by_queue.items()}
 
 
-def _queue(conn: Connection, name: str, those: Sequence[Watched], now: float, patience: Patience) -> Queue:
+def _queue(
+    conn: Connection, kinds: Sequence[StepKind], those: Sequence[Watched], now: float, patience: Patience
+) -> Queue:
     waiting = [one.sent_at for one in those if one.state is StepState.SENT]
     if not waiting:
         return Queue()
     # Nothing taken before the oldest was sent says anything about it.
     settled_order = case((_steps.started_at < now - patience.grace, _steps.dispatch), else_=0)
     query = select(func.max(settled_order), func.max(_steps.started_at)).where(
-        _steps.kind.in_([kind.value for kind in StepKind if kind.queue == name]),
+        _steps.kind.in_([kind.value for kind in kinds]),
         _steps.started_at >= min(waiting),
         _steps.started_at >= _steps.sent_at,
         _steps.started_at <= now + patience.grace,

@@ -8,38 +8,25 @@ across I/O of anything else. All times are the database's clock. Any method may 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
-from strongroom.state import alerts, catalog, claims, events, outcomes, recovery, runs, slots
-from strongroom.state.alerts import Told
-from strongroom.state.engine import Database
+from strongroom.state import claims, outcomes, recovery, runs
+from strongroom.state.backup_catalog import BackupCatalog
+from strongroom.state.event_log import EventLog
 from strongroom.state.keys import FARTHEST
 from strongroom.state.outcomes import Decide, DecideAgain, Needed
-from strongroom.state.records import (
-    CatalogEntry,
-    Claim,
-    Event,
-    Link,
-    Replica,
-    Run,
-    RunKind,
-    Spec,
-    Step,
-    StepKind,
-    StepRow,
-    StepState,
-    Tally,
-    Ticket,
-)
+from strongroom.state.records import Claim, Run, Spec, Step, StepKind, StepState, Tally, Ticket
 from strongroom.state.recovery import Exhausted, Patience
+from strongroom.state.run_queries import RunQueries
 
 __all__ = ["LEASE_SECONDS", "Decide", "DecideAgain", "Exhausted", "Patience", "RunStore"]
 
 LEASE_SECONDS: Final = Patience().lease
 
 
-class RunStore:
+class RunStore(RunQueries, EventLog, BackupCatalog):
     """The state of an installation, on SQLite or PostgreSQL.
 
     May be built before a fork; each process opens its own connections on first use, and
@@ -51,7 +38,7 @@ class RunStore:
     """
 
     def __init__(self, url: str, *, patience: Patience | None = None) -> None:
-        self._database = Database(url)
+        super().__init__(url)
         self._patience = patience or Patience()
 
     def close(self) -> None:
@@ -66,8 +53,6 @@ class RunStore:
     def examine(self) -> None:
         """Raise StateError if a SQLite file is damaged anywhere."""
         self._database.examine()
-
-    # -- runs ----------------------------------------------------------------
 
     def create(
         self,
@@ -86,66 +71,6 @@ class RunStore:
         """
         with self._database.writing() as conn:
             return runs.create(conn, spec, first=first, request_id=request_id, slot=slot, facts=facts or {})
-
-    def load(self, run: str) -> Run:
-        """Return a run by id. Raises RunNotFound."""
-        with self._database.reading() as conn:
-            return runs.load(conn, run)
-
-    def find(self, name: str) -> Run:
-        """Return a run by its id or by the request id it was made under. Raises RunNotFound."""
-        with self._database.reading() as conn:
-            return runs.find(conn, name)
-
-    def runs(self, limit: int = 50) -> list[Run]:
-        """Return the newest runs, newest first."""
-        with self._database.reading() as conn:
-            return runs.newest(conn, limit)
-
-    def runs_of(self, policy: str, kind: RunKind, *, limit: int) -> list[Run]:
-        """Return the newest runs of a policy and kind, newest first."""
-        with self._database.reading() as conn:
-            return runs.of(conn, policy, kind, limit)
-
-    def sealed_since(self, policy: str, fingerprint: str) -> float | None:
-        """Return when (epoch seconds) the first backup on record began that a policy sealed for a key."""
-        with self._database.reading() as conn:
-            return runs.sealed_since(conn, policy, fingerprint)
-
-    def unreadable(self) -> list[str]:
-        """Say of which runs and backups the rows cannot be read: lists leave them out."""
-        with self._database.reading() as conn:
-            return [*runs.unreadable(conn), *catalog.unreadable(conn)]
-
-    def active(self) -> list[Run]:
-        """Return the runs that have not ended, however old they are."""
-        with self._database.reading() as conn:
-            return runs.active(conn)
-
-    def leaving(self, policy: str, *, limit: int) -> list[Run]:
-        """Return some of a policy's ended backups that left something to sweep, by lot."""
-        with self._database.reading() as conn:
-            return runs.leaving(conn, policy, limit)
-
-    def swept(self, run: str) -> None:
-        """Note that a run leaves nothing any more."""
-        with self._database.writing() as conn:
-            runs.swept(conn, run)
-
-    def tally(self, run: str) -> Tally:
-        """Count a run's steps."""
-        with self._database.reading() as conn:
-            return runs.tally(conn, run)
-
-    def row(self, run: str, step: Step) -> StepRow:
-        """Return one step. Raises StateError if there is no such row."""
-        with self._database.reading() as conn:
-            return runs.row(conn, run, step)
-
-    def rows(self, run: str, kind: StepKind | None = None, *, piece: int | None = None) -> list[StepRow]:
-        """Return a run's steps by kind, piece and target; of one kind or piece if given."""
-        with self._database.reading() as conn:
-            return runs.rows(conn, run, kind, piece)
 
     def cancel(self, run: str, *, error: str = "cancelled") -> Run:
         """Begin to cancel a run and return it, ``closing``.
@@ -170,7 +95,10 @@ class RunStore:
         with self._database.writing() as conn:
             return outcomes.retry(conn, run, decide, first)
 
-    # -- steps ---------------------------------------------------------------
+    def swept(self, run: str) -> None:
+        """Note that a run leaves nothing any more."""
+        with self._database.writing() as conn:
+            runs.swept(conn, run)
 
     def take_ready(self, run: str, *, window: int) -> list[Ticket]:
         """Give out what is due: READY becomes SENT, each under a new dispatch number.
@@ -267,6 +195,7 @@ class RunStore:
         exhausted: Exhausted = recovery.given_up,
         strict: str = "",
         failed: Callable[[Run], None] = recovery.unannounced,
+        queues: Mapping[StepKind, str] = MappingProxyType({}),
     ) -> list[str]:
         """Put right what got lost and return the runs that have something to send.
 
@@ -279,6 +208,8 @@ class RunStore:
         Args:
             strict: the run whose trouble is raised. That of any other is logged: one edited
                 run must not keep the others waiting.
+            queues: the queue that carries each kind of step. A queue is first in, first out, and that tells
+                a message that is lost from one that waits.
         """
         return recovery.reconcile(
             self._database,
@@ -287,6 +218,7 @@ class RunStore:
             exhausted=exhausted,
             strict=strict,
             failed=failed,
+            queues=queues,
         )
 
     def forsake(self, run: str, *, owners: Collection[str]) -> None:
@@ -297,141 +229,3 @@ class RunStore:
 
     def _lease(self, given: float | None) -> float:
         return min(self._patience.lease if given is None else given, FARTHEST)
-
-    # -- slots, events, heartbeats -------------------------------------------
-
-    def newest_slot(self, policy: str) -> float | None:
-        """Return when the newest slot claimed for a policy was due (epoch seconds)."""
-        with self._database.reading() as conn:
-            return slots.newest(conn, policy)
-
-    def event(self, kind: str, run: str | None = None, **detail: Any) -> None:
-        """Append an event. ``detail`` is small, JSON-able and free of secrets and names."""
-        with self._database.writing() as conn:
-            events.append(conn, kind, run, detail)
-
-    def append(self, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-        """Append several events together, each a kind and its detail: all of them or none."""
-        with self._database.writing() as conn:
-            for kind, detail in entries:
-                events.append(conn, kind, None, detail)
-
-    def events(
-        self, *, run: str | None = None, kind: str | None = None, after: int = 0, limit: int = 1000
-    ) -> list[Event]:
-        """Return events in order, those with an id above ``after``."""
-        with self._database.reading() as conn:
-            return events.recorded(conn, run=run, kind=kind, after=after, limit=limit)
-
-    def links(self, *, after: int = 0, limit: int = 1000) -> list[Link]:
-        """Return events as they are chained, in order, those with an id above ``after``."""
-        with self._database.reading() as conn:
-            return events.links(conn, after=after, limit=limit)
-
-    def newest_link(self) -> Link | None:
-        """Return the newest event as it is chained; ``None`` if nothing has happened yet."""
-        with self._database.reading() as conn:
-            return events.newest_link(conn)
-
-    def run_without_event(self) -> str | None:
-        """Return a run that is on record though no event tells of it: those were removed."""
-        with self._database.reading() as conn:
-            return events.run_without(conn)
-
-    def happened(self, *kinds: str, since: float) -> list[Event]:
-        """Return the events of some kinds from a time (epoch seconds) on, oldest first."""
-        with self._database.reading() as conn:
-            return events.since(conn, since, kinds)
-
-    def heartbeat(self, name: str) -> None:
-        """Note that a process, such as ``beat``, is alive."""
-        with self._database.writing() as conn:
-            events.beat(conn, name)
-
-    def take_turn(self, name: str, *, every: float) -> bool:
-        """Note that ``name`` is alive if it was not for ``every`` seconds, and tell whether that was so.
-
-        Of all that ask at once, one gets the turn.
-        """
-        with self._database.writing() as conn:
-            return events.take_turn(conn, name, every)
-
-    def heartbeats(self) -> dict[str, float]:
-        """Return for each name how many seconds ago it was alive."""
-        with self._database.reading() as conn:
-            return events.ages(conn)
-
-    # -- alerts --------------------------------------------------------------
-
-    def told(self, audience: str) -> list[Told]:
-        """Return the alerts that an audience was told of, by key."""
-        with self._database.reading() as conn:
-            return alerts.alerts_told(conn, audience)
-
-    def put_told(self, audience: str, rows: Sequence[Told], *, forget: float) -> None:
-        """Record what an audience was told; forget what has been over since before ``forget``."""
-        with self._database.writing() as conn:
-            alerts.put(conn, audience, rows)
-            alerts.forget(conn, audience, forget)
-
-    # -- catalog -------------------------------------------------------------
-
-    def put_backup(self, entry: CatalogEntry, replicas: Sequence[Replica] = ()) -> None:
-        """Record a backup and its replicas; a known one is replaced."""
-        with self._database.writing() as conn:
-            catalog.put(conn, entry, replicas)
-
-    def backup(self, name: str) -> CatalogEntry | None:
-        """Return one backup, or ``None``."""
-        with self._database.reading() as conn:
-            return catalog.backup(conn, name)
-
-    def names(self, policy: str) -> list[str]:
-        """Return the names of all backups of a policy, newest first."""
-        with self._database.reading() as conn:
-            return catalog.names(conn, policy)
-
-    def digests(self, backups: Sequence[str]) -> dict[str, str]:
-        """Return the SHA-256 (hex) of the manifest of each of these backups that the catalog knows."""
-        with self._database.reading() as conn:
-            return catalog.digests(conn, backups)
-
-    def backups(self, *, policy: str | None = None, limit: int = 1000) -> list[CatalogEntry]:
-        """Return backups, newest first; of one policy if given."""
-        with self._database.reading() as conn:
-            return catalog.backups(conn, policy=policy, limit=limit)
-
-    def with_bad_replicas(self) -> list[str]:
-        """Return the backups that have a replica that is not good, newest first, however old they are."""
-        with self._database.reading() as conn:
-            return catalog.with_bad_replicas(conn)
-
-    def most_secrets(self, policy: str, *, since: str, besides: str) -> int:
-        """Return the most secrets that a policy's backups since then hold, or its newest if that is older.
-
-        Args:
-            besides: the backup that is to be held against them.
-        """
-        with self._database.reading() as conn:
-            return catalog.most_secrets(conn, policy, since=since, besides=besides)
-
-    def set_replica(self, replica: Replica) -> None:
-        """Record what is known of one replica. Its backup must be in the catalog."""
-        with self._database.writing() as conn:
-            catalog.put_replica(conn, replica)
-
-    def drop_replica(self, backup: str, target: str) -> bool:
-        """Forget a replica that was removed from its target; return whether it was the last one,
-        and the backup is forgotten with it."""
-        with self._database.writing() as conn:
-            return catalog.drop_replica(conn, backup, target)
-
-    def replicas(self, backup: str) -> list[Replica]:
-        """Return the replicas of a backup, by target."""
-        with self._database.reading() as conn:
-            return catalog.replicas(conn, backup)
-
-    def replicas_of(self, backups: Sequence[str]) -> dict[str, list[Replica]]:
-        """Return the replicas of each of these backups, by target; one read for all of them."""
-        with self._database.reading() as conn:
-            return catalog.replicas_of(conn, backups)

@@ -15,7 +15,7 @@ def test_every_step_of_every_run_may_be_sent_by_every_pool_that_takes_part_in_it
         job = job_of(run)
         steps = job.actions.keys()
         assert steps | {job.first.kind, StepKind.REPORT} <= STEPS_OF[run]
-        for pool in {kind.queue for kind in steps}:
+        for pool in {names.QUEUE_OF_STEP[kind] for kind in steps}:
             assert {names.step_task(kind) for kind in steps} <= MAY_SEND[pool]
 
 

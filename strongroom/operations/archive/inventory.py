@@ -24,7 +24,6 @@ from strongroom.targets.repaired import MOST_BYTES, whole_copy
 from strongroom.targets.shelf import Shelf
 from strongroom.words import plural
 
-EVERY = 1_000_000
 _PAGE = 1_000
 
 
@@ -101,7 +100,7 @@ def put_damaged_on_record(store: RunStore, damaged: Mapping[tuple[str, str], str
 
 def _good_on(store: RunStore, name: str, gone: frozenset[str]) -> Iterator[tuple[CatalogEntry, Replica]]:
     made = {run.id for run in store.active()}
-    entries = iter(store.backups(limit=EVERY))
+    entries = iter(store.backups())
     while page := list(islice(entries, _PAGE)):
         replicas = store.replicas_of([entry.backup for entry in page])
         for entry in page:

@@ -200,7 +200,7 @@ def _detail(link: Link) -> dict[str, Any]:
 
 
 def _backups(store: RunStore, since: str, until: str) -> tuple[Held, ...]:
-    entries = [entry for entry in store.backups(limit=_ALL) if since <= entry.created_at < until]
+    entries = [entry for entry in store.backups() if since <= entry.created_at < until]
     replicas = store.replicas_of([entry.backup for entry in entries])
     return tuple(Held(backup=one, replicas=tuple(map(_on, replicas.get(one.backup, ())))) for one in entries)
 
@@ -208,6 +208,3 @@ def _backups(store: RunStore, since: str, until: str) -> tuple[Held, ...]:
 def _on(replica: Replica) -> HeldOn:
     at = None if replica.verified_at is None else rfc3339(replica.verified_at)
     return HeldOn(target=replica.target, good=replica.good, verified=replica.verified, verified_at=at)
-
-
-_ALL = 1_000_000

@@ -23,14 +23,12 @@ from strongroom.operations.shredding.record import shredded_backups
 from strongroom.state.records import CatalogEntry
 from strongroom.words import plural, verb
 
-EVERY = 1_000_000
-
 
 def retained_backups(services: Services) -> list[CatalogEntry]:
     """Return the backups of policies that are to be kept, newest first. What commands wrote into files is
     looked at by its path ('strongroom verify-backup')."""
     shredding = shredded_backups(services.store, services.signer_fingerprints)
-    entries = services.store.backups(limit=EVERY)
+    entries = services.store.backups()
     return [entry for entry in entries if entry.backup not in shredding and not in_a_file(entry)]
 
 

@@ -11,7 +11,6 @@ from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.file_backups import in_a_file, is_gone, opened_files, said_gone
 from strongroom.operations.archive.read_back import Keys, read_back
 from strongroom.operations.findings import Finding, finding_of_error, good, unknown
-from strongroom.operations.health.backups import EVERY
 from strongroom.operations.health.keys import History, history, judge
 from strongroom.operations.health.replica import ACCESS, ENCRYPTION, INTEGRITY, Means, reached
 from strongroom.operations.health.replicas import sound
@@ -24,7 +23,7 @@ from strongroom.targets.single_file import BundleReader
 def file_backups(services: Services) -> list[CatalogEntry]:
     """Return the backups that commands wrote into files, but for those that a person said are gone."""
     said = said_gone(services)
-    entries = [entry for entry in services.store.backups(limit=EVERY) if in_a_file(entry)]
+    entries = [entry for entry in services.store.backups() if in_a_file(entry)]
     return [entry for entry in entries if not is_gone(services, entry.backup, said)]
 
 

@@ -39,7 +39,6 @@ from strongroom.targets import Target
 from strongroom.words import plural
 
 AT_ONCE = 16
-EVERY = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +89,7 @@ def _strange(asked: Mapping[str, frozenset[str] | StrongroomError], means: Means
 def _on_record(means: Means) -> frozenset[str]:
     """Return the backups that the catalog knows, and those that are being made: a manifest comes first."""
     store = means.services.store
-    made = (entry.backup for entry in store.backups(limit=EVERY))
+    made = (entry.backup for entry in store.backups())
     return frozenset([*made, *(run.id for run in store.active())])
 
 

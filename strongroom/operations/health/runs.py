@@ -26,7 +26,16 @@ from strongroom.operations.runs.abandoned import is_abandoned
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.schedule import last_slot
-from strongroom.state.records import CatalogEntry, Run, RunKind, RunState, StepKind, StepRow, StepState
+from strongroom.state.records import (
+    ROTATING,
+    CatalogEntry,
+    Run,
+    RunKind,
+    RunState,
+    StepKind,
+    StepRow,
+    StepState,
+)
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
@@ -34,6 +43,8 @@ RUNS, SLOTS, DRILLS, KEYS, EMERGENCY = "runs", "slots", "drills", "keys", "emerg
 GRACE, LONGEST = 3600.0, 4 * 3600.0
 """How long a run may wait without news, and how long one step may take; in seconds. So long after its slot
 a rehearsal may also be on its way."""
+WITH_KEYS = frozenset({StepKind.RESTORE, *ROTATING})
+"""The steps that are done where keys are at hand, which is not always."""
 TURNS = 20
 """Runs that are looked through for the newest that ended."""
 
@@ -57,7 +68,7 @@ def _unmoving(services: Services, active: Sequence[Run], now: float, *, cluster:
         rows = services.store.rows(run.id)
         if not cluster and is_abandoned(run, services.store, services.state_dir):
             yield wrong(RUNS, RunFailed(f"{about}: abandoned, its process is gone", hint=hint))
-        elif _queues(rows) == {"recover"}:
+        elif _waits_for_people(rows):
             words = f"{about}: waits for the keys: recover workers or custodians have them"
             yield remark(RUNS, words, "'strongroom up --with-recover', for as long as it takes.")
         elif now - _moved(run, rows) > (LONGEST if _worked_on(rows) else GRACE):
@@ -65,11 +76,10 @@ def _unmoving(services: Services, active: Sequence[Run], now: float, *, cluster:
             yield wrong(RUNS, RunFailed(words, hint=f"See 'strongroom status {run.id}'. {hint}"))
 
 
-def _queues(rows: Iterable[StepRow]) -> set[str]:
-    """Return on which queues a run waits; nothing if somebody works on it."""
-    if _worked_on(rows := list(rows)):
-        return set()
-    return {row.step.kind.queue for row in rows if not row.state.settled}
+def _waits_for_people(rows: Sequence[StepRow]) -> bool:
+    """Tell whether a run waits for keys that people bring, and for nothing else."""
+    kinds = {row.step.kind for row in rows if not row.state.settled}
+    return bool(kinds) and kinds <= WITH_KEYS and not _worked_on(rows)
 
 
 def _worked_on(rows: Iterable[StepRow]) -> bool:

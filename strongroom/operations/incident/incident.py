@@ -30,7 +30,6 @@ from strongroom.operations.key_management.usage import (
     own_records,
     pinned_key,
 )
-from strongroom.operations.layout import EVERY
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.submit import Submitted
@@ -114,7 +113,7 @@ def affected_by(
         key: as :func:`~strongroom.operations.key_management.usage.stanza_key` names it.
         version: only what opens with this version of it, for kinds that have versions.
     """
-    entries = [e for e in services.store.backups(limit=EVERY) if not backups or e.backup in backups]
+    entries = [e for e in services.store.backups() if not backups or e.backup in backups]
     looked = look_all(services, entries)
     opened = [one for one in looked.found if not key or _is_open_to(services, one, key, version)]
     found = [_affected(services, one, key, version) for one in opened]

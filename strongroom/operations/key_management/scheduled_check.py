@@ -23,7 +23,6 @@ from strongroom.operations.services import Services
 from strongroom.schedule import last_slot
 
 CHECKED = "key.checked"
-EVERY = 1_000_000
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -44,7 +43,7 @@ class Health(Struct, frozen=True, kw_only=True):
 
 def check(services: Services, *, progress: Callable[[int], object] | None = None) -> Health:
     """Try every key at hand on a backup of each class, and keep what was found out."""
-    looked = look_all(services, services.store.backups(limit=EVERY), progress=progress)
+    looked = look_all(services, services.store.backups(), progress=progress)
     tried = try_keys(looked.found, services.identities())
     record_proofs(services, tried)
     late = due(tried, proofs(services), now=time.time())

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -68,23 +69,34 @@ def perform_step(ticket: Ticket, services: Services) -> tuple[list[Ticket], Outc
     return services.store.take_ready(run.id, window=services.limits.window), outcome
 
 
-def reconcile(services: Services) -> list[Ticket]:
-    """Take again whatever is overdue: lost messages, dead workers, due retries."""
+def reconcile(services: Services, *, queues: Mapping[StepKind, str]) -> list[Ticket]:
+    """Take again whatever is overdue: lost messages, dead workers, due retries.
+
+    Args:
+        queues: the queue that carries each kind of step.
+    """
     return [
         ticket
-        for run in recover(services)
+        for run in recover(services, queues=queues)
         for ticket in services.store.take_ready(run, window=services.limits.window)
     ]
 
 
-def recover(services: Services, *, strict: str = "") -> list[str]:
+def recover(
+    services: Services, *, strict: str = "", queues: Mapping[StepKind, str] = MappingProxyType({})
+) -> list[str]:
     """Put right what got lost in the record; return the runs that have something due.
 
     Args:
         strict: the run whose trouble is raised; that of any other is logged.
+        queues: the queue that carries each kind of step, where workers serve them.
     """
     return services.store.reconcile(
-        decide_given_up, exhausted=exhausted, strict=strict, failed=event_log.failed_unattended
+        decide_given_up,
+        exhausted=exhausted,
+        strict=strict,
+        failed=event_log.failed_unattended,
+        queues=queues,
     )
 
 

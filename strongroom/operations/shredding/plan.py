@@ -16,7 +16,7 @@ from strongroom.keys import allof
 from strongroom.keys.destroying import Destroyer, Fate
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.key_management.usage import READERS, Opens, look_all
-from strongroom.operations.layout import EVERY, base_of
+from strongroom.operations.layout import base_of
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.errors import KeyShared
 from strongroom.operations.shredding.events import MeantBackup, MeantKey, Witness
@@ -81,7 +81,7 @@ def make_plan(
     keys = _keys(lying.values(), scope)
     meant_backups = tuple(_meant(services, found, policy, keys) for found in lying.values())
     require_alone(services, scope, keys, policy=policy, asked=set(lying))
-    others = [e.backup for e in services.store.backups(policy=policy, limit=EVERY) if e.backup not in lying]
+    others = [e.backup for e in services.store.backups(policy=policy) if e.backup not in lying]
     return Plan(
         policy=policy,
         keys=tuple(sorted(keys.values(), key=lambda key: key.epoch)),
@@ -96,7 +96,7 @@ def make_plan(
 def _chosen(
     services: Services, scope: Scope, policy: str, backups: Sequence[str], before: str | None
 ) -> list[CatalogEntry]:
-    known = {entry.backup: entry for entry in services.store.backups(policy=policy, limit=EVERY)}
+    known = {entry.backup: entry for entry in services.store.backups(policy=policy)}
     done = {
         name for name, shredding in read(services.store, scope.confirmers).backups.items() if shredding.done
     }
@@ -229,7 +229,7 @@ def _needing(
     services: Services, scope: Scope, keys: dict[Epoch, MeantKey], asked: Collection[str]
 ) -> tuple[list[str], dict[str, str]]:
     shredding = set(read(services.store, scope.confirmers).backups) | set(asked)
-    others = [entry for entry in services.store.backups(limit=EVERY) if entry.backup not in shredding]
+    others = [entry for entry in services.store.backups() if entry.backup not in shredding]
     looked = look_all(services, others)
     return sorted(opening.backup for opening in looked.found if _needs(opening, scope, keys)), looked.unread
 

@@ -60,10 +60,10 @@ def _key_health(arguments: Namespace, output: Output) -> None:
 
 def _check(arguments: Namespace, output: Output) -> None:
     from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.key_management.scheduled_check import EVERY, check  # noqa: PLC0415
+    from strongroom.operations.key_management.scheduled_check import check  # noqa: PLC0415
 
     built = identity_options.with_typed(services(), arguments, output)
-    with counting(output, "backups", len(built.store.backups(limit=EVERY))) as advance:
+    with counting(output, "backups", len(built.store.backups())) as advance:
         health = check(built, progress=advance)
     document = {
         "tried": [_document(one) for one in health.tried],

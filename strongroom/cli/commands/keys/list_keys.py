@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from strongroom.operations.key_management.usage import KeyUse, Survey
     from strongroom.operations.services import Services
 
-EVERY = 1_000_000
 SHOWN = 10
 
 
@@ -61,7 +60,7 @@ def _keys(arguments: Namespace, output: Output) -> None:
         for backup in lost_at(built, Path(word).absolute()) or [word]:
             say_gone(built, backup)
     configured, broken = _configured(found)
-    entries = built.store.backups(policy=arguments.policy, limit=EVERY)
+    entries = built.store.backups(policy=arguments.policy)
     with counting(output, "backups", len(entries)) as advance:
         looked = survey(built, entries, progress=advance)
     if arguments.retire:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from strongroom.operations.incident.re_sign import Resigned, Rests
 
 YEAR = timedelta(days=365)
-EVERY = 1_000_000
 FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
 PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
 _ROLES = f"one of {', '.join(roles.ROLES)}"
@@ -337,7 +336,7 @@ def _uses(arguments: Namespace, output: Output) -> None:
     built = services()
     found: list[Rests] = []
     unread: dict[str, str] = {}
-    for entry in built.store.backups(limit=EVERY):
+    for entry in built.store.backups():
         try:
             rests = rests_on(built, entry, arguments.fingerprint)
         except StrongroomError as error:
@@ -374,7 +373,7 @@ def _resign(arguments: Namespace, output: Output) -> None:
     built = services()
     entries = [
         entry
-        for entry in built.store.backups(limit=EVERY)
+        for entry in built.store.backups()
         if (not arguments.backup or entry.backup in arguments.backup)
         and (before is None or datetime.fromisoformat(entry.created_at) < before)
     ]

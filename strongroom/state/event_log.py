@@ -1,0 +1,82 @@
+"""What happened, which processes are alive, and who was told of an alert."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from strongroom.state import alerts, events
+from strongroom.state.alerts import Told
+from strongroom.state.records import Event, Link
+from strongroom.state.transactions import Transactions
+
+
+class EventLog(Transactions):
+    """Events, heartbeats, and the alerts that an audience was told of."""
+
+    def event(self, kind: str, run: str | None = None, **detail: Any) -> None:
+        """Append an event. ``detail`` is small, JSON-able and free of secrets and names."""
+        with self._database.writing() as conn:
+            events.append(conn, kind, run, detail)
+
+    def append(self, entries: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Append several events together, each a kind and its detail: all of them or none."""
+        with self._database.writing() as conn:
+            for kind, detail in entries:
+                events.append(conn, kind, None, detail)
+
+    def events(
+        self, *, run: str | None = None, kind: str | None = None, after: int = 0, limit: int = 1000
+    ) -> list[Event]:
+        """Return events in order, those with an id above ``after``."""
+        with self._database.reading() as conn:
+            return events.recorded(conn, run=run, kind=kind, after=after, limit=limit)
+
+    def links(self, *, after: int = 0, limit: int = 1000) -> list[Link]:
+        """Return events as they are chained, in order, those with an id above ``after``."""
+        with self._database.reading() as conn:
+            return events.links(conn, after=after, limit=limit)
+
+    def newest_link(self) -> Link | None:
+        """Return the newest event as it is chained; ``None`` if nothing has happened yet."""
+        with self._database.reading() as conn:
+            return events.newest_link(conn)
+
+    def run_without_event(self) -> str | None:
+        """Return a run that is on record though no event tells of it: those were removed."""
+        with self._database.reading() as conn:
+            return events.run_without(conn)
+
+    def happened(self, *kinds: str, since: float) -> list[Event]:
+        """Return the events of some kinds from a time (epoch seconds) on, oldest first."""
+        with self._database.reading() as conn:
+            return events.since(conn, since, kinds)
+
+    def heartbeat(self, name: str) -> None:
+        """Note that a process, such as ``beat``, is alive."""
+        with self._database.writing() as conn:
+            events.beat(conn, name)
+
+    def take_turn(self, name: str, *, every: float) -> bool:
+        """Note that ``name`` is alive if it was not for ``every`` seconds, and tell whether that was so.
+
+        Of all that ask at once, one gets the turn.
+        """
+        with self._database.writing() as conn:
+            return events.take_turn(conn, name, every)
+
+    def heartbeats(self) -> dict[str, float]:
+        """Return for each name how many seconds ago it was alive."""
+        with self._database.reading() as conn:
+            return events.ages(conn)
+
+    def told(self, audience: str) -> list[Told]:
+        """Return the alerts that an audience was told of, by key."""
+        with self._database.reading() as conn:
+            return alerts.told(conn, audience)
+
+    def put_told(self, audience: str, rows: Sequence[Told], *, forget: float) -> None:
+        """Record what an audience was told; forget what has been over since before ``forget``."""
+        with self._database.writing() as conn:
+            alerts.put(conn, audience, rows)
+            alerts.forget(conn, audience, forget)
