@@ -141,6 +141,18 @@ def test_another_queue_overtakes_nothing(store: RunStore) -> None:
     assert store.reconcile(decide) == []
 
 
+@pytest.mark.parametrize(("queues", "lost"), [({}, False), ({"upload": "q", "capture": "q"}, True)])
+def test_a_step_of_another_kind_overtakes_if_the_same_queue_carries_it(
+    store: RunStore, queues: dict[str, str], lost: bool
+) -> None:
+    queue_of = {StepKind(kind): queue for kind, queue in queues.items()}
+    run = new_run(store, [upload(0), capture(0)])
+    _, later = take(store, run)
+    claimed(store, later)
+    let_pass(store, 6)
+    assert (store.reconcile(decide, queues=queue_of) == [run.id]) is lost
+
+
 def test_what_is_queued_behind_many_others_is_not_sent_again(store: RunStore) -> None:
     run = new_run(store, [upload(piece) for piece in range(60)])
     queued = take(store, run)
@@ -181,7 +193,7 @@ def test_a_lease_renewed_just_before_is_left_alone(store: RunStore) -> None:
     (claim,) = start(store, [capture(0)])
     let_pass(store, 16)
     with store._database.reading() as conn:
-        stuck = recovery._stuck(conn, Patience())
+        stuck = recovery._stuck(conn, Patience(), {})
     assert store.renew(claim)
     with store._database.writing() as conn:
         for run, found in stuck.items():
@@ -194,7 +206,7 @@ def test_a_step_sent_again_meanwhile_is_left_alone(store: RunStore) -> None:
     take(store, run)
     let_pass(store, 31)
     with store._database.reading() as conn:
-        stuck = recovery._stuck(conn, Patience())
+        stuck = recovery._stuck(conn, Patience(), {})
     store.reconcile(decide)
     (ticket,) = take(store, run)
     with store._database.writing() as conn:

@@ -26,6 +26,7 @@ def test_every_role_is_in_the_table() -> None:
 def test_every_task_has_a_queue_and_someone_who_may_send_it() -> None:
     assert frozenset().union(*MAY_SEND.values()) == set(names.QUEUE_OF)
     assert set(names.QUEUE_OF.values()) == set(names.QUEUES)
+    assert set(names.QUEUE_OF_STEP) == set(StepKind)
 
 
 @pytest.mark.parametrize("role", ["submit", "beat", "watch", "seal", "transfer", "verify", "drill"])
