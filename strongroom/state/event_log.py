@@ -73,7 +73,7 @@ class EventLog(Transactions):
     def told(self, audience: str) -> list[Told]:
         """Return the alerts that an audience was told of, by key."""
         with self._database.reading() as conn:
-            return alerts.told(conn, audience)
+            return alerts.alerts_told(conn, audience)
 
     def put_told(self, audience: str, rows: Sequence[Told], *, forget: float) -> None:
         """Record what an audience was told; forget what has been over since before ``forget``."""
