@@ -11,7 +11,7 @@ from pathlib import Path
 
 from strongroom.container.derive import KEY_SIZE
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import privatefile
+from strongroom.system import private_file
 
 KIND = "strongroom-cluster-key-1"
 
@@ -19,13 +19,13 @@ KIND = "strongroom-cluster-key-1"
 def load_or_create(folder: Path, name: str) -> bytes:
     """Return the 32 bytes of the key ``name``. Raises ConfigError."""
     path = folder / f"{name}.key"
-    with privatefile.locked(folder):
+    with private_file.locked(folder):
         if not path.exists():
             try:
-                privatefile.write_line(path, kind=KIND, variety=name, content=os.urandom(KEY_SIZE))
+                private_file.write_line(path, kind=KIND, variety=name, content=os.urandom(KEY_SIZE))
             except UsageError as error:
                 raise ConfigError(error.message) from None
-    variety, key = privatefile.read_line(path, kind=KIND)
+    variety, key = private_file.read_line(path, kind=KIND)
     if variety != name or len(key) != KEY_SIZE:
         raise ConfigError(f"'{path}' is not the key '{name}'")
     return key

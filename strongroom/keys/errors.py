@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.errors import Alarm, ConfigError, KeyServiceError
-
-
-class KeyFileUnreadable(ConfigError):
-    """The file of a key, a PIN or a share cannot be read, or its content is not whole."""
-
-    default_hint = "No backup is affected. Check the path, or bring the file back from its copy."
-
-
-class KeyFileExposed(ConfigError):
-    """Others on this machine may read a key's file, so Strongroom does not use it."""
-
-    default_hint = "Close the file to others (chmod 600). If somebody may have read it, make a new key."
+from strongroom.errors import Alarm, KeyServiceError
 
 
 class KeyServiceUnavailable(KeyServiceError):

@@ -18,10 +18,11 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from strongroom.container.derive import KEY_SIZE, require_key
 from strongroom.container.stanza import Stanza
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import keywrap, privatefile
+from strongroom.keys import keywrap
 from strongroom.keys.holder import KeyHolder
 from strongroom.keys.keypair import SEED, Kem, PublicKey, private_handle, public_of
 from strongroom.model import SecretBytes
+from strongroom.system import private_file
 
 __all__ = ["KIND", "SUITES", "TYPE", "HpkeIdentity", "HpkeRecipient", "Kem", "PublicKey"]
 
@@ -97,7 +98,7 @@ class HpkeIdentity(KeyHolder):
     @classmethod
     def load(cls, path: Path) -> HpkeIdentity:
         """Read a private key's file. Raises ConfigError."""
-        variety, seed = privatefile.read_line(path, kind=KIND)
+        variety, seed = private_file.read_line(path, kind=KIND)
         if variety not in list(Kem) or len(seed) != SEED:
             raise ConfigError(f"'{path}' holds a private key of an unknown kind")
         return cls(seed, kem=Kem(variety))
@@ -105,7 +106,7 @@ class HpkeIdentity(KeyHolder):
     def save(self, path: Path) -> None:
         """Write the private key's file, mode 0600; refuse to overwrite (UsageError)."""
         kem = self.public.kem.value
-        privatefile.write_line(path, kind=KIND, variety=kem, content=self._seed.reveal())
+        private_file.write_line(path, kind=KIND, variety=kem, content=self._seed.reveal())
 
     def describe(self) -> str:
         return f"the private key {self.public.id.hex()[:16]}"

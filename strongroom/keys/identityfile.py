@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from strongroom.errors import UsageError
-from strongroom.keys import Opener, privatefile
+from strongroom.keys import Opener
+from strongroom.system import private_file
 
 
 def load_identity(path: Path) -> Opener:
@@ -16,7 +17,7 @@ def load_identity(path: Path) -> Opener:
         UsageError, ConfigError: it is no key, or is damaged or open to others.
     """
     _refuse_public_half(path)
-    words = privatefile.read_private(path).split(maxsplit=1)
+    words = private_file.read_private(path).split(maxsplit=1)
     kind = words[0] if words else ""
     if kind.startswith("strongroom-key-"):
         from strongroom.keys.keyfile import KeyFileIdentity, load_key_file  # noqa: PLC0415

@@ -8,9 +8,10 @@ from pathlib import Path
 from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
 from strongroom.container.stanza import Stanza
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import keywrap, privatefile
+from strongroom.keys import keywrap
 from strongroom.keys.holder import KeyHolder
 from strongroom.model import SecretBytes
+from strongroom.system import private_file
 
 TYPE = "keyfile"
 KIND = "strongroom-key-1"
@@ -29,12 +30,12 @@ def generate_key_file(path: Path, algorithm: str = ALGORITHM) -> None:
     """
     if algorithm != ALGORITHM:
         raise UsageError(f"unknown algorithm '{algorithm}'", hint=f"The one there is: {ALGORITHM}.")
-    privatefile.write_line(path, kind=KIND, variety=ALGORITHM, content=os.urandom(KEY_SIZE))
+    private_file.write_line(path, kind=KIND, variety=ALGORITHM, content=os.urandom(KEY_SIZE))
 
 
 def load_key_file(path: Path) -> bytes:
     """Return the 32 bytes of a key file. Raises ConfigError."""
-    variety, key = privatefile.read_line(path, kind=KIND)
+    variety, key = private_file.read_line(path, kind=KIND)
     if variety != ALGORITHM or len(key) != KEY_SIZE:
         raise ConfigError(f"'{path}' holds a key of an unknown kind")
     return key

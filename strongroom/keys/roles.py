@@ -19,9 +19,9 @@ from strongroom.container.certificate import MANIFEST_ROLES as MANIFEST_SIGNERS
 from strongroom.container.certificate import CertifiedSigner, certify
 from strongroom.container.signing import PUBLIC, Signer, Signers
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import privatefile, rolelist
+from strongroom.keys import rolelist
 from strongroom.keys.rolelist import TRUSTED, Listed, RoleKey
-from strongroom.system import files
+from strongroom.system import files, private_file
 
 __all__ = ["MANIFEST_SIGNERS", "ROLES", "TRUSTED"]
 
@@ -46,7 +46,7 @@ def load_or_create_role(folder: Path, role: str, *, installation_key: Path | Non
             cannot be certified because the installation key is elsewhere.
     """
     _require_role(role)
-    with privatefile.locked(folder):
+    with private_file.locked(folder):
         _finish(folder, role)
         if not _path(folder, role).exists():
             _create(folder, role, installation_key)
@@ -143,7 +143,7 @@ def replace(
     """
     _require_role(role)
     moment = now or datetime.now(UTC)
-    with privatefile.locked(folder):
+    with private_file.locked(folder):
         _finish(folder, role)
         if not rolelist.read(folder).of(role):
             raise UsageError(f"Role '{role}' never had a key here.", hint="It gets one on first use.")
@@ -166,7 +166,7 @@ def request(folder: Path, role: str) -> bytes:
     the list says by now that it will never sign.
     """
     _require_role(role)
-    with privatefile.locked(folder):
+    with private_file.locked(folder):
         _finish(folder, role)
         path = _next(folder, role)
         if path.exists() and _is_spent(_load(path, role).public, rolelist.read(folder).of(role)):
@@ -200,7 +200,7 @@ def certify_key(
     if len(public) != PUBLIC:
         raise UsageError("That is no public key.", hint="It is the 64 digits that 'signers request' printed.")
     moment = now or datetime.now(UTC)
-    with privatefile.locked(folder):
+    with private_file.locked(folder):
         made = _known(rolelist.read(folder), role, public)
         if made is not None and not made.announced:
             return made
@@ -251,7 +251,7 @@ def distrust(
         UsageError: no role ever had that key.
     """
     moment = now or datetime.now(UTC)
-    with privatefile.locked(folder):
+    with private_file.locked(folder):
         listed = rolelist.read(folder)
         role, leaked = _found(listed, fingerprint)
         keys = tuple(
@@ -272,7 +272,7 @@ def distrust(
 def _rotating(folder: Path, role: str, installation_key: Path | None) -> Iterator[None]:
     """Hold the lock, where a role's own key lies, whatever became of that."""
     _require_role(role)
-    with privatefile.locked(folder):
+    with private_file.locked(folder):
         _finish(folder, role)
         signer, keys = _load(_path(folder, role), role), rolelist.read(folder).of(role)
         if signer.public not in [key.raw for key in keys]:
@@ -432,7 +432,7 @@ def _load(path: Path, role: str) -> Signer:
 
 
 def _load_as(path: Path, kind: str, what: str) -> Signer:
-    variety, private = privatefile.read_line(path, kind=kind)
+    variety, private = private_file.read_line(path, kind=kind)
     if variety != _VARIETY or len(private) != 32:
         raise ConfigError(f"{what} is of an unknown kind")
     return Signer.from_private(private)
@@ -456,7 +456,7 @@ def _install(path: Path, signer: Signer) -> None:
 
 def _install_as(path: Path, signer: Signer, kind: str) -> None:
     try:
-        privatefile.write_line(path, kind=kind, variety=_VARIETY, content=signer.private_bytes())
+        private_file.write_line(path, kind=kind, variety=_VARIETY, content=signer.private_bytes())
     except UsageError as error:
         raise ConfigError(error.message) from None
 

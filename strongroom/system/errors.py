@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.errors import Refused, TargetError
+from strongroom.errors import ConfigError, Refused, TargetError
 
 
 class Conflict(Refused):
@@ -25,3 +25,15 @@ class TargetFull(TargetError):
     """The target or the stage has no room."""
 
     default_hint = "Nothing half-written was left. Free space, then run 'strongroom retry'."
+
+
+class KeyFileUnreadable(ConfigError):
+    """The file of a key, a PIN or a share cannot be read, or its content is not whole."""
+
+    default_hint = "No backup is affected. Check the path, or bring the file back from its copy."
+
+
+class KeyFileExposed(ConfigError):
+    """Others on this machine may read a key's file, so Strongroom does not use it."""
+
+    default_hint = "Close the file to others (chmod 600). If somebody may have read it, make a new key."

@@ -15,7 +15,7 @@ from hvac.api import auth_methods
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
-from strongroom.keys.privatefile import read_private
+from strongroom.system.private_file import read_private
 from strongroom.vault.answers import Answer
 from strongroom.vault.failures import LoginRefused, NotVault, Refused
 from strongroom.vault.hvac_adapter import SendingAdapter

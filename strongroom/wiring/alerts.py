@@ -11,7 +11,6 @@ from pathlib import Path
 from strongroom.config import DirectoryTargetSettings, Settings
 from strongroom.config.alerts import PORTS
 from strongroom.errors import ConfigError
-from strongroom.keys import privatefile
 from strongroom.operations.alerts.context import Watched, WatchedDrill, WatchedPolicy
 from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.alerts.mail import MailServer
@@ -19,6 +18,7 @@ from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.state import schema_check
 from strongroom.state.engine import Database
 from strongroom.state.store import RunStore
+from strongroom.system import private_file
 from strongroom.wiring import adapters, signers
 from strongroom.wiring.database import database_url
 from strongroom.wiring.read_only import looking_services
@@ -100,7 +100,7 @@ def mail_server(settings: Settings) -> MailServer:
 
 
 def _password(path: Path) -> str:
-    return privatefile.read_private(path).rstrip("\r\n")
+    return private_file.read_private(path).rstrip("\r\n")
 
 
 def _sender() -> str:

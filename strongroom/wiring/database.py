@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from strongroom.config import Settings
-from strongroom.keys import privatefile
+from strongroom.system import private_file
 
 
 def database_url(settings: Settings) -> str:
@@ -17,6 +17,6 @@ def database_url(settings: Settings) -> str:
     if settings.state.password_file is None:
         return settings.database_url
     parts = urlsplit(settings.database_url)
-    password = quote(privatefile.read_private(settings.state.password_file).rstrip("\r\n"), safe="")
+    password = quote(private_file.read_private(settings.state.password_file).rstrip("\r\n"), safe="")
     user, at, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user}:{password}{at}{host}" if at else parts.netloc))

@@ -22,7 +22,7 @@ from strongroom.config import (
     TransitKey,
 )
 from strongroom.errors import ConfigError
-from strongroom.keys import Opener, Recipient, passphrase, privatefile
+from strongroom.keys import Opener, Recipient, passphrase
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
 from strongroom.keys.destroying.files import is_destroyed
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, PublicKey
@@ -30,6 +30,7 @@ from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient, load_key_
 from strongroom.keys.quorum import QuorumRecipient, record
 from strongroom.operations.policy_pins import pin_recipient
 from strongroom.state.records import RecipientPin
+from strongroom.system import private_file
 from strongroom.wiring.prompts import Ask
 
 FileKey = PassphraseKey | KeyFileKey | HpkeKey | QuorumKey
@@ -117,7 +118,7 @@ def public_key(key: HpkeKey) -> PublicKey:
 def _passphrase(key: PassphraseKey, ask: Ask | None) -> str:
     file = key.file or os.environ.get("STRONGROOM_PASSPHRASE_FILE")
     if file:
-        return privatefile.read_private(Path(file)).rstrip("\r\n")
+        return private_file.read_private(Path(file)).rstrip("\r\n")
     if "STRONGROOM_PASSPHRASE" in os.environ:
         return os.environ["STRONGROOM_PASSPHRASE"]
     if ask is not None:

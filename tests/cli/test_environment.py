@@ -11,9 +11,9 @@ from typing import Any
 from strongroom.cli.commands.readiness.single_file import guarded
 from strongroom.container.errors import MissingPiece, Truncated, UntrustedSigner, VerificationFailed
 from strongroom.errors import ConfigError
-from strongroom.keys.errors import KeyFileExposed
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.findings import Finding
+from strongroom.system.errors import KeyFileExposed
 from strongroom.targets.errors import TargetUnavailable
 from tests.cli.conftest import configure, stock
 from tests.cli.furnished import furnished

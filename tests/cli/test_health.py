@@ -15,11 +15,11 @@ import pytest
 
 from strongroom.container.errors import MissingPiece, Tampered, WrongKey
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.keys.errors import KeyFileExposed
 from strongroom.operations.errors import BackupOverdue, KeysOutOfPolicy, QuorumNotMet, RunDegraded, RunFailed
 from strongroom.state.errors import LedgerChanged, SchemaMismatch, StateError
 from strongroom.state.records import Replica
 from strongroom.state.store import RunStore
+from strongroom.system.errors import KeyFileExposed
 from strongroom.targets.errors import TargetUnavailable
 from tests.cli.conftest import configure, stock
 from tests.cli.program import REGIONS, Done, Machine

@@ -14,8 +14,9 @@ import pytest
 from strongroom.container.certificate import require_trusted
 from strongroom.container.signing import Signer, verify
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import clusterkeys, privatefile, rolelist, roles
+from strongroom.keys import clusterkeys, rolelist, roles
 from strongroom.keys.roles import ROLES, TRUSTED, load_or_create_role, load_role, trusted
+from strongroom.system import private_file
 
 RACERS = 8
 
@@ -141,7 +142,7 @@ def test_a_key_that_is_not_the_listed_one_is_refused(folder: Path) -> None:
     load_or_create_role(folder, "seal")
     (folder / "seal.key").unlink()
     private = Signer.generate().private_bytes()
-    privatefile.write_line(folder / "seal.key", kind=roles.KIND, variety="Ed25519", content=private)
+    private_file.write_line(folder / "seal.key", kind=roles.KIND, variety="Ed25519", content=private)
 
     with pytest.raises(ConfigError, match="not the one that is trusted") as caught:
         load_or_create_role(folder, "seal")
@@ -416,7 +417,7 @@ def test_a_key_that_others_may_read_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(("variety", "size"), [("Ed25519", 31), ("Ed448", 32)])
 def test_a_key_of_another_kind_is_refused(folder: Path, variety: str, size: int) -> None:
     folder.mkdir(parents=True)
-    privatefile.write_line(folder / "seal.key", kind=roles.KIND, variety=variety, content=bytes(size))
+    private_file.write_line(folder / "seal.key", kind=roles.KIND, variety=variety, content=bytes(size))
 
     with pytest.raises(ConfigError, match="unknown kind"):
         load_or_create_role(folder, "seal")
@@ -451,7 +452,7 @@ def test_one_cluster_key_in_the_others_place_is_refused(folder: Path) -> None:
 
 def test_a_cluster_key_of_another_size_is_refused(folder: Path) -> None:
     folder.mkdir(parents=True)
-    privatefile.write_line(folder / "work.key", kind=clusterkeys.KIND, variety="work", content=bytes(16))
+    private_file.write_line(folder / "work.key", kind=clusterkeys.KIND, variety="work", content=bytes(16))
 
     with pytest.raises(ConfigError, match="is not the key 'work'"):
         clusterkeys.load_or_create(folder, "work")

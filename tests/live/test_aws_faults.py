@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from strongroom.errors import ConfigError, SourceError
-from strongroom.keys.errors import KeyFileExposed
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.errors import RunFailed
 from strongroom.sources.aws import AwsSource
 from strongroom.sources.errors import SourceUnavailable
+from strongroom.system.errors import KeyFileExposed
 from strongroom.targets.directory import DirectoryTarget
 from tests.live import aws_account
 from tests.live.aws_parts import BROKEN, DENIED, READS, THROTTLED, everything, op

@@ -122,9 +122,9 @@ def test_all_of_opens_with_a_key_of_every_leg(tmp_path: Path, some: tuple[str, .
 
 
 def _key_file(path: Path) -> Path:
-    from strongroom.keys import privatefile  # noqa: PLC0415
+    from strongroom.system import private_file  # noqa: PLC0415
 
-    privatefile.write_line(path, kind="strongroom-key-1", variety="AES256", content=bytes(range(32)))
+    private_file.write_line(path, kind="strongroom-key-1", variety="AES256", content=bytes(range(32)))
     return path
 
 

@@ -56,7 +56,7 @@ def custodians_of(arguments: Namespace, output: Output, place: Place, *, ask: bo
 
 
 def _share(path: Path) -> str:
-    from strongroom.keys.privatefile import read_private  # noqa: PLC0415 - as above
+    from strongroom.system.private_file import read_private  # noqa: PLC0415 - as above
 
     return read_private(path)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Protocol
 
 from strongroom.errors import ConfigError
-from strongroom.keys import privatefile
-from strongroom.keys.errors import KeyFileUnreadable, PinRefused
+from strongroom.keys.errors import PinRefused
 from strongroom.keys.prompting import may_ask
 from strongroom.model import SecretBytes
-from strongroom.system import files
+from strongroom.system import files, private_file
+from strongroom.system.errors import KeyFileUnreadable
 
 
 class Pin(Protocol):
@@ -51,7 +51,7 @@ class PinFile:
 
     def ask(self, words: str) -> SecretBytes:  # noqa: ARG002  # the Protocol's
         """Return the PIN. Raises KeyFileUnreadable (empty, too), KeyFileExposed."""
-        pin = privatefile.read_private(self._path).rstrip("\r\n")
+        pin = private_file.read_private(self._path).rstrip("\r\n")
         if not pin.strip() or "\n" in pin:
             raise KeyFileUnreadable(f"'{self._path}' does not hold a PIN", hint="It is to have one line.")
         return SecretBytes(pin.encode())

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strongroom.errors import SourceError
-from strongroom.keys.errors import KeyFileExposed
 from strongroom.operations.evidence import ledger
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.sources.local import LocalStore
@@ -20,7 +19,7 @@ from strongroom.state.engine import Database
 from strongroom.state.errors import StateError
 from strongroom.state.migrations import HEAD
 from strongroom.state.store import RunStore
-from strongroom.system.errors import TargetFull, TargetReadOnly
+from strongroom.system.errors import KeyFileExposed, TargetFull, TargetReadOnly
 from strongroom.words import plural
 
 STATE, LEDGER, STORE, DISK, FILES, CLOCK = "state", "ledger", "store", "disk", "files", "clock"

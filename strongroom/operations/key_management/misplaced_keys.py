@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from strongroom.errors import TargetError
-from strongroom.keys.privatefile import BEGINNING, LIMIT, begins_a_key
+from strongroom.system.private_file import BEGINNING, LIMIT, begins_a_key
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.resilient import bare

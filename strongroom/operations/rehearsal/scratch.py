@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.errors import SourceError, UsageError
-from strongroom.keys.privatefile import locked
 from strongroom.state import filesystem
+from strongroom.system.private_file import locked
 
 FOLDER: Final = "rehearsals"
 """Where scratch stores lie, below the state directory, unless another folder is named."""

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from strongroom.errors import ConfigError, SourceError
-from strongroom.keys.privatefile import read_private
 from strongroom.sources.aws import failures
 from strongroom.sources.aws.options import AwsOptions
 from strongroom.sources.errors import SourceUnavailable
+from strongroom.system.private_file import read_private
 from strongroom.system.retry import backoff
 from strongroom.vault.pace import Pace
 from strongroom.vault.process import PerProcess

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
-from strongroom.keys.privatefile import read_private
 from strongroom.system.host import is_loopback
+from strongroom.system.private_file import read_private
 from strongroom.targets.names import is_name
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-from strongroom.keys.privatefile import read_private
+from strongroom.system.private_file import read_private
 from strongroom.targets.s3.failures import GARBLED
 from strongroom.targets.s3.options import S3Options
 

@@ -144,8 +144,8 @@ def _held(
 
 def _combine(arguments: Namespace, output: Output) -> None:
     """Rehearse an opening. The key that the shares give is forgotten, and written nowhere."""
-    from strongroom.keys.privatefile import read_private  # noqa: PLC0415 - as above
     from strongroom.keys.quorum.gathering import Gathering  # noqa: PLC0415
+    from strongroom.system.private_file import read_private  # noqa: PLC0415 - as above
 
     gathering = Gathering(_load(arguments.file))
     names = [gathering.add(read_private(path)).name for path in arguments.share]

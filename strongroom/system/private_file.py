@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys.errors import KeyFileExposed, KeyFileUnreadable
 from strongroom.system import files
+from strongroom.system.errors import KeyFileExposed, KeyFileUnreadable
 
 LIMIT = 16 * 1024
 BEGINNING = 64
