@@ -18,7 +18,7 @@ from tests.process import ROOT
 PAGES = sorted({*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"})
 WRITTEN = [page for page in PAGES if "<!-- Made from the code" not in page.read_text(encoding="utf-8")]
 CODE = [ROOT / name for name in ("strongroom", "tasks", "workers", "scripts", "ops", "tests")]
-NAMED = re.compile(r"\b(?:docs|bench|chaos)/[\w/-]+\.(?:md|svg)\b")
+NAMED = re.compile(r"(?<![\w/])(?:docs|bench|chaos|ops)/[\w/-]+\.(?:md|svg|hcl|json|py)\b")
 
 
 def tables() -> Iterator[tuple[str, str, object]]:
