@@ -34,7 +34,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Ask whether a mistyped name was meant for the nearest of many; empty if none is near."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only needed when something is wrong
+    from difflib import get_close_matches
 
     names = list(known)
     same = [name for name in names if name.lower() == word.lower()]

@@ -31,7 +31,7 @@ def metadata_backup(services: Services, request: str, *, policy: str) -> Submitt
 
 
 def _backup(services: Services, request: str, policy: str, *, kind: str) -> Submitted:
-    from strongroom.operations.backup.job import submit_backup  # noqa: PLC0415 - sqlalchemy
+    from strongroom.operations.backup.job import submit_backup
 
     _check_kind(policy, kind)
     return submit_backup(services, policy=policy, request_id=request)

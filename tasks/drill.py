@@ -18,7 +18,7 @@ def recovery_drill(
     services: Services, request: str, *, policy: str, objective_seconds: float | None = None
 ) -> Submitted:
     """Restore a policy's newest backup into a scratch store, compare, and take the time."""
-    from strongroom.operations.rehearsal.job import submit_drill  # noqa: PLC0415 - sqlalchemy
+    from strongroom.operations.rehearsal.job import submit_drill
 
     objective = app.settings.drill.objective_seconds if objective_seconds is None else objective_seconds
     return submit_drill(services, policy=policy, objective_seconds=objective, request_id=request)

@@ -25,11 +25,11 @@ def tick(
 
     ``instead``: a worker asks, since beat is silent. That is no sign that beat lives.
     """
-    from strongroom.operations.backup.repair_job import open_repairs  # noqa: PLC0415
-    from strongroom.operations.emergency.medium import remind_all  # noqa: PLC0415
-    from strongroom.operations.rotation.submit import Rotations, open_rotations  # noqa: PLC0415
-    from strongroom.operations.runs.submit import open_due  # noqa: PLC0415
-    from strongroom.wiring.policies import scheduled  # noqa: PLC0415
+    from strongroom.operations.backup.repair_job import open_repairs
+    from strongroom.operations.emergency.medium import remind_all
+    from strongroom.operations.rotation.submit import Rotations, open_rotations
+    from strongroom.operations.runs.submit import open_due
+    from strongroom.wiring.policies import scheduled
 
     services = app.services.get()
     if not instead:
@@ -48,7 +48,7 @@ def tick(
 @define(names.RECONCILE)
 def reconcile() -> int:
     """Send again what got lost; return how many steps were sent."""
-    from strongroom.operations.runs import steps  # noqa: PLC0415
+    from strongroom.operations.runs import steps
 
     services = app.services.get()
     services.store.heartbeat(names.RECONCILE)  # or a worker asks for it: see workers/overdue.py

@@ -18,7 +18,7 @@ def key_health() -> int:
     What is overdue is an alarm in the log and an event, for custodians and offline keys too: they
     answer a challenge (``strongroom key-health``).
     """
-    from strongroom.operations.key_management.scheduled_check import check_due  # noqa: PLC0415
+    from strongroom.operations.key_management.scheduled_check import check_due
 
     bad = check_due(app.services.get(), app.settings.key_health.schedule)
     for key in bad:

@@ -18,8 +18,8 @@ def publish() -> int:
     What lies there and the record does not lead on from is an alarm in the log; so is a record that begins
     anew beside one that was kept before.
     """
-    from strongroom.operations.evidence import ledger_heads  # noqa: PLC0415
-    from strongroom.state.errors import LedgerChanged, LedgerCut  # noqa: PLC0415
+    from strongroom.operations.evidence import ledger_heads
+    from strongroom.state.errors import LedgerChanged, LedgerCut
 
     try:
         done = ledger_heads.publish(app.services.get(), app.settings.online)

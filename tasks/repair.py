@@ -15,6 +15,6 @@ if TYPE_CHECKING:
 @define_entry(names.REPAIR_BACKUP)
 def repair_backup(services: Services, request: str, *, backup: str) -> Submitted:
     """Copy what a target lacks of a backup from one that has it."""
-    from strongroom.operations.backup.repair_job import submit_repair  # noqa: PLC0415 - sqlalchemy
+    from strongroom.operations.backup.repair_job import submit_repair
 
     return submit_repair(services, backup=backup, request_id=request)

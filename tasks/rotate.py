@@ -31,8 +31,8 @@ def rotate_keys(
 
     ``renew`` does so for what opens for just these recipients too: a key service has a new key version.
     """
-    from strongroom.operations.rotation.rotate import RotateOptions  # noqa: PLC0415 - sqlalchemy
-    from strongroom.operations.rotation.submit import submit_rotation  # noqa: PLC0415
+    from strongroom.operations.rotation.rotate import RotateOptions
+    from strongroom.operations.rotation.submit import submit_rotation
 
     options = RotateOptions(reencrypt=re_encrypt, renew=renew, backups=tuple(backup), rate=rate)
     return submit_rotation(services, policy=policy, options=options, request_id=request)

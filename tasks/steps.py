@@ -27,7 +27,7 @@ def perform(kind: StepKind, **arguments: Any) -> None:
     What came of it is recorded by then. It is raised as well, so that Celery and Flower count what the
     record says, and not whatever returned.
     """
-    from strongroom.operations.runs import steps  # noqa: PLC0415 - not for a shell that only submits
+    from strongroom.operations.runs import steps
 
     ticket = from_arguments(kind, **arguments)
     due, outcome = steps.perform_step(ticket, app.services.get())
@@ -47,7 +47,7 @@ def shown_as(kind: StepKind, outcome: Outcome) -> Exception | None:
     Its step comes again under another message; or, if it was given up, with a retry or a repair of the run.
     """
     if kind is StepKind.REPORT and outcome.run.state is RunState.FAILED:
-        from strongroom.operations.recorded_errors import apart  # noqa: PLC0415 - not for a shell that only submits
+        from strongroom.operations.recorded_errors import apart
 
         spec, why = outcome.run.spec, apart(outcome.run.error)[0]
         return RunFailed(f"the {spec.kind.value} of '{spec.policy}' failed: {why}")

@@ -18,6 +18,6 @@ def verify_backup(
     services: Services, request: str, *, backup: str, depth: str = Depth.DIGEST.value
 ) -> Submitted:
     """Read a backup back from every target of its policy, to a stated depth."""
-    from strongroom.operations.backup.verify_job import submit_verify  # noqa: PLC0415 - sqlalchemy
+    from strongroom.operations.backup.verify_job import submit_verify
 
     return submit_verify(services, backup=backup, depth=Depth(depth), request_id=request)

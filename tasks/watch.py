@@ -15,14 +15,14 @@ log = logging.getLogger(__name__)
 @define(names.ALERTS)
 def alerts() -> int:
     """Look for what is wrong, and send one mail with what is new of it; return how many alerts there are."""
-    from strongroom.operations.alerts.notify import (  # noqa: PLC0415 - needs the state
+    from strongroom.operations.alerts.notify import (
         Sending,
         gather_and_judge,
         put_lost_on_record,
         tell_people,
     )
-    from strongroom.operations.evidence.ledger_check import compare_with_heads  # noqa: PLC0415
-    from strongroom.wiring import alerts as wiring_alerts  # noqa: PLC0415
+    from strongroom.operations.evidence.ledger_check import compare_with_heads
+    from strongroom.wiring import alerts as wiring_alerts
 
     settings, services = app.settings, app.services.get()
     watched = dataclasses.replace(

@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import selectors
 import socket
@@ -42,11 +43,11 @@ def main() -> None:
 
 def _usual_modules() -> list[str]:
     """Name what most commands import: their own modules, and the large libraries that some load late."""
-    from strongroom.cli.table import COMMANDS  # noqa: PLC0415 - the root is on the path only now
+    from strongroom.cli import commands
 
-    commands = sorted({command.module for command in COMMANDS.values()})
+    modules = (module.name for module in pkgutil.walk_packages(commands.__path__, f"{commands.__name__}."))
     return [
-        *commands,
+        *modules,
         "strongroom.cli.main",
         "alembic.command",
         "sqlalchemy.dialects.sqlite",

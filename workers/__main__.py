@@ -43,8 +43,8 @@ def main(role: str) -> int:
 
 
 def _run(role: str) -> None:
-    from workers.app import app  # noqa: PLC0415 - reads the role from the environment
-    from workers.pools import POOLS  # noqa: PLC0415
+    from workers.app import app
+    from workers.pools import POOLS
 
     # Flower executes a 'flowerconfig.py' that it finds where it runs.
     os.chdir(paths.private_folder(paths.work_folder(app.settings.state_dir)))
@@ -61,7 +61,7 @@ def _run(role: str) -> None:
 
 def _connect_signals(role: str) -> None:
     """Hook into the moments that only Celery knows: logging, readiness, after a fork, the end."""
-    from workers.app import app  # noqa: PLC0415
+    from workers.app import app
 
     settings = app.settings
 
@@ -78,7 +78,7 @@ def _connect_signals(role: str) -> None:
         overdue.begin(app)
 
     def preload(**_: Any) -> None:
-        import strongroom.wiring.services  # noqa: F401, PLC0415 - once here, not in every forked process
+        import strongroom.wiring.services  # noqa: F401
 
     def end(**_: Any) -> None:
         app.refusals.flush()

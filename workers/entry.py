@@ -122,7 +122,7 @@ def _is_last(task: Any) -> bool:
 
 def _known(services: Services, request: str) -> Submitted | None:
     """Return the run that the request has already, and what is due of it."""
-    from strongroom.operations.runs.submit import first_tickets  # noqa: PLC0415 - not for a shell that only submits
+    from strongroom.operations.runs.submit import first_tickets
 
     with suppress(RunNotFound):
         run = services.store.find(request)
@@ -135,7 +135,7 @@ def _known(services: Services, request: str) -> Submitted | None:
 
 def submit(task: EntryTask, request: str, send: Callable[[], Any], arguments: dict[str, Any]) -> Submission:
     """Put a run on record and send its message; without the record, send and wait for an answer."""
-    from strongroom.api.submission import Submission  # noqa: PLC0415 - sqlalchemy
+    from strongroom.api.submission import Submission
 
     _require_policy(arguments.get("policy"))
     services = app.services.get()

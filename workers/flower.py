@@ -32,8 +32,8 @@ def environment(settings: Settings) -> dict[str, str]:
 
 def ask_login_for_metrics() -> None:
     """Have Flower ask for its login at ``/metrics`` too: names of tasks and workers, and how each fares."""
-    from flower.views.monitor import Metrics  # noqa: PLC0415 - in Flower's own process alone
-    from tornado.web import authenticated  # noqa: PLC0415
+    from flower.views.monitor import Metrics
+    from tornado.web import authenticated
 
     Metrics.get = authenticated(Metrics.get)
 

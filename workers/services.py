@@ -53,7 +53,7 @@ class PerProcess:
         self.get().store.event(kind, **detail)
 
     def _build(self) -> Services:
-        from strongroom.wiring.services import build_services  # noqa: PLC0415 - a shell that only submits needs none
+        from strongroom.wiring.services import build_services
 
         return build_services(self._settings, role=self._role)
 

@@ -48,7 +48,7 @@ def start(dsn: str | None, *, process: str, release: str, environment: str = "pr
     """
     if not dsn:
         return False
-    import sentry_sdk.crons  # noqa: PLC0415 - heavy, and most installations have no DSN
+    import sentry_sdk.crons
 
     sentry_sdk.init(
         dsn=dsn,
@@ -71,11 +71,11 @@ def start(dsn: str | None, *, process: str, release: str, environment: str = "pr
 
 
 def _integrations() -> list[Any]:
-    from sentry_sdk.integrations.atexit import AtexitIntegration  # noqa: PLC0415
-    from sentry_sdk.integrations.dedupe import DedupeIntegration  # noqa: PLC0415
-    from sentry_sdk.integrations.excepthook import ExcepthookIntegration  # noqa: PLC0415
-    from sentry_sdk.integrations.logging import LoggingIntegration  # noqa: PLC0415
-    from sentry_sdk.integrations.threading import ThreadingIntegration  # noqa: PLC0415
+    from sentry_sdk.integrations.atexit import AtexitIntegration
+    from sentry_sdk.integrations.dedupe import DedupeIntegration
+    from sentry_sdk.integrations.excepthook import ExcepthookIntegration
+    from sentry_sdk.integrations.logging import LoggingIntegration
+    from sentry_sdk.integrations.threading import ThreadingIntegration
 
     return [
         *_celery(),
@@ -90,7 +90,7 @@ def _integrations() -> list[Any]:
 def _celery() -> list[Any]:
     if "celery" not in sys.modules:  # the command line, which starts fast by not loading it
         return []
-    from sentry_sdk.integrations.celery import CeleryIntegration  # noqa: PLC0415
+    from sentry_sdk.integrations.celery import CeleryIntegration
 
     return [
         CeleryIntegration(

@@ -479,7 +479,7 @@ def read_newer(paths: Sequence[Path], keys: Keys) -> Iterator[Record]:
 
 def unzstd(frame: bytes, length: int) -> bytes:
     """Decompress one frame of exactly the stated size with what Python 3.14 brings."""
-    from compression import zstd  # type: ignore[import-not-found]  # noqa: PLC0415
+    from compression import zstd  # type: ignore[import-not-found]
 
     opened = zstd.ZstdDecompressor()
     data: bytes = opened.decompress(frame, max_length=length + 1)
@@ -650,7 +650,7 @@ def software(private: ec.EllipticCurvePrivateKey) -> Hsm:
 def pkcs11_session(module: str, label: str, pin: str) -> Any:
     """Log in to a token, once: a wrong PIN is not tried again."""
     try:
-        import pkcs11  # noqa: PLC0415 - only where there is an HSM
+        import pkcs11
     except ImportError:
         raise Failure("CannotOpen", "An HSM needs the package python-pkcs11: see README.md.") from None
     try:
@@ -664,7 +664,7 @@ def pkcs11_session(module: str, label: str, pin: str) -> Any:
 
 def told(use: Callable[..., Any]) -> Callable[..., Any]:
     """Name what an HSM does not do, or not any more."""
-    import pkcs11  # noqa: PLC0415 - only where there is an HSM
+    import pkcs11
 
     def used(*words: Any) -> Any:
         try:
@@ -680,7 +680,7 @@ def told(use: Callable[..., Any]) -> Callable[..., Any]:
 def pkcs11_token(module: str, label: str, pin: str) -> Hsm:
     """Return what an HSM does with the keys of a token that never leave it."""
     session = pkcs11_session(module, label, pin)
-    import pkcs11  # noqa: PLC0415 - only where there is an HSM
+    import pkcs11
 
     attribute, kind = pkcs11.Attribute, pkcs11.ObjectClass
 

@@ -11,6 +11,8 @@ import statistics
 import time
 from typing import Any
 
+from strongroom.container.cobblestone import seal
+
 PIECE = 1024 * 1024
 PIECES = 512
 ROUNDS = 5
@@ -26,8 +28,6 @@ def _rate(seal: Any, key: bytes, plaintext: bytes) -> float:
 
 def seal_rate() -> float:
     """Return the median GB/s of five rounds, pinned to one core."""
-    from strongroom.container.cobblestone import seal  # noqa: PLC0415
-
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     key, plaintext = os.urandom(32), os.urandom(PIECE)
     return statistics.median(_rate(seal, key, plaintext) for _ in range(ROUNDS))

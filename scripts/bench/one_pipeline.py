@@ -91,7 +91,7 @@ def on_cluster(settings: Settings) -> tuple[Run, float]:
 
 
 def _through_celery(settings: Settings) -> tuple[Run, float]:
-    from tasks.backup import full_backup  # noqa: PLC0415 - reads the configuration made here
+    from tasks.backup import full_backup
 
     store = RunStore(settings.database_url)
     began = time.monotonic()

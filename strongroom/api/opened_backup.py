@@ -266,7 +266,7 @@ def _opened(
 def _objects(where: str | Path, settings: Settings, stack: ExitStack) -> Objects:
     path = Path(where)
     if str(where) in settings.targets:
-        from strongroom.wiring import adapters  # noqa: PLC0415 - a file needs no cloud's client
+        from strongroom.wiring import adapters
 
         return adapters.target(str(where), settings, prepare=False)
     if path.is_file():
@@ -297,7 +297,7 @@ def _require_values(manifest: Manifest) -> None:
 
 
 def _trusted(settings: Settings, typed: Sequence[str]) -> Signers:
-    from strongroom.keys import roles  # noqa: PLC0415
+    from strongroom.keys import roles
 
     folder = settings.state_dir / "keys" / "roles"
     signers = roles.believed(folder) | frozenset(settings.trust.signers)
@@ -310,7 +310,7 @@ def _openers(settings: Settings, identity: Identities, passphrase: str | None) -
     if passphrase is not None:
         openers.append(PassphraseIdentity(passphrase))
     if not openers:
-        from strongroom.wiring import keys  # noqa: PLC0415 - who names a key needs none of the configured
+        from strongroom.wiring import keys
 
         return list(keys.identities(settings))
     return [*openers, AllOfIdentity(openers)] if len(openers) > 1 else openers

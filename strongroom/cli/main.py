@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import resource
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
@@ -46,8 +47,6 @@ def _settle_accesses(error: BaseException | None) -> None:
 
 def _keep_no_core() -> None:
     """A core dump, of a fault or of Ctrl-\\, would hold keys and values."""
-    import resource  # noqa: PLC0415 - a module for Unix alone
-
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -92,7 +91,7 @@ def _command(name: str, words: list[str], output: Output) -> int:
     except SystemExit:  # --help has printed
         return 0
     output.json, output.quiet = parsed.json, parsed.quiet
-    code = parser.load(name).run(parsed, output) or 0
+    code = parser.load_work(parsed)(parsed, output) or 0
     if output.ending is not None and not code:
         raise output.ending
     return code

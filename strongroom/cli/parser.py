@@ -8,11 +8,13 @@ from typing import NoReturn
 
 from strongroom import __version__
 from strongroom.cli.table import COMMANDS, GROUPS
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal.command import Command, Work
 from strongroom.cli.terminal.output import columns
 from strongroom.errors import UsageError
+from strongroom.words import did_you_mean
 
 PROGRAM = "strongroom"
+_ROOMS = "strongroom.cli.commands"
 INTRODUCTION = "Sealed, replicated, drilled backups of the secrets that a company runs on."
 ENDING = """\
 Every command takes --help and --json. Errors say what happened, what it means and what to do;
@@ -55,9 +57,17 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 def load(name: str) -> Command:
-    """Import a command's module and return the command."""
-    commands: dict[str, Command] = import_module(COMMANDS[name].module).COMMANDS
+    """Import what the commands of a room take, and return one of them."""
+    commands: dict[str, Command] = import_module(f"{_ROOMS}.{COMMANDS[name].room}.arguments").COMMANDS
     return commands[name]
+
+
+def load_work(parsed: argparse.Namespace) -> Work:
+    """Import the module that does what was asked for, and return the function."""
+    name = parsed.run if isinstance(parsed.run, str) else parsed.run(parsed)
+    module, _, function = name.partition(":")
+    work: Work = getattr(import_module(f"{_ROOMS}.{COMMANDS[parsed.command_name].room}.{module}"), function)
+    return work
 
 
 def parser_of(name: str) -> Parser:
@@ -74,6 +84,7 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
     parser.description = f"{summary[0].upper()}{summary[1:]}." + (
         f"\n\n{command.details}" if command.details else ""
     )
+    parser.set_defaults(run=command.run)
     command.arguments(parser)
     _common(parser)
 
@@ -113,10 +124,7 @@ def _refuse(parser: Parser, name: str, unknown: list[str]) -> NoReturn:
 
 def unknown_command(name: str) -> UsageError:
     """Return the error for a word that is no command."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only needed when something is wrong
-
-    close = get_close_matches(name, COMMANDS, n=1)
-    hint = f"Did you mean '{PROGRAM} {close[0]}'?" if close else f"See '{PROGRAM} --help'."
+    hint = did_you_mean(name, COMMANDS).strip() or f"See '{PROGRAM} --help'."
     shown = name if name.isprintable() and len(name) < 40 else "of that name"
     return UsageError(f"There is no command {shown!r}.", hint=hint)
 

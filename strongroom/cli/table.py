@@ -1,6 +1,7 @@
-"""The commands, each with its summary and the module that holds it, which loads on use.
+"""The commands, each with its summary and its room: the package in ``strongroom.cli.commands`` that holds it.
 
-``strongroom --help`` needs this table alone; a command imports its own module and no other.
+``strongroom --help`` needs this table alone. A command first imports what its room takes (``arguments``), and
+only after parsing what it does.
 """
 
 from __future__ import annotations
@@ -9,184 +10,142 @@ from typing import Final, NamedTuple
 
 
 class Entry(NamedTuple):
-    """A command in the table: where it is and what it does, in one line."""
+    """A command in the table: the room that holds it and what it does, in one line."""
 
-    module: str
+    room: str
     summary: str
 
 
 GROUPS: Final[dict[str, dict[str, Entry]]] = {
     "Back up": {
-        "backup": Entry(
-            "strongroom.cli.commands.backup.backup", "back secrets up, into a file or by a policy"
-        ),
+        "backup": Entry("backup", "back secrets up, into a file or by a policy"),
         "emergency-backup": Entry(
-            "strongroom.cli.commands.emergency.emergency",
+            "emergency",
             "back up onto a medium for the safe, with what opens it",
         ),
         "recovery-kit": Entry(
-            "strongroom.cli.commands.emergency.kit",
+            "emergency",
             "write a page to print: who opens what, where it is, what to type",
         ),
         "escrow": Entry(
-            "strongroom.cli.commands.emergency.escrow",
+            "emergency",
             "seal this installation's keys and configuration to a recipient",
         ),
     },
     "Look into a backup": {
-        "verify-backup": Entry(
-            "strongroom.cli.commands.inspect.verify", "read a backup back and say to which depth it is sound"
-        ),
-        "backup-info": Entry(
-            "strongroom.cli.commands.inspect.verify", "show what a backup is, without any key"
-        ),
-        "validate-backup-format": Entry(
-            "strongroom.cli.commands.inspect.verify", "check a file's structure, without any key"
-        ),
-        "test-decrypt": Entry(
-            "strongroom.cli.commands.inspect.verify", "open a whole backup and write nothing"
-        ),
+        "verify-backup": Entry("inspect", "read a backup back and say to which depth it is sound"),
+        "backup-info": Entry("inspect", "show what a backup is, without any key"),
+        "validate-backup-format": Entry("inspect", "check a file's structure, without any key"),
+        "test-decrypt": Entry("inspect", "open a whole backup and write nothing"),
     },
     "Bring back": {
         "restore": Entry(
-            "strongroom.cli.commands.restore.restore",
+            "restore",
             "restore secrets into the local store, or another source",
         ),
-        "restore-secret": Entry("strongroom.cli.commands.restore.restore", "restore one secret"),
+        "restore-secret": Entry("restore", "restore one secret"),
         "validate": Entry(
-            "strongroom.cli.commands.validation.validate",
+            "validation",
             "look at secrets as they live now, and compare them with a backup",
         ),
-        "check-recovery-environment": Entry(
-            "strongroom.cli.commands.readiness.environment", "say whether this machine could recover now"
-        ),
-        "restore-snapshot": Entry(
-            "strongroom.cli.commands.restore.snapshot", "replace a whole Vault server by a snapshot of it"
-        ),
-        "test-recovery": Entry(
-            "strongroom.cli.commands.rehearsal.rehearsal", "rehearse a recovery on this machine, and time it"
-        ),
+        "check-recovery-environment": Entry("readiness", "say whether this machine could recover now"),
+        "restore-snapshot": Entry("restore", "replace a whole Vault server by a snapshot of it"),
+        "test-recovery": Entry("rehearsal", "rehearse a recovery on this machine, and time it"),
     },
     "Local store": {
-        "list": Entry("strongroom.cli.commands.store.read", "list the secrets, never their values"),
-        "get": Entry(
-            "strongroom.cli.commands.store.read", "show one secret, from the store or from a backup"
-        ),
+        "list": Entry("store", "list the secrets, never their values"),
+        "get": Entry("store", "show one secret, from the store or from a backup"),
         "set": Entry(
-            "strongroom.cli.commands.store.write",
+            "store",
             "store a secret; its value comes from stdin or a hidden prompt",
         ),
-        "import": Entry("strongroom.cli.commands.store.write", "store the secrets of a file or directory"),
-        "export": Entry("strongroom.cli.commands.backup.backup", "seal the local store into a file"),
-        "delete": Entry("strongroom.cli.commands.store.write", "remove secrets from the store"),
+        "import": Entry("store", "store the secrets of a file or directory"),
+        "export": Entry("backup", "seal the local store into a file"),
+        "delete": Entry("store", "remove secrets from the store"),
     },
     "Keys": {
-        "generate-backup-key": Entry(
-            "strongroom.cli.commands.keys.generate", "make a key file that seals and opens"
-        ),
+        "generate-backup-key": Entry("keys", "make a key file that seals and opens"),
         "keys": Entry(
-            "strongroom.cli.commands.keys.list_keys",
+            "keys",
             "show what each key opens and what would be lost without it",
         ),
         "incident": Entry(
-            "strongroom.cli.commands.rotation.incident",
+            "rotation",
             "quarantine and seal anew what a leaked key opens, on record",
         ),
         "key-health": Entry(
-            "strongroom.cli.commands.keys.health",
+            "keys",
             "try every key that backups depend on; challenge those away",
         ),
         "rotate": Entry(
-            "strongroom.cli.commands.rotation.rotate_policy",
+            "rotation",
             "bring backups to the recipients that their policies name now",
         ),
         "rotate-backup-key": Entry(
-            "strongroom.cli.commands.rotation.rotate_key",
+            "rotation",
             "put a new key in the place of one, over all backups",
         ),
         "shred": Entry(
-            "strongroom.cli.commands.rotation.shred",
+            "rotation",
             "destroy the keys of an erasable policy's backups, and prove it",
         ),
         "keygen": Entry(
-            "strongroom.cli.commands.keys.generate",
+            "keys",
             "make a key pair: the public half seals, the private half opens",
         ),
-        "diagnose-backup-encryption": Entry(
-            "strongroom.cli.commands.keys.diagnose", "try every key with a real wrap and unwrap"
-        ),
+        "diagnose-backup-encryption": Entry("keys", "try every key with a real wrap and unwrap"),
         "signers": Entry(
-            "strongroom.cli.commands.keys.signers",
+            "keys",
             "show, rotate or distrust the keys that sign backups and messages",
         ),
         "hsm": Entry(
-            "strongroom.cli.commands.keys.hsm",
+            "keys",
             "make keys in an HSM, list them, log in by hand after a wrong PIN",
         ),
         "quorum": Entry(
-            "strongroom.cli.commands.keys.quorum",
+            "keys",
             "split a key among custodians, any few of whom open together",
         ),
     },
     "Cluster and runs": {
-        "up": Entry("strongroom.cli.commands.runs.up", "run the whole cluster on this machine"),
+        "up": Entry("runs", "run the whole cluster on this machine"),
         "demo": Entry(
-            "strongroom.cli.commands.setup.demo",
+            "setup",
             "show the whole of it on 1,000 made-up secrets in under a minute",
         ),
-        "submit": Entry("strongroom.cli.commands.runs.submit", "hand a policy's backup to the cluster"),
-        "status": Entry("strongroom.cli.commands.runs.runs", "show runs, or follow one"),
-        "cancel": Entry("strongroom.cli.commands.runs.runs", "end a run; what it staged is removed"),
-        "retry": Entry("strongroom.cli.commands.runs.runs", "take a failed run up again"),
-        "repair": Entry(
-            "strongroom.cli.commands.runs.repair", "bring bad or missing replicas up again, from a good one"
-        ),
+        "submit": Entry("runs", "hand a policy's backup to the cluster"),
+        "status": Entry("runs", "show runs, or follow one"),
+        "cancel": Entry("runs", "end a run; what it staged is removed"),
+        "retry": Entry("runs", "take a failed run up again"),
+        "repair": Entry("runs", "bring bad or missing replicas up again, from a good one"),
     },
     "Catalog": {
-        "catalog": Entry(
-            "strongroom.cli.commands.inspect.catalog", "list the backups, or rebuild the list from a target"
-        ),
-        "backup-audit-report": Entry(
-            "strongroom.cli.commands.evidence.audit", "say what is on record of a span of time, signed"
-        ),
+        "catalog": Entry("inspect", "list the backups, or rebuild the list from a target"),
+        "backup-audit-report": Entry("evidence", "say what is on record of a span of time, signed"),
         "compliance-check": Entry(
-            "strongroom.cli.commands.evidence.compliance",
+            "evidence",
             "hold what frameworks demand of backups against what is",
         ),
         "ledger": Entry(
-            "strongroom.cli.commands.evidence.ledger",
+            "evidence",
             "show the head of the record of events, or check it by a printed one",
         ),
         "replicas": Entry(
-            "strongroom.cli.commands.inspect.catalog",
+            "inspect",
             "show where each backup lies and how deep it was verified",
         ),
     },
     "Watch": {
-        "backup-health-check": Entry(
-            "strongroom.cli.commands.health.health", "look whether backups are there, sound and well sealed"
-        ),
-        "health-advanced": Entry(
-            "strongroom.cli.commands.health.health", "look at the whole installation at once"
-        ),
-        "backup-alerts": Entry(
-            "strongroom.cli.commands.health.alerts", "say what is wrong with the backups, and tell it by mail"
-        ),
+        "backup-health-check": Entry("health", "look whether backups are there, sound and well sealed"),
+        "health-advanced": Entry("health", "look at the whole installation at once"),
+        "backup-alerts": Entry("health", "say what is wrong with the backups, and tell it by mail"),
     },
     "Set up": {
-        "config": Entry("strongroom.cli.commands.setup.config", "check, begin or explain the configuration"),
-        "test-backup-storage": Entry(
-            "strongroom.cli.commands.setup.probe", "prove each target with a real write, read and refusal"
-        ),
-        "check-backup-permissions": Entry(
-            "strongroom.cli.commands.setup.probe", "say which rights are missing, and which too many"
-        ),
-        "benchmark-backup": Entry(
-            "strongroom.cli.commands.setup.benchmark", "measure sealing and each target, on made-up secrets"
-        ),
-        "completion": Entry(
-            "strongroom.cli.commands.setup.completion", "print a completion script for bash or zsh"
-        ),
+        "config": Entry("setup", "check, begin or explain the configuration"),
+        "test-backup-storage": Entry("setup", "prove each target with a real write, read and refusal"),
+        "check-backup-permissions": Entry("setup", "say which rights are missing, and which too many"),
+        "benchmark-backup": Entry("setup", "measure sealing and each target, on made-up secrets"),
+        "completion": Entry("setup", "print a completion script for bash or zsh"),
     },
 }
 

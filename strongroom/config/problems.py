@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
+from strongroom import words
 from strongroom.errors import ConfigError
-from strongroom.words import plural
+from strongroom.words import nearest, plural
 
 KeyPath = tuple[str | int, ...]
 
@@ -62,10 +63,5 @@ def dotted(path: KeyPath) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Name the closest of the known words, else all of them."""
-    from difflib import get_close_matches  # noqa: PLC0415  # only needed when something is wrong
-
     known = sorted(known)
-    close = get_close_matches(word, known, n=1)
-    if close:
-        return f"Did you mean '{close[0]}'?"
-    return f"Known: {', '.join(known)}." if known else "There is none yet."
+    return words.did_you_mean(word, known).strip() or nearest(word, known)

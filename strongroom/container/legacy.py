@@ -38,7 +38,7 @@ def open_legacy(data: bytes, passphrase: str | bytes) -> bytes:
     secret = passphrase.encode() if isinstance(passphrase, str) else passphrase
     key = hashlib.pbkdf2_hmac("sha256", secret, data[:SALT], ITERATIONS, 32)
     # Every reader knows an old file by its mark; almost none has to open one.
-    from cryptography.fernet import Fernet, InvalidToken  # noqa: PLC0415
+    from cryptography.fernet import Fernet, InvalidToken
 
     try:
         return Fernet(base64.urlsafe_b64encode(key)).decrypt(token)

@@ -147,3 +147,8 @@ def seal_args(seal: Seal, public: PublicKey, key: bytes, *, info: bytes) -> dict
     sealed = seal(key, public.handle(), info=info)
     # The id says which key opens a copy, so that those of a leaked one can be looked for.
     return {"kem": public.kem.number, "key": public.id.hex(), "sealed": sealed.hex()}
+
+
+def load_identity(path: Path) -> HpkeIdentity:
+    """Return what a private key opens with."""
+    return HpkeIdentity.load(path)

@@ -8,6 +8,13 @@ from pathlib import Path
 from strongroom.errors import UsageError
 from strongroom.keys import Opener
 from strongroom.system import private_file
+from strongroom.system.lazy import lazy
+
+# Each kind is imported by who has it: half of what opening a backup imports would be for the other.
+_KINDS = {
+    "strongroom-key-": lazy("strongroom.keys.keyfile:load_identity"),
+    "strongroom-private-key-": lazy("strongroom.keys.hpke:load_identity"),
+}
 
 
 def load_identity(path: Path) -> Opener:
@@ -19,14 +26,10 @@ def load_identity(path: Path) -> Opener:
     _refuse_public_half(path)
     words = private_file.read_private(path).split(maxsplit=1)
     kind = words[0] if words else ""
-    if kind.startswith("strongroom-key-"):
-        from strongroom.keys.keyfile import KeyFileIdentity, load_key_file  # noqa: PLC0415
-
-        return KeyFileIdentity(load_key_file(path))
-    if kind.startswith("strongroom-private-key-"):
-        from strongroom.keys.hpke import HpkeIdentity  # noqa: PLC0415
-
-        return HpkeIdentity.load(path)
+    for beginning, load in _KINDS.items():
+        if kind.startswith(beginning):
+            opener: Opener = load(path)
+            return opener
     raise UsageError(f"'{path}' is neither a key file nor a private key.", hint="Check the path.")
 
 

@@ -103,3 +103,8 @@ class KeyFileIdentity(KeyHolder):
         if keywrap.hex_arg(stanza.args, "key", _ID) != self._id:
             return None
         return keywrap.unwrap(self._key.reveal(), stanza.args, label=LABEL, context=context)
+
+
+def load_identity(path: Path) -> KeyFileIdentity:
+    """Return what a key file opens with."""
+    return KeyFileIdentity(load_key_file(path))

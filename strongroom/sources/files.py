@@ -15,6 +15,7 @@ from strongroom.sources.dotenv import Dotenv
 from strongroom.sources.jsonl import Jsonl, holds_records
 from strongroom.sources.slices import MARK, SlicedFile, opened, refusals
 from strongroom.sources.tree import SecretTree
+from strongroom.system.lazy import lazy
 
 _SNIFFED = 1 << 16
 _STORE_MARK = ".gpg-id"
@@ -22,41 +23,19 @@ _STORE_MARK = ".gpg-id"
 
 
 # What needs a program or YAML is imported by those who have it: others start twice as fast.
-
-
-def _pass(path: str, name: str) -> Source:
-    from strongroom.sources.passtree import PassTree  # noqa: PLC0415
-
-    return PassTree(path, name=name)
-
-
-def _kubernetes(path: str, name: str) -> Source:
-    from strongroom.sources.kubernetes import kubernetes  # noqa: PLC0415
-
-    return kubernetes(path, name=name)
-
-
-def _sops(path: str, name: str) -> Source:
-    from strongroom.sources.sops import sops  # noqa: PLC0415
-
-    return sops(path, name=name)
-
-
-def _is_sealed(end: bytes) -> bool:
-    """Tell whether a file that ends so was sealed by sops."""
-    from strongroom.sources import sops  # noqa: PLC0415
-
-    return sops.is_sealed(end)
-
+_PASS = lazy("strongroom.sources.passtree:PassTree")
+_KUBERNETES = lazy("strongroom.sources.kubernetes:kubernetes")
+_SOPS = lazy("strongroom.sources.sops:sops")
+_is_sealed = lazy("strongroom.sources.sops:is_sealed")
 
 _MAKERS: dict[str, Callable[[str, str], Source]] = {
     "env": lambda path, name: SlicedFile(path, Dotenv(), name=name),
     "json": lambda path, name: SlicedFile(path, Document(), name=name),
     "jsonl": lambda path, name: SlicedFile(path, Jsonl(), name=name),
     "tree": lambda path, name: SecretTree(path, name=name),
-    "pass": _pass,
-    "kubernetes": _kubernetes,
-    "sops": _sops,
+    "pass": lambda path, name: _PASS(path, name=name),
+    "kubernetes": lambda path, name: _KUBERNETES(path, name=name),
+    "sops": lambda path, name: _SOPS(path, name=name),
 }
 FORMATS = tuple(_MAKERS)
 _HINT = f"Give its format: {', '.join(FORMATS)}."

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import yaml
 from msgspec import Raw
 
 LARGEST = 16 << 20
@@ -122,8 +123,6 @@ def documents(text: bytes) -> Iterator[Node]:
     Raises:
         BadYamlError: it is no YAML, or more than is read here.
     """
-    import yaml  # noqa: PLC0415 - a twentieth of a second that only its readers pay
-
     if len(text) > LARGEST:
         raise BadYamlError(f"the file is larger than {LARGEST >> 20} MiB", line=1)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -89,7 +89,7 @@ def put(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> No
 
 def _insert(conn: Connection, table: Table) -> Any:
     if conn.dialect.name == "postgresql":
-        from sqlalchemy.dialects import postgresql  # noqa: PLC0415 - SQLite starts faster without it
+        from sqlalchemy.dialects import postgresql
 
         return postgresql.insert(table)
     return sqlite.insert(table)

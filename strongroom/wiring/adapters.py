@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from strongroom.config import (
     AwsSource,
@@ -18,18 +19,29 @@ from strongroom.config import (
     VaultSource,
     VaultTargetSettings,
 )
-from strongroom.config.failure_domains import own_mounts
 from strongroom.errors import TargetError
-from strongroom.keys import clusterkeys
 from strongroom.sources import Destination, Source
 from strongroom.sources.files import open_files
 from strongroom.sources.local import LocalStore
+from strongroom.system.lazy import lazy
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.resilient import resilient
 
 READ_ONLY = (FilesSource, RaftSource)
 """Settings of sources that a restore cannot write into."""
+
+# What needs a service's client is named by a string: an SDK costs up to a second, and only its users pay.
+_RAFT_SOURCE = lazy("strongroom.wiring.vault_adapters:raft_source")
+_WRITABLE: Final = {
+    VaultSource: lazy("strongroom.wiring.vault_adapters:vault_source"),
+    AwsSource: lazy("strongroom.wiring.aws_adapters:aws_source"),
+}
+_REMOTE: Final = {
+    S3TargetSettings: lazy("strongroom.wiring.aws_adapters:s3_target"),
+    AzureTargetSettings: lazy("strongroom.wiring.azure_adapters:azure_target"),
+    VaultTargetSettings: lazy("strongroom.wiring.vault_adapters:vault_target"),
+}
 
 
 def stage(path: Path, *, prepare: bool = True) -> DirectoryTarget:
@@ -49,7 +61,8 @@ def source(name: str, settings: Settings) -> Source:
         case FilesSource() as found:
             return open_files(found.path, found.format, name=name)
         case RaftSource() as found:
-            return _raft(name, found, settings)
+            made: Source = _RAFT_SOURCE(name, found, settings)
+            return made
         case _:
             return destination(name, settings)
 
@@ -68,57 +81,11 @@ def destination(name: str, settings: Settings) -> Destination:
     match settings.sources[name]:
         case LocalSource() as found:
             return LocalStore(found.path or settings.state_dir, name=name)
-        case VaultSource() as found:
-            return _vault_source(name, found, settings)
-        case AwsSource() as found:
-            return _aws_source(name, found, settings)
+        case VaultSource() | AwsSource() as found:
+            made: Destination = _WRITABLE[type(found)](name, found, settings)
+            return made
         case _:
             raise AssertionError(f"sources.{name} cannot be restored into")
-
-
-def _vault_source(name: str, found: VaultSource, settings: Settings) -> Destination:
-    from strongroom.sources.vault import VaultSource as Reader  # noqa: PLC0415 - hvac, half a second
-    from strongroom.wiring.vaults import vault  # noqa: PLC0415
-
-    return Reader(
-        vault(found.vault, settings),
-        name=name,
-        mounts=found.mounts,
-        exclude_mounts=found.exclude_mounts,
-        leave_out=own_mounts(settings, name),
-        system=found.system,
-    )
-
-
-def _raft(name: str, raft_source: RaftSource, settings: Settings) -> Source:
-    from strongroom.sources.raft import RaftSource as Reader  # noqa: PLC0415 - hvac
-    from strongroom.wiring.vaults import vault  # noqa: PLC0415
-
-    return Reader(
-        vault(raft_source.vault, settings),
-        name=name,
-        spool=stage(settings.stage_path),
-        key=clusterkeys.load_or_create(settings.state_dir / "keys", "work"),
-    )
-
-
-def _aws_source(name: str, aws_source: AwsSource, settings: Settings) -> Destination:
-    from strongroom.sources.aws import AwsOptions  # noqa: PLC0415 - boto3, half a second
-    from strongroom.sources.aws import AwsSource as Reader  # noqa: PLC0415
-
-    options = AwsOptions(
-        region=aws_source.region,
-        endpoint_url=aws_source.endpoint_url,
-        profile=aws_source.profile,
-        credentials_file=aws_source.credentials_file,
-        ca_file=aws_source.ca_file,
-        requests_per_second=aws_source.requests_per_second,
-        pace_file=settings.state_dir / f"{name}.pace",
-        kms_key_id=aws_source.kms_key_id,
-        resource_policies=aws_source.resource_policies,
-        rearm_rotation=aws_source.rearm_rotation,
-    )
-    return Reader(options, name=name)
 
 
 # -- targets -------------------------------------------------------------------
@@ -150,73 +117,5 @@ def _directory(name: str, settings: DirectoryTargetSettings, *, prepare: bool) -
 def _remote(
     name: str, found: S3TargetSettings | AzureTargetSettings | VaultTargetSettings, settings: Settings
 ) -> Target:
-    match found:
-        case S3TargetSettings():
-            return _s3(name, found)
-        case AzureTargetSettings():
-            return _azure(name, found)
-        case VaultTargetSettings():
-            return _vault_target(name, found, settings)
-
-
-def _s3(name: str, settings: S3TargetSettings) -> Target:
-    from strongroom.targets.s3 import Lock, LockMode, S3Options, S3Target  # noqa: PLC0415 - boto3
-
-    lock = None
-    if settings.lock != "none":
-        lock = Lock(mode=LockMode(settings.lock), days=settings.lock_days, max_days=settings.max_lock_days)
-    options = S3Options(
-        bucket=settings.bucket,
-        region=settings.region,
-        prefix=settings.prefix,
-        endpoint_url=settings.endpoint_url,
-        profile=settings.profile,
-        credentials_file=settings.credentials_file,
-        expected_bucket_owner=settings.bucket_owner,
-        sse=None if settings.encryption == "bucket" else settings.encryption,
-        kms_key_id=settings.kms_key,
-        lock=lock,
-        ca_bundle=settings.ca_file,
-    )
-    return S3Target(options, name=name, region=settings.region, provider=settings.provider)
-
-
-def _azure(name: str, settings: AzureTargetSettings) -> Target:
-    from strongroom.targets.azure import Account, AzureTarget, Lock  # noqa: PLC0415 - azure-storage-blob
-
-    lock = None
-    if settings.lock != "none":
-        lock = Lock(
-            days=settings.lock_days, most_days=settings.max_lock_days, final=settings.lock == "locked"
-        )
-    account = Account(
-        url=settings.account_url,
-        container=settings.container,
-        credential_file=settings.credential_file,
-        api_version=settings.api_version,
-        ca_file=settings.ca_file,
-    )
-    return AzureTarget(
-        account,
-        name=name,
-        region=settings.region,
-        provider=settings.provider,
-        prefix=settings.prefix,
-        lock=lock,
-    )
-
-
-def _vault_target(name: str, found: VaultTargetSettings, settings: Settings) -> Target:
-    from strongroom.targets.vault import VaultTarget  # noqa: PLC0415 - hvac
-    from strongroom.wiring.vaults import vault  # noqa: PLC0415
-
-    return VaultTarget(
-        vault(found.vault, settings),
-        name=name,
-        mount=found.mount,
-        prefix=found.prefix,
-        region=found.region,
-        provider=found.provider,
-        chunk_bytes=found.chunk_bytes,
-        transit=found.transit_key,
-    )
+    made: Target = _REMOTE[type(found)](name, found, settings)
+    return made

@@ -15,9 +15,12 @@ from strongroom.keys.destroying.transit import TransitDestroyer
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
 from strongroom.keys.keyfile import KeyFileIdentity, load_key_file
 from strongroom.operations.shredding.scope import ErasurePolicy, Scope
+from strongroom.system.lazy import lazy
 from strongroom.wiring import key_services
 from strongroom.wiring.keys import public_key
 from strongroom.wiring.prompts import Ask
+
+_HSM_DESTROYER = lazy("strongroom.wiring.hsm:destroyer")
 
 
 def scope(settings: Settings, ask: Ask | None = None) -> Scope:
@@ -73,21 +76,9 @@ def destroyer(name: str, settings: Settings, ask: Ask | None) -> Destroyer | Non
         case KmsKey(key_id=key_id) as key if "alias/" not in key_id:
             return KmsDestroyer(name, key_services.kms(key))
         case Pkcs11Key(module=Path()) as key:
-            return _hsm(name, key, settings, ask)
+            made: Destroyer = _HSM_DESTROYER(name, key, ask)
+            return made
     return None
-
-
-def _hsm(name: str, key: Pkcs11Key, settings: Settings, ask: Ask | None) -> Destroyer:
-    from strongroom.keys.destroying.hsm import HsmDestroyer  # noqa: PLC0415 - the PKCS#11 library
-
-    [opener] = key_services.identity(name, key, settings, ask)
-    return HsmDestroyer(
-        name,
-        key_services.token(name, key, ask),
-        label=key.label,
-        public=lambda: opener.recipient().fingerprint,
-        opener=opener,
-    )
 
 
 def _load_file(file: Path) -> KeyFileIdentity:

@@ -31,7 +31,12 @@ from strongroom.keys.quorum import QuorumRecipient, record
 from strongroom.operations.policy_pins import pin_recipient
 from strongroom.state.records import RecipientPin
 from strongroom.system import private_file
+from strongroom.system.lazy import lazy
 from strongroom.wiring.prompts import Ask
+
+# Files need no client of a service, so what does is named by a string.
+_KEPT_RECIPIENT = lazy("strongroom.wiring.key_services:recipient")
+_KEPT_IDENTITY = lazy("strongroom.wiring.key_services:identity")
 
 FileKey = PassphraseKey | KeyFileKey | HpkeKey | QuorumKey
 
@@ -43,9 +48,8 @@ def recipient(name: str, settings: Settings, ask: Ask | None = None) -> Recipien
             legs = [[recipient(other, settings, ask) for other in leg] for leg in key.legs]
             return AllOfRecipient(legs, label=name)
         case Pkcs11Key() | TransitKey() | KmsKey() as key:
-            from strongroom.wiring import key_services  # noqa: PLC0415 - their clients, which files need not
-
-            return key_services.recipient(name, key, settings, ask)
+            made: Recipient = _KEPT_RECIPIENT(name, key, settings, ask)
+            return made
         case key:
             return _of_file(name, key, ask)
 
@@ -99,9 +103,7 @@ def identity(name: str, settings: Settings, ask: Ask | None = None) -> Iterator[
         case HpkeKey(identity_file=Path() as file):
             yield HpkeIdentity.load(file)
         case Pkcs11Key() | TransitKey() | KmsKey() as key:
-            from strongroom.wiring import key_services  # noqa: PLC0415 - as above
-
-            yield from key_services.identity(name, key, settings, ask)
+            yield from _KEPT_IDENTITY(name, key, settings, ask)
 
 
 def public_key(key: HpkeKey) -> PublicKey:

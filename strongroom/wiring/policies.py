@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING
 
 from strongroom.config import PolicySettings, Settings
 from strongroom.config.failure_domains import home_of, is_lost_with
 from strongroom.errors import ConfigError
 from strongroom.operations.policy_pins import pin_target
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Pinned
 from strongroom.state.records import RecipientPin, RunKind, Spec, TargetPin
 from strongroom.targets import Target
 from strongroom.wiring import keys
 from strongroom.wiring.prompts import Ask
 from strongroom.words import nearest
-
-if TYPE_CHECKING:
-    from strongroom.operations.scheduled import Scheduled
 
 
 def pinned(
@@ -77,8 +74,6 @@ def _target(
 
 def scheduled(settings: Settings) -> tuple[Scheduled, ...]:
     """Return what is due from time to time: policies, and the drill if there is one."""
-    from strongroom.operations.scheduled import Scheduled  # noqa: PLC0415 - for beat and a look at it, not a backup
-
     due = [
         Scheduled(policy=name, schedule=cron, offline=settings.policies[name].offline)
         for name, cron in settings.schedules.items()

@@ -17,7 +17,7 @@ from strongroom.container.errors import MissingPiece, Tampered, WrongKey
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.errors import BackupOverdue, KeysOutOfPolicy, QuorumNotMet, RunDegraded, RunFailed
 from strongroom.state.errors import LedgerChanged, SchemaMismatch, StateError
-from strongroom.state.records import Replica
+from strongroom.state.records import Replica, RunKind, Spec, Step, StepKind
 from strongroom.state.store import RunStore
 from strongroom.system.errors import KeyFileExposed
 from strongroom.targets.errors import TargetUnavailable
@@ -277,8 +277,6 @@ def test_a_backup_that_failed_last_is_told(well: Machine) -> None:
 
 
 def test_a_run_whose_process_was_killed_is_told(well: Machine) -> None:
-    from strongroom.state.records import RunKind, Spec, Step, StepKind  # noqa: PLC0415 - for this test alone
-
     store = store_of(well)
     run = store.create(Spec(kind=RunKind.BACKUP, policy="full"), first=(Step(StepKind.PLAN),))
     store.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.errors import Tampered
+from tests.cli.conftest import configure
 from tests.cli.program import ROOT, Machine
 
 OWN_FAULT = 1
@@ -98,8 +99,6 @@ def backed_up(tmp_path_factory: pytest.TempPathFactory) -> tuple[Machine, bytes,
     """A machine with one backup, its state database as it was then, and the run."""
     machine = Machine(tmp_path_factory.mktemp("odd") / "machine")
     machine.set("app/a", "CANARY-A")
-    from tests.cli.conftest import configure  # noqa: PLC0415 - beside its fixtures
-
     configure(machine)
     run = machine.ok("backup", "--policy", "full", "--force", "--json").document["id"]
     return machine, (machine.state / "state.db").read_bytes(), str(run)

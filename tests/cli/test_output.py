@@ -123,9 +123,9 @@ def test_a_fault_of_our_own_shows_no_traceback_and_no_text(machine: Machine) -> 
     code = (
         "import sys\n"
         "from strongroom.cli import main\n"
-        "from strongroom.cli.commands.store import read\n"
+        "from strongroom.cli.commands.store import in_store\n"
         "def broken(*_): raise RuntimeError('CANARY-INSIDE')\n"
-        "read.COMMANDS['list'] = read.COMMANDS['list']._replace(run=broken)\n"
+        "in_store.list_secrets = broken\n"
         "sys.exit(main.main(['list']))"
     )
     env = machine.env | {"PYTHONPATH": str(ROOT)}

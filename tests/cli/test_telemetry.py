@@ -13,11 +13,11 @@ __all__ = ["sink"]
 BROKEN = """
 import sys
 from strongroom.cli import main
-from strongroom.cli.commands.store import read
+from strongroom.cli.commands.store import in_store
 def broken(*_):
     inside = "CANARY-LOCAL"
     raise RuntimeError("CANARY-TEXT " + inside)
-read.COMMANDS["list"] = read.COMMANDS["list"]._replace(run=broken)
+in_store.list_secrets = broken
 sys.exit(main.main(sys.argv[1:]))
 """
 

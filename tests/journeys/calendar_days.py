@@ -59,7 +59,7 @@ def _set_clock() -> None:
 
 
 def _due_times(schedules: list[str], start: float, nights: int) -> list[float]:
-    from cronsim import CronSim  # noqa: PLC0415
+    from cronsim import CronSim
 
     begin = datetime.fromtimestamp(start, dt.UTC)
     end = begin + dt.timedelta(days=nights)
@@ -73,11 +73,11 @@ def _due_times(schedules: list[str], start: float, nights: int) -> list[float]:
 
 def main(start: float, nights: int, changes: list[list[list[str]]]) -> dict[str, Any]:
     """Live through some nights; return what each run came to."""
-    from strongroom.cli.main import main as command  # noqa: PLC0415
-    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415
-    from strongroom.operations.runs.drive import drive  # noqa: PLC0415
-    from strongroom.operations.runs.submit import open_due  # noqa: PLC0415
-    from strongroom.wiring.policies import scheduled  # noqa: PLC0415
+    from strongroom.cli.main import main as command
+    from strongroom.cli.shared.settings import services, settings
+    from strongroom.operations.runs.drive import drive
+    from strongroom.operations.runs.submit import open_due
+    from strongroom.wiring.policies import scheduled
 
     due = scheduled(settings())
     runs = []

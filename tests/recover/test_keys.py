@@ -19,6 +19,7 @@ from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.quorum import QuorumRecipient
 from strongroom.keys.quorum.shares import split
 from strongroom.operations.backup.single_file import backup_to_file
+from strongroom.system import private_file
 from tests.keys.quorum.made import made
 from tests.operations.world import made_up, make_world
 from tests.recover.test_recover import recover, recover_extra, run
@@ -122,8 +123,6 @@ def test_all_of_opens_with_a_key_of_every_leg(tmp_path: Path, some: tuple[str, .
 
 
 def _key_file(path: Path) -> Path:
-    from strongroom.system import private_file  # noqa: PLC0415
-
     private_file.write_line(path, kind="strongroom-key-1", variety="AES256", content=bytes(range(32)))
     return path
 

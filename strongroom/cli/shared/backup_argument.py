@@ -150,8 +150,8 @@ def _folders(place: Place) -> dict[str, Path | None]:
 
 
 def _remote(name: str) -> Target:
-    from strongroom.cli.shared.settings import settings  # noqa: PLC0415 - a file and a directory need it not
-    from strongroom.wiring import adapters  # noqa: PLC0415
+    from strongroom.cli.shared.settings import settings
+    from strongroom.wiring import adapters
 
     return adapters.target(name, settings(), prepare=False)
 
@@ -162,7 +162,7 @@ def directory(path: Path, *, name: str | None = None) -> DirectoryTarget:
     Raises:
         TargetUnavailable: it is none, or its disk is not mounted.
     """
-    from strongroom.targets.directory import MARKER, DirectoryTarget  # noqa: PLC0415 - a file needs it not
+    from strongroom.targets.directory import MARKER, DirectoryTarget
 
     if not _marked(path):
         raise TargetUnavailable(
@@ -173,6 +173,6 @@ def directory(path: Path, *, name: str | None = None) -> DirectoryTarget:
 
 
 def _marked(path: Path) -> bool:
-    from strongroom.targets.directory import MARKER  # noqa: PLC0415 - a file needs it not
+    from strongroom.targets.directory import MARKER
 
     return (path / MARKER).exists()

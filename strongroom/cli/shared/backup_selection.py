@@ -11,10 +11,11 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, cast
 
 from strongroom.cli.errors import TargetsUnsound
-from strongroom.cli.shared import backup_argument, shred_guard, trust
+from strongroom.cli.shared import backup_argument, opening, rollback_check, shred_guard, trust
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import Place
 from strongroom.container.errors import UntrustedSigner
+from strongroom.container.manifest import SignedManifest
 from strongroom.errors import StrongroomError, TargetError, UsageError
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import PART, Asked, limits_of
@@ -75,8 +76,8 @@ def recorded(here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
 
 
 def _recorded(store: RunStore, here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
-    from strongroom.operations.archive import quarantine  # noqa: PLC0415 - sqlalchemy
-    from strongroom.operations.shredding.record import shredded_backups  # noqa: PLC0415
+    from strongroom.operations.archive import quarantine
+    from strongroom.operations.shredding.record import shredded_backups
 
     return quarantine.quarantined_on_record(store), frozenset(shredded_backups(store, trust.trusted(here)))
 
@@ -191,14 +192,21 @@ def _left_aside(found: Chooser, backup: str) -> LeftAside | None:
 
 def say_beside(choice: Choice, known: Signers, output: Output, here: Place) -> frozenset[str]:
     """Say what lies beside a backup and does not count; return whose containers and envelopes do."""
-    from strongroom.cli.shared import opening  # noqa: PLC0415 - a listing needs it not
-
     pins = trust.pins(choice.signed, known)
     for replica in choice.replicas:
         with suppress(TargetError):  # one that went away tells nothing: reading tells that it did
             opening.say_beside(replica.objects, choice.signed, known, output, newest=False)  # newer: say()
-            opening.say_stale(cast("Target", replica.objects), choice.signed, pins, output, here)
+            _say_stale(cast("Target", replica.objects), choice.signed, pins, output, here)
     return pins
+
+
+def _say_stale(
+    target: Target, found: SignedManifest, pins: frozenset[str], output: Output, place: Place
+) -> None:
+    """Say that a newer envelope is known of elsewhere. A restore goes on: its secrets are the same."""
+    if error := rollback_check.stale(target, found.manifest, place, trusted=pins):
+        output.warn(error.message)
+        output.end_with(error)
 
 
 @contextmanager
@@ -227,6 +235,6 @@ def _put_on_record(found: Chooser, here: Place) -> None:
     with suppress(StrongroomError):  # a recovery needs no record
         store = shred_guard.store_of(here)
         if store is not None:
-            from strongroom.operations.archive.inventory import put_damaged_on_record  # noqa: PLC0415 - sqlalchemy
+            from strongroom.operations.archive.inventory import put_damaged_on_record
 
             put_damaged_on_record(store, found.damaged)

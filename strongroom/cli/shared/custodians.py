@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from argparse import _ActionsContainer as Arguments
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,30 +14,11 @@ from strongroom.container.stanza import Stanza
 from strongroom.keys import Opener, Recipient
 from strongroom.keys.prompting import may_ask
 from strongroom.keys.quorum.errors import ShareForeign, ShareMistyped, ShareRepeated, SharesWrong
+from strongroom.system.private_file import read_private
 
 if TYPE_CHECKING:
     from strongroom.keys.quorum.gathering import Gathering
     from strongroom.keys.quorum.record import Quorum
-
-
-def add_arguments(parser: Arguments) -> None:
-    """Let a command be given a quorum's file, and shares."""
-    parser.add_argument(
-        "--quorum",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="a quorum's file, besides the configured ones; its custodians are asked for their shares",
-    )
-    parser.add_argument(
-        "--share",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="a file with one custodian's words, in place of typing them; repeatable",
-    )
 
 
 def custodians_of(arguments: Namespace, output: Output, place: Place, *, ask: bool) -> Iterator[Opener]:
@@ -49,15 +29,13 @@ def custodians_of(arguments: Namespace, output: Output, place: Place, *, ask: bo
     shares = [_share(path) for path in arguments.share]
     if not files or not (shares or (ask and prompts.somebody_there())):
         return
-    from strongroom.keys.quorum import record  # noqa: PLC0415 - most need no quorum
+    from strongroom.keys.quorum import record
 
     quorums = [record.load(file) for file in files]
     yield from (Custodians(quorum, shares, output, known=quorums) for quorum in quorums)
 
 
 def _share(path: Path) -> str:
-    from strongroom.system.private_file import read_private  # noqa: PLC0415 - as above
-
     return read_private(path)
 
 
@@ -86,7 +64,7 @@ class Custodians:
 
     def recipient(self) -> Recipient:
         """Return the sealing side, for which nobody has to be asked."""
-        from strongroom.keys.quorum import QuorumRecipient  # noqa: PLC0415
+        from strongroom.keys.quorum import QuorumRecipient
 
         return QuorumRecipient(self._quorum)
 
@@ -99,7 +77,7 @@ class Custodians:
         return self._together.unwrap(stanza, context=context)
 
     def _gather(self) -> Opener:
-        from strongroom.keys.quorum.gathering import Gathering  # noqa: PLC0415
+        from strongroom.keys.quorum.gathering import Gathering
 
         gathering = Gathering(self._quorum)
         foreign = [text for text in self._shares if not _add(gathering, text)]

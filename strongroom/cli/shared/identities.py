@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from argparse import _ActionsContainer as Arguments
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,26 +14,8 @@ from strongroom.cli.terminal.place import Place
 from strongroom.container.stanza import Stanza
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener, Recipient
-
-
-def add_arguments(parser: Arguments) -> None:
-    """Let a command be told what opens."""
-    group = parser.add_argument_group("what opens it")
-    add_identity_argument(group)
-    custodians.add_arguments(group)
-    passphrases.add_arguments(group)
-
-
-def add_identity_argument(parser: Arguments) -> None:
-    """Let a command be given key files and private keys."""
-    parser.add_argument(
-        "--identity",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="key file or private key; repeatable",
-    )
+from strongroom.keys.allof import AllOfIdentity
+from strongroom.keys.identityfile import load_identity
 
 
 def identities_of(arguments: Namespace, output: Output, place: Place, *, ask: bool = True) -> list[Opener]:
@@ -92,15 +73,11 @@ def _with_all(found: list[Opener]) -> list[Opener]:
     """Return identities, and last what they are together: some backups need several at once."""
     if not found:
         return found
-    from strongroom.keys.allof import AllOfIdentity  # noqa: PLC0415
-
     return [*found, AllOfIdentity(found)]
 
 
 def load(path: Path) -> Opener:
     """Return what a file opens with. Raises UsageError or ConfigError."""
-    from strongroom.keys.identityfile import load_identity  # noqa: PLC0415 - a passphrase needs it not
-
     return load_identity(path)
 
 
@@ -132,22 +109,20 @@ _NOT_HERE = frozenset({"quorum", "all-of"})
 
 
 def _by_settings(name: str) -> Iterator[Opener]:
-    from strongroom.cli.shared.settings import asking, settings  # noqa: PLC0415 - files need it not
-    from strongroom.wiring import keys  # noqa: PLC0415
+    from strongroom.cli.shared.settings import asking, settings
+    from strongroom.wiring import keys
 
     return keys.identity(name, settings(), asking())
 
 
 def _passphrase(passphrase: str) -> Opener:
-    from strongroom.keys.passphrase import PassphraseIdentity  # noqa: PLC0415
+    from strongroom.keys.passphrase import PassphraseIdentity
 
     return PassphraseIdentity(passphrase)
 
 
 def at_hand(openers: Sequence[Opener]) -> list[Opener]:
     """Return those that need no question: who is asked counts once there was an answer."""
-    from strongroom.keys.allof import AllOfIdentity  # noqa: PLC0415
-
     alone = [opener for opener in openers if not isinstance(opener, AllOfIdentity)]
     asked = (Asking, custodians.Custodians)
     return _with_all([opener for opener in alone if not isinstance(opener, asked) or opener.answered])

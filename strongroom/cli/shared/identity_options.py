@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from strongroom.cli.shared import identities, passphrases
 from strongroom.cli.terminal.output import Output
+from strongroom.keys.passphrase import PassphraseIdentity
 
 if TYPE_CHECKING:
     from strongroom.keys import Opener
     from strongroom.operations.services import Services
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Let a command be told what opens beside the configured keys."""
-    group = parser.add_argument_group("what opens, beside the configured keys")
-    identities.add_identity_argument(group)
-    passphrases.add_arguments(group)
 
 
 def with_typed(built: Services, arguments: Namespace, output: Output) -> Services:
@@ -32,6 +26,4 @@ def openers(arguments: Namespace, output: Output) -> Iterator[Opener]:
     """Yield what was given on the command line, or in the environment."""
     yield from (identities.load(path) for path in arguments.identity)
     if (passphrase := passphrases.given(arguments, output)) is not None:
-        from strongroom.keys.passphrase import PassphraseIdentity  # noqa: PLC0415
-
         yield PassphraseIdentity(passphrase)

@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.cli.shared import access_log, backup_argument, legacy, opening, trust
+from strongroom.cli.shared import access_log, backup_argument, legacy, opening, rollback_check, trust
 from strongroom.cli.shared.backup_argument import kind_of
+from strongroom.cli.shared.record_verification import entered
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
+from strongroom.container.check import scrub
 from strongroom.container.errors import NotABackup, UntrustedSigner, WrongKey
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest, ManifestRecipient, SignedManifest
+from strongroom.container.metadata import check_document
 from strongroom.container.reader import Container
 from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError
-from strongroom.keys import Identity
+from strongroom.keys import Identity, clusterkeys
 from strongroom.model import Depth
 from strongroom.operations.archive.open import Objects
 from strongroom.operations.archive.read_back import Keys, open_all, read_back
@@ -84,7 +87,7 @@ def look(arguments: Namespace, means: Means) -> Look:
         case FileKind.CONTAINER:
             return _container(path, means)
         case FileKind.LEGACY:
-            return legacy.look(arguments, means.output, means.depth)
+            return _legacy(arguments, means)
         case FileKind.MANIFEST | FileKind.ENVELOPE:
             raise NotABackup(f"'{path}' is a {kind} alone.", hint="Name the directory that is the target.")
     with backup_argument.objects_in(path) as objects:
@@ -99,7 +102,7 @@ def _backup(objects: Objects, arguments: Namespace, means: Means, *, target: Tar
 
 
 def _held(target: Target, arguments: Namespace, means: Means, known: Signers) -> AbstractContextManager[None]:
-    from strongroom.cli.shared.target_comparison import held_against  # noqa: PLC0415 - a file on a desk is in no catalog
+    from strongroom.cli.shared.target_comparison import held_against
 
     return held_against(target, arguments, means, known)
 
@@ -137,15 +140,11 @@ def _newest_envelopes(
     yield
     if target is None:
         return
-    from strongroom.cli.shared import rollback_check  # noqa: PLC0415 - a target alone can be rolled back
-
     if error := rollback_check.stale(target, manifest, means.place, trusted=pins):
         raise error
 
 
 def _entered(target: Target, manifest: Manifest, means: Means) -> AbstractContextManager[None]:
-    from strongroom.cli.shared.record_verification import entered  # noqa: PLC0415 - a file on a desk is in no catalog
-
     return entered(target, manifest, means.depth, means.place, means.output)
 
 
@@ -153,8 +152,6 @@ def digest_key(means: Means) -> bytes | None:
     """Return the key of the values' digests if the depth needs it; only who sealed has it."""
     if means.depth is not Depth.COMPARED:
         return None
-    from strongroom.keys import clusterkeys  # noqa: PLC0415 - only this depth needs it
-
     folder = means.place.state_dir / "keys"
     if not (folder / "digest.key").exists():
         raise ConfigError(
@@ -189,8 +186,6 @@ def _of_manifest(signed: SignedManifest, means: Means) -> Look:
 
 
 def _document(path: Path) -> Look:
-    from strongroom.container.metadata import check_document  # noqa: PLC0415
-
     with backup_argument.opened(path) as reader:
         written = check_document(reader)
     return Look(
@@ -209,9 +204,28 @@ def _document(path: Path) -> Look:
     )
 
 
-def _container(path: Path, means: Means) -> Look:
-    from strongroom.container.check import scrub  # noqa: PLC0415 - a bundle needs it not
+def _legacy(arguments: Namespace, means: Means) -> Look:
+    """Look at an old file; without its passphrase nothing can be told of it."""
+    path: Path = arguments.file
+    shape = means.depth is Depth.PRESENT
+    secrets = None if shape else len(legacy.secrets_of(path, arguments, means.output))
+    return Look(
+        kind="old Fernet file",
+        depth=means.depth if shape else Depth.OPENED,
+        backup="",
+        policy="",
+        source="",
+        created_at="",
+        sealed=True,
+        values=True,
+        secrets=secrets,
+        versions=secrets,
+        containers=1,
+        size=path.stat().st_size,
+    )
 
+
+def _container(path: Path, means: Means) -> Look:
     with backup_argument.opened(path) as reader:
         scrubbed = scrub(reader)
         doubt = trust.doubt_of(scrubbed.certificate, trust.trusted(means.place, means.typed))

@@ -9,6 +9,7 @@ from strongroom.cli.errors import UnsafeSetup
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.errors import TargetError
+from strongroom.operations.key_management.misplaced_keys import keys_under
 
 _VAULTS = ("vault", "raft")
 
@@ -27,8 +28,6 @@ def refuse_on_target(path: Path, place: Place) -> None:
 
 def warn_of_keys_beside(file: Path, output: Output) -> None:
     """Say so if a private key lies in the folder that a backup is written to."""
-    from strongroom.operations.key_management.misplaced_keys import keys_under  # noqa: PLC0415 - adapters
-
     folder = file.absolute().parent
     try:
         found = list(keys_under(folder, deep=False))
@@ -50,8 +49,8 @@ def refuse_shut_in(arguments: Namespace, names: list[str], place: Place) -> None
     source = getattr(arguments, "source", "")
     if not names or place.section("sources").get(source, {}).get("kind") not in _VAULTS:
         return
-    from strongroom.cli.shared.settings import settings  # noqa: PLC0415 - the whole configuration
-    from strongroom.config.checks.servers import SHUT_IN, needs_its_source  # noqa: PLC0415
+    from strongroom.cli.shared.settings import settings
+    from strongroom.config.checks.servers import SHUT_IN, needs_its_source
 
     if needs_its_source(settings(), source, names):
         raise UnsafeSetup(SHUT_IN[0], hint=SHUT_IN[1])

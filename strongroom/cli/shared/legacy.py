@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from argparse import _ActionsContainer as Arguments
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from strongroom.cli.shared import passphrases
 from strongroom.cli.terminal import prompts
@@ -13,17 +11,9 @@ from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import LegacyFormat
 from strongroom.container.kinds import FileKind
 from strongroom.errors import UsageError
-from strongroom.model import Depth, Secret
-
-if TYPE_CHECKING:
-    from strongroom.cli.shared.inspection import Look
+from strongroom.model import Secret
 
 _LEAVE_OUT = "Leave --legacy out. Nothing was read or written."
-
-
-def add_argument(parser: Arguments) -> None:
-    """Let a command be told that an old file is meant."""
-    parser.add_argument("--legacy", action="store_true", help="read an old Fernet file (salt and token)")
 
 
 def refuse_beside(arguments: Namespace, kind: FileKind | None) -> None:
@@ -41,7 +31,7 @@ def plaintext(path: Path, arguments: Namespace, output: Output) -> bytes:
         LegacyFormat: ``--legacy`` was not given.
         WrongKey, Truncated, Malformed: it does not open.
     """
-    from strongroom.container.legacy import open_legacy  # noqa: PLC0415
+    from strongroom.container.legacy import open_legacy
 
     if not getattr(arguments, "legacy", False):
         raise LegacyFormat(f"'{path}' is an old file: a salt and a Fernet token.")
@@ -58,29 +48,6 @@ def plaintext(path: Path, arguments: Namespace, output: Output) -> bytes:
 
 def secrets_of(path: Path, arguments: Namespace, output: Output) -> list[Secret]:
     """Return the secrets of an old file: the JSON that it holds."""
-    from strongroom.operations.restore.legacy import secrets_in  # noqa: PLC0415
+    from strongroom.operations.restore.legacy import secrets_in
 
     return secrets_in(plaintext(path, arguments, output))
-
-
-def look(arguments: Namespace, output: Output, depth: Depth) -> Look:
-    """Look at an old file; without its passphrase nothing can be told of it."""
-    from strongroom.cli.shared.inspection import Look  # noqa: PLC0415 - which imports this module
-
-    path: Path = arguments.file
-    shape = depth is Depth.PRESENT
-    secrets = None if shape else len(secrets_of(path, arguments, output))
-    return Look(
-        kind="old Fernet file",
-        depth=depth if shape else Depth.OPENED,
-        backup="",
-        policy="",
-        source="",
-        created_at="",
-        sealed=True,
-        values=True,
-        secrets=secrets,
-        versions=secrets,
-        containers=1,
-        size=path.stat().st_size,
-    )

@@ -6,7 +6,6 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from strongroom.cli.shared import access_log, backup_argument, trust
 from strongroom.cli.shared.identities import identities_of
@@ -15,15 +14,13 @@ from strongroom.cli.terminal.place import Place
 from strongroom.container.errors import FormatError, MissingPiece, UntrustedSigner, WrongKey
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import SignedManifest, open_manifest
+from strongroom.container.outer import read_outer
 from strongroom.container.signing import Signers
 from strongroom.keys import Identity
 from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.open import Backup, Objects, backup_ids, manifest_bytes, read_manifest
+from strongroom.operations.archive.single_container import LoneContainer
 from strongroom.operations.archive.unlisted_objects import look_beside
-
-if TYPE_CHECKING:
-    from strongroom.operations.archive.single_container import LoneContainer
-    from strongroom.targets import Target
 
 
 def signed_manifest(
@@ -118,17 +115,6 @@ def open_trusted(
     return Backup(objects, found.manifest, openers, trusted=pins)
 
 
-def say_stale(
-    target: Target, found: SignedManifest, pins: frozenset[str], output: Output, place: Place
-) -> None:
-    """Say that a newer envelope is known of elsewhere. A restore goes on: its secrets are the same."""
-    from strongroom.cli.shared import rollback_check  # noqa: PLC0415 - a target alone can be rolled back
-
-    if error := rollback_check.stale(target, found.manifest, place, trusted=pins):
-        output.warn(error.message)
-        output.end_with(error)
-
-
 def open_to_look(objects: Objects, arguments: Namespace, output: Output, place: Place) -> Backup:
     """Open a backup to look into; an unknown signer is said, and refused only if another was typed. It goes
     on record."""
@@ -154,8 +140,6 @@ def backup_trusted(
         with objects_in_file(arguments.backup_file) as objects:
             yield open_trusted(objects, arguments, output, openers, place)
         return
-    from strongroom.operations.archive.single_container import LoneContainer  # noqa: PLC0415 - few files are one
-
     with backup_argument.opened(arguments.backup_file) as reader:
         try:
             lone = LoneContainer.open(reader, openers, trusted=trust.trusted(place, arguments.signer))
@@ -171,9 +155,6 @@ def backup_to_look(arguments: Namespace, output: Output, place: Place) -> Iterat
         with objects_in_file(arguments.backup_file) as objects:
             yield open_to_look(objects, arguments, output, place)
         return
-    from strongroom.container.outer import read_outer  # noqa: PLC0415 - few files are one container
-    from strongroom.operations.archive.single_container import LoneContainer  # noqa: PLC0415
-
     with backup_argument.opened(arguments.backup_file) as reader:
         certificate = read_outer(reader, trusted=None).envelope.certificate
         typed = getattr(arguments, "signer", ())

@@ -6,7 +6,6 @@ import math
 import os
 import stat
 from argparse import Namespace
-from argparse import _ActionsContainer as Arguments
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +17,6 @@ LEAST_BITS: Final = 60
 """What 600,000 rounds of PBKDF2 still keep out of reach of many graphics cards for years."""
 
 _COMMON = ("password", "passwort", "passphrase", "qwerty", "12345", "letmein", "secret", "strongroom")
-
-
-def add_arguments(parser: Arguments) -> None:
-    """Let a command take a passphrase: by file, never by word."""
-    parser.add_argument("--passphrase-file", metavar="FILE", type=Path, help="file that holds the passphrase")
 
 
 def given(arguments: Namespace, output: Output) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from argparse import _ActionsContainer as Arguments
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,9 @@ from strongroom.cli.terminal.place import Place
 from strongroom.errors import UsageError
 from strongroom.key_redundancy import Way, indispensable
 from strongroom.keys import Recipient
-
-
-def add_arguments(parser: Arguments) -> None:
-    """Let a command be told for whom to seal."""
-    group = parser.add_argument_group("who can open it")
-    add_recipient_argument(group)
-    passphrases.add_arguments(group)
-
-
-def add_recipient_argument(parser: Arguments) -> None:
-    """Let a command be given recipients."""
-    parser.add_argument(
-        "--recipient",
-        metavar="KEY",
-        action="append",
-        default=[],
-        help="configured key, public key (text or file) or key file; repeatable, any one opens",
-    )
+from strongroom.keys.allof import AllOfRecipient
+from strongroom.keys.keyfile import KeyFileRecipient, load_key_file
+from strongroom.keys.passphrase import PassphraseRecipient
 
 
 def recipients_of(arguments: Namespace, output: Output, place: Place) -> list[Recipient]:
@@ -76,7 +60,7 @@ def _way(recipient: Recipient) -> Way:
     if recipient.type == "all-of":
         return [[thing for each in leg for thing in _way(each)[0]] for leg in _legs(recipient)]
     if recipient.type == "quorum":
-        from strongroom.keys.quorum import QuorumRecipient  # noqa: PLC0415 - few are one
+        from strongroom.keys.quorum import QuorumRecipient
 
         assert isinstance(recipient, QuorumRecipient)
         if recipient.quorum.threshold < len(recipient.quorum.custodians):
@@ -91,8 +75,6 @@ def _keys_in(recipient: Recipient) -> list[Recipient]:
 def _legs(recipient: Recipient) -> Sequence[Sequence[Recipient]]:
     if recipient.type != "all-of":
         return ()
-    from strongroom.keys.allof import AllOfRecipient  # noqa: PLC0415 - few are one
-
     assert isinstance(recipient, AllOfRecipient)
     return recipient.legs
 
@@ -156,8 +138,8 @@ def _configured(name: str, table: Mapping[str, Any], output: Output, place: Plac
 
 
 def _by_settings(name: str) -> Recipient:
-    from strongroom.cli.shared.settings import asking, settings  # noqa: PLC0415 - simple keys need it not
-    from strongroom.wiring import keys  # noqa: PLC0415
+    from strongroom.cli.shared.settings import asking, settings
+    from strongroom.wiring import keys
 
     return keys.recipient(name, settings(), asking())
 
@@ -172,22 +154,18 @@ def _configured_public(name: str, table: Mapping[str, Any], place: Place) -> Rec
 
 
 def _public(text: str, *, label: str = "") -> Recipient:
-    from strongroom.keys.hpke import HpkeRecipient, PublicKey  # noqa: PLC0415
+    from strongroom.keys.hpke import HpkeRecipient, PublicKey
 
     return HpkeRecipient(PublicKey.parse(text), label=label)
 
 
 def _key_file(path: Path, *, label: str) -> Recipient:
-    from strongroom.keys.keyfile import KeyFileRecipient, load_key_file  # noqa: PLC0415
-
     return KeyFileRecipient(load_key_file(path), label=label)
 
 
 def _passphrase(
     passphrase: str, output: Output, *, label: str = "", iterations: int = 600_000, checked: bool = False
 ) -> Recipient:
-    from strongroom.keys.passphrase import PassphraseRecipient  # noqa: PLC0415
-
     if not checked:
         passphrases.for_sealing(passphrase, output)
     return PassphraseRecipient(passphrase, label=label, iterations=iterations)

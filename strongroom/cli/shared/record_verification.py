@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from strongroom.cli.shared import shred_guard
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
@@ -14,7 +16,9 @@ from strongroom.container.errors import DAMAGE
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
+from strongroom.operations.layout import manifest_name
 from strongroom.targets import Target
+from strongroom.targets.repaired import whole_copy
 
 if TYPE_CHECKING:
     from strongroom.state.records import Replica
@@ -54,9 +58,6 @@ def _enter(target: Target, manifest: Manifest, depth: Depth | None, here: Place,
 
 def _known(store: RunStore, target: Target, backup: str) -> Replica | None:
     """Return the catalog's replica, if the target holds the very manifest that is on record."""
-    from strongroom.operations.layout import manifest_name  # noqa: PLC0415 - the run store's neighbours
-    from strongroom.targets.repaired import whole_copy  # noqa: PLC0415
-
     entry = store.backup(backup)
     found = next((one for one in store.replicas(backup) if one.target == target.name), None)
     if entry is None or found is None:
@@ -72,8 +73,6 @@ def _tells_more(replica: Replica, depth: Depth) -> bool:
 
 
 def _record(store: RunStore, replica: Replica, depth: Depth | None) -> None:
-    from msgspec.structs import replace  # noqa: PLC0415 - half of what '--help' would cost
-
     good = depth is not None
     store.set_replica(replace(replica, good=good, verified=depth, verified_at=time.time() if good else None))
     store.event("replica.looked-at", backup=replica.backup, target=replica.target, good=good, depth=depth)

@@ -11,6 +11,7 @@ from strongroom.cli.terminal.output import fields, plural, size
 from strongroom.durations import measured
 from strongroom.model import COMMAND
 from strongroom.operations import recorded_errors
+from strongroom.operations.rotation.outcome import rotated_backups
 from strongroom.state.records import RecipientPin, Run, RunKind, RunState, StepKind, StepRow, StepState
 from strongroom.timestamps import for_people, if_any, rfc3339
 
@@ -163,8 +164,6 @@ def _rotated(run: Run, rows: list[StepRow]) -> dict[str, int] | None:
     """Count the backups of a rotation: a step may be about many."""
     if run.spec.kind is not RunKind.ROTATE or "backups" not in run.facts:
         return None
-    from strongroom.operations.rotation.outcome import rotated_backups  # noqa: PLC0415 - other runs need it not
-
     return {"done": len(rotated_backups(run, rows)), "of": len(run.facts["backups"])}
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.cli.shared import (
     access_log,
-    backup_options,
     backup_selection,
     identities,
     legacy,
@@ -38,24 +36,6 @@ from strongroom.sources.select import matches
 
 LOOK_BACK = 20
 """Backups that are opened to find one secret: names are sealed, so looking takes the key."""
-
-
-def add_arguments(
-    parser: ArgumentParser, *, title: str = "what to restore from", required: bool = True
-) -> None:
-    """Let a command say what it restores from, or compares with.
-
-    Args:
-        required: there is always a backup; without a word it is looked for on all configured targets.
-    """
-    group = parser.add_argument_group(title)
-    where = group.add_mutually_exclusive_group()
-    where.add_argument("--backup-file", metavar="FILE", type=Path, help="a single-file backup")
-    backup_options.add_where_argument(where, default=" (default: all configured)" if required else "")
-    backup_options.add_arguments(group, partial=True)
-    identities.add_arguments(parser)
-    trust.add_signer_argument(parser)
-    legacy.add_argument(parser)
 
 
 class Origin:

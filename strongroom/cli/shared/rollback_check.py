@@ -52,7 +52,7 @@ def _recorded(manifest: Manifest, here: Place) -> Mapping[str, int]:
     try:
         if (store := shred_guard.store_of(here)) is None:
             return {}
-        from strongroom.operations.rotation.outcome import generations  # noqa: PLC0415 - the run store
+        from strongroom.operations.rotation.outcome import generations
 
         return generations(store, policy=manifest.policy, backup=manifest.backup_id)
     except StrongroomError:

@@ -18,7 +18,7 @@ def refuse(here: Place, backup: str) -> None:
     bringing back must work without one."""
     try:
         if (store := store_of(here)) is not None:
-            from strongroom.operations.shredding.record import check  # noqa: PLC0415 - sqlalchemy
+            from strongroom.operations.shredding.record import check
 
             check(store, backup, trust.trusted(here))
     except BackupShredded:
@@ -31,12 +31,12 @@ def store_of(here: Place) -> RunStore | None:
     """Return the run store of an installation that has one; looking makes none."""
     state = here.tables.get("state")
     if isinstance(state, dict) and "url" in state:
-        from strongroom.cli.shared.settings import run_store  # noqa: PLC0415 - the whole configuration
+        from strongroom.cli.shared.services import run_store
 
         return run_store()
     file = here.state_dir / "state.db"
     if not file.is_file():
         return None
-    from strongroom.state.store import RunStore  # noqa: PLC0415 - sqlalchemy
+    from strongroom.state.store import RunStore
 
     return RunStore(f"sqlite:///{file}")

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from argparse import _ActionsContainer as Arguments
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from strongroom.cli.shared.settings import settings
+from strongroom.cli.shared.options import LOCAL
 from strongroom.cli.terminal.place import Place
 from strongroom.errors import ConfigError, UsageError
 from strongroom.model import Secret, Selection
 from strongroom.sources import Destination, Source
+from strongroom.sources.select import matches
 from strongroom.words import nearest
 
 if TYPE_CHECKING:
     from strongroom.sources.local import LocalStore
 
 BATCH = 1000
-LOCAL = "local"
 FILES = "files:"
 _READ_ONLY = frozenset({"files", "raft"})
 _ALIASES = {"directory": "tree", "auto": None}
-
-
-def add_source_argument(parser: Arguments) -> None:
-    """Let a command name its source."""
-    parser.add_argument(
-        "--source",
-        metavar="SPEC",
-        default=LOCAL,
-        help="'local' (the default), 'files:PATH[:FORMAT]' with FORMAT env, json, jsonl or tree, "
-        "or the name of a configured source",
-    )
 
 
 def source_of(spec: str, place: Place) -> Source:
@@ -65,14 +53,15 @@ def destination_of(spec: str, place: Place) -> Destination:
     if spec not in writable:
         known = nearest(spec, {LOCAL, *writable})
         raise UsageError(f"There is no '{spec}' to restore into.", hint=known)
-    from strongroom.wiring import adapters  # noqa: PLC0415 - all that the settings may name
+    from strongroom.cli.shared.settings import settings
+    from strongroom.wiring import adapters
 
     return adapters.destination(spec, settings())
 
 
 def local_store(place: Place) -> LocalStore:
     """Return the local store of this installation."""
-    from strongroom.sources.local import LocalStore  # noqa: PLC0415 - sqlite3, which few commands need
+    from strongroom.sources.local import LocalStore
 
     table = place.section("sources").get(LOCAL, {})
     return LocalStore(place.path(table.get("path")) or place.state_dir, name=LOCAL)
@@ -80,15 +69,13 @@ def local_store(place: Place) -> LocalStore:
 
 def everything(source: Source, selection: Selection) -> Iterator[Secret]:
     """Yield the selected secrets of a source; memory is bounded by a batch."""
-    from strongroom.sources.select import matches  # noqa: PLC0415
-
     entries = (entry for entry in source.list(with_tags=bool(selection.tags)) if matches(selection, entry))
     while batch := list(islice(entries, BATCH)):
         yield from (secret for secret in source.read(batch) if secret is not None)
 
 
 def _split(text: str) -> tuple[str, str | None]:
-    from strongroom.sources.files import FORMATS  # noqa: PLC0415
+    from strongroom.sources.files import FORMATS
 
     path, colon, layout = text.rpartition(":")
     if colon and (layout in FORMATS or layout in _ALIASES):
@@ -97,7 +84,7 @@ def _split(text: str) -> tuple[str, str | None]:
 
 
 def _files(path: str, layout: str | None, name: str | None = None) -> Source:
-    from strongroom.sources.files import open_files  # noqa: PLC0415
+    from strongroom.sources.files import open_files
 
     if not path:
         raise UsageError("files: needs a path.", hint="For example --source files:/run/secrets")
@@ -106,11 +93,12 @@ def _files(path: str, layout: str | None, name: str | None = None) -> Source:
 
 def _configured(name: str, table: Mapping[str, Any], place: Place) -> Source:
     if table.get("kind") == "local":
-        from strongroom.sources.local import LocalStore  # noqa: PLC0415
+        from strongroom.sources.local import LocalStore
 
         return LocalStore(place.path(table.get("path")) or place.state_dir, name=name)
     if table.get("kind") != "files":
-        from strongroom.wiring import adapters  # noqa: PLC0415 - all that the settings may name
+        from strongroom.cli.shared.settings import settings
+        from strongroom.wiring import adapters
 
         return adapters.source(name, settings())
     path = place.path(table.get("path"))
@@ -118,32 +106,6 @@ def _configured(name: str, table: Mapping[str, Any], place: Place) -> Source:
         raise ConfigError(f"sources.{name} in {place.file} cannot be used.")
     layout = str(table.get("format", "auto"))
     return _files(str(path), _ALIASES.get(layout, layout), name)
-
-
-def add_selection_arguments(parser: Arguments) -> None:
-    """Let a command say which secrets it means."""
-    group = parser.add_argument_group("which secrets")
-    group.add_argument(
-        "--filter-tag",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="only secrets that carry this tag; repeat for several, all of which must fit",
-    )
-    group.add_argument(
-        "--include",
-        metavar="PATTERN",
-        action="append",
-        default=[],
-        help="only names like 'prod/*'; repeatable",
-    )
-    group.add_argument(
-        "--exclude",
-        metavar="PATTERN",
-        action="append",
-        default=[],
-        help="but not names like this; repeatable",
-    )
 
 
 def selection_of(filter_tag: list[str], include: list[str], exclude: list[str]) -> Selection:

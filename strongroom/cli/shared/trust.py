@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from argparse import _ActionsContainer as Arguments
 from collections.abc import Sequence
 
 from strongroom.cli.terminal.place import Place, trusted_in_file
@@ -16,17 +15,6 @@ from strongroom.keys import roles
 
 _FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
 _UNKNOWN = re.compile(rf"Signed by installation ({_FINGERPRINT.pattern})")
-
-
-def add_signer_argument(parser: Arguments) -> None:
-    """Let a command be told whose backups to believe."""
-    parser.add_argument(
-        "--signer",
-        metavar="FINGERPRINT",
-        action="append",
-        default=[],
-        help="trust backups of this installation too (sr1:…, from the recovery kit); repeatable",
-    )
 
 
 def trusted(place: Place, typed: Sequence[str] = ()) -> Signers:

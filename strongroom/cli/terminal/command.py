@@ -8,14 +8,20 @@ from typing import NamedTuple
 
 from strongroom.cli.terminal.output import Output
 
+Work = Callable[[Namespace, Output], int | None]
+"""What a command does. It returns the exit code, ``None`` meaning 0, and raises a
+:class:`~strongroom.errors.StrongroomError` for anything a person can put right."""
+
 
 class Command(NamedTuple):
-    """A command: what it takes, and what it does.
+    """A command: what it takes, and which function does its work.
 
-    ``run`` returns the exit code, ``None`` meaning 0, and raises a
-    :class:`~strongroom.errors.StrongroomError` for anything a person can put right.
+    ``run`` names that function as ``module:function`` within the room. Its module is imported only
+    after the arguments were parsed, so help and mistakes are answered at once. An action that is
+    nested in a command names its own: ``parser.set_defaults(run="signers:list_signers")``. Where two ways of
+    using one command need different modules, ``run`` is a function that chooses by the arguments.
     """
 
     arguments: Callable[[ArgumentParser], None]
-    run: Callable[[Namespace, Output], int | None]
+    run: str | Callable[[Namespace], str] = ""
     details: str = ""

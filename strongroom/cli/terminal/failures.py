@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from contextlib import suppress
+from textwrap import wrap
 from typing import Final
 
 from strongroom.cli.terminal.output import Output, clean, columns, encode, paint
@@ -118,7 +119,7 @@ def unexpected(error: BaseException, output: Output) -> int:
 
 
 def _capture(error: BaseException) -> None:
-    from strongroom.cli.terminal.telemetry import capture  # noqa: PLC0415 - only where there is a fault
+    from strongroom.cli.terminal.telemetry import capture
 
     with suppress(Exception):  # reporting a fault must not hide it behind another
         capture(error)
@@ -138,7 +139,7 @@ def debug(error: BaseException) -> None:
     """Print where an error came from, without local variables or the text of any error."""
     if not os.environ.get("STRONGROOM_DEBUG"):
         return
-    import traceback  # noqa: PLC0415 - only needed when something is wrong
+    import traceback
 
     lines = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__)).format()
     print("".join(["Traceback, without values:\n", *lines, type(error).__name__]), file=sys.stderr)
@@ -147,8 +148,6 @@ def debug(error: BaseException) -> None:
 def _part(title: str, text: str) -> list[str]:
     if not text:
         return []
-    from textwrap import wrap  # noqa: PLC0415 - only needed when something is wrong
-
     width = max(40, min(100, columns()) - 18)
     lines = [
         piece

@@ -72,7 +72,7 @@ class Output:
 
 def encode(document: Any) -> bytes:
     """Return a document as indented JSON."""
-    import msgspec  # noqa: PLC0415 - half of what '--help' would cost
+    import msgspec
 
     try:
         content = msgspec.json.encode(document, enc_hook=str)

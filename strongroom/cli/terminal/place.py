@@ -84,7 +84,7 @@ def _there(path: Path) -> bool:
 def _tables(file: Path | None) -> tuple[dict[str, Any], str | None]:
     if file is None:
         return {}, None
-    import tomllib  # noqa: PLC0415 - costs more than all else here, and often there is no file
+    import tomllib
 
     try:
         return tomllib.loads(file.read_text(encoding="utf-8")), None

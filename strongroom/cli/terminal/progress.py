@@ -25,8 +25,8 @@ def counting(output: Output, what: str, total: int | None) -> Iterator[Advance]:
 
 def bars() -> Any:
     """Return rich's progress display, in this program's style, on stderr."""
-    from rich.console import Console  # noqa: PLC0415 - costs more than many a command
-    from rich.progress import (  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,

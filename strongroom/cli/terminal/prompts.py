@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from warnings import catch_warnings, simplefilter
 
 from strongroom.cli.terminal.progress import paused
 from strongroom.errors import UsageError
@@ -37,8 +38,7 @@ def hidden(prompt: str) -> str:
     Raises:
         UsageError: there is no terminal.
     """
-    from getpass import GetPassWarning, getpass  # noqa: PLC0415 - only where somebody is asked
-    from warnings import catch_warnings, simplefilter  # noqa: PLC0415
+    from getpass import GetPassWarning, getpass
 
     with paused(), catch_warnings():
         # Without a terminal getpass would fall back to showing what is typed.

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+import sentry_sdk
+
+from strongroom import __version__
 from strongroom.cli.terminal.place import find
+from workers import telemetry
 
 FLUSH_SECONDS = 2.0
 
@@ -15,11 +19,6 @@ def capture(error: BaseException) -> None:
     dsn = os.environ.get("STRONGROOM_SENTRY__DSN") or _configured("dsn")
     if not dsn:
         return
-    import sentry_sdk  # noqa: PLC0415 - only where there is a DSN, and a fault
-
-    from strongroom import __version__  # noqa: PLC0415
-    from workers import telemetry  # noqa: PLC0415
-
     environment = _configured("environment") or "production"
     telemetry.start(dsn, process="cli", release=__version__, environment=environment)
     sentry_sdk.capture_exception(error)

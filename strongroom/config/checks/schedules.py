@@ -27,7 +27,7 @@ def check(found: Found) -> Iterator[Finding]:
 
 
 def _wrong_with(schedule: str) -> str | None:
-    from cronsim import CronSim, CronSimError  # noqa: PLC0415  # only where there is a schedule
+    from cronsim import CronSim, CronSimError
 
     if len(schedule.split()) != 5:
         return "not five fields"

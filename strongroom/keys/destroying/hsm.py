@@ -76,7 +76,7 @@ class HsmDestroyer:
 
 def _doubts(key: Any) -> Iterator[str]:
     """Only of a key that was made in the token and could never leave it there is no other copy."""
-    from pkcs11 import Attribute, PKCS11Error  # noqa: PLC0415
+    from pkcs11 import Attribute, PKCS11Error
 
     wanted = {
         Attribute.LOCAL: "the key was not made in the token",

@@ -185,7 +185,7 @@ class Kms:
         return None
 
     def _ask(self, call: Callable[[Any], T]) -> T:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             return call(self._process.get().client)
@@ -243,7 +243,7 @@ def _problem(code: str, where: str) -> KeyServiceError:
 
 
 def _without_answer(error: Any, where: str) -> KeyServiceError | ConfigError:
-    from botocore import exceptions  # noqa: PLC0415
+    from botocore import exceptions
 
     away = (exceptions.HTTPClientError, exceptions.ConnectionError, exceptions.ReadTimeoutError)
     name = type(error).__name__
@@ -257,8 +257,8 @@ def _without_answer(error: Any, where: str) -> KeyServiceError | ConfigError:
 
 
 def _client(options: KmsOptions) -> Any:
-    from botocore.config import Config  # noqa: PLC0415 - a second that only a KMS key may cost
-    from botocore.session import Session  # noqa: PLC0415
+    from botocore.config import Config
+    from botocore.session import Session
 
     return Session(profile=options.profile).create_client(
         "kms",

@@ -159,7 +159,7 @@ def _label(version: int) -> bytes:
 
 
 def _wrap(session: Any, kek: Any, data_key: bytes) -> bytes:
-    from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass  # noqa: PLC0415
+    from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
     require_use(kek, "wrap_key", "CKA_WRAP")
     made = session.create_object(
@@ -180,7 +180,7 @@ def _wrap(session: Any, kek: Any, data_key: bytes) -> bytes:
 
 
 def _unwrap(kek: Any, wrapped: bytes) -> bytes | None:
-    from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, PKCS11Error  # noqa: PLC0415
+    from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, PKCS11Error
 
     require_use(kek, "unwrap_key", "CKA_UNWRAP")
     template = {Attribute.TOKEN: False, Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True}

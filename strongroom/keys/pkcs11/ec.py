@@ -71,7 +71,7 @@ class Pkcs11EcIdentity(KeyHolder):
 
 def derive(private: Any, point: bytes, curve: Curve) -> bytes:
     """Return the x-coordinate of the shared point (SEC 1 3.3.1, PKCS#11 ``CKM_ECDH1_DERIVE``)."""
-    from pkcs11 import KDF, Attribute, KeyType, Mechanism  # noqa: PLC0415
+    from pkcs11 import KDF, Attribute, KeyType, Mechanism
 
     require_use(private, "derive_key", "CKA_DERIVE")
     secret = private.derive_key(
@@ -90,7 +90,7 @@ def derive(private: Any, point: bytes, curve: Curve) -> bytes:
 
 def read_public(token: Token, key: str, version: int) -> EcPublicKey:
     """Read the public half from the token. Raises KeyServiceError."""
-    from pkcs11 import Attribute  # noqa: PLC0415
+    from pkcs11 import Attribute
 
     def read(session: Any) -> bytes:
         return bytes(find(token, session, "PUBLIC_KEY", key, version)[Attribute.EC_POINT])

@@ -54,7 +54,7 @@ class Library:
         self._lost = True
 
     def _begin(self) -> None:
-        from pkcs11.exceptions import PKCS11Error  # noqa: PLC0415  # see the package's docstring
+        from pkcs11.exceptions import PKCS11Error
 
         self._lost, problem = True, None
         try:
@@ -81,7 +81,7 @@ def library(path: Path) -> Library:
 
 
 def _load(path: Path) -> Any:
-    import pkcs11  # noqa: PLC0415  # see the package's docstring
+    import pkcs11
 
     if not path.is_file():
         raise ConfigError(f"there is no PKCS#11 library '{path}'", hint="Install the HSM's software.")

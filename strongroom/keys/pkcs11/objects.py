@@ -47,7 +47,7 @@ def find(token: Token, session: Any, kind: str, label: str, version: int) -> Any
 
 def search(session: Any, kind: str, label: str | None = None, version: int | None = None) -> list[Any]:
     """Return all key objects of a kind, of a label and of a version if given."""
-    from pkcs11 import Attribute, ObjectClass  # noqa: PLC0415
+    from pkcs11 import Attribute, ObjectClass
 
     wanted: dict[Any, Any] = {Attribute.CLASS: ObjectClass[kind]}
     if label is not None:
@@ -80,7 +80,7 @@ def versions(token: Token, kind: str, label: str | None = None) -> list[tuple[st
 
 
 def _versions(session: Any, kind: str, label: str | None) -> list[tuple[str, int]]:
-    from pkcs11 import Attribute  # noqa: PLC0415
+    from pkcs11 import Attribute
 
     found = ((each[Attribute.LABEL], each[Attribute.ID]) for each in search(session, kind, label))
     return [(str(name), int.from_bytes(id_, "big")) for name, id_ in found if len(id_) == 2]

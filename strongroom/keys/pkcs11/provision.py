@@ -75,7 +75,7 @@ def _make(token: Token, session: Any, version: int, make: Callable[[Any], object
 
 
 def _taken(session: Any) -> set[int]:
-    from pkcs11 import Attribute  # noqa: PLC0415
+    from pkcs11 import Attribute
 
     kinds = ("PRIVATE_KEY", "PUBLIC_KEY", "SECRET_KEY")
     ids = [each[Attribute.ID] for kind in kinds for each in search(session, kind)]
@@ -84,8 +84,8 @@ def _taken(session: Any) -> set[int]:
 
 
 def _pair(session: Any, key: str, version: int, curve: Curve) -> None:
-    from pkcs11 import Attribute, KeyType, MechanismFlag  # noqa: PLC0415
-    from pkcs11.util.ec import encode_named_curve_parameters  # noqa: PLC0415
+    from pkcs11 import Attribute, KeyType, MechanismFlag
+    from pkcs11.util.ec import encode_named_curve_parameters
 
     named = {Attribute.EC_PARAMS: encode_named_curve_parameters(_NAMES[curve])}
     session.create_domain_parameters(KeyType.EC, named, local=True).generate_keypair(
@@ -98,7 +98,7 @@ def _pair(session: Any, key: str, version: int, curve: Curve) -> None:
 
 
 def _secret(session: Any, key: str, version: int) -> None:
-    from pkcs11 import Attribute, KeyType, MechanismFlag  # noqa: PLC0415
+    from pkcs11 import Attribute, KeyType, MechanismFlag
 
     session.generate_key(
         KeyType.AES,

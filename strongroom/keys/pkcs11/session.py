@@ -125,7 +125,7 @@ class Token:
         They are dropped before ours is raised: they keep search objects alive, which would call
         into the library when they are collected, in whichever thread, without the lock.
         """
-        from pkcs11.exceptions import PKCS11Error  # noqa: PLC0415
+        from pkcs11.exceptions import PKCS11Error
 
         try:
             return run()
@@ -212,7 +212,7 @@ class Token:
             )
 
     def _try(self, token: Any, pin: SecretBytes) -> Any:
-        from pkcs11 import exceptions  # noqa: PLC0415
+        from pkcs11 import exceptions
 
         refusals = (
             exceptions.PinIncorrect,
@@ -248,7 +248,7 @@ _BY_HAND = (
 
 
 def _pkcs11_error() -> type[Exception]:
-    from pkcs11.exceptions import PKCS11Error  # noqa: PLC0415
+    from pkcs11.exceptions import PKCS11Error
 
     return PKCS11Error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import shamir_mnemonic  # type: ignore[import-untyped]
 from msgspec import Struct
 
 from strongroom.keys.quorum.errors import ShareMistyped, SharesWrong
@@ -130,6 +131,4 @@ def _list(numbers: list[int]) -> str:
 
 
 def _slip39() -> Any:
-    import shamir_mnemonic  # type: ignore[import-untyped]  # noqa: PLC0415 - it reads a file of words
-
     return shamir_mnemonic

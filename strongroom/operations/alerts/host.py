@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from cryptography import x509
+
 from strongroom.operations.alerts.facts import Dated, Room
 
 MOST_BYTES: Final = 1024 * 1024
@@ -31,8 +33,6 @@ def certificates(paths: Mapping[str, Path]) -> tuple[Dated, ...]:
 
 
 def _ends(path: Path) -> Iterator[float]:
-    from cryptography import x509  # noqa: PLC0415 - only where a file of certificates is configured
-
     with suppress(OSError, ValueError):
         with path.open("rb") as file:
             found = x509.load_pem_x509_certificates(file.read(MOST_BYTES))

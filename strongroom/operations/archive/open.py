@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from strongroom.container.digests import name_hash
 from strongroom.container.errors import FormatError, MissingPiece, NotABackup, Tampered, Truncated, WrongKey
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
+from strongroom.container.metadata import read_document
 from strongroom.container.reader import Container
 from strongroom.container.rows import Row
 from strongroom.container.signing import ever_trusted
@@ -175,8 +176,6 @@ class Backup:
         """Yield the secrets of a piece that is not sealed: its digest is checked, since nothing else is."""
         reader = self.reader(entry)
         require_digest(self._objects, self._name(entry), entry)
-        from strongroom.container.metadata import read_document  # noqa: PLC0415 - what is sealed needs it not
-
         yield from read_document(reader)
 
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import FormatError, Tampered, VerificationFailed
@@ -188,8 +189,6 @@ def write_mark(
 
 def _put(target: Target, mark: Mark, signer: CertifiedSigner) -> None:
     """Put a mark under the next free number: what a stranger put there first must not keep it out."""
-    from msgspec.structs import replace  # noqa: PLC0415 - reading marks needs it not
-
     for number in range(mark.number, mark.number + _TRIES):
         content = sign_mark(replace(mark, number=number), signer)
         name = mark_name(mark.backup_id, number)

@@ -14,6 +14,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.container.errors import FormatError, MissingPiece, UntrustedSigner
 from strongroom.container.manifest import Manifest, SignedManifest
@@ -238,8 +239,6 @@ class Chooser:
         return MissingPiece(f"there is no backup '{backup}' here{self._unseen()}", hint=_LIST)
 
     def _not_covered(self, manifest: Manifest, lacking: str, asked: Asked) -> NotCovered:
-        from msgspec.structs import replace  # noqa: PLC0415 - an error's words alone need it
-
         better = next(self.choices(replace(asked, backup="")), None)
         said = f"Backup {manifest.backup_id} of policy '{manifest.policy}' does not cover {asked.words}: "
         if better is not None:

@@ -50,7 +50,7 @@ def on_disk(state_dir: Path, *, active: Sequence[str] = ()) -> Iterator[Left]:
 
 def in_runs(store: RunStore, state_dir: Path) -> Iterator[Left]:
     """Yield the runs on record that died, and the restores and drills that have not ended."""
-    from strongroom.operations.runs.abandoned import is_abandoned  # noqa: PLC0415 - what drives runs
+    from strongroom.operations.runs.abandoned import is_abandoned
 
     for run in store.active():
         if is_abandoned(run, store, state_dir):

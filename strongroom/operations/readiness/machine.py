@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -116,8 +117,6 @@ def randomness() -> Iterator[Finding]:
 
 def cores(pattern: Path = Path("/proc/sys/kernel/core_pattern")) -> Iterator[Finding]:
     """Look whether a core dump, which would hold values, could be written."""
-    import resource  # noqa: PLC0415 - a module for Unix alone
-
     if resource.getrlimit(resource.RLIMIT_CORE)[0] != 0:
         words = "a core dump of this program could be written, with keys and values in it"
         yield wrong(CORES, ConfigError(words, hint="Switch core dumps off: ulimit -c 0."))

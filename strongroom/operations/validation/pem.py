@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -94,8 +95,6 @@ def _name(needs: str) -> str:
 
 
 def _certificate(block: bytes) -> Certificate | None:
-    from cryptography import x509  # noqa: PLC0415 - few secrets are certificates
-
     try:
         with warnings.catch_warnings():  # what a later version will refuse is not wrong yet
             warnings.simplefilter("ignore")

@@ -15,6 +15,10 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, InvalidRegionError, ProfileNotFound
+from botocore.parsers import ResponseParserError
+from botocore.session import Session
 
 from strongroom.errors import ConfigError, SourceError
 from strongroom.sources.aws import failures
@@ -145,9 +149,6 @@ class _Link:
         self, client: Any, operation: str, what: str, parameters: Mapping[str, object]
     ) -> dict[str, Any] | SourceError:
         """Return the answer, or the error: raised here, it would carry the SDK's, which quotes values."""
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see make_client
-        from botocore.parsers import ResponseParserError  # noqa: PLC0415
-
         try:
             return _whole(operation, what, getattr(client, operation)(**parameters))
         except _Garbled:
@@ -160,8 +161,6 @@ class _Link:
 
 def _made(options: AwsOptions) -> Any:
     """Make a client; what is wrong with the settings shows only now."""
-    from botocore.exceptions import BotoCoreError, InvalidRegionError, ProfileNotFound  # noqa: PLC0415
-
     try:
         return make_client(options)
     except ProfileNotFound:
@@ -182,8 +181,6 @@ def make_client(options: AwsOptions, **credentials: str) -> Any:
     Raises:
         ConfigError: the credentials file is missing or open to others.
     """
-    from botocore.config import Config  # noqa: PLC0415 - a quarter of a second that only its users pay
-
     _quieten()
     config = Config(
         connect_timeout=options.connect_timeout,
@@ -210,8 +207,6 @@ def _session(options: AwsOptions) -> Any:
 
     A file of credentials comes before the environment only if a profile is named on the session itself.
     """
-    from botocore.session import Session  # noqa: PLC0415 - as above
-
     session = Session(profile=options.profile or ("default" if options.credentials_file else None))
     if options.credentials_file is not None:
         read_private(options.credentials_file)  # for its check of who may read it

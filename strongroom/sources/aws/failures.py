@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from botocore import exceptions as sdk
+
 from strongroom.errors import SourceError
 from strongroom.sources.errors import SourceClosed, SourceUnavailable
 
@@ -138,8 +140,6 @@ def _ahead(response: Mapping[str, Any]) -> float:
 
 def of_transport(error: Exception, what: str) -> SourceError:
     """Class an error that came from here or from in between, with no answer of the service's."""
-    from botocore import exceptions as sdk  # noqa: PLC0415 - see client.py
-
     kind = type(error).__name__
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in _causes(error)):
         return SourceError(f"{what}: the server's certificate is not valid", hint=_HINT_CERTIFICATE)

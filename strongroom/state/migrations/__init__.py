@@ -90,9 +90,9 @@ def migrate(conn: Connection) -> None:
     Raises:
         SchemaMismatch: the database is at a revision this version does not know.
     """
-    from alembic import command  # noqa: PLC0415  # a tenth of a second, seldom needed
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.util.exc import CommandError  # noqa: PLC0415
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util.exc import CommandError
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))

@@ -8,18 +8,16 @@ import os
 import re
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+from azure.storage.blob import ContainerClient, ExponentialRetry
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
 from strongroom.system.host import is_loopback
 from strongroom.system.private_file import read_private
 from strongroom.targets.names import is_name
-
-if TYPE_CHECKING:
-    from azure.storage.blob import ContainerClient
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
@@ -72,8 +70,6 @@ class Account(Struct, frozen=True, kw_only=True):
 
     def connect(self) -> ContainerClient:
         """Make a client. The credential is read now and kept nowhere else."""
-        from azure.storage.blob import ContainerClient, ExponentialRetry  # noqa: PLC0415 - slow
-
         # At DEBUG, urllib3 writes every URL, and a SAS token is part of it.
         logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
         options: dict[str, Any] = {"connection_verify": str(self.ca_file)} if self.ca_file else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from azure.storage.blob import ImmutabilityPolicy
 from msgspec import Struct
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ def can_lock(container: ContainerClient) -> bool:
 
 def at_put(lock: Lock) -> dict[str, Any]:
     """Return the options that lock a blob in the request that creates it."""
-    from azure.storage.blob import ImmutabilityPolicy  # noqa: PLC0415 - slow
-
     until = lock.capped(datetime.now(UTC) + timedelta(days=lock.days))
     return {"immutability_policy": ImmutabilityPolicy(expiry_time=until, policy_mode=lock.mode)}
 
@@ -53,8 +52,6 @@ def end_of(blob: BlobClient) -> datetime | None:
 
 def extend(blob: BlobClient, lock: Lock, until: datetime) -> datetime:
     """Lock a blob until then at least, within the cap; return when its lock ends now."""
-    from azure.storage.blob import ImmutabilityPolicy  # noqa: PLC0415 - slow
-
     now, wanted = end_of(blob), lock.capped(until)
     if now is not None and now >= wanted:
         return now

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.targets import ObjectInfo
-from strongroom.targets.azure import locks
+from strongroom.targets.azure import locks, probing
 from strongroom.targets.azure.account import BLOCK_BYTES, Account, Client, canonical_prefix
 from strongroom.targets.azure.blocks import block_size
 from strongroom.targets.azure.locks import Lock
+from strongroom.targets.azure.refusals import RAISED, status_of, typed
+from strongroom.targets.azure.versions import hidden_version, old_versions
+from strongroom.targets.azure.writing import drop_staged, put_blocks, staged_names
 from strongroom.targets.blocks import checked
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.hidden import HiddenVersion, may
@@ -159,8 +162,6 @@ class AzureTarget(Placed):
 
     def refusals(self, name: str) -> Iterator[Check]:
         """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
-        from strongroom.targets.azure import probing  # noqa: PLC0415 - slow
-
         blob = self._blob(check_name(name))
         yield probing.overwriting(blob)
         if self._lock is not None:
@@ -168,22 +169,16 @@ class AzureTarget(Placed):
 
     def excess(self, name: str) -> Iterator[Check]:
         """Look at what the credential has no need of."""
-        from strongroom.targets.azure import probing  # noqa: PLC0415 - slow
-
         check_name(name)
         yield from probing.of_credential(self._account.credential())
 
     def settings(self) -> Iterator[Check]:
         """Look at how the container is set up."""
-        from strongroom.targets.azure import probing  # noqa: PLC0415 - slow
-
         yield probing.locking(self._client.get(), wanted=self._lock is not None)
 
     # -- writing -------------------------------------------------------------
 
     def _put(self, name: str, blocks: Iterator[bytes], options: dict[str, Any]) -> bool:
-        from strongroom.targets.azure.writing import put_blocks  # noqa: PLC0415 - slow
-
         return put_blocks(self._blob(name), blocks, options)
 
     def _delete(self, name: str) -> None:
@@ -208,8 +203,6 @@ class AzureTarget(Placed):
         return locks.at_put(self._lock)
 
     def _sweep(self, prefix: str) -> int:
-        from strongroom.targets.azure.writing import drop_staged, staged_names  # noqa: PLC0415 - slow
-
         staged = staged_names(self._client.get(), self._prefix + prefix)
         found = [blob.removeprefix(self._prefix) for blob in staged]
         return sum(drop_staged(self._blob(name)) for name in found if is_name(name))
@@ -254,8 +247,6 @@ class AzureTarget(Placed):
         return self._client.get().list_blobs(name_starts_with=self._prefix + prefix)
 
     def _hidden(self, prefix: str) -> Sequence[HiddenVersion]:
-        from strongroom.targets.azure.versions import hidden_version, old_versions  # noqa: PLC0415 - slow
-
         now, locks = datetime.now(UTC), self._lock is not None
         found = old_versions(self._client.get(), self._prefix + prefix, locks=locks)
         named = [(blob.name.removeprefix(self._prefix), blob) for blob in found]
@@ -268,8 +259,6 @@ class AzureTarget(Placed):
 
     def _ask(self, doing: str, call: Callable[[], T], *, writing: bool = False) -> T:
         """Call the service; what it refuses becomes an error of ours."""
-        from strongroom.targets.azure.refusals import RAISED  # noqa: PLC0415 - slow
-
         try:
             return call()
         except RAISED as error:
@@ -278,8 +267,6 @@ class AzureTarget(Placed):
 
     def _each(self, doing: str, call: Callable[[], Iterable[T]]) -> Iterator[T]:
         """Yield what the service gives, page by page."""
-        from strongroom.targets.azure.refusals import RAISED  # noqa: PLC0415 - slow
-
         try:
             yield from call()
             return
@@ -288,8 +275,6 @@ class AzureTarget(Placed):
         raise found
 
     def _refused(self, error: Exception, doing: str, *, writing: bool) -> StrongroomError:
-        from strongroom.targets.azure.refusals import status_of, typed  # noqa: PLC0415 - slow
-
         if status_of(error) in _REFUSED:
             self._client.forget()  # the file may hold a newer credential by now
         return typed(error, titled=str(self.place), doing=doing, writing=writing)

@@ -7,6 +7,12 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
+import boto3
+from botocore.config import Config
+from botocore.handlers import _handle_200_error
+from botocore.loaders import create_loader
+from botocore.session import Session
+
 from strongroom.system.private_file import read_private
 from strongroom.targets.s3.failures import GARBLED
 from strongroom.targets.s3.options import S3Options
@@ -42,10 +48,6 @@ def make_client(options: S3Options, **credentials: str) -> Any:
     Raises:
         ConfigError: the credentials file is missing or open to others.
     """
-    import boto3  # noqa: PLC0415 - half a second that only a configured S3 target may cost
-    from botocore.handlers import _handle_200_error  # noqa: PLC0415 - as above
-    from botocore.session import Session  # noqa: PLC0415
-
     # Only a profile that is named on the session itself keeps the environment from coming first.
     profile = options.profile or ("default" if options.credentials_file else None)
     core = Session(profile=profile)
@@ -80,8 +82,6 @@ def _mark_garbled(*, operation_model: Any, response_dict: dict[str, Any], **more
 
     A person who is told of a 500 would look for a fault of the server's, whose log shows a 200.
     """
-    from botocore.handlers import _handle_200_error  # noqa: PLC0415 - it comes first, and hides the 200
-
     was = response_dict["status_code"]
     _handle_200_error(operation_model, response_dict, **more)
     if was == 200 and response_dict["status_code"] == 500 and b"<Error" not in response_dict["body"]:
@@ -92,14 +92,10 @@ def _mark_garbled(*, operation_model: Any, response_dict: dict[str, Any], **more
 def _loader() -> Any:
     """Return the reader of the SDK's own descriptions of services: one, since they are megabytes of
     JSON that each session would read and hold anew."""
-    from botocore.loaders import create_loader  # noqa: PLC0415
-
     return create_loader()
 
 
 def _config(options: S3Options) -> Any:
-    from botocore.config import Config  # noqa: PLC0415
-
     return Config(
         signature_version="s3v4",
         connect_timeout=options.connect_timeout,

@@ -14,6 +14,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from botocore import exceptions as sdk
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.system.errors import TargetFull, TargetReadOnly
@@ -132,9 +136,6 @@ _WORDS = {
 def translated(title: str, doing: str, *, writing: bool = False) -> Iterator[None]:
     """Turn what the SDK raises into ours, and what comes of reading a reply; wrap only what the
     target itself does."""
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - see client.py
-    from botocore.parsers import ResponseParserError  # noqa: PLC0415
-
     try:
         yield
     except ClientError as error:
@@ -227,8 +228,6 @@ def _passes(code: str, status: int) -> bool:
 
 def of_transport(error: Exception, what: str) -> StrongroomError:
     """Class an error that came from here or from in between, with no answer of the server's."""
-    from botocore import exceptions as sdk  # noqa: PLC0415
-
     kind = type(error).__name__
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in _causes(error)):
         return TargetError(f"{what}: the server's certificate is not valid", hint=_HINT_CERTIFICATE)

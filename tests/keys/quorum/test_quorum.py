@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
+import shamir_mnemonic
 
 from strongroom.errors import StrongroomError
 from strongroom.keys.hpke import HpkeIdentity
@@ -79,8 +80,6 @@ def test_two_shares_and_a_made_up_third_are_not_taken() -> None:
 
 
 def _altered(paper: str) -> str:
-    import shamir_mnemonic  # noqa: PLC0415
-
     share = shamir_mnemonic.share.Share.from_mnemonic(paper)
     value = bytes([share.value[0] ^ 1]) + share.value[1:]
     return str(

@@ -7,6 +7,8 @@ import random
 from itertools import count, pairwise
 
 import pytest
+import shamir_mnemonic
+from shamir_mnemonic.wordlist import WORDLIST
 
 from strongroom.keys.quorum.errors import ShareMistyped
 from strongroom.keys.quorum.shares import WORDS, combine, parse, split
@@ -22,8 +24,6 @@ PAPER = paper()
 
 
 def words() -> list[str]:
-    from shamir_mnemonic.wordlist import WORDLIST  # noqa: PLC0415
-
     return list(WORDLIST)
 
 
@@ -70,8 +70,6 @@ def test_a_word_too_few_or_too_many_is_counted(count: int) -> None:
 
 
 def test_a_share_of_a_wallet_is_none_of_ours() -> None:
-    import shamir_mnemonic  # noqa: PLC0415
-
     groups = shamir_mnemonic.generate_mnemonics(2, [(2, 3), (2, 3)], bytes(32))
     old = shamir_mnemonic.generate_mnemonics(1, [(2, 3)], bytes(32), extendable=False)
     with pytest.raises(ShareMistyped, match="share of something else"):

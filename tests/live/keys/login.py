@@ -22,7 +22,7 @@ def login(module: str, label: str, pin: str) -> str:
 
 
 def flags(module: str, label: str) -> bool:
-    import pkcs11  # noqa: PLC0415
+    import pkcs11
 
     return pins.has_wrong_try(pkcs11.lib(module).get_token(token_label=label))
 

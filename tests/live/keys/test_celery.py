@@ -63,7 +63,7 @@ def take_out(softhsm: SoftHsm, redis: Redis) -> None:
 
 
 def open_all(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[AsyncResult]:
-    from tests.live.keys.celery_app import app  # noqa: PLC0415
+    from tests.live.keys.celery_app import app
 
     monkeypatch.setitem(app.conf, "broker_url", env["STRONGROOM_TEST_BROKER"])
     monkeypatch.setitem(app.conf, "result_backend", env["STRONGROOM_TEST_BROKER"])

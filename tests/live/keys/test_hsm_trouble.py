@@ -8,7 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pkcs11
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from pkcs11.exceptions import DeviceError, GeneralError
 
 from strongroom.errors import ConfigError, KeyServiceError
 from strongroom.keys.ec import EcRecipient
@@ -25,7 +29,7 @@ from strongroom.keys.pkcs11 import provision
 from strongroom.keys.pkcs11.aes import HsmAesKey, Pkcs11AesIdentity
 from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
 from strongroom.keys.pkcs11.library import library
-from strongroom.keys.pkcs11.objects import versions
+from strongroom.keys.pkcs11.objects import find, versions
 from strongroom.keys.pkcs11.pin import PinFile, PinPrompt
 from strongroom.keys.pkcs11.provision import generate_aes, generate_ec, next_version
 from strongroom.keys.pkcs11.session import Token
@@ -194,8 +198,6 @@ def test_an_hsm_that_is_unplugged_is_named_and_works_again_once_it_is_back(softh
 
 def test_a_token_that_answers_with_nonsense_for_a_moment_is_asked_again(softhsm_keys: Hsm) -> None:
     """As one does that another process is logging in to; after a few times it is believed."""
-    from pkcs11.exceptions import DeviceError, GeneralError  # noqa: PLC0415
-
     token, begun = softhsm_keys.token(), library(module()).generation
 
     def answering(*problems: type[Exception]) -> Callable[[object], str]:
@@ -323,10 +325,6 @@ def test_a_key_is_never_made_over_another(hsm: Hsm) -> None:
 
 
 def test_a_private_key_never_leaves(hsm: Hsm) -> None:
-    import pkcs11  # noqa: PLC0415
-
-    from strongroom.keys.pkcs11.objects import find  # noqa: PLC0415
-
     token = hsm.token()
     for kind, version in (("PRIVATE_KEY", EC), ("SECRET_KEY", AES)):
 
@@ -340,13 +338,6 @@ def test_a_private_key_never_leaves(hsm: Hsm) -> None:
 
 
 def test_a_key_without_the_right_to_derive_is_named(softhsm: SoftHsm, softhsm_keys: Hsm) -> None:
-    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-    )
-
     pem = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     softhsm.import_key("backup", pem, key="sign-only", version=70)
     token = softhsm_keys.token()

@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+from strongroom.cli.commands.emergency.kit import rendered
+from strongroom.cli.commands.emergency.kit_configuration import configuration
+from strongroom.cli.commands.emergency.kit_facts import quorum_files
 from strongroom.cli.commands.keys.signers import known, pinned
 from strongroom.cli.shared import render_run
+from strongroom.cli.shared.drive_run import end_abandoned, require_good, require_whole
+from strongroom.cli.shared.follow_run import by_ticket, watching
+from strongroom.cli.shared.services import services
+from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal import prompts
-from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural
+from strongroom.config import PolicySettings, Settings
 from strongroom.errors import ConfigError, StrongroomError, UsageError
+from strongroom.operations.archive.coverage import limits_of
+from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.emergency.contents import recovery_files, runbook
+from strongroom.operations.emergency.medium import Standing, State, absent, furnish, medium_status, remind
 from strongroom.operations.errors import BackupOverdue, RunDegraded
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.services import Services
+from strongroom.state.records import Run
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.timestamps import for_people
+from strongroom.timestamps import for_people, if_any
 from strongroom.words import nearest
-
-if TYPE_CHECKING:
-    from strongroom.config import PolicySettings, Settings
-    from strongroom.operations.emergency.medium import Standing
-    from strongroom.operations.services import Services
-    from strongroom.state.records import Run
 
 LOOK = 2.0
 """Seconds between looks for the medium: nothing announces that a disk was mounted."""
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("policy", metavar="POLICY", help="the policy whose targets are the offline media")
-    parser.add_argument("--status", action="store_true", help="only say whether one is due, and what is away")
-    parser.add_argument("--wait", action="store_true", help="wait until every medium is there")
-    parser.add_argument("--force", action="store_true", help="do not ask before values are sealed onto it")
-
-
-def _emergency(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.drive_run import require_whole  # noqa: PLC0415 - what drives runs
-    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415 - the run store
-
+def make_emergency_backup(arguments: Namespace, output: Output) -> None:
     if arguments.status and arguments.wait:
         raise UsageError("--status says how it stands at once: it does not go with --wait.")
     found = settings()
@@ -81,15 +79,10 @@ def _policy(name: str, found: Settings) -> PolicySettings:
 
 
 def _standing(name: str, policy: PolicySettings, built: Services) -> Standing:
-    from strongroom.operations.emergency.medium import medium_status  # noqa: PLC0415
-
     return medium_status(built, policy=name, schedule=policy.schedule)
 
 
 def _status(found: Standing, built: Services, output: Output) -> None:
-    from strongroom.operations.emergency.medium import State, remind  # noqa: PLC0415
-    from strongroom.timestamps import if_any  # noqa: PLC0415
-
     remind(built, found)
     document = {
         "policy": found.policy,
@@ -115,8 +108,6 @@ def _standing_lines(found: Standing) -> Iterator[str]:
 
 
 def _await_media(arguments: Namespace, policy: PolicySettings, built: Services, output: Output) -> None:
-    from strongroom.operations.emergency.medium import absent, remind  # noqa: PLC0415
-
     told: dict[str, str] = {}
     while away := absent(built, arguments.policy):
         if not arguments.wait:
@@ -132,11 +123,6 @@ def _await_media(arguments: Namespace, policy: PolicySettings, built: Services, 
 
 
 def _back_up(policy: str, built: Services, output: Output) -> Run:
-    from strongroom.cli.shared.drive_run import end_abandoned, require_good  # noqa: PLC0415
-    from strongroom.cli.shared.follow_run import by_ticket, watching  # noqa: PLC0415
-    from strongroom.operations.backup.job import submit_backup  # noqa: PLC0415
-    from strongroom.operations.runs.drive import drive  # noqa: PLC0415
-
     end_abandoned(policy, built, output)
     run_id, tickets = submit_backup(built, policy=policy)
     with watching(output, built.store) as watch:
@@ -147,8 +133,6 @@ def _back_up(policy: str, built: Services, output: Output) -> Run:
 
 def _check_complete(found: Settings, built: Services) -> None:
     """Refuse, before anything is written, what could not be put beside the backup afterwards."""
-    from strongroom.operations.emergency.contents import recovery_files  # noqa: PLC0415
-
     try:
         _beside(found, recovery_files())
         _kit(found, built)
@@ -169,28 +153,17 @@ def _furnish_or_explain(run: Run, found: Settings, built: Services) -> list[str]
 
 
 def _beside(found: Settings, files: Mapping[str, bytes]) -> dict[str, bytes]:
-    from strongroom.cli.commands.emergency.kit_configuration import configuration  # noqa: PLC0415
-    from strongroom.cli.commands.emergency.kit_facts import quorum_files  # noqa: PLC0415
-
     text = configuration(found)
     toml = {"strongroom.toml": text.encode()} if text else {}
     return {**files, **quorum_files(found), **toml}
 
 
 def _kit(found: Settings, built: Services) -> bytes:
-    from strongroom.cli.commands.emergency.kit import rendered  # noqa: PLC0415
-
     return rendered(found, built).encode()
 
 
 def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
     """Put tool, format, runbook, kit and quorum files beside the backup, on each medium."""
-    from strongroom.cli.commands.emergency.kit_facts import quorum_files  # noqa: PLC0415
-    from strongroom.operations.archive.coverage import limits_of  # noqa: PLC0415
-    from strongroom.operations.archive.open import read_manifest  # noqa: PLC0415
-    from strongroom.operations.emergency.contents import recovery_files, runbook  # noqa: PLC0415
-    from strongroom.operations.emergency.medium import furnish  # noqa: PLC0415
-
     quorums = quorum_files(found)
     files = {**_beside(found, recovery_files()), "kit.html": _kit(found, built)}
     names: list[str] = []
@@ -214,13 +187,3 @@ def _lines(names: list[str]) -> Iterator[str]:
     yield f"Beside it lie {plural(len(names), 'file')}:"
     yield from (f"  {name}" for name in names)
     yield "Print kit.html, unmount the medium, and put both into the safe, apart from the HSM and its PIN."
-
-
-COMMANDS = {
-    "emergency-backup": Command(
-        _arguments,
-        _emergency,
-        "Nothing is captured before every medium of the policy is there. Beside the backup go the\n"
-        "recovery program, the format, a runbook, the recovery kit and checksums.",
-    )
-}

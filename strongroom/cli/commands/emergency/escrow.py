@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from pathlib import Path
+from argparse import Namespace
 
-from strongroom.cli.shared import identities, recipients, trust
+from strongroom.cli.shared import identities, recipients
+from strongroom.cli.shared.backup_argument import objects_in
+from strongroom.cli.shared.opening import explained, open_trusted, signer_in_file
+from strongroom.cli.shared.services import services
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural
+from strongroom.container.errors import WrongKey
 from strongroom.errors import UsageError
+from strongroom.operations.backup.single_file import backup_to_file
+from strongroom.operations.emergency.escrow import gather, put_back
+from strongroom.system.atomic_file import refuse_existing
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, help="the file to write, or with --open to read")
-    parser.add_argument("--open", action="store_true", help="bring it back into an empty state directory")
-    parser.add_argument("--force", action="store_true", help="replace the file to write if it exists")
-    recipients.add_recipient_argument(parser)
-    identities.add_arguments(parser)
-    trust.add_signer_argument(parser)
-
-
-def _escrow(arguments: Namespace, output: Output) -> None:
+def seal_or_open(arguments: Namespace, output: Output) -> None:
     if arguments.open:
         _open(arguments, output)
     else:
@@ -29,19 +25,12 @@ def _escrow(arguments: Namespace, output: Output) -> None:
 
 
 def _seal(arguments: Namespace, output: Output) -> None:
-    from strongroom.operations.emergency.escrow import gather  # noqa: PLC0415
-    from strongroom.system.atomic_file import refuse_existing  # noqa: PLC0415
-
     if arguments.identity:
         raise UsageError("--identity opens; to seal, give --recipient.")
     here = place.find()
     refuse_existing(arguments.file, replace=arguments.force)
     source = gather(here.state_dir, here.file)
     found = recipients.recipients_of(arguments, output, here)
-
-    from strongroom.cli.shared.opening import signer_in_file  # noqa: PLC0415
-    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.backup.single_file import backup_to_file  # noqa: PLC0415
 
     manifest = backup_to_file(
         arguments.file,
@@ -63,11 +52,6 @@ def _seal(arguments: Namespace, output: Output) -> None:
 
 
 def _open(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.backup_argument import objects_in  # noqa: PLC0415
-    from strongroom.cli.shared.opening import explained, open_trusted  # noqa: PLC0415
-    from strongroom.container.errors import WrongKey  # noqa: PLC0415
-    from strongroom.operations.emergency.escrow import put_back  # noqa: PLC0415
-
     if arguments.recipient:
         raise UsageError("--recipient seals; to open, give --identity or --passphrase-file.")
     here = place.find()
@@ -83,13 +67,3 @@ def _open(arguments: Namespace, output: Output) -> None:
         *(f"  {path}" for path in written),
     ]
     output.answer({"written": [str(path) for path in written]}, words)
-
-
-COMMANDS = {
-    "escrow": Command(
-        _arguments,
-        _escrow,
-        "With it, a lost machine can be rebuilt: a copy of the store's database is readable again, and\n"
-        "backups made before are still trusted.",
-    )
-}

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+from strongroom.cli.commands.emergency.kit_facts import kit
 from strongroom.cli.commands.keys.signers import known
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.shared.services import services
+from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output
-
-if TYPE_CHECKING:
-    from strongroom.config import Settings
-    from strongroom.operations.services import Services
-
-
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="the HTML file to write")
-    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+from strongroom.config import Settings
+from strongroom.operations.emergency.kit import render
+from strongroom.operations.services import Services
+from strongroom.system.atomic_file import write_whole
 
 
-def _kit(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415 - the run store
-    from strongroom.system.atomic_file import write_whole  # noqa: PLC0415
-
+def write_recovery_kit(arguments: Namespace, output: Output) -> None:
     found = settings()
     html = rendered(found, services(found), beside=False)
     write_whole(arguments.output, html.encode(), replace=arguments.force)
@@ -37,16 +29,6 @@ def _kit(arguments: Namespace, output: Output) -> None:
 
 def rendered(found: Settings, built: Services, *, beside: bool = True) -> str:
     """Return the kit as HTML; ``beside``: it will lie on an emergency medium, with all that belongs there."""
-    from strongroom.cli.commands.emergency.kit_facts import kit  # noqa: PLC0415
-    from strongroom.operations.emergency.kit import render  # noqa: PLC0415
-
     now = datetime.now(UTC)
     made_at = now.isoformat(timespec="seconds").replace("+00:00", "Z")
     return render(kit(found, built, known(now), made_at=made_at, beside=beside))
-
-
-COMMANDS = {
-    "recovery-kit": Command(
-        _arguments, _kit, "Who can open what, where it lies, whose signature to believe, what to type."
-    )
-}

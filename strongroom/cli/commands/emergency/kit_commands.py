@@ -6,24 +6,34 @@ import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice, product
+from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
 
 from strongroom.cli.commands.emergency.kit_configuration import configuration
-from strongroom.cli.commands.keys.signers import pinned
+from strongroom.cli.commands.keys.signers import Known, pinned
+from strongroom.config import Settings
+from strongroom.config.keys import AllOfKey
+from strongroom.config.targets import S3TargetSettings
+from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.errors import StrongroomError
 from strongroom.model import Selection
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from strongroom.cli.commands.keys.signers import Known
-    from strongroom.config import Settings
-    from strongroom.container.manifest import Manifest, ManifestRecipient
-    from strongroom.operations.emergency.kit import Key, Section, Way
-    from strongroom.operations.services import Services
-    from strongroom.state.records import RecipientPin
-    from strongroom.targets import Target
+from strongroom.operations.archive.quarantine import on_record
+from strongroom.operations.emergency.kit import (
+    CONFIGURED,
+    Key,
+    Section,
+    Way,
+    asking,
+    asks,
+    configured,
+    named,
+    paths,
+    recover,
+    restore,
+)
+from strongroom.operations.services import Services
+from strongroom.state.records import RecipientPin
+from strongroom.targets import Target
 
 MOST = 4
 """Ways through the spares of one all-of that are written out: more would hide the first."""
@@ -31,8 +41,6 @@ MOST = 4
 
 def typed(settings: Settings, built: Services, signs: Sequence[Known], *, beside: bool) -> Iterator[Section]:
     """Yield what to type for the newest backup of each policy, by the kind of its medium."""
-    from strongroom.operations.archive.quarantine import on_record  # noqa: PLC0415
-
     aside = on_record(built.store)
     for name, policy in settings.policies.items():
         found = (one for one in built.store.backups(policy=name) if one.backup not in aside)
@@ -76,8 +84,6 @@ def _folder(settings: Settings, target: str) -> str:
 
 
 def _section(what: str, lines: Iterable[str], ways: Sequence[Way]) -> Section:
-    from strongroom.operations.emergency.kit import Section, asks  # noqa: PLC0415
-
     words = ["Put in the paths. The --signer is this installation's: it opens every backup, old and new."]
     if len(ways) > 1:
         words.append("Any one of the ways is enough.")
@@ -94,8 +100,6 @@ def _medium(folder: str, backup: str) -> Iterator[str]:
 
 
 def _copy(settings: Settings, target: str) -> Iterator[str]:
-    from strongroom.config.targets import S3TargetSettings  # noqa: PLC0415
-
     known = settings.targets[target]
     if isinstance(known, S3TargetSettings):
         where = quote(f"s3://{known.bucket}/{known.prefix}".rstrip("/"))
@@ -139,8 +143,6 @@ _PROGRAM = "RECOVER=/path/to/ops/recover/recover.py   # with recover_extra.py be
 def _everything(
     where: str, ways: Sequence[Way], signs: Sequence[Known], *, beside: str | None = None
 ) -> Iterator[str]:
-    from strongroom.operations.emergency.kit import CONFIGURED, named, paths, restore  # noqa: PLC0415
-
     yield from ("", "# everything back, on a clean machine with Strongroom:")
     yield from paths(ways, quorums=beside)
     if any(key.kind in CONFIGURED for way in ways for key in way):
@@ -152,8 +154,6 @@ def _everything(
 
 
 def _without(program: str, files: str, ways: Sequence[Way], signers: Sequence[str]) -> Iterator[str]:
-    from strongroom.operations.emergency.kit import asking, named, recover  # noqa: PLC0415
-
     yield from ("", "# without Strongroom; --out DIR in place of --list writes what it holds:")
     if program == '"$RECOVER"':
         yield _PROGRAM
@@ -165,8 +165,6 @@ def _without(program: str, files: str, ways: Sequence[Way], signers: Sequence[st
 
 def ways_of(readers: Sequence[ManifestRecipient] | Sequence[RecipientPin], settings: Settings) -> list[Way]:
     """Return what opens for these readers, each with the keys that are needed together with it."""
-    from strongroom.config.keys import AllOfKey  # noqa: PLC0415
-
     ways: list[Way] = []
     for one in readers:
         known = settings.keys.get(one.name)
@@ -178,7 +176,5 @@ def ways_of(readers: Sequence[ManifestRecipient] | Sequence[RecipientPin], setti
 
 
 def _key(name: str, settings: Settings, kind: str | None = None) -> Key:
-    from strongroom.operations.emergency.kit import configured  # noqa: PLC0415
-
     known = settings.keys.get(name)
     return configured(name, kind or (known.kind if known else ""), tomllib.loads(configuration(settings)))

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from strongroom.config import Settings
-    from strongroom.operations.emergency.kit import Section
+from strongroom.config import Settings
+from strongroom.config.keys import KmsKey, Pkcs11Key, TransitKey
+from strongroom.operations.emergency.kit import Section
 
 
 def snippet(settings: Settings) -> Iterator[Section]:
     """Yield it as a section of the recovery kit, if there is anything in it."""
-    from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
-
     if text := configuration(settings):
         yield Section(
             title="strongroom.toml",
@@ -29,8 +26,6 @@ def configuration(settings: Settings) -> str:
 
 
 def _lines(settings: Settings) -> Iterator[str]:
-    from strongroom.config.keys import KmsKey, Pkcs11Key, TransitKey  # noqa: PLC0415
-
     kept = {Pkcs11Key: _HSM, KmsKey: _KMS, TransitKey: _TRANSIT}
     for name, key in settings.keys.items():
         if fields := kept.get(type(key)):

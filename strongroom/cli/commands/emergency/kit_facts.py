@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from strongroom.cli.commands.emergency.kit_commands import holds, of_file, typed
 from strongroom.cli.commands.emergency.kit_configuration import snippet
-from strongroom.cli.commands.keys.signers import pinned
+from strongroom.cli.commands.keys.signers import Known, pinned
+from strongroom.config import PolicySettings, Settings
+from strongroom.config.keys import Pkcs11Key, QuorumKey
+from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from strongroom.cli.commands.keys.signers import Known
-    from strongroom.config import PolicySettings, Settings
-    from strongroom.config.keys import Pkcs11Key, QuorumKey
-    from strongroom.container.manifest import Manifest
-    from strongroom.keys.quorum.record import Quorum
-    from strongroom.operations.emergency.kit import Kit, Section
-    from strongroom.operations.services import Services
+from strongroom.keys.pkcs11.library import library
+from strongroom.keys.pkcs11.lock import one_at_a_time
+from strongroom.keys.quorum import record
+from strongroom.keys.quorum.record import Quorum
+from strongroom.operations.emergency.kit import Kit, Section
+from strongroom.operations.evidence.ledger import verify_chain
+from strongroom.operations.rotation.single_file import file_manifest, written_files
+from strongroom.operations.services import Services
 
 NEWEST = 3
 _UNKNOWN = "not seen here; write it down"
@@ -36,8 +36,6 @@ def kit(
         made_at: RFC 3339.
         beside: whether the newest backup of each medium that answers is about to get its runbook.
     """
-    from strongroom.operations.emergency.kit import Kit, Section  # noqa: PLC0415
-
     files = _files(built)
     sections = (
         _who(settings, built, files),
@@ -87,8 +85,6 @@ def _blanks(settings: Settings) -> Iterator[str]:
 
 def _distrusted(signs: Sequence[Known]) -> Iterator[Section]:
     """Yield the keys that leaked: another machine knows nothing of that."""
-    from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
-
     rows = tuple((o.role, o.key.fingerprint, o.state) for o in signs if o.key.distrusted)
     if rows:
         words = "These keys leaked. Where this kit is all there is, believe nothing that one of them signed."
@@ -97,8 +93,6 @@ def _distrusted(signs: Sequence[Known]) -> Iterator[Section]:
 
 def _files(built: Services) -> dict[Path, Manifest]:
     """Return the newest sealed files that this installation wrote and that lie where it wrote them."""
-    from strongroom.operations.rotation.single_file import file_manifest, written_files  # noqa: PLC0415
-
     found = {}
     for path in sorted(written_files(built), key=lambda path: path.stat().st_mtime, reverse=True):
         with suppress(StrongroomError):  # a file of somebody else's by now
@@ -109,8 +103,6 @@ def _files(built: Services) -> dict[Path, Manifest]:
 
 
 def _who(settings: Settings, built: Services, files: Mapping[Path, Manifest]) -> Section:
-    from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
-
     rows = []
     for name, policy in _policies(settings, built).items():
         pins = built.pinned(name).spec.recipients
@@ -142,8 +134,6 @@ def _targets(settings: Settings, built: Services) -> Iterator[tuple[str, ...]]:
 
 
 def _hsm(settings: Settings) -> Iterator[Section]:
-    from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
-
     if keys := dict(_hsm_keys(settings)):
         yield Section(
             title="Keys in an HSM",
@@ -154,8 +144,6 @@ def _hsm(settings: Settings) -> Iterator[Section]:
 
 
 def _hsm_keys(settings: Settings) -> Iterator[tuple[str, Pkcs11Key]]:
-    from strongroom.config.keys import Pkcs11Key  # noqa: PLC0415
-
     return ((name, key) for name, key in settings.keys.items() if isinstance(key, Pkcs11Key))
 
 
@@ -166,9 +154,6 @@ def _hsm_row(name: str, key: Pkcs11Key) -> tuple[str, ...]:
 
 def _serial(module: Path, label: str) -> str | None:
     """Ask the module for a token's serial number; that needs no PIN."""
-    from strongroom.keys.pkcs11.library import library  # noqa: PLC0415
-    from strongroom.keys.pkcs11.lock import one_at_a_time  # noqa: PLC0415
-
     with suppress(StrongroomError), one_at_a_time():
         for slot in library(module).handle().get_slots(token_present=True):
             token = slot.get_token()
@@ -178,15 +163,10 @@ def _serial(module: Path, label: str) -> str | None:
 
 
 def _quorum_keys(settings: Settings) -> Iterator[tuple[str, QuorumKey]]:
-    from strongroom.config.keys import QuorumKey  # noqa: PLC0415
-
     return ((name, key) for name, key in settings.keys.items() if isinstance(key, QuorumKey))
 
 
 def _quorums(settings: Settings) -> Iterator[Section]:
-    from strongroom.keys.quorum import record  # noqa: PLC0415
-    from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
-
     for name, key in _quorum_keys(settings):
         found: Quorum = record.load(key.file)
         yield Section(
@@ -201,8 +181,6 @@ def _quorums(settings: Settings) -> Iterator[Section]:
 
 
 def _newest(settings: Settings, built: Services) -> Section:
-    from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
-
     entries = [
         entry for name in settings.policies for entry in built.store.backups(policy=name, limit=NEWEST)
     ]
@@ -215,9 +193,6 @@ def _newest(settings: Settings, built: Services) -> Section:
 
 
 def _record(built: Services) -> Section:
-    from strongroom.operations.emergency.kit import Section  # noqa: PLC0415
-    from strongroom.operations.evidence.ledger import verify_chain  # noqa: PLC0415
-
     found = verify_chain(built.store)
     head = found.head
     words = ["A record that does not lead to this digest at this number was changed afterwards. At a drill:"]

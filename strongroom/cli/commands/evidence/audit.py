@@ -3,49 +3,30 @@
 from __future__ import annotations
 
 import time
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
 
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.shared.services import services
 from strongroom.cli.terminal.output import Output, fields, plural
+from strongroom.container.document import MAX_DOCUMENT
 from strongroom.container.errors import FormatError
 from strongroom.errors import UsageError
+from strongroom.operations.evidence.access_log import take
+from strongroom.operations.evidence.audit import Audit, audit, parse, sign
+from strongroom.operations.evidence.ledger import UNLIKE, check
 from strongroom.state.errors import LedgerChanged
-
-if TYPE_CHECKING:
-    from strongroom.operations.evidence.audit import Audit
+from strongroom.system.atomic_file import refuse_existing, write_whole
 
 DAY = timedelta(days=1)
 YEAR = timedelta(days=365)
 KINDS = ("backup", "verify", "repair", "restore", "drill", "rotate")
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--start-date", metavar="DATE", type=_date, help="its first day (UTC), as 2026-01-31")
-    parser.add_argument("--end-date", metavar="DATE", type=_date, help="its last day (default: today)")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="write the whole report there, signed")
-    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
-    parser.add_argument(
-        "--check", metavar="FILE", type=Path, help="instead, hold a report against its signer and the record"
-    )
-
-
-def _date(text: str) -> date:
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        day = date.min
-    if not 1970 <= day.year < 3000:
-        raise ArgumentTypeError("is a day, as 2026-01-31")
-    return day
-
-
-def _run(arguments: Namespace, output: Output) -> None:
+def report_audit(arguments: Namespace, output: Output) -> None:
     if arguments.check is None:
         _report(arguments, output)
     elif arguments.start_date or arguments.end_date or arguments.output or arguments.force:
@@ -55,12 +36,6 @@ def _run(arguments: Namespace, output: Output) -> None:
 
 
 def _report(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.evidence.access_log import take  # noqa: PLC0415
-    from strongroom.operations.evidence.audit import audit, sign  # noqa: PLC0415
-    from strongroom.operations.evidence.ledger import UNLIKE  # noqa: PLC0415
-    from strongroom.system.atomic_file import refuse_existing, write_whole  # noqa: PLC0415
-
     since, until = _span(arguments)
     if arguments.output:
         _refuse_other_format(arguments.output)
@@ -132,11 +107,6 @@ _ABOUT = {
 
 
 def _check(file: Path, output: Output) -> None:
-    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.container.document import MAX_DOCUMENT  # noqa: PLC0415
-    from strongroom.operations.evidence.audit import parse  # noqa: PLC0415
-    from strongroom.operations.evidence.ledger import check  # noqa: PLC0415
-
     built = services()
     with file.open("rb") as opened:
         content = opened.read(MAX_DOCUMENT + 1)
@@ -155,13 +125,3 @@ def _check(file: Path, output: Output) -> None:
 
 
 _ASK = "Do not go by this copy: ask for the one that was written."
-
-COMMANDS = {
-    "backup-audit-report": Command(
-        _arguments,
-        _run,
-        "Runs and what came of them, backups and their replicas, who opened what, what became of keys and\n"
-        "signers, incidents, refusals, shredding: out of the chained record of events. The file is JSON,\n"
-        "signed; --check tells later whether it, and the record up to its end, is unchanged.",
-    )
-}

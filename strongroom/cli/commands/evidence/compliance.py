@@ -3,46 +3,28 @@
 from __future__ import annotations
 
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
 
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.commands.health.areas import look
+from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output, plural
+from strongroom.config import Settings
 from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence.compliance import Assessed, Framework, Verdict, assess
-from strongroom.operations.findings import State
-
-if TYPE_CHECKING:
-    from strongroom.config import Settings
-    from strongroom.operations.evidence.controls import Demands
-    from strongroom.operations.findings import Finding
+from strongroom.operations.evidence.controls import Demands, require
+from strongroom.operations.findings import Finding, State, attempted, exit_code, unknown
+from strongroom.operations.health.ledger import RECORD, record
+from strongroom.state.errors import RecordRefused, StateError
+from strongroom.wiring.read_only import looking_services
 
 _UNYIELDING = frozenset({"compliance", "locked"})
 Answer = Mapping[Framework, Sequence[Assessed]]
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--framework",
-        metavar="NAME",
-        type=Framework,
-        choices=tuple(Framework),
-        action="append",
-        default=[],
-        help=f"{', '.join(Framework)}; repeatable (default: all)",
-    )
-    parser.add_argument(
-        "--backup-requirements", action="store_true", help="those about backups: there are no others here"
-    )
-
-
-def _run(arguments: Namespace, output: Output) -> int:
-    from strongroom.cli.shared.settings import settings  # noqa: PLC0415 - the whole configuration
-    from strongroom.operations.findings import exit_code  # noqa: PLC0415
-
+def check_compliance(arguments: Namespace, output: Output) -> int:
     findings = list(_findings(settings()))
     answer = {one: assess(one, findings) for one in arguments.framework or Framework}
     output.answer(_document(answer), _lines(answer))
@@ -53,13 +35,6 @@ def _run(arguments: Namespace, output: Output) -> int:
 
 def _findings(found: Settings) -> Iterator[Finding]:
     """Yield all that the controls rest on: of the configuration, of the installation, of the record."""
-    from strongroom.cli.commands.health.areas import look  # noqa: PLC0415 - the run store
-    from strongroom.operations.evidence.controls import require  # noqa: PLC0415
-    from strongroom.operations.findings import attempted, unknown  # noqa: PLC0415
-    from strongroom.operations.health.ledger import RECORD, record  # noqa: PLC0415
-    from strongroom.state.errors import RecordRefused, StateError  # noqa: PLC0415
-    from strongroom.wiring.read_only import looking_services  # noqa: PLC0415
-
     now = time.time()
     yield from require(_demands(found), told=len(found.alerts.email))
     yield from look(found, days=30, now=now)[0]
@@ -72,8 +47,6 @@ def _findings(found: Settings) -> Iterator[Finding]:
 
 
 def _demands(found: Settings) -> Iterator[Demands]:
-    from strongroom.operations.evidence.controls import Demands  # noqa: PLC0415
-
     for name, policy in found.policies.items():
         locks = {target: getattr(found.targets[target], "lock", "none") for target in policy.targets}
         yield Demands(
@@ -129,14 +102,3 @@ def _because(control: Assessed) -> Iterator[str]:
         yield f"- and {len(lacking) - _SHOWN} more (--json)"
     if control.beyond:
         yield f"- yours to show: {control.beyond}"
-
-
-COMMANDS = {
-    "compliance-check": Command(
-        _arguments,
-        _run,
-        "Each control rests on checks: of the configuration, of what health-advanced sees, of the record of\n"
-        "events and its signed heads. It is met only if all of them could look and none found something\n"
-        "wrong. Exit code 0 only if no control is unmet or unknown; else that of the worst finding.",
-    )
-}

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterable
 from string import hexdigits
-from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
 
-from strongroom.cli.parser import Parser
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.shared.services import recorded, services
+from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output, plural, verb
+from strongroom.config import Settings
 from strongroom.container.errors import UntrustedSigner
+from strongroom.container.head import LedgerHead
 from strongroom.errors import UsageError
 from strongroom.operations.errors import WarningsRaised
+from strongroom.operations.evidence.ledger import check
+from strongroom.operations.evidence.ledger_check import OnTarget, compare_with_heads
+from strongroom.operations.evidence.ledger_found import STRANGERS
+from strongroom.operations.evidence.ledger_heads import Placed, publish
 from strongroom.state.errors import StateError
+from strongroom.state.store import RunStore
 from strongroom.targets.errors import TargetUnavailable
-
-if TYPE_CHECKING:
-    from strongroom.config import Settings
-    from strongroom.container.head import LedgerHead
-    from strongroom.operations.evidence.ledger_check import OnTarget
-    from strongroom.operations.evidence.ledger_heads import Placed
-    from strongroom.state.store import RunStore
+from strongroom.wiring.read_only import looking_services
 
 DIGITS = 64
 PUBLISH = "strongroom ledger publish"
@@ -32,42 +32,14 @@ _NONE = f"'{PUBLISH}' puts one there. If one lay there before, somebody removed 
 _ELSEWHERE = "Whether the newest were cut off, only a head elsewhere can tell: a printed one, or --targets."
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
-    commands.add_parser("head", help="show the newest event's number and the digest of all up to it")
-    commands.add_parser("publish", help="put the head, signed, on every target")
-    checking = commands.add_parser("check", help="make the chain anew, and compare")
-    checking.add_argument("--id", metavar="N", type=int, help="the number of the event that was printed")
-    checking.add_argument("--sha256", metavar="HEX", nargs="+", help="its digest; spaces do not count")
-    checking.add_argument(
-        "--targets", action="store_true", help="compare with the signed heads on all targets"
-    )
-    checking.add_argument(
-        "--known",
-        metavar="LEDGER",
-        action="append",
-        default=[],
-        help="the id of another record that is kept with the same keys; repeatable, with --targets",
-    )
-
-
-def _ledger(arguments: Namespace, output: Output) -> None:
-    {"head": _show, "publish": _publish, "check": _check}[arguments.action](arguments, output)
-
-
-def _show(arguments: Namespace, output: Output) -> None:
-    from strongroom.operations.evidence.ledger import check  # noqa: PLC0415 - the run store
-
+def show_head(arguments: Namespace, output: Output) -> None:
     del arguments
     head = check(_store(_settings())).head
     words = [f"event {head.id}, {head.kind}, {head.at}", f"SHA-256 {head.sha256}"] if head else []
     output.answer({"head": to_builtins(head)}, words or ["Nothing has happened yet."])
 
 
-def _publish(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415 - everything
-    from strongroom.operations.evidence.ledger_heads import publish  # noqa: PLC0415
-
+def publish_head(arguments: Namespace, output: Output) -> None:
     del arguments
     found = settings()
     done = publish(services(found), found.online)
@@ -88,8 +60,6 @@ def _publish(arguments: Namespace, output: Output) -> None:
 
 
 def _unheld(targets: Iterable[str]) -> UntrustedSigner:
-    from strongroom.operations.evidence.ledger_found import STRANGERS  # noqa: PLC0415 - the targets
-
     words = f"What lies on {', '.join(targets)} in the name of the record is of nobody who is trusted here."
     return UntrustedSigner(f"{words} The record was not held against what else may be there.", hint=STRANGERS)
 
@@ -104,9 +74,7 @@ def _became(one: Placed) -> str:
     return "put" if one.new else "there already"
 
 
-def _check(arguments: Namespace, output: Output) -> None:
-    from strongroom.operations.evidence.ledger import check  # noqa: PLC0415 - the run store
-
+def check_ledger(arguments: Namespace, output: Output) -> None:
     if (arguments.id is None) != (arguments.sha256 is None):
         raise UsageError("--id and --sha256 go together: both stand on the paper.")
     if arguments.known and not arguments.targets:
@@ -130,15 +98,11 @@ def _check(arguments: Namespace, output: Output) -> None:
 
 
 def _settings() -> Settings:
-    from strongroom.cli.shared.settings import settings  # noqa: PLC0415 - the whole configuration
-
     return settings()
 
 
 def _store(found: Settings) -> RunStore:
     """Return the record for a look: one that the look made would be called unchanged."""
-    from strongroom.cli.shared.settings import recorded  # noqa: PLC0415 - the run store
-
     if (store := recorded(found)) is None:
         hint = "Look at STRONGROOM_STATE_DIR and 'state_dir'. If it is lost: docs/how-to/symptoms.md."
         raise StateError(f"There is no state database in {found.state_dir}: no record of events.", hint=hint)
@@ -146,9 +110,6 @@ def _store(found: Settings) -> RunStore:
 
 
 def _held(found: Settings, known: Iterable[str]) -> tuple[OnTarget, ...]:
-    from strongroom.operations.evidence.ledger_check import compare_with_heads  # noqa: PLC0415 - the run store
-    from strongroom.wiring.read_only import looking_services  # noqa: PLC0415
-
     return compare_with_heads(looking_services(found), found.online, known=frozenset(known))
 
 
@@ -178,15 +139,3 @@ def _digest(words: list[str]) -> str:
         count = f"{plural(len(typed), 'character')} {verb(len(typed), 'were')}"
         raise UsageError(f"A SHA-256 has {DIGITS} digits 0-9 a-f; {count} typed.")
     return typed
-
-
-COMMANDS = {
-    "ledger": Command(
-        _arguments,
-        _ledger,
-        "Workers put the head, signed, on every target each hour in which something happened; 'ledger\n"
-        "publish' does so by hand. 'ledger check --targets' says whether anything up to there was changed,\n"
-        "added, removed or cut off since. The recovery kit prints the head, too: at a drill, type 'ledger\n"
-        "check' with its number and digest.",
-    )
-}

@@ -3,71 +3,36 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from typing import TYPE_CHECKING
+from argparse import Namespace
 
-from strongroom import durations
 from strongroom.cli.commands.health import render_alerts
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output, plural
-from strongroom.errors import StrongroomError
-
-if TYPE_CHECKING:
-    from strongroom.config import Settings
-    from strongroom.operations.alerts.alert_kinds import Alert
-    from strongroom.operations.alerts.context import Watched
-    from strongroom.operations.alerts.notification import Telling
-    from strongroom.operations.alerts.notify import Found, Sending
+from strongroom.config import Settings
+from strongroom.config.fields import MAIL_ADDRESS, Unfit, parse_duration
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
+from strongroom.operations.alerts.context import Watched
+from strongroom.operations.alerts.notification import Telling
+from strongroom.operations.alerts.notify import (
+    Found,
+    Sending,
+    gather_and_judge,
+    put_lost_on_record,
+    tell_people,
+    to_tell,
+)
+from strongroom.wiring import alerts as wiring_alerts
 
 LEAST, MOST = 60, 366 * 86_400
 """Seconds: below, every backup that is being made is late; above, nothing ever is."""
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--email",
-        metavar="ADDRESS",
-        type=_address,
-        action="append",
-        default=[],
-        help="who is told, in place of alerts.email; may be repeated",
-    )
-    parser.add_argument(
-        "--threshold-age",
-        metavar="AGE",
-        type=_age,
-        help="how long after its time a verified backup may be missing, such as 48h",
-    )
-    parser.add_argument("--all", action="store_true", help="tell all that is wrong, whatever was told before")
-    parser.add_argument("--dry-run", action="store_true", help="send nothing; say what would be told")
-
-
-def _address(word: str) -> str:
-    from strongroom.config.fields import MAIL_ADDRESS  # noqa: PLC0415 - half of what '--help' would cost
-
-    if not re.fullmatch(MAIL_ADDRESS, word):
-        raise ArgumentTypeError("is a plain address, such as alerts@example.org")
-    return word
-
-
-def _age(word: str) -> int:
-    try:
-        seconds = int(durations.parse(word))
-    except ValueError:
-        seconds = 0
-    if not LEAST <= seconds <= MOST:
-        raise ArgumentTypeError("is a length of time from 1m to 366d, such as 48h")
-    return seconds
-
-
-def _alerts(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.settings import settings  # noqa: PLC0415 - the whole configuration
-    from strongroom.operations.alerts.notify import gather_and_judge, put_lost_on_record  # noqa: PLC0415 - sqlalchemy
-    from strongroom.wiring import alerts as wiring_alerts  # noqa: PLC0415
-
+def report_alerts(arguments: Namespace, output: Output) -> None:
+    threshold_age = _check(arguments)
     configured = settings()
     watched = wiring_alerts.watched(configured)
-    limits = wiring_alerts.limits(configured, threshold_age=arguments.threshold_age)
+    limits = wiring_alerts.limits(configured, threshold_age=threshold_age)
     found = gather_and_judge(watched, limits)
     put_lost_on_record(watched, found)
     sending, trouble = _sending_or_why(arguments, configured)
@@ -79,6 +44,21 @@ def _alerts(arguments: Namespace, output: Output) -> None:
     if trouble is not None:
         raise trouble
     _raise(found.alerts)
+
+
+def _check(arguments: Namespace) -> int | None:
+    """Refuse what is no address or no length of time; return the latter in seconds."""
+    if not all(re.fullmatch(MAIL_ADDRESS, address) for address in arguments.email):
+        raise UsageError("--email takes a plain address, such as alerts@example.org.")
+    if arguments.threshold_age is None:
+        return None
+    try:
+        seconds = parse_duration(arguments.threshold_age)
+    except Unfit:
+        seconds = 0
+    if not LEAST <= seconds <= MOST:
+        raise UsageError("--threshold-age takes a length of time from 1m to 366d, such as 48h.")
+    return seconds
 
 
 def _sending_or_why(
@@ -93,9 +73,6 @@ def _sending_or_why(
 
 def _sending(arguments: Namespace, configured: Settings) -> Sending | None:
     """Return who is told and how; ``None`` if nobody is named."""
-    from strongroom.operations.alerts.notify import Sending  # noqa: PLC0415 - sqlalchemy
-    from strongroom.wiring import alerts as wiring_alerts  # noqa: PLC0415
-
     recipients = tuple({one.lower(): one for one in arguments.email or configured.alerts.email}.values())
     if not recipients:
         return None
@@ -111,8 +88,6 @@ def _tell(
     watched: Watched, found: Found, sending: Sending | None, *, dry_run: bool
 ) -> tuple[Telling | None, StrongroomError | None]:
     """Tell people. What went wrong with that is raised only after the answer was printed."""
-    from strongroom.operations.alerts.notify import tell_people, to_tell  # noqa: PLC0415 - sqlalchemy
-
     if sending is None:
         return None, None
     if dry_run:
@@ -124,8 +99,6 @@ def _tell(
 
 
 def _raise(alerts: tuple[Alert, ...]) -> None:
-    from strongroom.operations.alerts.alert_kinds import KINDS, Severity  # noqa: PLC0415
-
     if not alerts:
         return
     worst = alerts[0]
@@ -133,15 +106,3 @@ def _raise(alerts: tuple[Alert, ...]) -> None:
     counts = [f"{critical} critical"] if critical else []
     counts += [plural(len(alerts) - critical, "warning")] if len(alerts) > critical else []
     raise KINDS[worst.kind].error(f"{', '.join(counts)}. The worst: {worst.what}.", hint=worst.do)
-
-
-COMMANDS = {
-    "backup-alerts": Command(
-        _arguments,
-        _alerts,
-        "For cron, on any host that reaches the targets: it rests on no beat, broker or worker. Ages come\n"
-        "from the record and from what really lies on the targets. Exit code 0: nothing is wrong; 70:\n"
-        "warnings alone; 40: a target was not looked at; else that of the worst alert: see "
-        "docs/reference/alerts.md.",
-    )
-}

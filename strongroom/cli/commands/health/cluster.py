@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from strongroom.cli.commands.runs.runs import cluster_runs
+from strongroom.config import Settings
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
+from workers import broker
 from workers.errors import BrokerUnavailable
-
-if TYPE_CHECKING:
-    from strongroom.config import Settings
+from workers.names import SUBMIT
+from workers.paths import role_keys
+from workers.pools import POOLS
+from workers.status import read
 
 BROKER, WORKERS = "broker", "workers"
 PATIENCE = 2.0
@@ -25,8 +27,6 @@ def cluster(found: Settings) -> Iterator[Finding]:
         yield good(BROKER, "no cluster is configured or runs here: backups are driven by command lines")
         return
     yield from _processes(found)
-    from workers import broker  # noqa: PLC0415 - Celery's parts, where there is a cluster
-
     try:
         broker.check(broker.broker_url(found), tls=broker.tls_options(found.broker))
     except BrokerUnavailable as error:
@@ -38,8 +38,6 @@ def cluster(found: Settings) -> Iterator[Finding]:
 
 def _processes(found: Settings) -> Iterator[Finding]:
     """Look at the processes of a cluster that runs on this machine."""
-    from workers.status import read  # noqa: PLC0415
-
     status = read(found.state_dir)
     if status is None:
         return
@@ -70,10 +68,6 @@ def _alive(pid: int) -> bool:
 
 def _workers(found: Settings) -> Iterator[Finding]:
     """Ask every worker that the broker reaches; a queue without one is waited on for ever."""
-    from workers.names import SUBMIT  # noqa: PLC0415
-    from workers.paths import role_keys  # noqa: PLC0415
-    from workers.pools import POOLS  # noqa: PLC0415
-
     if not (role_keys(found.state_dir) / f"{SUBMIT}.key").exists():
         words = f"this machine has no key of the role '{SUBMIT}', so no worker would answer it"
         yield unknown(WORKERS, BrokerUnavailable(words, hint="Look where the cluster's keys are."))
@@ -89,8 +83,7 @@ def _workers(found: Settings) -> Iterator[Finding]:
 
 def _answered(found: Settings) -> set[str]:
     """Return the pools of which a worker answers a signed ping. Raises BrokerUnavailable."""
-    from workers import broker  # noqa: PLC0415 - Celery's parts, where there is a cluster
-    from workers.app import app  # noqa: PLC0415
+    from workers.app import app
 
     with broker.failing_fast(broker.broker_url(found), tls=broker.tls_options(found.broker)):
         answers = app.control.inspect(timeout=PATIENCE).ping() or {}

@@ -3,72 +3,44 @@
 from __future__ import annotations
 
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
 
-from strongroom.cli.shared import identity_options
+from msgspec import to_builtins
+
+from strongroom.cli.commands.health import render
+from strongroom.cli.commands.health.areas import look
+from strongroom.cli.commands.health.arguments import CHECKS
+from strongroom.cli.commands.setup.probe import chosen
+from strongroom.cli.shared import access_log, identity_options
+from strongroom.cli.shared.inspection import Means as Looking
+from strongroom.cli.shared.inspection import digest_key
+from strongroom.cli.shared.record_verification import entered
 from strongroom.cli.shared.settings import asking, settings
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.command import Command
-from strongroom.cli.terminal.numbers import limit
 from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.progress import Advance, counting
+from strongroom.config import Settings
+from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
+from strongroom.keys import Opener
 from strongroom.model import Depth
-
-if TYPE_CHECKING:
-    from strongroom.cli.terminal.progress import Advance
-    from strongroom.config import Settings
-    from strongroom.container.manifest import Manifest
-    from strongroom.keys import Opener
-    from strongroom.operations.findings import Finding
-    from strongroom.operations.health.policies import Policy
-    from strongroom.operations.health.replica import Entering, Means
-    from strongroom.operations.services import Services
-    from strongroom.state.records import CatalogEntry
-    from strongroom.targets import Target
-
-DEPTHS = (Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
-CHECKS = {
-    "accessibility": "targets answer and have it whole, in as many places and as long as the policy demands",
-    "integrity": "every byte is the one that was written, of a trusted signer; no fewer secrets than before",
-    "encryption": "sealed for exactly those whom the policy names now; no key withdrawn, unproven or too old",
-}
+from strongroom.operations.findings import Finding, exit_code
+from strongroom.operations.health import files as health_files
+from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
+from strongroom.operations.health.catalog import none_yet
+from strongroom.operations.health.files import file_backups
+from strongroom.operations.health.policies import Policy
+from strongroom.operations.health.replica import Entering, Means
+from strongroom.operations.services import Services
+from strongroom.state.records import CatalogEntry
+from strongroom.targets import Target
+from strongroom.wiring.alerts import limits
+from strongroom.wiring.read_only import lock_caps, looking_services, policies_now
 
 
-def _backups_arguments(parser: ArgumentParser) -> None:
-    for name, what in CHECKS.items():
-        parser.add_argument(
-            f"--check-{name}", dest="checks", action="append_const", const=name, default=[], help=what
-        )
-    parser.add_argument(
-        "--policy", metavar="NAME", action="append", default=[], help="only of this policy; repeatable"
-    )
-    parser.add_argument(
-        "--target", metavar="NAME", action="append", default=[], help="only on this target; repeatable"
-    )
-    parser.add_argument(
-        "--all", action="store_true", help="every backup that is kept, files too, not only the newest"
-    )
-    parser.add_argument(
-        "--depth",
-        type=Depth,
-        choices=DEPTHS,
-        metavar="DEPTH",
-        default=Depth.DIGEST,
-        help="how deep --check-integrity reads: digest (the default; no key), opened, compared",
-    )
-    identity_options.add_arguments(parser)
-
-
-def _backups(arguments: Namespace, output: Output) -> int:
-    from strongroom.cli.commands.health import render  # noqa: PLC0415 - the run store
-    from strongroom.operations.findings import exit_code  # noqa: PLC0415
-    from strongroom.operations.health.backups import newest_of, retained_backups  # noqa: PLC0415
-    from strongroom.operations.health.files import file_backups  # noqa: PLC0415
-    from strongroom.wiring.read_only import looking_services, policies_now  # noqa: PLC0415
-
+def check_backups(arguments: Namespace, output: Output) -> int:
     found = settings()
     _refuse_unknown(arguments, found)
     built = identity_options.with_typed(looking_services(found, ask=asking()), arguments, output)
@@ -87,8 +59,6 @@ def _backups(arguments: Namespace, output: Output) -> int:
 
 
 def _refuse_unknown(arguments: Namespace, found: Settings) -> None:
-    from strongroom.cli.commands.setup.probe import chosen  # noqa: PLC0415 - with its errors
-
     chosen(arguments.policy, found.policies)
     chosen(arguments.target, found.targets)
     deep = arguments.depth is not Depth.DIGEST
@@ -107,11 +77,6 @@ def _looked(
     every: Sequence[CatalogEntry],
     policies: dict[str, Policy],
 ) -> list[Finding]:
-    from strongroom.cli.terminal.progress import counting  # noqa: PLC0415
-    from strongroom.operations.health import files as health_files  # noqa: PLC0415
-    from strongroom.operations.health.backups import check, nothing_seen  # noqa: PLC0415
-    from strongroom.operations.health.catalog import none_yet  # noqa: PLC0415
-
     only = frozenset(arguments.target)
     with counting(output, "replicas", len(chosen) * len(only or found.targets)) as advance:
         means = _means(arguments, found, built, output, advance)
@@ -125,12 +90,6 @@ def _looked(
 
 
 def _means(arguments: Namespace, found: Settings, built: Services, output: Output, advance: Advance) -> Means:
-    from strongroom.cli.shared.inspection import Means as Looking  # noqa: PLC0415
-    from strongroom.cli.shared.inspection import digest_key  # noqa: PLC0415
-    from strongroom.operations.health.replica import Means  # noqa: PLC0415
-    from strongroom.wiring.alerts import limits  # noqa: PLC0415
-    from strongroom.wiring.read_only import lock_caps  # noqa: PLC0415
-
     digest_key(Looking(arguments.depth, output, place.find()))  # says what lacks before anything is read
     return Means(
         services=built,
@@ -158,9 +117,6 @@ def _identities(arguments: Namespace, built: Services, output: Output) -> tuple[
 def _entering(arguments: Namespace, output: Output) -> Entering:
     """Return what leaves on record that a replica is opened, and what reading it back told: as verify-backup
     does, of the same replica."""
-    from strongroom.cli.shared import access_log  # noqa: PLC0415
-    from strongroom.cli.shared.record_verification import entered  # noqa: PLC0415
-
     here = place.find()
 
     def entering(target: Target, manifest: Manifest, depth: Depth) -> AbstractContextManager[None]:
@@ -175,38 +131,8 @@ def _entering(arguments: Namespace, output: Output) -> Entering:
 # -- the whole installation ------------------------------------------------------
 
 
-def _advanced_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--days", metavar="N", type=limit, default=30, help="the window of the key metrics (default: 30)"
-    )
-
-
-def _advanced(arguments: Namespace, output: Output) -> int:
-    from msgspec import to_builtins  # noqa: PLC0415
-
-    from strongroom.cli.commands.health import render  # noqa: PLC0415 - the run store
-    from strongroom.cli.commands.health.areas import look  # noqa: PLC0415
-    from strongroom.operations.findings import exit_code  # noqa: PLC0415
-
+def check_installation(arguments: Namespace, output: Output) -> int:
     findings, metrics = look(settings(), days=arguments.days, now=time.time())
     document = render.document(findings, metrics=to_builtins(metrics))
     output.answer(document, render.of_installation(findings))
     return exit_code(findings)
-
-
-COMMANDS = {
-    "backup-health-check": Command(
-        _backups_arguments,
-        _backups,
-        "The newest backup of each policy, on every target at once, without a broker; without --check-… all\n"
-        "three. What is found of a replica is put on record, as by verify-backup; nothing else is written.\n"
-        "Exit code 0 only if nothing is wrong and all could be looked at; else that of the worst finding.",
-    ),
-    "health-advanced": Command(
-        _advanced_arguments,
-        _advanced,
-        "Configuration, state, ledger, store, cluster, runs, slots, backups, drills, keys, media, disks,\n"
-        "files and clock, in one look. No container is read, and nothing is written. Exit code 0 only if\n"
-        "nothing is wrong and all could be looked at; else that of the worst finding.",
-    ),
-}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from strongroom.cli.terminal.output import in_line, plural, table
+from strongroom.durations import about
 from strongroom.errors import StrongroomError
+from strongroom.operations.alerts.alert_kinds import Alert
+from strongroom.operations.alerts.facts import Limits
+from strongroom.operations.alerts.freshness import Freshness, judge
+from strongroom.operations.alerts.notification import Telling
+from strongroom.operations.alerts.notify import Found, Sending
 from strongroom.operations.errors import MailUnavailable
-
-if TYPE_CHECKING:
-    from strongroom.operations.alerts.alert_kinds import Alert
-    from strongroom.operations.alerts.facts import Limits
-    from strongroom.operations.alerts.freshness import Freshness
-    from strongroom.operations.alerts.notification import Telling
-    from strongroom.operations.alerts.notify import Found, Sending
+from strongroom.timestamps import rfc3339
 
 
 class Mail(NamedTuple):
@@ -47,8 +47,6 @@ def lines(found: Found, limits: Limits, mail: Mail) -> Iterator[str]:
 
 
 def _row(one: Freshness) -> tuple[str, str, str, str, str]:
-    from strongroom.durations import about  # noqa: PLC0415 - not for '--help'
-
     judged = one.judged
     return (
         one.policy,
@@ -100,8 +98,6 @@ def document(found: Found, limits: Limits, mail: Mail) -> dict[str, object]:
 
 
 def _fresh(found: Found, limits: Limits) -> list[Freshness]:
-    from strongroom.operations.alerts.freshness import judge  # noqa: PLC0415
-
     facts = found.facts
     return [
         judge(policy, threshold=limits.threshold_age, now=facts.now, recorded=facts.state is None)
@@ -122,8 +118,6 @@ def _of_alert(alert: Alert) -> dict[str, object]:
 
 
 def _of_policy(one: Freshness) -> dict[str, object]:
-    from strongroom.timestamps import rfc3339  # noqa: PLC0415
-
     judged = one.judged
     return {
         "policy": one.policy,

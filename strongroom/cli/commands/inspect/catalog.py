@@ -2,58 +2,29 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from strongroom.cli.parser import Parser
-from strongroom.cli.shared import backup_options, trust
+from strongroom.cli.shared import trust
 from strongroom.cli.shared.backup_argument import target_of
-from strongroom.cli.shared.settings import run_store
+from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.command import Command
-from strongroom.cli.terminal.numbers import limit
 from strongroom.cli.terminal.output import Output, plural, size, table
 from strongroom.container.errors import MissingPiece, UntrustedSigner
+from strongroom.operations.archive.catalog import Rebuilt, rebuild
+from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.errors import LeftAside
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.timestamps import for_people, if_any
 
-if TYPE_CHECKING:
-    from strongroom.operations.archive.catalog import Rebuilt
-
-
 SHOWN = 5
-LISTED = 50
 Unlocked = Mapping[str, Mapping[str, str]]
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
-    parser.set_defaults(action="list", policy=None, from_target=None, signer=[], limit=LISTED)
-    listing = commands.add_parser("list", help="list the backups, newest first")
-    listing.add_argument("--policy", metavar="NAME", help="only of this policy")
-    backup_options.add_where_argument(listing, default=" (default: the catalog of this installation)")
-    trust.add_signer_argument(listing)
-    listing.add_argument("--limit", metavar="N", type=limit, default=LISTED, help="how many (default: 50)")
-    again = commands.add_parser("rebuild", help="enter every backup of a target into the catalog")
-    again.add_argument(
-        "--from", metavar="TARGET", dest="target", required=True, help="its directory or configured name"
-    )
-    trust.add_signer_argument(again)
-
-
-def _catalog(arguments: Namespace, output: Output) -> None:
-    if arguments.action == "rebuild":
-        _rebuild(arguments, output)
-        return
-    if arguments.from_target:
-        from strongroom.cli.commands.inspect.catalog_on_target import list_there  # noqa: PLC0415 - the catalog needs no target
-
-        list_there(arguments, output)
-        return
+def list_backups(arguments: Namespace, output: Output) -> None:
     store = run_store()
     found = store.backups(policy=arguments.policy, limit=arguments.limit)
     replicas = {entry.backup: store.replicas(entry.backup) for entry in found}
@@ -88,9 +59,7 @@ def _replica(one: Replica) -> dict[str, Any]:
     return {**msgspec.to_builtins(one), "verified_at": if_any(one.verified_at)}
 
 
-def _rebuild(arguments: Namespace, output: Output) -> None:
-    from strongroom.operations.archive.catalog import rebuild  # noqa: PLC0415 - the run store
-
+def rebuild_catalog(arguments: Namespace, output: Output) -> None:
     here = place.find()
     target = target_of(arguments.target, here)
     store = run_store()
@@ -120,13 +89,7 @@ def _rebuilt_lines(done: Rebuilt) -> list[str]:
     return lines + [f"  not believed: {refused.backup}: {refused.reason}" for refused in done.refused]
 
 
-def _replicas_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("backup", metavar="BACKUP", nargs="?", help="only of this backup")
-
-
-def _replicas(arguments: Namespace, output: Output) -> None:
-    from strongroom.operations.archive.locks import left_unlocked  # noqa: PLC0415 - what drives runs
-
+def show_replicas(arguments: Namespace, output: Output) -> None:
     store = run_store()
     backups = [arguments.backup] if arguments.backup else [entry.backup for entry in store.backups(limit=50)]
     found = [replica for backup in backups for replica in store.replicas(backup)]
@@ -155,16 +118,3 @@ def _cell(replica: Replica, unlocked: Mapping[str, str]) -> str:
     if not replica.verified_at:
         return f"good, never verified{lacks}"
     return f"{replica.verified} {for_people(replica.verified_at)}{lacks}"
-
-
-COMMANDS = {
-    "catalog": Command(
-        _arguments, _catalog, "The targets are the truth; the catalog can be rebuilt from any of them."
-    ),
-    "replicas": Command(
-        _replicas_arguments,
-        _replicas,
-        "A cell says how deep a replica was last read back, and when. BAD: missing or damaged. NOT LOCKED:\n"
-        "whole, and could be removed before its time. 'strongroom repair' puts both right.",
-    ),
-}

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import resource
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.errors import UsageError
+from strongroom.keys.quorum.ceremony import Ceremony
 from strongroom.keys.quorum.errors import CeremonyBroken, ShareMistyped
-
-if TYPE_CHECKING:
-    from strongroom.keys.quorum.ceremony import Ceremony
 
 _IN_ROW = 4
 # The terminal's second screen: what is shown there is in no scrollback once it is left. The first
@@ -116,8 +115,6 @@ def keep_in_memory(output: Output) -> None:
     """Keep the key and the shares, which are made next, out of swap and of other processes' sight."""
     if sys.platform != "linux":
         return
-    import ctypes  # noqa: PLC0415 - only here
-
     library = ctypes.CDLL(None, use_errno=True)
     library.prctl(_SET_DUMPABLE, 0, 0, 0, 0)
     if not (_may_lock_all() and library.mlockall(_CURRENT | _FUTURE) == 0) and _swaps():
@@ -129,8 +126,6 @@ def keep_in_memory(output: Output) -> None:
 
 def _may_lock_all() -> bool:
     """Whether memory may be locked without a limit: under one, this process would run out half-way."""
-    import resource  # noqa: PLC0415 - only here
-
     unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
     return unlimited or os.geteuid() == 0
 

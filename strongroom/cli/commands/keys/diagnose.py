@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+
+import msgspec
 
 from strongroom.cli.errors import UnsafeSetup
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.shared.settings import asking, settings
 from strongroom.cli.terminal.output import Output, in_line, table
+from strongroom.config import AllOfKey, Settings
 from strongroom.errors import StrongroomError, UsageError
-
-if TYPE_CHECKING:
-    from strongroom.config import Settings
-    from strongroom.keys import Identity
-    from strongroom.operations.key_management.diagnose import Diagnosed, Remark
-    from strongroom.wiring.prompts import Ask
-
-
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--key", metavar="NAME", action="append", default=[], help="only this configured key; repeatable"
-    )
+from strongroom.keys import Identity
+from strongroom.keys.allof import AllOfIdentity
+from strongroom.operations.key_management.diagnose import Diagnosed, Remark, Use, diagnose, remarks
+from strongroom.operations.key_management.misplaced_keys import keys_on
+from strongroom.wiring import adapters, keys
+from strongroom.wiring.prompts import Ask
 
 
-def _diagnose(arguments: Namespace, output: Output) -> int:
-    import msgspec  # noqa: PLC0415
-
-    from strongroom.cli.shared.settings import asking, settings  # noqa: PLC0415 - the whole configuration
-    from strongroom.operations.key_management.diagnose import Use, remarks  # noqa: PLC0415
-
+def diagnose_encryption(arguments: Namespace, output: Output) -> int:
     found = settings()
     ask = asking()
     keys = [tried(name, found, ask) for name in _names(arguments.key, found)]
@@ -53,8 +45,6 @@ def _names(wanted: Sequence[str], found: Settings) -> list[str]:
 
 def tried(name: str, found: Settings, ask: Ask | None) -> Diagnosed:
     """Try one configured key for real."""
-    from strongroom.operations.key_management.diagnose import diagnose  # noqa: PLC0415
-    from strongroom.wiring import keys  # noqa: PLC0415
 
     def identities() -> Sequence[Identity]:
         if found.keys[name].kind == "all-of":
@@ -66,10 +56,6 @@ def tried(name: str, found: Settings, ask: Ask | None) -> Diagnosed:
 
 def _together(name: str, found: Settings, ask: Ask | None) -> Sequence[Identity]:
     """Return what all legs' keys are together, if this host has one of every leg."""
-    from strongroom.config import AllOfKey  # noqa: PLC0415
-    from strongroom.keys.allof import AllOfIdentity  # noqa: PLC0415
-    from strongroom.wiring import keys  # noqa: PLC0415
-
     key = found.keys[name]
     assert isinstance(key, AllOfKey)
     legs = [[each for other in leg for each in keys.identity(other, found, ask)] for leg in key.legs]
@@ -78,17 +64,11 @@ def _together(name: str, found: Settings, ask: Ask | None) -> Sequence[Identity]
 
 def _strays(found: Settings) -> list[Remark]:
     """Look for keys where backups lie: on every target at once, for one may be dead."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
-
     with ThreadPoolExecutor(max(1, len(found.targets))) as threads:
         return [remark for some in threads.map(partial(_on_target, found), found.targets) for remark in some]
 
 
 def _on_target(found: Settings, name: str) -> list[Remark]:
-    from strongroom.operations.key_management.diagnose import Remark  # noqa: PLC0415
-    from strongroom.operations.key_management.misplaced_keys import keys_on  # noqa: PLC0415
-    from strongroom.wiring import adapters  # noqa: PLC0415
-
     about = f"targets.{name}"
     try:
         strays = keys_on(adapters.target(name, found, prepare=False))
@@ -136,14 +116,3 @@ def _state(key: Diagnosed) -> str:
     if key.problem is not None:
         return key.problem.code
     return "seals and opens" if key.opens_here else "seals; opens elsewhere"
-
-
-COMMANDS = {
-    "diagnose-backup-encryption": Command(
-        _arguments,
-        _diagnose,
-        "A random key is wrapped for every configured key, and unwrapped where this host may. No backup is\n"
-        "touched. A key that fails gives its exit code. Targets are looked through for private keys:\n"
-        "one that lies with the backups, or a key or policy that is set up wrong, gives exit code 4.",
-    )
-}

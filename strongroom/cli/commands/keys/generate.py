@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from pathlib import Path
 
 from strongroom.cli.shared import key_separation
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import UsageError
+from strongroom.keys.hpke import HpkeIdentity, Kem
+from strongroom.keys.keyfile import KeyFileIdentity, generate_key_file, load_key_file
+from strongroom.system.atomic_file import refuse_existing, write_whole
 
 _KEEP = "Keep it away from the backups, in two places. Without it, what is sealed for it alone is lost."
 
 
-def _file_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, required=True, help="where to write the key, mode 0600"
-    )
-    parser.add_argument("--algorithm", default="AES256", metavar="NAME", help="AES256, the only one there is")
-
-
-def _file(arguments: Namespace, output: Output) -> None:
-    from strongroom.keys.keyfile import KeyFileIdentity, generate_key_file, load_key_file  # noqa: PLC0415
-
+def generate_file(arguments: Namespace, output: Output) -> None:
     key_separation.refuse_on_target(arguments.output, place.find())
     generate_key_file(arguments.output, algorithm=arguments.algorithm)
     fingerprint = KeyFileIdentity(load_key_file(arguments.output)).recipient().fingerprint
@@ -33,22 +26,7 @@ def _file(arguments: Namespace, output: Output) -> None:
     output.answer(document, words)
 
 
-def _pair_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, required=True, help="the private half; the public: FILE.pub"
-    )
-    parser.add_argument(
-        "--algorithm",
-        metavar="NAME",
-        default="mlkem768-x25519",
-        help="mlkem768-x25519 (default; holds against quantum computers too) or x25519",
-    )
-
-
-def _pair(arguments: Namespace, output: Output) -> None:
-    from strongroom.keys.hpke import HpkeIdentity, Kem  # noqa: PLC0415
-    from strongroom.system.atomic_file import refuse_existing, write_whole  # noqa: PLC0415
-
+def generate_pair(arguments: Namespace, output: Output) -> None:
     if arguments.algorithm not in list(Kem):
         raise UsageError("There is no such algorithm.", hint=f"Choose one of: {', '.join(Kem)}.")
     private: Path = arguments.output
@@ -87,11 +65,3 @@ def _pair_lines(private: Path, public: Path, fingerprint: str) -> list[str]:
         '  kind = "hpke"',
         f'  public_key_file = "{public.absolute()}"',
     ]
-
-
-COMMANDS = {
-    "generate-backup-key": Command(_file_arguments, _file, "The file is never overwritten."),
-    "keygen": Command(
-        _pair_arguments, _pair, "The private half opens and never has to be on the host that makes backups."
-    ),
-}

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from strongroom.cli.parser import Parser
+from msgspec import to_builtins
+
 from strongroom.cli.shared import identities, identity_options, recipients
+from strongroom.cli.shared.services import services
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, table
 from strongroom.cli.terminal.progress import counting
 from strongroom.keys.errors import KeyUnproven
+from strongroom.operations.key_management.health import Due, Tried, answer_challenge, confirm, make_challenge
+from strongroom.operations.key_management.scheduled_check import Health, check
+from strongroom.system.atomic_file import refuse_existing, write_whole
 from strongroom.timestamps import for_people, if_any
-
-if TYPE_CHECKING:
-    from strongroom.operations.key_management.health import Due, Tried
-    from strongroom.operations.key_management.scheduled_check import Health
 
 _UNREAD = (
     "No key failed, but what opens these backups could not be looked at: see above why. Bring them back, "
@@ -35,33 +33,7 @@ _PROVE_TYPED = (
 )
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
-    check = commands.add_parser(
-        "check", help="try every key at hand on a backup of each class, and say what is overdue"
-    )
-    identity_options.add_arguments(check)
-    ask = commands.add_parser("challenge", help="seal a question for a key that lies elsewhere")
-    ask.add_argument("key", metavar="KEY", help="a configured key")
-    ask.add_argument("--output", metavar="FILE", type=Path, required=True, help="the file for its keeper")
-    answer = commands.add_parser("answer", help="open a challenge, where the key is, and show the code")
-    answer.add_argument("file", metavar="FILE", type=Path, help="the challenge")
-    identities.add_arguments(answer)
-    confirm = commands.add_parser("confirm", help="take the code that the keeper read out")
-    confirm.add_argument("key", metavar="KEY", help="the configured key")
-    confirm.add_argument("code", metavar="CODE", help="the code; it is no secret any more")
-
-
-def _key_health(arguments: Namespace, output: Output) -> None:
-    {"check": _check, "challenge": _challenge, "answer": _answer, "confirm": _confirm}[arguments.action](
-        arguments, output
-    )
-
-
-def _check(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.key_management.scheduled_check import check  # noqa: PLC0415
-
+def check_keys(arguments: Namespace, output: Output) -> None:
     built = identity_options.with_typed(services(), arguments, output)
     with counting(output, "backups", len(built.store.backups())) as advance:
         health = check(built, progress=advance)
@@ -87,8 +59,6 @@ def _hint(health: Health) -> str | None:
 
 
 def _document(one: Tried) -> dict[str, object]:
-    from msgspec import to_builtins  # noqa: PLC0415
-
     made: dict[str, object] = to_builtins(one)
     return made
 
@@ -114,11 +84,7 @@ def _lines(tried: Sequence[Tried], late: Sequence[Due], unread: dict[str, str]) 
     yield from (f"{backup}: not looked at: {why}" for backup, why in unread.items())
 
 
-def _challenge(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.key_management.health import make_challenge  # noqa: PLC0415
-    from strongroom.system.atomic_file import refuse_existing, write_whole  # noqa: PLC0415
-
+def challenge_key(arguments: Namespace, output: Output) -> None:
     refuse_existing(arguments.output, replace=False)
     recipient = recipients.recipient_of(arguments.key, output, place.find())
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -132,30 +98,15 @@ def _challenge(arguments: Namespace, output: Output) -> None:
     output.answer({"file": str(arguments.output), "key": arguments.key}, words)
 
 
-def _answer(arguments: Namespace, output: Output) -> None:
-    from strongroom.operations.key_management.health import answer_challenge  # noqa: PLC0415
-
+def show_answer(arguments: Namespace, output: Output) -> None:
     found = identities.identities_of(arguments, output, place.find())
     challenge, code = answer_challenge(arguments.file.read_bytes(), found)
     spaced = " ".join(code[at : at + 5] for at in range(0, len(code), 5))
     output.answer({"name": challenge.name, "code": code}, [f"'{challenge.name}' opens. The code: {spaced}"])
 
 
-def _confirm(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.key_management.health import confirm  # noqa: PLC0415
-
+def confirm_answer(arguments: Namespace, output: Output) -> None:
     key = confirm(services(), name=arguments.key, code=arguments.code)
     output.answer(
         {"key": key, "name": arguments.key}, [f"'{arguments.key}' is proven, and that is on record."]
     )
-
-
-COMMANDS = {
-    "key-health": Command(
-        _arguments,
-        _key_health,
-        "Once a quarter. 'check' uses every key this host has; custodians and keys that lie offline answer\n"
-        "a challenge. A key that failed, or was not proven for 92 days, is exit code 80.",
-    )
-}

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from strongroom.cli.commands.keys.signers import as_document, known
 from strongroom.cli.commands.keys.signers import lines as signer_lines
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.shared.services import services
+from strongroom.cli.shared.settings import asking, settings
 from strongroom.cli.terminal.output import Output, plural, table, verb
 from strongroom.cli.terminal.progress import counting
+from strongroom.config import Settings
 from strongroom.errors import StrongroomError, UsageError
+from strongroom.operations.archive.file_backups import lost_at, say_gone
 from strongroom.operations.errors import KeyStillNeeded
-
-if TYPE_CHECKING:
-    from strongroom.config import Settings
-    from strongroom.operations.key_management.usage import KeyUse, Survey
-    from strongroom.operations.services import Services
+from strongroom.operations.key_management.usage import KeyUse, Survey, pinned_key, survey
+from strongroom.operations.services import Services
+from strongroom.wiring.keys import pin
 
 SHOWN = 10
 
@@ -32,26 +35,7 @@ class Configured(NamedTuple):
     policies: tuple[str, ...]
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--policy", metavar="NAME", help="only what opens the backups of this policy")
-    parser.add_argument(
-        "--retire", metavar="KEY", help="record that a configured key is no longer used, if nothing needs it"
-    )
-    parser.add_argument(
-        "--gone",
-        metavar="BACKUP",
-        action="append",
-        default=[],
-        help="record that the file of this backup, no longer where a command wrote it, is gone for good; or "
-        "a file's path: of all that were written there before; repeatable",
-    )
-
-
-def _keys(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415 - the run store
-    from strongroom.operations.archive.file_backups import lost_at, say_gone  # noqa: PLC0415
-    from strongroom.operations.key_management.usage import survey  # noqa: PLC0415
-
+def show_keys(arguments: Namespace, output: Output) -> None:
     found = settings()
     built = services(found)
     if arguments.retire and arguments.policy:
@@ -73,10 +57,6 @@ def _keys(arguments: Namespace, output: Output) -> None:
 
 def _configured(found: Settings) -> tuple[dict[str, Configured], dict[str, str]]:
     """Return the configured keys by name; those that cannot be told, with why."""
-    from strongroom.cli.shared.settings import asking  # noqa: PLC0415
-    from strongroom.operations.key_management.usage import pinned_key  # noqa: PLC0415
-    from strongroom.wiring.keys import pin  # noqa: PLC0415
-
     keys: dict[str, Configured] = {}
     broken: dict[str, str] = {}
     for name in found.keys:
@@ -159,8 +139,6 @@ def _refuse(name: str, key: Configured, looked: Survey) -> None:
 def _document(
     configured: Mapping[str, Configured], broken: Mapping[str, str], looked: Survey
 ) -> dict[str, Any]:
-    import msgspec  # noqa: PLC0415
-
     names = {one.key: name for name, one in configured.items()}
     return {
         "backups": looked.backups,
@@ -228,14 +206,3 @@ def _unnamed(use: KeyUse) -> str:
 def _needed(name: str, use: KeyUse) -> str:
     some = ", ".join(use.only[:SHOWN]) + (" …" if len(use.only) > SHOWN else "")
     return f"Without {name}, {plural(len(use.only), 'backup')} could not be opened any more: {some}"
-
-
-COMMANDS = {
-    "keys": Command(
-        _arguments,
-        _keys,
-        "Read from the newest envelopes on the targets; no key is used. OPENS: by the newest envelope.\n"
-        "TOGETHER: with others, as a leg of a composition. NEEDED BY: would be unreadable without it.\n"
-        "BY COPY: rotated away, but the containers' own envelope still opens for whoever has the key.",
-    )
-}

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser, Namespace
+import time
+from argparse import Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from strongroom.cli.commands.keys import ceremony
-from strongroom.cli.parser import Parser
 from strongroom.cli.terminal import prompts
-from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, fields, in_line
 from strongroom.errors import UsageError
+from strongroom.keys.quorum import record
+from strongroom.keys.quorum.ceremony import Ceremony
 from strongroom.keys.quorum.errors import ShareForeign, ShareMistyped, ShareRepeated, SharesWrong
-
-if TYPE_CHECKING:
-    from strongroom.keys.quorum.gathering import Gathering
-    from strongroom.keys.quorum.record import Quorum
+from strongroom.keys.quorum.gathering import Gathering
+from strongroom.keys.quorum.record import Quorum
+from strongroom.system.atomic_file import refuse_existing, write_whole
+from strongroom.system.private_file import read_private
+from strongroom.timestamps import rfc3339
 
 _NEXT = [
     "",
@@ -27,61 +29,13 @@ _NEXT = [
 ]
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
-    create = actions.add_parser("create", help="hold the ceremony: split a new key among custodians")
-    create.add_argument("file", metavar="FILE", type=Path, help="where to write the quorum's public file")
-    create.add_argument("--name", metavar="NAME", help="what it is called (default: the file's name)")
-    create.add_argument(
-        "--custodian", metavar="NAME", action="append", required=True, help="who gets a share; repeat it"
-    )
-    _threshold(create, required=True)
-    combine = actions.add_parser("combine", help="bring shares together, and say whether they open")
-    combine.add_argument("file", metavar="FILE", type=Path, help="the quorum's file")
-    combine.add_argument(
-        "--share",
-        metavar="FILE",
-        type=Path,
-        action="append",
-        default=[],
-        help="a file with one share's words",
-    )
-    show = actions.add_parser("show", help="say who the custodians are, and how many are needed")
-    show.add_argument("file", metavar="FILE", type=Path, help="the quorum's file")
-    _replace_arguments(actions.add_parser("replace", help="hold a ceremony for a quorum in another's place"))
-
-
-def _replace_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("old", metavar="OLD", type=Path, help="the file of the quorum that is replaced")
-    parser.add_argument("file", metavar="FILE", type=Path, help="where to write the new quorum's file")
-    parser.add_argument(
-        "--without", metavar="NAME", action="append", default=[], help="a custodian who leaves; repeatable"
-    )
-    parser.add_argument(
-        "--custodian", metavar="NAME", action="append", default=[], help="a custodian who joins; repeatable"
-    )
-    _threshold(parser, required=False)
-
-
-def _threshold(parser: ArgumentParser, *, required: bool) -> None:
-    parser.add_argument(
-        "--threshold", metavar="K", type=int, required=required, help="how many of them are needed to open"
-    )
-
-
-def _quorum(arguments: Namespace, output: Output) -> None:
-    {"create": _create, "combine": _combine, "show": _show, "replace": _replace}[arguments.action](
-        arguments, output
-    )
-
-
-def _create(arguments: Namespace, output: Output) -> None:
+def create_quorum(arguments: Namespace, output: Output) -> None:
     name = arguments.name or arguments.file.stem
     made = _held(arguments.file, name, arguments.custodian, arguments.threshold, output)
     output.answer(_document(made, arguments.file), _made_lines(made, arguments.file))
 
 
-def _replace(arguments: Namespace, output: Output) -> None:
+def replace_quorum(arguments: Namespace, output: Output) -> None:
     """Make a new quorum: a share cannot be taken back from whoever leaves, so the key is a new one."""
     old = _load(arguments.old)
     names = _remaining(old, arguments.without) + arguments.custodian
@@ -116,12 +70,6 @@ def _held(
     *,
     replaces: str | None = None,
 ) -> Quorum:
-    import time  # noqa: PLC0415 - as below
-
-    from strongroom.keys.quorum.ceremony import Ceremony  # noqa: PLC0415 - cryptography
-    from strongroom.system.atomic_file import refuse_existing, write_whole  # noqa: PLC0415
-    from strongroom.timestamps import rfc3339  # noqa: PLC0415
-
     ceremony.require_terminal()
     refuse_existing(path, replace=False)
     if not os.access(path.absolute().parent, os.W_OK):
@@ -142,11 +90,8 @@ def _held(
     return made
 
 
-def _combine(arguments: Namespace, output: Output) -> None:
+def combine_shares(arguments: Namespace, output: Output) -> None:
     """Rehearse an opening. The key that the shares give is forgotten, and written nowhere."""
-    from strongroom.keys.quorum.gathering import Gathering  # noqa: PLC0415
-    from strongroom.system.private_file import read_private  # noqa: PLC0415 - as above
-
     gathering = Gathering(_load(arguments.file))
     names = [gathering.add(read_private(path)).name for path in arguments.share]
     while gathering.missing > 0 and prompts.somebody_there():
@@ -166,14 +111,12 @@ def _asked(gathering: Gathering, output: Output) -> list[str]:
     return [name]
 
 
-def _show(arguments: Namespace, output: Output) -> None:
+def show_quorum(arguments: Namespace, output: Output) -> None:
     quorum = _load(arguments.file)
     output.answer(_document(quorum, arguments.file), _lines(quorum))
 
 
 def _load(path: Path) -> Quorum:
-    from strongroom.keys.quorum import record  # noqa: PLC0415 - as above
-
     return record.load(path)
 
 
@@ -212,13 +155,3 @@ def _made_lines(quorum: Quorum, path: Path) -> list[str]:
         '  kind = "quorum"',
         f'  file = "{path.absolute()}"',
     ]
-
-
-COMMANDS = {
-    "quorum": Command(
-        _arguments,
-        _quorum,
-        "The ceremony shows each custodian a share once, to be written on paper, and has it typed back\n"
-        "before anything can be sealed for the quorum. Strongroom writes no share anywhere.",
-    )
-}

@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from strongroom.cli.commands.readiness import keys, single_file
+from strongroom.cli.commands.readiness import keys, render, single_file
 from strongroom.cli.commands.readiness.keys import PATIENCE, Means, Tries
 from strongroom.cli.commands.readiness.single_file import guarded
 from strongroom.cli.commands.setup.probe import chosen
 from strongroom.cli.shared import backup_selection, custodians, identity_options, sources
-from strongroom.cli.shared.settings import recorded, settings
+from strongroom.cli.shared.services import recorded
+from strongroom.cli.shared.settings import settings
+from strongroom.cli.terminal import place
 from strongroom.cli.terminal.failures import from_os
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
@@ -65,7 +67,12 @@ class Record(NamedTuple):
     commands: Sequence[CatalogEntry]
 
 
-def look(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
+def check_configured(arguments: Namespace, output: Output) -> int:
+    findings = list(_findings(arguments, output, place.find()))
+    return render.answer(findings, arguments.backup_file, output)
+
+
+def _findings(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
     """Yield a finding for each thing that recovering needs here."""
     try:
         found = settings()

@@ -6,9 +6,11 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from strongroom.cli.commands.readiness import render
 from strongroom.cli.shared import backup_argument, opening, sources, trust
 from strongroom.cli.shared.backup_argument import kind_of
 from strongroom.cli.shared.identities import identities_of
+from strongroom.cli.terminal import place
 from strongroom.cli.terminal.failures import from_os
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import Place
@@ -29,7 +31,12 @@ from strongroom.operations.readiness.backups import BACKUP, OPENS, SIGNERS, open
 DESTINATION = "destination"
 
 
-def look(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
+def check_with_file(arguments: Namespace, output: Output) -> int:
+    findings = list(_findings(arguments, output, place.find()))
+    return render.answer(findings, arguments.backup_file, output)
+
+
+def _findings(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
     """Yield a finding for each thing that restoring a file needs here."""
     yield from machine_alone(installed.CORE)
     yield from guarded(DESTINATION, lambda: _destination(here))

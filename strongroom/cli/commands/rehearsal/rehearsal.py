@@ -5,16 +5,14 @@ Needs no state, broker or configuration when it is from a file, as a recovery do
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from contextlib import ExitStack
-from pathlib import Path
 
 from strongroom.cli.commands.rehearsal.report import Record, reported
 from strongroom.cli.shared import estimate, sources
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared.restore_source import Origin
-from strongroom.cli.terminal import numbers, place
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
@@ -28,42 +26,7 @@ from strongroom.operations.restore.journal import Restored
 from strongroom.sources import Destination
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    origins.add_arguments(parser)
-    parser.add_argument("--secret-name", metavar="NAME", help="rehearse the recovery of one secret")
-    sources.add_selection_arguments(parser)
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="write nothing: open and decode everything in memory, and say what a restore would change",
-    )
-    parser.add_argument(
-        "--to",
-        metavar="SOURCE",
-        default=sources.LOCAL,
-        help="what a recovery would restore into: 'local' (the default), or the name of a configured source. "
-        "Nothing is written there; --dry-run compares with it, and its own pace counts",
-    )
-    parser.add_argument(
-        "--scratch",
-        metavar="DIR",
-        type=Path,
-        help="where the scratch store lies meanwhile (default: in the state directory)",
-    )
-    parser.add_argument(
-        "--objective",
-        metavar="TIME",
-        type=numbers.duration,
-        help="how long the recovery may take, such as 90s, 15m or 2h (default: 15m for one secret, 30m for a "
-        "category, 2h for everything)",
-    )
-    parser.add_argument(
-        "--report", metavar="FILE", type=Path, help="write what came of it into this file, as JSON"
-    )
-    parser.add_argument("--force", action="store_true", help="replace the report if it exists")
-
-
-def _test(arguments: Namespace, output: Output) -> None:
+def rehearse_recovery(arguments: Namespace, output: Output) -> None:
     selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     _refuse_ignored(arguments, selection)
     phases = Phases(lambda phase: output.say(f"{_DOING[phase]} …") if output.lively else None)
@@ -155,13 +118,3 @@ _LATE = (
     "others for this machine and for where the backup lies. Rehearse where a recovery would be, or agree "
     "on another objective."
 )
-
-COMMANDS = {
-    "test-recovery": Command(
-        _arguments,
-        _test,
-        "Restores into a scratch store of its own, sealed under a key that goes with it; compares every\n"
-        "version of every secret with the backup, which is read once more; and removes the store. With\n"
-        "--dry-run nothing is written. The objective that is judged is that of the scope, or --objective.",
-    ),
-}

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from strongroom import __version__, durations
-from strongroom.cli.shared import backup_options
 from strongroom.cli.shared.restore_source import Origin
 from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.output import Output, encode, fields, plural
@@ -43,7 +42,7 @@ class Record:
         self.done: Restored | None = None
         self.depth: Depth | None = None
         self.least: float | None = None
-        self._where = backup_options.where(arguments)
+        self._where = _where(arguments)
         self._given = arguments.objective is not None
         self._scope = scope
         self._selection = selection
@@ -220,3 +219,10 @@ def _write(record: Record, arguments: Namespace) -> None:
 
 
 _CHECK = "Nothing was begun. Check the path."
+
+
+def _where(arguments: Namespace) -> str:
+    """Say where the command reads from, for the record of it."""
+    if arguments.backup_file is not None:
+        return str(arguments.backup_file)
+    return ", ".join(arguments.from_target) if arguments.from_target else "the configured targets"

@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from strongroom.cli.shared import access_log, estimate, identities, sources
+from strongroom.cli.shared import access_log, estimate, identities, options, sources
 from strongroom.cli.shared.restore_source import Origin
 from strongroom.cli.terminal.failures import as_document
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
@@ -18,6 +18,7 @@ from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError
+from strongroom.keys.roles import load_or_create_role
 from strongroom.operations.errors import RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.restore.journal import (
@@ -33,6 +34,7 @@ from strongroom.operations.restore.journal import (
     interrupted,
 )
 from strongroom.operations.restore.restore import Action, Choose, Planned, Side, Undo, plan_restore, restore
+from strongroom.operations.restore.undo import undo_into
 from strongroom.sources import Destination
 from strongroom.timestamps import rfc3339, unique
 
@@ -91,7 +93,7 @@ class Job:
                     account=self._account,
                     tried=frozenset().union(*(one.tried for one in self._earlier)),
                 )
-        except BaseException as stopped:  # noqa: BLE001 - whatever ends it, what was done is told first
+        except BaseException as stopped:  # noqa: BLE001 - as above
             self.stopped = stopped
         self.done = self._account.counts
         self._account.end(self._ended)
@@ -146,9 +148,6 @@ class Job:
     def _keep(self, names: Sequence[str]) -> None:
         """Seal what is about to be overwritten; the first time, find out for whom and as whom."""
         if self._undo is None:
-            from strongroom.keys.roles import load_or_create_role  # noqa: PLC0415 - only an overwrite signs
-            from strongroom.operations.restore.undo import undo_into  # noqa: PLC0415
-
             signer = load_or_create_role(self._here.role_keys, "recover")
             openers = identities.at_hand(self._origin.openers)
             self._undo = undo_into(
@@ -190,7 +189,7 @@ class Job:
             yield from (f"--{option} {quote(str(path.absolute()))}" for path in getattr(given, option))
         if given.passphrase_file is not None:
             yield f"--passphrase-file {quote(str(given.passphrase_file.absolute()))}"
-        if self.to != sources.LOCAL:
+        if self.to != options.LOCAL:
             yield f"--to {quote(self.to)}"
 
     # -- telling -------------------------------------------------------------------
@@ -468,7 +467,7 @@ _SWITCHES = (
 
 
 def _words(name: str) -> str:
-    return "the local store" if name == sources.LOCAL else f"'{name}'"
+    return "the local store" if name == options.LOCAL else f"'{name}'"
 
 
 def _they(count: int) -> str:

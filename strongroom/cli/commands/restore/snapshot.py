@@ -7,87 +7,60 @@ from __future__ import annotations
 
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
-from pathlib import Path
 from shlex import quote
 from shutil import rmtree
-from typing import TYPE_CHECKING
 
-from strongroom.cli.shared import access_log, backup_options, backup_selection, identities, opening, trust
+from msgspec import to_builtins
+
+from strongroom.cli.shared import (
+    access_log,
+    backup_argument,
+    backup_selection,
+    identities,
+    opening,
+    trust,
+)
+from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal import place, prompts
-from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, fields, size
 from strongroom.cli.terminal.place import Place
 from strongroom.container.errors import NotABackup, WrongKey
+from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
 from strongroom.keys import Opener
+from strongroom.keys.roles import load_or_create_role
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
 from strongroom.operations.errors import ConfirmationRequired
-from strongroom.operations.restore.restore import SNAPSHOT
+from strongroom.operations.restore.restore import SNAPSHOT, Undo
+from strongroom.operations.restore.undo import undo_into
+from strongroom.operations.restore.vault_snapshot import (
+    Outcome,
+    assembled,
+    confirmation,
+    keep,
+    look,
+    restore_snapshot,
+)
+from strongroom.sources import Source
+from strongroom.sources.raft.about import About
+from strongroom.sources.raft.whole import WholeSnapshot
 from strongroom.timestamps import unique
-
-if TYPE_CHECKING:
-    from strongroom.container.manifest import Manifest
-    from strongroom.operations.restore.restore import Undo
-    from strongroom.operations.restore.vault_snapshot import Outcome
-    from strongroom.sources import Source
-    from strongroom.sources.raft.about import About
-    from strongroom.sources.raft.whole import WholeSnapshot
-    from strongroom.vault.client import Vault
+from strongroom.vault.client import Vault
+from strongroom.vault.connection import Connection
+from strongroom.vault.login import TokenFile
+from strongroom.wiring.vaults import vault
 
 LOOK_BACK = 20
 """Backups that are opened to find a snapshot."""
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("what to restore from")
-    where = group.add_mutually_exclusive_group(required=True)
-    where.add_argument(
-        "--backup-file",
-        metavar="FILE",
-        type=Path,
-        nargs="+",
-        help="a single-file backup, or all files of a way back",
-    )
-    backup_options.add_where_argument(where)
-    backup_options.add_arguments(group)
-    identities.add_arguments(parser)
-    trust.add_signer_argument(parser)
-    _server_arguments(parser)
-
-
-def _server_arguments(parser: ArgumentParser) -> None:
-    group = parser.add_argument_group("which server to overwrite")
-    group.add_argument("--vault", metavar="NAME", help="one under [vaults] in the configuration")
-    group.add_argument("--address", metavar="URL", help="or its address")
-    group.add_argument(
-        "--token-file", metavar="FILE", type=Path, help="with --address: the token's file (0600)"
-    )
-    group.add_argument(
-        "--ca-file", metavar="FILE", type=Path, help="with --address: who signed its certificate"
-    )
-    group.add_argument(
-        "--foreign-keys",
-        action="store_true",
-        help="the snapshot is another cluster's, or of older unseal keys: the server is sealed afterwards",
-    )
-    group.add_argument(
-        "--confirm",
-        metavar="CLUSTER@INDEX",
-        help="cluster and index, as they are asked for on a terminal",
-    )
-    group.add_argument("--no-way-back", action="store_true", help="do not keep what is there now")
-    group.add_argument("--check", action="store_true", help="only check the snapshot; needs no server")
-
-
-def _restore(arguments: Namespace, output: Output) -> None:
-    from strongroom.operations.restore.vault_snapshot import assembled  # noqa: PLC0415 - hvac
-
+def replace_server(arguments: Namespace, output: Output) -> None:
     here = place.find()
     vault = None if arguments.check else _vault(arguments)
     openers = identities.identities_of(arguments, output, here)
@@ -112,18 +85,11 @@ def _vault(arguments: Namespace) -> Vault:
     if arguments.token_file is None:
         raise UsageError("--address needs --token-file.", hint="The file holds the token and nothing else.")
 
-    from strongroom.vault.client import Vault  # noqa: PLC0415 - urllib3
-    from strongroom.vault.connection import Connection  # noqa: PLC0415
-    from strongroom.vault.login import TokenFile  # noqa: PLC0415
-
     login = TokenFile(path=arguments.token_file)
     return Vault(Connection(address=arguments.address, login=login, ca_file=arguments.ca_file))
 
 
 def _configured(name: str) -> Vault:
-    from strongroom.cli.shared.settings import settings  # noqa: PLC0415 - the whole configuration
-    from strongroom.wiring.vaults import vault  # noqa: PLC0415
-
     found = settings()
     if name not in found.vaults:
         raise UsageError(f"There is no server '{name}' under [vaults].", hint="Or give --address.")
@@ -135,8 +101,6 @@ def _backups(
     arguments: Namespace, output: Output, openers: list[Opener], here: Place
 ) -> Iterator[Sequence[Backup | Replicated]]:
     """Open everything that is named; each has to be of a trusted signer."""
-    from strongroom.cli.shared import backup_argument  # noqa: PLC0415
-
     with ExitStack() as stack:
         if arguments.from_target is not None:
             found = backup_selection.chooser(arguments, here, trust.trusted(here, arguments.signer))
@@ -180,8 +144,6 @@ def _chosen(
 def _put_back(
     whole: WholeSnapshot, vault: Vault, arguments: Namespace, output: Output, way_back: _WayBack | None
 ) -> None:
-    from strongroom.operations.restore.vault_snapshot import confirmation, look, restore_snapshot  # noqa: PLC0415
-
     server = look(vault)
     try:
         outcome = restore_snapshot(
@@ -211,8 +173,6 @@ class _WayBack:
 
     def keep(self, vault: Vault) -> None:
         """Take a snapshot of the server and seal it into files."""
-        from strongroom.operations.restore.vault_snapshot import keep  # noqa: PLC0415
-
         keep(vault, self._here.state_dir / "tmp", self._undo_of)
 
     def forget(self) -> None:
@@ -228,9 +188,6 @@ class _WayBack:
         return " ".join([*words, *_given(arguments)])
 
     def _undo_of(self, source: Source) -> Undo:
-        from strongroom.keys.roles import load_or_create_role  # noqa: PLC0415
-        from strongroom.operations.restore.undo import undo_into  # noqa: PLC0415
-
         signer = load_or_create_role(self._here.role_keys, "recover")
         openers = identities.at_hand(self._openers)
         return undo_into(self.folder, source, openers, signer, manifest=self._manifest)
@@ -291,8 +248,6 @@ def _after(about: About, outcome: Outcome, command: str) -> Iterator[str]:
 
 
 def _document(about: About) -> dict[str, object]:
-    from msgspec import to_builtins  # noqa: PLC0415
-
     return {"snapshot": to_builtins(about), "restored": False}
 
 
@@ -311,14 +266,3 @@ def _lines(about: About) -> list[str]:
             ]
         ),
     ]
-
-
-COMMANDS = {
-    "restore-snapshot": Command(
-        _arguments,
-        _restore,
-        "Only a backup of a trusted signer is taken. The snapshot is checked from end to end before\n"
-        "anything is sent, and what the server holds now is kept as a way back. The cluster's name and\n"
-        "the snapshot's index have to be typed: no option goes without that.",
-    ),
-}

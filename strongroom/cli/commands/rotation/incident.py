@@ -5,28 +5,40 @@ from __future__ import annotations
 import getpass
 import socket
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from strongroom.cli.commands.rotation.render import until
-from strongroom.cli.parser import Parser
 from strongroom.cli.shared import identity_options
+from strongroom.cli.shared.drive_run import require_all_whole, require_good
+from strongroom.cli.shared.follow_run import by_ticket, watching
+from strongroom.cli.shared.services import services
+from strongroom.cli.shared.settings import asking, settings
 from strongroom.cli.terminal import prompts
-from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, encode, plural
 from strongroom.container.errors import MissingPiece, WrongKey
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import COMMAND
+from strongroom.operations.archive.quarantine import Unmarked, all_quarantined, release
 from strongroom.operations.errors import RunDegraded, RunFailed
+from strongroom.operations.incident.incident import (
+    Incident,
+    open_incident,
+    record,
+    secrets_of,
+    submit_reencryption,
+)
+from strongroom.operations.key_management.usage import pinned_key
+from strongroom.operations.rotation.outcome import results as results_of
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.services import Services
 from strongroom.state.records import Run
-from strongroom.timestamps import unique
-
-if TYPE_CHECKING:
-    from strongroom.operations.archive.quarantine import Unmarked
-    from strongroom.operations.incident.incident import Incident
-    from strongroom.operations.services import Services
+from strongroom.system.atomic_file import refuse_existing, write_whole
+from strongroom.targets.shelf import Shelf
+from strongroom.timestamps import rfc3339, unique
+from strongroom.wiring.keys import pin
 
 _REPEAT = (
     "They are in quarantine, and still open to the key; the record is written and says why. Files: "
@@ -36,41 +48,7 @@ _REPEAT = (
 _BY_COMMAND = "no policy says for whom: 'strongroom rotate-backup-key' seals these files anew"
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
-    opening = commands.add_parser("open", help="quarantine and seal anew what a key opens, or what is named")
-    what = opening.add_mutually_exclusive_group(required=True)
-    what.add_argument("--key", metavar="KEY", help="a configured key, or what 'keys --json' calls its key")
-    opening.add_argument(
-        "--key-version", metavar="N", type=int, help="with --key: only what opens with this version of it"
-    )
-    what.add_argument("--backup", metavar="ID", action="append", default=[], help="a backup; repeatable")
-    opening.add_argument("--reason", metavar="TEXT", required=True, help="what is known; it goes on record")
-    opening.add_argument("--output", metavar="FILE", type=Path, required=True, help="the incident record")
-    opening.add_argument(
-        "--secrets", metavar="FILE", type=Path, help="also write which secrets to change, by name, mode 0600"
-    )
-    opening.add_argument("--quarantine-only", action="store_true", help="seal nothing anew yet")
-    opening.add_argument("--force", action="store_true", help="do not ask first")
-    identity_options.add_arguments(opening)
-    commands.add_parser("list", help="show what is in quarantine")
-    release = commands.add_parser("release", help="let a backup be restored from again")
-    release.add_argument("backup", metavar="BACKUP", nargs="+")
-    release.add_argument("--reason", metavar="TEXT", required=True, help="why; it goes on record")
-
-
-def _incident(arguments: Namespace, output: Output) -> None:
-    {"open": _open, "list": _list, "release": _release}[arguments.action](arguments, output)
-
-
-def _open(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.drive_run import require_all_whole, require_good  # noqa: PLC0415
-    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415 - the run store
-    from strongroom.operations.incident.incident import open_incident, record, secrets_of  # noqa: PLC0415
-    from strongroom.operations.rotation.outcome import results as results_of  # noqa: PLC0415
-    from strongroom.system.atomic_file import refuse_existing, write_whole  # noqa: PLC0415
-    from strongroom.timestamps import rfc3339  # noqa: PLC0415
-
+def respond_to_leak(arguments: Namespace, output: Output) -> None:
     for path in filter(None, (arguments.output, arguments.secrets)):
         refuse_existing(path, replace=False)
     if arguments.key_version is not None and not arguments.key:
@@ -137,10 +115,6 @@ def _unsealed(failed: Iterable[str]) -> Iterator[str]:
 
 
 def _key(word: str, found: Any) -> str:
-    from strongroom.cli.shared.settings import asking  # noqa: PLC0415
-    from strongroom.operations.key_management.usage import pinned_key  # noqa: PLC0415
-    from strongroom.wiring.keys import pin  # noqa: PLC0415
-
     if word in found.keys:
         return pinned_key(pin(word, found, asking()))
     if ":" not in word:
@@ -150,10 +124,6 @@ def _key(word: str, found: Any) -> str:
 
 
 def _run(policy: str, made: Incident, built: Services, output: Output) -> Run:
-    from strongroom.cli.shared.follow_run import by_ticket, watching  # noqa: PLC0415
-    from strongroom.operations.incident.incident import submit_reencryption  # noqa: PLC0415
-    from strongroom.operations.runs.drive import drive  # noqa: PLC0415
-
     run, tickets = submit_reencryption(built, made, policy, take_over=True)
     with watching(output, built.store) as watch:
         return drive(run, tickets, built, watch=by_ticket(watch))
@@ -177,10 +147,7 @@ def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[
     yield f"The record is in {path}."
 
 
-def _list(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.archive.quarantine import all_quarantined  # noqa: PLC0415
-
+def list_quarantined(arguments: Namespace, output: Output) -> None:
     built = services()
     found = all_quarantined(built)
     gone = _deleted(found, built)
@@ -196,8 +163,6 @@ def _deleted(backups: Iterable[str], built: Services) -> list[str]:
 
     Where a target does not answer, nobody knows: then none is called deleted.
     """
-    from strongroom.targets.shelf import Shelf  # noqa: PLC0415
-
     forgotten = [backup for backup in backups if built.store.backup(backup) is None]
     try:
         shelves = [Shelf(target) for target in built.targets.values()] if forgotten else []
@@ -206,10 +171,7 @@ def _deleted(backups: Iterable[str], built: Services) -> list[str]:
     return sorted(one for one in forgotten if not any(one in shelf for shelf in shelves))
 
 
-def _release(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.settings import services  # noqa: PLC0415 - the run store
-    from strongroom.operations.archive.quarantine import all_quarantined, release  # noqa: PLC0415
-
+def release_backups(arguments: Namespace, output: Output) -> None:
     built = services()
     held = all_quarantined(built)
     if unknown := [backup for backup in arguments.backup if backup not in held]:
@@ -234,14 +196,3 @@ def _require_marked(unmarked: Unmarked) -> None:
             f"The mark of {plural(len(unmarked), 'backup')} could not be written everywhere: {told}",
             hint="It is on record here. Bring those targets back, then repeat.",
         )
-
-
-COMMANDS = {
-    "incident": Command(
-        _arguments,
-        _incident,
-        "Take the key out of the policies first: a policy that still seals for it is refused. What is in\n"
-        "quarantine has a signed mark beside it on each target. No command on any host takes it by default,\n"
-        "and one that is told to refuses it without --use-quarantined.",
-    )
-}

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec import structs
 
 from strongroom.cli.terminal.output import plural
 from strongroom.errors import StrongroomError
+from strongroom.operations.rotation.single_file import FileRotated
 from strongroom.state.records import Run, RunState
-
-if TYPE_CHECKING:
-    from strongroom.operations.rotation.single_file import FileRotated
 
 
 class Done(NamedTuple):

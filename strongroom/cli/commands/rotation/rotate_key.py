@@ -2,78 +2,49 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from strongroom.cli.commands.rotation.render import Done
 from strongroom.cli.shared import passphrases, recipients, trust
+from strongroom.cli.shared.drive_run import require_all_whole, require_good
+from strongroom.cli.shared.follow_run import by_ticket, watching
+from strongroom.cli.shared.identities import load
+from strongroom.cli.shared.services import services
+from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.command import Command
-from strongroom.cli.terminal.numbers import rate
 from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.place import Place
+from strongroom.config import Settings
 from strongroom.errors import StrongroomError, UsageError
+from strongroom.keys import Opener, Recipient
+from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
+from strongroom.keys.keyfile import generate_key_file
+from strongroom.keys.passphrase import PassphraseRecipient
+from strongroom.operations.key_management.replacement import Swap, swapped
+from strongroom.operations.rotation.outcome import results
+from strongroom.operations.rotation.rewrap import Rotation
+from strongroom.operations.rotation.rotate import RotateOptions
+from strongroom.operations.rotation.single_file import (
+    FileRotated,
+    file_manifest,
+    reencrypt_file,
+    require_same_passphrases,
+    rewrap_file,
+    written_files,
+)
+from strongroom.operations.rotation.submit import submit_rotation
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.services import Services
 from strongroom.state.records import Run
 from strongroom.words import nearest
 
-if TYPE_CHECKING:
-    from strongroom.cli.terminal.place import Place
-    from strongroom.config import Settings
-    from strongroom.keys import Opener, Recipient
-    from strongroom.operations.key_management.replacement import Swap
-    from strongroom.operations.rotation.single_file import FileRotated
-    from strongroom.operations.services import Services
 
-
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "file", metavar="FILE", type=Path, nargs="*", help="further backup files, made elsewhere or moved"
-    )
-    keys = parser.add_argument_group("the keys")
-    keys.add_argument(
-        "--current-key",
-        metavar="FILE",
-        type=Path,
-        required=True,
-        help="key file or private key that opens now",
-    )
-    keys.add_argument(
-        "--new-key",
-        metavar="FILE",
-        type=Path,
-        required=True,
-        help="what opens from now on: key file (made if there is none), private or public key",
-    )
-    recipients.add_recipient_argument(keys)
-    keys.add_argument(
-        "--passphrase-file",
-        metavar="FILE",
-        type=Path,
-        help="file that holds the passphrase that also opens files and keeps opening them",
-    )
-    trust.add_signer_argument(parser)
-    how = parser.add_argument_group("how")
-    how.add_argument(
-        "--re-encrypt-backups",
-        action="store_true",
-        help="seal everything anew under new keys (after a leak) instead of re-wrapping",
-    )
-    how.add_argument(
-        "--policy", metavar="NAME", action="append", default=[], help="only this policy; repeatable"
-    )
-    how.add_argument("--rate", metavar="N", type=rate, help="at most so many wrapping keys a second")
-    how.add_argument(
-        "--remove-old-files", action="store_true", help="with --re-encrypt-backups: do not keep the old files"
-    )
-
-
-def _rotate(arguments: Namespace, output: Output) -> None:
+def rotate_key(arguments: Namespace, output: Output) -> None:
     _check(arguments)
-    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415 - the run store
-    from strongroom.operations.rotation.outcome import results  # noqa: PLC0415
-
     here, found = place.find(), settings()
     made = _make_new(arguments.new_key)
     swap = _swap(arguments, output, here)
@@ -107,8 +78,6 @@ def _check(arguments: Namespace) -> None:
 
 def _make_new(path: Path) -> bool:
     """Make the new key if there is none; one that is there is never touched."""
-    from strongroom.keys.keyfile import generate_key_file  # noqa: PLC0415
-
     if path.exists():
         return False
     generate_key_file(path)
@@ -116,10 +85,6 @@ def _make_new(path: Path) -> bool:
 
 
 def _swap(arguments: Namespace, output: Output, here: Place) -> Swap:
-    from strongroom.cli.shared.identities import load  # noqa: PLC0415
-    from strongroom.keys.passphrase import PassphraseRecipient  # noqa: PLC0415
-    from strongroom.operations.key_management.replacement import Swap  # noqa: PLC0415
-
     others = [recipients.recipient_of(word, output, here) for word in arguments.recipient]
     for name in here.section("keys"):
         with suppress(StrongroomError, OSError):  # one that is broken is of no use here, and no hindrance
@@ -138,8 +103,6 @@ def _swap(arguments: Namespace, output: Output, here: Place) -> Swap:
 
 def _named(opener: Opener | None, path: Path) -> Recipient | None:
     """Return a private key's public half under the name that sealing for ``FILE.pub`` gives it."""
-    from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient  # noqa: PLC0415
-
     return HpkeRecipient(opener.public, label=path.name) if isinstance(opener, HpkeIdentity) else None
 
 
@@ -159,12 +122,6 @@ def _policies(arguments: Namespace, found: Settings, built: Services, swap: Swap
 
 
 def _run(name: str, arguments: Namespace, built: Services, swap: Swap, output: Output) -> Run:
-    from strongroom.cli.shared.follow_run import by_ticket, watching  # noqa: PLC0415
-    from strongroom.operations.key_management.replacement import swapped  # noqa: PLC0415
-    from strongroom.operations.rotation.rotate import RotateOptions  # noqa: PLC0415
-    from strongroom.operations.rotation.submit import submit_rotation  # noqa: PLC0415
-    from strongroom.operations.runs.drive import drive  # noqa: PLC0415
-
     own = swapped(built, swap)
     options = RotateOptions(reencrypt=arguments.re_encrypt_backups, rate=arguments.rate)
     run, tickets = submit_rotation(own, policy=name, options=options, take_over=True)
@@ -185,8 +142,6 @@ class _Job(NamedTuple):
 
 
 def _files(job: _Job) -> tuple[list[FileRotated], list[tuple[Path, StrongroomError]]]:
-    from strongroom.operations.rotation.single_file import file_manifest, written_files  # noqa: PLC0415
-
     done: list[FileRotated] = []
     failed: list[tuple[Path, StrongroomError]] = []
     named = [path.absolute() for path in job.arguments.file]
@@ -201,13 +156,6 @@ def _files(job: _Job) -> tuple[list[FileRotated], list[tuple[Path, StrongroomErr
 
 
 def _file(path: Path, recipients: Sequence[Recipient], job: _Job) -> FileRotated:
-    from strongroom.operations.rotation.rewrap import Rotation  # noqa: PLC0415
-    from strongroom.operations.rotation.single_file import (  # noqa: PLC0415
-        reencrypt_file,
-        require_same_passphrases,
-        rewrap_file,
-    )
-
     rotation = Rotation(
         recipients=recipients,
         identities=job.swap.openers,
@@ -222,20 +170,8 @@ def _file(path: Path, recipients: Sequence[Recipient], job: _Job) -> FileRotated
 
 
 def _require_all(runs: Sequence[Run], failed: Sequence[tuple[Path, StrongroomError]]) -> None:
-    from strongroom.cli.shared.drive_run import require_all_whole, require_good  # noqa: PLC0415
-
     for run in runs:
         require_good(run)
     for _, error in failed:
         raise error
     require_all_whole(runs)
-
-
-COMMANDS = {
-    "rotate-backup-key": Command(
-        _arguments,
-        _rotate,
-        "Over all backups of the policies that name the current key, and all backup files that this\n"
-        "installation wrote and that still lie where it wrote them. It may be repeated at any time.",
-    ),
-}

@@ -2,48 +2,31 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import to_builtins
 
 from strongroom.cli.commands.rotation.render import Done
-from strongroom.cli.terminal.command import Command
-from strongroom.cli.terminal.numbers import rate
+from strongroom.cli.shared.drive_run import require_all_whole
+from strongroom.cli.shared.follow_run import by_ticket, watching
+from strongroom.cli.shared.services import services
+from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output
+from strongroom.config import Settings
 from strongroom.errors import UsageError
+from strongroom.operations.rotation.outcome import results
+from strongroom.operations.rotation.remove_replaced import remove_replaced
+from strongroom.operations.rotation.rotate import RotateOptions
+from strongroom.operations.rotation.submit import submit_rotation
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.services import Services
 from strongroom.state.records import Run
 from strongroom.words import nearest
 
-if TYPE_CHECKING:
-    from strongroom.config import Settings
-    from strongroom.operations.services import Services
 
-
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("policy", metavar="POLICY", nargs="*", help="which (default: all that seal)")
-    parser.add_argument(
-        "--backup", metavar="ID", action="append", default=[], help="only this one; repeatable"
-    )
-    parser.add_argument(
-        "--re-encrypt", action="store_true", help="seal anew under new keys (after a leak), not re-wrap"
-    )
-    parser.add_argument(
-        "--renew", action="store_true", help="also what opens for just these: a keeper has a new key version"
-    )
-    parser.add_argument(
-        "--remove-replaced",
-        action="store_true",
-        help="with --re-encrypt: delete the old backups, where the new ones are good and nothing locks",
-    )
-    parser.add_argument("--rate", metavar="N", type=rate, help="at most so many wrapping keys a second")
-    parser.add_argument("--on-cluster", action="store_true", help="hand it to the cluster's recover workers")
-
-
-def _rotate(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.settings import services, settings  # noqa: PLC0415 - the run store
-
+def rotate_policies(arguments: Namespace, output: Output) -> None:
     found = settings()
     if arguments.remove_replaced and (arguments.on_cluster or not arguments.re_encrypt):
         raise UsageError("--remove-replaced goes with --re-encrypt, in this process.")
@@ -51,9 +34,6 @@ def _rotate(arguments: Namespace, output: Output) -> None:
     if arguments.on_cluster:
         _submit(policies, arguments, output)
         return
-    from strongroom.cli.shared.drive_run import require_all_whole  # noqa: PLC0415
-    from strongroom.operations.rotation.outcome import results  # noqa: PLC0415
-
     built = services(found)
     runs = [_run(policy, arguments, built, output) for policy in policies]
     done = [one for run in runs for one in results(built.store, run.id)]
@@ -66,8 +46,6 @@ def _rotate(arguments: Namespace, output: Output) -> None:
 
 def _removed(result: Mapping[str, Any], built: Services) -> Mapping[str, Any]:
     """Remove what a backup's new one replaces; what is gone and not hidden does not open any more."""
-    from strongroom.operations.rotation.remove_replaced import remove_replaced  # noqa: PLC0415
-
     if not result.get("new"):
         return result
     removed = remove_replaced(built, result["backup"])
@@ -92,11 +70,6 @@ def _policies(arguments: Namespace, found: Settings) -> list[str]:
 
 
 def _run(policy: str, arguments: Namespace, built: Services, output: Output) -> Run:
-    from strongroom.cli.shared.follow_run import by_ticket, watching  # noqa: PLC0415
-    from strongroom.operations.rotation.rotate import RotateOptions  # noqa: PLC0415
-    from strongroom.operations.rotation.submit import submit_rotation  # noqa: PLC0415
-    from strongroom.operations.runs.drive import drive  # noqa: PLC0415
-
     options = RotateOptions(**_asked(arguments))
     run, tickets = submit_rotation(built, policy=policy, options=options, take_over=True)
     with watching(output, built.store) as watch:
@@ -113,24 +86,14 @@ def _asked(arguments: Namespace) -> dict[str, Any]:
 
 
 def _submit(policies: list[str], arguments: Namespace, output: Output) -> None:
-    from tasks.rotate import rotate_keys  # noqa: PLC0415
-
     asked = {
         "re_encrypt": arguments.re_encrypt,
         "renew": arguments.renew,
         "backup": tuple(arguments.backup),
         "rate": arguments.rate,
     }
+    from tasks.rotate import rotate_keys
+
     ids = {policy: rotate_keys.delay(policy=policy, **asked).id for policy in policies}
     words = [f"Submitted. Follow it: strongroom status {one} --follow" for one in ids.values()]
     output.answer({"ids": ids}, [*words, "The recover workers do it; they are normally stopped."])
-
-
-COMMANDS = {
-    "rotate": Command(
-        _arguments,
-        _rotate,
-        "Put the new key into the policy's recipients first, and leave the old one configured until it is\n"
-        "done. Needs a key that opens what there is. It may be repeated, and stopped, at any time.",
-    )
-}

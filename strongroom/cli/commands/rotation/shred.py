@@ -5,51 +5,37 @@ from __future__ import annotations
 import getpass
 import socket
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import msgspec
 
 from strongroom.cli.errors import ShredPending
 from strongroom.cli.shared import trust
+from strongroom.cli.shared.services import run_store, services
+from strongroom.cli.shared.settings import asking, settings
 from strongroom.cli.terminal import place, prompts
-from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural, verb
 from strongroom.errors import UsageError
 from strongroom.operations.errors import ConfirmationRequired
+from strongroom.operations.services import Services
+from strongroom.operations.shredding.plan import Plan, make_plan
+from strongroom.operations.shredding.record import Shredding, events, read
+from strongroom.operations.shredding.scope import Scope
+from strongroom.operations.shredding.shred import advance, begin, note_lost
 from strongroom.timestamps import rfc3339
-
-if TYPE_CHECKING:
-    from strongroom.operations.services import Services
-    from strongroom.operations.shredding.plan import Plan
-    from strongroom.operations.shredding.record import Shredding
-    from strongroom.operations.shredding.scope import Scope
+from strongroom.wiring.key_destruction import scope
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--policy", metavar="NAME", help="shred backups of this erasable policy")
-    what.add_argument(
-        "--status", action="store_true", help="show what was shredded, what is pending, and why"
-    )
-    what.add_argument("--lost", metavar="TARGET", help="record that a medium is destroyed; needs --reason")
-    what.add_argument("--resume", action="store_true", help="go on with what is pending")
-    parser.add_argument("--backup", metavar="ID", action="append", default=[], help="only this; repeatable")
-    parser.add_argument("--before", metavar="DATE", help="only what was made before (YYYY-MM-DD, UTC)")
-    parser.add_argument("--reason", metavar="TEXT", help="how a medium was destroyed; it goes on record")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be destroyed, and stop")
-    parser.add_argument("--confirm", metavar="NAME", help="the policy's name once more, instead of typing it")
-
-
-def _shred(arguments: Namespace, output: Output) -> None:
+def shred_backups(arguments: Namespace, output: Output) -> None:
     _check(arguments)
     if arguments.status:
         _status(arguments.backup, output)
         return
     built, scope = _built()
     if arguments.lost:
-        from strongroom.operations.shredding.shred import note_lost  # noqa: PLC0415
-
         note_lost(built, scope, arguments.lost, by=_who(), reason=arguments.reason)
     if arguments.policy and not _begun(arguments, built, scope, output):
         return
@@ -68,8 +54,6 @@ def _check(arguments: Namespace) -> None:
 
 def _begun(arguments: Namespace, built: Services, scope: Scope, output: Output) -> bool:
     """Plan, show, and have it confirmed; tell whether it was begun."""
-    from strongroom.operations.shredding.shred import begin  # noqa: PLC0415
-
     plan = _plan(arguments, built, scope)
     if arguments.dry_run:
         output.answer(_planned(plan), _plan_lines(plan))
@@ -86,9 +70,6 @@ def _who() -> str:
 
 
 def _built() -> tuple[Services, Scope]:
-    from strongroom.cli.shared.settings import asking, services, settings  # noqa: PLC0415 - the run store
-    from strongroom.wiring.key_destruction import scope  # noqa: PLC0415
-
     found = settings()
     return services(found), scope(found, asking())
 
@@ -97,8 +78,6 @@ def _built() -> tuple[Services, Scope]:
 
 
 def _plan(arguments: Namespace, built: Services, scope: Scope) -> Plan:
-    from strongroom.operations.shredding.plan import make_plan  # noqa: PLC0415
-
     before = _moment(arguments.before) if arguments.before else None
     return make_plan(built, scope, policy=arguments.policy, backups=arguments.backup, before=before)
 
@@ -131,8 +110,6 @@ def _confirm(arguments: Namespace) -> None:
 
 
 def _planned(plan: Plan) -> dict[str, Any]:
-    import msgspec  # noqa: PLC0415
-
     document: dict[str, Any] = msgspec.to_builtins(plan)
     for key in document["keys"]:
         del key["witness"]
@@ -164,8 +141,6 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
 
 
 def _go_on(built: Services, scope: Scope, output: Output) -> None:
-    from strongroom.operations.shredding.shred import advance  # noqa: PLC0415
-
     found = advance(built, scope)
     output.answer(_document(found), _lines(found) if found else ["Nothing is pending."])
     if left := [one for one in found if not one.done]:
@@ -173,12 +148,6 @@ def _go_on(built: Services, scope: Scope, output: Output) -> None:
 
 
 def _status(backups: Sequence[str], output: Output) -> None:
-    import msgspec  # noqa: PLC0415
-
-    from strongroom.cli.shared.settings import run_store  # noqa: PLC0415
-    from strongroom.operations.shredding.record import events, read  # noqa: PLC0415
-    from strongroom.timestamps import rfc3339  # noqa: PLC0415
-
     store = run_store()
     record = read(store, trust.trusted(place.find()))
     found = [one for name, one in record.backups.items() if not backups or name in backups]
@@ -216,14 +185,3 @@ def _lines(found: Sequence[Shredding]) -> Iterator[str]:
         else:
             yield f"{one.meant.backup}  pending until {one.judged.until or 'a day that nobody knows'}"
         yield from (f"  {reason}" for reason in one.judged.reasons)
-
-
-COMMANDS = {
-    "shred": Command(
-        _arguments,
-        _shred,
-        "Destroys the key versions that the backups lie under, at their keepers; tries that nothing opens;\n"
-        "removes what lies on the targets. Refused for immutable policies, under a legal hold, and where\n"
-        "something that is not asked for needs the same key. Put the next key into the policy first.",
-    )
-}

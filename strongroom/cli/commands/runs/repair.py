@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
+from argparse import Namespace
+from collections.abc import Sequence
 
 from strongroom.cli.shared import render_run
+from strongroom.cli.shared.drive_run import require_all_whole
 from strongroom.cli.shared.follow_run import by_ticket, watching
-from strongroom.cli.shared.settings import services
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.shared.services import services
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.errors import StrongroomError, UsageError
+from strongroom.operations.archive.inventory import Lost, look_over, put_on_record
+from strongroom.operations.backup.repair_job import degraded, submit_repair
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.services import Services
+from strongroom.operations.shredding.record import shredded_backups
 from strongroom.state.records import Run
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from strongroom.operations.archive.inventory import Lost
-    from strongroom.operations.services import Services
-
 
 NOTHING = (
     "Nothing to repair: no replica is on record as bad, and every target that answers shows the manifests "
@@ -32,26 +30,7 @@ NOTHING_AT_ALL = (
 SHOWN = 20
 
 
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "backup",
-        metavar="BACKUP",
-        nargs="?",
-        help="this backup (default: each that lacks something)",
-    )
-    parser.add_argument(
-        "--target",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="look at all that lies on this target, and mend it; repeatable",
-    )
-    parser.add_argument("--all", action="store_true", help="the same for every target")
-
-
-def _repair(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.drive_run import require_all_whole  # noqa: PLC0415 - what drives runs
-
+def repair_backups(arguments: Namespace, output: Output) -> None:
     if arguments.backup and (arguments.target or arguments.all):
         raise UsageError("BACKUP names one backup, --target and --all mean all there is: give one of them.")
     built = services()
@@ -69,8 +48,6 @@ def _wanting(arguments: Namespace, built: Services, output: Output) -> list[str]
     Raises:
         TargetError: a target that was named does not answer.
     """
-    from strongroom.operations.backup.repair_job import degraded  # noqa: PLC0415
-
     names = arguments.target or list(built.targets)
     deep = bool(arguments.target or arguments.all)
     for name in names:
@@ -88,9 +65,6 @@ def _wanting(arguments: Namespace, built: Services, output: Output) -> list[str]
 
 
 def _look_over(name: str, built: Services, output: Output, *, deep: bool) -> None:
-    from strongroom.operations.archive.inventory import look_over, put_on_record  # noqa: PLC0415
-    from strongroom.operations.shredding.record import shredded_backups  # noqa: PLC0415
-
     trusted = built.signer_fingerprints
     gone = frozenset(shredded_backups(built.store, trusted))
     lost = look_over(built.store, built.target(name), trusted=trusted, gone=gone, deep=deep)
@@ -106,21 +80,6 @@ def _say(name: str, lost: Sequence[Lost], output: Output) -> None:
 
 
 def _one(backup: str, built: Services, output: Output) -> Run:
-    from strongroom.operations.backup.repair_job import submit_repair  # noqa: PLC0415
-    from strongroom.operations.runs.drive import drive  # noqa: PLC0415
-
     run, tickets = submit_repair(built, backup=backup)
     with watching(output, built.store) as watch:
         return drive(run, tickets, built, watch=by_ticket(watch))
-
-
-COMMANDS = {
-    "repair": Command(
-        _arguments,
-        _repair,
-        "In this process; 'submit --repair' has the cluster do it. Without a name the targets are listed:\n"
-        "what one no longer shows is put on record and mended with what is on record as bad. --target and\n"
-        "--all also hold each manifest and the containers' names and sizes to the record. BACKUP reads all\n"
-        "of one backup.",
-    )
-}

@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import time
-from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
+from argparse import Namespace
 
 from strongroom.cli.errors import RunEnded
 from strongroom.cli.shared import render_run
-from strongroom.cli.shared.settings import run_store, services, settings
-from strongroom.cli.terminal.command import Command
-from strongroom.cli.terminal.numbers import limit
+from strongroom.cli.shared.drive_run import finish, require_whole
+from strongroom.cli.shared.follow_run import watching
+from strongroom.cli.shared.services import run_store, services
+from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output, table
+from strongroom.config import Settings
 from strongroom.errors import UsageError
 from strongroom.model import COMMAND
 from strongroom.operations.errors import RunFailed
+from strongroom.operations.runs import submit
+from strongroom.operations.runs.abandoned import is_abandoned, take_up
+from strongroom.operations.runs.drive import end
 from strongroom.state.errors import RunNotFound
-from strongroom.state.records import RunState
+from strongroom.state.records import Run, RunState
+from strongroom.state.store import RunStore
 from strongroom.timestamps import for_people, if_any
-
-if TYPE_CHECKING:
-    from strongroom.config import Settings
-    from strongroom.state.records import Run
-    from strongroom.state.store import RunStore
+from workers.status import read
 
 FOLLOW_SECONDS = 0.25
 
 
-def _status_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", nargs="?", help="a run, or the id that submitting gave")
-    parser.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
-    parser.add_argument(
-        "--limit", metavar="N", type=limit, default=20, help="how many runs to list (default: 20)"
-    )
-
-
-def _status(arguments: Namespace, output: Output) -> int | None:
+def show_status(arguments: Namespace, output: Output) -> int | None:
     if arguments.id is None:
         _list(output, arguments.limit)
         return None
-    from strongroom.cli.shared.drive_run import require_whole  # noqa: PLC0415 - what drives runs
-
     store = run_store()
     run = follow(output, arguments.id) if arguments.follow else store.find(arguments.id)
     rows = render_run.rows_of(store, run)
@@ -78,8 +69,6 @@ _REPEAT = "Make the backup again: that ends this run first, and removes what it 
 
 
 def _abandoned(run: Run, store: RunStore) -> bool:
-    from strongroom.operations.runs.abandoned import is_abandoned  # noqa: PLC0415 - what drives runs
-
     return not run.state.final and is_abandoned(run, store, settings().state_dir)
 
 
@@ -104,8 +93,6 @@ def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
     Args:
         patience: how many seconds to wait for the run to come into being.
     """
-    from strongroom.cli.shared.follow_run import watching  # noqa: PLC0415
-
     store = run_store()
     run = _begun(store, name, patience)
     with watching(output, store) as watch:
@@ -128,21 +115,7 @@ def _begun(store: RunStore, name: str, patience: float) -> Run:
         time.sleep(FOLLOW_SECONDS)
 
 
-def _one(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="RUN", help="the run, or the id that submitting gave")
-
-
-def _retry_arguments(parser: ArgumentParser) -> None:
-    _one(parser)
-    parser.add_argument(
-        "--here", action="store_true", help="drive it in this process, even if a cluster runs"
-    )
-
-
-def _cancel(arguments: Namespace, output: Output) -> None:
-    from strongroom.operations.runs.abandoned import take_up  # noqa: PLC0415
-    from strongroom.operations.runs.drive import end  # noqa: PLC0415
-
+def cancel_run(arguments: Namespace, output: Output) -> None:
     built = services()
     found = built.store.find(arguments.id)
     run = built.store.cancel(found.id)
@@ -158,11 +131,7 @@ def _cancel(arguments: Namespace, output: Output) -> None:
         )
 
 
-def _retry(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.shared.drive_run import finish  # noqa: PLC0415 - what drives runs
-    from strongroom.operations.runs import submit  # noqa: PLC0415
-    from strongroom.operations.runs.abandoned import take_up  # noqa: PLC0415
-
+def retry_run(arguments: Namespace, output: Output) -> None:
     found = settings()
     built = services(found)
     run = built.store.find(arguments.id)
@@ -180,24 +149,4 @@ def _retry(arguments: Namespace, output: Output) -> None:
 
 def cluster_runs(found: Settings) -> bool:
     """Tell whether a cluster would take up what is due: one is configured, or runs here."""
-    from workers.status import read  # noqa: PLC0415
-
     return bool(found.broker.url) or read(found.state_dir) is not None
-
-
-COMMANDS = {
-    "status": Command(_status_arguments, _status),
-    "cancel": Command(
-        _one,
-        _cancel,
-        "What is being worked on stops at its next renewal; nothing half-made is left. A run that has\n"
-        "ended already is shown, and the exit code is 4: nothing was cancelled. If a process has not let\n"
-        "go of a step after a minute, it is named and the exit code is 70: the run ends later.",
-    ),
-    "retry": Command(
-        _retry_arguments,
-        _retry,
-        "One that failed starts over: its report had swept what it staged. One whose process was killed\n"
-        "goes on where it stopped.",
-    ),
-}

@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+import logging
+from argparse import Namespace
 from collections.abc import Mapping
+from logging import LogRecord
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from strongroom.cli.shared.settings import settings
-from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, in_line
+from strongroom.config import Settings
 from strongroom.durations import measured
-
-if TYPE_CHECKING:
-    from logging import LogRecord
-
-    from strongroom.config import Settings
-    from workers.supervisor import Cluster
-
-
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--flower", action="store_true", help="run the task monitor too; it asks for a login")
-    parser.add_argument(
-        "--ephemeral",
-        action="store_true",
-        help="use a stand-in for the broker that keeps no queue over a restart",
-    )
-    parser.add_argument(
-        "--with-recover",
-        action="store_true",
-        help="run the recover workers too: they restore and rotate, hold what opens, and normally rest",
-    )
+from workers import flower
+from workers.logs import JsonLines
+from workers.outlet import KEPT, LIMIT
+from workers.paths import private_folder
+from workers.pools import POOLS
+from workers.supervisor import Cluster, run_cluster
 
 
-def _up(arguments: Namespace, output: Output) -> None:
-    from workers.pools import POOLS  # noqa: PLC0415 - Celery
-    from workers.supervisor import run_cluster  # noqa: PLC0415
-
+def start_cluster(arguments: Namespace, output: Output) -> None:
     found = settings()
     logs = found.state_dir / "logs"
     log_to(logs, output)
@@ -59,8 +45,6 @@ def _ready(cluster: Cluster, found: Settings, arguments: Namespace, output: Outp
     broker = found.broker.url or "the embedded broker"
     lines = [f"The cluster is up ({', '.join(processes)}) and does what {broker} brings. Ctrl-C stops it."]
     if arguments.flower:
-        from workers import flower  # noqa: PLC0415
-
         where = f"http://{found.flower.host}:{found.flower.port}"
         file = flower.password_file(found)
         lines.append(f"Flower: {where}; user '{found.flower.user}', its password: cat {quote(str(file))}")
@@ -69,13 +53,6 @@ def _ready(cluster: Cluster, found: Settings, arguments: Namespace, output: Outp
 
 def log_to(folder: Path, output: Output | None) -> None:
     """Log in ``folder``, as the processes do; what a person should know is said as well."""
-    import logging  # noqa: PLC0415 - logging is for processes that stay
-    from logging.handlers import RotatingFileHandler  # noqa: PLC0415
-
-    from workers.logs import JsonLines  # noqa: PLC0415
-    from workers.outlet import KEPT, LIMIT  # noqa: PLC0415
-    from workers.paths import private_folder  # noqa: PLC0415
-
     file = RotatingFileHandler(private_folder(folder) / "up.log", maxBytes=LIMIT, backupCount=KEPT)
     file.setFormatter(JsonLines("up"))
     handlers: list[logging.Handler] = [file]
@@ -112,13 +89,3 @@ def _tell(line: Mapping[str, Any], output: Output) -> None:
     else:
         how = "degraded" if event == "run-degraded" else f"FAILED at {line['step']}"
         output.warn(f"{who}: {how}: {in_line(str(line['why']).partition(chr(10))[0])}. {see}")
-
-
-COMMANDS = {
-    "up": Command(
-        _arguments,
-        _up,
-        "Broker (embedded, unless the configuration names one), worker pools and beat. What exits is\n"
-        "started again; Ctrl-C stops in order: what runs is finished or handed back.",
-    )
-}

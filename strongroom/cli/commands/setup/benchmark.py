@@ -2,54 +2,25 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from strongroom.cli.terminal import failures, numbers
-from strongroom.cli.terminal.command import Command
+from strongroom.cli.commands.setup import demo_data
+from strongroom.cli.shared.settings import settings
+from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.output import Output, in_line, plural, size, table
 from strongroom.cli.terminal.progress import counting
+from strongroom.config import Settings
 from strongroom.errors import ConfigError, StrongroomError, UsageError
+from strongroom.operations.probe.benchmark import Measured, measure
+from strongroom.operations.probe.transfer import Carried, Pace, require_removable
+from strongroom.targets import Target
+from strongroom.wiring import adapters
 from strongroom.words import nearest
 
-if TYPE_CHECKING:
-    from strongroom.config import Settings
-    from strongroom.operations.probe.benchmark import Measured
-    from strongroom.operations.probe.transfer import Carried, Pace
-    from strongroom.targets import Target
 
-COUNT = 1000
-
-
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--secret-count",
-        metavar="N",
-        type=numbers.limit,
-        default=COUNT,
-        help=f"how many secrets to make up (default: {COUNT})",
-    )
-    parser.add_argument(
-        "--measure-encryption-time", action="store_true", help="measure sealing; alone, it needs no target"
-    )
-    parser.add_argument(
-        "--measure-upload-time", action="store_true", help="measure the targets (default: both of the two)"
-    )
-    parser.add_argument(
-        "--target",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="a configured target to measure; repeatable (default: all)",
-    )
-
-
-def _benchmark(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.commands.setup import demo_data  # noqa: PLC0415 - what seals, and the targets' adapters, are loaded from here on
-    from strongroom.cli.shared.settings import settings  # noqa: PLC0415
-    from strongroom.operations.probe.benchmark import measure  # noqa: PLC0415
-
+def run_benchmark(arguments: Namespace, output: Output) -> None:
     sealing, uploading = _wanted(arguments)
     found = settings()
     targets = _targets(arguments.target, found) if uploading else []
@@ -82,9 +53,6 @@ def _wanted(arguments: Namespace) -> tuple[bool, bool]:
 
 
 def _targets(wanted: Sequence[str], found: Settings) -> list[Target]:
-    from strongroom.operations.probe.transfer import require_removable  # noqa: PLC0415
-    from strongroom.wiring import adapters  # noqa: PLC0415
-
     if not found.targets:
         raise ConfigError("no target is configured to be measured", hint=_NO_TARGET)
     if unknown := [name for name in wanted if name not in found.targets]:
@@ -159,13 +127,3 @@ def _left(targets: Sequence[Carried]) -> Iterator[str]:
 
 _HEAD = ("Seconds", "Secrets/s", "   MB/s")
 _NO_TARGET = "Name one under 'targets': 'strongroom config reference' shows how."
-
-COMMANDS = {
-    "benchmark-backup": Command(
-        _arguments,
-        _benchmark,
-        "Seals made-up secrets as a backup does, for a key that nobody keeps. Each container is put on each\n"
-        "target under 'probes/', where nothing takes it for a backup, read back and deleted. A target that\n"
-        "locks what is put on it is refused. Without one of the two --measure options both are measured.",
-    ),
-}

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from strongroom.cli.parser import PROGRAM, whole_parser
-from strongroom.cli.terminal.command import Command
+import shtab
+
+from strongroom.cli.parser import whole_parser
 from strongroom.cli.terminal.output import Output
 
-SHELLS = ("bash", "zsh")
 
-
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash or zsh")
-
-
-def _completion(arguments: Namespace, output: Output) -> None:
-    import shtab  # noqa: PLC0415 - used once in a machine's life
-
+def print_completion(arguments: Namespace, output: Output) -> None:
     parser = whole_parser()
     _complete_files(parser, shtab.FILE)
     script: str = shtab.complete(parser, shell=arguments.shell)
@@ -26,19 +19,9 @@ def _completion(arguments: Namespace, output: Output) -> None:
 
 def _complete_files(parser: ArgumentParser, files: object) -> None:
     """Complete with files whatever takes one, in every command."""
-    for action in parser._actions:  # noqa: SLF001 - shtab asks for an attribute on each action
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to look
         if action.metavar in ("FILE", "PATH[:FORMAT]"):
             action.complete = files  # type: ignore[attr-defined]
         if isinstance(action.choices, dict):
             for command in action.choices.values():
                 _complete_files(command, files)
-
-
-COMMANDS = {
-    "completion": Command(
-        _arguments,
-        _completion,
-        f"  bash:  {PROGRAM} completion bash > ~/.local/share/bash-completion/completions/{PROGRAM}\n"
-        f"  zsh:   {PROGRAM} completion zsh > a directory of $fpath, as _{PROGRAM}",
-    )
-}

@@ -11,30 +11,25 @@ import shutil
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser, Namespace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from argparse import Namespace
+from typing import Any
 
-from strongroom.cli.terminal.command import Command
+import msgspec
+
+from strongroom.cli.commands.setup import demo_data
+from strongroom.cli.commands.setup.demo_cluster import Backup, back_up
+from strongroom.cli.commands.setup.demo_display import Stages, print_table
+from strongroom.cli.commands.setup.demo_place import Scratch, scratch
 from strongroom.cli.terminal.output import Output, plural, size
 from strongroom.container.errors import VerificationFailed
 from strongroom.durations import measured
-
-if TYPE_CHECKING:
-    from strongroom.cli.commands.setup.demo_cluster import Backup
-    from strongroom.cli.commands.setup.demo_display import Stages
-    from strongroom.cli.commands.setup.demo_place import Scratch
-
-
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--keep", metavar="DIR", type=Path, help="work in this directory, and leave it there")
-    parser.add_argument("--secrets", metavar="N", type=int, default=1000, help="how many (default: 1000)")
+from strongroom.keys import roles
+from strongroom.model import Entry
+from strongroom.sources.local import LocalStore
+from strongroom.state.records import StepKind
 
 
-def _demo(arguments: Namespace, output: Output) -> None:
-    from strongroom.cli.commands.setup.demo_display import Stages  # noqa: PLC0415
-    from strongroom.cli.commands.setup.demo_place import scratch  # noqa: PLC0415
-
+def run_demo(arguments: Namespace, output: Output) -> None:
     began = time.monotonic()
     output.say(
         "Strongroom, there and back. All secrets are made up; everything happens in a scratch directory.\n"
@@ -45,8 +40,6 @@ def _demo(arguments: Namespace, output: Output) -> None:
 
 
 def _there_and_back(place: Scratch, stages: Stages, count: int, output: Output) -> dict[str, Any]:
-    from strongroom.cli.commands.setup.demo_cluster import back_up  # noqa: PLC0415
-
     place.use()
     _fill(place, stages, count)
     backup = back_up(place, stages, output)
@@ -59,9 +52,6 @@ def _there_and_back(place: Scratch, stages: Stages, count: int, output: Output) 
 
 
 def _fill(place: Scratch, stages: Stages, count: int) -> None:
-    from strongroom.cli.commands.setup import demo_data  # noqa: PLC0415
-    from strongroom.sources.local import LocalStore  # noqa: PLC0415
-
     with stages.stage("Make a recovery key") as note:
         place.write_config(place.make_recovery_key())
         note("only its public half goes to the machine")
@@ -71,8 +61,6 @@ def _fill(place: Scratch, stages: Stages, count: int) -> None:
 
 
 def _steps(backup: Backup, stages: Stages) -> None:
-    from strongroom.state.records import StepKind  # noqa: PLC0415
-
     said = {
         StepKind.CAPTURE: ("  seal", "read, seal, reopen, compare, stage"),
         StepKind.UPLOAD: ("  upload", "to three regions, read back"),
@@ -91,8 +79,6 @@ def _steps(backup: Backup, stages: Stages) -> None:
 
 def _lose_everything(place: Scratch, stages: Stages) -> str:
     """Delete the machine; return the one line that was noted of it: its fingerprint."""
-    from strongroom.keys import roles  # noqa: PLC0415
-
     with stages.stage("Lose the machine") as note:
         signer = roles.installation_fingerprint(place.state / "keys" / "roles")
         shutil.rmtree(place.state)
@@ -126,10 +112,6 @@ def _restore(place: Scratch, stages: Stages, region: str, signer: str) -> None:
 
 def _compare(place: Scratch, stages: Stages, count: int) -> int:
     """Compare every version of every secret with what was made up at the beginning."""
-    from strongroom.cli.commands.setup import demo_data  # noqa: PLC0415
-    from strongroom.model import Entry  # noqa: PLC0415
-    from strongroom.sources.local import LocalStore  # noqa: PLC0415
-
     with stages.stage("Compare every value") as note:
         wanted = list(demo_data.secrets(count))
         store = LocalStore(place.fresh)
@@ -144,8 +126,6 @@ def _compare(place: Scratch, stages: Stages, count: int) -> int:
 def _report(
     place: Scratch, backup: Backup, stages: Stages, *, signer: str, region: str, compared: int
 ) -> dict[str, Any]:
-    import msgspec  # noqa: PLC0415
-
     run = backup.run
     return {
         "backup": run.id,
@@ -179,8 +159,6 @@ def _end(report: dict[str, Any], output: Output) -> None:
     if output.json:
         output.answer(report, [])
         return
-    from strongroom.cli.commands.setup.demo_display import print_table  # noqa: PLC0415
-
     print_table("What was backed up, and who can open it", ("", ""), _facts(report))
     regions = [
         (r["region"], size(r["holds"]), "good" if r["good"] else "BAD", r["verified"] or "never")
@@ -203,6 +181,3 @@ def _facts(report: dict[str, Any]) -> list[tuple[str, ...]]:
         ("Signed by", report["signer"]),
         ("Brought back", f"from {report['restored_from']} alone, on a new machine: {equal} equal"),
     ]
-
-
-COMMANDS = {"demo": Command(_arguments, _demo, "Succeeds only if every step did, and every value came back.")}

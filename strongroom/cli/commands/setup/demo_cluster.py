@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from strongroom.cli.commands.runs.runs import follow
 from strongroom.cli.commands.runs.up import log_to
 from strongroom.cli.commands.setup.demo_display import Note, Stages
 from strongroom.cli.commands.setup.demo_place import POLICY, Scratch
+from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.output import Output
+from strongroom.config import load_settings
 from strongroom.operations.errors import RunFailed
 from strongroom.state.records import Replica, Run, RunState, StepKind
-
-if TYPE_CHECKING:
-    from strongroom.state.store import RunStore
-    from workers.supervisor import Cluster
+from strongroom.state.store import RunStore
+from workers.broker import find_server
+from workers.supervisor import Cluster, run_cluster
 
 
 class Backup:
@@ -45,10 +46,6 @@ def back_up(scratch: Scratch, stages: Stages, output: Output) -> Backup:
         StrongroomError: what the run failed of. Nothing is left running.
     """
     log_to(scratch.root / "logs", None)
-    from strongroom.config import load_settings  # noqa: PLC0415 - reads the environment that the demo made
-    from workers.broker import find_server  # noqa: PLC0415
-    from workers.supervisor import run_cluster  # noqa: PLC0415
-
     work = _Work(lambda: _submit(stages, output))
     with stages.part("Start the cluster") as started:
         run_cluster(
@@ -85,18 +82,16 @@ class _Work:
     def _run(self, cluster: Cluster) -> None:
         try:
             self._made = self._task()
-        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+        except BaseException as error:  # noqa: BLE001 - whatever it is, a person gets words and no traceback
             self._wrong = error
         finally:
             cluster.stop()
 
 
 def _submit(stages: Stages, output: Output) -> Backup:
-    from strongroom.cli.commands.runs.runs import follow  # noqa: PLC0415
-    from strongroom.cli.shared.settings import run_store  # noqa: PLC0415
-    from tasks.backup import full_backup  # noqa: PLC0415
-
     with stages.stage("Back up through Celery", own_display=True) as note:
+        from tasks.backup import full_backup
+
         request = full_backup.delay(policy=POLICY).id
         store = run_store()
         run = follow(output, request, patience=30.0)

@@ -9,6 +9,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from msgspec import Struct
+from rich.box import ROUNDED
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
 
 from strongroom.cli.terminal.output import Output, paint
 
@@ -68,9 +73,6 @@ def _spinner(title: str, *, shown: bool) -> Iterator[None]:
     if not shown:
         yield
         return
-    from rich.console import Console  # noqa: PLC0415 - where a terminal looks only
-    from rich.status import Status  # noqa: PLC0415
-
     with Status(f" {title} …", console=Console(file=sys.stderr)):
         yield
 
@@ -82,10 +84,6 @@ def print_table(
     if not sys.stdout.isatty():
         _plain(title, head, rows, right)
         return
-    from rich.box import ROUNDED  # noqa: PLC0415 - where a terminal looks only
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
     table = Table(
         title=title,
         title_justify="left",
@@ -102,8 +100,6 @@ def print_table(
 
 
 def _escaped(text: str) -> Any:
-    from rich.text import Text  # noqa: PLC0415
-
     return Text(text)
 
 

@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from strongroom.cli.shared import options
 from strongroom.cli.shared.settings import settings
-from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, in_line, plural, table
+from strongroom.config import FilesSource, Settings
 from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.errors import RefusalMissing, RightMissing
+from strongroom.operations.probe.source import probe_source
+from strongroom.operations.probe.target import Probe, probe_all, probe_rights, probe_storage
+from strongroom.sources.local import LocalStore
+from strongroom.targets.probing import Outcome
+from strongroom.wiring import adapters
 from strongroom.words import nearest
 
-if TYPE_CHECKING:
-    from strongroom.config import Settings
-    from strongroom.operations.probe.target import Probe
-
 Work = Callable[[], "Probe"]
-ROLES = ("operator", "control", "transfer", "recover", "verify", "drill")
 
 
-def _storage_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("target", metavar="TARGET", nargs="*", help="configured targets (default: all)")
-
-
-def _rights_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "name", metavar="NAME", nargs="*", help="configured targets and sources (default: all)"
-    )
-    parser.add_argument(
-        "--role",
-        choices=ROLES,
-        default="operator",
-        help="whose needs the credentials of targets are compared with (default: all of them)",
-    )
-
-
-def _test_storage(arguments: Namespace, output: Output) -> None:
-    from strongroom.operations.probe.target import probe_storage  # noqa: PLC0415 - what needs adapters
-
+def test_storage(arguments: Namespace, output: Output) -> None:
     found = settings()
     if not found.targets:
         raise ConfigError(
@@ -52,11 +35,9 @@ def _test_storage(arguments: Namespace, output: Output) -> None:
     _finish([partial(_on_target, probe_storage, name, found) for name in names], output)
 
 
-def _check_rights(arguments: Namespace, output: Output) -> None:
-    from strongroom.operations.probe.target import probe_rights  # noqa: PLC0415 - what needs adapters
-
+def check_permissions(arguments: Namespace, output: Output) -> None:
     found = settings()
-    sources = tuple(found.sources) or (LOCAL,)
+    sources = tuple(found.sources) or (options.LOCAL,)
     names = chosen(arguments.name, [*sources, *found.targets])
     probed = partial(probe_rights, role=arguments.role)
     work = [partial(_on_source, name, found) for name in sources if name in names]
@@ -78,17 +59,10 @@ def chosen(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
 
 
 def _on_target(probe: Callable[..., Probe], name: str, found: Settings) -> Probe:
-    from strongroom.wiring import adapters  # noqa: PLC0415 - what needs adapters
-
     return probe(adapters.target(name, found, prepare=True))
 
 
 def _on_source(name: str, found: Settings) -> Probe:
-    from strongroom.config import FilesSource  # noqa: PLC0415 - the whole configuration
-    from strongroom.operations.probe.source import probe_source  # noqa: PLC0415
-    from strongroom.sources.local import LocalStore  # noqa: PLC0415
-    from strongroom.wiring import adapters  # noqa: PLC0415
-
     settings_of = found.sources.get(name)
     source = LocalStore(found.state_dir, name=name) if settings_of is None else adapters.source(name, found)
     if isinstance(source, LocalStore):  # its values are sealed: who has the key has them
@@ -101,8 +75,6 @@ def _on_source(name: str, found: Settings) -> Probe:
 
 
 def _finish(work: Sequence[Work], output: Output) -> None:
-    from strongroom.operations.probe.target import probe_all  # noqa: PLC0415
-
     probes = probe_all(work)
     output.answer({"probes": [_as_document(probe) for probe in probes]}, _lines(probes))
     _judge(probes)
@@ -126,8 +98,6 @@ def _lines(probes: Sequence[Probe]) -> Iterator[str]:
 
 def _judge(probes: Sequence[Probe]) -> None:
     """Raise for what failed: what does not work first, for nothing is backed up there."""
-    from strongroom.targets.probing import Outcome  # noqa: PLC0415
-
     for outcome, error, words, hint in (
         (Outcome.MISSING, RightMissing, "what has to work does not", _PUT_RIGHT),
         (Outcome.EXCESS, RefusalMissing, "what has to be refused is not", None),
@@ -144,23 +114,4 @@ def _some(failed: Sequence[str]) -> str:
 
 
 _NAMED = 8
-
-
-LOCAL = "local"
 _PUT_RIGHT = "Put right what each line above says; where a right is missing, ops/ holds policies that fit."
-
-COMMANDS = {
-    "test-backup-storage": Command(
-        _storage_arguments,
-        _test_storage,
-        "Puts an object of its own under 'probes/' on each target, reads it back, and asks for what the\n"
-        "server has to refuse. One that is locked stays until its lock ends.",
-    ),
-    "check-backup-permissions": Command(
-        _rights_arguments,
-        _check_rights,
-        "Lists each source to its end and reads one secret, whose value is dropped. Compares each\n"
-        "credential with what it needs: to read, or for a source with 'destination = true' to write too.\n"
-        "What a server cannot show is said not to be shown.",
-    ),
-}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 
 from strongroom.cli.shared import sources
 from strongroom.cli.terminal import place, prompts
-from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.progress import Advance, counting
 from strongroom.container.errors import SecretTooLarge, VerificationFailed
@@ -26,20 +25,7 @@ _EVERY = re.compile(r"([1-9][0-9]{0,4})([dwy])")
 _DAYS = {"d": 1, "w": 7, "y": 365}
 
 
-def _set_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="the secret; one that exists gets a new version")
-    parser.add_argument("--type", metavar="T", help="what it is: password, api_key, certificate, …")
-    parser.add_argument(
-        "--tag", metavar="KEY=VALUE", action="append", default=[], help="repeatable; replaces all tags"
-    )
-    parser.add_argument("--expires", metavar="DATE", help="2027-01-31, or with a time: 2027-01-31T12:00:00Z")
-    parser.add_argument("--rotate-every", metavar="TIME", help="90d, 12w or 1y")
-    parser.add_argument(
-        "--exact", action="store_true", help="keep a line feed at the end of what is piped in"
-    )
-
-
-def _set(arguments: Namespace, output: Output) -> None:
+def set_secret(arguments: Namespace, output: Output) -> None:
     tags = sources.pairs(arguments.tag, "--tag")
     expires, rotation = _expiry(arguments.expires), _rotation(arguments.rotate_every)
     store = sources.local_store(place.find())
@@ -97,17 +83,7 @@ def _rotation(text: str | None) -> Rotation | None:
     return Rotation(days=int(match[1]) * _DAYS[match[2]])
 
 
-def _import_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "file", metavar="PATH[:FORMAT]", help="a .env, JSON or JSONL file, or a directory of secret files"
-    )
-    parser.add_argument(
-        "--overwrite-existing", action="store_true", help="add versions on top of what exists"
-    )
-    sources.add_selection_arguments(parser)
-
-
-def _import(arguments: Namespace, output: Output) -> None:
+def import_secrets(arguments: Namespace, output: Output) -> None:
     here = place.find()
     source = sources.source_of(sources.FILES + arguments.file.removeprefix(sources.FILES), here)
     selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
@@ -138,12 +114,7 @@ def _nothing(source: Source, selection: Selection) -> StrongroomError:
     return NothingSelected("The filter matches no secret; nothing was imported.", hint="Check the filter.")
 
 
-def _delete_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("names", metavar="NAME", nargs="+", help="secrets to remove, with all their versions")
-    parser.add_argument("--force", action="store_true", help="do not ask")
-
-
-def _delete(arguments: Namespace, output: Output) -> None:
+def delete_secrets(arguments: Namespace, output: Output) -> None:
     store = sources.local_store(place.find())
     names = list(dict.fromkeys(arguments.names))
     heads = store.heads(names)
@@ -156,14 +127,3 @@ def _delete(arguments: Namespace, output: Output) -> None:
     output.answer(
         {"removed": removed}, [f"{plural(removed, 'secret')} removed. Backups still hold what they held."]
     )
-
-
-COMMANDS = {
-    "set": Command(
-        _set_arguments,
-        _set,
-        "The value comes from stdin, or from a hidden prompt. Earlier versions are kept.",
-    ),
-    "import": Command(_import_arguments, _import, "All of it is imported, or nothing."),
-    "delete": Command(_delete_arguments, _delete),
-}

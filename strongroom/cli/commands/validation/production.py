@@ -6,16 +6,21 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from strongroom.cli.commands.validation.render import answer
 from strongroom.cli.shared import backup_selection, identities, sources, trust
-from strongroom.cli.shared.settings import recorded, settings
+from strongroom.cli.shared.services import recorded
+from strongroom.cli.shared.settings import settings
+from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
+from strongroom.config import PolicySettings, Settings
 from strongroom.errors import ConfigError, StrongroomError
+from strongroom.keys import Opener
 from strongroom.model import Entry, Selection
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.select_backup import Chooser, Holder
@@ -23,17 +28,20 @@ from strongroom.operations.validation import live as validating
 from strongroom.operations.validation import policies
 from strongroom.operations.validation.live import Validated
 from strongroom.operations.validation.policies import Held
+from strongroom.operations.validation.value_checks import Finding
 from strongroom.sources import Source
 from strongroom.sources.select import matches
+from strongroom.state.store import RunStore
 from strongroom.wiring import adapters
 
-if TYPE_CHECKING:
-    from strongroom.config import PolicySettings, Settings
-    from strongroom.keys import Opener
-    from strongroom.state.store import RunStore
+
+def validate_production(arguments: Namespace, output: Output) -> None:
+    answer(output, *_all_sources(arguments, output, place.find()))
 
 
-def validate(arguments: Namespace, output: Output, here: Place) -> tuple[Sequence[Validated], Sequence[Held]]:
+def _all_sources(
+    arguments: Namespace, output: Output, here: Place
+) -> tuple[Sequence[Validated], Sequence[Held]]:
     """Look at each source once, and at the backup of each policy that a restore would take.
 
     Raises:
@@ -124,8 +132,6 @@ def _chooser(found: Settings, here: Place, trusted: frozenset[str]) -> Chooser:
 
 
 def _as_a_whole(name: str) -> Validated:
-    from strongroom.operations.validation.value_checks import Finding  # noqa: PLC0415
-
     text = (
         "it is a server as a whole, which a snapshot would have to be taken of; nothing in it was looked at"
     )

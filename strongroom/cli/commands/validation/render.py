@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from strongroom.cli.shared import sources
+from msgspec.structs import replace
+
+from strongroom.cli.shared import options
 from strongroom.cli.terminal.output import Output, in_line, plural, table
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError
+from strongroom.operations.validation.live import Compared, Validated
+from strongroom.operations.validation.policies import Held
+from strongroom.operations.validation.value_checks import Finding
 from strongroom.sources.errors import SecretNotFound
-
-if TYPE_CHECKING:
-    from strongroom.operations.validation.live import Compared, Validated
-    from strongroom.operations.validation.policies import Held
-    from strongroom.operations.validation.value_checks import Finding
 
 NAMED = 5
 SHOWN = 200
@@ -47,8 +47,6 @@ def answer(output: Output, looked: Sequence[Validated], held: Sequence[Held]) ->
 
 def _findings(looked: Sequence[Validated], held: Sequence[Held]) -> list[Finding]:
     """Return each finding once, with its source, the wrong ones first."""
-    from msgspec.structs import replace  # noqa: PLC0415 - half of what '--help' would cost
-
     found: dict[tuple[str, str, str, str], Finding] = {}
     pairs = [(one.source, finding) for one in looked for finding in one.findings]
     pairs += [(one.source, finding) for one in held for finding in one.findings]
@@ -111,7 +109,7 @@ def _table(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def _name(source: str) -> str:
-    return "The local store" if source == sources.LOCAL else f"'{source}'"
+    return "The local store" if source == options.LOCAL else f"'{source}'"
 
 
 def _error(wrong: Sequence[Finding]) -> StrongroomError:

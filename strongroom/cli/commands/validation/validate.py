@@ -2,74 +2,33 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from strongroom.cli.commands.validation.render import answer
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared import sources
 from strongroom.cli.shared.restore_source import Origin
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.errors import UsageError
 from strongroom.model import Entry, Selection
 from strongroom.operations.errors import NothingSelected
+from strongroom.operations.validation import live as validate
+from strongroom.operations.validation.live import Compared, Validated
+from strongroom.operations.validation.value_checks import Finding
+from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource
 
-if TYPE_CHECKING:
-    from strongroom.operations.validation.live import Compared, Validated
-    from strongroom.operations.validation.value_checks import Finding
-    from strongroom.sources import Source
 
-
-def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--secrets",
-        metavar="NAME",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="these secrets; each has to be there",
-    )
-    parser.add_argument(
-        "--production",
-        action="store_true",
-        help="every source that a policy names, against the backup of it that a restore would take",
-    )
-    sources.add_selection_arguments(parser)
-    sources.add_source_argument(parser)
-    origins.add_arguments(parser, title="a backup to compare values with", required=False)
-
-
-def _validate(arguments: Namespace, output: Output) -> None:
+def validate_source(arguments: Namespace, output: Output) -> None:
     selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    _check_what(arguments, selection)
-    here = place.find()
-    if arguments.production:
-        from strongroom.cli.commands.validation.production import validate  # noqa: PLC0415 - the run store
-
-        looked, held = validate(arguments, output, here)
-    else:
-        looked, held = [_one_source(arguments, selection, output, here)], []
-    answer(output, looked, held)
-
-
-def _check_what(arguments: Namespace, selection: Selection) -> None:
-    filtered = selection != Selection()
-    if arguments.secrets and filtered:
-        raise UsageError("--secrets and a filter contradict each other.", hint="Give one of the two.")
-    elsewhere = _names_backup(arguments) or arguments.source != sources.LOCAL
-    if arguments.production and (arguments.secrets or filtered or elsewhere):
-        raise UsageError(
-            "--production looks at all sources that policies name, so it takes no secrets, filter, source or "
-            "backup.",
-            hint="Leave it out to look at some of them.",
-        )
+    answer(output, [_one_source(arguments, selection, output, place.find())], [])
 
 
 def _names_backup(arguments: Namespace) -> bool:
@@ -80,10 +39,6 @@ def _names_backup(arguments: Namespace) -> bool:
 
 
 def _one_source(arguments: Namespace, selection: Selection, output: Output, here: Place) -> Validated:
-    from msgspec.structs import replace  # noqa: PLC0415 - half of what '--help' would cost
-
-    from strongroom.operations.validation import live as validate  # noqa: PLC0415
-
     _refuse_whole_server(arguments.source, here)
     source = sources.source_of(arguments.source, here)
     names = list(dict.fromkeys(arguments.secrets))
@@ -111,8 +66,6 @@ def _refuse_whole_server(name: str, here: Place) -> None:
 def _against(
     source: Source, names: Sequence[str], selection: Selection, origin: Origin
 ) -> tuple[Compared, list[Finding]]:
-    from strongroom.operations.validation import live as validate  # noqa: PLC0415
-
     if not names:
         return validate.against(source, selection, origin.select(Selection()), strict=True)
     return validate.by_names(source, names, origin.find_or_none)
@@ -127,15 +80,3 @@ def _require_some(found: Validated, selection: Selection) -> None:
         f"'{found.source}' holds no secret, so there is nothing to validate.",
         hint="If it was to be restored, it was not: 'strongroom restore --full-restore'.",
     )
-
-
-COMMANDS = {
-    "validate": Command(
-        _arguments,
-        _validate,
-        "Looks at secrets as they are now, and writes nothing: whether each is there, can be read, is not\n"
-        "empty, not expired, no placeholder, and what its type says, if that is unmistakable (PEM, JSON,\n"
-        "URL). No value is ever shown. Without names or a filter it looks at the whole local store. What is\n"
-        "wrong is exit code 11, or 12 where secrets are missing and that is all. Remarks alone are 0.",
-    )
-}

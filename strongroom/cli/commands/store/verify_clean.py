@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from shlex import quote
-from typing import TYPE_CHECKING
 
-from strongroom.cli.shared import shred_guard, sources
+from strongroom.cli.shared import options, shred_guard, sources
+from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import Place
 from strongroom.errors import StrongroomError
+from strongroom.operations.readiness.leftovers import UNDO, Left, in_runs, on_disk, ways_back
+from strongroom.sources.select import matches
 from strongroom.system.errors import WouldOverwrite
 
-if TYPE_CHECKING:
-    from strongroom.operations.readiness.leftovers import Left
 
-
-def verify(spec: str, secrets: int, here: Place, output: Output) -> None:
+def verify_clean(arguments: Namespace, output: Output) -> None:
     """Answer whether a source holds no secret, and nothing half-made lies about.
-
-    Args:
-        secrets: how many it holds.
 
     Raises:
         WouldOverwrite: it does, or something does.
         StateError: whether a run is unfinished could not be told, and nothing else was found.
     """
-    from strongroom.operations.readiness.leftovers import on_disk  # noqa: PLC0415 - a plain list needs it not
-
+    here, spec = place.find(), arguments.source
+    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    entries = sources.destination_of(spec, here).list(with_tags=bool(arguments.filter_tag))
+    secrets = sum(1 for entry in entries if matches(selection, entry))
     runs, active, unread = _in_runs(here)
     left = [*runs, *on_disk(here.state_dir, active=active)]
     clean = not (secrets or left or unread)
@@ -44,8 +43,6 @@ def verify(spec: str, secrets: int, here: Place, output: Output) -> None:
 
 def _in_runs(here: Place) -> tuple[list[Left], list[str], StrongroomError | None]:
     """Return what runs left, which still go on, and why the record could not tell, if it could not."""
-    from strongroom.operations.readiness.leftovers import in_runs  # noqa: PLC0415 - a plain list needs it not
-
     try:
         store = shred_guard.store_of(here)
         if store is None:
@@ -56,8 +53,6 @@ def _in_runs(here: Place) -> tuple[list[Left], list[str], StrongroomError | None
 
 
 def _clean(spec: str, here: Place) -> Iterator[str]:
-    from strongroom.operations.readiness.leftovers import UNDO, ways_back  # noqa: PLC0415 - as above
-
     yield f"{_name(spec)} is clean: it holds no secret, and nothing half-made lies about."
     if many := ways_back(here.state_dir):
         yield (
@@ -82,7 +77,7 @@ def _error(spec: str, secrets: int, left: Sequence[Left]) -> WouldOverwrite:
 
 
 def _keep(spec: str) -> str:
-    of = "" if spec == sources.LOCAL else f" --source {quote(spec)}"
+    of = "" if spec == options.LOCAL else f" --source {quote(spec)}"
     return (
         f"Keep what is there first: 'strongroom backup pre_recovery.strongroom --include-values{of}'. A "
         "restore leaves what differs as it is, unless it is given --overwrite-existing."
@@ -90,4 +85,4 @@ def _keep(spec: str) -> str:
 
 
 def _name(spec: str) -> str:
-    return "The store" if spec == sources.LOCAL else f"'{spec}'"
+    return "The store" if spec == options.LOCAL else f"'{spec}'"

@@ -1,0 +1,76 @@
+"""What the commands of this room take."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from strongroom.cli.shared import options
+from strongroom.cli.terminal.command import Command
+from strongroom.errors import UsageError
+
+
+def _backup_arguments(parser: ArgumentParser) -> None:
+    where = parser.add_argument_group("where to")
+    where.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the file to write")
+    where.add_argument("--output", metavar="FILE", type=Path, help="the same, as an option")
+    where.add_argument(
+        "--policy", metavar="NAME", help="instead: what this policy says, to its targets, in this process"
+    )
+    what = parser.add_argument_group("what")
+    kind = what.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--metadata-only", action="store_true", help="names, types, tags and dates (the default)"
+    )
+    kind.add_argument("--include-values", action="store_true", help="values too; always sealed")
+    what.add_argument("--encrypt-backup", action="store_true", help="seal a metadata-only backup too")
+    for option in ("--include-metadata", "--include-expiration", "--include-rotation-schedule"):
+        what.add_argument(option, action="store_true", help="accepted; it is always included")
+    options.add_source_argument(what)
+    options.add_selection_arguments(parser)
+    options.add_recipient_arguments(parser)
+    parser.add_argument("--force", action="store_true", help="do not ask, and replace the file if it exists")
+
+
+def _export_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, help="the file to write")
+    options.add_selection_arguments(parser)
+    options.add_recipient_arguments(parser)
+    parser.add_argument("--force", action="store_true", help="do not ask, and replace the file if it exists")
+
+
+def _backup_work(arguments: Namespace) -> str:
+    """Choose: a plain document needs no database, and a policy needs what drives runs."""
+    if arguments.policy is not None:
+        return "by_policy:back_up"
+    sealing = (
+        arguments.include_values,
+        arguments.encrypt_backup,
+        arguments.recipient,
+        arguments.passphrase_file,
+    )
+    return "to_file:back_up_to_file" if any(sealing) else "metadata:write_metadata"
+
+
+def named_file(arguments: Namespace) -> Path:
+    """Return the file to write: FILE or --output, one of them."""
+    given = {path for path in (arguments.file, arguments.output) if path is not None}
+    if len(given) != 1:
+        what = "Two files are named" if given else "Where should the backup go?"
+        raise UsageError(what, hint="Name one file, or a policy with --policy.")
+    return Path(given.pop())
+
+
+COMMANDS = {
+    "backup": Command(
+        _backup_arguments,
+        _backup_work,
+        "Without --include-values only metadata is written, as plain JSON with a digest. Values are always\n"
+        "sealed: there is no way to write them in plain text. Full backups ask first; --force answers yes.",
+    ),
+    "export": Command(
+        _export_arguments,
+        "to_file:export_store",
+        "It is a full backup of the local store: sealed, and read back.",
+    ),
+}

@@ -1,0 +1,56 @@
+"""backup --policy: the same steps as on the cluster, driven in this process."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from strongroom.cli.shared.drive_run import end_abandoned, finish
+from strongroom.cli.shared.options import LOCAL
+from strongroom.cli.shared.services import services
+from strongroom.cli.shared.settings import settings
+from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal.output import Output
+from strongroom.errors import ConfigError, UsageError
+from strongroom.operations.backup.job import submit_backup
+from strongroom.words import nearest
+
+_NOT_BESIDE = (
+    "file",
+    "output",
+    "include_values",
+    "metadata_only",
+    "encrypt_backup",
+    "recipient",
+    "filter_tag",
+    "include",
+    "exclude",
+    "passphrase_file",
+)
+
+
+def back_up(arguments: Namespace, output: Output) -> None:
+    """Run a policy's backup to its end and say what came of it."""
+    _refuse_beside(arguments)
+    found = settings()
+    policy = found.policies.get(arguments.policy)
+    if policy is None:
+        known = nearest(arguments.policy, found.policies)
+        raise ConfigError(f"There is no policy '{arguments.policy}'.", hint=known)
+    if policy.kind == "full":
+        where = ", ".join(policy.targets)
+        prompts.confirm(
+            f"This puts every value that '{arguments.policy}' selects, sealed, on {where}",
+            force=arguments.force,
+        )
+    built = services(found, output=output)
+    end_abandoned(arguments.policy, built, output)
+    run, tickets = submit_backup(built, policy=arguments.policy)
+    finish(run, tickets, built, output)
+
+
+def _refuse_beside(arguments: Namespace) -> None:
+    beside = [name for name in _NOT_BESIDE if getattr(arguments, name)]
+    beside += ["source"] if arguments.source != LOCAL else []
+    if beside:
+        said = ", ".join("FILE" if name == "file" else f"--{name.replace('_', '-')}" for name in beside)
+        raise UsageError(f"A policy says that itself: --policy does not go with {said}.")

@@ -1,0 +1,47 @@
+"""backup without values: names and dates as plain JSON with a digest, without a database."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from strongroom.cli.commands.backup.arguments import named_file
+from strongroom.cli.shared import sources
+from strongroom.cli.terminal import place
+from strongroom.cli.terminal.output import Output, plural, size
+from strongroom.container.metadata import Written
+from strongroom.operations.backup.metadata_file import write_metadata_file
+
+
+def write_metadata(arguments: Namespace, output: Output) -> None:
+    path = named_file(arguments)
+    if arguments.include_metadata:
+        output.note(
+            "note: free-form metadata can hold secrets; only a sealed backup has it (--encrypt-backup)."
+        )
+    source = sources.source_of(arguments.source, place.find())
+    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    written = write_metadata_file(path, source, selection=selection, replace=arguments.force)
+    output.answer(_written_document(path, written), _written_lines(path, written))
+
+
+def _written_document(path: Path, written: Written) -> dict[str, object]:
+    return {
+        "file": str(path),
+        "backup": written.about.backup_id,
+        "source": written.about.source,
+        "sealed": False,
+        "values": False,
+        "secrets": written.secrets,
+        "versions": written.versions,
+        "size": written.size,
+        "sha256": written.sha256.hex(),
+        "verified": "digest",
+    }
+
+
+def _written_lines(path: Path, written: Written) -> list[str]:
+    return [
+        f"{path}: metadata of {plural(written.secrets, 'secret')}, {size(written.size)}.",
+        "It holds no value and is not sealed; it was read back and agrees with its digest.",
+    ]

@@ -1,0 +1,97 @@
+"""What the commands of this room take."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import date
+from pathlib import Path
+
+from strongroom.cli.parser import Parser
+from strongroom.cli.terminal.command import Command
+from strongroom.operations.evidence.compliance import Framework
+
+
+def _backup_audit_report_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--start-date", metavar="DATE", type=_date, help="its first day (UTC), as 2026-01-31")
+    parser.add_argument("--end-date", metavar="DATE", type=_date, help="its last day (default: today)")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write the whole report there, signed")
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+    parser.add_argument(
+        "--check", metavar="FILE", type=Path, help="instead, hold a report against its signer and the record"
+    )
+
+
+def _date(text: str) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = date.min
+    if not 1970 <= day.year < 3000:
+        raise ArgumentTypeError("is a day, as 2026-01-31")
+    return day
+
+
+def _compliance_check_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--framework",
+        metavar="NAME",
+        type=Framework,
+        choices=tuple(Framework),
+        action="append",
+        default=[],
+        help=f"{', '.join(Framework)}; repeatable (default: all)",
+    )
+    parser.add_argument(
+        "--backup-requirements", action="store_true", help="those about backups: there are no others here"
+    )
+
+
+def _ledger_arguments(parser: ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    commands.add_parser(
+        "head", help="show the newest event's number and the digest of all up to it"
+    ).set_defaults(run="ledger:show_head")
+    commands.add_parser("publish", help="put the head, signed, on every target").set_defaults(
+        run="ledger:publish_head"
+    )
+    checking = commands.add_parser("check", help="make the chain anew, and compare")
+    checking.set_defaults(run="ledger:check_ledger")
+    checking.add_argument("--id", metavar="N", type=int, help="the number of the event that was printed")
+    checking.add_argument("--sha256", metavar="HEX", nargs="+", help="its digest; spaces do not count")
+    checking.add_argument(
+        "--targets", action="store_true", help="compare with the signed heads on all targets"
+    )
+    checking.add_argument(
+        "--known",
+        metavar="LEDGER",
+        action="append",
+        default=[],
+        help="the id of another record that is kept with the same keys; repeatable, with --targets",
+    )
+
+
+COMMANDS = {
+    "backup-audit-report": Command(
+        _backup_audit_report_arguments,
+        "audit:report_audit",
+        "Runs and what came of them, backups and their replicas, who opened what, what became of keys and\n"
+        "signers, incidents, refusals, shredding: out of the chained record of events. The file is JSON,\n"
+        "signed; --check tells later whether it, and the record up to its end, is unchanged.",
+    ),
+    "compliance-check": Command(
+        _compliance_check_arguments,
+        "compliance:check_compliance",
+        "Each control rests on checks: of the configuration, of what health-advanced sees, of the record of\n"
+        "events and its signed heads. It is met only if all of them could look and none found something\n"
+        "wrong. Exit code 0 only if no control is unmet or unknown; else that of the worst finding.",
+    ),
+    "ledger": Command(
+        _ledger_arguments,
+        details=(
+            "Workers put the head, signed, on every target each hour in which something happened; 'ledger\n"
+            "publish' does so by hand. 'ledger check --targets' says whether anything up to there was\n"
+            "changed, added, removed or cut off since. The recovery kit prints the head, too: at a drill,\n"
+            "type 'ledger check' with its number and digest."
+        ),
+    ),
+}

@@ -1,0 +1,121 @@
+"""signers create, request, certify, replace and rotate: making the roles' keys."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from collections.abc import Iterator
+from datetime import timedelta
+
+from strongroom.cli.commands.keys.signers import REPEAT_ESCROW
+from strongroom.cli.shared.services import run_store
+from strongroom.cli.terminal import place
+from strongroom.cli.terminal.output import Output
+from strongroom.container.certificate import Certificate
+from strongroom.container.signing import fingerprint
+from strongroom.errors import UsageError
+from strongroom.keys import roles
+from strongroom.keys.rolelist import RoleKey
+
+PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+def create_key(arguments: Namespace, output: Output) -> None:
+    folder, role = place.find().role_keys, arguments.role
+    signer = roles.load_or_create_role(folder, role, installation_key=arguments.installation_key)
+    words = [f"{role}: signs: {signer.fingerprint}", f"Installation: {signer.certificate.fingerprint}"]
+    output.answer(_made(role, signer.certificate), words)
+
+
+def request_key(arguments: Namespace, output: Output) -> None:
+    folder, role = place.find().role_keys, arguments.role
+    public = roles.request(folder, role)
+    words = [
+        f"The next key of role '{role}' is made. It signs nothing before it is certified.",
+        "Where the installation key is kept, run:",
+        f"  strongroom signers certify {role} {public.hex()}",
+        f"Then copy {roles.TRUSTED} from there to {folder / roles.TRUSTED}.",
+    ]
+    output.answer({"role": role, "public": public.hex(), "fingerprint": fingerprint(public)}, words)
+
+
+def certify_key(arguments: Namespace, output: Output) -> None:
+    folder = place.find().role_keys
+    if not PUBLIC_KEY.fullmatch(arguments.key):
+        raise UsageError(
+            "That is no public key.", hint="It is the 64 digits that 'strongroom signers request' printed."
+        )
+    key = roles.certify_key(
+        folder, arguments.role, bytes.fromhex(arguments.key), installation_key=arguments.installation_key
+    )
+    _record("signer.certified", arguments.role, key)
+    words = [
+        f"{arguments.role}: version {key.version} is certified: {key.fingerprint}",
+        f"Copy {folder / roles.TRUSTED} to the host that made the key, and to every other host.",
+    ]
+    output.answer(_made(arguments.role, key.certificate), words)
+
+
+def replace_key(arguments: Namespace, output: Output) -> None:
+    folder = place.find().role_keys
+    key = roles.replace(folder, arguments.role, installation_key=arguments.installation_key)
+    _record("signer.replaced", arguments.role, key)
+    words = [
+        f"{arguments.role}: version {key.version} signs: {key.fingerprint}",
+        "The installation's fingerprint is the same, so nobody elsewhere has to do anything.",
+        "What the lost key signed stays good. If somebody may have it: strongroom signers distrust KEY",
+        f"Where roles work on other hosts, copy {folder / roles.TRUSTED} there now.",
+        REPEAT_ESCROW,
+    ]
+    output.answer(_made(arguments.role, key.certificate), words)
+
+
+def _record(kind: str, role: str, key: RoleKey) -> None:
+    run_store().event(kind, role=role, version=key.version, fingerprint=key.fingerprint)
+
+
+def _made(role: str, certificate: Certificate) -> dict[str, str]:
+    return {
+        "role": role,
+        "fingerprint": certificate.key_fingerprint,
+        "installation": certificate.fingerprint,
+    }
+
+
+def rotate_keys(arguments: Namespace, output: Output) -> None:
+    folder = place.find().role_keys
+    if arguments.grace < 0:
+        raise UsageError("--grace is a number of hours, not below zero.")
+    here = [role for role in roles.ROLES if (folder / f"{role}.key").exists()]
+    if not (chosen := arguments.role or here):
+        raise UsageError(
+            "No role's private key lies here.", hint="Rotate it on the host where its role works."
+        )
+    store, made = run_store(), []
+    for role in chosen:
+        key = (
+            roles.announce(folder, role, installation_key=arguments.installation_key)
+            if arguments.announce
+            else roles.rotate(
+                folder,
+                role,
+                grace=timedelta(hours=arguments.grace),
+                installation_key=arguments.installation_key,
+            )
+        )
+        kind = "signer.announced" if arguments.announce else "signer.rotated"
+        store.event(kind, role=role, version=key.version, fingerprint=key.fingerprint)
+        made.append((role, key))
+    document = {"made": [{"role": r, "version": k.version, "fingerprint": k.fingerprint} for r, k in made]}
+    output.answer(document, _rotated(made, folder / roles.TRUSTED, announced=arguments.announce))
+
+
+def _rotated(made: list[tuple[str, RoleKey]], path: object, *, announced: bool) -> Iterator[str]:
+    for role, key in made:
+        yield f"{role}: version {key.version} {'is announced' if announced else 'signs'}: {key.fingerprint}"
+    if announced:
+        yield f"Copy {path} to every other host, then repeat without --announce."
+        return
+    yield "Running workers notice by themselves. What the old keys signed stays good."
+    yield f"Where roles work on other hosts, copy {path} there now: they refuse the new keys until then."
+    yield REPEAT_ESCROW

@@ -1,0 +1,142 @@
+"""signers distrust, uses and resign: what to do about a key that leaked."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from msgspec import to_builtins
+
+from strongroom.cli.commands.keys.signers import REPEAT_ESCROW
+from strongroom.cli.errors import SignersUnsettled
+from strongroom.cli.shared.services import run_store, services
+from strongroom.cli.terminal import place, prompts
+from strongroom.cli.terminal.output import Output, plural, table
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.keys import roles
+from strongroom.operations.incident.re_sign import Resigned, Rests, resign_backup, rests_on
+
+FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
+
+
+_UNSETTLED = (
+    "What is signed anew stays. Bring the targets and files back, or say of a file that it is gone for good "
+    "('strongroom keys --gone BACKUP'), then repeat. What was made by a command can be made anew."
+)
+
+
+def distrust_key(arguments: Namespace, output: Output) -> None:
+    folder = place.find().role_keys
+    prompts.confirm("Nothing that this key ever signed will be believed here", force=arguments.force)
+    role, key = roles.distrust(
+        folder,
+        arguments.fingerprint,
+        reason=arguments.reason,
+        installation_key=arguments.installation_key,
+    )
+    now = {name: public for name, public in roles.trusted(folder).items() if name == role}
+    run_store().event("signer.distrusted", role=role, fingerprint=key.fingerprint, reason=key.reason)
+    words = [f"Version {key.version} of role '{role}' is distrusted. {_successor(role, found=bool(now))}"]
+    words += _advice(role, folder / roles.TRUSTED)
+    output.answer({"role": role, "distrusted": key.fingerprint, "replaced": bool(now)}, words)
+
+
+def _successor(role: str, *, found: bool) -> str:
+    if found:
+        return "Another key signs now."
+    return f"No other key signs yet: run 'strongroom signers rotate {role}' on the role's host."
+
+
+def _advice(role: str, path: object) -> Iterator[str]:
+    yield f"Copy {path} to every other host: they believe the key until then."
+    if role in roles.MANIFEST_SIGNERS:
+        yield (
+            "Backups that it signed are refused from now on. Make a new one first. Then sign anew what was\n"
+            "made before the leak: strongroom signers resign --before TIME. The catalog's digests decide;\n"
+            "compare them with a printed recovery kit."
+        )
+    elif role == "seal":
+        yield (
+            "Backups stay good: a manifest counts by its own signer, who checked each container. Whoever\n"
+            "had this key and the state database could have swapped containers: compare backups made since\n"
+            "with their source (strongroom submit --verify BACKUP --depth live)."
+        )
+    yield REPEAT_ESCROW
+
+
+def show_uses(arguments: Namespace, output: Output) -> None:
+    if not FINGERPRINT.fullmatch(arguments.fingerprint):
+        raise UsageError(
+            "That is no signer's fingerprint.",
+            hint="It is 'sr1:' and 64 hexadecimal digits, whole: see 'strongroom signers list'.",
+        )
+    built = services()
+    found: list[Rests] = []
+    unread: dict[str, str] = {}
+    for entry in built.store.backups():
+        try:
+            rests = rests_on(built, entry, arguments.fingerprint)
+        except StrongroomError as error:
+            unread[entry.backup] = f"{error.code}: {error.message}"
+            continue
+        found += [one for one in rests if one.manifest or one.containers or one.envelopes]
+    output.answer({"uses": to_builtins(found), "unread": unread}, _used(found, unread))
+    if unread:
+        raise MissingPiece(
+            f"{plural(len(unread), 'backup')} could not be looked at, and may bear that signature.",
+            hint="Bring back what is named, or say of a file that it is gone for good "
+            "('strongroom keys --gone BACKUP'), then repeat.",
+        )
+
+
+def _used(found: list[Rests], unread: dict[str, str]) -> Iterator[str]:
+    head = ("BACKUP", "MADE", "MANIFEST", "CONTAINERS", "ENVELOPES", "FILE")
+    rows = [
+        (o.backup, o.created_at, "yes" if o.manifest else "", o.containers, o.envelopes, o.file)
+        for o in found
+    ]
+    which = "No backup that could be looked at" if unread else "No backup"
+    yield from table(head, rows) if rows else [f"{which} bears a signature of that signer."]
+    yield from (f"{backup}: not looked at: {why}" for backup, why in unread.items())
+
+
+def re_sign(arguments: Namespace, output: Output) -> None:
+    before = _moment(arguments.before) if arguments.before else None
+    built = services()
+    entries = [
+        entry
+        for entry in built.store.backups()
+        if (not arguments.backup or entry.backup in arguments.backup)
+        and (before is None or datetime.fromisoformat(entry.created_at) < before)
+    ]
+    prompts.confirm(
+        f"This vouches for {plural(len(entries), 'backup')} as the catalog has them", force=arguments.force
+    )
+    done, failed = [], {}
+    for entry in entries:
+        try:
+            done.append(resign_backup(built, entry))
+        except StrongroomError as error:
+            failed[entry.backup] = f"{error.code}: {error.message}"
+    output.answer({"resigned": to_builtins(done), "failed": failed}, _resigned(done, failed))
+    if failed or any(one.missed for one in done):
+        raise SignersUnsettled("Not everything could be signed anew.", hint=_UNSETTLED)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError("--before needs a time such as 2026-11-26T08:00:00Z.") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _resigned(done: list[Resigned], failed: dict[str, str]) -> Iterator[str]:
+    changed = [one for one in done if one.manifest or one.envelopes]
+    yield f"{plural(len(changed), 'backup')} signed anew, {len(done) - len(changed)} needed nothing."
+    for one in done:
+        yield from (f"  {one.backup} on {name}: not yet: {why}" for name, why in one.missed.items())
+    yield from (f"  {backup}: not vouched for: {why}" for backup, why in failed.items())

@@ -1,0 +1,118 @@
+"""What the commands of this room take."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from strongroom.cli.shared import options
+from strongroom.cli.terminal.command import Command
+
+_DRY = "change nothing; name each secret, what would happen to it, and which rights are missing"
+
+
+_ALL_NAMES = "name every secret, however many (--json always does)"
+
+
+def _to_argument(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--to",
+        metavar="SOURCE",
+        default=options.LOCAL,
+        help="where to restore into: 'local' (the default), or the name of a configured source",
+    )
+
+
+def _restore_arguments(parser: ArgumentParser) -> None:
+    options.add_restore_source_arguments(parser)
+    options.add_selection_arguments(parser)
+    parser.add_argument(
+        "--full-restore", action="store_true", help="restore everything, but for what --exclude names"
+    )
+    _to_argument(parser)
+    parser.add_argument(
+        "--overwrite-existing", action="store_true", help="also replace what differs (a way back is kept)"
+    )
+    parser.add_argument(
+        "--verify-after-restore", action="store_true", help="at the end, compare all of it once more"
+    )
+    parser.add_argument("--dry-run", action="store_true", help=_DRY)
+    parser.add_argument("--all-names", action="store_true", help=_ALL_NAMES)
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="do not ask before writing into another source than the local store",
+    )
+
+
+def _restore_secret_arguments(parser: ArgumentParser) -> None:
+    options.add_restore_source_arguments(parser)
+    _to_argument(parser)
+    parser.add_argument("--secret-name", metavar="NAME", required=True, help="the secret to restore")
+    parser.add_argument(
+        "--confirm-overwrite", action="store_true", help="replace it if it is there and differs"
+    )
+    parser.add_argument("--dry-run", action="store_true", help=_DRY)
+
+
+def _restore_snapshot_arguments(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("what to restore from")
+    where = group.add_mutually_exclusive_group(required=True)
+    where.add_argument(
+        "--backup-file",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        help="a single-file backup, or all files of a way back",
+    )
+    options.add_target_argument(where)
+    options.add_backup_arguments(group)
+    options.add_opening_arguments(parser)
+    options.add_signer_argument(parser)
+    _server_arguments(parser)
+
+
+def _server_arguments(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("which server to overwrite")
+    group.add_argument("--vault", metavar="NAME", help="one under [vaults] in the configuration")
+    group.add_argument("--address", metavar="URL", help="or its address")
+    group.add_argument(
+        "--token-file", metavar="FILE", type=Path, help="with --address: the token's file (0600)"
+    )
+    group.add_argument(
+        "--ca-file", metavar="FILE", type=Path, help="with --address: who signed its certificate"
+    )
+    group.add_argument(
+        "--foreign-keys",
+        action="store_true",
+        help="the snapshot is another cluster's, or of older unseal keys: the server is sealed afterwards",
+    )
+    group.add_argument(
+        "--confirm",
+        metavar="CLUSTER@INDEX",
+        help="cluster and index, as they are asked for on a terminal",
+    )
+    group.add_argument("--no-way-back", action="store_true", help="do not keep what is there now")
+    group.add_argument("--check", action="store_true", help="only check the snapshot; needs no server")
+
+
+COMMANDS = {
+    "restore": Command(
+        _restore_arguments,
+        "restore:restore_secrets",
+        "Only a backup of a trusted signer is restored: this installation's own, one under trust.signers\n"
+        "in the configuration, or --signer. Every secret is read back and compared; what is overwritten\n"
+        "is kept. A secret that cannot be restored is named at the end, and the others are restored.",
+    ),
+    "restore-secret": Command(
+        _restore_secret_arguments,
+        "restore:restore_secret",
+    ),
+    "restore-snapshot": Command(
+        _restore_snapshot_arguments,
+        "snapshot:replace_server",
+        "Only a backup of a trusted signer is taken. The snapshot is checked from end to end before\n"
+        "anything is sent, and what the server holds now is kept as a way back. The cluster's name and\n"
+        "the snapshot's index have to be typed: no option goes without that.",
+    ),
+}

@@ -1,0 +1,122 @@
+"""What the commands of this room take."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from strongroom.cli.parser import PROGRAM, Parser
+from strongroom.cli.terminal import numbers
+from strongroom.cli.terminal.command import Command
+
+
+def _config_arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    actions.add_parser(
+        "check", help="report every problem at once, with file, key and what would be right"
+    ).set_defaults(run="config:check_config")
+    init = actions.add_parser("init", help="write a file with comments and the usual policies")
+    init.set_defaults(run="config:write_config")
+    init.add_argument("--output", metavar="FILE", type=Path, help="where (default: strongroom.toml here)")
+    init.add_argument(
+        "--public-key", metavar="KEY", help="seal for this public key (text or file, see keygen)"
+    )
+    init.add_argument("--force", action="store_true", help="replace the file if it exists")
+    actions.add_parser("reference", help="print every key with its meaning, as Markdown").set_defaults(
+        run="config:print_reference"
+    )
+
+
+ROLES = ("operator", "control", "transfer", "recover", "verify", "drill")
+
+
+def _test_backup_storage_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET", nargs="*", help="configured targets (default: all)")
+
+
+def _check_backup_permissions_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "name", metavar="NAME", nargs="*", help="configured targets and sources (default: all)"
+    )
+    parser.add_argument(
+        "--role",
+        choices=ROLES,
+        default="operator",
+        help="whose needs the credentials of targets are compared with (default: all of them)",
+    )
+
+
+COUNT = 1000
+
+
+def _benchmark_backup_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--secret-count",
+        metavar="N",
+        type=numbers.limit,
+        default=COUNT,
+        help=f"how many secrets to make up (default: {COUNT})",
+    )
+    parser.add_argument(
+        "--measure-encryption-time", action="store_true", help="measure sealing; alone, it needs no target"
+    )
+    parser.add_argument(
+        "--measure-upload-time", action="store_true", help="measure the targets (default: both of the two)"
+    )
+    parser.add_argument(
+        "--target",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a configured target to measure; repeatable (default: all)",
+    )
+
+
+def _demo_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--keep", metavar="DIR", type=Path, help="work in this directory, and leave it there")
+    parser.add_argument("--secrets", metavar="N", type=int, default=1000, help="how many (default: 1000)")
+
+
+SHELLS = ("bash", "zsh")
+
+
+def _completion_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help="bash or zsh")
+
+
+COMMANDS = {
+    "config": Command(
+        _config_arguments,
+    ),
+    "test-backup-storage": Command(
+        _test_backup_storage_arguments,
+        "probe:test_storage",
+        "Puts an object of its own under 'probes/' on each target, reads it back, and asks for what the\n"
+        "server has to refuse. One that is locked stays until its lock ends.",
+    ),
+    "check-backup-permissions": Command(
+        _check_backup_permissions_arguments,
+        "probe:check_permissions",
+        "Lists each source to its end and reads one secret, whose value is dropped. Compares each\n"
+        "credential with what it needs: to read, or for a source with 'destination = true' to write too.\n"
+        "What a server cannot show is said not to be shown.",
+    ),
+    "benchmark-backup": Command(
+        _benchmark_backup_arguments,
+        "benchmark:run_benchmark",
+        "Seals made-up secrets as a backup does, for a key that nobody keeps. Each container is put on each\n"
+        "target under 'probes/', where nothing takes it for a backup, read back and deleted. A target that\n"
+        "locks what is put on it is refused. Without one of the two --measure options both are measured.",
+    ),
+    "demo": Command(
+        _demo_arguments,
+        "demo:run_demo",
+        "Succeeds only if every step did, and every value came back.",
+    ),
+    "completion": Command(
+        _completion_arguments,
+        "completion:print_completion",
+        f"  bash:  {PROGRAM} completion bash > ~/.local/share/bash-completion/completions/{PROGRAM}\n"
+        f"  zsh:   {PROGRAM} completion zsh > a directory of $fpath, as _{PROGRAM}",
+    ),
+}

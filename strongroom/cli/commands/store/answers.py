@@ -1,0 +1,110 @@
+"""What list and get answer, wherever the secrets are from."""
+
+from __future__ import annotations
+
+import base64
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from strongroom.cli.shared import sources
+from strongroom.cli.terminal.output import Output, fields, in_line, plural, table
+from strongroom.errors import UsageError
+from strongroom.model import Entry, Secret, SecretBytes
+from strongroom.sources.errors import SecretNotFound
+from strongroom.sources.select import matches
+
+
+def answer_names(entries: Iterable[Entry], arguments: Namespace, output: Output, *, nothing: str) -> None:
+    """Print the names and tags of those that the filter selects; ``nothing`` is said if there are none."""
+    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    named = sorted((entry.name, entry.tags or {}) for entry in entries if matches(selection, entry))
+    rows = [
+        (name, ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))) for name, tags in named
+    ]
+    words = [plural(len(named), "secret") if named else nothing]
+    head = table(("NAME", "TAGS"), rows) if rows else []
+    output.answer({"secrets": [{"name": name, "tags": tags} for name, tags in named]}, [*head, *words])
+
+
+def require_value(secret: Secret) -> None:
+    """Refuse to show a value that is not there. Raises UsageError."""
+    if secret.current.value is None:
+        raise UsageError(
+            f"There is no value of '{secret.name}' to show: its newest version is {secret.current.state}"
+            " or was backed up without values."
+        )
+
+
+def answer_secret(secret: Secret, arguments: Namespace, output: Output) -> None:
+    """Print what is known of a secret, or its value and nothing else."""
+    value = secret.current.value
+    if arguments.show_value and not output.json and value is not None:
+        output.raw(value.reveal())
+        return
+    output.answer(_document(secret, value=arguments.show_value), _secret_lines(secret))
+
+
+def named(name: str, secrets: Sequence[Secret], where: str) -> Secret:
+    """Return the secret of that name. Raises SecretNotFound."""
+    return next((secret for secret in secrets if secret.name == name), None) or missing(name, where)
+
+
+def missing(name: str, where: str) -> Secret:
+    """Raise SecretNotFound."""
+    raise SecretNotFound(
+        f"There is no secret '{name}' in {where}.", hint="Names are case-sensitive, and complete."
+    )
+
+
+def _document(secret: Secret, *, value: bool) -> dict[str, Any]:
+    """Return a secret for machines. Free-form metadata can be a secret too, so it goes with the value."""
+    rotation = secret.rotation
+    document: dict[str, Any] = {
+        "name": secret.name,
+        "type": secret.type,
+        "tags": secret.tags,
+        "version": secret.current.number,
+        "versions": [
+            {"number": v.number, "state": v.state, "created_at": v.created_at} for v in secret.versions
+        ],
+        "created_at": secret.created_at,
+        "updated_at": secret.updated_at,
+        "expires_at": secret.expires_at,
+        "rotation": None if rotation is None else {"days": rotation.days, "enabled": rotation.enabled},
+    }
+    if value and secret.current.value is not None:
+        document |= {"metadata": secret.metadata, **encoded(secret.current.value)}
+    return document
+
+
+def encoded(value: SecretBytes) -> dict[str, str]:
+    """Return a value as JSON can hold it."""
+    try:
+        return {"value": value.reveal().decode(), "encoding": "utf-8"}
+    except UnicodeDecodeError:
+        return {"value": base64.b64encode(value.reveal()).decode(), "encoding": "base64"}
+
+
+def _secret_lines(secret: Secret) -> Iterator[str]:
+    """Yield a secret's metadata as lines for people."""
+    yield in_line(secret.name)
+    yield from (f"  {line}" for line in fields(_pairs(secret)))
+
+
+def _pairs(secret: Secret) -> Iterator[tuple[str, object]]:
+    current, rotation = secret.current, secret.rotation
+    yield "type", secret.type
+    yield "tags", ", ".join(f"{key}={value}" for key, value in sorted(secret.tags.items()))
+    yield "version", f"{current.number}, {current.state}"
+    if len(secret.versions) > 1:
+        yield "history", plural(len(secret.versions), "version")
+    yield "created", secret.created_at
+    yield "updated", secret.updated_at
+    yield "expires", secret.expires_at
+    if rotation is not None:
+        yield "rotation", f"every {plural(rotation.days, 'day')}" + ("" if rotation.enabled else " (off)")
+    yield (
+        "value",
+        "there is none in a metadata-only backup" if current.value is None else "(give --show-value)",
+    )

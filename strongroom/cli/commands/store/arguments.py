@@ -1,0 +1,112 @@
+"""What the commands of this room take."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from strongroom.cli.shared import options
+from strongroom.cli.terminal.command import Command
+from strongroom.errors import UsageError
+
+
+def _list_arguments(parser: ArgumentParser) -> None:
+    options.add_selection_arguments(parser)
+    options.add_source_argument(parser)
+    parser.add_argument(
+        "--verify-clean",
+        action="store_true",
+        help="succeed only if there is no secret, and nothing half-made of an earlier recovery",
+    )
+    _add_backup_arguments(parser)
+
+
+def _add_backup_arguments(parser: ArgumentParser) -> None:
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--backup-file", metavar="FILE", type=Path, help="look in this backup, not in the store"
+    )
+    options.add_target_argument(where)
+    options.add_backup_arguments(parser)
+    options.add_opening_arguments(parser)
+    options.add_signer_argument(parser)
+    options.add_legacy_argument(parser)
+
+
+def _get_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the secret")
+    parser.add_argument("--show-value", action="store_true", help="print the value, and nothing else")
+    _add_backup_arguments(parser)
+
+
+def _set_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the secret; one that exists gets a new version")
+    parser.add_argument("--type", metavar="T", help="what it is: password, api_key, certificate, …")
+    parser.add_argument(
+        "--tag", metavar="KEY=VALUE", action="append", default=[], help="repeatable; replaces all tags"
+    )
+    parser.add_argument("--expires", metavar="DATE", help="2027-01-31, or with a time: 2027-01-31T12:00:00Z")
+    parser.add_argument("--rotate-every", metavar="TIME", help="90d, 12w or 1y")
+    parser.add_argument(
+        "--exact", action="store_true", help="keep a line feed at the end of what is piped in"
+    )
+
+
+def _import_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "file", metavar="PATH[:FORMAT]", help="a .env, JSON or JSONL file, or a directory of secret files"
+    )
+    parser.add_argument(
+        "--overwrite-existing", action="store_true", help="add versions on top of what exists"
+    )
+    options.add_selection_arguments(parser)
+
+
+def _delete_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("names", metavar="NAME", nargs="+", help="secrets to remove, with all their versions")
+    parser.add_argument("--force", action="store_true", help="do not ask")
+
+
+def _list_work(arguments: Namespace) -> str:
+    """Choose: a file needs no targets, and the local store neither."""
+    if not _names_backup(arguments):
+        return "verify_clean:verify_clean" if arguments.verify_clean else "in_store:list_secrets"
+    if arguments.source != options.LOCAL or arguments.verify_clean:
+        raise UsageError("A backup is listed, or a source: --source and --verify-clean are for sources.")
+    return "in_file:list_secrets" if arguments.backup_file is not None else "on_targets:list_secrets"
+
+
+def _get_work(arguments: Namespace) -> str:
+    if not _names_backup(arguments):
+        return "in_store:get_secret"
+    return "in_file:get_secret" if arguments.backup_file is not None else "on_targets:get_secret"
+
+
+def _names_backup(arguments: Namespace) -> bool:
+    return arguments.backup_file is not None or arguments.from_target is not None
+
+
+COMMANDS = {
+    "list": Command(
+        _list_arguments,
+        _list_work,
+    ),
+    "get": Command(
+        _get_arguments,
+        _get_work,
+    ),
+    "set": Command(
+        _set_arguments,
+        "write:set_secret",
+        "The value comes from stdin, or from a hidden prompt. Earlier versions are kept.",
+    ),
+    "import": Command(
+        _import_arguments,
+        "write:import_secrets",
+        "All of it is imported, or nothing.",
+    ),
+    "delete": Command(
+        _delete_arguments,
+        "write:delete_secrets",
+    ),
+}

@@ -1,0 +1,63 @@
+"""list and get in a backup file: of any kind, without configuration and without a database."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+from strongroom.cli.commands.store.answers import (
+    answer_names,
+    answer_secret,
+    missing,
+    named,
+    require_value,
+)
+from strongroom.cli.shared import legacy, opening
+from strongroom.cli.shared.backup_argument import kind_of, opened
+from strongroom.cli.terminal import place
+from strongroom.cli.terminal.output import Output
+from strongroom.container.kinds import FileKind
+from strongroom.container.metadata import read_document
+from strongroom.model import Entry, Secret
+
+NOTHING = "The backup holds no such secret."
+
+
+def list_secrets(arguments: Namespace, output: Output) -> None:
+    answer_names(_entries(arguments, output), arguments, output, nothing=NOTHING)
+
+
+def get_secret(arguments: Namespace, output: Output) -> None:
+    secret = _secret(arguments, output)
+    if arguments.show_value:
+        require_value(secret)
+    answer_secret(secret, arguments, output)
+
+
+def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
+    """Yield what is listed: no value is read."""
+    unsealed = _unsealed(arguments, output)
+    if unsealed is not None:
+        yield from (Entry(secret.name, 0, tags=secret.tags) for secret in unsealed)
+        return
+    with opening.backup_to_look(arguments, output, place.find()) as backup, opening.telling_keys():
+        yield from (Entry(row.name, 0, tags=row.tags) for row in backup.rows())
+
+
+def _secret(arguments: Namespace, output: Output) -> Secret:
+    unsealed = _unsealed(arguments, output)
+    if unsealed is not None:
+        return named(arguments.name, unsealed, str(arguments.backup_file))
+    with opening.backup_to_look(arguments, output, place.find()) as backup, opening.telling_keys():
+        secret = backup.find(arguments.name)
+    return secret or missing(arguments.name, f"backup {backup.manifest.backup_id}")
+
+
+def _unsealed(arguments: Namespace, output: Output) -> list[Secret] | None:
+    """Return what a file holds that is no sealed backup: a plain document, or an old file."""
+    file = arguments.backup_file
+    kind = None if file.is_dir() else kind_of(file)
+    if kind is FileKind.METADATA:
+        with opened(file) as reader:
+            return list(read_document(reader))
+    return legacy.secrets_of(file, arguments, output) if kind is FileKind.LEGACY else None

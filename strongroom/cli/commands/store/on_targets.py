@@ -1,0 +1,47 @@
+"""list and get in a backup on targets: the newest that covers what is asked for, or the one that is named."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from strongroom.cli.commands.store.answers import answer_names, answer_secret, missing, require_value
+from strongroom.cli.commands.store.in_file import NOTHING
+from strongroom.cli.shared import backup_selection, open_for_inspection, opening, sources
+from strongroom.cli.terminal import place
+from strongroom.cli.terminal.output import Output
+from strongroom.model import Entry
+from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.failover import Replicated
+
+
+def list_secrets(arguments: Namespace, output: Output) -> None:
+    answer_names(_entries(arguments, output), arguments, output, nothing=NOTHING)
+
+
+def get_secret(arguments: Namespace, output: Output) -> None:
+    asked = backup_selection.asked_of(arguments, values=arguments.show_value, name=arguments.name)
+    with _backup(asked, arguments, output) as backup:
+        secret = backup.find(arguments.name)
+    secret = secret or missing(arguments.name, f"backup {backup.manifest.backup_id}")
+    if arguments.show_value:
+        require_value(secret)
+    answer_secret(secret, arguments, output)
+
+
+def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
+    """Yield what is listed: no value is read."""
+    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    asked = backup_selection.asked_of(arguments, values=False, selection=selection)
+    with _backup(asked, arguments, output) as backup:
+        yield from (Entry(row.name, 0, tags=row.tags) for row in backup.rows())
+
+
+@contextmanager
+def _backup(asked: Asked, arguments: Namespace, output: Output) -> Iterator[Replicated]:
+    with (
+        open_for_inspection.backup_on_targets(arguments, asked, output, place.find()) as backup,
+        opening.telling_keys(),
+    ):
+        yield backup

@@ -1,0 +1,195 @@
+"""The options that several commands share, and what a person may type for each."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError
+from argparse import _ActionsContainer as Arguments
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+LOCAL = "local"
+"""The source that every installation has: its local store."""
+
+
+def add_source_argument(parser: Arguments) -> None:
+    """Let a command name its source."""
+    parser.add_argument(
+        "--source",
+        metavar="SPEC",
+        default=LOCAL,
+        help="'local' (the default), 'files:PATH[:FORMAT]' with FORMAT env, json, jsonl or tree, "
+        "or the name of a configured source",
+    )
+
+
+def add_selection_arguments(parser: Arguments) -> None:
+    """Let a command say which secrets it means."""
+    group = parser.add_argument_group("which secrets")
+    group.add_argument(
+        "--filter-tag",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="only secrets that carry this tag; repeat for several, all of which must fit",
+    )
+    group.add_argument(
+        "--include",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="only names like 'prod/*'; repeatable",
+    )
+    group.add_argument(
+        "--exclude",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="but not names like this; repeatable",
+    )
+
+
+def add_target_argument(parser: Arguments, *, default: str = "") -> None:
+    """Let a command name the targets that it reads from."""
+    words = "a target: its directory, or its configured name; repeatable"
+    parser.add_argument("--from-target", metavar="TARGET", action="append", help=f"{words}{default}")
+
+
+def add_backup_arguments(parser: Arguments, *, partial: bool = False) -> None:
+    """Let a command say which backup it means, where the newest that covers what is asked will not do."""
+    parser.add_argument(
+        "--backup", metavar="ID", help="this backup (default: the newest that covers what is asked for)"
+    )
+    parser.add_argument("--policy", metavar="NAME", help="the newest of this policy")
+    parser.add_argument(
+        "--at", metavar="DATE", type=moment, help="the newest that was made by then, such as 2026-07-20"
+    )
+    if partial:
+        parser.add_argument(
+            "--partial",
+            action="store_true",
+            help="take a backup also if it was made of less than what is asked for",
+        )
+    parser.add_argument(
+        "--use-quarantined",
+        action="store_true",
+        help="take a backup also if it is in quarantine; that goes on record",
+    )
+
+
+def moment(text: str) -> float:
+    """Parse a date, which means its end, or a time; without a zone they are UTC."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(
+            f"'{text}' is no date or time, such as 2026-07-20 or 2026-07-20T18:00"
+        ) from None
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=UTC)
+    if len(text) <= len("2026-07-20"):
+        found += timedelta(days=1) - timedelta(seconds=1)
+    return found.timestamp()
+
+
+def add_restore_source_arguments(
+    parser: ArgumentParser, *, title: str = "what to restore from", required: bool = True
+) -> None:
+    """Let a command say what it restores from, or compares with.
+
+    Args:
+        required: there is always a backup; without a word it is looked for on all configured targets.
+    """
+    group = parser.add_argument_group(title)
+    where = group.add_mutually_exclusive_group()
+    where.add_argument("--backup-file", metavar="FILE", type=Path, help="a single-file backup")
+    add_target_argument(where, default=" (default: all configured)" if required else "")
+    add_backup_arguments(group, partial=True)
+    add_opening_arguments(parser)
+    add_signer_argument(parser)
+    add_legacy_argument(parser)
+
+
+def add_recipient_arguments(parser: Arguments) -> None:
+    """Let a command be told for whom to seal."""
+    group = parser.add_argument_group("who can open it")
+    add_recipient_argument(group)
+    add_passphrase_argument(group)
+
+
+def add_recipient_argument(parser: Arguments) -> None:
+    """Let a command be given recipients."""
+    parser.add_argument(
+        "--recipient",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="configured key, public key (text or file) or key file; repeatable, any one opens",
+    )
+
+
+def add_opening_arguments(parser: Arguments) -> None:
+    """Let a command be told what opens."""
+    group = parser.add_argument_group("what opens it")
+    add_identity_argument(group)
+    add_quorum_arguments(group)
+    add_passphrase_argument(group)
+
+
+def add_identity_argument(parser: Arguments) -> None:
+    """Let a command be given key files and private keys."""
+    parser.add_argument(
+        "--identity",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="key file or private key; repeatable",
+    )
+
+
+def add_further_opening_arguments(parser: ArgumentParser) -> None:
+    """Let a command be told what opens beside the configured keys."""
+    group = parser.add_argument_group("what opens, beside the configured keys")
+    add_identity_argument(group)
+    add_passphrase_argument(group)
+
+
+def add_quorum_arguments(parser: Arguments) -> None:
+    """Let a command be given a quorum's file, and shares."""
+    parser.add_argument(
+        "--quorum",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="a quorum's file, besides the configured ones; its custodians are asked for their shares",
+    )
+    parser.add_argument(
+        "--share",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="a file with one custodian's words, in place of typing them; repeatable",
+    )
+
+
+def add_passphrase_argument(parser: Arguments) -> None:
+    """Let a command take a passphrase: by file, never by word."""
+    parser.add_argument("--passphrase-file", metavar="FILE", type=Path, help="file that holds the passphrase")
+
+
+def add_signer_argument(parser: Arguments) -> None:
+    """Let a command be told whose backups to believe."""
+    parser.add_argument(
+        "--signer",
+        metavar="FINGERPRINT",
+        action="append",
+        default=[],
+        help="trust backups of this installation too (sr1:…, from the recovery kit); repeatable",
+    )
+
+
+def add_legacy_argument(parser: Arguments) -> None:
+    """Let a command be told that an old file is meant."""
+    parser.add_argument("--legacy", action="store_true", help="read an old Fernet file (salt and token)")

@@ -1,0 +1,50 @@
+"""Vaults as sources and targets, made from their settings."""
+
+from __future__ import annotations
+
+from strongroom.config import RaftSource, Settings, VaultSource, VaultTargetSettings
+from strongroom.config.failure_domains import own_mounts
+from strongroom.keys import clusterkeys
+from strongroom.sources import Destination, Source
+from strongroom.sources.raft import RaftSource as RaftReader
+from strongroom.sources.vault import VaultSource as VaultReader
+from strongroom.targets import Target
+from strongroom.targets.vault import VaultTarget
+from strongroom.wiring.adapters import stage
+from strongroom.wiring.vaults import vault
+
+
+def vault_source(name: str, source: VaultSource, settings: Settings) -> Destination:
+    """Return a Vault as a source."""
+    return VaultReader(
+        vault(source.vault, settings),
+        name=name,
+        mounts=source.mounts,
+        exclude_mounts=source.exclude_mounts,
+        leave_out=own_mounts(settings, name),
+        system=source.system,
+    )
+
+
+def raft_source(name: str, source: RaftSource, settings: Settings) -> Source:
+    """Return the snapshots of a Vault as a source."""
+    return RaftReader(
+        vault(source.vault, settings),
+        name=name,
+        spool=stage(settings.stage_path),
+        key=clusterkeys.load_or_create(settings.state_dir / "keys", "work"),
+    )
+
+
+def vault_target(name: str, target: VaultTargetSettings, settings: Settings) -> Target:
+    """Return a path in a Vault as a target."""
+    return VaultTarget(
+        vault(target.vault, settings),
+        name=name,
+        mount=target.mount,
+        prefix=target.prefix,
+        region=target.region,
+        provider=target.provider,
+        chunk_bytes=target.chunk_bytes,
+        transit=target.transit_key,
+    )
