@@ -57,10 +57,8 @@ def test_what_the_kit_says_to_type_says_that_nothing_changed(house: Machine, typ
 def test_a_change_and_a_cut_have_codes_of_their_own(house: Machine, typed: list[str]) -> None:  # noqa: F811
     edit(house, "UPDATE events SET at = at + 1 WHERE id = 1")
     changed = house.run(*typed)
-    assert (
-        changed.failed_with(LedgerChanged),
-        "not to what was printed" in " ".join(changed.err.split()),
-    ) == (True, True)
+    assert changed.failed_with(LedgerChanged)
+    assert "not to what was printed" in " ".join(changed.err.split())
     assert house.run("ledger", "check").failed_with(LedgerChanged)
     house.ok("recovery-kit", "--output", "kit.html", "--force")
     assert "Event 1 had been changed" in house.path("kit.html").read_text()
@@ -95,10 +93,8 @@ def test_a_record_that_was_cut_is_refused_by_what_lies_on_targets(kept: Machine)
     edit(kept, "DELETE FROM events WHERE id > 1")
     for words in (["check", "--targets"], ["publish"]):
         refused = kept.run("ledger", *words)
-        assert (refused.failed_with(LedgerCut), "catalog rebuild" in " ".join(refused.err.split())) == (
-            True,
-            True,
-        )
+        assert refused.failed_with(LedgerCut)
+        assert "catalog rebuild" in " ".join(refused.err.split())
     assert kept.run("ledger", "check").code == 0, "nothing in it tells"
 
 

@@ -74,7 +74,8 @@ def test_after_a_rotation_the_backups_before_and_after_it_are_believed(house: Ma
 def test_what_a_distrusted_key_signed_is_refused_until_it_is_signed_anew(house: Machine) -> None:
     leaked = signers(house)[0]["fingerprint"]
     asked = house.run("signers", "distrust", leaked, "--reason", "laptop lost")
-    assert (asked.failed_with(ConfirmationRequired), len(signers(house))) == (True, 1)
+    assert asked.failed_with(ConfirmationRequired)
+    assert len(signers(house)) == 1
     house.ok("signers", "distrust", leaked, "--reason", "laptop lost", "--force")
 
     refused = house.run(*RESTORE)
@@ -165,15 +166,11 @@ def test_with_the_installation_key_offline_backups_go_on_and_a_lost_role_key_is_
 
     (house.state / "keys/roles/control.key").unlink()
     lost = house.run("backup", "--policy", "all", "--force")
-    assert (lost.failed_with(ConfigError), "signers replace control" in " ".join(lost.err.split())) == (
-        True,
-        True,
-    )
+    assert lost.failed_with(ConfigError)
+    assert "signers replace control" in " ".join(lost.err.split())
     away = house.run("signers", "replace", "control")
-    assert (away.failed_with(ConfigError), "--installation-key FILE" in " ".join(away.err.split())) == (
-        True,
-        True,
-    )
+    assert away.failed_with(ConfigError)
+    assert "--installation-key FILE" in " ".join(away.err.split())
 
     house.ok("signers", "replace", "control", "--installation-key", stick)
     house.ok("backup", "--policy", "all", "--force")
@@ -205,7 +202,8 @@ def test_a_role_keys_fingerprint_pins_nothing_elsewhere(house: Machine, other: M
     where = ("restore", "--from-target", house.state / "targets" / "region-b", "--full-restore", "--dry-run")
     words = (*where, "--identity", house.path("recovery.key"), "--signer")
     refused = other.run(*words, signers(house)[0]["fingerprint"])
-    assert (refused.failed_with(UntrustedSigner), installation(house) in refused.err) == (True, True)
+    assert refused.failed_with(UntrustedSigner)
+    assert installation(house) in refused.err
     other.ok(*words, installation(house))
 
 

@@ -44,7 +44,8 @@ def test_everything_comes_back_and_the_damaged_region_is_named(
     done = both(house, other)
     assert values(other) == MONTHLY
     told = words_of(done)
-    assert (done.failed_with(TargetsUnsound), f"'{other.path('region-a')}': " in told) == (True, True), done
+    assert done.failed_with(TargetsUnsound), done
+    assert f"'{other.path('region-a')}': " in told, done
     assert f"'{other.path('region-b')}': " not in told
     assert "Damaged" in told or "damaged" in told or "repair" in told
 
@@ -60,7 +61,8 @@ def test_a_region_that_was_rolled_back_gives_nothing_older_where_another_has_the
     done = both(house, other)
     assert values(other) == MONTHLY
     assert f"from backup {newest} of policy 'monthly-full'" in words_of(done)
-    assert (done.failed_with(TargetsUnsound), f"'{region}': " in words_of(done)) == (True, True), done
+    assert done.failed_with(TargetsUnsound), done
+    assert f"'{region}': " in words_of(done), done
 
 
 def test_junk_in_a_region_is_named_and_costs_nothing(house: House, other: Machine) -> None:

@@ -77,7 +77,8 @@ def test_a_wrong_pin_is_tried_once_over_commands_until_somebody_logs_in(
     configure(machine, hsm_key(softhsm, name="safe", token="pin-by-command", pin=pin))
 
     first, second = (machine.run("hsm", "list", "safe") for _ in range(2))
-    assert (first.failed_with(PinRefused), second.failed_with(PinRefused)) == (True, True)
+    assert first.failed_with(PinRefused)
+    assert second.failed_with(PinRefused)
     assert "does not take the PIN" in first.err
     assert "is not tried" in second.err
     file_with(pin, PIN)
@@ -105,7 +106,8 @@ def test_diagnose_says_in_words_what_the_token_has_counted_and_burns_one_try(
     file_with(pin, "CANARY-9999")
 
     first, second = (machine.run("diagnose-backup-encryption") for _ in range(2))
-    assert (first.failed_with(PinRefused), second.failed_with(PinRefused)) == (True, True)
+    assert first.failed_with(PinRefused)
+    assert second.failed_with(PinRefused)
     for done, words in ((first, "does not take the PIN"), (second, "is not tried")):
         said = " ".join((done.out + done.err).split())
         assert words in said
