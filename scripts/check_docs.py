@@ -17,7 +17,7 @@ MARKER = re.compile(r"\s*(?:[-*+]|\d+\.)\s+|\s*>\s*")
 LEAD = re.compile(r"\*\*[^*]+\.\*\*\s+")
 CODE = re.compile(r"`[^`]*`")
 MADE = "<!-- Made from the code"
-PROSE = ("docs/", "README.md", "CONTRIBUTING.md")
+PROSE = ("docs/", "ops/", "README.md", "CONTRIBUTING.md")
 """What is written one sentence a line, so that a change of one sentence is a change of one line."""
 TARGET = re.compile(r"^([a-z]+):", re.MULTILINE)
 

@@ -38,6 +38,8 @@ def keeper() -> None:
     print(f"for want of {keeper}")
 class Key:
     """A keeper's key."""
+KEYS = 1
+"""The keys at hand."""
 '''
     assert sorted(phrases(list(check_words.in_source(source)))) == [(5, "for want of"), (7, "keeper")]
 
