@@ -52,8 +52,6 @@ def step_task(kind: StepKind) -> str:
     return f"strongroom.step.{kind.value}"
 
 
-STEP_TASKS: Final = frozenset(step_task(kind) for kind in StepKind)
-
 QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
     StepKind.PLAN: CONTROL,
     StepKind.CAPTURE: SEAL,

@@ -31,11 +31,6 @@ _INFO = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00"
 _KEY, _NONCE = 32, 12
 
 
-def sealed_length(length: int) -> int:
-    """Return the length of the message for a plaintext of ``length`` bytes."""
-    return PREFIX + length + (length // CHUNK + 1) * TAG
-
-
 def plain_length(length: int) -> int:
     """Return the plaintext's length for a message of ``length`` bytes.
 

@@ -59,11 +59,6 @@ class SignedEnvelope(Struct, frozen=True):
     certificate: Certificate
 
 
-def parse_detached(data: bytes, *, trusted: frozenset[str] | None) -> WrappingKeyRecord:
-    """Parse a detached envelope strictly and check its signature."""
-    return open_detached(data, trusted=trusted).record
-
-
 def open_detached(data: bytes, *, trusted: frozenset[str] | None) -> SignedEnvelope:
     """Parse a detached envelope strictly, check its signature, and return the signer's certificate too."""
     parsed = document.parse(DETACHED, data, trusted=trusted)

@@ -166,12 +166,6 @@ def read_document(reader: RangeReader) -> Iterator[Secret]:
         yield _to_secret(row)
 
 
-def read_about(reader: RangeReader) -> DocumentAbout:
-    """Return which backup a document belongs to, after the same checks."""
-    _check_frame(reader)
-    return _Lines(reader).about
-
-
 def _check_frame(reader: RangeReader) -> bytes:
     """Check beginning, ending and digest; return the SHA-256 of the whole file."""
     head = reader.read(0, 64)

@@ -152,11 +152,6 @@ class AllOfIdentity(KeyHolder):
         return None
 
 
-def with_all_of(identities: Sequence[Identity]) -> list[Identity]:
-    """Return the identities, and after them all together, for stanzas that need several."""
-    return [*identities, AllOfIdentity(identities)] if identities else []
-
-
 def inner(stanza: Stanza) -> Legs:
     """Return the stanzas in an all-of stanza, leg by leg. Raises Malformed."""
     keywrap.require_args(stanza, _ARGS)

@@ -15,17 +15,14 @@ from enum import StrEnum
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
-    ECDH,
     SECP256R1,
     SECP384R1,
-    EllipticCurvePrivateKey,
     EllipticCurvePublicKey,
 )
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
-    load_pem_private_key,
     load_pem_public_key,
 )
 from msgspec import Struct
@@ -244,46 +241,6 @@ def on_curve(curve: Curve, raw: bytes) -> EllipticCurvePublicKey | None:
         return EllipticCurvePublicKey.from_encoded_point(_CURVES[curve](), raw)
     except ValueError:
         return None
-
-
-class EcIdentity(KeyHolder):
-    """Opens with the private key in software: break-glass, for a key pair that was *imported*
-    into the HSM and whose PEM lies in a safe. A key that the HSM made has no such copy.
-    """
-
-    __slots__ = ("_private", "public", "version")
-
-    def __init__(self, private: EllipticCurvePrivateKey, *, version: int) -> None:
-        self._private = private
-        self.public = EcPublicKey.of(private.public_key())
-        self.version = version
-
-    @classmethod
-    def from_pem(cls, pem: bytes, *, version: int) -> EcIdentity:
-        """Read an unencrypted PEM private key. Raises ConfigError."""
-        try:
-            private = load_pem_private_key(pem, None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise ConfigError("that is not an unencrypted PEM private key") from None
-        if not isinstance(private, EllipticCurvePrivateKey):
-            raise ConfigError("the private key is not one of an elliptic curve")
-        return cls(private, version=version)
-
-    def describe(self) -> str:
-        return f"the private key {self.public.id.hex()[:16]} in software, v{self.version}"
-
-    def recipient(self) -> EcRecipient:
-        """Return the sealing side."""
-        return EcRecipient(self.public, key=self.public.id.hex()[:16], version=self.version)
-
-    def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
-        """Return the key, or ``None`` if the stanza is for another key or version."""
-        return open_stanza(
-            stanza, public=self.public, version=self.version, context=context, agree=self._agree
-        )
-
-    def _agree(self, point: bytes) -> bytes:
-        return self._private.exchange(ECDH(), EcPublicKey(self.public.curve, point).handle())
 
 
 _AGAIN = "Copy it again, whole, from where the key pair was made."

@@ -24,7 +24,6 @@ LEAST, MOST = 100_000, 10_000_000
 SALT = 32
 LABEL = b"strongroom/v1/wrap/passphrase/"
 # NIST SP 800-63B-4 3.1.1: what a password must have where nothing else protects.
-ADVISED_LENGTH = 15
 _ARGS = frozenset({"iterations", "kdf_salt", "salt", "wrapped"})
 _KEPT = 64
 
@@ -37,11 +36,6 @@ def fingerprint(label: str) -> str:
 def describe(label: str) -> str:
     """Say in words who can open."""
     return f"anyone who knows the passphrase `{label}`" if label else "anyone who knows the passphrase"
-
-
-def is_short(passphrase: str) -> bool:
-    """Whether a person should be warned: what has fewer than 15 characters can be guessed."""
-    return len(unicodedata.normalize("NFC", passphrase)) < ADVISED_LENGTH
 
 
 def pbkdf2(password: bytes, salt: bytes, iterations: int, size: int = KEY_SIZE) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from strongroom.state import claims, outcomes, recovery, runs
 from strongroom.state.backup_catalog import BackupCatalog
@@ -21,9 +21,7 @@ from strongroom.state.records import Claim, Run, Spec, Step, StepKind, StepState
 from strongroom.state.recovery import Exhausted, Patience
 from strongroom.state.run_queries import RunQueries
 
-__all__ = ["LEASE_SECONDS", "Decide", "DecideAgain", "Exhausted", "Patience", "RunStore"]
-
-LEASE_SECONDS: Final = Patience().lease
+__all__ = ["Decide", "DecideAgain", "Exhausted", "Patience", "RunStore"]
 
 
 class RunStore(RunQueries, EventLog, BackupCatalog):

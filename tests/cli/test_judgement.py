@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.errors import UntrustedSigner, WrongKey
 from strongroom.container.manifest import parse_manifest
 from strongroom.errors import UsageError
@@ -110,18 +110,18 @@ def damage(objects: dict[str, bytes], file: Rotated) -> None:
 
 
 def sign_by_a_stranger(objects: dict[str, bytes], file: Rotated) -> None:
-    record = parse_detached(objects[file.second], trusted=None)
+    record = open_detached(objects[file.second], trusted=None).record
     objects[file.second] = write_detached(record, certified("recover"))
 
 
 def sign_by_another_role(objects: dict[str, bytes], file: Rotated) -> None:
-    record = parse_detached(objects[file.second], trusted=None)
+    record = open_detached(objects[file.second], trusted=None).record
     control = roles.load_role(file.machine.state / "keys" / "roles", "control")
     objects[file.second] = write_detached(record, control)
 
 
 def add_a_strangers_third(objects: dict[str, bytes], file: Rotated) -> None:
-    record = replace(parse_detached(objects[file.second], trusted=None), generation=3)
+    record = replace(open_detached(objects[file.second], trusted=None).record, generation=3)
     objects[envelope_name(file.key, 3)] = write_detached(record, certified("recover"))
 
 

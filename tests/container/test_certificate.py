@@ -8,7 +8,7 @@ import pytest
 from strongroom.container import document
 from strongroom.container.certificate import CertifiedSigner, parse_certificate, require_signer
 from strongroom.container.document import Kind
-from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.errors import Tampered, UntrustedSigner
 from strongroom.container.manifest import open_manifest, sign_manifest
 from strongroom.container.ranges import BytesReader
@@ -39,7 +39,7 @@ def test_one_fingerprint_opens_what_every_role_key_of_an_installation_signed() -
             == signer.certificate
         )
     record = WrappingKey.create([KEY]).rewrap([KEY]).record
-    assert parse_detached(write_detached(record, RECOVER), trusted=TRUSTED) == record
+    assert open_detached(write_detached(record, RECOVER), trusted=TRUSTED).record == record
     data, _ = sealed([secret("a")])
     assert Container.open(BytesReader(data), [KEY], trusted=TRUSTED).signer == INSTALLATION.fingerprint
 
@@ -55,7 +55,7 @@ def test_a_role_signs_its_own_kinds_of_document_alone_whether_pinned_or_not() ->
         with pytest.raises(UntrustedSigner, match="role 'seal'"):
             open_manifest(sign_manifest(manifest(), SIGNER), trusted=trusted)
         with pytest.raises(UntrustedSigner, match="role 'control'"):
-            parse_detached(write_detached(record, CONTROL), trusted=trusted)
+            open_detached(write_detached(record, CONTROL), trusted=trusted)
         data, _ = sealed([secret("a")], signer=CONTROL)
         with pytest.raises(UntrustedSigner, match="role 'control'"):
             Container.open(BytesReader(data), [KEY], trusted=trusted)

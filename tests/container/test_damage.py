@@ -10,7 +10,7 @@ import pytest
 from strongroom.container.bundle import HEAD, check_objects, read_index
 from strongroom.container.bundle import TRAILER as BUNDLE_TRAILER
 from strongroom.container.check import scrub
-from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.head import LedgerHead, parse_head, sign_head
 from strongroom.container.layout import HEADER, TRAILER
 from strongroom.container.manifest import parse_manifest, sign_manifest
@@ -151,13 +151,13 @@ def test_every_cut_of_a_manifest_is_called_truncated() -> None:
 @every_byte
 def test_every_changed_byte_of_a_detached_envelope_is_refused_for_what_it_is(changes: Changes) -> None:
     def read(data: bytes) -> None:
-        parse_detached(data, trusted=TRUSTED)
+        open_detached(data, trusted=TRUSTED)
 
     assert surprises_of_changes(read, changes(ENVELOPE), verdict_of_document) == []
 
 
 def test_every_cut_of_a_detached_envelope_is_called_truncated() -> None:
-    assert surprises_of_cuts(lambda data: parse_detached(data, trusted=TRUSTED), ENVELOPE) == []
+    assert surprises_of_cuts(lambda data: open_detached(data, trusted=TRUSTED).record, ENVELOPE) == []
 
 
 @every_byte

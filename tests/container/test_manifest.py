@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.errors import Malformed, NotABackup, Tampered, UntrustedSigner
 from strongroom.container.manifest import open_manifest, parse_manifest, sign_manifest
 from strongroom.container.receipt import Receipt, sign_receipt, verify_receipt
@@ -66,7 +66,7 @@ def test_one_kind_of_document_does_not_pass_for_another() -> None:
     with pytest.raises(NotABackup):
         parse_manifest(envelope, trusted=None)
     with pytest.raises(NotABackup):
-        parse_detached(sign_manifest(manifest(), CONTROL), trusted=None)
+        open_detached(sign_manifest(manifest(), CONTROL), trusted=None)
     renamed = envelope.replace(b"strongroom-envelope", b"strongroom-manifest")
     with pytest.raises(Tampered):
         parse_manifest(renamed, trusted=None)

@@ -11,7 +11,7 @@ from strongroom.container.envelope import write_detached
 from strongroom.container.errors import Malformed
 from strongroom.container.kinds import HEAD, FileKind, sniff
 from strongroom.container.manifest import sign_manifest
-from strongroom.container.metadata import check_document, read_about, read_document, write_document
+from strongroom.container.metadata import check_document, read_document, write_document
 from strongroom.container.ranges import BytesReader
 from strongroom.container.wrapping import WrappingKey
 from strongroom.model import Rotation, Secret, SecretBytes, Version, VersionState
@@ -74,7 +74,7 @@ def test_what_was_written_is_read_back_and_counted(count: int) -> None:
     written = check_document(BytesReader(data))
     assert (written.secrets, written.versions, written.size) == (count, count, len(data))
     assert [s.name for s in read_document(BytesReader(data))] == [s.name for s in secrets]
-    assert read_about(BytesReader(data)) == DOCUMENT_ABOUT
+    assert written.about == DOCUMENT_ABOUT
     assert all(s.current.value is None for s in read_document(BytesReader(data)))
 
 

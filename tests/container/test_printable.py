@@ -33,4 +33,4 @@ def _answers(text: str) -> set[bool]:
         third = True
     except RefusedError:
         third = False
-    return {printable(text, 9), bool(recover.printable(text, 9)), third}
+    return {printable(text, 9), bool(recover.matching(recover.PRINTABLE + "{0,9}")(text)), third}

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_priva
 from strongroom.container import canonical
 from strongroom.container.bundle import check_objects, read_index
 from strongroom.container.document import parse
-from strongroom.container.envelope import DETACHED, parse_detached
+from strongroom.container.envelope import DETACHED, open_detached
 from strongroom.container.head import HEAD, parse_head
 from strongroom.container.legacy import open_legacy
 from strongroom.container.manifest import MANIFEST, parse_manifest
@@ -21,13 +21,13 @@ from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.stanza import Identity
 from strongroom.errors import StrongroomError
-from strongroom.keys.allof import with_all_of
-from strongroom.keys.ec import EcIdentity
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.keys.quorum.gathering import open_together
 from strongroom.keys.quorum.record import decode as decode_quorum
+from tests.keys.software import EcIdentity
+from tests.keys.together import with_all_of
 from tests.vectors.generate import vectors
 from tests.vectors.vector import Vector, stored
 from tests.vectors.vector import parse as parse_vector
@@ -67,7 +67,7 @@ def trusted(vector: Vector) -> frozenset[str] | None:
 
 def read_container(vector: Vector) -> Content:
     field = vector.one("newer")
-    newer = parse_detached(base64.b64decode(field), trusted=trusted(vector)) if field else None
+    newer = open_detached(base64.b64decode(field), trusted=trusted(vector)).record if field else None
     opened = Container.open(
         BytesReader(vector.body), identities(vector), newer=newer, trusted=trusted(vector)
     )
@@ -92,7 +92,7 @@ def read_head(vector: Vector) -> Content:
 
 
 def read_envelope(vector: Vector) -> Content:
-    parse_detached(vector.body, trusted=trusted(vector))
+    open_detached(vector.body, trusted=trusted(vector))
     return Content([parse(DETACHED, vector.body, trusted=trusted(vector)).body])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.errors import Malformed, Stale, Tampered, UntrustedSigner, WrongKey
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
@@ -128,7 +128,7 @@ def test_sealing_for_nobody_or_for_too_many_is_refused() -> None:
 def test_after_rotation_only_the_new_recipient_opens_and_no_byte_of_the_container_changed() -> None:
     key = WrappingKey.create([KEY])
     data, _ = sealed([secret("a")], wrapping_key=key)
-    newer = parse_detached(write_detached(key.rewrap([OTHER]).record, RECOVER), trusted=TRUSTED)
+    newer = open_detached(write_detached(key.rewrap([OTHER]).record, RECOVER), trusted=TRUSTED).record
     reader = BytesReader(data)
     assert Container.open(reader, [OTHER], newer=newer, trusted=TRUSTED).find("a") == secret("a")
     with pytest.raises(WrongKey):
@@ -155,12 +155,12 @@ def test_an_older_envelope_does_not_pass_for_a_newer_one() -> None:
 def test_a_detached_envelope_of_an_unknown_signer_is_refused() -> None:
     data = write_detached(WrappingKey.create([KEY]).record, RECOVER)
     with pytest.raises(UntrustedSigner):
-        parse_detached(data, trusted=frozenset())
+        open_detached(data, trusted=frozenset())
 
 
 def test_a_detached_envelope_is_encoded_identically_when_read_and_written_again() -> None:
     record = WrappingKey.create([KEY, OTHER]).record
     data = write_detached(record, RECOVER)
-    again: WrappingKeyRecord = parse_detached(data, trusted=None)
+    again: WrappingKeyRecord = open_detached(data, trusted=None).record
     assert again == record
     assert write_detached(again, RECOVER) == data

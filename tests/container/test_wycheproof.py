@@ -66,7 +66,7 @@ def test_cobblestone_seals_every_valid_message_to_the_same_bytes() -> None:
         plain = cobblestone.open_(key, sealed, context=context)
         again = cobblestone.seal(key, plain, context=context, _salt=sealed[: cobblestone.SALT])
         assert again == sealed, case["tcId"]
-        assert cobblestone.sealed_length(len(plain)) == len(sealed)
+        assert cobblestone.plain_length(len(sealed)) == len(plain)
 
 
 def test_aes_gcm_does_what_wycheproof_expects() -> None:

@@ -16,12 +16,13 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     derive_private_key,
     generate_private_key,
 )
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import hpkeopen
-from strongroom.keys.ec import Curve, EcIdentity, EcPublicKey, EcRecipient, open_stanza
+from strongroom.keys.ec import Curve, EcPublicKey, EcRecipient, open_stanza
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, with_arg
+from tests.keys.software import EcIdentity
 
 FOLDER = Path(__file__).with_name("vectors")
 NIST = json.loads((FOLDER / "hpke_nist.json").read_text(encoding="ascii"))
@@ -170,8 +171,3 @@ def test_a_key_of_another_curve_or_kind_is_refused() -> None:
         EcPublicKey.parse(pem)
     with pytest.raises(ConfigError, match="not the public half of an HSM's key"):
         EcPublicKey.parse("srpub1:x25519:AAAA")
-    with pytest.raises(ConfigError, match="not an unencrypted PEM"):
-        EcIdentity.from_pem(b"CANARY", version=1)
-    private = other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with pytest.raises(ConfigError, match="neither P-256 nor P-384"):
-        EcIdentity.from_pem(private, version=1)

@@ -19,7 +19,7 @@ from strongroom.container.stanza import Identity, Stanza
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
-from strongroom.keys.ec import EcIdentity, EcPublicKey
+from strongroom.keys.ec import EcPublicKey
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.keypair import PublicKey
@@ -29,6 +29,7 @@ from strongroom.keys.quorum import record
 from strongroom.keys.quorum.gathering import open_together
 from strongroom.keys.quorum.shares import parse
 from tests.keys.quorum.made import made
+from tests.keys.software import EcIdentity
 
 SEED = bytes(range(32))
 QUORUM, PAPERS = made()
@@ -130,7 +131,6 @@ READERS: dict[str, tuple[bytes, Change, Callable[[bytes], object]]] = {
         lambda d: EcPublicKey.parse(d.decode("latin-1")),
     ),
     "HSM's public key in PEM": (PEM, changed, lambda data: EcPublicKey.parse(data.decode("latin-1"))),
-    "private key in PEM": (PEM, changed, lambda data: EcIdentity.from_pem(data, version=1)),
 }
 
 

@@ -12,7 +12,7 @@ from strongroom.container.errors import Malformed
 from strongroom.container.stanza import Stanza
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import passphrase
-from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient, is_short
+from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome, shown, with_arg
 
 CANARY = "CANARY-passphrase é"
@@ -164,14 +164,6 @@ def test_a_passphrase_that_is_no_valid_text_is_refused_without_being_quoted() ->
 
     assert caught.value.__context__ is None
     assert "CANARY" not in str(caught.value) + caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("words", "short"),
-    [("x" * 14, True), ("x" * 15, False), ("e\u0301" * 14, True), ("é" * 15, False), ("", True)],
-)
-def test_under_fifteen_characters_is_short(words: str, short: bool) -> None:
-    assert is_short(words) is short
 
 
 def test_a_short_passphrase_is_the_callers_to_warn_of_and_works() -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.errors import Tampered
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest, receipt_of, sign_manifest
 from strongroom.container.receipt import sign_receipt
@@ -56,7 +56,7 @@ def test_a_verification_and_a_restore_that_met_a_strangers_envelope_are_degraded
     assert finish(submit_rotation(services, policy=POLICY), services).state is RunState.DONE
     (key,) = wrapping_keys(at.manifest(backup))
     eu, name = at.world.targets["eu"], envelope_name(key, 3)
-    record = parse_detached(b"".join(eu.read(envelope_name(key, 2))), trusted=at.trusted)
+    record = open_detached(b"".join(eu.read(envelope_name(key, 2))), trusted=at.trusted).record
     third = msgspec.structs.replace(record, generation=3)
     put(eu, name, write_detached(third, certified("recover")))
 

@@ -15,11 +15,11 @@ from strongroom.container.errors import FormatError
 from strongroom.container.metadata import read_document
 from strongroom.container.ranges import BytesReader
 from strongroom.container.rows import encode_secrets
-from strongroom.keys.allof import with_all_of
-from strongroom.keys.ec import EcIdentity
 from strongroom.model import Secret
 from strongroom.operations.archive.open import open_backup
 from strongroom.targets.single_file import BundleReader
+from tests.keys.software import EcIdentity
+from tests.keys.together import with_all_of
 from tests.reader import reader
 from tests.reader.backups import KEYS, Made, Maker
 from tests.recover.families import family

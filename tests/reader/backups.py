@@ -24,11 +24,11 @@ from strongroom.container.rows import bare
 from strongroom.container.stanza import Identity, Recipient
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.allof import AllOfRecipient
-from strongroom.keys.ec import EcIdentity
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
 from strongroom.operations.layout import container_entry, container_name, sealed_receipt
+from tests.keys.software import EcIdentity
 from tests.vectors import good
 from tests.vectors import material as m
 from tests.vectors.spelling import metadata_text

@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from strongroom.container.stanza import Recipient
 from strongroom.keys.allof import AllOfRecipient
-from strongroom.keys.ec import EcIdentity
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.quorum import QuorumRecipient
@@ -21,6 +20,7 @@ from strongroom.keys.quorum.shares import split
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.system import private_file
 from tests.keys.quorum.made import made
+from tests.keys.software import EcIdentity
 from tests.operations.world import made_up, make_world
 from tests.recover.test_recover import recover, recover_extra, run
 from tests.vectors.vector import parse, stored
@@ -102,10 +102,11 @@ def test_three_shares_open_a_backup_for_the_quorum(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("some", list(combinations(("shares", "key", "pem"), 2)), ids="-".join)
 def test_all_of_opens_with_a_key_of_every_leg(tmp_path: Path, some: tuple[str, ...]) -> None:
-    pem = generate_private_key(SECP384R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    private = generate_private_key(SECP384R1())
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (tmp_path / "pem").write_bytes(pem)
     key = KeyFileIdentity(bytes(range(32)))
-    hsm = EcIdentity.from_pem(pem, version=2)
+    hsm = EcIdentity(private, version=2)
     path = sealed(
         tmp_path,
         AllOfRecipient([[QuorumRecipient(QUORUM)], [hsm.recipient(), key.recipient()]], label="both"),

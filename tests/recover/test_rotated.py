@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.envelope import parse_detached, write_detached
+from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.signing import Signers
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.hpke import HpkeIdentity
@@ -117,7 +117,7 @@ def test_an_envelope_that_another_role_signed_is_left_aside(file: File) -> None:
     key = file.wrapping_key()
 
     def sign_as_control(objects: dict[str, bytes]) -> None:
-        record = parse_detached(objects[envelope_name(key, 2)], trusted=None)
+        record = open_detached(objects[envelope_name(key, 2)], trusted=None).record
         objects[envelope_name(key, 2)] = write_detached(record, file.world.signers["control"])
 
     rewritten(file, sign_as_control)

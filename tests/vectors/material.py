@@ -25,13 +25,14 @@ from strongroom.container.stanza import Recipient
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Sealed, write_container
 from strongroom.keys.ec import SUITES as EC_SUITES
-from strongroom.keys.ec import EcIdentity, EcRecipient
+from strongroom.keys.ec import EcRecipient
 from strongroom.keys.hpke import SUITES, HpkeIdentity, HpkeRecipient, Kem
 from strongroom.keys.keyfile import KeyFileRecipient
 from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.keys.quorum import QuorumRecipient
 from strongroom.keys.quorum.record import decode as decode_quorum
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
+from tests.keys.software import EcIdentity
 
 RECORDED = Path(__file__).with_name("hpke_recorded.json")
 CREATED = "2026-11-25T02:45:01Z"

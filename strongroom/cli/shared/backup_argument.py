@@ -108,12 +108,6 @@ def configured(path: Path, place: Place) -> Target | None:
     return None if found is None else target_of(found, place)
 
 
-@contextmanager
-def objects_of(target: str, place: Place) -> Iterator[Objects]:
-    """Open a target for reading: a directory, or one that the configuration names."""
-    yield target_of(target, place)
-
-
 def target_of(word: str, place: Place) -> Target:
     """Return the target that a person means: a configured name, or a directory.
 

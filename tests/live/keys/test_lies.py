@@ -14,7 +14,6 @@ from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKey, unlock
 from strongroom.errors import KeyServiceError
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
-from strongroom.keys.ec import EcIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.kms import KmsIdentity
 from strongroom.keys.kms.service import Kms, KmsOptions
@@ -25,6 +24,7 @@ from strongroom.keys.transit import TransitIdentity, TransitKey, TransitRecipien
 from strongroom.vault.client import Vault
 from strongroom.vault.connection import Connection
 from strongroom.vault.login import TokenFile
+from tests.keys.software import EcIdentity
 from tests.live.proxy import Answer, FaultyProxy, method
 from tests.live.softhsm import file_with
 

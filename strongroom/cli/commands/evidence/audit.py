@@ -122,6 +122,3 @@ def _check(file: Path, output: Output) -> None:
     check(built.store, number=last.id, sha256=last.sha256)
     words = f"It is signed, and up to its last event, {last.id}, of {last.at}, the record is what it was."
     output.answer({"signed": True, "last": to_builtins(last)}, [words])
-
-
-_ASK = "Do not go by this copy: ask for the one that was written."
