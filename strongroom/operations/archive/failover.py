@@ -16,6 +16,7 @@ from strongroom.errors import StrongroomError, TargetError
 from strongroom.keys import Identity
 from strongroom.model import Secret
 from strongroom.operations.archive.envelopes import Aside
+from strongroom.operations.archive.first_answer import most_telling
 from strongroom.operations.archive.newest_envelope import Elsewhere
 from strongroom.operations.archive.open import Backup, Listed
 from strongroom.operations.archive.select_backup import Choice
@@ -106,7 +107,7 @@ class Replicated:
                     given += 1
                     yield one
             except WrongKey as error:
-                failures.insert(0, error)  # that no key opens it says more than that a place is damaged
+                failures.append(error)
             except _ELSEWHERE as error:
                 failures.append(error)
                 damaged = self.manifest.backup_id if isinstance(error, DAMAGE) else ""
@@ -114,7 +115,7 @@ class Replicated:
                 self._set_back(name)
             else:
                 return
-        raise failures[0]
+        raise most_telling(failures)
 
     def _set_back(self, name: str) -> None:
         """Ask a place that failed last from now on."""

@@ -20,6 +20,7 @@ from strongroom.container.errors import FormatError, MissingPiece, UntrustedSign
 from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked, lacks, limits_of
+from strongroom.operations.archive.first_answer import most_telling
 from strongroom.operations.archive.open import nothing_there, readable_container, require_size
 from strongroom.operations.archive.quarantine_marks import MarksThere, Recorded, newest_mark, why_aside
 from strongroom.operations.errors import BackupQuarantined, NotCovered
@@ -266,17 +267,15 @@ class Chooser:
     def _read(self, backup: str) -> _Read:
         """Read a backup's manifest from the first place that has it as somebody believed signed it."""
         stranger: SignedManifest | None = None
-        refusal: StrongroomError | None = None
+        failures: list[StrongroomError] = []
         for shelf in [one for one in self._shelves.values() if backup in one]:
             try:
                 return _Read(backup, shelf.read(backup, trusted=self._trusted), None, None)
-            except UntrustedSigner as error:
-                refusal = refusal or error
-                if stranger is None and (stranger := _strangers(shelf, backup)) is not None:
-                    refusal = error
             except StrongroomError as error:
-                refusal = refusal or error
-        return _Read(backup, None, stranger, refusal)
+                failures.append(error)
+                if isinstance(error, UntrustedSigner):
+                    stranger = stranger or _strangers(shelf, backup)
+        return _Read(backup, None, stranger, most_telling(failures) if failures else None)
 
     def _judged(self, read: _Read, asked: Asked) -> Choice | None:
         """Return what is to be taken, or note why it is not."""

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import ContainerEntry
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.errors import StrongroomError
 from strongroom.operations import policy_pins
 from strongroom.operations.archive.envelopes import by_wrapping_key
+from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.open import carried_record
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
@@ -26,7 +25,7 @@ def left_out(run: Run, containers: Iterable[ContainerEntry], services: Services)
 
     Raises:
         RecordRefused: one was sealed for somebody whom the run does not name: a row hides a reader.
-        StrongroomError: no target gave the envelope of some container; what the first of them said.
+        StrongroomError: no target gave the envelope of some container.
     """
     if not run.spec.sealed:
         return []
@@ -35,14 +34,11 @@ def left_out(run: Run, containers: Iterable[ContainerEntry], services: Services)
 
 
 def _record(run: Run, entry: ContainerEntry, services: Services) -> WrappingKeyRecord:
-    failures: list[StrongroomError] = []
-    for pin in run.spec.targets:
-        try:
-            return carried_record(policy_pins.check_target(run, pin.name, services), run.id, entry)
-        except StrongroomError as error:
-            failures.append(error)
-    passing = next((error for error in failures if error.transient), None)
-    raise passing or (failures[0] if failures else MissingPiece(f"no target holds a container of {run.id}"))
+    return first_answer(
+        run.spec.targets,
+        lambda pin: carried_record(policy_pins.check_target(run, pin.name, services), run.id, entry),
+        of=f"a container of {run.id}",
+    )
 
 
 def _lacking(record: WrappingKeyRecord, wanted: Sequence[RecipientPin]) -> list[str]:

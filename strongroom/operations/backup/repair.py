@@ -14,6 +14,7 @@ from strongroom.errors import StrongroomError
 from strongroom.model import prepare
 from strongroom.operations import policy_pins, recorded_errors
 from strongroom.operations.archive.envelopes import wrapping_keys
+from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.locks import left_unlocked, lock_replicas
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.archive.write_envelope import bring_up
@@ -142,20 +143,20 @@ def repair(run: Run, step: Step, services: Services) -> Repaired:
     """
     target = policy_pins.check_target(run, step.target, services)
     target.stat(manifest_name(run.spec.backup))  # one that is away costs no reading of the others
-    refusals: list[StrongroomError] = []
-    for other in _other_targets(run, step.target, services):
-        try:
-            ref = recorded_manifest(run, other, services).containers[step.piece]
-            name = container_name(run.spec.backup, ref.sha256)
-            whole = whole_copy(other, name, sha256=bytes.fromhex(ref.sha256), most=ref.size)
-        except StrongroomError as error:
-            refusals.append(error)
-            continue
-        if whole is not None:
-            place(target, name, partial(other.read, whole), size=ref.size, sha256=ref.sha256)
-            return Repaired(source=other.name)
-    passing = next((error for error in refusals if error.transient), None)
-    raise passing or MissingPiece(f"no target has container {step.piece} of {run.spec.backup} whole")
+
+    def find(other: Target) -> tuple[Target, str, ContainerEntry]:
+        entry = recorded_manifest(run, other, services).containers[step.piece]
+        name = container_name(run.spec.backup, entry.sha256)
+        whole = whole_copy(other, name, sha256=bytes.fromhex(entry.sha256), most=entry.size)
+        if whole is None:
+            raise MissingPiece(f"no target has container {step.piece} of {run.spec.backup} whole")
+        return other, whole, entry
+
+    others = _other_targets(run, step.target, services)
+    other, whole, entry = first_answer(others, find, of=f"container {step.piece} of {run.spec.backup}")
+    name = container_name(run.spec.backup, entry.sha256)
+    place(target, name, partial(other.read, whole), size=entry.size, sha256=entry.sha256)
+    return Repaired(source=other.name)
 
 
 def publish(run: Run, step: Step, services: Services) -> Published:

@@ -14,11 +14,11 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.errors import MissingPiece
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import COMMAND
 from strongroom.operations.archive.file_backups import SUPERSEDED
+from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.archive.quarantine import Unmarked, quarantine
 from strongroom.operations.errors import KeyStillNeeded, NothingSelected
@@ -255,13 +255,11 @@ def _names(services: Services, one: Affected) -> list[str]:
     if one.file:
         with BundleReader(one.file) as file:
             return _names_in(services, file, one.backup)
-    failures: list[StrongroomError] = []
-    for replica in services.store.replicas(one.backup):
-        try:
-            return _names_in(services, services.target(replica.target), one.backup)
-        except StrongroomError as error:
-            failures.append(error)
-    raise failures[0] if failures else MissingPiece(f"no target has backup {one.backup}")
+    return first_answer(
+        services.store.replicas(one.backup),
+        lambda replica: _names_in(services, services.target(replica.target), one.backup),
+        of=f"backup {one.backup}",
+    )
 
 
 def _names_in(services: Services, objects: Objects, backup: str) -> list[str]:

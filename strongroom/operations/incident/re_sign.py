@@ -25,12 +25,13 @@ from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.archive.envelopes import envelope_name, find_all, find_newest, wrapping_keys
 from strongroom.operations.archive.file_backups import away, in_a_file, lying, said_gone
+from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.locks import lock_backup, lock_until
 from strongroom.operations.archive.read_back import Keys, read_back
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.single_file import copy
 from strongroom.operations.services import Services
-from strongroom.state.records import CatalogEntry
+from strongroom.state.records import CatalogEntry, Replica
 from strongroom.targets import Target
 from strongroom.targets.repaired import Objects, put_beside, sound_copy
 from strongroom.targets.single_file import BundleReader, BundleWriter
@@ -231,21 +232,17 @@ def _note(services: Services, entry: CatalogEntry, content: bytes, missed: Mappi
 def _recorded(services: Services, entry: CatalogEntry) -> tuple[Target, SignedManifest, bytes]:
     """Return who gave the manifest that was recorded, of whoever ever signed here; it, and its bytes."""
     ever = ever_trusted(services.signer_fingerprints)
-    failures: list[StrongroomError] = []
 
     def parsed(content: bytes) -> tuple[SignedManifest, bytes]:
         if hashlib.sha256(content).hexdigest() != entry.manifest_sha256:
             raise MissingPiece(f"no target gives the manifest of {entry.backup} that was recorded")
         return open_manifest(content, trusted=ever), content
 
-    for replica in services.store.replicas(entry.backup):
-        try:
-            target = services.target(replica.target)
-            return target, *sound_copy(target, manifest_name(entry.backup), parsed)
-        except StrongroomError as error:
-            failures.append(error)
-    refused = next((error for error in failures if isinstance(error, UntrustedSigner)), None)
-    raise refused or (failures[0] if failures else MissingPiece(f"no target holds backup {entry.backup}"))
+    def read(replica: Replica) -> tuple[Target, SignedManifest, bytes]:
+        target = services.target(replica.target)
+        return target, *sound_copy(target, manifest_name(entry.backup), parsed)
+
+    return first_answer(services.store.replicas(entry.backup), read, of=f"backup {entry.backup}")
 
 
 def _envelopes(services: Services, target: Target, manifest: Manifest) -> int:

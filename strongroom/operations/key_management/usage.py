@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec import Struct
 
 from strongroom.container import canonical
-from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
@@ -18,6 +17,7 @@ from strongroom.errors import StrongroomError
 from strongroom.keys import allof, passphrase
 from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
 from strongroom.operations.archive.file_backups import in_a_file, is_gone, opened_files, said_gone
+from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.open import carried_record, read_manifest
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry, RecipientPin
@@ -203,19 +203,18 @@ def opens(services: Services, backup: str) -> Opens | None:
     """Say what opens a backup that a policy made; ``None`` if it is not sealed.
 
     Raises:
-        StrongroomError: no target gave its manifest and envelopes: what the first of them said.
+        StrongroomError: no target gave its manifest and envelopes.
     """
     replicas = sorted(services.store.replicas(backup), key=lambda replica: not replica.good)
     names = [replica.target for replica in replicas if replica.target in services.targets]
-    failures: list[StrongroomError] = []
-    for name in names or services.targets:
+    trusted = services.signer_fingerprints
+
+    def read(name: str) -> Opens | None:
         target = services.targets[name]
-        try:
-            manifest = read_manifest(target, backup, trusted=services.signer_fingerprints)
-            return _opens(target, manifest, services.signer_fingerprints) if manifest.sealed else None
-        except StrongroomError as error:
-            failures.append(error)
-    raise failures[0] if failures else MissingPiece(f"no configured target holds backup {backup}")
+        manifest = read_manifest(target, backup, trusted=trusted)
+        return _opens(target, manifest, trusted) if manifest.sealed else None
+
+    return first_answer(names or services.targets, read, of=f"backup {backup}")
 
 
 def opens_with(record: WrappingKeyRecord, key: str, version: int | None = None) -> bool:
@@ -230,18 +229,16 @@ def own_records(services: Services, one: Opens) -> list[WrappingKeyRecord]:
     """Return the records that a backup's containers carry, from its file or the first target that gives them.
 
     Raises:
-        StrongroomError: none does: what the first of them said.
+        StrongroomError: none does.
     """
     if one.file:
         with BundleReader(one.file) as file:
             return _carried(file, one.backup, services.signer_fingerprints)
-    failures: list[StrongroomError] = []
-    for replica in services.store.replicas(one.backup):
-        try:
-            return _carried(services.target(replica.target), one.backup, services.signer_fingerprints)
-        except StrongroomError as error:
-            failures.append(error)
-    raise failures[0] if failures else MissingPiece(f"no configured target holds backup {one.backup}")
+    return first_answer(
+        services.store.replicas(one.backup),
+        lambda replica: _carried(services.target(replica.target), one.backup, services.signer_fingerprints),
+        of=f"backup {one.backup}",
+    )
 
 
 def _carried(objects: Objects, backup: str, trusted: frozenset[str]) -> list[WrappingKeyRecord]:

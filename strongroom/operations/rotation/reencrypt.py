@@ -23,6 +23,7 @@ from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import Depth
 from strongroom.operations.archive.catalog import entry_of
 from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
+from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.locks import lock_backup, lock_until
 from strongroom.operations.archive.open import Backup, manifest_bytes
 from strongroom.operations.archive.read_back import Keys, read_back
@@ -153,13 +154,11 @@ class _Work:
 
     def _opened(self, entry: ContainerEntry) -> Container:
         """Open one container from the first target that gives it back."""
-        failures: list[StrongroomError] = []
-        for target in self._targets:
-            try:
-                return self._backup(target, self._old).container(entry)
-            except StrongroomError as error:
-                failures.append(error)
-        raise next((error for error in failures if error.transient), failures[0])
+        return first_answer(
+            self._targets,
+            lambda target: self._backup(target, self._old).container(entry),
+            of=f"backup {self._id}",
+        )
 
     def _backup(self, target: Target, manifest: Manifest) -> Backup:
         return Backup(target, manifest, self._rotation.identities, trusted=self._rotation.trusted)

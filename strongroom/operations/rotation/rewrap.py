@@ -14,7 +14,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.errors import FormatError, MissingPiece, VerificationFailed, WrongKey
+from strongroom.container.errors import VerificationFailed, WrongKey
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, unlock
 from strongroom.errors import KeyServiceError, StrongroomError, TargetError
@@ -25,6 +25,7 @@ from strongroom.operations.archive.envelopes import (
     newest_of,
     wrapping_keys,
 )
+from strongroom.operations.archive.first_answer import first_answer, most_telling
 from strongroom.operations.archive.open import carried_record
 from strongroom.operations.archive.write_envelope import lock_envelope, place_envelope, remove_older
 from strongroom.operations.errors import RotationContended
@@ -141,14 +142,11 @@ class _Key:
         return detached or self._own()
 
     def _own(self) -> WrappingKeyRecord:
-        failures: list[StrongroomError] = list(self._missed.values())
-        for target in self._targets:
-            try:
-                return carried_record(target, self._backup, self._entry)
-            except (FormatError, TargetError) as error:
-                failures.append(error)
-        raise next((e for e in failures if e.transient), None) or (
-            failures[0] if failures else MissingPiece(f"no target holds backup {self._backup}")
+        return first_answer(
+            self._targets,
+            lambda target: carried_record(target, self._backup, self._entry),
+            of=f"backup {self._backup}",
+            earlier=self._missed.values(),
         )
 
     # -- the new generation ----------------------------------------------------
@@ -200,8 +198,7 @@ class _Key:
             self._lost.append(record.generation)
             return None
         if not self._targets:
-            failures = list(self._missed.values())
-            raise next((error for error in failures if error.transient), failures[0])
+            raise most_telling(self._missed.values())
         return chosen
 
     def _reached(self, target: Target, work: Callable[[Target], None]) -> bool:

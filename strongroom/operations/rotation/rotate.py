@@ -20,6 +20,7 @@ from strongroom.container.manifest import Manifest, check_receipts, parse_manife
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import prepare
 from strongroom.operations import policy_pins
+from strongroom.operations.archive.first_answer import most_telling
 from strongroom.operations.archive.locks import lock_until
 from strongroom.operations.backup.facts import PlannedPieces
 from strongroom.operations.identities import openers
@@ -177,8 +178,8 @@ def find_manifest(
         except StrongroomError as error:
             missed[pin.name] = error
     if not manifests:
-        passing = next((error for error in missed.values() if error.transient), None)
-        raise passing or MissingPiece(f"no target gave the manifest of {backup} that the catalog knows")
+        none = MissingPiece(f"no target gave the manifest of {backup} that the catalog knows")
+        raise most_telling([none, *missed.values()])
     manifest = next(iter(manifests.values()))
     if manifest.policy != run.spec.policy or manifest.backup_id != backup:
         raise RecordRefused(f"backup {backup} is not one of policy '{run.spec.policy}'")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 
-from strongroom.container.manifest import Manifest, parse_manifest
+from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import StrongroomError
@@ -18,6 +18,7 @@ from strongroom.keys import allof
 from strongroom.keys.kms import TYPE as KMS
 from strongroom.keys.kms import arn_of
 from strongroom.operations.archive.envelopes import find_all, wrapping_keys
+from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.open import carried_record, manifest_bytes
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
@@ -148,25 +149,18 @@ def envelopes_on(
 
 
 def _manifest(services: Services, backup: str, policy: str) -> Manifest:
-    trusted, failures = services.signer_fingerprints, list[StrongroomError]()
-    for name in places_of(services, backup, policy, None):
-        try:
-            content = manifest_bytes(services.target(name), backup, trusted=trusted)
-            return parse_manifest(content, trusted=trusted)
-        except StrongroomError as error:
-            failures.append(error)
-    raise next((error for error in failures if error.transient), failures[0])
+    trusted = services.signer_fingerprints
+
+    def read(name: str) -> Manifest:
+        return parse_manifest(manifest_bytes(services.target(name), backup, trusted=trusted), trusted=trusted)
+
+    return first_answer(places_of(services, backup, policy, None), read, of=f"backup {backup}")
 
 
 def _own(services: Services, manifest: Manifest, names: list[str]) -> Iterator[WrappingKeyRecord]:
+    def read(place: tuple[str, ContainerEntry]) -> WrappingKeyRecord:
+        name, entry = place
+        return carried_record(services.target(name), manifest.backup_id, entry)
+
     for entry in wrapping_keys(manifest).values():
-        failures: list[StrongroomError] = []
-        for name in names:
-            target = services.target(name)
-            try:
-                yield carried_record(target, manifest.backup_id, entry)
-                break
-            except StrongroomError as error:
-                failures.append(error)
-        else:
-            raise failures[0]
+        yield first_answer([(name, entry) for name in names], read, of=f"backup {manifest.backup_id}")
