@@ -9,7 +9,6 @@ of it along (Linux), and the run record knows what was running.
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import signal
@@ -24,6 +23,7 @@ from strongroom.config import Settings
 from strongroom.errors import UsageError
 from strongroom.keys.roles import load_or_create_role
 from strongroom.state.errors import StateFull
+from strongroom.system import files
 from workers import broker, environment, names, paths, stand_in, status
 from workers.alarm import Alarm
 from workers.errors import BrokerUnavailable
@@ -267,11 +267,13 @@ def _room_on(state_dir: Path) -> Iterator[None]:
 @contextmanager
 def _alone(state_dir: Path) -> Iterator[None]:
     folder = paths.private_folder(paths.run_folder(state_dir))
-    with (folder / "up.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            hint = "Stop it with Ctrl-C where it runs, or use another state directory."
-            raise UsageError(f"a cluster already runs on {state_dir}", hint=hint) from None
+    try:
+        lock = files.open_locked(folder / "up.lock", os.O_RDWR | os.O_CREAT, wait=False)
+    except BlockingIOError:
+        hint = "Stop it with Ctrl-C where it runs, or use another state directory."
+        raise UsageError(f"a cluster already runs on {state_dir}", hint=hint) from None
+    try:
         broker.forget_ephemeral(state_dir)
         yield
+    finally:
+        os.close(lock)

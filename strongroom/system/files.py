@@ -162,16 +162,18 @@ def locked(path: Path, flags: int = os.O_RDWR | os.O_CREAT, *, wait: bool = True
         os.close(descriptor)
 
 
-def is_locked(descriptor: int) -> bool:
+def is_locked(descriptor: int, *, without_locks: bool = False) -> bool:
     """Say whether another process holds an open file's lock.
 
-    Tried shared: two that look at once must not take each other for the holder. Where the file system
-    has no locks, nobody holds one.
+    Tried shared: two that look at once must not take each other for the holder.
+
+    Args:
+        without_locks: what to say where the file system has no locks, so that nobody can know.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
-        return False
+        return without_locks
     return False

@@ -8,7 +8,6 @@ the lines over (:func:`take`); if a process dies in between, one may be taken ov
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import stat
@@ -23,6 +22,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.state.errors import StateError
+from strongroom.system import files
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore
@@ -127,13 +127,9 @@ def _append(descriptor: int, lines: bytes) -> None:
 @contextmanager
 def _held(path: Path, create: int = 0) -> Iterator[int]:
     """Open a file and hold its lock."""
-    descriptor = os.open(path, _FLAGS | create, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with files.locked(path, _FLAGS | create) as descriptor:
         _hand_over(descriptor, path)
         yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _hand_over(descriptor: int, path: Path) -> None:

@@ -8,7 +8,6 @@ the folder's own lock is held, so that no unlocked directory is one that is just
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
@@ -21,6 +20,7 @@ from typing import Final
 
 from strongroom.errors import SourceError, UsageError
 from strongroom.state import filesystem
+from strongroom.system import files
 from strongroom.system.private_file import locked
 
 FOLDER: Final = "rehearsals"
@@ -115,17 +115,11 @@ def _is_store(place: Path) -> bool:
 def _claim(place: Path) -> int | None:
     """Lock a directory for as long as this process lives; ``None`` if it is none, or another process's."""
     try:
-        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:  # a link or a file, or taken away by its owner just now
+        return files.open_locked(place, files.FOLDER | os.O_NOFOLLOW, wait=False)
+    except (BlockingIOError, PermissionError):  # another process's
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            return None
-        raise
-    return descriptor
+    except (FileNotFoundError, NotADirectoryError):  # a link or a file, or taken away by its owner just now
+        return None
 
 
 def _remove_after(error: BaseException, place: Path) -> None:

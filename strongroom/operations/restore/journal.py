@@ -6,7 +6,6 @@ put on record there after each slice: after kill -9 the next restore reads what 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections import Counter
@@ -22,6 +21,7 @@ from msgspec.structs import replace
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError
 from strongroom.model import prepare
+from strongroom.system import files
 from strongroom.system.errors import Conflict
 
 MOST = 10_000
@@ -186,8 +186,7 @@ class Account:
             return
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._running = os.open(self.folder / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._running, fcntl.LOCK_EX)
+            self._running = files.open_locked(self.folder / LOCK, os.O_CREAT | os.O_RDWR)
             self._record(self.folder)
         except OSError:
             self.folder = None
@@ -318,9 +317,6 @@ def _decoded(path: Path, kind: type[T]) -> T | None:
 def _is_running(folder: Path) -> bool:
     try:
         with (folder / LOCK).open("rb") as file:
-            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return files.is_locked(file.fileno())
     except OSError:
         return False
-    return False

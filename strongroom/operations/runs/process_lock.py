@@ -6,7 +6,6 @@ lock, so a run is worked on until the last of them has ended.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.state import filesystem
+from strongroom.system import files
 
 FOLDER = "driving"
 
@@ -55,11 +55,10 @@ def _take(folder: Path, run: str, owner: str) -> Taken | None:
     provisional = folder / f".{name}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(provisional, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        descriptor = files.open_locked(provisional, os.O_CREAT | os.O_EXCL | os.O_RDWR)
     except OSError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.write(descriptor, owner.encode())
         provisional.rename(folder / name)
     except OSError:
@@ -97,11 +96,8 @@ def _files(state_dir: Path, run: str = "") -> list[Path]:
 
 
 def _dead_owner(file: Path) -> str | None:
-    """Return who held a file's lock and has died; ``None`` if they hold it, or let it go just now.
-
-    The lock is tried shared: two that look at once must not take each other for the owner.
-    """
+    """Return who held a file's lock and has died; ``None`` if they hold it, or let it go just now."""
     with suppress(OSError), file.open("rb") as opened:
-        fcntl.flock(opened.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return opened.read().decode(errors="replace") or "(unknown)"
+        if not files.is_locked(opened.fileno(), without_locks=True):
+            return opened.read().decode(errors="replace") or "(unknown)"
     return None

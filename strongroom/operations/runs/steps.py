@@ -8,7 +8,6 @@ the same code, and a message never carries more than a :class:`Ticket`.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
@@ -27,6 +26,7 @@ from strongroom.operations.services import Services
 from strongroom.state.errors import ClaimLost, RecordRefused
 from strongroom.state.outcomes import Needed, StillNeeded
 from strongroom.state.records import Claim, Run, Step, StepKind, StepState, Tally, Ticket, Verdict
+from strongroom.system.retry import backoff
 from strongroom.targets.errors import TargetUnavailable
 
 log = logging.getLogger(__name__)
@@ -218,7 +218,7 @@ def _record_failure(
     now, _ = services.store.fail(
         claim,
         f"{type(error).__name__}: {message}",
-        retry_in=_backoff(claim.attempt, services.limits.backoff) + (wait or 0.0) if again else None,
+        retry_in=backoff(claim.attempt, first=services.limits.backoff) + (wait or 0.0) if again else None,
         settle=None if again else exhausted(run, step),
         decide=decider,
         unless=unless,
@@ -251,7 +251,3 @@ def _gives_up_target(run: Run, step: Step, services: Services, *, asleep: bool) 
     tally = services.store.tally(run.id)
     missed = tally.of(step.kind, target=step.target, states=(StepState.MISSED,)) > 0
     return missed or (asleep and not job_of(run.spec.kind).worth_a_pause(run, tally, step))
-
-
-def _backoff(attempt: int, base: float) -> float:
-    return base * float(2 ** (attempt - 1)) * random.uniform(0.5, 1.5)  # noqa: S311 - jitter

@@ -7,7 +7,6 @@ errors a step waits for, its action says (:class:`~strongroom.operations.runs.jo
 from __future__ import annotations
 
 import logging
-import random
 import time
 from functools import partial
 
@@ -18,6 +17,7 @@ from strongroom.operations.runs.job import job_of
 from strongroom.operations.services import Services
 from strongroom.state.outcomes import Needed
 from strongroom.state.records import Claim, Run, Step, Tally
+from strongroom.system.retry import backoff
 from strongroom.words import plural
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services)
         return False
     if is_tolerated(run, step) and not _must_wait(run, services.store.tally(run.id), step=step):
         return False
-    pause = max(services.limits.pause * random.uniform(0.8, 1.2), _requested_pause(error))  # noqa: S311 - jitter
+    pause = max(backoff(1, first=services.limits.pause), _requested_pause(error))
     text = f"{error.code}: {recorded_errors.error_text(error)}"
     waits = services.store.wait(claim, text, pause=pause, patience=services.limits.patience)
     if waits:
