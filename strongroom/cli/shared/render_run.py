@@ -12,6 +12,7 @@ from strongroom.durations import measured
 from strongroom.model import COMMAND
 from strongroom.operations import recorded_errors
 from strongroom.operations.rotation.outcome import rotated_backups
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RecipientPin, Run, RunKind, RunState, StepKind, StepRow, StepState
 from strongroom.timestamps import for_people, if_any, rfc3339
 
@@ -164,7 +165,10 @@ def _rotated(run: Run, rows: list[StepRow]) -> dict[str, int] | None:
     """Count the backups of a rotation: a step may be about many."""
     if run.spec.kind is not RunKind.ROTATE or "backups" not in run.facts:
         return None
-    return {"done": len(rotated_backups(run, rows)), "of": len(run.facts["backups"])}
+    try:
+        return {"done": len(rotated_backups(run, rows)), "of": len(run.facts["backups"])}
+    except RecordRefused:  # an odd row must not keep a person from seeing the others
+        return None
 
 
 def _waiting(rows: list[StepRow]) -> dict[str, str] | None:

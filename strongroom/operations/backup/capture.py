@@ -28,6 +28,7 @@ from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
 from strongroom.sources import Source
 from strongroom.sources.errors import SourceChanged
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, Step
 from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Roomy, Target
@@ -87,8 +88,11 @@ def _require_room(stage: Target, plan: Plan) -> None:
 
 def discard(run: Run, step: Step, captured: Captured, services: Services) -> None:
     """Delete what a capture staged, unless it is what another attempt recorded."""
-    recorded = services.store.row(run.id, step).result
-    if recorded is None or read_result(run, step, recorded, Captured).staged != captured.staged:
+    try:
+        recorded = read_result(run, step, services.store.row(run.id, step).result, Captured).staged
+    except RecordRefused:  # nothing is recorded, or something else
+        recorded = ""
+    if recorded != captured.staged:
         services.stage.delete(captured.staged)
 
 

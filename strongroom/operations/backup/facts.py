@@ -49,6 +49,11 @@ def replica_facts(run: Run) -> ReplicaFacts:
     return read_facts(run, ReplicaFacts)
 
 
+def has_manifest(run: Run) -> bool:
+    """Tell whether a run's record names a manifest. Any value counts: doubt removes nothing."""
+    return "manifest" in run.facts
+
+
 def pieces_of(run: Run) -> int:
     """Return how many containers the backup has that a run makes or is about."""
     plan = replica_facts(run).plan

@@ -14,14 +14,14 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.catalog import absent_containers, entry_of
 from strongroom.operations.archive.open import manifest_bytes
-from strongroom.operations.backup.facts import replica_facts
+from strongroom.operations.backup.facts import has_manifest
 from strongroom.operations.services import Services
 from strongroom.state.records import Replica, Run
 
 
 def enter_backup(run: Run, shown: Mapping[str, Manifest], services: Services) -> None:
     """Enter a run's backup into the catalog if it is in neither, by the manifests that targets show."""
-    if not shown or replica_facts(run).manifest is not None or services.store.backup(run.id) is not None:
+    if not shown or has_manifest(run) or services.store.backup(run.id) is not None:
         return
     first, manifest = next(iter(shown.items()))
     try:
@@ -43,7 +43,7 @@ def enter_backup(run: Run, shown: Mapping[str, Manifest], services: Services) ->
 
 def targets_with_backup(run: Run, services: Services) -> list[str]:
     """Return the targets on which a run that made no backup by its record has a whole one all the same."""
-    if replica_facts(run).manifest is not None:
+    if has_manifest(run):
         return []
     return sorted(replica.target for replica in services.store.replicas(run.id) if replica.good)
 

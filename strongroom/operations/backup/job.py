@@ -11,7 +11,7 @@ from strongroom.operations.archive.file_backups import made_by_a_command
 from strongroom.operations.backup import interrupted_commit, replica_verdicts
 from strongroom.operations.backup.capture import Captured, capture, discard
 from strongroom.operations.backup.commit import Committed, commit, take_back
-from strongroom.operations.backup.facts import pieces_of, replica_facts
+from strongroom.operations.backup.facts import has_manifest, pieces_of
 from strongroom.operations.backup.outcome import backup_outcome, count_missing_secrets
 from strongroom.operations.backup.plan import Planned, plan
 from strongroom.operations.backup.quorum import (
@@ -106,7 +106,7 @@ class BackupJob(Job):
         process."""
         if run.spec.policy == COMMAND:
             raise made_by_a_command(services, run.id)
-        if replica_facts(run).manifest is not None:
+        if has_manifest(run):
             raise UsageError(
                 f"run {run.id} did make a backup", hint=f"Mend it: 'strongroom repair {run.id}'."
             )
@@ -134,7 +134,7 @@ def _take_back_placed(run: Run, result: Uploaded | Committed, services: Services
     now = services.store.load(run.id)
     if not now.closing:
         return
-    if isinstance(result, Committed) and replica_facts(now).manifest is None:
+    if isinstance(result, Committed) and not has_manifest(now):
         take_back(now, result.created, services)
         # The sweep enters what the targets still show.
         for pin in now.spec.targets:

@@ -24,7 +24,7 @@ from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import COMMAND
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import interrupted_commit
-from strongroom.operations.backup.facts import replica_facts
+from strongroom.operations.backup.facts import has_manifest
 from strongroom.operations.layout import container_name, containers_prefix, manifest_name
 from strongroom.operations.runs.stage import sweep_stage
 from strongroom.operations.services import Services
@@ -53,7 +53,7 @@ def sweep_targets(run: Run, services: Services) -> dict[str, str]:
     interrupted_commit.enter_backup(run, signed, services)
     if away := {name: look.away for name, look in looks.items() if look.away is not None}:
         return away
-    if replica_facts(run).manifest is not None and not signed:
+    if has_manifest(run) and not signed:
         return dict.fromkeys(looks, "the run made a backup, and no target shows its manifest")
     keep = frozenset(_named_containers(run.id, signed.values()))
     left = {name: _sweep_target(services.target(name), run.id, look, keep) for name, look in looks.items()}

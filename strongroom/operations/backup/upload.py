@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -18,6 +19,7 @@ from strongroom.operations.backup.capture import Captured
 from strongroom.operations.layout import container_name, staged_name
 from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets import Target
@@ -109,5 +111,6 @@ def clear_stage(run: Run, piece: int, services: Services) -> None:
     if any(not row.state.settled for row in uploads):
         return
     captured = services.store.row(run.id, Step(StepKind.CAPTURE, piece))
-    if captured.state is StepState.DONE and captured.result is not None:
-        services.stage.delete(read_result(run, captured.step, captured.result, Captured).staged)
+    if captured.state is StepState.DONE:
+        with suppress(RecordRefused):
+            services.stage.delete(read_result(run, captured.step, captured.result, Captured).staged)
