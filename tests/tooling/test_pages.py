@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import textwrap
 import tomllib
@@ -94,3 +95,25 @@ def test_every_file_of_the_source_that_a_page_names_is_there(page: Path) -> None
         r"`((?:strongroom|tests|scripts|ops|tasks|workers)/[\w./-]+\.\w+)`", page.read_text(encoding="utf-8")
     )
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def said() -> str:
+    """Return every text of the product, one a line, with a gap for what is put in."""
+    lines = []
+    for path in (path for name in ("strongroom", "workers", "tasks") for path in (ROOT / name).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                lines.append("".join(p.value if isinstance(p, ast.Constant) else "…" for p in node.values))  # type: ignore[misc]
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                lines.append(node.value)
+    return "\n".join(lines)
+
+
+def test_the_words_that_the_symptoms_quote_are_those_of_the_product() -> None:
+    page = (ROOT / "docs/how-to/symptoms.md").read_text(encoding="utf-8")
+    quoted = re.findall(r'"([^"|]*…[^"|]*)"', page)
+    logged = re.findall(r"`((?:accesses|key|ledger|message)-[a-z-]+)`", page)
+    assert (len(quoted) > 1, len(logged) > 3) == (True, True), "they are found"
+    words = said()
+    parts = [part.strip(" ,") for text in quoted for part in text.split("…") if len(part.strip(" ,")) > 8]
+    assert [part for part in [*parts, *logged] if part not in words] == []
