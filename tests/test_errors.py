@@ -68,6 +68,11 @@ def test_a_record_finds_every_error_by_its_name() -> None:
     assert by_name("Sequence") is by_name("NoSuchError") is None
 
 
+def test_the_name_of_an_error_is_that_of_no_other() -> None:
+    names = [kind.__name__ for kind in set(every())]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_the_modules_of_errors_are_all_of_them() -> None:
     named = {kind.__module__ for kind in every() if kind.__module__.rpartition(".")[2] == "errors"}
     assert named == {

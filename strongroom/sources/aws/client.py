@@ -91,11 +91,11 @@ class Api:
             answer = link.call(client, operation, what, parameters)
             if not isinstance(answer, SourceError):
                 return answer
-            if isinstance(answer, failures.Expired) and not renewed:
+            if isinstance(answer, failures.AwsExpired) and not renewed:
                 renewed = True
                 link.renew(client)
                 continue
-            throttled = isinstance(answer, failures.Throttled)
+            throttled = isinstance(answer, failures.AwsThrottled)
             failed, tried = failed + (not throttled), tried + 1
             delay = backoff(tried + 1, first=FIRST_DELAY, longest=LONGEST_DELAY)
             if not answer.transient or failed >= attempts or time.monotonic() + delay > ends:

@@ -22,29 +22,29 @@ SKEW_SECONDS = 240.0
 """AWS refuses signatures that are 300 s off; a clock is suspected earlier."""
 
 
-class Missing(SourceError):
+class AwsMissing(SourceError):
     """There is no such secret, or no such version of it."""
 
 
-class Exists(SourceError):
+class AwsExists(SourceError):
     """There is such a secret, or a version of that id with another value."""
 
 
-class Denied(SourceError):
+class AwsDenied(SourceError):
     """The credentials lack a right."""
 
 
-class Invalid(SourceError):
+class AwsInvalid(SourceError):
     """The request does not fit the secret's state."""
 
     default_hint = "Look at the secret at AWS, then repeat: what was done stays done. Or exclude it."
 
 
-class Expired(SourceClosed):
+class AwsExpired(SourceClosed):
     """The credentials are not taken: they may have been renewed where they come from."""
 
 
-class Throttled(SourceUnavailable):
+class AwsThrottled(SourceUnavailable):
     """The service wants fewer requests."""
 
 
@@ -98,7 +98,7 @@ def of_reply(response: Mapping[str, Any], what: str) -> SourceError:
     code = _printable(str(response.get("Error", {}).get("Code", "")))
     said = f"{what}: {code or status}"
     if "Throttl" in code or code in _THROTTLED or status == 429:
-        return Throttled(said)
+        return AwsThrottled(said)
     if code in _PASSING or status >= 500 or status == 408:
         return SourceUnavailable(said)
     if code in _CLOCK:
@@ -107,15 +107,15 @@ def of_reply(response: Mapping[str, Any], what: str) -> SourceError:
 
 
 def _lasting(code: str, status: int, said: str) -> SourceError:
-    for codes, kind in ((_MISSING, Missing), (_EXISTS, Exists), (_INVALID, Invalid)):
+    for codes, kind in ((_MISSING, AwsMissing), (_EXISTS, AwsExists), (_INVALID, AwsInvalid)):
         if code in codes:
             return kind(said)
     if code in _CREDENTIALS:
-        return Expired(said, hint=_HINT_CREDENTIALS)
+        return AwsExpired(said, hint=_HINT_CREDENTIALS)
     if code in _KMS:
         return SourceError(said, hint=_HINT_KMS)
     if code in _DENIED or status == 403:
-        return Denied(said, hint=_HINT_RIGHTS)
+        return AwsDenied(said, hint=_HINT_RIGHTS)
     return SourceError(said, hint=_HINT_LIMIT if code == "LimitExceededException" else None)
 
 
@@ -123,7 +123,7 @@ def _of_signature(said: str, response: Mapping[str, Any]) -> SourceError:
     """A signature does not fit if the key is wrong, or if it is of another time than the server's."""
     ahead = _ahead(response)
     if abs(ahead) < SKEW_SECONDS:
-        return Expired(said, hint=_HINT_CREDENTIALS)
+        return AwsExpired(said, hint=_HINT_CREDENTIALS)
     side = "ahead of" if ahead > 0 else "behind"
     clock = f"this host's clock is {abs(ahead):,.0f} s {side} the server's"
     return SourceError(f"{said}; {clock}", hint=_HINT_CLOCK)
@@ -144,9 +144,11 @@ def of_transport(error: Exception, what: str) -> SourceError:
     if any(isinstance(one, ssl.SSLCertVerificationError) for one in _causes(error)):
         return SourceError(f"{what}: the server's certificate is not valid", hint=_HINT_CERTIFICATE)
     if kind in _UNUSABLE:
-        return Expired(f"{what}: no usable credentials ({kind})", hint=_HINT_CREDENTIALS)
+        return AwsExpired(f"{what}: no usable credentials ({kind})", hint=_HINT_CREDENTIALS)
     if isinstance(error, sdk.ParamValidationError):
-        return Invalid(f"{what}: the service does not take such a request", hint="Compare with its limits.")
+        return AwsInvalid(
+            f"{what}: the service does not take such a request", hint="Compare with its limits."
+        )
     return SourceUnavailable(f"{what}: {kind}")
 
 

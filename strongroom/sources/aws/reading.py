@@ -20,7 +20,7 @@ from strongroom.errors import SourceError
 from strongroom.model import Media, Secret, SecretBytes, Version
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.described import Described, described, held, moment
-from strongroom.sources.aws.failures import Invalid, Missing
+from strongroom.sources.aws.failures import AwsInvalid, AwsMissing
 from strongroom.sources.aws.secrets import secret_of
 from strongroom.sources.aws.versions import CURRENT, Held, media_of
 from strongroom.sources.errors import SourceChanged
@@ -71,7 +71,7 @@ class Reader:
             return None
         try:
             answer = self._api.ask("describe_secret", f"read what is known of secret '{name}'", SecretId=name)
-        except Missing:
+        except AwsMissing:
             return None
         found = described(answer)
         return found if found.name == name else None
@@ -97,7 +97,7 @@ class Reader:
                 return None
             try:
                 return found, self.versions(found)
-            except (Moved, Missing):
+            except (Moved, AwsMissing):
                 continue
         raise _restless(name)
 
@@ -108,7 +108,7 @@ class Reader:
                 return None
             try:
                 return Look(found=found, held=self.versions(found), policy=self.policy(found))
-            except (Moved, Missing):
+            except (Moved, AwsMissing):
                 continue
         raise _restless(name)
 
@@ -128,7 +128,7 @@ class Reader:
         doing = f"read the resource policy of secret '{found.name}'"
         try:
             answer = self._api.ask("get_resource_policy", doing, SecretId=found.arn)
-        except Invalid:
+        except AwsInvalid:
             if found.deleted is None and not self._is_replica(found):
                 raise
             return None
@@ -152,7 +152,7 @@ class Reader:
         doing = f"read a value of secret '{found.name}'"
         try:
             answer = self._api.ask("get_secret_value", doing, SecretId=found.arn, VersionId=version.id)
-        except Missing:
+        except AwsMissing:
             again = self.describe(found.name)
             if again is None or again.arn != found.arn or version.id not in again.stages:
                 raise Moved from None
@@ -180,7 +180,7 @@ class Reader:
         while True:
             try:
                 answer = self._api.ask("batch_get_secret_value", doing, SecretIdList=arns, **more)
-            except Missing:  # one of them has gone: each is asked for by itself
+            except AwsMissing:  # one of them has gone: each is asked for by itself
                 return items
             items += answer.get("SecretValues") or ()
             if not answer.get("NextToken"):

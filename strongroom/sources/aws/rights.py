@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import Any
 
 from strongroom.sources.aws.client import Api
-from strongroom.sources.aws.failures import Denied, Exists, Invalid, Missing
+from strongroom.sources.aws.failures import AwsDenied, AwsExists, AwsInvalid, AwsMissing
 from strongroom.sources.aws.options import LONGEST_WINDOW
 from strongroom.vault.rights import Right
 
@@ -85,9 +85,9 @@ class _Asking:
         """Say whether the credential has a right. Other refusals than for want of it come after that."""
         try:
             self._api.ask(operation, f"find out about the right to {action(operation)}", **words)
-        except Denied:
+        except AwsDenied:
             return False
-        except (Missing, Exists, Invalid):
+        except (AwsMissing, AwsExists, AwsInvalid):
             return True
         return True
 

@@ -15,7 +15,7 @@ from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.convention import MARK, understood
 from strongroom.sources.aws.described import tags_of
 from strongroom.sources.aws.estimate import restore_seconds
-from strongroom.sources.aws.failures import Missing
+from strongroom.sources.aws.failures import AwsMissing
 from strongroom.sources.aws.losses import Losses
 from strongroom.sources.aws.options import AwsOptions
 from strongroom.sources.aws.reading import BATCH, Reader
@@ -177,7 +177,7 @@ class AwsSource:
             how = {"RecoveryWindowInDays": days}
         try:
             self._api.ask("delete_secret", f"delete secret '{name}'", SecretId=found.arn, **how)
-        except Missing:
+        except AwsMissing:
             return False
         return True
 

@@ -15,7 +15,7 @@ from strongroom.model import Secret
 from strongroom.sources.aws.client import ATTEMPTS, Api
 from strongroom.sources.aws.convention import RESERVED
 from strongroom.sources.aws.described import Described, Replica, Turning
-from strongroom.sources.aws.failures import Invalid
+from strongroom.sources.aws.failures import AwsInvalid
 from strongroom.sources.aws.losses import Losses
 from strongroom.sources.aws.options import LONGEST_WINDOW, SHORTEST_WINDOW
 from strongroom.sources.aws.secrets import Facts, description_of
@@ -90,8 +90,8 @@ class Trimmings:
         doing = f"put the resource policy of secret '{name}'"
         try:
             self._ask("put_resource_policy", doing, name, ResourcePolicy=policy)
-        except Invalid as error:
-            raise Invalid(error.message, hint=_HINT_POLICY) from None
+        except AwsInvalid as error:
+            raise AwsInvalid(error.message, hint=_HINT_POLICY) from None
 
     def _replicate(self, name: str, replicas: list[Replica]) -> None:
         """Replicate into regions that have no replica yet. Asked for twice, one would be refused."""
@@ -139,7 +139,7 @@ class Trimmings:
         doing = f"schedule the deletion of secret '{name}'"
         try:
             self._ask("delete_secret", doing, name, RecoveryWindowInDays=_window(day))
-        except Invalid:  # it was done, and the reply was lost
+        except AwsInvalid:  # it was done, and the reply was lost
             if not self._ask("describe_secret", doing, name).get("DeletedDate"):
                 raise
 

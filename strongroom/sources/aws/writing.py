@@ -23,7 +23,7 @@ from strongroom.sources.aws.checks import check, check_key, check_place, given
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.convention import MARK, RESERVED, spelled
 from strongroom.sources.aws.described import Described, Turning
-from strongroom.sources.aws.failures import Exists, Invalid
+from strongroom.sources.aws.failures import AwsExists, AwsInvalid
 from strongroom.sources.aws.losses import Losses
 from strongroom.sources.aws.planned import LABEL, Planned, fingerprint_of, ids_of, labels_of
 from strongroom.sources.aws.reading import Reader
@@ -178,7 +178,7 @@ class Writer:
             parameters["KmsKeyId"] = key
         try:
             self._api.ask("create_secret", f"create secret '{secret.name}'", **parameters)
-        except Exists:
+        except AwsExists:
             # The reply of a create that was repeated may be lost; anybody else's secret has no such mark.
             found = self._reader.describe(secret.name)
             if found is not None and found.tags.get(MARK) == fingerprint_of(secret):
@@ -231,7 +231,7 @@ class Writer:
                 VersionStages=[stage],
                 **given(version),
             )
-        except Exists:
+        except AwsExists:
             raise Conflict(f"secret {name!r} has a version of the same id and another value") from None
 
     def _make_current(self, name: str, old: str, new: str) -> None:
@@ -240,7 +240,7 @@ class Writer:
             return
         try:
             self._move(name, CURRENT, old, new)
-        except Invalid:
+        except AwsInvalid:
             self._label(name, {}, drop={LABEL})
             raise Conflict(
                 f"secret {name!r} got another current version meanwhile",
@@ -275,7 +275,7 @@ class Writer:
         doing = f"move label '{stage}' of secret '{name}'"
         try:
             self._api.ask("update_secret_version_stage", doing, SecretId=name, VersionStage=stage, **those)
-        except Invalid:
+        except AwsInvalid:
             if self._labelled(name).holder(stage) != new:
                 raise
             # It was done, and the reply was lost.

@@ -34,7 +34,7 @@ SKEW_SECONDS = 240.0
 """S3 refuses 900 s; a clock is suspected earlier."""
 
 
-class Exists(TargetError):
+class ObjectExists(TargetError):
     """A conditional write was refused: there is an object (412)."""
 
 
@@ -175,7 +175,7 @@ def of_reply(
 
 def _conditional(code: str, status: int, said: str) -> StrongroomError | None:
     if code == "PreconditionFailed" or status == 412:
-        return Exists(said)
+        return ObjectExists(said)
     if code == "ConditionalRequestConflict":
         return Contended(said)
     if code == "InvalidRange":

@@ -14,7 +14,7 @@ from strongroom.errors import StrongroomError, TargetError
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets.probing import Check, Outcome, must_be_refused
 from strongroom.targets.s3.bucket import Bucket, Head
-from strongroom.targets.s3.failures import Contended, Exists
+from strongroom.targets.s3.failures import Contended, ObjectExists
 
 DENIED = (TargetReadOnly,)
 """403: by a lock, or because the credential has no right to."""
@@ -31,7 +31,11 @@ class Prober:
         """Write over an object; if it is locked, remove its version and end its lock early."""
         found = self._found(name)
         yield must_be_refused(
-            "write over an object", lambda: self._overwrite(name), Exists, Contended, otherwise=_OVERWRITTEN
+            "write over an object",
+            lambda: self._overwrite(name),
+            ObjectExists,
+            Contended,
+            otherwise=_OVERWRITTEN,
         )
         if self._bucket.options.lock is None:
             return

@@ -20,7 +20,7 @@ from strongroom.errors import TargetError
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.s3.bucket import Bucket, Head
 from strongroom.targets.s3.content import checksum, encoded, parts
-from strongroom.targets.s3.failures import Contended, Exists, UploadGone, translated
+from strongroom.targets.s3.failures import Contended, ObjectExists, UploadGone, translated
 from strongroom.targets.s3.locks import retain
 from strongroom.targets.s3.uploads import Part, Upload, find_upload
 
@@ -45,7 +45,7 @@ class Putter:
         work = self._put_whole if small else self._put_parts
         try:
             reply = work(name, chunks, size=size, sha256=sha256)
-        except Exists:
+        except ObjectExists:
             return False
         except (Contended, UploadGone):
             if self._bucket.head(name) is None:
