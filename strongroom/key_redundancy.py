@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-Way = Sequence[Sequence[str | None]]
+UnlockPath = Sequence[Sequence[str | None]]
 """One way in: its legs, of which every one is needed, each with the things of which any one will do.
 
 A thing is whatever is lost at once: a key file, a token with all that is in it, a Vault with all of its
@@ -12,12 +12,12 @@ keys. ``None`` is not: a quorum still opens when one of its papers is gone.
 """
 
 
-def outlive(ways: Sequence[Way], lost: str) -> bool:
+def outlive(ways: Sequence[UnlockPath], lost: str) -> bool:
     """Whether there is still a way in without one thing."""
     return any(all(any(thing != lost for thing in leg) for leg in way) for way in ways)
 
 
-def indispensable(ways: Sequence[Way]) -> list[str]:
+def single_points_of_failure(ways: Sequence[UnlockPath]) -> list[str]:
     """Return the things each of which is needed, whatever else there is; ordered, none twice."""
     things = dict.fromkeys(thing for way in ways for leg in way for thing in leg)
     return [thing for thing in things if thing is not None and not outlive(ways, thing)]

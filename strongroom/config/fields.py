@@ -21,7 +21,7 @@ _UNITS: dict[str, int] = {"": 1, "B": 1} | {
 }
 
 
-class Unfit(Exception):
+class InvalidValue(Exception):
     """What is written is nothing that its setting takes.
 
     Args:
@@ -37,8 +37,8 @@ class Unfit(Exception):
         self.example = example
 
 
-class Meant(Struct, frozen=True):
-    """In an annotation: what a text that stands in place of the value means, and what may be written."""
+class TextForm(Struct, frozen=True):
+    """In an annotation: reads a text that stands in place of the value, and says what may be written."""
 
     by: Callable[[str], int]
     words: str
@@ -50,16 +50,16 @@ class Checked(Struct, frozen=True):
     by: Callable[[str], None]
 
 
-def misshapen() -> Unfit:
+def bad_format() -> InvalidValue:
     """Return what is said of a text that is not written as such texts are."""
-    return Unfit("not of the right form", "Write it")
+    return InvalidValue("not of the right form", "Write it")
 
 
 def parse_size(text: str) -> int:
     """Return the bytes that a text such as ``"32MiB"`` or ``"2 GB"`` means."""
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise misshapen()
+        raise bad_format()
     return int(match["number"]) * _UNITS[match["unit"]]
 
 
@@ -68,7 +68,7 @@ def parse_duration(text: str) -> int:
     try:
         return int(durations.parse(text))
     except ValueError:
-        raise misshapen() from None
+        raise bad_format() from None
 
 
 def is_text(text: str) -> bool:
@@ -83,13 +83,15 @@ def is_text(text: str) -> bool:
 def absolute(text: str, base: Path) -> Path:
     """Expand ``~`` and anchor a relative path at ``base``, the configuration file's directory."""
     if "\0" in text:  # no path has one
-        raise misshapen()
+        raise bad_format()
     try:
         path = base / Path(text).expanduser()
     except RuntimeError:  # whose home is not known
-        raise misshapen() from None
+        raise bad_format() from None
     if not is_text(str(path)):  # by its beginning: what is written has been read as text
-        raise Unfit("leads through a directory whose name is not a text in UTF-8", "Write it from '/' on")
+        raise InvalidValue(
+            "leads through a directory whose name is not a text in UTF-8", "Write it from '/' on"
+        )
     return path
 
 
@@ -99,15 +101,15 @@ def private(url: str) -> None:
         parts = urlsplit(url)
         _ = parts.port  # is read only now, and others rely on its being a number
     except ValueError:
-        raise misshapen() from None
+        raise bad_format() from None
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         right = "An https:// address; http:// only for a server on this host."
-        raise Unfit("reached without TLS", right, example=False)
+        raise InvalidValue("reached without TLS", right, example=False)
 
 
 AbsolutePath: TypeAlias = Path
-Size = Annotated[int, Meant(parse_size, 'bytes, or text such as "32MiB"')]
-Duration = Annotated[int, Meant(parse_duration, 'seconds, or text such as "48h"')]
+Size = Annotated[int, TextForm(parse_size, 'bytes, or text such as "32MiB"')]
+Duration = Annotated[int, TextForm(parse_duration, 'seconds, or text such as "48h"')]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
 Fingerprint = Annotated[str, Meta(pattern=r"^sr1:[0-9a-f]{64}$")]
 PublicKey = Annotated[str, Meta(pattern=r"^srpub1:[A-Za-z0-9_-]+:[A-Za-z0-9_-]+$")]

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from strongroom.config import env as environment
 from strongroom.config.checks import Found, check
-from strongroom.config.fields import Unfit, absolute, is_text
+from strongroom.config.fields import InvalidValue, absolute, is_text
 from strongroom.config.model import Settings
 from strongroom.config.problems import ConfigProblems, KeyPath, Problem, dotted
 from strongroom.config.reading import NOTHING, Wrong, read
@@ -177,6 +177,6 @@ class _Loading:
 def _is_usable(path: Path, base: Path) -> bool:
     try:
         absolute(str(path), base)
-    except Unfit:
+    except InvalidValue:
         return False
     return True

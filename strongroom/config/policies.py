@@ -93,7 +93,7 @@ class PolicySettings(Section, frozen=True, kw_only=True):
             examples=["compared"],
         ),
     ] = Depth.DIGEST
-    keep_days: Annotated[
+    minimum_retention_days: Annotated[
         int,
         Meta(
             ge=1,

@@ -14,7 +14,7 @@ from typing import Any, Final, get_args, get_origin
 from msgspec import Struct
 
 from strongroom.config.base import Section
-from strongroom.config.fields import Unfit
+from strongroom.config.fields import InvalidValue
 from strongroom.config.problems import KeyPath, did_you_mean
 from strongroom.config.schema import (
     Field,
@@ -31,7 +31,7 @@ from strongroom.config.values import read_value, wrong_type
 NOTHING: Final = object()  # in place of what cannot be read
 
 _HOLDS_A_SECRET = ("password", "passphrase", "secret", "token", "credential")
-_NOT_A_NAME = Unfit(
+_NOT_A_NAME = InvalidValue(
     "not a name",
     "Letters, digits, '-' and '_', starting with a letter or digit, 63 at most.",
     example=False,
@@ -91,7 +91,7 @@ class _Reading:
             if models := models_of(kind):
                 return self._section(models, raw, place)
             return self._plain(kind, marks, raw, place)
-        except Unfit as unfit:
+        except InvalidValue as unfit:
             self._note(place, unfit)
             return NOTHING
 
@@ -108,7 +108,7 @@ class _Reading:
         if len(right) >= (noted(marks, "min_length") or 0):
             return right
         if len(right) == len(raw):  # else it only follows from what is wrong in it
-            raise Unfit("empty", "It must be a list with something in it")
+            raise InvalidValue("empty", "It must be a list with something in it")
         return NOTHING
 
     def _table(self, kind: Any, raw: Any, place: _Place) -> Any:
@@ -126,7 +126,7 @@ class _Reading:
     def _is_name(self, annotation: Any, name: str, place: _Place) -> bool:
         try:
             read_value(*stripped(annotation), name, base=self._base)
-        except Unfit:
+        except InvalidValue:
             self._note(place, _NOT_A_NAME)
             return False
         return True
@@ -154,7 +154,7 @@ class _Reading:
         if isinstance(kind, str) and kind in kinds:
             return kinds[kind]
         what = "unknown kind" if "kind" in raw else "missing"
-        self._note(place.inside("kind"), Unfit(what, f"One of: {', '.join(kinds)}.", example=False))
+        self._note(place.inside("kind"), InvalidValue(what, f"One of: {', '.join(kinds)}.", example=False))
         return None
 
     def _key(self, field: Field, raw: dict[str, Any], above: _Place) -> Any:
@@ -162,19 +162,19 @@ class _Reading:
         if field.name in raw:
             return self.value(field.annotation, raw[field.name], place)
         if field.required:
-            self._note(place, Unfit("missing", "Add it"))
+            self._note(place, InvalidValue("missing", "Add it"))
         return NOTHING
 
-    def _note(self, place: _Place, unfit: Unfit) -> None:
+    def _note(self, place: _Place, unfit: InvalidValue) -> None:
         right = _for_example(unfit.right, place.field) if unfit.example else unfit.right
         self.wrong.append(Wrong(path=place.path, what=unfit.what, right=right))
 
 
-def _unknown(key: str, known: Iterable[str]) -> Unfit:
+def _unknown(key: str, known: Iterable[str]) -> InvalidValue:
     right = did_you_mean(key, known)
     if any(word in key.lower() for word in _HOLDS_A_SECRET):
         right = f"Secrets never stand here: put it into a file (mode 0600) and name that. {right}"
-    return Unfit("unknown key", right, example=False)
+    return InvalidValue("unknown key", right, example=False)
 
 
 def _for_example(right: str, field: Field | None) -> str:

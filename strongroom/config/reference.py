@@ -12,7 +12,7 @@ from typing import Literal, get_args, get_origin
 from msgspec import NODEFAULT
 
 from strongroom.config.base import Section
-from strongroom.config.fields import Meant
+from strongroom.config.fields import TextForm
 from strongroom.config.model import Settings
 from strongroom.config.schema import (
     Field,
@@ -113,8 +113,8 @@ def _type(field: Field) -> str:
 
 def _type_words(field: Field) -> str:
     kind = field.kind
-    if meant := next((mark for mark in field.marks if isinstance(mark, Meant)), None):
-        return meant.words
+    if form := next((mark for mark in field.marks if isinstance(mark, TextForm)), None):
+        return form.words
     if get_origin(kind) is Literal:
         return " or ".join(f'`"{word}"`' for word in get_args(kind))
     if kind is Depth:

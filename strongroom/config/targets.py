@@ -83,8 +83,8 @@ class S3TargetSettings(Section, frozen=True, kw_only=True):
     lock: Annotated[
         Literal["none", "governance", "compliance"],
         Meta(
-            description="Object Lock: a short lock at the upload, extended to the policy's `keep_days` once "
-            "the backup is whole. Under `compliance` nobody can shorten it.",
+            description="Object Lock: a short lock at the upload, extended to the policy's "
+            "`minimum_retention_days` once the backup is whole. Under `compliance` nobody can shorten it.",
             examples=["governance"],
         ),
     ] = "none"
@@ -131,7 +131,7 @@ class AzureTargetSettings(Section, frozen=True, kw_only=True):
         Literal["none", "unlocked", "locked"],
         Meta(
             description="Immutability policy: a short one at the upload, extended to the policy's "
-            "`keep_days` once the backup is whole. Nobody can shorten a `locked` one.",
+            "`minimum_retention_days` once the backup is whole. Nobody can shorten a `locked` one.",
             examples=["locked"],
         ),
     ] = "none"

@@ -101,7 +101,7 @@ targets = ["region-a", "region-b", "region-c"]
 schedule = "0 2 * * *"
 quorum = 2                      # a backup counts once two targets hold it,
 regions = 2                     # in two regions at least
-keep_days = 365
+minimum_retention_days = 365
 
 [policies.weekly-critical]      # the values of what matters most
 kind = "full"
@@ -113,7 +113,7 @@ single_recipient_reason = "first set-up"  # better: a second key, or say where t
 schedule = "0 3 * * 0"
 quorum = 2
 regions = 2
-keep_days = 365                 # a year at least; count and age both hold
+minimum_retention_days = 365    # a year at least; count and age both hold
 keep_count = 8
 
 [policies.monthly-full]         # all the rest, and the critical ones with it, so
@@ -125,7 +125,7 @@ single_recipient_reason = "first set-up"  # better: a second key, or say where t
 schedule = "0 4 1 * *"
 quorum = 2
 regions = 2
-keep_days = 365
+minimum_retention_days = 365
 keep_count = 12
 """
 

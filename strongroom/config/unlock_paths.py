@@ -20,12 +20,12 @@ from strongroom.config.keys import (
     TransitKey,
 )
 from strongroom.config.model import Settings
-from strongroom.key_redundancy import Way
+from strongroom.key_redundancy import UnlockPath
 
 
-def ways_of(settings: Settings, names: Iterable[str]) -> list[Way]:
+def unlock_paths_of(settings: Settings, names: Iterable[str]) -> list[UnlockPath]:
     """Return the ways in that these keys are; names of which nothing is known are left out."""
-    return [_way(settings, settings.keys[name]) for name in names if name in settings.keys]
+    return [_unlock_path(settings, settings.keys[name]) for name in names if name in settings.keys]
 
 
 def server_of(settings: Settings, name: str) -> str:
@@ -43,7 +43,7 @@ def called(settings: Settings, thing: str) -> str:
     return " and ".join(f"keys.{name}" for name in names) or thing
 
 
-def _way(settings: Settings, key: KeySettings) -> Way:
+def _unlock_path(settings: Settings, key: KeySettings) -> UnlockPath:
     if not isinstance(key, AllOfKey):
         return ((_thing(settings, key),),)
     legs = [[settings.keys[name] for name in leg if name in settings.keys] for leg in key.legs]

@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from strongroom.config.fields import Checked, Meant, Unfit, absolute, misshapen
+from strongroom.config.fields import Checked, InvalidValue, TextForm, absolute, bad_format
 from strongroom.config.schema import noted
 
 LARGEST = 2**63 - 1  # what the databases, and whoever else is told of a number, can hold
@@ -25,7 +25,7 @@ def read_value(kind: Any, marks: Marks, value: Any, *, base: Path) -> Any:
         base: where a relative path begins.
 
     Raises:
-        Unfit: it does not take this value.
+        InvalidValue: it does not take this value.
     """
     if get_origin(kind) is Literal:
         return _word(get_args(kind), value)
@@ -36,16 +36,16 @@ def read_value(kind: Any, marks: Marks, value: Any, *, base: Path) -> Any:
     return _READERS[kind](value, marks)
 
 
-def wrong_type(wanted: str) -> Unfit:
+def wrong_type(wanted: str) -> InvalidValue:
     """Return what is said of a value that is of another type than it is to be."""
-    return Unfit("wrong type", f"It must be {wanted}")
+    return InvalidValue("wrong type", f"It must be {wanted}")
 
 
 def _word(words: Sequence[str], value: Any) -> str:
     if value not in words:
         *others, last = words
         right = f"{', '.join(others)} or {last}"
-        raise Unfit("none of the known words", f"One of: {right}.", example=False)
+        raise InvalidValue("none of the known words", f"One of: {right}.", example=False)
     return str(value)
 
 
@@ -53,10 +53,10 @@ def _text(value: Any, marks: Marks) -> str:
     if not isinstance(value, str):
         raise wrong_type("text in quotes")
     if len(value) < (noted(marks, "min_length") or 0):
-        raise Unfit("empty", "It must be text that is not empty")
+        raise InvalidValue("empty", "It must be text that is not empty")
     pattern = noted(marks, "pattern")
     if pattern and not re.fullmatch(pattern, value):
-        raise misshapen()
+        raise bad_format()
     for mark in marks:
         if isinstance(mark, Checked):
             mark.by(value)
@@ -65,15 +65,15 @@ def _text(value: Any, marks: Marks) -> str:
 
 def _whole(value: Any, marks: Marks) -> int:
     for mark in marks:
-        if isinstance(mark, Meant) and isinstance(value, str):
+        if isinstance(mark, TextForm) and isinstance(value, str):
             value = mark.by(value)
     if type(value) is not int:  # True is one by its class, and no number here
         raise wrong_type("a whole number, without quotes")
     least, most = noted(marks, "ge"), noted(marks, "le")
     if least is not None and value < least:
-        raise Unfit("too small", f"At least {least:,}.", example=False)
+        raise InvalidValue("too small", f"At least {least:,}.", example=False)
     if value > (most := LARGEST if most is None else most):
-        raise Unfit("too large", f"At most {most:,}.", example=False)
+        raise InvalidValue("too large", f"At most {most:,}.", example=False)
     return value
 
 
@@ -82,11 +82,11 @@ def _number(value: Any, marks: Marks) -> float:
         raise wrong_type("a number, without quotes")
     above = noted(marks, "gt")
     if above is not None and not value > above:  # so that it refuses what is no number (nan) too
-        raise Unfit("too small", f"More than {above:,}.", example=False)
+        raise InvalidValue("too small", f"More than {above:,}.", example=False)
     try:
         return float(value)
     except OverflowError:
-        raise misshapen() from None
+        raise bad_format() from None
 
 
 def _truth(value: Any, _: Marks) -> bool:

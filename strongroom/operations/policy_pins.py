@@ -33,7 +33,7 @@ def check_policy(run: Run, services: Services) -> Pinned:
     return pinned
 
 
-TERMS = ("sealed", "targets", "recipients", "quorum", "regions", "providers", "keep_days")
+TERMS = ("sealed", "targets", "recipients", "quorum", "regions", "providers", "minimum_retention_days")
 """The fields that bind all that is done to an existing backup: where it is kept, how long, who reads it."""
 
 

@@ -139,7 +139,7 @@ class Spec(Struct, frozen=True, kw_only=True):
     quorum: int = 1
     regions: int = 1
     providers: int = 1
-    keep_days: int = 365
+    minimum_retention_days: int = 365
     depth: Depth = Depth.DIGEST
     container_bytes: int = 32 * 1024 * 1024
     backup: str = ""

@@ -59,7 +59,7 @@ def _spec(
         quorum=policy.quorum,
         regions=policy.regions,
         providers=policy.providers,
-        keep_days=policy.keep_days,
+        minimum_retention_days=policy.minimum_retention_days,
         depth=policy.verify,
         container_bytes=settings.limits.container_bytes,
     )

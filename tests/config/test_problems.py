@@ -43,7 +43,12 @@ BY_ITSELF = {
     "unknown section": ("[brokr]\n", "brokr", "unknown key", "'broker'"),
     "unknown key": ('[broker]\nulr = "x"\n', "broker.ulr", "unknown key", "Did you mean 'url'?"),
     "unknown key like no other": ("[workers]\nxyzzy = 1\n", "workers.xyzzy", "unknown key", "seal, transfer"),
-    "unknown key in a policy": (policy(FULL + "colour = 1"), "policies.p.colour", "unknown key", "keep_days"),
+    "unknown key in a policy": (
+        policy(FULL + "colour = 1"),
+        "policies.p.colour",
+        "unknown key",
+        "minimum_retention_days",
+    ),
     "unknown key of another kind": (KEY + 'path = "x"', "keys.recovery.path", "unknown key", "file"),
     "secret in place of a file": (
         KEY + 'passphrase = "CANARY-p"',
@@ -387,8 +392,8 @@ TOGETHER = {
         "Leave it out.",
     ),
     "kept for less than a year": (
-        policy(FULL + "keep_days = 364"),
-        "policies.p.keep_days",
+        policy(FULL + "minimum_retention_days = 364"),
+        "policies.p.minimum_retention_days",
         "for a year at least",
         "At least 365, or state why not in short_retention_reason.",
     ),
@@ -893,7 +898,7 @@ def test_a_link_hides_no_key_among_the_backups(place: Place) -> None:
 
 
 def test_a_short_retention_with_its_reason_is_accepted(place: Place) -> None:
-    text = policy(FULL + 'keep_days = 90\nshort_retention_reason = "contract"')
+    text = policy(FULL + 'minimum_retention_days = 90\nshort_retention_reason = "contract"')
 
     assert place.problems(text) == []
 
@@ -923,7 +928,7 @@ def test_every_problem_is_found_at_once(place: Place) -> None:
         targets = ["a", "b", "c", 7]
         recipients = ["q"]
         schedule = "61 * * * *"
-        keep_days = 30
+        minimum_retention_days = 30
         [drill]
         policy = "none"
     """
@@ -938,7 +943,7 @@ def test_every_problem_is_found_at_once(place: Place) -> None:
         "policies.p.targets[3]",
         "policies.p.recipients[0]",
         "policies.p.schedule",
-        "policies.p.keep_days",
+        "policies.p.minimum_retention_days",
         "drill.policy",
     }
 

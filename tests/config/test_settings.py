@@ -82,7 +82,7 @@ include = ["prod/*"]
 exclude = ["*/scratch"]
 tags = { priority = "critical" }
 verify = "compared"
-keep_days = 400
+minimum_retention_days = 400
 keep_count = 5
 
 [policies.daily]
@@ -149,7 +149,7 @@ def test_a_full_example_is_read_as_written(place: Place) -> None:
         include=("prod/*",), exclude=("*/scratch",), tags={"priority": "critical"}
     )
     assert policy.verify is Depth.COMPARED
-    assert (policy.quorum, policy.regions, policy.keep_days, policy.keep_count) == (1, 1, 400, 5)
+    assert (policy.quorum, policy.regions, policy.minimum_retention_days, policy.keep_count) == (1, 1, 400, 5)
 
 
 def test_defaults_fill_in_what_an_example_leaves_out(place: Place) -> None:
@@ -158,7 +158,7 @@ def test_defaults_fill_in_what_an_example_leaves_out(place: Place) -> None:
     assert not policy.sealed
     assert (policy.source, policy.recipients, policy.schedule) == ("local", (), None)
     assert (policy.quorum, policy.regions) == (2, 2)  # a majority, in two regions
-    assert (policy.keep_days, policy.verify) == (365, Depth.DIGEST)
+    assert (policy.minimum_retention_days, policy.verify) == (365, Depth.DIGEST)
 
 
 def test_without_a_file_there_is_a_local_store_and_three_regions(

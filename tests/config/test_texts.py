@@ -75,7 +75,7 @@ def test_the_default_file_has_the_policies_of_the_procedures(place: Place) -> No
     assert (daily.kind, daily.schedule) == ("metadata", "0 2 * * *")
     assert (weekly.kind, weekly.schedule, weekly.tags) == ("full", "0 3 * * 0", {"priority": "critical"})
     assert (monthly.kind, monthly.schedule, monthly.tags) == ("full", "0 4 1 * *", {})
-    assert all(policy.keep_days >= 365 for policy in policies.values())
+    assert all(policy.minimum_retention_days >= 365 for policy in policies.values())
     assert all((policy.quorum, policy.regions) == (2, 2) for policy in policies.values())
 
 

@@ -71,7 +71,7 @@ recipients = ["recovery"]
 quorum = 3
 regions = 3
 providers = 3
-keep_days = 400
+minimum_retention_days = 400
 """
 
 

@@ -35,7 +35,7 @@ def at(ministack: MiniStack, tmp_path: Path) -> Rotated:
     made = Rotated(tmp_path)
     target = locked_target(ministack, tmp_path)
     made.world = replace(made.world, targets={"eu": target}).with_spec(
-        targets=(pin_target("eu", target),), quorum=1, regions=1, keep_days=30
+        targets=(pin_target("eu", target),), quorum=1, regions=1, minimum_retention_days=30
     )
     return made
 

@@ -223,7 +223,11 @@ def world(ministack: MiniStack, other_ministack: MiniStack, tmp_path: Path) -> W
         "us": resilient(locked_target(other_ministack, tmp_path, name="us", mode=LockMode.COMPLIANCE)),
         "ap": s3_region(other_ministack, tmp_path, name="ap").target(),
     }
-    return make_world(tmp_path, secrets=made_up(12), pieces=2).with_targets(targets).with_spec(keep_days=30)
+    return (
+        make_world(tmp_path, secrets=made_up(12), pieces=2)
+        .with_targets(targets)
+        .with_spec(minimum_retention_days=30)
+    )
 
 
 def finish(submitted: Submitted, services: Services) -> Run:
@@ -265,7 +269,7 @@ def test_a_backup_by_hosts_whose_clocks_are_ten_minutes_off_is_whole_and_locked(
         "us": resilient(locked_target(other_ministack, tmp_path, name="us", clock=lambda: now() + off)),
     }
     built = make_world(tmp_path, secrets=made_up(6), pieces=1)
-    world = built.with_targets(targets).with_spec(keep_days=30)
+    world = built.with_targets(targets).with_spec(minimum_retention_days=30)
 
     run = world.back_up()
 

@@ -379,7 +379,7 @@ def test_under_a_real_lock_it_is_pending_until_the_lock_ends_and_a_proven_key_do
 
     def alone(at: Vault) -> Vault:
         at.world = replace(at.world, targets={"eu": target}).with_spec(
-            targets=(pin_target("eu", target),), quorum=1, regions=1, keep_days=30
+            targets=(pin_target("eu", target),), quorum=1, regions=1, minimum_retention_days=30
         )
         return at
 

@@ -199,7 +199,7 @@ def test_a_medium_in_the_safe_is_no_alarm(world: World, backup: str, regions: di
 def test_a_lock_has_to_reach_as_far_as_the_policy_keeps(tmp_path: Path) -> None:
     bucket = Bucket()
     plain = make_world(tmp_path)
-    world = plain.with_targets({**plain.targets, "us": bucket}).with_spec(keep_days=400)
+    world = plain.with_targets({**plain.targets, "us": bucket}).with_spec(minimum_retention_days=400)
     backup = world.back_up().id
     assert loud(looked(world, ACCESS)) == set()
     for name in (f"manifests/{backup}.json", first_container(bucket)):

@@ -46,7 +46,7 @@ def _with(bucket: Target, folder: Path) -> tuple[World, dict[str, Target]]:
     world = make_world(folder)
     targets = {**world.targets, "us": bucket}
     pins = tuple(pin_target(name, target) for name, target in targets.items())
-    return world.with_spec(targets=pins, keep_days=KEEP_DAYS), targets
+    return world.with_spec(targets=pins, minimum_retention_days=KEEP_DAYS), targets
 
 
 def _until(world: World, run: Run) -> datetime:

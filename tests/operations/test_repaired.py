@@ -58,7 +58,7 @@ class Dead(MemoryTarget):
 def world(tmp_path: Path) -> World:
     built = make_world(tmp_path)
     locked = LockedRegion(now=datetime.now(UTC))
-    return built.with_targets({**built.targets, "us": locked}).with_spec(keep_days=30)
+    return built.with_targets({**built.targets, "us": locked}).with_spec(minimum_retention_days=30)
 
 
 def damage(target: object, name: str) -> None:

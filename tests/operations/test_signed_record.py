@@ -52,7 +52,7 @@ EDITS = {
     "quorum": spec("quorum", "1"),
     "regions": spec("regions", "1"),
     "providers": spec("providers", "2"),
-    "keep_days": spec("keep_days", "1"),
+    "minimum_retention_days": spec("minimum_retention_days", "1"),
     "depth": spec("depth", "'present'"),
     "container_bytes": spec("container_bytes", "7"),
     "backup": spec("backup", "'20200101T000000Z-00000000'"),
@@ -200,7 +200,10 @@ def test_the_previous_manifest_is_taken_from_a_target_and_not_from_the_catalog_s
     assert {manifest.previous for manifest in manifests(world, second).values()} == {digest}
 
 
-ABOUT = {"keep_days": spec("keep_days", "30000"), "targets": spec("targets[0].address", "'/mallory'")}
+ABOUT = {
+    "minimum_retention_days": spec("minimum_retention_days", "30000"),
+    "targets": spec("targets[0].address", "'/mallory'"),
+}
 
 
 @pytest.mark.parametrize("field", ABOUT)

@@ -11,7 +11,7 @@ from strongroom.cli.shared import key_separation, passphrases
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.cli.terminal.place import Place
 from strongroom.errors import UsageError
-from strongroom.key_redundancy import Way, indispensable
+from strongroom.key_redundancy import UnlockPath, single_points_of_failure
 from strongroom.keys import Recipient
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.keyfile import KeyFileRecipient, load_key_file
@@ -46,7 +46,7 @@ def _only_configured(arguments: Namespace, output: Output, place: Place) -> list
 
 def warn_of_no_spare(found: Sequence[Recipient], output: Output) -> None:
     """Say so if one accident could close the backup for ever."""
-    needed = indispensable([_way(recipient) for recipient in found])
+    needed = single_points_of_failure([_unlock_path(recipient) for recipient in found])
     if needed:
         words = next(each.describe() for one in found for each in _keys_in(one) if each.fingerprint in needed)
         output.warn(
@@ -55,10 +55,10 @@ def warn_of_no_spare(found: Sequence[Recipient], output: Output) -> None:
         )
 
 
-def _way(recipient: Recipient) -> Way:
+def _unlock_path(recipient: Recipient) -> UnlockPath:
     """Return the keys that a recipient rests on; custodians are each other's spares unless all are needed."""
     if recipient.type == "all-of":
-        return [[thing for each in leg for thing in _way(each)[0]] for leg in _legs(recipient)]
+        return [[thing for each in leg for thing in _unlock_path(each)[0]] for leg in _legs(recipient)]
     if recipient.type == "quorum":
         from strongroom.keys.quorum import QuorumRecipient
 

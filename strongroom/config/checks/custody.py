@@ -10,8 +10,8 @@ from strongroom.config.checks.secrets import secret_files
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
 from strongroom.config.sources import FilesSource, LocalSource
-from strongroom.config.unlock_paths import called, ways_of
-from strongroom.key_redundancy import indispensable
+from strongroom.config.unlock_paths import called, unlock_paths_of
+from strongroom.key_redundancy import single_points_of_failure
 
 
 def check(found: Found) -> Iterator[Finding]:
@@ -28,7 +28,7 @@ def _spare(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]
         return
     if any(name not in found.settings.keys for name in policy.recipients):
         return  # what they are to be is not known
-    needed = indispensable(ways_of(found.settings, policy.recipients))
+    needed = single_points_of_failure(unlock_paths_of(found.settings, policy.recipients))
     if policy.single_recipient_reason or not needed:
         return
     what = called(found.settings, needed[0])

@@ -88,10 +88,10 @@ def _recipients(found: Found, name: str, policy: PolicySettings) -> Iterator[Fin
 
 def _retention(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
     at = ("policies", name)
-    short = policy.kind == "full" and policy.keep_days < YEAR_DAYS
+    short = policy.kind == "full" and policy.minimum_retention_days < YEAR_DAYS
     if short and not policy.short_retention_reason and not found.is_bad(*at, "short_retention_reason"):
         yield Finding(
-            (*at, "keep_days"),
+            (*at, "minimum_retention_days"),
             "full backups are to be kept for a year at least",
             f"At least {YEAR_DAYS}, or state why not in short_retention_reason.",
         )

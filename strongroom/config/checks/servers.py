@@ -11,7 +11,7 @@ from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
 from strongroom.config.sources import RaftSource, VaultSource
 from strongroom.config.targets import S3TargetSettings, VaultTargetSettings
-from strongroom.config.unlock_paths import server_of, ways_of
+from strongroom.config.unlock_paths import server_of, unlock_paths_of
 from strongroom.config.vaults import VaultSettings
 from strongroom.key_redundancy import outlive
 from strongroom.words import plural
@@ -89,7 +89,7 @@ SHUT_IN = (
 def needs_its_source(settings: Settings, source: str, keys: Sequence[str]) -> bool:
     """Say whether a backup of a Vault would open for these keys only while that Vault is there."""
     found = settings.sources.get(source)
-    ways = ways_of(settings, keys)
+    ways = unlock_paths_of(settings, keys)
     if not isinstance(found, (VaultSource, RaftSource)) or not ways:
         return False
     return not outlive(ways, server_of(settings, found.vault))

@@ -11,11 +11,13 @@ from strongroom.container import canonical
 from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Stanza
-from strongroom.keys import allof
+from strongroom.keys import allof, passphrase
 from strongroom.operations.archive.envelopes import Readable, find_newest, wrapping_keys
 
-_OF_OLD = frozenset({"kms", "transit"})
-"""Kinds whose stanzas do not carry their recipient's fingerprint: they are known again by their label."""
+BY_LABEL = frozenset({passphrase.TYPE, "kms", "transit"})
+"""Kinds whose stanzas do not carry their recipient's fingerprint, and are known again by their label: a
+passphrase has none (whatever could be computed from it would help to guess it), and what a key service
+calls a key may change."""
 _WORDS = {
     "hpke": "the holder of the private key {}",
     "keyfile": "anyone with the key file {}",
@@ -52,7 +54,7 @@ def _reader(stanza: Stanza, known: Iterable[ManifestRecipient]) -> ManifestRecip
     """Return who opens a stanza: in the manifest's words if it names them, else in those of the stanza."""
     fingerprint = _fingerprint(stanza)
     for one in known:
-        by_label = stanza.type in _OF_OLD and (one.type, one.name) == (stanza.type, stanza.label)
+        by_label = stanza.type in BY_LABEL and (one.type, one.name) == (stanza.type, stanza.label)
         if by_label or one.fingerprint == fingerprint:
             return one
     return ManifestRecipient(

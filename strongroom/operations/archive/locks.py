@@ -32,7 +32,7 @@ class LockingTarget(Target, Locking, Protocol):
 
 def lock_replicas(run: Run, manifest: Manifest, names: Sequence[str], services: Services) -> dict[str, str]:
     """Lock a backup on each of these targets that locks; say on which it is not, and why."""
-    until = lock_until(manifest, run.spec.keep_days)
+    until = lock_until(manifest, run.spec.minimum_retention_days)
     said = {name: lock_backup(services.target(name), manifest, until) for name in names}
     return {name: why for name, why in said.items() if why is not None}
 
@@ -49,9 +49,9 @@ def left_unlocked(store: RunStore) -> dict[str, Mapping[str, str]]:
     return {backup: where for backup, where in newest.items() if where}
 
 
-def lock_until(manifest: Manifest, keep_days: int) -> datetime:
+def lock_until(manifest: Manifest, minimum_retention_days: int) -> datetime:
     """Return until when a policy keeps a backup at least."""
-    return datetime.fromisoformat(manifest.created_at) + timedelta(days=keep_days)
+    return datetime.fromisoformat(manifest.created_at) + timedelta(days=minimum_retention_days)
 
 
 def lock_backup(target: Target, manifest: Manifest, until: datetime) -> str | None:

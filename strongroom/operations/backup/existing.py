@@ -37,7 +37,7 @@ def spec_about(services: Services, kind: RunKind, backup: str, **fields: Any) ->
         quorum=policy.quorum,
         regions=policy.regions,
         providers=policy.providers,
-        keep_days=policy.keep_days,
+        minimum_retention_days=policy.minimum_retention_days,
         backup=backup,
         **fields,
     )

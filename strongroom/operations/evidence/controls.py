@@ -38,7 +38,7 @@ class Demands(Struct, frozen=True, kw_only=True):
     regions: int
     locking: tuple[str, ...]
     unyielding: tuple[str, ...]
-    keep_days: int
+    minimum_retention_days: int
     why_short: str | None
     keys: dict[str, str]
 
@@ -98,12 +98,14 @@ def _alone(policy: Demands) -> Iterator[Finding]:
 
 
 def _retention(policy: Demands) -> Finding:
-    if policy.keep_days >= YEAR_DAYS:
-        return good(RETENTION, f"{policy.name}: kept for {plural(policy.keep_days, 'day')} at least")
-    words = f"{policy.name}: kept for {plural(policy.keep_days, 'day')}, less than a year"
+    if policy.minimum_retention_days >= YEAR_DAYS:
+        return good(
+            RETENTION, f"{policy.name}: kept for {plural(policy.minimum_retention_days, 'day')} at least"
+        )
+    words = f"{policy.name}: kept for {plural(policy.minimum_retention_days, 'day')}, less than a year"
     if policy.why_short:
         return remark(RETENTION, f"{words}: {policy.why_short}")
-    return _unmet(RETENTION, words, "Set keep_days = 365 or more, or say why not.")
+    return _unmet(RETENTION, words, "Set minimum_retention_days = 365 or more, or say why not.")
 
 
 def _schedule(policy: Demands) -> Finding:

@@ -85,7 +85,7 @@ def _wanted(services: Services, entry: CatalogEntry, policy: Policy | None, only
         entry=entry,
         targets=tuple(name for name in asked if name in services.targets),
         strange=tuple(name for name in asked if name not in services.targets),
-        keep_days=policy.spec.keep_days if policy else 0,
+        minimum_retention_days=policy.spec.minimum_retention_days if policy else 0,
     )
 
 

@@ -12,12 +12,13 @@ from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.keys import passphrase
 from strongroom.keys.errors import KeyUnproven
 from strongroom.operations.alerts.facts import Limits
+from strongroom.operations.archive.current_recipients import BY_LABEL
 from strongroom.operations.errors import KeysOutOfPolicy
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import ENCRYPTION
 from strongroom.operations.key_management.health import DAY, FAILED, QUARTER, WARNING, events, proofs
-from strongroom.operations.key_management.usage import BY_LABEL, Opens, opens_with, pinned_key, stanza_key
+from strongroom.operations.key_management.usage import Opens, opens_with, pinned_key, stanza_key
 from strongroom.operations.services import Services
 from strongroom.state.records import RunKind, RunState
 from strongroom.timestamps import rfc3339

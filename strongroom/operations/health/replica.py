@@ -69,7 +69,7 @@ class Wanted:
 
     entry: CatalogEntry
     targets: tuple[str, ...]
-    keep_days: int
+    minimum_retention_days: int
     strange: tuple[str, ...] = ()
 
 
@@ -140,7 +140,7 @@ def _refuse_old_envelopes(target: Target, manifest: Manifest, means: Means, know
 
 def locked(target: Target, manifest: Manifest, one: Wanted, means: Means) -> Iterator[Finding]:
     """Hold the locks of all objects to what the policy keeps, or as far as the target's own cap."""
-    demanded = lock_until(manifest, one.keep_days)
+    demanded = lock_until(manifest, one.minimum_retention_days)
     if (cap := means.caps.get(target.name)) is not None:
         demanded = min(demanded, datetime.fromisoformat(manifest.created_at) + timedelta(days=cap))
     if not (isinstance(target, Locking) and target.locks) or demanded < datetime.now(UTC):

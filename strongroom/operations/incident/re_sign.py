@@ -272,8 +272,8 @@ def _beside(target: Target, name: str, content: bytes) -> None:
 
 def _lock(services: Services, target: Target, manifest: Manifest) -> None:
     try:
-        keep_days = services.pinned(manifest.policy).spec.keep_days
+        minimum_retention_days = services.pinned(manifest.policy).spec.minimum_retention_days
     except ConfigError:
         return  # a policy that is gone locks nothing more
-    if why := lock_backup(target, manifest, lock_until(manifest, keep_days)):
+    if why := lock_backup(target, manifest, lock_until(manifest, minimum_retention_days)):
         services.store.event("replica.unlocked", backup=manifest.backup_id, target=target.name, why=why)

@@ -14,7 +14,8 @@ from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import StrongroomError
-from strongroom.keys import allof, passphrase
+from strongroom.keys import allof
+from strongroom.operations.archive.current_recipients import BY_LABEL
 from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
 from strongroom.operations.archive.file_backups import in_a_file, is_gone, opened_files, said_gone
 from strongroom.operations.archive.first_answer import first_answer
@@ -26,11 +27,6 @@ from strongroom.targets.single_file import BundleReader
 
 READERS = 8
 """Targets answer slowly, and independently: so many backups are read together."""
-
-
-BY_LABEL = frozenset({passphrase.TYPE, "kms", "transit"})
-"""Kinds whose stanzas do not carry their recipient's fingerprint: a passphrase has none (whatever
-could be computed from it would help to guess it), and what key services call a key may change."""
 
 
 def stanza_key(stanza: Stanza) -> str:

@@ -173,7 +173,7 @@ class _Work:
                 source = self._whole(name, entry)
                 _place(target, backup=new.backup_id, entry=entry, content=partial(source.read, name))
         _publish(target, new.backup_id, content)
-        lock_backup(target, new, lock_until(new, self._spec.keep_days))
+        lock_backup(target, new, lock_until(new, self._spec.minimum_retention_days))
 
     def _whole(self, name: str, entry: ContainerEntry) -> Target:
         for target in self._targets:

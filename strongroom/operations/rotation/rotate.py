@@ -135,7 +135,7 @@ class Rotator:
             identities=openers(self._run.spec, services),
             signer=services.signers("recover"),
             trusted=services.signer_fingerprints,
-            until=lock_until(manifest, self._pinned.spec.keep_days),
+            until=lock_until(manifest, self._pinned.spec.minimum_retention_days),
             pace=self._pace,
             renew=self._options.renew,
             keep_older=self._options.keep_older,

@@ -60,7 +60,7 @@ def _demands(found: Settings) -> Iterator[Demands]:
             regions=policy.regions,
             locking=tuple(one for one, lock in locks.items() if lock != "none"),
             unyielding=tuple(one for one, lock in locks.items() if lock in _UNYIELDING),
-            keep_days=policy.keep_days,
+            minimum_retention_days=policy.minimum_retention_days,
             why_short=policy.short_retention_reason,
             keys={key: found.keys[key].kind for key in policy.recipients},
         )

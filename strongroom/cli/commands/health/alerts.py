@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 
+from strongroom import durations
 from strongroom.cli.commands.health import render_alerts
 from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import Settings
-from strongroom.config.fields import MAIL_ADDRESS, Unfit, parse_duration
+from strongroom.config.fields import MAIL_ADDRESS
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
 from strongroom.operations.alerts.context import Watched
@@ -53,8 +54,8 @@ def _check(arguments: Namespace) -> int | None:
     if arguments.threshold_age is None:
         return None
     try:
-        seconds = parse_duration(arguments.threshold_age)
-    except Unfit:
+        seconds = int(durations.parse(arguments.threshold_age))
+    except ValueError:
         seconds = 0
     if not LEAST <= seconds <= MOST:
         raise UsageError("--threshold-age takes a length of time from 1m to 366d, such as 48h.")
