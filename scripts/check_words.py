@@ -41,7 +41,7 @@ FOLDERS: tuple[str, ...] = (
 )
 """Folders of code that pass and are checked from now on. One line each, sorted."""
 
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "ops/*.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "ops/*.md", "strongroom/container/FORMAT.md")
 """Pages, as git understands it."""
 
 MADE = "<!-- Made from the code"
