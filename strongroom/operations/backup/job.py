@@ -23,7 +23,7 @@ from strongroom.operations.backup.quorum import (
 )
 from strongroom.operations.backup.sweep import sweep_earlier, sweep_targets
 from strongroom.operations.backup.upload import Uploaded, clear_stage, upload
-from strongroom.operations.backup.verify_job import VERIFY, report_when_settled, verifications
+from strongroom.operations.backup.verify import VERIFY, report_when_settled, verifications
 from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.runs.job import Action, Ending, Job, ReportFacts, Result, Where, to_facts
 from strongroom.operations.runs.submit import Submitted, submit

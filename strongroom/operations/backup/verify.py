@@ -7,7 +7,7 @@ more is claimed than was looked at (invariant 2).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -29,12 +29,13 @@ from strongroom.operations.archive.open import (
     require_size,
 )
 from strongroom.operations.backup.facts import replica_facts
+from strongroom.operations.backup.quorum import with_wake
 from strongroom.operations.identities import openers
 from strongroom.operations.layout import manifest_name
-from strongroom.operations.runs.job import read_result
+from strongroom.operations.runs.job import Action, Where, read_result
 from strongroom.operations.services import Services
 from strongroom.sources import Source
-from strongroom.state.records import Run, Step, StepKind, StepRow, StepState
+from strongroom.state.records import Run, Step, StepKind, StepRow, StepState, Tally, Verdict
 from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Target
 from strongroom.targets.repaired import MOST_BYTES, copies, whole_copy
@@ -217,3 +218,20 @@ def _digests(secret: Secret, source: str, key: bytes) -> Iterator[tuple[int, byt
                 version.number,
                 value_digest(key, source, secret.name, version.number, version.value.reveal()),
             )
+
+
+# -- as steps of a job ---------------------------------------------------------------
+
+VERIFY = Action(verify, Verified, tolerated=True, where=Where.FORKED)
+REPORT = Step(StepKind.REPORT)
+
+
+def verifications(pieces: int, targets: Sequence[str]) -> tuple[Step, ...]:
+    """Return the steps that read each container back from these targets."""
+    return tuple(Step(StepKind.VERIFY, piece, target) for target in targets for piece in range(pieces))
+
+
+def report_when_settled(run: Run, tally: Tally, step: Step) -> Verdict:
+    """Go on to the report once every container was read back, or given up."""
+    verdict = Verdict() if tally.unsettled(StepKind.VERIFY) else Verdict(follow=(REPORT,))
+    return with_wake(verdict, run, tally, step)

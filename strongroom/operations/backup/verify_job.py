@@ -9,18 +9,14 @@ from strongroom.model import Depth
 from strongroom.operations.backup import replica_verdicts
 from strongroom.operations.backup.existing import spec_about
 from strongroom.operations.backup.outcome import replica_outcome
-from strongroom.operations.backup.quorum import quorum_is_open, with_wake
+from strongroom.operations.backup.quorum import quorum_is_open
 from strongroom.operations.backup.repair import ToVerify, list_to_verify
-from strongroom.operations.backup.verify import Verified, verify
+from strongroom.operations.backup.verify import REPORT, VERIFY, report_when_settled, verifications
 from strongroom.operations.policy_pins import TERMS
-from strongroom.operations.runs.job import Action, Ending, Job, Result, Where
+from strongroom.operations.runs.job import Action, Ending, Job, Result
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunKind, Step, StepKind, Tally, Verdict
-
-REPORT = Step(StepKind.REPORT)
-
-VERIFY = Action(verify, Verified, tolerated=True, where=Where.FORKED)
 
 
 class VerifyJob(Job):
@@ -51,17 +47,6 @@ class VerifyJob(Job):
 
 
 JOB = VerifyJob()
-
-
-def verifications(pieces: int, targets: Sequence[str]) -> tuple[Step, ...]:
-    """Return the steps that read each container back from these targets."""
-    return tuple(Step(StepKind.VERIFY, piece, target) for target in targets for piece in range(pieces))
-
-
-def report_when_settled(run: Run, tally: Tally, step: Step) -> Verdict:
-    """Go on to the report once every container was read back, or given up."""
-    verdict = Verdict() if tally.unsettled(StepKind.VERIFY) else Verdict(follow=(REPORT,))
-    return with_wake(verdict, run, tally, step)
 
 
 def submit_verify(
