@@ -23,6 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 FOLDERS: tuple[str, ...] = (
+    "strongroom/api",
+    "strongroom/container",
     "strongroom/keys",
     "strongroom/operations/alerts",
     "strongroom/operations/emergency",
@@ -34,6 +36,7 @@ FOLDERS: tuple[str, ...] = (
     "strongroom/operations/readiness",
     "strongroom/operations/shredding",
     "strongroom/operations/validation",
+    "strongroom/state",
     "strongroom/system",
     "strongroom/wiring",
     "tasks",

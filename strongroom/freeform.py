@@ -26,8 +26,8 @@ _PLAIN = frozenset({str, int, bool, type(None), Raw})
 
 def number(text: str) -> float | Raw:
     """Return a number with a point or an exponent: a float if that is written alike, else the text."""
-    found, written = float(text), text.encode()
-    return found if _encode(found) == written else Raw(written)
+    parsed, written = float(text), text.encode()
+    return parsed if _encode(parsed) == written else Raw(written)
 
 
 def parse(data: bytes) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def parse(data: bytes) -> dict[str, Any]:
         ValueError: it is something else, or nested deeper than :data:`DEPTH`.
     """
     try:
-        found = json.loads(
+        value = json.loads(
             data.decode(),
             object_pairs_hook=_members,
             parse_float=number,
@@ -46,9 +46,9 @@ def parse(data: bytes) -> dict[str, Any]:
         )
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if not isinstance(found, dict) or not fits(found):
+    if not isinstance(value, dict) or not fits(value):
         raise ValueError("not an object, or nested too deeply")
-    return found
+    return value
 
 
 def fits(metadata: dict[str, Any]) -> bool:
@@ -71,12 +71,12 @@ def _values(outer: dict[str, Any] | Sequence[Any]) -> Sequence[Any]:
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError("a name is there twice")
     for text in (text for pair in pairs for text in _texts(pair)):
         text.encode()  # refuses half of a surrogate pair, which no UTF-8 can write
-    return found
+    return members
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -61,8 +61,8 @@ class Client:
     def verify(self, backup: str, *, depth: str = Depth.DIGEST.value) -> Submission:
         """Ask that a backup be read back from every target of its policy."""
         request = str(uuid4())
-        made = submit_verify(self._services, backup=backup, depth=Depth(depth), request_id=request)
-        return self._on_record(request, made)
+        submitted = submit_verify(self._services, backup=backup, depth=Depth(depth), request_id=request)
+        return self._on_record(request, submitted)
 
     def repair(self, backup: str) -> Submission:
         """Ask that a backup's bad replicas be brought up again."""
@@ -72,8 +72,10 @@ class Client:
     def drill(self, policy: str) -> Submission:
         """Ask for a rehearsed recovery of a policy's newest backup."""
         request, objective = str(uuid4()), self._settings.drill.objective_seconds
-        made = submit_drill(self._services, policy=policy, objective_seconds=objective, request_id=request)
-        return self._on_record(request, made)
+        submitted = submit_drill(
+            self._services, policy=policy, objective_seconds=objective, request_id=request
+        )
+        return self._on_record(request, submitted)
 
     def restore(
         self,
@@ -86,14 +88,14 @@ class Client:
     ) -> Submission:
         """Ask for a restore into a configured destination. The ``recover`` pool does it: normally stopped."""
         request = str(uuid4())
-        made = submit_restore(
+        submitted = submit_restore(
             self._services,
             backup=backup,
             options=RestoreOptions(destination=to, names=tuple(include), overwrite=overwrite_existing),
             selection=Selection(tags=dict(filter_tag or {})),
             request_id=request,
         )
-        return self._on_record(request, made)
+        return self._on_record(request, submitted)
 
     def rotate(
         self,
@@ -107,13 +109,13 @@ class Client:
         """Ask that a policy's backups be rotated to the recipients that it names now."""
         request = str(uuid4())
         options = RotateOptions(reencrypt=re_encrypt, renew=renew, backups=tuple(backup), rate=rate)
-        made = submit_rotation(self._services, policy=policy, options=options, request_id=request)
-        return self._on_record(request, made)
+        submitted = submit_rotation(self._services, policy=policy, options=options, request_id=request)
+        return self._on_record(request, submitted)
 
     def find(self, id: str) -> Submission:  # noqa: A002 - as in 'strongroom status ID'
         """Return a run by its id, or by that of its request. Raises RunNotFound."""
         run = self._services.store.find(id)
         return Submission(id=run.request_id or run.id, run=run.id, store=self._services.store)
 
-    def _on_record(self, request: str, made: Submitted) -> Submission:
-        return Submission(id=request, run=made[0], store=self._services.store)
+    def _on_record(self, request: str, submitted: Submitted) -> Submission:
+        return Submission(id=request, run=submitted[0], store=self._services.store)

@@ -69,9 +69,9 @@ class _Attempt:
             raise
         self._settle(access_log.OPENED)
 
-    def of(self, found: Iterable[T]) -> Iterator[T]:
+    def of(self, secrets: Iterable[T]) -> Iterator[T]:
         """Yield what is read one by one, and note what comes of it."""
-        each = iter(found)
+        each = iter(secrets)
         while True:
             with self.settling():
                 some = list(islice(each, 1))
@@ -124,9 +124,9 @@ class OpenedSecret:
         Raises:
             SecretNotFound: there is no such version, or it holds no value any more.
         """
-        for found in reversed(self._secret.versions):
-            if found.value is not None and version in (None, found.number):
-                return found.value.reveal()
+        for stored in reversed(self._secret.versions):
+            if stored.value is not None and version in (None, stored.number):
+                return stored.value.reveal()
         which = "no version with a value" if version is None else f"no value of version {version}"
         raise SecretNotFound(f"Secret '{self.name}' has {which} in this backup.")
 
@@ -254,7 +254,7 @@ def _opened(
     # Of a stranger's backup, on request, only the stranger's own envelopes and containers count.
     pins = Signers([signed.fingerprint]) if trusted is None else trusted
     aside = look_beside(objects, signed.manifest, trusted=pins, newest=backup is None).aside
-    left_aside = f"What lies beside the backup did not count: {describe_ignored(aside)}" if aside else ""
+    left_aside = f"Objects next to the backup were ignored: {describe_ignored(aside)}" if aside else ""
     return OpenedBackup(
         Backup(objects, signed.manifest, openers, trusted=pins),
         signer=signed.fingerprint,
@@ -277,9 +277,9 @@ def _objects(where: str | Path, settings: Settings, stack: ExitStack) -> Objects
         return stack.enter_context(BundleReader(path))
     if (path / MARKER).exists():
         return DirectoryTarget(path, name=path.name or "target", region="")
-    known = ", ".join(settings.targets) or "none"
+    targets = ", ".join(settings.targets) or "none"
     raise TargetUnavailable(
-        f"'{where}' is no backup file, no target's directory and no configured target (known: {known}).",
+        f"'{where}' is no backup file, no target's directory and no configured target (known: {targets}).",
         hint=f"Check the path. A copy of a target needs the file {MARKER} in it.",
     )
 
@@ -306,7 +306,7 @@ def _trusted(settings: Settings, typed: Sequence[str]) -> Signers:
 
 def _openers(settings: Settings, identity: Identities, passphrase: str | None) -> list[Opener]:
     several = identity if isinstance(identity, Sequence) and not isinstance(identity, str) else [identity]
-    openers = [load_identity(Path(one)) if isinstance(one, str | Path) else one for one in several]
+    openers = [load_identity(Path(each)) if isinstance(each, str | Path) else each for each in several]
     if passphrase is not None:
         openers.append(PassphraseIdentity(passphrase))
     if not openers:

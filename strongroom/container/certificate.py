@@ -98,9 +98,9 @@ def certify(installation: Signer, *, role: str, public: bytes, issued_at: dateti
     moment = rfc3339(issued_at)
     unsigned = _Unsigned(installation.public.hex(), role, public.hex(), moment)
     signature = installation.sign(DOMAIN, canonical.encode(unsigned)).hex()
-    made = Certificate(unsigned.installation, role, unsigned.key, moment, signature)
-    made.check_form()
-    return made
+    certificate = Certificate(unsigned.installation, role, unsigned.key, moment, signature)
+    certificate.check_form()
+    return certificate
 
 
 def parse_certificate(data: bytes) -> Certificate | None:
@@ -148,7 +148,7 @@ def require_signer(
     if certificate.role not in may:
         raise UntrustedSigner(
             f"Signed by the key of role '{certificate.role}', which does not sign a {what}.",
-            hint="Whoever has that key made this: treat it as leaked. See 'strongroom signers distrust'.",
+            hint="Treat the key as leaked: somebody who has it made this. See 'strongroom signers distrust'.",
         )
     require_trusted(certificate, trusted)
 

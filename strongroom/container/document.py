@@ -138,7 +138,7 @@ def check_length(words: str, tail: bytes, length: int) -> None:
 
 def _ends_earlier(tail: bytes, length: int) -> bool:
     start = length - len(tail)
-    return any(int(found[1]) == start + found.end() for found in _LENGTH.finditer(tail))
+    return any(int(match[1]) == start + match.end() for match in _LENGTH.finditer(tail))
 
 
 def _length_state(tail: bytes, length: int) -> tuple[bool, bool]:

@@ -12,7 +12,7 @@ class FormatError(StrongroomError):
 
 
 class WrongKey(FormatError, CannotOpen):
-    """No key at hand opens this backup. No damage is known."""
+    """None of the available keys opens this backup. No damage is known."""
 
     default_hint = "Nothing was damaged. Try another passphrase, key file or private key."
 
@@ -26,7 +26,7 @@ class UnsupportedVersion(FormatError, CannotOpen):
 class LegacyFormat(FormatError, CannotOpen):
     """This is an old Fernet file. Strongroom reads one only if asked to."""
 
-    default_hint = "Repeat with --legacy to read it, then make a new backup to seal it anew."
+    default_hint = "Repeat with --legacy to read it, then make a new backup in the current format."
 
 
 class NotABackup(FormatError, Damaged):

@@ -21,9 +21,9 @@ MOST = 2048
 class LedgerHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Event number ``event`` of a ledger, and the digest of everything up to it.
 
-    ``ledger`` is the digest of the ledger's first event, which tells one ledger from another: a database that
-    was lost begins anew. Digests are SHA-256 in hex; ``at`` is the event's time, ``made_at`` that of the
-    signature, both RFC 3339.
+    ``ledger`` is the digest of the ledger's first event, which distinguishes one ledger from another: after
+    a database was lost, a new ledger begins. Digests are SHA-256 in hex. ``at`` is the event's time,
+    ``made_at`` that of the signature, both RFC 3339.
     """
 
     ledger: str
@@ -63,4 +63,4 @@ def _check(head: LedgerHead) -> None:
     except ValueError:
         zones = [None]
     if head.event < 1 or None in zones:
-        raise Malformed("The ledger head's number or time is none.")
+        raise Malformed("The ledger head's number is below 1, or its time has no zone.")

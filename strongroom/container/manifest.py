@@ -91,7 +91,7 @@ class ContainerEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A backup. ``previous`` is the SHA-256 (hex) of the manifest before it in its policy.
 
-    ``not_contained`` says in words what the source has besides, and a backup of it lacks.
+    ``not_contained`` says in words what else the source has and this backup does not contain.
 
     ``containers`` ascend by ``piece`` from 0, without a gap; when sealed, their hash
     ranges ascend and do not overlap, so a name is in one of them at most.
@@ -202,8 +202,8 @@ def check_manifest(manifest: Manifest) -> None:
 
 
 class _Columns(NamedTuple):
-    """The containers' entries, field by field and in their order: there may be many, and whoever rotates
-    checks thousands of manifests."""
+    """The containers' entries, field by field and in their order: there may be many, and a rotation checks
+    thousands of manifests."""
 
     piece: tuple[int, ...] = ()
     sha256: tuple[str, ...] = ()

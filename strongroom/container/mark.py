@@ -69,7 +69,7 @@ def check_mark(mark: Mark) -> None:
     if not 1 <= mark.number <= MAX_NUMBER:
         raise Malformed("The quarantine mark's number is out of its range.")
     if not _is_time(mark.at):
-        raise Malformed("The quarantine mark's time is none, or has no zone.")
+        raise Malformed("The quarantine mark's time is malformed, or has no zone.")
     texts = (mark.backup_id, mark.reason, mark.incident, mark.by, mark.at)
     if not all(canonical.printable(text, MAX_TEXT) for text in texts):
         raise Malformed("What the quarantine mark says is too long, or cannot be printed.")

@@ -99,9 +99,9 @@ class Container:
         The last name is compared when its segment is read whole.
         """
         first = self._index.segments[0].first if self._index.segments else ""
-        here = (self.about.backup_id, self.about.piece, self.about.pieces, self.about.values)
+        stated = (self.about.backup_id, self.about.piece, self.about.pieces, self.about.values)
         holds = (first, self.secrets_count, self.versions_count, self.record.id)
-        if here != (manifest.backup_id, entry.piece, len(manifest.containers), manifest.values):
+        if stated != (manifest.backup_id, entry.piece, len(manifest.containers), manifest.values):
             raise Tampered(
                 f"Container {entry.piece} belongs to another place or backup than the manifest says."
             )

@@ -108,13 +108,13 @@ class Signers(frozenset[str]):
         retired: Mapping[str, str] | None = None,
         distrusted: Mapping[str, str] | None = None,
     ) -> Self:
-        made = super().__new__(cls, trusted)
-        made.retired, made.distrusted = dict(retired or {}), dict(distrusted or {})
-        return made
+        signers = super().__new__(cls, trusted)
+        signers.retired, signers.distrusted = dict(retired or {}), dict(distrusted or {})
+        return signers
 
     def __or__(self, other: AbstractSet[object]) -> Signers:
         """Return these and others; a key that either distrusts is distrusted."""
-        more = other if isinstance(other, Signers) else Signers(str(one) for one in other)
+        more = other if isinstance(other, Signers) else Signers(str(fingerprint) for fingerprint in other)
         return Signers(
             {*self, *more},
             retired={**more.retired, **self.retired},
@@ -134,8 +134,12 @@ class Signers(frozenset[str]):
         keys = named & (self.retired.keys() | self.distrusted.keys())
         return Signers(
             {*self, *(named - keys)},
-            retired={one: until for one, until in self.retired.items() if one not in keys},
-            distrusted={one: why for one, why in self.distrusted.items() if one not in keys},
+            retired={
+                fingerprint: until for fingerprint, until in self.retired.items() if fingerprint not in keys
+            },
+            distrusted={
+                fingerprint: why for fingerprint, why in self.distrusted.items() if fingerprint not in keys
+            },
         )
 
 

@@ -47,7 +47,7 @@ class _Unsigned(Struct, frozen=True):
 class WrappingKeyRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A wrapping key as it is stored: wrapped once for each recipient.
 
-    ``mac`` is made under the wrapping key, so whoever cannot open the record cannot add
+    ``mac`` is made under the wrapping key, so somebody who cannot open the record cannot add
     a recipient or renumber it. ``generation`` counts from 1, one more at each rotation.
     """
 
@@ -242,7 +242,7 @@ def _find_key(record: WrappingKeyRecord, identities: Sequence[Identity]) -> byte
     if problem is not None:
         raise problem
     tried = ", ".join(filter(None, (identity.describe() for identity in identities))) or "nothing"
-    raise WrongKey(f"Sealed for {', '.join(map(_named, record.stanzas))}; tried {tried}.")
+    raise WrongKey(f"Sealed to {', '.join(map(_named, record.stanzas))}; tried {tried}.")
 
 
 def _named(stanza: Stanza) -> str:

@@ -155,9 +155,9 @@ class _Segment:
             self.digests = [self.digests[at] for at in order]
             return
         ends = list(accumulate(self.stored))
-        places = [place for at in order for place in range(ends[at] - self.stored[at], ends[at])]
-        self.values = [self.values[place] for place in places]
-        self.digests = [self.digests[place] for place in places]
+        indices = [index for at in order for index in range(ends[at] - self.stored[at], ends[at])]
+        self.values = [self.values[index] for index in indices]
+        self.digests = [self.digests[index] for index in indices]
 
 
 class _Batch:
@@ -372,11 +372,11 @@ def _unencodable(secrets: list[Secret]) -> str:
     return "a secret"
 
 
-def _check_limits(one: _Batch) -> None:
-    name = one.pairs[0][1].name
-    if one.length > MAX_VALUES:
+def _check_limits(batch: _Batch) -> None:
+    name = batch.pairs[0][1].name
+    if batch.length > MAX_VALUES:
         raise SecretTooLarge(f"The values of {name!r} come to more than {MAX_VALUES >> 20} MiB.")
-    if len(one.json) > MAX_ROW:
+    if len(batch.json) > MAX_ROW:
         raise SecretTooLarge(f"The metadata of {name!r} comes to more than {MAX_ROW >> 20} MiB.")
 
 

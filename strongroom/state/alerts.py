@@ -18,10 +18,10 @@ _alerts = tables.alerts.c
 
 
 class Told(Struct, frozen=True, kw_only=True):
-    """An alert as it was last told. ``weight`` is how bad it was within its severity.
+    """An alert as its audience last knew it. ``weight`` is how bad it was within its severity.
 
-    Times are seconds since the epoch by the clock of whoever looked. ``sent_at`` is ``None`` as long as
-    nobody was told. ``resolved_at`` is when it was found to be over.
+    Times are seconds since the epoch by the clock of the host that checked. ``sent_at`` stays ``None`` until
+    somebody is notified. ``resolved_at`` is when it was found to be over.
     """
 
     key: str
@@ -48,7 +48,7 @@ def _told(row: codec.AnyRow) -> Told:
 
 def put(conn: Connection, audience: str, rows: Sequence[Told]) -> None:
     """Record what an audience was told; a known alert takes what is new of it."""
-    sql.put(conn, tables.alerts, [{"audience": audience, **codec.row_of(one)} for one in rows])
+    sql.put(conn, tables.alerts, [{"audience": audience, **codec.row_of(row)} for row in rows])
 
 
 def forget(conn: Connection, audience: str, before: float) -> None:

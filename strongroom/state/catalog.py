@@ -69,23 +69,23 @@ def backup(conn: Connection, name: str) -> CatalogEntry | None:
 def names(conn: Connection, policy: str) -> list[str]:
     """Return a policy's backups by name, newest first."""
     query = select(_catalog.backup).where(_catalog.policy == policy)
-    found = conn.execute(query.order_by(_catalog.created_at.desc(), _catalog.backup.desc()))
-    return codec.texts_of(found.scalars().all(), f"backup of policy {policy}")
+    rows = conn.execute(query.order_by(_catalog.created_at.desc(), _catalog.backup.desc()))
+    return codec.texts_of(rows.scalars().all(), f"backup of policy {policy}")
 
 
-def digests(conn: Connection, wanted: Sequence[str]) -> dict[str, str]:
+def digests(conn: Connection, backups: Sequence[str]) -> dict[str, str]:
     """Return the digests of the manifests of those of these backups that the catalog knows."""
-    query = select(_catalog.backup, _catalog.manifest_sha256).where(_catalog.backup.in_(wanted))
+    query = select(_catalog.backup, _catalog.manifest_sha256).where(_catalog.backup.in_(backups))
     return codec.pairs_of(conn.execute(query).all(), "digest of a manifest")
 
 
 def replicas_of(conn: Connection, names: Sequence[str]) -> dict[str, list[Replica]]:
     """Return the replicas of each of these backups, by target."""
-    found: dict[str, list[Replica]] = {name: [] for name in names}
+    replicas: dict[str, list[Replica]] = {name: [] for name in names}
     query = select(tables.replicas).where(_replicas.backup.in_(names)).order_by(_replicas.target)
     for replica in map(codec.replica_of, conn.execute(query)):
-        found[replica.backup].append(replica)
-    return found
+        replicas[replica.backup].append(replica)
+    return replicas
 
 
 def replicas(conn: Connection, name: str) -> list[Replica]:

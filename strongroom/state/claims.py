@@ -156,9 +156,9 @@ _CLAIM: Final = (
 )
 
 
-def renew(conn: Connection, held: Claim, *, lease: float) -> bool:
+def renew(conn: Connection, claim: Claim, *, lease: float) -> bool:
     """Extend a lease; see :meth:`strongroom.state.store.RunStore.renew`."""
-    return conn.execute(_RENEW, keys.held_by(held) | {"lease": lease}).first() is not None
+    return conn.execute(_RENEW, keys.held_by(claim) | {"lease": lease}).first() is not None
 
 
 _RENEW: Final = (

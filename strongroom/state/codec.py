@@ -68,13 +68,13 @@ def readable(rows: Iterable[AnyRow], decode: Callable[[AnyRow], T]) -> Iterator[
 
 def complaints(rows: Iterable[AnyRow], decode: Callable[[AnyRow], object]) -> list[str]:
     """Return what is wrong with those of many rows that cannot be read."""
-    found: list[str] = []
+    texts: list[str] = []
     for row in rows:
         try:
             decode(row)
         except StateError as error:
-            found.append(error.message)
-    return found
+            texts.append(error.message)
+    return texts
 
 
 def moment(value: Any) -> float:

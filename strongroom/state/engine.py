@@ -32,7 +32,7 @@ _CONNECT_SECONDS: Final = 10
 
 
 class _Connections:
-    """This process's one engine for an address, whoever asks for it and however often."""
+    """This process's one engine for an address, however often it is asked for."""
 
     def __init__(self, url: URL) -> None:
         self.url = url
@@ -93,8 +93,8 @@ def _identity(url: URL) -> tuple[int, int] | None:
     if url.drivername != "sqlite":
         return None
     with suppress(OSError):
-        found = Path(str(url.database)).stat()
-        return found.st_dev, found.st_ino
+        status = Path(str(url.database)).stat()
+        return status.st_dev, status.st_ino
     return None
 
 
@@ -149,8 +149,8 @@ class Database:
         with self.reading() as conn:
             if conn.dialect.name != "sqlite":
                 return
-            found = conn.exec_driver_sql("PRAGMA quick_check(1)").scalar()
-        if found != "ok":
+            verdict = conn.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        if verdict != "ok":
             raise StateError("the state database cannot be used: the file is damaged", hint=failures.DAMAGED)
 
     @property

@@ -66,7 +66,7 @@ class LedgerChanged(Untrusted):
 
     default_hint = (
         "Compare the digits with the paper first. If they are right, somebody wrote to the state database: "
-        "keep a copy of it, treat it as an incident, and go by the targets, which do not depend on it."
+        "keep a copy of it, treat it as an incident, and use the targets, which do not depend on it."
     )
 
 

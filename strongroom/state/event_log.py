@@ -12,7 +12,7 @@ from strongroom.state.transactions import Transactions
 
 
 class EventLog(Transactions):
-    """Events, heartbeats, and the alerts that an audience was told of."""
+    """Events, heartbeats, and which audience was notified of which alert."""
 
     def event(self, kind: str, run: str | None = None, **detail: Any) -> None:
         """Append an event. ``detail`` is small, JSON-able and free of secrets and names."""

@@ -109,9 +109,9 @@ def ages(conn: Connection) -> dict[str, float]:
     """
     beats = tables.heartbeats.c
     now: float = conn.execute(select(sql.now())).scalar_one()
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     for row in conn.execute(select(beats.name, beats.at)):
         with suppress(ValueError):
             if (age := now - codec.moment(row.at)) > -FUTURE:
-                found[row.name] = max(0.0, age)
-    return found
+                seconds[row.name] = max(0.0, age)
+    return seconds

@@ -61,13 +61,14 @@ def _from_sqlite(cause: sqlite3.Error) -> StateError:
 def _explained(name: str) -> tuple[str, str | None]:
     """Say what a code of SQLite means. An extended one, such as SQLITE_READONLY_DIRECTORY, is of a kind."""
     return next(
-        (said for code, said in _SQLITE.items() if name == code or name.startswith(f"{code}_")), (name, None)
+        (words for code, words in _SQLITE.items() if name == code or name.startswith(f"{code}_")),
+        (name, None),
     )
 
 
 DAMAGED: Final = (
     "No backup on a target is affected. Stop what runs, move 'state.db', 'state.db-wal' and 'state.db-shm' "
-    "out of the state directory, and enter each target's backups anew: "
+    "out of the state directory, and enter each target's backups again: "
     "'strongroom catalog rebuild --from TARGET'."
 )
 _AGAIN: Final = "Nothing was changed, and no backup is affected. Repeat it in a new process."
@@ -75,7 +76,7 @@ _CLOSED: Final = "No backup on a target is affected. Check owner, mode and mount
 
 _FAILING: Final = (
     "No backup on a target is affected. Look into the system's log: the disk may be failing. Where the file "
-    "is lost, 'strongroom catalog rebuild --from TARGET' enters each target's backups anew."
+    "is lost, 'strongroom catalog rebuild --from TARGET' enters each target's backups again."
 )
 
 _SQLITE: Final = {

@@ -49,10 +49,12 @@ def kind_of(path: Path, *, mounts: Path = Path("/proc/self/mounts")) -> str | No
         lines = mounts.read_text(errors="replace").splitlines()
     except OSError:
         return None
-    place = path.resolve()
-    found = [(where, kind) for where, kind in map(_mount, lines) if place.is_relative_to(where)]
+    resolved = path.resolve()
+    holding = [(where, kind) for where, kind in map(_mount, lines) if resolved.is_relative_to(where)]
     # Of two mounts at one place the later one hides the earlier.
-    return max(enumerate(found), key=lambda item: (len(item[1][0].parts), item[0]))[1][1] if found else None
+    return (
+        max(enumerate(holding), key=lambda item: (len(item[1][0].parts), item[0]))[1][1] if holding else None
+    )
 
 
 def _mount(line: str) -> tuple[Path, str]:

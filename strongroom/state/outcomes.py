@@ -34,17 +34,17 @@ class StillNeeded(Exception):
     """A step was not given up: the run cannot do without it any more."""
 
 
-def finish(conn: Connection, held: Claim, result: Mapping[str, Any], decide: Decide) -> tuple[Run, Tally]:
+def finish(conn: Connection, claim: Claim, result: Mapping[str, Any], decide: Decide) -> tuple[Run, Tally]:
     """Record success; see :meth:`strongroom.state.store.RunStore.finish`."""
-    run = runs.lock(conn, held.ticket.run)
-    if _settle(conn, held, StepState.DONE, result=codec.encode(result)):
-        return _conclude(conn, run, held.ticket.step, decide)
+    run = runs.lock(conn, claim.ticket.run)
+    if _settle(conn, claim, StepState.DONE, result=codec.encode(result)):
+        return _conclude(conn, run, claim.ticket.step, decide)
     return run, runs.tally(conn, run.id)
 
 
 def fail(
     conn: Connection,
-    held: Claim,
+    claim: Claim,
     error: str,
     *,
     retry_in: float | None,
@@ -53,27 +53,27 @@ def fail(
     unless: Needed | None = None,
 ) -> tuple[Run, Tally]:
     """Record failure; see :meth:`strongroom.state.store.RunStore.fail`."""
-    run = runs.lock(conn, held.ticket.run)
-    step = held.ticket.step
+    run = runs.lock(conn, claim.ticket.run)
+    step = claim.ticket.step
     again = retry_in is not None and (not run.closing or step.kind is StepKind.REPORT)
     if unless is not None and not again and unless(run, runs.tally(conn, run.id)):
         raise StillNeeded
     state = StepState.READY if again else settle or StepState.MISSED
-    if not _settle(conn, held, state, error=error, wait=min(retry_in or 0.0, keys.FARTHEST)):
+    if not _settle(conn, claim, state, error=error, wait=min(retry_in or 0.0, keys.FARTHEST)):
         return run, runs.tally(conn, run.id)
-    events.append(conn, "step.failed", run.id, {"step": str(step), "attempt": held.attempt, "error": error})
+    events.append(conn, "step.failed", run.id, {"step": str(step), "attempt": claim.attempt, "error": error})
     if again:
         return run, runs.tally(conn, run.id)
     return give_up(conn, run, step, state=state, error=error, decide=decide)
 
 
-def wait(conn: Connection, held: Claim, error: str, *, pause: float, patience: float) -> bool:
+def wait(conn: Connection, claim: Claim, error: str, *, pause: float, patience: float) -> bool:
     """Let a step wait; see :meth:`strongroom.state.store.RunStore.wait`."""
-    run = runs.lock(conn, held.ticket.run)
+    run = runs.lock(conn, claim.ticket.run)
     given = {"new_error": error, "pause": min(pause, keys.FARTHEST), "patience": patience}
-    if run.closing or conn.execute(_WAIT, keys.held_by(held) | given).first() is None:
+    if run.closing or conn.execute(_WAIT, keys.held_by(claim) | given).first() is None:
         return False
-    step = held.ticket.step
+    step = claim.ticket.step
     conn.execute(_PAUSE, keys.at(run.id, step) | {"pause": given["pause"]})
     return True
 
@@ -111,7 +111,7 @@ _PAUSE: Final = (
 
 def _settle(
     conn: Connection,
-    held: Claim,
+    claim: Claim,
     state: StepState,
     *,
     result: str | None = None,
@@ -125,15 +125,15 @@ def _settle(
         ClaimLost: another took the step over, or the run has ended.
     """
     outcome = {"new_state": state.value, "new_result": result, "new_error": error, "wait": wait}
-    if conn.execute(_SETTLE, keys.held_by(held) | outcome).first() is not None:
+    if conn.execute(_SETTLE, keys.held_by(claim) | outcome).first() is not None:
         return True
-    row = conn.execute(_STANDS, keys.at(held.ticket.run, held.ticket.step)).first()
-    if row is None or (row.dispatch, row.fence) != (held.ticket.dispatch, held.fence):
-        raise ClaimLost(f"another worker holds {held.ticket.step} of run {held.ticket.run} now")
+    row = conn.execute(_STANDS, keys.at(claim.ticket.run, claim.ticket.step)).first()
+    if row is None or (row.dispatch, row.fence) != (claim.ticket.dispatch, claim.fence):
+        raise ClaimLost(f"another worker holds {claim.ticket.step} of run {claim.ticket.run} now")
     if row.state == StepState.RUNNING.value:
-        raise keys.unkept(held.ticket.run, held.ticket.step)
+        raise keys.unkept(claim.ticket.run, claim.ticket.step)
     if row.state != StepState.DONE.value:
-        raise ClaimLost(f"the lease on {held.ticket.step} of run {held.ticket.run} has ended")
+        raise ClaimLost(f"the lease on {claim.ticket.step} of run {claim.ticket.run} has ended")
     return False
 
 

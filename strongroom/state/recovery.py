@@ -131,10 +131,10 @@ def reconcile(
     with database.reading() as conn:
         stuck = _stuck(conn, patience, queues)
     until = time.monotonic() + TURN_SECONDS
-    for run, found in stuck.items():
+    for run, watched in stuck.items():
         try:
             before = _is_failing(database, run)
-            _mend_slowly(database, run, found, until, decide=decide, patience=patience, exhausted=exhausted)
+            _mend_slowly(database, run, watched, until, decide=decide, patience=patience, exhausted=exhausted)
             if before is None and (now := _is_failing(database, run)) is not None:
                 failed(now)
         except StateUnavailable:
@@ -159,8 +159,8 @@ def forsake(conn: Connection, run: str, owners: Collection[str]) -> None:
     """Count the dead's claims as lost; see :meth:`strongroom.state.store.RunStore.forsake`."""
     runs.lock(conn, run)
     steps = update(tables.steps).where(_steps.run == run, tables.UNSETTLED)
-    held = steps.where(_steps.state == StepState.RUNNING.value, _steps.owner.in_(list(owners)))
-    conn.execute(held.values(lease_expires=0.0))
+    claimed = steps.where(_steps.state == StepState.RUNNING.value, _steps.owner.in_(list(owners)))
+    conn.execute(claimed.values(lease_expires=0.0))
     conn.execute(steps.where(_steps.state == StepState.SENT.value).values(state=StepState.READY.value))
 
 
@@ -169,17 +169,17 @@ def _stuck(conn: Connection, patience: Patience, queue_of: QueueOf) -> dict[str,
     now: float = conn.execute(select(sql.now())).scalar_one()
     watched = _watched(conn)
     queues = _queues(conn, watched, now, patience, queue_of)
-    found: dict[str, list[Watched]] = {run: [] for run in _stalled_runs(conn)}
-    for one in watched:
-        if _is_stuck(one, queues[_name(queue_of, one.step.kind)], now, patience):
-            found.setdefault(one.run, []).append(one)
-    return found
+    stuck: dict[str, list[Watched]] = {run: [] for run in _stalled_runs(conn)}
+    for step in watched:
+        if _is_stuck(step, queues[_name(queue_of, step.step.kind)], now, patience):
+            stuck.setdefault(step.run, []).append(step)
+    return stuck
 
 
-def _is_stuck(one: Watched, queue: Queue, now: float, patience: Patience) -> bool:
-    if one.state is StepState.RUNNING:
-        return not is_live(one.lease_expires, now)
-    return is_lost(one, queue, now, patience)
+def _is_stuck(watched: Watched, queue: Queue, now: float, patience: Patience) -> bool:
+    if watched.state is StepState.RUNNING:
+        return not is_live(watched.lease_expires, now)
+    return is_lost(watched, queue, now, patience)
 
 
 def _watched(conn: Connection) -> list[Watched]:
@@ -222,16 +222,16 @@ def _queues(
     conn: Connection, watched: Iterable[Watched], now: float, patience: Patience, queue_of: QueueOf
 ) -> Mapping[str, Queue]:
     by_queue: dict[str, list[Watched]] = defaultdict(list)
-    for one in watched:
-        by_queue[_name(queue_of, one.step.kind)].append(one)
+    for step in watched:
+        by_queue[_name(queue_of, step.step.kind)].append(step)
     kinds = {name: [kind for kind in StepKind if _name(queue_of, kind) == name] for name in by_queue}
-    return {name: _queue(conn, kinds[name], those, now, patience) for name, those in by_queue.items()}
+    return {name: _queue(conn, kinds[name], steps, now, patience) for name, steps in by_queue.items()}
 
 
 def _queue(
-    conn: Connection, kinds: Sequence[StepKind], those: Sequence[Watched], now: float, patience: Patience
+    conn: Connection, kinds: Sequence[StepKind], steps: Sequence[Watched], now: float, patience: Patience
 ) -> Queue:
-    waiting = [one.sent_at for one in those if one.state is StepState.SENT]
+    waiting = [step.sent_at for step in steps if step.state is StepState.SENT]
     if not waiting:
         return Queue()
     # Nothing taken before the oldest was sent says anything about it.
@@ -243,7 +243,7 @@ def _queue(
         _steps.started_at <= now + patience.grace,
     )
     overtaking, taken_at = conn.execute(query).one()
-    working = any(one.state is StepState.RUNNING and is_live(one.lease_expires, now) for one in those)
+    working = any(step.state is StepState.RUNNING and is_live(step.lease_expires, now) for step in steps)
     return Queue(overtaking=overtaking or 0, taken_at=taken_at or 0.0, working=working)
 
 
@@ -268,7 +268,7 @@ def _due_runs(conn: Connection) -> list[str]:
 def _mend_slowly(
     database: Database,
     run_id: str,
-    found: Sequence[Watched],
+    stuck: Sequence[Watched],
     until: float,
     *,
     decide: outcomes.Decide,
@@ -276,12 +276,12 @@ def _mend_slowly(
     exhausted: Exhausted,
 ) -> None:
     """Put a run's steps right, a slice a transaction, and let others write in between."""
-    if not found:
+    if not stuck:
         with database.writing() as conn:
             _end_stalled(conn, run_id)
-    left = found
+    left = stuck
     while left and time.monotonic() < until:
-        if left is not found:
+        if left is not stuck:
             time.sleep(PAUSE_SECONDS)
         with database.writing() as conn:
             over = _mend(conn, run_id, left[:SLICE], decide=decide, patience=patience, exhausted=exhausted)
@@ -291,7 +291,7 @@ def _mend_slowly(
 def _mend(
     conn: Connection,
     run_id: str,
-    found: Sequence[Watched],
+    stuck: Sequence[Watched],
     *,
     decide: outcomes.Decide,
     patience: Patience,
@@ -301,49 +301,54 @@ def _mend(
     run, until = runs.lock(conn, run_id), time.monotonic() + SLICE_SECONDS
     ready: list[Watched] = []
     over = 0
-    while over < len(found) and not run.state.final and time.monotonic() < until:
-        one = found[over]
+    while over < len(stuck) and not run.state.final and time.monotonic() < until:
+        watched = stuck[over]
         over += 1
-        if not _is_over(one, run, patience):
-            ready += [one] if _change(conn, one, _MAKE_READY) else []
-        elif _give_up(conn, one, StepState.MISSED if run.closing else exhausted(run, one.step), decide):
+        if not _is_over(watched, run, patience):
+            ready += [watched] if _change(conn, watched, _MAKE_READY) else []
+        elif _give_up(
+            conn, watched, StepState.MISSED if run.closing else exhausted(run, watched.step), decide
+        ):
             run = runs.load(conn, run_id)
     _tell(conn, run_id, ready)
-    return len(found) if run.state.final else over
+    return len(stuck) if run.state.final else over
 
 
-def _is_over(one: Watched, run: Run, patience: Patience) -> bool:
+def _is_over(watched: Watched, run: Run, patience: Patience) -> bool:
     """Tell whether a step whose lease ran out, or whose message got lost, is not to be tried again."""
-    closing = run.closing and one.step.kind is not StepKind.REPORT
-    return closing or (one.state is StepState.RUNNING and one.silent >= patience.starts)
+    closing = run.closing and watched.step.kind is not StepKind.REPORT
+    return closing or (watched.state is StepState.RUNNING and watched.silent >= patience.starts)
 
 
 def _tell(conn: Connection, run: str, ready: Sequence[Watched]) -> None:
     """Append one event for all steps of a slice whose messages got lost, and one for lost leases."""
-    expired = [str(one.step) for one in ready if one.state is StepState.RUNNING]
-    lost = [str(one.step) for one in ready if one.state is StepState.SENT]
+    expired = [str(step.step) for step in ready if step.state is StepState.RUNNING]
+    lost = [str(step.step) for step in ready if step.state is StepState.SENT]
     for kind, steps in (("reconcile.expired", expired), ("reconcile.lost", lost)):
         if steps:
             events.append(conn, kind, run, {"step": steps[0], "steps": len(steps)})
 
 
-def _give_up(conn: Connection, one: Watched, state: StepState, decide: outcomes.Decide) -> bool:
-    error = f"{plural(one.silent, 'start')} without an outcome; each ended its worker or lost its lease"
-    if not _change(conn, one, _SETTLE, new_state=state.value, new_error=error):
+def _give_up(conn: Connection, watched: Watched, state: StepState, decide: outcomes.Decide) -> bool:
+    error = f"{plural(watched.silent, 'start')} without an outcome; each ended its worker or lost its lease"
+    if not _change(conn, watched, _SETTLE, new_state=state.value, new_error=error):
         return False
-    run = runs.lock(conn, one.run)
-    events.append(conn, "reconcile.exhausted", one.run, {"step": str(one.step), "state": state.value})
-    outcomes.give_up(conn, run, one.step, state=state, error=error, decide=decide)
+    run = runs.lock(conn, watched.run)
+    events.append(conn, "reconcile.exhausted", watched.run, {"step": str(watched.step), "state": state.value})
+    outcomes.give_up(conn, run, watched.step, state=state, error=error, decide=decide)
     return True
 
 
-def _change(conn: Connection, one: Watched, statement: Any, **values: Any) -> bool:
+def _change(conn: Connection, watched: Watched, statement: Any, **values: Any) -> bool:
     """Write a step's row, unless it has moved since it was looked at."""
-    given = keys.at(one.run, one.step) | {"at_state": one.state.value, "at_dispatch": one.dispatch}
+    given = keys.at(watched.run, watched.step) | {
+        "at_state": watched.state.value,
+        "at_dispatch": watched.dispatch,
+    }
     if conn.execute(statement, given | values).first() is not None:
         return True
     if conn.execute(_STILL_SO, given).first() is not None:
-        raise keys.unkept(one.run, one.step)
+        raise keys.unkept(watched.run, watched.step)
     return False
 
 

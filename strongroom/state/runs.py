@@ -26,8 +26,8 @@ def create(
     facts: Mapping[str, Any],
 ) -> Run | None:
     """Insert a run with its first steps; see :meth:`strongroom.state.store.RunStore.create`."""
-    if request_id is not None and (known := by_request(conn, request_id)) is not None:
-        return known
+    if request_id is not None and (existing := by_request(conn, request_id)) is not None:
+        return existing
     run = _new(conn, spec, request_id, facts)
     if slot is not None and not slots.take(conn, *slot, run.id):
         return None
@@ -186,10 +186,10 @@ _TALLY: Final = (
 
 def row(conn: Connection, run: str, step: Step) -> StepRow:
     """Return one step."""
-    found = conn.execute(select(tables.steps).where(keys.STEP), keys.at(run, step)).first()
-    if found is None:
+    record = conn.execute(select(tables.steps).where(keys.STEP), keys.at(run, step)).first()
+    if record is None:
         raise StateError(f"run {run} has no step {step}")
-    return codec.step_row_of(found)
+    return codec.step_row_of(record)
 
 
 def rows(conn: Connection, run: str, kind: StepKind | None = None, piece: int | None = None) -> list[StepRow]:

@@ -8,9 +8,9 @@ from strongroom.state.migrations import HEAD
 
 _NOT_YET = (
     "Check the state directory ('strongroom config check' shows it). On a new machine nothing was backed up "
-    "yet. If it was lost: 'strongroom catalog rebuild --from TARGET' enters each target's backups anew."
+    "yet. If it was lost: 'strongroom catalog rebuild --from TARGET' enters each target's backups again."
 )
-_OLDER = "Stop what still runs in the old version; then 'strongroom status' brings it up."
+_OLDER = "Stop what still runs in the old version; then 'strongroom status' migrates it."
 
 
 def require(database: Database) -> None:
@@ -22,17 +22,17 @@ def require(database: Database) -> None:
     """
     if (file := database.file) is not None and not (file.is_file() and file.stat().st_size):
         raise StateError(f"there is no state database at {file}", hint=_NOT_YET)
-    found = database.revision()
-    if found is None:
+    revision = database.revision()
+    if revision is None:
         raise StateError("the state database is empty: nothing was ever put on record", hint=_NOT_YET)
-    if found != HEAD:
-        raise _mismatch(found)
+    if revision != HEAD:
+        raise _mismatch(revision)
 
 
-def _mismatch(found: str) -> SchemaMismatch:
-    if found.isdecimal() and found < HEAD:
+def _mismatch(revision: str) -> SchemaMismatch:
+    if revision.isdecimal() and revision < HEAD:
         return SchemaMismatch(
-            f"the state database has schema {found}, and this version has {HEAD}; a look migrates nothing",
+            f"the state database has schema {revision}, and this version has {HEAD}; a look migrates nothing",
             hint=_OLDER,
         )
     return SchemaMismatch("the state database has a schema this version does not know")

@@ -56,30 +56,30 @@ def create(path: Path) -> None:
 
     A link is followed, so that what it leads to is made private as well.
     """
-    place = path.resolve()
+    resolved = path.resolve()
     try:
         # The new file is closed before anybody can have a lock on it.
-        os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        os.close(os.open(resolved, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
     except FileExistsError:
-        if not stat.S_ISREG(place.stat().st_mode):
+        if not stat.S_ISREG(resolved.stat().st_mode):
             raise
 
 
 def connect(path: Path, *, timeout: float) -> Connection:
     """Open a connection to a file that exists, in autocommit mode. Raises sqlite3.Error."""
-    place = path.resolve()
-    if place in _crossed:
+    resolved = path.resolve()
+    if resolved in _crossed:
         raise CrossedFork("the database was in use when this process was forked")
     # Without "c" in its mode SQLite creates nothing: it would do so with the mode of the umask.
     connection = sqlite3.connect(
-        f"{place.as_uri()}?mode=rw",
+        f"{resolved.as_uri()}?mode=rw",
         uri=True,
         timeout=timeout,
         isolation_level=None,
         check_same_thread=False,
         factory=Connection,
     )
-    connection.path = place
+    connection.path = resolved
     _open.add(connection)
     return connection
 

@@ -168,7 +168,7 @@ class BundleWriter(_File):
             if _identity(self.path.stat()) == self._over:
                 return
         raise Conflict(
-            f"'{self.path}' changed while it was being written anew.",
+            f"'{self.path}' changed while it was being rewritten.",
             hint="Somebody else wrote or removed it; that was left as it is. Look at it, then repeat.",
         )
 

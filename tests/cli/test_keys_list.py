@@ -102,7 +102,7 @@ def test_without_the_old_key_nothing_is_lost(house: Machine) -> None:
     house.path("strongroom.toml").write_text(text.replace(f'identity_file = "{hidden}"\n', ""))
     done = house.run("rotate")
     assert done.failed_with(WrongKey)
-    assert "WrongKey: Sealed for hpke (old)" in done.out
+    assert "WrongKey: Sealed to hpke (old)" in done.out
     configure(house, "new")
     house.ok("rotate")
 

@@ -71,7 +71,7 @@ def test_so_it_is_on_a_machine_that_knows_none_of_the_signers(rotated: Machine, 
 
 def test_the_wrong_key_is_told_which_key_it_would_be_by_name_and_by_number(rotated: Machine) -> None:
     done = rotated.run("verify-backup", "w.sr", "--identity", "old.key")
-    tried = re.search(r"Sealed for hpke \(new\.key\) ([0-9a-f]{16}); tried", " ".join(done.err.split()))
+    tried = re.search(r"Sealed to hpke \(new\.key\) ([0-9a-f]{16}); tried", " ".join(done.err.split()))
     assert done.failed_with(WrongKey)
     assert tried is not None
     public = PublicKey.parse(rotated.path("new.key.pub").read_text().strip())

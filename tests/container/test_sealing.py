@@ -157,7 +157,7 @@ def test_metadata_only_containers_hold_no_value_and_no_free_form_metadata() -> N
 
 def test_the_wrong_key_is_called_that_and_the_message_lists_what_was_tried() -> None:
     data, _ = sealed([secret("a")])
-    with pytest.raises(WrongKey, match=r"Sealed for raw \(test\); tried a raw key"):
+    with pytest.raises(WrongKey, match=r"Sealed to raw \(test\); tried a raw key"):
         opened(data, key=OTHER)
     with pytest.raises(WrongKey, match="tried nothing"):
         Container.open(BytesReader(data), [], trusted=None)

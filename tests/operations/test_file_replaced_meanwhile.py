@@ -70,7 +70,7 @@ def test_what_came_meanwhile_stays_and_the_command_says_so(
     module, step = (re_sign, "read_back") if way == "resign" else (rotate, "_read_back")
     recorded = at.entry()
     reached(monkeypatch, module, step, happens)
-    with pytest.raises(Conflict, match="changed while it was being written anew"):
+    with pytest.raises(Conflict, match="changed while it was being rewritten"):
         WAYS[way](at)
     assert theirs == [(at.path.stat().st_ino, at.path.read_bytes())]
     assert [path.name for path in tmp_path.glob("*a.sr*")] == ["a.sr"]
@@ -95,6 +95,6 @@ def test_one_that_was_taken_away_meanwhile_does_not_come_back(
     at = Leaked(tmp_path)
     module, step = (re_sign, "read_back") if way == "resign" else (rotate, "_read_back")
     reached(monkeypatch, module, step, at.path.unlink)
-    with pytest.raises(Conflict, match="changed while it was being written anew"):
+    with pytest.raises(Conflict, match="changed while it was being rewritten"):
         WAYS[way](at)
     assert not list(tmp_path.glob("*a.sr*"))
