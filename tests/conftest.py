@@ -9,13 +9,7 @@ import pytest
 from tests import warm
 from tests.redis_server import RedisServer, server_program
 
-pytest_plugins = ["pytester", "tests.nothing_skipped", "tests.in_memory", "tests.seed"]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that were given minutes: none is left to one process at the end."""
-    long = {item.path for item in items if item.get_closest_marker("timeout")}
-    items.sort(key=lambda item: item.path not in long)
+pytest_plugins = ["pytester", "tests.nothing_skipped", "tests.in_memory", "tests.schedule", "tests.seed"]
 
 
 def pytest_sessionfinish() -> None:

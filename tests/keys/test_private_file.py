@@ -17,6 +17,8 @@ from strongroom.keys.keyfile import generate_key_file, load_key_file
 from strongroom.system import private_file
 from strongroom.system.errors import KeyFileExposed, KeyFileUnreadable
 
+pytestmark = pytest.mark.durable
+
 KIND = "strongroom-test-1"
 CONTENT = bytes(range(100, 132))
 

@@ -28,6 +28,8 @@ from strongroom.operations.evidence.ledger import check
 from strongroom.state.errors import StateError
 from strongroom.state.store import RunStore
 
+pytestmark = pytest.mark.durable
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> RunStore:

@@ -29,6 +29,8 @@ from tests.files import locked_by
 from tests.process import ROOT
 from tests.sources.conformance import RICH, DestinationConformance, in_a_child, secret, versions
 
+pytestmark = pytest.mark.durable
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[LocalStore]:

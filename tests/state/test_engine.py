@@ -27,6 +27,8 @@ from tests.files import locked_by
 from tests.postgres import PostgresServer
 from tests.state.pipeline import new_run, work_off
 
+pytestmark = pytest.mark.durable
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:

@@ -14,6 +14,8 @@ import pytest
 
 from strongroom.system import files
 
+pytestmark = pytest.mark.durable
+
 
 def test_a_file_is_put_in_place_whole_with_its_mode_and_nothing_beside_it(tmp_path: Path) -> None:
     with files.atomic(tmp_path / "a", replace=False, mode=0o640) as file:

@@ -32,6 +32,8 @@ from tests.targets.conformance import (
 )
 from tests.targets.disks import read_only, small_disk
 
+pytestmark = pytest.mark.durable
+
 
 def make(path: Path, *, reserve: int = 0) -> DirectoryTarget:
     target = DirectoryTarget(path, name="region-a", region="eu-west", reserve=reserve)
