@@ -89,7 +89,7 @@ def test_the_page_on_architecture_says_what_is_in_each_room() -> None:
     assert set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE)) == rooms
 
 
-@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*WRITTEN, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
 def test_every_file_of_the_source_that_a_page_names_is_there(page: Path) -> None:
     named = re.findall(
         r"`((?:strongroom|tests|scripts|ops|tasks|workers)/[\w./-]+\.\w+)`", page.read_text(encoding="utf-8")
