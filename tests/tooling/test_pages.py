@@ -7,6 +7,7 @@ import re
 import textwrap
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,18 @@ def test_the_words_that_the_symptoms_quote_are_those_of_the_product() -> None:
     words = said()
     parts = [part.strip(" ,") for text in quoted for part in text.split("…") if len(part.strip(" ,")) > 8]
     assert [part for part in [*parts, *logged] if part not in words] == []
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_every_setting_or_field_that_a_page_names_is_in_the_product(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"`(?:[a-z]+\.)*([a-z]+(?:_[a-z]+)+)(?: = [^`]*)?`", text))
+    assert sorted(name for name in named if name not in source()) == []
+
+
+@cache
+def source() -> str:
+    files = [*ROOT.glob("strongroom/**/*.py"), *ROOT.glob("ops/**/*.*"), *ROOT.glob("tasks/*.py")]
+    return "\n".join(
+        path.read_text(encoding="utf-8") for path in files if path.suffix in (".py", ".hcl", ".json", ".md")
+    )
