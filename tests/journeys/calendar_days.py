@@ -74,7 +74,8 @@ def _due_times(schedules: list[str], start: float, nights: int) -> list[float]:
 def main(start: float, nights: int, changes: list[list[list[str]]]) -> dict[str, Any]:
     """Live through some nights; return what each run came to."""
     from strongroom.cli.main import main as command
-    from strongroom.cli.shared.settings import services, settings
+    from strongroom.cli.shared.services import services
+    from strongroom.cli.shared.settings import settings
     from strongroom.operations.runs.drive import drive
     from strongroom.operations.runs.submit import open_due
     from strongroom.wiring.policies import scheduled
