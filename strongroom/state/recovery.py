@@ -1,9 +1,6 @@
-"""Noticing what got lost: dead workers, lost messages, steps that kill whoever takes them.
+"""Noticing what got lost, and putting it right: dead workers, lost messages, steps that kill their workers.
 
-A message is *lost*, not *queued*, if one sent later to the same queue was taken up and
-this one was not: queues are first-in first-out. If none was sent later, a queue that has
-long given out nothing has lost it, or nobody serves it; sending again is harmless either
-way, since the old number is stale. Each further time waits twice as long.
+When something counts as lost, :mod:`strongroom.state.losses` says.
 """
 
 from __future__ import annotations
@@ -16,12 +13,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from msgspec import Struct
 from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
 
 from strongroom.state import codec, events, keys, outcomes, runs, sql, tables
 from strongroom.state.engine import Database
 from strongroom.state.errors import StateUnavailable
+from strongroom.state.losses import Patience, Queue, Watched, is_live, is_lost
 from strongroom.state.records import Run, RunState, Step, StepKind, StepState
 from strongroom.words import plural
 
@@ -44,73 +41,14 @@ TURN_SECONDS: Final = 20.0
 """One reconcile begins no transaction after this long. The next one goes on."""
 
 
-class Patience(Struct, frozen=True, kw_only=True):
-    """How long to wait before something counts as lost. Seconds, but for ``starts``.
-
-    ``lease``: a claim without renewal. ``grace``: a message overtaken by a later one.
-    ``idle``: a message in a queue from which nothing is taken. ``busy``: the same, while
-    steps from that queue are being worked on. ``longest``: where doubling stops.
-    ``starts``: how many starts without any recorded outcome a step gets.
-    """
-
-    lease: float = 15.0
-    grace: float = 5.0
-    idle: float = 30.0
-    busy: float = 300.0
-    longest: float = 600.0
-    starts: int = 5
-
-
 QueueOf = Mapping[StepKind, str]
 """The queue that carries each kind of step; a kind that is not in it has one of its own."""
-
-
-class Watched(Struct, frozen=True, kw_only=True):
-    """An unsettled step as recovery looks at it; ``key`` finds and guards its row."""
-
-    run: str
-    step: Step
-    state: StepState
-    dispatch: int
-    silent: int
-    sends: int
-    sent_at: float
-    lease_expires: float
-
-
-class Queue(Struct, frozen=True, kw_only=True):
-    """What was taken from a queue lately. ``overtaking`` is the greatest dispatch number
-    taken longer than the grace ago, ``taken_at`` when anything last was, ``working``
-    whether a live lease is held on a step from it."""
-
-    overtaking: int = 0
-    taken_at: float = 0.0
-    working: bool = False
 
 
 def given_up(run: Run, step: Step) -> StepState:
     """What a step becomes that had all its starts: a replica is missed, else the run fails."""
     replica = step.kind in (StepKind.UPLOAD, StepKind.VERIFY, StepKind.REPAIR)
     return StepState.MISSED if replica else StepState.POISONED
-
-
-def is_live(lease_expires: float, now: float) -> bool:
-    """Tell whether a lease holds. One that ends later than any lease can was edited, or the clock was set
-    back: it holds nothing, or its step would never be taken up again."""
-    return now <= lease_expires <= now + keys.FARTHEST
-
-
-def is_lost(watched: Watched, queue: Queue, now: float, patience: Patience) -> bool:
-    """Whether a SENT step's message will not come any more."""
-    doubling: float = 2 ** max(0, watched.sends - 1)
-    age = now - watched.sent_at
-    if age < -patience.grace:  # the clock was set back, or the row was edited: its age says nothing
-        return True
-    if watched.dispatch < queue.overtaking and age > min(patience.grace * doubling, patience.longest):
-        return True
-    quiet = now - max(watched.sent_at, queue.taken_at)
-    wait = patience.busy if queue.working else patience.idle
-    return quiet > min(wait * doubling, patience.longest)
 
 
 def unannounced(_run: Run) -> None:

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import delete, event, update
 
 from strongroom.state import claims, recovery, tables
+from strongroom.state.losses import Patience, Queue, Watched, is_lost
 from strongroom.state.records import Run, RunState, Step, StepKind, StepState, Tally, Verdict
-from strongroom.state.recovery import Patience, Queue, Watched, is_lost
 from strongroom.state.store import RunStore
 from tests.state.pipeline import (
     COMMIT,
