@@ -23,6 +23,7 @@ from strongroom.system import files
 from strongroom.system.atomic_file import translated
 from strongroom.system.errors import Conflict, TargetFull, TargetReadOnly, WouldOverwrite
 from strongroom.system.file_reader import FileReader
+from strongroom.system.undo import on_failure
 
 _BLOCK = 1024 * 1024
 
@@ -94,11 +95,9 @@ class BundleWriter(_File):
         with translated(self.path):
             self._provisional, self._fd = files.make_provisional(self.path)
         self._open = True
-        try:
+        # On a full disk this is the first write, and nobody has a writer to close yet.
+        with on_failure(lambda: self.close(commit=False)):
             self._append(bundle.BEGINNING)
-        except BaseException:  # on a full disk this is the first write, and nobody has a writer to close yet
-            self.close(commit=False)
-            raise
 
     def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
         """Append an object, only if there is none of that name; see :class:`targets.Target`."""
@@ -112,17 +111,17 @@ class BundleWriter(_File):
 
     def _put(self, new: Object, chunks: Iterable[bytes | memoryview]) -> None:
         digest = hashlib.sha256()
-        try:
+        with on_failure(lambda: self._cut_to(new.offset)):
             for chunk in chunks:
                 digest.update(chunk)
                 self._append(chunk)
             if (self._end - new.offset, digest.hexdigest()) != (new.size, new.sha256):
                 raise VerificationFailed(f"What came for {new.name!r} is not what was announced.")
-        except BaseException:
-            os.ftruncate(self._fd, new.offset)
-            self._end = new.offset
-            raise
         self._objects[new.name] = new
+
+    def _cut_to(self, end: int) -> None:
+        os.ftruncate(self._fd, end)
+        self._end = end
 
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Stream a range of an object, read back from the provisional file."""
@@ -211,11 +210,8 @@ class BundleReader(_File):
             self._reader = FileReader(path)
         except OSError as error:
             raise MissingPiece(f"'{path}' cannot be read: {os.strerror(error.errno or 0)}.") from None
-        try:
+        with on_failure(self._reader.close):
             self._objects = {entry.name: entry for entry in bundle.read_index(self._reader)}
-        except BaseException:
-            self._reader.close()
-            raise
 
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Stream a range of an object. Read whole, it is compared with its SHA-256."""

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from strongroom.errors import ConfigError
 from strongroom.operations.errors import MailRefused, MailUnavailable
+from strongroom.system.undo import on_failure
 from strongroom.words import spelled_out
 
 MOST_SAID: Final = 1024 * 1024
@@ -65,12 +66,9 @@ class _Limited(smtplib.SMTP):
         self._timer = Timer(server.timeout, self._cut)
         self._timer.daemon = True
         self._timer.start()
-        try:
+        with on_failure(self._timer.cancel):
             name = _own_name(server)
             super().__init__(server.host, server.port, local_hostname=name, timeout=server.timeout, **options)
-        except BaseException:
-            self._timer.cancel()
-            raise
 
     def close(self) -> None:
         self._timer.cancel()

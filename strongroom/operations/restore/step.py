@@ -35,6 +35,7 @@ from strongroom.operations.services import Services
 from strongroom.operations.shredding import record
 from strongroom.state.records import Run, Step
 from strongroom.state.store import RunStore
+from strongroom.system.undo import on_failure
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
 
@@ -80,7 +81,7 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     )
     earlier = list(interrupted(folder.parent, to=options.destination, backup=backup.manifest.backup_id))
     account = _open_account(folder, run, options, backup, earlier)
-    try:
+    with on_failure(lambda: account.end(STOPPED)):
         done = restore(
             lambda: chosen(backup, names=options.names, selection=run.spec.selection),
             destination,
@@ -89,9 +90,6 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
             account=account,
             tried=frozenset().union(*(attempt.tried for attempt in earlier)),
         )
-    except BaseException:
-        account.end(STOPPED)
-        raise
     account.end(PARTIAL if done.not_done else DONE)
     continue_with([attempt for attempt in earlier if attempt.folder != folder], folder)
     return RunRestored(

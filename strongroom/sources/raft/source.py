@@ -16,6 +16,7 @@ from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.raft.about import TYPE, About, encode_about, part_name, split_name
 from strongroom.sources.raft.archive import Facts, check_archive
 from strongroom.sources.raft.spool import PART, Place, Spool, Spooling
+from strongroom.system.undo import on_failure
 from strongroom.timestamps import unique
 from strongroom.vault.client import Vault
 from strongroom.vault.failures import Denied, VaultError
@@ -139,18 +140,18 @@ class RaftSource:
                 f"source '{self._name}': a snapshot is of the whole server, not of a namespace",
                 hint="Name a server under [vaults] without 'namespace' for this source.",
             )
-        try:
+        with on_failure(lambda: self._forget(snapshot)):
             with self._vault.download(*SNAPSHOT) as chunks:
                 spooling = Spooling(chunks, self._spool, snapshot)
                 facts = self._checked(spooling)
             spooling.finish()
             about = self._about(snapshot, spooling, facts)
             self._spool.put(snapshot, None, encode_about(about))
-        except BaseException:
-            with suppress(TargetError):
-                self._spool.forget(snapshot)
-            raise
         return about
+
+    def _forget(self, snapshot: str) -> None:
+        with suppress(TargetError):
+            self._spool.forget(snapshot)
 
     def _checked(self, spooling: Spooling) -> Facts:
         try:

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import TargetError
+from strongroom.system.undo import on_failure
 from strongroom.targets import ObjectInfo
 from strongroom.targets.blocks import checked
 from strongroom.targets.errors import TargetUnavailable
@@ -85,13 +86,10 @@ class VaultTarget(Placed):
                 return False
             self._remove(name, head)
         attempt = new_attempt()
-        try:
+        with on_failure(lambda: self._discard(name, attempt)):
             digests = self._chunks.write(
                 name, attempt, checked(name, chunks, size=size, sha256=sha256, block=self._chunk_bytes)
             )
-        except BaseException:
-            self._discard(name, attempt)
-            raise
         return self._publish(name, self._new_head(attempt, digests, size=size, sha256=sha256))
 
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
