@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
+from strongroom.operations.health.runs import drills
 from strongroom.operations.rehearsal.job import submit_drill
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.step import RestoreOptions
@@ -22,6 +25,7 @@ from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import Submitted
 from strongroom.operations.services import Services
 from strongroom.sources.local import LocalStore
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, StepKind, Ticket
 from tests.operations.world import POLICY, World, make_world, names_on
 
@@ -117,3 +121,23 @@ def test_an_odd_fact_of_an_earlier_run_removes_nothing_of_its_backup_and_keeps_n
     assert (ended.state, ended.facts["report"]["swept"]) == (RunState.DONE, [good.id])
     after = {name: names_on(target) for name, target in world.targets.items()}
     assert all(set(before[name]) <= set(after[name]) for name in before)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_health_tells_of_a_drill_whose_record_is_odd(tmp_path: Path, odd: Any) -> None:
+    world = make_world(tmp_path, pieces=1)
+    world.back_up()
+    services = world.services()
+    run = drive(*submit_drill(services, policy=POLICY, objective_seconds=60.0), services, processes=1)
+    edit(world, run.id, ("runs", "facts.drill-restore", ""), odd)
+    [finding] = drills(services, [POLICY], now=time.time())
+    assert finding.code == RecordRefused.__name__
+
+
+@pytest.mark.parametrize("odd", [value for value in ODD if value != {}], ids=repr)
+def test_what_is_not_locked_is_told_by_the_records_that_can_be_read(tmp_path: Path, odd: Any) -> None:
+    world = make_world(tmp_path, pieces=1)
+    other, backup = world.back_up().id, world.back_up().id
+    edit(world, backup, ("runs", "facts.unlocked", ""), odd)
+    edit(world, other, ("runs", "facts.unlocked", ""), {"us": "it was away"})
+    assert left_unlocked(world.services().store) == {other: {"us": "it was away"}}

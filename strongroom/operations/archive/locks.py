@@ -12,10 +12,15 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Protocol
 
+from msgspec import Struct
+
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
+from strongroom.model import prepare
 from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run
 from strongroom.state.store import RunStore
 from strongroom.targets import Locking, Target
@@ -33,8 +38,8 @@ class LockingTarget(Target, Locking, Protocol):
 def lock_replicas(run: Run, manifest: Manifest, names: Sequence[str], services: Services) -> dict[str, str]:
     """Lock a backup on each of these targets that locks; say on which it is not, and why."""
     until = lock_until(manifest, run.spec.minimum_retention_days)
-    said = {name: lock_backup(services.target(name), manifest, until) for name in names}
-    return {name: why for name, why in said.items() if why is not None}
+    refusals = {name: lock_backup(services.target(name), manifest, until) for name in names}
+    return {name: why for name, why in refusals.items() if why is not None}
 
 
 def left_unlocked(store: RunStore) -> dict[str, Mapping[str, str]]:
@@ -44,9 +49,25 @@ def left_unlocked(store: RunStore) -> dict[str, Mapping[str, str]]:
     """
     newest: dict[str, Mapping[str, str]] = {}
     for run in store.runs(limit=RECENT):
-        if run.state.final and "unlocked" in run.facts:
-            newest.setdefault(run.spec.backup or run.id, run.facts["unlocked"])
+        if run.state.final and (unlocked := _unlocked_by(run)) is not None:
+            newest.setdefault(run.spec.backup or run.id, unlocked)
     return {backup: where for backup, where in newest.items() if where}
+
+
+class _LockFacts(Struct, frozen=True, kw_only=True):
+    """What a run that locked replicas says: on which target one is not locked, and why."""
+
+    unlocked: Mapping[str, str] | None = None
+
+
+prepare(_LockFacts)
+
+
+def _unlocked_by(run: Run) -> Mapping[str, str] | None:
+    try:
+        return read_facts(run, _LockFacts).unlocked
+    except RecordRefused:  # an odd row says nothing, and must not hide the others
+        return None
 
 
 def lock_until(manifest: Manifest, minimum_retention_days: int) -> datetime:

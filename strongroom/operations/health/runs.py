@@ -22,10 +22,12 @@ from strongroom.operations.health.catalog import ENDED, MONTH, made_at
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.key_management.health import events
 from strongroom.operations.key_management.scheduled_check import CHECKED
+from strongroom.operations.rehearsal.drill import took_seconds
 from strongroom.operations.runs.abandoned import is_abandoned
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.schedule import last_slot
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
     ROTATING,
     CatalogEntry,
@@ -202,16 +204,16 @@ def _drill(run: Run, now: float) -> Finding:
     words = f"{run.spec.policy}: rehearsed {rfc3339(run.created_at)}"
     if run.state is RunState.FAILED:
         return wrong(DRILLS, RunFailed(f"{words}, and failed: {recorded_errors.apart(run.error)[0]}"))
-    took = sum(run.facts.get(kind, {}).get("seconds", 0.0) for kind in _TIMED)
+    try:
+        took = took_seconds(run)
+    except RecordRefused as error:
+        return wrong(DRILLS, error)
     words += f", {measured(took)} of {run.spec.options['objective_seconds']:g} s"
     if run.state is RunState.DEGRADED:
         return wrong(DRILLS, RunDegraded(f"{words}: {recorded_errors.apart(run.error)[0]}"))
     if now - run.created_at > MONTH:
         return remark(DRILLS, f"{words}; once a month is asked for", "'strongroom submit --drill POLICY'.")
     return good(DRILLS, words)
-
-
-_TIMED = (StepKind.DRILL_RESTORE, StepKind.DRILL_COMPARE)
 
 
 def keys(services: Services) -> Iterator[Finding]:

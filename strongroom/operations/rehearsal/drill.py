@@ -87,6 +87,13 @@ def _rehearsed_backup(run: Run) -> str:
     return "" if rehearsed is None else rehearsed.backup
 
 
+def took_seconds(run: Run) -> float:
+    """Return how long a drill took to bring everything back and to compare it, as far as it came."""
+    facts = read_facts(run, DrillFacts)
+    timed = (facts.drill_restore, facts.drill_compare)
+    return sum(step.seconds for step in timed if step is not None)
+
+
 def least_seconds(rehearsed: Rehearsed, services: Services) -> float:
     """Return how long the source itself takes at the least for what came back.
 

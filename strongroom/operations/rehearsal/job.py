@@ -42,7 +42,7 @@ class DrillJob(Job):
         facts = read_facts(run, drill.DrillFacts)
         if facts.drill_restore is None or facts.drill_compare is None:
             raise RecordRefused(f"run {run.id} does not record what its drill brought back")
-        took = facts.drill_restore.seconds + facts.drill_compare.seconds
+        took = drill.took_seconds(run)
         objective = run.spec.options["objective_seconds"]
         late = objective_missed(
             took, least=drill.least_seconds(facts.drill_restore, services), objective=objective
