@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 FOLDERS: tuple[str, ...] = (
     "strongroom/api",
+    "strongroom/cli",
     "strongroom/container",
     "strongroom/keys",
     "strongroom/operations/alerts",

@@ -23,8 +23,8 @@ class TargetsUnsound(Degraded):
     """Everything that was asked for is done, but a target that had to be read is damaged or away."""
 
     default_hint = (
-        "The result stands. Repair what is damaged: 'strongroom repair --all'. A target that was away is "
-        "brought up to date once it is back."
+        "The result stands. Repair what is damaged: 'strongroom repair --all'. A target that did not answer "
+        "gets what it missed when it answers again."
     )
 
 

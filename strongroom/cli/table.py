@@ -33,7 +33,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         ),
     },
     "Look into a backup": {
-        "verify-backup": Entry("inspect", "read a backup back and say to which depth it is sound"),
+        "verify-backup": Entry("inspect", "read a backup back and say how deep it is sound"),
         "backup-info": Entry("inspect", "show what a backup is, without any key"),
         "validate-backup-format": Entry("inspect", "check a file's structure, without any key"),
         "test-decrypt": Entry("inspect", "open a whole backup and write nothing"),
@@ -46,9 +46,9 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "restore-secret": Entry("restore", "restore one secret"),
         "validate": Entry(
             "validation",
-            "look at secrets as they live now, and compare them with a backup",
+            "check the live secrets, and compare them with a backup",
         ),
-        "check-recovery-environment": Entry("readiness", "say whether this machine could recover now"),
+        "check-recovery-environment": Entry("readiness", "check whether this machine could recover now"),
         "restore-snapshot": Entry("restore", "replace a whole Vault server by a snapshot of it"),
         "test-recovery": Entry("rehearsal", "rehearse a recovery on this machine, and time it"),
     },
@@ -67,23 +67,23 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "generate-backup-key": Entry("keys", "make a key file that seals and opens"),
         "keys": Entry(
             "keys",
-            "show what each key opens and what would be lost without it",
+            "show what each key opens, and what is lost without it",
         ),
         "incident": Entry(
             "rotation",
-            "quarantine and seal anew what a leaked key opens, on record",
+            "quarantine and re-encrypt what a leaked key opens, on record",
         ),
         "key-health": Entry(
             "keys",
-            "try every key that backups depend on; challenge those away",
+            "try every key that backups need; challenge those kept elsewhere",
         ),
         "rotate": Entry(
             "rotation",
-            "bring backups to the recipients that their policies name now",
+            "rotate backups to the recipients that their policies name now",
         ),
         "rotate-backup-key": Entry(
             "rotation",
-            "put a new key in the place of one, over all backups",
+            "replace a key by a new one in all backups",
         ),
         "shred": Entry(
             "rotation",
@@ -100,7 +100,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         ),
         "hsm": Entry(
             "keys",
-            "make keys in an HSM, list them, log in by hand after a wrong PIN",
+            "make and list keys in an HSM, log in after a wrong PIN",
         ),
         "quorum": Entry(
             "keys",
@@ -111,20 +111,20 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "up": Entry("runs", "run the whole cluster on this machine"),
         "demo": Entry(
             "setup",
-            "show the whole of it on 1,000 made-up secrets in under a minute",
+            "show everything on 1,000 made-up secrets in under a minute",
         ),
         "submit": Entry("runs", "hand a policy's backup to the cluster"),
         "status": Entry("runs", "show runs, or follow one"),
-        "cancel": Entry("runs", "end a run; what it staged is removed"),
-        "retry": Entry("runs", "take a failed run up again"),
-        "repair": Entry("runs", "bring bad or missing replicas up again, from a good one"),
+        "cancel": Entry("runs", "end a run and remove what it staged"),
+        "retry": Entry("runs", "resume a failed run"),
+        "repair": Entry("runs", "restore bad or missing replicas from a good one"),
     },
     "Catalog": {
         "catalog": Entry("inspect", "list the backups, or rebuild the list from a target"),
-        "backup-audit-report": Entry("evidence", "say what is on record of a span of time, signed"),
+        "backup-audit-report": Entry("evidence", "report what the record says of a span of time, signed"),
         "compliance-check": Entry(
             "evidence",
-            "hold what frameworks demand of backups against what is",
+            "check the backups against what frameworks demand",
         ),
         "ledger": Entry(
             "evidence",
@@ -132,18 +132,18 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         ),
         "replicas": Entry(
             "inspect",
-            "show where each backup lies and how deep it was verified",
+            "show where each backup is stored and how deep it was verified",
         ),
     },
     "Watch": {
-        "backup-health-check": Entry("health", "look whether backups are there, sound and well sealed"),
-        "health-advanced": Entry("health", "look at the whole installation at once"),
-        "backup-alerts": Entry("health", "say what is wrong with the backups, and tell it by mail"),
+        "backup-health-check": Entry("health", "check that backups are there, sound and well sealed"),
+        "health-advanced": Entry("health", "check the whole installation at once"),
+        "backup-alerts": Entry("health", "report what is wrong with the backups, and mail it"),
     },
     "Set up": {
         "config": Entry("setup", "check, begin or explain the configuration"),
         "test-backup-storage": Entry("setup", "prove each target with a real write, read and refusal"),
-        "check-backup-permissions": Entry("setup", "say which rights are missing, and which too many"),
+        "check-backup-permissions": Entry("setup", "say which rights are missing, and which are too many"),
         "benchmark-backup": Entry("setup", "measure sealing and each target, on made-up secrets"),
         "completion": Entry("setup", "print a completion script for bash or zsh"),
     },

@@ -85,7 +85,7 @@ def test_without_an_address_it_prints_and_sends_nothing(house: Machine, server: 
     assert done.failed_with(BackupOverdue)
     assert "CRITICAL  backup.overdue:full" in done.out
     assert "strongroom backup --policy full" in done.out
-    assert "Nobody is told by mail" in done.out
+    assert "Nobody gets mail" in done.out
     assert server.mails == []
 
 

@@ -43,7 +43,7 @@ def test_a_key_is_not_made_where_backups_lie(machine: Machine, command: str, pla
 
     assert done.failed_with(UnsafeSetup)
     assert done.document["error"]["code"] == "UnsafeSetup"
-    assert "would lie on the target 't'" in done.err
+    assert "would be on the target 't'" in done.err
     assert not list(machine.home.rglob("some.key*"))
 
 

@@ -52,7 +52,7 @@ def test_what_was_changed_afterwards_is_told_of_the_report_and_of_the_record(con
     file.write_bytes(file.read_bytes().replace(b'"done"', b'"dune"'))
     refused = configured.run("backup-audit-report", "--check", "report.json")
     assert refused.failed_with(Tampered)
-    assert "ask for the one that was written" in " ".join(refused.err.split())
+    assert "Ask for the one that was written" in " ".join(refused.err.split())
 
 
 def test_days_that_are_none_or_end_before_they_begin_are_refused(configured: Machine) -> None:

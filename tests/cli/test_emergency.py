@@ -107,7 +107,7 @@ def mount(machine: Machine) -> None:
 def test_while_the_medium_is_away_nothing_is_captured(house: Machine) -> None:
     done = house.run("emergency-backup", "emergency", "--force")
     assert done.failed_with(TargetUnavailable)
-    assert "medium 'safe' is away" in done.err
+    assert "medium 'safe' is not mounted" in done.err
     assert house.ok("status", "--json").document["runs"] == []
     assert house.staged() == []
 

@@ -42,7 +42,7 @@ def test_on_another_machine_it_is_passed_over_and_the_one_before_it_taken(
     copy(house, lost)
     done = lost.ok("restore", "--from-target", "copy/east", "--full-restore", *key(lost, house))
     assert names(lost) == NAMES
-    assert f"passed over: {aside} of policy 'monthly-full'" in words_of(done)
+    assert f"skipped: {aside} of policy 'monthly-full'" in words_of(done)
     assert "it is in quarantine since" in words_of(done)
     assert "made while the server was under attack" in words_of(done)
     assert lost.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-JWT"

@@ -104,7 +104,7 @@ def test_the_runbooks_line_brings_everything_back_though_newer_backups_hold_less
     assert (done.code, names(lost)) == (0, NAMES)
     found = ids(house)
     assert f"from backup {found['monthly-full']} of policy 'monthly-full', made " in words_of(done)
-    assert f"passed over: {found['daily-metadata']} of policy 'daily-metadata'" in words_of(done)
+    assert f"skipped: {found['daily-metadata']} of policy 'daily-metadata'" in words_of(done)
     assert "it holds no values" in words_of(done)
     assert "it holds only secrets tagged priority=critical" in words_of(done)
 

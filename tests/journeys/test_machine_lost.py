@@ -41,7 +41,7 @@ def test_the_runbooks_lines_bring_everything_back(house: House, other: Machine, 
     assert (first.code, values(other)) == (0, MONTHLY)
     told = words_of(first)
     assert f"from backup {house.newest('monthly-full')} of policy 'monthly-full', made 2025-02-01" in told
-    assert f"passed over: {house.newest('daily-metadata')} of policy 'daily-metadata'" in told
+    assert f"skipped: {house.newest('daily-metadata')} of policy 'daily-metadata'" in told
     assert f"{house.newest('weekly-critical')} of policy 'weekly-critical'" in told
     assert "4 secrets created" in told
 

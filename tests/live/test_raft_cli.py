@@ -198,7 +198,7 @@ def test_a_server_is_put_back_from_targets_on_which_newer_backups_are_no_snapsho
     assert asked.code == ConfirmationRequired.exit_code
     confirm = asked.err.partition("--confirm ")[2].split()[0]
     done = machine.ok("restore-snapshot", *words, *to(server), "--confirm", confirm)
-    assert "newer, passed over" in done.err
+    assert "newer, skipped" in done.err
     assert "of policy 'local'" in done.err
     assert "it is no snapshot of a server" in " ".join(done.err.split())
     assert server.data("secret/data/app")["data"] == {"password": "CANARY-before"}

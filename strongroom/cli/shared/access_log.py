@@ -49,7 +49,7 @@ def settle(error: BaseException | None) -> None:
 
 _PENDING: list[Callable[..., None]] = []
 _UNOPENED = (WrongKey, NothingOpens, KeyServiceUnavailable, UsageError)
-"""What ends a command before anything was opened. Damage is none of it: some was read by then, perhaps."""
+"""What ends a command before anything was opened. Damage is not among them: something may have been read."""
 
 
 def noted(kind: str, arguments: Namespace, output: Output, here: Place, **detail: str | int | None) -> None:

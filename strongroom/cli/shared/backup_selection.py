@@ -159,10 +159,10 @@ def say(choice: Choice, found: Chooser, asked: Asked, output: Output) -> None:
             "since may count as older: see 'strongroom catalog list', and name one with --backup."
         )
     for line in describe_skipped(found.passed):
-        output.note(f"  newer, passed over: {line}")
+        output.note(f"  newer, skipped: {line}")
     output.end_with(_left_aside(found, manifest.backup_id))
     for name, error in found.away.items():
-        output.note(f"  not looked at: '{name}': {error.message}")
+        output.note(f"  not read: '{name}': {error.message}")
     if asked.partial and limits_of(manifest):
         output.warn(f"this backup holds only secrets {limits_of(manifest)}: it brings back no others.")
     if choice.quarantine:

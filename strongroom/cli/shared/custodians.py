@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
@@ -13,12 +12,11 @@ from strongroom.cli.terminal.place import Place
 from strongroom.container.stanza import Stanza
 from strongroom.keys import Opener, Recipient
 from strongroom.keys.prompting import may_ask
+from strongroom.keys.quorum import QuorumRecipient, record
 from strongroom.keys.quorum.errors import ShareForeign, ShareMistyped, ShareRepeated, SharesWrong
+from strongroom.keys.quorum.gathering import Gathering
+from strongroom.keys.quorum.record import Quorum
 from strongroom.system.private_file import read_private
-
-if TYPE_CHECKING:
-    from strongroom.keys.quorum.gathering import Gathering
-    from strongroom.keys.quorum.record import Quorum
 
 
 def custodians_of(arguments: Namespace, output: Output, place: Place, *, ask: bool) -> Iterator[Opener]:
@@ -29,8 +27,6 @@ def custodians_of(arguments: Namespace, output: Output, place: Place, *, ask: bo
     shares = [_share(path) for path in arguments.share]
     if not files or not (shares or (ask and prompts.somebody_there())):
         return
-    from strongroom.keys.quorum import record
-
     quorums = [record.load(file) for file in files]
     yield from (Custodians(quorum, shares, output, known=quorums) for quorum in quorums)
 
@@ -64,8 +60,6 @@ class Custodians:
 
     def recipient(self) -> Recipient:
         """Return the sealing side, for which nobody has to be asked."""
-        from strongroom.keys.quorum import QuorumRecipient
-
         return QuorumRecipient(self._quorum)
 
     def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
@@ -77,8 +71,6 @@ class Custodians:
         return self._together.unwrap(stanza, context=context)
 
     def _gather(self) -> Opener:
-        from strongroom.keys.quorum.gathering import Gathering
-
         gathering = Gathering(self._quorum)
         foreign = [text for text in self._shares if not _add(gathering, text)]
         while gathering.missing > 0 and may_ask() and prompts.somebody_there():

@@ -21,4 +21,4 @@ def least_seconds(destination: Destination, *, secrets: int, versions: int) -> f
 def sentence(name: str, seconds: float, *, secrets: int, versions: int) -> str:
     """Say it."""
     what = f"{plural(secrets, 'secret')} ({plural(versions, 'version')})"
-    return f"'{name}' takes {at_least(seconds)} at the least for {what}, at the rate that it may be asked"
+    return f"'{name}' takes at least {at_least(seconds)} for {what}, at the rate that it allows"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from strongroom.cli.shared import custodians, passphrases
+from strongroom.cli.shared import passphrases
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
@@ -29,7 +29,7 @@ def identities_of(arguments: Namespace, output: Output, place: Place, *, ask: bo
     if passphrase is not None:
         found.append(_passphrase(passphrase))
     found += _configured(place, output)
-    found += custodians.custodians_of(arguments, output, place, ask=ask)
+    found += _custodians_of(arguments, output, place, ask=ask)
     if ask and passphrase is None and prompts.somebody_there():
         found.append(Asking())
     return _with_all(found)
@@ -41,13 +41,23 @@ def typed_only(arguments: Namespace, output: Output, place: Place) -> list[Opene
     if arguments.passphrase_file is not None:
         found += filter(None, [_given_passphrase(arguments, output)])
     if getattr(arguments, "quorum", None):
-        found += custodians.custodians_of(arguments, output, place, ask=True)
+        found += _custodians_of(arguments, output, place, ask=True)
     return _with_all(found)
 
 
 def _given_passphrase(arguments: Namespace, output: Output) -> Opener | None:
     passphrase = passphrases.given(arguments, output)
     return None if passphrase is None else _passphrase(passphrase)
+
+
+def _custodians_of(arguments: Namespace, output: Output, place: Place, *, ask: bool) -> list[Opener]:
+    """Return an identity for each quorum that is known. Most installations have none, and load none of it."""
+    configured = any(table.get("kind") == "quorum" for table in place.section("keys").values())
+    if not (configured or arguments.quorum or arguments.share):
+        return []
+    from strongroom.cli.shared.custodians import custodians_of
+
+    return list(custodians_of(arguments, output, place, ask=ask))
 
 
 class Noting:
@@ -86,7 +96,7 @@ def _configured(place: Place, output: Output) -> Iterator[Opener]:
         try:
             yield from _of_table(name, table, place, output)
         except StrongroomError as error:
-            output.note(f"note: keys.{name} was left aside: {error.message}")
+            output.note(f"note: keys.{name} was ignored: {error.message}")
 
 
 def _of_table(name: str, table: Mapping[str, Any], place: Place, output: Output) -> Iterator[Opener]:
@@ -124,8 +134,7 @@ def _passphrase(passphrase: str) -> Opener:
 def at_hand(openers: Sequence[Opener]) -> list[Opener]:
     """Return those that need no question: who is asked counts once there was an answer."""
     alone = [opener for opener in openers if not isinstance(opener, AllOfIdentity)]
-    asked = (Asking, custodians.Custodians)
-    return _with_all([opener for opener in alone if not isinstance(opener, asked) or opener.answered])
+    return _with_all([opener for opener in alone if getattr(opener, "answered", True)])
 
 
 class Asking:

@@ -58,7 +58,7 @@ class Look(Struct, frozen=True, kw_only=True):
 
 
 class Means(NamedTuple):
-    """With what to look: how deep, with which keys, whose signature counts; whether the catalog is told."""
+    """How deep to inspect, with which keys, whose signature counts, and whether the catalog records it."""
 
     depth: Depth
     output: Output

@@ -21,7 +21,7 @@ def refuse_on_target(path: Path, place: Place) -> None:
         target = place.path(table.get("path")) if table.get("kind") == "directory" else None
         if target is not None and folder.is_relative_to(target.resolve()):
             raise UnsafeSetup(
-                f"{path} would lie on the target '{name}': whoever gets it has the backups and their key",
+                f"{path} would be on the target '{name}': anyone who gets that has the backups and their key",
                 hint="Never store a key with backups. Write it elsewhere.",
             )
 
@@ -35,8 +35,8 @@ def warn_of_keys_beside(file: Path, output: Output) -> None:
         return  # writing there says what is wrong with it
     if found:
         output.warn(
-            f"{', '.join(found)} in {folder} is a private key: whoever gets that folder has the backup and "
-            "a key. Keep them apart."
+            f"{', '.join(found)} in {folder} is a private key: anyone who gets that folder has the backup "
+            "and a key. Keep them apart."
         )
 
 

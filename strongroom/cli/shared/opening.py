@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strongroom.cli.shared import access_log, backup_argument, trust
 from strongroom.cli.shared.identities import identities_of
@@ -19,8 +20,10 @@ from strongroom.container.signing import Signers
 from strongroom.keys import Identity
 from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.open import Backup, Objects, backup_ids, manifest_bytes, read_manifest
-from strongroom.operations.archive.single_container import LoneContainer
 from strongroom.operations.archive.unlisted_objects import look_beside
+
+if TYPE_CHECKING:
+    from strongroom.operations.archive.single_container import LoneContainer
 
 
 def signed_manifest(
@@ -140,6 +143,8 @@ def backup_trusted(
         with objects_in_file(arguments.backup_file) as objects:
             yield open_trusted(objects, arguments, output, openers, place)
         return
+    from strongroom.operations.archive.single_container import LoneContainer
+
     with backup_argument.opened(arguments.backup_file) as reader:
         try:
             lone = LoneContainer.open(reader, openers, trusted=trust.trusted(place, arguments.signer))
@@ -155,6 +160,8 @@ def backup_to_look(arguments: Namespace, output: Output, place: Place) -> Iterat
         with objects_in_file(arguments.backup_file) as objects:
             yield open_to_look(objects, arguments, output, place)
         return
+    from strongroom.operations.archive.single_container import LoneContainer
+
     with backup_argument.opened(arguments.backup_file) as reader:
         certificate = read_outer(reader, trusted=None).envelope.certificate
         typed = getattr(arguments, "signer", ())

@@ -7,6 +7,9 @@ from argparse import _ActionsContainer as Arguments
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from strongroom.errors import UsageError
+from strongroom.model import Selection
+
 LOCAL = "local"
 """The source that every installation has: its local store."""
 
@@ -30,7 +33,7 @@ def add_selection_arguments(parser: Arguments) -> None:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="only secrets that carry this tag; repeat for several, all of which must fit",
+        help="only secrets with this tag; repeatable, all have to match",
     )
     group.add_argument(
         "--include",
@@ -44,7 +47,7 @@ def add_selection_arguments(parser: Arguments) -> None:
         metavar="PATTERN",
         action="append",
         default=[],
-        help="but not names like this; repeatable",
+        help="not names like this; repeatable",
     )
 
 
@@ -61,18 +64,18 @@ def add_backup_arguments(parser: Arguments, *, partial: bool = False) -> None:
     )
     parser.add_argument("--policy", metavar="NAME", help="the newest of this policy")
     parser.add_argument(
-        "--at", metavar="DATE", type=moment, help="the newest that was made by then, such as 2026-07-20"
+        "--at", metavar="DATE", type=moment, help="the newest made by then, such as 2026-07-20"
     )
     if partial:
         parser.add_argument(
             "--partial",
             action="store_true",
-            help="take a backup also if it was made of less than what is asked for",
+            help="use a backup even if it covers less than what is asked for",
         )
     parser.add_argument(
         "--use-quarantined",
         action="store_true",
-        help="take a backup also if it is in quarantine; that goes on record",
+        help="use a backup even if it is in quarantine; that goes on record",
     )
 
 
@@ -123,13 +126,13 @@ def add_recipient_argument(parser: Arguments) -> None:
         metavar="KEY",
         action="append",
         default=[],
-        help="configured key, public key (text or file) or key file; repeatable, any one opens",
+        help="configured key, public key (text or file) or key file; repeatable, any one of them opens",
     )
 
 
 def add_opening_arguments(parser: Arguments) -> None:
     """Let a command be told what opens."""
-    group = parser.add_argument_group("what opens it")
+    group = parser.add_argument_group("what opens the backup")
     add_identity_argument(group)
     add_quorum_arguments(group)
     add_passphrase_argument(group)
@@ -162,7 +165,7 @@ def add_quorum_arguments(parser: Arguments) -> None:
         type=Path,
         action="append",
         default=[],
-        help="a quorum's file, besides the configured ones; its custodians are asked for their shares",
+        help="a quorum's file besides the configured ones; its custodians are asked for their shares",
     )
     parser.add_argument(
         "--share",
@@ -170,7 +173,7 @@ def add_quorum_arguments(parser: Arguments) -> None:
         type=Path,
         action="append",
         default=[],
-        help="a file with one custodian's words, in place of typing them; repeatable",
+        help="a file with one custodian's words, instead of typing them; repeatable",
     )
 
 
@@ -193,3 +196,26 @@ def add_signer_argument(parser: Arguments) -> None:
 def add_legacy_argument(parser: Arguments) -> None:
     """Let a command be told that an old file is meant."""
     parser.add_argument("--legacy", action="store_true", help="read an old Fernet file (salt and token)")
+
+
+def selection_of(filter_tag: list[str], include: list[str], exclude: list[str]) -> Selection:
+    """Return what those options select.
+
+    Raises:
+        UsageError: a tag is not ``key=value``, or one key is given two values.
+    """
+    return Selection(include=tuple(include), exclude=tuple(exclude), tags=pairs(filter_tag, "--filter-tag"))
+
+
+def pairs(words: list[str], option: str) -> dict[str, str]:
+    """Return ``key=value`` words as a mapping."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise UsageError(f"{option} needs KEY=VALUE.", hint=f"For example {option} priority=critical")
+        if found.setdefault(key, value) != value:
+            raise UsageError(
+                f"{option} gives '{key}' two values.", hint="A secret has one value for each tag."
+            )
+    return found

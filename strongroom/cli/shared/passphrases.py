@@ -60,8 +60,8 @@ def for_sealing(passphrase: str, output: Output) -> str:
     """Return a passphrase, warning if it could be guessed."""
     if bits(passphrase) < LEAST_BITS:
         output.warn(
-            "This passphrase is weak: whoever gets the backup can try guesses at leisure. "
-            "Six random words or 20 random letters would do."
+            "This passphrase is weak: anyone who gets the backup can try guesses for years. "
+            "Use six random words or 20 random letters."
         )
     return passphrase
 

@@ -50,8 +50,8 @@ def warn_of_no_spare(found: Sequence[Recipient], output: Output) -> None:
     if needed:
         words = next(each.describe() for one in found for each in _keys_in(one) if each.fingerprint in needed)
         output.warn(
-            f"nobody but {words} can open this. If that is lost, so is what is sealed here: "
-            "--recipient may be given several times."
+            f"{words} can open this backup, and nobody else. If that key is lost, so is the backup. "
+            "Give --recipient more than once to have a second key."
         )
 
 

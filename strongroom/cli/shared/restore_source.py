@@ -13,8 +13,8 @@ from strongroom.cli.shared import (
     identities,
     legacy,
     opening,
+    options,
     shred_guard,
-    sources,
     trust,
 )
 from strongroom.cli.shared.backup_argument import kind_of
@@ -216,7 +216,7 @@ def _asked(arguments: Namespace) -> Asked:
     """Return what a command means to read: one secret, what its filter means, or everything."""
     given = vars(arguments)
     filters = (given.get(word, []) for word in ("filter_tag", "include", "exclude"))
-    selection = sources.selection_of(*filters)
+    selection = options.selection_of(*filters)
     if names := given.get("secrets"):
         selection = Selection(include=tuple(names))
     return backup_selection.asked_of(

@@ -106,26 +106,3 @@ def _configured(name: str, table: Mapping[str, Any], place: Place) -> Source:
         raise ConfigError(f"sources.{name} in {place.file} cannot be used.")
     layout = str(table.get("format", "auto"))
     return _files(str(path), _ALIASES.get(layout, layout), name)
-
-
-def selection_of(filter_tag: list[str], include: list[str], exclude: list[str]) -> Selection:
-    """Return what those options select.
-
-    Raises:
-        UsageError: a tag is not ``key=value``, or one key is given two values.
-    """
-    return Selection(include=tuple(include), exclude=tuple(exclude), tags=pairs(filter_tag, "--filter-tag"))
-
-
-def pairs(words: list[str], option: str) -> dict[str, str]:
-    """Return ``key=value`` words as a mapping."""
-    found: dict[str, str] = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not key or not equals:
-            raise UsageError(f"{option} needs KEY=VALUE.", hint=f"For example {option} priority=critical")
-        if found.setdefault(key, value) != value:
-            raise UsageError(
-                f"{option} gives '{key}' two values.", hint="A secret has one value for each tag."
-            )
-    return found

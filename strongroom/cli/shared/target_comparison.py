@@ -106,6 +106,6 @@ def _words(target: Target, lost: Sequence[Lost]) -> str:
 
 def _hint(target: Target) -> str:
     return (
-        "Suspect a rollback, or an emptied target: look who could write there. 'strongroom repair --target "
-        f"{target.name}' brings up what it lacks."
+        "Suspect a rollback, or an emptied target: check who could write there. 'strongroom repair --target "
+        f"{target.name}' copies the missing replicas."
     )

@@ -19,7 +19,7 @@ INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 """Asked to end: 128 and the number of SIGTERM."""
 BROKEN_PIPE: Final = 141
-"""Whoever read our output stopped reading: 128 and the number of SIGPIPE."""
+"""The reader of the output stopped reading: 128 and the number of SIGPIPE."""
 UNEXPECTED: Final = 1
 """A fault of Strongroom's own, as of any Python program that ends with a traceback."""
 

@@ -15,7 +15,9 @@ def _backup_arguments(parser: ArgumentParser) -> None:
     where.add_argument("file", metavar="FILE", type=Path, nargs="?", help="the file to write")
     where.add_argument("--output", metavar="FILE", type=Path, help="the same, as an option")
     where.add_argument(
-        "--policy", metavar="NAME", help="instead: what this policy says, to its targets, in this process"
+        "--policy",
+        metavar="NAME",
+        help="instead of FILE: back up by this policy, to its targets, in this process",
     )
     what = parser.add_argument_group("what")
     kind = what.add_mutually_exclusive_group()
@@ -25,18 +27,22 @@ def _backup_arguments(parser: ArgumentParser) -> None:
     kind.add_argument("--include-values", action="store_true", help="values too; always sealed")
     what.add_argument("--encrypt-backup", action="store_true", help="seal a metadata-only backup too")
     for option in ("--include-metadata", "--include-expiration", "--include-rotation-schedule"):
-        what.add_argument(option, action="store_true", help="accepted; it is always included")
+        what.add_argument(option, action="store_true", help="accepted, and always included")
     options.add_source_argument(what)
     options.add_selection_arguments(parser)
     options.add_recipient_arguments(parser)
-    parser.add_argument("--force", action="store_true", help="do not ask, and replace the file if it exists")
+    parser.add_argument(
+        "--force", action="store_true", help="do not ask first, and replace the file if it exists"
+    )
 
 
 def _export_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="the file to write")
     options.add_selection_arguments(parser)
     options.add_recipient_arguments(parser)
-    parser.add_argument("--force", action="store_true", help="do not ask, and replace the file if it exists")
+    parser.add_argument(
+        "--force", action="store_true", help="do not ask first, and replace the file if it exists"
+    )
 
 
 def _backup_work(arguments: Namespace) -> str:
@@ -66,11 +72,11 @@ COMMANDS = {
         _backup_arguments,
         _backup_work,
         "Without --include-values only metadata is written, as plain JSON with a digest. Values are always\n"
-        "sealed: there is no way to write them in plain text. Full backups ask first; --force answers yes.",
+        "sealed and never written in plain text. A full backup asks first; --force answers yes.",
     ),
     "export": Command(
         _export_arguments,
         "to_file:export_store",
-        "It is a full backup of the local store: sealed, and read back.",
+        "This is a full backup of the local store: sealed, and read back.",
     ),
 }

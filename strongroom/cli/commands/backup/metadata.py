@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from strongroom.cli.commands.backup.arguments import named_file
-from strongroom.cli.shared import sources
+from strongroom.cli.shared import options, sources
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, plural, size
 from strongroom.container.metadata import Written
@@ -20,7 +20,7 @@ def write_metadata(arguments: Namespace, output: Output) -> None:
             "note: free-form metadata can hold secrets; only a sealed backup has it (--encrypt-backup)."
         )
     source = sources.source_of(arguments.source, place.find())
-    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     written = write_metadata_file(path, source, selection=selection, replace=arguments.force)
     output.answer(_written_document(path, written), _written_lines(path, written))
 

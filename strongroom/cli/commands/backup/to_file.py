@@ -32,7 +32,7 @@ def export_store(arguments: Namespace, output: Output) -> None:
 
 def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> None:
     here = place.find()
-    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     source = sources.source_of(arguments.source, here)
     refuse_existing(path, replace=arguments.force)
     if values:

@@ -11,9 +11,13 @@ from strongroom.cli.terminal.command import Command
 
 def _emergency_backup_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("policy", metavar="POLICY", help="the policy whose targets are the offline media")
-    parser.add_argument("--status", action="store_true", help="only say whether one is due, and what is away")
-    parser.add_argument("--wait", action="store_true", help="wait until every medium is there")
-    parser.add_argument("--force", action="store_true", help="do not ask before values are sealed onto it")
+    parser.add_argument(
+        "--status", action="store_true", help="only say whether a backup is due, and which media are missing"
+    )
+    parser.add_argument("--wait", action="store_true", help="wait until every medium is mounted")
+    parser.add_argument(
+        "--force", action="store_true", help="do not ask before values are sealed onto the media"
+    )
 
 
 def _recovery_kit_arguments(parser: ArgumentParser) -> None:
@@ -23,7 +27,7 @@ def _recovery_kit_arguments(parser: ArgumentParser) -> None:
 
 def _escrow_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="the file to write, or with --open to read")
-    parser.add_argument("--open", action="store_true", help="bring it back into an empty state directory")
+    parser.add_argument("--open", action="store_true", help="restore it into an empty state directory")
     parser.add_argument("--force", action="store_true", help="replace the file to write if it exists")
     options.add_recipient_argument(parser)
     options.add_opening_arguments(parser)
@@ -34,18 +38,18 @@ COMMANDS = {
     "emergency-backup": Command(
         _emergency_backup_arguments,
         "emergency:make_emergency_backup",
-        "Nothing is captured before every medium of the policy is there. Beside the backup go the\n"
-        "recovery program, the format, a runbook, the recovery kit and checksums.",
+        "Nothing is captured before every medium of the policy is mounted. The recovery program, the\n"
+        "format, a runbook, the recovery kit and checksums are written next to the backup.",
     ),
     "recovery-kit": Command(
         _recovery_kit_arguments,
         "kit:write_recovery_kit",
-        "Who can open what, where it lies, whose signature to believe, what to type.",
+        "The page says who can open what, where it is, whose signature to trust and what to type.",
     ),
     "escrow": Command(
         _escrow_arguments,
         "escrow:seal_or_open",
-        "With it, a lost machine can be rebuilt: a copy of the store's database is readable again, and\n"
-        "backups made before are still trusted.",
+        "An escrow rebuilds a lost machine: a copy of the store's database can be read again, and backups\n"
+        "made before are still trusted.",
     ),
 }

@@ -70,8 +70,8 @@ def _policy(name: str, found: Settings) -> PolicySettings:
         raise UsageError(f"Policy '{name}' does not seal: what lies in a safe has to.", hint="")
     if not policy.offline:
         raise ConfigError(
-            f"Policy '{name}' is not one of offline media: its targets are in everyday use, so what an "
-            "emergency backup puts beside itself would lie there, and no medium would be in the safe.",
+            f"Policy '{name}' is not one of offline media: its targets are in everyday use, so the files "
+            "next to an emergency backup would be stored there, and no medium would be in the safe.",
             hint=f"Where its targets are media for a safe, set policies.{name}.offline = true; or back up "
             f"with 'strongroom backup --policy {name}'. Nothing was captured.",
         )
@@ -102,7 +102,7 @@ def _standing_lines(found: Standing) -> Iterator[str]:
     due = f", due since {for_people(found.due_at)}" if found.due_at and found.state != "done" else ""
     yield f"emergency policy '{found.policy}': {found.state}{due}"
     yield f"  newest backup: {found.backup or 'none yet'}"
-    yield from (f"  medium '{name}' is away: {why}" for name, why in found.absent.items())
+    yield from (f"  medium '{name}' is not mounted: {why}" for name, why in found.absent.items())
     if found.can_run:
         yield f"  every medium is there: run 'strongroom emergency-backup {found.policy}'"
 
@@ -113,7 +113,8 @@ def _await_media(arguments: Namespace, policy: PolicySettings, built: Services, 
         if not arguments.wait:
             name, why = next(iter(away.items()))
             raise TargetUnavailable(
-                f"The medium '{name}' is away: {why}", hint="Nothing was captured. Bring it, or give --wait."
+                f"The medium '{name}' is not mounted: {why}",
+                hint="Nothing was captured. Bring it, or give --wait.",
             )
         if away != told:
             output.note(f"waiting for {', '.join(away)}; nothing is captured until then")
@@ -184,6 +185,6 @@ def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
 
 
 def _lines(names: list[str]) -> Iterator[str]:
-    yield f"Beside it lie {plural(len(names), 'file')}:"
+    yield f"Next to it there are {plural(len(names), 'file')}:"
     yield from (f"  {name}" for name in names)
     yield "Print kit.html, unmount the medium, and put both into the safe, apart from the HSM and its PIN."

@@ -43,7 +43,7 @@ def _seal(arguments: Namespace, output: Output) -> None:
     kept = sorted(entry.name for entry in source.list())
     opens = "; ".join(recipient.describes for recipient in manifest.recipients)
     words = [
-        f"{arguments.file} holds {plural(len(kept), 'file')} of this installation, sealed for {opens}:",
+        f"{arguments.file} holds {plural(len(kept), 'file')} of this installation, sealed to {opens}:",
         *(f"  {name}" for name in kept),
         f"Installation: {signer}",
         "Keep it apart from this machine, with that line. It holds the keys, not the store's database.",

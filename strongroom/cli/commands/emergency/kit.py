@@ -22,7 +22,7 @@ def write_recovery_kit(arguments: Namespace, output: Output) -> None:
     write_whole(arguments.output, html.encode(), replace=arguments.force)
     words = [
         f"{arguments.output} is the recovery kit. Print it, fill in what is blank, keep it with each medium.",
-        "There is no secret on it. Print it anew when keys, custodians, targets or signers change.",
+        "It contains no secret. Print it again when keys, custodians, targets or signers change.",
     ]
     output.answer({"file": str(arguments.output)}, words)
 

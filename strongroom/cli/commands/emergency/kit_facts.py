@@ -63,7 +63,7 @@ def kit(
         *snippet(settings),
         Section(
             title="To fill in by hand",
-            words=("Never a PIN, a passphrase or a share: those lie elsewhere, each with its keeper.",),
+            words=("Never a PIN, a passphrase or a share. Each custodian keeps those elsewhere.",),
             blanks=tuple(_blanks(settings)),
         ),
     )

@@ -17,7 +17,10 @@ def _backup_audit_report_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the whole report there, signed")
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
     parser.add_argument(
-        "--check", metavar="FILE", type=Path, help="instead, hold a report against its signer and the record"
+        "--check",
+        metavar="FILE",
+        type=Path,
+        help="instead: check a report's signature, and compare it with the record",
     )
 
 
@@ -42,7 +45,9 @@ def _compliance_check_arguments(parser: ArgumentParser) -> None:
         help=f"{', '.join(Framework)}; repeatable (default: all)",
     )
     parser.add_argument(
-        "--backup-requirements", action="store_true", help="those about backups: there are no others here"
+        "--backup-requirements",
+        action="store_true",
+        help="only requirements about backups (there are no others)",
     )
 
 
@@ -54,7 +59,7 @@ def _ledger_arguments(parser: ArgumentParser) -> None:
     commands.add_parser("publish", help="put the head, signed, on every target").set_defaults(
         run="ledger:publish_head"
     )
-    checking = commands.add_parser("check", help="make the chain anew, and compare")
+    checking = commands.add_parser("check", help="compute the chain again, and compare")
     checking.set_defaults(run="ledger:check_ledger")
     checking.add_argument("--id", metavar="N", type=int, help="the number of the event that was printed")
     checking.add_argument("--sha256", metavar="HEX", nargs="+", help="its digest; spaces do not count")
@@ -74,23 +79,24 @@ COMMANDS = {
     "backup-audit-report": Command(
         _backup_audit_report_arguments,
         "audit:report_audit",
-        "Runs and what came of them, backups and their replicas, who opened what, what became of keys and\n"
-        "signers, incidents, refusals, shredding: out of the chained record of events. The file is JSON,\n"
-        "signed; --check tells later whether it, and the record up to its end, is unchanged.",
+        "Reports from the chained record of events: runs and their results, backups and their replicas,\n"
+        "who opened what, changes of keys and signers, incidents, refusals and shredding. The file is\n"
+        "signed JSON. --check says later whether the file, and the record up to its end, is unchanged.",
     ),
     "compliance-check": Command(
         _compliance_check_arguments,
         "compliance:check_compliance",
-        "Each control rests on checks: of the configuration, of what health-advanced sees, of the record of\n"
-        "events and its signed heads. It is met only if all of them could look and none found something\n"
-        "wrong. Exit code 0 only if no control is unmet or unknown; else that of the worst finding.",
+        "Each control rests on checks of the configuration, of what health-advanced sees, and of the\n"
+        "record of events with its signed heads. A control is met only if all its checks ran and found\n"
+        "nothing wrong. Exit code 0: no control is unmet or unknown. Otherwise it is that of the worst\n"
+        "finding.",
     ),
     "ledger": Command(
         _ledger_arguments,
         details=(
-            "Workers put the head, signed, on every target each hour in which something happened; 'ledger\n"
-            "publish' does so by hand. 'ledger check --targets' says whether anything up to there was\n"
-            "changed, added, removed or cut off since. The recovery kit prints the head, too: at a drill,\n"
+            "Workers put the signed head on every target, each hour in which something happened. 'ledger\n"
+            "publish' does so at once. 'ledger check --targets' says whether anything up to there was\n"
+            "changed, added, removed or cut off since. The recovery kit prints the head, too. At a drill,\n"
             "type 'ledger check' with its number and digest."
         ),
     ),

@@ -114,7 +114,7 @@ def _check(file: Path, output: Output) -> None:
         last = parse(content, trusted=built.signer_fingerprints).last
     except FormatError as error:
         raise type(error)(
-            error.message, hint="Do not go by this copy: ask for the one that was written."
+            error.message, hint="Do not trust this copy. Ask for the one that was written."
         ) from None
     if last is None:
         output.answer({"signed": True, "last": None}, ["It is signed, and says that nothing happened."])

@@ -28,7 +28,7 @@ from strongroom.wiring.read_only import looking_services
 DIGITS = 64
 PUBLISH = "strongroom ledger publish"
 _AGAIN = "What the others have holds. Bring it back, then repeat."
-_NONE = f"'{PUBLISH}' puts one there. If one lay there before, somebody removed it: that is an incident."
+_NONE = f"'{PUBLISH}' puts one there. If there was one before, somebody removed it: that is an incident."
 _ELSEWHERE = "Whether the newest were cut off, only a head elsewhere can tell: a printed one, or --targets."
 
 
@@ -60,15 +60,15 @@ def publish_head(arguments: Namespace, output: Output) -> None:
 
 
 def _unheld(targets: Iterable[str]) -> UntrustedSigner:
-    words = f"What lies on {', '.join(targets)} in the name of the record is of nobody who is trusted here."
-    return UntrustedSigner(f"{words} The record was not held against what else may be there.", hint=STRANGERS)
+    words = f"Nobody who is trusted here signed the heads on {', '.join(targets)}."
+    return UntrustedSigner(f"{words} The record was not compared with anything else there.", hint=STRANGERS)
 
 
 def _became(one: Placed) -> str:
     if one.missed:
         return f"not put there: {one.missed}"
     if one.doubt:
-        return f"put; the record was not held against what lies there: {one.doubt}"
+        return f"put; the record was not compared with what is stored there: {one.doubt}"
     if one.follows:
         return f"put; {_other(one.follows)}"
     return "put" if one.new else "there already"

@@ -13,9 +13,9 @@ DEPTHS = (Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
 
 
 CHECKS = {
-    "accessibility": "targets answer and have it whole, in as many places and as long as the policy demands",
-    "integrity": "every byte is the one that was written, of a trusted signer; no fewer secrets than before",
-    "encryption": "sealed for exactly those whom the policy names now; no key withdrawn, unproven or too old",
+    "accessibility": "targets answer, and hold all of it in as many places and as long as the policy demands",
+    "integrity": "every byte is the one that a trusted signer wrote; no fewer secrets than before",
+    "encryption": "sealed to exactly the policy's recipients of now; no key withdrawn, unproven or too old",
 }
 
 
@@ -56,38 +56,41 @@ def _backup_alerts_arguments(parser: ArgumentParser) -> None:
         metavar="ADDRESS",
         action="append",
         default=[],
-        help="who is told, in place of alerts.email; may be repeated",
+        help="who gets the mail, instead of alerts.email; repeatable",
     )
     parser.add_argument(
         "--threshold-age",
         metavar="AGE",
-        help="how long after its time a verified backup may be missing, such as 48h",
+        help="how late a verified backup may be, such as 48h",
     )
-    parser.add_argument("--all", action="store_true", help="tell all that is wrong, whatever was told before")
-    parser.add_argument("--dry-run", action="store_true", help="send nothing; say what would be told")
+    parser.add_argument(
+        "--all", action="store_true", help="mail all that is wrong, even what was mailed before"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="send nothing; say what would be mailed")
 
 
 COMMANDS = {
     "backup-health-check": Command(
         _backup_health_check_arguments,
         "health:check_backups",
-        "The newest backup of each policy, on every target at once, without a broker; without --check-… all\n"
-        "three. What is found of a replica is put on record, as by verify-backup; nothing else is written.\n"
-        "Exit code 0 only if nothing is wrong and all could be looked at; else that of the worst finding.",
+        "Checks the newest backup of each policy, on all targets at once, without a broker. Without\n"
+        "--check-… it runs all three checks. It records the result for each replica, as verify-backup\n"
+        "does, and writes nothing else. Exit code 0: nothing is wrong and everything could be checked.\n"
+        "Otherwise it is that of the worst finding.",
     ),
     "health-advanced": Command(
         _health_advanced_arguments,
         "health:check_installation",
-        "Configuration, state, ledger, store, cluster, runs, slots, backups, drills, keys, media, disks,\n"
-        "files and clock, in one look. No container is read, and nothing is written. Exit code 0 only if\n"
-        "nothing is wrong and all could be looked at; else that of the worst finding.",
+        "Checks configuration, state, ledger, store, cluster, runs, slots, backups, drills, keys, media,\n"
+        "disks, files and clock. It reads no container and writes nothing. Exit code 0: nothing is wrong\n"
+        "and everything could be checked. Otherwise it is that of the worst finding.",
     ),
     "backup-alerts": Command(
         _backup_alerts_arguments,
         "alerts:report_alerts",
-        "For cron, on any host that reaches the targets: it rests on no beat, broker or worker. Ages come\n"
-        "from the record and from what really lies on the targets. Exit code 0: nothing is wrong; 70:\n"
-        "warnings alone; 40: a target was not looked at; else that of the worst alert: see "
-        "docs/reference/alerts.md.",
+        "Run it by cron, on any host that reaches the targets: it needs no beat, broker or worker. Ages\n"
+        "come from the record and from the targets themselves. Exit code 0: nothing is wrong. 70: warnings\n"
+        "alone. 40: a target could not be read. Otherwise it is that of the worst alert\n"
+        "(docs/reference/alerts.md).",
     ),
 }

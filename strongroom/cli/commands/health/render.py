@@ -12,7 +12,7 @@ from strongroom.operations.findings import Finding, State, exit_code, worst_firs
 
 _COUNTED = {
     State.WRONG: "{} wrong",
-    State.UNKNOWN: "{} could not be looked at",
+    State.UNKNOWN: "{} could not be checked",
     State.REMARK: "{} with a remark",
     State.GOOD: "{} good",
 }
@@ -49,10 +49,10 @@ def closing(findings: Sequence[Finding], what: str) -> str:
     """Return one sentence that says how it stands."""
     counted = [(state, sum(one.state is state for one in findings)) for state in State]
     said = ", ".join(_COUNTED[state].format(f"{many:,}") for state, many in counted if many)
-    well = "nothing is wrong, and all that was asked for was looked at"
-    bad = "not well" if any(one.state is State.WRONG for one in findings) else "not all of it is known"
+    well = "nothing is wrong, and everything was checked"
+    bad = "not well" if any(one.state is State.WRONG for one in findings) else "not everything is known"
     worst = f"; exit code {code}, {worst_first(findings)[0].code}" if (code := exit_code(findings)) else ""
-    return f"{what}: {bad if code else well} ({said or 'nothing to look at'}{worst})."
+    return f"{what}: {bad if code else well} ({said or 'nothing to check'}{worst})."
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from strongroom.timestamps import rfc3339
 
 
 class Mail(NamedTuple):
-    """Who is told (nobody: ``None``), what was told, and what went wrong with that."""
+    """Who gets mail (``None``: nobody), what was sent, and what went wrong."""
 
     sending: Sending | None
     telling: Telling | None
@@ -65,9 +65,9 @@ def _standing(one: Freshness) -> str:
 
 def _told(mail: Mail) -> str:
     if mail.sending is None and mail.trouble is not None:
-        return "Nobody was told by mail: no mail could be prepared. See below."
+        return "Nobody got mail: no mail could be prepared. See below."
     if mail.sending is None:
-        return "Nobody is told by mail: give --email, or set alerts.email."
+        return "Nobody gets mail: give --email, or set alerts.email."
     if mail.telling is None:
         return f"NOT told by mail: {', '.join(mail.missed)}"
     if mail.telling.is_empty:

@@ -40,8 +40,8 @@ def _verify_backup_arguments(parser: ArgumentParser) -> None:
         choices=DEPTHS,
         metavar="DEPTH",
         help="present (there, right size), digest (checksums and signatures; no key), opened "
-        "(decrypted), compared (each value with its digest at capture); default: opened with a key at hand, "
-        "else digest",
+        "(decrypted), compared (each value with its digest at capture); default: opened if a key is "
+        "available, else digest",
     )
     _test_decrypt_arguments(parser)
 
@@ -57,7 +57,7 @@ def _catalog_arguments(parser: ArgumentParser) -> None:
     options.add_target_argument(listing, default=" (default: the catalog of this installation)")
     options.add_signer_argument(listing)
     listing.add_argument("--limit", metavar="N", type=limit, default=LISTED, help="how many (default: 50)")
-    again = commands.add_parser("rebuild", help="enter every backup of a target into the catalog")
+    again = commands.add_parser("rebuild", help="add every backup on a target to the catalog")
     again.set_defaults(run="catalog:rebuild_catalog")
     again.add_argument(
         "--from", metavar="TARGET", dest="target", required=True, help="its directory or configured name"
@@ -66,7 +66,7 @@ def _catalog_arguments(parser: ArgumentParser) -> None:
 
 
 def _catalog_work(arguments: Namespace) -> str:
-    """Choose: what lies on a target is read there, and needs no catalog."""
+    """Choose: a target is read directly, and needs no catalog."""
     return "catalog_on_target:list_there" if arguments.from_target else "catalog:list_backups"
 
 
@@ -78,8 +78,8 @@ COMMANDS = {
     "verify-backup": Command(
         _verify_backup_arguments,
         "verify:verify_backup",
-        "The answer names the depth: nothing is called sound beyond it. Of a configured target the catalog\n"
-        "is told what was found, as by a verification on the cluster ('strongroom replicas').",
+        "The answer names the depth, and promises nothing beyond it. For a configured target the catalog\n"
+        "records the result, as after a verification on the cluster ('strongroom replicas').",
     ),
     "backup-info": Command(
         _file,
@@ -96,12 +96,12 @@ COMMANDS = {
     "catalog": Command(
         _catalog_arguments,
         _catalog_work,
-        "The targets are the truth; the catalog can be rebuilt from any of them.",
+        "The targets are the truth. The catalog can be rebuilt from any of them.",
     ),
     "replicas": Command(
         _replicas_arguments,
         "catalog:show_replicas",
         "A cell says how deep a replica was last read back, and when. BAD: missing or damaged. NOT LOCKED:\n"
-        "whole, and could be removed before its time. 'strongroom repair' puts both right.",
+        "whole, but could be removed too early. 'strongroom repair' corrects both.",
     ),
 }

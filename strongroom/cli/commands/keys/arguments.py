@@ -41,30 +41,30 @@ def _keys_arguments(parser: ArgumentParser) -> None:
         metavar="BACKUP",
         action="append",
         default=[],
-        help="record that the file of this backup, no longer where a command wrote it, is gone for good; or "
-        "a file's path: of all that were written there before; repeatable",
+        help="record that the file of this backup is gone for good; or a file's path: that all files "
+        "written there before are gone; repeatable",
     )
 
 
 def _key_health_arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     check = commands.add_parser(
-        "check", help="try every key at hand on a backup of each class, and say what is overdue"
+        "check", help="try every available key on a backup of each class, and say what is overdue"
     )
     check.set_defaults(run="health:check_keys")
     options.add_further_opening_arguments(check)
-    ask = commands.add_parser("challenge", help="seal a question for a key that lies elsewhere")
+    ask = commands.add_parser("challenge", help="seal a question to a key that is kept elsewhere")
     ask.set_defaults(run="health:challenge_key")
     ask.add_argument("key", metavar="KEY", help="a configured key")
-    ask.add_argument("--output", metavar="FILE", type=Path, required=True, help="the file for its keeper")
+    ask.add_argument("--output", metavar="FILE", type=Path, required=True, help="the file for its custodian")
     answer = commands.add_parser("answer", help="open a challenge, where the key is, and show the code")
     answer.set_defaults(run="health:show_answer")
     answer.add_argument("file", metavar="FILE", type=Path, help="the challenge")
     options.add_opening_arguments(answer)
-    confirm = commands.add_parser("confirm", help="take the code that the keeper read out")
+    confirm = commands.add_parser("confirm", help="enter the code that the custodian read out")
     confirm.set_defaults(run="health:confirm_answer")
     confirm.add_argument("key", metavar="KEY", help="the configured key")
-    confirm.add_argument("code", metavar="CODE", help="the code; it is no secret any more")
+    confirm.add_argument("code", metavar="CODE", help="the code, which is not secret any more")
 
 
 def _diagnose_backup_encryption_arguments(parser: ArgumentParser) -> None:
@@ -107,9 +107,9 @@ def _signers_arguments(parser: ArgumentParser) -> None:
         metavar="HOURS",
         type=float,
         default=roles.GRACE / timedelta(hours=1),
-        help="how long what the old key signs is accepted as new: runs on their way (default: %(default)g)",
+        help="how long the old key's signatures still count as new, for running runs (default: %(default)g)",
     )
-    distrust = commands.add_parser("distrust", help="have nothing count any more that a leaked key signed")
+    distrust = commands.add_parser("distrust", help="trust nothing any more that a leaked key signed")
     distrust.set_defaults(run="signer_leaks:distrust_key")
     distrust.add_argument("fingerprint", metavar="FINGERPRINT")
     distrust.add_argument("--reason", metavar="TEXT", required=True, help="what is known; it goes on record")
@@ -117,7 +117,9 @@ def _signers_arguments(parser: ArgumentParser) -> None:
     uses = commands.add_parser("uses", help="show which backups bear a signer's signature")
     uses.set_defaults(run="signer_leaks:show_uses")
     uses.add_argument("fingerprint", metavar="FINGERPRINT")
-    again = commands.add_parser("resign", help="sign anew what a distrusted key signed and the catalog knows")
+    again = commands.add_parser(
+        "resign", help="sign again what a distrusted key signed and the catalog knows"
+    )
     again.set_defaults(run="signer_leaks:re_sign")
     again.add_argument("--backup", metavar="ID", action="append", default=[], help="only this; repeatable")
     again.add_argument("--before", metavar="TIME", help="only what was made before this time, RFC 3339")
@@ -133,11 +135,11 @@ def _signers_arguments(parser: ArgumentParser) -> None:
 
 def _hsm_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
-    create = actions.add_parser("create", help="make a configured key in its token; it never leaves it")
+    create = actions.add_parser("create", help="make a configured key in its token, which it never leaves")
     create.set_defaults(run="hsm:create_key")
     show = actions.add_parser("list", help="list the keys in a configured key's token")
     show.set_defaults(run="hsm:list_keys")
-    login = actions.add_parser("login", help="log in with a typed PIN: that sets the token's counter back")
+    login = actions.add_parser("login", help="log in with a typed PIN, which resets the token's counter")
     login.set_defaults(run="hsm:log_in")
     for action in (create, show, login):
         action.add_argument("key", metavar="KEY", help="a configured key of kind pkcs11")
@@ -153,7 +155,7 @@ def _quorum_arguments(parser: ArgumentParser) -> None:
         "--custodian", metavar="NAME", action="append", required=True, help="who gets a share; repeat it"
     )
     _threshold(create, required=True)
-    combine = actions.add_parser("combine", help="bring shares together, and say whether they open")
+    combine = actions.add_parser("combine", help="combine shares, and say whether they open")
     combine.set_defaults(run="quorum:combine_shares")
     combine.add_argument("file", metavar="FILE", type=Path, help="the quorum's file")
     combine.add_argument(
@@ -167,7 +169,7 @@ def _quorum_arguments(parser: ArgumentParser) -> None:
     show = actions.add_parser("show", help="say who the custodians are, and how many are needed")
     show.set_defaults(run="quorum:show_quorum")
     show.add_argument("file", metavar="FILE", type=Path, help="the quorum's file")
-    replace = actions.add_parser("replace", help="hold a ceremony for a quorum in another's place")
+    replace = actions.add_parser("replace", help="hold a ceremony for a quorum that replaces another")
     replace.set_defaults(run="quorum:replace_quorum")
     _replace_arguments(replace)
 
@@ -204,31 +206,33 @@ COMMANDS = {
     "keys": Command(
         _keys_arguments,
         "list_keys:show_keys",
-        "Read from the newest envelopes on the targets; no key is used. OPENS: by the newest envelope.\n"
-        "TOGETHER: with others, as a leg of a composition. NEEDED BY: would be unreadable without it.\n"
-        "BY COPY: rotated away, but the containers' own envelope still opens for whoever has the key.",
+        "Reads the newest envelopes on the targets, and uses no key. OPENS: by the newest envelope.\n"
+        "TOGETHER: with others, as a leg of a composition. NEEDED BY: backups that nothing else opens. BY\n"
+        "COPY: rotated away, but the key still opens the containers' own envelope.",
     ),
     "key-health": Command(
         _key_health_arguments,
         details=(
-            "Once a quarter. 'check' uses every key this host has; custodians and keys that lie offline\n"
-            "answer a challenge. A key that failed, or was not proven for 92 days, is exit code 94."
+            "Run it once a quarter. 'check' uses every key that this host has. Custodians, and keys that\n"
+            "are kept offline, answer a challenge. If a key failed or was not proven for 92 days, the exit\n"
+            "code is 80."
         ),
     ),
     "diagnose-backup-encryption": Command(
         _diagnose_backup_encryption_arguments,
         "diagnose:diagnose_encryption",
-        "A random key is wrapped for every configured key, and unwrapped where this host may. No backup is\n"
-        "touched. A key that fails gives its exit code. Targets are looked through for private keys:\n"
-        "one that lies with the backups, or a key or policy that is set up wrong, gives exit code 4.",
+        "Wraps a random key with every configured key, and unwraps it where this host may. No backup is\n"
+        "touched. If a key fails, the exit code is that of its error. Targets are searched for private\n"
+        "keys. If a key is stored with the backups, or a key or policy is set up wrong, the exit code is\n"
+        "4.",
     ),
     "signers": Command(
         _signers_arguments,
         details=(
-            "People pin the installation's fingerprint, once: it certifies the keys of the roles, old and\n"
-            "new. Its private key (installation.key) is needed only to certify, and may be kept offline.\n"
-            "What a retired key signed stays good for what was made in its time. A key that leaked is\n"
-            "distrusted: what it signed is refused until it is signed anew."
+            "Pin the installation's fingerprint once: it certifies the old and new keys of the roles. Its\n"
+            "private key (installation.key) is needed only to certify, and may be kept offline. A retired\n"
+            "key's signatures stay good for what was made in its time. If a key leaked, distrust it: what\n"
+            "it signed is refused until it is signed again."
         ),
     ),
     "hsm": Command(
@@ -238,8 +242,8 @@ COMMANDS = {
     "quorum": Command(
         _quorum_arguments,
         details=(
-            "The ceremony shows each custodian a share once, to be written on paper, and has it typed back\n"
-            "before anything can be sealed for the quorum. Strongroom writes no share anywhere."
+            "The ceremony shows each custodian a share once, to be written on paper. Each share has to be\n"
+            "typed back before anything can be sealed to the quorum. Strongroom writes no share anywhere."
         ),
     ),
 }

@@ -74,7 +74,7 @@ def _on_target(found: Settings, name: str) -> list[Remark]:
         strays = keys_on(adapters.target(name, found, prepare=False))
     except StrongroomError as error:
         return [Remark(about=about, text=f"was not looked through for keys: {error.message}")]
-    text = "is a private key, and lies with the backups: whoever gets the target has both. Take it away"
+    text = "is a private key next to the backups: anyone who gets the target has both. Remove it"
     return [Remark(about=about, text=f"{in_line(stray)} {text}", wrong=True) for stray in strays]
 
 

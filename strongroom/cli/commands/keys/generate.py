@@ -14,14 +14,19 @@ from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileIdentity, generate_key_file, load_key_file
 from strongroom.system.atomic_file import refuse_existing, write_whole
 
-_KEEP = "Keep it away from the backups, in two places. Without it, what is sealed for it alone is lost."
+_KEEP = (
+    "Keep it away from the backups, in two places. If you lose it, you lose every backup that only it opens."
+)
 
 
 def generate_file(arguments: Namespace, output: Output) -> None:
     key_separation.refuse_on_target(arguments.output, place.find())
     generate_key_file(arguments.output, algorithm=arguments.algorithm)
     fingerprint = KeyFileIdentity(load_key_file(arguments.output)).recipient().fingerprint
-    words = [f"{arguments.output} holds a new key ({fingerprint}). Whoever has it can seal and open.", _KEEP]
+    words = [
+        f"{arguments.output} holds a new key ({fingerprint}). Anyone who has it can seal and open.",
+        _KEEP,
+    ]
     document = {"file": str(arguments.output), "algorithm": arguments.algorithm, "fingerprint": fingerprint}
     output.answer(document, words)
 

@@ -20,16 +20,16 @@ from strongroom.system.atomic_file import refuse_existing, write_whole
 from strongroom.timestamps import for_people, if_any
 
 _UNREAD = (
-    "No key failed, but what opens these backups could not be looked at: see above why. Bring them back, "
-    "or say of a file that it is gone for good ('strongroom keys --gone BACKUP'), then repeat."
+    "No key failed, but these backups could not be read (the reasons are above). Bring them back, or record "
+    "that a file is gone for good ('strongroom keys --gone BACKUP'). Then repeat."
 )
 
 _TYPED = "passphrase:"
-"""The key of backups that were sealed for a passphrase that somebody typed, which no configuration names."""
+"""The key of backups that are sealed to a typed passphrase, which no configuration names."""
 
 _PROVE_TYPED = (
-    "'passphrase:' is one that was typed: 'strongroom key-health check --passphrase-file FILE' tries it. "
-    "Others: give their private half there (--identity), or have their keepers answer a challenge."
+    "'passphrase:' is a typed passphrase: 'strongroom key-health check --passphrase-file FILE' tries it. "
+    "For other keys give the private half (--identity), or have their custodians answer a challenge."
 )
 
 
@@ -91,7 +91,7 @@ def challenge_key(arguments: Namespace, output: Output) -> None:
     content = make_challenge(services(), recipient, name=arguments.key, created_at=created)
     write_whole(arguments.output, content)
     words = [
-        f"{arguments.output} is sealed for {recipient.describe()}. There is no secret in it.",
+        f"{arguments.output} is sealed to {recipient.describe()}. It contains no secret.",
         f"Where the key is: strongroom key-health answer {arguments.output.name} --identity FILE",
         f"Then here: strongroom key-health confirm {arguments.key} CODE",
     ]

@@ -38,7 +38,7 @@ def create_key(arguments: Namespace, output: Output) -> None:
 def _made(key: Pkcs11Key, token: Token) -> list[str]:
     return [
         f"{token.describe()} holds a new key `{key.label}` v{key.version}, tried with a wrap and an unwrap.",
-        "It cannot be read out: without the token or its own backup, what is sealed for it alone is lost.",
+        "It cannot be read out. If the token and its copy are lost, so is every backup that only it opens.",
     ]
 
 

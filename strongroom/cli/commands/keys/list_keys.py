@@ -100,11 +100,11 @@ def _retire(
         words.append(f"It was a further way into {which} one way fewer now.")
     if copies:
         words.append(
-            f"Whoever has it still opens {plural(copies, 'backup')} by the containers' own envelopes."
+            f"Anyone who has it still opens {plural(copies, 'backup')} by the containers' own envelopes."
         )
     if looked.gone:
         words.append(f"Copies of what is said to be gone may open with it: {', '.join(looked.gone)}.")
-    words.append(f"Take [keys.{name}] out of strongroom.toml, then destroy the key where it lies.")
+    words.append(f"Take [keys.{name}] out of strongroom.toml, then destroy the key.")
     document = {"retired": name, "key": key.key, "spare_of": spare, "still_opens_copies_of": copies}
     output.answer(document, words)
 
@@ -112,13 +112,13 @@ def _retire(
 def _refuse(name: str, key: Configured, looked: Survey) -> None:
     if key.policies:
         raise KeyStillNeeded(
-            f"Policy '{key.policies[0]}' seals for '{name}': its next backup would need it.",
+            f"Policy '{key.policies[0]}' seals to '{name}': its next backup would need it.",
             hint="Nothing was changed. Take it out of the policy's recipients, rotate, then retire it.",
         )
     if looked.unread:
         backup, why = next(iter(looked.unread.items()))
         raise KeyStillNeeded(
-            f"{plural(len(looked.unread), 'backup')} could not be looked at, and may need '{name}'; "
+            f"{plural(len(looked.unread), 'backup')} could not be read and may need '{name}'; "
             f"{backup}: {why}",
             hint="Nothing was changed. Bring their targets back, or repair them; put back files that were "
             "moved, or say of each that it is gone for good ('strongroom keys --gone BACKUP'). Then repeat.",

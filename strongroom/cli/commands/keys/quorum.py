@@ -44,7 +44,7 @@ def replace_quorum(arguments: Namespace, output: Output) -> None:
     lines = [
         *_made_lines(made, arguments.file),
         "",
-        f"The old quorum ({old.id}) still opens what was sealed for it. Name the new file in the",
+        f"The old quorum ({old.id}) still opens what was sealed to it. Name the new file in the",
         "configuration, run 'strongroom rotate', and burn the old papers only when 'strongroom keys' says",
         "that no backup needs them.",
     ]
@@ -98,7 +98,7 @@ def combine_shares(arguments: Namespace, output: Output) -> None:
         names += _asked(gathering, output)
     quorum = gathering.open().quorum
     document = _document(quorum, arguments.file) | {"opened_by": names}
-    output.answer(document, [f"The shares of {', '.join(names)} open what is sealed for `{quorum.name}`."])
+    output.answer(document, [f"The shares of {', '.join(names)} open what is sealed to `{quorum.name}`."])
 
 
 def _asked(gathering: Gathering, output: Output) -> list[str]:

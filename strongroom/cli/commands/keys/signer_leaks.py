@@ -23,8 +23,8 @@ FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
 
 
 _UNSETTLED = (
-    "What is signed anew stays. Bring the targets and files back, or say of a file that it is gone for good "
-    "('strongroom keys --gone BACKUP'), then repeat. What was made by a command can be made anew."
+    "What is signed again stays so. Bring the targets and files back, or record that a file is gone for good "
+    "('strongroom keys --gone BACKUP'). Then repeat. A backup that a command made can be made again."
 )
 
 
@@ -54,14 +54,14 @@ def _advice(role: str, path: object) -> Iterator[str]:
     yield f"Copy {path} to every other host: they believe the key until then."
     if role in roles.MANIFEST_SIGNERS:
         yield (
-            "Backups that it signed are refused from now on. Make a new one first. Then sign anew what was\n"
+            "Backups that it signed are refused from now on. Make a new one first. Then sign again what was\n"
             "made before the leak: strongroom signers resign --before TIME. The catalog's digests decide;\n"
             "compare them with a printed recovery kit."
         )
     elif role == "seal":
         yield (
-            "Backups stay good: a manifest counts by its own signer, who checked each container. Whoever\n"
-            "had this key and the state database could have swapped containers: compare backups made since\n"
+            "Backups stay good: a manifest counts by its own signer, who checked each container. Somebody\n"
+            "with this key and the state database could have swapped containers: compare backups made since\n"
             "with their source (strongroom submit --verify BACKUP --depth live)."
         )
     yield REPEAT_ESCROW
@@ -86,9 +86,9 @@ def show_uses(arguments: Namespace, output: Output) -> None:
     output.answer({"uses": to_builtins(found), "unread": unread}, _used(found, unread))
     if unread:
         raise MissingPiece(
-            f"{plural(len(unread), 'backup')} could not be looked at, and may bear that signature.",
-            hint="Bring back what is named, or say of a file that it is gone for good "
-            "('strongroom keys --gone BACKUP'), then repeat.",
+            f"{plural(len(unread), 'backup')} could not be read and may bear that signature.",
+            hint="Bring back what is named, or record that a file is gone for good "
+            "('strongroom keys --gone BACKUP'). Then repeat.",
         )
 
 
@@ -98,9 +98,9 @@ def _used(found: list[Rests], unread: dict[str, str]) -> Iterator[str]:
         (o.backup, o.created_at, "yes" if o.manifest else "", o.containers, o.envelopes, o.file)
         for o in found
     ]
-    which = "No backup that could be looked at" if unread else "No backup"
+    which = "No backup that could be read" if unread else "No backup"
     yield from table(head, rows) if rows else [f"{which} bears a signature of that signer."]
-    yield from (f"{backup}: not looked at: {why}" for backup, why in unread.items())
+    yield from (f"{backup}: not read: {why}" for backup, why in unread.items())
 
 
 def re_sign(arguments: Namespace, output: Output) -> None:
@@ -123,7 +123,7 @@ def re_sign(arguments: Namespace, output: Output) -> None:
             failed[entry.backup] = f"{error.code}: {error.message}"
     output.answer({"resigned": to_builtins(done), "failed": failed}, _resigned(done, failed))
     if failed or any(one.missed for one in done):
-        raise SignersUnsettled("Not everything could be signed anew.", hint=_UNSETTLED)
+        raise SignersUnsettled("Not everything could be signed again.", hint=_UNSETTLED)
 
 
 def _moment(text: str) -> datetime:
@@ -136,7 +136,7 @@ def _moment(text: str) -> datetime:
 
 def _resigned(done: list[Resigned], failed: dict[str, str]) -> Iterator[str]:
     changed = [one for one in done if one.manifest or one.envelopes]
-    yield f"{plural(len(changed), 'backup')} signed anew, {len(done) - len(changed)} needed nothing."
+    yield f"{plural(len(changed), 'backup')} signed again, {len(done) - len(changed)} needed nothing."
     for one in done:
         yield from (f"  {one.backup} on {name}: not yet: {why}" for name, why in one.missed.items())
     yield from (f"  {backup}: not vouched for: {why}" for backup, why in failed.items())

@@ -14,7 +14,7 @@ from strongroom.cli.terminal.output import Output, table
 from strongroom.keys.rolelist import RoleKey, read
 
 YEAR = timedelta(days=365)
-REPEAT_ESCROW = "Make a new escrow and print the recovery kit anew: both still have the old keys."
+REPEAT_ESCROW = "Make a new escrow and print the recovery kit again: both still have the old keys."
 
 
 class Known(NamedTuple):

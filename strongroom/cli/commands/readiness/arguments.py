@@ -14,13 +14,13 @@ def _check_recovery_environment_arguments(parser: ArgumentParser) -> None:
         "--backup-file",
         metavar="FILE",
         type=Path,
-        help="ask whether this file could be restored here, whatever is configured",
+        help="check whether this file could be restored here, whatever is configured",
     )
     parser.add_argument(
         "--to",
         metavar="SOURCE",
-        help="ask whether this configured source could be restored into (default: those with "
-        "'destination = true', or else those that are backed up)",
+        help="check whether this configured source could be restored into (default: those with "
+        "'destination = true', otherwise those that are backed up)",
     )
     options.add_opening_arguments(parser)
     options.add_signer_argument(parser)
@@ -36,9 +36,10 @@ COMMANDS = {
     "check-recovery-environment": Command(
         _check_recovery_environment_arguments,
         _readiness_work,
-        "Tries what can be tried without writing: seals and opens with every kind of key, asks every target\n"
-        "for its newest backups, opens each with the keys at hand, and asks sources whether they may be\n"
-        "written to. What a second target or key makes good is a remark. The exit code is that of the first\n"
-        "thing that is wrong. Nothing is waited for longer than 20 seconds, and nobody is asked for a PIN.",
+        "Tries everything that needs no writing. It seals and opens with every kind of key, reads the\n"
+        "newest backups of every target, opens each with the available keys, and asks sources whether they\n"
+        "may be written to. If a second target or key would help out, the finding is only a remark. The\n"
+        "exit code is that of the first thing that is wrong. Each answer may take 20 seconds. No PIN is\n"
+        "asked for.",
     ),
 }

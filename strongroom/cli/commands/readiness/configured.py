@@ -107,7 +107,7 @@ def _record(found: Settings) -> tuple[Record, list[Finding]]:
     if isinstance(outcome, StrongroomError):
         return Record({}, {}, ()), [remark(STATE, f"{outcome.message} ({outcome.code})", outcome.hint)]
     if outcome is None:
-        words = "no state database here yet: what is on targets is looked at without one"
+        words = "no state database here yet: the backups on targets are checked without one"
         return Record({}, {}, ()), [good(STATE, words)]
     return outcome, [good(STATE, "the state database answers")]
 

@@ -29,11 +29,11 @@ from strongroom.wiring import keys as wired
 
 KEYS = "key"
 PATIENCE = 20.0
-"""Seconds in which a target, a source or a keeper of keys has to answer. All are asked at once."""
+"""Seconds in which a target, a source or a key service has to answer. All are asked at once."""
 
 
 class Key(NamedTuple):
-    """What came of trying a configured key, and what it opens with here."""
+    """The result of trying a configured key, and what it opens with here."""
 
     trial: Diagnosed
     openers: tuple[Opener, ...]
@@ -156,6 +156,6 @@ def _open(manifest: Manifest, names: Sequence[str], means: Means) -> list[Findin
 
 
 def _not_from(name: str, error: StrongroomError, manifest: Manifest) -> Finding:
-    mend = f"'strongroom repair {manifest.backup_id}' brings it up from a good replica."
+    mend = f"'strongroom repair {manifest.backup_id}' copies it from a good replica."
     hint = mend if isinstance(error, DAMAGE) else error.hint
     return remark(OPENS, f"not from there: {error.message} ({error.code})", hint).on(target=name)

@@ -17,20 +17,20 @@ def _test_recovery_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="write nothing: open and decode everything in memory, and say what a restore would change",
+        help="write nothing: open everything in memory, and say what a restore would change",
     )
     parser.add_argument(
         "--to",
         metavar="SOURCE",
         default=options.LOCAL,
-        help="what a recovery would restore into: 'local' (the default), or the name of a configured source. "
-        "Nothing is written there; --dry-run compares with it, and its own pace counts",
+        help="what a recovery would restore into: 'local' (the default) or a configured source. Nothing is "
+        "written there. --dry-run compares with it, and its rate limit counts",
     )
     parser.add_argument(
         "--scratch",
         metavar="DIR",
         type=Path,
-        help="where the scratch store lies meanwhile (default: in the state directory)",
+        help="where to put the scratch store (default: in the state directory)",
     )
     parser.add_argument(
         "--objective",
@@ -40,7 +40,7 @@ def _test_recovery_arguments(parser: ArgumentParser) -> None:
         "category, 2h for everything)",
     )
     parser.add_argument(
-        "--report", metavar="FILE", type=Path, help="write what came of it into this file, as JSON"
+        "--report", metavar="FILE", type=Path, help="write the result into this file, as JSON"
     )
     parser.add_argument("--force", action="store_true", help="replace the report if it exists")
 
@@ -49,8 +49,9 @@ COMMANDS = {
     "test-recovery": Command(
         _test_recovery_arguments,
         "rehearsal:rehearse_recovery",
-        "Restores into a scratch store of its own, sealed under a key that goes with it; compares every\n"
-        "version of every secret with the backup, which is read once more; and removes the store. With\n"
-        "--dry-run nothing is written. The objective that is judged is that of the scope, or --objective.",
+        "Restores into a scratch store that is sealed under a key of its own. Compares every version of\n"
+        "every secret with the backup, which is read once more. Then removes the store. With --dry-run\n"
+        "nothing is written. The recovery has to take no longer than the objective of its scope, or\n"
+        "--objective.",
     ),
 }

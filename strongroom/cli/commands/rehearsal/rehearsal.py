@@ -9,7 +9,7 @@ from argparse import Namespace
 from contextlib import ExitStack
 
 from strongroom.cli.commands.rehearsal.report import Record, reported
-from strongroom.cli.shared import estimate, sources
+from strongroom.cli.shared import estimate, options, sources
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared.restore_source import Origin
 from strongroom.cli.terminal import place
@@ -27,7 +27,7 @@ from strongroom.sources import Destination
 
 
 def rehearse_recovery(arguments: Namespace, output: Output) -> None:
-    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     _refuse_ignored(arguments, selection)
     phases = Phases(lambda phase: output.say(f"{_DOING[phase]} …") if output.lively else None)
     record = Record(arguments, _scope(arguments, selection), selection, phases)

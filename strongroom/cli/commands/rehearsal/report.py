@@ -30,7 +30,7 @@ from strongroom.timestamps import rfc3339
 
 
 class Record:
-    """What is known of a rehearsal so far; what failed is told as far as it got."""
+    """What is known of a rehearsal so far. A failed one is reported up to where it failed."""
 
     def __init__(self, arguments: Namespace, scope: Scope, selection: Selection, phases: Phases) -> None:
         self.dry: bool = arguments.dry_run

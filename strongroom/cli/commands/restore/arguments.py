@@ -8,7 +8,7 @@ from pathlib import Path
 from strongroom.cli.shared import options
 from strongroom.cli.terminal.command import Command
 
-_DRY = "change nothing; name each secret, what would happen to it, and which rights are missing"
+_DRY = "change nothing; say what would happen to each secret, and which rights are missing"
 
 
 _ALL_NAMES = "name every secret, however many (--json always does)"
@@ -27,14 +27,16 @@ def _restore_arguments(parser: ArgumentParser) -> None:
     options.add_restore_source_arguments(parser)
     options.add_selection_arguments(parser)
     parser.add_argument(
-        "--full-restore", action="store_true", help="restore everything, but for what --exclude names"
+        "--full-restore", action="store_true", help="restore everything except what --exclude names"
     )
     _to_argument(parser)
     parser.add_argument(
-        "--overwrite-existing", action="store_true", help="also replace what differs (a way back is kept)"
+        "--overwrite-existing",
+        action="store_true",
+        help="also replace what differs (an undo file is written first)",
     )
     parser.add_argument(
-        "--verify-after-restore", action="store_true", help="at the end, compare all of it once more"
+        "--verify-after-restore", action="store_true", help="compare everything once more at the end"
     )
     parser.add_argument("--dry-run", action="store_true", help=_DRY)
     parser.add_argument("--all-names", action="store_true", help=_ALL_NAMES)
@@ -63,7 +65,7 @@ def _restore_snapshot_arguments(parser: ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         nargs="+",
-        help="a single-file backup, or all files of a way back",
+        help="a single-file backup, or all undo files of a restore",
     )
     options.add_target_argument(where)
     options.add_backup_arguments(group)
@@ -80,19 +82,19 @@ def _server_arguments(parser: ArgumentParser) -> None:
         "--token-file", metavar="FILE", type=Path, help="with --address: the token's file (0600)"
     )
     group.add_argument(
-        "--ca-file", metavar="FILE", type=Path, help="with --address: who signed its certificate"
+        "--ca-file", metavar="FILE", type=Path, help="with --address: the certificate authority's file"
     )
     group.add_argument(
         "--foreign-keys",
         action="store_true",
-        help="the snapshot is another cluster's, or of older unseal keys: the server is sealed afterwards",
+        help="the snapshot has other unseal keys than the server, which is sealed afterwards",
     )
     group.add_argument(
         "--confirm",
         metavar="CLUSTER@INDEX",
-        help="cluster and index, as they are asked for on a terminal",
+        help="cluster and index, instead of typing them on a terminal",
     )
-    group.add_argument("--no-way-back", action="store_true", help="do not keep what is there now")
+    group.add_argument("--no-way-back", action="store_true", help="do not save what is there now")
     group.add_argument("--check", action="store_true", help="only check the snapshot; needs no server")
 
 
@@ -100,9 +102,9 @@ COMMANDS = {
     "restore": Command(
         _restore_arguments,
         "restore:restore_secrets",
-        "Only a backup of a trusted signer is restored: this installation's own, one under trust.signers\n"
-        "in the configuration, or --signer. Every secret is read back and compared; what is overwritten\n"
-        "is kept. A secret that cannot be restored is named at the end, and the others are restored.",
+        "Only backups of a trusted signer are restored: of this installation, of one under trust.signers\n"
+        "in the configuration, or of --signer. Every secret is read back and compared. What is overwritten\n"
+        "is kept. If a secret cannot be restored, it is named at the end and the others are restored.",
     ),
     "restore-secret": Command(
         _restore_secret_arguments,
@@ -111,8 +113,8 @@ COMMANDS = {
     "restore-snapshot": Command(
         _restore_snapshot_arguments,
         "snapshot:replace_server",
-        "Only a backup of a trusted signer is taken. The snapshot is checked from end to end before\n"
-        "anything is sent, and what the server holds now is kept as a way back. The cluster's name and\n"
-        "the snapshot's index have to be typed: no option goes without that.",
+        "Only a backup of a trusted signer is used. The whole snapshot is checked before anything is sent.\n"
+        "What the server holds now is saved in undo files. You have to type the cluster's name and the\n"
+        "snapshot's index; no option replaces that.",
     ),
 }

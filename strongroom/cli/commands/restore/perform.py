@@ -293,7 +293,7 @@ class Job:
             yield f"  {said}"
         yield from (f"  not as it was: {loss}" for loss in self._account.losses)
         if back := self.way_back():
-            yield f"  what was there before is sealed in {self._folder}, for whoever opens this backup"
+            yield f"  what was there before is sealed in {self._folder}; whatever opens this backup opens it"
             yield "  This brings it back:"
             yield from (f"    {command}" for command in back)
         if self._unfinished:
@@ -315,7 +315,7 @@ class Job:
             said = f"{plural(done.left, 'secret')} {verb(done.left, 'differ')}"
             yield f"  {said} and {verb(done.left, 'are')} left as {_they(done.left)}:"
             yield from _named(account.left, done.left, every=self._names)
-            yield "    --overwrite-existing replaces what differs, and keeps a way back"
+            yield "    --overwrite-existing replaces what differs, and writes an undo file first"
         if done.not_done:
             yield f"  {plural(done.not_done, 'secret')} {verb(done.not_done, 'were')} not restored:"
             yield from self._reasons()
@@ -484,6 +484,6 @@ _WORST = (
     "them out with --exclude."
 )
 _LEFT = (
-    "Nothing of theirs was changed. Look at which side is right (--dry-run says which is newer). "
-    "--overwrite-existing replaces what differs, and keeps a way back."
+    "They were not changed. Decide which side is right (--dry-run says which is newer). "
+    "--overwrite-existing replaces what differs, and writes an undo file first."
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from strongroom.cli.commands.restore.perform import Job
-from strongroom.cli.shared import options, sources
+from strongroom.cli.shared import options
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output
@@ -20,7 +20,7 @@ from strongroom.system.errors import WouldOverwrite
 
 
 def restore_secrets(arguments: Namespace, output: Output) -> None:
-    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     _check_what(arguments, selection)
     here = place.find()
     if arguments.to != options.LOCAL and not arguments.dry_run:

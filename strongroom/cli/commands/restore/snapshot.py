@@ -163,7 +163,7 @@ def _put_back(
 
 
 class _WayBack:
-    """What the server holds now, sealed for whoever opens the backup that replaces it."""
+    """What the server holds now, sealed to the recipients of the backup that replaces it."""
 
     def __init__(self, here: Place, openers: list[Opener], manifest: Manifest) -> None:
         self.folder = here.state_dir / "undo" / unique(time.time())
@@ -242,7 +242,7 @@ def _after(about: About, outcome: Outcome, command: str) -> Iterator[str]:
         yield f"The server has taken the snapshot and says that it is cluster '{about.cluster_name}'."
         yield f"The next time it is unsealed, it needs {about.keys_in_words()}."
     if command:
-        yield "What was there before is sealed for whoever opens this backup. This brings it back, with a"
+        yield "What was there before is sealed to the recipients of this backup. This brings it back, with a"
         yield "token of the server as it is now:"
         yield f"  {command}"
 

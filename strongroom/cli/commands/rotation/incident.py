@@ -41,11 +41,11 @@ from strongroom.timestamps import rfc3339, unique
 from strongroom.wiring.keys import pin
 
 _REPEAT = (
-    "They are in quarantine, and still open to the key; the record is written and says why. Files: "
-    "'strongroom rotate-backup-key', with --re-encrypt-backups, or make them anew. Policies: see "
+    "They are in quarantine, but the key still opens them. The record is written and says why. Files: "
+    "'strongroom rotate-backup-key' with --re-encrypt-backups, or make them again. Policies: see "
     "'strongroom status', then 'strongroom rotate'."
 )
-_BY_COMMAND = "no policy says for whom: 'strongroom rotate-backup-key' seals these files anew"
+_BY_COMMAND = "no policy names their recipients: 'strongroom rotate-backup-key' re-encrypts these files"
 
 
 def respond_to_leak(arguments: Namespace, output: Output) -> None:
@@ -55,7 +55,7 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
         raise UsageError("--key-version goes with --key.")
     found = settings()
     built = identity_options.with_typed(services(found), arguments, output)
-    prompts.confirm("This quarantines backups and seals them anew", force=arguments.force)
+    prompts.confirm("This quarantines backups and re-encrypts them", force=arguments.force)
     made = open_incident(
         built,
         name=unique(time.time()),
@@ -93,9 +93,9 @@ def _require_done(made: Incident, failed: Mapping[str, str], unlisted: Mapping[s
     """Return if nothing of an incident is left open here; the record is written in any case."""
     if made.unread:
         raise MissingPiece(
-            f"{plural(len(made.unread), 'backup')} could not be looked at, and may be open to the key.",
-            hint="What could not counts as affected and is in quarantine. Bring it back, as the record says, "
-            "then open the incident again.",
+            f"{plural(len(made.unread), 'backup')} could not be read; the key may open them.",
+            hint="They count as affected and are in quarantine. Bring them back, as the record says. "
+            "Then open the incident again.",
         )
     if unlisted:
         raise WrongKey(
@@ -106,7 +106,7 @@ def _require_done(made: Incident, failed: Mapping[str, str], unlisted: Mapping[s
         )
     if failed:
         kind = RunDegraded if set(failed) == {COMMAND} else RunFailed
-        raise kind(f"Not sealed anew: {'; '.join(_unsealed(failed))}.", hint=_REPEAT)
+        raise kind(f"Not re-encrypted: {'; '.join(_unsealed(failed))}.", hint=_REPEAT)
 
 
 def _unsealed(failed: Iterable[str]) -> Iterator[str]:
@@ -133,16 +133,16 @@ def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[
     yield f"incident {made.id}: {plural(len(made.affected), 'backup')} in quarantine"
     yield from (f"  {one.backup} is in {one.file}" for one in made.affected if one.file)
     for one in document["sealed_anew"]:
-        yield f"  {one['backup']} is sealed anew as {one['new']} (verified: {one['verified']})"
+        yield f"  {one['backup']} is re-encrypted as {one['new']} (verified: {one['verified']})"
     for one in document["still_open"]:
         yield f"  {one['backup']} on {one['target']} is still open, {until(one)}"
-    yield from (f"  {backup}: not looked at: {why}" for backup, why in made.unread.items())
+    yield from (f"  {backup}: not read: {why}" for backup, why in made.unread.items())
     yield from (f"  {backup}: somebody said that its file is gone" for backup in made.gone)
     for backup, why in document["secrets_not_listed"].items():
         if backup not in made.unread:
             yield f"  {backup}: its secrets are not listed: {why}"
     for policy, why in document["not_sealed_anew"].items():
-        yield f"  {next(_unsealed([policy]))} are not sealed anew: {why}"
+        yield f"  {next(_unsealed([policy]))} are not re-encrypted: {why}"
     yield from document["left_to_do"]
     yield f"The record is in {path}."
 

@@ -15,7 +15,7 @@ from strongroom.state.records import Run, RunState
 
 
 class Done(NamedTuple):
-    """A rotation that is over: ``backups`` are its runs' results, ``anew`` is for re-encryption.
+    """A rotation that is over: ``backups`` are its runs' results, ``reencrypted`` is for re-encryption.
 
     ``old`` and ``new`` are the files of a key and of what took its place, if that was asked for.
     """
@@ -86,7 +86,7 @@ class Done(NamedTuple):
         yield "  every copy that was taken of any of these: offline media, snapshots of a target"
         yield "If the old key may be in wrong hands, rotate the secrets themselves too."
         if self.runs and self.new:
-            yield f"In strongroom.toml, put {self.new} in the place of {old}: new backups go by it."
+            yield f"In strongroom.toml, replace {old} by {self.new}: new backups are sealed to it."
 
 
 def until(one: Mapping[str, Any]) -> str:
@@ -114,7 +114,7 @@ def _old_versions(old: Mapping[str, Any]) -> str:
 def _backup_line(result: Mapping[str, Any]) -> str:
     if new := result.get("new"):
         gone = f"; the old one is gone from {', '.join(result['removed'])}" if result.get("removed") else ""
-        return f"  backup {result['backup']}: sealed anew as {new} (verified: {result['verified']}){gone}"
+        return f"  backup {result['backup']}: re-encrypted as {new} (verified: {result['verified']}){gone}"
     keys = result.get("keys", ())
     if not any(key["made"] for key in keys):
         return f"  backup {result['backup']}: nothing to do"

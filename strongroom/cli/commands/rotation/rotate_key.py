@@ -116,7 +116,7 @@ def _policies(arguments: Namespace, found: Settings, built: Services, swap: Swap
         if policy.sealed and swap.concerns(pin.fingerprint for pin in built.pinned(name).spec.recipients):
             yield name
         elif name in arguments.policy:
-            raise UsageError(f"Policy '{name}' is sealed for neither of the two keys.", hint="")
+            raise UsageError(f"Policy '{name}' is sealed to neither of the two keys.", hint="")
     if unknown := sorted(set(arguments.policy) - set(found.policies)):
         raise UsageError(f"There is no policy '{unknown[0]}'.", hint=nearest(unknown[0], found.policies))
 

@@ -14,12 +14,12 @@ def _up_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--ephemeral",
         action="store_true",
-        help="use a stand-in for the broker that keeps no queue over a restart",
+        help="use an embedded broker that loses its queues at a restart",
     )
     parser.add_argument(
         "--with-recover",
         action="store_true",
-        help="run the recover workers too: they restore and rotate, hold what opens, and normally rest",
+        help="run the recover workers too, which restore and rotate with the private keys",
     )
 
 
@@ -27,7 +27,7 @@ def _submit_arguments(parser: ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("policy", metavar="POLICY", nargs="?", help="back up by this policy")
     what.add_argument("--verify", metavar="BACKUP", help="read a backup back from every target")
-    what.add_argument("--repair", metavar="BACKUP", help="bring a backup's bad replicas up again")
+    what.add_argument("--repair", metavar="BACKUP", help="restore a backup's bad replicas")
     what.add_argument("--drill", metavar="POLICY", help="rehearse the recovery of a policy's newest backup")
     parser.add_argument(
         "--depth",
@@ -41,7 +41,7 @@ def _submit_arguments(parser: ArgumentParser) -> None:
 
 
 def _status_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", nargs="?", help="a run, or the id that submitting gave")
+    parser.add_argument("id", metavar="ID", nargs="?", help="a run, or the id that 'submit' printed")
     parser.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
     parser.add_argument(
         "--limit", metavar="N", type=limit, default=20, help="how many runs to list (default: 20)"
@@ -49,14 +49,12 @@ def _status_arguments(parser: ArgumentParser) -> None:
 
 
 def _cancel_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="RUN", help="the run, or the id that submitting gave")
+    parser.add_argument("id", metavar="RUN", help="the run, or the id that 'submit' printed")
 
 
 def _retry_arguments(parser: ArgumentParser) -> None:
     _cancel_arguments(parser)
-    parser.add_argument(
-        "--here", action="store_true", help="drive it in this process, even if a cluster runs"
-    )
+    parser.add_argument("--here", action="store_true", help="run it in this process, even if a cluster runs")
 
 
 def _repair_arguments(parser: ArgumentParser) -> None:
@@ -64,14 +62,14 @@ def _repair_arguments(parser: ArgumentParser) -> None:
         "backup",
         metavar="BACKUP",
         nargs="?",
-        help="this backup (default: each that lacks something)",
+        help="this backup (default: each with a bad or missing replica)",
     )
     parser.add_argument(
         "--target",
         metavar="NAME",
         action="append",
         default=[],
-        help="look at all that lies on this target, and mend it; repeatable",
+        help="check everything on this target, and repair it; repeatable",
     )
     parser.add_argument("--all", action="store_true", help="the same for every target")
 
@@ -80,16 +78,16 @@ COMMANDS = {
     "up": Command(
         _up_arguments,
         "up:start_cluster",
-        "Broker (embedded, unless the configuration names one), worker pools and beat. What exits is\n"
-        "started again; Ctrl-C stops in order: what runs is finished or handed back.",
+        "Runs the broker (embedded, unless the configuration names one), the worker pools and beat. A\n"
+        "process that exits is started again. Ctrl-C stops in order: steps are finished or handed back.",
     ),
     "submit": Command(
         _submit_arguments,
         "submit:submit_run",
         "Exit code 0 means that the run is on record: it is performed even if the broker loses its\n"
-        "messages. Where this machine does not reach the state database, the cluster has to answer; if it\n"
-        "does not within 15 s, the exit code is 70. Fails within seconds if the broker is down.\n"
-        "From Python:\n"
+        "messages. If this machine cannot reach the state database, the cluster has to answer within 15 s;\n"
+        "otherwise the exit code is 70. If the broker is down, the command fails within seconds. From\n"
+        "Python:"
         '  from tasks.backup import full_backup; full_backup.delay(policy="weekly-critical").wait()',
     ),
     "status": Command(
@@ -99,22 +97,22 @@ COMMANDS = {
     "cancel": Command(
         _cancel_arguments,
         "runs:cancel_run",
-        "What is being worked on stops at its next renewal; nothing half-made is left. A run that has\n"
-        "ended already is shown, and the exit code is 49: nothing was cancelled. If a process has not let\n"
-        "go of a step after a minute, it is named and the exit code is 112: the run ends later.",
+        "A step that is being performed stops when it next renews its lease, and leaves nothing half-made.\n"
+        "If the run has ended already, it is shown and the exit code is 4. If a process still holds a step\n"
+        "after a minute, it is named and the command fails: the run ends later.",
     ),
     "retry": Command(
         _retry_arguments,
         "runs:retry_run",
-        "One that failed starts over: its report had swept what it staged. One whose process was killed\n"
-        "goes on where it stopped.",
+        "A failed run starts over, because its report removed what it had staged. A run whose process was\n"
+        "killed continues where it stopped.",
     ),
     "repair": Command(
         _repair_arguments,
         "repair:repair_backups",
-        "In this process; 'submit --repair' has the cluster do it. Without a name the targets are listed:\n"
-        "what one no longer shows is put on record and mended with what is on record as bad. --target and\n"
-        "--all also hold each manifest and the containers' names and sizes to the record. BACKUP reads all\n"
-        "of one backup.",
+        "Repairs in this process; 'submit --repair' has the cluster do it. Without a name it lists the\n"
+        "targets, records which replicas are missing, and repairs those and the ones on record as bad.\n"
+        "--target and --all also compare manifests and the containers' names and sizes with the record.\n"
+        "BACKUP reads the whole backup.",
     ),
 }

@@ -62,9 +62,9 @@ def _known(backup: str, found: Settings) -> str:
         )
     if entry.policy not in found.policies:
         raise ConfigError(
-            f"No policy here made backup {backup}, so none says on which targets it lies. "
+            f"No policy here made backup {backup}, so none says which targets have it. "
             "Nothing was submitted.",
-            hint="A file or a target can be looked at by itself: 'strongroom verify-backup'.",
+            hint="To check a file or a target by itself: 'strongroom verify-backup'.",
         )
     return backup
 

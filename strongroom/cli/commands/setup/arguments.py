@@ -13,16 +13,16 @@ from strongroom.cli.terminal.command import Command
 def _config_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     actions.add_parser(
-        "check", help="report every problem at once, with file, key and what would be right"
+        "check", help="report every problem at once, with file, key and the right value"
     ).set_defaults(run="config:check_config")
     init = actions.add_parser("init", help="write a file with comments and the usual policies")
     init.set_defaults(run="config:write_config")
     init.add_argument("--output", metavar="FILE", type=Path, help="where (default: strongroom.toml here)")
     init.add_argument(
-        "--public-key", metavar="KEY", help="seal for this public key (text or file, see keygen)"
+        "--public-key", metavar="KEY", help="seal to this public key (text or file, see keygen)"
     )
     init.add_argument("--force", action="store_true", help="replace the file if it exists")
-    actions.add_parser("reference", help="print every key with its meaning, as Markdown").set_defaults(
+    actions.add_parser("reference", help="print every setting with its meaning, as Markdown").set_defaults(
         run="config:print_reference"
     )
 
@@ -42,7 +42,7 @@ def _check_backup_permissions_arguments(parser: ArgumentParser) -> None:
         "--role",
         choices=ROLES,
         default="operator",
-        help="whose needs the credentials of targets are compared with (default: all of them)",
+        help="the role whose needs the targets' credentials are compared with (default: all roles)",
     )
 
 
@@ -91,27 +91,27 @@ COMMANDS = {
     "test-backup-storage": Command(
         _test_backup_storage_arguments,
         "probe:test_storage",
-        "Puts an object of its own under 'probes/' on each target, reads it back, and asks for what the\n"
-        "server has to refuse. One that is locked stays until its lock ends.",
+        "Puts a test object under 'probes/' on each target, reads it back, and tries what the server has\n"
+        "to refuse. A locked test object stays until its lock ends.",
     ),
     "check-backup-permissions": Command(
         _check_backup_permissions_arguments,
         "probe:check_permissions",
         "Lists each source to its end and reads one secret, whose value is dropped. Compares each\n"
         "credential with what it needs: to read, or for a source with 'destination = true' to write too.\n"
-        "What a server cannot show is said not to be shown.",
+        "If a server cannot show a right, the answer says so.",
     ),
     "benchmark-backup": Command(
         _benchmark_backup_arguments,
         "benchmark:run_benchmark",
-        "Seals made-up secrets as a backup does, for a key that nobody keeps. Each container is put on each\n"
-        "target under 'probes/', where nothing takes it for a backup, read back and deleted. A target that\n"
-        "locks what is put on it is refused. Without one of the two --measure options both are measured.",
+        "Seals made-up secrets as a backup does, to a key that nobody keeps. Each container is put on each\n"
+        "target under 'probes/', read back and deleted. A target that locks its objects is refused.\n"
+        "Without a --measure option both are measured.",
     ),
     "demo": Command(
         _demo_arguments,
         "demo:run_demo",
-        "Succeeds only if every step did, and every value came back.",
+        "It succeeds only if every step did, and every value came back.",
     ),
     "completion": Command(
         _completion_arguments,

@@ -29,7 +29,7 @@ class Took(Struct, frozen=True, kw_only=True):
 
 
 class Stages:
-    """Shows stages as they go by on stderr, and remembers how long each took."""
+    """Shows stages on stderr as they happen, and remembers how long each took."""
 
     def __init__(self, output: Output) -> None:
         self._output = output

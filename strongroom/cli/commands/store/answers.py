@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from strongroom.cli.shared import sources
+from strongroom.cli.shared import options
 from strongroom.cli.terminal.output import Output, fields, in_line, plural, table
 from strongroom.errors import UsageError
 from strongroom.model import Entry, Secret, SecretBytes
@@ -17,7 +17,7 @@ from strongroom.sources.select import matches
 
 def answer_names(entries: Iterable[Entry], arguments: Namespace, output: Output, *, nothing: str) -> None:
     """Print the names and tags of those that the filter selects; ``nothing`` is said if there are none."""
-    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     named = sorted((entry.name, entry.tags or {}) for entry in entries if matches(selection, entry))
     rows = [
         (name, ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))) for name, tags in named
@@ -106,5 +106,5 @@ def _pairs(secret: Secret) -> Iterator[tuple[str, object]]:
         yield "rotation", f"every {plural(rotation.days, 'day')}" + ("" if rotation.enabled else " (off)")
     yield (
         "value",
-        "there is none in a metadata-only backup" if current.value is None else "(give --show-value)",
+        "a metadata-only backup has no values" if current.value is None else "(give --show-value)",
     )

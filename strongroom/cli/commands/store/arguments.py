@@ -16,7 +16,7 @@ def _list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--verify-clean",
         action="store_true",
-        help="succeed only if there is no secret, and nothing half-made of an earlier recovery",
+        help="succeed only if there is no secret, and no earlier recovery left anything half-made",
     )
     _add_backup_arguments(parser)
 
@@ -24,7 +24,7 @@ def _list_arguments(parser: ArgumentParser) -> None:
 def _add_backup_arguments(parser: ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--backup-file", metavar="FILE", type=Path, help="look in this backup, not in the store"
+        "--backup-file", metavar="FILE", type=Path, help="read this backup instead of the store"
     )
     options.add_target_argument(where)
     options.add_backup_arguments(parser)
@@ -35,7 +35,7 @@ def _add_backup_arguments(parser: ArgumentParser) -> None:
 
 def _get_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the secret")
-    parser.add_argument("--show-value", action="store_true", help="print the value, and nothing else")
+    parser.add_argument("--show-value", action="store_true", help="print the value and nothing else")
     _add_backup_arguments(parser)
 
 
@@ -103,7 +103,7 @@ COMMANDS = {
     "import": Command(
         _import_arguments,
         "write:import_secrets",
-        "All of it is imported, or nothing.",
+        "Everything is imported, or nothing.",
     ),
     "delete": Command(
         _delete_arguments,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from strongroom.cli.commands.store.answers import answer_names, answer_secret, missing, require_value
 from strongroom.cli.commands.store.in_file import NOTHING
-from strongroom.cli.shared import backup_selection, open_for_inspection, opening, sources
+from strongroom.cli.shared import backup_selection, open_for_inspection, opening, options
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.model import Entry
@@ -32,7 +32,7 @@ def get_secret(arguments: Namespace, output: Output) -> None:
 
 def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
     """Yield what is listed: no value is read."""
-    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     asked = backup_selection.asked_of(arguments, values=False, selection=selection)
     with _backup(asked, arguments, output) as backup:
         yield from (Entry(row.name, 0, tags=row.tags) for row in backup.rows())

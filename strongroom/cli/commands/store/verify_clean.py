@@ -24,7 +24,7 @@ def verify_clean(arguments: Namespace, output: Output) -> None:
         StateError: whether a run is unfinished could not be told, and nothing else was found.
     """
     here, spec = place.find(), arguments.source
-    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     entries = sources.destination_of(spec, here).list(with_tags=bool(arguments.filter_tag))
     secrets = sum(1 for entry in entries if matches(selection, entry))
     runs, active, unread = _in_runs(here)
@@ -53,7 +53,7 @@ def _in_runs(here: Place) -> tuple[list[Left], list[str], StrongroomError | None
 
 
 def _clean(spec: str, here: Place) -> Iterator[str]:
-    yield f"{_name(spec)} is clean: it holds no secret, and nothing half-made lies about."
+    yield f"{_name(spec)} is clean: it holds no secret, and no earlier recovery left anything half-made."
     if many := ways_back(here.state_dir):
         yield (
             f"What {plural(many, 'earlier restore')} overwrote is kept in {here.state_dir / UNDO}, sealed; "

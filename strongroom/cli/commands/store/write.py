@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 
-from strongroom.cli.shared import sources
+from strongroom.cli.shared import options, sources
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.progress import Advance, counting
@@ -26,7 +26,7 @@ _DAYS = {"d": 1, "w": 7, "y": 365}
 
 
 def set_secret(arguments: Namespace, output: Output) -> None:
-    tags = sources.pairs(arguments.tag, "--tag")
+    tags = options.pairs(arguments.tag, "--tag")
     expires, rotation = _expiry(arguments.expires), _rotation(arguments.rotate_every)
     store = sources.local_store(place.find())
     version = store.set(
@@ -86,7 +86,7 @@ def _rotation(text: str | None) -> Rotation | None:
 def import_secrets(arguments: Namespace, output: Output) -> None:
     here = place.find()
     source = sources.source_of(sources.FILES + arguments.file.removeprefix(sources.FILES), here)
-    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     store = sources.local_store(here)
     with counting(output, "importing", None) as advance:
         counted = _counted(sources.everything(source, selection), advance)

@@ -16,12 +16,12 @@ def _validate_arguments(parser: ArgumentParser) -> None:
         nargs="+",
         action="extend",
         default=[],
-        help="these secrets; each has to be there",
+        help="these secrets, each of which has to exist",
     )
     parser.add_argument(
         "--production",
         action="store_true",
-        help="every source that a policy names, against the backup of it that a restore would take",
+        help="check every source that a policy names, and compare with the backup that a restore would use",
     )
     options.add_selection_arguments(parser)
     options.add_source_argument(parser)
@@ -40,9 +40,9 @@ def _validate_work(arguments: Namespace) -> str:
     )
     if arguments.production and (arguments.secrets or filtered or elsewhere):
         raise UsageError(
-            "--production looks at all sources that policies name, so it takes no secrets, filter, source or "
+            "--production checks all sources that policies name, so it takes no secrets, filter, source or "
             "backup.",
-            hint="Leave it out to look at some of them.",
+            hint="Leave it out to check some of them.",
         )
     return "production:validate_production" if arguments.production else "validate:validate_source"
 
@@ -51,9 +51,9 @@ COMMANDS = {
     "validate": Command(
         _validate_arguments,
         _validate_work,
-        "Looks at secrets as they are now, and writes nothing: whether each is there, can be read, is not\n"
-        "empty, not expired, no placeholder, and what its type says, if that is unmistakable (PEM, JSON,\n"
-        "URL). No value is ever shown. Without names or a filter it looks at the whole local store. What is\n"
-        "wrong is exit code 11, or 12 where secrets are missing and that is all. Remarks alone are 0.",
+        "Reads the live secrets and writes nothing. Checks that each exists, can be read, is not empty,\n"
+        "not expired and no placeholder, and has the form of its type (PEM, JSON, URL). No value is ever\n"
+        "shown. Without names or a filter it checks the whole local store. Exit code 12: only missing\n"
+        "secrets. Exit code 11: anything else is wrong. Remarks do not change exit code 0.",
     ),
 }

@@ -132,8 +132,6 @@ def _chooser(found: Settings, here: Place, trusted: frozenset[str]) -> Chooser:
 
 
 def _as_a_whole(name: str) -> Validated:
-    text = (
-        "it is a server as a whole, which a snapshot would have to be taken of; nothing in it was looked at"
-    )
+    text = "it is a whole server, of which only a snapshot tells: nothing in it was checked"
     finding = Finding(secret="", source=name, check="not-looked-at", text=text, wrong=False)
     return Validated(source=name, secrets=0, findings=(finding,))

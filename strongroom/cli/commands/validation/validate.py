@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from msgspec.structs import replace
 
 from strongroom.cli.commands.validation.render import answer
+from strongroom.cli.shared import options, sources
 from strongroom.cli.shared import restore_source as origins
-from strongroom.cli.shared import sources
 from strongroom.cli.shared.restore_source import Origin
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
@@ -27,7 +27,7 @@ from strongroom.sources.errors import EmptySource
 
 
 def validate_source(arguments: Namespace, output: Output) -> None:
-    selection = sources.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     answer(output, [_one_source(arguments, selection, output, place.find())], [])
 
 
