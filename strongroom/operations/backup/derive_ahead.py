@@ -12,11 +12,11 @@ from strongroom.keys import Recipient, passphrase
 
 @contextmanager
 def sealed_ahead(recipients: Sequence[Recipient]) -> Iterator[Callable[[], object]]:
-    """Seal a key for the passphrases in a thread; yield what waits for it and raises what it raised.
+    """Derive the keys of the passphrases in a thread; yield a function that waits until that is done.
 
-    That derives theirs, which takes a tenth of a second, on whichever processor is free. It has to be done
-    before processes are forked: they inherit it, and no thread may be left by then. Other recipients ask
-    a person or a service, which must not go on behind the back of whoever presses Ctrl-C.
+    Deriving takes a tenth of a second, on whichever processor is free. It has to end before processes are
+    forked: they inherit the keys, and no thread may be left by then. Other recipients ask a person or a
+    service, and that must not go on after Ctrl-C.
     """
     slow = [recipient for recipient in recipients if recipient.type == passphrase.TYPE]
     with ThreadPoolExecutor(1, thread_name_prefix="seal") as pool:

@@ -42,7 +42,7 @@ def enter_backup(run: Run, shown: Mapping[str, Manifest], services: Services) ->
 
 
 def targets_with_backup(run: Run, services: Services) -> list[str]:
-    """Return the targets on which a run that made no backup by its record has a whole one all the same."""
+    """Return the targets that hold a whole backup of a run whose record has none."""
     if has_manifest(run):
         return []
     return sorted(replica.target for replica in services.store.replicas(run.id) if replica.good)

@@ -101,7 +101,10 @@ def _explain_missing(run: Run, bad: Sequence[str], services: Services) -> str:
 
 
 def _describe_omitted_recipients(run: Run, read: ReadBack, services: Services) -> str | None:
-    """Say whom a silent key service left out: by the signed manifest, since a row can be edited."""
+    """Describe whom a backup is not sealed for, since a key service did not answer.
+
+    The signed manifest says it: a row can be edited.
+    """
     if not run.spec.sealed:
         return None
     trusted, why = services.signer_fingerprints, ""
@@ -195,6 +198,6 @@ def _compare_name_keys(run: Run, services: Services) -> str:
 
 
 def _count_moved(run: Run, services: Services) -> int:
-    """Count secrets that the source has otherwise by now, as the first good replica shows."""
+    """Count secrets that differ in the source by now, by the replica on the first target."""
     first = run.spec.targets[0].name
     return sum(done.moved for row, done in read_verified(run, services) if row.step.target == first)

@@ -106,7 +106,7 @@ def listed_ahead(source: Source, selection: Selection) -> Iterator[Listing | Non
 
 
 def _started(ahead: Ahead, source: Source, selection: Selection) -> bool:
-    """Start listing; what hinders it shows, if it is the source's fault, where it is listed instead."""
+    """Start listing. If that fails, the plan lists instead, and meets what is wrong with the source."""
     try:
         most = min(MOST, cores())
         ahead.start(source.parts(most) if isinstance(source, Divisible) else (source,), selection)

@@ -112,7 +112,7 @@ def degraded(services: Services) -> list[str]:
 
 
 def _on_targets(services: Services, backup: str) -> bool:
-    """Tell whether a policy made a backup: what a command wrote into a file is made anew, not repaired."""
+    """Tell whether a policy made a backup. A file that a command wrote is made anew, not repaired."""
     entry = services.store.backup(backup)
     return entry is None or not in_a_file(entry)
 

@@ -94,7 +94,7 @@ def _refuse_unrecordable(path: Path) -> None:
 
 
 def _list_ahead(ahead: Listing | None) -> List:
-    """Return how to list: what was made ahead serves one plan, another attempt lists anew."""
+    """Return how to list: the listing made ahead serves the first plan. Another attempt lists anew."""
     ready = [ahead] if ahead is not None else []
     return lambda source, selection: ready.pop() if ready else Here(source, selection)
 
@@ -126,7 +126,7 @@ def sweep_abandoned(services: Services) -> None:
 
 
 def _is_being_written(run: Run) -> bool:
-    """Tell whether a run's file is still being written; remove what a dead writer left of it."""
+    """Tell whether a run's file is still being written; remove what dead writers left."""
     files = [file for pin in run.spec.targets for file in provisional_files(Path(pin.address))]
     living = [is_being_written(file) for file in files]
     for file, lives in zip(files, living, strict=True):
@@ -136,7 +136,7 @@ def _is_being_written(run: Run) -> bool:
 
 
 def _upload_error(run: Run, services: Services) -> StrongroomError | None:
-    """Return why the file could not be written: what one file lacks is no quorum."""
+    """Return why the file could not be written. With one file, a missing quorum says nothing."""
     rows = services.store.rows(run.id, StepKind.UPLOAD)
     return next(
         (recorded_errors.parse_error(row.error) for row in rows if row.state is StepState.MISSED), None

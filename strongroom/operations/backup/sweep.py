@@ -1,4 +1,4 @@
-"""sweep: removing what a run left, and only that.
+"""sweep: remove what a run left, and only that.
 
 Rows can be edited, so no row says that a run made no backup: its targets do. Nothing is removed anywhere
 until every target of the run has answered. What a manifest on any of them names is kept, whatever the
@@ -80,13 +80,15 @@ def _policy_targets(run: Run, services: Services) -> Iterable[str]:
 
 
 EARLIER = 100
-"""Earlier runs that one report sweeps after, by lot. While a target is dead they grow by one with each
-backup, each costs requests to those that answer, and a report must end."""
+"""Earlier runs that one report sweeps after, chosen by lot. While a target is dead, each backup adds one.
+Each costs requests to the targets that answer, and a report must end."""
 
 
 def sweep_earlier(run: Run, services: Services) -> list[str]:
-    """Sweep again after earlier runs of this policy that had to leave something: under a lock that has
-    ended by now, or while a target did not answer. Return those that leave nothing now."""
+    """Sweep again after earlier runs of this policy; return those that leave nothing any more.
+
+    They had to leave something because it was locked, or because a target did not answer.
+    """
     clean: list[str] = []
     for earlier in services.store.leaving(run.spec.policy, limit=EARLIER):
         if not sweep_targets(earlier, services) and sweep_stage(earlier, services):
@@ -96,7 +98,7 @@ def sweep_earlier(run: Run, services: Services) -> list[str]:
 
 
 def _find_manifest(place: str, run: Run, services: Services) -> Look:
-    """Look for a run's manifest on one target."""
+    """Find a run's manifest on one target."""
     # One whose signer is distrusted by now still keeps what it names: doubt removes nothing.
     trusted = ever_trusted(services.signer_fingerprints)
     names: Sequence[str] = ()
@@ -117,7 +119,7 @@ def _named_containers(backup: str, manifests: Iterable[Manifest]) -> Iterable[st
 
 
 def _sweep_target(target: Target, backup: str, look: Look, keep: frozenset[str]) -> str | None:
-    """Remove from one target what is not kept; say why something stays, if so."""
+    """Remove from one target what no manifest names; return why something stays, if it does."""
     if look.unclear is not None:
         return f"a manifest that cannot be believed keeps it: {look.unclear}"
     return _reason_if_failed(partial(_remove, target, backup, look, keep))

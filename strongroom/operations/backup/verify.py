@@ -50,8 +50,11 @@ def reaches(depth: Depth, wanted: Depth) -> bool:
 
 
 class Seen(NamedTuple):
-    """What reading a container back told: how many secrets the source has otherwise by now, and the digest of
-    its key for names, which must be that of all containers of a backup (nothing unless it was opened)."""
+    """The findings of reading a container back.
+
+    ``moved`` is how many secrets differ in the source by now. ``name_key`` is the digest of the container's
+    key for names, empty unless it was opened. All containers of a backup must have the same.
+    """
 
     moved: int = 0
     name_key: str = ""

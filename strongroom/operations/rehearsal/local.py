@@ -84,7 +84,7 @@ class Part:
 
     Args:
         read: gives the secrets of the backup, or of it the one that is asked for.
-        selection: which of those are meant.
+        selection: which of those are selected.
         whole: how many ``read`` has to give, as the manifest says; ``None`` where it says nothing of them.
     """
 
@@ -97,18 +97,18 @@ class Part:
         self._whole = whole
 
     def __iter__(self) -> Iterator[Secret]:
-        """Yield what is meant.
+        """Yield the selected secrets.
 
         Raises:
             VerificationFailed: at the end, if the backup gave more or less than its manifest says.
         """
-        seen, meant = [0, 0], [0, 0]
+        seen, selected = [0, 0], [0, 0]
         for secret in self._read():
             _add(seen, secret)
             if matches(self._selection, secret):
-                _add(meant, secret)
+                _add(selected, secret)
                 yield secret
-        self.count = Count(*meant)
+        self.count = Count(*selected)
         if self._whole is not None and Count(*seen) != self._whole:
             raise VerificationFailed(f"the backup gave {Count(*seen)}, and its manifest says {self._whole}")
 
@@ -119,10 +119,10 @@ def _add(count: list[int], secret: Secret) -> None:
 
 
 def look_through(part: Part, destination: Destination) -> Restored:
-    """Open, authenticate and decode all that is meant, in memory; return what a restore would do.
+    """Open, authenticate and decode all selected secrets, in memory; return what a restore would do.
 
     Raises:
-        NothingSelected: nothing is meant.
+        NothingSelected: no secret is selected.
         VerificationFailed: the counts are wrong.
     """
     plan = plan_restore(lambda: part, destination, overwrite=True)
@@ -144,7 +144,7 @@ def rehearse(
         store_at: makes the store in its directory.
 
     Raises:
-        NothingSelected: nothing is meant.
+        NothingSelected: no secret is selected.
         VerificationFailed: something did not come back as the backup holds it, or the counts are wrong.
         StrongroomError: as :func:`~strongroom.operations.rehearsal.scratch.scratch` and reading a backup do.
     """

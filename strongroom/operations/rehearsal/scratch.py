@@ -105,7 +105,7 @@ def _claimed(folder: Path) -> Iterator[Path]:
 
 
 def _is_store(place: Path) -> bool:
-    """Tell whether a directory holds nothing but what a store does: else somebody named his own so."""
+    """Tell whether a directory holds only files of a store. Otherwise it is somebody's own."""
     try:
         return {path.name for path in place.iterdir()} <= _PARTS
     except FileNotFoundError:  # its owner has just taken it away
@@ -123,7 +123,7 @@ def _claim(place: Path) -> int | None:
 
 
 def _remove_after(error: BaseException, place: Path) -> None:
-    """Remove it after a failure, which counts for more than what cannot be removed: that is noted on it."""
+    """Remove a scratch store after a failure. What cannot be removed is noted on the failure."""
     try:
         _remove(place)
     except SourceError as left:

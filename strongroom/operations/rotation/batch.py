@@ -1,13 +1,12 @@
-"""rewrap: a slice of a rotation's plan in one step; a step a backup costs more than the re-wrapping.
+"""rewrap: a slice of a rotation's plan in one step, since a step costs more than a re-wrapping.
 
-Of a slice, a backup that does not go through at once is handed on as a ``ROTATE`` step of its own, with
-that step's retries, its pauses and its place in the record: so it costs the others nothing. What is
-left when the time is up is handed on as further slices: so a slow key or a rate makes short steps,
-a step cannot outlive a limit, and whoever is idle takes of the rest. Both are results like any other,
-recorded in the one transaction that inserts the steps they lead to: a process that dies
-before it has lost nothing but time, since the next one finds each envelope that is there. A slice
-that was started too often without an outcome falls apart into steps of single backups, and what
-kills its worker is found out among them.
+A backup of a slice that fails becomes a ``ROTATE`` step of its own, with its own retries, pauses and row.
+So it costs the others nothing. When a step's time is up, the rest of its slice becomes further slices. So a
+slow key or a rate limit makes short steps, no step outlives a limit, and idle workers take from the rest.
+
+Both are recorded in the transaction that inserts the steps they lead to. A process that dies before it
+loses only time: the next one finds each envelope that is there. A slice that was started too often without
+an outcome falls apart into steps of single backups, and the one that kills its worker is found among them.
 
 Where a slice ends follows from where it begins, so nothing has to be agreed on, or frozen.
 """
@@ -27,12 +26,12 @@ from strongroom.state.records import Run, Step, StepKind
 log = logging.getLogger(__name__)
 
 SLICE, MOST = 32, 128
-"""Backups of a step, the last of a plan and the first: a step costs some ten milliseconds, a re-wrapping one
-or two. So there are few steps as long as much is left, and short ones at the end, for all processes to
-end together."""
+"""Backups in the last and in the first slices of a plan. A step costs some ten milliseconds, a re-wrapping
+one or two. So there are few steps while much is left, and short ones at the end, so that all processes end
+together."""
 
 STEP_SECONDS = 5.0
-"""After which a step begins with no further backup: what is done again if a process dies now."""
+"""After so long a step begins no further backup. So little is done again if its process dies."""
 
 
 def end_of(start: int, backups: int) -> int:

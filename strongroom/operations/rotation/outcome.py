@@ -17,7 +17,7 @@ from strongroom.words import plural, verb
 
 
 def results(store: RunStore, run: str) -> list[Mapping[str, Any]]:
-    """Return what each backup that a rotation did was and is, in the order of its plan, as documents."""
+    """Return, as documents, what each backup of a rotation was and is, in the order of the plan."""
     rotation = store.load(run)
     if "backups" not in rotation.facts:
         return []
@@ -26,7 +26,7 @@ def results(store: RunStore, run: str) -> list[Mapping[str, Any]]:
 
 
 def rotated_backups(run: Run, rows: Iterable[StepRow]) -> dict[str, BackupRotated]:
-    """Return what each backup was and is that these rows of a rotation are about, by its name."""
+    """Return, by its name, what each backup was and is that these rows are about."""
     done = (backup for row in rows if row.result for backup in _read_rotated(run, row))
     return {backup.backup: backup for backup in done}
 
@@ -42,7 +42,7 @@ def _read_rotated(run: Run, row: StepRow) -> Sequence[BackupRotated]:
 
 
 RECENT = 100
-"""How many rotations of a policy are looked through."""
+"""How many of a policy's rotations are read."""
 
 
 def generations(store: RunStore, *, policy: str, backup: str) -> dict[str, int]:

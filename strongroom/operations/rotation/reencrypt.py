@@ -71,7 +71,7 @@ def reencrypt_backup(
 
 
 def away_from(replicas: Iterable[Replica], targets: Sequence[Target]) -> list[str]:
-    """Name what holds a backup, by the catalog, and is none of these targets: media, former targets."""
+    """Name media and former targets that hold a backup by the catalog and are none of these targets."""
     reached = {target.name for target in targets}
     return [replica.target for replica in replicas if replica.good and replica.target not in reached]
 
@@ -182,7 +182,7 @@ class _Work:
         raise MissingPiece(f"no target has container {entry.piece} of {self._id} whole")
 
     def _each(self, work: Callable[[Target], object]) -> None:
-        """Do something on every target that is still taking part; one that fails takes part no more."""
+        """Do something on every target that still takes part. A target that fails takes part no more."""
         going = []
         for target in self._targets:
             try:
@@ -249,7 +249,7 @@ def _publish(target: Target, backup: str, content: bytes) -> None:
 
 
 def _sweep(target: Target, new: Manifest) -> None:
-    """Remove what attempts that did not come to a manifest left under the new backup's name."""
+    """Remove what earlier attempts without a manifest left under the new backup's name."""
     keep = {container_name(new.backup_id, entry.sha256) for entry in new.containers}
     prefix = containers_prefix(new.backup_id)
     target.abort_incomplete(prefix)

@@ -1,4 +1,4 @@
-"""reseal: what a container holds, sealed anew under new keys, compared before it leaves memory."""
+"""Seal the content of a container anew under new keys, and compare it before it leaves memory."""
 
 from __future__ import annotations
 

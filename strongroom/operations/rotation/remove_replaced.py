@@ -78,7 +78,7 @@ def remove_replaced(services: Services, old: str) -> Removed:
 
 
 def _remove_from_target(services: Services, backup: str, successor: str, name: str) -> str | OldVersions:
-    """Remove a backup from one target; return why it stays, or what is hidden of it now."""
+    """Remove a backup from one target; return why it stays, or what the target still hides of it."""
     try:
         target = services.target(name)
         if not copies(target, manifest_name(successor)):

@@ -84,7 +84,7 @@ def rotate(run: Run, step: Step, services: Services) -> BackupRotated:
 
 
 class Rotator:
-    """Rotates some backups of one run: what is alike for all of them is looked up once.
+    """Rotates some backups of one run, and looks up once what is the same for all of them.
 
     Raises:
         RecordRefused: the run is not this process's own policy's; see :func:`check_rotating`.
@@ -194,7 +194,7 @@ def _parse_once(
     parsed_before: dict[bytes, Manifest],
     services: Services,
 ) -> Manifest:
-    """Return a target's manifest; one that another target gave too is not parsed again."""
+    """Return a target's manifest. Equal bytes from several targets are parsed once."""
 
     def parsed(content: bytes) -> Manifest:
         digest = hashlib.sha256(content)

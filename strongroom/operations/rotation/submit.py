@@ -31,10 +31,10 @@ class Rotations(NamedTuple):
 
 DAY = 86_400.0
 WAITED = 7 * DAY
-"""How long a scheduled rotation waits for the recover workers before people are told, daily."""
+"""How long a scheduled rotation waits for the recover workers before a daily reminder."""
 
 RECENT = 1000
-"""How many backups of a policy are looked through for one from before a slot."""
+"""How many of a policy's backups are searched for one from before a slot."""
 
 
 def submit_rotation(

@@ -28,7 +28,7 @@ def is_abandoned(run: Run, store: RunStore, state_dir: Path) -> bool:
 
 
 def take_up(run: str, services: Services) -> list[Ticket]:
-    """Return what is due of an abandoned run, what its process held included."""
+    """Take over an abandoned run: return what is due of it, and free the steps that its process claimed."""
     services.store.forsake(run, owners=process_lock.status(services.state_dir, run).gone)
     recover(services)
     return services.store.take_ready(run, window=services.limits.window)

@@ -97,7 +97,7 @@ def _drive_to_end(
 
 
 def _do_round(queue: list[Ticket], pool: _Pool, services: Services, watch: Watch | None) -> list[Ticket]:
-    """Hand out what can be spread, do one other step here, collect what is done."""
+    """Hand out the steps that may leave this thread, do one other step here, collect what is done."""
     queue[:] = [ticket for ticket in queue if not pool.take(ticket, len(queue))]
     over: list[tuple[Ticket, list[Ticket]]] = []
     if queue:

@@ -1,4 +1,4 @@
-"""Tells the log what came of steps and runs: a fixed event name, and what identifies it as fields.
+"""Logs what became of steps and runs: a fixed name for each event, and fields that identify it.
 
 One line for each run that ended, at the level it deserves. A run that fails is told by the process that
 decided it, with the exception, so that an error tracker has its stack. A command line shows none of this:
@@ -36,7 +36,7 @@ def attempt_failed(run: Run, step: Step, error: Exception, *, again: bool) -> No
 def recorded(
     run: Run, step: Step, store: RunStore, *, verdict: Verdict | None = None, error: Exception | None = None
 ) -> None:
-    """Tell what a recorded outcome made of the run, if it made something of it.
+    """Log what became of the run by a recorded outcome, if anything did.
 
     Args:
         run: the run as it is after the outcome was recorded.
@@ -51,7 +51,7 @@ def recorded(
 
 
 def failed(run: Run, step: str, error: Exception | None = None) -> None:
-    """Tell that a run fails, and of what. Called once a run, by whoever decided it."""
+    """Log that a run fails, and why. The process that decided it calls this, once a run."""
     error = error or _raise_recorded(run)
     why = recorded_errors.apart(run.error)[0].removeprefix(f"{step}: ")
     fields = _run_fields(run, step, _class_name(error)) | {"why": why}
@@ -82,7 +82,7 @@ def _tell_ended(run: Run, store: RunStore) -> None:
 
 
 def _missed_step_fields(run: Run, store: RunStore) -> dict[str, Any]:
-    """Return what a degraded run lacks: the first step that was given up, if one was."""
+    """Return the fields of the first step that a degraded run gave up, if it gave one up."""
     rows = store.rows(run.id)
     row: StepRow | None = next((row for row in rows if row.state is StepState.MISSED and row.error), None)
     if row is None:
@@ -108,7 +108,7 @@ def _class_name(error: Exception) -> str:
 
 
 def _raise_recorded(run: Run) -> Exception:
-    """Return an error for what no exception stands for, with the place where it was noticed."""
+    """Return an error for a failure that raised none, with this place as its origin."""
     try:
         raise recorded_errors.parse_error(run.error) or RunFailed(
             recorded_errors.apart(run.error)[0] or "it failed"

@@ -1,4 +1,4 @@
-"""A job: what one kind of run does, what it decides, and what it leaves.
+"""A job: what one kind of run does, what it decides, and how it ends.
 
 The engine claims steps, performs them, records what came of them and inserts what follows. It knows no job
 by name: it asks :func:`job_of`. Each room holds its own (``backup/job.py``, ``restore/job.py``, ...).
@@ -152,7 +152,7 @@ def action_of(run: Run, step: Step) -> Action[Any]:
 
 
 def read_result(run: Run, step: Step, result: Mapping[str, Any] | None, kind: type[R]) -> R:
-    """Return what a step returned, from its row."""
+    """Return the result in a step's row as its record."""
     try:
         return msgspec.convert(result, kind)
     except msgspec.ValidationError:
@@ -160,7 +160,7 @@ def read_result(run: Run, step: Step, result: Mapping[str, Any] | None, kind: ty
 
 
 def read_facts(run: Run, kind: type[R]) -> R:
-    """Return what is known of a run, as its job's record. Other facts are left out."""
+    """Return the facts of a run as the record of its job. Facts that the record lacks are left out."""
     try:
         return msgspec.convert(run.facts, kind)
     except msgspec.ValidationError:

@@ -50,7 +50,7 @@ Taken = tuple[Path, int]
 
 
 def _take(folder: Path, run: str, owner: str) -> Taken | None:
-    """Make a locked file. It gets its name last: without the lock it would look like a dead one's."""
+    """Make a locked file. It gets its name last: without the lock it would look like a dead process's."""
     name = f"{run}.{secrets.token_hex(8)}"
     provisional = folder / f".{name}"
     try:

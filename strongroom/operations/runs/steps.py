@@ -36,7 +36,7 @@ LONGEST_PAUSE = 300.0
 
 
 class Outcome(NamedTuple):
-    """What came of one attempt at a step: the run as it is now, and the error if the attempt failed.
+    """The outcome of one attempt at a step: the run as it is now, and the error if the attempt failed.
 
     ``again``: the step will be tried once more.
     """
@@ -56,7 +56,7 @@ def perform(ticket: Ticket, services: Services) -> list[Ticket]:
 
 
 def perform_step(ticket: Ticket, services: Services) -> tuple[list[Ticket], Outcome | None]:
-    """As :func:`perform`; return what came of it as well, or ``None`` if there was nothing to do."""
+    """As :func:`perform`; return the outcome too, or ``None`` if there was nothing to do."""
     claim = services.store.claim(ticket, owner=services.owner, lease=services.limits.lease)
     if claim is None:
         return [], None
@@ -85,7 +85,7 @@ def reconcile(services: Services, *, queues: Mapping[StepKind, str]) -> list[Tic
 def recover(
     services: Services, *, strict: str = "", queues: Mapping[StepKind, str] = MappingProxyType({})
 ) -> list[str]:
-    """Put right what got lost in the record; return the runs that have something due.
+    """Make due again what got lost; return the runs that have something due.
 
     Args:
         strict: the run whose trouble is raised; that of any other is logged.
@@ -148,8 +148,10 @@ def _perform_action(run: Run, step: Step, services: Services) -> dict[str, Any]:
 
 
 def _refuse_record(run: Run, step: Step, services: Services) -> RecordRefused | None:
-    """Return why a step may not be done: the run is not the one that was signed. Asked here, so that no
-    step forgets it. A report is done all the same, since it has to end the run, and says what it found.
+    """Return why a step may not be performed: the run is not the one that was signed.
+
+    The engine checks it, so no action can forget it. A report is performed all the same: it has to end the
+    run, and reports the refusal.
     """
     if step.kind in (StepKind.PLAN, StepKind.REPORT):
         return None
@@ -157,7 +159,7 @@ def _refuse_record(run: Run, step: Step, services: Services) -> RecordRefused | 
 
 
 def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRefused) -> Outcome:
-    """End the run, whatever the step: what an edited row asks for is done on no target."""
+    """End the run, whatever the step. Nothing that an edited row asks for is done on a target."""
     step, text = claim.ticket.step, f"{error.code}: {recorded_errors.error_text(error)}"
     now, _ = services.store.fail(claim, text, settle=StepState.POISONED, decide=decide_given_up)
     event_log.recorded(now, step, services.store, error=error)

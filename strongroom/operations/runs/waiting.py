@@ -23,11 +23,11 @@ from strongroom.words import plural
 log = logging.getLogger(__name__)
 
 LONGEST = 300.0
-"""Seconds that a step leaves a place alone at its request."""
+"""Seconds that a step leaves a target or a service alone at most, at its request."""
 
 
 def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services) -> bool:
-    """Let a step wait for what it met to pass; return whether it does.
+    """Let a step wait until its error has passed; return whether it waits.
 
     A step that the run can do without is given up instead, unless the job says that it must wait.
     """
@@ -45,20 +45,20 @@ def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services)
 
 
 def unless_needed(run: Run, step: Step, error: StrongroomError, services: Services) -> Needed | None:
-    """Return what tells, as a tolerated step is given up, that it has to wait instead."""
+    """Return the condition on which a tolerated step waits instead of being given up, if there is one."""
     if not is_tolerated(run, step) or not _may_wait(run, step, error, services):
         return None
     return partial(_must_wait, step=step)
 
 
 def _may_wait(run: Run, step: Step, error: StrongroomError, services: Services) -> bool:
-    """Tell whether it is worth while to wait until a step's error has passed."""
+    """Tell whether an error of a step may pass, and this process is patient."""
     action = job_of(run.spec.kind).actions.get(step.kind)
     return services.limits.patience > 0 and action is not None and isinstance(error, action.waits_for)
 
 
 def describe_failure(run: Run, step: Step, error: StrongroomError, services: Services) -> str:
-    """Return what a run records of a failure, and how long it was waited for in vain."""
+    """Return a failure as the run records it, with how long the step waited in vain."""
     since = services.store.row(run.id, step).waits_since
     if since is None:
         return recorded_errors.error_text(error)
