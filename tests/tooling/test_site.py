@@ -13,6 +13,10 @@ import pytest
 
 from tests.process import ROOT
 
+pytest.importorskip(
+    "material", reason="mkdocs-material is not installed: it is one of the development requirements"
+)
+
 LOADED = re.compile(
     r"""<(?:script|img|iframe|source)\b[^>]*\bsrc="([^"]+)"|<link\b[^>]*\bhref="([^"]+)"|url\(([^)]+)\)"""
 )
