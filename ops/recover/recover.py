@@ -62,7 +62,8 @@ Record = dict[str, Any]
 CODES = {"Refused": 4, "CannotOpen": 10, "Damaged": 11, "Missing": 12, "Untrusted": 13, "LeftAside": 70}
 ADVICE = {
     "Untrusted": "Compare the fingerprint with the recovery kit; then give it with --signer.",
-    "CannotOpen": "Nothing is known to be damaged. Try another passphrase, key file or private key.",
+    "CannotOpen": "Nothing is known to be damaged.",
+    "Refused": "Take another backup: name it with --backup.",
     "LeftAside": "Compare with another copy of this backup, which may be newer.",
 }
 
@@ -212,7 +213,7 @@ def cobblestone(key: bytes, message: bytes, context: bytes) -> bytes:
 def unzstd(frame: bytes, length: int) -> bytes:
     """Decompress one frame of exactly the stated size."""
     if zstandard is None:
-        return bytes(extra("the zstd of Python itself").unzstd(frame, length))
+        return bytes(extra("The zstd of Python itself").unzstd(frame, length))
     try:
         need(zstandard.get_frame_parameters(frame).content_size == length, "A frame has another size.")
         return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
@@ -284,7 +285,7 @@ def open_with_key_file(key: bytes, args: Record, context: bytes) -> bytes | None
 
 def open_with_private_key(key: tuple[str, bytes], args: Record, context: bytes) -> bytes | None:
     if key[0] != "mlkem768-x25519":
-        opened: bytes | None = extra("a key without ML-KEM").open_with_x25519(key[1], args, context)
+        opened: bytes | None = extra("A key without ML-KEM").open_with_x25519(key[1], args, context)
         return opened
     return open_with_xwing(key[1], args, b"strongroom/v1/wrap/hpke/" + context)
 
@@ -318,7 +319,7 @@ def candidates(stanza: Record, context: bytes, keys: Keys) -> Iterator[bytes]:
     """Yield what the keys at hand make of a stanza."""
     kind, args = stanza["type"], stanza["args"]
     if kind == "all-of":
-        yield from extra("keys that are needed together").open_all_of(args, context, keys)
+        yield from extra("A key that is made of several").open_all_of(args, context, keys)
     for key in keys.held.get(kind, ()):
         shape, opener = OPENERS[kind]
         need(fits(args, shape), "A stanza is not as it must be.")
@@ -343,9 +344,8 @@ def unlock(record: Record, keys: Keys) -> bytes:
     if odd:
         raise next((failure for failure in odd if failure.args[0] == "Damaged"), odd[0])
     lines = [f"{stanza['type']} {stanza['label']}".strip() for stanza in stanzas]
-    if EXTRA.is_file():
-        lines = extra("").instructions(stanzas, context, keys)
-    raise Failure("CannotOpen", "\n- ".join(("Nothing at hand opens it. It was sealed for any of:", *lines)))
+    lines = extra("").instructions(stanzas, context, keys) if EXTRA.is_file() else lines
+    raise Failure("CannotOpen", "\n- ".join(("No given key opens it.\nIt was sealed to any of:", *lines)))
 
 # -- what is rare --------------------------------------------------------------------------------
 
@@ -353,7 +353,7 @@ EXTRA = Path(__file__).with_name("recover_extra.py")
 
 def extra(what: str) -> Any:
     """Load recover_extra.py from beside this file."""
-    said = f"'{EXTRA.name}' has to lie beside this file for {what}. Take it from where this one came from."
+    said = f"{what} needs '{EXTRA.name}' beside this file. Get it from where this file came from."
     need(EXTRA.is_file(), said, "CannotOpen")
     sys.modules.setdefault("recover", sys.modules[__name__])  # it builds on this file
     sys.path.append(str(EXTRA.parent))
@@ -698,7 +698,7 @@ class Backup:
                     name_key, secrets = opened.index["name_key"], opened.secrets(self.losses, name)
                 else:
                     part = self._piece(manifest, entry)
-                    secrets = extra("a backup of names only").secrets_of_names(part, manifest, entry)
+                    secrets = extra("A backup of names only").secrets_of_names(part, manifest, entry)
             last = ""
             for secret in secrets:
                 came, last = came + 1, max(last, opened.hash(secret.row["name"]) if opened else "")
@@ -823,11 +823,11 @@ def gather(given: argparse.Namespace) -> Keys:
 
 def parse(words: list[str]) -> tuple[argparse.Namespace, Callable[[argparse.Namespace], int]]:
     """Return what is asked for, and what does it: recover_extra.py if one of its options is given."""
-    says = "Open Strongroom backups with nothing of Strongroom."
-    parser = argparse.ArgumentParser(description=says, allow_abbrev=False)
+    more = "" if EXTRA.is_file() else f"'{EXTRA.name}' is not beside this file, so many options are missing."
+    parser = argparse.ArgumentParser(description="Open Strongroom backups.", epilog=more, allow_abbrev=False)
     add = parser.add_argument
     paths: Record = {"type": Path, "action": "append", "default": []}
-    add("file", type=Path, nargs="+", help="a copy of a target, or a backup file")
+    add("file", type=Path, nargs="+", help="a copy of a target")
     add("--backup", metavar="ID", help="which backup; default: the newest of everything, with values")
     add("--signer", action="append", default=[], help="the installation's fingerprint: believe it alone")
     add("--passphrase", action="store_true", help="ask for a passphrase")
@@ -840,8 +840,8 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Callable[[argparse.Name
     what.add_argument("--out", type=Path, metavar="DIR", help="newest values, a file each")
     parser.set_defaults(show=lambda secret: secret.row["name"], whole=Backup)
     helped = {"-h", "--help"} & {*words}
-    unknown = [] if helped else parser.parse_known_args(words)[1]
-    rare = extra(f"'{unknown[0]}'") if unknown else extra("") if helped and EXTRA.is_file() else None
+    unknown = ["--help"] * EXTRA.is_file() if helped else parser.parse_known_args(words)[1]
+    rare = extra(f"The option '{unknown[0]}'") if unknown else None
     if rare:
         rare.add_options(parser, what)
     what.required = True
@@ -861,22 +861,22 @@ def recover(given: argparse.Namespace, keys: Keys | None = None) -> int:
 
 def secrets_in(given: argparse.Namespace, keys: Keys, losses: Losses) -> Iterator[Secret]:
     """Yield the secrets of what each path is."""
-    if not all(path.is_dir() for path in given.file):
-        rare = extra(f"'{given.file[0]}', which is no copy of a target,")
-        yield from rare.secrets_in_files(given, keys, losses)
-        return
-    for path in given.file:
+    others = [path for path in given.file if path.stat() and not path.is_dir()]
+    if others:
+        what = f"'{others[0]}' is not a copy of a target. Reading it"
+        yield from extra(what).secrets_in_files(given, keys, losses)
+    for path in () if others else given.file:
         yield from secrets_of(given.whole(Store(path), keys, losses), given)
 
 def secrets_of(backup: Backup, given: argparse.Namespace) -> Iterator[Secret]:
-    """Return the secrets of the backup that is asked for."""
+    """Yield the secrets of the backup that is asked for."""
     if given.backup and not backup.store.names(f"quarantine/{given.backup}"):
         for_values = bool(given.out) or given.get is not None
-        return backup.secrets(backup.manifest(given.backup), given.get, for_values=for_values)
-    ids = ", ".join(name[10:-5] for name in backup.store.names("manifests"))
-    what = f"choosing a backup ({ids}), if --backup names none or it has a quarantine mark,"
-    chosen: Iterator[Secret] = extra(what).secrets_of_chosen(backup, given)
-    return chosen
+        yield from backup.secrets(backup.manifest(given.backup), given.get, for_values=for_values)
+    else:
+        ids = ", ".join(name[10:-5] for name in backup.store.names("manifests"))
+        what = f"Choosing one of the backups ({ids}) without --backup, or reading its quarantine marks,"
+        yield from extra(what).secrets_of_chosen(backup, given)
 
 def main() -> int:
     try:

@@ -96,8 +96,20 @@ def test_for_all_else_the_core_says_what_to_fetch(what: str, alone: Path, target
     }
     code, out, err = run(alone, *words[what])
     assert (code, out) == (10, "")
-    assert "'recover_extra.py' has to lie beside this file" in err
+    assert "needs 'recover_extra.py' beside this file" in err
     assert named(target)[1] in err or what != "no name"
+
+
+def test_a_path_that_is_not_there_is_named_and_nothing_else_asked_for(alone: Path, tmp_path: Path) -> None:
+    code, out, err = run(alone, tmp_path / "nothing", "--list")
+    assert (code, out) == (1, "")
+    assert err == f"{tmp_path / 'nothing'}: No such file or directory\n"
+
+
+def test_the_help_says_that_the_second_file_is_missing(alone: Path) -> None:
+    assert "'recover_extra.py' is not beside this file" in run(alone, "--help")[1]
+    assert "is not beside this file" not in run(PROGRAM, "--help")[1]
+    assert "--hsm-private-key" in run(PROGRAM, "--help")[1]
 
 
 def test_the_program_ends_as_the_product_does_where_something_was_left_aside() -> None:
