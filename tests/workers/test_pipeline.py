@@ -84,15 +84,26 @@ def installation(cluster: RunningCluster) -> Iterator[Installation]:
     made.store.close()
 
 
-def test_a_backup_asked_for_from_a_shell_is_made_and_found_by_the_id_it_returned(
+def test_a_backup_asked_for_from_a_shell_is_made_and_the_next_one_survives_the_kill_of_every_worker(
     installation: Installation,
 ) -> None:
+    """One cluster for both, since it takes seconds to start; it leaves only its own files."""
     installation.start()
-
     run = installation.finished(installation.ask())
-
     assert (run.state, run.error) == (RunState.DONE, None)
     assert {row.state for row in installation.store.rows(run.id)} == {StepState.DONE}
+
+    request = installation.ask()
+    until(lambda: _exists(installation.store, request), what="the run")
+    for pool in ("control", "seal", "transfer", "verify"):
+        if pid := installation.cluster.pid(pool):
+            os.kill(pid, signal.SIGKILL)
+    assert installation.finished(request).state is RunState.DONE
+
+    assert installation.cluster.stop() == 0
+    left = {file.name for file in Path(paths.run_folder(installation.cluster.state_dir)).iterdir()}
+    assert left == {"up.lock", "work"}
+    assert list(paths.work_folder(installation.cluster.state_dir).iterdir()) == []
 
 
 def test_waiting_messages_outlive_the_broker_hold_no_secret_and_do_nothing_twice(
@@ -136,27 +147,6 @@ def test_a_request_that_is_delivered_twice_makes_one_run(installation: Installat
         until(lambda: redis.llen("control") == 0, what="the second message to be taken")
 
     assert len(installation.store.runs(10)) == 1
-
-
-def test_a_run_survives_the_kill_of_every_worker(installation: Installation) -> None:
-    installation.start()
-    request = installation.ask()
-    until(lambda: _exists(installation.store, request), what="the run")
-
-    for pool in ("control", "seal", "transfer", "verify"):
-        if pid := installation.cluster.pid(pool):
-            os.kill(pid, signal.SIGKILL)
-
-    assert installation.finished(request).state is RunState.DONE
-
-
-def test_a_restart_leaves_only_its_own_files(installation: Installation) -> None:
-    installation.start("control")
-    assert installation.cluster.stop() == 0
-
-    left = {file.name for file in Path(paths.run_folder(installation.cluster.state_dir)).iterdir()}
-    assert left == {"up.lock", "work"}
-    assert list(paths.work_folder(installation.cluster.state_dir).iterdir()) == []
 
 
 def _exists(store: RunStore, request: str) -> bool:

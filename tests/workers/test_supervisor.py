@@ -34,27 +34,29 @@ def test_it_stops_cleanly_and_leaves_no_process(small: RunningCluster, how: sign
     assert not paths.broker_socket(small.state_dir).exists()
 
 
-@pytest.mark.parametrize("name", ["control", "transfer", "beat", "broker"])
-def test_a_killed_process_is_started_again(small: RunningCluster, name: str) -> None:
-    first = small.pid(name)
-    assert first is not None
-    below = descendants(first)
+def test_a_killed_process_is_started_again_whichever_it_is(small: RunningCluster) -> None:
+    for name in ("control", "transfer", "beat", "broker"):
+        first = small.pid(name)
+        assert first is not None
+        below = descendants(first)
 
-    os.kill(first, signal.SIGKILL)
+        os.kill(first, signal.SIGKILL)
 
-    second = until(lambda: (pid := small.pid(name)) and pid != first and pid, what=f"a new {name}")
-    assert is_alive(second)
-    until(lambda: not any(is_alive(pid) for pid in below), what="the end of its children")
+        second = renewed(small, name, first)
+        assert is_alive(second)
+        until(lambda below=below: not any(map(is_alive, below)), what=f"the end of {name}'s children")
     assert small.stop() == 0
     assert small.left_over() == set()
 
 
-def test_a_killed_supervisor_takes_everything_along(small: RunningCluster) -> None:
-    small.note()
+def renewed(cluster: RunningCluster, name: str, first: int) -> int:
+    """Wait for another process of that name."""
 
-    small.stop(signal.SIGKILL)
+    def other() -> int | None:
+        pid = cluster.pid(name)
+        return None if pid == first else pid
 
-    until(lambda: not small.left_over(), what="the end of all processes")
+    return until(other, what=f"a new {name}")
 
 
 def test_a_cluster_on_a_full_disk_is_refused_by_the_name_of_that(cluster: RunningCluster) -> None:
@@ -77,7 +79,10 @@ def test_a_disk_that_fills_up_ends_no_running_cluster(small: RunningCluster) -> 
     assert small.stop() == 0
 
 
-def test_a_second_cluster_on_one_state_directory_is_refused(small: RunningCluster) -> None:
+def test_a_running_cluster_answers_signed_questions_and_lets_no_second_one_start(
+    small: RunningCluster,
+) -> None:
+    assert ping(small) == ["control", "transfer"]
     told = subprocess.run(
         [sys.executable, "-m", "tests.workers.up"],
         env=small.environment,
@@ -91,9 +96,13 @@ def test_a_second_cluster_on_one_state_directory_is_refused(small: RunningCluste
     assert status.read(small.state_dir) is not None
 
 
-def test_a_cluster_starts_again_after_one_that_was_killed(small: RunningCluster) -> None:
+def test_a_killed_supervisor_takes_everything_along_and_the_cluster_starts_again(
+    small: RunningCluster,
+) -> None:
     small.note()
+
     small.stop(signal.SIGKILL)
+
     until(lambda: not small.left_over(), what="the end of all processes")
 
     small.start()
@@ -111,10 +120,6 @@ def test_the_ephemeral_broker_is_warned_of_and_carries_tasks(cluster: RunningClu
     assert cluster.stop() == 0
     assert cluster.left_over() == set()
     assert not paths.broker_file(cluster.state_dir).exists()
-
-
-def test_inspecting_works_with_signed_messages(small: RunningCluster) -> None:
-    assert ping(small) == ["control", "transfer"]
 
 
 def test_no_child_can_dump_core_and_none_sees_a_variable_it_does_not_need(cluster: RunningCluster) -> None:
