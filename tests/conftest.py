@@ -9,7 +9,14 @@ import pytest
 from tests import warm
 from tests.redis_server import RedisServer, server_program
 
-pytest_plugins = ["pytester", "tests.nothing_skipped", "tests.in_memory", "tests.schedule", "tests.seed"]
+pytest_plugins = [
+    "pytester",
+    "tests.nothing_skipped",
+    "tests.in_memory",
+    "tests.once_a_run",
+    "tests.schedule",
+    "tests.seed",
+]
 
 
 def pytest_sessionfinish() -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+import uuid
 from pathlib import Path
 from typing import Any, ClassVar
 
 import psycopg
 import pytest
 
+from tests.once_a_run import once_a_run
 from tests.process import ServerProcess, ServerUnavailable
 
 READY = b"database system is ready to accept connections"
@@ -60,11 +60,14 @@ class PostgresServer(ServerProcess):
             prefix="sr-pg-",
             user=user,
         )
-        self.data = self.folder / "data"
         self.fsync = fsync
-        self._numbers = itertools.count(1)
         if user:
             os.chown(self.folder, user["user"], user["group"])
+
+    @property
+    def data(self) -> Path:
+        """The cluster's folder."""
+        return self.folder / "data"
 
     def url(self, database: str) -> str:
         """Return the address of a database."""
@@ -72,7 +75,7 @@ class PostgresServer(ServerProcess):
 
     def new_database(self) -> str:
         """Make an empty database and return its address."""
-        name = f"test_{next(self._numbers)}"
+        name = f"test_{uuid.uuid4().hex}"
         self.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
@@ -85,7 +88,7 @@ class PostgresServer(ServerProcess):
     def _program(self, folder: Path) -> list[str | Path]:
         if not self.data.exists():
             self._run("initdb", "-D", self.data, "-U", "postgres", *_CLUSTER)
-        settings = {"listen_addresses": "", "unix_socket_directories": folder, "max_connections": 60}
+        settings = {"listen_addresses": "", "unix_socket_directories": folder, "max_connections": 200}
         settings |= {"fsync": "on" if self.fsync else "off", "shared_buffers": "16MB", "log_timezone": "UTC"}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [_required("postgres"), "-D", self.data, *options]
@@ -114,9 +117,10 @@ def _required(name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server() -> PostgresServer:
     """A real PostgreSQL of this test run's own, shared: ask it for a database of your own."""
     if program("postgres") is None or program("initdb") is None:
         pytest.skip("no PostgreSQL server programs; 'make services' installs them")
-    with PostgresServer() as server:
-        yield server
+    server = PostgresServer()
+    once_a_run("postgres", server)
+    return server

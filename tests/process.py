@@ -88,7 +88,14 @@ class ServerProcess:
         self._ready = ready or (lambda: listens(self.port))
         self._user = dict(user or {})
         self._began = 0
+        self._joined = False
         self.process: subprocess.Popen[bytes] | None = None
+
+    def join(self, *, port: int, folder: Path) -> None:
+        """Stand for a server that another process started. It is not ended from here."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.port, self.folder, self.log = port, folder, folder / "server.log"
+        self._joined = True
 
     def start(self) -> Self:
         """Start on the data that is there; return once it is ready."""
@@ -150,7 +157,8 @@ class ServerProcess:
     def close(self) -> None:
         """End it and remove its folder."""
         self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._joined:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         try:

@@ -27,8 +27,12 @@ class RedisServer(ServerProcess):
         super().__init__(
             self._program, port=port, env={"LC_ALL": "C"}, ready=lambda: self.said(READY), prefix="sr-redis-"
         )
-        self.socket = self.folder / "redis.sock"
         self.settings = {"appendonly": "yes", "appendfsync": "everysec", "save": ""} | settings
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self.folder / "redis.sock"
 
     @property
     def url(self) -> str:

@@ -12,14 +12,15 @@ from tests.live.ministack import MiniStack
 from tests.live.moto import CREDENTIALS, Moto
 from tests.live.openbao import OpenBao, RaftServer, dev_server
 from tests.live.rgw import Gateway, keys_of
+from tests.once_a_run import once_a_run
 
 
 @pytest.fixture(scope="session")
-def azurite() -> Iterator[Azurite]:
-    """A running Azurite, shared: use a container of your own."""
+def azurite() -> Azurite:
+    """The run's Azurite: use a container of your own."""
     made = Azurite()
-    with made.server:
-        yield made
+    made.key = once_a_run("azurite", made.server, key=made.key)["key"]
+    return made
 
 
 @pytest.fixture
@@ -31,17 +32,27 @@ def own_azurite() -> Iterator[Azurite]:
 
 
 @pytest.fixture(scope="session")
-def ministack() -> Iterator[MiniStack]:
-    """A running S3 server of one region, shared: use a bucket of your own."""
-    with MiniStack("eu-central-1") as server:
-        yield server
+def ministack() -> MiniStack:
+    """The run's S3 server of one region: use a bucket of your own."""
+    return s3_server("eu-central-1")
 
 
 @pytest.fixture(scope="session")
-def other_ministack() -> Iterator[MiniStack]:
-    """A running S3 server of another region, shared."""
-    with MiniStack("eu-west-1") as server:
-        yield server
+def other_ministack() -> MiniStack:
+    """The run's S3 server of another region."""
+    return s3_server("eu-west-1")
+
+
+@pytest.fixture(scope="session")
+def third_ministack() -> MiniStack:
+    """The run's S3 server of a third region."""
+    return s3_server("us-east-2")
+
+
+def s3_server(region: str) -> MiniStack:
+    made = MiniStack(region)
+    once_a_run(f"s3-{region}", made.server)
+    return made
 
 
 @pytest.fixture

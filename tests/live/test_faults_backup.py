@@ -5,7 +5,7 @@ The backup is made by the other two, the one is said to lack it, and a repair br
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +68,6 @@ STAYING = {
     ),
     "refuses-the-clock": Case(fault=lambda region: region.skewed),
 }
-
-
-@pytest.fixture(scope="session")
-def third_ministack() -> Iterator[MiniStack]:
-    with MiniStack("us-east-2") as server:
-        yield server
 
 
 @pytest.fixture(params=["s3", "azure"])
