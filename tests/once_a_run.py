@@ -25,6 +25,9 @@ from tests.process import POLL_SECONDS, STOP_SECONDS, ServerProcess
 FOLDER: Final = "STRONGROOM_TEST_SERVERS"
 """The variable that tells the processes of one run where it is written which servers run."""
 
+_STARTED: Final[list[ServerProcess]] = []
+"""Those that this process started: it waits for them, if it is the one that ends them."""
+
 
 def once_a_run(name: str, server: ServerProcess, **facts: str) -> dict[str, Any]:
     """Start a server, or join the one that another process started.
@@ -44,6 +47,7 @@ def once_a_run(name: str, server: ServerProcess, **facts: str) -> dict[str, Any]
             server.join(port=found["port"], folder=Path(found["folder"]))
             return found
         server.start()
+        _STARTED.append(server)
         found = {"pid": server.pid, "port": server.port, "folder": str(server.folder)}
         file.write_text(json.dumps({**found, "signal": server.killing, **facts}))
         return facts
@@ -51,6 +55,8 @@ def once_a_run(name: str, server: ServerProcess, **facts: str) -> dict[str, Any]
 
 def end_all(folder: Path) -> None:
     """End every server that was started, and remove what they held."""
+    while _STARTED:
+        _STARTED.pop().close()
     for file in folder.glob("*.json"):
         _end(json.loads(file.read_text()))
     shutil.rmtree(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,11 @@ from tests.live.key_services import furnished, hsm, site  # noqa: F401 - fixture
 from tests.live.ministack import MiniStack
 from tests.live.moto import CREDENTIALS, Moto
 from tests.live.openbao import OpenBao, RaftServer, dev_server
+from tests.live.proxy import FaultyProxy
+from tests.live.raft_parts import seeded_raft  # noqa: F401 - a fixture
+from tests.live.regions import Region, azure_region, s3_region
 from tests.live.rgw import Gateway, keys_of
+from tests.live.vault_target_parts import bao, mount  # noqa: F401 - fixtures
 from tests.once_a_run import once_a_run
 
 
@@ -124,3 +129,18 @@ def own_moto(aws_credentials: None) -> Iterator[Moto]:
     """A running moto that one test may kill."""
     with Moto() as server:
         yield server
+
+
+@pytest.fixture(params=["s3", "azure"])
+def region(request: pytest.FixtureRequest, tmp_path: Path) -> Region:
+    """A bucket or a container of its own, once on each kind of server."""
+    if request.param == "s3":
+        return s3_region(request.getfixturevalue("ministack"), tmp_path, name="eu")
+    return azure_region(request.getfixturevalue("azurite"), tmp_path, name="eu")
+
+
+@pytest.fixture
+def proxy(region: Region) -> Iterator[FaultyProxy]:
+    """A proxy in front of it, that fails as it is told."""
+    with FaultyProxy(region.port) as made:
+        yield made

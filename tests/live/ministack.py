@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from strongroom.targets.s3 import S3Options
 from strongroom.targets.s3.client import make_client
-from tests.process import ServerProcess, free_port, installed
+from tests.process import HasServer, ServerProcess, free_port, installed
 
 MISSING = "no ministack under build/live; 'make live' installs it"
 CREDENTIALS = {"aws_access_key_id": "CANARY-key", "aws_secret_access_key": "CANARY-secret"}
 
 
-class MiniStack:
+class MiniStack(HasServer):
     """One region's S3. With ``persist`` its objects survive :meth:`kill` and :meth:`start`."""
 
     def __init__(self, region: str, *, persist: bool = False) -> None:
@@ -46,14 +45,6 @@ class MiniStack:
             settings |= {"PERSIST_STATE": "1", "S3_PERSIST": "1"}
         return ["env", *(f"{name}={value}" for name, value in settings.items()), self._program]
 
-    @property
-    def port(self) -> int:
-        return self.server.port
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
     def options(self, bucket: str, **options: Any) -> S3Options:
         """Return a target's options for one of its buckets."""
         given = {"region": self.region, "endpoint_url": self.endpoint} | options
@@ -67,23 +58,6 @@ class MiniStack:
         """Create a bucket; one with Object Lock is versioned, as in S3."""
         make_bucket(self.client(), name, self.region, versioned=versioned, locking=locking)
         return name
-
-    def start(self) -> Self:
-        self.server.start()
-        return self
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        self.server.kill()
-
-    def __enter__(self) -> Self:
-        self.server.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.server.close()
 
 
 def make_bucket(

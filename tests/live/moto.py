@@ -12,21 +12,20 @@ import json
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from botocore.session import Session
 
 from strongroom.sources.aws.options import AwsOptions
-from tests.process import ServerProcess, beside_python, free_port
+from tests.process import HasServer, ServerProcess, beside_python, free_port
 
 REGION = "eu-central-1"
 CREDENTIALS = {"aws_access_key_id": "CANARY-key", "aws_secret_access_key": "CANARY-secret"}
 FOR_EVER = "inf"
 
 
-class Moto:
+class Moto(HasServer):
     """One server; all regions of one made-up account are in it."""
 
     def __init__(self) -> None:
@@ -41,14 +40,6 @@ class Moto:
 
     def _command(self, _folder: Path) -> Sequence[str | Path]:
         return [self._program, "-H", "127.0.0.1", "-p", str(self.server.port)]
-
-    @property
-    def port(self) -> int:
-        return self.server.port
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
     def options(self, **options: Any) -> AwsOptions:
         """Return a source's options for it: no limit of requests, unless a test sets one."""
@@ -98,20 +89,3 @@ class Moto:
         request = urllib.request.Request(f"{self.endpoint}/moto-api/{what}", body, headers, method="POST")
         with urllib.request.urlopen(request, timeout=30) as answer:
             answer.read()
-
-    def start(self) -> Self:
-        self.server.start()
-        return self
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        self.server.kill()
-
-    def __enter__(self) -> Self:
-        self.server.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.server.close()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from strongroom.model import Entry, Secret
 from strongroom.operations.restore.vault_snapshot import (
@@ -129,6 +130,16 @@ def rekey(server: RaftServer, *, shares: int, threshold: int) -> None:
         if done.get("complete"):
             server.keys = done["keys_base64"]
             return
+
+
+@pytest.fixture(scope="session")
+def seeded_raft() -> Iterator[RaftServer]:
+    """A server with a few things in it and the policy that puts a snapshot back: leave it unsealed."""
+    with RaftServer() as running:
+        running.initialise(shares=3, threshold=2)
+        seeded(running)
+        shipped(running, "raft-restore")
+        yield running
 
 
 # -- a server to bring back --------------------------------------------------------

@@ -38,19 +38,6 @@ SHA256 = hashlib.sha256(CONTENT).digest()
 OBJECT = method("GET", "HEAD", "PUT")
 
 
-@pytest.fixture(params=["s3", "azure"])
-def region(request: pytest.FixtureRequest, tmp_path: Path) -> Region:
-    if request.param == "s3":
-        return s3_region(request.getfixturevalue("ministack"), tmp_path, name="eu")
-    return azure_region(request.getfixturevalue("azurite"), tmp_path, name="eu")
-
-
-@pytest.fixture
-def proxy(region: Region) -> Iterator[FaultyProxy]:
-    with FaultyProxy(region.port) as made:
-        yield made
-
-
 @pytest.fixture
 def target(region: Region, proxy: FaultyProxy) -> Target:
     return region.target(proxy.url)

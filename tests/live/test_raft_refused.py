@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,18 +22,14 @@ from strongroom.system.errors import WouldOverwrite
 from strongroom.vault.client import Vault
 from tests.live.openbao import RaftServer
 from tests.live.proxy import FaultyProxy, method
-from tests.live.raft_parts import restored, seeded, shipped, taken
+from tests.live.raft_parts import restored, taken
 
 POSTED = method("POST", path="/sys/storage/raft/snapshot")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RaftServer]:
-    with RaftServer() as running:
-        running.initialise(shares=3, threshold=2)
-        seeded(running)
-        shipped(running, "raft-restore")
-        yield running
+@pytest.fixture
+def server(seeded_raft: RaftServer) -> RaftServer:
+    return seeded_raft
 
 
 # -- not whole: nothing is sent ------------------------------------------------

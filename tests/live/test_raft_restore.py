@@ -28,13 +28,9 @@ from tests.live.raft_parts import everything, rekey, restored, seeded, shipped, 
 POSTED = method("POST", path="/sys/storage/raft/snapshot")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RaftServer]:
-    with RaftServer() as running:
-        running.initialise(shares=3, threshold=2)
-        seeded(running)
-        shipped(running, "raft-restore")
-        yield running
+@pytest.fixture
+def server(seeded_raft: RaftServer) -> RaftServer:
+    return seeded_raft
 
 
 # -- the way back ------------------------------------------------------------

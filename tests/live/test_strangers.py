@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -19,25 +18,12 @@ from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.hidden import KeepsVersions
 from strongroom.targets.probing import Probed
 from tests.live.proxy import Answer, FaultyProxy, method
-from tests.live.regions import Region, azure_region, s3_region
+from tests.live.regions import Region
 from tests.targets.conformance import get, names, put
 
 CONTENT = os.urandom(1000)
 PAGE = b"<html><body>CANARY-page</body></html>"
 S3_LIST = b"<ListBucketResult>%s</ListBucketResult>"
-
-
-@pytest.fixture(params=["s3", "azure"])
-def region(request: pytest.FixtureRequest, tmp_path: Path) -> Region:
-    if request.param == "s3":
-        return s3_region(request.getfixturevalue("ministack"), tmp_path, name="eu")
-    return azure_region(request.getfixturevalue("azurite"), tmp_path, name="eu")
-
-
-@pytest.fixture
-def proxy(region: Region) -> Iterator[FaultyProxy]:
-    with FaultyProxy(region.port) as made:
-        yield made
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from tests.live.certificates import server_context
 from tests.live.openbao import OpenBao, RaftServer
 from tests.live.proxy import Answer, Call, FaultyProxy, Request, Reset, Truncate, method
 from tests.live.vault_parts import Site
+from tests.live.vault_parts import own as own  # noqa: PLC0414  # a fixture is found by name
+from tests.live.vault_parts import site as site  # noqa: PLC0414  # as above
 
 COUNT = 40
 LIMIT_SECONDS = 30
@@ -38,19 +40,6 @@ def kv(openbao: OpenBao) -> Iterator[str]:
     fill(openbao, mount)
     yield mount
     openbao.unmount(mount)
-
-
-@pytest.fixture
-def own(openbao: OpenBao) -> Iterator[str]:
-    """An empty mount."""
-    yield openbao.mount("own")
-    openbao.unmount("own")
-
-
-@pytest.fixture
-def site(openbao: OpenBao, tmp_path: Path) -> Iterator[Site]:
-    with FaultyProxy(openbao.process.port) as proxy:
-        yield Site(openbao, proxy, tmp_path)
 
 
 def values(source: VaultSource) -> list[bytes]:

@@ -19,20 +19,8 @@ from strongroom.targets.vault import VaultTarget
 from strongroom.targets.vault.inflight import in_order
 from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao
-from tests.live.vault_target_parts import keys, make, mounted, policed, small
+from tests.live.vault_target_parts import keys, make, small
 from tests.targets.conformance import MIB, SharedConformance, get, killed_putter, names, put
-
-
-@pytest.fixture(scope="module")
-def bao() -> Iterator[OpenBao]:
-    with policed() as server:
-        yield server
-
-
-@pytest.fixture
-def mount(bao: OpenBao) -> Iterator[str]:
-    with mounted(bao) as path:
-        yield path
 
 
 @pytest.fixture

@@ -33,21 +33,9 @@ from tests.live.proxy import (
     method,
 )
 from tests.live.vault_parts import shipped
-from tests.live.vault_target_parts import keys, make, mounted, new_mount, policed
+from tests.live.vault_target_parts import keys, make, new_mount
 from tests.targets.conformance import MIB, get, names, put
 from tests.targets.disks import small_disk
-
-
-@pytest.fixture(scope="module")
-def bao() -> Iterator[OpenBao]:
-    with policed() as server:
-        yield server
-
-
-@pytest.fixture
-def mount(bao: OpenBao) -> Iterator[str]:
-    with mounted(bao) as path:
-        yield path
 
 
 @pytest.fixture

@@ -16,20 +16,8 @@ from strongroom.targets.probing import Outcome
 from strongroom.targets.vault import VaultTarget
 from tests.live.openbao import Answered, OpenBao
 from tests.live.vault_parts import shipped, without
-from tests.live.vault_target_parts import keys, make, mounted, policed, small
+from tests.live.vault_target_parts import keys, make, small
 from tests.targets.conformance import get, names, put
-
-
-@pytest.fixture(scope="module")
-def bao() -> Iterator[OpenBao]:
-    with policed() as server:
-        yield server
-
-
-@pytest.fixture
-def mount(bao: OpenBao) -> Iterator[str]:
-    with mounted(bao) as path:
-        yield path
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
@@ -16,23 +15,12 @@ from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.vault import VaultSource
 from strongroom.system.errors import Conflict
 from tests.live.openbao import OpenBao
-from tests.live.proxy import Answer, Call, Fault, FaultyProxy, LoseReply, Request, Reset, method
+from tests.live.proxy import Answer, Call, Fault, LoseReply, Request, Reset, method
 from tests.live.vault_parts import Site
+from tests.live.vault_parts import own as own  # noqa: PLC0414  # a fixture is found by name
+from tests.live.vault_parts import site as site  # noqa: PLC0414  # as above
 
 REQUESTS = 8
-
-
-@pytest.fixture
-def own(openbao: OpenBao) -> Iterator[str]:
-    """An empty mount."""
-    yield openbao.mount("own")
-    openbao.unmount("own")
-
-
-@pytest.fixture
-def site(openbao: OpenBao, tmp_path: Path) -> Iterator[Site]:
-    with FaultyProxy(openbao.process.port) as proxy:
-        yield Site(openbao, proxy, tmp_path)
 
 
 def history(name: str) -> Secret:

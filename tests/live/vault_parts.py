@@ -152,3 +152,17 @@ class Site:
         connection = self.server.connection(self.folder, *RESTORE, **({"patience_seconds": 5.0} | settings))
         vault = Vault(replace(connection, address=self.proxy.url))
         return VaultSource(vault, mounts=(mount,), system=False)
+
+
+@pytest.fixture
+def own(openbao: OpenBao) -> Iterator[str]:
+    """An empty mount."""
+    yield openbao.mount("own")
+    openbao.unmount("own")
+
+
+@pytest.fixture
+def site(openbao: OpenBao, tmp_path: Path) -> Iterator[Site]:
+    """See :class:`Site`."""
+    with FaultyProxy(openbao.process.port) as proxy:
+        yield Site(openbao, proxy, tmp_path)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from strongroom.targets.vault import VaultTarget
 from strongroom.vault.client import Vault
@@ -14,9 +15,9 @@ from tests.live.openbao import Answered, OpenBao, dev_server
 from tests.live.vault_parts import shipped
 
 
-@contextmanager
-def policed() -> Iterator[OpenBao]:
-    """Run a server with the policies of targets and a transit key."""
+@pytest.fixture(scope="module")
+def bao() -> Iterator[OpenBao]:
+    """A server with the policies of targets and a transit key."""
     with dev_server() as server:
         for name in ("kv-target", "kv-target-write", "kv-target-read"):
             server.policy(name, shipped(name))
@@ -25,11 +26,11 @@ def policed() -> Iterator[OpenBao]:
         yield server
 
 
-@contextmanager
-def mounted(server: OpenBao) -> Iterator[str]:
-    """Hold an empty mount of the path that the policies name."""
-    yield new_mount(server)
-    server.unmount("strongroom")
+@pytest.fixture
+def mount(bao: OpenBao) -> Iterator[str]:
+    """An empty mount of the path that the policies name."""
+    yield new_mount(bao)
+    bao.unmount("strongroom")
 
 
 def new_mount(server: OpenBao, **settings: Any) -> str:
