@@ -25,7 +25,7 @@ from tests.process import POLL_SECONDS, STOP_SECONDS, ServerProcess
 FOLDER: Final = "STRONGROOM_TEST_SERVERS"
 """The variable that tells the processes of one run where it is written which servers run."""
 
-_STARTED: Final[list[ServerProcess]] = []
+_STARTED: Final[dict[Path, ServerProcess]] = {}
 """Those that this process started: it waits for them, if it is the one that ends them."""
 
 
@@ -47,7 +47,7 @@ def once_a_run(name: str, server: ServerProcess, **facts: str) -> dict[str, Any]
             server.join(port=found["port"], folder=Path(found["folder"]))
             return found
         server.start()
-        _STARTED.append(server)
+        _STARTED[file] = server
         found = {"pid": server.pid, "port": server.port, "folder": str(server.folder)}
         file.write_text(json.dumps({**found, "signal": server.killing, **facts}))
         return facts
@@ -55,10 +55,11 @@ def once_a_run(name: str, server: ServerProcess, **facts: str) -> dict[str, Any]
 
 def end_all(folder: Path) -> None:
     """End every server that was started, and remove what they held."""
-    while _STARTED:
-        _STARTED.pop().close()
     for file in folder.glob("*.json"):
-        _end(json.loads(file.read_text()))
+        if file in _STARTED:
+            _STARTED.pop(file).close()
+        else:
+            _end(json.loads(file.read_text()))
     shutil.rmtree(folder)
 
 

@@ -60,3 +60,19 @@ def test_a_server_outlives_the_process_that_started_it(folder: Path) -> None:
         assert client.ping()
     end_all(folder)
     assert not Path(place).exists()
+
+
+def test_the_end_of_one_run_leaves_the_servers_of_another(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once_a_run("redis", RedisServer())
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.setenv(FOLDER, str(other))
+    stays = RedisServer()
+    once_a_run("redis", stays)
+    end_all(folder)
+    with Redis(unix_socket_path=str(stays.socket)) as client:
+        assert client.ping()
+    end_all(other)
+    assert not stays.folder.exists()
