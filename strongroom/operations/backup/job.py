@@ -88,8 +88,7 @@ class BackupJob(Job):
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
         read = replica_verdicts.read_back(run, services)
-        replica_verdicts.record_replicas(read, services)
-        return sorted(read.good)
+        return replica_verdicts.record_replicas(read, services)
 
     def outcome(self, run: Run, services: Services) -> Ending:
         return backup_outcome(run, replica_verdicts.read_back(run, services), services)

@@ -67,8 +67,7 @@ class RepairJob(Job):
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
         read = replica_verdicts.read_back(run, services, enter_unread=True)
-        replica_verdicts.record_replicas(read, services)
-        return sorted(read.good)
+        return replica_verdicts.record_replicas(read, services)
 
     def outcome(self, run: Run, services: Services) -> Ending:
         read = replica_verdicts.read_back(run, services, enter_unread=True)

@@ -37,10 +37,11 @@ class ReadBack(Struct, frozen=True, kw_only=True):
     changed: tuple[Replica, ...] = ()
 
 
-def record_replicas(read: ReadBack, services: Services) -> None:
-    """Write into the catalog what was read back from each target."""
+def record_replicas(read: ReadBack, services: Services) -> list[str]:
+    """Write into the catalog what was read back from each target; return those with a good replica."""
     for replica in read.changed:
         services.store.set_replica(replica)
+    return sorted(read.good)
 
 
 def read_back(run: Run, services: Services, *, enter_unread: bool = False) -> ReadBack:
