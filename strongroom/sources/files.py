@@ -66,11 +66,7 @@ class FilesSource:
     def __init__(self, path: str, *, layout: str | None, name: str) -> None:
         self._path = path
         self._layout = layout
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        return self._name
+        self.name = name
 
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Yield an entry for every secret."""
@@ -86,7 +82,7 @@ class FilesSource:
         return self._source().read(entries)
 
     def _source(self) -> Source:
-        return _MAKERS[self._layout or detect(self._path)](self._path, self._name)
+        return _MAKERS[self._layout or detect(self._path)](self._path, self.name)
 
 
 def detect(path: str) -> str:

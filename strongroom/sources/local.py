@@ -38,15 +38,11 @@ class LocalStore:
     """
 
     def __init__(self, state_dir: str | os.PathLike[str], *, name: str = "local") -> None:
-        self._name = name
+        self.name = name
         self._key_path = Path(state_dir) / "keys" / "store.key"
         self._path = Path(state_dir) / "store" / "secrets.db"
         self._database = Database(self._path, key_check=self._new_key_check)
         self._unlocked: Seals | None = None
-
-    @property
-    def name(self) -> str:
-        return self._name
 
     @property
     def master_key_path(self) -> Path:

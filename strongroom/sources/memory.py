@@ -21,15 +21,11 @@ class MemoryStore:
     """
 
     def __init__(self, secrets: Iterable[Secret] = (), *, name: str = "memory") -> None:
-        self._name = name
+        self.name = name
         self._lock = threading.Lock()
         self._held: dict[str, tuple[Secret, ...]] = {}
         for secret in secrets:
             self._held[secret.name] = (*self._held.get(secret.name, ()), secret)
-
-    @property
-    def name(self) -> str:
-        return self._name
 
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Yield an entry for every secret."""

@@ -24,12 +24,8 @@ class ParsedFiles:
 
     def __init__(self, parse: Parse, *, name: str, nothing: str) -> None:
         self._parse = parse
-        self._name = name
+        self.name = name
         self._nothing = nothing
-
-    @property
-    def name(self) -> str:
-        return self._name
 
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Yield an entry for every secret; a name that is there twice, twice.
@@ -58,7 +54,7 @@ class ParsedFiles:
             if secret.name not in found:
                 continue
             if found[secret.name] is not None:
-                raise DuplicateSecret(f"source '{self._name}' has two secrets of the name {secret.name!r}")
+                raise DuplicateSecret(f"source '{self.name}' has two secrets of the name {secret.name!r}")
             found[secret.name] = secret
         yield from (found[entry.name] for entry in entries)
 

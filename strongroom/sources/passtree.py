@@ -37,11 +37,7 @@ class PassTree:
 
     def __init__(self, path: str, *, name: str) -> None:
         self._path = path
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        return self._name
+        self.name = name
 
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Yield an entry for every sealed file. Its size is a guess from the file's: gpg packs.

@@ -66,11 +66,7 @@ class SlicedFile:
     def __init__(self, path: str, layout: Layout, *, name: str) -> None:
         self._path = path
         self._layout = layout
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        return self._name
+        self.name = name
 
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Yield an entry for every secret in the file, in its order.

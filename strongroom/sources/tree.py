@@ -35,11 +35,7 @@ class SecretTree:
 
     def __init__(self, path: str, *, name: str) -> None:
         self._path = path
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        return self._name
+        self.name = name
 
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Yield an entry for every file; sockets, pipes and devices are no secrets.

@@ -28,11 +28,13 @@ def checked(
             announced = plural(size, "byte")
             raise VerificationFailed(f"{name} is longer than the {announced} announced; nothing was kept")
         digest.update(view)
-        for start in range(0, view.nbytes, block):
-            held += view[start : start + block]
-            while len(held) > block:  # never all of it: the last block waits for the check
-                yield bytes(held[:block])
-                del held[:block]
+        while view:
+            if len(held) == block:  # never before there is more: the last block waits for the check
+                yield bytes(held)
+                held = bytearray()
+            room = block - len(held)
+            held += view[:room]
+            view = view[room:]
     if seen != size or digest.digest() != sha256:
         raise VerificationFailed(f"{name} is not the content that was announced; nothing was kept")
     yield bytes(held)

@@ -21,23 +21,21 @@ from strongroom.system.retry import backoff
 from strongroom.vault import failures, paths
 from strongroom.vault.answers import Answer
 from strongroom.vault.connection import Connection
-from strongroom.vault.failures import Ambiguous, NotVault, Unavailable
+from strongroom.vault.failures import Ambiguous, Unavailable
 from strongroom.vault.hvac_adapter import SendingAdapter
 from strongroom.vault.pace import Pace
 from strongroom.vault.process import PerProcess
 from strongroom.vault.streams import Streams
 from strongroom.vault.tokens import Tokens
-from strongroom.vault.transport import NeverSent, Transport
+from strongroom.vault.transport import REDIRECTS, NeverSent, Transport, check_redirect
 
 UNHANDLED = frozenset({412, 429, 472, 473})
 """Statuses that say that nothing was done: a stale replica, a quota, a node that is no active one."""
 PASSING = UNHANDLED | {502, 503, 504}
 """Statuses after which a read is worth repeating."""
-REDIRECTS = frozenset({307, 308})
 ATTEMPTS = 6
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
-HOPS = 3
 KEPT_HEADERS = 64
 
 
@@ -211,14 +209,7 @@ class _Link:
         hops = 0
         while answer.status in REDIRECTS:
             url = answer.headers.get("location", "")
-            if hops == HOPS:
-                raise NotVault("it redirects without end", status=answer.status)
-            if not self._connection.allows(url):
-                raise NotVault(
-                    "it redirects to a host that is not allowed",
-                    status=answer.status,
-                    hint="If that is another node of the cluster, add it to 'redirect_hosts'.",
-                )
+            check_redirect(self._connection, url, hops=hops, status=answer.status)
             answer = self._transport.send_to(url, method, body, headers)
             hops += 1
         return answer

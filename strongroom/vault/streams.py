@@ -15,13 +15,11 @@ from urllib3.exceptions import HTTPError
 
 from strongroom.vault import failures
 from strongroom.vault.connection import Connection
-from strongroom.vault.failures import Ambiguous, Denied, NotVault, Refused, Sealed, Unavailable, VaultError
+from strongroom.vault.failures import Ambiguous, Denied, Refused, Sealed, Unavailable, VaultError
 from strongroom.vault.tokens import Tokens
-from strongroom.vault.transport import CHUNK, NeverSent, Transport, explained
+from strongroom.vault.transport import CHUNK, REDIRECTS, NeverSent, Transport, check_redirect, explained
 
 Content = Callable[[], Iterable[bytes]]
-REDIRECTS = frozenset({307, 308})
-HOPS = 3
 SILENCE = 900.0
 """Seconds without a word: a server says nothing while it packs or checks a snapshot."""
 _WORDS = 4_096
@@ -72,19 +70,13 @@ class Streams:
     ) -> BaseHTTPResponse:
         url = self._connection.address.rstrip("/") + target
         sent = {"X-Vault-Request": "true", "X-Vault-Token": token, "Accept-Encoding": "identity", **headers}
-        for _ in range(HOPS + 1):
-            response = self._open(url, method, content, sent)
-            if response.status not in REDIRECTS:
-                return response
+        response, hops = self._open(url, method, content, sent), 0
+        while response.status in REDIRECTS:
             response.close()
             url = urljoin(url, response.headers.get("location", ""))
-            if not self._connection.allows(url):
-                raise NotVault(
-                    "it redirects to a host that is not allowed",
-                    status=response.status,
-                    hint="If that is another node of the cluster, add it to 'redirect_hosts'.",
-                )
-        raise NotVault("it redirects without end")
+            check_redirect(self._connection, url, hops=hops, status=response.status)
+            response, hops = self._open(url, method, content, sent), hops + 1
+        return response
 
     def _open(
         self, url: str, method: str, content: Content | None, headers: Mapping[str, str]

@@ -21,6 +21,10 @@ LARGEST = 1 << 30
 """Bytes of an answer: a listing of some millions of keys, and not an endless stream."""
 
 
+REDIRECTS = frozenset({307, 308})
+HOPS = 3
+
+
 class NeverSent(Unavailable):
     """The server was not reached, so nothing has happened there."""
 
@@ -102,6 +106,18 @@ class Transport:
     def close(self) -> None:
         """Close idle connections."""
         self._manager.clear()
+
+
+def check_redirect(connection: Connection, url: str, *, hops: int, status: int) -> None:
+    """Refuse a redirect that leads elsewhere, or comes after too many: the token goes with it."""
+    if hops == HOPS:
+        raise NotVault("it redirects without end", status=status)
+    if not connection.allows(url):
+        raise NotVault(
+            "it redirects to a host that is not allowed",
+            status=status,
+            hint="If that is another node of the cluster, add it to 'redirect_hosts'.",
+        )
 
 
 def _content(response: Any, deadline: float) -> bytes:

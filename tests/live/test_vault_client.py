@@ -17,12 +17,13 @@ from msgspec.structs import replace
 
 from strongroom.errors import ConfigError
 from strongroom.vault import paths
-from strongroom.vault.client import HOPS, Vault
+from strongroom.vault.client import Vault
 from strongroom.vault.connection import Connection
 from strongroom.vault.failures import Denied, LoginRefused, NotVault, Refused, Unavailable
 from strongroom.vault.login import Kubernetes, TokenFile
 from strongroom.vault.pace import Pace
 from strongroom.vault.process import PerProcess
+from strongroom.vault.transport import HOPS
 from tests.live.certificates import make_certificate
 from tests.live.openbao import OpenBao
 from tests.live.proxy import Answer, FaultyProxy, method

@@ -40,18 +40,14 @@ class AwsSource:
     """
 
     def __init__(self, options: AwsOptions, *, name: str) -> None:
-        self._name = name
+        self.name = name
         self._api = Api(options, source=name)
         self._reader = Reader(self._api)
         self._losses = Losses()
         self._writer = Writer(self._api, self._reader, self._losses)
 
     def __repr__(self) -> str:
-        return f"AwsSource({self._name!r}, region={self._api.options.region!r})"
-
-    @property
-    def name(self) -> str:
-        return self._name
+        return f"AwsSource({self.name!r}, region={self._api.options.region!r})"
 
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Yield an entry for every secret. Its size is a bound: the service does not tell sizes."""

@@ -67,13 +67,9 @@ class RaftSource:
         self, vault: Vault, *, name: str, spool: Place, key: bytes, keep_seconds: float = KEEP_SECONDS
     ) -> None:
         self._vault = vault
-        self._name = name
+        self.name = name
         self._spool = Spool(spool, folder=f"snapshots/{name}", key=key)
         self._keep = keep_seconds
-
-    @property
-    def name(self) -> str:
-        return self._name
 
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Take a snapshot, and yield an entry for each of its parts and one about them."""
@@ -120,7 +116,7 @@ class RaftSource:
             content = None if found is None else self._spool.get(*found)
         except FormatError as error:
             raise SourceError(
-                f"source '{self._name}': a part of the snapshot was changed on the stage: {error.message}",
+                f"source '{self.name}': a part of the snapshot was changed on the stage: {error.message}",
                 hint="No backup was made. Find out who writes there, then start a new run.",
             ) from None
         except TargetError as error:
@@ -129,7 +125,7 @@ class RaftSource:
             return _secret(entry.name, content, is_about=found[1] is None)
         if entry.locator:  # it was listed
             raise SourceError(
-                f"source '{self._name}': the snapshot {found[0] if found else '?'} is no longer on the stage",
+                f"source '{self.name}': the snapshot {found[0] if found else '?'} is no longer on the stage",
                 hint="No backup was made, and the last good one is untouched. Start a new run.",
             )
         return None
@@ -137,7 +133,7 @@ class RaftSource:
     def _take(self, snapshot: str) -> About:
         if self._vault.connection.namespace:
             raise ConfigError(
-                f"source '{self._name}': a snapshot is of the whole server, not of a namespace",
+                f"source '{self.name}': a snapshot is of the whole server, not of a namespace",
                 hint="Name a server under [vaults] without 'namespace' for this source.",
             )
         with on_failure(lambda: self._forget(snapshot)):
@@ -159,7 +155,7 @@ class RaftSource:
         except FormatError as error:
             kind = SourceUnavailable if isinstance(error, Truncated) else SourceError
             raise kind(
-                f"source '{self._name}' gave a snapshot that is not whole: {error.message}", hint=_NOT_WHOLE
+                f"source '{self.name}' gave a snapshot that is not whole: {error.message}", hint=_NOT_WHOLE
             ) from None
 
     def _about(self, snapshot: str, spooling: Spooling, facts: Facts) -> About:
@@ -194,12 +190,12 @@ class RaftSource:
     def _refused(self, error: VaultError) -> SourceError:
         kind = SourceUnavailable if error.transient else SourceError
         hint = _RIGHTS if isinstance(error, Denied) else error.hint
-        return kind(f"source '{self._name}' gave no snapshot: {error.message}", hint=hint)
+        return kind(f"source '{self.name}' gave no snapshot: {error.message}", hint=hint)
 
     def _no_room(self, error: TargetError) -> SourceError:
         kind = SourceUnavailable if error.transient else SourceError
         return kind(
-            f"source '{self._name}' could not keep its snapshot on the stage: {error.message}",
+            f"source '{self.name}' could not keep its snapshot on the stage: {error.message}",
             hint="No backup was made. The stage needs room for the snapshots of one day. " + error.hint,
         )
 

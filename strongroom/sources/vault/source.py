@@ -79,22 +79,18 @@ class VaultSource:
         tag_keys: Iterable[str] = (),
     ) -> None:
         self._vault = vault
-        self._name = name
+        self.name = name
         self._choice = Choice(mounts=tuple(mounts), exclude_mounts=(*exclude_mounts, *leave_out))
         self._system = system
         self._tag_keys = frozenset(tag_keys)
         self._losses = Losses()
 
-    @property
-    def name(self) -> str:
-        return self._name
-
     def __repr__(self) -> str:
-        return f"VaultSource({self._name!r}, {self._vault!r})"
+        return f"VaultSource({self.name!r}, {self._vault!r})"
 
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Yield what secrets rest on, then every secret, folder by folder."""
-        with explained(self._name, "list"):
+        with explained(self.name, "list"):
             scope = self._scope()
             if self._system:
                 for name in scope.system.names():
@@ -104,7 +100,7 @@ class VaultSource:
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
         """Yield each secret as of one moment of its own, many requests in flight."""
-        with explained(self._name, "look around", whole=True):
+        with explained(self.name, "look around", whole=True):
             scope = self._scope(entry.name for entry in entries)
         details = Details(self._vault, (_wanted(entry, scope.find(entry.name)) for entry in entries))
 
@@ -112,7 +108,7 @@ class VaultSource:
             place = scope.find(entry.name)
             if place is None:
                 return None
-            with explained(self._name, f"read {place.name!r}"):
+            with explained(self.name, f"read {place.name!r}"):
                 return scope.read(place, details.known(_wanted(entry, place)))
 
         together = SLICE if sum(entry.size for entry in entries) < SMALL * len(entries) else 1
@@ -121,7 +117,7 @@ class VaultSource:
     def heads(self, names: Sequence[str]) -> dict[str, int]:
         """Return the current version number of each name that exists; 0 for a key without versions,
         1 for what has no versions."""
-        with explained(self._name, "look around", whole=True):
+        with explained(self.name, "look around", whole=True):
             scope = self._scope(names)
         found = list(self._in_flight(lambda name: self._head(scope, name), names))
         return {name: head for name, head in zip(names, found, strict=True) if head is not None}
@@ -140,12 +136,12 @@ class VaultSource:
         """Remove keys with all versions, policies and roles; return how many there were."""
         wanted = list(dict.fromkeys(names))
         heads = self.heads(wanted)
-        with explained(self._name, "look around", whole=True):
+        with explained(self.name, "look around", whole=True):
             scope = self._scope(wanted)
 
         def one(name: str) -> bool:
             place = scope.find(name) if name in heads else None
-            with explained(self._name, f"delete {name!r}", writing=True):
+            with explained(self.name, f"delete {name!r}", writing=True):
                 return place is not None and scope.delete(place, self._losses)
 
         return sum(self._in_flight(one, wanted))
@@ -168,7 +164,7 @@ class VaultSource:
 
     def not_contained(self) -> tuple[str, ...]:
         """Return what the server holds that is in no backup of secrets."""
-        with explained(self._name, "look around", whole=True):
+        with explained(self.name, "look around", whole=True):
             survey = self._scope().survey
         return (*survey.missing, *(() if self._system else (_SETTINGS,)), *NEVER)
 
@@ -183,13 +179,13 @@ class VaultSource:
 
     def rights(self) -> tuple[Right, ...]:
         """Compare what our token may do with what backing up needs, path by path."""
-        with explained(self._name, "ask what the token may do"):
+        with explained(self.name, "ask what the token may do"):
             return rights(self._vault, needs(self._scope().survey, system=self._system))
 
     def write_rights(self, secrets: Iterable[Secret] | None = None) -> tuple[Right, ...]:
         """Return what our token lacks to write secrets, and to read them back; without any named,
         what being a destination takes, beside what a backup takes."""
-        with explained(self._name, "ask what the token may do"):
+        with explained(self.name, "ask what the token may do"):
             if secrets is None:
                 survey = self._scope().survey
                 return rights(self._vault, needs(survey, system=self._system, writing=True))
@@ -224,13 +220,13 @@ class VaultSource:
 
     def _head(self, scope: Scope, name: str) -> int | None:
         place = scope.find(name)
-        with explained(self._name, f"look at {name!r}", writing=True):
+        with explained(self.name, f"look at {name!r}", writing=True):
             return scope.head(place) if place else None
 
     def _write_batch(self, batch: Sequence[Change], refuse: Refuse | None) -> int:
         written = 0
         for is_below, group in _by_layer(self._checked(batch, refuse)):
-            with explained(self._name, "look around", writing=True, whole=True):
+            with explained(self.name, "look around", writing=True, whole=True):
                 # what the layer below made is there now
                 scope = self._scope(change.secret.name for change in group)
             write = self._writing(scope, refuse)
@@ -239,7 +235,7 @@ class VaultSource:
 
     def _checked(self, batch: Sequence[Change], refuse: Refuse | None) -> Sequence[Change]:
         """Return the changes that may be written: whole ones, of keys that are as the writer saw them."""
-        with explained(self._name, "look around", writing=True, whole=True):
+        with explained(self.name, "look around", writing=True, whole=True):
             scope = self._scope(change.secret.name for change in batch)
 
         def may_write(change: Change) -> bool:
@@ -255,7 +251,7 @@ class VaultSource:
         def one(change: Change) -> bool:
             with (
                 Refusing(change.secret.name, refuse),
-                explained(self._name, f"write {change.secret.name!r}", writing=True),
+                explained(self.name, f"write {change.secret.name!r}", writing=True),
             ):
                 scope.write(change, self._losses)
                 return True

@@ -17,9 +17,10 @@ from msgspec import structs
 
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import TargetError
+from strongroom.targets.blocks import checked
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.s3.bucket import Bucket, Head
-from strongroom.targets.s3.content import checksum, encoded, parts
+from strongroom.targets.s3.content import checksum, encoded
 from strongroom.targets.s3.failures import Contended, ObjectExists, UploadGone, translated
 from strongroom.targets.s3.locks import retain
 from strongroom.targets.s3.uploads import Part, Upload, find_upload
@@ -58,7 +59,7 @@ class Putter:
     # -- in one request --------------------------------------------------------
 
     def _put_whole(self, name: str, chunks: Chunks, *, size: int, sha256: bytes) -> dict[str, Any]:
-        content = next(parts(name, chunks, size=size, sha256=sha256, part_bytes=max(size, 1)), b"")
+        content = next(checked(name, chunks, size=size, sha256=sha256, block=max(size, 1)))
         return self._bucket.call(
             "put_object",
             f"write {name}",
@@ -80,7 +81,7 @@ class Putter:
         upload = find_upload(self._bucket, name, now=self._clock()) or self._begin(name, sha256)
         part_bytes = self._bucket.options.part_bytes
         try:
-            cut = parts(name, chunks, size=size, sha256=sha256, part_bytes=part_bytes)
+            cut = checked(name, chunks, size=size, sha256=sha256, block=part_bytes)
             sent = [self._send(name, upload, number, data) for number, data in enumerate(cut, 1)]
             return self._complete(name, upload, sent)
         except Exception as error:
@@ -100,7 +101,7 @@ class Putter:
         with translated(self._bucket.title, f"begin {name}"):
             return Upload(id=reply["UploadId"])
 
-    def _send(self, name: str, upload: Upload, number: int, data: bytearray) -> Part:
+    def _send(self, name: str, upload: Upload, number: int, data: bytes) -> Part:
         sha256 = checksum(data)
         there = upload.parts.get(number)
         if there is not None and there.holds(data, sha256):
