@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from strongroom.state import catalog
+from strongroom.state.engine import Transactions
 from strongroom.state.records import CatalogEntry, Replica
-from strongroom.state.transactions import Transactions
 
 
 class BackupCatalog(Transactions):

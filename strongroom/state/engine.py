@@ -232,3 +232,10 @@ def _begin(conn: Connection) -> None:
     # A deferred transaction that turns into a writing one can fail at once, whatever the
     # busy timeout, when another has written in between (SQLITE_BUSY_SNAPSHOT).
     conn.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+class Transactions:
+    """A database whose methods are one transaction or one read each; none is held across other I/O."""
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)

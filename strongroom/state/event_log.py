@@ -7,8 +7,8 @@ from typing import Any
 
 from strongroom.state import alerts, events
 from strongroom.state.alerts import Told
+from strongroom.state.engine import Transactions
 from strongroom.state.records import Event, Link
-from strongroom.state.transactions import Transactions
 
 
 class EventLog(Transactions):

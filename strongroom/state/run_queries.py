@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from strongroom.state import catalog, runs, slots
+from strongroom.state.engine import Transactions
 from strongroom.state.records import Run, RunKind, Step, StepKind, StepRow, Tally
-from strongroom.state.transactions import Transactions
 
 
 class RunQueries(Transactions):
