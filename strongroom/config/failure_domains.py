@@ -9,21 +9,27 @@ from strongroom.config.targets import VaultTargetSettings
 
 def server(settings: Settings, vault: str) -> str | None:
     """Return the one spelling of a server's address: two names for one server are one server."""
-    found = settings.vaults.get(vault)
-    return found.address.rstrip("/").lower() if found else None
+    vault_settings = settings.vaults.get(vault)
+    return vault_settings.address.rstrip("/").lower() if vault_settings else None
 
 
 def home_of(settings: Settings, source: str) -> str | None:
     """Return the server that a source lives in, if it is one of ours to tell."""
-    found = settings.sources.get(source)
-    return server(settings, found.vault) if isinstance(found, (VaultSource, RaftSource)) else None
+    source_settings = settings.sources.get(source)
+    return (
+        server(settings, source_settings.vault)
+        if isinstance(source_settings, (VaultSource, RaftSource))
+        else None
+    )
 
 
 def is_lost_with(settings: Settings, target: str, home: str | None) -> bool:
     """Say whether a target lies in the server ``home`` itself."""
-    found = settings.targets.get(target)
+    target_settings = settings.targets.get(target)
     return (
-        home is not None and isinstance(found, VaultTargetSettings) and server(settings, found.vault) == home
+        home is not None
+        and isinstance(target_settings, VaultTargetSettings)
+        and server(settings, target_settings.vault) == home
     )
 
 

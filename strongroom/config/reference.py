@@ -107,8 +107,8 @@ def _table(model: type[Section], *, only_plain: bool = False) -> str:
 
 def _type(field: Field) -> str:
     limits = (("at least", noted(field.marks, "ge")), ("at most", noted(field.marks, "le")))
-    said = [f"{words} {limit:,}" for words, limit in limits if limit is not None]
-    return ", ".join([_type_words(field), *said])
+    limits_said = [f"{words} {limit:,}" for words, limit in limits if limit is not None]
+    return ", ".join([_type_words(field), *limits_said])
 
 
 def _type_words(field: Field) -> str:

@@ -42,10 +42,10 @@ class Field(Struct, frozen=True, kw_only=True):
 @cache
 def fields_of(model: type[Section]) -> Mapping[str, Field]:
     """Return a section's keys in their order."""
-    found = {}
+    described = {}
     for each in fields(model):
         kind, marks = stripped(each.type)
-        found[each.name] = Field(
+        described[each.name] = Field(
             name=each.name,
             annotation=each.type,
             kind=kind,
@@ -53,7 +53,7 @@ def fields_of(model: type[Section]) -> Mapping[str, Field]:
             required=each.required,
             default=each.default,
         )
-    return found
+    return described
 
 
 def stripped(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -71,8 +71,8 @@ def stripped(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 def noted(marks: tuple[Any, ...], what: str) -> Any:
     """Return the outermost of what the annotations say, such as ``ge``, if one does."""
-    said = (getattr(mark, what) for mark in marks if isinstance(mark, Meta))
-    return next((each for each in said if each is not None), None)
+    values = (getattr(mark, what) for mark in marks if isinstance(mark, Meta))
+    return next((each for each in values if each is not None), None)
 
 
 def _choices(annotation: Any) -> tuple[Any, ...]:

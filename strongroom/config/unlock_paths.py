@@ -89,8 +89,8 @@ def _public(key: HpkeKey) -> str:
 def _needs_all(file: Path) -> bool:
     """Whether every custodian of a quorum is needed; of a file that cannot be read, others tell."""
     try:
-        found = json.loads(file.read_bytes())
-        return int(found["threshold"]) >= len(found["custodians"])
+        quorum = json.loads(file.read_bytes())
+        return int(quorum["threshold"]) >= len(quorum["custodians"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return False
 

@@ -159,8 +159,8 @@ class DirectoryTarget(Placed):
         check_prefix(prefix)
         removed = 0
         with self._errors(f"sweep {prefix}", writing=True):
-            for found in self._walk(prefix, files.name_of_provisional):
-                removed += remove_if_abandoned(found.directory, found.leaf)
+            for entry in self._walk(prefix, files.name_of_provisional):
+                removed += remove_if_abandoned(entry.directory, entry.leaf)
         return removed
 
     # -- writing -------------------------------------------------------------
@@ -249,19 +249,19 @@ class DirectoryTarget(Placed):
             raise
 
     def _size(self, fd: int, name: str) -> int:
-        found = os.fstat(fd)  # of what is open: the name may mean something else by now
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(fd)  # of what is open: the name may mean something else by now
+        if not stat.S_ISREG(status.st_mode):
             raise self._missing(name)
-        return found.st_size
+        return status.st_size
 
     def _missing(self, name: str) -> MissingPiece:
         return MissingPiece(f"{self.place} does not hold {name}")
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         with self._errors(f"list {prefix or 'everything'}"):
-            for found in self._walk(prefix, lambda leaf: leaf if is_segment(leaf) else None):
+            for entry in self._walk(prefix, lambda leaf: leaf if is_segment(leaf) else None):
                 with contextlib.suppress(FileNotFoundError):  # deleted since its directory was read
-                    info = _info(found.name, found.directory, found.leaf)
+                    info = _info(entry.name, entry.directory, entry.leaf)
                     if info is not None:
                         yield info
 
@@ -313,8 +313,8 @@ def _kind(number: int | None, *, writing: bool) -> type[TargetError]:
 
 
 def _info(name: str, directory: int, leaf: str) -> ObjectInfo | None:
-    found = os.stat(leaf, dir_fd=directory, follow_symlinks=False)
-    return ObjectInfo(name=name, size=found.st_size) if stat.S_ISREG(found.st_mode) else None
+    status = os.stat(leaf, dir_fd=directory, follow_symlinks=False)
+    return ObjectInfo(name=name, size=status.st_size) if stat.S_ISREG(status.st_mode) else None
 
 
 def _exists(directory: int, leaf: str) -> bool:

@@ -70,8 +70,8 @@ class MemoryTarget(Placed):
         check_prefix(prefix)
         with self._lock:
             sizes = {name: len(content) for name, content in self._objects.items()}
-        found = sorted(item for item in sizes.items() if item[0].startswith(prefix))
-        return (ObjectInfo(name=name, size=size) for name, size in found)
+        matching = sorted(item for item in sizes.items() if item[0].startswith(prefix))
+        return (ObjectInfo(name=name, size=size) for name, size in matching)
 
     def delete(self, name: str) -> None:
         """Remove an object; a missing one is fine."""

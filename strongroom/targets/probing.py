@@ -73,10 +73,10 @@ def of_mode(path: str | Path) -> Check:
         mode = stat.S_IMODE(Path(path).stat().st_mode)
     except OSError as error:
         return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=os.strerror(error.errno or 0))
-    found = [word for bit, word in _BITS.items() if mode & bit]
-    if not found:
+    open_to = [word for bit, word in _BITS.items() if mode & bit]
+    if not open_to:
         return Check(what=what)
-    detail = f"mode {mode:04o}: {', '.join(found)}; run chmod o=,g-w"
+    detail = f"mode {mode:04o}: {', '.join(open_to)}; run chmod o=,g-w"
     return Check(what=what, outcome=Outcome.EXCESS, detail=detail)
 
 

@@ -28,8 +28,8 @@ class Shelf:
         self.objects = objects
         self._copies: dict[str, list[str]] = {}
         for info in objects.list(MANIFESTS):
-            if found := _NAME.fullmatch(info.name):
-                self._copies.setdefault(found[1], []).append(info.name)
+            if match := _NAME.fullmatch(info.name):
+                self._copies.setdefault(match[1], []).append(info.name)
 
     def __contains__(self, backup: object) -> bool:
         return backup in self._copies

@@ -187,12 +187,12 @@ class _Link:
 
     def _headers_for(self, token: str | None, namespace: str) -> Mapping[str, str]:
         """Return the same again for the same token: it is asked for with each request."""
-        found = self._headers.get((token, namespace))
-        if found is None:
+        headers = self._headers.get((token, namespace))
+        if headers is None:
             if len(self._headers) >= KEPT_HEADERS:
                 self._headers = {}  # old tokens must not pile up
-            found = self._headers[token, namespace] = self._new_headers(token, namespace)
-        return found
+            headers = self._headers[token, namespace] = self._new_headers(token, namespace)
+        return headers
 
     def _new_headers(self, token: str | None, namespace: str) -> dict[str, str]:
         headers = {"X-Vault-Request": "true", "Accept-Encoding": "identity"}

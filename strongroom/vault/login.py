@@ -109,8 +109,10 @@ def renewed(exchange: Exchange, lease: Lease) -> Lease:
     answer = _over(exchange, auth_methods.Token, token=lease.token).renew_self()
     if answer.status != 200:
         raise Refused("the token cannot be renewed", status=answer.status)
-    found = _lease(answer.body)
-    return Lease(token=lease.token, seconds=found.seconds, granted=lease.granted, renewable=found.renewable)
+    renewal = _lease(answer.body)
+    return Lease(
+        token=lease.token, seconds=renewal.seconds, granted=lease.granted, renewable=renewal.renewable
+    )
 
 
 def alive(exchange: Exchange, token: str) -> bool:

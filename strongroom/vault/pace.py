@@ -72,7 +72,7 @@ class Pace:
 
 
 def _read(descriptor: int) -> float:
-    held = os.pread(descriptor, _MOMENT.size, 0)
-    moment = float(_MOMENT.unpack(held)[0]) if len(held) == _MOMENT.size else 0.0
+    content = os.pread(descriptor, _MOMENT.size, 0)
+    moment = float(_MOMENT.unpack(content)[0]) if len(content) == _MOMENT.size else 0.0
     # A file from before a reboot, or nonsense, must not hold up anybody for long.
     return moment if 0.0 <= moment <= time.monotonic() + _FAR else 0.0

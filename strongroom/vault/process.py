@@ -30,16 +30,16 @@ class PerProcess(Generic[T]):
 
     def get(self) -> T:
         """Return this process's own."""
-        held = self._held
-        if held is not None and held[0] == os.getpid():
-            return held[1]
+        made = self._held
+        if made is not None and made[0] == os.getpid():
+            return made[1]
         with self._lock:
             return self._own()
 
     def peek(self) -> T | None:
         """Return this process's own if there is one."""
-        held = self._held
-        return held[1] if held is not None and held[0] == os.getpid() else None
+        made = self._held
+        return made[1] if made is not None and made[0] == os.getpid() else None
 
     def _own(self) -> T:
         if self._held is not None and self._held[0] != os.getpid():

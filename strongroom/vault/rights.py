@@ -55,18 +55,18 @@ def rights(vault: Vault, needs: Iterable[Need]) -> tuple[Right, ...]:
     Raises VaultError: the server was not to be asked.
     """
     remaining = iter(needs)
-    found: list[Right] = []
+    judged: list[Right] = []
     while batch := list(islice(remaining, BATCH)):
         # Asked in our own namespace: 'default' allows the question there, and not below.
         has = vault.system().get_capabilities([need.path for need in batch]).data()
         if any(ROOT in has.get(need.path, ()) for need in batch):
             return (Right(EVERYWHERE, excess=(ROOT,)),)
-        found += (_compared(need, has) for need in batch)
-    return tuple(found)
+        judged += (_compared(need, has) for need in batch)
+    return tuple(judged)
 
 
-def _compared(need: Need, found: Mapping[str, Any]) -> Right:
-    has = {str(each) for each in found.get(need.path, ())}
+def _compared(need: Need, capabilities: Mapping[str, Any]) -> Right:
+    has = {str(each) for each in capabilities.get(need.path, ())}
     return Right(
         need.path,
         missing=tuple(sorted(need.capabilities - has)),

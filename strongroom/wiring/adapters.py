@@ -58,10 +58,10 @@ def stage(path: Path, *, prepare: bool = True) -> DirectoryTarget:
 def source(name: str, settings: Settings) -> Source:
     """Return a configured source."""
     match settings.sources[name]:
-        case FilesSource() as found:
-            return open_files(found.path, found.format, name=name)
-        case RaftSource() as found:
-            made: Source = _RAFT_SOURCE(name, found, settings)
+        case FilesSource() as source_settings:
+            return open_files(source_settings.path, source_settings.format, name=name)
+        case RaftSource() as source_settings:
+            made: Source = _RAFT_SOURCE(name, source_settings, settings)
             return made
         case _:
             return destination(name, settings)
@@ -71,18 +71,18 @@ def destinations(settings: Settings) -> Mapping[str, Destination]:
     """Return the sources that can be restored into. Files cannot; a snapshot goes its own way."""
     return {
         name: destination(name, settings)
-        for name, found in settings.sources.items()
-        if not isinstance(found, READ_ONLY)
+        for name, source_settings in settings.sources.items()
+        if not isinstance(source_settings, READ_ONLY)
     }
 
 
 def destination(name: str, settings: Settings) -> Destination:
     """Return a configured source that can be restored into."""
     match settings.sources[name]:
-        case LocalSource() as found:
-            return LocalStore(found.path or settings.state_dir, name=name)
-        case VaultSource() | AwsSource() as found:
-            made: Destination = _WRITABLE[type(found)](name, found, settings)
+        case LocalSource() as source_settings:
+            return LocalStore(source_settings.path or settings.state_dir, name=name)
+        case VaultSource() | AwsSource() as source_settings:
+            made: Destination = _WRITABLE[type(source_settings)](name, source_settings, settings)
             return made
         case _:
             raise AssertionError(f"sources.{name} cannot be restored into")
@@ -98,10 +98,10 @@ def target(name: str, settings: Settings, *, prepare: bool) -> Target:
         prepare: whether this process may create a directory that is to be created.
     """
     match settings.targets[name]:
-        case DirectoryTargetSettings() as found:
-            return _directory(name, found, prepare=prepare)
-        case found:
-            return resilient(_remote(name, found, settings))
+        case DirectoryTargetSettings() as target_settings:
+            return _directory(name, target_settings, prepare=prepare)
+        case target_settings:
+            return resilient(_remote(name, target_settings, settings))
 
 
 def _directory(name: str, settings: DirectoryTargetSettings, *, prepare: bool) -> DirectoryTarget:
@@ -115,7 +115,9 @@ def _directory(name: str, settings: DirectoryTargetSettings, *, prepare: bool) -
 
 
 def _remote(
-    name: str, found: S3TargetSettings | AzureTargetSettings | VaultTargetSettings, settings: Settings
+    name: str,
+    target_settings: S3TargetSettings | AzureTargetSettings | VaultTargetSettings,
+    settings: Settings,
 ) -> Target:
-    made: Target = _REMOTE[type(found)](name, found, settings)
+    made: Target = _REMOTE[type(target_settings)](name, target_settings, settings)
     return made
