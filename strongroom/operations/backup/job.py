@@ -52,8 +52,8 @@ class BackupJob(Job):
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
         match result:
-            case Planned(plan=found):
-                return Verdict(follow=tuple(Step(StepKind.CAPTURE, piece) for piece in range(found.pieces)))
+            case Planned(plan=planned):
+                return Verdict(follow=tuple(Step(StepKind.CAPTURE, piece) for piece in range(planned.pieces)))
             case Captured():
                 uploads = (Step(StepKind.UPLOAD, step.piece, pin.name) for pin in run.spec.targets)
                 return Verdict(follow=tuple(uploads))
