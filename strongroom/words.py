@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def plural(number: int, word: str) -> str:
@@ -24,6 +24,12 @@ def _many(word: str) -> str:
     if word.endswith("y") and word[-2] not in "aeiou":
         return f"{word[:-1]}ies"
     return f"{word}s"
+
+
+def name_first_few(names: Sequence[str], *, most: int = 3) -> str:
+    """Name the first few, and say how many more there are."""
+    more = len(names) - most
+    return f"{', '.join(names[:most])} and {more:,} more" if more > 0 else ", ".join(names)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

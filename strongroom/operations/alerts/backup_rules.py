@@ -10,10 +10,9 @@ from strongroom.durations import about
 from strongroom.model import Depth
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.facts import Facts, Limits, Policy, Ran, Seen
-from strongroom.operations.alerts.format import name_first_few
 from strongroom.operations.alerts.freshness import Freshness, judge
 from strongroom.state.records import RunState
-from strongroom.words import plural, verb
+from strongroom.words import name_first_few, plural, verb
 
 FEWEST = 3
 """From so many backups on a median says something."""

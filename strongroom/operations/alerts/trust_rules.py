@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.facts import Facts, Limits
-from strongroom.operations.alerts.format import name_first_few
-from strongroom.words import plural
+from strongroom.words import name_first_few, plural
 
 
 def state(facts: Facts, _limits: Limits) -> Iterator[Alert]:

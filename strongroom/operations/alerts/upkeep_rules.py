@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.facts import Dated, Drills, Facts, Limits, Policy
-from strongroom.operations.alerts.format import name_first_few
 from strongroom.operations.alerts.freshness import judge
 from strongroom.schedule import last_slot
 from strongroom.state.records import RunState
-from strongroom.words import plural
+from strongroom.words import name_first_few, plural
 
 WEEK = 7 * 86_400.0
 """How long a rotation waits for workers, and a challenge for its answer, before that is an alert."""
