@@ -22,7 +22,7 @@ import pytest
 
 from tests.process import POLL_SECONDS, STOP_SECONDS, ServerProcess
 
-FOLDER: Final = "STRONGROOM_TEST_SERVERS"
+FOLDER: Final = "STRONGROOM_TESTS_SERVERS"
 """The variable that tells the processes of one run where it is written which servers run."""
 
 _STARTED: Final[dict[Path, ServerProcess]] = {}
