@@ -68,6 +68,16 @@ def test_a_program_that_does_not_end_can_be_ended(tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
+def test_a_server_that_ends_is_an_error_and_no_good_ending_of_a_program(tmp_path: Path) -> None:
+    program = _written(tmp_path, "import os, signal; os.kill(os.getppid(), signal.SIGKILL); signal.pause()")
+    with pytest.raises(warm.ServerEndedError):
+        warm.run([program], cwd=tmp_path, env=_env(), timeout=60)
+    assert (
+        warm.run([_written(tmp_path, "raise SystemExit(3)")], cwd=tmp_path, env=_env(), timeout=60).returncode
+        == 3
+    )
+
+
 @pytest.mark.parametrize("name", ["PYTHONHASHSEED", "LC_ALL", "OPENSSL_CONF"])
 def test_a_variable_that_is_read_at_the_start_makes_it_a_process_started(tmp_path: Path, name: str) -> None:
     program = _written(tmp_path, "import sys; print('strongroom.errors' in sys.modules)")

@@ -6,11 +6,13 @@ beginning of a process is the point (its imports, its interpreter's options), us
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -38,10 +40,15 @@ def run(
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
+class ServerEndedError(Exception):
+    """The server ended, so that nobody knows how the program did. The next program gets another server."""
+
+
 class Popen(subprocess.Popen[bytes]):
     """A process that is forked where a fork can be what a start would be, and started otherwise."""
 
     _ending: socket.socket | None = None
+    _child_created: bool
 
     def _execute_child(self, *given: Any) -> None:
         started: Any = super()
@@ -68,7 +75,20 @@ class Popen(subprocess.Popen[bytes]):
 
     def _number(self) -> int:
         assert self._ending is not None
-        return int.from_bytes(self._ending.recv(NUMBER, socket.MSG_WAITALL), signed=True)
+        said = self._ending.recv(NUMBER, socket.MSG_WAITALL)
+        if len(said) < NUMBER:
+            self._abandon()
+            raise ServerEndedError("The warm server ended while it had a program to run.")
+        return int.from_bytes(said, signed=True)
+
+    def _abandon(self) -> None:
+        assert self._ending is not None
+        self._ending.close()
+        self.returncode = -signal.SIGKILL
+        if self._child_created:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        end()
 
     def _wait(self, timeout: float | None) -> int:
         if self._ending is None:

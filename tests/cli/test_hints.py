@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -16,7 +17,7 @@ from strongroom.cli.table import COMMANDS
 from strongroom.errors import UsageError
 from tests.cli.program import ROOT
 
-PACKAGES = ("cli", "strongroom", "tasks", "workers")
+PACKAGES = ("strongroom", "tasks", "workers")
 PLACE = "X"
 """What stands in a text for what is put in when it is shown."""
 
@@ -26,8 +27,13 @@ WORD = r"(?:[ \t]|\\\n)+[^\s'\";,()`|#]+"
 TYPED = re.compile(rf"strongroom ([a-z][a-z-]*)((?:{WORD})*)|\b({NAMES})((?:\s+--(?:[a-z-]+)(?:{WORD})?)+)")
 
 
-def texts() -> Iterator[tuple[str, str]]:
-    """Yield every text of the program, and where it is."""
+@functools.cache
+def texts() -> list[tuple[str, str]]:
+    """Return every text of the program and its documents, and where it is."""
+    return list(_texts())
+
+
+def _texts() -> Iterator[tuple[str, str]]:
     for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         for line, text in texts_in(path):
             yield f"{path.relative_to(ROOT)}:{line}", text
