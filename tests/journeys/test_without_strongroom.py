@@ -60,7 +60,7 @@ def test_everything_comes_out_of_either_target_with_one_key_and_one_fingerprint(
     assert found == MONTHLY
     monthly, nightly = house.newest("monthly-full"), house.newest("daily-metadata")
     assert f"backup {monthly} of policy 'monthly-full', made 2025-02-01T04:00:10Z: 4 secrets" in done.err
-    assert f"skipped: {nightly} of policy 'daily-metadata' and 21 more like it" in done.err
+    assert f"passed over: {nightly} of policy 'daily-metadata' and 21 more like it" in done.err
 
     single = recover(bare, house, other, region, "--get", CRITICAL)
     assert (single.code, single.out) == (0, NEWEST_WEEKLY)
