@@ -41,8 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _settle_accesses(error: BaseException | None) -> None:
     """Put on record what came of opening a backup, if this command tried to."""
-    if (accessed := sys.modules.get("strongroom.cli.shared.access_log")) is not None:
-        accessed.settle(error)
+    if (access_log := sys.modules.get("strongroom.cli.shared.access_log")) is not None:
+        access_log.record_outcomes(error)
 
 
 def _keep_no_core() -> None:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from strongroom.cli.commands.readiness.single_file import guarded
+from strongroom.cli.commands.readiness.single_file import run_guarded
 from strongroom.container.errors import MissingPiece, Truncated, UntrustedSigner, VerificationFailed
 from strongroom.errors import ConfigError
 from strongroom.operations.errors import NothingOpens
@@ -202,7 +202,7 @@ def test_what_the_operating_system_refuses_stops_no_other_check() -> None:
     def refused() -> list[Finding]:
         raise PermissionError(errno.EACCES, "CANARY", "/srv/private")
 
-    [found] = guarded("files", refused)
+    [found] = run_guarded("files", refused)
     assert (found.state.value, found.code, found.what) == (
         "wrong",
         "UsageError",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec import to_builtins
 
-from strongroom.cli.commands.rotation.render import Done, until
+from strongroom.cli.commands.rotation.render import RotationAnswer, describe_remaining
 from strongroom.cli.commands.rotation.rotate_policy import _removed
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import KeyFileIdentity
@@ -66,7 +66,7 @@ def test_where_nothing_was_deleted_nothing_is_hidden(place: Place) -> None:
     list(rewrap_backup(at.manifest(backup), [place.bucket.target], at.rotation()))
     [still] = still_opens(at.manifest(backup), [place.bucket.target], (at.recipient,))
     assert still.old_versions == OldVersions()
-    assert until(to_builtins(still)) == "until it is deleted"
+    assert describe_remaining(to_builtins(still)) == "until it is deleted"
 
 
 def test_an_envelope_that_a_later_rotation_removed_is_told(place: Place) -> None:
@@ -96,7 +96,7 @@ def test_a_replaced_backup_that_was_removed_is_told_until_the_rule_s_day(place: 
     day = midnight_after(30).isoformat()
     assert (still["backup"], still["deleted"]) == (backup, True)
     assert still["old_versions"] == {"count": 3, "locked_until": "", "until": day}
-    done = Done(anew=True, runs=(), backups=(result,))
+    done = RotationAnswer(anew=True, runs=(), backups=(result,))
     assert done.document()["old_key_still_opens"] == [still]
     words = f"  backup {backup} on eu, where it is deleted, and hidden: 3 old versions, until {day}"
     assert words in list(done.lines())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.cli.shared.backup_selection import say
+from strongroom.cli.shared.backup_selection import report_choice
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import Tampered
 from strongroom.container.manifest import Manifest, ManifestSelection
@@ -247,10 +247,10 @@ def test_a_backup_that_is_dated_ahead_of_the_clock_is_taken_and_told(
     world.back_up()
     found = chooser(world)
     choice = found.choose(Asked())
-    say(choice, found, Asked(), Output())
+    report_choice(choice, found, Asked(), Output())
     assert "ahead of this host's clock" not in capsys.readouterr().err
 
     made = datetime.fromisoformat(choice.manifest.created_at).timestamp()
     monkeypatch.setattr("strongroom.cli.shared.backup_selection.time.time", lambda: made - 3600)
-    say(choice, found, Asked(), Output())
+    report_choice(choice, found, Asked(), Output())
     assert "ahead of this host's clock" in " ".join(capsys.readouterr().err.split())

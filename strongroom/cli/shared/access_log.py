@@ -16,28 +16,30 @@ from strongroom.operations.errors import NothingOpens
 from strongroom.operations.evidence import access_log
 
 
-def opened(arguments: Namespace, output: Output, here: Place, backup: str, *, quarantine: str = "") -> None:
+def record_opening(
+    arguments: Namespace, output: Output, here: Place, backup: str, *, quarantine: str = ""
+) -> None:
     """Note that a backup is about to be opened; ``quarantine`` says why it should not be."""
     given = vars(arguments)
     where = given.get("backup_file") or given.get("from_target") or given.get("file")
     words = ", ".join(map(str, where)) if isinstance(where, list) else str(where or "the configured targets")
     more = {"quarantined": in_line(quarantine)} if quarantine else {}
-    attempted(arguments, output, here, backup=backup, where=in_line(words), **more)
+    record_attempt(arguments, output, here, backup=backup, where=in_line(words), **more)
 
 
-def attempted(
+def record_attempt(
     arguments: Namespace, output: Output, here: Place, *, backup: str, where: str, **more: str
 ) -> None:
     """Note an attempt before it is made: a process that is killed leaves that much.
 
-    What came of it is noted by :func:`settle`, once that is known.
+    What came of it is noted by :func:`record_outcomes`, once that is known.
     """
     detail = {"backup": backup, "where": where, **more}
-    noted(access_log.ATTEMPTED, arguments, output, here, **detail)
-    _PENDING.append(lambda kind, **error: noted(kind, arguments, output, here, **detail, **error))
+    record_access(access_log.ATTEMPTED, arguments, output, here, **detail)
+    _PENDING.append(lambda kind, **error: record_access(kind, arguments, output, here, **detail, **error))
 
 
-def settle(error: BaseException | None) -> None:
+def record_outcomes(error: BaseException | None) -> None:
     """Note what came of the attempts: opened, or failed if no key at hand opened anything."""
     while _PENDING:
         note = _PENDING.pop(0)
@@ -52,20 +54,22 @@ _UNOPENED = (WrongKey, NothingOpens, KeyServiceUnavailable, UsageError)
 """What ends a command before anything was opened. Damage is not among them: something may have been read."""
 
 
-def noted(kind: str, arguments: Namespace, output: Output, here: Place, **detail: str | int | None) -> None:
+def record_access(
+    kind: str, arguments: Namespace, output: Output, here: Place, **detail: str | int | None
+) -> None:
     """Leave a line where an installation is. One that cannot be left is said: it stops no recovery."""
     if kind in (access_log.RESTORED, access_log.SHOWN):  # which only an opened backup leads to
-        settle(None)
+        record_outcomes(None)
     if not here.state_dir.is_dir():
         return
-    who = {"command": arguments.command_name, "by": _user(), "host": os.uname().nodename}
+    who = {"command": arguments.command_name, "by": _user_name(), "host": os.uname().nodename}
     try:
         access_log.record_access(here.state_dir, kind, **who, **detail)
     except OSError as error:
         output.note(f"note: that this was opened could not be put on record: {error.strerror}")
 
 
-def _user() -> str:
+def _user_name() -> str:
     """Return who runs this, and behind sudo who typed it: whom the system knows, not what is claimed."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name

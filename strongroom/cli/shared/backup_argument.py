@@ -29,7 +29,7 @@ DEFAULTS = ("region-a", "region-b", "region-c")
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[RangeReader]:
+def open_file(path: Path) -> Iterator[RangeReader]:
     """Open a file for reading by range; what cannot be read is a typed error.
 
     Raises:
@@ -54,7 +54,7 @@ def kind_of(path: Path) -> FileKind:
     A changed first byte hides that, so the ends are looked at too: what still ends as one
     of ours is read as that, and found altered.
     """
-    with opened(path) as reader:
+    with open_file(path) as reader:
         found = sniff(reader.read(0, HEAD))
         if found is not FileKind.UNKNOWN:
             return found
@@ -69,7 +69,7 @@ _ENDINGS = (
 )
 
 
-SOME = 5
+MOST_NAMED = 5
 """Files that a message names: more would hide what it says."""
 
 
@@ -79,10 +79,10 @@ def refuse_folder_of_files(path: Path, command: str = "") -> None:
     Args:
         command: what to type before each of them, if there is not more to it.
     """
-    if not path.is_dir() or _marked(path) or not (files := sorted(path.glob("*.strongroom"))):
+    if not path.is_dir() or _is_target(path) or not (files := sorted(path.glob("*.strongroom"))):
         return
-    named = ", ".join(f"{command} {quote(str(file))}".lstrip() for file in files[:SOME])
-    more = f", and {len(files) - SOME} more there" if len(files) > SOME else ""
+    named = ", ".join(f"{command} {quote(str(file))}".lstrip() for file in files[:MOST_NAMED])
+    more = f", and {len(files) - MOST_NAMED} more there" if len(files) > MOST_NAMED else ""
     raise UsageError(
         f"'{path}' is a folder of backup files, not one backup.",
         hint=f"Nothing was changed. Name its files, each with a command of its own: {named}{more}",
@@ -90,18 +90,18 @@ def refuse_folder_of_files(path: Path, command: str = "") -> None:
 
 
 @contextmanager
-def objects_in(file: Path) -> Iterator[Objects]:
+def open_objects(file: Path) -> Iterator[Objects]:
     """Open a single-file backup, or a directory that is a target."""
     if file.is_dir():
-        yield directory(file)
+        yield directory_target(file)
         return
     with BundleReader(file) as reader:
         yield reader
 
 
-def configured(path: Path, place: Place) -> Target | None:
+def configured_target(path: Path, place: Place) -> Target | None:
     """Return the configured target that a word means which was taken for a path, by name or by directory."""
-    word, folders = str(path), _folders(place)
+    word, folders = str(path), _target_folders(place)
     if word in folders and not path.exists():
         return target_of(word, place)
     found = next((name for name, folder in folders.items() if path.absolute() == folder), None)
@@ -118,24 +118,24 @@ def target_of(word: str, place: Place) -> Target:
     Raises:
         TargetError: it is neither.
     """
-    folders = _folders(place)
+    folders = _target_folders(place)
     for name, path in folders.items():
         only_default = name not in place.section("targets") and Path(word).is_dir()
         if path is None or (only_default and not path.is_dir()):
             continue
         if word == name or Path(word).absolute() == path:
-            return directory(path, name=name)
+            return directory_target(path, name=name)
     if word in place.section("targets"):
-        return _remote(word)
+        return _configured_remote(word)
     if Path(word).is_dir():
-        return directory(Path(word))
+        return directory_target(Path(word))
     known = nearest(word, {*folders, *place.section("targets")})
     raise TargetError(
         f"There is no target '{word}'.", hint=f"Name a directory, or a configured target. {known}"
     )
 
 
-def _folders(place: Place) -> dict[str, Path | None]:
+def _target_folders(place: Place) -> dict[str, Path | None]:
     """Return where each configured target lies, of those that lie in a directory."""
     tables = place.section("targets")
     if not tables:
@@ -143,14 +143,14 @@ def _folders(place: Place) -> dict[str, Path | None]:
     return {name: place.path(table.get("path")) for name, table in tables.items()}
 
 
-def _remote(name: str) -> Target:
+def _configured_remote(name: str) -> Target:
     from strongroom.cli.shared.settings import settings
     from strongroom.wiring import adapters
 
     return adapters.target(name, settings(), prepare=False)
 
 
-def directory(path: Path, *, name: str | None = None) -> DirectoryTarget:
+def directory_target(path: Path, *, name: str | None = None) -> DirectoryTarget:
     """Return a directory as a target.
 
     Raises:
@@ -158,7 +158,7 @@ def directory(path: Path, *, name: str | None = None) -> DirectoryTarget:
     """
     from strongroom.targets.directory import MARKER, DirectoryTarget
 
-    if not _marked(path):
+    if not _is_target(path):
         raise TargetUnavailable(
             f"'{path}' has no {MARKER} in it, so it is no target, or its disk is not mounted.",
             hint=f"Mount it. If it is a copy of a target, say so: touch {quote(str(path / MARKER))}",
@@ -166,7 +166,7 @@ def directory(path: Path, *, name: str | None = None) -> DirectoryTarget:
     return DirectoryTarget(path, name=name or path.name or "target", region="")
 
 
-def _marked(path: Path) -> bool:
+def _is_target(path: Path) -> bool:
     from strongroom.targets.directory import MARKER
 
     return (path / MARKER).exists()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from strongroom.targets import Target
 
 
-def asked_of(
+def requested(
     arguments: Namespace,
     *,
     values: bool,
@@ -60,36 +60,42 @@ def asked_of(
     )
 
 
-def chooser(arguments: Namespace, here: Place, known: frozenset[str], *, strangers: bool = False) -> Chooser:
+def make_chooser(
+    arguments: Namespace, here: Place, known: frozenset[str], *, strangers: bool = False
+) -> Chooser:
     """Look at the targets that are named, or at all that are configured."""
-    quarantined, gone = recorded(here)
-    holders = list(_named(arguments.from_target, here) if arguments.from_target else configured(here))
+    quarantined, gone = read_record(here)
+    holders = list(
+        _named_holders(arguments.from_target, here) if arguments.from_target else configured_holders(here)
+    )
     return Chooser(holders, trusted=known, strangers=strangers, quarantined=quarantined, gone=gone)
 
 
-def recorded(here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
+def read_record(here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
     """Return what the record here has in quarantine, and what was shredded; a recovery needs no record."""
     with suppress(StrongroomError):
-        if (store := shred_guard.store_of(here)) is not None:
-            return _recorded(store, here)
+        if (store := shred_guard.find_run_store(here)) is not None:
+            return _read_record(store, here)
     return {}, frozenset()
 
 
-def _recorded(store: RunStore, here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
+def _read_record(store: RunStore, here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
     from strongroom.operations.archive import quarantine
     from strongroom.operations.shredding.record import shredded_backups
 
-    return quarantine.quarantined_on_record(store), frozenset(shredded_backups(store, trust.trusted(here)))
+    return quarantine.quarantined_on_record(store), frozenset(
+        shredded_backups(store, trust.trusted_signers(here))
+    )
 
 
-def _named(words: Sequence[str], here: Place) -> Iterator[Holder]:
+def _named_holders(words: Sequence[str], here: Place) -> Iterator[Holder]:
     for word in dict.fromkeys(words):
         target = backup_argument.target_of(word, here)  # a wrong word is told before anything is read
         configured_as = target.name if target.name in here.section("targets") else word
         yield Holder(configured_as, partial(_same, target))
 
 
-def configured(here: Place) -> Iterator[Holder]:
+def configured_holders(here: Place) -> Iterator[Holder]:
     """Yield the targets that policies name, or all of them; those of a fresh installation, as far as made.
 
     Raises:
@@ -124,28 +130,28 @@ def _same(target: Any) -> Any:
     return target
 
 
-def take(found: Chooser, asked: Asked, output: Output) -> Choice:
+def choose_backup(found: Chooser, asked: Asked, output: Output) -> Choice:
     """Choose a backup, and say which one and what was passed over.
 
     Raises:
         UntrustedSigner: says which fingerprint it is, and how to go on.
     """
-    with explained():
+    with explaining_signers():
         choice = found.choose(asked)
-    say(choice, found, asked, output)
+    report_choice(choice, found, asked, output)
     return choice
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def explaining_signers() -> Iterator[None]:
     """Have an unknown signer told with the very words that go on from there."""
     try:
         yield
     except UntrustedSigner as error:
-        raise trust.explained(error) from None
+        raise trust.explain_unknown_signer(error) from None
 
 
-def say(choice: Choice, found: Chooser, asked: Asked, output: Output) -> None:
+def report_choice(choice: Choice, found: Chooser, asked: Asked, output: Output) -> None:
     """Say which backup is read, what newer ones were passed over, and what this one cannot bring."""
     manifest = choice.manifest
     where = ", ".join(f"'{replica.name}'" for replica in choice.replicas)
@@ -160,7 +166,7 @@ def say(choice: Choice, found: Chooser, asked: Asked, output: Output) -> None:
         )
     for line in describe_skipped(found.passed):
         output.note(f"  newer, skipped: {line}")
-    output.end_with(_left_aside(found, manifest.backup_id))
+    output.end_with(_ignored_manifests(found, manifest.backup_id))
     for name, error in found.away.items():
         output.note(f"  not read: '{name}': {error.message}")
     if asked.partial and limits_of(manifest):
@@ -171,7 +177,7 @@ def say(choice: Choice, found: Chooser, asked: Asked, output: Output) -> None:
         output.note(f"  not believed: {name}: {why}")
 
 
-def say_newer_parts(found: Chooser, output: Output) -> None:
+def report_newer_parts(found: Chooser, output: Output) -> None:
     """Say how to bring newer values of some secrets, after everything is back from an older backup."""
     for policy in dict.fromkeys(one.policy for one in found.passed if one.why.startswith(PART)):
         output.note(
@@ -180,7 +186,7 @@ def say_newer_parts(found: Chooser, output: Output) -> None:
         )
 
 
-def _left_aside(found: Chooser, backup: str) -> LeftAside | None:
+def _ignored_manifests(found: Chooser, backup: str) -> LeftAside | None:
     """Return how to end if newer manifests did not count: anybody may have put them there (FORMAT.md 13)."""
     newer = [one for one in found.passed if not one.policy and one.backup > backup]
     if not newer:
@@ -190,27 +196,29 @@ def _left_aside(found: Chooser, backup: str) -> LeftAside | None:
     return LeftAside(f"{plural(len(newer), 'newer manifest')} did not count: {told}{more}")
 
 
-def say_beside(choice: Choice, known: Signers, output: Output, here: Place) -> frozenset[str]:
+def report_unlisted(choice: Choice, known: Signers, output: Output, here: Place) -> frozenset[str]:
     """Say what lies beside a backup and does not count; return whose containers and envelopes do."""
-    pins = trust.pins(choice.signed, known)
+    pins = trust.signers_to_accept(choice.signed, known)
     for replica in choice.replicas:
         with suppress(TargetError):  # one that went away tells nothing: reading tells that it did
-            opening.say_beside(replica.objects, choice.signed, known, output, newest=False)  # newer: say()
-            _say_stale(cast("Target", replica.objects), choice.signed, pins, output, here)
+            opening.report_unlisted(
+                replica.objects, choice.signed, known, output, newest=False
+            )  # newer: say()
+            _report_stale(cast("Target", replica.objects), choice.signed, pins, output, here)
     return pins
 
 
-def _say_stale(
+def _report_stale(
     target: Target, found: SignedManifest, pins: frozenset[str], output: Output, place: Place
 ) -> None:
     """Say that a newer envelope is known of elsewhere. A restore goes on: its secrets are the same."""
-    if error := rollback_check.stale(target, found.manifest, place, trusted=pins):
+    if error := rollback_check.find_newer_envelope(target, found.manifest, place, trusted=pins):
         output.warn(error.message)
         output.end_with(error)
 
 
 @contextmanager
-def telling(found: Chooser, output: Output, here: Place) -> Iterator[None]:
+def reporting_damage(found: Chooser, output: Output, here: Place) -> Iterator[None]:
     """Have the command say at its end, and by its exit code, which target is damaged or away.
 
     What came of the command stands. If it fails, its own error is told, and these are notes before it.
@@ -233,7 +241,7 @@ def _put_on_record(found: Chooser, here: Place) -> None:
     if not found.damaged:
         return
     with suppress(StrongroomError):  # a recovery needs no record
-        store = shred_guard.store_of(here)
+        store = shred_guard.find_run_store(here)
         if store is not None:
             from strongroom.operations.archive.inventory import put_damaged_on_record
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from strongroom.cli.shared import render_run
-from strongroom.cli.shared.follow_run import by_ticket, watching
+from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.terminal.output import Output
 from strongroom.operations import recorded_errors
 from strongroom.operations.backup import abandoned
@@ -30,7 +30,7 @@ def finish(run_id: str, tickets: list[Ticket], built: Services, output: Output) 
         StrongroomError: what the run failed of, or falls short of.
     """
     try:
-        with watching(output, built.store) as watch:
+        with showing_progress(output, built.store) as watch:
             run = drive(run_id, tickets, built, watch=by_ticket(watch))
     except KeyboardInterrupt:
         built.store.cancel(run_id, error="interrupted")

@@ -18,7 +18,7 @@ def least_seconds(destination: Destination, *, secrets: int, versions: int) -> f
     return destination.least_seconds(secrets=secrets, versions=versions)
 
 
-def sentence(name: str, seconds: float, *, secrets: int, versions: int) -> str:
+def describe_least(name: str, seconds: float, *, secrets: int, versions: int) -> str:
     """Say it."""
     what = f"{plural(secrets, 'secret')} ({plural(versions, 'version')})"
     return f"'{name}' takes at least {at_least(seconds)} for {what}, at the rate that it allows"

@@ -24,11 +24,11 @@ SHOWN = (
     StepKind.REWRAP,
     StepKind.ROTATE,
 )
-OVER = (StepState.DONE, StepState.MISSED, StepState.POISONED)
+ENDED = (StepState.DONE, StepState.MISSED, StepState.POISONED)
 
 
 @contextmanager
-def watching(output: Output, store: RunStore) -> Iterator[Watch | None]:
+def showing_progress(output: Output, store: RunStore) -> Iterator[Watch | None]:
     """Yield what to call with a run's id to draw it anew; ``None`` if nobody looks."""
     if not output.lively:
         yield None
@@ -57,7 +57,7 @@ class Display:
         for kind in SHOWN:
             due = tally.of(kind)
             if due:
-                self._draw(kind, due, tally.of(kind, states=OVER))
+                self._draw(kind, due, tally.of(kind, states=ENDED))
 
     def _draw(self, kind: StepKind, due: int, over: int) -> None:
         if kind not in self._bars:

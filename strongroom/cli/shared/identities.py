@@ -24,30 +24,30 @@ def identities_of(arguments: Namespace, output: Output, place: Place, *, ask: bo
     Args:
         ask: whether a person may be asked for a passphrase, once something needs it.
     """
-    found = [load(path) for path in arguments.identity]
-    passphrase = passphrases.given(arguments, output)
+    found = [load_key(path) for path in arguments.identity]
+    passphrase = passphrases.read_given(arguments, output)
     if passphrase is not None:
-        found.append(_passphrase(passphrase))
-    found += _configured(place, output)
+        found.append(_passphrase_identity(passphrase))
+    found += _configured_identities(place, output)
     found += _custodians_of(arguments, output, place, ask=ask)
     if ask and passphrase is None and prompts.somebody_there():
-        found.append(Asking())
-    return _with_all(found)
+        found.append(PromptingIdentity())
+    return _with_composition(found)
 
 
 def typed_only(arguments: Namespace, output: Output, place: Place) -> list[Opener]:
     """Return what was given on the command line, and nothing else; nothing if nothing was."""
-    found = [load(path) for path in arguments.identity]
+    found = [load_key(path) for path in arguments.identity]
     if arguments.passphrase_file is not None:
         found += filter(None, [_given_passphrase(arguments, output)])
     if getattr(arguments, "quorum", None):
         found += _custodians_of(arguments, output, place, ask=True)
-    return _with_all(found)
+    return _with_composition(found)
 
 
 def _given_passphrase(arguments: Namespace, output: Output) -> Opener | None:
-    passphrase = passphrases.given(arguments, output)
-    return None if passphrase is None else _passphrase(passphrase)
+    passphrase = passphrases.read_given(arguments, output)
+    return None if passphrase is None else _passphrase_identity(passphrase)
 
 
 def _custodians_of(arguments: Namespace, output: Output, place: Place, *, ask: bool) -> list[Opener]:
@@ -60,7 +60,7 @@ def _custodians_of(arguments: Namespace, output: Output, place: Place, *, ask: b
     return list(custodians_of(arguments, output, place, ask=ask))
 
 
-class Noting:
+class CountingIdentity:
     """An identity that remembers that it opened something."""
 
     def __init__(self, inner: Opener) -> None:
@@ -79,36 +79,42 @@ class Noting:
         return key
 
 
-def _with_all(found: list[Opener]) -> list[Opener]:
+def _with_composition(found: list[Opener]) -> list[Opener]:
     """Return identities, and last what they are together: some backups need several at once."""
     if not found:
         return found
     return [*found, AllOfIdentity(found)]
 
 
-def load(path: Path) -> Opener:
+def load_key(path: Path) -> Opener:
     """Return what a file opens with. Raises UsageError or ConfigError."""
     return load_identity(path)
 
 
-def _configured(place: Place, output: Output) -> Iterator[Opener]:
+def _configured_identities(place: Place, output: Output) -> Iterator[Opener]:
     for name, table in place.section("keys").items():
         try:
-            yield from _of_table(name, table, place, output)
+            yield from _identities_of_table(name, table, place, output)
         except StrongroomError as error:
             output.note(f"note: keys.{name} was ignored: {error.message}")
 
 
-def _of_table(name: str, table: Mapping[str, Any], place: Place, output: Output) -> Iterator[Opener]:
+def _identities_of_table(
+    name: str, table: Mapping[str, Any], place: Place, output: Output
+) -> Iterator[Opener]:
     kind = table.get("kind")
     if kind in _NOT_HERE:
         return
     if kind not in _SIMPLE:
-        yield from _by_settings(name)
+        yield from _identities_by_settings(name)
         return
     path = place.path(table.get("identity_file" if kind == "hpke" else "file"))
     if path is not None:
-        yield _passphrase(passphrases.read_file(path, output)) if kind == "passphrase" else load(path)
+        yield (
+            _passphrase_identity(passphrases.read_file(path, output))
+            if kind == "passphrase"
+            else load_key(path)
+        )
 
 
 _SIMPLE = frozenset({"passphrase", "keyfile", "hpke"})
@@ -118,26 +124,26 @@ _NOT_HERE = frozenset({"quorum", "all-of"})
 """Kinds that open nothing by themselves: people do, or the keys that they name."""
 
 
-def _by_settings(name: str) -> Iterator[Opener]:
+def _identities_by_settings(name: str) -> Iterator[Opener]:
     from strongroom.cli.shared.settings import asking, settings
     from strongroom.wiring import keys
 
     return keys.identity(name, settings(), asking())
 
 
-def _passphrase(passphrase: str) -> Opener:
+def _passphrase_identity(passphrase: str) -> Opener:
     from strongroom.keys.passphrase import PassphraseIdentity
 
     return PassphraseIdentity(passphrase)
 
 
-def at_hand(openers: Sequence[Opener]) -> list[Opener]:
+def without_questions(openers: Sequence[Opener]) -> list[Opener]:
     """Return those that need no question: who is asked counts once there was an answer."""
     alone = [opener for opener in openers if not isinstance(opener, AllOfIdentity)]
-    return _with_all([opener for opener in alone if getattr(opener, "answered", True)])
+    return _with_composition([opener for opener in alone if getattr(opener, "answered", True)])
 
 
-class Asking:
+class PromptingIdentity:
     """An identity that asks for a passphrase when a stanza first needs one, and only then."""
 
     def __init__(self) -> None:
@@ -158,5 +164,5 @@ class Asking:
 
     def _ask(self) -> Opener:
         if self._answer is None:
-            self._answer = _passphrase(prompts.hidden("Passphrase: "))
+            self._answer = _passphrase_identity(prompts.hidden("Passphrase: "))
         return self._answer

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from strongroom.operations.services import Services
 
 
-def with_typed(built: Services, arguments: Namespace, output: Output) -> Services:
+def with_identities(built: Services, arguments: Namespace, output: Output) -> Services:
     """Return the services of this process, which open with what was given as well."""
-    typed = tuple(openers(arguments, output))
+    typed = tuple(typed_identities(arguments, output))
     return dataclasses.replace(built, identities=lambda: (*built.identities(), *typed))
 
 
-def openers(arguments: Namespace, output: Output) -> Iterator[Opener]:
+def typed_identities(arguments: Namespace, output: Output) -> Iterator[Opener]:
     """Yield what was given on the command line, or in the environment."""
-    yield from (identities.load(path) for path in arguments.identity)
-    if (passphrase := passphrases.given(arguments, output)) is not None:
+    yield from (identities.load_key(path) for path in arguments.identity)
+    if (passphrase := passphrases.read_given(arguments, output)) is not None:
         yield PassphraseIdentity(passphrase)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from strongroom.cli.shared import access_log, backup_argument, legacy, opening, rollback_check, trust
 from strongroom.cli.shared.backup_argument import kind_of
-from strongroom.cli.shared.record_verification import entered
+from strongroom.cli.shared.record_verification import recorded
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from strongroom.targets import Target
 
 
-class Look(Struct, frozen=True, kw_only=True):
+class Inspection(Struct, frozen=True, kw_only=True):
     """What was found. ``depth`` is how deep it was looked; ``signer_known`` whether this
     installation trusts the signer (``None``: nothing is signed), ``signer_doubt`` why it does not."""
 
@@ -57,7 +57,7 @@ class Look(Struct, frozen=True, kw_only=True):
     not_contained: Sequence[str] = ()
 
 
-class Means(NamedTuple):
+class InspectOptions(NamedTuple):
     """How deep to inspect, with which keys, whose signature counts, and whether the catalog records it."""
 
     depth: Depth
@@ -68,57 +68,61 @@ class Means(NamedTuple):
     entering: bool = False
 
 
-def look(arguments: Namespace, means: Means) -> Look:
+def inspect_backup(arguments: Namespace, means: InspectOptions) -> Inspection:
     """Look at what the arguments name.
 
     Raises:
         FormatError, MissingPiece, VerificationFailed: what is wrong with it.
     """
     path: Path = arguments.file
-    if (target := backup_argument.configured(path, means.place)) is not None:
-        legacy.refuse_beside(arguments, None)
-        return _backup(target, arguments, means, target=target)
+    if (target := backup_argument.configured_target(path, means.place)) is not None:
+        legacy.refuse_legacy_option(arguments, None)
+        return _inspect_objects(target, arguments, means, target=target)
     backup_argument.refuse_folder_of_files(path, f"strongroom {arguments.command_name}")
     kind = FileKind.BUNDLE if path.is_dir() else kind_of(path)
-    legacy.refuse_beside(arguments, None if path.is_dir() else kind)
+    legacy.refuse_legacy_option(arguments, None if path.is_dir() else kind)
     match kind:
         case FileKind.METADATA:
-            return _document(path)
+            return _inspect_document(path)
         case FileKind.CONTAINER:
-            return _container(path, means)
+            return _inspect_container(path, means)
         case FileKind.LEGACY:
-            return _legacy(arguments, means)
+            return _inspect_legacy(arguments, means)
         case FileKind.MANIFEST | FileKind.ENVELOPE:
             raise NotABackup(f"'{path}' is a {kind} alone.", hint="Name the directory that is the target.")
-    with backup_argument.objects_in(path) as objects:
-        return _backup(objects, arguments, means)
+    with backup_argument.open_objects(path) as objects:
+        return _inspect_objects(objects, arguments, means)
 
 
-def _backup(objects: Objects, arguments: Namespace, means: Means, *, target: Target | None = None) -> Look:
-    known = trust.trusted(means.place, means.typed)
-    held = nullcontext() if target is None else _held(target, arguments, means, known)
+def _inspect_objects(
+    objects: Objects, arguments: Namespace, means: InspectOptions, *, target: Target | None = None
+) -> Inspection:
+    known = trust.trusted_signers(means.place, means.typed)
+    held = nullcontext() if target is None else _compared_with_targets(target, arguments, means, known)
     with held:
-        return _looked(objects, arguments, means, known, target)
+        return _inspect_manifest(objects, arguments, means, known, target)
 
 
-def _held(target: Target, arguments: Namespace, means: Means, known: Signers) -> AbstractContextManager[None]:
-    from strongroom.cli.shared.target_comparison import held_against
+def _compared_with_targets(
+    target: Target, arguments: Namespace, means: InspectOptions, known: Signers
+) -> AbstractContextManager[None]:
+    from strongroom.cli.shared.target_comparison import compared_with_record
 
-    return held_against(target, arguments, means, known)
+    return compared_with_record(target, arguments, means, known)
 
 
-def _looked(
-    objects: Objects, arguments: Namespace, means: Means, known: Signers, target: Target | None
-) -> Look:
+def _inspect_manifest(
+    objects: Objects, arguments: Namespace, means: InspectOptions, known: Signers, target: Target | None
+) -> Inspection:
     signed = opening.signed_manifest(objects, arguments.backup, known=known, policy=arguments.policy)
     if means.typed:
-        trust.require(signed, known)
+        trust.require_trust(signed, known)
     manifest = signed.manifest
     if means.depth in (Depth.OPENED, Depth.COMPARED):
-        access_log.opened(arguments, means.output, means.place, manifest.backup_id)
-    pins = opening.say_beside(objects, signed, known, means.output, newest=not arguments.backup)
-    tools = Keys(identities=means.keys, digest_key=digest_key(means), trusted=pins)
-    seen = nullcontext() if target is None or not means.entering else _entered(target, manifest, means)
+        access_log.record_opening(arguments, means.output, means.place, manifest.backup_id)
+    pins = opening.report_unlisted(objects, signed, known, means.output, newest=not arguments.backup)
+    tools = Keys(identities=means.keys, digest_key=require_digest_key(means), trusted=pins)
+    seen = nullcontext() if target is None or not means.entering else _recorded(target, manifest, means)
     try:
         with (
             seen,
@@ -127,28 +131,28 @@ def _looked(
         ):
             read_back(objects, manifest, means.depth, tools, progress=advance)
     except WrongKey as error:
-        raise opening.explained(error) from None
-    return _of_manifest(signed, means)
+        raise opening.explain_wrong_key(error) from None
+    return _inspection_of(signed, means)
 
 
 @contextmanager
 def _newest_envelopes(
-    target: Target | None, manifest: Manifest, pins: frozenset[str], means: Means
+    target: Target | None, manifest: Manifest, pins: frozenset[str], means: InspectOptions
 ) -> Iterator[None]:
     """Have the look end in Stale if a newer envelope is known of elsewhere, once everything else was looked
     at: damage counts first."""
     yield
     if target is None:
         return
-    if error := rollback_check.stale(target, manifest, means.place, trusted=pins):
+    if error := rollback_check.find_newer_envelope(target, manifest, means.place, trusted=pins):
         raise error
 
 
-def _entered(target: Target, manifest: Manifest, means: Means) -> AbstractContextManager[None]:
-    return entered(target, manifest, means.depth, means.place, means.output)
+def _recorded(target: Target, manifest: Manifest, means: InspectOptions) -> AbstractContextManager[None]:
+    return recorded(target, manifest, means.depth, means.place, means.output)
 
 
-def digest_key(means: Means) -> bytes | None:
+def require_digest_key(means: InspectOptions) -> bytes | None:
     """Return the key of the values' digests if the depth needs it; only who sealed has it."""
     if means.depth is not Depth.COMPARED:
         return None
@@ -161,10 +165,10 @@ def digest_key(means: Means) -> bytes | None:
     return clusterkeys.load_or_create(folder, "digest")
 
 
-def _of_manifest(signed: SignedManifest, means: Means) -> Look:
+def _inspection_of(signed: SignedManifest, means: InspectOptions) -> Inspection:
     manifest = signed.manifest
-    doubt = trust.doubt(signed, trust.trusted(means.place, means.typed))
-    return Look(
+    doubt = trust.doubt_about(signed, trust.trusted_signers(means.place, means.typed))
+    return Inspection(
         kind="backup",
         depth=means.depth,
         backup=manifest.backup_id,
@@ -185,10 +189,10 @@ def _of_manifest(signed: SignedManifest, means: Means) -> Look:
     )
 
 
-def _document(path: Path) -> Look:
-    with backup_argument.opened(path) as reader:
+def _inspect_document(path: Path) -> Inspection:
+    with backup_argument.open_file(path) as reader:
         written = check_document(reader)
-    return Look(
+    return Inspection(
         kind="metadata document",
         depth=Depth.OPENED,
         backup=written.about.backup_id,
@@ -204,12 +208,12 @@ def _document(path: Path) -> Look:
     )
 
 
-def _legacy(arguments: Namespace, means: Means) -> Look:
+def _inspect_legacy(arguments: Namespace, means: InspectOptions) -> Inspection:
     """Look at an old file; without its passphrase nothing can be told of it."""
     path: Path = arguments.file
     shape = means.depth is Depth.PRESENT
     secrets = None if shape else len(legacy.secrets_of(path, arguments, means.output))
-    return Look(
+    return Inspection(
         kind="old Fernet file",
         depth=means.depth if shape else Depth.OPENED,
         backup="",
@@ -225,13 +229,15 @@ def _legacy(arguments: Namespace, means: Means) -> Look:
     )
 
 
-def _container(path: Path, means: Means) -> Look:
-    with backup_argument.opened(path) as reader:
+def _inspect_container(path: Path, means: InspectOptions) -> Inspection:
+    with backup_argument.open_file(path) as reader:
         scrubbed = scrub(reader)
-        doubt = trust.doubt_of(scrubbed.certificate, trust.trusted(means.place, means.typed))
+        doubt = trust.doubt_about_certificate(
+            scrubbed.certificate, trust.trusted_signers(means.place, means.typed)
+        )
         if doubt and means.typed:
-            raise trust.explained(UntrustedSigner(doubt))
-        found = Look(
+            raise trust.explain_unknown_signer(UntrustedSigner(doubt))
+        found = Inspection(
             kind="container",
             depth=Depth.DIGEST,
             backup="",
@@ -250,11 +256,11 @@ def _container(path: Path, means: Means) -> Look:
         )
         if means.depth in (Depth.PRESENT, Depth.DIGEST):
             return found
-        return _opened(found, Container.open(reader, means.keys, trusted=None), means)
+        return _with_opened(found, Container.open(reader, means.keys, trusted=None), means)
 
 
-def _opened(found: Look, container: Container, means: Means) -> Look:
-    seen = open_all(container, digest_key=digest_key(means))
+def _with_opened(found: Inspection, container: Container, means: InspectOptions) -> Inspection:
+    seen = open_all(container, digest_key=require_digest_key(means))
     about = container.about
     return replace(
         found,

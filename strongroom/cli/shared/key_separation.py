@@ -40,7 +40,7 @@ def warn_of_keys_beside(file: Path, output: Output) -> None:
         )
 
 
-def refuse_shut_in(arguments: Namespace, names: list[str], place: Place) -> None:
+def refuse_circular_keys(arguments: Namespace, names: list[str], place: Place) -> None:
     """Refuse a backup of a Vault that only that Vault's own keys would open. Raises UnsafeSetup.
 
     Args:

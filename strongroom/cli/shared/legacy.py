@@ -16,7 +16,7 @@ from strongroom.model import Secret
 _LEAVE_OUT = "Leave --legacy out. Nothing was read or written."
 
 
-def refuse_beside(arguments: Namespace, kind: FileKind | None) -> None:
+def refuse_legacy_option(arguments: Namespace, kind: FileKind | None) -> None:
     """Refuse to be told that an old file is meant where another thing is named (``None``: a target)."""
     if getattr(arguments, "legacy", False) and kind not in (FileKind.LEGACY, FileKind.UNKNOWN):
         raise UsageError(
@@ -24,7 +24,7 @@ def refuse_beside(arguments: Namespace, kind: FileKind | None) -> None:
         )
 
 
-def plaintext(path: Path, arguments: Namespace, output: Output) -> bytes:
+def open_plaintext(path: Path, arguments: Namespace, output: Output) -> bytes:
     """Open an old file.
 
     Raises:
@@ -35,7 +35,7 @@ def plaintext(path: Path, arguments: Namespace, output: Output) -> bytes:
 
     if not getattr(arguments, "legacy", False):
         raise LegacyFormat(f"'{path}' is an old file: a salt and a Fernet token.")
-    passphrase = passphrases.given(arguments, output)
+    passphrase = passphrases.read_given(arguments, output)
     if passphrase is None:
         if not prompts.somebody_there():
             raise UsageError(
@@ -50,4 +50,4 @@ def secrets_of(path: Path, arguments: Namespace, output: Output) -> list[Secret]
     """Return the secrets of an old file: the JSON that it holds."""
     from strongroom.operations.restore.legacy import secrets_in
 
-    return secrets_in(plaintext(path, arguments, output))
+    return secrets_in(open_plaintext(path, arguments, output))

@@ -23,23 +23,25 @@ def backup_on_targets(
     arguments: Namespace, asked: Asked, output: Output, here: Place
 ) -> Iterator[Replicated]:
     """Open the backup on targets that a command is to look into."""
-    known = trust.trusted(here, arguments.signer)
-    found = backup_selection.chooser(arguments, here, known, strangers=True)
+    known = trust.trusted_signers(here, arguments.signer)
+    found = backup_selection.make_chooser(arguments, here, known, strangers=True)
     choice = _choice(found, asked, output)
-    if doubt := trust.doubt(choice.signed, known):
+    if doubt := trust.doubt_about(choice.signed, known):
         output.note(f"note: {doubt}")
-    access_log.opened(arguments, output, here, choice.manifest.backup_id, quarantine=choice.quarantine)
-    pins = backup_selection.say_beside(choice, known, output, here)
-    with backup_selection.telling(found, output, here):
+    access_log.record_opening(
+        arguments, output, here, choice.manifest.backup_id, quarantine=choice.quarantine
+    )
+    pins = backup_selection.report_unlisted(choice, known, output, here)
+    with backup_selection.reporting_damage(found, output, here):
         yield Replicated(choice, identities_of(arguments, output, here), trusted=pins, told=found.note)
 
 
 def _choice(found: Chooser, asked: Asked, output: Output) -> Choice:
     """Choose what to look into. Where none covers all that is asked for, what there is may be looked at."""
     try:
-        return backup_selection.take(found, asked, output)
+        return backup_selection.choose_backup(found, asked, output)
     except NotCovered:
         if asked.partial or asked.backup:
             raise
     found.passed.clear()
-    return backup_selection.take(found, replace(asked, partial=True), output)
+    return backup_selection.choose_backup(found, replace(asked, partial=True), output)

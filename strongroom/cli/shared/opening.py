@@ -37,17 +37,17 @@ def signed_manifest(
 
     Its recipients are those whom the envelopes open for that would be opened.
     """
-    wanted = backup or (newest_of(policy, objects, known) if policy else newest(objects, known))
+    wanted = backup or (newest_backup_of(policy, objects, known) if policy else newest_backup(objects, known))
     try:
         content = manifest_bytes(objects, wanted, trusted=known)
     except FormatError:
         content = manifest_bytes(objects, wanted, trusted=None)
     signed = open_manifest(content, trusted=None)
-    pins = trust.pins(signed, known if isinstance(known, Signers) else Signers(known))
+    pins = trust.signers_to_accept(signed, known if isinstance(known, Signers) else Signers(known))
     return SignedManifest(readers_now(objects, signed.manifest, trusted=pins), signed.certificate)
 
 
-def say_beside(
+def report_unlisted(
     objects: Objects, found: SignedManifest, known: Signers, output: Output, *, newest: bool = False
 ) -> frozenset[str]:
     """Say what lies beside a backup and does not count; return whose containers and envelopes do.
@@ -55,7 +55,7 @@ def say_beside(
     Args:
         newest: it was taken as the newest there, not named.
     """
-    pins = trust.pins(found, known)
+    pins = trust.signers_to_accept(found, known)
     beside = look_beside(objects, found.manifest, trusted=pins, newest=newest)
     for one in beside.repaired:
         output.note(f"note: {one.name} does not count ({one.code}); a copy beside it does")
@@ -72,7 +72,7 @@ def _more(found: Sequence[object]) -> str:
     return f"; and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
 
 
-def newest(objects: Objects, known: frozenset[str]) -> str:
+def newest_backup(objects: Objects, known: frozenset[str]) -> str:
     """Return the newest backup of a known signer; of anybody, where none is of a known one."""
     try:
         return read_manifest(objects, trusted=known).backup_id
@@ -80,7 +80,7 @@ def newest(objects: Objects, known: frozenset[str]) -> str:
         return read_manifest(objects, trusted=None).backup_id
 
 
-def newest_of(policy: str, objects: Objects, known: frozenset[str]) -> str:
+def newest_backup_of(policy: str, objects: Objects, known: frozenset[str]) -> str:
     """Return the newest backup of a policy by a known signer; by anybody, where none is by a known one."""
     for trusted in (known, None):
         for backup in reversed(backup_ids(objects)):
@@ -97,7 +97,7 @@ def newest_of(policy: str, objects: Objects, known: frozenset[str]) -> str:
 def objects_in_file(file: Path) -> Iterator[Objects]:
     """Open what ``--backup-file`` names."""
     backup_argument.refuse_folder_of_files(file)
-    with backup_argument.objects_in(file) as objects:
+    with backup_argument.open_objects(file) as objects:
         yield objects
 
 
@@ -109,27 +109,27 @@ def open_trusted(
     Raises:
         UntrustedSigner: says which fingerprint it is, and how to go on.
     """
-    known = trust.trusted(place, arguments.signer)
+    known = trust.trusted_signers(place, arguments.signer)
     backup = getattr(arguments, "backup", None)
     found = signed_manifest(objects, backup, known=known)
-    trust.require(found, known)
-    access_log.opened(arguments, output, place, found.manifest.backup_id)
-    pins = say_beside(objects, found, known, output, newest=not backup)
+    trust.require_trust(found, known)
+    access_log.record_opening(arguments, output, place, found.manifest.backup_id)
+    pins = report_unlisted(objects, found, known, output, newest=not backup)
     return Backup(objects, found.manifest, openers, trusted=pins)
 
 
-def open_to_look(objects: Objects, arguments: Namespace, output: Output, place: Place) -> Backup:
+def open_for_inspection(objects: Objects, arguments: Namespace, output: Output, place: Place) -> Backup:
     """Open a backup to look into; an unknown signer is said, and refused only if another was typed. It goes
     on record."""
-    known = trust.trusted(place, getattr(arguments, "signer", ()))
+    known = trust.trusted_signers(place, getattr(arguments, "signer", ()))
     backup = getattr(arguments, "backup", None)
     found = signed_manifest(objects, backup, known=known)
     if getattr(arguments, "signer", ()):
-        trust.require(found, known)
-    if doubt := trust.doubt(found, known):
+        trust.require_trust(found, known)
+    if doubt := trust.doubt_about(found, known):
         output.note(f"note: {doubt}")
-    access_log.opened(arguments, output, place, found.manifest.backup_id)
-    pins = say_beside(objects, found, known, output, newest=not backup)
+    access_log.record_opening(arguments, output, place, found.manifest.backup_id)
+    pins = report_unlisted(objects, found, known, output, newest=not backup)
     return Backup(objects, found.manifest, identities_of(arguments, output, place), trusted=pins)
 
 
@@ -139,62 +139,64 @@ def backup_trusted(
 ) -> Iterator[Backup]:
     """Open what ``--backup-file`` names, to be written somewhere: see
     :func:`open_trusted`. A lone container counts by its own certificate."""
-    if not is_lone(arguments):
+    if not is_container(arguments):
         with objects_in_file(arguments.backup_file) as objects:
             yield open_trusted(objects, arguments, output, openers, place)
         return
     from strongroom.operations.archive.single_container import LoneContainer
 
-    with backup_argument.opened(arguments.backup_file) as reader:
+    with backup_argument.open_file(arguments.backup_file) as reader:
         try:
-            lone = LoneContainer.open(reader, openers, trusted=trust.trusted(place, arguments.signer))
+            lone = LoneContainer.open(reader, openers, trusted=trust.trusted_signers(place, arguments.signer))
         except UntrustedSigner as error:
-            raise trust.explained(error) from None
-        yield _told(lone, arguments, output, place)
+            raise trust.explain_unknown_signer(error) from None
+        yield _report_container(lone, arguments, output, place)
 
 
 @contextmanager
-def backup_to_look(arguments: Namespace, output: Output, place: Place) -> Iterator[Backup]:
-    """Open what ``--backup-file`` names, to look into: see :func:`open_to_look`."""
-    if not is_lone(arguments):
+def backup_for_inspection(arguments: Namespace, output: Output, place: Place) -> Iterator[Backup]:
+    """Open what ``--backup-file`` names, to look into: see :func:`open_for_inspection`."""
+    if not is_container(arguments):
         with objects_in_file(arguments.backup_file) as objects:
-            yield open_to_look(objects, arguments, output, place)
+            yield open_for_inspection(objects, arguments, output, place)
         return
     from strongroom.operations.archive.single_container import LoneContainer
 
-    with backup_argument.opened(arguments.backup_file) as reader:
+    with backup_argument.open_file(arguments.backup_file) as reader:
         certificate = read_outer(reader, trusted=None).envelope.certificate
         typed = getattr(arguments, "signer", ())
-        if doubt := trust.doubt_of(certificate, trust.trusted(place, typed)):
+        if doubt := trust.doubt_about_certificate(certificate, trust.trusted_signers(place, typed)):
             if typed:
-                raise trust.explained(UntrustedSigner(doubt))
+                raise trust.explain_unknown_signer(UntrustedSigner(doubt))
             output.note(f"note: {doubt}")
         lone = LoneContainer.open(reader, identities_of(arguments, output, place), trusted=None)
-        yield _told(lone, arguments, output, place)
+        yield _report_container(lone, arguments, output, place)
 
 
-def is_lone(arguments: Namespace) -> bool:
+def is_container(arguments: Namespace) -> bool:
     """Tell whether ``--backup-file`` names one container alone."""
     file = arguments.backup_file
     return file is not None and not file.is_dir() and backup_argument.kind_of(file) is FileKind.CONTAINER
 
 
-def _told(lone: LoneContainer, arguments: Namespace, output: Output, place: Place) -> LoneContainer:
+def _report_container(
+    lone: LoneContainer, arguments: Namespace, output: Output, place: Place
+) -> LoneContainer:
     output.note(f"note: this is {lone.described}; it holds no secret of the others")
-    access_log.opened(arguments, output, place, lone.manifest.backup_id)
+    access_log.record_opening(arguments, output, place, lone.manifest.backup_id)
     return lone
 
 
 @contextmanager
-def telling_keys() -> Iterator[None]:
+def explaining_keys() -> Iterator[None]:
     """Have an error that no key opens a backup say what to try, if nothing was tried at all."""
     try:
         yield
     except WrongKey as error:
-        raise explained(error) from None
+        raise explain_wrong_key(error) from None
 
 
-def explained(error: WrongKey) -> WrongKey:
+def explain_wrong_key(error: WrongKey) -> WrongKey:
     """Return the error with what to try, if nothing was tried at all."""
     if not error.message.endswith("tried nothing."):
         return error
@@ -205,7 +207,7 @@ def explained(error: WrongKey) -> WrongKey:
     )
 
 
-def signer_in_file(path: Path) -> str:
+def read_signer(path: Path) -> str:
     """Return the fingerprint of whoever signed a single-file backup."""
-    with backup_argument.objects_in(path) as objects:
+    with backup_argument.open_objects(path) as objects:
         return signed_manifest(objects).fingerprint

@@ -19,7 +19,7 @@ LEAST_BITS: Final = 60
 _COMMON = ("password", "passwort", "passphrase", "qwerty", "12345", "letmein", "secret", "strongroom")
 
 
-def given(arguments: Namespace, output: Output) -> str | None:
+def read_given(arguments: Namespace, output: Output) -> str | None:
     """Return the passphrase that the option or the environment gives, or ``None``."""
     if arguments.passphrase_file is not None:
         return read_file(arguments.passphrase_file, output)
@@ -56,9 +56,9 @@ def read_file(path: Path, output: Output) -> str:
     return passphrase
 
 
-def for_sealing(passphrase: str, output: Output) -> str:
+def warn_if_weak(passphrase: str, output: Output) -> str:
     """Return a passphrase, warning if it could be guessed."""
-    if bits(passphrase) < LEAST_BITS:
+    if estimate_bits(passphrase) < LEAST_BITS:
         output.warn(
             "This passphrase is weak: anyone who gets the backup can try guesses for years. "
             "Use six random words or 20 random letters."
@@ -76,10 +76,10 @@ def ask_new(output: Output) -> str:
     passphrase = prompts.hidden_twice("Passphrase for the backup")
     if not passphrase:
         raise UsageError("An empty passphrase protects nothing.", hint="Nothing was written. Repeat.")
-    return for_sealing(passphrase, output)
+    return warn_if_weak(passphrase, output)
 
 
-def bits(passphrase: str) -> float:
+def estimate_bits(passphrase: str) -> float:
     """Estimate, generously, how many bits of guessing a passphrase costs."""
     words = passphrase.lower()
     for common in _COMMON:

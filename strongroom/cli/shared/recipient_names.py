@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     Readers = Sequence[ManifestRecipient] | Sequence[RecipientPin]
 
 
-def in_words(readers: Readers) -> str:
+def describe_recipients(readers: Readers) -> str:
     """Say who can open: any one of them does."""
     return "; or ".join(reader.describes for reader in readers)
 
 
-def pairs(readers: Readers) -> Iterator[tuple[str, str]]:
+def recipient_fields(readers: Readers) -> Iterator[tuple[str, str]]:
     """Yield who can open, and whether a copy that is taken today withstands a quantum computer."""
     if readers:
-        yield "opens for", in_words(readers)
-        yield "quantum", _against_quantum(readers)
+        yield "opens for", describe_recipients(readers)
+        yield "quantum", _quantum_safety(readers)
 
 
-def _against_quantum(readers: Readers) -> str:
+def _quantum_safety(readers: Readers) -> str:
     falls = [reader.name or reader.type for reader in readers if not reader.post_quantum]
     if not falls:
         return "withstands a quantum computer"

@@ -28,11 +28,11 @@ def recipients_of(arguments: Namespace, output: Output, place: Place) -> list[Re
         UsageError: nobody could open the backup.
         UnsafeSetup: only what is backed up itself could.
     """
-    key_separation.refuse_shut_in(arguments, _only_configured(arguments, output, place), place)
+    key_separation.refuse_circular_keys(arguments, _only_configured(arguments, output, place), place)
     typed = [recipient_of(word, output, place) for word in arguments.recipient]
     if arguments.passphrase_file is not None:
-        typed.append(_passphrase(passphrases.read_file(arguments.passphrase_file, output), output))
-    return typed or _by_default(output, place)
+        typed.append(_passphrase_recipient(passphrases.read_file(arguments.passphrase_file, output), output))
+    return typed or _default_recipients(output, place)
 
 
 def _only_configured(arguments: Namespace, output: Output, place: Place) -> list[str]:
@@ -79,12 +79,12 @@ def _legs(recipient: Recipient) -> Sequence[Sequence[Recipient]]:
     return recipient.legs
 
 
-def _by_default(output: Output, place: Place) -> list[Recipient]:
+def _default_recipients(output: Output, place: Place) -> list[Recipient]:
     if passphrase := passphrases.from_environment(output):
-        return [_passphrase(passphrase, output)]
+        return [_passphrase_recipient(passphrase, output)]
     keys = place.section("keys")
-    configured = [_configured(name, table, output, place) for name, table in keys.items()]
-    return configured or [_passphrase(passphrases.ask_new(output), output, checked=True)]
+    configured = [_configured_recipient(name, table, output, place) for name, table in keys.items()]
+    return configured or [_passphrase_recipient(passphrases.ask_new(output), output, checked=True)]
 
 
 def recipient_of(word: str, output: Output, place: Place) -> Recipient:
@@ -95,9 +95,9 @@ def recipient_of(word: str, output: Output, place: Place) -> Recipient:
     """
     keys = place.section("keys")
     if word in keys:
-        return _configured(word, keys[word], output, place)
+        return _configured_recipient(word, keys[word], output, place)
     if word.startswith("srpub"):
-        return _public(word)
+        return _public_key(word)
     path = Path(word)
     if not path.is_file():
         known = f" Configured keys: {', '.join(keys)}." if keys else ""
@@ -105,14 +105,14 @@ def recipient_of(word: str, output: Output, place: Place) -> Recipient:
             "--recipient is neither a configured key, nor a public key, nor a file.",
             hint=f"Make a pair with 'strongroom keygen' and give its public half.{known}",
         )
-    return _of_file(path)
+    return _recipient_of_file(path)
 
 
-def _of_file(path: Path) -> Recipient:
+def _recipient_of_file(path: Path) -> Recipient:
     with path.open("rb") as file:
         begins = file.read(4096)
     if begins.startswith(b"srpub"):
-        return _public(begins.decode("ascii", "replace").strip(), label=in_line(path.stem))
+        return _public_key(begins.decode("ascii", "replace").strip(), label=in_line(path.stem))
     if begins.startswith(b"strongroom-private-key"):
         raise UsageError(
             f"{path} is the private half, which does not belong on a machine that makes backups.",
@@ -121,39 +121,39 @@ def _of_file(path: Path) -> Recipient:
     return _key_file(path, label=in_line(path.stem))
 
 
-def _configured(name: str, table: Mapping[str, Any], output: Output, place: Place) -> Recipient:
+def _configured_recipient(name: str, table: Mapping[str, Any], output: Output, place: Place) -> Recipient:
     kind, path = table.get("kind"), place.path(table.get("file"))
     if kind == "hpke":
-        return _configured_public(name, table, place)
+        return _configured_public_key(name, table, place)
     if kind == "keyfile" and path is not None:
         return _key_file(path, label=name)
     if kind != "passphrase":
-        return _by_settings(name)
+        return _recipient_by_settings(name)
     passphrase = passphrases.read_file(path, output) if path else passphrases.from_environment(output)
     checked = passphrase is None
     iterations = int(table.get("iterations", 600_000))
-    return _passphrase(
+    return _passphrase_recipient(
         passphrase or passphrases.ask_new(output), output, label=name, iterations=iterations, checked=checked
     )
 
 
-def _by_settings(name: str) -> Recipient:
+def _recipient_by_settings(name: str) -> Recipient:
     from strongroom.cli.shared.settings import asking, settings
     from strongroom.wiring import keys
 
     return keys.recipient(name, settings(), asking())
 
 
-def _configured_public(name: str, table: Mapping[str, Any], place: Place) -> Recipient:
+def _configured_public_key(name: str, table: Mapping[str, Any], place: Place) -> Recipient:
     if isinstance(text := table.get("public_key"), str):
-        return _public(text, label=name)
+        return _public_key(text, label=name)
     path = place.path(table.get("public_key_file"))
     if path is None:
         raise UsageError(f"keys.{name} has no public key.", hint="Run 'strongroom config check'.")
-    return _public(path.read_text(encoding="ascii").strip(), label=name)
+    return _public_key(path.read_text(encoding="ascii").strip(), label=name)
 
 
-def _public(text: str, *, label: str = "") -> Recipient:
+def _public_key(text: str, *, label: str = "") -> Recipient:
     from strongroom.keys.hpke import HpkeRecipient, PublicKey
 
     return HpkeRecipient(PublicKey.parse(text), label=label)
@@ -163,9 +163,9 @@ def _key_file(path: Path, *, label: str) -> Recipient:
     return KeyFileRecipient(load_key_file(path), label=label)
 
 
-def _passphrase(
+def _passphrase_recipient(
     passphrase: str, output: Output, *, label: str = "", iterations: int = 600_000, checked: bool = False
 ) -> Recipient:
     if not checked:
-        passphrases.for_sealing(passphrase, output)
+        passphrases.warn_if_weak(passphrase, output)
     return PassphraseRecipient(passphrase, label=label, iterations=iterations)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def entered(target: Target, manifest: Manifest, depth: Depth, here: Place, output: Output) -> Iterator[None]:
+def recorded(target: Target, manifest: Manifest, depth: Depth, here: Place, output: Output) -> Iterator[None]:
     """Have the catalog know what comes of reading a replica back.
 
     Where there is no usable catalog the answer is all the same, and a note says so.
@@ -34,15 +34,17 @@ def entered(target: Target, manifest: Manifest, depth: Depth, here: Place, outpu
     try:
         yield
     except DAMAGE:
-        _enter(target, manifest, None, here, output)
+        _record_result(target, manifest, None, here, output)
         raise
-    _enter(target, manifest, depth, here, output)
+    _record_result(target, manifest, depth, here, output)
 
 
-def _enter(target: Target, manifest: Manifest, depth: Depth | None, here: Place, output: Output) -> None:
+def _record_result(
+    target: Target, manifest: Manifest, depth: Depth | None, here: Place, output: Output
+) -> None:
     try:
-        store = shred_guard.store_of(here)
-        replica = _known(store, target, manifest.backup_id) if store else None
+        store = shred_guard.find_run_store(here)
+        replica = _replica_on_record(store, target, manifest.backup_id) if store else None
         if store is None or replica is None:
             return
         if depth is not None and not replica.good:
@@ -50,13 +52,13 @@ def _enter(target: Target, manifest: Manifest, depth: Depth | None, here: Place,
                 f"note: the catalog holds this replica as bad; 'strongroom repair {manifest.backup_id}' "
                 "looks at what is not looked at here, too, and clears that."
             )
-        elif depth is None or _tells_more(replica, depth):
-            _record(store, replica, depth)
+        elif depth is None or _is_as_deep(replica, depth):
+            _update_replica(store, replica, depth)
     except StrongroomError as error:
         output.note(f"note: the catalog was not told: {error.message}")
 
 
-def _known(store: RunStore, target: Target, backup: str) -> Replica | None:
+def _replica_on_record(store: RunStore, target: Target, backup: str) -> Replica | None:
     """Return the catalog's replica, if the target holds the very manifest that is on record."""
     entry = store.backup(backup)
     found = next((one for one in store.replicas(backup) if one.target == target.name), None)
@@ -66,13 +68,13 @@ def _known(store: RunStore, target: Target, backup: str) -> Replica | None:
     return found if recorded is not None else None
 
 
-def _tells_more(replica: Replica, depth: Depth) -> bool:
+def _is_as_deep(replica: Replica, depth: Depth) -> bool:
     """Tell whether a look is at least as deep as the one that the catalog has."""
     order = list(Depth)
     return replica.verified is None or order.index(depth) >= order.index(replica.verified)
 
 
-def _record(store: RunStore, replica: Replica, depth: Depth | None) -> None:
+def _update_replica(store: RunStore, replica: Replica, depth: Depth | None) -> None:
     good = depth is not None
     store.set_replica(replace(replica, good=good, verified=depth, verified_at=time.time() if good else None))
     store.event("replica.looked-at", backup=replica.backup, target=replica.target, good=good, depth=depth)

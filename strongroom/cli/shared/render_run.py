@@ -150,7 +150,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
         yield "unswept", f"{place}: {why}; a later backup of the policy tries again"
     if kept := run.facts.get("report", {}).get("kept"):
         yield "kept", f"the backup is whole on {', '.join(kept)} and in the catalog; 'repair' completes it"
-    yield from recipient_names.pairs(_readers(run))
+    yield from recipient_names.recipient_fields(_readers(run))
     for kind, entry in steps(rows).items():
         yield (
             kind,

@@ -38,7 +38,7 @@ LOOK_BACK = 20
 """Backups that are opened to find one secret: names are sealed, so looking takes the key."""
 
 
-class Origin:
+class RestoreSource:
     """A backup that a trusted signer made, or what an old file holds."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Origin:
         openers: list[Opener],
         backup: Backup | Replicated | None,
         secrets: list[Secret],
-        older: _Older | None = None,
+        older: _OlderBackups | None = None,
     ) -> None:
         self.name = name
         self.openers = openers
@@ -101,7 +101,7 @@ class Origin:
             )
         return found
 
-    def _in_older(self, name: str, older: _Older) -> Secret | None:
+    def _in_older(self, name: str, older: _OlderBackups) -> Secret | None:
         for backup in older.backups(name, self.manifest):
             found = backup.find(name)
             if found is not None:
@@ -115,7 +115,7 @@ class Origin:
         return f", and neither do the {looked} before it that may" if looked else ""
 
 
-class _Means(NamedTuple):
+class _TargetOptions(NamedTuple):
     """With what backups on targets are opened."""
 
     found: Chooser
@@ -128,16 +128,18 @@ class _Means(NamedTuple):
     def open(self, choice: Choice) -> Replicated:
         """Open a backup, which goes on record."""
         backup = choice.manifest.backup_id
-        access_log.opened(self.arguments, self.output, self.here, backup, quarantine=choice.quarantine)
-        known = trust.trusted(self.here, self.arguments.signer)
-        pins = backup_selection.say_beside(choice, known, self.output, self.here)
+        access_log.record_opening(
+            self.arguments, self.output, self.here, backup, quarantine=choice.quarantine
+        )
+        known = trust.trusted_signers(self.here, self.arguments.signer)
+        pins = backup_selection.report_unlisted(choice, known, self.output, self.here)
         return Replicated(choice, self.openers, trusted=pins, told=self.found.note)
 
 
-class _Older:
+class _OlderBackups:
     """The older backups that may hold a secret, opened one after another."""
 
-    def __init__(self, choices: Iterator[Choice], means: _Means) -> None:
+    def __init__(self, choices: Iterator[Choice], means: _TargetOptions) -> None:
         self._choices = choices
         self._means = means
         self.looked = 0
@@ -153,12 +155,12 @@ class _Older:
                 return
             self.looked += 1
             manifest = choice.manifest
-            backup_selection.say(choice, found, asked, output)
+            backup_selection.report_choice(choice, found, asked, output)
             yield self._means.open(choice)
 
 
 @contextmanager
-def chosen_from(arguments: Namespace, output: Output, here: Place) -> Iterator[Origin]:
+def open_restore_source(arguments: Namespace, output: Output, here: Place) -> Iterator[RestoreSource]:
     """Open what is restored from; what is wrong with it is said here, before anything is written.
 
     Raises:
@@ -174,52 +176,52 @@ def chosen_from(arguments: Namespace, output: Output, here: Place) -> Iterator[O
         yield from _from_targets(arguments, output, here)
 
 
-def _from_file(arguments: Namespace, output: Output, here: Place) -> Iterator[Origin]:
+def _from_file(arguments: Namespace, output: Output, here: Place) -> Iterator[RestoreSource]:
     file = arguments.backup_file
     kind = None if file.is_dir() else kind_of(file)
-    legacy.refuse_beside(arguments, kind)
+    legacy.refuse_legacy_option(arguments, kind)
     if kind is FileKind.METADATA:
         raise _without_values()
     if kind is FileKind.LEGACY:
         secrets = legacy.secrets_of(file, arguments, output)
-        yield Origin(str(file), identities.identities_of(arguments, output, here), None, secrets)
+        yield RestoreSource(str(file), identities.identities_of(arguments, output, here), None, secrets)
         return
     openers = identities.identities_of(arguments, output, here)
-    with opening.backup_trusted(arguments, output, openers, here) as backup, opening.telling_keys():
+    with opening.backup_trusted(arguments, output, openers, here) as backup, opening.explaining_keys():
         _refuse_without_values(backup)
         if getattr(arguments, "full_restore", False) and (limits := limits_of(backup.manifest)):
             output.warn(f"this backup holds only secrets {limits}: it brings back no others.")
-        yield Origin(f"backup {backup.manifest.backup_id}", openers, backup, [])
+        yield RestoreSource(f"backup {backup.manifest.backup_id}", openers, backup, [])
 
 
-def _from_targets(arguments: Namespace, output: Output, here: Place) -> Iterator[Origin]:
-    legacy.refuse_beside(arguments, None)
+def _from_targets(arguments: Namespace, output: Output, here: Place) -> Iterator[RestoreSource]:
+    legacy.refuse_legacy_option(arguments, None)
     if arguments.backup:
-        shred_guard.refuse(here, arguments.backup)
-    known = trust.trusted(here, arguments.signer)
-    found = backup_selection.chooser(arguments, here, known)
-    asked = _asked(arguments)
-    with backup_selection.explained():
+        shred_guard.refuse_shredded(here, arguments.backup)
+    known = trust.trusted_signers(here, arguments.signer)
+    found = backup_selection.make_chooser(arguments, here, known)
+    asked = _requested(arguments)
+    with backup_selection.explaining_signers():
         choices = found.choices(asked)
         choice = next(choices, None) or found.choose(asked)
-    backup_selection.say(choice, found, asked, output)
+    backup_selection.report_choice(choice, found, asked, output)
     if getattr(arguments, "full_restore", False):
-        backup_selection.say_newer_parts(found, output)
+        backup_selection.report_newer_parts(found, output)
     openers = identities.identities_of(arguments, output, here)
-    means = _Means(found, asked, arguments, output, here, openers)
-    older = _Older(choices, means) if asked.name else None
-    with backup_selection.telling(found, output, here), opening.telling_keys():
-        yield Origin(f"backup {choice.manifest.backup_id}", openers, means.open(choice), [], older)
+    means = _TargetOptions(found, asked, arguments, output, here, openers)
+    older = _OlderBackups(choices, means) if asked.name else None
+    with backup_selection.reporting_damage(found, output, here), opening.explaining_keys():
+        yield RestoreSource(f"backup {choice.manifest.backup_id}", openers, means.open(choice), [], older)
 
 
-def _asked(arguments: Namespace) -> Asked:
+def _requested(arguments: Namespace) -> Asked:
     """Return what a command means to read: one secret, what its filter means, or everything."""
     given = vars(arguments)
     filters = (given.get(word, []) for word in ("filter_tag", "include", "exclude"))
     selection = options.selection_of(*filters)
     if names := given.get("secrets"):
         selection = Selection(include=tuple(names))
-    return backup_selection.asked_of(
+    return backup_selection.requested(
         arguments,
         values=True,
         selection=selection,

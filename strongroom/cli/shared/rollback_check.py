@@ -15,12 +15,14 @@ from strongroom.operations.archive.newest_envelope import Elsewhere, Newest
 from strongroom.targets import Target
 
 
-def stale(target: Target, manifest: Manifest, here: Place, *, trusted: frozenset[str]) -> Stale | None:
+def find_newer_envelope(
+    target: Target, manifest: Manifest, here: Place, *, trusted: frozenset[str]
+) -> Stale | None:
     """Return what is wrong if another target, or this installation's record, knows a newer generation.
 
     What is away, or where there is no record, tells nothing.
     """
-    known = _known(target, manifest, here, trusted)
+    known = _newest_known(target, manifest, here, trusted)
     newest = Newest(target, trusted=trusted, known=known)
     for key in wrapping_keys(manifest):
         try:
@@ -34,23 +36,25 @@ def stale(target: Target, manifest: Manifest, here: Place, *, trusted: frozenset
     return None
 
 
-def _known(target: Target, manifest: Manifest, here: Place, trusted: frozenset[str]) -> Callable[[str], int]:
-    elsewhere = Elsewhere(list(_others(target, here)), trusted=trusted)
-    recorded = _recorded(manifest, here)
+def _newest_known(
+    target: Target, manifest: Manifest, here: Place, trusted: frozenset[str]
+) -> Callable[[str], int]:
+    elsewhere = Elsewhere(list(_other_targets(target, here)), trusted=trusted)
+    recorded = _generations_on_record(manifest, here)
     return lambda key: max(elsewhere(key), recorded.get(key, 0))
 
 
-def _others(target: Target, here: Place) -> Iterator[Target]:
+def _other_targets(target: Target, here: Place) -> Iterator[Target]:
     for name in here.section("targets") or backup_argument.DEFAULTS:
         if name != target.name:
             with suppress(StrongroomError):
                 yield backup_argument.target_of(name, here)
 
 
-def _recorded(manifest: Manifest, here: Place) -> Mapping[str, int]:
+def _generations_on_record(manifest: Manifest, here: Place) -> Mapping[str, int]:
     """Return the generations that rotations of this installation reached, by wrapping key."""
     try:
-        if (store := shred_guard.store_of(here)) is None:
+        if (store := shred_guard.find_run_store(here)) is None:
             return {}
         from strongroom.operations.rotation.outcome import generations
 

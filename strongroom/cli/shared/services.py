@@ -24,7 +24,7 @@ def run_store() -> RunStore:
     return RunStore(database_url(settings()))
 
 
-def recorded(found: Settings) -> RunStore | None:
+def existing_run_store(found: Settings) -> RunStore | None:
     """Return the run store of an installation that has one, for a look: none is made, and none migrated.
 
     Raises:

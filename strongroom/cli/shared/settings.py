@@ -23,9 +23,9 @@ def asking(output: Output | None = None) -> Ask:
         output: given to seal with a passphrase that is asked for: twice, and with a warning
             if it is weak. Without it one is asked for once, to open.
     """
-    passphrase = cache(lambda: _ask() if output is None else passphrases.ask_new(output))
+    passphrase = cache(lambda: _ask_passphrase() if output is None else passphrases.ask_new(output))
     return Ask(passphrase=passphrase, pin=lambda words: prompts.hidden(f"{words}: "))
 
 
-def _ask() -> str:
+def _ask_passphrase() -> str:
     return prompts.hidden("Passphrase: ")

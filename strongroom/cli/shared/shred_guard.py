@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from strongroom.state.store import RunStore
 
 
-def refuse(here: Place, backup: str) -> None:
+def refuse_shredded(here: Place, backup: str) -> None:
     """Raise BackupShredded if the record says so. Where there is no usable record, nothing is said:
     bringing back must work without one."""
     try:
-        if (store := store_of(here)) is not None:
+        if (store := find_run_store(here)) is not None:
             from strongroom.operations.shredding.record import check
 
-            check(store, backup, trust.trusted(here))
+            check(store, backup, trust.trusted_signers(here))
     except BackupShredded:
         raise
     except StrongroomError:
         return
 
 
-def store_of(here: Place) -> RunStore | None:
+def find_run_store(here: Place) -> RunStore | None:
     """Return the run store of an installation that has one; looking makes none."""
     state = here.tables.get("state")
     if isinstance(state, dict) and "url" in state:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from strongroom.cli.shared import backup_selection, shred_guard
-from strongroom.cli.shared.inspection import Means
+from strongroom.cli.shared.inspection import InspectOptions
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import MissingPiece, NotABackup, Stale
 from strongroom.errors import StrongroomError
@@ -30,7 +30,9 @@ SOME = 3
 
 
 @contextmanager
-def held_against(target: Target, arguments: Namespace, means: Means, known: frozenset[str]) -> Iterator[None]:
+def compared_with_record(
+    target: Target, arguments: Namespace, means: InspectOptions, known: frozenset[str]
+) -> Iterator[None]:
     """Look at a target as a whole, beside the one backup that is read back.
 
     What it no longer shows is put on record where that is asked for, and told at the end.
@@ -39,32 +41,32 @@ def held_against(target: Target, arguments: Namespace, means: Means, known: froz
         Stale: it shows an older backup as its newest than it was given.
         MissingPiece: it shows none of those on record there.
     """
-    lost = _lost(target, means, known)
+    lost = _missing_replicas(target, means, known)
     try:
         yield
     except (NotABackup, MissingPiece) as error:
         if not lost:
             raise
-        raise MissingPiece(f"{error.message}. {_words(target, lost)}.", hint=_hint(target)) from None
+        raise MissingPiece(f"{error.message}. {_missing_words(target, lost)}.", hint=_hint(target)) from None
     if lost:
-        raise Stale(f"{_words(target, lost)}.", hint=_hint(target))
+        raise Stale(f"{_missing_words(target, lost)}.", hint=_hint(target))
     if not arguments.backup and (newer := _newer_elsewhere(target, means, known)):
         raise Stale(newer, hint=_hint(target))
 
 
-def _lost(target: Target, means: Means, known: frozenset[str]) -> list[Lost]:
+def _missing_replicas(target: Target, means: InspectOptions, known: frozenset[str]) -> list[Lost]:
     """Return what the catalog has on this target, and it does not show; a look needs no catalog."""
     with suppress(StrongroomError):
-        store = shred_guard.store_of(means.place)
+        store = shred_guard.find_run_store(means.place)
         if store is not None:
-            _, gone = backup_selection.recorded(means.place)
+            _, gone = backup_selection.read_record(means.place)
             lost = look_over(store, target, trusted=known, gone=gone, deep=False)
-            _record(store, lost, means.output, entering=means.entering)
+            _put_on_record(store, lost, means.output, entering=means.entering)
             return lost
     return []
 
 
-def _record(store: RunStore, lost: Sequence[Lost], output: Output, *, entering: bool) -> None:
+def _put_on_record(store: RunStore, lost: Sequence[Lost], output: Output, *, entering: bool) -> None:
     if not entering:
         return
     try:
@@ -73,11 +75,11 @@ def _record(store: RunStore, lost: Sequence[Lost], output: Output, *, entering: 
         output.note(f"note: the catalog was not told: {error.message}")
 
 
-def _newer_elsewhere(target: Target, means: Means, known: frozenset[str]) -> str:
+def _newer_elsewhere(target: Target, means: InspectOptions, known: frozenset[str]) -> str:
     """Say which newer backup another configured target shows that this one was to hold too."""
     asked = Asked(values=False)
-    _, gone = backup_selection.recorded(means.place)
-    holders = [one for one in backup_selection.configured(means.place) if one.name != target.name]
+    _, gone = backup_selection.read_record(means.place)
+    holders = [one for one in backup_selection.configured_holders(means.place) if one.name != target.name]
     others = Chooser(holders, trusted=known, gone=gone)
     here = Chooser([Holder(target.name, lambda: target)], trusted=known, gone=gone)
     newest = next((signed for signed, believed in here.listed(asked) if believed), None)
@@ -98,7 +100,7 @@ def _newer_elsewhere(target: Target, means: Means, known: frozenset[str]) -> str
     return ""
 
 
-def _words(target: Target, lost: Sequence[Lost]) -> str:
+def _missing_words(target: Target, lost: Sequence[Lost]) -> str:
     names = ", ".join(one.replica.backup for one in lost[:SOME])
     more = f" and {len(lost) - SOME:,} more" if len(lost) > SOME else ""
     return f"Target '{target.name}' does not show what the catalog has as good there: {names}{more}"

@@ -17,7 +17,7 @@ _FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
 _UNKNOWN = re.compile(rf"Signed by installation ({_FINGERPRINT.pattern})")
 
 
-def trusted(place: Place, typed: Sequence[str] = ()) -> Signers:
+def trusted_signers(place: Place, typed: Sequence[str] = ()) -> Signers:
     """Return the fingerprints that count here; one that is typed does, whatever is known of it."""
     for word in typed:
         if not _FINGERPRINT.fullmatch(word):
@@ -26,15 +26,15 @@ def trusted(place: Place, typed: Sequence[str] = ()) -> Signers:
     return known.with_named(typed)
 
 
-def require(found: SignedManifest, known: Signers) -> None:
+def require_trust(found: SignedManifest, known: Signers) -> None:
     """Refuse a backup whose signer does not count, or not for one of that date."""
     if found.fingerprint not in known:
-        raise explained(UntrustedSigner(f"Signed by installation {found.fingerprint}."))
+        raise explain_unknown_signer(UntrustedSigner(f"Signed by installation {found.fingerprint}."))
     require_trusted(found.certificate, known)
     require_in_time(found.certificate, found.manifest.created_at, known)
 
 
-def pins(found: SignedManifest, known: Signers) -> frozenset[str]:
+def signers_to_accept(found: SignedManifest, known: Signers) -> frozenset[str]:
     """Return whose containers and envelopes count for a backup.
 
     Of an installation that is not known here, its own: a stranger's envelope must not stand in the way.
@@ -42,12 +42,12 @@ def pins(found: SignedManifest, known: Signers) -> frozenset[str]:
     return known if found.fingerprint in known else frozenset({found.fingerprint})
 
 
-def doubt(found: SignedManifest, known: Signers) -> str:
+def doubt_about(found: SignedManifest, known: Signers) -> str:
     """Say why a backup's signer does not count here; nothing if it does."""
-    return doubt_of(found.certificate, known, found.manifest.created_at)
+    return doubt_about_certificate(found.certificate, known, found.manifest.created_at)
 
 
-def doubt_of(certificate: Certificate, known: Signers, made_at: str = "") -> str:
+def doubt_about_certificate(certificate: Certificate, known: Signers, made_at: str = "") -> str:
     """Say why a key's signature does not count here; nothing if it does."""
     try:
         require_trusted(certificate, known)
@@ -58,7 +58,7 @@ def doubt_of(certificate: Certificate, known: Signers, made_at: str = "") -> str
     return ""
 
 
-def explained(error: UntrustedSigner) -> UntrustedSigner:
+def explain_unknown_signer(error: UntrustedSigner) -> UntrustedSigner:
     """Return the error with the very words that go on from here, if it is the installation that is unknown.
 
     To name the installation does not help where one of its keys is retired or distrusted.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.cli.shared import key_separation, recipient_names
-from strongroom.cli.shared.follow_run import by_ticket, watching
-from strongroom.cli.shared.opening import signer_in_file
+from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+from strongroom.cli.shared.opening import read_signer
 from strongroom.cli.shared.services import services
 from strongroom.cli.terminal.output import Output, fields, plural, size
 from strongroom.container.manifest import Manifest
@@ -21,13 +21,13 @@ def seal_file(path: Path, output: Output, **options: Any) -> None:
     with loading():
         key_separation.warn_of_keys_beside(path, output)
         built = services()
-    with watching(output, built.store) as watch:
+    with showing_progress(output, built.store) as watch:
         manifest = backup_to_file(path, services=built, watch=by_ticket(watch), **options)
     output.answer(*_answer(path, manifest))
 
 
 def _answer(path: Path, manifest: Manifest) -> tuple[dict[str, object], Iterator[str]]:
-    signer = signer_in_file(path)
+    signer = read_signer(path)
     document: dict[str, object] = {
         "file": str(path),
         "backup": manifest.backup_id,
@@ -52,7 +52,7 @@ def _sealed_lines(path: Path, manifest: Manifest, signer: str) -> Iterator[str]:
     pairs = (
         ("backup", manifest.backup_id),
         ("holds", f"{holds}, {size(path.stat().st_size)}"),
-        *recipient_names.pairs(manifest.recipients),
+        *recipient_names.recipient_fields(manifest.recipients),
         ("installation", signer),
     )
     yield from (f"  {line}" for line in fields(pairs))

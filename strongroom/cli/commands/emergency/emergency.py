@@ -7,13 +7,13 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from strongroom.cli.commands.emergency.kit import rendered
+from strongroom.cli.commands.emergency.kit import render_kit
 from strongroom.cli.commands.emergency.kit_configuration import configuration
 from strongroom.cli.commands.emergency.kit_facts import quorum_files
-from strongroom.cli.commands.keys.signers import known, pinned
+from strongroom.cli.commands.keys.signers import installation_fingerprints, list_role_keys
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.drive_run import end_abandoned, require_good, require_whole
-from strongroom.cli.shared.follow_run import by_ticket, watching
+from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.services import services
 from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal import prompts
@@ -126,7 +126,7 @@ def _await_media(arguments: Namespace, policy: PolicySettings, built: Services, 
 def _back_up(policy: str, built: Services, output: Output) -> Run:
     end_abandoned(policy, built, output)
     run_id, tickets = submit_backup(built, policy=policy)
-    with watching(output, built.store) as watch:
+    with showing_progress(output, built.store) as watch:
         run = drive(run_id, tickets, built, watch=by_ticket(watch))
     require_good(run)
     return run
@@ -160,7 +160,7 @@ def _beside(found: Settings, files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def _kit(found: Settings, built: Services) -> bytes:
-    return rendered(found, built).encode()
+    return render_kit(found, built).encode()
 
 
 def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
@@ -174,7 +174,7 @@ def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
         files["RUNBOOK.md"] = runbook(
             backup=run.id,
             medium=pin.name,
-            signers=tuple(pinned(known(datetime.now(UTC)))),
+            signers=tuple(installation_fingerprints(list_role_keys(datetime.now(UTC)))),
             opens_for=tuple(recipient.describes for recipient in manifest.recipients),
             quorums=tuple(quorums),
             configured="strongroom.toml" in files,

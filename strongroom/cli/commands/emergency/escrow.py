@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 
 from strongroom.cli.shared import identities, recipients
-from strongroom.cli.shared.backup_argument import objects_in
-from strongroom.cli.shared.opening import explained, open_trusted, signer_in_file
+from strongroom.cli.shared.backup_argument import open_objects
+from strongroom.cli.shared.opening import explain_wrong_key, open_trusted, read_signer
 from strongroom.cli.shared.services import services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, plural
@@ -39,7 +39,7 @@ def _seal(arguments: Namespace, output: Output) -> None:
         services=services(),
         replace_existing=arguments.force,
     )
-    signer = signer_in_file(arguments.file)
+    signer = read_signer(arguments.file)
     kept = sorted(entry.name for entry in source.list())
     opens = "; ".join(recipient.describes for recipient in manifest.recipients)
     words = [
@@ -55,13 +55,13 @@ def _open(arguments: Namespace, output: Output) -> None:
     if arguments.recipient:
         raise UsageError("--recipient seals; to open, give --identity or --passphrase-file.")
     here = place.find()
-    with objects_in(arguments.file) as objects:
+    with open_objects(arguments.file) as objects:
         openers = identities.identities_of(arguments, output, here)
         backup = open_trusted(objects, arguments, output, openers, here)
         try:
             written = put_back(backup.secrets(), here.state_dir)
         except WrongKey as error:
-            raise explained(error) from None
+            raise explain_wrong_key(error) from None
     words = [
         f"{plural(len(written), 'file')} brought back under {here.state_dir}.",
         *(f"  {path}" for path in written),

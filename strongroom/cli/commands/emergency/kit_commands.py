@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 
 from strongroom.cli.commands.emergency.kit_configuration import configuration
-from strongroom.cli.commands.keys.signers import Known, pinned
+from strongroom.cli.commands.keys.signers import RoleKeyStatus, installation_fingerprints
 from strongroom.config import Settings
 from strongroom.config.keys import AllOfKey
 from strongroom.config.targets import S3TargetSettings
@@ -39,7 +39,9 @@ MOST = 4
 """Ways through the spares of one all-of that are written out: more would hide the first."""
 
 
-def typed(settings: Settings, built: Services, signs: Sequence[Known], *, beside: bool) -> Iterator[Section]:
+def typed(
+    settings: Settings, built: Services, signs: Sequence[RoleKeyStatus], *, beside: bool
+) -> Iterator[Section]:
     """Yield what to type for the newest backup of each policy, by the kind of its medium."""
     aside = on_record(built.store)
     for name, policy in settings.policies.items():
@@ -116,15 +118,15 @@ def _copy(settings: Settings, target: str) -> Iterator[str]:
 
 
 def _lines(
-    choice: str, ways: Sequence[Way], signs: Sequence[Known], *, beside: str | None, part: bool
+    choice: str, ways: Sequence[Way], signs: Sequence[RoleKeyStatus], *, beside: str | None, part: bool
 ) -> Iterator[str]:
     yield f"strongroom verify-backup . {choice} --depth digest"
     yield from _everything(_where(choice, part=part), ways, signs, beside=beside)
     program = f"{beside}/recover.py" if beside else '"$RECOVER"'
-    yield from _without(program, f". {choice}", ways, pinned(signs))
+    yield from _without(program, f". {choice}", ways, installation_fingerprints(signs))
 
 
-def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[Known]) -> Section:
+def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[RoleKeyStatus]) -> Section:
     ways = ways_of(manifest.recipients, settings)
     lines = [
         f"FILE={quote(str(path))}   # where it or a copy of it lies",
@@ -133,7 +135,7 @@ def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[
     ]
     if manifest.values:
         lines += _everything('--backup-file "$FILE"', ways, signs)
-    lines += _without('"$RECOVER"', '"$FILE"', ways, pinned(signs))
+    lines += _without('"$RECOVER"', '"$FILE"', ways, installation_fingerprints(signs))
     return _section(f"the file {path.name}", lines, ways)
 
 
@@ -141,7 +143,7 @@ _PROGRAM = "RECOVER=/path/to/ops/recover/recover.py   # with recover_extra.py be
 
 
 def _everything(
-    where: str, ways: Sequence[Way], signs: Sequence[Known], *, beside: str | None = None
+    where: str, ways: Sequence[Way], signs: Sequence[RoleKeyStatus], *, beside: str | None = None
 ) -> Iterator[str]:
     yield from ("", "# everything back, on a clean machine with Strongroom:")
     yield from paths(ways, quorums=beside)
@@ -150,7 +152,7 @@ def _everything(
         yield f"export STRONGROOM_CONFIG={toml}"
     for way in ways:
         yield f"# with {named(way)}:"
-        yield from restore(where, way, pinned(signs), quorums=beside)
+        yield from restore(where, way, installation_fingerprints(signs), quorums=beside)
 
 
 def _without(program: str, files: str, ways: Sequence[Way], signers: Sequence[str]) -> Iterator[str]:

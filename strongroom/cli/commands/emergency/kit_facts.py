@@ -8,7 +8,7 @@ from pathlib import Path
 
 from strongroom.cli.commands.emergency.kit_commands import holds, of_file, typed
 from strongroom.cli.commands.emergency.kit_configuration import snippet
-from strongroom.cli.commands.keys.signers import Known, pinned
+from strongroom.cli.commands.keys.signers import RoleKeyStatus, installation_fingerprints
 from strongroom.config import PolicySettings, Settings
 from strongroom.config.keys import Pkcs11Key, QuorumKey
 from strongroom.container.manifest import Manifest
@@ -27,7 +27,7 @@ _UNKNOWN = "not seen here; write it down"
 
 
 def kit(
-    settings: Settings, built: Services, signs: Sequence[Known], *, made_at: str, beside: bool = False
+    settings: Settings, built: Services, signs: Sequence[RoleKeyStatus], *, made_at: str, beside: bool = False
 ) -> Kit:
     """Gather a recovery kit.
 
@@ -51,7 +51,7 @@ def kit(
                 "The keys of the roles change; this line stays.",
             ),
             head=("installation",),
-            rows=tuple((fingerprint,) for fingerprint in pinned(signs)),
+            rows=tuple((fingerprint,) for fingerprint in installation_fingerprints(signs)),
         ),
         *_distrusted(signs),
         *_hsm(settings),
@@ -83,7 +83,7 @@ def _blanks(settings: Settings) -> Iterator[str]:
     yield from ("first call", "second call")
 
 
-def _distrusted(signs: Sequence[Known]) -> Iterator[Section]:
+def _distrusted(signs: Sequence[RoleKeyStatus]) -> Iterator[Section]:
     """Yield the keys that leaked: another machine knows nothing of that."""
     rows = tuple((o.role, o.key.fingerprint, o.state) for o in signs if o.key.distrusted)
     if rows:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import to_builtins
 
-from strongroom.cli.commands.health.areas import look
+from strongroom.cli.commands.health.areas import check_areas
 from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import Settings
@@ -37,7 +37,7 @@ def _findings(found: Settings) -> Iterator[Finding]:
     """Yield all that the controls rest on: of the configuration, of the installation, of the record."""
     now = time.time()
     yield from require(_demands(found), told=len(found.alerts.email))
-    yield from look(found, days=30, now=now)[0]
+    yield from check_areas(found, days=30, now=now)[0]
     try:
         services = looking_services(found)
     except (StateError, RecordRefused) as error:

@@ -8,7 +8,7 @@ from string import hexdigits
 
 from msgspec import to_builtins
 
-from strongroom.cli.shared.services import recorded, services
+from strongroom.cli.shared.services import existing_run_store, services
 from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output, plural, verb
 from strongroom.config import Settings
@@ -103,7 +103,7 @@ def _settings() -> Settings:
 
 def _store(found: Settings) -> RunStore:
     """Return the record for a look: one that the look made would be called unchanged."""
-    if (store := recorded(found)) is None:
+    if (store := existing_run_store(found)) is None:
         hint = "Look at STRONGROOM_STATE_DIR and 'state_dir'. If it is lost: docs/how-to/symptoms.md."
         raise StateError(f"There is no state database in {found.state_dir}: no record of events.", hint=hint)
     return store

@@ -50,7 +50,7 @@ class Known(NamedTuple):
     kept: list[CatalogEntry]
 
 
-def look(found: Settings, *, days: int, now: float) -> tuple[list[Finding], Metrics | None]:
+def check_areas(found: Settings, *, days: int, now: float) -> tuple[list[Finding], Metrics | None]:
     """Look at every area; the metrics are missing where the record cannot be read."""
     known = _known(found)
     if not isinstance(known, Known):

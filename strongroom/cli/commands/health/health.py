@@ -10,13 +10,13 @@ from contextlib import AbstractContextManager
 from msgspec import to_builtins
 
 from strongroom.cli.commands.health import render
-from strongroom.cli.commands.health.areas import look
+from strongroom.cli.commands.health.areas import check_areas
 from strongroom.cli.commands.health.arguments import CHECKS
-from strongroom.cli.commands.setup.probe import chosen
+from strongroom.cli.commands.setup.probe import choose_named
 from strongroom.cli.shared import access_log, identity_options
-from strongroom.cli.shared.inspection import Means as Looking
-from strongroom.cli.shared.inspection import digest_key
-from strongroom.cli.shared.record_verification import entered
+from strongroom.cli.shared.inspection import InspectOptions as Looking
+from strongroom.cli.shared.inspection import require_digest_key
+from strongroom.cli.shared.record_verification import recorded
 from strongroom.cli.shared.settings import asking, settings
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
@@ -43,7 +43,7 @@ from strongroom.wiring.read_only import lock_caps, looking_services, policies_no
 def check_backups(arguments: Namespace, output: Output) -> int:
     found = settings()
     _refuse_unknown(arguments, found)
-    built = identity_options.with_typed(looking_services(found, ask=asking()), arguments, output)
+    built = identity_options.with_identities(looking_services(found, ask=asking()), arguments, output)
     policies = policies_now(found, built)
     every = retained_backups(built)
     chosen = every if arguments.all else newest_of(every)
@@ -59,8 +59,8 @@ def check_backups(arguments: Namespace, output: Output) -> int:
 
 
 def _refuse_unknown(arguments: Namespace, found: Settings) -> None:
-    chosen(arguments.policy, found.policies)
-    chosen(arguments.target, found.targets)
+    choose_named(arguments.policy, found.policies)
+    choose_named(arguments.target, found.targets)
     deep = arguments.depth is not Depth.DIGEST
     if deep and arguments.checks and "integrity" not in arguments.checks:
         raise UsageError("--depth says how deep --check-integrity reads, and that was not asked for.")
@@ -90,7 +90,9 @@ def _looked(
 
 
 def _means(arguments: Namespace, found: Settings, built: Services, output: Output, advance: Advance) -> Means:
-    digest_key(Looking(arguments.depth, output, place.find()))  # says what lacks before anything is read
+    require_digest_key(
+        Looking(arguments.depth, output, place.find())
+    )  # says what lacks before anything is read
     return Means(
         services=built,
         checks=frozenset(arguments.checks or CHECKS),
@@ -122,8 +124,8 @@ def _entering(arguments: Namespace, output: Output) -> Entering:
     def entering(target: Target, manifest: Manifest, depth: Depth) -> AbstractContextManager[None]:
         if manifest.sealed and depth in (Depth.OPENED, Depth.COMPARED):
             where, backup = target.name, manifest.backup_id
-            access_log.attempted(arguments, output, here, backup=backup, where=where)
-        return entered(target, manifest, depth, here, output)
+            access_log.record_attempt(arguments, output, here, backup=backup, where=where)
+        return recorded(target, manifest, depth, here, output)
 
     return entering
 
@@ -132,7 +134,7 @@ def _entering(arguments: Namespace, output: Output) -> Entering:
 
 
 def check_installation(arguments: Namespace, output: Output) -> int:
-    findings, metrics = look(settings(), days=arguments.days, now=time.time())
+    findings, metrics = check_areas(settings(), days=arguments.days, now=time.time())
     document = render.document(findings, metrics=to_builtins(metrics))
     output.answer(document, render.of_installation(findings))
     return exit_code(findings)

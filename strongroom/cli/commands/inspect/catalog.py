@@ -64,7 +64,7 @@ def rebuild_catalog(arguments: Namespace, output: Output) -> None:
     target = target_of(arguments.target, here)
     store = run_store()
     store.examine()  # what is entered into a damaged file is lost with it
-    done = rebuild(store, target, trusted=trust.trusted(here, arguments.signer))
+    done = rebuild(store, target, trusted=trust.trusted_signers(here, arguments.signer))
     if not done.backups:
         _explain_nothing(done, arguments.target)
     if done.refused:
@@ -76,7 +76,7 @@ def rebuild_catalog(arguments: Namespace, output: Output) -> None:
 def _explain_nothing(done: Rebuilt, target: str) -> None:
     for refused in done.refused:
         if refused.code == "UntrustedSigner":
-            raise trust.explained(UntrustedSigner(refused.reason))
+            raise trust.explain_unknown_signer(UntrustedSigner(refused.reason))
     why = f" ({done.refused[0].reason})" if done.refused else ""
     raise MissingPiece(
         f"There is no backup on '{target}' that could be entered{why}.", hint="Check the target."

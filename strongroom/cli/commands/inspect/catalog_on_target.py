@@ -26,7 +26,7 @@ def list_there(arguments: Namespace, output: Output) -> None:
         NotABackup: none shows a backup.
     """
     here = place.find()
-    found = backup_selection.chooser(arguments, here, trust.trusted(here, arguments.signer))
+    found = backup_selection.make_chooser(arguments, here, trust.trusted_signers(here, arguments.signer))
     if found.away and not found.shelves:
         raise next(iter(found.away.values()))
     asked = Asked(values=False, policy=arguments.policy or "")

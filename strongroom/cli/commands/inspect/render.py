@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from strongroom.cli.shared import recipient_names
-from strongroom.cli.shared.inspection import Look
+from strongroom.cli.shared.inspection import Inspection
 from strongroom.cli.terminal.output import fields, plural, size
 from strongroom.model import Depth
 
@@ -17,7 +17,7 @@ SAYS = {
 }
 
 
-def lines_of(found: Look, title: str) -> Iterator[str]:
+def lines_of(found: Inspection, title: str) -> Iterator[str]:
     """Yield a look as lines for people."""
     yield title
     yield from (f"  {line}" for line in fields(_pairs(found)))
@@ -26,14 +26,14 @@ def lines_of(found: Look, title: str) -> Iterator[str]:
         yield from (f"    - {what}" for what in found.not_contained)
 
 
-def _pairs(found: Look) -> Iterator[tuple[str, object]]:
+def _pairs(found: Inspection) -> Iterator[tuple[str, object]]:
     yield "kind", found.kind
     yield "backup", found.backup
     yield "made", " ".join(part for part in (found.created_at, found.policy and f"by {found.policy}") if part)
     yield "source", found.source
     yield "holds", _holds(found)
     yield "sealed", "AES-256-GCM" if found.sealed else "no: names, types, dates and tags in plain text"
-    yield from recipient_names.pairs(found.recipients)
+    yield from recipient_names.recipient_fields(found.recipients)
     yield "installation", _signer(found)
     yield (
         "depth",
@@ -43,7 +43,7 @@ def _pairs(found: Look) -> Iterator[tuple[str, object]]:
     )
 
 
-def _holds(found: Look) -> str:
+def _holds(found: Inspection) -> str:
     parts = [] if found.secrets is None else [plural(found.secrets, "secret")]
     if found.versions is not None and found.versions != found.secrets:
         parts.append(plural(found.versions, "version"))
@@ -51,7 +51,7 @@ def _holds(found: Look) -> str:
     return ", ".join([*parts, f"{size(found.size)} in {plural(found.containers, 'container')}"])
 
 
-def _signer(found: Look) -> str:
+def _signer(found: Inspection) -> str:
     if found.signer is None:
         return ""
     if found.signer_known:

@@ -13,7 +13,7 @@ from msgspec import to_builtins
 from strongroom.cli.commands.inspect.render import lines_of
 from strongroom.cli.shared import identities, inspection
 from strongroom.cli.shared.backup_argument import kind_of
-from strongroom.cli.shared.inspection import Means
+from strongroom.cli.shared.inspection import InspectOptions
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import LegacyFormat
@@ -27,27 +27,33 @@ def verify_backup(arguments: Namespace, output: Output) -> None:
         arguments, output, here, ask=arguments.depth in (Depth.OPENED, Depth.COMPARED)
     )
     depth = arguments.depth or (Depth.OPENED if keys else Depth.DIGEST)
-    found = inspection.look(arguments, Means(depth, output, here, keys, arguments.signer, entering=True))
+    found = inspection.inspect_backup(
+        arguments, InspectOptions(depth, output, here, keys, arguments.signer, entering=True)
+    )
     output.answer(found, lines_of(found, f"Verified: {arguments.file}"))
 
 
 def show_info(arguments: Namespace, output: Output) -> None:
-    found = inspection.look(arguments, Means(Depth.PRESENT, output, place.find()))
+    found = inspection.inspect_backup(arguments, InspectOptions(Depth.PRESENT, output, place.find()))
     output.answer(found, lines_of(found, f"{arguments.file}"))
 
 
 def check_format(arguments: Namespace, output: Output) -> None:
-    found = inspection.look(arguments, Means(Depth.DIGEST, output, place.find()))
+    found = inspection.inspect_backup(arguments, InspectOptions(Depth.DIGEST, output, place.find()))
     output.answer(found, lines_of(found, f"The format is valid: {arguments.file}"))
 
 
 def test_decrypt(arguments: Namespace, output: Output) -> None:
     here = place.find()
     given = identities.typed_only(arguments, output, here)
-    keys = [identities.Noting(one) for one in given or identities.identities_of(arguments, output, here)]
+    keys = [
+        identities.CountingIdentity(one) for one in given or identities.identities_of(arguments, output, here)
+    ]
     if arguments.file.is_file() and kind_of(arguments.file) is FileKind.LEGACY and not arguments.legacy:
         raise LegacyFormat(f"'{arguments.file}' is an old Fernet file.")
-    found = inspection.look(arguments, Means(Depth.OPENED, output, here, keys, arguments.signer))
+    found = inspection.inspect_backup(
+        arguments, InspectOptions(Depth.OPENED, output, here, keys, arguments.signer)
+    )
     opened = [one.describe() for one in keys if one.opened]
     by = f" with {', '.join(opened)}" if opened else ""
     document = {**to_builtins(found, enc_hook=str), "opened_with": opened}

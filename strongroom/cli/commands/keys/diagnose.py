@@ -25,7 +25,7 @@ from strongroom.wiring.prompts import Ask
 def diagnose_encryption(arguments: Namespace, output: Output) -> int:
     found = settings()
     ask = asking()
-    keys = [tried(name, found, ask) for name in _names(arguments.key, found)]
+    keys = [try_keys(name, found, ask) for name in _names(arguments.key, found)]
     uses = [Use(policy=name, recipients=policy.recipients) for name, policy in found.policies.items()]
     said = [] if arguments.key else [*remarks(keys, uses), *_strays(found)]
     document = {"keys": msgspec.to_builtins(keys), "remarks": msgspec.to_builtins(said)}
@@ -43,7 +43,7 @@ def _names(wanted: Sequence[str], found: Settings) -> list[str]:
     return list(wanted or found.keys)
 
 
-def tried(name: str, found: Settings, ask: Ask | None) -> Diagnosed:
+def try_keys(name: str, found: Settings, ask: Ask | None) -> Diagnosed:
     """Try one configured key for real."""
 
     def identities() -> Sequence[Identity]:

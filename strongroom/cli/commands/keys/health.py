@@ -34,7 +34,7 @@ _PROVE_TYPED = (
 
 
 def check_keys(arguments: Namespace, output: Output) -> None:
-    built = identity_options.with_typed(services(), arguments, output)
+    built = identity_options.with_identities(services(), arguments, output)
     with counting(output, "backups", len(built.store.backups())) as advance:
         health = check(built, progress=advance)
     document = {

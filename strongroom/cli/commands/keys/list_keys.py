@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from strongroom.cli.commands.keys.signers import as_document, known
-from strongroom.cli.commands.keys.signers import lines as signer_lines
+from strongroom.cli.commands.keys.signers import list_role_keys, signer_document, signer_lines
 from strongroom.cli.shared.services import services
 from strongroom.cli.shared.settings import asking, settings
 from strongroom.cli.terminal.output import Output, plural, table, verb
@@ -50,8 +49,11 @@ def show_keys(arguments: Namespace, output: Output) -> None:
     if arguments.retire:
         _retire(arguments.retire, configured, looked, built, output)
     else:
-        signs = known(datetime.now(UTC))
-        document = {**_document(configured, broken, looked), "signers": [as_document(one) for one in signs]}
+        signs = list_role_keys(datetime.now(UTC))
+        document = {
+            **_document(configured, broken, looked),
+            "signers": [signer_document(one) for one in signs],
+        }
         output.answer(document, [*_lines(configured, broken, looked), "", *signer_lines(signs)])
 
 

@@ -17,7 +17,7 @@ YEAR = timedelta(days=365)
 REPEAT_ESCROW = "Make a new escrow and print the recovery kit again: both still have the old keys."
 
 
-class Known(NamedTuple):
+class RoleKeyStatus(NamedTuple):
     """A role's key, and how it stands."""
 
     role: str
@@ -26,11 +26,11 @@ class Known(NamedTuple):
     old: bool
 
 
-def known(now: datetime) -> list[Known]:
+def list_role_keys(now: datetime) -> list[RoleKeyStatus]:
     """Return every version of every role's key that this host knows."""
     listed = read(place.find().role_keys)
     return [
-        Known(role, key, _state(key), _old(key, now))
+        RoleKeyStatus(role, key, _state(key), _old(key, now))
         for role, keys in sorted(listed.roles.items())
         for key in keys
     ]
@@ -48,12 +48,12 @@ def _old(key: RoleKey, now: datetime) -> bool:
     return key.signs and bool(key.since) and now - datetime.fromisoformat(key.since) > YEAR
 
 
-def lines(found: list[Known]) -> Iterator[str]:
+def signer_lines(found: list[RoleKeyStatus]) -> Iterator[str]:
     """Yield the table of signers, and which of them are due for rotation."""
     if not found:
         yield "There is no signing key yet: nothing was signed here."
         return
-    yield from (f"Installation: {fingerprint}" for fingerprint in pinned(found))
+    yield from (f"Installation: {fingerprint}" for fingerprint in installation_fingerprints(found))
     yield "That line is what others pin (--signer, trust.signers). It certifies the keys of the roles:"
     yield ""
     head = ("ROLE", "VERSION", "STATE", "SINCE", "KEY")
@@ -64,12 +64,12 @@ def lines(found: list[Known]) -> Iterator[str]:
     )
 
 
-def pinned(found: Iterable[Known]) -> list[str]:
+def installation_fingerprints(found: Iterable[RoleKeyStatus]) -> list[str]:
     """Return what a recovery elsewhere has to pin: this installation's fingerprint, once it has one."""
     return list(dict.fromkeys(one.key.certificate.fingerprint for one in found))
 
 
-def as_document(one: Known) -> dict[str, Any]:
+def signer_document(one: RoleKeyStatus) -> dict[str, Any]:
     """Return a signer for machines."""
     fields = {name: value for name, value in asdict(one.key).items() if name != "certificate"}
     plain = {name: value for name, value in fields.items() if value not in ("", False)}
@@ -78,7 +78,7 @@ def as_document(one: Known) -> dict[str, Any]:
 
 
 def list_signers(arguments: Namespace, output: Output) -> None:
-    found = known(datetime.now(UTC))
-    installation = next(iter(pinned(found)), None)
-    document = {"installation": installation, "signers": [as_document(one) for one in found]}
-    output.answer(document, lines(found))
+    found = list_role_keys(datetime.now(UTC))
+    installation = next(iter(installation_fingerprints(found)), None)
+    document = {"installation": installation, "signers": [signer_document(one) for one in found]}
+    output.answer(document, signer_lines(found))

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from strongroom.cli.commands.readiness import keys, render, single_file
 from strongroom.cli.commands.readiness.keys import PATIENCE, Means, Tries
-from strongroom.cli.commands.readiness.single_file import guarded
-from strongroom.cli.commands.setup.probe import chosen
+from strongroom.cli.commands.readiness.single_file import run_guarded
+from strongroom.cli.commands.setup.probe import choose_named
 from strongroom.cli.shared import backup_selection, custodians, identity_options, sources
-from strongroom.cli.shared.services import recorded
+from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.failures import from_os
@@ -82,7 +82,7 @@ def _findings(arguments: Namespace, output: Output, here: Place) -> Iterator[Fin
         return
     yield from single_file.machine_alone(tuple({*CORE, "SQLAlchemy", "alembic", *_needed(found)}))
     yield good(CONFIGURATION, "valid")
-    yield from guarded(machine.FILES, lambda: machine.modes(found.state_dir, _secret_files(found)))
+    yield from run_guarded(machine.FILES, lambda: machine.modes(found.state_dir, _secret_files(found)))
     record, said = _record(found)
     yield from said
     yield from _recovery(arguments, output, here, found, record)
@@ -113,7 +113,7 @@ def _record(found: Settings) -> tuple[Record, list[Finding]]:
 
 
 def _read(found: Settings) -> Record | None:
-    if (store := recorded(found)) is None:
+    if (store := existing_run_store(found)) is None:
         return None
     newest = {name: next(iter(store.backups(policy=name, limit=1)), None) for name in found.policies}
     known = {name: entry for name, entry in newest.items() if entry is not None}
@@ -142,7 +142,7 @@ def _recovery(
     yield from backups.default_backup(chooser)
     yield from damaged(looked, wanted, record.bad)
     tries: Tries = _of("key", asked)
-    openers = [*identity_options.openers(arguments, output), *keys.at_hand(tries)]
+    openers = [*identity_options.typed_identities(arguments, output), *keys.at_hand(tries)]
     openers += custodians.custodians_of(arguments, output, here, ask=False)
     valued = {key: one for key, one in newest.items() if one.values}
     opened = list(keys.opened(valued, looked, Means(found, wired.together(tuple(openers)), trusted)))
@@ -163,7 +163,7 @@ def _looked(
     """Choose as a restore does, of the targets that answered; what becomes silent later is not waited for."""
 
     def look() -> tuple[Chooser, Looked]:
-        quarantined, gone = backup_selection.recorded(here)
+        quarantined, gone = backup_selection.read_record(here)
         holders = [Holder(name, partial(_answered, one)) for name, one in answers.items()]
         chooser = Chooser(holders, trusted=trusted, quarantined=quarantined, gone=gone)
         looked = backups.choose_backups(chooser, found.policies, recorded=known)
@@ -228,7 +228,7 @@ def _source(name: str, found: Settings, here: Place) -> list[Finding]:
     kind = found.sources[name].kind
     if kind in ("files", "raft"):
         return [destinations.read_only(kind)]
-    return list(guarded(DESTINATION, lambda: destinations.destination(sources.source_of(name, here))))
+    return list(run_guarded(DESTINATION, lambda: destinations.destination(sources.source_of(name, here))))
 
 
 def _into(to: str | None, found: Settings) -> dict[str, bool]:
@@ -238,7 +238,7 @@ def _into(to: str | None, found: Settings) -> dict[str, bool]:
     whose values are backed up.
     """
     if to is not None:
-        return dict.fromkeys(chosen([to], found.sources), True)
+        return dict.fromkeys(choose_named([to], found.sources), True)
     marked = {name for name, one in found.sources.items() if getattr(one, "destination", False)}
     full = {policy.source for policy in found.policies.values() if policy.kind == "full"}
     known = [*(policy.source for policy in found.policies.values()), *sorted(marked)]

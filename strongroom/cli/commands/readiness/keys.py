@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from strongroom.cli.commands.keys.diagnose import tried
+from strongroom.cli.commands.keys.diagnose import try_keys
 from strongroom.config import PassphraseKey, Pkcs11Key, Settings
 from strongroom.container.errors import DAMAGE, MissingPiece
 from strongroom.container.manifest import Manifest
@@ -71,7 +71,7 @@ def is_asked(found: Settings, name: str) -> bool:
 def attempt(name: str, found: Settings) -> Key:
     """Try a key for real, and find out what opens for it here."""
     with unasked():
-        trial = tried(name, found, None)
+        trial = try_keys(name, found, None)
         return Key(trial, _openers(name, found, trial))
 
 

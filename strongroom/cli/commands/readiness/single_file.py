@@ -39,9 +39,9 @@ def check_with_file(arguments: Namespace, output: Output) -> int:
 def _findings(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
     """Yield a finding for each thing that restoring a file needs here."""
     yield from machine_alone(installed.CORE)
-    yield from guarded(DESTINATION, lambda: _destination(here))
+    yield from run_guarded(DESTINATION, lambda: _destination(here))
     file: Path = arguments.backup_file
-    yield from guarded(BACKUP, lambda: _file(file, arguments, output, here))
+    yield from run_guarded(BACKUP, lambda: _file(file, arguments, output, here))
 
 
 def machine_alone(libraries: tuple[str, ...]) -> Iterator[Finding]:
@@ -54,7 +54,7 @@ def machine_alone(libraries: tuple[str, ...]) -> Iterator[Finding]:
     yield from machine.swap()
 
 
-def guarded(check: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+def run_guarded(check: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
     """Yield what a look finds; what stops it, be it the operating system, is a finding and stops no other."""
     try:
         yield from attempted(check, look, wrong)
@@ -64,7 +64,7 @@ def guarded(check: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Findi
 
 def room(here: Place, size: int) -> Iterator[Finding]:
     """Look whether a restore of a backup of so many bytes has room in the state directory."""
-    return guarded(machine.DISK, lambda: machine.disk(here.state_dir, size))
+    return run_guarded(machine.DISK, lambda: machine.disk(here.state_dir, size))
 
 
 def _destination(here: Place) -> Iterator[Finding]:
@@ -85,15 +85,15 @@ def _file(file: Path, arguments: Namespace, output: Output, here: Place) -> Iter
         yield from room(here, file.stat().st_size)
         yield remark(OPENS, "an old Fernet file: opens for its passphrase alone, with --legacy", _LEGACY)
         return
-    with backup_argument.objects_in(file) as objects:
+    with backup_argument.open_objects(file) as objects:
         known, said = believed(here, arguments)
         signed = opening.signed_manifest(objects, known=known)
         yield from _manifest(objects, signed, here)
-        yield from said or guarded(SIGNERS, lambda: _signer(signed, known))
+        yield from said or run_guarded(SIGNERS, lambda: _signer(signed, known))
         openers = identities_of(arguments, output, here, ask=False)
-        trusted = trust.pins(signed, known)
+        trusted = trust.signers_to_accept(signed, known)
         with unasked():
-            yield from guarded(OPENS, lambda: [opens(objects, signed.manifest, openers, trusted=trusted)])
+            yield from run_guarded(OPENS, lambda: [opens(objects, signed.manifest, openers, trusted=trusted)])
 
 
 def _manifest(objects: Objects, signed: SignedManifest, here: Place) -> Iterator[Finding]:
@@ -111,14 +111,14 @@ def _manifest(objects: Objects, signed: SignedManifest, here: Place) -> Iterator
 
 
 def _signer(signed: SignedManifest, known: Signers) -> Iterator[Finding]:
-    trust.require(signed, known)
+    trust.require_trust(signed, known)
     yield good(SIGNERS, f"signed by {signed.fingerprint}, which is believed here")
 
 
 def believed(here: Place, arguments: Namespace) -> tuple[Signers, list[Finding]]:
     """Return whose signature counts here; where the list of them cannot be read, nobody's, and why."""
     try:
-        return trust.trusted(here, arguments.signer), []
+        return trust.trusted_signers(here, arguments.signer), []
     except StrongroomError as error:
         return Signers(()), [wrong(SIGNERS, error)]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from argparse import Namespace
 from contextlib import ExitStack
 
-from strongroom.cli.commands.rehearsal.report import Record, reported
+from strongroom.cli.commands.rehearsal.report import RehearsalRecord, reporting
 from strongroom.cli.shared import estimate, options, sources
 from strongroom.cli.shared import restore_source as origins
-from strongroom.cli.shared.restore_source import Origin
+from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
@@ -30,8 +30,8 @@ def rehearse_recovery(arguments: Namespace, output: Output) -> None:
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     _refuse_ignored(arguments, selection)
     phases = Phases(lambda phase: output.say(f"{_DOING[phase]} …") if output.lively else None)
-    record = Record(arguments, _scope(arguments, selection), selection, phases)
-    with reported(record, arguments, output):
+    record = RehearsalRecord(arguments, _scope(arguments, selection), selection, phases)
+    with reporting(record, arguments, output):
         late = _rehearsed(arguments, selection, record, output)
     output.answer(record.document(), record.lines())
     if late is not None:
@@ -54,14 +54,14 @@ def _scope(arguments: Namespace, selection: Selection) -> Scope:
 
 
 def _rehearsed(
-    arguments: Namespace, selection: Selection, record: Record, output: Output
+    arguments: Namespace, selection: Selection, record: RehearsalRecord, output: Output
 ) -> RunDegraded | None:
     """Rehearse; return what to say of a recovery that would take too long."""
     here = place.find()
     destination = sources.destination_of(arguments.to, here)
     with ExitStack() as around:
         with record.phases.phase(Phase.OPEN):
-            origin = around.enter_context(origins.chosen_from(arguments, output, here))
+            origin = around.enter_context(origins.open_restore_source(arguments, output, here))
             record.origin = origin
             origin.unlock()
         record.part = _part(arguments, origin, selection)
@@ -74,7 +74,7 @@ def _rehearsed(
     return _judged(record, destination)
 
 
-def _part(arguments: Namespace, origin: Origin, selection: Selection) -> Part:
+def _part(arguments: Namespace, origin: RestoreSource, selection: Selection) -> Part:
     if (name := arguments.secret_name) is not None:
         return Part(lambda: [origin.find(name)])
     # All of it is read, so that the counts of the manifest are compared whatever the filter means.
@@ -86,12 +86,14 @@ def _part(arguments: Namespace, origin: Origin, selection: Selection) -> Part:
     )
 
 
-def _restored(arguments: Namespace, record: Record, part: Part, here: Place, output: Output) -> Restored:
+def _restored(
+    arguments: Namespace, record: RehearsalRecord, part: Part, here: Place, output: Output
+) -> Restored:
     with counting(output, "rehearsing", None) as advance:
         return rehearse(part, arguments.scratch or here.state_dir / FOLDER, record.phases, progress=advance)
 
 
-def _judged(record: Record, destination: Destination) -> RunDegraded | None:
+def _judged(record: RehearsalRecord, destination: Destination) -> RunDegraded | None:
     """Hold a rehearsal in which everything came back to its objective, as a drill is."""
     done, took = record.done, record.ended()
     assert done is not None  # it came to its end

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from strongroom import __version__, durations
-from strongroom.cli.shared.restore_source import Origin
+from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.output import Output, encode, fields, plural
 from strongroom.cli.terminal.stopping import Terminated
@@ -29,7 +29,7 @@ from strongroom.system.atomic_file import refuse_existing, write_whole
 from strongroom.timestamps import rfc3339
 
 
-class Record:
+class RehearsalRecord:
     """What is known of a rehearsal so far. A failed one is reported up to where it failed."""
 
     def __init__(self, arguments: Namespace, scope: Scope, selection: Selection, phases: Phases) -> None:
@@ -37,7 +37,7 @@ class Record:
         self.to: str = arguments.to
         self.objective: float = arguments.objective or OBJECTIVES[scope]
         self.phases = phases
-        self.origin: Origin | None = None
+        self.origin: RestoreSource | None = None
         self.part: Part | None = None
         self.done: Restored | None = None
         self.depth: Depth | None = None
@@ -176,7 +176,7 @@ def _problem(error: BaseException) -> tuple[str, dict[str, object]]:
 
 
 @contextmanager
-def reported(record: Record, arguments: Namespace, output: Output) -> Iterator[None]:
+def reporting(record: RehearsalRecord, arguments: Namespace, output: Output) -> Iterator[None]:
     """Write the report in the end, of a failure too. That it cannot be written shows before anything begins.
 
     Raises:
@@ -205,7 +205,7 @@ def _check_report(arguments: Namespace) -> None:
         raise UsageError("The report would take the place of the backup.", hint="Give it another name.")
 
 
-def _write_after(record: Record, arguments: Namespace, output: Output) -> None:
+def _write_after(record: RehearsalRecord, arguments: Namespace, output: Output) -> None:
     """Write it after a failure, which counts for more than a report that cannot be written."""
     try:
         _write(record, arguments)
@@ -213,7 +213,7 @@ def _write_after(record: Record, arguments: Namespace, output: Output) -> None:
         output.warn(f"there is no report: {error.message}")
 
 
-def _write(record: Record, arguments: Namespace) -> None:
+def _write(record: RehearsalRecord, arguments: Namespace) -> None:
     if arguments.report is not None:
         write_whole(arguments.report, encode(record.document()), replace=arguments.force)
 

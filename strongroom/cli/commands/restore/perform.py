@@ -11,7 +11,7 @@ from shlex import quote
 from typing import Any
 
 from strongroom.cli.shared import access_log, estimate, identities, options, sources
-from strongroom.cli.shared.restore_source import Origin
+from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal.failures import as_document
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import Place
@@ -44,11 +44,11 @@ WORTH_SAYING = 10.0
 """Seconds: below, nobody wonders."""
 
 
-class Job:
+class RestoreJob:
     """One restore into the local store, or wherever a person said."""
 
     def __init__(
-        self, arguments: Namespace, output: Output, here: Place, origin: Origin, *, overwrite: bool
+        self, arguments: Namespace, output: Output, here: Place, origin: RestoreSource, *, overwrite: bool
     ) -> None:
         self.to = arguments.to
         self.destination: Destination = sources.destination_of(arguments.to, here)
@@ -126,7 +126,7 @@ class Job:
         """Say beforehand how long everything may take: who sees nothing move ends it half-way."""
         seconds = estimate.least_seconds(self.destination, secrets=secrets, versions=versions)
         if seconds is not None and seconds >= WORTH_SAYING:
-            said = estimate.sentence(self.to, seconds, secrets=secrets, versions=versions)
+            said = estimate.describe_least(self.to, seconds, secrets=secrets, versions=versions)
             self._output.note(f"{said}. What is there already takes less.")
 
     def verify(self, secrets: Choose) -> None:
@@ -149,7 +149,7 @@ class Job:
         """Seal what is about to be overwritten; the first time, find out for whom and as whom."""
         if self._undo is None:
             signer = load_or_create_role(self._here.role_keys, "recover")
-            openers = identities.at_hand(self._origin.openers)
+            openers = identities.without_questions(self._origin.openers)
             self._undo = undo_into(
                 self._folder, self.destination, openers, signer, manifest=self._origin.manifest
             )
@@ -228,7 +228,7 @@ class Job:
 
     def _put_on_record(self, outcome: BaseException | None) -> None:
         """Note what was brought back, and into what."""
-        access_log.noted(
+        access_log.record_access(
             evidence_access_log.RESTORED,
             self._arguments,
             self._output,
@@ -289,7 +289,7 @@ class Job:
         yield from self._verified_lines()
         if self.dry and (seconds := self._least()) is not None:
             written = self.done.created + self.done.changed
-            said = estimate.sentence(self.to, seconds, secrets=written, versions=self.done.versions)
+            said = estimate.describe_least(self.to, seconds, secrets=written, versions=self.done.versions)
             yield f"  {said}"
         yield from (f"  not as it was: {loss}" for loss in self._account.losses)
         if back := self.way_back():

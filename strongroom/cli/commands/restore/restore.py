@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from strongroom.cli.commands.restore.perform import Job
+from strongroom.cli.commands.restore.perform import RestoreJob
 from strongroom.cli.shared import options
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.terminal import place, prompts
@@ -25,8 +25,8 @@ def restore_secrets(arguments: Namespace, output: Output) -> None:
     here = place.find()
     if arguments.to != options.LOCAL and not arguments.dry_run:
         prompts.confirm(f"Secrets will be written into '{arguments.to}'", force=arguments.force)
-    with origins.chosen_from(arguments, output, here) as origin:
-        job = Job(arguments, output, here, origin, overwrite=arguments.overwrite_existing)
+    with origins.open_restore_source(arguments, output, here) as origin:
+        job = RestoreJob(arguments, output, here, origin, overwrite=arguments.overwrite_existing)
         job.do(lambda: origin.select(selection))
         if job.stopped is None and not job.done.total:
             raise NothingSelected(
@@ -39,8 +39,8 @@ def restore_secrets(arguments: Namespace, output: Output) -> None:
 
 def restore_secret(arguments: Namespace, output: Output) -> None:
     here = place.find()
-    with origins.chosen_from(arguments, output, here) as origin:
-        job = Job(arguments, output, here, origin, overwrite=arguments.confirm_overwrite)
+    with origins.open_restore_source(arguments, output, here) as origin:
+        job = RestoreJob(arguments, output, here, origin, overwrite=arguments.confirm_overwrite)
         secret = origin.find(arguments.secret_name)
         if (
             not (arguments.confirm_overwrite or arguments.dry_run)

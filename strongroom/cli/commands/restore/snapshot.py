@@ -74,7 +74,7 @@ def replace_server(arguments: Namespace, output: Output) -> None:
                     way_back = None if arguments.no_way_back else _WayBack(here, openers, backups[0].manifest)
                     _put_back(whole, vault, arguments, output, way_back)
         except WrongKey as error:
-            raise opening.explained(error) from None
+            raise opening.explain_wrong_key(error) from None
 
 
 def _vault(arguments: Namespace) -> Vault:
@@ -103,11 +103,13 @@ def _backups(
     """Open everything that is named; each has to be of a trusted signer."""
     with ExitStack() as stack:
         if arguments.from_target is not None:
-            found = backup_selection.chooser(arguments, here, trust.trusted(here, arguments.signer))
-            with backup_selection.telling(found, output, here):
+            found = backup_selection.make_chooser(
+                arguments, here, trust.trusted_signers(here, arguments.signer)
+            )
+            with backup_selection.reporting_damage(found, output, here):
                 yield [_chosen(found, arguments, output, openers, here)]
             return
-        files = [stack.enter_context(backup_argument.objects_in(file)) for file in arguments.backup_file]
+        files = [stack.enter_context(backup_argument.open_objects(file)) for file in arguments.backup_file]
         yield [opening.open_trusted(objects, arguments, output, openers, here) for objects in files]
 
 
@@ -122,19 +124,21 @@ def _chosen(
 
     def opened(choice: Choice) -> Replicated:
         backup = choice.manifest.backup_id
-        access_log.opened(arguments, output, here, backup, quarantine=choice.quarantine)
-        pins = backup_selection.say_beside(choice, trust.trusted(here, arguments.signer), output, here)
+        access_log.record_opening(arguments, output, here, backup, quarantine=choice.quarantine)
+        pins = backup_selection.report_unlisted(
+            choice, trust.trusted_signers(here, arguments.signer), output, here
+        )
         return Replicated(choice, openers, trusted=pins, told=found.note)
 
-    asked = backup_selection.asked_of(arguments, values=True)
-    with backup_selection.explained():
+    asked = backup_selection.requested(arguments, values=True)
+    with backup_selection.explaining_signers():
         choices = found.choices(asked)
         first = next(choices, None) or found.choose(asked)
     for choice in islice(chain([first], choices), LOOK_BACK):
         backup = opened(choice)
         row = next(backup.rows(), None)
         if arguments.backup or (row is not None and row.type == SNAPSHOT):
-            backup_selection.say(choice, found, asked, output)
+            backup_selection.report_choice(choice, found, asked, output)
             return backup
         found.pass_over(choice.manifest, "it is no snapshot of a server")
     passed = "; ".join(describe_skipped(found.passed))
@@ -189,7 +193,7 @@ class _WayBack:
 
     def _undo_of(self, source: Source) -> Undo:
         signer = load_or_create_role(self._here.role_keys, "recover")
-        openers = identities.at_hand(self._openers)
+        openers = identities.without_questions(self._openers)
         return undo_into(self.folder, source, openers, signer, manifest=self._manifest)
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from strongroom.cli.commands.rotation.render import until
+from strongroom.cli.commands.rotation.render import describe_remaining
 from strongroom.cli.shared import identity_options
 from strongroom.cli.shared.drive_run import require_all_whole, require_good
-from strongroom.cli.shared.follow_run import by_ticket, watching
+from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.services import services
 from strongroom.cli.shared.settings import asking, settings
 from strongroom.cli.terminal import prompts
@@ -54,7 +54,7 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
     if arguments.key_version is not None and not arguments.key:
         raise UsageError("--key-version goes with --key.")
     found = settings()
-    built = identity_options.with_typed(services(found), arguments, output)
+    built = identity_options.with_identities(services(found), arguments, output)
     prompts.confirm("This quarantines backups and re-encrypts them", force=arguments.force)
     made = open_incident(
         built,
@@ -125,7 +125,7 @@ def _key(word: str, found: Any) -> str:
 
 def _run(policy: str, made: Incident, built: Services, output: Output) -> Run:
     run, tickets = submit_reencryption(built, made, policy, take_over=True)
-    with watching(output, built.store) as watch:
+    with showing_progress(output, built.store) as watch:
         return drive(run, tickets, built, watch=by_ticket(watch))
 
 
@@ -135,7 +135,7 @@ def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[
     for one in document["sealed_anew"]:
         yield f"  {one['backup']} is re-encrypted as {one['new']} (verified: {one['verified']})"
     for one in document["still_open"]:
-        yield f"  {one['backup']} on {one['target']} is still open, {until(one)}"
+        yield f"  {one['backup']} on {one['target']} is still open, {describe_remaining(one)}"
     yield from (f"  {backup}: not read: {why}" for backup, why in made.unread.items())
     yield from (f"  {backup}: somebody said that its file is gone" for backup in made.gone)
     for backup, why in document["secrets_not_listed"].items():

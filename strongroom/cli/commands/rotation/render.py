@@ -14,7 +14,7 @@ from strongroom.operations.rotation.single_file import FileRotated
 from strongroom.state.records import Run, RunState
 
 
-class Done(NamedTuple):
+class RotationAnswer(NamedTuple):
     """A rotation that is over: ``backups`` are its runs' results, ``reencrypted`` is for re-encryption.
 
     ``old`` and ``new`` are the files of a key and of what took its place, if that was asked for.
@@ -81,7 +81,7 @@ class Done(NamedTuple):
         yield ""
         yield f"What {old} still opens:"
         for one in self._kept_backups():
-            yield f"  backup {one['backup']} on {one['target']}, {until(one)}"
+            yield f"  backup {one['backup']} on {one['target']}, {describe_remaining(one)}"
         yield from (f"  {one['file']}, until it is deleted" for one in self._old_files())
         yield "  every copy that was taken of any of these: offline media, snapshots of a target"
         yield "If the old key may be in wrong hands, rotate the secrets themselves too."
@@ -89,7 +89,7 @@ class Done(NamedTuple):
             yield f"In strongroom.toml, replace {old} by {self.new}: new backups are sealed to it."
 
 
-def until(one: Mapping[str, Any]) -> str:
+def describe_remaining(one: Mapping[str, Any]) -> str:
     """Say until when a backup that a key still opens is there, and what its target hides of it."""
     if not one.get("reached", True):
         return "which was not reached: bring it and repeat; until then it opens as before"

@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from strongroom.cli.commands.rotation.render import Done
+from strongroom.cli.commands.rotation.render import RotationAnswer
 from strongroom.cli.shared import passphrases, recipients, trust
 from strongroom.cli.shared.drive_run import require_all_whole, require_good
-from strongroom.cli.shared.follow_run import by_ticket, watching
-from strongroom.cli.shared.identities import load
+from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+from strongroom.cli.shared.identities import load_key
 from strongroom.cli.shared.services import services
 from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal import place
@@ -49,11 +49,11 @@ def rotate_key(arguments: Namespace, output: Output) -> None:
     made = _make_new(arguments.new_key)
     swap = _swap(arguments, output, here)
     built = services(found)
-    trusted = trust.trusted(here, arguments.signer) | built.signer_fingerprints
+    trusted = trust.trusted_signers(here, arguments.signer) | built.signer_fingerprints
     policies = list(_policies(arguments, found, built, swap))
     runs = [_run(name, arguments, built, swap, output) for name in policies]
     files, failed = _files(_Job(arguments, built, swap, trusted))
-    done = Done(
+    done = RotationAnswer(
         old=arguments.current_key,
         new=arguments.new_key,
         made=made,
@@ -89,13 +89,13 @@ def _swap(arguments: Namespace, output: Output, here: Place) -> Swap:
     for name in here.section("keys"):
         with suppress(StrongroomError, OSError):  # one that is broken is of no use here, and no hindrance
             others.append(recipients.recipient_of(name, output, here))
-    passphrase = passphrases.given(arguments, output)
+    passphrase = passphrases.read_given(arguments, output)
     if passphrase is not None:
         others.append(PassphraseRecipient(passphrase))
-    current = load(arguments.current_key)
+    current = load_key(arguments.current_key)
     with arguments.new_key.open("rb") as file:
         public = file.read(5) == b"srpub"
-    opener = None if public else load(arguments.new_key)
+    opener = None if public else load_key(arguments.new_key)
     path = arguments.new_key.absolute()  # never taken for the name of a configured key
     new = _named(opener, path) or recipients.recipient_of(str(path), output, here)
     return Swap(current=current, new=new, opener=opener, others=tuple(others))
@@ -125,7 +125,7 @@ def _run(name: str, arguments: Namespace, built: Services, swap: Swap, output: O
     own = swapped(built, swap)
     options = RotateOptions(reencrypt=arguments.re_encrypt_backups, rate=arguments.rate)
     run, tickets = submit_rotation(own, policy=name, options=options, take_over=True)
-    with watching(output, built.store) as watch:
+    with showing_progress(output, built.store) as watch:
         return drive(run, tickets, own, watch=by_ticket(watch))
 
 

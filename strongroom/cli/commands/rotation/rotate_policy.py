@@ -8,9 +8,9 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from strongroom.cli.commands.rotation.render import Done
+from strongroom.cli.commands.rotation.render import RotationAnswer
 from strongroom.cli.shared.drive_run import require_all_whole
-from strongroom.cli.shared.follow_run import by_ticket, watching
+from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.services import services
 from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output
@@ -39,7 +39,7 @@ def rotate_policies(arguments: Namespace, output: Output) -> None:
     done = [one for run in runs for one in results(built.store, run.id)]
     if arguments.remove_replaced:
         done = [_removed(result, built) for result in done]
-    said = Done(anew=arguments.re_encrypt, runs=runs, backups=done)
+    said = RotationAnswer(anew=arguments.re_encrypt, runs=runs, backups=done)
     output.answer(said.document(), said.lines())
     require_all_whole(runs)
 
@@ -72,7 +72,7 @@ def _policies(arguments: Namespace, found: Settings) -> list[str]:
 def _run(policy: str, arguments: Namespace, built: Services, output: Output) -> Run:
     options = RotateOptions(**_asked(arguments))
     run, tickets = submit_rotation(built, policy=policy, options=options, take_over=True)
-    with watching(output, built.store) as watch:
+    with showing_progress(output, built.store) as watch:
         return drive(run, tickets, built, watch=by_ticket(watch))
 
 

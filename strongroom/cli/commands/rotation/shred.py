@@ -149,7 +149,7 @@ def _go_on(built: Services, scope: Scope, output: Output) -> None:
 
 def _status(backups: Sequence[str], output: Output) -> None:
     store = run_store()
-    record = read(store, trust.trusted(place.find()))
+    record = read(store, trust.trusted_signers(place.find()))
     found = [one for name, one in record.backups.items() if not backups or name in backups]
     document = _document(found) | {
         "keys": msgspec.to_builtins(list(record.now.values())),

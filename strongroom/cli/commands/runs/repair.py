@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.drive_run import require_all_whole
-from strongroom.cli.shared.follow_run import by_ticket, watching
+from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.services import services
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.errors import StrongroomError, UsageError
@@ -81,5 +81,5 @@ def _say(name: str, lost: Sequence[Lost], output: Output) -> None:
 
 def _one(backup: str, built: Services, output: Output) -> Run:
     run, tickets = submit_repair(built, backup=backup)
-    with watching(output, built.store) as watch:
+    with showing_progress(output, built.store) as watch:
         return drive(run, tickets, built, watch=by_ticket(watch))

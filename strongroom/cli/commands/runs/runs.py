@@ -8,7 +8,7 @@ from argparse import Namespace
 from strongroom.cli.errors import RunEnded
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.drive_run import finish, require_whole
-from strongroom.cli.shared.follow_run import watching
+from strongroom.cli.shared.follow_run import showing_progress
 from strongroom.cli.shared.services import run_store, services
 from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output, table
@@ -95,7 +95,7 @@ def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
     """
     store = run_store()
     run = _begun(store, name, patience)
-    with watching(output, store) as watch:
+    with showing_progress(output, store) as watch:
         while not run.state.final and (cluster_runs(settings()) or not _abandoned(run, store)):
             if watch is not None:
                 watch(run.id)

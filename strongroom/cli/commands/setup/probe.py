@@ -31,21 +31,21 @@ def test_storage(arguments: Namespace, output: Output) -> None:
             "no target is configured, so nothing was tested",
             hint="Name one under 'targets': 'strongroom config reference' shows how.",
         )
-    names = chosen(arguments.target, found.targets)
+    names = choose_named(arguments.target, found.targets)
     _finish([partial(_on_target, probe_storage, name, found) for name in names], output)
 
 
 def check_permissions(arguments: Namespace, output: Output) -> None:
     found = settings()
     sources = tuple(found.sources) or (options.LOCAL,)
-    names = chosen(arguments.name, [*sources, *found.targets])
+    names = choose_named(arguments.name, [*sources, *found.targets])
     probed = partial(probe_rights, role=arguments.role)
     work = [partial(_on_source, name, found) for name in sources if name in names]
     work += [partial(_on_target, probed, name, found) for name in found.targets if name in names]
     _finish(work, output)
 
 
-def chosen(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
+def choose_named(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
     """Return what was named, or all that is known. Raises UsageError for a name that is not."""
     names = list(known)
     if unknown := [name for name in wanted if name not in names]:

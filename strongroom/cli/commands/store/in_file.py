@@ -13,7 +13,7 @@ from strongroom.cli.commands.store.answers import (
     require_value,
 )
 from strongroom.cli.shared import legacy, opening
-from strongroom.cli.shared.backup_argument import kind_of, opened
+from strongroom.cli.shared.backup_argument import kind_of, open_file
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.container.kinds import FileKind
@@ -40,7 +40,7 @@ def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
     if unsealed is not None:
         yield from (Entry(secret.name, 0, tags=secret.tags) for secret in unsealed)
         return
-    with opening.backup_to_look(arguments, output, place.find()) as backup, opening.telling_keys():
+    with opening.backup_for_inspection(arguments, output, place.find()) as backup, opening.explaining_keys():
         yield from (Entry(row.name, 0, tags=row.tags) for row in backup.rows())
 
 
@@ -48,7 +48,7 @@ def _secret(arguments: Namespace, output: Output) -> Secret:
     unsealed = _unsealed(arguments, output)
     if unsealed is not None:
         return named(arguments.name, unsealed, str(arguments.backup_file))
-    with opening.backup_to_look(arguments, output, place.find()) as backup, opening.telling_keys():
+    with opening.backup_for_inspection(arguments, output, place.find()) as backup, opening.explaining_keys():
         secret = backup.find(arguments.name)
     return secret or missing(arguments.name, f"backup {backup.manifest.backup_id}")
 
@@ -58,6 +58,6 @@ def _unsealed(arguments: Namespace, output: Output) -> list[Secret] | None:
     file = arguments.backup_file
     kind = None if file.is_dir() else kind_of(file)
     if kind is FileKind.METADATA:
-        with opened(file) as reader:
+        with open_file(file) as reader:
             return list(read_document(reader))
     return legacy.secrets_of(file, arguments, output) if kind is FileKind.LEGACY else None

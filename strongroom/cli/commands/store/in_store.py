@@ -27,7 +27,7 @@ def get_secret(arguments: Namespace, output: Output) -> None:
     secret = _secret(arguments.name, here)
     if arguments.show_value:
         require_value(secret)
-        access_log.noted(evidence_access_log.SHOWN, arguments, output, here)
+        access_log.record_access(evidence_access_log.SHOWN, arguments, output, here)
     answer_secret(secret, arguments, output)
 
 

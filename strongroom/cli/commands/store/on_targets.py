@@ -21,7 +21,7 @@ def list_secrets(arguments: Namespace, output: Output) -> None:
 
 
 def get_secret(arguments: Namespace, output: Output) -> None:
-    asked = backup_selection.asked_of(arguments, values=arguments.show_value, name=arguments.name)
+    asked = backup_selection.requested(arguments, values=arguments.show_value, name=arguments.name)
     with _backup(asked, arguments, output) as backup:
         secret = backup.find(arguments.name)
     secret = secret or missing(arguments.name, f"backup {backup.manifest.backup_id}")
@@ -33,7 +33,7 @@ def get_secret(arguments: Namespace, output: Output) -> None:
 def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
     """Yield what is listed: no value is read."""
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    asked = backup_selection.asked_of(arguments, values=False, selection=selection)
+    asked = backup_selection.requested(arguments, values=False, selection=selection)
     with _backup(asked, arguments, output) as backup:
         yield from (Entry(row.name, 0, tags=row.tags) for row in backup.rows())
 
@@ -42,6 +42,6 @@ def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
 def _backup(asked: Asked, arguments: Namespace, output: Output) -> Iterator[Replicated]:
     with (
         open_for_inspection.backup_on_targets(arguments, asked, output, place.find()) as backup,
-        opening.telling_keys(),
+        opening.explaining_keys(),
     ):
         yield backup

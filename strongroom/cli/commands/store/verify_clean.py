@@ -44,7 +44,7 @@ def verify_clean(arguments: Namespace, output: Output) -> None:
 def _in_runs(here: Place) -> tuple[list[Left], list[str], StrongroomError | None]:
     """Return what runs left, which still go on, and why the record could not tell, if it could not."""
     try:
-        store = shred_guard.store_of(here)
+        store = shred_guard.find_run_store(here)
         if store is None:
             return [], [], None
         return list(in_runs(store, here.state_dir)), [run.id for run in store.active()], None

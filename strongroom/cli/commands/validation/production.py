@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from strongroom.cli.commands.validation.render import answer
 from strongroom.cli.shared import backup_selection, identities, sources, trust
-from strongroom.cli.shared.services import recorded
+from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
@@ -53,12 +53,12 @@ def _all_sources(
             "No policy is configured, so nobody knows which sources production has.",
             hint="Name one under 'policies', or validate a source: 'strongroom validate --source NAME'.",
         )
-    trusted = trust.trusted(here, arguments.signer)
+    trusted = trust.trusted_signers(here, arguments.signer)
     means = _Means(
         found,
         here,
         output,
-        recorded(found),
+        existing_run_store(found),
         identities.identities_of(arguments, output, here),
         trusted,
         _chooser(found, here, trusted),
@@ -127,7 +127,7 @@ def _chooser(found: Settings, here: Place, trusted: frozenset[str]) -> Chooser:
     """Look at the targets that policies name, as a restore does."""
     names = dict.fromkeys(name for policy in found.policies.values() for name in policy.targets)
     holders = [Holder(name, partial(adapters.target, name, found, prepare=False)) for name in names]
-    quarantined, gone = backup_selection.recorded(here)
+    quarantined, gone = backup_selection.read_record(here)
     return Chooser(holders, trusted=trusted, quarantined=quarantined, gone=gone)
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from strongroom.cli.commands.validation.render import answer
 from strongroom.cli.shared import options, sources
 from strongroom.cli.shared import restore_source as origins
-from strongroom.cli.shared.restore_source import Origin
+from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
@@ -50,7 +50,7 @@ def _one_source(arguments: Namespace, selection: Selection, output: Output, here
     if not _names_backup(arguments):
         _require_some(found, selection)
         return found
-    with origins.chosen_from(arguments, output, here) as origin:
+    with origins.open_restore_source(arguments, output, here) as origin:
         counts, more = _against(source, names, selection, origin)
     return replace(found, findings=(*found.findings, *more), compared=counts)
 
@@ -64,7 +64,7 @@ def _refuse_whole_server(name: str, here: Place) -> None:
 
 
 def _against(
-    source: Source, names: Sequence[str], selection: Selection, origin: Origin
+    source: Source, names: Sequence[str], selection: Selection, origin: RestoreSource
 ) -> tuple[Compared, list[Finding]]:
     if not names:
         return validate.against(source, selection, origin.select(Selection()), strict=True)
